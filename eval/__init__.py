@@ -1,0 +1,1 @@
+"""Scores trained models on real images."""

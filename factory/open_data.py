@@ -1,0 +1,289 @@
+"""Opens what `train` and `eval` read: a dataset directory, a Hub id, an `hf://datasets/` path.
+
+A local directory never goes through `load_dataset(DIR)`: datasets 5.2 keys that cache by the card's
+configs alone, so that a changed folder can give its old rows. The directory is only *resolved* by
+datasets; the files it names are then loaded by path, where the cache key holds each file's
+modification time.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import UserError
+from factory.row_filter import filter_rows
+
+if TYPE_CHECKING:
+    import datasets
+
+_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+_IMAGE_COLUMNS = ("image", "img", "picture")
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A dataset of labelled pictures, and how it was named.
+
+    Attributes:
+        dataset: The rows; `label_column` is a `ClassLabel`.
+        image_column: A column of type `Image`.
+        label_column: A column of type `ClassLabel`.
+        label_names: Class names in label order.
+        reference: As the user gave it.
+        config_name: The config that was read.
+        split: The split that was read.
+    """
+
+    dataset: datasets.Dataset
+    image_column: str
+    label_column: str
+    label_names: list[str]
+    reference: str
+    config_name: str
+    split: str
+
+
+def open_dataset(
+    reference: str,
+    *,
+    config_name: str | None = None,
+    split: str | None = None,
+    row_filter: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> OpenedDataset:
+    """Open one split of a dataset of labelled pictures.
+
+    Args:
+        reference: Directory, Hub id (`ORG/NAME` or `ORG/NAME@REVISION`), or `hf://datasets/ORG/NAME[@REVISION]`.
+        config_name: Default: the dataset's default config.
+        split: Default: the only split, else `train`.
+        row_filter: See `factory.row_filter.filter_rows`.
+        image_column: Default: `image`, else the only column of type `Image`.
+        label_column: Default: `label`, else the only column of type `ClassLabel`.
+
+    Raises:
+        UserError: No such dataset, config, split or column; a filter that is wrong or that
+            leaves nothing.
+    """
+    if Path(reference).exists() or reference.startswith((".", "/", "~")):
+        loaded, config = _load_directory(Path(reference).expanduser(), config_name)
+    else:
+        loaded, config = _load_hub(reference, config_name)
+    name = _choose_split(loaded, split, reference)
+    dataset = loaded[name]
+    images = _image_column(dataset, image_column, reference)
+    labels = _label_column(dataset, label_column, reference)
+    dataset = _with_class_label(dataset, labels, reference)
+    if row_filter is not None:
+        dataset = filter_rows(dataset, row_filter)
+    names = list(dataset.features[labels].names)
+    return OpenedDataset(dataset, images, labels, names, reference, config, name)
+
+
+def _load_directory(path: Path, config_name: str | None) -> tuple[datasets.DatasetDict, str]:
+    import datasets as hf
+
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such directory; give a dataset directory or a Hub id (ORG/NAME)"
+        )
+    if path.is_file():
+        raise UserError(f"{path}: is a file; give the dataset's directory")
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        saved = hf.load_from_disk(str(path))
+        return (
+            saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
+        ), "default"
+    builder = _builder(str(path), config_name, None)
+    files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
+    # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
+    module = _format_of(builder)
+    loaded = _load(str(path), module, data_files=files, features=builder.config.features)
+    return loaded, builder.config.name
+
+
+def _load(
+    reference: str,
+    path: str,
+    name: str | None = None,
+    *,
+    data_files: dict[str, list[str]] | None = None,
+    features: datasets.Features | None = None,
+    revision: str | None = None,
+) -> datasets.DatasetDict:
+    import datasets as hf
+    from datasets.exceptions import DatasetGenerationError
+
+    try:
+        with _quiet():
+            return hf.load_dataset(
+                path, name, data_files=data_files, features=features, revision=revision
+            )
+    except DatasetGenerationError as error:
+        cause = _first_line(error.__cause__ or error)
+        raise UserError(f"{reference}: its files do not load as one dataset ({cause})") from None
+
+
+def _format_of(builder: Any) -> str:
+    """Return the name of the packaged module behind a builder."""
+    module: str = type(builder).__module__
+    return module.rsplit(".", 1)[-1]
+
+
+def _load_hub(reference: str, config_name: str | None) -> tuple[datasets.DatasetDict, str]:
+    repo_id, _, revision = reference.removeprefix("hf://datasets/").partition("@")
+    builder = _builder(repo_id, config_name, revision or None)
+    loaded = _load(repo_id, repo_id, builder.config.name, revision=revision or None)
+    return loaded, builder.config.name
+
+
+def _builder(path: str, config_name: str | None, revision: str | None) -> Any:
+    """Resolve a dataset without reading its rows; each way to fail becomes a line with a remedy."""
+    import datasets as hf
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        with _quiet():
+            return hf.load_dataset_builder(path, config_name, revision=revision)
+    except DatasetNotFoundError as error:
+        hint = "check the id; a private one needs a login (hf auth login)"
+        raise UserError(f"{path}: {_first_line(error)}; {hint}") from None
+    except (FileNotFoundError, ConnectionError) as error:
+        raise UserError(
+            f"{path}: {_first_line(error)}; is it a dataset directory or Hub id?"
+        ) from None
+    except ValueError as error:
+        raise _config_fault(path, config_name, revision, error) from None
+
+
+def _config_fault(
+    path: str, config_name: str | None, revision: str | None, error: ValueError
+) -> UserError:
+    import datasets as hf
+
+    if config_name is None and "onfig" not in str(error):
+        return UserError(f"{path}: {_first_line(error)}")
+    try:
+        known = hf.get_dataset_config_names(path, revision=revision)
+    except (OSError, ValueError):
+        return UserError(f"{path}: {_first_line(error)}")
+    if config_name is None:
+        return UserError(f"{path}: name one of its configs with --config: {', '.join(known)}")
+    return UserError(f"{path}: no config {config_name!r}; {_suggest(config_name, known)}")
+
+
+def _choose_split(loaded: datasets.DatasetDict, split: str | None, reference: str) -> str:
+    known = [str(name) for name in loaded]
+    if split is None:
+        if len(known) == 1:
+            return known[0]
+        if "train" in known:
+            return "train"
+        raise UserError(f"{reference}: name one of its splits with --split: {', '.join(known)}")
+    if split not in known:
+        raise UserError(f"{reference}: no split {split!r}; {_suggest(split, known)}")
+    return split
+
+
+def _image_column(dataset: datasets.Dataset, column: str | None, reference: str) -> str:
+    found = [
+        name for name, feature in dataset.features.items() if type(feature).__name__ == "Image"
+    ]
+    return _choose_column(
+        column,
+        found,
+        dataset,
+        reference,
+        preferred=_IMAGE_COLUMNS,
+        kind="image",
+        option="--image-column",
+    )
+
+
+def _label_column(dataset: datasets.Dataset, column: str | None, reference: str) -> str:
+    found = [name for name, feature in dataset.features.items() if hasattr(feature, "names")]
+    if column is not None or not found:
+        # A plain text or number column serves when it is named, or is called `label`.
+        plain = [
+            name for name, feature in dataset.features.items() if type(feature).__name__ == "Value"
+        ]
+        found += [name for name in plain if name == column or (name == "label" and column is None)]
+    return _choose_column(
+        column,
+        found,
+        dataset,
+        reference,
+        preferred=_LABEL_COLUMNS,
+        kind="label",
+        option="--label-column",
+    )
+
+
+def _choose_column(
+    column: str | None,
+    found: list[str],
+    dataset: datasets.Dataset,
+    reference: str,
+    *,
+    preferred: Iterable[str],
+    kind: str,
+    option: str,
+) -> str:
+    names: list[str] = dataset.column_names
+    present = ", ".join(names)
+    if column is not None:
+        if column not in names:
+            raise UserError(f"{reference}: no column {column!r}; {_suggest(column, names)}")
+        if column not in found:
+            feature = dataset.features[column]
+            raise UserError(f"{reference}: column {column!r} is {feature}, not a column of {kind}s")
+        return column
+    candidates: list[str] = [*preferred, *(found if len(found) == 1 else ())]
+    for name in candidates:
+        if name in found:
+            return name
+    raise UserError(f"{reference}: no {kind} column among {present}; name it with {option}")
+
+
+def _with_class_label(dataset: datasets.Dataset, column: str, reference: str) -> datasets.Dataset:
+    """Make the label column a `ClassLabel`; texts are numbered in sorted order."""
+    if hasattr(dataset.features[column], "names"):
+        return dataset
+    dtype = str(dataset.features[column].dtype)
+    if not dtype.startswith(("string", "large_string", "int", "uint", "bool")):
+        raise UserError(
+            f"{reference}: labels in {column!r} are {dtype}; texts or whole numbers are needed"
+        )
+    with _quiet():
+        return dataset.class_encode_column(column)
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"it has: {', '.join(names) or 'none'}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+class _quiet:
+    """Silence the progress bars of datasets, which our own would interleave with."""
+
+    def __enter__(self) -> None:
+        import datasets as hf
+
+        self._enabled = hf.is_progress_bar_enabled()
+        hf.disable_progress_bars()
+
+    def __exit__(self, *_: object) -> None:
+        import datasets as hf
+
+        if self._enabled:
+            hf.enable_progress_bars()

@@ -1,0 +1,96 @@
+"""Decodes a dataset's pictures once, to one array: training then decodes nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.errors import Failure, UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+RESAMPLES = ("nearest", "bilinear", "bicubic", "lanczos")
+# Above this the array lives in a file that the system pages in as needed.
+_IN_MEMORY_BYTES = 4 << 30
+_CHUNK = 256
+
+
+def decode_images(
+    dataset: datasets.Dataset,
+    *,
+    image_column: str,
+    height: int,
+    width: int,
+    resample: str = "bicubic",
+) -> NDArray[np.uint8]:
+    """Decode every picture to RGB and resize it.
+
+    Args:
+        dataset: Rows in the order wanted.
+        image_column: A column of type `datasets.Image`.
+        height: Of the result, pixels.
+        width: Of the result, pixels.
+        resample: One of `RESAMPLES`; Pillow's filters, which widen when they shrink (anti-aliased).
+
+    Returns:
+        Array of shape (len(dataset), height, width, 3), uint8.
+
+    Raises:
+        UserError: A picture cannot be decoded, or `resample` is unknown.
+    """
+    import datasets as hf
+
+    if resample not in RESAMPLES:
+        raise UserError(f"resample {resample!r} is unknown; choose one of {', '.join(RESAMPLES)}")
+    images = _allocate((len(dataset), height, width, 3))
+    encoded = dataset.select_columns([image_column]).cast_column(
+        image_column, hf.Image(decode=False)
+    )
+
+    def fill(start: int) -> None:
+        for offset, item in enumerate(encoded[start : start + _CHUNK][image_column]):
+            images[start + offset] = _decode(item, start + offset, (width, height), resample)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        for _ in pool.map(fill, range(0, len(dataset), _CHUNK)):
+            pass
+    return images
+
+
+def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
+    if int(np.prod(shape)) <= _IN_MEMORY_BYTES:
+        return np.empty(shape, dtype=np.uint8)
+    descriptor, name = tempfile.mkstemp(suffix=".images")
+    os.close(descriptor)
+    array = np.memmap(name, dtype=np.uint8, mode="w+", shape=shape)
+    # The mapping keeps the file alive; without a name it goes when the process does.
+    Path(name).unlink()
+    return array
+
+
+def _decode(
+    item: dict[str, Any] | None, row: int, size: tuple[int, int], resample: str
+) -> NDArray[np.uint8]:
+    from PIL import Image
+
+    if item is None:
+        raise UserError(f"row {row}: the picture is missing (null); filter such rows out")
+    source = io.BytesIO(item["bytes"]) if item.get("bytes") is not None else item["path"]
+    try:
+        with Image.open(source) as picture:
+            rgb = picture.convert("RGB")
+    except FileNotFoundError as error:
+        raise Failure(f"row {row}: {error.filename} is gone; restore the file") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"row {row}: the picture cannot be decoded ({error})") from None
+    if rgb.size != size:
+        rgb = rgb.resize(size, Image.Resampling[resample.upper()])
+    return np.asarray(rgb, dtype=np.uint8)

@@ -1,0 +1,169 @@
+"""Opening datasets: what is found, what is refused, and that a changed folder is read anew."""
+
+import io
+import os
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from PIL import Image
+
+from factory.errors import UserError
+from factory.open_data import open_dataset
+from factory.pixels import decode_images
+
+
+def png(value: int, size: tuple[int, int] = (4, 4)) -> dict[str, bytes | None]:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (value, value, value)).save(buffer, format="PNG")
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def write_set(folder: Path, values: list[int], *, split: str = "train") -> Path:
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=["dark", "bright"]),
+            "guidance_scale": datasets.Value("float32"),
+            "domain": datasets.Value("string"),
+        }
+    )
+    rows = {
+        "image": [png(value) for value in values],
+        "label": [int(value > 127) for value in values],
+        "guidance_scale": [float(index) for index in range(len(values))],
+        "domain": ["photo" if index % 2 else None for index in range(len(values))],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / f"{split}-0.parquet")
+    return folder
+
+
+def test_opens_a_directory_of_parquet_files(tmp_path: Path) -> None:
+    opened = open_dataset(str(write_set(tmp_path / "set", [0, 200, 90])))
+    assert (opened.image_column, opened.label_column) == ("image", "label")
+    assert opened.label_names == ["dark", "bright"]
+    assert opened.split == "train"
+    images = decode_images(opened.dataset, image_column="image", height=4, width=4)
+    assert images.shape == (3, 4, 4, 3)
+    assert images[:, 0, 0, 0].tolist() == [0, 200, 90]
+
+
+def test_opens_a_folder_of_pictures_by_class(tmp_path: Path) -> None:
+    for name, value in (("cat", 10), ("dog", 250)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        Image.new("RGB", (6, 5), (value, 0, 0)).save(tmp_path / "set" / name / "a.png")
+    opened = open_dataset(str(tmp_path / "set"))
+    assert opened.label_names == ["cat", "dog"]
+    assert opened.dataset["label"][:] == [0, 1]
+
+
+def test_opens_what_save_to_disk_wrote_and_encodes_text_labels(tmp_path: Path) -> None:
+    data = datasets.Dataset.from_dict({"img": [png(1), png(2)], "label": ["b", "a"]})
+    data.cast_column("img", datasets.Image()).save_to_disk(str(tmp_path / "saved"))
+    opened = open_dataset(str(tmp_path / "saved"))
+    assert opened.image_column == "img"
+    assert opened.label_names == ["a", "b"]
+    assert opened.dataset["label"][:] == [1, 0]
+
+
+def test_a_changed_folder_and_a_namesake_are_read_anew(tmp_path: Path) -> None:
+    first = write_set(tmp_path / "a" / "set", [0, 200])
+    second = write_set(tmp_path / "b" / "set", [50, 60])
+    assert len(open_dataset(str(first)).dataset) == 2
+    assert open_dataset(str(second)).dataset["label"][:] == [0, 0]
+    write_set(first, [255, 255, 1])
+    os.utime(first / "train-0.parquet", ns=(1, 1))
+    assert open_dataset(str(first)).dataset["label"][:] == [1, 1, 0]
+
+
+def test_pictures_are_resized_with_antialiasing(tmp_path: Path) -> None:
+    stripes = np.zeros((8, 8, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(stripes).save(buffer, format="PNG")
+    data = datasets.Dataset.from_dict({"image": [{"bytes": buffer.getvalue(), "path": None}]})
+    data = data.cast_column("image", datasets.Image())
+    small = decode_images(data, image_column="image", height=4, width=4, resample="bilinear")
+    assert abs(float(small[:, 1:3, 1:3].mean()) - 127.5) < 40
+
+
+@pytest.mark.parametrize(
+    ("expression", "kept"),
+    [
+        ("guidance_scale < 2", [0, 1]),
+        ("1 <= guidance_scale <= 2", [1, 2]),
+        ("domain == 'photo'", [1, 3]),
+        ("domain is None", [0, 2]),
+        ("domain is not None and label == 'bright'", [1]),
+        ("not (label == 'bright') or guidance_scale == 1", [0, 1, 2, 3]),
+        ("label in ('bright', 'dark')", [0, 1, 2, 3]),
+        ("domain not in ['sketch']", [1, 3]),
+        ("label != 1", [0, 2, 3]),
+    ],
+)
+def test_filters(tmp_path: Path, expression: str, kept: list[int]) -> None:
+    folder = write_set(tmp_path / "set", [0, 200, 90, 3])
+    opened = open_dataset(str(folder), row_filter=expression)
+    assert [int(value) for value in opened.dataset["guidance_scale"][:]] == kept
+
+
+FILTER_FAULTS = [
+    ("guidance < 3", "no column guidance; did you mean guidance_scale?"),
+    ("label == 'brigt'", "column label has no class 'brigt'; did you mean bright?"),
+    ("guidance_scale < ", "invalid syntax; write for example guidance_scale < 3"),
+    ("guidance_scale.real < 3", "one side of a comparison must be a column"),
+    ("len(domain) == 3", "no column len; columns: image, label, guidance_scale, domain"),
+    ("domain", "a bare column must be true or false; compare it, as domain == ..."),
+    ("guidance_scale == image.x", "image.x is not a number, a text or None"),
+    ("domain in 'photo'", "`in` needs a list, as domain in ['a', 'b']"),
+    ("domain is 'photo'", "`is` compares with None only; use =="),
+    ("1 < 2", "one side of a comparison must be a column"),
+    ("guidance_scale > 100", "it leaves none of 2 rows"),
+    ("domain == 3", "domain is a text column, 3 is not a text"),
+    ("lambda: 1", "Lambda is not allowed; compare columns with literals"),
+    ("guidance_scale < 'three'", "guidance_scale is a number column, 'three' is a text"),
+]
+
+
+@pytest.mark.parametrize(("expression", "message"), FILTER_FAULTS)
+def test_filter_faults(tmp_path: Path, expression: str, message: str) -> None:
+    folder = write_set(tmp_path / "set", [0, 200])
+    with pytest.raises(UserError) as caught:
+        open_dataset(str(folder), row_filter=expression)
+    assert str(caught.value) == f"--filter {expression!r}: {message}"
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    folder = str(write_set(tmp_path / "set", [0, 200]))
+    cases = [
+        (lambda: open_dataset(str(tmp_path / "gone")), "gone: no such directory"),
+        (lambda: open_dataset(folder, split="trian"), "no split 'trian'; did you mean train?"),
+        (lambda: open_dataset(folder, config_name="x"), "no config 'x'; it has: default"),
+        (lambda: open_dataset(folder, label_column="lable"), "did you mean label?"),
+        (lambda: open_dataset(folder, image_column="label"), "not a column of images"),
+        (lambda: open_dataset(f"{folder}/train-0.parquet"), "is a file"),
+    ]
+    for call, message in cases:
+        with pytest.raises(UserError) as caught:
+            call()
+        assert message in str(caught.value)
+
+
+def test_a_set_without_labels_is_refused(tmp_path: Path) -> None:
+    data = datasets.Dataset.from_dict({"image": [png(1)], "caption": ["x"]})
+    (tmp_path / "set").mkdir()
+    data.cast_column("image", datasets.Image()).to_parquet(tmp_path / "set" / "train.parquet")
+    with pytest.raises(UserError) as caught:
+        open_dataset(str(tmp_path / "set"))
+    assert str(caught.value) == (
+        f"{tmp_path / 'set'}: no label column among image, caption; name it with --label-column"
+    )
+
+
+def test_a_broken_picture_is_named_by_row() -> None:
+    data = datasets.Dataset.from_dict({"image": [png(1), {"bytes": b"nonsense", "path": None}]})
+    data = data.cast_column("image", datasets.Image())
+    with pytest.raises(UserError, match=r"row 1: the picture cannot be decoded"):
+        decode_images(data, image_column="image", height=4, width=4)

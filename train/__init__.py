@@ -1,0 +1,1 @@
+"""Trains any timm model on a dataset of images."""
