@@ -1,0 +1,198 @@
+"""Loads what is scored: a run folder, or a timm model of the Hub, in timm's own form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from eval.scores import ModelFacts, Preprocessing
+from factory.errors import Fault, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+_HUB_PREFIXES = ("hf-hub:", "hf_hub:")
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model ready to be scored, and what is known of it.
+
+    Attributes:
+        run: Folder or Hub id, as the user gave it.
+        folder: Where its files lie; for a Hub id, in the local cache.
+        model: In evaluation mode, float32, on the CPU.
+        label_names: Class names in the order of the model's outputs.
+        facts: For the scores file.
+        preprocessing: For the scores file, and for the transform.
+        training: The run's `config.yaml`, or None.
+    """
+
+    run: str
+    folder: Path
+    model: torch.nn.Module
+    label_names: list[str]
+    facts: ModelFacts
+    preprocessing: Preprocessing
+    training: dict[str, Any] | None
+
+
+def is_hub_id(run: str) -> bool:
+    """Whether `run` names a model of the Hub instead of a folder."""
+    return run.startswith(_HUB_PREFIXES)
+
+
+def load_checkpoint(run: str) -> Checkpoint:
+    """Load a run's weights into the model that its `config.json` describes.
+
+    Args:
+        run: Folder with `model.safetensors` and `config.json`, or `hf-hub:ORG/NAME[@REVISION]`.
+
+    Raises:
+        UserError: A file is missing or damaged, the architecture is unknown, the weights don't
+            fit it, or the classes have no names.
+    """
+    folder = _fetch(run) if is_hub_id(run) else Path(run)
+    config = _read_config(folder, run)
+    weights = folder / _WEIGHTS
+    if not weights.is_file():
+        raise UserError(f"{run}: no {_WEIGHTS} in it; is the run finished?")
+    model = _create(folder, run)
+    names = _label_names(config, num_classes=model.num_classes, run=run)
+    training = _training(folder)
+    facts = ModelFacts(
+        architecture=str(config["architecture"]),
+        num_classes=model.num_classes,
+        num_parameters=sum(parameter.numel() for parameter in model.parameters()),
+        weights_sha256=_sha256(weights),
+        batch_norm="eval",
+        selected_on=_selected_on(training),
+    )
+    return Checkpoint(
+        run=run,
+        folder=folder,
+        model=model.eval(),
+        label_names=names,
+        facts=facts,
+        preprocessing=_preprocessing(model, run),
+        training=training,
+    )
+
+
+def _fetch(run: str) -> Path:
+    """Return the cached snapshot of a Hub model's two files."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    repo_id, _, revision = run.partition(":")[2].partition("@")
+    try:
+        return Path(
+            snapshot_download(
+                repo_id, revision=revision or None, allow_patterns=["config.json", _WEIGHTS]
+            )
+        )
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
+        reason = str(error).strip().splitlines()[0].rstrip(".")
+        raise UserError(
+            f"{run}: {reason}; check the id and the connection, or give a folder"
+        ) from None
+
+
+def _read_config(folder: Path, run: str) -> dict[str, Any]:
+    if not folder.exists():
+        raise UserError(f"{run}: no such run folder; for a model of the Hub write hf-hub:ORG/NAME")
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{run}: no config.json in it; is it a run folder, and is the run finished?"
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(Fault(f"not JSON: {error}", file=str(path))) from None
+    if not isinstance(config, dict) or "architecture" not in config:
+        raise UserError(f"{path}: no `architecture` in it; timm's form of config.json is needed")
+    return config
+
+
+def _create(folder: Path, run: str) -> Any:
+    """Let timm build the model and load the weights; each way to fail becomes one line."""
+    import timm
+    from safetensors import SafetensorError
+
+    try:
+        return timm.create_model(f"local-dir:{folder}", pretrained=True)
+    except SafetensorError as error:
+        raise UserError(
+            f"{run}: {_WEIGHTS} is damaged ({error}); copy or train the run again"
+        ) from None
+    except (RuntimeError, TypeError, KeyError) as error:
+        # timm answers an unknown architecture, foreign arguments or other shapes with these.
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        reason = " ".join(lines[:2]) or type(error).__name__
+        raise UserError(
+            f"{run}: config.json and {_WEIGHTS} don't make a model ({reason})"
+        ) from None
+
+
+def _label_names(config: dict[str, Any], *, num_classes: int, run: str) -> list[str]:
+    """Return class names in the order of outputs; timm stores a list, or a dict by output."""
+    found = config.get("label_names") or config.get("pretrained_cfg", {}).get("label_names")
+    if isinstance(found, dict):
+        found = [found.get(str(index)) for index in range(num_classes)]
+    if not found:
+        raise UserError(
+            f"{run}: config.json has no label_names, so outputs can't be matched to real classes; "
+            "add the list of class names"
+        )
+    if len(found) != num_classes or None in found:
+        raise UserError(
+            f"{run}: config.json names {len(found)} labels for {num_classes} outputs; "
+            "mend label_names"
+        )
+    return [str(name) for name in found]
+
+
+def _preprocessing(model: Any, run: str) -> Preprocessing:
+    from timm.data.config import resolve_model_data_config
+
+    config: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    if config["input_size"][0] != 3:
+        raise UserError(
+            f"{run}: the model takes {config['input_size'][0]} channels; "
+            "only RGB models can be scored"
+        )
+    return Preprocessing(**{name: config[name] for name in Preprocessing.model_fields})
+
+
+def _training(folder: Path) -> dict[str, Any] | None:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return None
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(Fault(f"not YAML: {reason}", file=str(path))) from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds {type(found).__name__}, not a mapping; is it the run's?")
+    return found
+
+
+def _selected_on(training: dict[str, Any] | None) -> str | None:
+    """Say what the run chose its best epoch by: `train` holds out synthetic images, or nothing."""
+    fraction = ((training or {}).get("hyperparameters") or {}).get("val_fraction")
+    if fraction is None:
+        return None
+    return "held-out synthetic" if fraction else "nothing (last epoch)"
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

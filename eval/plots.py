@@ -1,0 +1,73 @@
+"""Draws a confusion matrix."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eval.scores import Scores
+
+# Above this many classes, numbers in the cells and names in full can't be read.
+_MAX_NUMBERED = 20
+_MAX_NAMED = 60
+
+
+def plot_confusion(scores: Scores, path: Path) -> None:
+    """Write the confusion matrix as a PNG: each row's shares in per cent, darker is more.
+
+    Args:
+        scores: Of one run.
+        path: File to write, whole or not at all.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    counts = np.asarray(scores.metrics.confusion_matrix, dtype=np.float64)
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    rows, columns = shares.shape
+    width, height = (min(14.0, 2.5 + 0.45 * count) for count in (columns, rows))
+    figure = Figure(figsize=(max(width, 6.0), max(height, 5.0)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
+    figure.colorbar(image, ax=axes, label="share of the true class, %", fraction=0.046, pad=0.03)
+    names = scores.labels.names
+    _name_axis(axes.xaxis, names, rotation=90 if columns > 10 or _longest(names) > 3 else 0)
+    _name_axis(axes.yaxis, names[:rows], rotation=0)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    if columns <= _MAX_NUMBERED:
+        _number_cells(axes, shares)
+    axes.set_title(_title(scores), fontsize=10)
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+    temporary.replace(path)
+
+
+def _title(scores: Scores) -> str:
+    metrics = scores.metrics
+    return (
+        f"{scores.model.architecture} of {Path(scores.run).name} on {scores.real.name}\n"
+        f"top-1 {100 * metrics.top1:.2f} % of {scores.real.num_images:,} images"
+    )
+
+
+def _longest(names: list[str]) -> int:
+    return max(map(len, names))
+
+
+def _name_axis(axis: object, names: list[str], *, rotation: int) -> None:
+    step = -(-len(names) // _MAX_NAMED)
+    ticks = range(0, len(names), step)
+    size = 9 if len(names) <= _MAX_NUMBERED else 6
+    axis.set_ticks(ticks, [names[tick] for tick in ticks], rotation=rotation, fontsize=size)  # type: ignore[attr-defined]  # matplotlib's Axis, imported lazily
+
+
+def _number_cells(axes: object, shares: np.ndarray) -> None:
+    for (row, column), share in np.ndenumerate(shares):
+        if share >= 0.5:
+            colour = "white" if share > 60 else "black"
+            axes.text(  # type: ignore[attr-defined]  # matplotlib's Axes, imported lazily
+                column, row, f"{share:.0f}", ha="center", va="center", color=colour, fontsize=8
+            )

@@ -1,0 +1,43 @@
+"""Writes what a model said of each image, a row an image, for a closer look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from eval.score import Scored
+
+
+def write_predictions(scored: Scored, path: Path) -> None:
+    """Write a Parquet file, whole or not at all.
+
+    Columns: `row` (of the real set after filtering), `label` and `predicted` (class names),
+        `correct`, `probability`
+    (of the predicted class), `ranked` (up to five class names, the most likely first),
+    `probabilities` (theirs).
+
+    Args:
+        scored: From `eval.score.score`.
+        path: File to write; its folder exists.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    predictions, labels = scored.predictions, scored.references
+    names = np.asarray(scored.scores.labels.names, dtype=object)
+    first = predictions.ranked[:, 0]
+    table = pa.table(
+        {
+            "row": np.arange(len(labels)),
+            "label": names[labels].tolist(),
+            "predicted": names[first].tolist(),
+            "correct": first == labels,
+            "probability": predictions.probabilities[:, 0],
+            "ranked": names[predictions.ranked].tolist(),
+            "probabilities": predictions.probabilities.tolist(),
+        }
+    )
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, temporary)
+    temporary.replace(path)

@@ -1,0 +1,106 @@
+"""Opens the real images that models are scored on."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.errors import UserError
+from factory.open_data import OpenedDataset, open_dataset
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """The real set, opened once for all runs.
+
+    Attributes:
+        opened: Rows, columns and class names.
+        row_filter: The filter they went through, or None.
+        labels: Shape (images,), int64: label ids of the real set.
+        name: Short name, for files and the table's columns.
+    """
+
+    opened: OpenedDataset
+    row_filter: str | None
+    labels: NDArray[np.int64]
+    name: str
+
+
+def open_real(
+    reference: str,
+    *,
+    config_name: str | None = None,
+    split: str | None = None,
+    row_filter: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> RealImages:
+    """Open real images to score on.
+
+    Args:
+        reference: Dataset directory, Hub id or `hf://` path.
+        config_name: Default: the dataset's default config.
+        split: Default: `test` if there is one, else the only one, else `train`.
+        row_filter: Leave only these rows, see `factory.row_filter`.
+        image_column: Default: found by its type.
+        label_column: Default: found by its type.
+
+    Raises:
+        UserError: See `open_dataset`; or images without a label.
+    """
+
+    def opened_at(name: str | None) -> OpenedDataset:
+        return open_dataset(
+            reference,
+            config_name=config_name,
+            split=name,
+            row_filter=row_filter,
+            image_column=image_column,
+            label_column=label_column,
+        )
+
+    try:
+        opened = opened_at(split or "test")
+    except UserError:
+        if split is not None:
+            raise
+        opened = opened_at(None)
+    return RealImages(
+        opened=opened,
+        row_filter=row_filter,
+        labels=_known_labels(opened),
+        name=_short_name(opened, row_filter),
+    )
+
+
+def _known_labels(opened: OpenedDataset) -> NDArray[np.int64]:
+    """Return the label ids; a real set may not leave any out."""
+    column = opened.dataset.select_columns([opened.label_column]).with_format(None)
+    values = list(column[opened.label_column])
+    if not values:
+        raise UserError(
+            f"{opened.reference}: split {opened.split!r} has no images; name another with --split"
+        )
+    unlabelled = sum(value is None or value < 0 for value in values)
+    if unlabelled:
+        raise UserError(
+            f"{opened.reference}: {unlabelled} of {len(values)} images of split {opened.split!r} "
+            "have no label; score on a labelled split, or leave them out with --filter"
+        )
+    return np.asarray(values, dtype=np.int64)
+
+
+def _short_name(opened: OpenedDataset, row_filter: str | None) -> str:
+    """Return `<set>[-<config>]-<split>[-<hash of the filter>]`, fit for a file's name."""
+    last = opened.reference.partition("@")[0].rstrip("/").rpartition("/")[2]
+    if last in ("", ".", ".."):
+        last = Path(opened.reference).resolve().name
+    config = "" if opened.config_name in (None, "default", last) else opened.config_name
+    wanted = hashlib.sha256(row_filter.encode()).hexdigest()[:8] if row_filter else ""
+    parts = [part for part in (last, config, opened.split, wanted) if part]
+    return re.sub(r"[^\w.-]+", "_", "-".join(parts))

@@ -1,0 +1,174 @@
+"""`scores.json`: what was measured, on what, with what. Read and written here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from factory.errors import Fault, UserError
+
+FORMAT: Literal["data-factory/scores"] = "data-factory/scores"
+FORMAT_VERSION: Literal[1] = 1
+
+# A list without lists or objects in it. Strings in JSON hold no raw line break, so a break after
+# the bracket means that the bracket is no string's.
+_LONG_LIST = re.compile(r"\[\n\s*([^\[\]{}]*?)\n\s*\]")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelFacts(_Part):
+    """The checkpoint that was scored."""
+
+    architecture: str = Field(description="timm's name of the architecture")
+    num_classes: int = Field(description="outputs of the model")
+    num_parameters: int
+    weights_sha256: str = Field(description="of model.safetensors")
+    batch_norm: Literal["eval"] = Field(description="statistics of training, not of the test batch")
+    selected_on: str | None = Field(
+        description="what the checkpoint was chosen by, as its run says"
+    )
+
+
+class Preprocessing(_Part):
+    """What an image went through before the model: timm's evaluation transform of its config."""
+
+    input_size: tuple[int, int, int] = Field(description="channels, height, width in pixels")
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class RealSet(_Part):
+    """The real images."""
+
+    name: str = Field(description="short name: column of the table, part of the file's name")
+    reference: str
+    config_name: str | None
+    split: str | None
+    row_filter: str | None
+    image_column: str
+    label_column: str
+    num_images: int
+    fingerprint: str = Field(description="sha256 over the decoded pixels and label names, in order")
+
+
+class Labels(_Part):
+    """The order of classes in `per_class` and `confusion_matrix`, and how they were matched."""
+
+    names: list[str] = Field(description="the real set's classes, then those only the model has")
+    num_real: int = Field(description="how many of `names` the real set has")
+    matched: Literal["exact", "spelling"]
+
+
+class Metrics(_Part):
+    """The figures, as shares in [0, 1]."""
+
+    top1: float
+    top1_low: float = Field(description="lower end of the 95 % Wilson interval")
+    top1_high: float = Field(description="upper end of the 95 % Wilson interval")
+    num_correct: int
+    top5: float | None = Field(description="null with five classes or fewer, where it says nothing")
+    mean_per_class: float
+    per_class: list[float | None] = Field(
+        description="in the order of `labels.names`; null: no images"
+    )
+    confusion_matrix: list[list[int]] = Field(
+        description="rows: true class, columns: predicted class"
+    )
+    calibration_error: float = Field(description="expected calibration error, 15 bins")
+    mean_confidence: float
+
+
+class Scores(_Part):
+    """One run measured on one real set."""
+
+    format: Literal["data-factory/scores"] = FORMAT
+    format_version: Literal[1] = FORMAT_VERSION
+    run: str = Field(description="folder or Hub id that was scored, as given")
+    model: ModelFacts
+    training: dict[str, Any] | None = Field(
+        description="the run's config.yaml, null if it has none"
+    )
+    real: RealSet
+    labels: Labels
+    preprocessing: Preprocessing
+    metrics: Metrics
+    settings: dict[str, Any] = Field(description="batch size, device, dtype, threads a process")
+    versions: dict[str, str]
+
+
+def write_scores(scores: Scores, path: Path) -> None:
+    """Write `path` whole or not at all; its bytes depend on the scores alone.
+
+    Raises:
+        UserError: Its folder doesn't exist.
+    """
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: folder {path.parent} doesn't exist; create it or choose another")
+    temporary = path.with_name(f".{path.name}.tmp")
+    text = json.dumps(scores.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    temporary.write_text(_LONG_LIST.sub(_on_one_line, text) + "\n", encoding="utf-8")
+    temporary.replace(path)
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    items = re.sub(r",\n *", ", ", found[1])
+    return f"[{items}]"
+
+
+def read_scores(path: Path) -> Scores:
+    """Read one file.
+
+    Raises:
+        UserError: It is missing, no JSON, of another format or version, or damaged.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such file; write it with `eval score RUN --real DATASET`"
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(Fault(f"not JSON: {error}", file=str(path))) from None
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: not a scores file (no `format: {FORMAT}`); eval score writes them"
+        )
+    if data.get("format_version") != FORMAT_VERSION:
+        found = data.get("format_version")
+        raise UserError(
+            f"{path}: scores of format version {found!r}, this program reads {FORMAT_VERSION}; "
+            "score the run again"
+        )
+    try:
+        return Scores.model_validate(data)
+    except ValidationError as error:
+        raise UserError(
+            Fault(problem["msg"], file=str(path), key=".".join(map(str, problem["loc"])))
+            for problem in error.errors()
+        ) from None
+
+
+def find_scores(path: Path) -> list[Path]:
+    """Return the files that `path` stands for: itself, or all `scores-*.json` of a run folder.
+
+    Raises:
+        UserError: It doesn't exist, or the folder has none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("scores-*.json"))
+    if not found:
+        raise UserError(
+            f"{path}: no scores-*.json in it; run `eval score {path} --real DATASET` first"
+        )
+    return found

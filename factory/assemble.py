@@ -1,0 +1,166 @@
+"""From a merged recipe to a `ResolvedRecipe`: validation, defaults, the model pinned."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from factory.embedded_model import EMBEDDED_ID, embedded_revision
+from factory.listed import Constant
+from factory.recipe import ResolvedRecipe
+from factory.recipe_checks import (
+    Checked,
+    check_classes,
+    check_sampling,
+    check_templates,
+    check_variables,
+)
+from factory.recipe_faults import faults_of
+from factory.recipe_file import ClassEntry, Model, RecipeFile
+from factory.yaml_nodes import Key, Node
+
+_SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+def validate(checked: Checked) -> RecipeFile | None:
+    """Check a merged recipe against the models.
+
+    Refused values are taken out and noted, so that one bad key does not hide the faults of others.
+    """
+    node = checked.node
+    for _ in range(3):
+        try:
+            return RecipeFile.model_validate(node.plain())
+        except ValidationError as error:
+            for path, fault in faults_of(error, node):
+                checked.faults.append(fault)
+                # Not inside `model`: without its id it would be refused for that.
+                deep = path[:1] in (("variables",), ("sampling",), ("output",))
+                cut = path[:2] if deep else path[:1]
+                checked.refused.add(".".join(map(str, cut)))
+                node = _without(node, cut)
+        except RecursionError:
+            checked.add("is nested too deeply")
+            return None
+    return None
+
+
+def _without(node: Node, path: tuple[Key, ...]) -> Node:
+    if not path or not isinstance(node.value, dict):
+        return node
+    values = {key: child for key, child in node.value.items() if key != path[0]}
+    if len(path) > 1 and path[0] in node.value:
+        values[str(path[0])] = _without(node.value[path[0]], path[1:])
+    return Node(values, node.place, key_place=node.key_place)
+
+
+def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> ResolvedRecipe:
+    """Fill in a recipe that draws its own images.
+
+    Args:
+        checked: The node the recipe was validated from; faults are added to it. With any, the
+            result must not be used.
+        file: The validated recipe.
+        name: Its name where it gives none.
+        folder: Where its file lies.
+    """
+    _require(checked, file)
+    classes = tuple(_with_wording(entry) for entry in file.classes or ())
+    recipe = ResolvedRecipe(
+        name=set_name(checked, file, name),
+        summary=file.summary,
+        source=file.source,
+        classes=classes,
+        images_per_class=file.images_per_class,
+        prompt=file.prompt or (),
+        negative_prompt=file.negative_prompt,
+        variables=file.variables,
+        sampling=file.sampling,
+        model=_pinned(checked, file.model or Model(id=EMBEDDED_ID), folder),
+        output=file.output,
+    )
+    recipe._node = checked.node
+    check_classes(checked, recipe)
+    check_variables(checked, recipe)
+    if "variables" not in checked.refused and "classes" not in checked.refused:
+        check_templates(checked, recipe)
+    check_sampling(checked, recipe)
+    return recipe
+
+
+def set_name(checked: Checked, file: RecipeFile, name: str) -> str:
+    """Return the recipe's name; it becomes a directory and a config of the dataset."""
+    chosen = file.name if file.name is not None else name
+    if not _SET_NAME.fullmatch(chosen):
+        checked.add(
+            f"{chosen!r} cannot name a set, which becomes a directory; use letters, digits, '.', '_' "
+            "and '-', at most 100",
+            *(["name"] if file.name is not None else []),
+        )
+    return chosen
+
+
+def _require(checked: Checked, file: RecipeFile) -> None:
+    remedies = {
+        "classes": "add the name of a class list, or labels",
+        "prompt": 'add one such as "a photo of a {class}", or `combine` other recipes',
+        "images_per_class": "add a number",
+        "model": "add one, such as {id: embedded}",
+    }
+    for key, remedy in remedies.items():
+        if getattr(file, key) is None and key not in checked.refused:
+            checked.add(f"key '{key}' is missing; {remedy}")
+    if file.prompt == ():
+        checked.add("is an empty list; write at least one prompt", "prompt")
+    for place, one in enumerate(file.prompt or ()):
+        if not one.text.strip():
+            listed = isinstance(checked.node.find(("prompt",)).value, list)
+            path = ("prompt", place) if listed else ("prompt",)
+            checked.add("is empty; a prompt needs words", *path)
+
+
+def _with_wording(entry: ClassEntry) -> ClassEntry:
+    if "prompt" in entry.model_fields_set:
+        return entry
+    wording = Constant(entry.label.replace("_", " "))
+    return entry.model_copy(update={"prompt": wording})
+
+
+def _pinned(checked: Checked, model: Model, folder: Path) -> Model:
+    """Return the model with a local directory made absolute and the embedded one pinned."""
+    if model.id == EMBEDDED_ID:
+        current = embedded_revision()
+        if model.revision and current and model.revision != current:
+            checked.add(
+                f"{model.revision[:12]} is not the embedded generator of this version "
+                f"({current[:12]}); remove the revision to draw with this one",
+                *("model", "revision"),
+            )
+        return model.model_copy(update={"revision": current or model.revision})
+    directory = _directory(model.id, checked, folder)
+    if directory is None:
+        return model
+    if not (directory / "model_index.json").is_file():
+        problem = "holds no model_index.json" if directory.is_dir() else "is no directory"
+        checked.add(
+            f"{model.id} {problem}; give a directory saved by a diffusers pipeline, or a Hub id",
+            *("model", "id"),
+        )
+    return model.model_copy(update={"id": str(directory)})
+
+
+def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
+    """Return the directory an id means: relative to the recipe's file, then to where we are."""
+    place = checked.node.find(("model", "id")).place
+    base = Path(place.file).parent if place.line else Path()
+    candidates = [base / model_id, folder / model_id, Path(model_id)]
+    path = Path(model_id).expanduser()
+    if path.is_absolute():
+        candidates = [path]
+    for candidate in candidates:
+        if (candidate / "model_index.json").is_file():
+            return candidate.resolve()
+    looks_like_path = model_id.startswith((".", "/", "~")) or model_id.count("/") > 1
+    return candidates[0].resolve() if looks_like_path else None

@@ -1,0 +1,127 @@
+"""What a build finds in its output directory, judged before anything is written."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from factory.errors import UserError
+from factory.jobs import Job
+from factory.manifest import FILE_NAME, Manifest, read_manifest
+from factory.shards import list_shards
+
+_DIFF_LINES = 6
+
+
+def recipe_path(out: Path, config: str) -> Path:
+    """Return where a config's resolved recipe lies."""
+    return out / "recipes" / f"{config}.yaml"
+
+
+def open_set(out: Path) -> Manifest | None:
+    """Return the manifest of the set in `out`, or None where a new one may begin.
+
+    Raises:
+        UserError: `out` is a file, or holds something that is not a set.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; name a directory")
+    manifest = read_manifest(out)
+    if manifest is None and out.is_dir():
+        # Files whose names begin with a dot belong to file managers and version control.
+        foreign = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+        if foreign:
+            raise UserError(
+                f"{out}: is not empty and holds no {FILE_NAME} "
+                f"(it holds {', '.join(foreign[:3])}); build into a new directory"
+            )
+    return manifest
+
+
+def begun(out: Path, manifest: Manifest | None) -> Manifest | None:
+    """Return what of a manifest binds a new build: its configs with shards; None without any.
+
+    A build that stopped before its first shard binds nothing: recipe and settings may still change.
+    """
+    if manifest is None:
+        return None
+    kept = {
+        name: entry
+        for name, entry in manifest.configs.items()
+        if entry.kind == "union" or list_shards(out, name)
+    }
+    if all(entry.kind == "union" for entry in kept.values()):
+        return None
+    return manifest.model_copy(update={"configs": kept})
+
+
+def require_same_recipes(out: Path, manifest: Manifest, jobs: Sequence[Job]) -> None:
+    """Refuse to mix a set with another one.
+
+    Raises:
+        UserError: other classes, another recipe under the same name, or fewer images than there
+            are.
+    """
+    for job in jobs:
+        if tuple(job.recipe.labels) != manifest.labels:
+            raise UserError(
+                f"{out}: its classes are {_some(manifest.labels)}, those of {job.name} are "
+                f"{_some(job.recipe.labels)}; build into another directory"
+            )
+        entry = manifest.configs.get(job.name)
+        if entry is None or (entry.kind == job.kind == "union"):
+            # A union has nothing of its own, so it may become another one.
+            continue
+        if entry.fingerprint != job.recipe.fingerprint or entry.kind != job.kind:
+            raise UserError(_difference(out, job))
+        if job.num_images < entry.images:
+            raise UserError(
+                f"{out}: {job.name} has {entry.images} images, {job.num_images} were asked for; "
+                "a set is never cut: ask for as many or more, or build into another directory"
+            )
+
+
+def merge_variables(manifest: Manifest | None, jobs: Sequence[Job], *, out: Path) -> dict[str, str]:
+    """Return the variable columns of the whole set, types by name.
+
+    Raises:
+        UserError: a variable is text in one config and a number in another.
+    """
+    merged = dict(manifest.variables) if manifest else {}
+    for job in jobs:
+        for name, kind in job.recipe.variable_types.items():
+            if merged.setdefault(name, kind) != kind:
+                raise UserError(
+                    f"{out}: variable {name} of {job.name} is {kind}, in another config of the "
+                    f"set it is {merged[name]}; rename one of them"
+                )
+    return dict(sorted(merged.items()))
+
+
+def _difference(out: Path, job: Job) -> str:
+    """Say in a few lines how the recipe differs from the one the set was drawn from."""
+    path = recipe_path(out, job.name)
+    before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    after = job.recipe.to_yaml().splitlines()
+    changed = [
+        line
+        for line in difflib.unified_diff(before, after, lineterm="", n=0)
+        if line[:1] in "+-" and not line.startswith(("+++", "---"))
+    ]
+    more = (
+        [f"  ... and {len(changed) - _DIFF_LINES} more lines"] if len(changed) > _DIFF_LINES else []
+    )
+    lines = [f"  {line}" for line in changed[:_DIFF_LINES]] + more
+    return "\n".join(
+        [
+            f"{path}: the set's {job.name} was drawn from another recipe (- the set's, + the one "
+            "asked for); build into another directory, or give the recipe another `name`",
+            *lines,
+        ]
+    )
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = ", ..." if len(labels) > 3 else ""
+    return f"{', '.join(labels[:3])}{more} ({len(labels)})"

@@ -1,0 +1,157 @@
+"""From recipes to jobs: which configs a build makes, in which order, and of how many images.
+
+A combination brings its members along: a union reads their files, a share copies rows out of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from factory.errors import UserError
+from factory.manifest import ConfigEntry, Manifest
+from factory.shards import shard_count, shard_rows
+
+if TYPE_CHECKING:
+    from factory.recipe import ResolvedRecipe
+
+Kind = Literal["set", "share", "union"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One config to make.
+
+    Attributes:
+        recipe: Resolved.
+        num_images: Rows in all.
+        implied: Whether only a combination asked for it.
+    """
+
+    recipe: ResolvedRecipe
+    num_images: int
+    implied: bool = False
+
+    @property
+    def name(self) -> str:
+        """The config's name."""
+        return self.recipe.name
+
+    @property
+    def kind(self) -> Kind:
+        """How the config gets its rows."""
+        if not self.recipe.is_combination:
+            return "set"
+        return "union" if self.recipe.images_per_class is None else "share"
+
+    def total(self, shard_size: int) -> int:
+        """Return the number of shards: 0 for a union."""
+        if self.kind == "union":
+            return 0
+        return shard_count(self.num_images, shard_size=shard_size)
+
+    def rows(self, index: int, *, shard_size: int) -> range:
+        """Return the row numbers of one shard."""
+        return shard_rows(index, num_images=self.num_images, shard_size=shard_size)
+
+    def entry(self) -> ConfigEntry:
+        """Return what the manifest says about the config before it is complete."""
+        recipe = self.recipe
+        drawn = self.kind == "set"
+        return ConfigEntry(
+            kind=self.kind,
+            fingerprint=recipe.fingerprint,
+            model=recipe.model.id if drawn else None,
+            revision=recipe.model.revision if drawn else None,
+            images=0 if self.kind == "union" else self.num_images,
+            images_per_class=None
+            if self.kind == "union"
+            else self.num_images // len(recipe.labels),
+            members=() if drawn else tuple(member.name for member in recipe.members),
+        )
+
+
+def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
+    """Return the configs to make: members before combinations, otherwise as given.
+
+    A member that only combinations ask for gets as many images as the largest of them takes.
+
+    Raises:
+        UserError: two recipes share a name, classes differ, or a share asks for more than a set
+            has.
+    """
+    jobs: dict[str, Job] = {}
+    for recipe in recipes:
+        _add(jobs, Job(recipe, recipe.num_images))
+    for recipe in recipes:
+        for member, taken in _parts(recipe):
+            _add(jobs, Job(_with_images(member, taken), taken, implied=True))
+    for job in jobs.values():
+        _require_enough(job, jobs)
+    ordered = sorted(jobs.values(), key=lambda job: job.recipe.is_combination)
+    _require_same_classes([job.recipe for job in ordered])
+    return ordered
+
+
+def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:
+    """Return the jobs with the counts they will have in a set that exists already.
+
+    A member that only a combination asks for keeps the images it has.
+    """
+    adopted = []
+    for job in jobs:
+        entry = manifest.configs.get(job.name) if manifest else None
+        if entry is not None and job.implied and entry.images > job.num_images:
+            recipe = _with_images(job.recipe, entry.images)
+            job = replace(job, recipe=recipe, num_images=entry.images)
+        adopted.append(job)
+    return adopted
+
+
+def _parts(recipe: ResolvedRecipe) -> Iterator[tuple[ResolvedRecipe, int]]:
+    """Yield all members of a combination, at any depth, with how many images it takes of each."""
+    from factory.planner import plan
+
+    if recipe.is_combination:
+        for member, taken in plan(recipe).parts():
+            yield member, taken
+            yield from _parts(member)
+
+
+def _with_images(recipe: ResolvedRecipe, num_images: int) -> ResolvedRecipe:
+    """Return the recipe with another number of images; its pictures stay the same."""
+    if recipe.images_per_class is None:
+        return recipe
+    return recipe.model_copy(update={"images_per_class": num_images // len(recipe.labels)})
+
+
+def _require_enough(job: Job, jobs: Mapping[str, Job]) -> None:
+    for member, taken in _parts(job.recipe):
+        found = jobs[member.name].num_images
+        if found < taken and job.kind == "share":
+            classes = len(job.recipe.labels)
+            raise UserError(
+                f"{job.name} takes {taken // classes} images a class of {member.name}, which has "
+                f"{found // classes}; raise its images_per_class or lower that of {job.name}"
+            )
+
+
+def _add(jobs: dict[str, Job], job: Job) -> None:
+    known = jobs.get(job.name)
+    if known is not None and known.recipe.fingerprint != job.recipe.fingerprint:
+        raise UserError(
+            f"two different recipes are named {job.name}; give one of them another `name`"
+        )
+    if known is None or (known.implied and known.num_images < job.num_images):
+        jobs[job.name] = job
+
+
+def _require_same_classes(recipes: Sequence[ResolvedRecipe]) -> None:
+    first = recipes[0]
+    for other in recipes[1:]:
+        if list(other.labels) != list(first.labels):
+            raise UserError(
+                f"{other.name} and {first.name} have different classes; "
+                "configs of one set share their classes: build them into different directories"
+            )

@@ -1,0 +1,174 @@
+"""What is legal in a recipe but suspicious: warnings, each with a reason and a remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import gcd
+from pathlib import Path
+
+from factory.embedded_model import EMBEDDED_ID
+from factory.errors import Fault
+from factory.listed import Cycle
+from factory.quantities import Linked, PerClass
+from factory.recipe import ResolvedRecipe
+from factory.template import parse_template
+
+# Class names that text-to-image models are known to draw in another sense; the paper's four among them.
+TWO_SENSES = {
+    "apple": "the fruit or the company",
+    "bank": "of a river or for money",
+    "bass": "the fish or the instrument",
+    "bat": "the animal or the club",
+    "beetle": "the insect or the car",
+    "crane": "the bird or the machine",
+    "drill": "the tool or the monkey",
+    "jaguar": "the animal or the car",
+    "kite": "the toy or the bird",
+    "mole": "the animal or the skin mark",
+    "mouse": "the animal or the computer part",
+    "nail": "of a finger or for a hammer",
+    "orange": "the fruit or the colour",
+    "plain": "the landscape or 'simple'",
+    "ray": "the fish or of light",
+    "seal": "the animal or the stamp",
+}
+
+
+def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
+    """Return warnings about recipes, without repeats.
+
+    Args:
+        recipes: As `library.load_recipes` returns them.
+    """
+    warnings: dict[Fault, None] = {}
+    for recipe in recipes:
+        checks = _COMBINATION_CHECKS if recipe.is_combination else _CHECKS
+        for check in checks:
+            warnings.update(dict.fromkeys(check(recipe)))
+    return list(warnings)
+
+
+def _same_wording(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    owners: dict[str, str] = {}
+    telling = _names(recipe) & ({"label"} | _field_names(recipe))
+    for place, entry in enumerate(recipe.classes):
+        for wording in entry.prompt.values() or ():
+            owner = owners.setdefault(str(wording).casefold(), entry.label)
+            if owner != entry.label and not telling:
+                yield recipe.fault(
+                    f"'{wording}' is the wording of '{owner}' too: their images will look alike; "
+                    "word one of them differently",
+                    *("classes", place),
+                )
+
+
+def _two_senses(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    for place, entry in enumerate(recipe.classes):
+        for wording in entry.prompt.values() or ():
+            senses = TWO_SENSES.get(str(wording).strip().casefold())
+            if senses and not (_names(recipe) & set(entry.fields)):
+                yield recipe.fault(
+                    f"'{wording}' has two senses ({senses}); give the class a `prompt` that says "
+                    "which, such as 'crane bird' for crane",
+                    *("classes", place),
+                )
+
+
+def _classless_prompt(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    per_class = {column.name for column in recipe.columns if isinstance(column.quantity, PerClass)}
+    for one in recipe.prompt:
+        names = set(parse_template(one.text).names)
+        if not names & ({"class", "label"} | per_class):
+            yield recipe.fault(
+                "a prompt without {class} says the same for every class: images will not fit "
+                "their labels",
+                "prompt",
+            )
+
+
+def _unused_variables(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    names = _names(recipe)
+    for name, variable in recipe.variables.items():
+        own = set(variable.linked) if isinstance(variable, Linked) else {name}
+        if not own & names:
+            yield recipe.fault(
+                f"no prompt uses {{{name}}}: it becomes a column and changes no image",
+                *("variables", name),
+            )
+
+
+def _unpinned_model(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    model = recipe.model
+    if model.id != EMBEDDED_ID and model.revision is None and not Path(model.id).is_absolute():
+        yield recipe.fault(
+            f"{model.id} is not pinned: it may change under its name; add `revision`, a commit",
+            *("model", "id"),
+        )
+
+
+def _low_guidance(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    low, high = recipe.sampling.guidance_scale.bounds()
+    if low <= 0:
+        reach = "is" if low == high else "reaches down to"
+        yield recipe.fault(
+            f"{reach} {low:g}; at 0 and below a model draws away from its prompt",
+            *("sampling", "guidance_scale"),
+        )
+
+
+def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    cycles = {name: v for name, v in recipe.variables.items() if isinstance(v, Cycle)}
+    names = list(cycles)
+    for place, name in enumerate(names):
+        length = len(cycles[name].cycle)
+        if recipe.images_per_class is not None and recipe.images_per_class % length:
+            yield recipe.fault(
+                f"{recipe.images_per_class} images a class do not divide by {length} values; "
+                "make images_per_class a multiple",
+                *("variables", name),
+            )
+        for other in names[:place]:
+            if gcd(length, len(cycles[other].cycle)) > 1:
+                yield recipe.fault(
+                    f"turns in step with '{other}': some pairs of values never meet; make one of "
+                    "them a list",
+                    *("variables", name),
+                )
+
+
+def _uneven_shares(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    count, members = recipe.images_per_class, len(recipe.members)
+    if count is not None and count % members:
+        yield recipe.fault(
+            f"{count} images a class do not divide by {members} members: the first get one more",
+            "images_per_class",
+        )
+
+
+def _mixed_sizes(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    shapes = {member.output.shape for member in recipe.members}
+    if len(shapes) > 1:
+        yield recipe.fault(
+            "its members' images differ in size; give all one output.size", "combine"
+        )
+
+
+def _names(recipe: ResolvedRecipe) -> set[str]:
+    texts: Iterable[str] = [*(one.text for one in recipe.prompt), recipe.negative_prompt]
+    return {name for text in texts for name in parse_template(text).names}
+
+
+def _field_names(recipe: ResolvedRecipe) -> set[str]:
+    return {name for entry in recipe.classes for name in entry.fields}
+
+
+_CHECKS = (
+    _same_wording,
+    _two_senses,
+    _classless_prompt,
+    _unused_variables,
+    _unpinned_model,
+    _low_guidance,
+    _uneven_cycles,
+)
+_COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)

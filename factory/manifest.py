@@ -1,0 +1,124 @@
+"""`manifest.json`: what a set is made of.
+
+Written before the first shard (settings, fingerprints) and again at the end (shards, hashes): a
+shard on disk belongs to the recipe whose fingerprint stands here. It holds nothing that differs
+between two builds of the same recipe on the same machine: no times, no number of processes.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from factory.errors import UserError
+from factory.settings import FixedSettings
+from factory.shards import write_text
+
+FILE_NAME = "manifest.json"
+FORMAT: Final = 1
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ShardEntry(_Entry):
+    """One Parquet file; `file` is relative to the set's directory."""
+
+    file: str
+    rows: int
+    sha256: str
+
+
+class ConfigEntry(_Entry):
+    """One config of the set.
+
+    Attributes:
+        kind: `set` has pictures of its own, `share` copies of other configs' rows, `union` none: it
+            reads its members' files.
+        fingerprint: Of the resolved recipe.
+        model: Hub id or directory; None for combinations.
+        revision: Commit or hash of the weights.
+        images: Rows in all, copies included; 0 for unions, whose members have them.
+        images_per_class: None for unions.
+        members: Configs a combination is made of.
+        complete: Whether all shards are there.
+        shards: By number; empty until the config is complete, and for unions.
+    """
+
+    kind: Literal["set", "share", "union"]
+    fingerprint: str
+    model: str | None
+    revision: str | None
+    images: int
+    images_per_class: int | None
+    members: tuple[str, ...] = ()
+    complete: bool = False
+    shards: tuple[ShardEntry, ...] = ()
+
+
+class Manifest(_Entry):
+    """A set's manifest.
+
+    Attributes:
+        format: Of this file.
+        settings: Build settings, fixed for the set.
+        device: Name of the device the set was begun on.
+        versions: Of the libraries; more than one entry when the set was continued with others.
+        labels: Class names by label.
+        variables: Types of the variables' columns, by name.
+        configs: By name.
+    """
+
+    format: Literal[1] = FORMAT
+    settings: FixedSettings
+    device: str
+    versions: tuple[dict[str, str], ...]
+    labels: tuple[str, ...]
+    variables: dict[str, str]
+    configs: dict[str, ConfigEntry]
+
+    def leaves(self, name: str) -> list[str]:
+        """Return the configs whose files a config reads: itself, or a union's members."""
+        entry = self.configs[name]
+        if entry.kind != "union":
+            return [name]
+        found = [leaf for member in entry.members for leaf in self.leaves(member)]
+        return list(dict.fromkeys(found))
+
+    def num_images(self, name: str) -> int:
+        """Return how many rows a config reads."""
+        return sum(self.configs[leaf].images for leaf in self.leaves(name))
+
+    def in_order(self) -> list[str]:
+        """Return the names of the complete configs: sets before combinations, then by name."""
+        complete = [name for name, entry in self.configs.items() if entry.complete]
+        return sorted(complete, key=lambda name: (self.configs[name].kind != "set", name))
+
+    def write(self, out: Path) -> None:
+        """Write the manifest into the set's directory, whole or not at all."""
+        text = json.dumps(
+            self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False
+        )
+        write_text(out / FILE_NAME, text + "\n")
+
+
+def read_manifest(out: Path) -> Manifest | None:
+    """Return a set's manifest, or None where none was begun.
+
+    Raises:
+        UserError: the file is damaged or of another version.
+    """
+    path = out / FILE_NAME
+    if not path.is_file():
+        return None
+    try:
+        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"{path}: is not a manifest of this version ({str(error).splitlines()[0]}); "
+            "restore it, or build into another directory"
+        ) from None

@@ -1,0 +1,253 @@
+"""A recipe's `model` to a loaded pipeline.
+
+Weights are read from safetensors only and no code of a model's author is run. Safety checkers are
+left out: they replace pictures by a black one, which has no place in a training set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import difflib
+import inspect
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.embedded_model import EMBEDDED_ID, embedded_dir, embedded_revision
+from factory.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+    from factory.recipe import ResolvedRecipe
+
+# What a pipeline may carry that judges or watermarks pictures, or only serves that.
+_LEFT_OUT = ("safety_checker", "feature_extractor")
+
+# What a text-to-image call takes, and what only other tasks ask for.
+_NEEDED_ARGUMENTS = ("prompt", "guidance_scale", "num_inference_steps", "generator", "output_type")
+_FOREIGN_ARGUMENTS = (
+    "image",
+    "mask_image",
+    "control_image",
+    "num_frames",
+    "video",
+    "audio_length_in_s",
+)
+
+
+class Pipelines:
+    """Loads each model once and hands out its pipeline with a recipe's scheduler."""
+
+    def __init__(self, *, device: torch.device | str, dtype: torch.dtype) -> None:
+        """Remember where the models go; nothing is loaded yet."""
+        self._device = device
+        self._dtype = dtype
+        self._loaded: dict[tuple[str, str | None], Any] = {}
+
+    def get(self, recipe: ResolvedRecipe) -> Any:
+        """Return a pipeline that draws a recipe.
+
+        Raises:
+            UserError: the model or its scheduler cannot be had, or it is no text-to-image model.
+        """
+        key = (recipe.model.id, recipe.model.revision)
+        if key not in self._loaded:
+            self._loaded[key] = load_pipeline(*key, device=self._device, dtype=self._dtype)
+        # The copy shares the weights; only its scheduler is its own.
+        pipeline = copy.copy(self._loaded[key])
+        if recipe.model.scheduler or recipe.model.scheduler_config:
+            pipeline.scheduler = make_scheduler(
+                pipeline.scheduler, recipe.model.scheduler, recipe.model.scheduler_config
+            )
+        return pipeline
+
+
+def load_pipeline(
+    model_id: str, revision: str | None, *, device: torch.device | str, dtype: torch.dtype
+) -> Any:
+    """Load a text-to-image pipeline.
+
+    Args:
+        model_id: `embedded`, a directory, or a Hub id.
+        revision: Branch, tag or commit; only for Hub ids.
+        device: Where the weights go.
+        dtype: Of all weights.
+
+    Raises:
+        UserError: no such model or revision, no way to the Hub, or no text-to-image model; with
+            what to do.
+    """
+    source = model_source(model_id, revision)
+    pinned = None if Path(source).is_dir() else revision
+    with _quiet_libraries():
+        pipeline = _read(model_id, source, revision=pinned, dtype=dtype)
+    _require_text_to_image(model_id, pipeline)
+    pipeline.set_progress_bar_config(disable=True)
+    pipeline.to(device)
+    _use_channels_last(pipeline)
+    return pipeline
+
+
+def model_source(model_id: str, revision: str | None) -> str:
+    """Return what diffusers should load for a recipe's model: a directory or a Hub id.
+
+    Raises:
+        UserError: a path that is no model directory, or other embedded weights than were pinned.
+    """
+    if model_id == EMBEDDED_ID:
+        found = embedded_revision()
+        if found is None:
+            raise UserError(
+                "this installation carries no embedded generator; install the released package, "
+                "or name a model with --model"
+            )
+        if revision not in (None, found):
+            raise UserError(
+                f"model {model_id}: the recipe was pinned to weights {revision}, this version of "
+                f"the package carries {found}; install the version the set was begun with, or "
+                "build into another directory"
+            )
+        return str(embedded_dir())
+    path = Path(model_id).expanduser()
+    if path.is_dir():
+        if not (path / "model_index.json").is_file():
+            raise UserError(f"{model_id}: no diffusers model: it holds no model_index.json")
+        return str(path)
+    if model_id.startswith((".", "/", "~")):
+        raise UserError(f"{model_id}: no such model directory; correct `model.id`")
+    return model_id
+
+
+def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | None) -> Any:
+    """Make a scheduler from the model's own configuration.
+
+    Args:
+        current: The scheduler the model came with.
+        name: A class of diffusers; None keeps the model's own.
+        changes: Settings that replace those of the model's configuration.
+
+    Raises:
+        UserError: no such scheduler, no such setting, or a value it refuses.
+    """
+    scheduler_class = _scheduler_class(name) if name else type(current)
+    changes = dict(changes or {})
+    _require_known_settings(scheduler_class, changes)
+    try:
+        return scheduler_class.from_config(current.config, **changes)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(f"scheduler {scheduler_class.__name__}: {_first_line(error)}") from None
+
+
+def _scheduler_class(name: str) -> Any:
+    import diffusers
+
+    found = getattr(diffusers, name, None)
+    if isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin):
+        return found
+    known = [one for one in dir(diffusers) if one.endswith("Scheduler") and "Flax" not in one]
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+    hint = f"; near it: {', '.join(near)}" if near else ""
+    raise UserError(f"model.scheduler: diffusers has no `{name}`{hint}")
+
+
+def _require_known_settings(scheduler_class: Any, changes: dict[str, Any]) -> None:
+    known = [
+        name for name in inspect.signature(scheduler_class.__init__).parameters if name != "self"
+    ]
+    for name in changes:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or known
+            raise UserError(
+                f"model.scheduler_config.{name}: {scheduler_class.__name__} has no such setting; "
+                f"near it: {', '.join(near)}"
+            )
+
+
+def _read(model_id: str, source: str, *, revision: str | None, dtype: torch.dtype) -> Any:
+    """Read a pipeline with diffusers, its errors turned into ours."""
+    import diffusers
+
+    # Its methods carry no types.
+    pipelines: Any = diffusers.DiffusionPipeline
+    try:
+        parts = pipelines.load_config(source, revision=revision)
+        left_out: dict[str, Any] = {name: None for name in _LEFT_OUT if name in parts}
+        if "requires_safety_checker" in parts:
+            left_out["requires_safety_checker"] = False
+        return pipelines.from_pretrained(
+            source, revision=revision, torch_dtype=dtype, use_safetensors=True, **left_out
+        )
+    except (OSError, ValueError, AttributeError, ImportError) as error:
+        # OSError covers huggingface_hub too: missing, gated, unreachable, offline.
+        raise UserError(_cannot_load(model_id, revision, error)) from None
+
+
+def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
+    name = f"{model_id}@{revision}" if revision else model_id
+    text = str(error)
+    if isinstance(error, ValueError | AttributeError | ImportError):
+        remedy = "check that it is a diffusers text-to-image model of this diffusers version"
+    elif "safetensors" in text:
+        remedy = "only safetensors weights are read; choose a model or revision that has them"
+    elif Path(model_id).is_dir():
+        remedy = "check that the directory is whole"
+    elif "gated" in text or "401" in text or "403" in text:
+        remedy = "accept its terms on the Hub, then log in with `hf auth login`"
+    else:
+        remedy = (
+            "check `model.id` and `model.revision` and the connection to the Hub, or name a "
+            "directory; `--model embedded` needs no network"
+        )
+    return f"model {name}: cannot be loaded ({_first_line(error)}); {remedy}"
+
+
+def _require_text_to_image(model_id: str, pipeline: Any) -> None:
+    accepted = inspect.signature(type(pipeline).__call__).parameters
+    missing = [name for name in _NEEDED_ARGUMENTS if name not in accepted]
+    foreign = [name for name in _FOREIGN_ARGUMENTS if name in accepted]
+    if missing or foreign:
+        raise UserError(
+            f"model {model_id}: {type(pipeline).__name__} is no text-to-image pipeline; "
+            "choose a model that draws pictures from a prompt alone"
+        )
+
+
+def _use_channels_last(pipeline: Any) -> None:
+    """Store convolution weights the way the fast kernels read them, on CPUs and GPUs alike."""
+    import torch
+
+    for name in ("unet", "vae"):
+        network = getattr(pipeline, name, None)
+        if network is not None:
+            network.to(memory_format=torch.channels_last)
+
+
+@contextlib.contextmanager
+def _quiet_libraries() -> Iterator[None]:
+    """Silence what the libraries say while they load: bars, and advice that is not for users."""
+    import diffusers
+    import transformers
+
+    loggers = (diffusers.utils.logging, transformers.utils.logging)
+    levels = [one.get_verbosity() for one in loggers]
+    bars = [one.is_progress_bar_enabled() for one in loggers]
+    for one in loggers:
+        one.set_verbosity_error()
+        one.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for one, level, bar in zip(loggers, levels, bars, strict=True):
+            one.set_verbosity(level)
+            if bar:
+                one.enable_progress_bar()
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

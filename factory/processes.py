@@ -1,0 +1,147 @@
+"""The processes of one build, and what they tell each other.
+
+accelerate starts them; the store of their process group is all they share. It counts atomically, so
+ranks take work without waiting for each other. A rank that fails says so there, and the others stop
+instead of waiting for ever.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from factory.errors import Failure, UserError
+
+_POLL_S = 0.05
+_FAILED = "failed"
+_builds = 0
+
+
+def own_device(wanted: str = "auto") -> Any:
+    """Return this process's device, as accelerate deals them out.
+
+    Args:
+        wanted: `auto`, or a device type; `cpu` keeps off the GPUs.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    import torch
+    from accelerate import PartialState
+
+    # Unless told that it is on CPUs, accelerate takes each of several processes for the only one.
+    state = PartialState(cpu=wanted == "cpu" or not torch.accelerator.is_available())
+    if wanted not in ("auto", state.device.type):
+        raise UserError(f"device {wanted} was asked for, this machine offers {state.device.type}")
+    return state.device
+
+
+def world(device: str = "auto") -> tuple[int, int, str]:
+    """Return this process's rank, the number of processes, and the type of its device."""
+    from accelerate import PartialState
+
+    kind = own_device(device).type
+    state = PartialState()
+    return state.process_index, state.num_processes, kind
+
+
+def leave() -> None:
+    """Leave the process group, if there is one; the last thing a process does."""
+    from accelerate import PartialState
+
+    PartialState().destroy_process_group()
+
+
+class Ranks:
+    """This process among its peers; alone, the same calls work on a store of its own."""
+
+    def __init__(self, *, device: str = "auto") -> None:
+        """Join the group accelerate's launcher has made, if any.
+
+        Args:
+            device: `auto`, or a device type; `cpu` keeps accelerate off the GPUs.
+        """
+        import torch.distributed
+        from accelerate import PartialState
+
+        # Its stores carry no types.
+        dist: Any = torch.distributed
+        global _builds
+        _builds += 1
+        self.device = own_device(device)
+        state = PartialState()
+        self.rank: int = state.process_index
+        self.world_size: int = state.num_processes
+        shared = dist.is_available() and dist.is_initialized()
+        store = dist.distributed_c10d._get_default_store() if shared else dist.HashStore()
+        # Every rank makes its builds in the same order, so the number keeps two builds of one
+        # launch apart.
+        self._store: Any = dist.PrefixStore(f"factory/build-{_builds}", store)
+
+    @property
+    def is_lead(self) -> bool:
+        """Whether this rank prepares and finishes the set."""
+        return self.rank == 0
+
+    def take(self, name: str) -> int:
+        """Return the next number of a counter, from 0; no two ranks get the same."""
+        return int(self._store.add(name, 1)) - 1
+
+    def add(self, name: str, count: int) -> int:
+        """Add to a counter that all ranks share and return its new value."""
+        return int(self._store.add(name, count))
+
+    def announce(self, event: str, text: str = "") -> None:
+        """Tell all ranks that something is done, with what they need to know of it."""
+        self._store.set(event, f"{text} ")
+
+    def wait_for(self, event: str) -> str:
+        """Wait until `event` is announced and return the text that came with it.
+
+        Raises:
+            Failure: another rank failed meanwhile.
+        """
+        self.wait_until(lambda: bool(self._store.check([event])))
+        return str(self._store.get(event).decode()[:-1])
+
+    def wait_until(self, condition: Callable[[], bool]) -> None:
+        """Wait until `condition` holds; it is asked a few times a second.
+
+        Raises:
+            Failure: another rank failed meanwhile.
+        """
+        while not condition():
+            self.stop_if_another_failed()
+            time.sleep(_POLL_S)
+
+    def stop_if_another_failed(self) -> None:
+        """Raise if any rank has failed.
+
+        Raises:
+            Failure: with the other rank's own words.
+        """
+        if self._store.check([_FAILED]):
+            raise Failure(f"stopped, since {self._store.get(_FAILED).decode()}")
+
+    @contextmanager
+    def telling_failure(self) -> Iterator[None]:
+        """Let the other ranks know when this one leaves with an error."""
+        try:
+            yield
+        except BaseException as error:
+            words = str(error).splitlines()
+            reason = words[0] if words else type(error).__name__
+            if not self._store.check([_FAILED]):
+                self._store.set(_FAILED, f"rank {self.rank} failed: {reason}")
+            raise
+
+    def leave_together(self) -> None:
+        """Return once every rank has come here.
+
+        The lead goes last, since the store may live in its process.
+        """
+        self.add("leaving", 1)
+        if self.is_lead:
+            self.wait_until(lambda: self.add("leaving", 0) >= self.world_size)

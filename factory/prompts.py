@@ -1,0 +1,116 @@
+"""Prompts to the tensors a pipeline wants, encoded once a distinct prompt.
+
+A plan draws thousands of images from a few dozen prompts, so the text encoders run once a (prompt,
+negative prompt) pair and the results are kept. Each pair is encoded alone: what a prompt becomes
+must not depend on which prompts happened to come before it. Pipelines whose encoder speaks another
+dialect get the texts themselves.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# What `encode_prompt` returns, by name: the names under which the pipeline's call takes it back.
+_DIALECTS = (
+    (
+        "prompt_embeds",
+        "negative_prompt_embeds",
+        "pooled_prompt_embeds",
+        "negative_pooled_prompt_embeds",
+    ),
+    (
+        "prompt_embeds",
+        "prompt_attention_mask",
+        "negative_prompt_embeds",
+        "negative_prompt_attention_mask",
+    ),
+    ("prompt_embeds", "negative_prompt_embeds"),
+)
+
+_CACHE_BYTES = 2**30
+
+
+class PromptEncoder:
+    """Turns (prompt, negative prompt) pairs into arguments of the pipeline's call."""
+
+    def __init__(self, pipeline: Any, *, cache_bytes: int = _CACHE_BYTES) -> None:
+        """Find out which dialect the pipeline speaks; nothing is encoded yet.
+
+        Args:
+            pipeline: A text-to-image pipeline.
+            cache_bytes: How much may be kept; the pair that was not used for longest goes first.
+        """
+        self._pipeline = pipeline
+        self._cache_bytes = cache_bytes
+        self._used_bytes = 0
+        self._cache: OrderedDict[tuple[str, str], tuple[Tensor, ...]] = OrderedDict()
+        self._names = _dialect(pipeline)
+
+    def arguments(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Return what the pipeline's call needs to know about the texts of one batch.
+
+        Args:
+            pairs: Prompt and negative prompt of each image, in batch order.
+        """
+        if self._names is None:
+            prompts = [prompt for prompt, _ in pairs]
+            negatives = [negative for _, negative in pairs]
+            return {"prompt": prompts} | ({"negative_prompt": negatives} if any(negatives) else {})
+        encoded = [self._encode(pair) for pair in pairs]
+        columns = zip(*encoded, strict=True)
+        return {name: torch.cat(column) for name, column in zip(self._names, columns, strict=True)}
+
+    def _encode(self, pair: tuple[str, str]) -> tuple[Tensor, ...]:
+        if pair in self._cache:
+            self._cache.move_to_end(pair)
+            return self._cache[pair]
+        tensors = self._run(*pair)
+        self._cache[pair] = tensors
+        self._used_bytes += _size(tensors)
+        while self._used_bytes > self._cache_bytes and len(self._cache) > 1:
+            self._used_bytes -= _size(self._cache.popitem(last=False)[1])
+        return tensors
+
+    def _run(self, prompt: str, negative_prompt: str) -> tuple[Tensor, ...]:
+        parameters = inspect.signature(self._pipeline.encode_prompt).parameters
+        wanted: dict[str, Any] = {
+            "prompt": prompt,
+            "prompt_2": None,
+            "prompt_3": None,
+            "device": self._pipeline._execution_device,
+            "num_images_per_prompt": 1,
+            "do_classifier_free_guidance": True,
+        }
+        # An empty negative prompt is left to the pipeline: some draw zeros instead of encoding "".
+        if negative_prompt:
+            wanted["negative_prompt"] = negative_prompt
+        with torch.no_grad():
+            out = self._pipeline.encode_prompt(
+                **{name: value for name, value in wanted.items() if name in parameters}
+            )
+        return tuple(out)
+
+
+def _dialect(pipeline: Any) -> tuple[str, ...] | None:
+    """Return the names of what `encode_prompt` returns, or None where they are not known."""
+    encode = getattr(pipeline, "encode_prompt", None)
+    if encode is None:
+        return None
+    accepted = inspect.signature(type(pipeline).__call__).parameters
+    taken = inspect.signature(encode).parameters
+    if "do_classifier_free_guidance" not in taken:
+        return None
+    for names in _DIALECTS:
+        if all(name in accepted and name in taken for name in names):
+            return names
+    return None
+
+
+def _size(tensors: Sequence[Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors)

@@ -1,0 +1,176 @@
+"""The resolved recipe: everything filled in, nothing left to look up.
+
+It is what is planned, fingerprinted and stored with a set. Files are read by `factory.library`;
+what they may say is in `factory.recipe_file`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import Field, PrivateAttr
+
+from factory.distribution import Distribution, Frozen, ValueType
+from factory.errors import Fault
+from factory.quantities import Linked, PerClass, Variable, joint_type
+from factory.recipe_file import ClassEntry, Model, Output, Sampling, WeightedText
+from factory.recipe_yaml import recipe_to_yaml
+from factory.yaml_nodes import Key, Node
+
+__all__ = ["PLAN_VERSION", "Column", "Model", "Output", "ResolvedRecipe", "Sampling"]
+
+PLAN_VERSION = 1
+"""Raised when the same recipe would be planned differently: it is part of every fingerprint."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A variable of the rows.
+
+    Attributes:
+        name: The column's name.
+        stream: Which random stream it reads; linked variables share one.
+        quantity: What is drawn.
+    """
+
+    name: str
+    stream: str
+    quantity: Distribution | PerClass
+
+
+class ResolvedRecipe(Frozen):
+    """One set of images, or a combination of sets.
+
+    Attributes:
+        name: The set's name, the config of the dataset.
+        summary: One line for people.
+        source: Where the recipe comes from.
+        classes: In label order; wordings are filled in.
+        images_per_class: None for a combination of everything its members have.
+        prompt: Templates with weights; empty for a combination.
+        negative_prompt: Template.
+        variables: What is drawn besides, by name.
+        sampling: Guidance, steps, base seed, noise. Of a combination: its first member's, as are
+            `model` and `output`.
+        model: The text-to-image model.
+        output: What is kept of a drawn image.
+        combine: Names of the members, or None.
+        members: The members of a combination.
+    """
+
+    name: str
+    summary: str = ""
+    source: str = ""
+    classes: tuple[ClassEntry, ...]
+    images_per_class: int | None
+    prompt: tuple[WeightedText, ...] = ()
+    negative_prompt: str = ""
+    variables: dict[str, Variable] = Field(default={})
+    sampling: Sampling
+    model: Model
+    output: Output
+    combine: tuple[str, ...] | None = None
+    members: tuple[ResolvedRecipe, ...] = ()
+
+    _node: Node | None = PrivateAttr(default=None)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, by label."""
+        return tuple(entry.label for entry in self.classes)
+
+    @property
+    def is_combination(self) -> bool:
+        """Whether it is made of other sets."""
+        return self.combine is not None
+
+    @property
+    def num_images(self) -> int:
+        """Images in all."""
+        if self.images_per_class is None:
+            return sum(member.num_images for member in self.members)
+        return self.images_per_class * len(self.classes)
+
+    @cached_property
+    def columns(self) -> tuple[Column, ...]:
+        """What is drawn for each variable's column, by name; of the members for a combination."""
+        own = _own_columns(self)
+        for member in self.members:
+            own |= {column.name: column for column in member.columns if column.name not in own}
+        return tuple(own[name] for name in sorted(own))
+
+    @property
+    def variable_types(self) -> dict[str, ValueType]:
+        """Column types of the variables, in alphabetical order."""
+        types = {column.name: column.quantity.type() for column in self.columns}
+        for member in self.members:
+            for name, kind in member.variable_types.items():
+                types[name] = joint_type([types[name], kind])
+        return types
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over what an image shows, as 64 hexadecimal digits.
+
+        `summary`, `source` and `images_per_class` do not count: a grown set is the same set.
+        """
+        text = json.dumps(_shown(self), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def to_yaml(self) -> str:
+        """Return the recipe as a file that loads with the same fingerprint.
+
+        A combination names its members: their files must lie beside its own.
+        """
+        return recipe_to_yaml(self)
+
+    def fault(self, message: str, *path: Key) -> Fault:
+        """Return a fault at the place of a key in the recipe's file, as near as it is known."""
+        dotted = ".".join(str(part) for part in path) or None
+        if self._node is None:
+            return Fault(message, file=self.name, key=dotted)
+        return self._node.find(path).place.fault(message, key=dotted)
+
+
+def _own_columns(recipe: ResolvedRecipe) -> dict[str, Column]:
+    columns: dict[str, Column] = {}
+    for name, variable in recipe.variables.items():
+        stream = f"variables.{name}"
+        if isinstance(variable, Linked):
+            for one in variable.linked:
+                columns[one] = Column(one, stream, variable.column(one))
+        else:
+            columns[name] = Column(name, stream, variable)
+    fields = dict.fromkeys(name for entry in recipe.classes for name in entry.fields)
+    for name in () if recipe.is_combination else fields:
+        columns[name] = _with_fields(recipe, name, columns.get(name))
+    return columns
+
+
+def _with_fields(recipe: ResolvedRecipe, name: str, variable: Column | None) -> Column:
+    """Return a column in which the classes' own fields go before the recipe's variable."""
+    own = {e.label: e.fields[name] for e in recipe.classes if name in e.fields}
+    stream = variable.stream if variable else f"variables.{name}"
+    quantity = variable.quantity if variable else None
+    if isinstance(quantity, PerClass):
+        merged = PerClass(per_class={**quantity.per_class, **own}, default=quantity.default)
+    else:
+        merged = PerClass.model_construct(per_class=own, default=quantity)
+    return Column(name, stream, merged)
+
+
+def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """Return what an image shows, as plain values."""
+    if recipe.is_combination:
+        return {
+            "version": PLAN_VERSION,
+            "name": recipe.name,
+            "members": [member.fingerprint for member in recipe.members],
+            "equal_share": recipe.images_per_class is not None,
+        }
+    hidden = {"summary", "source", "images_per_class", "combine", "members"}
+    return {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)

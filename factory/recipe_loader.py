@@ -1,0 +1,209 @@
+"""Loads recipe files with their parents and members; every file is read once, faults are gathered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from factory.assemble import assemble, set_name, validate
+from factory.errors import Fault, UserError
+from factory.planner import equal_shares
+from factory.recipe import ResolvedRecipe
+from factory.recipe_checks import Checked
+from factory.recipe_file import RecipeFile
+from factory.recipe_paths import find_class_list, find_recipe, shown_path
+from factory.resolve import (
+    Overrides,
+    apply_overrides,
+    is_combination,
+    merge,
+    own_keys_only,
+)
+from factory.yaml_nodes import Node, Place
+from factory.yaml_source import read
+
+
+@dataclass
+class Loader:
+    """One loading: every file is read once, faults are gathered.
+
+    Attributes:
+        overrides: The command line's changes.
+        faults: What was found so far.
+    """
+
+    overrides: Overrides
+    faults: list[Fault] = field(default_factory=list)
+    _loaded: dict[Path, ResolvedRecipe | None] = field(default_factory=dict)
+    _read: dict[Path, Node | None] = field(default_factory=dict)
+    _open: list[Path] = field(default_factory=list)
+
+    def load(self, path: Path) -> ResolvedRecipe | None:
+        """Return the recipe of a file, or None if it has faults."""
+        path = path.resolve()
+        if path not in self._loaded:
+            self._loaded[path] = self._resolve(path)
+        return self._loaded[path]
+
+    def _resolve(self, path: Path) -> ResolvedRecipe | None:
+        before = len(self.faults)
+        node = self._merged(path, ())
+        if node is None:
+            return None
+        if is_combination(node):
+            # Beside a prompt, which was refused already, the other keys are in place.
+            ignored: list[Fault] = []
+            faults = ignored if "prompt" in node.value else self.faults
+            node = own_keys_only(node, file=shown_path(path), faults=faults)
+        try:
+            node = self._with_classes(apply_overrides(node, self.overrides), path.parent)
+        except UserError as error:
+            self.faults += error.faults
+            return None
+        checked = Checked(node, self.faults)
+        file = validate(checked)
+        if file is None:
+            return None
+        if is_combination(node):
+            recipe = self._combination(checked, file, path)
+        else:
+            recipe = assemble(checked, file, name=path.stem, folder=path.parent)
+        return recipe if len(self.faults) == before else None
+
+    def _mapping(self, path: Path) -> Node | None:
+        """Return a file's mapping as written, read once."""
+        if path not in self._read:
+            self._read[path] = None
+            try:
+                node = read(path, shown=shown_path(path))
+                if isinstance(node.value, dict):
+                    self._read[path] = node
+                else:
+                    self.faults.append(node.place.fault("a recipe is a mapping of keys to values"))
+            except UserError as error:
+                self.faults += error.faults
+        return self._read[path]
+
+    def _merged(self, path: Path, chain: tuple[Path, ...]) -> Node | None:
+        """Return a recipe merged into its parents, or None if one of them has faults."""
+        node = self._mapping(path)
+        if node is None:
+            return None
+        if "prompt" in node.value and "combine" in node.value:
+            place = node.value["combine"].key_place or node.place
+            self.faults.append(
+                place.fault("stands beside `prompt`; keep one of the two", key="combine")
+            )
+        parent = Node({}, node.place)
+        extends = node.value.get("extends")
+        if extends is not None and isinstance(extends.value, str):
+            above = self._parent(extends, path, (*chain, path))
+            if above is None:
+                return None
+            parent = above
+        return merge(parent, node)
+
+    def _parent(self, extends: Node, path: Path, chain: tuple[Path, ...]) -> Node | None:
+        try:
+            found = find_recipe(extends.value, place=extends.place, folder=path.parent).resolve()
+        except UserError as error:
+            self.faults += [_with_key(fault, "extends") for fault in error.faults]
+            return None
+        if found in chain:
+            names = " -> ".join(one.stem for one in (*chain[chain.index(found) :], found))
+            self.faults.append(
+                extends.place.fault(f"the recipes extend each other: {names}", key="extends")
+            )
+            return None
+        return self._merged(found, chain)
+
+    def _with_classes(self, node: Node, folder: Path) -> Node:
+        """Put a class list in place of its name."""
+        classes = node.child("classes")
+        if classes is None or not isinstance(classes.value, str):
+            return node
+        home = _folder_of(classes.place, folder)
+        path = find_class_list(classes.value, place=classes.place, folder=home)
+        listed = read(path, shown=shown_path(path))
+        if not isinstance(listed.value, list):
+            raise UserError(listed.place.fault("a class list is a list of classes"))
+        return Node({**node.value, "classes": listed}, node.place)
+
+    def _combination(self, checked: Checked, file: RecipeFile, path: Path) -> ResolvedRecipe | None:
+        if path in self._open:
+            names = " -> ".join(one.stem for one in (*self._open, path))
+            checked.add(f"the recipes combine each other: {names}", "combine")
+            return None
+        self._open.append(path)
+        members = self._load_members(checked, file, path.parent)
+        self._open.pop()
+        name = set_name(checked, file, path.stem)
+        if not members or len(members) != len(file.combine or ()):
+            return None
+        first = members[0]
+        recipe = ResolvedRecipe(
+            name=name,
+            summary=file.summary,
+            source=file.source,
+            classes=first.classes,
+            images_per_class=file.images_per_class,
+            sampling=first.sampling,
+            model=first.model,
+            output=first.output,
+            combine=tuple(member.name for member in members),
+            members=tuple(members),
+        )
+        recipe._node = checked.node
+        _check_members(checked, recipe)
+        return recipe
+
+    def _load_members(
+        self, checked: Checked, file: RecipeFile, folder: Path
+    ) -> list[ResolvedRecipe]:
+        members = []
+        if file.combine == ():
+            checked.add("is an empty list; name at least one recipe", "combine")
+        for place, reference in enumerate(file.combine or ()):
+            node = checked.node.find(("combine", place))
+            home = _folder_of(node.place, folder)
+            try:
+                found = find_recipe(reference, place=node.place, folder=home).resolve()
+            except UserError as error:
+                self.faults += [_with_key(fault, f"combine.{place}") for fault in error.faults]
+                continue
+            if found in self._open:
+                names = " -> ".join(one.stem for one in (*self._open, found))
+                checked.add(f"the recipes combine each other: {names}", "combine", place)
+                continue
+            member = self.load(found)
+            if member is not None:
+                members.append(member)
+        return members
+
+
+def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
+    names = [member.name for member in recipe.members]
+    for place, member in enumerate(recipe.members):
+        if member.is_combination:
+            checked.add(f"'{member.name}' is a combination; name its members", "combine", place)
+        if member.name in names[:place]:
+            checked.add(f"'{member.name}' stands here twice; remove one", "combine", place)
+    if recipe.images_per_class is None:
+        return
+    shares = equal_shares(recipe.images_per_class, len(recipe.members))
+    for place, (member, share) in enumerate(zip(recipe.members, shares, strict=True)):
+        if share > (member.images_per_class or share):
+            checked.add(
+                f"takes {share} images a class of '{member.name}', which has "
+                f"{member.images_per_class}; lower images_per_class",
+                *("combine", place),
+            )
+
+
+def _folder_of(place: Place, folder: Path) -> Path:
+    """Return the folder of the file a value stands in, which may be a parent's."""
+    return Path(place.file).resolve().parent if place.line else folder
+
+
+def _with_key(fault: Fault, key: str) -> Fault:
+    return Fault(fault.message, fault.file, fault.line, fault.column, key)

@@ -1,0 +1,122 @@
+"""Where recipes and class lists lie: packaged ones, siblings, paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory.errors import UserError
+from factory.recipe_faults import nearest
+from factory.yaml_nodes import Place
+
+_PACKAGE = Path(__file__).resolve().parent
+_CLASSES = "classes"
+
+
+def packaged_dir(kind: str) -> Path:
+    """Return where packaged files lie, in a checkout or in an installed package.
+
+    Args:
+        kind: `recipes` or `dataset_cards`.
+    """
+    installed = _PACKAGE / f"_{kind}"
+    return installed if installed.is_dir() else _PACKAGE.parent / kind
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a user would type it: relative where that is shorter."""
+    absolute = path.resolve()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A packaged recipe.
+
+    Attributes:
+        name: As commands take it, e.g. `quickstart/base-class`.
+        path: Its file.
+        summary: One line about it.
+    """
+
+    name: str
+    path: Path
+    summary: str
+
+
+def recipe_files(folder: Path) -> list[Path]:
+    """Return a folder's recipes; files that begin with `_` are only there to be extended."""
+    return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(("_", ".")))
+
+
+def packaged_names() -> list[str]:
+    """Return the names of the packaged sets of recipes and of the recipes in them."""
+    names = []
+    root = packaged_dir("recipes")
+    folders = sorted(one for one in root.iterdir() if one.is_dir()) if root.is_dir() else []
+    for folder in folders:
+        files = recipe_files(folder) if folder.name != _CLASSES else []
+        if files:
+            names.append(folder.name)
+            names += [f"{folder.name}/{path.stem}" for path in files]
+    return names
+
+
+def find_recipe(
+    reference: str | Path, *, place: Place | None = None, folder: Path | None = None
+) -> Path:
+    """Return the file or folder a reference means.
+
+    Args:
+        reference: A path, a packaged name, or, inside a recipe, a sibling's name.
+        place: Where the reference stands, if in a recipe.
+        folder: The folder of that recipe.
+
+    Raises:
+        UserError: There is no such recipe.
+    """
+    text = str(reference)
+    base = folder or Path()
+    candidates = [base / text, base / f"{text}.yaml"] if text else []
+    if folder is None:
+        candidates = [Path(text)] if text else []
+    is_name = ".." not in Path(text).parts and not Path(text).is_absolute() and text
+    if is_name and Path(text).parts[:1] != (_CLASSES,):
+        packaged = packaged_dir("recipes") / text
+        candidates += [packaged.with_name(f"{packaged.name}.yaml"), packaged]
+    for candidate in candidates:
+        if candidate.is_file() or (candidate.is_dir() and folder is None):
+            return candidate
+    siblings = [path.stem for path in recipe_files(folder)] if folder else []
+    known = [*siblings, *packaged_names()]
+    message = f"there is no recipe '{text}'{nearest(text, known)}"
+    raise UserError(place.fault(message) if place else message)
+
+
+def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
+    """Return the file of a class list.
+
+    Args:
+        reference: A packaged list's name, one in `classes/` beside or above the recipe, or a path.
+        place: Where the reference stands.
+        folder: The folder of the recipe.
+
+    Raises:
+        UserError: There is no such list.
+    """
+    packaged = packaged_dir("recipes") / _CLASSES
+    homes = [folder / _CLASSES, folder.parent / _CLASSES, packaged]
+    if reference.endswith((".yaml", ".yml")):
+        candidates = [folder / reference]
+    else:
+        candidates = [home / f"{reference}.yaml" for home in homes]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    known = sorted({path.stem for home in homes for path in home.glob("*.yaml")})
+    raise UserError(
+        place.fault(
+            f"there is no class list '{reference}'{nearest(reference, known)}", key="classes"
+        )
+    )

@@ -1,0 +1,59 @@
+"""The row of a set: column names, their order and types. Fixed columns, and one a variable
+between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import datasets
+
+VERSION = 1
+"""Of the columns; raised when a set of an older version would be read wrongly."""
+
+IMAGE = "image"
+LABEL = "label"
+CLASS = "class"
+RECIPE = "recipe"
+PROMPT = "prompt"
+NEGATIVE_PROMPT = "negative_prompt"
+GUIDANCE_SCALE = "guidance_scale"
+NUM_INFERENCE_STEPS = "num_inference_steps"
+SEED = "seed"
+INDEX = "index"
+ATTEMPT = "attempt"
+
+_BEFORE = {
+    CLASS: "string",
+    RECIPE: "string",
+    PROMPT: "string",
+    NEGATIVE_PROMPT: "string",
+}
+_AFTER = {
+    GUIDANCE_SCALE: "float32",
+    NUM_INFERENCE_STEPS: "int32",
+    SEED: "int64",
+    INDEX: "int64",
+    ATTEMPT: "int32",
+}
+
+
+def fixed_columns() -> tuple[str, ...]:
+    """Return the columns of every set, in order; variables stand before `guidance_scale`."""
+    return (IMAGE, LABEL, *_BEFORE, *_AFTER)
+
+
+def features(labels: Sequence[str], variable_types: Mapping[str, str]) -> datasets.Features:
+    """Return the features of a set.
+
+    Args:
+        labels: Class names, by label.
+        variable_types: `string`, `int64`, `float64` or `bool`, by the variable's name.
+    """
+    from datasets import ClassLabel, Features, Image, Value
+
+    columns = {IMAGE: Image(), LABEL: ClassLabel(names=list(labels))}
+    types = _BEFORE | {name: variable_types[name] for name in sorted(variable_types)} | _AFTER
+    return Features(columns | {name: Value(kind) for name, kind in types.items()})

@@ -1,0 +1,95 @@
+"""`factory build RECIPE OUT`: draws a recipe, or a folder of them, into a dataset directory."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from factory import console
+from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
+
+if TYPE_CHECKING:
+    from factory.builder import BuildReport
+    from factory.recipe import ResolvedRecipe
+
+NAME = "build"
+HELP = "Draw a recipe into a dataset directory; run again, it goes on where it stopped."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
+    parser.add_argument("out", metavar="OUT", help="the dataset directory, new or begun")
+    add_recipe_changes(parser)
+    group = parser.add_argument_group("build settings", "fixed when a set is begun")
+    group.add_argument("--batch-size", type=int, metavar="N", help="images a call (default 32)")
+    group.add_argument("--shard-size", type=int, metavar="N", help="images a file (default 512)")
+    group.add_argument(
+        "--dtype",
+        default="auto",
+        help="float32, bfloat16, float16, or auto: bfloat16 where the hardware has it",
+    )
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads a process (default 1)")
+    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps or xpu")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Build, and say what was done."""
+    from factory.builder import build
+    from factory.processes import leave, world
+    from factory.settings import BuildSettings
+
+    settings = BuildSettings(
+        batch_size=args.batch_size,
+        shard_size=args.shard_size,
+        dtype=args.dtype,
+        threads=args.threads,
+        device=args.device,
+    )
+    recipes = _recipes(args)
+    rank, world_size, device = world(args.device)
+    if rank == 0 and world_size == 1 and device == "cpu" and args.threads is None:
+        _suggest_processes(args)
+    report = build(recipes, args.out, settings=settings, show_progress=not args.quiet)
+    if rank == 0:
+        _summarize(report, args.out)
+    leave()
+
+
+def _recipes(args: argparse.Namespace) -> list[ResolvedRecipe]:
+    """Load what was asked for; members that only a combination needs are left to `build`."""
+    from factory.library import load_recipe
+    from factory.recipe_paths import find_recipe
+
+    if find_recipe(args.recipe).is_dir():
+        return recipes_of(args, args.recipe)
+    recipe = load_recipe(
+        args.recipe,
+        overrides=args.overrides,
+        images_per_class=args.images_per_class,
+        model=args.model,
+    )
+    return [recipe]
+
+
+def _suggest_processes(args: argparse.Namespace) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if cores is None or cores < 2:
+        return
+    console.log(
+        f"1 process on 1 of {cores} cores; to use them all: accelerate launch --multi_gpu "
+        f"--num_processes {cores} factory build {args.recipe} {args.out} (it works without GPUs; "
+        "--cpu would start one process only), or --threads"
+    )
+
+
+def _summarize(report: BuildReport, out: str) -> None:
+    drawn, kept = f"{report.drawn} images drawn", f"{report.kept} kept"
+    speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
+    console.write(f"{out}: {drawn} ({speed}), {kept}")
+    console.write(f"configs: {', '.join(report.configs)}")
+    console.write("next:")
+    console.write("  from datasets import load_dataset")
+    console.write(f'  load_dataset("{out}", "{report.configs[0]}", split="train")')

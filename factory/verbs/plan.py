@@ -1,0 +1,165 @@
+"""`factory plan`: what a set would hold and cost, before anything is drawn."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from factory.console import table, write
+from factory.cost import estimate
+from factory.errors import UserError
+from factory.planner import ImageSpec, plan
+from factory.recipe import ResolvedRecipe
+from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
+
+NAME = "plan"
+HELP = "Show what a set would hold: images, what is drawn for each, sample rows, cost."
+
+_CHUNK = 1000
+_MEASURED = 1000
+_SHARES = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
+    add_recipe_changes(parser)
+    parser.add_argument("--rows", type=int, default=3, metavar="N", help="sample rows a set")
+    parser.add_argument("--json", action="store_true", help="one JSON object an image")
+    parser.add_argument("--range", metavar="A:B", help="images A to B-1, with --json")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the plan.
+
+    Raises:
+        UserError: The recipes have faults, or the range is none.
+    """
+    if args.rows < 0:
+        raise UserError(f"--rows is {args.rows}; give 0 or more")
+    if args.range is not None and not args.json:
+        raise UserError("--range chooses rows of --json; add --json, or use --rows")
+    recipes = recipes_of(args, args.recipe)
+    if args.json:
+        for recipe in _asked_for(recipes, args.recipe):
+            _write_json(recipe, args.range)
+        return
+    _write_sets(recipes)
+    for recipe in recipes:
+        if not recipe.is_combination:
+            write()
+            _write_quantities(recipe)
+            _write_rows(recipe, args.rows)
+
+
+def _asked_for(recipes: Sequence[ResolvedRecipe], reference: str) -> Sequence[ResolvedRecipe]:
+    """Return the recipes whose rows are wanted: a combination named alone, not its members too."""
+    combinations = [one for one in recipes if one.is_combination]
+    names_one_file = reference.endswith((".yaml", ".yml")) or "/" in reference
+    if names_one_file and len(combinations) == 1:
+        alone = combinations[0]
+        if {one.name for one in recipes} == {alone.name, *(alone.combine or ())}:
+            return combinations
+    return recipes
+
+
+def _write_json(recipe: ResolvedRecipe, chosen: str | None) -> None:
+    planned = plan(recipe)
+    start, stop = parse_range(chosen, len(planned)) if chosen else (0, len(planned))
+    for first in range(start, stop, _CHUNK):
+        for row in planned.rows(first, min(first + _CHUNK, stop)):
+            write(json.dumps(row.as_row(), ensure_ascii=False))
+
+
+def parse_range(text: str, length: int) -> tuple[int, int]:
+    """Return start and stop of `A:B`, where either may be left out.
+
+    Raises:
+        UserError: It is no such range, or lies outside of 0:length.
+    """
+    match = re.fullmatch(r"(\d{0,18}):(\d{0,18})", text)
+    if match is None:
+        raise UserError(f"--range {text}: expected A:B, such as 0:10")
+    start = int(match[1]) if match[1] else 0
+    stop = int(match[2]) if match[2] else length
+    if not start <= stop <= length:
+        raise UserError(f"--range {text}: the images are 0:{length}")
+    return start, stop
+
+
+def _write_sets(recipes: Sequence[ResolvedRecipe]) -> None:
+    rows = [
+        (
+            recipe.name,
+            f"{recipe.num_images:,}",
+            str(len(recipe.labels)),
+            "-" if recipe.images_per_class is None else f"{recipe.images_per_class:,}",
+            f"combines {', '.join(recipe.combine)}" if recipe.combine else recipe.model.id,
+        )
+        for recipe in recipes
+    ]
+    header = ("set", "images", "classes", "a class", "model")
+    write(table(rows, header=header, align="lrrrl"))
+
+
+def _write_quantities(recipe: ResolvedRecipe) -> None:
+    write(f"{recipe.name}: {recipe.summary}".rstrip(": "))
+    sample = plan(recipe).rows(0, min(_MEASURED, recipe.num_images))
+    rows = []
+    for one in recipe.prompt:
+        total = sum(other.weight for other in recipe.prompt)
+        share = f"{one.weight / total:.0%}" if len(recipe.prompt) > 1 else ""
+        rows.append(("prompt", one.text, share))
+    if recipe.negative_prompt:
+        rows.append(("negative_prompt", recipe.negative_prompt, ""))
+    for column in recipe.columns:
+        drawn = [row.variables[column.name] for row in sample]
+        rows.append((column.name, column.quantity.describe(), measured(drawn)))
+    sampling = recipe.sampling
+    scales = [row.guidance_scale for row in sample]
+    rows.append(("guidance_scale", sampling.guidance_scale.describe(), measured(scales)))
+    steps = [row.num_inference_steps for row in sample]
+    rows.append(("num_inference_steps", sampling.num_inference_steps.describe(), measured(steps)))
+    rows.append(("cost", estimate(recipe).describe(), ""))
+    header = ("quantity", "drawn as", f"in the first {len(sample):,} images")
+    write(table(rows, header=header))
+
+
+def measured(drawn: Sequence[str | int | float | bool | None]) -> str:
+    """Return what was really drawn: shares of few values, else range and mean of numbers.
+
+    Args:
+        drawn: Values of one quantity, in plan order.
+    """
+    counts = Counter(drawn)
+    if len(counts) == 1:
+        return ""
+    numbers = [float(v) for v in drawn if isinstance(v, int | float)]
+    if len(counts) > _SHARES and len(numbers) == len(drawn):
+        mean = sum(numbers) / len(numbers)
+        return f"{min(numbers):.3g} to {max(numbers):.3g}, mean {mean:.3g}"
+    parts = [f"{value} {count / len(drawn):.0%}" for value, count in counts.most_common(_SHARES)]
+    more = f", and {len(counts) - _SHARES} more" if len(counts) > _SHARES else ""
+    return ", ".join(parts) + more
+
+
+def _write_rows(recipe: ResolvedRecipe, count: int) -> None:
+    rows = plan(recipe).rows(0, min(count, recipe.num_images))
+    if rows:
+        header = ("index", "label", "prompt", "guidance", "steps", "seed")
+        write()
+        write(table([_cells(recipe, row) for row in rows], header=header, align="rllrrr"))
+
+
+def _cells(recipe: ResolvedRecipe, row: ImageSpec) -> tuple[str, ...]:
+    return (
+        str(row.index),
+        recipe.labels[row.label],
+        row.prompt,
+        f"{row.guidance_scale:.3g}",
+        str(row.num_inference_steps),
+        str(row.seed),
+    )

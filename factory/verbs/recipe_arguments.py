@@ -1,0 +1,42 @@
+"""The arguments that choose and change recipes, the same for every verb that takes a recipe."""
+
+from __future__ import annotations
+
+import argparse
+
+from factory.library import load_recipes
+from factory.recipe import ResolvedRecipe
+
+RECIPE_HELP = "recipe file, folder of recipes, or packaged name such as quickstart/base-class"
+
+
+def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
+    """Add --images-per-class, --model and --set."""
+    parser.add_argument(
+        "--images-per-class", type=int, metavar="N", help="instead of the recipes' own number"
+    )
+    parser.add_argument(
+        "--model", metavar="ID[@REV]", help="another model: Hub id, directory or `embedded`"
+    )
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change a key, e.g. sampling.guidance_scale=2; may be given several times",
+    )
+
+
+def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]:
+    """Load what `reference` means, with the command line's changes.
+
+    Raises:
+        UserError: Everything that is wrong with the recipes, at once.
+    """
+    return load_recipes(
+        reference,
+        overrides=args.overrides,
+        images_per_class=args.images_per_class,
+        model=args.model,
+    )

@@ -1,0 +1,70 @@
+"""What the tests of `build` share: recipes written and loaded, a renderer that costs nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from factory.library import load_recipe
+from factory.planner import ImageSpec
+from factory.recipe import ResolvedRecipe
+from factory.render import Picture
+from factory.settings import BuildSettings
+
+SETTINGS = BuildSettings(batch_size=4, shard_size=8)
+LABELS = ["cat", "dog", "ship"]
+
+
+def recipe(folder: Path, name: str, **keys: Any) -> ResolvedRecipe:
+    """Write a small recipe and load it; `keys` replace what it says."""
+    text: dict[str, Any] = {
+        "name": name,
+        "classes": LABELS,
+        "images_per_class": 5,
+        "prompt": "a {class}",
+        "sampling": {"guidance_scale": {"uniform": [1, 5]}, "num_inference_steps": 2},
+        "model": {"id": "tests/none", "revision": "0" * 40},
+        "output": {"size": 8},
+    }
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump(text | keys, sort_keys=False))
+    return load_recipe(str(path))
+
+
+def combination(folder: Path, name: str, members: list[str], **keys: Any) -> ResolvedRecipe:
+    """Write a combination of recipes that lie in `folder` and load it."""
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"name": name, "combine": members} | keys))
+    return load_recipe(str(path))
+
+
+class FakeRenderer:
+    """Draws noise from the seed and counts the calls; a picture depends on its row alone."""
+
+    calls = 0
+
+    def __init__(self, recipe: ResolvedRecipe) -> None:
+        self.recipe = recipe
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
+        assert 0 < len(rows) <= batch_size
+        FakeRenderer.calls += 1
+        height, width = self.recipe.output.shape or (8, 8)
+        return [
+            np.random.default_rng(row.seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+            for row in rows
+        ]
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file under a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }

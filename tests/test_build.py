@@ -1,0 +1,215 @@
+"""`build`: what a set holds, and that running again, growing and combining keep their promises."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, tree
+
+from factory.builder import BuildReport, build
+from factory.errors import Failure, UserError
+from factory.manifest import read_manifest
+from factory.planner import plan
+from factory.recipe import ResolvedRecipe
+from factory.settings import BuildSettings
+from factory.shards import encode_picture, read_rows
+
+
+def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
+    options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
+    return build(recipes, out, **(options | changes))
+
+
+def rows_of(out: Path, config: str) -> list[dict[str, Any]]:
+    return [row for path in sorted((out / "data" / config).iterdir()) for row in read_rows(path)]
+
+
+def test_rows_are_the_plan_and_pictures_are_its_renderers(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base")
+    report = draw(base, tmp_path / "out")
+    specs = plan(base).rows(0, 15)
+    pictures = FakeRenderer(base).render(specs, batch_size=15)
+    rows = rows_of(tmp_path / "out", "base")
+    assert [row.pop("image")["bytes"] for row in rows] == [
+        encode_picture(picture, base.output) for picture in pictures
+    ]
+    assert rows == [spec.as_row() for spec in specs]
+    assert (report.drawn, report.kept, report.configs) == (15, 0, ("base",))
+
+
+def test_the_same_recipe_gives_the_same_bytes_and_nothing_else(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base")
+    draw(base, tmp_path / "one")
+    draw(base, tmp_path / "two")
+    assert tree(tmp_path / "one") == tree(tmp_path / "two")
+    assert list(tree(tmp_path / "one")) == [
+        "README.md",
+        "data/base/train-00000-of-00002.parquet",
+        "data/base/train-00001-of-00002.parquet",
+        "manifest.json",
+        "recipes/base.yaml",
+    ]
+
+
+def test_a_second_build_draws_nothing(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base")
+    draw(base, tmp_path / "out")
+    before, calls = tree(tmp_path / "out"), FakeRenderer.calls
+    report = draw(base, tmp_path / "out")
+    assert (report.drawn, report.kept) == (0, 15)
+    assert FakeRenderer.calls == calls
+    assert tree(tmp_path / "out") == before
+
+
+def test_the_manifest_tells_settings_versions_and_hashes(tmp_path: Path) -> None:
+    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    assert manifest.settings.batch_size == 4
+    assert manifest.labels == tuple(LABELS)
+    assert {"torch", "diffusers", "data-factory"} <= set(manifest.versions[0])
+    entry = manifest.configs["base"]
+    assert (entry.images, entry.images_per_class, entry.complete) == (15, 5, True)
+    hashes = tree(tmp_path / "out")
+    assert [shard.rows for shard in entry.shards] == [8, 7]
+    assert all(shard.sha256 == hashes[shard.file] for shard in entry.shards)
+
+
+@pytest.mark.parametrize("first", [1, 3, 4, 5, 7])
+def test_a_grown_set_equals_one_built_at_once(tmp_path: Path, first: int) -> None:
+    """From less than a batch, across batches, across shards, within one number of shards."""
+    draw(recipe(tmp_path, "base", images_per_class=first), tmp_path / "grown")
+    small = {row["index"]: row for row in rows_of(tmp_path / "grown", "base")}
+    report = draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "grown")
+    assert (report.kept, report.drawn) == (3 * first, 24 - 3 * first)
+    draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "once")
+    assert tree(tmp_path / "grown") == tree(tmp_path / "once")
+    grown = rows_of(tmp_path / "grown", "base")
+    assert [row["index"] for row in grown] == list(range(24))
+    assert grown[: len(small)] == list(small.values())
+
+
+def test_growth_draws_only_batches_with_missing_rows(tmp_path: Path) -> None:
+    draw(recipe(tmp_path, "base", images_per_class=2), tmp_path / "out")
+    FakeRenderer.calls = 0
+    # Rows 6 and 7 complete the second batch of shard 0; then shards 1 and 2 have two batches each.
+    draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out")
+    assert FakeRenderer.calls == 5
+
+
+class Dies(Exception):
+    pass
+
+
+def dying_after(shards: int) -> Any:
+    """Return a renderer factory whose renderer fails once it has drawn so many shards."""
+
+    class Dying(FakeRenderer):
+        def render(self, rows: Any, *, batch_size: int) -> Any:
+            if rows[0].index >= shards * 8:
+                raise Dies
+            return super().render(rows, batch_size=batch_size)
+
+    return Dying
+
+
+def test_a_growth_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    draw(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
+    grown = recipe(tmp_path, "base", images_per_class=10)
+    for shards in (1, 2):
+        with pytest.raises(Dies):
+            draw(grown, tmp_path / "out", renderer_factory=dying_after(shards))
+    assert draw(grown, tmp_path / "out").kept == 16
+    draw(grown, tmp_path / "once")
+    assert tree(tmp_path / "out") == tree(tmp_path / "once")
+
+
+def test_what_a_killed_build_left_half_written_is_removed(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base")
+    with pytest.raises(Dies):
+        draw(base, tmp_path / "out", renderer_factory=dying_after(1))
+    (tmp_path / "out/data/base/.writing-1-train-00001-of-00002.parquet").write_bytes(b"half")
+    draw(base, tmp_path / "out")
+    draw(base, tmp_path / "once")
+    assert tree(tmp_path / "out") == tree(tmp_path / "once")
+
+
+def test_a_build_that_drew_nothing_binds_nothing(tmp_path: Path) -> None:
+    with pytest.raises(Dies):
+        draw(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=dying_after(0))
+    changed = recipe(tmp_path, "base", prompt="one {class}")
+    draw(changed, tmp_path / "out", settings=BuildSettings(batch_size=2, shard_size=6))
+    assert rows_of(tmp_path / "out", "base")[0]["prompt"] == "one cat"
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    (tmp_path / "out/data/base/train-00001-of-00002.parquet").write_bytes(b"PAR1 nonsense")
+    with pytest.raises(Failure, match=r"train-00001-of-00002\.parquet: is no whole Parquet file"):
+        draw(recipe(tmp_path, "base"), tmp_path / "out")
+
+
+def test_a_config_with_new_variables_adds_null_columns(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base")
+    domain = recipe(
+        tmp_path, "domain", prompt="a {d} of a {class}", variables={"d": ["photo", "sketch"]}
+    )
+    draw(base, tmp_path / "out")
+    before = rows_of(tmp_path / "out", "base")
+    report = draw(domain, tmp_path / "out")
+    assert (report.drawn, report.configs) == (15, ("domain",))
+    after = rows_of(tmp_path / "out", "base")
+    assert [row.pop("d") for row in after] == [None] * 15
+    assert after == before
+    draw([base, domain], tmp_path / "once")
+    assert tree(tmp_path / "out") == tree(tmp_path / "once")
+
+
+def members(folder: Path, **keys: Any) -> list[ResolvedRecipe]:
+    return [
+        recipe(folder, "base", **keys),
+        recipe(folder, "word", prompt="{class}", **keys),
+    ]
+
+
+def test_a_combination_of_everything_copies_nothing(tmp_path: Path) -> None:
+    members(tmp_path)
+    draw(combination(tmp_path, "both", ["base", "word"]), tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out/data").iterdir()) == ["base", "word"]
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    assert manifest.num_images("both") == 30
+    assert manifest.in_order() == ["base", "word", "both"]
+
+
+def test_an_equal_share_copies_rows_of_its_members(tmp_path: Path) -> None:
+    members(tmp_path, images_per_class=10)
+    share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
+    draw(share, tmp_path / "out")
+    rows = rows_of(tmp_path / "out", "share")
+    own = {(r["recipe"], r["index"]): r for r in rows_of(tmp_path / "out", "base")}
+    own |= {(r["recipe"], r["index"]): r for r in rows_of(tmp_path / "out", "word")}
+    assert len(rows) == 12
+    assert all(row == own[row["recipe"], row["index"]] for row in rows)
+    assert sorted(own) == [(name, index) for name in ("base", "word") for index in range(6)]
+
+
+def test_a_share_grows_with_its_members(tmp_path: Path) -> None:
+    members(tmp_path, images_per_class=10)
+    for count in (3, 8):
+        share = combination(tmp_path, "share", ["base", "word"], images_per_class=count)
+        draw(share, tmp_path / "out")
+    draw(share, tmp_path / "once")
+    assert tree(tmp_path / "out") == tree(tmp_path / "once")
+
+
+def test_a_share_larger_than_a_member_is_refused(tmp_path: Path) -> None:
+    base, word = members(tmp_path, images_per_class=10)
+    share = combination(tmp_path, "share", ["base", "word"], images_per_class=8)
+    small = recipe(tmp_path, "base", images_per_class=2)
+    with pytest.raises(UserError, match="takes 4 images a class of base, which has 2"):
+        draw([small, word, share], tmp_path / "out")
+    assert base.images_per_class == 10
+    assert not (tmp_path / "out").exists()

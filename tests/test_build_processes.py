@@ -1,0 +1,125 @@
+"""`build` by real processes: one or two give the same bytes, and what happens when one dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny_models
+from build_parts import tree
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = ["--batch-size", "4", "--shard-size", "8", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a recipe of 42 images that a tiny real pipeline draws, with random guidance."""
+    folder = tmp_path_factory.mktemp("processes")
+    model = tiny_models.save_stable_diffusion(folder / "sd")
+    path = folder / "tiny.yaml"
+    path.write_text(
+        "classes: [cat, dog, ship]\nimages_per_class: 14\nprompt: a {class}\n"
+        "sampling: {guidance_scale: {uniform: [1, 5]}, num_inference_steps: [2, 3]}\n"
+        f"model: {{id: {model}}}\noutput: {{size: 8}}\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def one_process(recipe_file: Path) -> Path:
+    """Build the recipe with a single process."""
+    out = recipe_file.parent / "one"
+    run([sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS])
+    return out
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def run(command: list[str], *, status: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment())
+    assert done.returncode == status, done.stdout + done.stderr
+    return done
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_bytes_of_one(recipe_file: Path, one_process: Path) -> None:
+    out = recipe_file.parent / "two"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    done = run(
+        [*launcher, "--standalone", "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
+    )
+    assert f"{out}: 42 images drawn" in done.stdout
+    assert tree(out) == tree(one_process)
+
+
+@pytest.mark.slow
+def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
+    out = recipe_file.parent / "missing"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    changed = ["--model", str(out / "nothing"), *SETTINGS]
+    done = run(
+        [*launcher, "--standalone", "-m", "factory", "build", str(recipe_file), str(out), *changed],
+        status=1,
+    )
+    assert "no such model directory" in done.stderr
+    assert not out.exists()
+
+
+@pytest.mark.slow
+def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
+    out = recipe_file.parent / "killed"
+    command = [sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    try:
+        while process.poll() is None and not list(out.glob("data/tiny/train-*")):
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert list(out.glob("data/tiny/train-*"))
+    assert not (out / "README.md").exists(), "it was killed too late to prove anything"
+    run(command)
+    assert tree(out) == tree(one_process)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of 64 kB, where that is allowed."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    try:
+        mounted = subprocess.run(mount, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_told_and_leaves_whole_shards(
+    recipe_file: Path, one_process: Path, small_disk: Path, tmp_path: Path
+) -> None:
+    out = small_disk / "out"
+    command = [sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
+    done = run(command, status=1)
+    assert "the disk is full; free some space, then run the same command again" in done.stderr
+    assert "Traceback" not in done.stderr
+    whole = tree(one_process)
+    left = {name: digest for name, digest in tree(out).items() if name.startswith("data/")}
+    assert left.items() <= whole.items()
+    assert not [path for path in out.rglob(".*") if path.is_file()]
+    subprocess.run(["mount", "-o", "remount,size=4m", str(small_disk)], check=True)
+    run(command)
+    assert tree(out) == whole

@@ -1,0 +1,129 @@
+"""What `build` refuses, in which words, and that it leaves the directory as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
+
+from factory.builder import BuildReport, build
+from factory.errors import Failure, UserError
+from factory.settings import BuildSettings
+
+
+def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
+    options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
+    return build(recipes, out, **(options | changes))
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """Return a set of 15 images."""
+    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    return tmp_path / "out"
+
+
+def refused(recipes: Any, out: Path, message: str, **changes: Any) -> None:
+    before = tree(out) if out.is_dir() else None
+    with pytest.raises(UserError, match=message):
+        draw(recipes, out, **changes)
+    assert (tree(out) if out.is_dir() else None) == before
+
+
+def test_another_recipe_of_the_same_name(begun: Path, tmp_path: Path) -> None:
+    other = recipe(tmp_path, "base", prompt="one {class}")
+    message = r"(?s)recipes/base\.yaml: .*-prompt: a \{class\}.*\+prompt: one \{class\}"
+    refused(other, begun, message)
+
+
+def test_fewer_images(begun: Path, tmp_path: Path) -> None:
+    fewer = recipe(tmp_path, "base", images_per_class=4)
+    refused(fewer, begun, "base has 15 images, 12 were asked for; a set is never cut")
+
+
+def test_other_classes(begun: Path, tmp_path: Path) -> None:
+    other = recipe(tmp_path, "other", classes=["cat", "frog"])
+    refused(other, begun, r"its classes are cat, dog, ship \(3\), those of other are cat, frog")
+
+
+def test_recipes_of_different_classes(tmp_path: Path) -> None:
+    recipes = [recipe(tmp_path, "base"), recipe(tmp_path, "other", classes=["frog"])]
+    refused(recipes, tmp_path / "out", "other and base have different classes")
+
+
+def test_two_recipes_of_one_name(tmp_path: Path) -> None:
+    recipes = [recipe(tmp_path, "base"), recipe(tmp_path, "base", prompt="{class}")]
+    refused(recipes, tmp_path / "out", "two different recipes are named base")
+
+
+def test_a_variable_of_two_types(begun: Path, tmp_path: Path) -> None:
+    text = recipe(tmp_path, "text", prompt="{d} {class}", variables={"d": ["x", "y"]})
+    number = recipe(tmp_path, "number", prompt="{d} {class}", variables={"d": [1, 2]})
+    draw(text, begun)
+    refused(number, begun, "variable d of number is int64, in another config of the set it is str")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (BuildSettings(batch_size=2), r"batch_size 2 \(the set: 4\); leave them out"),
+        (BuildSettings(shard_size=4, threads=2), r"shard_size 4 \(the set: 8\), threads 2"),
+        (BuildSettings(dtype="bfloat16"), r"dtype bfloat16 \(the set: float32\)"),
+        (BuildSettings(batch_size=0), "batch_size is 0; give 1 or more"),
+        (BuildSettings(dtype="float8"), "dtype is float8; choose auto, float32"),
+    ],
+)
+def test_other_settings(begun: Path, tmp_path: Path, settings: BuildSettings, message: str) -> None:
+    refused(recipe(tmp_path, "base"), begun, message, settings=settings)
+
+
+def test_settings_left_out_are_those_of_the_set(begun: Path, tmp_path: Path) -> None:
+    grown = recipe(tmp_path, "base", images_per_class=8)
+    draw(grown, begun, settings=BuildSettings())
+    assert len(list((begun / "data/base").iterdir())) == 3
+
+
+def test_a_directory_with_other_files(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/thesis.tex").write_text("mine")
+    refused(recipe(tmp_path, "base"), tmp_path / "out", r"is not empty .*thesis\.tex")
+
+
+def test_a_file_in_place_of_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    refused(recipe(tmp_path, "base"), tmp_path / "out", "is a file; name a directory")
+
+
+def test_a_damaged_manifest(begun: Path, tmp_path: Path) -> None:
+    (begun / "manifest.json").write_text('{"format": 1')
+    refused(recipe(tmp_path, "base"), begun, r"manifest\.json: is not a manifest of this version")
+
+
+def test_a_missing_model_begins_no_directory(tmp_path: Path) -> None:
+    """The machine is offline in tests, so a Hub id cannot be had."""
+    missing = recipe(tmp_path, "base")
+    refused(
+        missing, tmp_path / "out", "model tests/none@0+: cannot be loaded", renderer_factory=None
+    )
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_share_too_large_for_a_set_that_was_asked_for(tmp_path: Path) -> None:
+    recipe(tmp_path, "base", images_per_class=10)
+    recipe(tmp_path, "word", prompt="{class}")
+    share = combination(tmp_path, "share", ["base", "word"], images_per_class=8)
+    small = recipe(tmp_path, "base", images_per_class=2)
+    refused([small, share], tmp_path / "out", "takes 4 images a class of base, which has 2")
+
+
+class Broken(FakeRenderer):
+    def render(self, rows: Any, *, batch_size: int) -> Any:
+        raise Failure("the model drew values that are not numbers for image 0")
+
+
+def test_a_failure_to_draw_passes_through(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="not numbers for image 0"):
+        draw(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Broken)
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]

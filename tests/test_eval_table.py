@@ -1,0 +1,198 @@
+"""The table of tricks against real sets."""
+
+import json
+
+import pytest
+
+from eval.cli import main
+from eval.scores import (
+    Labels,
+    Metrics,
+    ModelFacts,
+    Preprocessing,
+    RealSet,
+    Scores,
+    read_scores,
+    write_scores,
+)
+from eval.table import collect, make_tables, order_rows, to_markdown
+from factory.errors import UserError
+
+
+def scores(trick, top1, *, real="digits-test", seed=0, run=None, arch="resnet50", epochs=3, of="f"):
+    run = run or f"runs/{trick}-{seed}"
+    return Scores(
+        run=run,
+        model=ModelFacts(
+            architecture=arch,
+            num_classes=2,
+            num_parameters=1,
+            weights_sha256=f"{run} {arch}",
+            batch_norm="eval",
+            selected_on="held-out synthetic",
+        ),
+        training={
+            "seed": seed,
+            "data": {"config_name": trick, "reference": f"set-{seed}"},
+            "hyperparameters": {"epochs": epochs},
+        },
+        real=RealSet(
+            name=real,
+            reference=real,
+            config_name=None,
+            split="test",
+            row_filter=None,
+            image_column="image",
+            label_column="label",
+            num_images=100,
+            fingerprint=f"{of} {real}",
+        ),
+        labels=Labels(names=["a [b", "é"], num_real=2, matched="exact"),
+        preprocessing=Preprocessing(
+            input_size=(3, 8, 8),
+            interpolation="bicubic",
+            crop_pct=1.0,
+            crop_mode="squash",
+            mean=(0.5, 0.5, 0.5),
+            std=(0.5, 0.5, 0.5),
+        ),
+        metrics=Metrics(
+            top1=top1,
+            top1_low=top1 - 0.1,
+            top1_high=top1 + 0.1,
+            num_correct=round(100 * top1),
+            top5=None,
+            mean_per_class=top1,
+            per_class=[top1, None],
+            confusion_matrix=[[1, 0], [0, 0]],
+            calibration_error=0.1,
+            mean_confidence=0.5,
+        ),
+        settings={"batch_size": 4},
+        versions={"torch": "2"},
+    )
+
+
+SOME = [
+    scores("all-combined", 0.81),
+    scores("multi-domain", 0.6797),
+    scores("base-class", 0.60, seed=0),
+    scores("base-class", 0.61, seed=1),
+    scores("own-trick", 0.5),
+    scores("base-class", 0.3, real="eurosat-test"),
+]
+
+
+def test_table_text():
+    assert to_markdown(make_tables(SOME)) == (
+        "| top-1 (%)    |    digits-test | eurosat-test |\n"
+        "| ------------ | -------------: | -----------: |\n"
+        "| base-class   |   60.50 ± 0.71 |        30.00 |\n"
+        "| multi-domain |  67.97 (+7.47) |              |\n"
+        "| own-trick    | 50.00 (-10.50) |              |\n"
+        "| all-combined | 81.00 (+20.50) |              |"
+    )
+
+
+def test_intervals_base_and_order():
+    text = to_markdown(
+        make_tables(SOME[:2], base="multi-domain", order=["all-combined"]), intervals=True
+    )
+    assert text.splitlines()[2:] == [
+        "| all-combined | 81.00 [71.00, 91.00] (+13.03) |",
+        "| multi-domain |          67.97 [57.97, 77.97] |",
+    ]
+
+
+def test_row_order():
+    names = [
+        "best",
+        "zebra",
+        "random-guidance",
+        "all-combined",
+        "base-class",
+        "class-prompt",
+        "ant",
+    ]
+    assert order_rows(names, base="base-class") == [
+        "base-class",
+        "class-prompt",
+        "random-guidance",
+        "ant",
+        "zebra",
+        "all-combined",
+        "best",
+    ]
+
+
+def test_architectures_have_tables_of_their_own():
+    text = to_markdown(make_tables([*SOME[:1], scores("base-class", 0.5, arch="vit")]))
+    assert text.startswith("### resnet50\n\n| top-1") and "\n\n### vit\n\n| top-1" in text
+
+
+def test_runs_that_differ_in_more_than_seed_are_not_averaged():
+    pair = [scores("base-class", 0.5), scores("base-class", 0.6, run="runs/long", epochs=9)]
+    with pytest.raises(UserError, match=r"differ in hyperparameters.epochs \(3 and 9\), not just"):
+        make_tables(pair)
+    assert make_tables(pair, row_key="run")[0].rows == ["base-class-0", "long"]
+
+
+def test_one_column_is_one_set():
+    pair = [scores("base-class", 0.5), scores("own-trick", 0.6, of="g")]
+    with pytest.raises(UserError, match=r"digits-test: .* were scored on different images"):
+        make_tables(pair)
+
+
+def test_command_reads_files_and_folders(tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    write_scores(SOME[2], run / "scores-digits-test.json")
+    write_scores(SOME[1], tmp_path / "multi.json")
+    # The same measurement, given twice, counts once.
+    write_scores(SOME[1], tmp_path / "again.json")
+    paths = [str(run), str(tmp_path / "multi.json"), str(tmp_path / "again.json")]
+    main(["table", *paths, "--json"])
+    (table,) = json.loads(capsys.readouterr().out)
+    assert table["base"] == "base-class"
+    cell = table["rows"][1]["cells"]["digits-test"]
+    assert cell["runs"] == ["runs/multi-domain-0"]
+    assert cell["difference"] == pytest.approx(7.97)
+    main(["table", *paths, "--out", str(tmp_path / "table.md")])
+    assert (tmp_path / "table.md").read_text().startswith("| top-1 (%)")
+
+
+def test_scores_file_is_read_back_and_stays_readable(tmp_path):
+    path = tmp_path / "scores.json"
+    write_scores(SOME[0], path)
+    assert read_scores(path) == SOME[0]
+    assert '"é"' in path.read_text()
+    assert "\n      [1, 0],\n" in path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON: "),
+        ('{"a": 1}', "not a scores file"),
+        ("[]", "not a scores file"),
+        (
+            '{"format": "data-factory/scores", "format_version": 9}',
+            "format version 9, this program",
+        ),
+        ('{"format": "data-factory/scores", "format_version": 1}', "scores.json: run: Field requ"),
+    ],
+)
+def test_foreign_file_is_one_clear_line(tmp_path, text, message):
+    path = tmp_path / "scores.json"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        collect([path])
+
+
+def test_missing_things_are_named(tmp_path):
+    with pytest.raises(UserError, match="no such file; write it with `eval score"):
+        collect([tmp_path / "none.json"])
+    with pytest.raises(UserError, match=r"no scores-\*.json in it; run `eval score"):
+        collect([tmp_path])
+    with pytest.raises(UserError, match="no row 'bass' in the table; its rows: all-combined"):
+        make_tables(SOME, base="bass")

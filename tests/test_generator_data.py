@@ -1,0 +1,91 @@
+"""What the generator learns from: digits, domains, captions."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from factory.errors import UserError
+from train.generator import captions, digits
+from train.generator.config import DataConfig, load_config
+from train.generator.data import DigitSource, join_parts, load_collection, prepare_part
+from train.generator.domains import DOMAINS, render
+
+SOURCES = Path(captions.__file__).parent
+
+
+def test_a_picture_is_a_function_of_seed_and_index() -> None:
+    first, second = DigitSource(DataConfig(images=20)), DigitSource(DataConfig(images=9))
+    for index in (0, 3, 8):
+        image, facts = first.draw(index)
+        again, facts_again = second.draw(index)
+        assert np.array_equal(image, again)
+        assert facts == facts_again
+        assert facts["digit"] == str(index)
+    other, _ = DigitSource(DataConfig(images=20, seed=1)).draw(3)
+    assert not np.array_equal(first.draw(3)[0], other)
+
+
+def test_every_domain_paints_a_visible_digit() -> None:
+    for name in DOMAINS:
+        rng = np.random.default_rng(0)
+        image = render(digits.draw_glyph(rng, digit=8, printed=False), name, rng)
+        assert image.shape == (32, 32, 3)
+        assert image.dtype == np.uint8
+        assert image.std() > 15, name
+
+
+def test_held_out_digits_are_never_drawn_from() -> None:
+    held, labels = digits.held_out_digits()
+    kept, _ = digits.training_digits()
+    assert np.bincount(labels).tolist() == [digits.HELD_OUT_PER_CLASS] * 10
+    assert len(held) + len(kept) == 5_000
+    train_bytes = {image.tobytes() for image in kept}
+    assert not any(image.tobytes() in train_bytes for image in held)
+
+
+def test_the_study_s_test_set_is_not_used_here() -> None:
+    for path in SOURCES.glob("*.py"):
+        assert "load_digits" not in path.read_text(encoding="utf-8"), path
+
+
+def test_captions_repeat_with_the_seed_and_name_the_digit() -> None:
+    facts = {"digit": "8", "printed": "no", "domain": "chalk"}
+    drawn = [captions.caption_digit(facts, np.random.default_rng(seed)) for seed in range(200)]
+    again = [captions.caption_digit(facts, np.random.default_rng(seed)) for seed in range(200)]
+    assert drawn == again
+    assert all(re.search(r"\b(eight|8)\b", caption) for caption in drawn)
+    assert any("chalk" in caption for caption in drawn)
+    assert not any(re.search(r"\ba (eight|8|image|ink)\b", caption) for caption in drawn)
+
+
+def test_articles() -> None:
+    assert captions.with_article("eight") == "an eight"
+    assert captions.with_article("handwritten eight") == "a handwritten eight"
+    assert captions.with_article("8") == "an 8"
+    assert captions.with_article("one") == "a one"
+
+
+def test_parts_of_two_processes_join_in_order(tmp_path: Path) -> None:
+    config = DataConfig(images=11)
+    for rank in range(2):
+        prepare_part(config, tmp_path, rank=rank, world_size=2)
+    join_parts(config, tmp_path, world_size=2)
+    joined = load_collection(config, tmp_path)
+    for index in range(11):
+        image, facts = DigitSource(config).draw(index)
+        assert np.array_equal(joined.images[index], image)
+        assert joined.facts[index] == facts
+    with pytest.raises(UserError, match="other data settings"):
+        load_collection(DataConfig(images=12), tmp_path)
+
+
+def test_wrong_settings_are_all_reported(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("fit: {sampels: 3}\nunet: {layers: many}\n", encoding="utf-8")
+    with pytest.raises(UserError, match="sampels") as caught:
+        load_config(path, {})
+    assert len(caught.value.faults) == 2
+    with pytest.raises(UserError, match="image_size"):
+        DigitSource(DataConfig(image_size=64))

@@ -1,0 +1,114 @@
+"""A tiny run of the generator: killed, resumed, exported, loaded; and the pipeline that ships."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from factory.errors import UserError
+from train.generator.config import Config
+from train.generator.diffusion import read_log
+from train.generator.drawing import digit_prompts, draw, load_pipeline
+from train.generator.export import export, folder_bytes
+from train.generator.fit import fit
+
+EMBEDDED = Path(__file__).parent.parent / "factory" / "embedded"
+TINY = {
+    "data": {"images": 40},
+    "latents": {"channels": 4, "images": 40},
+    "text": {"width": 16, "layers": 1, "heads": 2, "vocabulary": 600},
+    "unet": {"channels": [16, 16], "heads": [1, 2], "time_width": 32, "norm_groups": 4},
+    "fit": {"samples": 400, "batch_size": 4, "checkpoint_minutes": 0, "log_every": 1},
+    "decoder": {"channels": [8, 8, 8], "blocks": [1, 1, 1], "steps": 2, "batch_size": 4},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def killed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A run that was killed after its first checkpoints, and the steps in the last one."""
+    folder = tmp_path_factory.mktemp("generator")
+    settings = folder / "tiny.yaml"
+    settings.write_text(json.dumps(TINY), encoding="utf-8")
+    run = folder / "run"
+    command = [sys.executable, "-m", "train.generator", "fit", "--out", str(run)]
+    process = subprocess.Popen(
+        [*command, "--config", str(settings)], stderr=subprocess.DEVNULL, cwd=EMBEDDED.parents[1]
+    )
+    deadline = time.monotonic() + 120
+    while not (run / "checkpoint.pt").exists() and time.monotonic() < deadline:
+        assert process.poll() is None, "the run ended before its first checkpoint"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    return run, int(torch.load(run / "checkpoint.pt", weights_only=True)["step"])
+
+
+@pytest.fixture(scope="module")
+def finished_run(killed_run: tuple[Path, int]) -> Path:
+    run, step = killed_run
+    lengths = {**TINY["fit"], "samples": (step + 3) * 4, "sheet_every": 10_000}
+    config = Config.model_validate({**TINY, "fit": lengths})
+    fit(config, run, stages=("denoiser", "decoder"))
+    return run
+
+
+def test_a_killed_run_goes_on_from_its_checkpoint(
+    killed_run: tuple[Path, int], finished_run: Path
+) -> None:
+    samples = [int(row["samples"]) for row in read_log(finished_run / "loss.csv")]
+    last = killed_run[1] + 3
+    assert samples == [4 * step for step in range(1, last + 1)]
+    assert torch.load(finished_run / "checkpoint.pt", weights_only=True)["step"] == last
+    assert not list(finished_run.glob("tmp-*"))
+
+
+def test_a_run_folder_refuses_other_settings(finished_run: Path) -> None:
+    other = Config.model_validate({**TINY, "latents": {"channels": 5, "images": 40}})
+    with pytest.raises(UserError, match="latents"):
+        fit(other, finished_run, stages=("denoiser",))
+
+
+def test_an_export_is_a_stock_pipeline(finished_run: Path, tmp_path: Path) -> None:
+    target = tmp_path / "pipeline"
+    export(finished_run, target)
+    export(finished_run, target)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipeline"]
+    pipeline = load_pipeline(target)
+    assert {part.dtype for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder)} == {
+        torch.float32
+    }
+    images = draw(pipeline, ["a seven", "ünknown words 漢"], guidance_scale=2, steps=2)
+    assert images.shape == (2, 32, 32, 3)
+
+
+def test_export_needs_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config\.json"):
+        export(tmp_path, tmp_path / "to")
+
+
+def test_the_embedded_pipeline_draws_what_it_is_asked() -> None:
+    assert folder_bytes(EMBEDDED) <= 25_000_000
+    pipeline = load_pipeline(EMBEDDED)
+    prompts, _ = digit_prompts("an image of a handwritten {}", per_class=1)
+    images = draw(pipeline, prompts, guidance_scale=3, seed=5)
+    again = draw(pipeline, prompts, guidance_scale=3, seed=5)
+    assert np.array_equal(images, again)
+    same_noise = (
+        draw(pipeline, ["a one"], guidance_scale=3),
+        draw(pipeline, ["a zero"], guidance_scale=3),
+    )
+    assert not np.array_equal(*same_noise)
+    chalk = draw(pipeline, ["a chalk drawing of a seven"] * 8, guidance_scale=3)
+    marker = draw(pipeline, ["a marker drawing of a seven"] * 8, guidance_scale=3)
+    assert chalk.mean() + 40 < marker.mean()

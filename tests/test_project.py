@@ -1,0 +1,70 @@
+"""The project as a package: declared dependencies, version, licence, what the wheel carries."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import factory
+
+ROOT = Path(__file__).parent.parent
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+
+
+def imported_distributions() -> set[str]:
+    names = set()
+    for package in ("factory", "train", "eval"):
+        for path in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Import):
+                    names |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                    names.add(node.module.split(".")[0])
+    names -= set(sys.stdlib_module_names) | {"factory", "train", "eval", "__future__"}
+    return {DISTRIBUTIONS.get(name, name) for name in names}
+
+
+def test_every_direct_dependency_is_declared_with_a_lower_bound() -> None:
+    declared = {line.split(">=")[0]: line for line in PYPROJECT["project"]["dependencies"]}
+    assert all(">=" in line for line in declared.values())
+    assert imported_distributions() - set(declared) == set()
+
+
+def test_the_version_is_said_once_and_has_a_changelog_entry() -> None:
+    assert PYPROJECT["project"]["version"] == factory.__version__
+    assert f"## {factory.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_licence_is_apache() -> None:
+    text = (ROOT / "LICENSE").read_text()
+    assert "Apache License" in text
+    assert "Version 2.0" in text
+
+
+def test_the_wheel_carries_recipes_cards_metrics_and_the_generator(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for wanted in (
+        "factory/_recipes/quickstart/base-class.yaml",
+        "factory/_recipes/classes/digits.yaml",
+        "factory/_recipes/schema.json",
+        "factory/embedded/model_index.json",
+        "factory/embedded/unet/diffusion_pytorch_model.safetensors",
+        "eval/metrics/top_k_accuracy.py",
+        "train/generator/__init__.py",
+    ):
+        assert wanted in names
+    assert any(name.startswith("factory/_dataset_cards/") for name in names)
+    assert not any(name.startswith("tests/") for name in names)
+
+
+def test_no_path_of_one_machine_is_in_the_tree() -> None:
+    listed = subprocess.run(
+        ["git", "grep", "-nIE", "(/wor[k]/|/root[/])"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert listed.stdout == ""

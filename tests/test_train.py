@@ -1,0 +1,322 @@
+"""What a training run promises, on real timm models and tiny sets."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from datasets import ClassLabel, Dataset, Features, Image, Value
+from PIL import Image as PilImage
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from factory.errors import Failure, UserError
+from train.checkpoint import load_checkpoint
+from train.cli import main
+from train.run import TrainOptions, train
+
+ROOT = Path(__file__).resolve().parent.parent
+COLOURS = np.array([[200, 60, 60], [60, 190, 60], [60, 60, 210]])
+
+
+def make_set(folder: Path, *, num_images: int = 60, num_classes: int = 3, side: int = 32) -> Path:
+    """Write a set whose classes are colours, as a card-less Parquet directory."""
+    rng = np.random.default_rng(0)
+    rows: dict[str, list[object]] = {"image": [], "label": [], "guidance_scale": []}
+    for index in range(num_images):
+        label = index % num_classes
+        noise = rng.integers(-40, 40, (side, side, 3))
+        rows["image"].append(PilImage.fromarray((COLOURS[label] + noise).astype(np.uint8)))
+        rows["label"].append(label)
+        rows["guidance_scale"].append(1.0 + index % 5)
+    features = Features(
+        image=Image(),
+        label=ClassLabel(names=["red", "green", "blue"]),
+        guidance_scale=Value("float32"),
+    )
+    (folder / "data").mkdir(parents=True)
+    path = folder / "data" / "train-00000-of-00001.parquet"
+    Dataset.from_dict(rows, features=features).to_parquet(path)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_set(tmp_path_factory.mktemp("sets") / "colours")
+
+
+@pytest.fixture
+def options(colours: Path, tmp_path: Path) -> TrainOptions:
+    return TrainOptions(
+        dataset=str(colours),
+        model="test_resnet",
+        out=tmp_path / "run",
+        overrides={"epochs": 3, "batch_size": 16, "warmup_epochs": 0.0},
+        threads=1,
+    )
+
+
+def read_metrics(out: Path) -> list[dict[str, str]]:
+    with (out / "metrics.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    left, right = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    return left.keys() == right.keys() and all(torch.equal(left[k], right[k]) for k in left)
+
+
+def test_learns_and_timm_loads_the_folder(options: TrainOptions, colours: Path) -> None:
+    import timm
+
+    options = replace(options, overrides={**options.overrides, "epochs": 8})
+    summary = train(options)
+    assert summary.best_val_top1 == 1.0
+    model = timm.create_model(f"local-dir:{options.out}", pretrained=True).eval()
+    config = model.pretrained_cfg
+    assert config["label_names"] == ["red", "green", "blue"]
+    assert (config["input_size"], config["crop_pct"]) == ((3, 32, 32), 1.0)
+    assert "license" not in config or not config["license"]
+    pixels = torch.tensor(COLOURS, dtype=torch.float32).view(3, 3, 1, 1).expand(3, 3, 32, 32) / 255
+    mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
+    with torch.inference_mode():
+        assert model((pixels - mean) / std).argmax(dim=1).tolist() == [0, 1, 2]
+
+
+def test_local_dir_gives_the_same_logits_and_keeps_model_args(options: TrainOptions) -> None:
+    import timm
+
+    options = replace(
+        options,
+        model="test_vit",
+        model_args={"patch_size": 8, "depth": 2, "mlp_ratio": 2},
+        overrides={**options.overrides, "epochs": 1, "val_fraction": 0.0},
+    )
+    train(options)
+    loaded = timm.create_model(f"local-dir:{options.out}", pretrained=True).eval()
+    assert len(loaded.blocks) == 2
+    trained = timm.create_model(
+        "test_vit", img_size=32, patch_size=8, depth=2, mlp_ratio=2, num_classes=3
+    ).eval()
+    checkpoint = load_checkpoint(options.out)
+    assert checkpoint is not None
+    trained.load_state_dict(checkpoint.model)
+    images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded(images), trained(images), rtol=0, atol=1e-6)
+
+
+def test_run_folder_tells_everything(options: TrainOptions, colours: Path) -> None:
+    train(replace(options, row_filter="guidance_scale < 3"))
+    config = yaml.safe_load((options.out / "config.yaml").read_text())
+    assert config["data"]["reference"] == str(colours)
+    assert config["data"]["row_filter"] == "guidance_scale < 3"
+    assert config["data"]["num_images"] == 24
+    assert config["data"]["label_names"] == ["red", "green", "blue"]
+    assert config["hyperparameters"]["lr"] == 4.0e-3
+    assert config["hyperparameters"]["image_size"] == 32
+    assert {"torch", "timm", "accelerate", "datasets"} <= config["versions"].keys()
+    rows = read_metrics(options.out)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert all(float(row["images_per_s"]) > 0 for row in rows)
+    assert sorted(path.name for path in options.out.iterdir()) == [
+        "checkpoint.pt",
+        "config.json",
+        "config.yaml",
+        "metrics.csv",
+        "model.safetensors",
+    ]
+
+
+def test_best_epoch_is_kept_not_the_last(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train.loop import Trainer
+    from train.scores import Scores
+
+    scores = iter([(0.9, 0.4), (0.5, 0.7), (0.4, 0.7), (0.3, 0.6)])
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def score(trainer: Trainer) -> Scores:
+        seen.append({k: v.clone() for k, v in trainer.bare_model.state_dict().items()})
+        return Scores(*next(scores))
+
+    monkeypatch.setattr(Trainer, "score_held_out", score)
+    summary = train(replace(options, overrides={**options.overrides, "epochs": 4}))
+    assert (summary.best_epoch, summary.best_val_top1) == (3, 0.7)  # 2 and 3 tie; 3 has less loss
+    kept = load_file(options.out / "model.safetensors")
+    assert all(torch.equal(kept[name], seen[2][name]) for name in kept)
+    assert not all(torch.equal(kept[name], seen[3][name]) for name in kept)
+    with safe_open(options.out / "model.safetensors", "pt") as weights:
+        assert weights.metadata()["epoch"] == "3"
+
+
+def test_same_seed_same_weights_other_seed_others(options: TrainOptions, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        overrides = {**options.overrides, "epochs": 1}
+        train(replace(options, out=tmp_path / name, seed=seed, overrides=overrides))
+    assert same_weights(tmp_path / "a", tmp_path / "b")
+    assert not same_weights(tmp_path / "a", tmp_path / "c")
+
+
+def command(options: TrainOptions, *more: str) -> list[str]:
+    return [
+        *(options.dataset, "--model", options.model, "--out", str(options.out), "--threads", "1"),
+        *("--batch-size", "16", "--warmup-epochs", "0", "--epochs"),
+        *(str(options.overrides["epochs"]), *more),
+    ]
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_ends_with_the_same_weights(
+    options: TrainOptions, tmp_path: Path
+) -> None:
+    overrides = {**options.overrides, "epochs": 15, "val_fraction": 0.0}
+    options = replace(options, overrides=overrides, model_args={"drop_path_rate": 0.2})
+    arguments = command(options, "--val-fraction", "0", "--model-arg", "drop_path_rate=0.2")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not (options.out / "metrics.csv").exists() and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    killed = load_checkpoint(options.out)
+    assert killed is not None
+    assert 1 <= killed.epochs_done < 15
+    train(options)
+    undisturbed = replace(options, out=tmp_path / "undisturbed")
+    train(undisturbed)
+    assert same_weights(options.out, undisturbed.out)
+    rows = read_metrics(options.out), read_metrics(undisturbed.out)
+    assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
+
+
+def test_finished_run_is_left_alone(options: TrainOptions) -> None:
+    train(options)
+    kept = [options.out / name for name in ("model.safetensors", "checkpoint.pt", "config.yaml")]
+    before = [path.stat().st_mtime_ns for path in kept]
+    summary = train(options)
+    assert summary.epochs == 3
+    assert before == [path.stat().st_mtime_ns for path in kept]
+
+
+def test_another_run_in_the_folder_is_refused_by_key(options: TrainOptions) -> None:
+    train(replace(options, overrides={**options.overrides, "epochs": 1}))
+    other = replace(options, seed=7, overrides={**options.overrides, "epochs": 1, "lr": 0.5})
+    message = r"differs in seed \(0 there, 7 now\); hyperparameters.lr \(0.004 there, 0.5 now\)"
+    with pytest.raises(UserError, match=message + ".*choose another --out"):
+        train(other)
+
+
+def test_set_that_changed_is_refused(options: TrainOptions, tmp_path: Path) -> None:
+    folder = make_set(tmp_path / "grown", num_images=30)
+    options = replace(
+        options, dataset=str(folder), overrides={**options.overrides, "epochs": 1, "batch_size": 8}
+    )
+    train(options)
+    (folder / "data" / "train-00000-of-00001.parquet").unlink()
+    (folder / "data").rmdir()
+    make_set(folder, num_images=36)
+    with pytest.raises(UserError, match=r"data.num_images \(30 there, 36 now\)"):
+        train(options)
+
+
+def test_loss_that_is_not_finite_names_epoch_step_and_rate(options: TrainOptions) -> None:
+    overrides = {**options.overrides, "lr": 1e30, "clip_grad_norm": None, "schedule": "constant"}
+    message = r"epoch 1, step \d+: the loss is (nan|inf) at learning rate 1e\+30"
+    with pytest.raises(Failure, match=message):
+        train(replace(options, overrides=overrides))
+
+
+BAD = [
+    ({"model": "resnet5000"}, r"--model resnet5000: timm has no such model; did you mean resnet50"),
+    ({"preset": "papper"}, r"--preset papper: no such preset; did you mean paper\?"),
+    ({"overrides": {"lr": -1.0, "epochs": 0}}, r"(?s)--epochs: .*found 0.*--lr: .*found -1"),
+    ({"augmentation": {"rotate": 3}}, r"--augment rotate: no such.*did you mean rotation\?"),
+    ({"augmentation": {"crop_scale": [1, 0.5]}}, r"--augment: crop_scale must be LOW,HIGH"),
+    ({"row_filter": "guidance_scale > 99"}, r"guidance_scale > 99"),
+    ({"row_filter": "label == 'red'"}, r"two classes or more; the 20 rows have one \(red\)"),
+    ({"label_column": "guidance_scale"}, r"guidance_scale"),
+    ({"dataset": "./nowhere"}, r"nowhere: no such directory"),
+    ({"model_args": {"wings": 2}}, r"--model-arg: test_resnet does not take it.*wings"),
+    (
+        {"model": "test_vit", "overrides": {"image_size": 36, "epochs": 1}},
+        r"--model test_vit (does not take|cannot be made for) 36 px images",
+    ),
+    ({"overrides": {"batch_size": 2, "val_fraction": 0.15}}, r"leave 1 images a step"),
+    ({"threads": 0}, r"--threads 0: must be 1 or more"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), BAD, ids=[next(iter(c)) for c, _ in BAD])
+def test_bad_input_is_one_clear_line(
+    options: TrainOptions, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        train(replace(options, **changes))  # type: ignore[arg-type]
+    assert not (options.out / "model.safetensors").exists()
+
+
+def test_folder_of_something_else_is_refused(options: TrainOptions) -> None:
+    options.out.mkdir()
+    (options.out / "holiday.jpg").touch()
+    with pytest.raises(UserError, match=r"not a run folder \(it holds holiday.jpg\)"):
+        train(options)
+
+
+def test_command_line_trains_and_tells(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = ("--augment", "rotation=5", "--augment", "crop_scale=0.5,1", "--no-flip")
+    monkeypatch.setattr(sys, "argv", ["train", *command(options, *more)])
+    assert main() == 0
+    out = capsys.readouterr().out
+    assert "val top-1" in out
+    assert f"accelerate launch eval score {options.out} --real DATASET" in out
+    values = yaml.safe_load((options.out / "config.yaml").read_text())["hyperparameters"]
+    assert values["augmentation"]["rotation"] == 5
+    assert values["augmentation"]["crop_scale"] == [0.5, 1.0]
+    assert values["augmentation"]["horizontal_flip"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "x"], "missing DATASET, --out"),
+        (["d", "--model", "x", "--out", "r", "--model-arg", "a"], "--model-arg a: must be KEY="),
+        (["d", "--model", "x", "--out", "r", "--model-arg", "img_size=3"], "is decided by"),
+        (["d", "--model", "x", "--out", "r", "--augment", "flip"], "--augment flip: must be KEY="),
+    ],
+)
+def test_bad_command_lines(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", *arguments])
+    with pytest.raises(UserError, match=message):
+        main()
+
+
+def test_help_starts_without_torch() -> None:
+    code = (
+        "import sys; sys.argv = ['train', '--list-presets']; from train.cli import main; main();"
+        "assert not {'torch', 'timm', 'datasets', 'accelerate'} & set(sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "paper-eurosat" in result.stdout

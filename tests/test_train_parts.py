@@ -1,0 +1,200 @@
+"""Augmentation, order, held-out part, schedule and presets, each for itself."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from train.augment import NUM_DRAWS, affine_maps, augment, to_float
+from train.config import Augmentation, Hyperparameters, differing_keys
+from train.data import epoch_batches, hold_out, part_of_rank
+from train.model import parameter_groups
+from train.presets import PRESETS, resolve
+from train.schedule import learning_rate
+from train.uniforms import uniforms
+
+
+def draws_for(num_images: int, *, epoch: int = 0) -> torch.Tensor:
+    rows = np.arange(num_images)
+    return torch.from_numpy(uniforms(rows, seed=3, epoch=epoch, num_draws=NUM_DRAWS))
+
+
+def pictures(num_images: int, *, side: int = 16) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (num_images, side, side, 3), generator=generator)
+    return to_float(pixels.to(torch.uint8))
+
+
+def test_uniforms_depend_on_image_epoch_and_seed_alone() -> None:
+    rows = np.arange(1000)
+    whole = uniforms(rows, seed=1, epoch=2, num_draws=8)
+    part = uniforms(rows[500:600][::-1], seed=1, epoch=2, num_draws=8)
+    assert np.array_equal(whole[500:600][::-1], part)
+    for seed, epoch in ((1, 3), (2, 2)):
+        assert not np.isin(whole, uniforms(rows, seed=seed, epoch=epoch, num_draws=8)).mean() > 0.01
+    assert abs(whole.mean() - 0.5) < 0.01
+    assert abs(whole.std() - math.sqrt(1 / 12)) < 0.01
+    assert 0 <= whole.min() < whole.max() < 1
+    assert np.abs(np.corrcoef(whole.T) - np.eye(8)).max() < 0.15
+
+
+def test_nothing_asked_for_changes_nothing() -> None:
+    images = pictures(4)
+    assert torch.equal(augment(images, draws_for(4), Augmentation()), images)
+
+
+def test_flips_and_inversion_are_exact() -> None:
+    images = pictures(4)
+    flipped = augment(images, draws_for(4), Augmentation(horizontal_flip=1))
+    torch.testing.assert_close(flipped, images.flip(3), rtol=0, atol=1e-5)
+    upside_down = augment(images, draws_for(4), Augmentation(vertical_flip=1))
+    torch.testing.assert_close(upside_down, images.flip(2), rtol=0, atol=1e-5)
+    inverted = augment(images, draws_for(4), Augmentation(invert=1))
+    torch.testing.assert_close(inverted, 1 - images)
+    half = augment(pictures(2000), draws_for(2000), Augmentation(invert=0.5))
+    changed = (half != pictures(2000)).flatten(1).any(dim=1).float().mean()
+    assert 0.45 < changed < 0.55
+
+
+def test_crops_stay_inside_and_have_the_area_asked_for() -> None:
+    policy = Augmentation(crop_scale=(0.2, 0.6), crop_ratio=(3 / 4, 4 / 3))
+    theta = affine_maps(draws_for(5000), policy)
+    assert theta is not None
+    size, centre = torch.stack((theta[:, 0, 0], theta[:, 1, 1]), dim=1), theta[:, :, 2]
+    assert (centre.abs() + size).max() <= 1 + 1e-5
+    area, ratio = size.prod(dim=1), size[:, 0] / size[:, 1]
+    assert area.min() >= 0.2 - 1e-5 and area.max() <= 0.6 + 1e-5
+    assert abs(area.mean() - 0.4) < 0.01
+    assert ratio.min() >= 3 / 4 - 1e-5 and ratio.max() <= 4 / 3 + 1e-5
+
+
+def test_crop_agrees_with_torchvision() -> None:
+    from torchvision.transforms.functional import resized_crop
+
+    images = pictures(1, side=16)
+    # A window of 8x8 pixels with its corner at (4, 2).
+    theta = torch.tensor([[[0.5, 0, 2 * (4 + 4) / 16 - 1], [0, 0.5, 2 * (2 + 4) / 16 - 1]]])
+    grid = torch.nn.functional.affine_grid(theta, [1, 3, 16, 16], align_corners=False)
+    ours = torch.nn.functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    theirs = resized_crop(images, top=2, left=4, height=8, width=8, size=[16, 16], antialias=False)
+    # At the window's edge torchvision repeats its border pixels, ours sees what lies outside.
+    torch.testing.assert_close(ours[..., 1:-1, 1:-1], theirs[..., 1:-1, 1:-1], rtol=0, atol=1e-5)
+
+
+def test_rotation_by_half_a_turn_is_two_flips() -> None:
+    images, draws = pictures(1), torch.full((1, NUM_DRAWS), 1.0)
+    turned = augment(images, draws, Augmentation(rotation=180))
+    torch.testing.assert_close(turned, images.flip(2, 3), rtol=0, atol=1e-4)
+
+
+def test_colours_stay_in_range_and_grey_is_grey() -> None:
+    images = pictures(64)
+    policy = Augmentation(brightness=1, contrast=1, saturation=1, greyscale=1)
+    changed = augment(images, draws_for(64), policy)
+    assert changed.min() >= 0 and changed.max() <= 1
+    torch.testing.assert_close(changed[:, 0], changed[:, 1], rtol=0, atol=1e-5)
+
+
+def test_an_image_is_augmented_the_same_in_any_batch() -> None:
+    policy = PRESETS["digits"].hyperparameters.augmentation
+    images, draws = pictures(8), draws_for(8)
+    whole = augment(images, draws, policy)
+    parts = torch.cat([augment(images[i : i + 1], draws[i : i + 1], policy) for i in range(8)])
+    torch.testing.assert_close(whole, parts, rtol=0, atol=1e-5)
+    assert not torch.equal(whole, augment(images, draws_for(8, epoch=1), policy))
+
+
+def test_hold_out_is_stratified_and_seeded() -> None:
+    labels = np.repeat([0, 1, 2, 3], [100, 50, 3, 1])
+    train, val = hold_out(labels, fraction=0.1, seed=0)
+    assert np.bincount(labels[val], minlength=4).tolist() == [10, 5, 1, 0]
+    assert sorted([*train, *val]) == list(range(len(labels)))
+    assert np.array_equal(val, hold_out(labels, fraction=0.1, seed=0)[1])
+    assert not np.array_equal(val, hold_out(labels, fraction=0.1, seed=1)[1])
+    assert len(hold_out(labels, fraction=0.0, seed=0)[1]) == 0
+
+
+def test_an_epoch_holds_every_row_once_for_any_number_of_processes() -> None:
+    rows = np.arange(100, 229)
+    batches = epoch_batches(rows, batch_size=64, seed=0, epoch=4)
+    assert [len(batch) for batch in batches] == [43, 43, 43]
+    assert sorted(np.concatenate(batches)) == list(rows)
+    for world_size in (1, 2, 3):
+        parts = [part_of_rank(batches[0], rank=r, world_size=world_size) for r in range(world_size)]
+        assert sorted(np.concatenate(parts)) == sorted(batches[0])
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    again = epoch_batches(rows, batch_size=64, seed=0, epoch=4)
+    assert all(np.array_equal(a, b) for a, b in zip(batches, again, strict=True))
+    other = epoch_batches(rows, batch_size=64, seed=0, epoch=5)
+    assert not np.array_equal(batches[0], other[0])
+
+
+def test_schedule_warms_up_and_anneals_to_zero() -> None:
+    values = Hyperparameters(epochs=10, batch_size=8, lr=1.0, warmup_epochs=2)
+    rates = [learning_rate(step, steps_per_epoch=5, values=values) for step in range(50)]
+    assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[10] == 1.0
+    assert rates[30] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 0.01
+
+
+def test_cosine_is_torchs() -> None:
+    values = Hyperparameters(epochs=4, batch_size=8, lr=0.3)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
+    for step in range(12):
+        ours = learning_rate(step, steps_per_epoch=3, values=values)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+
+
+def test_paper_preset_says_what_section_4_1_says() -> None:
+    values = resolve("paper", model="resnet50", overrides={})
+    assert (values.epochs, values.batch_size) == (200, 128)
+    assert (values.lr, values.weight_decay) == (2e-4, 0.9)
+    assert (values.schedule, values.warmup_epochs, values.decay_all) == ("cosine", 0, True)
+    small = resolve("paper", model="mobilenetv3_small_100", overrides={})
+    assert small.weight_decay == 0.1
+    assert resolve("paper-eurosat", model="resnet50", overrides={}).weight_decay == 0.3
+    mobile = resolve("paper-eurosat", model="mobilenetv3_small_100", overrides={})
+    assert mobile.weight_decay == 0.1
+    assert resolve("paper", model="resnet50", overrides={"weight_decay": 0.2}).weight_decay == 0.2
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_valid(name: str) -> None:
+    values = resolve(name, model="resnet50", overrides={})
+    assert Hyperparameters.model_validate(values.model_dump()) == values
+
+
+def test_digits_are_never_mirrored() -> None:
+    policy = PRESETS["digits"].hyperparameters.augmentation
+    assert policy.horizontal_flip == policy.vertical_flip == 0
+    theta = affine_maps(draws_for(2000), policy)
+    assert theta is not None
+    assert torch.linalg.det(theta[:, :, :2]).min() > 0
+
+
+def test_decay_spares_norms_and_biases_unless_all_decay() -> None:
+    import timm
+
+    model = timm.create_model("test_resnet", num_classes=3)
+    decayed, free = parameter_groups(model, weight_decay=0.1, decay_all=False)
+    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
+    assert (decayed["weight_decay"], free["weight_decay"]) == (0.1, 0.0)
+    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
+    assert len(parameter_groups(model, weight_decay=0.9, decay_all=True)) == 1
+
+
+def test_differing_keys_are_dotted() -> None:
+    one = {"a": 1, "b": {"c": 2, "d": 3}}
+    assert differing_keys(one, one) == []
+    assert differing_keys(one, {"a": 1, "b": {"c": 5}, "e": 0}) == [
+        "b.c (2 there, 5 now)",
+        "b.d (3 there, None now)",
+        "e (None there, 0 now)",
+    ]

@@ -1,0 +1,214 @@
+"""The command line of `train`: options to `TrainOptions`. Imports nothing heavy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from factory.errors import UserError
+from train.presets import PRESETS
+from train.run import TrainOptions
+
+_EPILOG = """\
+examples:
+  accelerate launch train out/digits --model test_resnet --preset digits --out runs/digits
+  accelerate launch train out/cifar10 --model resnet50 --preset paper --out runs/resnet50
+  accelerate launch train out/cifar10 --model resnet10t --filter "guidance_scale < 3" --out runs/low
+
+Run the same command again to go on after an interruption. Several processes train as one:
+accelerate launch --multi_gpu --num_processes 2 train ... (on a machine without a GPU too).
+Then: accelerate launch eval score RUN --real DATASET
+"""
+
+# Options that replace one field of the preset, with the type of their value.
+_FIELDS: tuple[tuple[str, type, str], ...] = (
+    ("epochs", int, "passes over the training images"),
+    ("batch_size", int, "images a step, over all processes together"),
+    ("lr", float, "highest learning rate"),
+    ("weight_decay", float, "AdamW's weight decay"),
+    ("schedule", str, "cosine or constant"),
+    ("warmup_epochs", float, "epochs of linear warm-up"),
+    ("label_smoothing", float, "probability mass taken from the true class"),
+    ("clip_grad_norm", float, "largest norm of the gradient"),
+    ("image_size", int, "height and width in pixels to train at"),
+    ("val_fraction", float, "part of each class held out for choosing the best epoch"),
+    ("resample", str, "filter that resizes: nearest, bilinear, bicubic, lanczos"),
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of `train`."""
+    parser = argparse.ArgumentParser(
+        prog="train",
+        description="Train a timm classifier on a dataset of images; real images are never read.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("dataset", nargs="?", metavar="DATASET", help="directory, Hub id or hf:// path")
+    add("--model", metavar="NAME", help="any timm model, e.g. resnet50, test_resnet")
+    add("--out", type=Path, metavar="RUN", help="run folder; one that was interrupted goes on")
+    _add_data_options(parser.add_argument_group("which rows"))
+    _add_model_options(parser.add_argument_group("model and process"))
+    _add_training_options(parser.add_argument_group("training"))
+    return parser
+
+
+def _add_data_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--config", metavar="NAME", help="config of the dataset (default: its first)")
+    add("--split", metavar="NAME", help="split (default: its only one, or train)")
+    add("--filter", metavar="EXPR", help='keep rows, e.g. "guidance_scale < 3"')
+    add("--image-column", metavar="NAME", help="column of images")
+    add("--label-column", metavar="NAME", help="column of labels")
+
+
+def _add_model_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--pretrained", action="store_true", help="start from timm's weights (needs the network)")
+    add(
+        "--model-arg",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="argument of timm.create_model, e.g. patch_size=4; may be repeated",
+    )
+    add("--seed", type=int, default=0, help="decides everything that is random (default: 0)")
+    add("--threads", type=int, default=1, metavar="N", help="CPU threads a process (default: 1)")
+
+
+def _add_training_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--preset", default="quick", metavar="NAME", help="where to start from (default: quick)")
+    add("--list-presets", action="store_true", help="show the presets and stop")
+    for name, kind, text in _FIELDS:
+        flag = f"--{name.replace('_', '-')}"
+        add(flag, type=kind, metavar="X", help=f"{text} (default: the preset's)")
+    add(
+        "--augment",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change of the preset's augmentation, e.g. rotation=10 or crop_scale=0.5,1; `none` "
+        "drops all of it; may be repeated",
+    )
+    add("--no-flip", action="store_true", help="never mirror images (digits, letters)")
+
+
+def parse_options(argv: Sequence[str]) -> TrainOptions | None:
+    """Read the command line; None means that the presets are to be shown.
+
+    Raises:
+        UserError: A required option is missing, or a value does not parse.
+    """
+    parsed = build_parser().parse_args(argv)
+    if parsed.list_presets:
+        return None
+    missing = [
+        name
+        for name, value in (
+            ("DATASET", parsed.dataset),
+            ("--model", parsed.model),
+            ("--out", parsed.out),
+        )
+        if not value
+    ]
+    if missing:
+        raise UserError(
+            f"missing {', '.join(missing)}; e.g. train DATASET --model test_resnet --out RUN"
+        )
+    overrides = {
+        name: getattr(parsed, name) for name, _, _ in _FIELDS if getattr(parsed, name) is not None
+    }
+    return TrainOptions(
+        dataset=parsed.dataset,
+        model=parsed.model,
+        out=parsed.out,
+        config_name=parsed.config,
+        split=parsed.split,
+        row_filter=parsed.filter,
+        image_column=parsed.image_column,
+        label_column=parsed.label_column,
+        preset=parsed.preset,
+        pretrained=parsed.pretrained,
+        model_args=_model_args(parsed.model_arg),
+        overrides=overrides,
+        augmentation=_augmentation(parsed.augment, no_flip=parsed.no_flip),
+        seed=parsed.seed,
+        threads=parsed.threads,
+    )
+
+
+def presets_text() -> str:
+    """Describe every preset with its values, for `--list-presets`."""
+    lines = []
+    for name, preset in PRESETS.items():
+        values = preset.hyperparameters.model_dump()
+        augmentation = values.pop("augmentation")
+        plain = type(preset.hyperparameters.augmentation)().model_dump()
+        changed = {key: value for key, value in augmentation.items() if value != plain[key]}
+        lines += [
+            name,
+            f"  {preset.summary}",
+            f"  {_pairs(values)}",
+            f"  augment: {_pairs(changed)}",
+        ]
+    return "\n".join(lines)
+
+
+def _pairs(values: dict[str, Any]) -> str:
+    shown = {}
+    for key, value in values.items():
+        if isinstance(value, tuple):
+            shown[key] = ",".join(f"{part:.4g}" for part in value)
+        elif value is not None:
+            shown[key] = f"{value:g}" if isinstance(value, float) else str(value)
+    return " ".join(f"{key}={value}" for key, value in shown.items())
+
+
+def _model_args(pairs: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        key, value = _split(pair, option="--model-arg")
+        if key in ("num_classes", "pretrained", "img_size", "in_chans"):
+            raise UserError(
+                f"--model-arg {key}: is decided by the dataset, --pretrained and --image-size"
+            )
+        found[key] = _value(value, option=f"--model-arg {key}")
+    return found
+
+
+def _augmentation(pairs: Sequence[str], *, no_flip: bool) -> dict[str, Any]:
+    from train.config import Augmentation
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        if pair == "none":
+            found.update(Augmentation().model_dump())
+            continue
+        key, value = _split(pair, option="--augment")
+        if "," in value:
+            found[key] = [_value(part, option=f"--augment {key}") for part in value.split(",")]
+        else:
+            found[key] = _value(value, option=f"--augment {key}")
+    if no_flip:
+        found.update(horizontal_flip=0.0, vertical_flip=0.0)
+    return found
+
+
+def _split(pair: str, *, option: str) -> tuple[str, str]:
+    key, equals, value = pair.partition("=")
+    if not (equals and key and value):
+        raise UserError(f"{option} {pair}: must be KEY=VALUE")
+    return key.strip(), value.strip()
+
+
+def _value(text: str, *, option: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"{option}: {text!r} is not a number, word or list") from None

@@ -1,0 +1,67 @@
+"""The state after an epoch, from which a run goes on as if nothing had happened.
+
+There is no random state in it: every epoch seeds its own generators from (seed, epoch, rank), and
+the learning rate is a function of the step.
+"""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import torch
+
+from factory.errors import UserError
+from train.run_folder import replace_file
+
+CHECKPOINT = "checkpoint.pt"
+
+
+@dataclass
+class Checkpoint:
+    """A run after some epochs.
+
+    Attributes:
+        epochs_done: Finished epochs.
+        model: `state_dict` of the model.
+        optimizer: `state_dict` of the optimiser.
+        scaler: `state_dict` of the loss scaler of float16 training, else None.
+        metrics: A mapping an epoch, as in `metrics.csv`.
+        best_epoch: From 1; 0 before the first.
+        best_val_top1: In 0 to 1, or None when nothing is held out.
+    """
+
+    epochs_done: int
+    model: dict[str, Any]
+    optimizer: dict[str, Any]
+    scaler: dict[str, Any] | None
+    metrics: list[dict[str, Any]]
+    best_epoch: int
+    best_val_top1: float | None
+
+
+def save_checkpoint(out: Path, checkpoint: Checkpoint) -> None:
+    """Replace the folder's checkpoint in one step."""
+    fields = {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
+    replace_file(out / CHECKPOINT, lambda path: torch.save(fields, path))
+
+
+def load_checkpoint(out: Path) -> Checkpoint | None:
+    """Read the folder's checkpoint to main memory; None when there is none.
+
+    Raises:
+        UserError: The file cannot be read.
+    """
+    path = out / CHECKPOINT
+    if not path.exists():
+        return None
+    try:
+        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, EOFError, BadZipFile, pickle.UnpicklingError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: cannot be read ({reason}); delete it to start the run anew"
+        ) from None

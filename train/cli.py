@@ -1,0 +1,40 @@
+"""The command `train`: reads options, trains, tells how it went."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from factory.console import write
+from factory.errors import UserError
+from train.arguments import parse_options, presets_text
+from train.run import RunSummary, train
+
+
+def main() -> int | None:
+    """Run the command line in `sys.argv`; return the exit status."""
+    try:
+        options = parse_options(sys.argv[1:])
+        if options is None:
+            write(presets_text())
+            return 0
+        summary = train(options)
+    except UserError as error:
+        if os.environ.get("RANK", "0") != "0":
+            # Every process finds the same fault; one tells it.
+            return error.exit_status
+        raise
+    if summary.is_main_process:
+        write(_summary_text(summary))
+    return 0
+
+
+def _summary_text(summary: RunSummary) -> str:
+    if summary.best_val_top1 is None:
+        score = "nothing held out, last epoch kept"
+    else:
+        score = f"val top-1 {summary.best_val_top1:.2%} (held-out synthetic images)"
+    return (
+        f"{summary.out}: {score}, epoch {summary.best_epoch} of {summary.epochs}\n"
+        f"next: accelerate launch eval score {summary.out} --real DATASET"
+    )

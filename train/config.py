@@ -1,0 +1,172 @@
+"""What a training run is: everything that is needed to repeat it, checked and frozen.
+
+`RunConfig` is written to `config.yaml` of a run folder and compared when a run goes on. Where the
+numbers come from is the business of `train.presets` and `train.arguments`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Rgb = tuple[float, float, float]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Augmentation(_Frozen):
+    """Random changes of a training image; the default of each is no change.
+
+    Attributes:
+        crop_scale: Area of the random crop as a fraction of the image, low and high. The crop is
+            resized to the full image. (1, 1) is no crop.
+        crop_ratio: Width to height of the crop, low and high.
+        horizontal_flip: Probability of mirroring left and right. Wrong for digits and letters.
+        vertical_flip: Probability of mirroring top and bottom.
+        rotation: Largest rotation in degrees, either way.
+        translate: Largest shift as a fraction of the image, either way and along both axes.
+        zoom: Factor of size, low and high.
+        shear: Largest horizontal shear in degrees, either way.
+        fill: What comes in from outside the image: black, its border pixels, or its reflection.
+        brightness: Factor of brightness is drawn from 1 - brightness to 1 + brightness.
+        contrast: The same for the distance from the image's mean grey.
+        saturation: The same for the distance from each pixel's grey.
+        greyscale: Probability of dropping colour.
+        invert: Probability of inverting all colours (dark on light becomes light on dark).
+    """
+
+    crop_scale: tuple[float, float] = (1.0, 1.0)
+    crop_ratio: tuple[float, float] = (1.0, 1.0)
+    horizontal_flip: Probability = 0.0
+    vertical_flip: Probability = 0.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    translate: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    zoom: tuple[float, float] = (1.0, 1.0)
+    shear: Annotated[float, Field(ge=0, lt=60)] = 0.0
+    fill: Literal["zeros", "border", "reflection"] = "border"
+    brightness: Probability = 0.0
+    contrast: Probability = 0.0
+    saturation: Probability = 0.0
+    greyscale: Probability = 0.0
+    invert: Probability = 0.0
+
+    @model_validator(mode="after")
+    def _ranges_are_ordered(self) -> Augmentation:
+        for name in ("crop_scale", "crop_ratio", "zoom"):
+            low, high = getattr(self, name)
+            if not 0 < low <= high:
+                raise ValueError(f"{name} must be LOW,HIGH with 0 < LOW <= HIGH, not {low},{high}")
+        if self.crop_scale[1] > 1:
+            raise ValueError(f"crop_scale ends at {self.crop_scale[1]}; 1 is the whole image")
+        return self
+
+
+class Hyperparameters(_Frozen):
+    """How a model is trained; one of these is what a preset stands for.
+
+    Attributes:
+        epochs: Passes over the training part.
+        batch_size: Images a step over all processes together.
+        lr: Highest learning rate of AdamW.
+        weight_decay: Decoupled weight decay of AdamW.
+        decay_all: Decay biases and norms as well (plain AdamW), or weight matrices only.
+        schedule: `cosine` anneals to zero after the warm-up, `constant` stays.
+        warmup_epochs: Epochs of linear warm-up; may be a fraction.
+        label_smoothing: Probability mass taken from the true class.
+        clip_grad_norm: Largest norm of the gradient, or None.
+        image_size: Height and width in pixels; None takes the size of the set's first image.
+        val_fraction: Part of the synthetic set held out of every class for choosing the best epoch.
+            0 holds out nothing and keeps the last epoch.
+        resample: Filter that resizes images.
+        mean: Subtracted from RGB in 0 to 1; None is ImageNet's, or a pretrained model's own.
+        std: Divides after that; None as for `mean`.
+        augmentation: Random changes of training images.
+    """
+
+    epochs: Annotated[int, Field(ge=1)]
+    batch_size: Annotated[int, Field(ge=2)]
+    lr: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    decay_all: bool = False
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
+    val_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
+    mean: Rgb | None = None
+    std: Rgb | None = None
+    augmentation: Augmentation = Augmentation()
+
+
+class DataSource(_Frozen):
+    """Which rows a run learns from.
+
+    Attributes:
+        reference: Directory, Hub id or `hf://` path, as given.
+        config_name: Config of the dataset.
+        split: Split of the dataset.
+        row_filter: Expression over metadata columns that keeps a row, or None.
+        image_column: Column of images.
+        label_column: Column of labels.
+        label_names: Class names; the position is the label.
+        num_images: Rows after filtering, the held-out part included.
+        pixels_sha256: Hash of all decoded pixels and labels: the same rows, or not.
+    """
+
+    reference: str
+    config_name: str | None = None
+    split: str | None = None
+    row_filter: str | None = None
+    image_column: str
+    label_column: str
+    label_names: tuple[str, ...]
+    num_images: int
+    pixels_sha256: str
+
+
+class RunConfig(_Frozen):
+    """Everything needed to repeat a run.
+
+    Attributes:
+        model: timm model name.
+        pretrained: Starts from timm's pretrained weights.
+        model_args: Further arguments of `timm.create_model`.
+        preset: Where the hyperparameters started from; the values below are what counts.
+        seed: Decides initial weights, held-out part, order and augmentation.
+        data: The rows.
+        hyperparameters: All values resolved, nothing None that training needs.
+    """
+
+    model: str
+    pretrained: bool = False
+    model_args: dict[str, Any] = {}
+    preset: str
+    seed: int = 0
+    data: DataSource
+    hyperparameters: Hyperparameters
+
+
+def differing_keys(one: dict[str, Any], other: dict[str, Any], *, prefix: str = "") -> list[str]:
+    """Return the dotted keys at which two nested mappings differ, in order, with both values."""
+    found: list[str] = []
+    for key in [*one, *(key for key in other if key not in one)]:
+        left, right = one.get(key), other.get(key)
+        if isinstance(left, dict) and isinstance(right, dict):
+            found += differing_keys(left, right, prefix=f"{prefix}{key}.")
+        elif left != right:
+            found.append(f"{prefix}{key} ({_short(left)} there, {_short(right)} now)")
+    return found
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."

@@ -1,0 +1,194 @@
+"""The pixels in memory, the held-out part, and the order of an epoch.
+
+Images are decoded once. Order and held-out part are functions of the seed, so that they are the
+same with one process and with many.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.errors import Failure, UserError
+from factory.open_data import OpenedDataset
+from factory.pixels import decode_images
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_ORDER_STREAM = 1
+_SPLIT_STREAM = 2
+
+
+@dataclass(frozen=True)
+class LabelledPixels:
+    """A decoded dataset.
+
+    Attributes:
+        pixels: Shape (N, S, S, 3), uint8, RGB.
+        labels: Shape (N,), int64, from 0.
+        label_names: Class names in label order.
+        sha256: Hash of pixels and labels.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    label_names: tuple[str, ...]
+    sha256: str
+
+
+def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
+    """Return the labels of a dataset, shape (N,), after seeing that a classifier can learn them.
+
+    Raises:
+        UserError: A label is missing, or fewer than two classes have images.
+    """
+    column = opened.dataset.with_format("numpy", columns=[opened.label_column])
+    raw = column[:][opened.label_column]
+    missing = [row for row, label in enumerate(raw) if label is None or not label >= 0]
+    if missing:
+        raise UserError(
+            f"{opened.reference}: {len(missing)} rows have no label, the first is row "
+            f"{missing[0]}; filter them out with --filter"
+        )
+    labels = np.asarray(raw, dtype=np.int64)
+    present = np.unique(labels)
+    if len(present) < 2:
+        found = ", ".join(opened.label_names[label] for label in present) or "none"
+        raise UserError(
+            f"{opened.reference}: a classifier needs images of two classes or more; "
+            f"the {len(labels)} rows have one ({found})"
+        )
+    return labels
+
+
+def image_side(opened: OpenedDataset, requested: int | None) -> int:
+    """Return the height and width to train at: the one asked for, or that of the first image.
+
+    Raises:
+        UserError: None was asked for and the first image is not square.
+    """
+    if requested is not None:
+        return requested
+    width, height = opened.dataset[0][opened.image_column].size
+    if width != height:
+        raise UserError(
+            f"{opened.reference}: its first image is {width}x{height}, not square; "
+            f"say --image-size {min(width, height)}"
+        )
+    return int(width)
+
+
+def load_pixels(
+    opened: OpenedDataset, *, side: int, resample: str, accelerator: Accelerator, out: Path
+) -> LabelledPixels:
+    """Decode every image once a machine, however many processes it runs.
+
+    Args:
+        opened: The rows.
+        side: Height and width in pixels.
+        resample: Filter that resizes.
+        accelerator: Says which process decodes.
+        out: The run folder: other processes map the pixels from a file that lies there meanwhile.
+
+    Raises:
+        UserError: An image does not decode, a label is missing, fewer than two classes.
+        Failure: The decoding process of this machine failed.
+    """
+    labels = check_labels(opened)
+
+    def decode() -> NDArray[np.uint8]:
+        return decode_images(
+            opened.dataset,
+            image_column=opened.image_column,
+            height=side,
+            width=side,
+            resample=resample,
+        )
+
+    if accelerator.num_processes == 1:
+        pixels = decode()
+    else:
+        shared = out / f".pixels-{accelerator.process_index - accelerator.local_process_index}.npy"
+        try:
+            if accelerator.is_local_main_process:
+                np.save(shared, decode())
+        finally:
+            accelerator.wait_for_everyone()
+        if not shared.exists():
+            raise Failure(f"{shared}: the process that decodes images stopped; see its message")
+        pixels = np.load(shared, mmap_mode="c")
+        accelerator.wait_for_everyone()
+        if accelerator.is_local_main_process:
+            shared.unlink()
+    digest = hashlib.sha256(labels.tobytes())
+    for start in range(0, len(pixels), 4096):
+        digest.update(np.ascontiguousarray(pixels[start : start + 4096]).data)
+    return LabelledPixels(pixels, labels, tuple(opened.label_names), digest.hexdigest())
+
+
+def hold_out(
+    labels: NDArray[np.int64], *, fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split row numbers into a training and a held-out part, class by class.
+
+    A class with two rows or more gives at least one to each part.
+
+    Args:
+        labels: Shape (N,).
+        fraction: Of each class to hold out; 0 holds out nothing.
+        seed: The run's seed.
+
+    Returns:
+        Row numbers to train on and row numbers held out, ascending.
+    """
+    held: list[NDArray[np.int64]] = []
+    for label in np.unique(labels) if fraction else ():
+        rows = np.flatnonzero(labels == label)
+        order = np.random.default_rng((_SPLIT_STREAM, seed, int(label))).permutation(rows)
+        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        held.append(order[:count])
+    val = np.sort(np.concatenate(held)) if held else np.empty(0, dtype=np.int64)
+    return np.setdiff1d(np.arange(len(labels)), val), val
+
+
+def epoch_batches(
+    rows: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int
+) -> list[NDArray[np.int64]]:
+    """Return the global batches of an epoch: every row once, in an order of the epoch's own.
+
+    Sizes differ by one at most and none is above `batch_size`, so that no epoch ends in a batch
+    of one image, which batch norm could not digest.
+    """
+    order = np.random.default_rng((_ORDER_STREAM, seed, epoch)).permutation(rows)
+    return np.array_split(order, num_batches(len(rows), batch_size=batch_size))
+
+
+def num_batches(num_rows: int, *, batch_size: int) -> int:
+    """Return the number of batches an epoch has."""
+    return -(-num_rows // batch_size)
+
+
+def part_of_rank(batch: NDArray[np.int64], *, rank: int, world_size: int) -> NDArray[np.int64]:
+    """Return a process's share of a global batch."""
+    return batch[rank::world_size]
+
+
+def check_batches(num_rows: int, *, batch_size: int, world_size: int) -> None:
+    """See that each process gets two images or more of every batch.
+
+    Raises:
+        UserError: The batches are too small for the number of processes.
+    """
+    smallest = num_rows // num_batches(num_rows, batch_size=batch_size) if num_rows else 0
+    if smallest < 2 * world_size:
+        raise UserError(
+            f"{num_rows} training images in batches of {batch_size} leave {smallest} images a "
+            f"step for {world_size} processes, which need 2 each; raise --batch-size, start fewer "
+            "processes or generate more images"
+        )

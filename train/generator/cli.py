@@ -1,0 +1,118 @@
+"""The commands: `fit`, `export`, `evaluate`, `card`. Heavy imports are inside them."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+STAGES = ("denoiser", "decoder")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.generator",
+        description="Train, export and judge the small text-to-image model.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_fit(commands)
+    _add_export(commands)
+    _add_evaluate(commands)
+    return parser
+
+
+def _add_fit(commands: Any) -> None:
+    fit = commands.add_parser("fit", help="train, or carry on a run that was stopped")
+    fit.add_argument("--out", type=Path, required=True, help="the run folder")
+    fit.add_argument("--config", type=Path, help="a YAML file of settings")
+    fit.add_argument("--data", help="`digits` (default), a directory or a Hub id")
+    fit.add_argument("--image-column")
+    fit.add_argument("--caption-column")
+    fit.add_argument("--name-column", help="make captions of this column's names instead")
+    fit.add_argument("--image-size", type=int)
+    fit.add_argument("--images", type=int, help="how many pictures are drawn or read")
+    fit.add_argument("--samples", type=int, help="length of the run")
+    fit.add_argument("--max-minutes", type=float, help="end the run by then at the latest")
+    fit.add_argument("--batch-size", type=int, help="per process")
+    fit.add_argument("--stage", choices=STAGES, help="train only this part (default: both)")
+    fit.set_defaults(run=_fit)
+
+
+def _add_export(commands: Any) -> None:
+    export = commands.add_parser("export", help="make a diffusers pipeline of a run")
+    export.add_argument("--run", dest="run_folder", type=Path, required=True)
+    export.add_argument("--to", type=Path, required=True, help="the pipeline folder")
+    export.set_defaults(run=_export)
+
+
+def _add_evaluate(commands: Any) -> None:
+    evaluate = commands.add_parser(
+        "evaluate", help="measure a pipeline folder: words heard, probe, speed, size, sheets"
+    )
+    evaluate.add_argument("pipeline", type=Path)
+    evaluate.add_argument("--out", type=Path, help="where figures and sheets go")
+    evaluate.add_argument("--images-per-class", type=int, default=200)
+    evaluate.add_argument("--threads", type=int, default=2)
+    evaluate.add_argument("--card", type=Path, metavar="RUN", help="write the card, from this run")
+    evaluate.set_defaults(run=_evaluate)
+
+
+def _fit(arguments: argparse.Namespace) -> int:
+    from train.generator.config import load_config
+    from train.generator.fit import fit
+
+    data = {
+        "source": arguments.data,
+        "image_column": arguments.image_column,
+        "caption_column": arguments.caption_column,
+        "name_column": arguments.name_column,
+        "image_size": arguments.image_size,
+        "images": arguments.images,
+    }
+    length = {
+        "samples": arguments.samples,
+        "max_minutes": arguments.max_minutes,
+        "batch_size": arguments.batch_size,
+    }
+    overrides = {"data": _given(data), "fit": _given(length)}
+    stages = (arguments.stage,) if arguments.stage else STAGES
+    fit(load_config(arguments.config, overrides), arguments.out, stages=stages)
+    return 0
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from train.generator.export import export
+
+    export(arguments.run_folder, arguments.to)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    from train.generator.evaluate import evaluate
+
+    evaluate(
+        arguments.pipeline,
+        out=arguments.out,
+        images_per_class=arguments.images_per_class,
+        threads=arguments.threads,
+        card_of=arguments.card,
+    )
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit status."""
+    arguments = _parser().parse_args(argv)
+    rank = os.environ.get("RANK", "0")
+    level = logging.INFO if rank == "0" else logging.WARNING
+    logging.basicConfig(level=level, format=f"[{rank}] {LOG_FORMAT}")
+    status: int = arguments.run(arguments)
+    return status

@@ -1,0 +1,162 @@
+"""The settings of a run; a YAML file may replace any of them.
+
+Nothing here is bound to digits or to 32 pixels: 64-pixel photos are other values of `data`,
+`latents.patch_size` and `unet`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from factory.errors import Fault, UserError
+
+DIGITS = "digits"
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(_Settings):
+    """Where captioned pictures come from.
+
+    Attributes:
+        source: `digits` (drawn here), or a directory or Hub id that `load_dataset` opens.
+        images: How many digits are drawn; for other sources the most that are read.
+        caption_column: One caption a picture; None where `name_column` is given.
+        name_column: What a picture shows; captions are made of it and the three columns below.
+    """
+
+    source: str = DIGITS
+    config_name: str | None = None
+    split: str = "train"
+    images: int = 60_000
+    image_size: int = 32
+    image_column: str = "image"
+    caption_column: str | None = "caption"
+    name_column: str | None = None
+    general_column: str | None = None
+    view_column: str | None = None
+    domain_column: str | None = None
+    mirror: bool = False
+    empty_captions: float = 0.1
+    seed: int = 0
+
+    def fingerprint(self) -> str:
+        """Return what tells one set of pictures from another."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class LatentConfig(_Settings):
+    """Fixed linear latents: `channels` numbers for each patch."""
+
+    patch_size: int = 4
+    channels: int = 10
+    images: int = 20_000
+
+
+class TextConfig(_Settings):
+    """The text encoder, a CLIPTextModel trained from nothing."""
+
+    width: int = 128
+    layers: int = 2
+    heads: int = 4
+    max_length: int = 16
+    vocabulary: int = 1200
+
+
+class UnetConfig(_Settings):
+    """The denoiser. Attention stands in the inner block and in the middle."""
+
+    channels: tuple[int, ...] = (64, 96)
+    heads: tuple[int, ...] = (2, 3)
+    layers: int = 1
+    time_width: int = 256
+    norm_groups: int = 16
+
+
+class FitConfig(_Settings):
+    """How the denoiser and the text encoder are trained.
+
+    Attributes:
+        samples: Length of the run; the learning rate falls along a cosine to its end.
+        max_minutes: If set, the cosine ends then at the latest.
+        batch_size: Per process.
+    """
+
+    samples: int = 700_000
+    max_minutes: float | None = None
+    batch_size: int = 32
+    unet_lr: float = 7.0e-4
+    text_lr: float = 2.0e-4
+    warmup_steps: int = 120
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+    ema: float = 0.999
+    log_every: int = 50
+    gap_every: int = 400
+    sheet_every: int = 1_500
+    checkpoint_minutes: float = 2.0
+    seed: int = 0
+
+
+class DecoderConfig(_Settings):
+    """How the picture decoder (and the encoder beside it) is trained."""
+
+    channels: tuple[int, ...] = (32, 32, 32)
+    blocks: tuple[int, ...] = (2, 2, 1)
+    steps: int = 1_500
+    encoder_steps: int = 200
+    batch_size: int = 32
+    lr: float = 2.0e-3
+    noise: float = 0.12
+    scaling_factor: float = 2.5
+    seed: int = 0
+
+
+class Config(_Settings):
+    """One run."""
+
+    data: DataConfig = DataConfig()
+    latents: LatentConfig = LatentConfig()
+    text: TextConfig = TextConfig()
+    unet: UnetConfig = UnetConfig()
+    fit: FitConfig = FitConfig()
+    decoder: DecoderConfig = DecoderConfig()
+
+
+def load_config(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Config:
+    """Read a YAML file (or none) and lay the command line's values over it.
+
+    Raises:
+        UserError: The file cannot be read, or has unknown keys or wrong values; all at once.
+    """
+    values: dict[str, dict[str, Any]] = _read(path) if path else {}
+    for section, changes in overrides.items():
+        if changes:
+            values[section] = {**(values.get(section) or {}), **changes}
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError(
+            Fault(item["msg"], file=str(path or ""), key=".".join(map(str, item["loc"])))
+            for item in error.errors()
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a mapping with keys such as data, unet, fit")
+    return values

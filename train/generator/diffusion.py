@@ -1,0 +1,332 @@
+"""The training loop of the denoiser: one process or several, resumable after a kill.
+
+Every draw of a step is a function of (seed, rank, step), so a resumed run takes up the samples
+where the checkpoint left them. A checkpoint is written under a temporary name and renamed.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from train.generator.captions import Captioner
+from train.generator.config import Config
+from train.generator.data import Collection
+from train.generator.model import TRAIN_STEPS, Denoiser, noise_schedule
+from train.generator.text import TokenCache
+
+log = logging.getLogger(__name__)
+
+GAP_TIMES = (200, 500, 800, 950)
+SYNC_EVERY = 20
+COLUMNS = ("samples", "seconds", "loss", "lr", *(f"gap_{t}" for t in GAP_TIMES))
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a batch is drawn from.
+
+    Attributes:
+        latents: float32 (N, C, h, w).
+        collection: The same pictures' facts.
+        caption: Words the facts.
+        empty: The share of captions left empty, for guidance.
+    """
+
+    latents: Tensor
+    collection: Collection
+    caption: Captioner
+    empty: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Latents (N, C, h, w), noise of that shape, timesteps (N) and token ids (N, length)."""
+
+    latents: Tensor
+    noise: Tensor
+    timesteps: Tensor
+    tokens: Tensor
+
+
+def draw_batch(data: TrainingSet, tokens: TokenCache, *, size: int, seed: list[int]) -> Batch:
+    """Draw a batch; timesteps are stratified over the schedule."""
+    rng = np.random.default_rng(seed)
+    indexes = rng.integers(len(data.latents), size=size)
+    captions = [
+        "" if rng.random() < data.empty else data.caption(data.collection.facts[i], rng)
+        for i in indexes
+    ]
+    slots = (np.arange(size) + rng.random(size)) / size
+    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+    latents = data.latents[torch.from_numpy(indexes)]
+    return Batch(
+        latents=latents,
+        noise=torch.randn(latents.shape, generator=generator),
+        timesteps=torch.from_numpy((slots * TRAIN_STEPS).astype(np.int64)),
+        tokens=tokens(captions),
+    )
+
+
+def denoising_loss(model: Any, batch: Batch, schedule: Any) -> Tensor:
+    """Return the mean squared error of v for each sample, (N)."""
+    noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
+    target = schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
+    noisy = noisy.contiguous(memory_format=torch.channels_last)
+    predicted = model(noisy, batch.timesteps, batch.tokens)
+    return functional.mse_loss(predicted, target, reduction="none").mean((1, 2, 3))
+
+
+@torch.no_grad()
+def class_gap(
+    model: Denoiser, data: TrainingSet, tokens: TokenCache, *, size: int = 192
+) -> list[float]:
+    """Return how much worse a caption of another class predicts, at each of `GAP_TIMES`.
+
+    The first thing to watch: a gap that stays below 0.005 means that words are not heard.
+    """
+    rng = np.random.default_rng(7)
+    right = rng.integers(len(data.latents), size=size)
+    wrong = _other_class(right, data.collection.classes(), rng)
+    facts = data.collection.facts
+    schedule = noise_schedule()
+    gaps = []
+    for t in GAP_TIMES:
+        losses = []
+        for named in (wrong, right):
+            captions = [
+                data.caption({**facts[i], "class": facts[j]["class"]} | _subject(facts[j]), rng)
+                for i, j in zip(right, named, strict=True)
+            ]
+            latents = data.latents[torch.from_numpy(right)]
+            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(t))
+            batch = Batch(latents, noise, torch.full((size,), t), tokens(captions))
+            losses.append(float(denoising_loss(model, batch, schedule).mean()))
+        gaps.append(losses[0] - losses[1])
+    return gaps
+
+
+def _subject(facts: dict[str, str]) -> dict[str, str]:
+    kept = ("digit", "name", "general", "caption")
+    return {fact: facts[fact] for fact in kept if fact in facts}
+
+
+def _other_class(
+    indexes: NDArray[np.int64], classes: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Return for each picture one of another class (any, where all are of one class)."""
+    others = rng.integers(len(classes), size=(len(indexes), 20))
+    differs = classes[others] != classes[indexes][:, None]
+    chosen: NDArray[np.int64] = others[np.arange(len(indexes)), differs.argmax(axis=1)]
+    return chosen
+
+
+def lr_factor(progress: float, step: int, warmup_steps: int) -> float:
+    """Return the learning rate's factor: linear warm-up, then a cosine down to 1 %."""
+    warm = min(1.0, (step + 1) / max(1, warmup_steps))
+    return warm * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+class Trainer:
+    """One process of a run: model, optimizer, average, and where the run stands."""
+
+    def __init__(
+        self, config: Config, *, folder: Path, accelerator: Any, denoiser: Denoiser
+    ) -> None:
+        self.config = config
+        self.folder = folder
+        self.accelerator = accelerator
+        self.schedule = noise_schedule()
+        fit = config.fit
+        self.base_lrs = (fit.unet_lr, fit.text_lr)
+        optimizer = torch.optim.AdamW(
+            [
+                {"params": list(denoiser.unet.parameters()), "lr": fit.unet_lr},
+                {"params": list(denoiser.text_encoder.parameters()), "lr": fit.text_lr},
+            ],
+            betas=(0.9, 0.99),
+            weight_decay=fit.weight_decay,
+        )
+        self.model, self.optimizer = accelerator.prepare(denoiser, optimizer)
+        self.average = {k: v.detach().clone() for k, v in denoiser.state_dict().items()}
+        self.step = 0
+        self.seconds = 0.0
+        self.progress = 0.0
+
+    @property
+    def samples(self) -> int:
+        """How many samples all processes together have seen."""
+        return self.step * self.config.fit.batch_size * int(self.accelerator.num_processes)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the state is kept."""
+        return self.folder / "checkpoint.pt"
+
+    def plain(self) -> Denoiser:
+        """Return the model without the wrapper of several processes."""
+        unwrapped: Denoiser = self.accelerator.unwrap_model(self.model)
+        return unwrapped
+
+    def averaged(self) -> Denoiser:
+        """Return a copy of the model with the averaged weights, for looking at."""
+        import copy
+
+        model = copy.deepcopy(self.plain())
+        model.load_state_dict(self.average)
+        return model.eval()
+
+    def resume(self) -> bool:
+        """Take up the checkpoint, if there is one."""
+        if not self.checkpoint.exists():
+            return False
+        state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        self.plain().load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        device = self.accelerator.device
+        self.average = {k: v.to(device) for k, v in state["average"].items()}
+        self.step = int(state["step"])
+        self.seconds = float(state["seconds"])
+        log.info("resumed at %d samples", self.samples)
+        return True
+
+    def save(self) -> None:
+        """Write the state: whole or not at all."""
+        state = {
+            "model": self.plain().state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "step": self.step,
+            "seconds": self.seconds,
+        }
+        temporary = self.checkpoint.with_name("tmp-checkpoint.pt")
+        torch.save(state, temporary)
+        temporary.replace(self.checkpoint)
+
+    def update_progress(self) -> None:
+        """Agree among processes on how much of the run is over, 0 to 1.
+
+        Time differs between processes; learning rates must not, so the first process says.
+        """
+        fit = self.config.fit
+        done = self.samples / fit.samples
+        if fit.max_minutes is not None:
+            done = max(done, self.seconds / (60 * fit.max_minutes))
+        shared = torch.tensor([done], dtype=torch.float32, device=self.accelerator.device)
+        if self.accelerator.num_processes > 1:
+            torch.distributed.broadcast(shared, src=0)
+        self.progress = float(shared)
+
+    def train_step(self, batch: Batch) -> float:
+        """Take one step and return the loss; `progress` sets the learning rate."""
+        fit = self.config.fit
+        factor = lr_factor(self.progress, self.step, fit.warmup_steps)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * factor
+        loss = denoising_loss(self.model, batch, self.schedule).mean()
+        self.accelerator.backward(loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), fit.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self._update_average()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.config.fit.ema, (1 + self.step) / (10 + self.step))
+        for name, value in self.plain().state_dict().items():
+            average = self.average[name]
+            if average.is_floating_point():
+                average.lerp_(value, 1 - decay)
+            else:
+                average.copy_(value)
+
+
+class LossLog:
+    """A CSV of losses and class gaps; rows after a checkpoint are dropped on resuming."""
+
+    def __init__(self, path: Path, *, samples: int) -> None:
+        self._path = path
+        rows = read_log(path) if path.exists() else []
+        kept = [row for row in rows if float(row["samples"]) <= samples]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(kept)
+
+    def add(self, row: dict[str, float]) -> None:
+        """Append one row; absent columns stay empty."""
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            csv.DictWriter(file, COLUMNS).writerow({k: f"{v:.6g}" for k, v in row.items()})
+
+
+def read_log(path: Path) -> list[dict[str, str]]:
+    """Read the rows of a `LossLog`."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def run(
+    trainer: Trainer, data: TrainingSet, tokens: TokenCache, *, show: Any, started: float
+) -> None:
+    """Train to the end of the run.
+
+    Args:
+        trainer: Already resumed, if it is to be.
+        data: What to learn from.
+        tokens: Turns captions into ids.
+        show: Called as `show(model, samples)` with the averaged model now and then.
+        started: `time.monotonic()` minus the seconds the run has already taken.
+    """
+    fit, rank = trainer.config.fit, int(trainer.accelerator.process_index)
+    main = bool(trainer.accelerator.is_main_process)
+    losses = LossLog(trainer.folder / "loss.csv", samples=trainer.samples) if main else None
+    recent: list[float] = []
+    saved = time.monotonic()
+    trainer.update_progress()
+    while trainer.progress < 1.0:
+        seed = [fit.seed, rank, trainer.step]
+        batch = draw_batch(data, tokens, size=fit.batch_size, seed=seed)
+        recent.append(trainer.train_step(batch))
+        trainer.seconds = time.monotonic() - started
+        if losses is not None and trainer.step % fit.log_every == 0:
+            losses.add(_log_row(trainer, data, tokens, recent))
+            recent.clear()
+        if main and trainer.step % fit.sheet_every == 0:
+            show(trainer.averaged(), trainer.samples)
+        if main and time.monotonic() - saved > 60 * fit.checkpoint_minutes:
+            trainer.save()
+            saved = time.monotonic()
+        if trainer.step % SYNC_EVERY == 0 or trainer.samples >= fit.samples:
+            trainer.update_progress()
+    if main:
+        trainer.save()
+        show(trainer.averaged(), trainer.samples)
+
+
+def _log_row(
+    trainer: Trainer, data: TrainingSet, tokens: TokenCache, recent: list[float]
+) -> dict[str, float]:
+    row: dict[str, float] = {
+        "samples": trainer.samples,
+        "seconds": trainer.seconds,
+        "loss": float(np.mean(recent)),
+        "lr": trainer.optimizer.param_groups[0]["lr"],
+    }
+    if trainer.step % trainer.config.fit.gap_every == 0:
+        gaps = class_gap(trainer.plain(), data, tokens)
+        row |= {f"gap_{t}": gap for t, gap in zip(GAP_TIMES, gaps, strict=True)}
+    log.info("%s", " ".join(f"{name} {value:.4g}" for name, value in row.items()))
+    return row

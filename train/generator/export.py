@@ -1,0 +1,131 @@
+"""Makes a stock diffusers pipeline folder of a run: fp16 safetensors, no code of ours needed.
+
+The folder is written beside its place and swapped in, so it is never there in part.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from factory.errors import UserError
+from train.generator.config import Config
+from train.generator.decoder import build_autoencoder
+from train.generator.model import TRAIN_STEPS, Denoiser, build_unet
+from train.generator.text import build_text_encoder
+
+log = logging.getLogger(__name__)
+
+CARD = "README.md"
+
+
+def load_config_of(folder: Path) -> Config:
+    """Read the settings of a run folder.
+
+    Raises:
+        UserError: It is not a run folder.
+    """
+    path = folder / "config.json"
+    if not path.exists():
+        raise UserError(f"{folder}: no config.json; expected a run folder that `fit` made")
+    return Config.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def sampling_scheduler() -> Any:
+    """Return the scheduler that ships: DPM-Solver++ over the schedule of training."""
+    from diffusers import DPMSolverMultistepScheduler
+
+    return DPMSolverMultistepScheduler(
+        num_train_timesteps=TRAIN_STEPS,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        steps_offset=1,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
+        lower_order_final=True,
+        euler_at_final=False,
+    )
+
+
+def load_denoiser(config: Config, folder: Path, tokenizer: Any) -> Denoiser:
+    """Build the denoiser with a run's averaged weights."""
+    path = folder / "checkpoint.pt"
+    if not path.exists():
+        raise UserError(f"{folder}: no checkpoint yet; run `fit` a little longer")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model = Denoiser(build_text_encoder(tokenizer, config.text), build_unet(config))
+    model.load_state_dict(state["average"])
+    return model.eval()
+
+
+def build_pipeline(folder: Path) -> Any:
+    """Return the float32 StableDiffusionPipeline of a run.
+
+    Raises:
+        UserError: The run has no denoiser or no decoder yet.
+    """
+    from diffusers import StableDiffusionPipeline
+    from transformers import CLIPTokenizer
+
+    config = load_config_of(folder)
+    tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    denoiser = load_denoiser(config, folder, tokenizer)
+    autoencoder = build_autoencoder(config).eval()
+    if not (folder / "decoder.pt").exists():
+        raise UserError(f"{folder}: no decoder yet; run `fit --stage decoder`")
+    state = torch.load(folder / "decoder.pt", map_location="cpu", weights_only=True)
+    autoencoder.load_state_dict(state["model"])
+    return StableDiffusionPipeline(
+        vae=autoencoder,
+        text_encoder=denoiser.text_encoder,
+        tokenizer=tokenizer,
+        unet=denoiser.unet,
+        scheduler=sampling_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        image_encoder=None,
+        requires_safety_checker=False,
+    )
+
+
+def export(folder: Path, to: Path) -> None:
+    """Write the pipeline of a run to `to`, replacing what is there but keeping its card."""
+    pipeline = build_pipeline(folder).to(torch.float16)
+    fresh = to.with_name(f".{to.name}-new")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.parent.mkdir(parents=True, exist_ok=True)
+    pipeline.save_pretrained(fresh, safe_serialization=True)
+    _load_in_float32(fresh / "text_encoder" / "config.json")
+    for kept in to.glob("*.md"), to.glob("*.png"), to.glob("__init__.py"):
+        for path in kept:
+            shutil.copy(path, fresh / path.name)
+    _swap(fresh, to)
+    log.info("%s: %.1f MB", to, folder_bytes(to) / 1e6)
+
+
+def _load_in_float32(path: Path) -> None:
+    """Make transformers load the text encoder in float32, as diffusers does with the rest."""
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["dtype"] = "float32"
+    path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _swap(fresh: Path, to: Path) -> None:
+    old = to.with_name(f".{to.name}-old")
+    shutil.rmtree(old, ignore_errors=True)
+    if to.exists():
+        to.rename(old)
+    fresh.rename(to)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the size of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,91 @@
+"""Fixed linear latents: principal components of picture patches, half-whitened.
+
+The denoiser learns in these from its first step, without waiting for an autoencoder; the decoder
+of `decoder` is a better way back to pixels. Component k is divided by the square root of its
+standard deviation, then all by one number so that their mean variance is 1: fine detail is lifted,
+but not to the level of what a picture is about.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from train.generator.config import LatentConfig
+
+
+def to_pixels(images: Tensor) -> Tensor:
+    """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W) in [-1, 1]."""
+    return images.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+@dataclass(frozen=True)
+class PatchBasis:
+    """A linear map between pictures and latents.
+
+    Attributes:
+        mean: The mean patch, (3 * patch^2).
+        components: Orthonormal rows, (channels, 3 * patch^2).
+        scale: What each component is divided by, (channels).
+        patch_size: In pixels.
+    """
+
+    mean: Tensor
+    components: Tensor
+    scale: Tensor
+    patch_size: int
+
+    @classmethod
+    def fit(cls, images: Tensor, config: LatentConfig) -> PatchBasis:
+        """Fit to uint8 pictures (N, H, W, 3)."""
+        patches = functional.unfold(to_pixels(images), config.patch_size, stride=config.patch_size)
+        flat = patches.transpose(1, 2).reshape(-1, patches.shape[1]).double()
+        mean = flat.mean(0)
+        values, vectors = torch.linalg.eigh((flat - mean).T @ (flat - mean) / len(flat))
+        values = values.flip(0)[: config.channels]
+        components = vectors.flip(1)[:, : config.channels].T
+        components = components * torch.where(components.sum(1) < 0, -1.0, 1.0)[:, None]
+        scale = values.sqrt().sqrt()
+        scale = scale * (values / scale**2).mean().sqrt()
+        return cls(mean.float(), components.float(), scale.float(), config.patch_size)
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Return latents (N, channels, H / patch, W / patch) of uint8 pictures."""
+        pixels = to_pixels(images)
+        patches = functional.unfold(pixels, self.patch_size, stride=self.patch_size)
+        latents = self.components @ (patches - self.mean[:, None]) / self.scale[:, None]
+        side = pixels.shape[-1] // self.patch_size
+        return latents.unflatten(2, (-1, side))
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Return pixels (N, 3, H, W) in about [-1, 1]: the plain inverse."""
+        flat = latents.flatten(2) * self.scale[:, None]
+        patches = self.components.T @ flat + self.mean[:, None]
+        size = (latents.shape[2] * self.patch_size, latents.shape[3] * self.patch_size)
+        return functional.fold(patches, size, self.patch_size, stride=self.patch_size)
+
+    def save(self, path: Path) -> None:
+        """Write as safetensors."""
+        from safetensors.torch import save_file
+
+        tensors = {"mean": self.mean, "components": self.components, "scale": self.scale}
+        patch = {"patch_size": torch.tensor(self.patch_size)}
+        save_file({k: v.contiguous() for k, v in (tensors | patch).items()}, path)
+
+    @classmethod
+    def load(cls, path: Path) -> PatchBasis:
+        """Read what `save` wrote."""
+        from safetensors.torch import load_file
+
+        tensors = load_file(path)
+        patch_size = int(tensors["patch_size"])
+        return cls(tensors["mean"], tensors["components"], tensors["scale"], patch_size)
+
+
+def encode_all(basis: PatchBasis, images: Tensor, *, batch_size: int = 2_000) -> Tensor:
+    """Encode pictures in batches, float32."""
+    return torch.cat([basis.encode(batch) for batch in images.split(batch_size)])

@@ -1,0 +1,299 @@
+"""Epochs: steps over all processes, the held-out part, the best weights, the checkpoint.
+
+Several processes train as one on the same global batch: each takes its share, and a batch's loss
+is the sum over its images divided by their number, wherever they are. Two things stay a process's
+own: dropout, and the batch statistics of batch norm on CPUs (on several GPUs batch norm is
+synchronised); models without both give the same gradients for any number of processes.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from factory.console import progress
+from factory.errors import UserError
+from train.augment import NUM_DRAWS, augment, normalise, to_float
+from train.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
+from train.config import RunConfig
+from train.data import (
+    LabelledPixels,
+    check_batches,
+    epoch_batches,
+    hold_out,
+    num_batches,
+    part_of_rank,
+)
+from train.model import parameter_groups, save_classifier
+from train.run_folder import WEIGHTS, write_metrics
+from train.schedule import learning_rate
+from train.scores import Scores, check_finite, sums_of
+from train.uniforms import stream_seed, uniforms
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_VAL_BATCH = 256
+# Looking at a loss waits for the GPU, so there it happens now and then.
+_CHECK_EVERY = {"cpu": 1}
+_CHECK_EVERY_ELSEWHERE = 50
+# Share of the device's free memory that the pixels may take.
+_RESIDENT_SHARE = 0.25
+
+
+class Trainer:
+    """One process's part in training a model.
+
+    Attributes:
+        train_rows: Row numbers trained on.
+        val_rows: Row numbers held out.
+        metrics: A mapping an epoch, as in `metrics.csv`.
+        epochs_done: Finished epochs, those of earlier launches included.
+        best_epoch: From 1; 0 before the first.
+        best_val_top1: In 0 to 1, or None when nothing is held out.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: LabelledPixels,
+        *,
+        config: RunConfig,
+        accelerator: Accelerator,
+        out: Path,
+    ) -> None:
+        """Take over the model, and go on from the checkpoint in `out` if there is one.
+
+        Raises:
+            UserError: Batches too small, or a checkpoint that cannot be read.
+        """
+        values = config.hyperparameters
+        self.config, self.accelerator, self.out = config, accelerator, out
+        self.train_rows, self.val_rows = hold_out(
+            data.labels, fraction=values.val_fraction, seed=config.seed
+        )
+        check_batches(
+            len(self.train_rows),
+            batch_size=values.batch_size,
+            world_size=accelerator.num_processes,
+        )
+        self.steps_per_epoch = num_batches(len(self.train_rows), batch_size=values.batch_size)
+        self.metrics: list[dict[str, Any]] = []
+        self.epochs_done, self.best_epoch = 0, 0
+        self.best_val_top1: float | None = None
+        self._pixels, self._labels = self._place(data)
+        self._prepare(model)
+
+    def fit(self) -> None:
+        """Run the epochs that are left; the folder is consistent after each."""
+        values = self.config.hyperparameters
+        num_images = len(self.train_rows)
+        bar = progress(
+            values.epochs * num_images,
+            unit="image",
+            description="train",
+            initial=self.epochs_done * num_images,
+            show=self.accelerator.is_main_process,
+        )
+        try:
+            for epoch in range(self.epochs_done, values.epochs):
+                started = time.perf_counter()
+                train = self._train_epoch(epoch, bar)
+                seconds = time.perf_counter() - started
+                val = self.score_held_out() if len(self.val_rows) else None
+                self._record(epoch, train=train, val=val, seconds=seconds)
+                if val is not None:
+                    note = f"epoch {epoch + 1}, val top-1 {val.top1:.1%}"
+                    bar.set_postfix_str(note, refresh=False)
+        finally:
+            bar.close()
+
+    def score_held_out(self) -> Scores:
+        """Score the held-out images, each exactly once over all processes."""
+        self._share_buffers()
+        self.bare_model.eval()
+        rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
+        rows = part_of_rank(self.val_rows, rank=rank, world_size=world_size)
+        sums = torch.zeros(3, device=self.accelerator.device, dtype=torch.float64)
+        with torch.inference_mode(), self.accelerator.autocast():
+            for start in range(0, len(rows), _VAL_BATCH):
+                images, labels = self._batch(rows[start : start + _VAL_BATCH], epoch=None)
+                logits = self.bare_model(images).float()
+                loss = functional.cross_entropy(logits, labels, reduction="sum")
+                sums += sums_of(loss, logits, labels)
+        self.bare_model.train()
+        return self._scores(sums)
+
+    def backward(self, rows: NDArray[np.int64], *, epoch: int, num_global: int) -> Tensor:
+        """Add a batch's gradients to the model's.
+
+        Args:
+            rows: This process's share of the batch.
+            epoch: Decides the augmentation.
+            num_global: Images in the batch over all processes.
+
+        Returns:
+            Sum of losses, number of right answers, number of images, of this process; float64.
+        """
+        images, labels = self._batch(rows, epoch=epoch)
+        smoothing = self.config.hyperparameters.label_smoothing
+        with self.accelerator.autocast():
+            logits = self.model(images)
+        logits = logits.float()
+        loss = functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
+        # Gradients are averaged over processes, so the mean over the batch is scaled up to fit.
+        self.accelerator.backward(loss * (self.accelerator.num_processes / num_global))
+        return sums_of(loss.detach(), logits.detach(), labels)
+
+    def _train_epoch(self, epoch: int, bar: Any) -> Scores:
+        values, rank = self.config.hyperparameters, self.accelerator.process_index
+        torch.manual_seed(stream_seed(self.config.seed, epoch, rank))
+        self.model.train()
+        parts: list[Tensor] = []
+        batches = epoch_batches(
+            self.train_rows, batch_size=values.batch_size, seed=self.config.seed, epoch=epoch
+        )
+        every = _CHECK_EVERY.get(self.accelerator.device.type, _CHECK_EVERY_ELSEWHERE)
+        for number, batch in enumerate(batches):
+            step = epoch * self.steps_per_epoch + number
+            lr = learning_rate(step, steps_per_epoch=self.steps_per_epoch, values=values)
+            for group in self.optimizer.param_groups:
+                group["lr"] = lr
+            rows = part_of_rank(batch, rank=rank, world_size=self.accelerator.num_processes)
+            parts.append(self.backward(rows, epoch=epoch, num_global=len(batch)))
+            if (number + 1) % every == 0 or number + 1 == len(batches):
+                check_finite(parts, epoch=epoch, lr=lr)
+            if values.clip_grad_norm is not None:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), values.clip_grad_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            bar.update(len(batch))
+        return self._scores(torch.stack(parts).sum(dim=0))
+
+    def _batch(self, rows: NDArray[np.int64], *, epoch: int | None) -> tuple[Tensor, Tensor]:
+        """Return normalised images (B, 3, S, S) and labels (B,); augmented with an `epoch`."""
+        device, values = self.accelerator.device, self.config.hyperparameters
+        index = torch.from_numpy(rows).to(self._pixels.device)
+        images = to_float(self._pixels[index].to(device, non_blocking=True))
+        if epoch is not None:
+            draws = uniforms(rows, seed=self.config.seed, epoch=epoch, num_draws=NUM_DRAWS)
+            images = augment(images, torch.from_numpy(draws).to(device), values.augmentation)
+        if values.mean is None or values.std is None:
+            raise AssertionError("mean and std are resolved before training")
+        images = normalise(images, mean=values.mean, std=values.std)
+        return images, self._labels[index].to(device, non_blocking=True)
+
+    def _record(self, epoch: int, *, train: Scores, val: Scores | None, seconds: float) -> None:
+        """Keep the epoch: weights first if they are the best, then checkpoint, then the table."""
+        values = self.config.hyperparameters
+        last_step = (epoch + 1) * self.steps_per_epoch - 1
+        self.metrics.append(
+            {
+                "epoch": epoch + 1,
+                "lr": learning_rate(last_step, steps_per_epoch=self.steps_per_epoch, values=values),
+                "train_loss": train.loss,
+                "train_top1": train.top1,
+                "val_loss": val.loss if val else None,
+                "val_top1": val.top1 if val else None,
+                "images_per_s": len(self.train_rows) / seconds,
+                "seconds": seconds,
+            }
+        )
+        self.epochs_done = epoch + 1
+        better = self._is_best(val)
+        if better:
+            self.best_epoch, self.best_val_top1 = epoch + 1, val.top1 if val else None
+        self._share_buffers()
+        if self.accelerator.is_main_process:
+            # Killed between the two, the run does this epoch again and writes the same weights.
+            if better:
+                save_classifier(
+                    self.bare_model,
+                    self.out,
+                    config=self.config,
+                    epoch=epoch + 1,
+                    val_top1=self.best_val_top1,
+                )
+            save_checkpoint(self.out, self._checkpoint())
+            write_metrics(self.out, self.metrics)
+        self.accelerator.wait_for_everyone()
+
+    def _is_best(self, val: Scores | None) -> bool:
+        """Compare with the best epoch so far; among equals in accuracy the lower loss wins."""
+        if val is None or self.best_epoch == 0:
+            return True
+        best = self.metrics[self.best_epoch - 1]
+        return (val.top1, -val.loss) > (best["val_top1"], -best["val_loss"])
+
+    def _checkpoint(self) -> Checkpoint:
+        scaler = self.accelerator.scaler
+        return Checkpoint(
+            epochs_done=self.epochs_done,
+            model=self.bare_model.state_dict(),
+            optimizer=self.optimizer.state_dict(),
+            scaler=scaler.state_dict() if scaler is not None else None,
+            metrics=self.metrics,
+            best_epoch=self.best_epoch,
+            best_val_top1=self.best_val_top1,
+        )
+
+    def _prepare(self, model: nn.Module) -> None:
+        values, accelerator = self.config.hyperparameters, self.accelerator
+        checkpoint = load_checkpoint(self.out)
+        if checkpoint is not None:
+            if not (self.out / WEIGHTS).exists():
+                raise UserError(
+                    f"{self.out / WEIGHTS}: is gone while {CHECKPOINT} says that it was written; "
+                    f"delete {self.out / CHECKPOINT} to train anew"
+                )
+            model.load_state_dict(checkpoint.model)
+        if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
+            from timm.layers.norm_act import convert_sync_batchnorm
+
+            model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+        # oneDNN and cuDNN convolve channels-last images faster; other models are not affected.
+        self.bare_model = model.to(accelerator.device).to(memory_format=torch.channels_last)
+        groups = parameter_groups(
+            model, weight_decay=values.weight_decay, decay_all=values.decay_all
+        )
+        optimizer = torch.optim.AdamW(groups, lr=values.lr)
+        self.model, self.optimizer = accelerator.prepare(self.bare_model, optimizer)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.optimizer.load_state_dict(checkpoint.optimizer)
+        if self.accelerator.scaler is not None and checkpoint.scaler is not None:
+            self.accelerator.scaler.load_state_dict(checkpoint.scaler)
+        self.metrics, self.epochs_done = checkpoint.metrics, checkpoint.epochs_done
+        self.best_epoch, self.best_val_top1 = checkpoint.best_epoch, checkpoint.best_val_top1
+        if self.accelerator.is_main_process:
+            # The run may have been killed after the checkpoint and before the table.
+            write_metrics(self.out, self.metrics)
+
+    def _place(self, data: LabelledPixels) -> tuple[Tensor, Tensor]:
+        """Return pixels and labels as tensors, on the GPU when they take little of it."""
+        pixels, labels = torch.from_numpy(data.pixels), torch.from_numpy(data.labels)
+        device = self.accelerator.device
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            if pixels.nbytes < _RESIDENT_SHARE * free:
+                return pixels.to(device), labels.to(device)
+        return pixels, labels
+
+    def _share_buffers(self) -> None:
+        """Give every process the main one's batch norm statistics, which are what is saved."""
+        if self.accelerator.num_processes > 1:
+            for buffer in self.bare_model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def _scores(self, sums: Tensor) -> Scores:
+        total = self.accelerator.reduce(sums, reduction="sum").tolist()
+        return Scores(loss=total[0] / total[2], top1=total[1] / total[2])

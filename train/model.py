@@ -1,0 +1,187 @@
+"""timm models: made from a name, checked against the image size, saved in timm's own form."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from factory.errors import UserError
+from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
+from train.run_folder import CONFIG_JSON, WEIGHTS, replace_file
+
+_ORIGIN_KEYS = ("tag", "license", "origin_url", "paper_name", "paper_ids", "notes")
+
+
+def check_model_name(name: str) -> None:
+    """See that timm knows a model.
+
+    Raises:
+        UserError: It does not; names the nearest ones.
+    """
+    import timm
+
+    bare = name.partition(".")[0]
+    if ":" in name or timm.is_model(bare):
+        return
+    near = difflib.get_close_matches(bare, timm.list_models(), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()"
+    raise UserError(f"--model {name}: timm has no such model; {hint}")
+
+
+def create_classifier(
+    name: str,
+    *,
+    num_classes: int,
+    side: int,
+    pretrained: bool,
+    model_args: Mapping[str, Any],
+) -> nn.Module:
+    """Create a timm model for square RGB images of one size, and see that it takes them.
+
+    Models that are built for a fixed size (vision transformers) are built for this one.
+
+    Args:
+        name: timm model name, `hf-hub:...` or `local-dir:...`.
+        num_classes: Outputs; a pretrained head of another size is replaced.
+        side: Height and width in pixels.
+        pretrained: Load timm's weights.
+        model_args: Further arguments of `timm.create_model`.
+
+    Raises:
+        UserError: Unknown model or argument, no weights, or an image size it does not take.
+    """
+    import timm
+    from timm.models import resolve_model_input_args
+
+    check_model_name(name)
+    try:
+        arguments = resolve_model_input_args(name, {"img_size": side}, **model_args)
+        model: nn.Module = timm.create_model(
+            **arguments, num_classes=num_classes, pretrained=pretrained
+        )
+    except TypeError as error:
+        raise UserError(f"--model-arg: {name} does not take it ({_first_line(error)})") from None
+    except (OSError, RuntimeError, ValueError, AssertionError, KeyError) as error:
+        if pretrained:
+            message = (
+                f"--pretrained: weights of {name} could not be loaded ({_first_line(error)}); "
+                "check the network and the model's tag, or train from scratch"
+            )
+        else:
+            message = f"--model {name} cannot be made for {side} px images ({_first_line(error)})"
+        raise UserError(message) from None
+    _check_input(model, name=name, side=side, num_classes=num_classes)
+    return model
+
+
+def _check_input(model: nn.Module, *, name: str, side: int, num_classes: int) -> None:
+    model.eval()
+    try:
+        with torch.inference_mode():
+            output = model(torch.zeros(1, 3, side, side))
+    except (RuntimeError, AssertionError, ValueError, ZeroDivisionError) as error:
+        raise UserError(
+            f"--model {name} does not take {side} px images ({_first_line(error)}); "
+            "choose another --image-size, or give --model-arg patch_size=... to a transformer"
+        ) from None
+    if tuple(output.shape) != (1, num_classes):
+        raise UserError(
+            f"--model {name} gives an output of shape {tuple(output.shape[1:])} for an image; "
+            f"a classifier of {num_classes} classes gives ({num_classes},)"
+        )
+    model.train()
+
+
+def pixel_statistics(model: nn.Module, *, pretrained: bool) -> tuple[Any, Any]:
+    """Return mean and std for a model: its own when pretrained, else ImageNet's."""
+    if not pretrained:
+        return IMAGENET_MEAN, IMAGENET_STD
+    own: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    return tuple(own.get("mean", IMAGENET_MEAN)), tuple(own.get("std", IMAGENET_STD))
+
+
+def parameter_groups(
+    model: nn.Module, *, weight_decay: float, decay_all: bool
+) -> list[dict[str, Any]]:
+    """Group parameters for AdamW: biases, norms and what the model exempts go without decay."""
+    if decay_all:
+        return [{"params": list(model.parameters()), "weight_decay": weight_decay}]
+    exempt: set[str] = getattr(model, "no_weight_decay", set)()
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in model.named_parameters():
+        (free if parameter.ndim < 2 or name in exempt else decayed).append(parameter)
+    return [
+        {"params": decayed, "weight_decay": weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+
+
+def save_classifier(
+    model: nn.Module, out: Path, *, config: RunConfig, epoch: int, val_top1: float | None
+) -> None:
+    """Write `model.safetensors` and `config.json`, so that timm loads `local-dir:OUT`.
+
+    Each file is replaced whole. The weights' metadata name the epoch they are from.
+    """
+    from safetensors.torch import save_file
+
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
+    note = {"format": "pt", "epoch": str(epoch)}
+    if val_top1 is not None:
+        note["val_top1"] = f"{val_top1:.6f}"
+    replace_file(out / CONFIG_JSON, lambda path: path.write_text(_timm_config(model, config)))
+    replace_file(out / WEIGHTS, lambda path: save_file(weights, path, metadata=note))
+
+
+def _timm_config(model: nn.Module, config: RunConfig) -> str:
+    from timm.models._hub import save_config_for_hf
+
+    values = config.hyperparameters
+    side = values.image_size
+    preprocessing = {
+        "input_size": (3, side, side),
+        "mean": values.mean,
+        "std": values.std,
+        "interpolation": values.resample,
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+    }
+    descriptor, name = tempfile.mkstemp(suffix=".json")
+    os.close(descriptor)
+    try:
+        save_config_for_hf(
+            model,
+            name,
+            model_config={"label_names": list(config.data.label_names)},
+            data_config=preprocessing,
+        )
+        saved = json.loads(Path(name).read_text())
+    finally:
+        Path(name).unlink()
+    if not config.pretrained:
+        # They tell of timm's weights, which these are not.
+        for key in _ORIGIN_KEYS:
+            saved["pretrained_cfg"].pop(key, None)
+    return json.dumps(saved, indent=2) + "\n"
+
+
+def quieten_timm() -> None:
+    """Keep timm's remarks about weights it does not find out of the terminal."""
+    logging.getLogger("timm").setLevel(logging.ERROR)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -1,0 +1,211 @@
+"""One training run from options to run folder: opens, checks, claims, trains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import UserError
+from train import presets
+from train.config import DataSource, Hyperparameters, RunConfig
+from train.run_folder import check_folder, claim
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+    from torch import nn
+
+    from factory.open_data import OpenedDataset
+    from train.data import LabelledPixels
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What a user asks for.
+
+    Attributes:
+        dataset: Directory, Hub id or `hf://` path.
+        model: timm model name.
+        out: The run folder.
+        config_name: Config of the dataset, or None for its default.
+        split: Split, or None for its only one or `train`.
+        row_filter: Expression over metadata columns, or None.
+        image_column: Column of images, or None for the only one.
+        label_column: Column of labels, or None for the only one.
+        preset: A key of `train.presets.PRESETS`.
+        pretrained: Start from timm's weights.
+        model_args: Further arguments of `timm.create_model`; must fit into JSON.
+        overrides: Fields of `Hyperparameters` that replace the preset's.
+        augmentation: Fields of `Augmentation` that replace the preset's.
+        seed: Decides everything that is random.
+        threads: CPU threads of each process. Sums come out differently in the last digits with
+            another number, so the default is the same on every machine.
+    """
+
+    dataset: str
+    model: str
+    out: Path
+    config_name: str | None = None
+    split: str | None = None
+    row_filter: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    preset: str = "quick"
+    pretrained: bool = False
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    augmentation: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        out: The run folder.
+        epochs: Epochs in all.
+        best_epoch: The one whose weights were kept, from 1.
+        best_val_top1: Its accuracy on held-out synthetic images in 0 to 1; None without those.
+        is_main_process: True in the one process that should tell.
+    """
+
+    out: Path
+    epochs: int
+    best_epoch: int
+    best_val_top1: float | None
+    is_main_process: bool
+
+
+def train(options: TrainOptions) -> RunSummary:
+    """Train a model, or go on with the run that `options.out` holds.
+
+    Survives a kill at any moment: the same call goes on after the last finished epoch and ends
+    with the same weights.
+
+    Raises:
+        UserError: Anything the user can mend; nothing was trained.
+        Failure: The loss is not finite any more.
+    """
+    from accelerate import Accelerator
+
+    from train.loop import Trainer
+    from train.model import check_model_name, quieten_timm
+
+    values = presets.resolve(
+        options.preset,
+        model=options.model,
+        overrides=options.overrides,
+        augmentation=options.augmentation,
+    )
+    quieten_timm()
+    check_model_name(options.model)
+    check_folder(options.out)
+    accelerator = Accelerator()
+    _set_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    data, opened, values = _load(options, values, accelerator)
+    model, values = _create_model(options, values, num_classes=len(data.label_names))
+    config = _run_config(options, values, data=data, opened=opened)
+    # The others wait until the folder is claimed, then only read it.
+    with accelerator.main_process_first():
+        claim(options.out, config)
+    trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
+    trainer.fit()
+    summary = RunSummary(
+        out=options.out,
+        epochs=trainer.epochs_done,
+        best_epoch=trainer.best_epoch,
+        best_val_top1=trainer.best_val_top1,
+        is_main_process=accelerator.is_main_process,
+    )
+    accelerator.end_training()
+    return summary
+
+
+def _load(
+    options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
+) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
+    from factory.open_data import open_dataset
+    from train.data import image_side, load_pixels
+
+    # One process a machine fills the datasets cache, the others find it.
+    with accelerator.local_main_process_first():
+        opened = open_dataset(
+            options.dataset,
+            config_name=options.config_name,
+            split=options.split,
+            row_filter=options.row_filter,
+            image_column=options.image_column,
+            label_column=options.label_column,
+        )
+    side = image_side(opened, values.image_size)
+    data = load_pixels(
+        opened, side=side, resample=values.resample, accelerator=accelerator, out=options.out
+    )
+    return data, opened, values.model_copy(update={"image_size": side})
+
+
+def _create_model(
+    options: TrainOptions, values: Hyperparameters, *, num_classes: int
+) -> tuple[nn.Module, Hyperparameters]:
+    import torch
+
+    from train.model import create_classifier, pixel_statistics
+    from train.uniforms import stream_seed
+
+    if values.image_size is None:
+        raise AssertionError("the image size is resolved with the data")
+    torch.manual_seed(stream_seed(options.seed))
+    model = create_classifier(
+        options.model,
+        num_classes=num_classes,
+        side=values.image_size,
+        pretrained=options.pretrained,
+        model_args=options.model_args,
+    )
+    mean, std = pixel_statistics(model, pretrained=options.pretrained)
+    return model, values.model_copy(
+        update={
+            "mean": mean if values.mean is None else values.mean,
+            "std": std if values.std is None else values.std,
+        }
+    )
+
+
+def _run_config(
+    options: TrainOptions,
+    values: Hyperparameters,
+    *,
+    data: LabelledPixels,
+    opened: OpenedDataset,
+) -> RunConfig:
+    return RunConfig(
+        model=options.model,
+        pretrained=options.pretrained,
+        model_args=dict(options.model_args),
+        preset=options.preset,
+        seed=options.seed,
+        data=DataSource(
+            reference=options.dataset,
+            config_name=opened.config_name,
+            split=opened.split,
+            row_filter=options.row_filter,
+            image_column=opened.image_column,
+            label_column=opened.label_column,
+            label_names=data.label_names,
+            num_images=len(data.labels),
+            pixels_sha256=data.sha256,
+        ),
+        hyperparameters=values,
+    )
+
+
+def _set_threads(threads: int) -> None:
+    import torch
+
+    if threads < 1:
+        raise UserError(f"--threads {threads}: must be 1 or more")
+    torch.set_num_threads(threads)

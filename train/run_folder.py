@@ -1,0 +1,126 @@
+"""The files of a run folder, and whose it is.
+
+    config.yaml         everything needed to repeat the run (`train.config.RunConfig`), versions
+    metrics.csv         a line an epoch
+    checkpoint.pt       the last finished epoch, to go on from (`train.checkpoint`)
+    model.safetensors   weights of the best epoch    } timm's own form:
+    config.json         architecture, class names    } `local-dir:RUN`
+
+Every file is written under another name and renamed: what exists is whole.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from factory.errors import UserError
+from train.config import RunConfig, differing_keys
+
+CONFIG = "config.yaml"
+CONFIG_JSON = "config.json"
+METRICS = "metrics.csv"
+WEIGHTS = "model.safetensors"
+METRIC_COLUMNS = (
+    "epoch",
+    "lr",
+    "train_loss",
+    "train_top1",
+    "val_loss",
+    "val_top1",
+    "images_per_s",
+    "seconds",
+)
+_PACKAGES = ("torch", "timm", "accelerate", "datasets", "numpy", "pillow")
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a new file, then put it in place of `path` in one step."""
+    # One process writes a run folder, so one name does, and a killed run's leftover is overwritten.
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        # safetensors writes files that only their owner may read.
+        temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    """Return the process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def check_folder(out: Path) -> None:
+    """See early that a folder is free or a run's.
+
+    Raises:
+        UserError: It is a file, or holds something else.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; choose another --out")
+    if out.is_dir() and not (out / CONFIG).exists():
+        strange = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+        if strange:
+            raise UserError(
+                f"{out}: not a run folder (it holds {', '.join(strange[:3])}); choose another --out"
+            )
+
+
+def claim(out: Path, config: RunConfig) -> None:
+    """Write `config.yaml`, or see that the folder already belongs to the very same run.
+
+    Raises:
+        UserError: The folder is another run's; names each key that differs.
+    """
+    now = config.model_dump(mode="json")
+    path = out / CONFIG
+    if path.exists():
+        there = _read_config(path)
+        there.pop("versions", None)
+        different = differing_keys(there, now)
+        if different:
+            raise UserError(
+                f"{out}: holds another run, which differs in {'; '.join(different)}; "
+                "choose another --out"
+            )
+        return
+    now["versions"] = {package: version(package) for package in _PACKAGES}
+    text = yaml.safe_dump(now, sort_keys=False, allow_unicode=True)
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        loaded = None
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path}: not a run's config; choose another --out")
+    return loaded
+
+
+def write_metrics(out: Path, rows: Sequence[Mapping[str, float | int | None]]) -> None:
+    """Write `metrics.csv`: a line an epoch, empty cells where nothing was held out."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(METRIC_COLUMNS)
+    for row in rows:
+        writer.writerow(["" if row[name] is None else _cell(row[name]) for name in METRIC_COLUMNS])
+    replace_file(out / METRICS, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
+
+
+def _cell(value: float | int | None) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.6g}"

@@ -1,0 +1,24 @@
+"""The learning rate as a function of the step: no state to save."""
+
+from __future__ import annotations
+
+import math
+
+from train.config import Hyperparameters
+
+
+def learning_rate(step: int, *, steps_per_epoch: int, values: Hyperparameters) -> float:
+    """Return the learning rate of a step.
+
+    Args:
+        step: From 0 over the whole run.
+        steps_per_epoch: Batches an epoch.
+        values: Gives `lr`, `schedule`, `warmup_epochs`, `epochs`.
+    """
+    warmup = round(values.warmup_epochs * steps_per_epoch)
+    if step < warmup:
+        return values.lr * (step + 1) / (warmup + 1)
+    if values.schedule == "constant":
+        return values.lr
+    total = max(values.epochs * steps_per_epoch - warmup, 1)
+    return 0.5 * values.lr * (1 + math.cos(math.pi * min((step - warmup) / total, 1)))
