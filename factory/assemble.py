@@ -95,8 +95,8 @@ def set_name(checked: Checked, file: RecipeFile, name: str) -> str:
     chosen = file.name if file.name is not None else name
     if not _SET_NAME.fullmatch(chosen):
         checked.add(
-            f"{chosen!r} cannot name a set, which becomes a directory; use letters, digits, '.', '_' "
-            "and '-', at most 100",
+            f"{chosen!r} cannot name a set, which becomes a directory; use letters, digits, '.', "
+            "'_' and '-', at most 100",
             *(["name"] if file.name is not None else []),
         )
     return chosen

@@ -34,7 +34,7 @@ class Speed:
 
 # Every figure is an order of magnitude: seconds for an image, divided by its calls.
 SPEEDS = (
-    # 12 steps with guidance, float32, one core: 8.8 images a second (12.0 M-parameter UNet, 8x8 latents).
+    # 12 steps with guidance, float32, one core: 8.8 images a second (12.0 M weights, 8x8 latents).
     Speed(("embedded",), "one CPU core", 1 / (8.8 * 24), "measured on a comparable 12 M network"),
 )
 

@@ -1,5 +1,4 @@
-"""What every distribution is: the base model, the values it may hold and the types of their
-columns.
+"""What every distribution is: the base model, the values it may hold, the types of their columns.
 
 The distributions themselves are in `factory.listed` and `factory.continuous`; `factory.sampling`
 joins them.

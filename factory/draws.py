@@ -37,7 +37,8 @@ def uniforms(
         stop: One past the last index.
 
     Returns:
-        float64 inside (0, 1), never an end of it: distributions may invert either tail. Shape (stop - start,).
+        float64 inside (0, 1), never an end of it: distributions may invert either tail.
+        Shape (stop - start,).
     """
     bits = _raw(base_seed, stream, start, stop) >> np.uint64(12)
     return (bits.astype(np.float64) + 0.5) * 2.0**-52

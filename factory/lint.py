@@ -13,7 +13,7 @@ from factory.quantities import Linked, PerClass
 from factory.recipe import ResolvedRecipe
 from factory.template import parse_template
 
-# Class names that text-to-image models are known to draw in another sense; the paper's four among them.
+# Class names that text-to-image models may draw in another sense; the paper's four among them.
 TWO_SENSES = {
     "apple": "the fruit or the company",
     "bank": "of a river or for money",

@@ -121,7 +121,7 @@ def joint_type(types: list[ValueType]) -> ValueType:
 
 
 def quantity_kind(given: Any) -> str | None:
-    """Return the tag of what was written, as `sampling.kind_of`, with `@per_class` and `@linked`."""
+    """Return the tag of what was written: `sampling.kind_of`, and `@per_class`, `@linked`."""
     if isinstance(given, PerClass):
         return "@per_class"
     if isinstance(given, Linked):

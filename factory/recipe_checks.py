@@ -87,9 +87,9 @@ def check_variables(checked: Checked, recipe: ResolvedRecipe) -> None:
     for name in dict.fromkeys(name for entry in recipe.classes for name in entry.fields):
         holders = [entry for entry in recipe.classes if name in entry.fields]
         types = [entry.fields[name].type() for entry in holders]
-        variable = recipe.variables.get(name)
-        if variable is not None and not isinstance(variable, Linked):
-            types.append(variable.type())
+        shared = recipe.variables.get(name)
+        if shared is not None and not isinstance(shared, Linked):
+            types.append(shared.type())
         try:
             joint_type(types)
         except ValueError as error:

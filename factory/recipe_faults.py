@@ -130,7 +130,7 @@ def _text_wanted(error: Any, node: Node) -> str:
 
 
 def number_message(node: Node, kind: str) -> str:
-    """Say that numbers of some kind were expected, and why YAML may not see what is there as one."""
+    """Say that numbers of a kind were expected, and why YAML may not see one there."""
     if isinstance(node.value, str):
         match = _EXPONENT.match(node.value)
         if match and node.raw is not None:

@@ -1,7 +1,6 @@
-"""What a recipe file may say: the pydantic models of the YAML, and the source of its JSON
-schema.
+"""What a recipe file may say: the models of the YAML, and the source of its JSON schema.
 
-A child's file merged into its parent's is checked against `RecipeFile`; `factory.resolve` turns
+A child's file merged into its parent's is checked against `RecipeFile`; `factory.assemble` turns
 that into the `factory.recipe.ResolvedRecipe` that everything else works with.
 """
 

@@ -1,4 +1,4 @@
-"""Loads recipe files with their parents and members; every file is read once, faults are gathered."""
+"""Loads recipe files with parents and members; each is read once, faults are gathered."""
 
 from __future__ import annotations
 

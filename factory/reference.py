@@ -1,8 +1,6 @@
-"""`recipes/schema.json` for editors and `docs/recipe-reference.md` for people, written from the
-recipe's models.
+"""`recipes/schema.json` for editors and `docs/recipe-reference.md` for people, from the models.
 
-`python -m factory.reference` writes both; with `--check` it only tells whether they are up to
-date.
+`python -m factory.reference` writes both; with `--check` it only tells whether they are current.
 """
 
 from __future__ import annotations

@@ -133,7 +133,7 @@ def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> N
 
 
 def _write_schema(folder: Path) -> Path:
-    """Lay the schema beside the recipes: editors find it there wherever the package is installed."""
+    """Lay the schema beside the recipes, where editors find it."""
     from factory.reference import schema_text
 
     path = folder / "schema.json"

@@ -1,6 +1,4 @@
-"""The row of a set: column names, their order and types. Fixed columns, and one a variable
-between them.
-"""
+"""The row of a set: column names, order, types; fixed columns, and one a variable between."""
 
 from __future__ import annotations
 

@@ -65,12 +65,12 @@ def test_two_processes_give_the_bytes_of_one(recipe_file: Path, one_process: Pat
 def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
     out = recipe_file.parent / "missing"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    changed = ["--model", str(out / "nothing"), *SETTINGS]
+    changed = ["--batch-size", "0"]
     done = run(
         [*launcher, "--standalone", "-m", "factory", "build", str(recipe_file), str(out), *changed],
         status=1,
     )
-    assert "no such model directory" in done.stderr
+    assert "batch_size is 0; give 1 or more" in done.stderr
     assert not out.exists()
 
 

@@ -11,7 +11,12 @@ import factory
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "sklearn": "scikit-learn"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "pydantic_core": "pydantic",
+    "yaml": "pyyaml",
+    "sklearn": "scikit-learn",
+}
 
 
 def imported_distributions() -> set[str]:

@@ -1,0 +1,110 @@
+"""Contact sheets: what stands in which cell, and that it can be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from build_parts import FakeRenderer, combination, recipe
+
+from factory.errors import UserError
+from factory.planner import ImageSpec
+from factory.preview import preview
+from factory.sheet import contact_sheet
+
+DOMAINS = {"prompt": "a {d} of a {class}", "variables": {"d": ["photo", "sketch", "stick figure"]}}
+
+
+class Recording(FakeRenderer):
+    """Keeps the rows it was asked for."""
+
+    rows: Sequence[ImageSpec] = ()
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Any]:
+        Recording.rows = [*Recording.rows, *rows]
+        return super().render(rows, batch_size=batch_size)
+
+
+def drawn(recipe_: Any, **options: Any) -> Sequence[ImageSpec]:
+    Recording.rows = ()
+    preview(recipe_, renderer_factory=Recording, **options)
+    return Recording.rows
+
+
+def test_rows_share_noise_and_columns_vary_the_first_variable(tmp_path: Path) -> None:
+    rows = drawn(recipe(tmp_path, "domain", **DOMAINS), rows=2)
+    photo, sketch, figure = (f"a {d} of a cat" for d in DOMAINS["variables"]["d"])  # type: ignore[index]
+    assert [row.prompt for row in rows] == [photo, sketch, figure] * 2
+    seeds = [row.seed for row in rows]
+    assert len(set(seeds[:3])) == len(set(seeds[3:])) == 1
+    assert seeds[0] != seeds[3]
+
+
+def test_the_sheet_shows_images_of_the_set(tmp_path: Path) -> None:
+    """The first row starts from the noise of the class's first image."""
+    from factory.planner import plan
+
+    domain = recipe(tmp_path, "domain", **DOMAINS)
+    rows = drawn(domain, rows=1, class_name="dog")
+    assert rows[0].seed == plan(domain).rows(1, 2)[0].seed
+    assert rows[0].prompt == "a photo of a dog"
+
+
+def test_guidance_and_classes_can_vary(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base")
+    rows = drawn(base, vary="guidance_scale", rows=1)
+    assert [row.guidance_scale for row in rows] == [1.0, 2.0, 3.0, 5.0, 7.5]
+    classes = drawn(base, rows=1)
+    assert [row.prompt for row in classes] == ["a cat", "a dog", "a ship"]
+    assert len({row.seed for row in classes}) == 1
+
+
+def test_linked_variables_vary_together(tmp_path: Path) -> None:
+    pairs = {"linked": ["style", "medium"], "values": [["baroque", "oil"], ["pop art", "print"]]}
+    linked = recipe(
+        tmp_path, "linked", prompt="{style} {medium} {class}", variables={"both": pairs}
+    )
+    prompts = [row.prompt for row in drawn(linked, vary="both", rows=1)]
+    assert prompts == ["baroque oil cat", "pop art print cat"]
+
+
+def test_a_combination_shows_its_first_member(tmp_path: Path) -> None:
+    recipe(tmp_path, "domain", **DOMAINS)
+    rows = drawn(combination(tmp_path, "all", ["domain"]), rows=1)
+    assert {row.recipe for row in rows} == {"domain"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"vary": "colour"}, "domain has no variable 'colour' to vary; it has: d, guidance_scale"),
+        ({"class_name": "frog"}, "domain has no class 'frog'; it has: cat, dog, ship"),
+        ({"rows": 0}, "0 rows and 10 columns were asked for"),
+    ],
+)
+def test_what_cannot_be_shown(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        drawn(recipe(tmp_path, "domain", **DOMAINS), **options)
+
+
+@pytest.mark.parametrize(("size", "cell"), [(8, 112), (32, 128), (512, 256)])
+def test_cells_are_large_enough_to_see_and_small_enough_to_fit(size: int, cell: int) -> None:
+    red = np.full((size, size, 3), (255, 0, 0), dtype=np.uint8)
+    sheet = np.asarray(contact_sheet([[red, red], [red, red]]))
+    seen = (sheet == (255, 0, 0)).all(axis=2).sum()
+    assert seen == 4 * cell * cell
+
+
+def test_labels_are_written(tmp_path: Path) -> None:
+    picture = np.full((32, 32, 3), 255, dtype=np.uint8)
+    plain = contact_sheet([[picture]])
+    assert np.asarray(plain).min() == 255
+    labelled = contact_sheet(
+        [[picture]], row_labels=["row"], column_labels=["a long label that wraps"], title="title"
+    )
+    assert labelled.width > plain.width
+    assert labelled.height > plain.height
+    assert np.asarray(labelled).min() < 60
