@@ -9,6 +9,8 @@ PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 1); [ $$n -gt 4 ] && echo 4 
 LAUNCH := $(BIN)/accelerate launch --num_machines 1 --mixed_precision no --dynamo_backend no
 # The launch line that starts several processes, on a machine without a GPU too.
 MULTI := $(if $(filter-out 1,$(PROCESSES)),--multi_gpu)
+# A ResNet of 0.4 million parameters: it trains on a thousand pictures of 32 px in half a minute.
+MODEL := test_resnet
 CONFIGS := base-class class-prompt multi-domain random-guidance all-combined
 
 .DEFAULT_GOAL := help
@@ -31,7 +33,7 @@ quickstart: install ## Build the digit sets, train on each, score on real digits
 	$(BIN)/python -m factory preview recipes/quickstart/multi-domain.yaml --out $(OUT)/contact-sheet.png
 	@for config in $(CONFIGS); do \
 	  $(LAUNCH) --num_processes 1 --cpu --num_cpu_threads_per_process $(PROCESSES) \
-	    train $(OUT)/set --config $$config --preset digits --out $(OUT)/runs/$$config || exit 1; \
+	    train $(OUT)/set --config $$config --model $(MODEL) --preset digits --out $(OUT)/runs/$$config || exit 1; \
 	done
 	$(LAUNCH) --num_processes 1 --cpu --num_cpu_threads_per_process $(PROCESSES) \
 	  eval score $(addprefix $(OUT)/runs/,$(CONFIGS)) --real $(OUT)/real

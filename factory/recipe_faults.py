@@ -150,7 +150,9 @@ def _wanted(kind: str) -> Callable[[Any, Node], str]:
 
 def _list_wanted(error: Any, node: Node) -> str:
     key = error["loc"][-1]
-    if key in ("prompt",):
+    if key == "prompt" and _braces(node):
+        return f"{_braces(node)} is a mapping to YAML; quote it: '{_braces(node)}'"
+    if key == "prompt":
         return f"expected a text or a list of texts, found {found(node)}"
     if key in ("uniform", "loguniform", "integers"):
         return f"expected [low, high], found {found(node)}"
@@ -159,6 +161,14 @@ def _list_wanted(error: Any, node: Node) -> str:
     if key == "size":
         return f"expected pixels or [height, width], found {found(node)}"
     return f"expected a list, found {found(node)}"
+
+
+def _braces(node: Node) -> str | None:
+    """Return `{name}` where an unquoted template was read as a mapping without values."""
+    if not isinstance(node.value, dict) or len(node.value) != 1:
+        return None
+    ((name, child),) = node.value.items()
+    return f"{{{name}}}" if child.value is None else None
 
 
 def _length(error: Any, node: Node) -> str:

@@ -54,8 +54,11 @@ def schema_text() -> str:
     definitions = schema["$defs"]
     # A child may change one key of its parent's model and say nothing of the others.
     definitions["Model"].pop("required", None)
-    for part in (schema, *(definitions[name] for name in ("Model", "Sampling", "Output"))):
+    for model in (RecipeFile, Model, Sampling, Output):
+        part = schema if model is RecipeFile else definitions[model.__name__]
         for name, value in part["properties"].items():
+            # Pydantic leaves out a text that equals the docstring of the model it refers to.
+            value.setdefault("description", model.model_fields[name].description)
             part["properties"][name] = _or_null(value)
     variables = _mapping_part(schema["properties"]["variables"])
     variables["additionalProperties"] = _or_null(variables["additionalProperties"])

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
-STAGES = ("denoiser", "decoder")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,7 +37,9 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument("--samples", type=int, help="length of the run")
     fit.add_argument("--max-minutes", type=float, help="end the run by then at the latest")
     fit.add_argument("--batch-size", type=int, help="per process")
-    fit.add_argument("--stage", choices=STAGES, help="train only this part (default: both)")
+    fit.add_argument(
+        "--stage", choices=("denoiser", "decoder"), help="train only this part (default: both)"
+    )
     fit.set_defaults(run=_fit)
 
 
@@ -63,7 +64,7 @@ def _add_evaluate(commands: Any) -> None:
 
 def _fit(arguments: argparse.Namespace) -> int:
     from train.generator.config import load_config
-    from train.generator.fit import fit
+    from train.generator.fit import STAGES, Stage, fit
 
     data = {
         "source": arguments.data,
@@ -79,7 +80,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         "batch_size": arguments.batch_size,
     }
     overrides = {"data": _given(data), "fit": _given(length)}
-    stages = (arguments.stage,) if arguments.stage else STAGES
+    stages: tuple[Stage, ...] = (arguments.stage,) if arguments.stage else STAGES
     fit(load_config(arguments.config, overrides), arguments.out, stages=stages)
     return 0
 

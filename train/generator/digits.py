@@ -70,7 +70,8 @@ class Glyph:
             grow: Canvas pixels by which the stroke is thickened.
             soft: Width of the edge in canvas pixels.
         """
-        return np.clip((self.distance + grow) / soft + 0.5, 0.0, 1.0)
+        cover: Floats = np.clip((self.distance + grow) / soft + 0.5, 0.0, 1.0)
+        return cover
 
 
 @lru_cache(maxsize=1)
@@ -171,7 +172,8 @@ def _warp(image: Floats, rng: np.random.Generator, *, printed: bool) -> Floats:
         smooth = _cubic_rows(5)
         grid += smooth @ rng.normal(0, 1.3, (2, 5, 5)).astype(np.float32) @ smooth.T
     source = np.einsum("ij,jhw->ihw", matrix, grid) + np.array([row, column])[:, None, None]
-    return ndimage.map_coordinates(image, source, order=1).astype(np.float32)
+    warped: Floats = ndimage.map_coordinates(image, source, order=1).astype(np.float32)
+    return warped
 
 
 def _signed_distance(ink: NDArray[np.bool_]) -> Floats:
@@ -179,7 +181,8 @@ def _signed_distance(ink: NDArray[np.bool_]) -> Floats:
 
     inside = ndimage.distance_transform_edt(ink)
     outside = ndimage.distance_transform_edt(~ink)
-    return np.where(ink, inside - 0.5, 0.5 - outside).astype(np.float32)
+    signed: Floats = np.where(ink, inside - 0.5, 0.5 - outside).astype(np.float32)
+    return signed
 
 
 def _topology(distance: Floats) -> tuple[int, int]:

@@ -24,7 +24,8 @@ def _blur(image: Floats, sigma: float) -> Floats:
     from scipy import ndimage
 
     sigmas = (sigma, sigma) + (0,) * (image.ndim - 2)
-    return ndimage.gaussian_filter(image, sigmas).astype(np.float32)
+    blurred: Floats = ndimage.gaussian_filter(image, sigmas).astype(np.float32)
+    return blurred
 
 
 @lru_cache(maxsize=8)
@@ -37,7 +38,8 @@ def _linear_rows(points: int) -> Floats:
 def _field(rng: np.random.Generator, points: int) -> Floats:
     """Return smooth noise over the canvas, standard normal at `points` x `points` knots."""
     rows = _linear_rows(points)
-    return rows @ rng.standard_normal((points, points), np.float32) @ rows.T
+    knots = rng.standard_normal((points, points)).astype(np.float32)
+    return (rows @ knots @ rows.T).astype(np.float32)
 
 
 def _colour(
@@ -100,7 +102,7 @@ def _chalk(glyph: Glyph, rng: np.random.Generator) -> Floats:
     else:
         board = _colour(rng, saturation=(0.0, 0.12), value=(0.10, 0.22))
     smear = np.clip(0.05 + 0.05 * _field(rng, 6), 0, 0.3)
-    ground = _over(_flat(board), np.float32([0.9, 0.9, 0.88]), smear)
+    ground = _over(_flat(board), np.array([0.9, 0.9, 0.88], np.float32), smear)
     tint = (0.0, 0.08) if rng.random() < 0.75 else (0.25, 0.45)
     chalk = _colour(rng, saturation=tint, value=(0.88, 1.0))
     rough = np.clip(0.84 + 0.30 * rng.standard_normal((CANVAS, CANVAS), np.float32), 0.15, 1)
@@ -117,7 +119,7 @@ def _neon(glyph: Glyph, rng: np.random.Generator) -> Floats:
     glow = _blur(tube, rng.uniform(3.0, 5.0)) * np.float32(rng.uniform(0.7, 1.1))
     core = _blur(tube, 1.0) ** 2 * np.float32(rng.uniform(0.2, 0.75))
     lit = night + colour * np.clip(glow + tube, 0, 1)[..., None]
-    return _over(lit, np.float32([1, 1, 1]), np.clip(core, 0, 1))
+    return _over(lit, np.array([1, 1, 1], np.float32), np.clip(core, 0, 1))
 
 
 def _stencil(glyph: Glyph, rng: np.random.Generator) -> Floats:
@@ -197,7 +199,7 @@ def _print(glyph: Glyph, rng: np.random.Generator) -> Floats:
 def _cartoon(glyph: Glyph, rng: np.random.Generator) -> Floats:
     ground = _flat(_colour(rng, saturation=(0.25, 0.6), value=(0.85, 1.0)))
     fill = _colour(rng, saturation=(0.75, 1.0), value=(0.9, 1.0))
-    outlined = _over(ground, np.float32([0.04, 0.04, 0.06]), glyph.coverage(grow=3.0))
+    outlined = _over(ground, np.array([0.04, 0.04, 0.06], np.float32), glyph.coverage(grow=3.0))
     return _over(outlined, fill, glyph.coverage(grow=0.2))
 
 
@@ -246,4 +248,5 @@ def render(glyph: Glyph, domain: str, rng: np.random.Generator) -> NDArray[np.ui
     canvas = np.clip(DOMAINS[domain].paint(glyph, rng), 0, 1)
     step = CANVAS // IMAGE_SIZE
     blocks = canvas.reshape(IMAGE_SIZE, step, IMAGE_SIZE, step, 3)
-    return np.round(blocks.mean(axis=(1, 3)) * 255).astype(np.uint8)
+    picture: NDArray[np.uint8] = np.round(blocks.mean(axis=(1, 3)) * 255).astype(np.uint8)
+    return picture

@@ -35,6 +35,7 @@ from train.generator.text import TokenCache, build_text_encoder, train_tokenizer
 log = logging.getLogger(__name__)
 
 Stage = Literal["denoiser", "decoder"]
+STAGES: tuple[Stage, ...] = ("denoiser", "decoder")
 CORPUS = 40_000
 SHEET_GUIDANCE = 2.0
 SHEET_STEPS = 16

@@ -59,7 +59,7 @@ class PatchBasis:
         patches = functional.unfold(pixels, self.patch_size, stride=self.patch_size)
         latents = self.components @ (patches - self.mean[:, None]) / self.scale[:, None]
         side = pixels.shape[-1] // self.patch_size
-        return latents.unflatten(2, (-1, side))
+        return latents.reshape(*latents.shape[:2], -1, side)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return pixels (N, 3, H, W) in about [-1, 1]: the plain inverse."""
@@ -88,4 +88,4 @@ class PatchBasis:
 
 def encode_all(basis: PatchBasis, images: Tensor, *, batch_size: int = 2_000) -> Tensor:
     """Encode pictures in batches, float32."""
-    return torch.cat([basis.encode(batch) for batch in images.split(batch_size)])
+    return torch.cat([basis.encode(batch) for batch in torch.split(images, batch_size)])

@@ -72,7 +72,7 @@ def fit_network(drawn: Drawn, *, epochs: int, seed: int = 0) -> nn.Module:
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=max(steps, 1))
     for _ in range(epochs):
         order = torch.from_numpy(rng.permutation(len(images)))
-        for part in order[: len(order) // BATCH * BATCH].split(BATCH):
+        for part in torch.split(order[: len(order) // BATCH * BATCH], BATCH):
             loss = functional.cross_entropy(
                 network(_shifted(images[part], rng)), labels[part], label_smoothing=0.05
             )
@@ -86,7 +86,7 @@ def fit_network(drawn: Drawn, *, epochs: int, seed: int = 0) -> nn.Module:
 @torch.no_grad()
 def score(network: nn.Module, drawn: Drawn) -> Score:
     """Score a network on labelled pictures."""
-    guessed = [network(part).argmax(1) for part in _tensor(drawn.images).split(256)]
+    guessed = [network(part).argmax(1) for part in torch.split(_tensor(drawn.images), 256)]
     right = (torch.cat(guessed).numpy() == drawn.labels).astype(float)
     per_class = [float(right[drawn.labels == digit].mean()) for digit in range(10)]
     return Score(float(right.mean()), per_class)

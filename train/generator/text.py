@@ -51,7 +51,8 @@ def _merges(model: Any) -> list[tuple[str, str]]:
     import json
 
     merges = json.loads(model.to_str())["model"]["merges"]
-    return [tuple(m.split(" ")) if isinstance(m, str) else tuple(m) for m in merges]
+    pairs = (merge.split(" ") if isinstance(merge, str) else merge for merge in merges)
+    return [(first, second) for first, second in pairs]
 
 
 def build_text_encoder(tokenizer: Any, config: TextConfig) -> Any:

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+from recipe_texts import BASE, write
+
+from factory.library import load_recipes
+from factory.lint import lint
+
+WARNED = [
+    (
+        BASE.replace("dog", "{label: hound, prompt: Cat}"),
+        "@:1:16: classes.1: 'Cat' is the wording of 'cat' too: their images will look alike; "
+        "word one of them differently",
+    ),
+    (
+        BASE.replace("dog", "crane"),
+        "@:1:16: classes.1: 'crane' has two senses (the bird or the machine); give the class a "
+        "`prompt` that says which, such as 'crane bird' for crane",
+    ),
+    (
+        BASE.replace("a {class}", "a nice picture"),
+        "@:3:9: prompt: a prompt without {class} says the same for every class: images will not "
+        "fit their labels",
+    ),
+    (
+        BASE + "variables: {sea: [a, b]}\n",
+        "@:5:18: variables.sea: no prompt uses {sea}: it becomes a column and changes no image",
+    ),
+    (
+        BASE.replace("embedded", "org/model"),
+        "@:4:13: model.id: org/model is not pinned: it may change under its name; add "
+        "`revision`, a commit",
+    ),
+    (
+        BASE + "sampling: {guidance_scale: {normal: {mean: 3, std: 1}}}\n",
+        "@:5:28: sampling.guidance_scale: reaches down to -inf; at 0 and below a model draws "
+        "away from its prompt",
+    ),
+    (
+        BASE + "sampling: {guidance_scale: 0}\n",
+        "@:5:28: sampling.guidance_scale: is 0; at 0 and below a model draws away from its prompt",
+    ),
+    (
+        BASE.replace("a {class}", "{a} {class}") + "variables: {a: {cycle: [x, y, z]}}\n",
+        "@:5:16: variables.a: 2 images a class do not divide by 3 values; make images_per_class a "
+        "multiple",
+    ),
+    (
+        BASE.replace("a {class}", "{a} {b} {class}")
+        + "variables: {a: {cycle: [x, y]}, b: {cycle: [x, y]}}\n",
+        "@:5:36: variables.b: turns in step with 'a': some pairs of values never meet; make one "
+        "of them a list",
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "warning"), WARNED)
+def test_warnings(text: str, warning: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, r=text)
+    assert [str(one) for one in lint(load_recipes("r.yaml"))] == [warning.replace("@", "r.yaml")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE,
+        BASE.replace("dog", "{label: crane, prompt: crane bird}"),
+        BASE.replace(
+            "[cat, dog]", "[{label: a, prompt: x, f: 1}, {label: b, prompt: x, f: 2}]"
+        ).replace("a {class}", "a {class} {f}"),
+        BASE.replace("a {class}", "a {label}"),
+        BASE.replace("a {class}", "{a}") + "variables: {a: {per_class: {cat: x, dog: y}}}\n",
+        BASE.replace("embedded", "org/model, revision: abc"),
+    ],
+)
+def test_nothing_to_warn_of(text: str, tmp_path: Path) -> None:
+    write(tmp_path, r=text)
+    assert lint(load_recipes(tmp_path)) == []
+
+
+def test_combinations(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        a=BASE,
+        b=BASE + "output: {size: 8}\n",
+        c="combine: [a, b]\nimages_per_class: 3\n",
+    )
+    assert [warning.message for warning in lint(load_recipes(tmp_path))] == [
+        "3 images a class do not divide by 2 members: the first get one more",
+        "its members' images differ in size; give all one output.size",
+    ]

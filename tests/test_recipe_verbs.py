@@ -1,0 +1,126 @@
+import argparse
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from recipe_texts import BASE, write
+
+from factory.cost import duration, estimate
+from factory.errors import UserError
+from factory.library import load_recipe
+from factory.planner import plan
+from factory.verbs import check, new, recipes
+from factory.verbs import plan as plan_verb
+
+
+def run(verb: ModuleType, *arguments: str) -> None:
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    verb.run(parser.parse_args(arguments))
+
+
+def test_check(capsys: pytest.CaptureFixture[str]) -> None:
+    run(check, "quickstart")
+    captured = capsys.readouterr()
+    assert captured.out == "ok: 5 recipes, 4,000 images to draw\n"
+    assert captured.err == ""
+
+
+def test_check_warns_and_strict_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, r=BASE.replace("dog", "crane"))
+    run(check, str(tmp_path))
+    captured = capsys.readouterr()
+    assert captured.out == "ok: 1 recipe, 4 images to draw\n"
+    assert captured.err.startswith(f"warning: {tmp_path}/r.yaml:1:16: classes.1: 'crane' has two")
+    with pytest.raises(UserError, match="two senses"):
+        run(check, str(tmp_path), "--strict")
+
+
+def test_check_tells_the_faults_of_all_references(tmp_path: Path) -> None:
+    write(tmp_path, a=BASE + "x: 1\n", b=BASE + "y: 1\n")
+    with pytest.raises(UserError) as raised:
+        run(check, str(tmp_path / "a.yaml"), "quickstart", str(tmp_path / "b.yaml"))
+    assert [fault.key for fault in raised.value.faults] == ["x", "y"]
+
+
+def test_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    run(plan_verb, "quickstart", "--images-per-class", "5", "--rows", "2")
+    out = capsys.readouterr().out
+    assert "combines base-class, class-prompt, multi-domain, random-guidance" in out
+    assert "uniform from 1 to 5" in out
+    assert "in the first 50 images" in out
+    assert "800 network calls (16 an image)" in out
+    assert "an image of a handwritten one" in out
+    assert "handwritten two" not in out
+
+
+def test_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    run(plan_verb, "quickstart/multi-domain", "--json", "--range", "995:")
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    recipe = load_recipe("quickstart/multi-domain")
+    assert found == [row.as_row() for row in plan(recipe).rows(995, 1000)]
+    run(plan_verb, "quickstart", "--json", "--images-per-class", "1")
+    assert len(capsys.readouterr().out.splitlines()) == 10 * 4 + 40
+    run(plan_verb, "quickstart/all-combined", "--json", "--images-per-class", "1")
+    assert len(capsys.readouterr().out.splitlines()) == 40
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--json", "--range", "5"), "--range 5: expected A:B"),
+        (("--json", "--range", "3:1"), "--range 3:1: the images are 0:1000"),
+        (("--json", "--range", "0:1001"), "--range 0:1001: the images are 0:1000"),
+        (("--range", "0:1"), "add --json"),
+        (("--rows", "-1"), "--rows is -1; give 0 or more"),
+        (("--images-per-class", "0"), "images_per_class: 0 must be at least 1"),
+    ],
+)
+def test_plan_refuses(arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        run(plan_verb, "quickstart/base-class", *arguments)
+
+
+def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
+    run(recipes, "list")
+    assert "quickstart/base-class" in capsys.readouterr().out
+    run(recipes, "show", "quickstart/class-prompt")
+    assert "extends: base-class" in capsys.readouterr().out
+    run(recipes, "show", "quickstart/class-prompt", "--resolved")
+    out = capsys.readouterr().out
+    assert "extends" not in out
+    assert "handwritten nine" in out
+    with pytest.raises(UserError, match="quickstart is a folder of recipes"):
+        run(recipes, "show", "quickstart")
+
+
+def test_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(new, "birds", "--classes", "heron, crane", "--out", str(tmp_path))
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 6
+    assert "two senses" in captured.err
+    run(check, str(tmp_path / "birds"))
+
+
+def test_cost_counts_calls(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path, r=BASE.replace("embedded", "org/x") + "sampling: {guidance_scale: 1}\n"
+    )
+    once = estimate(load_recipe(folder / "r.yaml"))
+    assert (once.images, once.calls, once.seconds) == (4, 200, None)
+    assert once.describe() == "200 network calls (50 an image); no speed known for this model"
+    twice = estimate(
+        load_recipe(folder / "r.yaml", overrides=["sampling.guidance_scale=2"], model="embedded")
+    )
+    assert twice.calls == 400
+    assert twice.seconds is not None
+    assert "about" in twice.describe()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 seconds"), (90, "90 seconds"), (600, "10 minutes"), (9e4, "25 hours")],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

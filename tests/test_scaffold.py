@@ -1,0 +1,64 @@
+from pathlib import Path
+
+import pytest
+
+from factory.errors import UserError
+from factory.library import load_recipes
+from factory.planner import plan
+from factory.scaffold import parse_classes, scaffold
+
+NAMES = ["base-class", "class-prompt", "multi-domain", "random-guidance", "all-combined"]
+
+
+def test_the_folder_passes_check(tmp_path: Path) -> None:
+    paths = scaffold("birds", classes=["no", "snow owl", "7"], out=tmp_path / "new")
+    assert [path.stem for path in paths] == [*NAMES, "schema"]
+    recipes = load_recipes(tmp_path / "new" / "birds")
+    assert [recipe.name for recipe in recipes] == NAMES
+    assert recipes[0].labels == ("no", "snow_owl", "7")
+    assert plan(recipes[0]).rows(0, 2)[1].prompt == "an image of a snow owl"
+    for path in paths[:-1]:
+        lines = path.read_text().splitlines()
+        assert lines[0] == "# yaml-language-server: $schema=schema.json"
+        assert lines[1].startswith("# What it asks: ")
+        assert lines[2].startswith("# Command: factory build ")
+        assert lines[3].startswith("# Images: ")
+
+
+def test_a_model_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scaffold("hub", classes=["a"], out=tmp_path, model="org/model@abc")
+    model = load_recipes(tmp_path / "hub")[0].model
+    assert (model.id, model.revision) == ("org/model", "abc")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "model_index.json").write_text("{}")
+    scaffold("local", classes=["a"], out=Path("deep/er"), model="weights")
+    model = load_recipes("deep/er/local")[0].model
+    assert model.id == str(tmp_path / "weights")
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "birds").mkdir()
+    with pytest.raises(UserError, match="birds exists; nothing is overwritten"):
+        scaffold("birds", classes=["a"], out=tmp_path)
+    assert list((tmp_path / "birds").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "ü"])
+def test_bad_names(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot name a folder"):
+        scaffold(name, classes=["a"], out=tmp_path)
+
+
+def test_a_missing_model_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--model: ./nowhere is no directory"):
+        scaffold("birds", classes=["a"], out=tmp_path, model="./nowhere")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_classes_are_parsed() -> None:
+    assert parse_classes(" heron,  snow   owl ,") == ["heron", "snow owl"]
+    with pytest.raises(UserError, match="no class is named"):
+        parse_classes(" , ")
+    with pytest.raises(UserError, match="a_b stands there twice"):
+        parse_classes("a b, a_b")
