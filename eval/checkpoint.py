@@ -162,7 +162,7 @@ def _label_names(config: dict[str, Any], *, num_classes: int, run: str) -> list[
 def _preprocessing(model: Any, run: str) -> Preprocessing:
     from timm.data.config import resolve_model_data_config
 
-    config: dict[str, Any] = resolve_model_data_config(model)  # type: ignore[no-untyped-call]
+    config: dict[str, Any] = resolve_model_data_config(model)
     if config["input_size"][0] != 3:
         raise UserError(
             f"{run}: the model takes {config['input_size'][0]} channels; "

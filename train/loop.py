@@ -257,7 +257,7 @@ class Trainer:
         if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
             from timm.layers.norm_act import convert_sync_batchnorm
 
-            model = convert_sync_batchnorm(model)  # type: ignore[no-untyped-call]
+            model = convert_sync_batchnorm(model)
         # oneDNN and cuDNN convolve channels-last images faster; other models are not affected.
         self.bare_model = model.to(accelerator.device).to(memory_format=torch.channels_last)
         groups = parameter_groups(

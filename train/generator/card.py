@@ -155,11 +155,14 @@ def _training(run: Path) -> str:
     gaps = [row for row in read_log(run / "loss.csv") if row["gap_950"]]
     gap = {k: float(v) for k, v in gaps[-1].items() if k.startswith("gap_")} if gaps else {}
     told = ", ".join(f"{value:.4f} at t={name[4:]}" for name, value in gap.items())
+    # What no log knows, such as a change of batch size on the way, is written beside it by hand.
+    notes = run / "notes.txt"
+    added = " " + notes.read_text(encoding="utf-8").strip() if notes.exists() else ""
     return (
         f"{config.data.images:,} rendered pictures, {int(float(last['samples'])):,} samples seen, "
         f"{float(last['seconds']) / 60:.0f} minutes on {os.cpu_count()} CPU cores in float32, "
         f"shared with other work. Last loss {float(last['loss']):.4f}; loss with a wrong minus "
-        f"the right digit in the caption: {told or 'not measured'}."
+        f"the right digit in the caption: {told or 'not measured'}.{added}"
     )
 
 

@@ -161,13 +161,10 @@ class Trainer:
         self.model, self.optimizer = accelerator.prepare(denoiser, optimizer)
         self.average = {k: v.detach().clone() for k, v in denoiser.state_dict().items()}
         self.step = 0
+        # Of all processes together; a resumed run may use another batch or number of processes.
+        self.samples = 0
         self.seconds = 0.0
         self.progress = 0.0
-
-    @property
-    def samples(self) -> int:
-        """How many samples all processes together have seen."""
-        return self.step * self.config.fit.batch_size * int(self.accelerator.num_processes)
 
     @property
     def checkpoint(self) -> Path:
@@ -197,6 +194,7 @@ class Trainer:
         device = self.accelerator.device
         self.average = {k: v.to(device) for k, v in state["average"].items()}
         self.step = int(state["step"])
+        self.samples = int(state["samples"])
         self.seconds = float(state["seconds"])
         log.info("resumed at %d samples", self.samples)
         return True
@@ -208,6 +206,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "average": self.average,
             "step": self.step,
+            "samples": self.samples,
             "seconds": self.seconds,
         }
         temporary = self.checkpoint.with_name("tmp-checkpoint.pt")
@@ -240,6 +239,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
+        self.samples += fit.batch_size * int(self.accelerator.num_processes)
         self._update_average()
         return float(loss.detach())
 
