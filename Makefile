@@ -38,6 +38,7 @@ quickstart: install ## Build the digit sets, train on each, score on real digits
 	$(LAUNCH) --num_processes 1 --cpu --num_cpu_threads_per_process $(PROCESSES) \
 	  eval score $(addprefix $(OUT)/runs/,$(CONFIGS)) --real $(OUT)/real
 	$(BIN)/python -m eval table $(addprefix $(OUT)/runs/,$(CONFIGS)) --out $(OUT)/table.md
+	@cat $(OUT)/table.md
 	@echo "contact sheet: $(OUT)/contact-sheet.png    table: $(OUT)/table.md"
 
 test: install lint ## Lint, type-check and run every test
