@@ -35,7 +35,7 @@ class Speed:
 # Every figure is an order of magnitude: seconds for an image, divided by its calls.
 SPEEDS = (
     # 8 steps with guidance, float32: 44 images a second on two AVX2 cores, 22 on one of them.
-    Speed(("embedded",), "one CPU core", 1 / (22 * 16), "measured on the quickstart sets, a process a core"),
+    Speed(("embedded",), "one CPU core", 1 / (22 * 16), "measured on the quickstart sets"),
 )
 
 
