@@ -6,7 +6,7 @@ OUT ?= out/quickstart
 # Pictures are drawn by one process a core, a thread each; four is plenty for sets of this size.
 PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 1); [ $$n -gt 4 ] && echo 4 || echo $$n)
 # Everything accelerate would otherwise remark on is said here.
-LAUNCH := $(BIN)/accelerate launch --num_machines 1 --mixed_precision no --dynamo_backend no
+LAUNCH := $(BIN)/accelerate launch --quiet --num_machines 1 --mixed_precision no --dynamo_backend no
 # The launch line that starts several processes, on a machine without a GPU too.
 MULTI := $(if $(filter-out 1,$(PROCESSES)),--multi_gpu)
 # A ResNet of 0.4 million parameters: it trains on a thousand pictures of 32 px in half a minute.

@@ -53,23 +53,15 @@ def open_real(
     Raises:
         UserError: See `open_dataset`; or images without a label.
     """
-
-    def opened_at(name: str | None) -> OpenedDataset:
-        return open_dataset(
-            reference,
-            config_name=config_name,
-            split=name,
-            row_filter=row_filter,
-            image_column=image_column,
-            label_column=label_column,
-        )
-
-    try:
-        opened = opened_at(split or "test")
-    except UserError:
-        if split is not None:
-            raise
-        opened = opened_at(None)
+    opened = open_dataset(
+        reference,
+        config_name=config_name,
+        split=split,
+        preferred_split="test",
+        row_filter=row_filter,
+        image_column=image_column,
+        label_column=label_column,
+    )
     return RealImages(
         opened=opened,
         row_filter=row_filter,

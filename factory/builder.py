@@ -180,6 +180,9 @@ class _Part:
         rows = read_rows(Path(shorter)) if shorter else []
         rows += self._missing_rows(job, shard, kept=len(rows))
         write_shard(path, rows, features=self._features)
+        if shorter and Path(shorter) != path:
+            # Its rows stand in the new shard; beside it, a reader would find them twice.
+            Path(shorter).unlink(missing_ok=True)
 
     def _missing_rows(self, job: Job, shard: range, *, kept: int) -> list[Row]:
         if job.kind == "share":

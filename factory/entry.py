@@ -14,6 +14,8 @@ _DISK_ERRORS = {
     errno.EDQUOT: "the disk quota is used up; free some space",
     errno.EROFS: "the file system is read-only; choose another directory",
     errno.EACCES: "permission denied; choose a directory you may write to",
+    errno.ENOTDIR: "a part of this path is a file; choose another directory",
+    errno.ENAMETOOLONG: "the name is too long; choose another directory",
     errno.EPERM: "operation not permitted; choose a directory you may write to",
 }
 

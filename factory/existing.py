@@ -25,8 +25,9 @@ def open_set(out: Path) -> Manifest | None:
     Raises:
         UserError: `out` is a file, or holds something that is not a set.
     """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out}: is a file; name a directory")
+    for path in (out, *out.parents):
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path}: is a file; name a directory")
     manifest = read_manifest(out)
     if manifest is None and out.is_dir():
         # Files whose names begin with a dot belong to file managers and version control.

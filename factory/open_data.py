@@ -52,6 +52,7 @@ def open_dataset(
     *,
     config_name: str | None = None,
     split: str | None = None,
+    preferred_split: str = "train",
     row_filter: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
@@ -61,7 +62,8 @@ def open_dataset(
     Args:
         reference: Directory, Hub id (`ORG/NAME` or `ORG/NAME@REVISION`), or `hf://datasets/ORG/NAME[@REVISION]`.
         config_name: Default: the dataset's default config.
-        split: Default: the only split, else `train`.
+        split: Default: `preferred_split`, else the only split, else `train`.
+        preferred_split: Taken if the dataset has it and `split` is not given.
         row_filter: See `factory.row_filter.filter_rows`.
         image_column: Default: `image`, else the only column of type `Image`.
         label_column: Default: `label`, else the only column of type `ClassLabel`.
@@ -74,7 +76,7 @@ def open_dataset(
         loaded, config = _load_directory(Path(reference).expanduser(), config_name)
     else:
         loaded, config = _load_hub(reference, config_name)
-    name = _choose_split(loaded, split, reference)
+    name = _choose_split(loaded, split, reference, preferred=preferred_split)
     dataset = loaded[name]
     images = _image_column(dataset, image_column, reference)
     labels = _label_column(dataset, label_column, reference)
@@ -177,9 +179,13 @@ def _config_fault(
     return UserError(f"{path}: no config {config_name!r}; {_suggest(config_name, known)}")
 
 
-def _choose_split(loaded: datasets.DatasetDict, split: str | None, reference: str) -> str:
+def _choose_split(
+    loaded: datasets.DatasetDict, split: str | None, reference: str, *, preferred: str
+) -> str:
     known = [str(name) for name in loaded]
     if split is None:
+        if preferred in known:
+            return preferred
         if len(known) == 1:
             return known[0]
         if "train" in known:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from factory.errors import Failure
+from factory.errors import Failure, UserError
 from factory.guidance import GuidancePerImage, takes_guidance_as_input
 from factory.prompts import PromptEncoder
 from factory.rescale import rescale
@@ -59,6 +59,7 @@ class DiffusersRenderer:
         """
         self._pipeline = pipeline
         self._recipe = recipe
+        _check_size(recipe)
         self._prompts = PromptEncoder(pipeline)
         self._guidance_is_input = takes_guidance_as_input(pipeline)
         self._guided = recipe.sampling.guidance_scale.bounds()[1] > 1
@@ -139,6 +140,16 @@ def latent_shape(
         height // factor if height else own_height,
         width // factor if width else own_width,
     )
+
+
+def _check_size(recipe: ResolvedRecipe) -> None:
+    """Refuse sizes that every pipeline of diffusers refuses, before a directory is begun."""
+    for name, pixels in (("height", recipe.model.height), ("width", recipe.model.width)):
+        if pixels is not None and pixels % 8:
+            raise UserError(
+                f"{recipe.name}: model.{name}: {pixels} is not a multiple of 8; "
+                f"write {max(8, round(pixels / 8) * 8)}, and give `output.size` what the set needs"
+            )
 
 
 def _refuse_broken(images: Tensor, rows: Sequence[ImageSpec]) -> None:
