@@ -127,3 +127,31 @@ def test_a_failure_to_draw_passes_through(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="not numbers for image 0"):
         draw(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Broken)
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_a_path_below_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    refused(recipe(tmp_path, "base"), tmp_path / "file" / "out", r"file: is a file; name a direc")
+
+
+def test_a_size_that_no_pipeline_draws_begins_no_directory(tmp_path: Path) -> None:
+    odd = recipe(tmp_path, "base", model={"id": "embedded", "height": 33, "width": 32})
+    refused(odd, tmp_path / "out", r"height: 33 is not a multiple of 8", renderer_factory=None)
+    assert not (tmp_path / "out").exists()
+
+
+def test_growth_that_is_stopped_leaves_no_row_twice(begun: Path, tmp_path: Path) -> None:
+    class Stopping(FakeRenderer):
+        calls = 0
+
+        def render(self, rows: Any, *, batch_size: int) -> Any:
+            Stopping.calls += 1
+            if Stopping.calls > 2:
+                raise Failure("stopped")
+            return super().render(rows, batch_size=batch_size)
+
+    with pytest.raises(Failure):
+        draw(recipe(tmp_path, "base", images_per_class=20), begun, renderer_factory=Stopping)
+    shards = sorted(path.name[:11] for path in (begun / "data" / "base").glob("train-*"))
+    assert shards
+    assert len(shards) == len(set(shards))

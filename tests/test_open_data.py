@@ -167,3 +167,12 @@ def test_a_broken_picture_is_named_by_row() -> None:
     data = data.cast_column("image", datasets.Image())
     with pytest.raises(UserError, match=r"row 1: the picture cannot be decoded"):
         decode_images(data, image_column="image", height=4, width=4)
+
+
+def test_a_preferred_split_is_taken_and_a_filter_never_moves_to_another(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", [0, 200])
+    write_set(folder, [0, 200, 3], split="test")
+    assert open_dataset(str(folder), preferred_split="test").split == "test"
+    assert open_dataset(str(folder)).split == "train"
+    with pytest.raises(UserError, match="leaves none of 3 rows"):
+        open_dataset(str(folder), preferred_split="test", row_filter="guidance_scale > 5")
