@@ -105,7 +105,6 @@ def train(options: TrainOptions) -> RunSummary:
     check_folder(options.out)
     accelerator = Accelerator()
     _set_threads(options.threads)
-    options.out.mkdir(parents=True, exist_ok=True)
     data, opened, values = _load(options, values, accelerator)
     model, values = _create_model(options, values, num_classes=len(data.label_names))
     config = _run_config(options, values, data=data, opened=opened)
@@ -142,6 +141,8 @@ def _load(
             label_column=options.label_column,
         )
     side = image_side(opened, values.image_size)
+    # Only now: a dataset that is refused leaves no empty folder behind.
+    options.out.mkdir(parents=True, exist_ok=True)
     data = load_pixels(
         opened, side=side, resample=values.resample, accelerator=accelerator, out=options.out
     )
