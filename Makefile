@@ -14,7 +14,7 @@ MODEL := test_resnet
 CONFIGS := base-class class-prompt multi-domain random-guidance all-combined
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-quick lint typecheck format schema docs
+.PHONY: help install quickstart test test-quick test-soak lint typecheck format schema docs
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,7 +45,10 @@ test: install lint ## Lint, type-check and run every test
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
 test-quick: install ## The tests that take seconds
-	$(BIN)/python -m pytest --numprocesses $(PROCESSES) -m "not slow"
+	$(BIN)/python -m pytest --numprocesses $(PROCESSES) -m "not slow and not soak"
+
+test-soak: install ## The long runs: every fault at every point, kills by the dozen
+	$(BIN)/python -m pytest -m soak
 
 lint: install typecheck ## ruff and mypy
 	$(BIN)/ruff check .
