@@ -80,6 +80,7 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
         sampling=file.sampling,
         model=_pinned(checked, file.model or Model(id=EMBEDDED_ID), folder),
         output=file.output,
+        same_images_as=file.same_images_as,
     )
     recipe._node = checked.node
     check_classes(checked, recipe)

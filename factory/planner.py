@@ -186,13 +186,13 @@ class _Rows:
         return specs
 
     def _uniforms(self, stream: str) -> NDArray[np.float64]:
-        address = (self.recipe.name, stream)
+        address = (self.recipe.draws_name, stream)
         return uniforms(self.recipe.sampling.seed, address, start=self.start, stop=self.stop)
 
     def _seeds(self) -> Integers:
         base = self.recipe.sampling.seed
         if self.recipe.sampling.noise == "independent":
-            return seeds(base, (self.recipe.name, "seed"), start=self.start, stop=self.stop)
+            return seeds(base, (self.recipe.draws_name, "seed"), start=self.start, stop=self.stop)
         # Shared noise depends on the image's number within its class, and not on the set.
         first, last = int(self.numbers[0]), int(self.numbers[-1])
         shared = seeds(base, ("shared noise",), start=first, stop=last + 1)

@@ -177,6 +177,11 @@ class RecipeFile(Frozen):
     sampling: Sampling = Field(default=Sampling(), description="How each image is drawn.")
     model: Model | None = Field(default=None, description="The text-to-image model.")
     output: Output = Field(default=Output(), description="What is kept of a drawn image.")
+    same_images_as: Text | None = Field(
+        default=None,
+        description="Name of another set whose draws this one takes: the same images, kept another "
+        "way (`output`). Built together they are drawn once.",
+    )
     combine: tuple[Text, ...] | None = Field(
         default=None,
         description="Recipes to make a set of, instead of a prompt. With images_per_class an "
