@@ -150,8 +150,9 @@ def _specs(columns: Sequence[_Column], rows: int) -> list[ImageSpec]:
     for row in range(rows):
         line = []
         for column in columns:
-            recipe = _changed(column.recipe, {"images_per_class": rows})
-            index = row * len(recipe.labels) + column.label
+            every = column.recipe.sampling.images_per_noise
+            recipe = _changed(column.recipe, {"images_per_class": rows * every})
+            index = row * every * len(recipe.labels) + column.label
             line += plan(recipe).rows(index, index + 1)
         specs += [replace(spec, seed=line[0].seed) for spec in line]
     return specs

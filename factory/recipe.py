@@ -28,7 +28,10 @@ PLAN_VERSION = 1
 
 
 # Keys that count in a fingerprint only where they are used: section, key, value that means unused.
-_LATER_KEYS: tuple[tuple[str, str, Any], ...] = (("", "same_images_as", None),)
+_LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
+    ("", "same_images_as", None),
+    ("sampling", "images_per_noise", 1),
+)
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,19 @@ from pydantic import BaseModel, ValidationError
 from factory.continuous import MeanStd, MeanStdLowHigh
 from factory.errors import Fault
 from factory.listed import Weighted
-from factory.quantities import Linked, PerClass
+from factory.quantities import Linked, Once, PerClass
 from factory.recipe_file import Model, Output, RecipeFile, Sampling, WeightedText
 from factory.sampling import KINDS
 from factory.yaml_nodes import KeyPath, Node
 
 _EXPONENT = re.compile(r"([-+]?[0-9]+)([eE][-+]?[0-9]+)$")
 _SECTIONS: dict[str, type[BaseModel]] = {"sampling": Sampling, "model": Model, "output": Output}
-_TAGS: dict[str, type[BaseModel]] = {**KINDS, "per_class": PerClass, "linked": Linked}
+_TAGS: dict[str, type[BaseModel]] = {
+    **KINDS,
+    "per_class": PerClass,
+    "linked": Linked,
+    "once": Once,
+}
 _INNER: dict[str, type[BaseModel]] = {"normal": MeanStd, "truncated_normal": MeanStdLowHigh}
 _ITEMS: dict[str, type[BaseModel]] = {"prompt": WeightedText, "choice": Weighted}
 

@@ -69,6 +69,11 @@ class Sampling(Frozen):
         description="shared: the n-th image of every class, variable and set starts from the same "
         "noise.",
     )
+    images_per_noise: Annotated[int, Field(strict=True, ge=1, le=10**9)] = Field(
+        default=1,
+        description="So many images of a class in a row start from the same noise; with a `cycle` "
+        "of as many values, each noise is drawn once with each value.",
+    )
 
 
 class Model(Frozen):

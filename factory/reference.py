@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 from factory.console import write as write_line
 from factory.entry import run_main
 from factory.errors import UserError
-from factory.quantities import Linked, PerClass
+from factory.quantities import Linked, Once, PerClass
 from factory.recipe_file import ClassEntry, Model, Output, RecipeFile, Sampling, WeightedText
 from factory.sampling import KINDS
 
@@ -37,6 +37,7 @@ EXAMPLES = {
     "integers": "{integers: [20, 50]}",
     "per_class": "{per_class: {ship: [at sea, in port]}, default: [outdoors]}",
     "linked": "{linked: [style, medium], values: [[baroque, oil], [pop art, silkscreen]]}",
+    "once": "{once: {integers: [1, 5]}}",
 }
 """One of each thing that may stand where a value may stand."""
 
@@ -135,7 +136,12 @@ def _doc(model: type[BaseModel]) -> str:
 
 def _kinds() -> str:
     lines = ["| written | meaning |", "|---|---|"]
-    models: dict[str, type[BaseModel]] = {**KINDS, "per_class": PerClass, "linked": Linked}
+    models: dict[str, type[BaseModel]] = {
+        **KINDS,
+        "per_class": PerClass,
+        "linked": Linked,
+        "once": Once,
+    }
     for name, example in EXAMPLES.items():
         meaning = _WHAT[name] if name in _WHAT else _doc(models[name]).split(": `", 1)[0]
         lines.append(f"| `{example}` | {' '.join(meaning.split()).rstrip('.')}. |")
@@ -160,8 +166,8 @@ extended only. The same keys can be set on the command line: `--set sampling.gui
 
 _DISTRIBUTIONS = """\
 Each may stand wherever a value may stand: in `variables`, `guidance_scale`, `num_inference_steps`,
-a class's wording and its own fields (`per_class` in `variables` and `sampling` only, `linked` in
-`variables` only).
+a class's wording and its own fields (`per_class` and `once` in `variables` and `sampling` only,
+`linked` in `variables` only).
 
 """
 

@@ -145,6 +145,39 @@ def test_a_data_set_is_one_dataset(folder: str) -> None:
     assert len({row.guidance_scale for row in guided}) == len(guided)
 
 
+@pytest.mark.parametrize("key", [key for key in SETS if "satellite" not in key[1]], ids="/".join)
+def test_an_as_code_twin_differs_as_the_code_does(key: tuple[str, str]) -> None:
+    folder, name = key
+    classes, images_per_class, _ = SIZES[folder]
+    paper, code = load_recipe(f"{folder}/{name}"), load_recipe(f"{folder}-as-code/{name}")
+    assert (code.model, code.output) == (paper.model, paper.output)
+    assert (code.sampling.seed, code.sampling.noise) == (64, "shared")
+    rows = plan(code).rows(0, 40 * classes)
+    if name.startswith("random-guidance"):
+        assert code.prompt[0].text == "an image of {class}"
+        (scale,) = {row.guidance_scale for row in rows}
+        assert scale in (1, 2, 3, 4, 5)
+    else:
+        assert code.prompt == paper.prompt
+        assert code.sampling.guidance_scale == paper.sampling.guidance_scale
+    domains = SETS[key][1]
+    assert code.images_per_class == images_per_class * max(1, len(domains))
+    # The n-th image of every class, domain and set starts from the same noise.
+    noises = [row.seed for row in plan(load_recipe("cifar10-as-code/base-class")).rows(0, 400)]
+    for row in rows:
+        number = row.index // classes // max(1, len(domains))
+        assert row.seed == noises[number * 10]
+    if domains:
+        drawn = [row.variables["domain"] for row in rows if row.label == 0]
+        assert drawn == (domains * 10)[: len(drawn)]
+
+
+def test_two_runs_of_random_guidance_draw_two_numbers() -> None:
+    first, second = load_recipe("eurosat-as-code/best-tricks").members
+    scales = {plan(one).rows(0, 1)[0].guidance_scale for one in (first, second)}
+    assert len(scales) == 2
+
+
 def test_prompts_read_as_in_the_paper() -> None:
     assert (
         plan(load_recipe("cifar10/base-class")).rows(1, 2)[0].prompt == "an image of a automobile"
