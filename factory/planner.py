@@ -192,7 +192,8 @@ class _Rows:
     def _seeds(self) -> Integers:
         sampling = self.recipe.sampling
         # Shared noise depends on the image's number within its class, and not on the set.
-        places, stream = self.numbers // sampling.images_per_noise, ("shared noise",)
+        places = self.numbers // sampling.images_per_noise
+        stream: tuple[str, ...] = ("shared noise",)
         if sampling.noise == "independent":
             places = places * len(self.recipe.classes) + self.labels
             stream = (self.recipe.draws_name, "seed")
@@ -204,9 +205,10 @@ class _Rows:
         if isinstance(quantity, Once):
             address = (self.recipe.draws_name, stream)
             first = uniforms(self.recipe.sampling.seed, address, start=0, stop=1)
-            return list(quantity.draw(first, np.zeros(1, np.int64))) * len(self.labels)
+            (value,) = quantity.draw(first, np.zeros(1, np.int64))
+            return [value] * len(self.labels)
         drawn = self._uniforms(stream)
-        if not isinstance(quantity, PerClass):
+        if isinstance(quantity, Distribution) and not quantity.by_class:
             return list(quantity.draw(drawn, self.numbers))
         values: list[Value | None] = [None] * len(drawn)
         floats = quantity.type() == "float64"

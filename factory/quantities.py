@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from factory.captions import Captions
 from factory.continuous import LogUniform, Normal, TruncatedNormal, Uniform, WholeNumbers
 from factory.distribution import (
     Distribution,
@@ -30,6 +31,11 @@ class PerClass(Frozen):
     default: AnyDistribution | None = Field(
         default=None, description="For all other labels; needed unless every label is named."
     )
+
+    @property
+    def by_class(self) -> bool:
+        """Whether each class draws from something of its own."""
+        return True
 
     @model_validator(mode="after")
     def _one_type(self) -> PerClass:
@@ -156,15 +162,17 @@ def joint_type(types: list[ValueType]) -> ValueType:
 
 
 def quantity_kind(given: Any) -> str | None:
-    """Return the tag of what was written: `sampling.kind_of`, `@per_class`, `@linked`, `@once`."""
+    """Return the tag of what was written: `sampling.kind_of`, `@per_class`, `@linked` and so on."""
     if isinstance(given, Once):
         return "@once"
+    if isinstance(given, Captions):
+        return "@captions"
     if isinstance(given, PerClass):
         return "@per_class"
     if isinstance(given, Linked):
         return "@linked"
     if isinstance(given, dict):
-        for name in ("per_class", "linked", "once"):
+        for name in ("per_class", "linked", "once", "captions"):
             if name in given:
                 return f"@{name}"
     return kind_of(given)
@@ -198,6 +206,7 @@ Variable = Annotated[
     | Annotated[WholeNumbers, Tag("@integers")]
     | Annotated[PerClass, Tag("@per_class")]
     | Annotated[Once, Tag("@once")]
-    | Annotated[Linked, Tag("@linked")],
+    | Annotated[Linked, Tag("@linked")]
+    | Annotated[Captions, Tag("@captions")],
     Discriminator(quantity_kind),
 ]

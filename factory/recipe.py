@@ -188,6 +188,11 @@ def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
         }
     hidden = {"summary", "source", "images_per_class", "combine", "members"}
     shown = {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)
+    for variable in shown["variables"].values():
+        captions = variable.get("captions") if isinstance(variable, dict) else None
+        if captions and captions["sha256"]:
+            # What they say counts, not where they lie.
+            del captions["file"], captions["dataset"]
     # A key that came to the language later must not change the sets that do without it.
     for part, key, unset in _LATER_KEYS:
         holder = shown[part] if part else shown

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from factory.captions import Captions, CaptionSource
 from factory.continuous import MeanStd, MeanStdLowHigh
 from factory.errors import Fault
 from factory.listed import Weighted
@@ -24,8 +25,13 @@ _TAGS: dict[str, type[BaseModel]] = {
     "per_class": PerClass,
     "linked": Linked,
     "once": Once,
+    "captions": Captions,
 }
-_INNER: dict[str, type[BaseModel]] = {"normal": MeanStd, "truncated_normal": MeanStdLowHigh}
+_INNER: dict[str, type[BaseModel]] = {
+    "normal": MeanStd,
+    "truncated_normal": MeanStdLowHigh,
+    "captions": CaptionSource,
+}
 _ITEMS: dict[str, type[BaseModel]] = {"prompt": WeightedText, "choice": Weighted}
 
 
@@ -207,7 +213,9 @@ def _no_distribution(error: Any, node: Node) -> str:
     tag = (error.get("ctx") or {}).get("tag")
     if tag:
         kind = str(tag)[1:]
-        where = "in `variables`" if kind == "linked" else "in `variables` and `sampling`"
+        where = (
+            "in `variables`" if kind in ("linked", "captions") else "in `variables` and `sampling`"
+        )
         return f"{kind} can stand {where} only"
     keys = list(node.value) if isinstance(node.value, Mapping) else []
     if not keys:

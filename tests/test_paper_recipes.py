@@ -83,6 +83,24 @@ def test_check_passes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("ok: ")
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("beyond/")])
+def test_a_recipe_beyond_the_paper_states_its_question(name: str) -> None:
+    text = (RECIPES / f"{name}.yaml").read_text()
+    assert "# Question: " in text
+    assert "?" in text.split("# Compare with: ")[0]
+    recipe = load_recipe(name)
+    folder = name.split("/")[1]
+    assert recipe.images_per_class == SIZES[folder][1], "as many images as the base set"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_header_says_how_to_make_it_and_what_it_costs(name: str) -> None:
+    lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
+    head = "\n".join(line for line in lines if line.startswith("#"))
+    assert f"factory build {name} " in head or f"factory build {Path(name).parent} " in head
+    assert "Cost:" in head or "Time:" in head
+
+
 @pytest.mark.parametrize("key", SETS, ids="/".join)
 def test_a_set_is_the_papers(key: tuple[str, str]) -> None:
     prompt, domains, guidance, antialias = SETS[key]
