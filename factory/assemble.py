@@ -14,6 +14,7 @@ from factory.recipe import ResolvedRecipe
 from factory.recipe_checks import (
     Checked,
     check_classes,
+    check_model,
     check_sampling,
     check_templates,
     check_variables,
@@ -91,6 +92,7 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
     if "variables" not in checked.refused and "classes" not in checked.refused:
         check_templates(checked, recipe)
     check_sampling(checked, recipe)
+    check_model(checked, recipe)
     return recipe
 
 

@@ -31,6 +31,7 @@ PLAN_VERSION = 1
 _LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
     ("", "same_images_as", None),
     ("sampling", "images_per_noise", 1),
+    ("model", "adapters", []),
 )
 
 
