@@ -119,6 +119,26 @@ def test_cost_counts_calls(tmp_path: Path) -> None:
     assert "about" in twice.describe()
 
 
+def test_a_published_speed_is_named_and_scaled_by_pixels() -> None:
+    base = estimate(load_recipe("cifar10/base-class"))
+    # 50,000 images of 40 steps with guidance; 1.591 s for 50 steps.
+    assert base.seconds == pytest.approx(50_000 * 1.591 * 40 / 50)
+    assert "about 18 hours on one A100 80 GB (published in fal-ai/" in base.describe()
+    half = estimate(load_recipe("cifar10/base-class", overrides=["model.height=256"]))
+    assert half.seconds == pytest.approx(base.seconds / 2)
+    assert half.describe().endswith(", scaled from 512 px)")
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl", "sdxl-turbo", "sd3", "flux"])
+def test_presets_with_a_published_speed_have_an_estimate(name: str) -> None:
+    cost = estimate(load_recipe("cifar10/base-class", model=name, images_per_class=1))
+    assert cost.seconds is not None
+    assert "published" in cost.describe()
+    if name == "flux":
+        # Its guidance is an input of the network: one call a step.
+        assert cost.calls == 10 * 28
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0.2, "1 seconds"), (90, "90 seconds"), (600, "10 minutes"), (9e4, "25 hours")],
