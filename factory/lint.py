@@ -8,6 +8,7 @@ from pathlib import Path
 
 from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault
+from factory.known_words import unknown_words
 from factory.listed import Cycle
 from factory.model_presets import find_preset
 from factory.quantities import Linked
@@ -184,5 +185,6 @@ _CHECKS = (
     _low_guidance,
     _idle_negative_prompt,
     _uneven_cycles,
+    unknown_words,
 )
 _COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)

@@ -7,7 +7,12 @@ import os
 from typing import TYPE_CHECKING
 
 from factory import console
-from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
+from factory.verbs.recipe_arguments import (
+    RECIPE_HELP,
+    add_recipe_changes,
+    recipes_of,
+    warn_of_unknown_words,
+)
 
 if TYPE_CHECKING:
     from factory.builder import BuildReport
@@ -52,6 +57,8 @@ def run(args: argparse.Namespace) -> None:
     rank, world_size, device = world(args.device)
     if rank == 0 and world_size == 1 and device == "cpu" and args.threads is None:
         _suggest_processes(args)
+    if rank == 0:
+        warn_of_unknown_words(recipes)
     report = build(recipes, args.out, settings=settings, show_progress=not args.quiet)
     if rank == 0:
         _summarize(report, args.out)
