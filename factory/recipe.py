@@ -133,8 +133,19 @@ class ResolvedRecipe(Frozen):
 
         `summary`, `source` and `images_per_class` do not count: a grown set is the same set.
         """
-        text = json.dumps(_shown(self), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _sha256(_shown(self))
+
+    @cached_property
+    def images_fingerprint(self) -> str:
+        """SHA-256 over what is drawn, whatever is kept of it and under whichever name.
+
+        Two sets of one `images_fingerprint` show the same images.
+        """
+        if self.is_combination:
+            return self.fingerprint
+        shown = _shown(self) | {"name": self.draws_name}
+        kept = {key: one for key, one in shown.items() if key not in ("output", "same_images_as")}
+        return _sha256(kept)
 
     def to_yaml(self) -> str:
         """Return the recipe as a file that loads with the same fingerprint.
@@ -176,6 +187,11 @@ def _with_fields(recipe: ResolvedRecipe, name: str, variable: Column | None) -> 
     else:
         merged = PerClass.model_construct(per_class=own, default=quantity)
     return Column(name, stream, merged)
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:

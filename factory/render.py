@@ -28,6 +28,7 @@ from factory.rescale import rescale
 if TYPE_CHECKING:
     from factory.planner import ImageSpec
     from factory.recipe import ResolvedRecipe
+    from factory.recipe_file import Output
 
 Picture = npt.NDArray[np.uint8]
 """RGB, shape (height, width, 3)."""
@@ -74,14 +75,21 @@ class DiffusersRenderer:
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
         """Draw the rows, in order; see `Renderer`."""
-        pictures: dict[int, Picture] = {}
+        return self.render_as([self._recipe.output], rows, batch_size=batch_size)[0]
+
+    def render_as(
+        self, outputs: Sequence[Output], rows: Sequence[ImageSpec], *, batch_size: int
+    ) -> list[list[Picture]]:
+        """Draw the rows once and keep them in several ways; see `factory.twins`."""
+        pictures: list[dict[int, Picture]] = [{} for _ in outputs]
         for places in self._groups(rows):
             group = [rows[place] for place in places]
             padded = [*group, *[group[-1]] * (batch_size - len(group))]
             images = self._draw(padded)[: len(group)]
             _refuse_broken(images, group)
-            pictures.update(zip(places, rescale(images, self._recipe.output), strict=True))
-        return [pictures[place] for place in range(len(rows))]
+            for output, kept in zip(outputs, pictures, strict=True):
+                kept.update(zip(places, rescale(images, output), strict=True))
+        return [[kept[place] for place in range(len(rows))] for kept in pictures]
 
     def _groups(self, rows: Sequence[ImageSpec]) -> Iterable[list[int]]:
         """Split the places of a batch by what all images of one call must share.
