@@ -299,7 +299,7 @@ def test_a_quota_that_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         synced(descriptor)
 
     monkeypatch.setattr(os, "fsync", over_quota)
-    with pytest.raises(OSError, match=r"quota exceeded: '.*train-00002-of-00003\.parquet'"):
+    with pytest.raises(OSError, match=r"quota exceeded: '.*data/large'"):
         draw(recipes, tmp_path / "out")
     monkeypatch.undo()
     assert not strays(tmp_path / "out")
