@@ -19,7 +19,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from factory.errors import Failure
 from factory.families import require_able
 from factory.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
 from factory.prompts import PromptEncoder
@@ -37,15 +36,15 @@ Picture = npt.NDArray[np.uint8]
 class Renderer(Protocol):
     """Draws rows of a plan."""
 
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Sequence[Picture | None]:
         """Draw the rows, in order.
 
         Args:
             rows: At most `batch_size` of them: one batch of a shard.
             batch_size: The size every call of the network is padded to.
 
-        Raises:
-            Failure: the model answered with something that is no picture.
+        Returns:
+            A picture a row; None where the model drew values that are not numbers.
         """
         ...
 
@@ -73,22 +72,24 @@ class DiffusersRenderer:
         self._exactly = {"use_resolution_binning": False} if binned else {}
         self._latent_shape = latent_shape(pipeline, recipe.model.height, recipe.model.width)
 
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture | None]:
         """Draw the rows, in order; see `Renderer`."""
         return self.render_as([self._recipe.output], rows, batch_size=batch_size)[0]
 
     def render_as(
         self, outputs: Sequence[Output], rows: Sequence[ImageSpec], *, batch_size: int
-    ) -> list[list[Picture]]:
+    ) -> list[list[Picture | None]]:
         """Draw the rows once and keep them in several ways; see `factory.twins`."""
-        pictures: list[dict[int, Picture]] = [{} for _ in outputs]
+        pictures: list[dict[int, Picture | None]] = [{} for _ in outputs]
         for places in self._groups(rows):
             group = [rows[place] for place in places]
             padded = [*group, *[group[-1]] * (batch_size - len(group))]
             images = self._draw(padded)[: len(group)]
-            _refuse_broken(images, group)
+            finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
             for output, kept in zip(outputs, pictures, strict=True):
-                kept.update(zip(places, rescale(images, output), strict=True))
+                found = rescale(images.nan_to_num(), output)
+                for place, good, picture in zip(places, finite, found, strict=True):
+                    kept[place] = picture if good else None
         return [[kept[place] for place in range(len(rows))] for kept in pictures]
 
     def _groups(self, rows: Sequence[ImageSpec]) -> Iterable[list[int]]:
@@ -162,13 +163,3 @@ def latent_shape(
         height // factor if height else own_height,
         width // factor if width else own_width,
     )
-
-
-def _refuse_broken(images: Tensor, rows: Sequence[ImageSpec]) -> None:
-    finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
-    broken = [row.index for row, good in zip(rows, finite, strict=True) if not good]
-    if broken:
-        raise Failure(
-            f"the model drew values that are not numbers for image {', '.join(map(str, broken))}; "
-            "try --dtype float32, or another scheduler"
-        )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from factory.twins import TwinMemory, TwinRenderer
+from factory.twins import RendersSeveral, TwinMemory, TwinRenderer
 
 if TYPE_CHECKING:
     from factory.models import Pipelines
@@ -49,7 +49,11 @@ class Renderers:
             self._kept = {name: one for name, one in self._kept.items() if name in in_hand}
             renderer = self._kept[recipe.fingerprint] = self._make(recipe, dtype)
         others = [one.output for one in self._group if one.fingerprint != recipe.fingerprint]
-        if not others or len(others) == len(self._group) or not hasattr(renderer, "render_as"):
+        if (
+            not others
+            or len(others) == len(self._group)
+            or not isinstance(renderer, RendersSeveral)
+        ):
             return renderer
         return TwinRenderer(renderer, recipe.output, others=others, memory=self._memory)
 

@@ -8,7 +8,7 @@ pictures it would have drawn alone, or draws them itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from factory.planner import ImageSpec
@@ -21,6 +21,7 @@ _Shown = tuple[str, str, float, int, int]
 _Key = tuple["Output", int, tuple[_Shown, ...]]
 
 
+@runtime_checkable
 class RendersSeveral(Protocol):
     """Draws rows once and keeps them in several ways."""
 
