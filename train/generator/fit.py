@@ -75,7 +75,13 @@ def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
     if "decoder" in stages and accelerator.is_main_process:
         from train.generator.decoder import fit_decoder
 
-        fit_decoder(config, folder, prepared.basis, prepared.collection)
+        fit_decoder(
+            config,
+            folder,
+            prepared.basis,
+            prepared.collection,
+            mixed_precision=mixed_precision(config),
+        )
     accelerator.wait_for_everyone()
     accelerator.end_training()
 
