@@ -34,7 +34,9 @@ class ShardTask:
         path: Where it lies.
         file: Its name in messages: relative to the set's directory.
         recipe: What was planned, or None where the recipe is not to be trusted.
-        rows: Which of the plan's rows it holds.
+        rows: Which of the plan's images it holds.
+        failed: Those among them that the manifest lists as failed: they have no row.
+        attempts: How often an image may have been drawn.
         sha256: As the manifest lists it, or None where the build did not finish.
         owners: By hash, the files the manifest lists: a swapped file is told by its own name.
     """
@@ -43,8 +45,15 @@ class ShardTask:
     file: str
     recipe: ResolvedRecipe | None
     rows: range
+    failed: frozenset[int]
+    attempts: int
     sha256: str | None
     owners: Mapping[str, str]
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows it should hold."""
+        return len(self.rows) - len(self.failed)
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,7 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
         features: Columns and types of the set.
     """
     if not task.path.is_file():
-        lacking = SetFault(task.file, "file", "none", f"a shard of {len(task.rows)} rows")
+        lacking = SetFault(task.file, "file", "none", f"a shard of {task.num_rows} rows")
         return ShardFindings([lacking], Counter())
     faults = list(_hash_faults(task))
     table = _read(task)
@@ -72,10 +81,10 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
         return ShardFindings([*faults, table], Counter())
     wrong = list(_schema_faults(task, table.schema, features))
     faults += wrong
-    if table.num_rows != len(task.rows):
-        faults.append(SetFault(task.file, "rows", str(table.num_rows), str(len(task.rows))))
+    if table.num_rows != task.num_rows:
+        faults.append(SetFault(task.file, "rows", str(table.num_rows), str(task.num_rows)))
     names = set(table.column_names)
-    if not wrong and task.recipe is not None and table.num_rows == len(task.rows):
+    if not wrong and task.recipe is not None and table.num_rows == task.num_rows:
         faults += first_few(_plan_faults(task, task.recipe, table))
     if schema.IMAGE in names and task.recipe is not None:
         faults += first_few(_picture_faults(task, task.recipe, table))
@@ -126,11 +135,15 @@ def _schema_faults(task: ShardTask, found: Any, features: datasets.Features) -> 
 
 def _plan_faults(task: ShardTask, recipe: ResolvedRecipe, table: Any) -> Iterator[SetFault]:
     """Yield the rows whose words or numbers are not the plan's, column by column within a row."""
-    specs = plan(recipe).rows(task.rows.start, task.rows.stop)
-    planned = [spec.as_row() for spec in specs]
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
     columns.pop(schema.IMAGE)
-    for number, row in enumerate(planned):
+    specs = plan(recipe).rows(task.rows.start, task.rows.stop)
+    kept = [spec for at, spec in zip(task.rows, specs, strict=True) if at not in task.failed]
+    for number, spec in enumerate(kept):
+        attempt = columns[schema.ATTEMPT][number]
+        # A later attempt starts from other noise, which its number decides.
+        again = isinstance(attempt, int) and 0 < attempt < task.attempts
+        row = (spec.again(attempt) if again else spec).as_row()
         for name, values in columns.items():
             if values[number] != row.get(name):
                 found, expected = short(values[number]), short(row.get(name))
@@ -171,18 +184,26 @@ def _wanted(output: Output) -> str:
     return f"{output.format.upper()} RGB{size}"
 
 
-def balance_faults(name: str, labels: Counter[int], names: Sequence[str]) -> list[SetFault]:
+def balance_faults(
+    name: str, labels: Counter[int], failed: Counter[int], names: Sequence[str]
+) -> list[SetFault]:
     """Return a fault for each class of a config that has more or fewer images than the others.
 
     Args:
         name: The config.
         labels: How often each label stands in all its shards.
+        failed: How many images of each label failed and have no row.
         names: Class names by label.
     """
-    planned = labels.total() // len(names)
+    planned = (labels.total() + failed.total()) // len(names)
     uneven = [
-        SetFault(f"data/{name}", f"label balance of {one}", str(labels[label]), str(planned))
+        SetFault(
+            f"data/{name}",
+            f"label balance of {one}",
+            str(labels[label]),
+            str(planned - failed[label]),
+        )
         for label, one in enumerate(names)
-        if labels[label] != planned
+        if labels[label] != planned - failed[label]
     ]
     return first_few(uneven)
