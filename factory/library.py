@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory.errors import Fault, UserError
 from factory.recipe import ResolvedRecipe
+from factory.recipe_faults import MOST_FAULTS
 from factory.recipe_loader import Loader
 from factory.recipe_paths import (
     RecipeEntry,
@@ -128,8 +129,15 @@ def _all_or_faults(loader: Loader, wanted: Sequence[ResolvedRecipe | None]) -> l
     if not loader.faults:
         loader.faults += _agreement_faults(list(found.values()))
     if loader.faults:
-        raise UserError(sorted(dict.fromkeys(loader.faults), key=_in_reading_order))
+        raise UserError(_some_of(sorted(dict.fromkeys(loader.faults), key=_in_reading_order)))
     return list(found.values())
+
+
+def _some_of(faults: list[Fault]) -> list[Fault]:
+    more = len(faults) - MOST_FAULTS
+    if more <= 0:
+        return faults
+    return [*faults[:MOST_FAULTS], Fault(f"and more; mend these {MOST_FAULTS} first")]
 
 
 def _in_reading_order(fault: Fault) -> tuple[str, int, int]:

@@ -22,6 +22,8 @@ from factory.resolve import (
 from factory.yaml_nodes import Node, Place
 from factory.yaml_source import read
 
+_MOST_PARENTS = 50
+
 
 @dataclass
 class Loader:
@@ -117,6 +119,11 @@ class Loader:
         except UserError as error:
             self.faults += [_with_key(fault, "extends") for fault in error.faults]
             return None
+        if len(chain) > _MOST_PARENTS:
+            self.faults.append(
+                extends.place.fault(f"the {_MOST_PARENTS}th parent; merge some", key="extends")
+            )
+            return None
         if found in chain:
             names = " -> ".join(one.stem for one in (*chain[chain.index(found) :], found))
             self.faults.append(
@@ -172,6 +179,8 @@ class Loader:
         if file.combine == ():
             checked.add("is an empty list; name at least one recipe", "combine")
         for place, reference in enumerate(file.combine or ()):
+            if checked.full:
+                break
             node = checked.node.find(("combine", place))
             home = _folder_of(node.place, folder)
             try:
@@ -190,12 +199,13 @@ class Loader:
 
 
 def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
-    names = [member.name for member in recipe.members]
+    names: set[str] = set()
     for place, member in enumerate(recipe.members):
         if member.is_combination:
             checked.add(f"'{member.name}' is a combination; name its members", "combine", place)
-        if member.name in names[:place]:
+        if member.name in names:
             checked.add(f"'{member.name}' stands here twice; remove one", "combine", place)
+        names.add(member.name)
     if recipe.images_per_class is None:
         return
     shares = equal_shares(recipe.images_per_class, len(recipe.members))
