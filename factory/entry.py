@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -26,7 +27,7 @@ _DISK_ERRORS = {
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit: 0 done, 1 a failure, 2 for the user to mend, 130 interrupted."""
+    """Run `main` and exit: 0 done, 1 a failure, 2 for the user to mend, 128 + a signal."""
     try:
         status = main() or 0
         sys.stdout.flush()
@@ -45,9 +46,11 @@ def run_main(main: Callable[[], int | None]) -> None:
         remedy = _DISK_ERRORS[error.errno]
         _tell(f"{place}{remedy}, then run the same command again: it goes on where it stopped")
         status = 1
-    except KeyboardInterrupt:
-        _tell("interrupted; run the same command again to go on where it stopped")
-        status = 130
+    except KeyboardInterrupt as stop:
+        words = str(stop) or "interrupted"
+        _tell(f"{words}; run the same command again to go on where it stopped")
+        # As a shell says it of a process that a signal has ended.
+        status = 128 + getattr(stop, "number", signal.SIGINT)
     except Exception:  # noqa: BLE001 (a bug: it keeps its traceback, but no token in it)
         _tell(traceback.format_exc().rstrip())
         status = 1

@@ -18,6 +18,7 @@ from factory.recipe_paths import (
     shown_path,
 )
 from factory.resolve import read_overrides
+from factory.storage import AnyPath, local_copy
 from factory.yaml_source import read
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "load_recipes",
     "load_stored_recipe",
     "packaged_dir",
+    "stored_recipe",
 ]
 
 
@@ -69,6 +71,20 @@ def load_stored_recipe(path: Path) -> ResolvedRecipe:
     """
     loader = Loader(read_overrides((), images_per_class=None, model=None), find_models=False)
     return _all_or_faults(loader, [loader.load(path)])[-1]
+
+
+def stored_recipe(out: AnyPath, config: str) -> ResolvedRecipe:
+    """Load the recipe of a set's config, wherever the set lies.
+
+    Args:
+        out: The set's directory or URL.
+        config: Of the set.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    with local_copy(out / "recipes") as folder:
+        return load_stored_recipe(folder / f"{config}.yaml")
 
 
 def load_recipes(

@@ -12,7 +12,6 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory import schema
@@ -30,6 +29,7 @@ from factory.shards import (
     shard_path,
     shard_rows,
 )
+from factory.storage import AnyPath
 from factory.versions import device_name, library_versions
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class Redrawer:
 
     def __init__(
         self,
-        out: Path,
+        out: AnyPath,
         manifest: Manifest,
         *,
         device: str | None = None,
@@ -191,7 +191,7 @@ def batch_of(index: int, *, num_images: int, shard_size: int, batch_size: int) -
     return range(start, min(start + batch_size, shard.stop))
 
 
-def stored_rows(out: Path, manifest: Manifest, config: str, indexes: range) -> list[Row]:
+def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -> list[Row]:
     """Return the rows of a range of images that lie in one shard; failed images have none.
 
     Args:

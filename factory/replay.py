@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from factory import schema
 from factory.errors import UserError
-from factory.existing import recipe_path, require_config, require_set
-from factory.library import load_stored_recipe
+from factory.existing import require_config, require_set
+from factory.library import stored_recipe
 from factory.manifest import Manifest
 from factory.redraw import Redrawer, Redrawn, stored_rows
+from factory.storage import AnyPath, open_path
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -77,11 +78,11 @@ def replay(
         UserError: no such set, config or image, or the model or device cannot be had.
         Failure: a shard or picture is damaged.
     """
-    place = Path(out)
+    place = open_path(out)
     found = require_set(place)
     require_config(place, found, config)
     owner, own_index = _origin(place, found, config, index)
-    recipe = load_stored_recipe(recipe_path(place, owner))
+    recipe = stored_recipe(place, owner)
     redrawer = Redrawer(place, found, device=device, renderer_factory=renderer_factory)
     if alone:
         redrawn = redrawer.alone(recipe, own_index)
@@ -91,7 +92,7 @@ def replay(
     return Replay(owner, redrawn, alone, tuple(redrawer.notes()))
 
 
-def _origin(out: Path, found: Manifest, config: str, index: int) -> tuple[str, int]:
+def _origin(out: AnyPath, found: Manifest, config: str, index: int) -> tuple[str, int]:
     """Return the set that drew an image, and the image's index there."""
     images = sum(found.configs[leaf].images for leaf in found.leaves(config))
     if not 0 <= index < images:

@@ -21,6 +21,8 @@ from factory.recipe import ResolvedRecipe
 from factory.schema import features
 from factory.set_faults import SetFault
 from factory.shards import shard_rows
+from factory.stamp import Stamp
+from factory.storage import AnyPath, open_path
 from factory.verify_files import (
     check_card,
     check_listing,
@@ -83,7 +85,7 @@ def verify_set(
     Raises:
         UserError: there is no set, no such config, or nothing to draw the sample with.
     """
-    place = Path(out)
+    place = open_path(out)
     try:
         found = require_set(place)
     except UserError as error:
@@ -125,7 +127,7 @@ class _Read:
 
 
 def _read_shards(
-    out: Path,
+    out: AnyPath,
     found: Manifest,
     names: Sequence[str],
     recipes: Mapping[str, ResolvedRecipe],
@@ -154,7 +156,7 @@ def _read_shards(
     return read
 
 
-def _configs(out: Path, found: Manifest, config: str | None) -> list[str]:
+def _configs(out: AnyPath, found: Manifest, config: str | None) -> list[str]:
     if config is None:
         return list(found.configs)
     require_config(out, found, config)
@@ -162,7 +164,7 @@ def _configs(out: Path, found: Manifest, config: str | None) -> list[str]:
 
 
 def shard_tasks(
-    out: Path, found: Manifest, name: str, recipes: Mapping[str, ResolvedRecipe]
+    out: AnyPath, found: Manifest, name: str, recipes: Mapping[str, ResolvedRecipe]
 ) -> Iterator[ShardTask]:
     """Yield what is to be checked of a config's shards, by number."""
     entry = found.configs[name]
@@ -171,14 +173,18 @@ def shard_tasks(
     owners = {one.sha256: one.file for other in found.configs.values() for one in other.shards}
     for number, path in enumerate(expected_shards(out, name, entry, shard_size=size)):
         file = path.relative_to(out).as_posix()
-        shard = listed.get(file)
+        rows = shard_rows(number, num_images=entry.images, shard_size=size)
         yield ShardTask(
             path=path,
             file=file,
             recipe=recipes.get(name),
-            rows=shard_rows(number, num_images=entry.images, shard_size=size),
-            failed=frozenset(image.index for image in shard.failed) if shard else frozenset(),
-            attempts=found.settings.attempts,
-            sha256=shard.sha256 if shard else None,
+            stamp=Stamp(
+                config=name,
+                fingerprint=entry.fingerprint,
+                settings=found.settings.as_dict(),
+                start=rows.start,
+                stop=rows.stop,
+            ),
+            listed=listed.get(file),
             owners=owners,
         )

@@ -10,7 +10,6 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory import schema
@@ -19,6 +18,7 @@ from factory.recipe import ResolvedRecipe
 from factory.redraw import Redrawer, Redrawn, batch_of, stored_rows
 from factory.set_faults import SetFault
 from factory.shards import shard_count, shard_path
+from factory.storage import AnyPath
 
 if TYPE_CHECKING:
     from factory.renderers import RendererFactory
@@ -60,7 +60,7 @@ class Comparison:
 
 
 def compare_sample(
-    out: Path,
+    out: AnyPath,
     found: Manifest,
     recipes: Mapping[str, ResolvedRecipe],
     *,
@@ -119,7 +119,7 @@ def _batches(found: Manifest, entry: ConfigEntry, sample: Sample) -> Iterator[ra
         )
 
 
-def _file(out: Path, found: Manifest, name: str, index: int) -> str:
+def _file(out: AnyPath, found: Manifest, name: str, index: int) -> str:
     size = found.settings.shard_size
     total = shard_count(found.configs[name].images, shard_size=size)
     path = shard_path(out, name, index=index // size, total=total)
@@ -127,7 +127,7 @@ def _file(out: Path, found: Manifest, name: str, index: int) -> str:
 
 
 def _copy_faults(
-    out: Path, found: Manifest, name: str, indexes: range, damaged: frozenset[str]
+    out: AnyPath, found: Manifest, name: str, indexes: range, damaged: frozenset[str]
 ) -> Iterator[SetFault]:
     """Yield the rows of a share that differ from the rows they were copied from."""
     file = _file(out, found, name, indexes.start)

@@ -9,6 +9,7 @@ from typing import Any
 from factory.manifest import Manifest, read_manifest
 from factory.schema import features
 from factory.shards import read_rows, sha256, write_shard
+from factory.stamp import read_stamp
 
 
 def truncate(path: Path) -> None:
@@ -41,6 +42,13 @@ def replace(path: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after))
 
 
+def restamp(path: Path, rows: list[dict[str, Any]], columns: Any) -> None:
+    """Write other rows or columns into a shard, with a seal that fits them."""
+    stamp = read_stamp(path)
+    assert stamp is not None
+    write_shard(path, rows, features=columns, stamp=stamp)
+
+
 def rewrite(
     out: Path, file: str, change: Callable[[list[dict[str, Any]]], Any], *, relist: bool = True
 ) -> None:
@@ -48,7 +56,7 @@ def rewrite(
     found = manifest_of(out)
     rows = read_rows(out / file)
     rows = change(rows) or rows
-    write_shard(out / file, rows, features=features(found.labels, found.variables))
+    restamp(out / file, rows, features(found.labels, found.variables))
     if relist:
         before = next(s for one in found.configs.values() for s in one.shards if s.file == file)
         text = (out / "manifest.json").read_text()

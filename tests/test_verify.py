@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe
-from damaged_sets import flip, manifest_of, replace, rewrite, swap, truncate
+from damaged_sets import flip, manifest_of, replace, restamp, rewrite, swap, truncate
 
 from factory.builder import build
 from factory.errors import UserError
 from factory.schema import features
-from factory.shards import read_rows, write_shard
+from factory.shards import read_rows
 from factory.verbs import verify as verb
 from factory.verify import VerifyReport, verify_set
 
@@ -271,13 +271,13 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
 
 def drop_column(out: Path) -> None:
     found = manifest_of(out)
-    write_shard(out / FIRST, read_rows(out / FIRST), features=features(found.labels, {}))
+    restamp(out / FIRST, read_rows(out / FIRST), features(found.labels, {}))
 
 
 def other_labels(out: Path) -> None:
     found = manifest_of(out)
     columns = features(["cat", "dog", "shop"], found.variables)
-    write_shard(out / FIRST, read_rows(out / FIRST), features=columns)
+    restamp(out / FIRST, read_rows(out / FIRST), columns)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_an_unfinished_build_is_named(out: Path) -> None:
     (out / SECOND).unlink()
     lines = [str(fault) for fault in verify_set(out).faults]
     assert any(line.startswith("manifest.json: configs.base: found a build that") for line in lines)
-    assert f"{SECOND}: file: found none, expected a shard of 7 rows" in lines
+    assert f"{SECOND}: file: found none, expected a shard of 7 images" in lines
 
 
 def test_what_people_add_is_no_fault(out: Path) -> None:
@@ -373,7 +373,7 @@ def test_the_verb_says_whole_or_names_faults(out: Path, capsys: pytest.CaptureFi
     (out / SECOND).unlink()
     assert run(str(out), "--config", "base") == 1
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"{SECOND}: file: found none, expected a shard of 7 rows"
+    assert told[0] == f"{SECOND}: file: found none, expected a shard of 7 images"
     assert told[-1].startswith(f"{out}: 1 fault (2 shards, 8 rows)")
     assert run(str(out), "--json") == 1
     report = json.loads(capsys.readouterr().out)
