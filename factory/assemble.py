@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -13,11 +14,13 @@ from factory.recipe import ResolvedRecipe
 from factory.recipe_checks import (
     Checked,
     check_classes,
+    check_columns,
     check_sampling,
+    check_scheduler,
     check_templates,
     check_variables,
 )
-from factory.recipe_faults import faults_of
+from factory.recipe_faults import error_words, faults_of
 from factory.recipe_file import ClassEntry, Model, RecipeFile
 from factory.yaml_nodes import Key, Node
 
@@ -34,29 +37,42 @@ def validate(checked: Checked) -> RecipeFile | None:
         try:
             return RecipeFile.model_validate(node.plain())
         except ValidationError as error:
+            cuts = set()
             for path, fault in faults_of(error, node):
                 checked.faults.append(fault)
                 # Not inside `model`: without its id it would be refused for that.
                 deep = path[:1] in (("variables",), ("sampling",), ("output",))
                 cut = path[:2] if deep else path[:1]
                 checked.refused.add(".".join(map(str, cut)))
-                node = _without(node, cut)
+                cuts.add(cut)
+            node = _without(node, cuts)
         except RecursionError:
             checked.add("is nested too deeply")
             return None
     return None
 
 
-def _without(node: Node, path: tuple[Key, ...]) -> Node:
-    if not path or not isinstance(node.value, dict):
+def _without(node: Node, paths: Iterable[tuple[Key, ...]]) -> Node:
+    """Return a mapping without what stands at some paths; an empty path cuts nothing."""
+    if not isinstance(node.value, dict):
         return node
-    values = {key: child for key, child in node.value.items() if key != path[0]}
-    if len(path) > 1 and path[0] in node.value:
-        values[str(path[0])] = _without(node.value[path[0]], path[1:])
+    inner: dict[Key, list[tuple[Key, ...]]] = {}
+    for path in paths:
+        if path:
+            inner.setdefault(path[0], []).append(path[1:])
+    values = {}
+    for key, child in node.value.items():
+        below = inner.get(key)
+        if below is None:
+            values[key] = child
+        elif () not in below:
+            values[key] = _without(child, below)
     return Node(values, node.place, key_place=node.key_place)
 
 
-def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> ResolvedRecipe:
+def assemble(
+    checked: Checked, file: RecipeFile, *, name: str, folder: Path, find_models: bool = True
+) -> ResolvedRecipe:
     """Fill in a recipe that draws its own images.
 
     Args:
@@ -65,9 +81,11 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
         file: The validated recipe.
         name: Its name where it gives none.
         folder: Where its file lies.
+        find_models: Whether the model is looked for; otherwise it is taken as written.
     """
     _require(checked, file)
     classes = tuple(_with_wording(entry) for entry in file.classes or ())
+    model = file.model or Model(id=EMBEDDED_ID)
     recipe = ResolvedRecipe(
         name=set_name(checked, file, name),
         summary=file.summary,
@@ -78,15 +96,20 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
         negative_prompt=file.negative_prompt,
         variables=file.variables,
         sampling=file.sampling,
-        model=_pinned(checked, file.model or Model(id=EMBEDDED_ID), folder),
+        model=_pinned(checked, model, folder) if find_models else model,
         output=file.output,
     )
     recipe._node = checked.node
+    if not check_columns(checked, recipe):
+        return recipe
     check_classes(checked, recipe)
     check_variables(checked, recipe)
-    if "variables" not in checked.refused and "classes" not in checked.refused:
-        check_templates(checked, recipe)
+    # Without variables and classes it is not known which names there are.
+    names_known = not {"variables", "classes"} & checked.refused
+    check_templates(checked, recipe, names_known=names_known)
     check_sampling(checked, recipe)
+    if find_models:
+        check_scheduler(checked, recipe)
     return recipe
 
 
@@ -139,7 +162,10 @@ def _pinned(checked: Checked, model: Model, folder: Path) -> Model:
                 *("model", "revision"),
             )
         return model.model_copy(update={"revision": current or model.revision})
+    before = len(checked.faults)
     directory = _directory(model.id, checked, folder)
+    if len(checked.faults) > before:
+        return model
     if directory is None:
         return model
     if not (directory / "model_index.json").is_file():
@@ -156,11 +182,16 @@ def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
     place = checked.node.find(("model", "id")).place
     base = Path(place.file).parent if place.line else Path()
     candidates = [base / model_id, folder / model_id, Path(model_id)]
-    path = Path(model_id).expanduser()
-    if path.is_absolute():
-        candidates = [path]
-    for candidate in candidates:
-        if (candidate / "model_index.json").is_file():
-            return candidate.resolve()
+    try:
+        path = Path(model_id).expanduser()
+        if path.is_absolute():
+            candidates = [path]
+        for candidate in candidates:
+            if (candidate / "model_index.json").is_file():
+                return candidate.resolve()
+    except (OSError, RuntimeError) as error:
+        # Names too long for the file system, homes of unknown users.
+        checked.add(f"is no path that can be read ({error_words(error)})", "model", "id")
+        return None
     looks_like_path = model_id.startswith((".", "/", "~")) or model_id.count("/") > 1
     return candidates[0].resolve() if looks_like_path else None

@@ -22,6 +22,8 @@ from factory.resolve import (
 from factory.yaml_nodes import Node, Place
 from factory.yaml_source import read
 
+_MOST_PARENTS = 50
+
 
 @dataclass
 class Loader:
@@ -30,10 +32,12 @@ class Loader:
     Attributes:
         overrides: The command line's changes.
         faults: What was found so far.
+        find_models: Whether models are looked for and pinned; otherwise taken as written.
     """
 
     overrides: Overrides
     faults: list[Fault] = field(default_factory=list)
+    find_models: bool = True
     _loaded: dict[Path, ResolvedRecipe | None] = field(default_factory=dict)
     _read: dict[Path, Node | None] = field(default_factory=dict)
     _open: list[Path] = field(default_factory=list)
@@ -67,7 +71,13 @@ class Loader:
         if is_combination(node):
             recipe = self._combination(checked, file, path)
         else:
-            recipe = assemble(checked, file, name=path.stem, folder=path.parent)
+            recipe = assemble(
+                checked,
+                file,
+                name=path.stem,
+                folder=path.parent,
+                find_models=self.find_models,
+            )
         return recipe if len(self.faults) == before else None
 
     def _mapping(self, path: Path) -> Node | None:
@@ -108,6 +118,11 @@ class Loader:
             found = find_recipe(extends.value, place=extends.place, folder=path.parent).resolve()
         except UserError as error:
             self.faults += [_with_key(fault, "extends") for fault in error.faults]
+            return None
+        if len(chain) > _MOST_PARENTS:
+            self.faults.append(
+                extends.place.fault(f"the {_MOST_PARENTS}th parent; merge some", key="extends")
+            )
             return None
         if found in chain:
             names = " -> ".join(one.stem for one in (*chain[chain.index(found) :], found))
@@ -164,6 +179,8 @@ class Loader:
         if file.combine == ():
             checked.add("is an empty list; name at least one recipe", "combine")
         for place, reference in enumerate(file.combine or ()):
+            if checked.full:
+                break
             node = checked.node.find(("combine", place))
             home = _folder_of(node.place, folder)
             try:
@@ -182,12 +199,13 @@ class Loader:
 
 
 def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
-    names = [member.name for member in recipe.members]
+    names: set[str] = set()
     for place, member in enumerate(recipe.members):
         if member.is_combination:
             checked.add(f"'{member.name}' is a combination; name its members", "combine", place)
-        if member.name in names[:place]:
+        if member.name in names:
             checked.add(f"'{member.name}' stands here twice; remove one", "combine", place)
+        names.add(member.name)
     if recipe.images_per_class is None:
         return
     shares = equal_shares(recipe.images_per_class, len(recipe.members))

@@ -86,12 +86,20 @@ def find_recipe(
         packaged = packaged_dir("recipes") / text
         candidates += [packaged.with_name(f"{packaged.name}.yaml"), packaged]
     for candidate in candidates:
-        if candidate.is_file() or (candidate.is_dir() and folder is None):
+        if _is_file(candidate) or (folder is None and candidate.is_dir()):
             return candidate
     siblings = [path.stem for path in recipe_files(folder)] if folder else []
     known = [*siblings, *packaged_names()]
     message = f"there is no recipe '{text}'{nearest(text, known)}"
     raise UserError(place.fault(message) if place else message)
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; no name is too long to ask, and pipes and devices are none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
@@ -112,7 +120,7 @@ def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
     else:
         candidates = [home / f"{reference}.yaml" for home in homes]
     for candidate in candidates:
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     known = sorted({path.stem for home in homes for path in home.glob("*.yaml")})
     raise UserError(
