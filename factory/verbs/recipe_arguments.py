@@ -19,7 +19,9 @@ def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
         "--images-per-class", type=int, metavar="N", help="instead of the recipes' own number"
     )
     parser.add_argument(
-        "--model", metavar="ID[@REV]", help="another model: Hub id, directory or `embedded`"
+        "--model",
+        metavar="ID[@REV]",
+        help="another model: a name of `factory recipes models` such as sdxl, Hub id, or directory",
     )
     parser.add_argument(
         "--set",
