@@ -7,7 +7,7 @@ would give its old rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +44,10 @@ def write_card(out: Path, manifest: Manifest) -> None:
 
 def card_text(out: Path, manifest: Manifest) -> str:
     """Return the card's text: YAML header and body."""
-    from factory.library import load_recipe, packaged_dir
+    from factory.library import load_stored_recipe, packaged_dir
 
     names = manifest.in_order()
-    recipes = {name: load_recipe(str(recipe_path(out, name))) for name in names}
+    recipes = {name: load_stored_recipe(recipe_path(out, name)) for name in names}
     template = _environment(packaged_dir("dataset_cards")).get_template(_TEMPLATE)
     text: str = template.render(
         header=header(manifest), **_contents(manifest, [recipes[name] for name in names])
@@ -66,13 +66,14 @@ def header(manifest: Manifest) -> str:
         "task_categories": ["image-classification"],
         "size_categories": [_size_category(_num_stored(manifest))],
         "tags": ["synthetic", "diffusers", "text-to-image", "data-factory"],
-        "configs": _config_entries(manifest),
+        "configs": config_entries(manifest),
     }
     text: str = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=120)
     return text
 
 
-def _config_entries(manifest: Manifest) -> list[dict[str, Any]]:
+def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return the header's configs: names, files, and a fingerprint of the shards."""
     entries = []
     for place, name in enumerate(manifest.in_order()):
         leaves = manifest.leaves(name)
@@ -108,10 +109,21 @@ def _contents(manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> dict[str
         ],
         "provenance": [_provenance(recipe) for recipe in drawn],
         "models": list(dict.fromkeys(recipe.model.id for recipe in drawn)),
-        "settings": manifest.settings.as_dict(),
-        "device": manifest.device,
-        "versions": manifest.versions,
+        "facts": facts(manifest),
     }
+
+
+def facts(manifest: Manifest) -> list[str]:
+    """Return the lines that say how the set was drawn."""
+
+    def joined(values: Mapping[str, object]) -> str:
+        return ", ".join(f"{name} {value}" for name, value in values.items())
+
+    return [
+        f"- Settings: {joined(manifest.settings.as_dict())}",
+        f"- Device: {manifest.device}",
+        *(f"- Versions: {joined(one)}" for one in manifest.versions),
+    ]
 
 
 def _config_row(manifest: Manifest, recipe: ResolvedRecipe) -> dict[str, Any]:
