@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from factory import __version__
-from factory.verbs import build, check, new, plan, preview, recipes, verify
+from factory.verbs import build, check, new, plan, preview, push, recipes, verify
 
-_VERBS = (check, plan, preview, build, verify, recipes, new)
+_VERBS = (check, plan, preview, build, verify, push, recipes, new)
 
 _EPILOG = """\
 start here:

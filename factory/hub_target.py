@@ -56,7 +56,7 @@ def parse_target(reference: str, repo_type: RepoType) -> HubTarget:
         UserError: It is no name that the Hub allows.
     """
     from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported
 
     plain = reference
     for prefix in _PREFIXES:
