@@ -182,8 +182,8 @@ def _check_hash(added: Any, file: LocalFile) -> None:
     sent = info.sha256.hex() if info.sha256 else None
     if file.sha256 is not None and sent is not None and sent != file.sha256:
         raise Failure(
-            f"{added.path_in_repo}: changed while it was being pushed (is a build at work?); nothing is "
-            "published; run the same command again when it has ended"
+            f"{added.path_in_repo}: changed while it was being pushed (is a build at work?); "
+            "nothing is published; run the same command again when it has ended"
         )
 
 

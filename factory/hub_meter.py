@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from factory import console
-from factory.hub_session import counting_requests
+from factory.hub_session import counting_uploads
 
 _XET_DISPLAY = "huggingface_hub.utils._xet_progress_reporting"
 _XET_REPORTER = "XetUploadProgressReporter"
@@ -24,7 +24,8 @@ class Meter:
     """Bytes of one upload.
 
     Attributes:
-        sent: Bytes of content sent, retries included; None if the client does not tell.
+        sent: Bytes of content sent, retries included, before Xet's compression; None if the
+            client does not tell.
         total: Bytes of the files to upload.
     """
 
@@ -63,15 +64,13 @@ class Meter:
     @contextmanager
     def measuring(self) -> Iterator[None]:
         """Measure what the clients upload meanwhile."""
-        from huggingface_hub.utils import are_progress_bars_disabled
-
         if not _uses_xet():
-            with _no_bars(), counting_requests(self.count_sent):
+            with _no_bars(), counting_uploads(self.count_sent):
                 yield
             return
         display = importlib.import_module(_XET_DISPLAY)
         original = getattr(display, _XET_REPORTER, None)
-        if original is None or are_progress_bars_disabled():
+        if original is None or _bars().are_progress_bars_disabled():
             self.sent = None
             yield
             return
@@ -109,17 +108,17 @@ def _uses_xet() -> bool:
 @contextmanager
 def _no_bars() -> Iterator[None]:
     """Keep huggingface_hub from drawing bars of its own over ours."""
-    from huggingface_hub.utils import (
-        are_progress_bars_disabled,
-        disable_progress_bars,
-        enable_progress_bars,
-    )
-
-    if are_progress_bars_disabled():
+    bars = _bars()
+    if bars.are_progress_bars_disabled():
         yield
         return
-    disable_progress_bars()
+    bars.disable_progress_bars()
     try:
         yield
     finally:
-        enable_progress_bars()
+        bars.enable_progress_bars()
+
+
+def _bars() -> Any:
+    """Return the module that switches huggingface_hub's progress bars."""
+    return importlib.import_module("huggingface_hub.utils")

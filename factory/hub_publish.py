@@ -130,7 +130,7 @@ def publish(
         report = PublishReport(session.target, plan, other.head, False, False, 0, None)
     if report.commit is None:
         raise AssertionError("a branch that was brought up to date has a commit")
-    if publication.tag is not None:
+    if publication.tag is not None and head.tags.get(publication.tag) != report.commit:
         make_tag(session, publication.tag, commit=report.commit)
     return replace(report, created=created, tag=publication.tag, num_retries=session.num_retries)
 

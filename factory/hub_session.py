@@ -119,8 +119,8 @@ class HubSession:
 
 
 @contextmanager
-def counting_requests(count: Callable[[int], None]) -> Iterator[None]:
-    """Call `count` with the body size in bytes of each request that the HTTP client sends."""
+def counting_uploads(count: Callable[[int], None]) -> Iterator[None]:
+    """Call `count` with the body size in bytes of each PUT, which is how LFS contents go."""
     _bound_requests()
     _counters.append(count)
     try:
@@ -152,6 +152,7 @@ def _bound_requests() -> None:
 
 
 def _count_request(request: Any) -> None:
-    size = int(request.headers.get("Content-Length") or 0)
-    for count in _counters:
-        count(size)
+    if request.method == "PUT":
+        size = int(request.headers.get("Content-Length") or 0)
+        for count in _counters:
+            count(size)
