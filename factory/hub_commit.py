@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from factory.errors import Failure
@@ -80,7 +81,8 @@ def upload(
     for group in _groups(added, local):
         with meter.measuring():
             session.call(
-                lambda group=group: session.api.preupload_lfs_files(  # type: ignore[misc]
+                partial(
+                    session.api.preupload_lfs_files,
                     target.repo_id,
                     group,
                     repo_type=target.repo_type,
