@@ -14,8 +14,10 @@ from functools import partial
 from typing import Any
 
 from factory.errors import Failure
+from factory.hub_errors import status_of
 from factory.hub_meter import Meter
 from factory.hub_plan import LocalFile, Plan
+from factory.hub_refs import check_write_access
 from factory.hub_session import HubSession
 from factory.hub_target import is_commit
 
@@ -168,14 +170,8 @@ def _probe(session: HubSession, error: BaseException) -> None:
 
     A revoked token or a deleted repository is told at once instead of being tried again.
     """
-    from factory.hub_errors import status_of
-
     if status_of(error) is None:
-        target = session.target
-        session.call(
-            lambda: session.api.auth_check(target.repo_id, repo_type=target.repo_type, write=True),
-            doing="uploading",
-        )
+        check_write_access(session)
 
 
 def _check_hash(added: Any, file: LocalFile) -> None:
