@@ -119,11 +119,16 @@ def write_shard(path: Path, rows: Sequence[Row], *, features: datasets.Features)
 
 def write_text(path: Path, text: str) -> None:
     """Write a small text file the same way: it has the old text or the new one, never half."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a small file the same way: it has the old bytes or the new ones, never half."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.rename(path)

@@ -52,7 +52,9 @@ def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None
     assert "a {d} of a {class} (75%); {class} (25%)" in text
     assert "| `domain` | d | one of 'photo', 'sketch' |" in text
     assert "| `zebra` | tests/none | " + "0" * 40 in text
-    assert "batch_size 4, shard_size 8, dtype float32" in text
+    assert "batch_size 4, shard_size 8, dtype " in text
+    assert "300 calls" not in text
+    assert "60 calls of the network for 15 images" not in text
     assert "Plain \\| simple (after section 3.1)" in text
 
 
