@@ -56,7 +56,9 @@ def _without(node: Node, path: tuple[Key, ...]) -> Node:
     return Node(values, node.place, key_place=node.key_place)
 
 
-def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> ResolvedRecipe:
+def assemble(
+    checked: Checked, file: RecipeFile, *, name: str, folder: Path, find_models: bool = True
+) -> ResolvedRecipe:
     """Fill in a recipe that draws its own images.
 
     Args:
@@ -65,9 +67,11 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
         file: The validated recipe.
         name: Its name where it gives none.
         folder: Where its file lies.
+        find_models: Whether the model is looked for; otherwise it is taken as written.
     """
     _require(checked, file)
     classes = tuple(_with_wording(entry) for entry in file.classes or ())
+    model = file.model or Model(id=EMBEDDED_ID)
     recipe = ResolvedRecipe(
         name=set_name(checked, file, name),
         summary=file.summary,
@@ -78,7 +82,7 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
         negative_prompt=file.negative_prompt,
         variables=file.variables,
         sampling=file.sampling,
-        model=_pinned(checked, file.model or Model(id=EMBEDDED_ID), folder),
+        model=_pinned(checked, model, folder) if find_models else model,
         output=file.output,
     )
     recipe._node = checked.node

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.card_facts import facts, title
-from factory.card_header import built_fields, general_fields, to_yaml
+from factory.card_facts import contents, title
+from factory.card_header import built_fields, config_entries, general_fields, to_yaml
 from factory.card_images import PLOTS, SHEET, write_images
 from factory.card_scores import Score, current, read_kept
 from factory.existing import recipe_path
@@ -21,6 +21,8 @@ from factory.shards import write_text
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
+
+__all__ = ["FILE_NAME", "config_entries", "facts", "render", "write_card"]
 
 FILE_NAME = "README.md"
 _TEMPLATE = "set.md.jinja"
@@ -39,17 +41,30 @@ def write_card(out: Path, manifest: Manifest) -> None:
     write_text(out / FILE_NAME, _text(manifest, recipes, images=images, scores=scores))
 
 
-def render(header: Mapping[str, Any], contents: Mapping[str, Any]) -> str:
+def render(header: Mapping[str, Any], filled: Mapping[str, Any]) -> str:
     """Fill the template."""
     template = _environment(packaged_dir("dataset_cards")).get_template(_TEMPLATE)
-    text: str = template.render(header=to_yaml(dict(header)), **contents)
+    text: str = template.render(header=to_yaml(dict(header)), **filled)
     return text
 
 
-def _recipes(out: Path, manifest: Manifest) -> list[ResolvedRecipe]:
-    from factory.library import load_recipe
+def facts(manifest: Manifest) -> list[str]:
+    """Return the lines that say how the set was drawn."""
 
-    return [load_recipe(str(recipe_path(out, name))) for name in manifest.in_order()]
+    def joined(values: Mapping[str, object]) -> str:
+        return ", ".join(f"{name} {value}" for name, value in values.items())
+
+    return [
+        f"- Settings: {joined(manifest.settings.as_dict())}",
+        f"- Device: {manifest.device}",
+        *(f"- Versions: {joined(one)}" for one in manifest.versions),
+    ]
+
+
+def _recipes(out: Path, manifest: Manifest) -> list[ResolvedRecipe]:
+    from factory.library import load_stored_recipe
+
+    return [load_stored_recipe(recipe_path(out, name)) for name in manifest.in_order()]
 
 
 def _text(
@@ -65,7 +80,7 @@ def _text(
         manifest.labels, models=list(dict.fromkeys(models)), num_images=stored
     )
     counts = {recipe.name: manifest.num_images(recipe.name) for recipe in recipes}
-    contents = facts(recipes, counts) | {
+    filled = contents(recipes, counts) | {
         "title": title(manifest.labels),
         "num_images": stored,
         "location": "path/to/this/directory",
@@ -73,11 +88,9 @@ def _text(
         "sheet": SHEET if SHEET in images else None,
         "plots": PLOTS if PLOTS in images else None,
         "scores": scores,
-        "settings": manifest.settings.as_dict(),
-        "device": manifest.device,
-        "versions": manifest.versions,
+        "facts": facts(manifest),
     }
-    return render(general | built_fields(manifest), contents)
+    return render(general | built_fields(manifest), filled)
 
 
 def _environment(folder: Path) -> Any:

@@ -24,7 +24,7 @@ def title(labels: Sequence[str]) -> str:
     return f"Synthetic images: {shown}{more}"
 
 
-def facts(recipes: Sequence[ResolvedRecipe], images: Mapping[str, int]) -> dict[str, Any]:
+def contents(recipes: Sequence[ResolvedRecipe], images: Mapping[str, int]) -> dict[str, Any]:
     """Return what the template says of recipes.
 
     Args:

@@ -52,7 +52,7 @@ def general_fields(
 
 def built_fields(manifest: Manifest) -> dict[str, Any]:
     """Return the part of the header that speaks of files."""
-    return {"dataset_info": _dataset_info(manifest), "configs": _config_entries(manifest)}
+    return {"dataset_info": _dataset_info(manifest), "configs": config_entries(manifest)}
 
 
 def to_yaml(fields: dict[str, Any]) -> str:
@@ -63,7 +63,8 @@ def to_yaml(fields: dict[str, Any]) -> str:
     return text
 
 
-def _config_entries(manifest: Manifest) -> list[dict[str, Any]]:
+def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return the header's configs: names, files, and a fingerprint of the shards."""
     entries = []
     for place, name in enumerate(manifest.in_order()):
         leaves = manifest.leaves(name)

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from factory import __version__
-from factory.verbs import build, card, check, new, plan, preview, recipes
+from factory.verbs import build, card, check, new, plan, preview, push, recipes, verify
 
-_VERBS = (check, plan, preview, build, card, recipes, new)
+_VERBS = (check, plan, preview, build, verify, card, push, recipes, new)
 
 _EPILOG = """\
 start here:

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.errors import Failure
+from factory.flaws import NOT_FINITE
 from factory.jobs import Job
 from factory.shards import Row, encode_picture, read_rows, shard_path
 
@@ -55,7 +57,7 @@ def draw_rows(
             if stop <= missing_from:
                 continue
             specs = planned.rows(start, stop)
-            pictures = renderer.render(specs, batch_size=batch_size)
+            pictures = [_usable(one) for one in renderer.render(specs, batch_size=batch_size)]
             skipped = max(missing_from - start, 0)
             rows += _encode(job, specs[skipped:], pictures[skipped:], pool=pool)
             drawn(stop - start - skipped)
@@ -86,6 +88,12 @@ def copy_rows(
             files[file] = read_rows(path)
         rows.append(files[file][place])
     return rows
+
+
+def _usable(picture: Picture | None) -> Picture:
+    if picture is None:
+        raise Failure(f"{NOT_FINITE}; try --dtype float32, or another scheduler")
+    return picture
 
 
 def _encode(

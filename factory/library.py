@@ -24,6 +24,7 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "load_recipes",
+    "load_stored_recipe",
     "packaged_dir",
 ]
 
@@ -55,6 +56,18 @@ def load_recipe(
     loader = Loader(changes)
     recipe = loader.load(files[0])
     return _all_or_faults(loader, [recipe])[-1]
+
+
+def load_stored_recipe(path: Path) -> ResolvedRecipe:
+    """Load a resolved recipe that lies beside a set, as it was stored.
+
+    Its model is taken as written: to read a set, nobody needs what drew it.
+
+    Raises:
+        UserError: Everything that is wrong with it, at once.
+    """
+    loader = Loader(read_overrides((), images_per_class=None, model=None), find_models=False)
+    return _all_or_faults(loader, [loader.load(path)])[-1]
 
 
 def load_recipes(

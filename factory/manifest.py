@@ -25,12 +25,36 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class FailedImage(_Entry):
+    """An image that no attempt could draw; its row is left out of its shard.
+
+    Attributes:
+        index: Of the image in its set; in a share, the row's place.
+        label: Its class.
+        reason: What was wrong with the last attempt, e.g. `black`.
+        attempts: How often it was drawn.
+    """
+
+    index: int
+    label: int
+    reason: str
+    attempts: int
+
+
 class ShardEntry(_Entry):
-    """One Parquet file; `file` is relative to the set's directory."""
+    """One Parquet file.
+
+    Attributes:
+        file: Relative to the set's directory.
+        rows: That it holds.
+        sha256: Of the file.
+        failed: Images of its range that have no row; with the rows they make the range whole.
+    """
 
     file: str
     rows: int
     sha256: str
+    failed: tuple[FailedImage, ...] = ()
 
 
 class ConfigEntry(_Entry):
@@ -42,7 +66,8 @@ class ConfigEntry(_Entry):
         fingerprint: Of the resolved recipe.
         model: Hub id or directory; None for combinations.
         revision: Commit or hash of the weights.
-        images: Rows in all, copies included; 0 for unions, whose members have them.
+        images: Images in all, copies and failed ones included; 0 for unions, whose members have
+            them.
         images_per_class: None for unions.
         members: Configs a combination is made of.
         complete: Whether all shards are there.
@@ -58,6 +83,16 @@ class ConfigEntry(_Entry):
     members: tuple[str, ...] = ()
     complete: bool = False
     shards: tuple[ShardEntry, ...] = ()
+
+    @property
+    def failed(self) -> tuple[FailedImage, ...]:
+        """The images that have no row, in order."""
+        return tuple(image for shard in self.shards for image in shard.failed)
+
+    @property
+    def rows(self) -> int:
+        """How many rows its shards hold once it is complete."""
+        return self.images - len(self.failed)
 
 
 class Manifest(_Entry):
@@ -91,7 +126,7 @@ class Manifest(_Entry):
 
     def num_images(self, name: str) -> int:
         """Return how many rows a config reads."""
-        return sum(self.configs[leaf].images for leaf in self.leaves(name))
+        return sum(self.configs[leaf].rows for leaf in self.leaves(name))
 
     def in_order(self) -> list[str]:
         """Return the names of the complete configs: sets before combinations, then by name."""

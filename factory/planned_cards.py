@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.card import render
-from factory.card_facts import facts, title
+from factory.card_facts import contents, title
 from factory.card_header import general_fields
 from factory.console import write as write_line
 from factory.entry import run_main
@@ -41,7 +41,7 @@ def card_text(name: str) -> str:
         num_images=num_images,
     )
     header["pretty_name"] = f"{name}: {title(labels)}"
-    contents = facts(recipes, {recipe.name: recipe.num_images for recipe in recipes}) | {
+    filled = contents(recipes, {recipe.name: recipe.num_images for recipe in recipes}) | {
         "title": header["pretty_name"],
         "num_images": num_images,
         "location": f"out/{name}",
@@ -49,11 +49,9 @@ def card_text(name: str) -> str:
         "sheet": None,
         "plots": None,
         "scores": [],
-        "settings": None,
-        "device": None,
-        "versions": [],
+        "facts": [],
     }
-    return render(header, contents)
+    return render(header, filled)
 
 
 def _paper_figures(name: str) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ million images in.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from factory import schema
 from factory.distribution import Distribution
-from factory.draws import seeds, uniforms
+from factory.draws import attempt_seed, seeds, uniforms
 from factory.errors import UserError
 from factory.listed import pick_by_weight
 from factory.quantities import PerClass
@@ -57,6 +57,15 @@ class ImageSpec:
     num_inference_steps: int
     seed: int
     attempt: int = 0
+
+    def again(self, attempt: int) -> ImageSpec:
+        """Return the row of a later attempt: the same words and numbers, other noise.
+
+        Args:
+            attempt: From 1; `self` is the planned row, of attempt 0.
+        """
+        assert self.attempt == 0, "the seed of an attempt is derived from the planned one"
+        return replace(self, seed=attempt_seed(self.seed, attempt), attempt=attempt)
 
     def as_row(self) -> dict[str, Any]:
         """Return the row's columns by name, all but the image."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import UserError
+from factory.errors import Failure, UserError
+from factory.flaws import NOT_FINITE
 from factory.planner import ImageSpec, plan
 from factory.quantities import Linked, PerClass, Quantity
 from factory.recipe import ResolvedRecipe
@@ -167,8 +168,13 @@ def _draw(
     device = own_device()
     settings = fix(BuildSettings(), recorded=None, device=device.type, out="")
     renderer = Renderers(factory, device=device).get(recipe, dtype=settings.dtype)
-    pictures = []
+    pictures: list[Any] = []
     for start in range(0, len(specs), _BATCH_SIZE):
         batch = specs[start : start + _BATCH_SIZE]
         pictures += renderer.render(batch, batch_size=min(_BATCH_SIZE, len(specs)))
+    if any(picture is None for picture in pictures):
+        raise Failure(
+            f"{recipe.name}: {NOT_FINITE} for {sum(one is None for one in pictures)} of "
+            f"{len(pictures)} pictures; try another scheduler, or a model in float32"
+        )
     return pictures

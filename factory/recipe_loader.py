@@ -30,10 +30,12 @@ class Loader:
     Attributes:
         overrides: The command line's changes.
         faults: What was found so far.
+        find_models: Whether models are looked for and pinned; otherwise taken as written.
     """
 
     overrides: Overrides
     faults: list[Fault] = field(default_factory=list)
+    find_models: bool = True
     _loaded: dict[Path, ResolvedRecipe | None] = field(default_factory=dict)
     _read: dict[Path, Node | None] = field(default_factory=dict)
     _open: list[Path] = field(default_factory=list)
@@ -67,7 +69,13 @@ class Loader:
         if is_combination(node):
             recipe = self._combination(checked, file, path)
         else:
-            recipe = assemble(checked, file, name=path.stem, folder=path.parent)
+            recipe = assemble(
+                checked,
+                file,
+                name=path.stem,
+                folder=path.parent,
+                find_models=self.find_models,
+            )
         return recipe if len(self.faults) == before else None
 
     def _mapping(self, path: Path) -> Node | None:

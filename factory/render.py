@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from factory.errors import Failure, UserError
+from factory.errors import UserError
 from factory.guidance import GuidancePerImage, takes_guidance_as_input
 from factory.prompts import PromptEncoder
 from factory.rescale import rescale
@@ -33,15 +33,15 @@ Picture = npt.NDArray[np.uint8]
 class Renderer(Protocol):
     """Draws rows of a plan."""
 
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Sequence[Picture | None]:
         """Draw the rows, in order.
 
         Args:
             rows: At most `batch_size` of them: one batch of a shard.
             batch_size: The size every call of the network is padded to.
 
-        Raises:
-            Failure: the model answered with something that is no picture.
+        Returns:
+            A picture a row; None where the model drew values that are not numbers.
         """
         ...
 
@@ -65,15 +65,17 @@ class DiffusersRenderer:
         self._guided = recipe.sampling.guidance_scale.bounds()[1] > 1
         self._latent_shape = latent_shape(pipeline, recipe.model.height, recipe.model.width)
 
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture | None]:
         """Draw the rows, in order; see `Renderer`."""
-        pictures: dict[int, Picture] = {}
+        pictures: dict[int, Picture | None] = {}
         for places in self._groups(rows):
             group = [rows[place] for place in places]
             padded = [*group, *[group[-1]] * (batch_size - len(group))]
             images = self._draw(padded)[: len(group)]
-            _refuse_broken(images, group)
-            pictures.update(zip(places, rescale(images, self._recipe.output), strict=True))
+            finite = torch.isfinite(images).flatten(1).all(dim=1)
+            kept = rescale(images.nan_to_num(), self._recipe.output)
+            for place, good, picture in zip(places, finite.tolist(), kept, strict=True):
+                pictures[place] = picture if good else None
         return [pictures[place] for place in range(len(rows))]
 
     def _groups(self, rows: Sequence[ImageSpec]) -> Iterable[list[int]]:
@@ -150,13 +152,3 @@ def _check_size(recipe: ResolvedRecipe) -> None:
                 f"{recipe.name}: model.{name}: {pixels} is not a multiple of 8; "
                 f"write {max(8, round(pixels / 8) * 8)}, and give `output.size` what the set needs"
             )
-
-
-def _refuse_broken(images: Tensor, rows: Sequence[ImageSpec]) -> None:
-    finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
-    broken = [row.index for row, good in zip(rows, finite, strict=True) if not good]
-    if broken:
-        raise Failure(
-            f"the model drew values that are not numbers for image {', '.join(map(str, broken))}; "
-            "try --dtype float32, or another scheduler"
-        )

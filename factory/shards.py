@@ -153,6 +153,11 @@ def remove_temporary_files(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that is being written, or was when its build was stopped."""
+    return path.name.startswith(_TEMPORARY)
+
+
 def num_rows(path: Path) -> int:
     """Return the number of rows of a shard, from its footer.
 
