@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from factory.card_facts import contents, title
 from factory.card_header import built_fields, config_entries, general_fields, to_yaml
 from factory.card_images import PLOTS, SHEET, write_images
-from factory.card_scores import Score, current, read_kept
+from factory.card_scores import Score, kept_scores
 from factory.existing import recipe_path
 from factory.manifest import Manifest
 from factory.recipe_paths import packaged_dir
@@ -37,7 +37,7 @@ def write_card(out: Path, manifest: Manifest) -> None:
     """
     recipes = _recipes(out, manifest)
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
-    scores = current(read_kept(out), manifest)
+    scores = kept_scores(out, manifest)
     write_text(out / FILE_NAME, _text(manifest, recipes, images=images, scores=scores))
 
 
@@ -76,9 +76,7 @@ def _text(
 ) -> str:
     stored = sum(entry.images for entry in manifest.configs.values() if entry.complete)
     models = [recipe.model.id for recipe in recipes if not recipe.is_combination]
-    general = general_fields(
-        manifest.labels, models=list(dict.fromkeys(models)), num_images=stored
-    )
+    general = general_fields(manifest.labels, models=list(dict.fromkeys(models)), num_images=stored)
     counts = {recipe.name: manifest.num_images(recipe.name) for recipe in recipes}
     filled = contents(recipes, counts) | {
         "title": title(manifest.labels),

@@ -93,9 +93,7 @@ Ridges = list[tuple[str, list[Spread]]]
 
 def spreads(recipes: Sequence[ResolvedRecipe]) -> tuple[Ridges, Named]:
     """Count what is varied: numbers that every set has, then the variables that some have."""
-    rows = {
-        recipe.name: plan(recipe).rows(0, min(SAMPLE, recipe.num_images)) for recipe in recipes
-    }
+    rows = {recipe.name: plan(recipe).rows(0, min(SAMPLE, recipe.num_images)) for recipe in recipes}
     numbers: Ridges = []
     for name in ("guidance_scale", "num_inference_steps"):
         found = [

@@ -1,7 +1,7 @@
 """Scores on a set's card: taken from the files of `eval score`, kept beside the set.
 
 A score belongs to the rows that its model was trained on. It is kept with the fingerprint of these
-shards, and a card leaves out those of rows that are no longer the set's.
+shards, and dropped when they are no longer the set's.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ class Score(BaseModel):
     top1_high: float
 
 
-def read_kept(out: Path) -> list[Score]:
-    """Return the scores that lie beside a set.
+def kept_scores(out: Path, manifest: Manifest) -> list[Score]:
+    """Return the scores that lie beside a set, in card order; drop those of other rows.
 
     Raises:
         UserError: the file is damaged.
@@ -61,33 +61,40 @@ def read_kept(out: Path) -> list[Score]:
         return []
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return [Score.model_validate(entry) for entry in kept["scores"]]
+        scores = [Score.model_validate(entry) for entry in kept["scores"]]
     except (ValueError, KeyError, TypeError, ValidationError):
         raise UserError(
             f"{path}: holds no scores of this version; delete it, and give the scores again with "
             "`factory card OUT --scores FILE`"
         ) from None
+    right = _current(scores, manifest)
+    if not right:
+        path.unlink()
+    elif right != scores:
+        _write(path, right)
+    return right
 
 
-def current(scores: Sequence[Score], manifest: Manifest) -> list[Score]:
-    """Return those whose rows are the set's, in the card's order."""
+def _current(scores: Sequence[Score], manifest: Manifest) -> list[Score]:
     names = manifest.in_order()
-    kept = [
+    right = [
         one
         for one in scores
-        if one.config in names and one.shards == shards_of(manifest, one.config)
+        if one.config in names and one.shards == _shards_of(manifest, one.config)
     ]
     return sorted(
-        kept, key=lambda one: (one.real, one.architecture, names.index(one.config), one.seed)
+        right, key=lambda one: (one.real, one.architecture, names.index(one.config), one.seed)
     )
 
 
-def shards_of(manifest: Manifest, config: str) -> str:
-    """Return the fingerprint of the shards a config reads."""
+def _shards_of(manifest: Manifest, config: str) -> str:
     leaves = manifest.leaves(config)
-    return fingerprint(
-        shard.sha256 for leaf in leaves for shard in manifest.configs[leaf].shards
-    )
+    return fingerprint(shard.sha256 for leaf in leaves for shard in manifest.configs[leaf].shards)
+
+
+def _write(path: Path, scores: Sequence[Score]) -> None:
+    text = json.dumps({"scores": [one.model_dump() for one in scores]}, indent=2)
+    write_text(path, text + "\n")
 
 
 def keep(out: Path, manifest: Manifest, files: Sequence[Path]) -> list[Score]:
@@ -96,13 +103,12 @@ def keep(out: Path, manifest: Manifest, files: Sequence[Path]) -> list[Score]:
     Raises:
         UserError: a file is none, or its model was trained on something else.
     """
-    merged = {_identity(one): one for one in current(read_kept(out), manifest)}
+    merged = {_identity(one): one for one in kept_scores(out, manifest)}
     for path in files:
         score = _read(path, manifest)
         merged[_identity(score)] = score
-    scores = current(list(merged.values()), manifest)
-    text = json.dumps({"scores": [one.model_dump() for one in scores]}, indent=2)
-    write_text(out / FILE_NAME, text + "\n")
+    scores = _current(list(merged.values()), manifest)
+    _write(out / FILE_NAME, scores)
     return scores
 
 
@@ -133,13 +139,15 @@ def _read(path: Path, manifest: Manifest) -> Score:
 def _score_of(path: Path, data: dict[str, Any], manifest: Manifest) -> Score:
     training, metrics = data["training"], data["metrics"]
     if training is None:
-        raise UserError(f"{path}: does not say what its model was trained on; train it with `train`")
+        raise UserError(
+            f"{path}: does not say what its model was trained on; train it with `train`"
+        )
     rows = training["data"]
     config = rows["config_name"]
     _require_same_rows(path, rows, manifest)
     return Score(
         config=config,
-        shards=shards_of(manifest, config),
+        shards=_shards_of(manifest, config),
         architecture=data["model"]["architecture"],
         seed=training["seed"],
         weights_sha256=data["model"]["weights_sha256"],

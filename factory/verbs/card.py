@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
         UserError: OUT is no finished set, or a file of scores is none of its models'.
     """
     from factory.card import FILE_NAME, write_card
-    from factory.card_scores import current, keep, read_kept
+    from factory.card_scores import keep, kept_scores
     from factory.manifest import read_manifest
 
     manifest = read_manifest(args.out)
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     if args.scores:
         keep(args.out, manifest, [file for path in args.scores for file in _files(path)])
     write_card(args.out, manifest)
-    shown = len(current(read_kept(args.out), manifest))
+    shown = len(kept_scores(args.out, manifest))
     console.write(f"{args.out / FILE_NAME}: {shown} score{'' if shown == 1 else 's'}")
 
 
