@@ -9,7 +9,7 @@ from pathlib import Path
 from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault
 from factory.listed import Cycle
-from factory.quantities import Linked, PerClass
+from factory.quantities import Linked
 from factory.recipe import ResolvedRecipe
 from factory.template import parse_template
 
@@ -75,7 +75,7 @@ def _two_senses(recipe: ResolvedRecipe) -> Iterator[Fault]:
 
 
 def _classless_prompt(recipe: ResolvedRecipe) -> Iterator[Fault]:
-    per_class = {column.name for column in recipe.columns if isinstance(column.quantity, PerClass)}
+    per_class = {column.name for column in recipe.columns if column.quantity.by_class}
     for one in recipe.prompt:
         names = set(parse_template(one.text).names)
         if not names & ({"class", "label"} | per_class):

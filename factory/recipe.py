@@ -27,6 +27,13 @@ PLAN_VERSION = 1
 """Raised when the same recipe would be planned differently: it is part of every fingerprint."""
 
 
+# Keys that count in a fingerprint only where they are used: section, key, value that means unused.
+_LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
+    ("", "same_images_as", None),
+    ("sampling", "images_per_noise", 1),
+)
+
+
 @dataclass(frozen=True)
 class Column:
     """A variable of the rows.
@@ -58,6 +65,7 @@ class ResolvedRecipe(Frozen):
             `model` and `output`.
         model: The text-to-image model.
         output: What is kept of a drawn image.
+        same_images_as: The set whose draws it takes, or None: its own.
         combine: Names of the members, or None.
         members: The members of a combination.
     """
@@ -73,6 +81,7 @@ class ResolvedRecipe(Frozen):
     sampling: Sampling
     model: Model
     output: Output
+    same_images_as: str | None = None
     combine: tuple[str, ...] | None = None
     members: tuple[ResolvedRecipe, ...] = ()
 
@@ -87,6 +96,11 @@ class ResolvedRecipe(Frozen):
     def is_combination(self) -> bool:
         """Whether it is made of other sets."""
         return self.combine is not None
+
+    @property
+    def draws_name(self) -> str:
+        """The set's name in the address of every random draw."""
+        return self.same_images_as or self.name
 
     @property
     def num_images(self) -> int:
@@ -173,4 +187,15 @@ def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
             "equal_share": recipe.images_per_class is not None,
         }
     hidden = {"summary", "source", "images_per_class", "combine", "members"}
-    return {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)
+    shown = {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)
+    for variable in shown["variables"].values():
+        captions = variable.get("captions") if isinstance(variable, dict) else None
+        if captions and captions["sha256"]:
+            # What they say counts, not where they lie.
+            del captions["file"], captions["dataset"]
+    # A key that came to the language later must not change the sets that do without it.
+    for part, key, unset in _LATER_KEYS:
+        holder = shown[part] if part else shown
+        if holder[key] == unset:
+            del holder[key]
+    return shown

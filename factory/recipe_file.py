@@ -69,6 +69,11 @@ class Sampling(Frozen):
         description="shared: the n-th image of every class, variable and set starts from the same "
         "noise.",
     )
+    images_per_noise: Annotated[int, Field(strict=True, ge=1, le=10**9)] = Field(
+        default=1,
+        description="So many images of a class in a row start from the same noise; with a `cycle` "
+        "of as many values, each noise is drawn once with each value.",
+    )
 
 
 class Model(Frozen):
@@ -177,6 +182,11 @@ class RecipeFile(Frozen):
     sampling: Sampling = Field(default=Sampling(), description="How each image is drawn.")
     model: Model | None = Field(default=None, description="The text-to-image model.")
     output: Output = Field(default=Output(), description="What is kept of a drawn image.")
+    same_images_as: Text | None = Field(
+        default=None,
+        description="Name of another set whose draws this one takes: the same images, kept another "
+        "way (`output`). Built together they are drawn once.",
+    )
     combine: tuple[Text, ...] | None = Field(
         default=None,
         description="Recipes to make a set of, instead of a prompt. With images_per_class an "

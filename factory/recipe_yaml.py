@@ -50,6 +50,8 @@ def _file_of(recipe: ResolvedRecipe) -> dict[str, Any]:
     kept["sampling"] = _plain(recipe.sampling)
     kept["model"] = _model(recipe.model)
     kept["output"] = _output(recipe.output)
+    if recipe.same_images_as:
+        kept["same_images_as"] = recipe.same_images_as
     return kept
 
 

@@ -14,10 +14,11 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from factory.captions import Captions, CaptionSource
 from factory.console import write as write_line
 from factory.entry import run_main
 from factory.errors import UserError
-from factory.quantities import Linked, PerClass
+from factory.quantities import Linked, Once, PerClass
 from factory.recipe_file import ClassEntry, Model, Output, RecipeFile, Sampling, WeightedText
 from factory.sampling import KINDS
 
@@ -37,6 +38,8 @@ EXAMPLES = {
     "integers": "{integers: [20, 50]}",
     "per_class": "{per_class: {ship: [at sea, in port]}, default: [outdoors]}",
     "linked": "{linked: [style, medium], values: [[baroque, oil], [pop art, silkscreen]]}",
+    "once": "{once: {integers: [1, 5]}}",
+    "captions": "{captions: {file: captions.csv, column: text, label_column: label}}",
 }
 """One of each thing that may stand where a value may stand."""
 
@@ -107,6 +110,7 @@ def page_text() -> str:
         "## `model`\n\n" + _keys(Model),
         "## `output`\n\n" + _keys(Output),
         "## Values and distributions\n\n" + _DISTRIBUTIONS + _kinds(),
+        "## `captions`\n\n" + _CAPTIONS + _keys(CaptionSource),
         _TEMPLATES,
     ]
     return "\n\n".join(section.strip() for section in sections) + "\n"
@@ -135,7 +139,13 @@ def _doc(model: type[BaseModel]) -> str:
 
 def _kinds() -> str:
     lines = ["| written | meaning |", "|---|---|"]
-    models: dict[str, type[BaseModel]] = {**KINDS, "per_class": PerClass, "linked": Linked}
+    models: dict[str, type[BaseModel]] = {
+        **KINDS,
+        "per_class": PerClass,
+        "linked": Linked,
+        "once": Once,
+        "captions": Captions,
+    }
     for name, example in EXAMPLES.items():
         meaning = _WHAT[name] if name in _WHAT else _doc(models[name]).split(": `", 1)[0]
         lines.append(f"| `{example}` | {' '.join(meaning.split()).rstrip('.')}. |")
@@ -160,8 +170,16 @@ extended only. The same keys can be set on the command line: `--set sampling.gui
 
 _DISTRIBUTIONS = """\
 Each may stand wherever a value may stand: in `variables`, `guidance_scale`, `num_inference_steps`,
-a class's wording and its own fields (`per_class` in `variables` and `sampling` only, `linked` in
-`variables` only).
+a class's wording and its own fields (`per_class` and `once` in `variables` and `sampling` only,
+`linked` and `captions` in `variables` only).
+
+"""
+
+_CAPTIONS = """\
+A caption file is looked for beside the recipe, then where the command runs. The resolved recipe
+holds its path and the hash of its captions: a set is told apart from one of other captions, and
+not from one whose file was moved. A dataset on the Hub is pinned by `revision`, a commit. With
+`label_column` each image gets captions of its own class, so `"{caption}"` alone can be the prompt.
 
 """
 
