@@ -43,7 +43,7 @@ def write_card(out: Path, manifest: Manifest) -> None:
 
 def render(header: Mapping[str, Any], filled: Mapping[str, Any]) -> str:
     """Fill the template."""
-    template = _environment(packaged_dir("dataset_cards")).get_template(_TEMPLATE)
+    template = environment(packaged_dir("dataset_cards")).get_template(_TEMPLATE)
     text: str = template.render(header=to_yaml(dict(header)), **filled)
     return text
 
@@ -91,7 +91,8 @@ def _text(
     return render(general | built_fields(manifest), filled)
 
 
-def _environment(folder: Path) -> Any:
+def environment(folder: Path) -> Any:
+    """Return the templates of a folder; `cell` makes text safe in a table."""
     import jinja2
 
     environment = jinja2.Environment(
