@@ -41,8 +41,10 @@ def _add_score(parser: argparse.ArgumentParser) -> None:
         "Classes are matched by name. Nothing is chosen by real images."
     )
     parser.set_defaults(verb=_score)
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
-    parser.add_argument("--real", required=True, metavar="DATASET", help="directory or Hub id")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or a model's Hub id")
+    parser.add_argument(
+        "--real", required=True, metavar="DATASET", help="directory or Hub id, ORG/NAME[@REVISION]"
+    )
     parser.add_argument("--config", help="config of the real set (default: its default)")
     parser.add_argument("--split", help="split of the real set (default: test, else the only one)")
     parser.add_argument(

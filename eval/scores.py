@@ -30,6 +30,7 @@ class ModelFacts(_Part):
     num_classes: int = Field(description="outputs of the model")
     num_parameters: int
     weights_sha256: str = Field(description="of model.safetensors")
+    commit: str | None = Field(None, description="of a model from the Hub")
     batch_norm: Literal["eval"] = Field(description="statistics of training, not of the test batch")
     selected_on: str | None = Field(
         description="what the checkpoint was chosen by, as its run says"
@@ -52,6 +53,7 @@ class RealSet(_Part):
 
     name: str = Field(description="short name: column of the table, part of the file's name")
     reference: str
+    commit: str | None = Field(None, description="of a set from the Hub")
     config_name: str | None
     split: str | None
     row_filter: str | None

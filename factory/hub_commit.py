@@ -10,11 +10,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from factory.errors import Failure
+from factory.hub_errors import status_of
 from factory.hub_meter import Meter
 from factory.hub_plan import LocalFile, Plan
+from factory.hub_refs import check_write_access
 from factory.hub_session import HubSession
 from factory.hub_target import is_commit
 
@@ -80,7 +83,8 @@ def upload(
     for group in _groups(added, local):
         with meter.measuring():
             session.call(
-                lambda group=group: session.api.preupload_lfs_files(  # type: ignore[misc]
+                partial(
+                    session.api.preupload_lfs_files,
                     target.repo_id,
                     group,
                     repo_type=target.repo_type,
@@ -166,14 +170,8 @@ def _probe(session: HubSession, error: BaseException) -> None:
 
     A revoked token or a deleted repository is told at once instead of being tried again.
     """
-    from factory.hub_errors import status_of
-
     if status_of(error) is None:
-        target = session.target
-        session.call(
-            lambda: session.api.auth_check(target.repo_id, repo_type=target.repo_type, write=True),
-            doing="uploading",
-        )
+        check_write_access(session)
 
 
 def _check_hash(added: Any, file: LocalFile) -> None:

@@ -7,6 +7,7 @@ library's transport errors, builtin `ConnectionError` and `RuntimeError` from Xe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from factory.errors import FactoryError, Failure, UserError
@@ -46,6 +47,9 @@ def is_transient(error: BaseException) -> bool:
 
     if any(isinstance(one, OfflineModeIsEnabled | HFValidationError) for one in _chain(error)):
         return False
+    if isinstance(error, UnicodeDecodeError | json.JSONDecodeError):
+        # The answer was damaged on its way, whatever its status said.
+        return True
     status = status_of(error)
     return status is None or status in _TRANSIENT
 

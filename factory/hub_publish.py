@@ -16,7 +16,15 @@ from factory.errors import Failure, UserError
 from factory.hub_commit import Message, OtherCommit, additions, commit, upload
 from factory.hub_meter import Meter
 from factory.hub_plan import LocalFile, Plan, RemoteFile, differences, make_plan, remote_files
-from factory.hub_refs import check_tag, find_head, make_branch, make_repository, make_tag
+from factory.hub_refs import (
+    check_tag,
+    check_token_role,
+    check_write_access,
+    find_head,
+    make_branch,
+    make_repository,
+    make_tag,
+)
 from factory.hub_session import HubSession
 from factory.hub_target import HubTarget, how_to_get_token, token_source
 
@@ -84,6 +92,22 @@ def require_token(target: HubTarget) -> None:
     """
     if token_source() is None:
         raise UserError(f"{target}: pushing needs a token; {how_to_get_token('write')}")
+
+
+def check_may_push(target: HubTarget, *, private: bool = False) -> None:
+    """See, without changing anything, whether a push has a chance.
+
+    Raises:
+        UserError: No token, a token that may only read, a name that is not allowed, or a public
+            repository where a private one is asked for.
+        Failure: The Hub cannot be reached.
+    """
+    require_token(target)
+    session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
+    if find_head(session, private=private).repository:
+        check_write_access(session)
+    else:
+        check_token_role(session)
 
 
 def publish(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from factory.errors import UserError
 from factory.hub_errors import status_of
 from factory.hub_session import HubSession
-from factory.hub_target import is_commit
+from factory.hub_target import how_to_get_token, is_commit, token_source
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,34 @@ def _branch_head(session: HubSession) -> Head:
             "to name the new commit use --tag"
         )
     return Head(repository=True, commit=branches.get(target.revision or ""), tags=tags)
+
+
+def check_write_access(session: HubSession) -> None:
+    """Ask the Hub whether the token may write to the repository.
+
+    Raises:
+        UserError: It may not, or the repository is gone.
+    """
+    target = session.target
+    session.call(
+        lambda: session.api.auth_check(target.repo_id, repo_type=target.repo_type, write=True),
+        doing="asking for permission",
+    )
+
+
+def check_token_role(session: HubSession) -> None:
+    """See that a token is no plain read token, where there is no repository to ask about yet.
+
+    Raises:
+        UserError: It may only read.
+    """
+    account = session.call(lambda: session.api.whoami(), doing="asking who we are")
+    token = (account.get("auth") or {}).get("accessToken") or {}
+    if token.get("role") == "read":
+        raise UserError(
+            f"{session.target}: the token from {token_source()} may only read; "
+            f"{how_to_get_token('write')}"
+        )
 
 
 def make_repository(session: HubSession, *, private: bool) -> None:

@@ -27,7 +27,8 @@ from factory.hub_errors import (
 from factory.hub_target import HubTarget
 
 T = TypeVar("T")
-PATIENCE_S = 600.0
+PUSH_PATIENCE_S = 600.0
+LOAD_PATIENCE_S = 120.0
 PATIENCE_VARIABLE = "DATA_FACTORY_HUB_PATIENCE_S"
 _REQUEST_TIMEOUT_S = 120.0
 _FIRST_WAIT_S = 0.5
@@ -35,11 +36,11 @@ _LONGEST_WAIT_S = 30.0
 _MAX_ATTEMPTS = 12
 
 
-def patience_s() -> float:
-    """Return for how long a failing call is repeated: the variable's seconds, or ten minutes."""
+def patience_s(*, writes: bool) -> float:
+    """Return for how long a failing call is repeated: the variable's seconds, or a default."""
     text = os.environ.get(PATIENCE_VARIABLE, "")
     try:
-        return float(text) if text else PATIENCE_S
+        return float(text) if text else PUSH_PATIENCE_S if writes else LOAD_PATIENCE_S
     except ValueError:
         raise UserError(f"{PATIENCE_VARIABLE}={text}: must be a number of seconds") from None
 
@@ -51,14 +52,17 @@ class HubSession:
     Attributes:
         target: The repository; errors name it.
         writes: Whether it is going to be changed.
-        patience_s: How long one call may go on failing.
         num_retries: Calls that were repeated so far.
+        patience_s: How long one call may go on failing.
     """
 
     target: HubTarget
     writes: bool
-    patience_s: float = field(default_factory=patience_s)
     num_retries: int = 0
+    patience_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.patience_s = patience_s(writes=self.writes)
 
     @property
     def api(self) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from factory import card
 from factory.errors import Fault, UserError
 from factory.hub_plan import LocalFile, local_file
-from factory.hub_publish import Publication, PublishReport, publish, require_token
+from factory.hub_publish import Publication, PublishReport, check_may_push, publish
 from factory.hub_target import parse_target
 from factory.manifest import FILE_NAME, Manifest, read_manifest
 from factory.shards import DATA
@@ -54,7 +54,7 @@ def push(
     place = Path(out)
     if not place.is_dir():
         raise UserError(f"{out}: no such directory; give the directory of a set")
-    require_token(target)
+    check_may_push(target, private=private)
     _require_whole(place, show_progress=show_progress)
     found = read_manifest(place)
     if found is None:

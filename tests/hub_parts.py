@@ -7,6 +7,7 @@ state is looked at directly.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -70,3 +71,22 @@ def _run(
         timeout=280,
         check=False,
     )
+
+
+def remote_sha256(hub: LocalHub, repo_id: str, revision: str = "main") -> dict[str, str]:
+    """Return the SHA-256 of every file of a dataset's revision, read from the Hub's own store."""
+    commit = hub.repos["datasets", repo_id].at(revision)
+    return {
+        path: hashlib.sha256(hub.content(blob)[1](0, blob.size)).hexdigest()
+        for path, blob in sorted(commit.files.items())
+        if path != ".gitattributes"
+    }
+
+
+def set_sha256(out: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a set."""
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
