@@ -14,10 +14,10 @@ from factory.card_facts import contents, title
 from factory.card_header import built_fields, config_entries, general_fields, to_yaml
 from factory.card_images import PLOTS, SHEET, write_images
 from factory.card_scores import Score, kept_scores
-from factory.existing import recipe_path
+from factory.existing import RECIPES
 from factory.manifest import Manifest
 from factory.recipe_paths import packaged_dir
-from factory.shards import write_text
+from factory.storage import AnyPath, local_copy, write_text
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -28,7 +28,7 @@ FILE_NAME = "README.md"
 _TEMPLATE = "set.md.jinja"
 
 
-def write_card(out: Path, manifest: Manifest) -> None:
+def write_card(out: AnyPath, manifest: Manifest) -> None:
     """Write the card of a set and its pictures; configs that are not complete are left out.
 
     Args:
@@ -61,10 +61,11 @@ def facts(manifest: Manifest) -> list[str]:
     ]
 
 
-def _recipes(out: Path, manifest: Manifest) -> list[ResolvedRecipe]:
+def _recipes(out: AnyPath, manifest: Manifest) -> list[ResolvedRecipe]:
     from factory.library import load_stored_recipe
 
-    return [load_stored_recipe(recipe_path(out, name)) for name in manifest.in_order()]
+    with local_copy(out / RECIPES) as folder:
+        return [load_stored_recipe(folder / f"{name}.yaml") for name in manifest.in_order()]
 
 
 def _text(
@@ -74,7 +75,7 @@ def _text(
     images: Sequence[str],
     scores: Sequence[Score],
 ) -> str:
-    stored = sum(entry.images for entry in manifest.configs.values() if entry.complete)
+    stored = sum(entry.rows for entry in manifest.configs.values() if entry.complete)
     models = [recipe.model.id for recipe in recipes if not recipe.is_combination]
     general = general_fields(manifest.labels, models=list(dict.fromkeys(models)), num_images=stored)
     counts = {recipe.name: manifest.num_images(recipe.name) for recipe in recipes}
@@ -86,6 +87,17 @@ def _text(
         "sheet": SHEET if SHEET in images else None,
         "plots": PLOTS if PLOTS in images else None,
         "scores": scores,
+        "failed": [
+            {
+                "config": recipe.name,
+                "count": len(manifest.configs[recipe.name].failed),
+                "reasons": ", ".join(
+                    sorted({one.reason for one in manifest.configs[recipe.name].failed})
+                ),
+            }
+            for recipe in recipes
+            if manifest.configs[recipe.name].failed
+        ],
         "facts": facts(manifest),
     }
     return render(general | built_fields(manifest), filled)

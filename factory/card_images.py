@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.card_plots import plot_distributions
 from factory.schema import IMAGE, INDEX
-from factory.shards import shard_path, write_bytes
+from factory.shards import shard_path
+from factory.storage import AnyPath, write_bytes
 
 if TYPE_CHECKING:
     from factory.manifest import Manifest
@@ -29,7 +29,7 @@ _MAX_COLUMNS = 10
 _GREATEST_SIDE = 128
 
 
-def write_images(out: Path, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> list[str]:
+def write_images(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> list[str]:
     """Write the pictures of a set's card; those that no longer belong to it are removed.
 
     Args:
@@ -49,7 +49,7 @@ def write_images(out: Path, manifest: Manifest, recipes: Sequence[ResolvedRecipe
     return [file for file, data in made.items() if data is not None]
 
 
-def _sheet(out: Path, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> bytes | None:
+def _sheet(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> bytes | None:
     """Return a sheet with a row a class and columns of each set, or None for a set of nothing."""
     import numpy as np
 
@@ -95,7 +95,7 @@ def _spaced(places: Sequence[int], most: int) -> list[int]:
 
 
 def _pictures(
-    out: Path, manifest: Manifest, name: str, *, labels: Sequence[int], count: int
+    out: AnyPath, manifest: Manifest, name: str, *, labels: Sequence[int], count: int
 ) -> dict[tuple[int, int], Any]:
     """Return the first pictures of some classes of a set, by label and number in the class."""
     entry, classes = manifest.configs[name], len(manifest.labels)
@@ -115,12 +115,12 @@ def _pictures(
     return found
 
 
-def _stored(path: Path, indexes: set[int]) -> dict[int, bytes]:
+def _stored(path: AnyPath, indexes: set[int]) -> dict[int, bytes]:
     """Return encoded pictures by index; only the row groups that hold them are read in full."""
     import pyarrow.parquet
 
     found: dict[int, bytes] = {}
-    with pyarrow.parquet.ParquetFile(path) as file:
+    with path.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as file:
         for group in range(file.num_row_groups):
             here = file.read_row_group(group, columns=[INDEX])[INDEX].to_pylist()
             if indexes.isdisjoint(here):

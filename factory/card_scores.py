@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.errors import UserError
 from factory.manifest import Manifest
-from factory.shards import fingerprint, write_text
+from factory.shards import fingerprint
+from factory.storage import AnyPath, write_text
 
 FILE_NAME = "scores.json"
 _FORMAT = "data-factory/scores"
@@ -50,7 +51,7 @@ class Score(BaseModel):
     top1_high: float
 
 
-def kept_scores(out: Path, manifest: Manifest) -> list[Score]:
+def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
     """Return the scores that lie beside a set, in card order; drop those of other rows.
 
     Raises:
@@ -92,12 +93,12 @@ def _shards_of(manifest: Manifest, config: str) -> str:
     return fingerprint(shard.sha256 for leaf in leaves for shard in manifest.configs[leaf].shards)
 
 
-def _write(path: Path, scores: Sequence[Score]) -> None:
+def _write(path: AnyPath, scores: Sequence[Score]) -> None:
     text = json.dumps({"scores": [one.model_dump() for one in scores]}, indent=2)
     write_text(path, text + "\n")
 
 
-def keep(out: Path, manifest: Manifest, files: Sequence[Path]) -> list[Score]:
+def keep(out: AnyPath, manifest: Manifest, files: Sequence[Path]) -> list[Score]:
     """Take scores files into `OUT/scores.json`; a model that was there already is replaced.
 
     Raises:

@@ -15,10 +15,11 @@ from typing import Any
 
 from factory import console
 from factory.errors import Failure, UserError
+from factory.hub_fetch import offline
 from factory.hub_place import HubPlace, is_safe
-from factory.hub_session import HubSession, patience_s
+from factory.hub_session import HubSession
 from factory.hub_target import HubTarget, is_commit
-from factory.shards import write_text
+from factory.storage import write_text
 
 MAX_BYTES = 1_000_000
 MAX_ENTRIES = 5_000
@@ -37,7 +38,7 @@ def commit_of(repo_id: str, revision: str | None) -> str:
         return str(revision)
     session = _session(repo_id, revision)
     note = _note_path("revision", repo_id, revision or "")
-    if not _is_offline():
+    if not offline():
         try:
             info = session.call(
                 lambda: session.api.dataset_info(repo_id, revision=revision, expand=["sha"]),
@@ -69,7 +70,7 @@ def first_existing(repo_id: str, commit: str, paths: Sequence[str]) -> HubPlace 
     if cached and cached[0] == places[0]:
         return cached[0]
     session = _session(repo_id, commit)
-    if _is_offline():
+    if offline():
         if cached:
             return cached[0]
         raise UserError(_offline(session.target, paths[0]))
@@ -94,7 +95,7 @@ def fetch(place: HubPlace, *, max_bytes: int = MAX_BYTES) -> Path:
     path = cached_path(place)
     if not path.is_file():
         session = _session(place.repo_id, place.commit)
-        if _is_offline():
+        if offline():
             raise UserError(_offline(session.target, place.path))
         found = [one for one in _infos(session, [place.path]) if hasattr(one, "blob_id")]
         if not found:
@@ -128,7 +129,7 @@ def list_files(folder: HubPlace, *, recursive: bool) -> list[str]:
     if noted is not None:
         return list(noted)
     session = _session(folder.repo_id, folder.commit)
-    if _is_offline():
+    if offline():
         raise UserError(_offline(session.target, f"the list of {folder.path or 'files'}"))
     entries = session.call(
         lambda: _entries(session, folder, recursive=recursive), doing="listing files"
@@ -150,7 +151,7 @@ def cached_path(place: HubPlace) -> Path:
 
 def tags_of(repo_id: str) -> dict[str, str]:
     """Return the tags of a repository with their commits; none when the Hub is not asked."""
-    if _is_offline():
+    if offline():
         return {}
     session = _session(repo_id, None)
     refs = session.call(
@@ -161,7 +162,10 @@ def tags_of(repo_id: str) -> dict[str, str]:
 
 def _session(repo_id: str, revision: str | None) -> HubSession:
     target = HubTarget(repo_id, "dataset", revision)
-    return HubSession(target, writes=False, patience_s=min(_PATIENCE_S, patience_s()))
+    session = HubSession(target, writes=False)
+    # Often the cache has it too: nobody should wait for minutes before it is asked.
+    session.patience_s = min(_PATIENCE_S, session.patience_s)
+    return session
 
 
 def _infos(session: HubSession, paths: Sequence[str]) -> list[Any]:
@@ -213,12 +217,6 @@ def _require_whole(place: HubPlace, path: Path) -> None:
             f"{place.shown}: was damaged on its way; it is removed from the cache: run the same "
             "command again"
         )
-
-
-def _is_offline() -> bool:
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _offline(target: HubTarget, what: str = "") -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from factory.errors import UserError
 from factory.hub_place import HubPlace, is_safe, parse_reference
 from factory.hub_recipe_files import cached_path, commit_of, fetch, first_existing, list_files
-from factory.yaml_nodes import Node, Place
+from factory.yaml_nodes import Place
 
 FOLDER = "recipes"
 CLASSES = "classes"
@@ -133,34 +133,12 @@ def fetch_class_list(home: HubPlace, text: str, *, place: Place) -> Path:
     return fetch(found)
 
 
-def refuse_control_characters(node: Node) -> None:
-    """Refuse texts that would do something to the terminal they are printed on.
-
-    Raises:
-        UserError: There is such a text; says where.
-    """
-    if isinstance(node.value, dict):
-        for key, child in node.value.items():
-            _require_printable(key, child.key_place or child.place)
-            refuse_control_characters(child)
-    elif isinstance(node.value, list):
-        for child in node.value:
-            refuse_control_characters(child)
-    elif isinstance(node.value, str):
-        _require_printable(node.value, node.place)
-
-
 def is_printable(text: str) -> bool:
     """Whether a text has no control or direction-changing characters but line breaks and tabs."""
     return all(
         letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf") or letter in _JOINERS
         for letter in text
     )
-
-
-def _require_printable(text: str, place: Place) -> None:
-    if not is_printable(text):
-        raise UserError(place.fault("holds control characters; a shared recipe is plain text"))
 
 
 def _only_folder(root: HubPlace, text: str) -> HubPlace:

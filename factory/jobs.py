@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from factory.errors import UserError
-from factory.manifest import ConfigEntry, Manifest
+from factory.manifest import ConfigEntry, FailedImage, Manifest
+from factory.settings import FixedSettings
 from factory.shards import shard_count, shard_rows
+from factory.stamp import Stamp
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -54,6 +56,25 @@ class Job:
     def rows(self, index: int, *, shard_size: int) -> range:
         """Return the row numbers of one shard."""
         return shard_rows(index, num_images=self.num_images, shard_size=shard_size)
+
+    def stamp(
+        self, shard: range, *, settings: FixedSettings, failed: Sequence[FailedImage] = ()
+    ) -> Stamp:
+        """Return what a shard of this config says of itself.
+
+        Args:
+            shard: Its range of row numbers.
+            settings: Of the set.
+            failed: Images of the range that have no row.
+        """
+        return Stamp(
+            config=self.name,
+            fingerprint=self.recipe.fingerprint,
+            settings=settings.as_dict(),
+            start=shard.start,
+            stop=shard.stop,
+            failed=tuple(failed),
+        )
 
     def entry(self) -> ConfigEntry:
         """Return what the manifest says about the config before it is complete."""

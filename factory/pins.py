@@ -12,6 +12,7 @@ from factory.errors import UserError
 from factory.hub_place import place_of
 from factory.quantities import Variable
 from factory.recipe_checks import Checked
+from factory.recipe_faults import error_words
 from factory.recipe_file import Model
 from factory.yaml_nodes import Key, Place
 
@@ -29,14 +30,19 @@ def pinned_model(checked: Checked, model: Model, folder: Path) -> Model:
         return model.model_copy(update={"revision": current or model.revision})
     place = checked.node.find(("model", "id")).place
     if _is_shared(place):
-        if _looks_like_path(model.id) or Path(model.id).exists():
+        if _looks_like_path(model.id) or _is_here(model.id):
             checked.add(
                 f"{model.id} is a path of this machine; a shared recipe names models of the Hub: "
                 "choose another with --model",
                 *("model", "id"),
             )
         return model
-    directory = _directory(model.id, checked, folder)
+    try:
+        directory = _directory(model.id, checked, folder)
+    except (OSError, RuntimeError) as error:
+        # Names too long for the file system, homes of unknown users.
+        checked.add(f"is no path that can be read ({error_words(error)})", "model", "id")
+        return model
     if directory is None:
         return model
     if not (directory / "model_index.json").is_file():
@@ -64,6 +70,14 @@ def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
 
 def _looks_like_path(name: str) -> bool:
     return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        # Too long for the file system, or no text that it takes.
+        return False
 
 
 def _is_shared(place: Place) -> bool:
@@ -103,7 +117,7 @@ def _pinned_captions(
     key = "dataset" if source.file is None else "file"
     if _is_shared(checked.node.find((*path, key)).place):
         name = str(source.dataset)
-        if source.file is not None or _looks_like_path(name) or Path(name).exists():
+        if source.file is not None or _looks_like_path(name) or _is_here(name):
             raise UserError(
                 f"{source.file or name} is a path of this machine; a shared recipe takes captions "
                 "from a dataset of the Hub, by its commit"

@@ -49,6 +49,7 @@ def card_text(name: str) -> str:
         "sheet": None,
         "plots": None,
         "scores": [],
+        "failed": [],
         "facts": [],
     }
     return render(header, filled)

@@ -23,6 +23,8 @@ from factory.resolve import (
 from factory.yaml_nodes import Node, Place
 from factory.yaml_source import read
 
+_MOST_PARENTS = 50
+
 
 @dataclass
 class Loader:
@@ -138,6 +140,11 @@ class Loader:
         except UserError as error:
             self.faults += [_with_key(fault, "extends") for fault in error.faults]
             return None
+        if len(chain) > _MOST_PARENTS:
+            self.faults.append(
+                extends.place.fault(f"the {_MOST_PARENTS}th parent; merge some", key="extends")
+            )
+            return None
         if found in chain:
             names = " -> ".join(one.stem for one in (*chain[chain.index(found) :], found))
             self.faults.append(
@@ -205,6 +212,8 @@ class Loader:
         if file.combine == ():
             checked.add("is an empty list; name at least one recipe", "combine")
         for place, reference in enumerate(file.combine or ()):
+            if checked.full:
+                break
             node = checked.node.find(("combine", place))
             home = _folder_of(node.place, folder)
             try:
@@ -224,12 +233,13 @@ class Loader:
 
 
 def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
-    names = [member.name for member in recipe.members]
+    names: set[str] = set()
     for place, member in enumerate(recipe.members):
         if member.is_combination:
             checked.add(f"'{member.name}' is a combination; name its members", "combine", place)
-        if member.name in names[:place]:
+        if member.name in names:
             checked.add(f"'{member.name}' stands here twice; remove one", "combine", place)
+        names.add(member.name)
     if recipe.images_per_class is None:
         return
     shares = equal_shares(recipe.images_per_class, len(recipe.members))
@@ -256,12 +266,7 @@ def _real(path: Path) -> Path:
 
 
 def _read(path: Path) -> Node:
-    node = read(path, shown=shown_path(path))
-    if place_of(path):
-        from factory.hub_recipes import refuse_control_characters
-
-        refuse_control_characters(node)
-    return node
+    return read(path, shown=shown_path(path))
 
 
 def _with_key(fault: Fault, key: str) -> Fault:

@@ -97,7 +97,7 @@ def find_recipe(
         packaged = packaged_dir("recipes") / text
         candidates += [packaged.with_name(f"{packaged.name}.yaml"), packaged]
     for candidate in candidates:
-        if candidate.is_file() or (candidate.is_dir() and folder is None):
+        if _is_file(candidate) or (folder is None and candidate.is_dir()):
             return candidate
     siblings = [path.stem for path in recipe_files(folder)] if folder else []
     known = [*siblings, *packaged_names()]
@@ -112,6 +112,14 @@ def _from_hub(text: str, place: Place | None) -> Path:
         return open_reference(text)
     except UserError as error:
         raise UserError(place.fault(error.faults[0].message) if place else error.faults) from None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; no name is too long to ask, and pipes and devices are none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
@@ -137,7 +145,7 @@ def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
     else:
         candidates = [home / f"{reference}.yaml" for home in homes]
     for candidate in candidates:
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     known = sorted({path.stem for home in homes for path in home.glob("*.yaml")})
     raise UserError(

@@ -19,7 +19,7 @@ from factory.recipe_index import IndexEntry, read_index
 from factory.recipe_loader import Loader
 from factory.recipe_paths import recipe_files, shown_path
 from factory.resolve import Overrides, read_overrides
-from factory.shards import write_bytes
+from factory.storage import write_bytes
 from factory.yaml_nodes import Node
 from factory.yaml_source import read
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow.parquet
 import pytest
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe
 from huggingface_hub import DatasetCard, DatasetCardData
@@ -24,8 +25,6 @@ from factory.errors import UserError
 from factory.library import load_recipe
 from factory.manifest import read_manifest
 from factory.planner import plan
-from factory.schema import features
-from factory.shards import read_rows, write_shard
 from factory.verify import verify_set
 
 
@@ -150,8 +149,7 @@ def test_failed_images_stay_white(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
     path = tmp_path / "out" / manifest.configs["base"].shards[0].file
-    rows = [row for row in read_rows(path) if row["index"] != 0]
-    write_shard(path, rows, features=features(manifest.labels, manifest.variables))
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(1), path)
     recipes = [load_recipe(str(tmp_path / "base.yaml"))]
     assert "card/contact-sheet.jpg" in write_images(tmp_path / "out", manifest, recipes)
     sheet = np.asarray(Image.open(tmp_path / "out/card/contact-sheet.jpg"))

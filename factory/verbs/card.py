@@ -14,7 +14,7 @@ HELP = "Write a set's card again: README.md, contact sheet, plots, and scores on
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    parser.add_argument("out", type=Path, metavar="OUT", help="the dataset directory")
+    parser.add_argument("out", metavar="OUT", help="the dataset directory")
     parser.add_argument(
         "--scores",
         type=Path,
@@ -35,17 +35,19 @@ def run(args: argparse.Namespace) -> None:
     from factory.card import FILE_NAME, write_card
     from factory.card_scores import keep, kept_scores
     from factory.manifest import read_manifest
+    from factory.storage import open_path
 
-    manifest = read_manifest(args.out)
+    out = open_path(args.out)
+    manifest = read_manifest(out)
     if manifest is None:
         raise UserError(f"{args.out}: holds no set; name a directory of `factory build`")
     if not manifest.in_order():
         raise UserError(f"{args.out}: no config is complete yet; run its build again first")
     if args.scores:
-        keep(args.out, manifest, [file for path in args.scores for file in _files(path)])
-    write_card(args.out, manifest)
-    shown = len(kept_scores(args.out, manifest))
-    console.write(f"{args.out / FILE_NAME}: {shown} score{'' if shown == 1 else 's'}")
+        keep(out, manifest, [file for path in args.scores for file in _files(path)])
+    write_card(out, manifest)
+    shown = len(kept_scores(out, manifest))
+    console.write(f"{out / FILE_NAME}: {shown} score{'' if shown == 1 else 's'}")
 
 
 def _files(path: Path) -> list[Path]:
