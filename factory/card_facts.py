@@ -52,7 +52,7 @@ def contents(recipes: Sequence[ResolvedRecipe], images: Mapping[str, int]) -> di
             {"id": name, "licence": licence_of(name), "note": note_of(name)}
             for name in dict.fromkeys(recipe.model.id for recipe in drawn)
         ],
-        "cost": _cost([estimate(recipe) for recipe in drawn]),
+        "cost": _cost([estimate(recipe) for recipe in drawn if not _is_twin(recipe, drawn)]),
         "follows_paper": any(_PAPER_SOURCE.match(recipe.source) for recipe in recipes),
     }
 
@@ -112,10 +112,16 @@ def _provenance(recipe: ResolvedRecipe) -> dict[str, str]:
     }
 
 
+def _is_twin(recipe: ResolvedRecipe, others: Sequence[ResolvedRecipe]) -> bool:
+    """Whether its images are those of another set, which are drawn once for both."""
+    return recipe.same_images_as in {other.name for other in others}
+
+
 def _cost(costs: Sequence[Cost]) -> str:
     """Return the cost of all sets together, by what their recipes ask for."""
     calls = sum(cost.calls for cost in costs)
-    text = f"{calls:,} calls of the network for {sum(cost.images for cost in costs):,} images"
+    images = sum(cost.images for cost in costs)
+    text = f"{calls:,} calls of the network for {images:,} images to draw"
     speeds = {cost.speed for cost in costs}
     speed = next(iter(speeds)) if len(speeds) == 1 else None
     if speed is None:

@@ -68,7 +68,7 @@ def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None
     assert "| `domain` | d | one of 'photo', 'sketch' |" in text
     assert "| `zebra` | tests/none | " + "0" * 40 in text
     assert "batch_size 4, shard_size 8, dtype " in text
-    assert "calls of the network for 30 images" in text
+    assert "calls of the network for 30 images to draw" in text
     assert "Plain \\| simple (after section 3.1)" in text
 
 
@@ -256,7 +256,7 @@ def test_cards_of_packaged_sets_are_current() -> None:
 def test_a_planned_card_says_so(tmp_path: Path) -> None:
     text = planned_cards.card_text("quickstart")
     assert "**This set is not built yet.**" in text
-    assert "4,000 images to draw, 10 classes, 5 configs." in text
+    assert "4,000 images, 10 classes, 5 configs." in text
     assert "## Scores" not in text
     assert "Device" not in text
     assert DatasetCard(text).data.license == "apache-2.0"
