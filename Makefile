@@ -14,7 +14,7 @@ MODEL := test_resnet
 CONFIGS := base-class class-prompt multi-domain random-guidance all-combined
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-quick test-soak lint typecheck format schema docs
+.PHONY: help install quickstart test test-quick test-soak lint typecheck format schema cards docs
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -60,6 +60,9 @@ typecheck: install ## mypy, strict on factory, train and eval
 format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+cards: install ## Write dataset_cards/*.md, the cards of the packaged sets
+	$(BIN)/python -m factory.planned_cards
 
 schema: install ## Write recipes/schema.json and docs/recipe-reference.md from the recipe models
 	$(BIN)/python -m factory.reference

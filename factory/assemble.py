@@ -87,6 +87,7 @@ def assemble(
     """
     _require(checked, file)
     classes = tuple(_with_wording(entry) for entry in file.classes or ())
+    labels = [entry.label for entry in classes]
     model = file.model or Model(id=EMBEDDED_ID)
     recipe = ResolvedRecipe(
         name=set_name(checked, file, name),
@@ -96,9 +97,9 @@ def assemble(
         images_per_class=file.images_per_class,
         prompt=file.prompt or (),
         negative_prompt=file.negative_prompt,
-        variables=pinned_variables(
-            checked, file.variables, [entry.label for entry in classes], folder
-        ),
+        variables=pinned_variables(checked, file.variables, labels, folder)
+        if find_models
+        else file.variables,
         sampling=file.sampling,
         model=pinned_model(checked, model, folder) if find_models else model,
         output=file.output,

@@ -10,6 +10,7 @@ from factory import __version__
 from factory.redaction import for_terminal
 from factory.verbs import (
     build,
+    card,
     check,
     diff,
     new,
@@ -22,7 +23,20 @@ from factory.verbs import (
     verify,
 )
 
-_VERBS = (check, plan, preview, build, status, verify, replay, diff, push, recipes, new)
+_VERBS = (
+    check,
+    plan,
+    preview,
+    build,
+    status,
+    verify,
+    replay,
+    diff,
+    card,
+    push,
+    recipes,
+    new,
+)
 
 _EPILOG = """\
 start here:

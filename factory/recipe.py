@@ -70,6 +70,7 @@ class ResolvedRecipe(Frozen):
         same_images_as: The set whose draws it takes, or None: its own.
         combine: Names of the members, or None.
         members: The members of a combination.
+        origins: Shared recipes that its file names, each pinned to a commit.
     """
 
     name: str
@@ -86,6 +87,7 @@ class ResolvedRecipe(Frozen):
     same_images_as: str | None = None
     combine: tuple[str, ...] | None = None
     members: tuple[ResolvedRecipe, ...] = ()
+    origins: tuple[str, ...] = ()
 
     _node: Node | None = PrivateAttr(default=None)
 
@@ -211,7 +213,7 @@ def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
             "members": [member.fingerprint for member in recipe.members],
             "equal_share": recipe.images_per_class is not None,
         }
-    hidden = {"summary", "source", "images_per_class", "combine", "members"}
+    hidden = {"summary", "source", "images_per_class", "combine", "members", "origins"}
     shown = {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)
     for variable in shown["variables"].values():
         captions = variable.get("captions") if isinstance(variable, dict) else None
