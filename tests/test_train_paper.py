@@ -1,4 +1,4 @@
-"""The paper's training, three readings of it: presets, architectures, held-out part, kept epochs."""
+"""The paper's training in three readings: presets, architectures, held-out part, kept epochs."""
 
 from __future__ import annotations
 
