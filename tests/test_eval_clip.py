@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -113,7 +112,11 @@ def test_rows_stand_in_every_table(
     name = found.model.architecture
     for part in text.split("###")[1:]:
         rows = [line.split("|")[1].strip() for line in part.splitlines() if line.startswith("|")]
-        assert rows[2:] == [f"{name} (clip-single prompts)", f"{name} (paper prompts)", "base-class"]
+        assert rows[2:] == [
+            f"{name} (clip-single prompts)",
+            f"{name} (paper prompts)",
+            "base-class",
+        ]
     main(["table", *map(str, files)])
     assert f"{name} (paper prompts)" in capsys.readouterr().out
 

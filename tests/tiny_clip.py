@@ -97,7 +97,7 @@ def save_siglip(folder: Path) -> Path:
 
 
 def save_safety_checker(folder: Path, *, threshold: float) -> Path:
-    """Save Stable Diffusion's safety checker; pictures nearer to a concept than that are flagged."""
+    """Save Stable Diffusion's safety checker; what is nearer to a concept is flagged."""
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
     from transformers import CLIPConfig, CLIPImageProcessor
 

@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose features: a run folder, hf-hub:ORG/NAME, or a pretrained model of timm",
     )
     add("--images", type=positive, default=1000, metavar="N", help="a side, at most (default 1000)")
-    add("--seed", type=int, default=0, help="of the draw, the folds and t-SNE (default: 0)")
+    add("--seed", type=int, default=0, help="of the draw and of the halves (default: 0)")
     add_process(parser, batch_size=_BATCH_SIZE)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     add("--json", action="store_true", help="print gap.json instead of a line")
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
         features(synthetic, sample.synthetic),
     ]
     figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
-    places = embed(np.concatenate([sides[0], sides[2]]), seed=args.seed)
+    places = embed(np.concatenate([sides[0], sides[2]]))
     found = _told(args, real, synthetic, sample) | figures
     args.out.mkdir(parents=True, exist_ok=True)
     _plot(args.out, places, sample=sample, found=found)
