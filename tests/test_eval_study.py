@@ -178,7 +178,7 @@ def test_steps_are_known_by_what_goes_in_and_comes_out(tmp_path: Path) -> None:
 
 
 def test_a_step_that_fails_says_why_and_stops_the_rest(tmp_path: Path) -> None:
-    bad = step(tmp_path, "bad", "raise SystemExit(2)")
+    bad = step(tmp_path, "bad", "import os; os._exit(2)")
     never = step(tmp_path, "never", f"open({str(tmp_path / 'made')!r}, 'w')")
     with pytest.raises(UserError, match=r"bad: exit status 2; all of it in .*bad\.log"):
         run_all(Ledger(tmp_path), [bad, never])

@@ -169,7 +169,7 @@ def _cost(results: Results, one: SetResult) -> str:
 
 
 def _minutes(seconds: float | None) -> str:
-    return "" if seconds is None else f"{seconds / 60:.1f}"
+    return "" if seconds is None else f"{seconds / 60:.2f}"
 
 
 def _commands(results: Results) -> str:

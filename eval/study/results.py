@@ -211,11 +211,12 @@ def _paper_difference(column: str | None, row: str, base: str) -> float | None:
 def _reasons(
     plan: Plan, name: str, row: str, gap: dict[str, Any] | None
 ) -> dict[str, float | None]:
+    judged = plan.spec.sets[name].reference is not None and row != REFERENCE
     fidelity = plan.fidelity_path(name, row)
     return {
         "two_sample": gap["two_sample"]["accuracy"] if gap else None,
         "spread": gap["spread"]["ratio"] if gap else None,
-        "fidelity": read_scores(fidelity).metrics.top1 if fidelity.is_file() else None,
+        "fidelity": read_scores(fidelity).metrics.top1 if judged else None,
     }
 
 

@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +36,7 @@ class Step:
         inputs: Hashes or names of what it reads.
         outputs: Returns the files it leaves; their contents say that it is done.
         processes: Of `factory build`.
+        grows: It adds to what is there, so its time counts over all its commands.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Step:
     inputs: tuple[str, ...]
     outputs: Callable[[], Sequence[Path]]
     processes: int = 1
+    grows: bool = False
 
     @property
     def key(self) -> str:
@@ -79,7 +82,8 @@ class Ledger:
         path = self._out / "logs" / f"{step.name}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         before = self._read(step)
-        spent = before["seconds"] if before and before["key"] == step.key else 0.0
+        goes_on = before is not None and (step.grows or before["key"] == step.key)
+        spent = before["seconds"] if before and goes_on else 0.0
         started = time.monotonic()
         with path.open("w", encoding="utf-8") as file:
             file.write(f"$ {shown(step.command)}\n")
@@ -144,10 +148,18 @@ def run_all(ledger: Ledger, steps: Sequence[Step], *, jobs: int = 1) -> None:
     if len(waiting) < len(steps):
         log(f"{len(steps) - len(waiting)} of {len(steps)} steps are done")
 
+    stopped = threading.Event()
+
     def one(numbered: tuple[int, Step]) -> None:
         number, step = numbered
+        if stopped.is_set():
+            return
         log(f"[{number}/{len(waiting)}] {step.name}")
-        ledger.run(step)
+        try:
+            ledger.run(step)
+        except BaseException:
+            stopped.set()
+            raise
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         running = [pool.submit(one, numbered) for numbered in enumerate(waiting, start=1)]
@@ -155,8 +167,7 @@ def run_all(ledger: Ledger, steps: Sequence[Step], *, jobs: int = 1) -> None:
             for future in running:
                 future.result()
         except BaseException:
-            for future in running:
-                future.cancel()
+            stopped.set()
             raise
 
 
