@@ -1,4 +1,4 @@
-"""From a merged recipe to a `ResolvedRecipe`: validation, defaults, the model pinned."""
+"""From a merged recipe to a `ResolvedRecipe`: validation and defaults."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from factory.embedded_model import EMBEDDED_ID, embedded_revision
+from factory.embedded_model import EMBEDDED_ID
 from factory.listed import Constant
+from factory.pins import pinned_model, pinned_variables
 from factory.recipe import ResolvedRecipe
 from factory.recipe_checks import (
     Checked,
     check_classes,
+    check_model,
     check_sampling,
     check_templates,
     check_variables,
@@ -76,10 +78,13 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
         images_per_class=file.images_per_class,
         prompt=file.prompt or (),
         negative_prompt=file.negative_prompt,
-        variables=file.variables,
+        variables=pinned_variables(
+            checked, file.variables, [entry.label for entry in classes], folder
+        ),
         sampling=file.sampling,
-        model=_pinned(checked, file.model or Model(id=EMBEDDED_ID), folder),
+        model=pinned_model(checked, file.model or Model(id=EMBEDDED_ID), folder),
         output=file.output,
+        same_images_as=file.same_images_as,
     )
     recipe._node = checked.node
     check_classes(checked, recipe)
@@ -87,6 +92,7 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
     if "variables" not in checked.refused and "classes" not in checked.refused:
         check_templates(checked, recipe)
     check_sampling(checked, recipe)
+    check_model(checked, recipe)
     return recipe
 
 
@@ -126,41 +132,3 @@ def _with_wording(entry: ClassEntry) -> ClassEntry:
         return entry
     wording = Constant(entry.label.replace("_", " "))
     return entry.model_copy(update={"prompt": wording})
-
-
-def _pinned(checked: Checked, model: Model, folder: Path) -> Model:
-    """Return the model with a local directory made absolute and the embedded one pinned."""
-    if model.id == EMBEDDED_ID:
-        current = embedded_revision()
-        if model.revision and current and model.revision != current:
-            checked.add(
-                f"{model.revision[:12]} is not the embedded generator of this version "
-                f"({current[:12]}); remove the revision to draw with this one",
-                *("model", "revision"),
-            )
-        return model.model_copy(update={"revision": current or model.revision})
-    directory = _directory(model.id, checked, folder)
-    if directory is None:
-        return model
-    if not (directory / "model_index.json").is_file():
-        problem = "holds no model_index.json" if directory.is_dir() else "is no directory"
-        checked.add(
-            f"{model.id} {problem}; give a directory saved by a diffusers pipeline, or a Hub id",
-            *("model", "id"),
-        )
-    return model.model_copy(update={"id": str(directory)})
-
-
-def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
-    """Return the directory an id means: relative to the recipe's file, then to where we are."""
-    place = checked.node.find(("model", "id")).place
-    base = Path(place.file).parent if place.line else Path()
-    candidates = [base / model_id, folder / model_id, Path(model_id)]
-    path = Path(model_id).expanduser()
-    if path.is_absolute():
-        candidates = [path]
-    for candidate in candidates:
-        if (candidate / "model_index.json").is_file():
-            return candidate.resolve()
-    looks_like_path = model_id.startswith((".", "/", "~")) or model_id.count("/") > 1
-    return candidates[0].resolve() if looks_like_path else None

@@ -8,12 +8,12 @@ would give its old rows.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.existing import recipe_path
+from factory.existing import RECIPES
 from factory.manifest import Manifest
-from factory.shards import DATA, fingerprint, write_text
+from factory.shards import DATA, fingerprint
+from factory.storage import AnyPath, local_copy, write_text
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -32,7 +32,7 @@ _SIZES = (
 )
 
 
-def write_card(out: Path, manifest: Manifest) -> None:
+def write_card(out: AnyPath, manifest: Manifest) -> None:
     """Write the card of a set; configs that are not complete are left out.
 
     Args:
@@ -42,12 +42,13 @@ def write_card(out: Path, manifest: Manifest) -> None:
     write_text(out / FILE_NAME, card_text(out, manifest))
 
 
-def card_text(out: Path, manifest: Manifest) -> str:
+def card_text(out: AnyPath, manifest: Manifest) -> str:
     """Return the card's text: YAML header and body."""
     from factory.library import load_recipe, packaged_dir
 
     names = manifest.in_order()
-    recipes = {name: load_recipe(str(recipe_path(out, name))) for name in names}
+    with local_copy(out / RECIPES) as folder:
+        recipes = {name: load_recipe(folder / f"{name}.yaml") for name in names}
     template = _environment(packaged_dir("dataset_cards")).get_template(_TEMPLATE)
     text: str = template.render(
         header=header(manifest), **_contents(manifest, [recipes[name] for name in names])
@@ -107,6 +108,17 @@ def _contents(manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> dict[str
             for name, variable in sorted(recipe.variables.items())
         ],
         "provenance": [_provenance(recipe) for recipe in drawn],
+        "failed": [
+            {
+                "config": recipe.name,
+                "count": len(manifest.configs[recipe.name].failed),
+                "reasons": ", ".join(
+                    sorted({one.reason for one in manifest.configs[recipe.name].failed})
+                ),
+            }
+            for recipe in recipes
+            if manifest.configs[recipe.name].failed
+        ],
         "models": list(dict.fromkeys(recipe.model.id for recipe in drawn)),
         "settings": manifest.settings.as_dict(),
         "device": manifest.device,
@@ -177,14 +189,14 @@ def _title(labels: Sequence[str]) -> str:
 
 
 def _num_stored(manifest: Manifest) -> int:
-    return sum(entry.images for entry in manifest.configs.values() if entry.complete)
+    return sum(entry.rows for entry in manifest.configs.values() if entry.complete)
 
 
 def _size_category(images: int) -> str:
     return next((name for limit, name in _SIZES if images < limit), "n>1T")
 
 
-def _environment(folder: Path) -> Any:
+def _environment(folder: AnyPath) -> Any:
     import jinja2
 
     environment = jinja2.Environment(

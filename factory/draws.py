@@ -47,3 +47,15 @@ def uniforms(
 def seeds(base_seed: int, stream: tuple[str, ...], *, start: int, stop: int) -> NDArray[np.int64]:
     """Return 63-bit, non-negative seeds of a range of indexes, int64, shape (stop - start,)."""
     return (_raw(base_seed, stream, start, stop) >> np.uint64(1)).astype(np.int64)
+
+
+def attempt_seed(seed: int, attempt: int) -> int:
+    """Return the seed of an image's later attempt: a function of its own seed and the number.
+
+    Args:
+        seed: The planned one, of attempt 0.
+        attempt: From 0; 0 keeps the planned seed.
+    """
+    if attempt == 0:
+        return seed
+    return int(seeds(seed, ("attempt",), start=attempt, stop=attempt + 1)[0])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 
@@ -21,7 +22,7 @@ _DISK_ERRORS = {
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit: 0 done, 1 a failure, 2 for the user to mend, 130 interrupted."""
+    """Run `main` and exit: 0 done, 1 a failure, 2 for the user to mend, 128 + a signal."""
     try:
         status = main() or 0
         sys.stdout.flush()
@@ -41,7 +42,9 @@ def run_main(main: Callable[[], int | None]) -> None:
             f"{place}{remedy}, then run the same command again: it goes on where it stopped\n"
         )
         status = 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to go on where it stopped\n")
-        status = 130
+    except KeyboardInterrupt as stop:
+        words = str(stop) or "interrupted"
+        sys.stderr.write(f"{words}; run the same command again to go on where it stopped\n")
+        # As a shell says it of a process that a signal has ended.
+        status = 128 + getattr(stop, "number", signal.SIGINT)
     sys.exit(status)

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from pathlib import Path
 
 from factory.errors import UserError
 from factory.jobs import Job
 from factory.manifest import FILE_NAME, Manifest, read_manifest
 from factory.shards import list_shards
+from factory.storage import AnyPath
 
+RECIPES = "recipes"
 _DIFF_LINES = 6
 
 
-def recipe_path(out: Path, config: str) -> Path:
+def recipe_path(out: AnyPath, config: str) -> AnyPath:
     """Return where a config's resolved recipe lies."""
-    return out / "recipes" / f"{config}.yaml"
+    return out / RECIPES / f"{config}.yaml"
 
 
-def open_set(out: Path) -> Manifest | None:
+def open_set(out: AnyPath) -> Manifest | None:
     """Return the manifest of the set in `out`, or None where a new one may begin.
 
     Raises:
         UserError: `out` is a file, or holds something that is not a set.
     """
     for path in (out, *out.parents):
-        if path.exists() and not path.is_dir():
+        if path.is_file():
             raise UserError(f"{path}: is a file; name a directory")
     manifest = read_manifest(out)
     if manifest is None and out.is_dir():
@@ -40,7 +41,7 @@ def open_set(out: Path) -> Manifest | None:
     return manifest
 
 
-def begun(out: Path, manifest: Manifest | None) -> Manifest | None:
+def begun(out: AnyPath, manifest: Manifest | None) -> Manifest | None:
     """Return what of a manifest binds a new build: its configs with shards; None without any.
 
     A build that stopped before its first shard binds nothing: recipe and settings may still change.
@@ -57,7 +58,7 @@ def begun(out: Path, manifest: Manifest | None) -> Manifest | None:
     return manifest.model_copy(update={"configs": kept})
 
 
-def require_same_recipes(out: Path, manifest: Manifest, jobs: Sequence[Job]) -> None:
+def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) -> None:
     """Refuse to mix a set with another one.
 
     Raises:
@@ -83,7 +84,9 @@ def require_same_recipes(out: Path, manifest: Manifest, jobs: Sequence[Job]) -> 
             )
 
 
-def merge_variables(manifest: Manifest | None, jobs: Sequence[Job], *, out: Path) -> dict[str, str]:
+def merge_variables(
+    manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath
+) -> dict[str, str]:
     """Return the variable columns of the whole set, types by name.
 
     Raises:
@@ -100,7 +103,7 @@ def merge_variables(manifest: Manifest | None, jobs: Sequence[Job], *, out: Path
     return dict(sorted(merged.items()))
 
 
-def _difference(out: Path, job: Job) -> str:
+def _difference(out: AnyPath, job: Job) -> str:
     """Say in a few lines how the recipe differs from the one the set was drawn from."""
     path = recipe_path(out, job.name)
     before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

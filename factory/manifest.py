@@ -8,14 +8,13 @@ between two builds of the same recipe on the same machine: no times, no number o
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.errors import UserError
 from factory.settings import FixedSettings
-from factory.shards import write_text
+from factory.storage import AnyPath, write_text
 
 FILE_NAME = "manifest.json"
 FORMAT: Final = 1
@@ -25,12 +24,36 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class FailedImage(_Entry):
+    """An image that no attempt could draw; its row is left out of its shard.
+
+    Attributes:
+        index: Of the image in its set; in a share, the row's place.
+        label: Its class.
+        reason: What was wrong with the last attempt, e.g. `black`.
+        attempts: How often it was drawn.
+    """
+
+    index: int
+    label: int
+    reason: str
+    attempts: int
+
+
 class ShardEntry(_Entry):
-    """One Parquet file; `file` is relative to the set's directory."""
+    """One Parquet file.
+
+    Attributes:
+        file: Relative to the set's directory.
+        rows: That it holds.
+        sha256: Of the file.
+        failed: Images of its range that have no row; with the rows they make the range whole.
+    """
 
     file: str
     rows: int
     sha256: str
+    failed: tuple[FailedImage, ...] = ()
 
 
 class ConfigEntry(_Entry):
@@ -42,7 +65,8 @@ class ConfigEntry(_Entry):
         fingerprint: Of the resolved recipe.
         model: Hub id or directory; None for combinations.
         revision: Commit or hash of the weights.
-        images: Rows in all, copies included; 0 for unions, whose members have them.
+        images: Images in all, copies and failed ones included; 0 for unions, whose members have
+            them.
         images_per_class: None for unions.
         members: Configs a combination is made of.
         complete: Whether all shards are there.
@@ -58,6 +82,16 @@ class ConfigEntry(_Entry):
     members: tuple[str, ...] = ()
     complete: bool = False
     shards: tuple[ShardEntry, ...] = ()
+
+    @property
+    def failed(self) -> tuple[FailedImage, ...]:
+        """The images that have no row, in order."""
+        return tuple(image for shard in self.shards for image in shard.failed)
+
+    @property
+    def rows(self) -> int:
+        """How many rows its shards hold once it is complete."""
+        return self.images - len(self.failed)
 
 
 class Manifest(_Entry):
@@ -91,14 +125,14 @@ class Manifest(_Entry):
 
     def num_images(self, name: str) -> int:
         """Return how many rows a config reads."""
-        return sum(self.configs[leaf].images for leaf in self.leaves(name))
+        return sum(self.configs[leaf].rows for leaf in self.leaves(name))
 
     def in_order(self) -> list[str]:
         """Return the names of the complete configs: sets before combinations, then by name."""
         complete = [name for name, entry in self.configs.items() if entry.complete]
         return sorted(complete, key=lambda name: (self.configs[name].kind != "set", name))
 
-    def write(self, out: Path) -> None:
+    def write(self, out: AnyPath) -> None:
         """Write the manifest into the set's directory, whole or not at all."""
         text = json.dumps(
             self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False
@@ -106,7 +140,7 @@ class Manifest(_Entry):
         write_text(out / FILE_NAME, text + "\n")
 
 
-def read_manifest(out: Path) -> Manifest | None:
+def read_manifest(out: AnyPath) -> Manifest | None:
     """Return a set's manifest, or None where none was begun.
 
     Raises:

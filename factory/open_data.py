@@ -72,10 +72,7 @@ def open_dataset(
         UserError: No such dataset, config, split or column; a filter that is wrong or that
             leaves nothing.
     """
-    if Path(reference).exists() or reference.startswith((".", "/", "~")):
-        loaded, config = _load_directory(Path(reference).expanduser(), config_name)
-    else:
-        loaded, config = _load_hub(reference, config_name)
+    loaded, config = _load_any(reference, config_name)
     name = _choose_split(loaded, split, reference, preferred=preferred_split)
     dataset = loaded[name]
     images = _image_column(dataset, image_column, reference)
@@ -85,6 +82,27 @@ def open_dataset(
         dataset = filter_rows(dataset, row_filter)
     names = list(dataset.features[labels].names)
     return OpenedDataset(dataset, images, labels, names, reference, config, name)
+
+
+def open_rows(reference: str, *, config_name: str | None, split: str) -> datasets.Dataset:
+    """Open one split of any dataset, whatever its columns.
+
+    Args:
+        reference: As for `open_dataset`.
+        config_name: Default: the dataset's default config.
+        split: Its name.
+
+    Raises:
+        UserError: No such dataset, config or split.
+    """
+    loaded, _ = _load_any(reference, config_name)
+    return loaded[_choose_split(loaded, split, reference, preferred=split)]
+
+
+def _load_any(reference: str, config_name: str | None) -> tuple[datasets.DatasetDict, str]:
+    if Path(reference).exists() or reference.startswith((".", "/", "~")):
+        return _load_directory(Path(reference).expanduser(), config_name)
+    return _load_hub(reference, config_name)
 
 
 def _load_directory(path: Path, config_name: str | None) -> tuple[datasets.DatasetDict, str]:

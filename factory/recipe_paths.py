@@ -54,12 +54,12 @@ def packaged_names() -> list[str]:
     """Return the names of the packaged sets of recipes and of the recipes in them."""
     names = []
     root = packaged_dir("recipes")
-    folders = sorted(one for one in root.iterdir() if one.is_dir()) if root.is_dir() else []
-    for folder in folders:
-        files = recipe_files(folder) if folder.name != _CLASSES else []
+    for folder in sorted(one for one in root.rglob("*") if one.is_dir()):
+        name = folder.relative_to(root).as_posix()
+        files = recipe_files(folder) if name != _CLASSES else []
         if files:
-            names.append(folder.name)
-            names += [f"{folder.name}/{path.stem}" for path in files]
+            names.append(name)
+            names += [f"{name}/{path.stem}" for path in files]
     return names
 
 

@@ -16,6 +16,7 @@ DEVICES = ("cpu", "cuda", "mps", "xpu")
 _BATCH_SIZE = 32
 # Large enough to read fast, small enough that a crash or a preempted machine costs minutes.
 _SHARD_SIZE = 500
+_ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class BuildSettings:
         threads: CPU threads a process; by default 1, so that bytes do not depend on how a build is
             launched.
         device: `cpu`, `cuda`, `mps`, `xpu` or `auto`.
+        attempts: How often an image that comes out black, flat or not finite is drawn before it
+            counts as failed.
     """
 
     batch_size: int | None = None
@@ -36,6 +39,7 @@ class BuildSettings:
     dtype: str = "auto"
     threads: int | None = None
     device: str = "auto"
+    attempts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class FixedSettings:
     dtype: str
     threads: int
     device: str
+    attempts: int = _ATTEMPTS
 
     def as_dict(self) -> dict[str, int | str]:
         """Return the settings as plain values."""
@@ -78,11 +83,12 @@ def fix(
         dtype=_auto_dtype(device) if wanted.dtype == "auto" else wanted.dtype,
         threads=wanted.threads or 1,
         device=device,
+        attempts=wanted.attempts or _ATTEMPTS,
     )
 
 
 def _require_valid(wanted: BuildSettings) -> None:
-    for name in ("batch_size", "shard_size", "threads"):
+    for name in ("batch_size", "shard_size", "threads", "attempts"):
         value = getattr(wanted, name)
         if value is not None and value < 1:
             raise UserError(f"{name} is {value}; give 1 or more")

@@ -16,7 +16,7 @@ from factory.recipe import ResolvedRecipe
 from factory.render import Picture
 from factory.settings import BuildSettings
 
-SETTINGS = BuildSettings(batch_size=4, shard_size=8)
+SETTINGS = BuildSettings(batch_size=4, shard_size=8, dtype="float32")
 LABELS = ["cat", "dog", "ship"]
 
 
