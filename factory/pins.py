@@ -34,7 +34,8 @@ def _pinned_adapter(
     if _is_shared(checked.node.find((*path, "id")).place):
         if _looks_like_path(adapter.id) or _is_here(adapter.id):
             checked.add(
-                f"{adapter.id} is a path of this machine; a shared recipe names adapters of the Hub",
+                f"{adapter.id} is a path of this machine; a shared recipe names adapters of the "
+                "Hub",
                 *(*path, "id"),
             )
         return adapter

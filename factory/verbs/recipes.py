@@ -79,6 +79,17 @@ def _models(args: argparse.Namespace) -> None:
     write(table([_model(one) for one in PRESETS], header=_MODEL_HEADER))
 
 
+def _model(preset: ModelPreset) -> tuple[str, ...]:
+    return (
+        preset.name,
+        preset.id,
+        str(preset.num_inference_steps),
+        f"{preset.guidance_scale:g}",
+        str(preset.size or "its own"),
+        preset.note,
+    )
+
+
 def _list(args: argparse.Namespace) -> None:
     if args.reference is None:
         rows = [(entry.name, entry.summary) for entry in list_recipes()]
@@ -122,23 +133,6 @@ def _diff(args: argparse.Namespace) -> None:
         (one,), (other,) = left.values(), right.values()
         pairs = [(one.name, one, other)]
     else:
-<<<<<<< HEAD
-        path = find_recipe(args.name)
-        if path.is_dir():
-            raise UserError(f"{args.name} is a folder of recipes; name one of them")
-        write(path.read_text(encoding="utf-8").rstrip("\n"))
-
-
-def _model(preset: ModelPreset) -> tuple[str, ...]:
-    return (
-        preset.name,
-        preset.id,
-        str(preset.num_inference_steps),
-        f"{preset.guidance_scale:g}",
-        str(preset.size or "its own"),
-        preset.note,
-    )
-=======
         pairs = [(name, left[name], right[name]) for name in left if name in right]
     differing = 0
     for name, one, other in pairs:
@@ -194,4 +188,3 @@ def _push(args: argparse.Namespace) -> None:
     made = "committed" if report.committed else "up to date"
     write(f"{where}: {made} at {str(report.commit)[:12]}, {len(shared.entries)} recipes")
     write(f"next: factory plan hf://datasets/{report.target.repo_id}@{revision}/{shared.name}")
->>>>>>> wt-d
