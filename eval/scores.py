@@ -31,7 +31,7 @@ class ModelFacts(_Part):
     num_classes: int = Field(description="outputs of the model")
     num_parameters: int
     weights_sha256: str = Field(description="of model.safetensors")
-    commit: str | None = Field(None, description="of a model from the Hub")
+    commit: str | None = Field(default=None, description="of a model from the Hub")
     batch_norm: BatchNorm = Field(description="statistics of training, or of the test batch")
     dropout: bool = Field(default=False, description="whether it stayed on")
     selected_on: str | None = Field(
