@@ -106,7 +106,7 @@ class Worklist:
             # Each rank begins elsewhere, so that together they look at all.
             self._random.shuffle(unsettled)
             self._rest.extend(unsettled)
-        doubtful = []
+        doubtful: list[int] = []
         for _ in range(min(_LOOKS, len(self._rest))):
             task = self._rest.popleft()
             if self._board.is_settled(task):
