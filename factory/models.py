@@ -10,6 +10,7 @@ import contextlib
 import copy
 import difflib
 import inspect
+import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,10 +42,19 @@ _FOREIGN_ARGUMENTS = (
 class Pipelines:
     """Loads each model once and hands out its pipeline with a recipe's scheduler."""
 
-    def __init__(self, *, device: torch.device | str, dtype: torch.dtype) -> None:
-        """Remember where the models go; nothing is loaded yet."""
+    def __init__(
+        self, *, device: torch.device | str, dtype: torch.dtype, allow_pickle: bool = False
+    ) -> None:
+        """Remember where the models go; nothing is loaded yet.
+
+        Args:
+            device: Where the weights go.
+            dtype: Of all weights.
+            allow_pickle: Whether models without safetensors may be read from pickles.
+        """
         self._device = device
         self._dtype = dtype
+        self._allow_pickle = allow_pickle
         self._loaded: dict[tuple[str, str | None], Any] = {}
 
     def get(self, recipe: ResolvedRecipe) -> Any:
@@ -55,7 +65,9 @@ class Pipelines:
         """
         key = (recipe.model.id, recipe.model.revision)
         if key not in self._loaded:
-            self._loaded[key] = load_pipeline(*key, device=self._device, dtype=self._dtype)
+            self._loaded[key] = load_pipeline(
+                *key, device=self._device, dtype=self._dtype, allow_pickle=self._allow_pickle
+            )
         # The copy shares the weights; only its scheduler is its own.
         pipeline = copy.copy(self._loaded[key])
         if recipe.model.scheduler or recipe.model.scheduler_config:
@@ -66,7 +78,12 @@ class Pipelines:
 
 
 def load_pipeline(
-    model_id: str, revision: str | None, *, device: torch.device | str, dtype: torch.dtype
+    model_id: str,
+    revision: str | None,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    allow_pickle: bool = False,
 ) -> Any:
     """Load a text-to-image pipeline.
 
@@ -75,6 +92,8 @@ def load_pipeline(
         revision: Branch, tag or commit; only for Hub ids.
         device: Where the weights go.
         dtype: Of all weights.
+        allow_pickle: Whether weights that are not there as safetensors may be unpickled: as
+            tensors only, so that code in them is refused and not run.
 
     Raises:
         UserError: no such model or revision, no way to the Hub, or no text-to-image model; with
@@ -83,7 +102,7 @@ def load_pipeline(
     source = model_source(model_id, revision)
     pinned = None if Path(source).is_dir() else revision
     with _quiet_libraries():
-        pipeline = _read(model_id, source, revision=pinned, dtype=dtype)
+        pipeline = _read(model_id, source, revision=pinned, dtype=dtype, allow_pickle=allow_pickle)
     _require_text_to_image(model_id, pipeline)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
@@ -166,7 +185,9 @@ def _require_known_settings(scheduler_class: Any, changes: dict[str, Any]) -> No
             )
 
 
-def _read(model_id: str, source: str, *, revision: str | None, dtype: torch.dtype) -> Any:
+def _read(
+    model_id: str, source: str, *, revision: str | None, dtype: torch.dtype, allow_pickle: bool
+) -> Any:
     """Read a pipeline with diffusers, its errors turned into ours."""
     import diffusers
 
@@ -178,8 +199,19 @@ def _read(model_id: str, source: str, *, revision: str | None, dtype: torch.dtyp
         if "requires_safety_checker" in parts:
             left_out["requires_safety_checker"] = False
         return pipelines.from_pretrained(
-            source, revision=revision, torch_dtype=dtype, use_safetensors=True, **left_out
+            source,
+            revision=revision,
+            torch_dtype=dtype,
+            # None takes safetensors where there are any.
+            use_safetensors=None if allow_pickle else True,
+            trust_remote_code=False,
+            **left_out,
         )
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"model {model_id}: its pickled weights hold more than tensors and may run code; "
+            "choose a model or revision with safetensors"
+        ) from None
     except (OSError, ValueError, AttributeError, ImportError) as error:
         # OSError covers huggingface_hub too: missing, gated, unreachable, offline.
         raise UserError(_cannot_load(model_id, revision, error)) from None
@@ -190,8 +222,15 @@ def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
     text = str(error)
     if isinstance(error, ValueError | AttributeError | ImportError):
         remedy = "check that it is a diffusers text-to-image model of this diffusers version"
+        if "trust_remote_code" in text:
+            remedy = "code that comes with a model is never run; choose a model without"
     elif "safetensors" in text:
-        remedy = "only safetensors weights are read; choose a model or revision that has them"
+        remedy = (
+            "only safetensors weights are read; choose a model or revision that has them, or read "
+            "its pickled weights with --allow-pickle if you trust their source"
+        )
+    elif "Unable to load weights" in text:
+        remedy = "the weights are damaged, or pickles that hold more than tensors"
     elif Path(model_id).is_dir():
         remedy = "check that the directory is whole"
     elif "gated" in text or "401" in text or "403" in text:

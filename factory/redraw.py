@@ -85,6 +85,7 @@ class Redrawer:
         manifest: Manifest,
         *,
         device: str | None = None,
+        allow_pickle: bool = False,
         renderer_factory: RendererFactory | None = None,
     ) -> None:
         """Get the device ready; models are loaded when first needed.
@@ -93,6 +94,7 @@ class Redrawer:
             out: The set's directory.
             manifest: The set's.
             device: Another device than the set's, e.g. `cpu`; pixels then differ by rounding.
+            allow_pickle: Whether models without safetensors may be read from pickles.
             renderer_factory: Makes what draws a recipe; by default its diffusers model.
 
         Raises:
@@ -107,7 +109,9 @@ class Redrawer:
             self._device = own_device(kind)
         except UserError as error:
             raise UserError(f"{error}; name another with --device, pixels may differ") from None
-        self._renderers = Renderers(renderer_factory, device=self._device)
+        self._renderers = Renderers(
+            renderer_factory, device=self._device, allow_pickle=allow_pickle
+        )
 
     def notes(self) -> list[str]:
         """Return how this machine differs from the one that drew the set: why pixels may differ."""

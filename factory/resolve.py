@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from factory.errors import Fault, UserError
 from factory.recipe_file import COMBINATION_KEYS
 from factory.yaml_nodes import Node, Place, mapping_of
-from factory.yaml_source import parse
+from factory.yaml_source import parse, refuse_odd_text
 
 MERGED = ("variables", "sampling", "model", "output")
 """Keys whose mappings are merged key by key; everything else is replaced whole."""
@@ -79,6 +79,7 @@ def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
 def _model(text: str) -> Node:
     model_id, _, revision = text.partition("@")
     place = Place(f"--model {text}")
+    refuse_odd_text(text, place)
     return mapping_of({"id": model_id} | ({"revision": revision} if revision else {}), place)
 
 

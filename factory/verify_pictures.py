@@ -34,6 +34,7 @@ class Sample:
         tolerance: The largest difference of a channel (0 to 255) that is no fault; for machines
             other than the one that drew the set.
         device: Another device than the set's, or None.
+        allow_pickle: Whether models without safetensors may be read from pickles.
         renderer_factory: Makes what draws a recipe; None for its diffusers model.
     """
 
@@ -41,6 +42,7 @@ class Sample:
     seed: int = 0
     tolerance: int = 0
     device: str | None = None
+    allow_pickle: bool = False
     renderer_factory: RendererFactory | None = None
 
     def forgives(self, one: Redrawn) -> bool:
@@ -79,7 +81,13 @@ def compare_sample(
     Raises:
         UserError: the model or the device cannot be had.
     """
-    redrawer = Redrawer(out, found, device=sample.device, renderer_factory=sample.renderer_factory)
+    redrawer = Redrawer(
+        out,
+        found,
+        device=sample.device,
+        allow_pickle=sample.allow_pickle,
+        renderer_factory=sample.renderer_factory,
+    )
     faults: list[SetFault] = []
     compared = 0
     for name, recipe in recipes.items():

@@ -233,7 +233,7 @@ def _refuse_tag(tag: str | None, place: Place) -> None:
         raise UserError(place.fault(f"tag {tag} is not allowed; a recipe holds plain values only"))
 
 
-def _refuse_odd_text(text: str, place: Place) -> None:
+def refuse_odd_text(text: str, place: Place) -> None:
     """Refuse what a text in a recipe never needs, and what would end up in rows and terminals."""
     if len(text) > MAX_TEXT:
         raise UserError(
@@ -253,7 +253,7 @@ def _refuse_odd_text(text: str, place: Place) -> None:
 def _scalar(event: Any, place: Place, loader: Any) -> Node:
     _refuse_tag(event.tag, place)
     text: str = event.value
-    _refuse_odd_text(text, place)
+    refuse_odd_text(text, place)
     tag = event.tag
     if tag is None or tag == "!":
         tag = loader.resolve(yaml.ScalarNode, text, event.implicit)

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from factory import console
 from factory.errors import Failure
-from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
+from factory.verbs.recipe_arguments import (
+    RECIPE_HELP,
+    add_allow_pickle,
+    add_recipe_changes,
+    recipes_of,
+)
 
 if TYPE_CHECKING:
     from factory.builder import BuildReport
@@ -61,6 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="exit with 0 though some images could not be drawn; they are reported either way",
     )
+    add_allow_pickle(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -87,6 +93,7 @@ def run(args: argparse.Namespace) -> None:
         part=Part.parse(args.part) if args.part else Part(),
         claim_expiry_s=args.claim_expiry,
         show_progress=not args.quiet,
+        allow_pickle=args.allow_pickle,
     )
     recipes = _recipes(args)
     rank, world_size, device = world(args.device)
