@@ -105,8 +105,8 @@ class Claims:
         """Take a claim that is free or whose holder has died; return None where one is alive."""
         claim = Claim(name, 0)
         if not self._store.create(claim.file, self._text(claim)):
-            newest = self._newest(name)
-            if newest is None or not self._has_expired(newest.file):
+            newest, text = self._newest(name)
+            if newest is None or not self._has_expired(newest.file, text):
                 return None
             claim = Claim(name, newest.generation + 1)
             if not self._store.create(claim.file, self._text(claim)):
@@ -169,7 +169,7 @@ class Claims:
             if text is None or field_of(text, "launch") == self.launch:
                 continue
             before = self._seen.get(file)
-            if self._has_expired(file, text=text):
+            if self._has_expired(file, text):
                 found[file] = False
             elif owner.is_here(field_of(text, "owner")) or (before and before.text != text):
                 found[file] = True
@@ -197,18 +197,15 @@ class Claims:
             if alive is False:
                 self._store.remove(file)
 
-    def _newest(self, name: str) -> Claim | None:
-        """Return the last generation of a claim that there is."""
-        newest = None
+    def _newest(self, name: str) -> tuple[Claim | None, str]:
+        """Return the last generation of a claim that there is, and its text."""
+        newest, text = None, ""
         claim = Claim(name, 0)
-        while self._store.read(claim.file) is not None:
-            newest, claim = claim, Claim(name, claim.generation + 1)
-        return newest
+        while (found := self._store.read(claim.file)) is not None:
+            newest, text, claim = claim, found, Claim(name, claim.generation + 1)
+        return newest, text
 
-    def _has_expired(self, file: str, *, text: str | None = None) -> bool:
-        text = self._store.read(file) if text is None else text
-        if text is None:
-            return False
+    def _has_expired(self, file: str, text: str) -> bool:
         if self._is_dead(field_of(text, "owner")):
             return True
         now = self._clock()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault
+from factory.known_words import unknown_words
 from factory.listed import Cycle
 from factory.quantities import Linked, PerClass
 from factory.recipe import ResolvedRecipe
@@ -172,5 +173,6 @@ _CHECKS = (
     _unpinned_model,
     _low_guidance,
     _uneven_cycles,
+    unknown_words,
 )
 _COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)

@@ -64,7 +64,7 @@ def pickled(model: Path, folder: Path, part: str, *, payload: Payload | None = N
 @pytest.mark.parametrize("part", ["unet", "text_encoder"])
 def test_pickled_weights_are_read_only_when_allowed(model: Path, tmp_path: Path, part: str) -> None:
     copy = pickled(model, tmp_path, part)
-    with pytest.raises(UserError, match="only safetensors weights are read; .*--allow-pickle"):
+    with pytest.raises(UserError, match=r"only safetensors weights are read; .*--allow-pickle"):
         load(copy)
     found = load(copy, allow_pickle=True)
     whole = load(model)

@@ -14,6 +14,7 @@ from factory.verbs.recipe_arguments import (
     add_allow_pickle,
     add_recipe_changes,
     recipes_of,
+    warn_of_unknown_words,
 )
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def run(args: argparse.Namespace) -> None:
         alone = warn_if_alone(f"factory build {args.recipe} {args.out}")
         if not alone and device == "cpu" and args.threads is None:
             _suggest_processes(args)
+    if rank == 0:
+        warn_of_unknown_words(recipes)
     report = build(recipes, args.out, settings=settings, options=options)
     if rank == 0:
         _summarize(report, args.out)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
+from factory.console import log
+from factory.known_words import unknown_words
 from factory.library import load_recipes
 from factory.recipe import ResolvedRecipe
 
@@ -49,3 +52,15 @@ def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]
         images_per_class=args.images_per_class,
         model=args.model,
     )
+
+
+def warn_of_unknown_words(recipes: Iterable[ResolvedRecipe]) -> None:
+    """Log which words of the prompts, members' included, their model was never told."""
+    pending = list(recipes)
+    warnings = {}
+    while pending:
+        recipe = pending.pop(0)
+        pending += recipe.members
+        warnings.update(dict.fromkeys(unknown_words(recipe)))
+    for warning in warnings:
+        log(f"warning: {warning}")
