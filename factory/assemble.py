@@ -16,12 +16,12 @@ from factory.recipe_checks import (
     check_columns,
     check_sampling,
     check_scheduler,
-    check_templates,
     check_variables,
 )
 from factory.recipe_faults import error_words, faults_of
 from factory.recipe_file import ClassEntry, Model, RecipeFile
 from factory.schema import CONFIG_NAME
+from factory.template_checks import check_templates
 from factory.yaml_nodes import Key, Node
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import inspect
 import pickle
 import warnings
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.embedded_model import EMBEDDED_ID, embedded_dir, embedded_revision
 from factory.errors import UserError
+from factory.schedulers import first_line, make_scheduler
 
 if TYPE_CHECKING:
     import torch
@@ -140,51 +140,6 @@ def model_source(model_id: str, revision: str | None) -> str:
     return model_id
 
 
-def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | None) -> Any:
-    """Make a scheduler from the model's own configuration.
-
-    Args:
-        current: The scheduler the model came with.
-        name: A class of diffusers; None keeps the model's own.
-        changes: Settings that replace those of the model's configuration.
-
-    Raises:
-        UserError: no such scheduler, no such setting, or a value it refuses.
-    """
-    scheduler_class = _scheduler_class(name) if name else type(current)
-    changes = dict(changes or {})
-    _require_known_settings(scheduler_class, changes)
-    try:
-        return scheduler_class.from_config(current.config, **changes)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise UserError(f"scheduler {scheduler_class.__name__}: {_first_line(error)}") from None
-
-
-def _scheduler_class(name: str) -> Any:
-    import diffusers
-
-    found = getattr(diffusers, name, None)
-    if isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin):
-        return found
-    known = [one for one in dir(diffusers) if one.endswith("Scheduler") and "Flax" not in one]
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
-    hint = f"; near it: {', '.join(near)}" if near else ""
-    raise UserError(f"model.scheduler: diffusers has no `{name}`{hint}")
-
-
-def _require_known_settings(scheduler_class: Any, changes: dict[str, Any]) -> None:
-    known = [
-        name for name in inspect.signature(scheduler_class.__init__).parameters if name != "self"
-    ]
-    for name in changes:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3) or known
-            raise UserError(
-                f"model.scheduler_config.{name}: {scheduler_class.__name__} has no such setting; "
-                f"near it: {', '.join(near)}"
-            )
-
-
 def _read(
     model_id: str, source: str, *, revision: str | None, dtype: torch.dtype, allow_pickle: bool
 ) -> Any:
@@ -240,7 +195,7 @@ def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
             "check `model.id` and `model.revision` and the connection to the Hub, or name a "
             "directory; `--model embedded` needs no network"
         )
-    return f"model {name}: cannot be loaded ({_first_line(error)}); {remedy}"
+    return f"model {name}: cannot be loaded ({first_line(error)}); {remedy}"
 
 
 def _require_text_to_image(model_id: str, pipeline: Any) -> None:
@@ -285,8 +240,3 @@ def _quiet_libraries() -> Iterator[None]:
             one.set_verbosity(level)
             if bar:
                 one.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__

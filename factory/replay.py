@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory import schema
+from factory.compare import Redrawn
 from factory.errors import UserError
 from factory.existing import require_config, require_set
 from factory.library import stored_recipe
 from factory.manifest import Manifest
-from factory.redraw import Redrawer, Redrawn, stored_rows
+from factory.redraw import Redrawer, stored_rows
 from factory.storage import AnyPath, open_path
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from factory.errors import Fault, UserError
 from factory.recipe_file import COMBINATION_KEYS
 from factory.yaml_nodes import Node, Place, mapping_of
-from factory.yaml_source import parse, refuse_odd_text
+from factory.yaml_scalars import refuse_odd_text
+from factory.yaml_source import parse
 
 MERGED = ("variables", "sampling", "model", "output")
 """Keys whose mappings are merged key by key; everything else is replaced whole."""

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory import schema
+from factory.compare import Redrawn
 from factory.manifest import ConfigEntry, Manifest
 from factory.recipe import ResolvedRecipe
-from factory.redraw import Redrawer, Redrawn, batch_of, stored_rows
+from factory.redraw import Redrawer, batch_of, stored_rows
 from factory.set_faults import SetFault
 from factory.shards import shard_count, shard_path
 from factory.storage import AnyPath
