@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from factory.manifest import ConfigEntry, Manifest
 from factory.recipe import ResolvedRecipe
 from factory.redraw import Redrawer, batch_of, stored_rows
 from factory.set_faults import SetFault
-from factory.shards import shard_count, shard_path
+from factory.shards import Row, shard_count, shard_path
 from factory.storage import AnyPath
 
 if TYPE_CHECKING:
@@ -104,8 +104,9 @@ def compare_sample(
                         what = f"image {one.spec.index} drawn again"
                         faults.append(SetFault(file, what, one.describe(), "the same bytes"))
             else:
-                compared += len(indexes)
-                faults += _copy_faults(out, found, name, indexes, damaged)
+                rows = stored_rows(out, found, name, indexes)
+                compared += len(rows)
+                faults += _copy_faults(out, found, file, rows, damaged)
     return Comparison(faults, compared, redrawer.notes())
 
 
@@ -136,11 +137,10 @@ def _file(out: AnyPath, found: Manifest, name: str, index: int) -> str:
 
 
 def _copy_faults(
-    out: AnyPath, found: Manifest, name: str, indexes: range, damaged: frozenset[str]
+    out: AnyPath, found: Manifest, file: str, rows: Sequence[Row], damaged: frozenset[str]
 ) -> Iterator[SetFault]:
     """Yield the rows of a share that differ from the rows they were copied from."""
-    file = _file(out, found, name, indexes.start)
-    for row in stored_rows(out, found, name, indexes):
+    for row in rows:
         owner, index = row[schema.RECIPE], row[schema.INDEX]
         if owner not in found.configs or _file(out, found, owner, index) in damaged:
             continue
