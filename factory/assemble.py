@@ -1,4 +1,4 @@
-"""From a merged recipe to a `ResolvedRecipe`: validation, defaults, the model pinned."""
+"""From a merged recipe to a `ResolvedRecipe`: validation and defaults."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from factory.embedded_model import EMBEDDED_ID, embedded_revision
+from factory.embedded_model import EMBEDDED_ID
 from factory.listed import Constant
+from factory.pins import pinned_model, pinned_variables
 from factory.recipe import ResolvedRecipe
 from factory.recipe_checks import (
     Checked,
     check_classes,
     check_columns,
+    check_model,
     check_sampling,
     check_scheduler,
     check_variables,
 )
-from factory.recipe_faults import error_words, faults_of
+from factory.recipe_faults import faults_of
 from factory.recipe_file import ClassEntry, Model, RecipeFile
 from factory.schema import CONFIG_NAME
 from factory.template_checks import check_templates
@@ -83,6 +85,7 @@ def assemble(
     """
     _require(checked, file)
     classes = tuple(_with_wording(entry) for entry in file.classes or ())
+    labels = [entry.label for entry in classes]
     model = file.model or Model(id=EMBEDDED_ID)
     recipe = ResolvedRecipe(
         name=set_name(checked, file, name),
@@ -92,10 +95,13 @@ def assemble(
         images_per_class=file.images_per_class,
         prompt=file.prompt or (),
         negative_prompt=file.negative_prompt,
-        variables=file.variables,
+        variables=pinned_variables(checked, file.variables, labels, folder)
+        if find_models
+        else file.variables,
         sampling=file.sampling,
-        model=_pinned(checked, model, folder) if find_models else model,
+        model=pinned_model(checked, model, folder) if find_models else model,
         output=file.output,
+        same_images_as=file.same_images_as,
     )
     recipe._node = checked.node
     if not check_columns(checked, recipe):
@@ -108,6 +114,7 @@ def assemble(
     check_sampling(checked, recipe)
     if find_models:
         check_scheduler(checked, recipe)
+    check_model(checked, recipe)
     return recipe
 
 
@@ -147,49 +154,3 @@ def _with_wording(entry: ClassEntry) -> ClassEntry:
         return entry
     wording = Constant(entry.label.replace("_", " "))
     return entry.model_copy(update={"prompt": wording})
-
-
-def _pinned(checked: Checked, model: Model, folder: Path) -> Model:
-    """Return the model with a local directory made absolute and the embedded one pinned."""
-    if model.id == EMBEDDED_ID:
-        current = embedded_revision()
-        if model.revision and current and model.revision != current:
-            checked.add(
-                f"{model.revision[:12]} is not the embedded generator of this version "
-                f"({current[:12]}); remove the revision to draw with this one",
-                *("model", "revision"),
-            )
-        return model.model_copy(update={"revision": current or model.revision})
-    before = len(checked.faults)
-    directory = _directory(model.id, checked, folder)
-    if len(checked.faults) > before:
-        return model
-    if directory is None:
-        return model
-    if not (directory / "model_index.json").is_file():
-        problem = "holds no model_index.json" if directory.is_dir() else "is no directory"
-        checked.add(
-            f"{model.id} {problem}; give a directory saved by a diffusers pipeline, or a Hub id",
-            *("model", "id"),
-        )
-    return model.model_copy(update={"id": str(directory)})
-
-
-def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
-    """Return the directory an id means: relative to the recipe's file, then to where we are."""
-    place = checked.node.find(("model", "id")).place
-    base = Path(place.file).parent if place.line else Path()
-    candidates = [base / model_id, folder / model_id, Path(model_id)]
-    try:
-        path = Path(model_id).expanduser()
-        if path.is_absolute():
-            candidates = [path]
-        for candidate in candidates:
-            if (candidate / "model_index.json").is_file():
-                return candidate.resolve()
-    except (OSError, RuntimeError) as error:
-        # Names too long for the file system, homes of unknown users.
-        checked.add(f"is no path that can be read ({error_words(error)})", "model", "id")
-        return None
-    looks_like_path = model_id.startswith((".", "/", "~")) or model_id.count("/") > 1
-    return candidates[0].resolve() if looks_like_path else None

@@ -8,9 +8,35 @@ from typing import NoReturn
 
 from factory import __version__
 from factory.redaction import for_terminal
-from factory.verbs import build, check, diff, new, plan, preview, recipes, replay, status, verify
+from factory.verbs import (
+    build,
+    card,
+    check,
+    diff,
+    new,
+    plan,
+    preview,
+    push,
+    recipes,
+    replay,
+    status,
+    verify,
+)
 
-_VERBS = (check, plan, preview, build, status, verify, replay, diff, recipes, new)
+_VERBS = (
+    check,
+    plan,
+    preview,
+    build,
+    status,
+    verify,
+    replay,
+    diff,
+    card,
+    push,
+    recipes,
+    new,
+)
 
 _EPILOG = """\
 start here:

@@ -27,7 +27,13 @@ def log(text: str) -> None:
 
 
 def progress(
-    total: int, *, unit: str, description: str, initial: int = 0, show: bool = True
+    total: int,
+    *,
+    unit: str,
+    description: str,
+    initial: int = 0,
+    show: bool = True,
+    in_bytes: bool = False,
 ) -> Any:
     """Return a tqdm bar with rate and time left.
 
@@ -39,6 +45,7 @@ def progress(
         description: What is being done.
         initial: Units that were done before this run; they count in the bar but not in the rate.
         show: False on ranks that should stay silent.
+        in_bytes: Units are bytes, shown as kB, MB, GB.
     """
     from tqdm import tqdm
 
@@ -46,7 +53,8 @@ def progress(
     return tqdm(
         total=total,
         initial=initial,
-        unit=f" {unit}s",
+        unit="B" if in_bytes else f" {unit}s",
+        unit_scale=in_bytes,
         desc=description,
         disable=not show,
         dynamic_ncols=terminal,

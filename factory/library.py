@@ -21,6 +21,9 @@ from factory.resolve import read_overrides
 from factory.storage import AnyPath, local_copy
 from factory.yaml_source import read
 
+# What two recipes share that show the same images.
+_SHOWN = ("classes", "prompt", "negative_prompt", "variables", "sampling", "model")
+
 __all__ = [
     "RecipeEntry",
     "list_recipes",
@@ -188,4 +191,23 @@ def _agreement_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
                         *("variables", name),
                     )
                 )
+    return [*faults, *_twin_faults(recipes)]
+
+
+def _twin_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
+    """Return where a set names another one as its images' and would draw different ones."""
+    by_name = {recipe.name: recipe for recipe in recipes}
+    faults = []
+    for recipe in recipes:
+        other = by_name.get(recipe.same_images_as or "")
+        if other is None:
+            continue
+        differing = [key for key in _SHOWN if getattr(recipe, key) != getattr(other, key)]
+        if other.is_combination or other.same_images_as:
+            message = f"{other.name} draws no images of its own; name the set that does"
+        elif differing:
+            message = f"differs from {other.name} in {', '.join(differing)}; only `output` may"
+        else:
+            continue
+        faults.append(recipe.fault(message, "same_images_as"))
     return faults

@@ -1,7 +1,8 @@
 """A recipe's `model` to a loaded pipeline.
 
 Weights are read from safetensors only and no code of a model's author is run. Safety checkers are
-left out: they replace pictures by a black one, which has no place in a training set.
+left out: they replace pictures by a black one, which has no place in a training set; so are
+watermarks.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.adapters import load_adapters
 from factory.embedded_model import EMBEDDED_ID, embedded_dir, embedded_revision
-from factory.errors import UserError
-from factory.schedulers import first_line, make_scheduler
+from factory.errors import UserError, first_line
+from factory.recipe_file import Model
+from factory.schedulers import make_scheduler
 
 if TYPE_CHECKING:
     import torch
@@ -55,7 +58,7 @@ class Pipelines:
         self._device = device
         self._dtype = dtype
         self._allow_pickle = allow_pickle
-        self._loaded: dict[tuple[str, str | None], Any] = {}
+        self._loaded: dict[Model, Any] = {}
 
     def get(self, recipe: ResolvedRecipe) -> Any:
         """Return a pipeline that draws a recipe.
@@ -63,47 +66,48 @@ class Pipelines:
         Raises:
             UserError: the model or its scheduler cannot be had, or it is no text-to-image model.
         """
-        key = (recipe.model.id, recipe.model.revision)
+        model = recipe.model
+        key = Model(id=model.id, revision=model.revision, adapters=model.adapters)
         if key not in self._loaded:
             self._loaded[key] = load_pipeline(
-                *key, device=self._device, dtype=self._dtype, allow_pickle=self._allow_pickle
+                key, device=self._device, dtype=self._dtype, allow_pickle=self._allow_pickle
             )
         # The copy shares the weights; only its scheduler is its own.
         pipeline = copy.copy(self._loaded[key])
-        if recipe.model.scheduler or recipe.model.scheduler_config:
+        if model.scheduler or model.scheduler_config:
             pipeline.scheduler = make_scheduler(
-                pipeline.scheduler, recipe.model.scheduler, recipe.model.scheduler_config
+                pipeline.scheduler, model.scheduler, model.scheduler_config
             )
         return pipeline
 
 
 def load_pipeline(
-    model_id: str,
-    revision: str | None,
+    model: Model,
     *,
     device: torch.device | str,
     dtype: torch.dtype,
     allow_pickle: bool = False,
 ) -> Any:
-    """Load a text-to-image pipeline.
+    """Load a text-to-image pipeline with its adapters.
 
     Args:
-        model_id: `embedded`, a directory, or a Hub id.
-        revision: Branch, tag or commit; only for Hub ids.
+        model: Its id is `embedded`, a directory, or a Hub id; only the latter has a revision.
         device: Where the weights go.
         dtype: Of all weights.
         allow_pickle: Whether weights that are not there as safetensors may be unpickled: as
             tensors only, so that code in them is refused and not run.
 
     Raises:
-        UserError: no such model or revision, no way to the Hub, or no text-to-image model; with
-            what to do.
+        UserError: no such model, revision or adapter, no way to the Hub, or no text-to-image model;
+            with what to do.
     """
-    source = model_source(model_id, revision)
-    pinned = None if Path(source).is_dir() else revision
+    source = model_source(model.id, model.revision)
+    pinned = None if Path(source).is_dir() else model.revision
     with _quiet_libraries():
-        pipeline = _read(model_id, source, revision=pinned, dtype=dtype, allow_pickle=allow_pickle)
-    _require_text_to_image(model_id, pipeline)
+        pipeline = _read(model.id, source, revision=pinned, dtype=dtype, allow_pickle=allow_pickle)
+        _require_text_to_image(model.id, pipeline)
+        if model.adapters:
+            load_adapters(pipeline, model.adapters)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     _use_channels_last(pipeline)
@@ -153,6 +157,8 @@ def _read(
         left_out: dict[str, Any] = {name: None for name in _LEFT_OUT if name in parts}
         if "requires_safety_checker" in parts:
             left_out["requires_safety_checker"] = False
+        if "XL" in str(parts.get("_class_name")):
+            left_out["add_watermarker"] = False
         return pipelines.from_pretrained(
             source,
             revision=revision,

@@ -199,13 +199,15 @@ class RankOfBuild:
                 # Whoever ends last finds all shards there and finishes the set.
                 return False
         self._work_through("set", range(len(tasks)), name="set")
+        # What twins lack by now was not drawn beside another set's shards.
+        self._work_through("twin", range(len(self._tasks("twin"))), name="twin")
         # Shares copy from sets, so they come after all of them.
         self._work_through("share", range(len(self._tasks("share"))), name="share")
         return True
 
     def _tasks(self, phase: str) -> list[tuple[Job, int]]:
         size = self._manifest.settings.shard_size
-        jobs = [job for job in self._jobs if job.kind == phase]
+        jobs = [job for job in self._jobs if (job.kind if not job.twin_of else "twin") == phase]
         return [(job, index) for job in jobs for index in range(job.total(size))]
 
     def _work_through(self, phase: str, wanted: Sequence[int], *, name: str) -> None:

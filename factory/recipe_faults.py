@@ -9,11 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from factory.captions import Captions, CaptionSource
 from factory.continuous import MeanStd, MeanStdLowHigh
 from factory.errors import Fault
 from factory.listed import Weighted
-from factory.quantities import Linked, PerClass
-from factory.recipe_file import Model, Output, RecipeFile, Sampling, WeightedText
+from factory.quantities import Linked, Once, PerClass
+from factory.recipe_file import Adapter, Model, Output, RecipeFile, Sampling, WeightedText
 from factory.sampling import KINDS
 from factory.yaml_nodes import KeyPath, Node
 
@@ -26,9 +27,23 @@ _LONGEST_WORD = 100
 
 _EXPONENT = re.compile(r"([-+]?[0-9]+)([eE][-+]?[0-9]+)$")
 _SECTIONS: dict[str, type[BaseModel]] = {"sampling": Sampling, "model": Model, "output": Output}
-_TAGS: dict[str, type[BaseModel]] = {**KINDS, "per_class": PerClass, "linked": Linked}
-_INNER: dict[str, type[BaseModel]] = {"normal": MeanStd, "truncated_normal": MeanStdLowHigh}
-_ITEMS: dict[str, type[BaseModel]] = {"prompt": WeightedText, "choice": Weighted}
+_TAGS: dict[str, type[BaseModel]] = {
+    **KINDS,
+    "per_class": PerClass,
+    "linked": Linked,
+    "once": Once,
+    "captions": Captions,
+}
+_INNER: dict[str, type[BaseModel]] = {
+    "normal": MeanStd,
+    "truncated_normal": MeanStdLowHigh,
+    "captions": CaptionSource,
+}
+_ITEMS: dict[str, type[BaseModel]] = {
+    "prompt": WeightedText,
+    "choice": Weighted,
+    "adapters": Adapter,
+}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -215,7 +230,9 @@ def _no_distribution(error: Any, node: Node) -> str:
     tag = (error.get("ctx") or {}).get("tag")
     if tag:
         kind = str(tag)[1:]
-        where = "in `variables`" if kind == "linked" else "in `variables` and `sampling`"
+        where = (
+            "in `variables`" if kind in ("linked", "captions") else "in `variables` and `sampling`"
+        )
         return f"{kind} can stand {where} only"
     keys = list(node.value) if isinstance(node.value, Mapping) else []
     if not keys:

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from factory.errors import UserError
+from factory.errors import UserError, first_line
 
 _LISTED = re.compile(r"\"((?!Flax)[A-Z]\w*Scheduler)\"")
 
@@ -71,9 +71,3 @@ def _require_known_settings(scheduler_class: Any, changes: dict[str, Any]) -> No
                 f"model.scheduler_config.{name}: {scheduler_class.__name__} has no such setting; "
                 f"near it: {', '.join(near)}"
             )
-
-
-def first_line(error: Exception) -> str:
-    """Return the first words of a library's error."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__

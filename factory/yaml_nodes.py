@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from factory.errors import Fault
@@ -20,11 +21,19 @@ def clipped(text: str) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands: a file with line and column from 1, or a command line argument."""
+    """Where a value stands: a file with line and column from 1, or a command line argument.
+
+    Attributes:
+        file: As messages call it.
+        line: None for an argument.
+        column: None for an argument.
+        path: The file itself, or None for an argument.
+    """
 
     file: str
     line: int | None = None
     column: int | None = None
+    path: Path | None = None
 
     def fault(self, message: str, *, key: str | None = None) -> Fault:
         """Return a fault at this place."""

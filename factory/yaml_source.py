@@ -56,21 +56,22 @@ def read(path: Path, *, shown: str | None = None) -> Node:
         raise UserError(
             Fault(f"is no UTF-8 text (byte {error.start}); save it as UTF-8", file=name)
         ) from None
-    return parse(text, file=name)
+    return parse(text, file=name, path=path)
 
 
-def parse(text: str, *, file: str, placed: bool = True) -> Node:
+def parse(text: str, *, file: str, placed: bool = True, path: Path | None = None) -> Node:
     """Parse YAML text.
 
     Args:
         text: One document.
         file: What messages call it.
         placed: False when line and column mean nothing to the user (a command line argument).
+        path: The file itself.
 
     Raises:
         UserError: The text is empty, not valid YAML, or beyond the limits.
     """
-    builder = _Builder(file, placed=placed)
+    builder = _Builder(file, placed=placed, path=path)
     try:
         # PyYAML's pure parser refuses characters that libyaml lets pass; both limit nothing else.
         loader = _loader(text)
@@ -127,6 +128,7 @@ class _Builder:
 
     file: str
     placed: bool = True
+    path: Path | None = None
     root: Node | None = None
     documents: int = 0
     count: int = 0
@@ -136,7 +138,7 @@ class _Builder:
     def place(self, mark: Any) -> Place:
         if mark is None or not self.placed:
             return Place(self.file)
-        return Place(self.file, mark.line + 1, mark.column + 1)
+        return Place(self.file, mark.line + 1, mark.column + 1, self.path)
 
     def take(self, event: yaml.Event, loader: Any) -> None:
         place = self.place(event.start_mark)

@@ -18,10 +18,12 @@ from build_parts import SETTINGS, FakeRenderer, recipe, tree
 from safetensors.torch import load_file
 
 from factory import console, redaction
+from factory.adapters import load_adapters
 from factory.builder import build
 from factory.entry import run_main
 from factory.errors import Failure, UserError
 from factory.models import load_pipeline
+from factory.recipe_file import Adapter, Model
 
 ROOT = Path(__file__).parent.parent
 HUB_TOKEN = "hf_" + "PlantedInTests1" * 2
@@ -45,9 +47,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(path: Path, *, allow_pickle: bool = False) -> Any:
-    return load_pipeline(
-        str(path), None, device="cpu", dtype=torch.float32, allow_pickle=allow_pickle
-    )
+    model = Model(id=str(path))
+    return load_pipeline(model, device="cpu", dtype=torch.float32, allow_pickle=allow_pickle)
 
 
 def pickled(model: Path, folder: Path, part: str, *, payload: Payload | None = None) -> Path:
@@ -96,6 +97,15 @@ def test_code_that_comes_with_a_model_is_never_run(model: Path, tmp_path: Path, 
     (copy / "unet" / "own.py").write_text(code)
     with pytest.raises(UserError, match="code that comes with a model is never run"):
         load(copy)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickled_adapter_is_never_read(model: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "lora.bin"
+    torch.save({"payload": Payload(tmp_path / "ran")}, weights)
+    pipeline = load(model)
+    with pytest.raises(UserError, match=r"lora\.bin is no \.safetensors file"):
+        load_adapters(pipeline, [Adapter(id=str(weights))])
     assert not (tmp_path / "ran").exists()
 
 

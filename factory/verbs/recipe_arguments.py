@@ -10,7 +10,10 @@ from factory.known_words import unknown_words
 from factory.library import load_recipes
 from factory.recipe import ResolvedRecipe
 
-RECIPE_HELP = "recipe file, folder of recipes, or packaged name such as quickstart/base-class"
+RECIPE_HELP = (
+    "recipe file, folder of recipes, packaged name such as quickstart/base-class, or one on the "
+    "Hub: hf://datasets/ORG/NAME[@REVISION][/PATH]"
+)
 
 
 def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +22,9 @@ def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
         "--images-per-class", type=int, metavar="N", help="instead of the recipes' own number"
     )
     parser.add_argument(
-        "--model", metavar="ID[@REV]", help="another model: Hub id, directory or `embedded`"
+        "--model",
+        metavar="ID[@REV]",
+        help="another model: a name of `factory recipes models` such as sdxl, Hub id, or directory",
     )
     parser.add_argument(
         "--set",
