@@ -1,19 +1,24 @@
-"""From a merged recipe to a `ResolvedRecipe`: validation, defaults, the model pinned."""
+"""From a merged recipe to a `ResolvedRecipe`: validation and defaults."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from factory.embedded_model import EMBEDDED_ID, embedded_revision
+from factory.embedded_model import EMBEDDED_ID
 from factory.listed import Constant
+from factory.pins import pinned_model, pinned_variables
 from factory.recipe import ResolvedRecipe
 from factory.recipe_checks import (
     Checked,
     check_classes,
+    check_columns,
+    check_model,
     check_sampling,
+    check_scheduler,
     check_templates,
     check_variables,
 )
@@ -34,25 +39,36 @@ def validate(checked: Checked) -> RecipeFile | None:
         try:
             return RecipeFile.model_validate(node.plain())
         except ValidationError as error:
+            cuts = set()
             for path, fault in faults_of(error, node):
                 checked.faults.append(fault)
                 # Not inside `model`: without its id it would be refused for that.
                 deep = path[:1] in (("variables",), ("sampling",), ("output",))
                 cut = path[:2] if deep else path[:1]
                 checked.refused.add(".".join(map(str, cut)))
-                node = _without(node, cut)
+                cuts.add(cut)
+            node = _without(node, cuts)
         except RecursionError:
             checked.add("is nested too deeply")
             return None
     return None
 
 
-def _without(node: Node, path: tuple[Key, ...]) -> Node:
-    if not path or not isinstance(node.value, dict):
+def _without(node: Node, paths: Iterable[tuple[Key, ...]]) -> Node:
+    """Return a mapping without what stands at some paths; an empty path cuts nothing."""
+    if not isinstance(node.value, dict):
         return node
-    values = {key: child for key, child in node.value.items() if key != path[0]}
-    if len(path) > 1 and path[0] in node.value:
-        values[str(path[0])] = _without(node.value[path[0]], path[1:])
+    inner: dict[Key, list[tuple[Key, ...]]] = {}
+    for path in paths:
+        if path:
+            inner.setdefault(path[0], []).append(path[1:])
+    values = {}
+    for key, child in node.value.items():
+        below = inner.get(key)
+        if below is None:
+            values[key] = child
+        elif () not in below:
+            values[key] = _without(child, below)
     return Node(values, node.place, key_place=node.key_place)
 
 
@@ -71,6 +87,7 @@ def assemble(
     """
     _require(checked, file)
     classes = tuple(_with_wording(entry) for entry in file.classes or ())
+    labels = [entry.label for entry in classes]
     model = file.model or Model(id=EMBEDDED_ID)
     recipe = ResolvedRecipe(
         name=set_name(checked, file, name),
@@ -80,17 +97,26 @@ def assemble(
         images_per_class=file.images_per_class,
         prompt=file.prompt or (),
         negative_prompt=file.negative_prompt,
-        variables=file.variables,
+        variables=pinned_variables(checked, file.variables, labels, folder)
+        if find_models
+        else file.variables,
         sampling=file.sampling,
-        model=_pinned(checked, model, folder) if find_models else model,
+        model=pinned_model(checked, model, folder) if find_models else model,
         output=file.output,
+        same_images_as=file.same_images_as,
     )
     recipe._node = checked.node
+    if not check_columns(checked, recipe):
+        return recipe
     check_classes(checked, recipe)
     check_variables(checked, recipe)
-    if "variables" not in checked.refused and "classes" not in checked.refused:
-        check_templates(checked, recipe)
+    # Without variables and classes it is not known which names there are.
+    names_known = not {"variables", "classes"} & checked.refused
+    check_templates(checked, recipe, names_known=names_known)
     check_sampling(checked, recipe)
+    if find_models:
+        check_scheduler(checked, recipe)
+    check_model(checked, recipe)
     return recipe
 
 
@@ -130,41 +156,3 @@ def _with_wording(entry: ClassEntry) -> ClassEntry:
         return entry
     wording = Constant(entry.label.replace("_", " "))
     return entry.model_copy(update={"prompt": wording})
-
-
-def _pinned(checked: Checked, model: Model, folder: Path) -> Model:
-    """Return the model with a local directory made absolute and the embedded one pinned."""
-    if model.id == EMBEDDED_ID:
-        current = embedded_revision()
-        if model.revision and current and model.revision != current:
-            checked.add(
-                f"{model.revision[:12]} is not the embedded generator of this version "
-                f"({current[:12]}); remove the revision to draw with this one",
-                *("model", "revision"),
-            )
-        return model.model_copy(update={"revision": current or model.revision})
-    directory = _directory(model.id, checked, folder)
-    if directory is None:
-        return model
-    if not (directory / "model_index.json").is_file():
-        problem = "holds no model_index.json" if directory.is_dir() else "is no directory"
-        checked.add(
-            f"{model.id} {problem}; give a directory saved by a diffusers pipeline, or a Hub id",
-            *("model", "id"),
-        )
-    return model.model_copy(update={"id": str(directory)})
-
-
-def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
-    """Return the directory an id means: relative to the recipe's file, then to where we are."""
-    place = checked.node.find(("model", "id")).place
-    base = Path(place.file).parent if place.line else Path()
-    candidates = [base / model_id, folder / model_id, Path(model_id)]
-    path = Path(model_id).expanduser()
-    if path.is_absolute():
-        candidates = [path]
-    for candidate in candidates:
-        if (candidate / "model_index.json").is_file():
-            return candidate.resolve()
-    looks_like_path = model_id.startswith((".", "/", "~")) or model_id.count("/") > 1
-    return candidates[0].resolve() if looks_like_path else None

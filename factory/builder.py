@@ -1,59 +1,51 @@
 """`build`: recipes to a dataset directory.
 
-The lead rank judges what is there, writes the manifest and prepares the folders; then all ranks
-take shards from a shared counter until none is left; then the lead writes hashes and card. A shard
-exists or it does not, so a build that was stopped anywhere goes on by being run again.
+The lead rank judges what is there and readies the directory; then all ranks make shards until none
+is left; then the lead writes card and manifest. A shard exists or it does not, so a build that was
+stopped anywhere goes on by being run again, and others may join it from anywhere.
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory import console
-from factory.draw import copy_rows, draw_rows
-from factory.finish import finish
-from factory.grow import is_whole
+from factory.claim_folder import ClaimFolder
+from factory.claims import EXPIRY_S, Claims, heartbeat
+from factory.errors import UserError
 from factory.jobs import Job, adopt_counts, make_jobs
-from factory.manifest import Manifest, read_manifest
-from factory.prepare import judge, prepare
+from factory.manifest import read_manifest
+from factory.part import BuildReport, Part, RankOfBuild
+from factory.prepare import Start, judge, prepare
 from factory.processes import Ranks
 from factory.renderers import RendererFactory, Renderers
-from factory.schema import features
 from factory.settings import BuildSettings
-from factory.shards import Row, list_shards, num_rows, read_rows, shard_path, write_shard
+from factory.signals import stopping_on_signals
+from factory.storage import AnyPath, open_path
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
 
+__all__ = ["BuildOptions", "BuildReport", "Part", "build"]
+
 
 @dataclass(frozen=True)
-class BuildReport:
-    """What a build did.
+class BuildOptions:
+    """How a build runs; nothing here changes a byte.
 
     Attributes:
-        out: The set's directory.
-        configs: Names of the configs that were made, members before combinations.
-        drawn: Images that were drawn or copied, by all ranks.
-        kept: Images that were there before.
-        seconds: From the first shard to the finished card.
+        part: Which part of the shards to make, of several launches that share no group.
+        claim_expiry_s: Seconds without a sign of life after which the shard of a process on another
+            machine is taken over.
+        show_progress: Whether to show a progress bar on stderr.
     """
 
-    out: Path
-    configs: tuple[str, ...]
-    drawn: int
-    kept: int
-    seconds: float
-
-    @property
-    def images_per_s(self) -> float:
-        """Speed of this build, all ranks together."""
-        return self.drawn / self.seconds if self.seconds else 0.0
+    part: Part = field(default_factory=Part)
+    claim_expiry_s: float = EXPIRY_S
+    show_progress: bool = True
 
 
 def build(
@@ -61,161 +53,91 @@ def build(
     out: str | Path,
     *,
     settings: BuildSettings | None = None,
+    options: BuildOptions | None = None,
     show_progress: bool = True,
     renderer_factory: RendererFactory | None = None,
 ) -> BuildReport:
     """Draw recipes into a dataset directory that `load_dataset` reads.
 
-    Run again, it goes on where it stopped; with more images a class, it grows the set. Started by
-    accelerate's or torch's launcher, all processes draw together and the bytes stay the same.
+    Run again, it goes on where it stopped and draws anew what is damaged; with more images a class,
+    it grows the set. Started by accelerate's or torch's launcher, all processes draw together;
+    started several times, the launches share the work. The bytes stay the same.
 
     Args:
         recipes: One config each; combinations bring their members.
-        out: The directory; new, or a set that was begun from the same recipes.
+        out: The directory or fsspec URL; new, or a set that was begun from the same recipes.
         settings: Build settings; those of a set that exists are taken from it.
-        show_progress: Whether to show a progress bar on stderr.
+        options: How to run.
+        show_progress: False hides the progress bar, whatever `options` say.
         renderer_factory: Makes what draws a recipe; by default its diffusers model.
 
     Returns:
-        What was done, the same on every rank.
+        What was done, the same on every rank; with the images that could not be drawn.
 
     Raises:
         UserError: something the user can mend: recipes, settings, directory, or model.
-        Failure: another rank failed, or the model drew no picture.
+        Failure: another rank failed, memory was short, or the model drew nothing usable.
         OSError: the disk is full or cannot be written.
+        KeyboardInterrupt: a signal asked to stop; the directory can be built on.
     """
-    wanted = settings or BuildSettings()
+    wanted, how = settings or BuildSettings(), options or BuildOptions()
+    if how.claim_expiry_s <= 0:
+        raise UserError(f"claim expiry is {how.claim_expiry_s:g} s; give more than 0")
     jobs = make_jobs([*recipes] if isinstance(recipes, Sequence) else [recipes])
-    ranks = Ranks(device=wanted.device)
-    renderers = Renderers(renderer_factory, device=ranks.device)
-    with ranks.telling_failure():
-        growing = _prepare(Path(out), jobs, ranks=ranks, wanted=wanted, renderers=renderers)
-        manifest = read_manifest(Path(out))
-        assert manifest is not None, "the lead has written it"
-        part = _Part(Path(out), adopt_counts(jobs, manifest), manifest, ranks, renderers, growing)
-        with _threads(manifest.settings.threads):
-            return part.run(show_progress=show_progress)
+    place = open_path(out)
+    with stopping_on_signals():
+        ranks = Ranks(device=wanted.device)
+        renderers = Renderers(renderer_factory, device=ranks.device)
+        with ranks.telling_failure(), _claims(place, ranks, how) as claims:
+            start = _prepare(
+                place, jobs, ranks=ranks, wanted=wanted, renderers=renderers, claims=claims
+            )
+            manifest = read_manifest(place)
+            assert manifest is not None, "the lead has written it"
+            rank = RankOfBuild(
+                place,
+                adopt_counts(jobs, manifest),
+                manifest,
+                start,
+                ranks=ranks,
+                claims=claims,
+                renderers=renderers,
+            )
+            with _threads(manifest.settings.threads):
+                return rank.run(part=how.part, show_progress=show_progress and how.show_progress)
+
+
+@contextmanager
+def _claims(out: AnyPath, ranks: Ranks, how: BuildOptions) -> Iterator[Claims]:
+    """Open the directory's claims; leave nothing of them behind."""
+    folder = ClaimFolder(out)
+    claims = Claims(folder, launch=ranks.launch, expiry_s=how.claim_expiry_s)
+    try:
+        with heartbeat(claims):
+            yield claims
+    finally:
+        folder.clean()
 
 
 def _prepare(
-    out: Path, jobs: list[Job], *, ranks: Ranks, wanted: BuildSettings, renderers: Renderers
-) -> dict[str, dict[str, str]]:
-    """Let the lead ready the directory; return which shards must become longer, by config."""
+    out: AnyPath,
+    jobs: list[Job],
+    *,
+    ranks: Ranks,
+    wanted: BuildSettings,
+    renderers: Renderers,
+    claims: Claims,
+) -> Start:
+    """Let the lead ready the directory; return what all ranks must know of it."""
     if ranks.is_lead:
-        state = judge(out, jobs, wanted=wanted, device=ranks.device.type)
+        device = ranks.device.type
+        state = judge(out, jobs, wanted=wanted, device=device)
         # A model that cannot be had is told before a directory is begun.
         for job in state.unfinished():
             renderers.get(job.recipe, dtype=state.settings.dtype)
-        ranks.announce("prepared", json.dumps(prepare(state)))
-    growing: dict[str, dict[str, str]] = json.loads(ranks.wait_for("prepared"))
-    return growing
-
-
-class _Part:
-    """One rank's part of a build."""
-
-    def __init__(
-        self,
-        out: Path,
-        jobs: Sequence[Job],
-        manifest: Manifest,
-        ranks: Ranks,
-        renderers: Renderers,
-        growing: dict[str, dict[str, str]],
-    ) -> None:
-        self._out = out
-        self._jobs = list(jobs)
-        self._manifest = manifest
-        self._settings = manifest.settings
-        self._features = features(manifest.labels, manifest.variables)
-        self._ranks = ranks
-        self._renderers = renderers
-        self._growing = growing
-        self._shown = 0
-
-    def run(self, *, show_progress: bool) -> BuildReport:
-        """Take shards until none is left; the lead finishes the set."""
-        ranks = self._ranks
-        kept = self._count_kept() if ranks.is_lead else 0
-        started = time.monotonic()
-        with console.progress(
-            sum(job.num_images for job in self._jobs if job.kind != "union"),
-            unit="image",
-            description="build",
-            initial=kept,
-            show=show_progress and ranks.is_lead,
-        ) as self._bar:
-            # Shares copy from sets, so they come after all of them.
-            for kind in ("set", "share"):
-                self._work_through([job for job in self._jobs if job.kind == kind], phase=kind)
-        drawn = ranks.add("images", 0)
-        if ranks.is_lead:
-            finish(self._out, self._jobs, manifest=self._manifest)
-            ranks.announce("finished", json.dumps([kept, time.monotonic() - started]))
-        kept, seconds = json.loads(ranks.wait_for("finished"))
-        ranks.leave_together()
-        names = tuple(job.name for job in self._jobs)
-        return BuildReport(self._out, names, drawn=drawn, kept=kept, seconds=seconds)
-
-    def _work_through(self, jobs: Sequence[Job], *, phase: str) -> None:
-        """Make the shards of some configs with the other ranks; return when all are there."""
-        shard_size = self._settings.shard_size
-        tasks = [(job, index) for job in jobs for index in range(job.total(shard_size))]
-        while (number := self._ranks.take(f"{phase}-next")) < len(tasks):
-            self._make_shard(*tasks[number])
-            self._ranks.add(f"{phase}-done", 1)
-        self._ranks.wait_until(lambda: self._all_done(phase, len(tasks)))
-
-    def _all_done(self, phase: str, tasks: int) -> bool:
-        self._count(0)
-        return self._ranks.add(f"{phase}-done", 0) >= tasks
-
-    def _make_shard(self, job: Job, index: int) -> None:
-        shard_size = self._settings.shard_size
-        shard = job.rows(index, shard_size=shard_size)
-        path = shard_path(self._out, job.name, index=index, total=job.total(shard_size))
-        if is_whole(path, rows=len(shard)):
-            return
-        shorter = self._growing.get(job.name, {}).get(str(index))
-        rows = read_rows(Path(shorter)) if shorter else []
-        rows += self._missing_rows(job, shard, kept=len(rows))
-        write_shard(path, rows, features=self._features)
-        if shorter and Path(shorter) != path:
-            # Its rows stand in the new shard; beside it, a reader would find them twice.
-            Path(shorter).unlink(missing_ok=True)
-
-    def _missing_rows(self, job: Job, shard: range, *, kept: int) -> list[Row]:
-        if job.kind == "share":
-            totals = {one.name: one.total(self._settings.shard_size) for one in self._jobs}
-            rows = copy_rows(
-                self._out, job, shard, totals=totals, shard_size=self._settings.shard_size
-            )
-            self._count(len(rows))
-            return rows
-        return draw_rows(
-            job,
-            shard,
-            kept=kept,
-            renderer=self._renderers.get(job.recipe, dtype=self._settings.dtype),
-            batch_size=self._settings.batch_size,
-            drawn=self._count,
-        )
-
-    def _count(self, images: int) -> None:
-        """Count images of this rank; show those of all ranks; stop where another has failed."""
-        self._ranks.stop_if_another_failed()
-        everyones = self._ranks.add("images", images)
-        self._bar.update(everyones - self._shown)
-        self._shown = everyones
-
-    def _count_kept(self) -> int:
-        """Count the rows that are there; call before any shard is made."""
-        return sum(
-            num_rows(shard.path)
-            for job in self._jobs
-            if job.kind != "union"
-            for shard in list_shards(self._out, job.name)
-        )
+        start = prepare(out, jobs, wanted=wanted, device=device, claims=claims)
+        ranks.announce("prepared", start.to_text())
+    return Start.from_text(ranks.wait_for("prepared"))
 
 
 @contextmanager

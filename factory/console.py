@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from factory.redaction import redacted
+
 
 def write(text: str = "", *, stream: TextIO | None = None) -> None:
     """Write a line of results to stdout (or to `stream`)."""
@@ -20,7 +22,7 @@ def log(text: str) -> None:
     """Write a line about the work to stderr, with the rank when there are several processes."""
     rank, world_size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
     prefix = f"[rank {rank}] " if world_size > 1 else ""
-    sys.stderr.write(f"{prefix}{text}\n")
+    sys.stderr.write(f"{prefix}{redacted(text)}\n")
     sys.stderr.flush()
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,8 +73,25 @@ def value_type(values: Sequence[Value]) -> ValueType:
     raise ValueError(f"mixes {odd}; quote what should be text")
 
 
+class Draws(Protocol):
+    """Gives one value an image; see `Distribution.draw`."""
+
+    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+        """Return one value an image."""
+        ...
+
+
 class Distribution(Frozen):
     """What every distribution answers."""
+
+    @property
+    def by_class(self) -> bool:
+        """Whether each class draws from something of its own, which `of(label)` returns."""
+        return False
+
+    def of(self, label: str) -> Draws | None:
+        """Return what a class draws from."""
+        return self
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Return one value an image.

@@ -1,13 +1,19 @@
-"""What the three `__main__` modules share: errors become text and an exit status."""
+"""What the three `__main__` modules share: errors become text and an exit status.
+
+Only here do errors become text, so only here must tokens be kept out of it (`factory.redaction`).
+"""
 
 from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 from factory.errors import FactoryError
+from factory.redaction import for_terminal
 
 _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space",
@@ -21,12 +27,12 @@ _DISK_ERRORS = {
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit: 0 done, 1 a failure, 2 for the user to mend, 130 interrupted."""
+    """Run `main` and exit: 0 done, 1 a failure, 2 for the user to mend, 128 + a signal."""
     try:
         status = main() or 0
         sys.stdout.flush()
     except FactoryError as error:
-        sys.stderr.write(f"{error}\n")
+        _tell(str(error))
         status = error.exit_status
     except BrokenPipeError:
         # The reader went away (`| head`): let the interpreter's last flush go nowhere.
@@ -34,14 +40,22 @@ def run_main(main: Callable[[], int | None]) -> None:
         status = 0
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
-            raise
+            _tell(traceback.format_exc().rstrip())
+            sys.exit(1)
         place = f"{error.filename}: " if error.filename else ""
         remedy = _DISK_ERRORS[error.errno]
-        sys.stderr.write(
-            f"{place}{remedy}, then run the same command again: it goes on where it stopped\n"
-        )
+        _tell(f"{place}{remedy}, then run the same command again: it goes on where it stopped")
         status = 1
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; run the same command again to go on where it stopped\n")
-        status = 130
+    except KeyboardInterrupt as stop:
+        words = str(stop) or "interrupted"
+        _tell(f"{words}; run the same command again to go on where it stopped")
+        # As a shell says it of a process that a signal has ended.
+        status = 128 + getattr(stop, "number", signal.SIGINT)
+    except Exception:  # noqa: BLE001 (a bug: it keeps its traceback, but no token in it)
+        _tell(traceback.format_exc().rstrip())
+        status = 1
     sys.exit(status)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{for_terminal(text)}\n")

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from pathlib import Path
 
 from factory.errors import UserError
 from factory.jobs import Job
 from factory.manifest import FILE_NAME, Manifest, read_manifest
 from factory.shards import list_shards
+from factory.storage import AnyPath
 
+RECIPES = "recipes"
 _DIFF_LINES = 6
 
 
-def recipe_path(out: Path, config: str) -> Path:
+def recipe_path(out: AnyPath, config: str) -> AnyPath:
     """Return where a config's resolved recipe lies."""
-    return out / "recipes" / f"{config}.yaml"
+    return out / RECIPES / f"{config}.yaml"
 
 
-def open_set(out: Path) -> Manifest | None:
+def open_set(out: AnyPath) -> Manifest | None:
     """Return the manifest of the set in `out`, or None where a new one may begin.
 
     Raises:
         UserError: `out` is a file, or holds something that is not a set.
     """
     for path in (out, *out.parents):
-        if path.exists() and not path.is_dir():
+        if path.is_file():
             raise UserError(f"{path}: is a file; name a directory")
     manifest = read_manifest(out)
     if manifest is None and out.is_dir():
@@ -40,7 +41,29 @@ def open_set(out: Path) -> Manifest | None:
     return manifest
 
 
-def begun(out: Path, manifest: Manifest | None) -> Manifest | None:
+def require_set(out: AnyPath) -> Manifest:
+    """Return the manifest of the set in `out`.
+
+    Raises:
+        UserError: no set is there, or its manifest is damaged.
+    """
+    manifest = read_manifest(out)
+    if manifest is None:
+        raise UserError(f"{out}: no set is here (no {FILE_NAME}); name the directory of a build")
+    return manifest
+
+
+def require_config(out: AnyPath, manifest: Manifest, config: str) -> None:
+    """Refuse a config that a set has not.
+
+    Raises:
+        UserError: there is no such config; with the names of those there are.
+    """
+    if config not in manifest.configs:
+        raise UserError(f"{out}: no config {config!r}; it has: {', '.join(manifest.configs)}")
+
+
+def begun(out: AnyPath, manifest: Manifest | None) -> Manifest | None:
     """Return what of a manifest binds a new build: its configs with shards; None without any.
 
     A build that stopped before its first shard binds nothing: recipe and settings may still change.
@@ -57,7 +80,7 @@ def begun(out: Path, manifest: Manifest | None) -> Manifest | None:
     return manifest.model_copy(update={"configs": kept})
 
 
-def require_same_recipes(out: Path, manifest: Manifest, jobs: Sequence[Job]) -> None:
+def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) -> None:
     """Refuse to mix a set with another one.
 
     Raises:
@@ -83,7 +106,9 @@ def require_same_recipes(out: Path, manifest: Manifest, jobs: Sequence[Job]) -> 
             )
 
 
-def merge_variables(manifest: Manifest | None, jobs: Sequence[Job], *, out: Path) -> dict[str, str]:
+def merge_variables(
+    manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath
+) -> dict[str, str]:
     """Return the variable columns of the whole set, types by name.
 
     Raises:
@@ -100,7 +125,7 @@ def merge_variables(manifest: Manifest | None, jobs: Sequence[Job], *, out: Path
     return dict(sorted(merged.items()))
 
 
-def _difference(out: Path, job: Job) -> str:
+def _difference(out: AnyPath, job: Job) -> str:
     """Say in a few lines how the recipe differs from the one the set was drawn from."""
     path = recipe_path(out, job.name)
     before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []

@@ -5,11 +5,11 @@ Both copy or rename, nothing is drawn again, and both can be stopped anywhere an
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.errors import Failure
 from factory.jobs import Job
+from factory.manifest import ConfigEntry, Manifest, ShardEntry
 from factory.shards import (
     ShardFile,
     column_names,
@@ -17,63 +17,108 @@ from factory.shards import (
     num_rows,
     read_rows,
     shard_path,
-    sync_folder,
     write_shard,
 )
+from factory.stamp import Stamp, inspect, read_stamp
+from factory.storage import AnyPath, rename, sync_folder
 
 if TYPE_CHECKING:
     import datasets
 
 
-def add_columns(out: Path, configs: Iterable[str], *, features: datasets.Features) -> None:
-    """Rewrite the shards that lack columns of the set, which are null there."""
-    for config in configs:
-        for shard in list_shards(out, config):
-            if column_names(shard.path) != list(features):
-                write_shard(shard.path, read_rows(shard.path), features=features)
-
-
-def rename_shards(out: Path, job: Job, *, shard_size: int) -> dict[int, Path]:
-    """Give shards that stay the names they have in the grown set.
+def add_columns(out: AnyPath, manifest: Manifest, *, features: datasets.Features) -> Manifest:
+    """Rewrite the shards that lack columns of the set, which are null there.
 
     Returns:
-        By number, the shards that must become longer: each holds the first rows of the one to come.
+        The manifest with the shards' new hashes.
+
+    Raises:
+        Failure: a shard is damaged; rewritten, it would look whole.
+    """
+    configs = {}
+    for name, entry in manifest.configs.items():
+        shards = [
+            _with_columns(out, shard, features=features, manifest=manifest, config=name)
+            for shard in list_shards(out, name)
+        ]
+        configs[name] = entry.model_copy(update={"shards": tuple(shards)})
+    return manifest.model_copy(update={"configs": configs})
+
+
+def _with_columns(
+    out: AnyPath, shard: ShardFile, *, features: datasets.Features, manifest: Manifest, config: str
+) -> ShardEntry:
+    found = inspect(shard.path)
+    if found.fault:
+        raise Failure(
+            f"{shard.path}: {found.fault}; build {config} again first, which draws it anew"
+        )
+    file = shard.path.relative_to(out).as_posix()
+    if column_names(shard.path) == list(features):
+        return found.entry(file)
+    stamp = found.stamp or _stamp(manifest, config, shard, rows=found.rows)
+    written = write_shard(shard.path, read_rows(shard.path), features=features, stamp=stamp)
+    assert written is not None, "it may be overwritten"
+    return written
+
+
+def _stamp(manifest: Manifest, config: str, shard: ShardFile, *, rows: int) -> Stamp:
+    """Return the stamp of a shard that was written before shards had one."""
+    start = shard.index * manifest.settings.shard_size
+    entry: ConfigEntry = manifest.configs[config]
+    settings = manifest.settings.as_dict()
+    return Stamp(
+        config=config,
+        fingerprint=entry.fingerprint,
+        settings=settings,
+        start=start,
+        stop=start + rows,
+    )
+
+
+def rename_shards(out: AnyPath, job: Job, *, shard_size: int) -> None:
+    """Give shards that stay the names they have in the grown set.
+
+    Only the last shard of a smaller set can be short; it keeps its name until its rows stand in the
+    one that takes its place.
     """
     total = job.total(shard_size)
-    growing: dict[int, Path] = {}
     for shard in list_shards(out, job.name):
-        expected = len(job.rows(shard.index, shard_size=shard_size))
         final = shard_path(out, job.name, index=shard.index, total=total)
-        if shard.total != total and is_whole(final, rows=expected):
+        if shard.total == total:
+            continue
+        if final.is_file():
             shard.path.unlink()
-        elif num_rows(shard.path) == expected:
-            shard.path.rename(final)
-        else:
-            growing[shard.index] = _longer(growing.get(shard.index), shard)
+        elif shard.index < shard.total - 1 or _is_full(shard, job, shard_size=shard_size):
+            rename(shard.path, final)
     if (out / "data" / job.name).is_dir():
         sync_folder(out / "data" / job.name)
-    return growing
 
 
-def is_whole(path: Path, *, rows: int) -> bool:
-    """Whether a shard exists with all its rows."""
-    return path.is_file() and num_rows(path) == rows
+def shorter_shards(out: AnyPath, job: Job, *, shard_size: int) -> dict[int, AnyPath]:
+    """Return by number the shards that hold the first rows of one to come; after renaming."""
+    total = job.total(shard_size)
+    return {one.index: one.path for one in list_shards(out, job.name) if one.total != total}
 
 
-def remove_shards(out: Path, config: str) -> None:
+def remove_shards(out: AnyPath, config: str) -> None:
     """Remove all shards of a config."""
     for shard in list_shards(out, config):
         shard.path.unlink()
 
 
-def remove_outgrown(out: Path, job: Job, *, shard_size: int) -> None:
+def remove_outgrown(out: AnyPath, job: Job, *, shard_size: int) -> None:
     """Remove the short shards that a grown set no longer needs; all of its own must be whole."""
     for shard in list_shards(out, job.name):
         if shard.total != job.total(shard_size):
             shard.path.unlink()
 
 
-def _longer(known: Path | None, shard: ShardFile) -> Path:
-    if known is None:
-        return shard.path
-    return max(known, shard.path, key=num_rows)
+def _is_full(shard: ShardFile, job: Job, *, shard_size: int) -> bool:
+    """Whether a shard covers its whole range; a damaged one does not."""
+    try:
+        stamp = read_stamp(shard.path)
+        covered = stamp.stop - stamp.start if stamp else num_rows(shard.path)
+    except (Failure, OSError, ValueError):
+        return False
+    return covered == len(job.rows(shard.index, shard_size=shard_size))

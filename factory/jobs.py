@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from factory.errors import UserError
-from factory.manifest import ConfigEntry, Manifest
+from factory.manifest import ConfigEntry, FailedImage, Manifest
+from factory.settings import FixedSettings
 from factory.shards import shard_count, shard_rows
+from factory.stamp import Stamp
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -27,11 +29,13 @@ class Job:
         recipe: Resolved.
         num_images: Rows in all.
         implied: Whether only a combination asked for it.
+        twin_of: The set of the same build that draws its images too and keeps them otherwise.
     """
 
     recipe: ResolvedRecipe
     num_images: int
     implied: bool = False
+    twin_of: str | None = None
 
     @property
     def name(self) -> str:
@@ -54,6 +58,25 @@ class Job:
     def rows(self, index: int, *, shard_size: int) -> range:
         """Return the row numbers of one shard."""
         return shard_rows(index, num_images=self.num_images, shard_size=shard_size)
+
+    def stamp(
+        self, shard: range, *, settings: FixedSettings, failed: Sequence[FailedImage] = ()
+    ) -> Stamp:
+        """Return what a shard of this config says of itself.
+
+        Args:
+            shard: Its range of row numbers.
+            settings: Of the set.
+            failed: Images of the range that have no row.
+        """
+        return Stamp(
+            config=self.name,
+            fingerprint=self.recipe.fingerprint,
+            settings=settings.as_dict(),
+            start=shard.start,
+            stop=shard.stop,
+            failed=tuple(failed),
+        )
 
     def entry(self) -> ConfigEntry:
         """Return what the manifest says about the config before it is complete."""
@@ -89,9 +112,21 @@ def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
             _add(jobs, Job(_with_images(member, taken), taken, implied=True))
     for job in jobs.values():
         _require_enough(job, jobs)
-    ordered = sorted(jobs.values(), key=lambda job: job.recipe.is_combination)
+    ordered = _with_twins(sorted(jobs.values(), key=lambda job: job.recipe.is_combination))
     _require_same_classes([job.recipe for job in ordered])
     return ordered
+
+
+def _with_twins(jobs: Sequence[Job]) -> list[Job]:
+    """Note which sets show the images of another one: the set named by them, or the first."""
+    first: dict[str, str] = {}
+    for job in sorted(jobs, key=lambda job: job.name != job.recipe.draws_name):
+        first.setdefault(job.recipe.images_fingerprint, job.name)
+    leaders = {job.name: first[job.recipe.images_fingerprint] for job in jobs}
+    return [
+        job if leaders[job.name] == job.name else replace(job, twin_of=leaders[job.name])
+        for job in jobs
+    ]
 
 
 def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory.errors import Fault, UserError
 from factory.recipe import ResolvedRecipe
+from factory.recipe_faults import MOST_FAULTS
 from factory.recipe_loader import Loader
 from factory.recipe_paths import (
     RecipeEntry,
@@ -17,7 +18,11 @@ from factory.recipe_paths import (
     shown_path,
 )
 from factory.resolve import read_overrides
+from factory.storage import AnyPath, local_copy
 from factory.yaml_source import read
+
+# What two recipes share that show the same images.
+_SHOWN = ("classes", "prompt", "negative_prompt", "variables", "sampling", "model")
 
 __all__ = [
     "RecipeEntry",
@@ -26,6 +31,7 @@ __all__ = [
     "load_recipes",
     "load_stored_recipe",
     "packaged_dir",
+    "stored_recipe",
 ]
 
 
@@ -68,6 +74,20 @@ def load_stored_recipe(path: Path) -> ResolvedRecipe:
     """
     loader = Loader(read_overrides((), images_per_class=None, model=None), find_models=False)
     return _all_or_faults(loader, [loader.load(path)])[-1]
+
+
+def stored_recipe(out: AnyPath, config: str) -> ResolvedRecipe:
+    """Load the recipe of a set's config, wherever the set lies.
+
+    Args:
+        out: The set's directory or URL.
+        config: Of the set.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    with local_copy(out / "recipes") as folder:
+        return load_stored_recipe(folder / f"{config}.yaml")
 
 
 def load_recipes(
@@ -128,8 +148,15 @@ def _all_or_faults(loader: Loader, wanted: Sequence[ResolvedRecipe | None]) -> l
     if not loader.faults:
         loader.faults += _agreement_faults(list(found.values()))
     if loader.faults:
-        raise UserError(sorted(dict.fromkeys(loader.faults), key=_in_reading_order))
+        raise UserError(_some_of(sorted(dict.fromkeys(loader.faults), key=_in_reading_order)))
     return list(found.values())
+
+
+def _some_of(faults: list[Fault]) -> list[Fault]:
+    more = len(faults) - MOST_FAULTS
+    if more <= 0:
+        return faults
+    return [*faults[:MOST_FAULTS], Fault(f"and more; mend these {MOST_FAULTS} first")]
 
 
 def _in_reading_order(fault: Fault) -> tuple[str, int, int]:
@@ -164,4 +191,23 @@ def _agreement_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
                         *("variables", name),
                     )
                 )
+    return [*faults, *_twin_faults(recipes)]
+
+
+def _twin_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
+    """Return where a set names another one as its images' and would draw different ones."""
+    by_name = {recipe.name: recipe for recipe in recipes}
+    faults = []
+    for recipe in recipes:
+        other = by_name.get(recipe.same_images_as or "")
+        if other is None:
+            continue
+        differing = [key for key in _SHOWN if getattr(recipe, key) != getattr(other, key)]
+        if other.is_combination or other.same_images_as:
+            message = f"{other.name} draws no images of its own; name the set that does"
+        elif differing:
+            message = f"differs from {other.name} in {', '.join(differing)}; only `output` may"
+        else:
+            continue
+        faults.append(recipe.fault(message, "same_images_as"))
     return faults

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from math import gcd
 from pathlib import Path
 
 from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault
+from factory.known_words import unknown_words
 from factory.listed import Cycle
-from factory.quantities import Linked, PerClass
+from factory.model_presets import find_preset
+from factory.quantities import Linked
 from factory.recipe import ResolvedRecipe
+from factory.recipe_faults import MOST_FAULTS
 from factory.template import parse_template
 
 # Class names that text-to-image models may draw in another sense; the paper's four among them.
@@ -44,7 +48,7 @@ def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
     for recipe in recipes:
         checks = _COMBINATION_CHECKS if recipe.is_combination else _CHECKS
         for check in checks:
-            warnings.update(dict.fromkeys(check(recipe)))
+            warnings.update(dict.fromkeys(islice(check(recipe), MOST_FAULTS)))
     return list(warnings)
 
 
@@ -75,7 +79,7 @@ def _two_senses(recipe: ResolvedRecipe) -> Iterator[Fault]:
 
 
 def _classless_prompt(recipe: ResolvedRecipe) -> Iterator[Fault]:
-    per_class = {column.name for column in recipe.columns if isinstance(column.quantity, PerClass)}
+    per_class = {column.name for column in recipe.columns if column.quantity.by_class}
     for one in recipe.prompt:
         names = set(parse_template(one.text).names)
         if not names & ({"class", "label"} | per_class):
@@ -104,16 +108,28 @@ def _unpinned_model(recipe: ResolvedRecipe) -> Iterator[Fault]:
             f"{model.id} is not pinned: it may change under its name; add `revision`, a commit",
             *("model", "id"),
         )
+    for place, adapter in enumerate(model.adapters):
+        if adapter.revision is None:
+            yield recipe.fault(
+                f"{adapter.id} is not pinned: it may change under its name; add `revision`",
+                *("model", "adapters", place, "id"),
+            )
 
 
 def _low_guidance(recipe: ResolvedRecipe) -> Iterator[Fault]:
     low, high = recipe.sampling.guidance_scale.bounds()
-    if low <= 0:
+    preset = find_preset(recipe.model.id)
+    if low <= 0 and (preset is None or preset.guided):
         reach = "is" if low == high else "reaches down to"
         yield recipe.fault(
             f"{reach} {low:g}; at 0 and below a model draws away from its prompt",
             *("sampling", "guidance_scale"),
         )
+
+
+def _idle_negative_prompt(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    if recipe.negative_prompt and recipe.sampling.guidance_scale.bounds()[1] <= 1:
+        yield recipe.fault("changes nothing at a guidance scale of 1 and below", "negative_prompt")
 
 
 def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
@@ -169,6 +185,8 @@ _CHECKS = (
     _unused_variables,
     _unpinned_model,
     _low_guidance,
+    _idle_negative_prompt,
     _uneven_cycles,
+    unknown_words,
 )
 _COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)

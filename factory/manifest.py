@@ -8,14 +8,13 @@ between two builds of the same recipe on the same machine: no times, no number o
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.errors import UserError
 from factory.settings import FixedSettings
-from factory.shards import write_text
+from factory.storage import AnyPath, write_text
 
 FILE_NAME = "manifest.json"
 FORMAT: Final = 1
@@ -133,7 +132,7 @@ class Manifest(_Entry):
         complete = [name for name, entry in self.configs.items() if entry.complete]
         return sorted(complete, key=lambda name: (self.configs[name].kind != "set", name))
 
-    def write(self, out: Path) -> None:
+    def write(self, out: AnyPath) -> None:
         """Write the manifest into the set's directory, whole or not at all."""
         text = json.dumps(
             self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False
@@ -141,7 +140,7 @@ class Manifest(_Entry):
         write_text(out / FILE_NAME, text + "\n")
 
 
-def read_manifest(out: Path) -> Manifest | None:
+def read_manifest(out: AnyPath) -> Manifest | None:
     """Return a set's manifest, or None where none was begun.
 
     Raises:

@@ -75,11 +75,7 @@ def open_dataset(
         UserError: No such dataset, config, split or column; a filter that is wrong or that
             leaves nothing.
     """
-    commit = None
-    if _is_directory(reference):
-        loaded, config = _load_directory(Path(reference).expanduser(), config_name)
-    else:
-        loaded, config, commit = _load_hub(reference, config_name)
+    loaded, config, commit = _load_any(reference, config_name)
     name = _choose_split(loaded, split, reference, preferred=preferred_split)
     dataset = loaded[name]
     images = _image_column(dataset, image_column, reference)
@@ -97,6 +93,30 @@ def _is_directory(reference: str) -> bool:
         return True
     # `out/digits` beside a folder `out` is a slip in a path, no reason to ask the Hub.
     return not reference.startswith("hf://") and Path(Path(reference).parts[0]).is_dir()
+
+
+def open_rows(reference: str, *, config_name: str | None, split: str) -> datasets.Dataset:
+    """Open one split of any dataset, whatever its columns.
+
+    Args:
+        reference: As for `open_dataset`.
+        config_name: Default: the dataset's default config.
+        split: Its name.
+
+    Raises:
+        UserError: No such dataset, config or split.
+    """
+    loaded, _, _ = _load_any(reference, config_name)
+    return loaded[_choose_split(loaded, split, reference, preferred=split)]
+
+
+def _load_any(
+    reference: str, config_name: str | None
+) -> tuple[datasets.DatasetDict, str, str | None]:
+    """Return a dataset's splits, its config, and the commit where it comes from the Hub."""
+    if _is_directory(reference):
+        return *_load_directory(Path(reference).expanduser(), config_name), None
+    return _load_hub(reference, config_name)
 
 
 def _load_directory(path: Path, config_name: str | None) -> tuple[datasets.DatasetDict, str]:

@@ -21,7 +21,7 @@ from factory.distribution import Distribution
 from factory.draws import attempt_seed, seeds, uniforms
 from factory.errors import UserError
 from factory.listed import pick_by_weight
-from factory.quantities import PerClass
+from factory.quantities import Once, PerClass
 from factory.recipe import ResolvedRecipe
 from factory.template import Template, Value, parse_template
 
@@ -195,21 +195,29 @@ class _Rows:
         return specs
 
     def _uniforms(self, stream: str) -> NDArray[np.float64]:
-        address = (self.recipe.name, stream)
+        address = (self.recipe.draws_name, stream)
         return uniforms(self.recipe.sampling.seed, address, start=self.start, stop=self.stop)
 
     def _seeds(self) -> Integers:
-        base = self.recipe.sampling.seed
-        if self.recipe.sampling.noise == "independent":
-            return seeds(base, (self.recipe.name, "seed"), start=self.start, stop=self.stop)
+        sampling = self.recipe.sampling
         # Shared noise depends on the image's number within its class, and not on the set.
-        first, last = int(self.numbers[0]), int(self.numbers[-1])
-        shared = seeds(base, ("shared noise",), start=first, stop=last + 1)
-        return shared[self.numbers - first]
+        places = self.numbers // sampling.images_per_noise
+        stream: tuple[str, ...] = ("shared noise",)
+        if sampling.noise == "independent":
+            places = places * len(self.recipe.classes) + self.labels
+            stream = (self.recipe.draws_name, "seed")
+        first, last = int(places.min()), int(places.max())
+        drawn = seeds(sampling.seed, stream, start=first, stop=last + 1)
+        return drawn[places - first]
 
     def _draw(self, quantity: Distribution | PerClass, stream: str) -> list[Value | None]:
+        if isinstance(quantity, Once):
+            address = (self.recipe.draws_name, stream)
+            first = uniforms(self.recipe.sampling.seed, address, start=0, stop=1)
+            (value,) = quantity.draw(first, np.zeros(1, np.int64))
+            return [value] * len(self.labels)
         drawn = self._uniforms(stream)
-        if not isinstance(quantity, PerClass):
+        if isinstance(quantity, Distribution) and not quantity.by_class:
             return list(quantity.draw(drawn, self.numbers))
         values: list[Value | None] = [None] * len(drawn)
         floats = quantity.type() == "float64"

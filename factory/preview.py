@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -123,8 +124,10 @@ def _values(recipe: ResolvedRecipe, name: str, label: str) -> list[tuple[str, An
         ]
     own = variable.of(label) if isinstance(variable, PerClass) else variable
     values = own.values() if own is not None else []
+    low, high = (own or variable).bounds()
+    if values is None and math.isnan(low):
+        raise UserError(f"{name} has too many values to show side by side; vary something else")
     if values is None:
-        low, high = (own or variable).bounds()
         values = [low + (high - low) * part / 4 for part in range(5)]
     return [(shown(value), Constant(value)) for value in values]
 
@@ -151,8 +154,9 @@ def _specs(columns: Sequence[_Column], rows: int) -> list[ImageSpec]:
     for row in range(rows):
         line = []
         for column in columns:
-            recipe = _changed(column.recipe, {"images_per_class": rows})
-            index = row * len(recipe.labels) + column.label
+            every = column.recipe.sampling.images_per_noise
+            recipe = _changed(column.recipe, {"images_per_class": rows * every})
+            index = row * every * len(recipe.labels) + column.label
             line += plan(recipe).rows(index, index + 1)
         specs += [replace(spec, seed=line[0].seed) for spec in line]
     return specs

@@ -7,16 +7,17 @@ instead of waiting for ever.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 
 from factory.errors import Failure, UserError
 
 _POLL_S = 0.05
 _FAILED = "failed"
-_builds = 0
+Answer = TypeVar("Answer")
 
 
 def own_device(wanted: str = "auto") -> Any:
@@ -68,17 +69,16 @@ class Ranks:
 
         # Its stores carry no types.
         dist: Any = torch.distributed
-        global _builds
-        _builds += 1
         self.device = own_device(device)
         state = PartialState()
         self.rank: int = state.process_index
         self.world_size: int = state.num_processes
         shared = dist.is_available() and dist.is_initialized()
         store = dist.distributed_c10d._get_default_store() if shared else dist.HashStore()
-        # Every rank makes its builds in the same order, so the number keeps two builds of one
-        # launch apart.
-        self._store: Any = dist.PrefixStore(f"factory/build-{_builds}", store)
+        # A name of its own keeps a build apart from the one before it in the same processes, and
+        # from the rounds before a restart: torchrun keeps one store for all of them.
+        self.launch = _agree(secrets.token_hex(4))
+        self._store: Any = dist.PrefixStore(f"factory/{self.launch}", store)
 
     @property
     def is_lead(self) -> bool:
@@ -87,15 +87,27 @@ class Ranks:
 
     def take(self, name: str) -> int:
         """Return the next number of a counter, from 0; no two ranks get the same."""
-        return int(self._store.add(name, 1)) - 1
+        return self.add(name, 1) - 1
 
     def add(self, name: str, count: int) -> int:
         """Add to a counter that all ranks share and return its new value."""
-        return int(self._store.add(name, count))
+        return int(self._ask(lambda: self._store.add(name, count)))
 
     def announce(self, event: str, text: str = "") -> None:
         """Tell all ranks that something is done, with what they need to know of it."""
-        self._store.set(event, f"{text} ")
+        self._ask(lambda: self._store.set(event, f"{text} "))
+
+    def is_announced(self, event: str) -> bool:
+        """Whether any rank has announced an event."""
+        return self.are_announced([event])
+
+    def are_announced(self, events: list[str]) -> bool:
+        """Whether all of some events were announced, by any rank."""
+        return bool(self._ask(lambda: self._store.check(events)))
+
+    def announced(self, event: str) -> str:
+        """Return the text of an event that was announced."""
+        return str(self._ask(lambda: self._store.get(event)).decode()[:-1])
 
     def wait_for(self, event: str) -> str:
         """Wait until `event` is announced and return the text that came with it.
@@ -103,8 +115,8 @@ class Ranks:
         Raises:
             Failure: another rank failed meanwhile.
         """
-        self.wait_until(lambda: bool(self._store.check([event])))
-        return str(self._store.get(event).decode()[:-1])
+        self.wait_until(lambda: self.is_announced(event))
+        return self.announced(event)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
         """Wait until `condition` holds; it is asked a few times a second.
@@ -113,8 +125,16 @@ class Ranks:
             Failure: another rank failed meanwhile.
         """
         while not condition():
-            self.stop_if_another_failed()
-            time.sleep(_POLL_S)
+            self.pause(_POLL_S)
+
+    def pause(self, seconds: float) -> None:
+        """Wait a little for others.
+
+        Raises:
+            Failure: another rank failed.
+        """
+        self.stop_if_another_failed()
+        time.sleep(seconds)
 
     def stop_if_another_failed(self) -> None:
         """Raise if any rank has failed.
@@ -122,8 +142,8 @@ class Ranks:
         Raises:
             Failure: with the other rank's own words.
         """
-        if self._store.check([_FAILED]):
-            raise Failure(f"stopped, since {self._store.get(_FAILED).decode()}")
+        if self.is_announced(_FAILED):
+            raise Failure(f"stopped, since {self.announced(_FAILED)}")
 
     @contextmanager
     def telling_failure(self) -> Iterator[None]:
@@ -133,8 +153,10 @@ class Ranks:
         except BaseException as error:
             words = str(error).splitlines()
             reason = words[0] if words else type(error).__name__
-            if not self._store.check([_FAILED]):
-                self._store.set(_FAILED, f"rank {self.rank} failed: {reason}")
+            # The store may be what failed.
+            with suppress(Failure):
+                if not self.is_announced(_FAILED):
+                    self.announce(_FAILED, f"rank {self.rank} failed: {reason}")
             raise
 
     def leave_together(self) -> None:
@@ -145,3 +167,29 @@ class Ranks:
         self.add("leaving", 1)
         if self.is_lead:
             self.wait_until(lambda: self.add("leaving", 0) >= self.world_size)
+
+    def _ask(self, question: Callable[[], Answer]) -> Answer:
+        """Ask the store, which lives in another process.
+
+        Raises:
+            Failure: that process is gone.
+        """
+        import torch.distributed
+
+        try:
+            return question()
+        except torch.distributed.DistError as error:
+            words = (str(error).splitlines() or [type(error).__name__])[0]
+            raise Failure(
+                f"rank {self.rank}: the process that coordinates the others is gone ({words}); "
+                "run the same command again to go on where it stopped"
+            ) from None
+
+
+def _agree(text: str) -> str:
+    """Return the first rank's text on all ranks."""
+    from accelerate.utils import broadcast_object_list
+
+    texts = [text]
+    broadcast_object_list(texts, from_process=0)
+    return texts[0]

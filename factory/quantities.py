@@ -6,10 +6,20 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from factory.captions import Captions
 from factory.continuous import LogUniform, Normal, TruncatedNormal, Uniform, WholeNumbers
-from factory.distribution import Distribution, Frozen, Scalar, ValueType, value_type
+from factory.distribution import (
+    Distribution,
+    Floats,
+    Frozen,
+    Integers,
+    Scalar,
+    ValueType,
+    value_type,
+)
 from factory.listed import Choice, Constant, Cycle, Uniformly
 from factory.sampling import AnyDistribution, kind_of
+from factory.template import Value
 
 
 class PerClass(Frozen):
@@ -21,6 +31,11 @@ class PerClass(Frozen):
     default: AnyDistribution | None = Field(
         default=None, description="For all other labels; needed unless every label is named."
     )
+
+    @property
+    def by_class(self) -> bool:
+        """Whether each class draws from something of its own."""
+        return True
 
     @model_validator(mode="after")
     def _one_type(self) -> PerClass:
@@ -65,6 +80,32 @@ class PerClass(Frozen):
             ValueError: They mix texts, numbers and truth values.
         """
         return joint_type([part.type() for part in self.parts()])
+
+
+class Once(Distribution):
+    """One draw for the whole set, the same for every image: `{once: {integers: [1, 5]}}`."""
+
+    once: AnyDistribution = Field(description="What is drawn once; another seed draws it anew.")
+
+    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+        """Draw for as many sets as there are uniform numbers."""
+        return self.once.draw(uniforms, numbers)
+
+    def describe(self) -> str:
+        """Describe what is drawn."""
+        return f"once for all images: {self.once.describe()}"
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the lowest and highest number it can be."""
+        return self.once.bounds()
+
+    def values(self) -> list[Value] | None:
+        """Return the distinct values it can be, or None where they are too many to list."""
+        return self.once.values()
+
+    def type(self) -> ValueType:
+        """Return the column type of the value."""
+        return self.once.type()
 
 
 class Linked(Frozen):
@@ -121,13 +162,17 @@ def joint_type(types: list[ValueType]) -> ValueType:
 
 
 def quantity_kind(given: Any) -> str | None:
-    """Return the tag of what was written: `sampling.kind_of`, and `@per_class`, `@linked`."""
+    """Return the tag of what was written: `sampling.kind_of`, `@per_class`, `@linked` and so on."""
+    if isinstance(given, Once):
+        return "@once"
+    if isinstance(given, Captions):
+        return "@captions"
     if isinstance(given, PerClass):
         return "@per_class"
     if isinstance(given, Linked):
         return "@linked"
     if isinstance(given, dict):
-        for name in ("per_class", "linked"):
+        for name in ("per_class", "linked", "once", "captions"):
             if name in given:
                 return f"@{name}"
     return kind_of(given)
@@ -144,7 +189,8 @@ Quantity = Annotated[
     | Annotated[Normal, Tag("@normal")]
     | Annotated[TruncatedNormal, Tag("@truncated_normal")]
     | Annotated[WholeNumbers, Tag("@integers")]
-    | Annotated[PerClass, Tag("@per_class")],
+    | Annotated[PerClass, Tag("@per_class")]
+    | Annotated[Once, Tag("@once")],
     Discriminator(quantity_kind),
 ]
 
@@ -159,6 +205,8 @@ Variable = Annotated[
     | Annotated[TruncatedNormal, Tag("@truncated_normal")]
     | Annotated[WholeNumbers, Tag("@integers")]
     | Annotated[PerClass, Tag("@per_class")]
-    | Annotated[Linked, Tag("@linked")],
+    | Annotated[Once, Tag("@once")]
+    | Annotated[Linked, Tag("@linked")]
+    | Annotated[Captions, Tag("@captions")],
     Discriminator(quantity_kind),
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,14 @@ __all__ = ["PLAN_VERSION", "Column", "Model", "Output", "ResolvedRecipe", "Sampl
 
 PLAN_VERSION = 1
 """Raised when the same recipe would be planned differently: it is part of every fingerprint."""
+
+
+# Keys that count in a fingerprint only where they are used: section, key, value that means unused.
+_LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
+    ("", "same_images_as", None),
+    ("sampling", "images_per_noise", 1),
+    ("model", "adapters", []),
+)
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,10 @@ class ResolvedRecipe(Frozen):
             `model` and `output`.
         model: The text-to-image model.
         output: What is kept of a drawn image.
+        same_images_as: The set whose draws it takes, or None: its own.
         combine: Names of the members, or None.
         members: The members of a combination.
+        origins: Shared recipes that its file names, each pinned to a commit.
     """
 
     name: str
@@ -73,8 +84,10 @@ class ResolvedRecipe(Frozen):
     sampling: Sampling
     model: Model
     output: Output
+    same_images_as: str | None = None
     combine: tuple[str, ...] | None = None
     members: tuple[ResolvedRecipe, ...] = ()
+    origins: tuple[str, ...] = ()
 
     _node: Node | None = PrivateAttr(default=None)
 
@@ -87,6 +100,11 @@ class ResolvedRecipe(Frozen):
     def is_combination(self) -> bool:
         """Whether it is made of other sets."""
         return self.combine is not None
+
+    @property
+    def draws_name(self) -> str:
+        """The set's name in the address of every random draw."""
+        return self.same_images_as or self.name
 
     @property
     def num_images(self) -> int:
@@ -118,8 +136,19 @@ class ResolvedRecipe(Frozen):
 
         `summary`, `source` and `images_per_class` do not count: a grown set is the same set.
         """
-        text = json.dumps(_shown(self), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _sha256(_shown(self))
+
+    @cached_property
+    def images_fingerprint(self) -> str:
+        """SHA-256 over what is drawn, whatever is kept of it and under whichever name.
+
+        Two sets of one `images_fingerprint` show the same images.
+        """
+        if self.is_combination:
+            return self.fingerprint
+        shown = _shown(self) | {"name": self.draws_name}
+        kept = {key: one for key, one in shown.items() if key not in ("output", "same_images_as")}
+        return _sha256(kept)
 
     def to_yaml(self) -> str:
         """Return the recipe as a file that loads with the same fingerprint.
@@ -145,22 +174,34 @@ def _own_columns(recipe: ResolvedRecipe) -> dict[str, Column]:
                 columns[one] = Column(one, stream, variable.column(one))
         else:
             columns[name] = Column(name, stream, variable)
-    fields = dict.fromkeys(name for entry in recipe.classes for name in entry.fields)
-    for name in () if recipe.is_combination else fields:
-        columns[name] = _with_fields(recipe, name, columns.get(name))
+    for name, own in {} if recipe.is_combination else fields_of(recipe.classes).items():
+        columns[name] = _with_fields(name, own, columns.get(name))
     return columns
 
 
-def _with_fields(recipe: ResolvedRecipe, name: str, variable: Column | None) -> Column:
+def fields_of(classes: Sequence[ClassEntry]) -> dict[str, dict[str, Distribution]]:
+    """Return the classes' own fields: by name, then by label."""
+    found: dict[str, dict[str, Distribution]] = {}
+    for entry in classes:
+        for name, quantity in entry.fields.items():
+            found.setdefault(name, {})[entry.label] = quantity
+    return found
+
+
+def _with_fields(name: str, own: dict[str, Distribution], variable: Column | None) -> Column:
     """Return a column in which the classes' own fields go before the recipe's variable."""
-    own = {e.label: e.fields[name] for e in recipe.classes if name in e.fields}
     stream = variable.stream if variable else f"variables.{name}"
     quantity = variable.quantity if variable else None
     if isinstance(quantity, PerClass):
-        merged = PerClass(per_class={**quantity.per_class, **own}, default=quantity.default)
-    else:
-        merged = PerClass.model_construct(per_class=own, default=quantity)
-    return Column(name, stream, merged)
+        own = {**quantity.per_class, **own}
+        quantity = quantity.default
+    # Not validated: where types do not agree, that is said with its place.
+    return Column(name, stream, PerClass.model_construct(per_class=own, default=quantity))
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
@@ -172,5 +213,16 @@ def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
             "members": [member.fingerprint for member in recipe.members],
             "equal_share": recipe.images_per_class is not None,
         }
-    hidden = {"summary", "source", "images_per_class", "combine", "members"}
-    return {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)
+    hidden = {"summary", "source", "images_per_class", "combine", "members", "origins"}
+    shown = {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)
+    for variable in shown["variables"].values():
+        captions = variable.get("captions") if isinstance(variable, dict) else None
+        if captions and captions["sha256"]:
+            # What they say counts, not where they lie.
+            del captions["file"], captions["dataset"]
+    # A key that came to the language later must not change the sets that do without it.
+    for part, key, unset in _LATER_KEYS:
+        holder = shown[part] if part else shown
+        if holder[key] == unset:
+            del holder[key]
+    return shown

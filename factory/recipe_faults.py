@@ -9,29 +9,57 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from factory.captions import Captions, CaptionSource
 from factory.continuous import MeanStd, MeanStdLowHigh
 from factory.errors import Fault
 from factory.listed import Weighted
-from factory.quantities import Linked, PerClass
-from factory.recipe_file import Model, Output, RecipeFile, Sampling, WeightedText
+from factory.quantities import Linked, Once, PerClass
+from factory.recipe_file import Adapter, Model, Output, RecipeFile, Sampling, WeightedText
 from factory.sampling import KINDS
 from factory.yaml_nodes import KeyPath, Node
 
+MOST_FAULTS = 100
+"""Of one file: more are not read, and each costs a search for what was meant."""
+
+# Longer lists and words take long to search, and are no slip of the finger.
+_MOST_KNOWN = 2_000
+_LONGEST_WORD = 100
+
 _EXPONENT = re.compile(r"([-+]?[0-9]+)([eE][-+]?[0-9]+)$")
 _SECTIONS: dict[str, type[BaseModel]] = {"sampling": Sampling, "model": Model, "output": Output}
-_TAGS: dict[str, type[BaseModel]] = {**KINDS, "per_class": PerClass, "linked": Linked}
-_INNER: dict[str, type[BaseModel]] = {"normal": MeanStd, "truncated_normal": MeanStdLowHigh}
-_ITEMS: dict[str, type[BaseModel]] = {"prompt": WeightedText, "choice": Weighted}
+_TAGS: dict[str, type[BaseModel]] = {
+    **KINDS,
+    "per_class": PerClass,
+    "linked": Linked,
+    "once": Once,
+    "captions": Captions,
+}
+_INNER: dict[str, type[BaseModel]] = {
+    "normal": MeanStd,
+    "truncated_normal": MeanStdLowHigh,
+    "captions": CaptionSource,
+}
+_ITEMS: dict[str, type[BaseModel]] = {
+    "prompt": WeightedText,
+    "choice": Weighted,
+    "adapters": Adapter,
+}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` or the list of what is known, to be put behind a message."""
     names = [str(one) for one in known]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    few = len(names) <= _MOST_KNOWN and len(name) <= _LONGEST_WORD
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) if few else []
     if close:
         return f"; did you mean '{close[0]}'?"
     listed = ", ".join(sorted(names)[:20])
     return f"; known: {listed}{', ...' if len(names) > 20 else ''}" if names else ""
+
+
+def error_words(error: Exception) -> str:
+    """Return an error of the system in a few words."""
+    return (error.strerror or "") if isinstance(error, OSError) else str(error)
 
 
 def faults_of(error: ValidationError, node: Node) -> list[tuple[KeyPath, Fault]]:
@@ -41,7 +69,7 @@ def faults_of(error: ValidationError, node: Node) -> list[tuple[KeyPath, Fault]]
         error: Of `RecipeFile`.
         node: What was validated.
     """
-    errors = error.errors(include_url=False)
+    errors = error.errors(include_url=False, include_input=False)[:MOST_FAULTS]
     return [_fault(one, node) for one in errors if not _misspelt(one, errors)]
 
 
@@ -186,7 +214,7 @@ def _missing(error: Any, node: Node) -> str:
 
 def _literal(error: Any, node: Node) -> str:
     options = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-    close = difflib.get_close_matches(str(node.value), options, n=1)
+    close = difflib.get_close_matches(str(node.value)[:_LONGEST_WORD], options, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"expected one of {', '.join(options)}, found {found(node)}{hint}"
 
@@ -202,7 +230,9 @@ def _no_distribution(error: Any, node: Node) -> str:
     tag = (error.get("ctx") or {}).get("tag")
     if tag:
         kind = str(tag)[1:]
-        where = "in `variables`" if kind == "linked" else "in `variables` and `sampling`"
+        where = (
+            "in `variables`" if kind in ("linked", "captions") else "in `variables` and `sampling`"
+        )
         return f"{kind} can stand {where} only"
     keys = list(node.value) if isinstance(node.value, Mapping) else []
     if not keys:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
-from factory.distribution import Frozen, Weight
+from factory.distribution import Frozen, Number, Weight
 from factory.listed import Constant
 from factory.quantities import Quantity, Variable
 from factory.sampling import AnyDistribution
@@ -69,6 +69,24 @@ class Sampling(Frozen):
         description="shared: the n-th image of every class, variable and set starts from the same "
         "noise.",
     )
+    images_per_noise: Annotated[int, Field(strict=True, ge=1, le=10**9)] = Field(
+        default=1,
+        description="So many images of a class in a row start from the same noise; with a `cycle` "
+        "of as many values, each noise is drawn once with each value.",
+    )
+
+
+class Adapter(Frozen):
+    """A LoRA that changes the model; several add up."""
+
+    id: Text = Field(min_length=1, description="Hub id, directory, or .safetensors file.")
+    revision: Text | None = Field(
+        default=None, description="Commit of the Hub repository; of local files their hash."
+    )
+    weight_name: Text | None = Field(
+        default=None, description="The file in it; default: the only one."
+    )
+    weight: Number = Field(default=1.0, description="How strongly it is applied; 1 is as trained.")
 
 
 class Model(Frozen):
@@ -92,6 +110,9 @@ class Model(Frozen):
     )
     width: Pixels | None = Field(
         default=None, description="Width to draw in pixels; default: the pipeline's own."
+    )
+    adapters: tuple[Adapter, ...] = Field(
+        default=(), description="LoRAs to draw with, a list of {id, revision, weight}."
     )
 
 
@@ -155,7 +176,7 @@ class RecipeFile(Frozen):
     extends: Text | None = Field(
         default=None,
         description="The recipe this one changes: a sibling's name, a packaged recipe such as "
-        "cifar10/base-class, or a path.",
+        "cifar10/base-class, a path, or one on the Hub: hf://datasets/ORG/NAME@REVISION/PATH.",
     )
     classes: Classes | None = Field(
         default=None,
@@ -177,10 +198,22 @@ class RecipeFile(Frozen):
     sampling: Sampling = Field(default=Sampling(), description="How each image is drawn.")
     model: Model | None = Field(default=None, description="The text-to-image model.")
     output: Output = Field(default=Output(), description="What is kept of a drawn image.")
+    same_images_as: Text | None = Field(
+        default=None,
+        description="Name of another set whose draws this one takes: the same images, kept another "
+        "way (`output`). Built together they are drawn once.",
+    )
     combine: tuple[Text, ...] | None = Field(
         default=None,
-        description="Recipes to make a set of, instead of a prompt. With images_per_class an "
+        description="Recipes to make a set of, named as in `extends`, instead of a prompt. With "
+        "images_per_class an "
         "equal share of each, without it everything.",
+    )
+
+    origins: tuple[Text, ...] = Field(
+        default=(),
+        description="Written into resolved recipes: the shared recipes that this one was made of, "
+        "each at its commit.",
     )
 
     @field_validator("classes")
@@ -192,6 +225,6 @@ class RecipeFile(Frozen):
 
 
 COMBINATION_KEYS = frozenset(
-    {"name", "summary", "source", "extends", "combine", "images_per_class"}
+    {"name", "summary", "source", "extends", "combine", "images_per_class", "origins"}
 )
 """What a combination takes; everything else is its members' business."""

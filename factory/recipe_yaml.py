@@ -23,7 +23,7 @@ class _Dumper(yaml.SafeDumper):
 
 def recipe_to_yaml(recipe: ResolvedRecipe) -> str:
     """Return the text of a file that resolves to `recipe` again."""
-    return dump_yaml(_file_of(recipe))
+    return dump_yaml(plain_recipe(recipe))
 
 
 def dump_yaml(values: Any) -> str:
@@ -33,9 +33,12 @@ def dump_yaml(values: Any) -> str:
     )
 
 
-def _file_of(recipe: ResolvedRecipe) -> dict[str, Any]:
+def plain_recipe(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """Return a resolved recipe as the plain values of its file."""
     head = {"name": recipe.name, "summary": recipe.summary, "source": recipe.source}
     kept: dict[str, Any] = {key: text for key, text in head.items() if text}
+    if recipe.origins:
+        kept["origins"] = list(recipe.origins)
     if recipe.combine is not None:
         kept["combine"] = list(recipe.combine)
         if recipe.images_per_class is not None:
@@ -50,6 +53,8 @@ def _file_of(recipe: ResolvedRecipe) -> dict[str, Any]:
     kept["sampling"] = _plain(recipe.sampling)
     kept["model"] = _model(recipe.model)
     kept["output"] = _output(recipe.output)
+    if recipe.same_images_as:
+        kept["same_images_as"] = recipe.same_images_as
     return kept
 
 
@@ -70,7 +75,9 @@ def _prompt(prompt: tuple[WeightedText, ...]) -> Any:
 
 def _model(model: Model) -> dict[str, Any]:
     # Not exclude_none: a null inside scheduler_config is a setting.
-    return {key: value for key, value in model.model_dump(mode="json").items() if value is not None}
+    written = {key: one for key, one in model.model_dump(mode="json").items() if one is not None}
+    adapters = [_plain(adapter) for adapter in model.adapters]
+    return {key: one for key, one in (written | {"adapters": adapters}).items() if one != []}
 
 
 def _output(output: Output) -> dict[str, Any]:

@@ -14,11 +14,21 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from factory.captions import Captions, CaptionSource
 from factory.console import write as write_line
 from factory.entry import run_main
 from factory.errors import UserError
-from factory.quantities import Linked, PerClass
-from factory.recipe_file import ClassEntry, Model, Output, RecipeFile, Sampling, WeightedText
+from factory.model_presets import PRESETS
+from factory.quantities import Linked, Once, PerClass
+from factory.recipe_file import (
+    Adapter,
+    ClassEntry,
+    Model,
+    Output,
+    RecipeFile,
+    Sampling,
+    WeightedText,
+)
 from factory.sampling import KINDS
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +47,8 @@ EXAMPLES = {
     "integers": "{integers: [20, 50]}",
     "per_class": "{per_class: {ship: [at sea, in port]}, default: [outdoors]}",
     "linked": "{linked: [style, medium], values: [[baroque, oil], [pop art, silkscreen]]}",
+    "once": "{once: {integers: [1, 5]}}",
+    "captions": "{captions: {file: captions.csv, column: text, label_column: label}}",
 }
 """One of each thing that may stand where a value may stand."""
 
@@ -105,8 +117,11 @@ def page_text() -> str:
         "## `classes`\n\n" + _doc(ClassEntry) + "\n\n" + _keys(ClassEntry),
         "## `sampling`\n\n" + _keys(Sampling),
         "## `model`\n\n" + _keys(Model),
+        "## `model.adapters`\n\n" + _doc(Adapter) + "\n\n" + _keys(Adapter),
+        "## Models by name\n\n" + _MODELS + _models(),
         "## `output`\n\n" + _keys(Output),
         "## Values and distributions\n\n" + _DISTRIBUTIONS + _kinds(),
+        "## `captions`\n\n" + _CAPTIONS + _keys(CaptionSource),
         _TEMPLATES,
     ]
     return "\n\n".join(section.strip() for section in sections) + "\n"
@@ -135,12 +150,38 @@ def _doc(model: type[BaseModel]) -> str:
 
 def _kinds() -> str:
     lines = ["| written | meaning |", "|---|---|"]
-    models: dict[str, type[BaseModel]] = {**KINDS, "per_class": PerClass, "linked": Linked}
+    models: dict[str, type[BaseModel]] = {
+        **KINDS,
+        "per_class": PerClass,
+        "linked": Linked,
+        "once": Once,
+        "captions": Captions,
+    }
     for name, example in EXAMPLES.items():
         meaning = _WHAT[name] if name in _WHAT else _doc(models[name]).split(": `", 1)[0]
         lines.append(f"| `{example}` | {' '.join(meaning.split()).rstrip('.')}. |")
     return "\n".join(lines)
 
+
+def _models() -> str:
+    lines = [
+        "| name | model | steps | guidance | pixels | scheduler | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in PRESETS:
+        own = (one.size or "its own", one.scheduler or "its own")
+        cells = (one.name, f"`{one.id}`", one.num_inference_steps, f"{one.guidance_scale:g}", *own)
+        lines.append(f"| {' | '.join(map(str, cells))} | {one.note} |")
+    return "\n".join(lines)
+
+
+_MODELS = """\
+What `--model NAME` means: the model at a pinned commit, with the size, scheduler, steps and
+guidance that suit it. Its steps and guidance take the place of the recipe's plain numbers;
+distributions stay, since they are what a recipe is about. `--set` goes last. Any other Hub id or
+directory may stand for NAME; it brings nothing but itself.
+
+"""
 
 _INTRODUCTION = """\
 # Recipe reference
@@ -156,12 +197,25 @@ A recipe that `extends` another says only what differs: the mappings `variables`
 `null` is removed. A child that names another `model.id` takes nothing else of its parent's model.
 `name`, `summary` and `source` are not inherited. A file whose name begins with `_` is there to be
 extended only. The same keys can be set on the command line: `--set sampling.guidance_scale=2`.
+
+A parent or member on the Hub is `hf://datasets/ORG/NAME@REVISION/PATH`: a file of a dataset
+repository, whose path may leave out `recipes/` and `.yaml`. Its commit is written into the resolved
+recipe as `origins`. A recipe that is read from the Hub may name its neighbours, lists in `classes/`
+and other `hf://` references, and nothing of this machine. [Sharing](sharing.md) says more.
 """
 
 _DISTRIBUTIONS = """\
 Each may stand wherever a value may stand: in `variables`, `guidance_scale`, `num_inference_steps`,
-a class's wording and its own fields (`per_class` in `variables` and `sampling` only, `linked` in
-`variables` only).
+a class's wording and its own fields (`per_class` and `once` in `variables` and `sampling` only,
+`linked` and `captions` in `variables` only).
+
+"""
+
+_CAPTIONS = """\
+A caption file is looked for beside the recipe, then where the command runs. The resolved recipe
+holds its path and the hash of its captions: a set is told apart from one of other captions, and
+not from one whose file was moved. A dataset on the Hub is pinned by `revision`, a commit. With
+`label_column` each image gets captions of its own class, so `"{caption}"` alone can be the prompt.
 
 """
 

@@ -1,23 +1,23 @@
 """Shards: names, rows to Parquet by rename, reading back, hashing.
 
-A shard is written under a temporary name in its own folder, synced, and renamed: a shard that
-exists is whole, and the rename is the only commit point. Its bytes depend on the rows alone;
-nothing in it tells when, where or by which process it was written.
+A shard appears whole under its name or not at all (`factory.storage`), and that is the only commit
+point. Its bytes depend on its rows and its stamp alone; nothing in it tells when, where or by which
+process it was written.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import Failure
+from factory.manifest import FailedImage, ShardEntry
+from factory.stamp import KEY, Stamp, read_stamp, sealed
+from factory.storage import AnyPath, write_bytes
 
 if TYPE_CHECKING:
     import datasets
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 DATA = "data"
 _NAME = re.compile(r"train-(\d{5,})-of-(\d{5,})\.parquet")
-_TEMPORARY = ".writing-"
+_ROW_GROUP_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,20 @@ class ShardFile:
 
     index: int
     total: int
-    path: Path
+    path: AnyPath
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that was read; `stamp` is None where it was written before shards had one."""
+
+    rows: list[Row]
+    stamp: Stamp | None
+
+    @property
+    def failed(self) -> tuple[FailedImage, ...]:
+        """Images of its range that have no row."""
+        return self.stamp.failed if self.stamp else ()
 
 
 def shard_count(num_images: int, *, shard_size: int) -> int:
@@ -52,12 +65,12 @@ def shard_rows(index: int, *, num_images: int, shard_size: int) -> range:
     return range(index * shard_size, min((index + 1) * shard_size, num_images))
 
 
-def shard_path(out: Path, config: str, *, index: int, total: int) -> Path:
+def shard_path(out: AnyPath, config: str, *, index: int, total: int) -> AnyPath:
     """Return where a shard lies; `index` from 0."""
     return out / DATA / config / f"train-{index:05d}-of-{total:05d}.parquet"
 
 
-def list_shards(out: Path, config: str) -> list[ShardFile]:
+def list_shards(out: AnyPath, config: str) -> list[ShardFile]:
     """Return a config's shards on disk, by number; several may share one while a set grows."""
     folder = out / DATA / config
     found = []
@@ -87,73 +100,71 @@ def encode_picture(picture: Picture, output: Output) -> bytes:
     return buffer.getvalue()
 
 
-def write_shard(path: Path, rows: Sequence[Row], *, features: datasets.Features) -> None:
+def write_shard(
+    path: AnyPath,
+    rows: Sequence[Row],
+    *,
+    features: datasets.Features,
+    stamp: Stamp,
+    exclusive: bool = False,
+    writer: str = "one",
+) -> ShardEntry | None:
     """Write one shard as Parquet.
 
     Args:
         path: Its final name. After a crash it holds all rows or does not exist.
         rows: In plan order. Columns of `features` that a row lacks are null.
         features: Columns and types, the same for all configs of a set.
+        stamp: What the shard is; its hash is filled in here.
+        exclusive: Whether to leave a shard alone that is there already.
+        writer: Whose temporary file this is.
+
+    Returns:
+        What the manifest says of it; None where `exclusive` found a shard.
 
     Raises:
         OSError: the disk is full or cannot be written; no file is left behind.
     """
-    from datasets import Dataset
-
-    columns = {name: [row.get(name) for row in rows] for name in features}
-    dataset = Dataset.from_dict(columns, features=features)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("wb") as file, _no_progress_bars():
-            dataset.to_parquet(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        # Also after Ctrl-C: a set holds shards and nothing else.
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    data = parquet_bytes(rows, features=features, stamp=stamp)
+    if not write_bytes(path, data, exclusive=exclusive, writer=writer):
+        return None
+    return ShardEntry(
+        file="/".join((DATA, stamp.config, path.name)),
+        rows=len(rows),
+        sha256=hashlib.sha256(data).hexdigest(),
+        failed=stamp.failed,
+    )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file the same way: it has the old text or the new one, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_TEMPORARY}{os.getpid()}-{path.name}")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> bytes:
+    """Return a shard's bytes, as `Dataset.to_parquet` lays them out, and a stamp in the footer."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = features.arrow_schema
+    columns = [pyarrow.array([row.get(one.name) for row in rows], type=one.type) for one in schema]
+    table = pyarrow.Table.from_arrays(columns, schema=schema)
+    pictures = "image.bytes", "image.path"
+    buffer = io.BytesIO()
+    with pyarrow.parquet.ParquetWriter(
+        buffer,
+        schema,
+        # Pictures are compressed already. Chunks cut by content let the Hub store what two versions
+        # of a set share only once.
+        compression={name: "none" if name in pictures else "snappy" for name in _leaves(features)},
+        use_dictionary=[name for name in _leaves(features) if name not in pictures],
+        column_encoding={name: "PLAIN" for name in pictures},
+        use_content_defined_chunking=True,
+        write_page_index=True,
+    ) as writer:
+        # datasets reads a file without row groups, but not one with an empty row group.
+        if rows:
+            writer.write_table(table, row_group_size=_row_group_size(table))
+        writer.add_key_value_metadata({KEY.decode(): stamp.unsealed().model_dump_json()})
+    return sealed(buffer.getvalue())
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def remove_temporary_files(out: Path) -> None:
-    """Remove what a killed build left half-written. No other build may be at work in `out`."""
-    for path in out.rglob(f"{_TEMPORARY}*"):
-        path.unlink(missing_ok=True)
-
-
-def is_temporary(path: Path) -> bool:
-    """Whether a file is one that is being written, or was when its build was stopped."""
-    return path.name.startswith(_TEMPORARY)
-
-
-def num_rows(path: Path) -> int:
+def num_rows(path: AnyPath) -> int:
     """Return the number of rows of a shard, from its footer.
 
     Raises:
@@ -162,7 +173,7 @@ def num_rows(path: Path) -> int:
     return int(_footer(path).num_rows)
 
 
-def column_names(path: Path) -> list[str]:
+def column_names(path: AnyPath) -> list[str]:
     """Return the columns of a shard, from its footer.
 
     Raises:
@@ -171,19 +182,28 @@ def column_names(path: Path) -> list[str]:
     return list(_footer(path).schema.to_arrow_schema().names)
 
 
-def read_rows(path: Path, *, start: int = 0, stop: int | None = None) -> list[Row]:
-    """Read rows of a shard, pictures as encoded bytes."""
+def read_rows(path: AnyPath, *, start: int = 0, stop: int | None = None) -> list[Row]:
+    """Read rows of a shard by their places in the file, pictures as encoded bytes."""
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(path)
+    with path.open("rb") as file:
+        table = pyarrow.parquet.read_table(file)
     rows: list[Row] = table.slice(start, None if stop is None else stop - start).to_pylist()
     return rows
 
 
-def sha256(path: Path) -> str:
+def read_shard(path: AnyPath) -> Shard:
+    """Read a whole shard: its rows, and its stamp where it has one."""
+    return Shard(rows=read_rows(path), stamp=read_stamp(path))
+
+
+def sha256(path: AnyPath) -> str:
     """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def fingerprint(hashes: Iterable[str]) -> str:
@@ -191,28 +211,26 @@ def fingerprint(hashes: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
 
 
-@contextmanager
-def _no_progress_bars() -> Iterator[None]:
-    """Keep datasets from drawing a bar of its own over ours."""
-    import datasets
-
-    enabled = datasets.is_progress_bar_enabled()
-    datasets.disable_progress_bars()
-    try:
-        yield
-    finally:
-        if enabled:
-            datasets.enable_progress_bars()
+def _leaves(features: datasets.Features) -> list[str]:
+    """Return the paths of the columns as Parquet stores them: a picture is a pair."""
+    own = [name for name in features if name != "image"]
+    return ["image.bytes", "image.path", *own]
 
 
-def _footer(path: Path) -> Any:
+def _row_group_size(table: Any) -> int:
+    """Return how many rows make about 100 MB: what a reader of one row has to fetch."""
+    return max(1, int(table.num_rows * _ROW_GROUP_BYTES / max(table.nbytes, 1)))
+
+
+def _footer(path: AnyPath) -> Any:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        return pyarrow.parquet.read_metadata(path)
+        with path.open("rb") as file:
+            return pyarrow.parquet.read_metadata(file)
     except pyarrow.ArrowInvalid as error:
         raise Failure(
             f"{path}: is no whole Parquet file ({str(error).splitlines()[0]}); "
-            "delete it and run the same command again: it is drawn anew"
+            "run the build of this set again: what is damaged is drawn anew"
         ) from None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from factory import card, manifest
 from factory.errors import UserError
-from factory.existing import recipe_path
+from factory.existing import RECIPES, recipe_path
 from factory.jobs import Job
 from factory.library import load_stored_recipe
 from factory.manifest import ConfigEntry, Manifest
 from factory.recipe import ResolvedRecipe
 from factory.set_faults import SetFault, short
-from factory.shards import is_temporary, shard_count, shard_path, shard_rows
+from factory.shards import shard_count, shard_path, shard_rows
+from factory.storage import AnyPath, is_temporary, local_copy
 
 # What the manifest says of a config and its recipe says too.
 _FROM_RECIPE = (
@@ -30,7 +30,9 @@ _FROM_RECIPE = (
 _LINK = re.compile(r"(?:\]\(|src=\")([^)\"\s]+)")
 
 
-def expected_shards(out: Path, name: str, entry: ConfigEntry, *, shard_size: int) -> list[Path]:
+def expected_shards(
+    out: AnyPath, name: str, entry: ConfigEntry, *, shard_size: int
+) -> list[AnyPath]:
     """Return where the shards of a config belong, by number; none for a union."""
     if entry.kind == "union":
         return []
@@ -38,7 +40,9 @@ def expected_shards(out: Path, name: str, entry: ConfigEntry, *, shard_size: int
     return [shard_path(out, name, index=index, total=total) for index in range(total)]
 
 
-def check_recipes(out: Path, found: Manifest) -> tuple[dict[str, ResolvedRecipe], list[SetFault]]:
+def check_recipes(
+    out: AnyPath, found: Manifest
+) -> tuple[dict[str, ResolvedRecipe], list[SetFault]]:
     """Load the recipes beside the set and hold them against the manifest.
 
     Returns:
@@ -46,21 +50,23 @@ def check_recipes(out: Path, found: Manifest) -> tuple[dict[str, ResolvedRecipe]
     """
     recipes: dict[str, ResolvedRecipe] = {}
     faults: list[SetFault] = []
-    for name, entry in found.configs.items():
-        path = recipe_path(out, name)
-        file = path.relative_to(out).as_posix()
-        if not path.is_file():
-            faults.append(SetFault(file, "file", "none", "the resolved recipe"))
-            continue
-        try:
-            recipe = load_stored_recipe(path)
-        except UserError as error:
-            faults.append(SetFault(file, "recipe", str(error.faults[0]), "a recipe that loads"))
-            continue
-        wrong = list(_recipe_faults(file, recipe, entry, found))
-        faults += wrong
-        if not wrong:
-            recipes[name] = recipe
+    with local_copy(out / RECIPES) as folder:
+        for name, entry in found.configs.items():
+            path = folder / f"{name}.yaml"
+            file = f"{RECIPES}/{name}.yaml"
+            if not path.is_file():
+                faults.append(SetFault(file, "file", "none", "the resolved recipe"))
+                continue
+            try:
+                recipe = load_stored_recipe(path)
+            except UserError as error:
+                words = error.faults[0].message
+                faults.append(SetFault(file, "recipe", words, "a recipe that loads"))
+                continue
+            wrong = list(_recipe_faults(file, recipe, entry, found))
+            faults += wrong
+            if not wrong:
+                recipes[name] = recipe
     return recipes, faults
 
 
@@ -78,7 +84,7 @@ def _recipe_faults(
             yield SetFault(file, name, short(said), expected)
 
 
-def check_listing(out: Path, found: Manifest) -> Iterator[SetFault]:
+def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
     """Yield what is wrong with the manifest's own list of shards."""
     for name, entry in found.configs.items():
         if not entry.complete:
@@ -102,6 +108,7 @@ def check_listing(out: Path, found: Manifest) -> Iterator[SetFault]:
             )
         for number, shard in enumerate(entry.shards):
             rows = len(shard_rows(number, num_images=entry.images, shard_size=size))
+            rows -= len(shard.failed)
             if listed == wanted and shard.rows != rows:
                 yield SetFault(
                     manifest.FILE_NAME,
@@ -116,7 +123,7 @@ def _some(listed: list[str], wanted: list[str]) -> str:
     return f"{len(listed)} shards" + (f", {odd[0]} among them" if odd else "")
 
 
-def stray_files(out: Path, found: Manifest) -> Iterator[SetFault]:
+def stray_files(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
     """Yield the files that belong to no config.
 
     Names that begin with a dot at the top belong to version control and to file managers; pictures
@@ -136,13 +143,13 @@ def stray_files(out: Path, found: Manifest) -> Iterator[SetFault]:
         yield SetFault(inner.as_posix(), "file", what, "none: no config of the set has it")
 
 
-def _links(path: Path) -> list[str]:
+def _links(path: AnyPath) -> list[str]:
     return (
         _LINK.findall(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
     )
 
 
-def check_card(out: Path, found: Manifest) -> Iterator[SetFault]:
+def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
     """Yield what the card says otherwise than the manifest: configs, fingerprints, settings.
 
     People may add to a card; what it says about how the set was made must be there.

@@ -265,7 +265,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "variables: {a: {}}\n",
-        "@:5:16: variables.a: an empty mapping is no distribution; known: choice, cycle, integers, linked, loguniform, normal, per_class, truncated_normal, uniform",
+        "@:5:16: variables.a: an empty mapping is no distribution; known: captions, choice, cycle, integers, linked, loguniform, normal, once, per_class, truncated_normal, uniform",
     ),
     (BASE + "variables: {a: {cycle: 5}}\n", "@:5:24: variables.a.cycle: expected a list, found 5"),
     (

@@ -118,6 +118,42 @@ def test_shared_noise_is_that_of_the_number_within_the_class(tmp_path: Path) -> 
     assert plan(long).rows(37, 61) == plan(long).rows(0, 100)[37:61]
 
 
+@pytest.mark.parametrize("noise", ["independent", "shared"])
+def test_images_in_a_row_may_share_their_noise(noise: str, tmp_path: Path) -> None:
+    sampling = f"{{seed: 3, noise: {noise}, images_per_noise: 3}}"
+    text = BASE.replace("class: 2", "class: 9") + "variables: {v: {cycle: [x, y, z]}}\n"
+    write(tmp_path, plain=text, r=text + f"sampling: {sampling}\n")
+    recipe = load_recipe(tmp_path / "r.yaml")
+    rows = plan(recipe).rows(0, 18)
+    for label in (0, 1):
+        own = [row for row in rows if row.label == label]
+        assert [row.variables["v"] for row in own] == ["x", "y", "z"] * 3
+        seeds = [row.seed for row in own]
+        assert seeds == [one for one in seeds[::3] for _ in range(3)]
+        assert len(set(seeds)) == 3
+    assert (rows[0].seed == rows[1].seed) == (noise == "shared")
+    assert plan(recipe).rows(5, 11) == rows[5:11]
+    assert "images_per_noise: 3" in recipe.to_yaml()
+
+
+def test_once_is_one_draw_for_all_images(tmp_path: Path) -> None:
+    once = "{once: {integers: [1, 1000]}}"
+    write(
+        tmp_path,
+        r=BASE.replace("class: 2", "class: 9")
+        + f"variables: {{v: {once}}}\nsampling: {{guidance_scale: {once}}}\n",
+    )
+    rows = plan(load_recipe(tmp_path / "r.yaml")).rows(0, 18)
+    assert (
+        len({row.guidance_scale for row in rows}) == len({row.variables["v"] for row in rows}) == 1
+    )
+    assert rows[0].guidance_scale != rows[0].variables["v"], "each quantity draws its own"
+    later = plan(load_recipe(tmp_path / "r.yaml")).rows(7, 9)
+    assert later == rows[7:9]
+    other = plan(load_recipe(tmp_path / "r.yaml", overrides=["sampling.seed=1"])).rows(0, 1)[0]
+    assert other.guidance_scale != rows[0].guidance_scale
+
+
 def test_values_of_a_row(tmp_path: Path) -> None:
     found = rows(tmp_path, RICH)
     for row in found:

@@ -53,6 +53,12 @@ def test_the_sheet_shows_images_of_the_set(tmp_path: Path) -> None:
     assert rows[0].prompt == "a photo of a dog"
 
 
+def test_rows_are_other_noises_where_images_share_them(tmp_path: Path) -> None:
+    sampling = {"num_inference_steps": 2, "images_per_noise": 3}
+    rows = drawn(recipe(tmp_path, "domain", **DOMAINS, sampling=sampling), rows=3)
+    assert len({row.seed for row in rows}) == 3
+
+
 def test_guidance_and_classes_can_vary(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
     rows = drawn(base, vary="guidance_scale", rows=1)

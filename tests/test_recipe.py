@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,17 +21,18 @@ ROOT = Path(__file__).parent.parent
 
 
 def test_packaged_recipes_load_and_lint_clean() -> None:
-    folders = {Path(entry.name).parts[0] for entry in list_recipes()}
-    assert "quickstart" in folders
+    folders = {Path(entry.name).parent.as_posix() for entry in list_recipes()}
+    assert {"quickstart", "cifar10", "beyond/cifar10"} <= folders
     for folder in folders:
         recipes = load_recipes(folder)
-        assert lint(recipes) == []
+        # The paper words CIFAR-100 by bare names and saw some go wrong: that is what is warned of.
+        assert [w for w in lint(recipes) if "has two senses" not in w.message] == []
         for recipe in recipes:
             assert plan(recipe).rows(0, 1)
 
 
 def test_packaged_class_lists() -> None:
-    sizes = {"digits": 10, "cifar10": 10, "cifar100": 100, "eurosat": 10}
+    sizes = {"digits": 10, "cifar10": 10, "cifar100-senses": 100, "eurosat": 10}
     for name, size in sizes.items():
         recipe = load_recipe("quickstart/base-class", overrides=[f"classes={name}"])
         assert len(recipe.labels) == size
@@ -202,6 +204,38 @@ def test_recipes_of_a_set_agree(tmp_path: Path) -> None:
         load_recipes(tmp_path)
 
 
+def test_same_images_as_takes_the_other_sets_draws(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        a=BASE + "variables: {x: [1, 2, 3]}\nsampling: {guidance_scale: {uniform: [1, 5]}}\n",
+        b="extends: a\nsame_images_as: a\noutput: {size: 8}\n",
+        c="extends: b\n",
+    )
+    a, b, c = load_recipes(tmp_path)
+    own = [[replace(row, recipe="") for row in plan(one).rows(0, 4)] for one in (a, b, c)]
+    assert own[0] == own[1]
+    assert own[2] != own[1], "a child of a twin draws images of its own"
+    assert len({a.fingerprint, b.fingerprint, c.fingerprint}) == 3
+    write(tmp_path, d=b.to_yaml())
+    assert load_recipe(tmp_path / "d.yaml").fingerprint == b.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('same_images_as: a\nprompt: "x {class}"', "differs from a in prompt; only `output` may"),
+        ("same_images_as: b", "b draws no images of its own; name the set that does"),
+    ],
+)
+def test_same_images_as_another_set_with_other_images(
+    text: str, message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, a=BASE, b="extends: a\nsame_images_as: a\n", c=f"extends: a\n{text}\n")
+    with pytest.raises(UserError, match=message) as raised:
+        load_recipes(tmp_path)
+    assert raised.value.faults[0].key == "same_images_as"
+
+
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
@@ -240,6 +274,7 @@ def test_the_embedded_model_is_pinned(tmp_path: Path) -> None:
 
 
 def test_every_example_survives_yaml(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text("label,text\nship,a ship at sea\nno,a sign\n")
     variables = "".join(f"  v_{name}: {text}\n" for name, text in EXAMPLES.items())
     classes = (
         'classes: [ship, {label: "no", prompt: [a, "1e-4"], depth: {normal: {mean: 0, std: 1}}}]\n'

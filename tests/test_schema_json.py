@@ -32,7 +32,8 @@ def test_packaged_recipes_are_accepted_and_point_at_it(validator: Any) -> None:
     assert entries
     for entry in entries:
         text = entry.path.read_text()
-        assert text.splitlines()[0] == "# yaml-language-server: $schema=../schema.json"
+        up = "../" * entry.name.count("/")
+        assert text.splitlines()[0] == f"# yaml-language-server: $schema={up}schema.json"
         validator.validate(yaml.safe_load(text))
 
 

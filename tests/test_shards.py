@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,12 @@ from factory.shards import (
     shard_path,
     shard_rows,
     write_shard,
-    write_text,
 )
+from factory.stamp import Stamp, inspect, read_stamp
+from factory.storage import write_bytes, write_text
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+STAMP = Stamp(config="c", fingerprint="f", settings={"batch_size": 4}, start=0, stop=2)
 FEATURES = features(["cat", "dog"], {"d": "string", "n": "float64"})
 
 
@@ -48,7 +52,10 @@ def row(index: int) -> dict[str, Any]:
 
 def test_rows_come_back_with_nulls_for_what_they_lack(tmp_path: Path) -> None:
     path = shard_path(tmp_path, "c", index=0, total=1)
-    write_shard(path, [row(0), row(1)], features=FEATURES)
+    entry = write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
+    assert entry is not None
+    assert (entry.file, entry.rows) == ("data/c/train-00000-of-00001.parquet", 2)
+    assert entry.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert read_rows(path) == [row(0) | {"n": None}, row(1) | {"n": None}]
     assert read_rows(path, start=1) == [row(1) | {"n": None}]
     assert num_rows(path) == 2
@@ -57,22 +64,20 @@ def test_rows_come_back_with_nulls_for_what_they_lack(tmp_path: Path) -> None:
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_shard(tmp_path / name / "x.parquet", [row(0), row(1)], features=FEATURES)
+        path = tmp_path / name / "x.parquet"
+        write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
     assert (tmp_path / "a/x.parquet").read_bytes() == (tmp_path / "b/x.parquet").read_bytes()
 
 
 def test_a_shard_that_cannot_be_written_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from datasets import Dataset
-
-    def half(self: Any, file: io.BufferedWriter) -> None:
-        file.write(b"PAR1")
+    def interrupted(descriptor: int) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Dataset, "to_parquet", half)
+    monkeypatch.setattr(os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        write_shard(tmp_path / "c/x.parquet", [row(0)], features=FEATURES)
+        write_shard(tmp_path / "c/x.parquet", [row(0)], features=FEATURES, stamp=STAMP)
     assert not list((tmp_path / "c").iterdir())
 
 
@@ -125,3 +130,65 @@ def test_only_shards_are_listed(tmp_path: Path) -> None:
         (folder / name).touch()
     assert [(one.index, one.total) for one in list_shards(tmp_path, "c")] == [(0, 2), (1, 2)]
     assert list_shards(tmp_path, "absent") == []
+
+
+def test_a_shard_knows_when_any_bit_of_it_changes(tmp_path: Path) -> None:
+    path = shard_path(tmp_path, "c", index=0, total=1)
+    write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
+    found = inspect(path)
+    assert (found.fault, found.rows) == (None, 2)
+    assert found.stamp is not None
+    assert found.stamp.is_of(STAMP)
+    assert found.stamp == read_stamp(path)
+    data = path.read_bytes()
+    random = np.random.default_rng(0)
+    # Every bit of the last bytes, where Parquet keeps what it needs to read a file at all.
+    bits = [*random.integers(0, 8 * len(data), 300), *range(8 * (len(data) - 40), 8 * len(data))]
+    for bit in bits:
+        flipped = bytearray(data)
+        flipped[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(flipped)
+        found = inspect(path)
+        assert found.fault or found.stamp is None, bit
+    for size in [0, 3, 11, 100, len(data) // 2, len(data) - 1]:
+        path.write_bytes(data[:size])
+        assert inspect(path).fault, size
+
+
+def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "x"
+    assert write_bytes(path, b"first", exclusive=True)
+    assert not write_bytes(path, b"second", exclusive=True)
+    assert [(one.name, one.read_bytes()) for one in path.parent.iterdir()] == [("x", b"first")]
+    assert write_bytes(path, b"third")
+    assert path.read_bytes() == b"third"
+
+
+def test_a_file_system_without_hard_links_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_links(self: Path, target: Path) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", no_links)
+    assert write_bytes(tmp_path / "x", b"first", exclusive=True)
+    assert not write_bytes(tmp_path / "x", b"second", exclusive=True)
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("x", b"first")]
+
+
+def test_datasets_reads_a_shard_as_one_of_its_own(tmp_path: Path) -> None:
+    import datasets
+    import pyarrow.parquet
+
+    path, own = shard_path(tmp_path, "c", index=0, total=1), tmp_path / "own.parquet"
+    rows = [row(0), row(1)]
+    write_shard(path, rows, features=FEATURES, stamp=STAMP)
+    columns = {name: [one.get(name) for one in rows] for name in FEATURES}
+    datasets.Dataset.from_dict(columns, features=FEATURES).to_parquet(own)
+    assert datasets.Dataset.from_parquet(str(path), cache_dir=tmp_path).features == FEATURES
+    ours, theirs = (pyarrow.parquet.read_metadata(one) for one in (path, own))
+    assert ours.schema.equals(theirs.schema)
+    for place in range(ours.num_columns):
+        for name in ("compression", "encodings", "path_in_schema"):
+            values = [getattr(one.row_group(0).column(place), name) for one in (ours, theirs)]
+            assert values[0] == values[1]

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe
+from damaged_sets import flip, manifest_of, replace, restamp, rewrite, swap, truncate
 
 from factory.builder import build
 from factory.errors import UserError
-from factory.manifest import Manifest, read_manifest
 from factory.schema import features
-from factory.shards import read_rows, sha256, write_shard
+from factory.shards import read_rows
 from factory.verbs import verify as verb
 from factory.verify import VerifyReport, verify_set
 
@@ -55,50 +55,6 @@ def test_a_whole_set_is_whole(whole: Path) -> None:
     assert verify_set(whole) == VerifyReport(
         str(whole), (), ("base", "domain", "share", "union"), shards=6, rows=42
     )
-
-
-def truncate(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def flip(path: Path, position: int) -> None:
-    """Flip one bit of a file; `position` counts bits."""
-    data = bytearray(path.read_bytes())
-    data[position // 8] ^= 1 << position % 8
-    path.write_bytes(data)
-
-
-def swap(one: Path, other: Path) -> None:
-    spare = one.with_name("spare")
-    one.rename(spare)
-    other.rename(one)
-    spare.rename(other)
-
-
-def rewrite(
-    out: Path, file: str, change: Callable[[list[dict[str, Any]]], Any], *, relist: bool = True
-) -> None:
-    """Change the rows of a shard and, as a forger would, its hash in the manifest and the card."""
-    found = manifest_of(out)
-    rows = read_rows(out / file)
-    rows = change(rows) or rows
-    write_shard(out / file, rows, features=features(found.labels, found.variables))
-    if relist:
-        before = next(s for one in found.configs.values() for s in one.shards if s.file == file)
-        text = (out / "manifest.json").read_text()
-        (out / "manifest.json").write_text(text.replace(before.sha256, sha256(out / file)))
-
-
-def manifest_of(out: Path) -> Manifest:
-    found = read_manifest(out)
-    assert found is not None
-    return found
-
-
-def replace(path: Path, before: str, after: str) -> None:
-    text = path.read_text()
-    assert before in text
-    path.write_text(text.replace(before, after))
 
 
 def set_value(name: str, value: Any) -> Callable[[list[dict[str, Any]]], None]:
@@ -315,13 +271,13 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
 
 def drop_column(out: Path) -> None:
     found = manifest_of(out)
-    write_shard(out / FIRST, read_rows(out / FIRST), features=features(found.labels, {}))
+    restamp(out / FIRST, read_rows(out / FIRST), features(found.labels, {}))
 
 
 def other_labels(out: Path) -> None:
     found = manifest_of(out)
     columns = features(["cat", "dog", "shop"], found.variables)
-    write_shard(out / FIRST, read_rows(out / FIRST), features=columns)
+    restamp(out / FIRST, read_rows(out / FIRST), columns)
 
 
 @pytest.mark.parametrize(
@@ -384,7 +340,7 @@ def test_an_unfinished_build_is_named(out: Path) -> None:
     (out / SECOND).unlink()
     lines = [str(fault) for fault in verify_set(out).faults]
     assert any(line.startswith("manifest.json: configs.base: found a build that") for line in lines)
-    assert f"{SECOND}: file: found none, expected a shard of 7 rows" in lines
+    assert f"{SECOND}: file: found none, expected a shard of 7 images" in lines
 
 
 def test_what_people_add_is_no_fault(out: Path) -> None:
@@ -417,7 +373,7 @@ def test_the_verb_says_whole_or_names_faults(out: Path, capsys: pytest.CaptureFi
     (out / SECOND).unlink()
     assert run(str(out), "--config", "base") == 1
     told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"{SECOND}: file: found none, expected a shard of 7 rows"
+    assert told[0] == f"{SECOND}: file: found none, expected a shard of 7 images"
     assert told[-1].startswith(f"{out}: 1 fault (2 shards, 8 rows)")
     assert run(str(out), "--json") == 1
     report = json.loads(capsys.readouterr().out)

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from factory import console
-from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
+from factory.errors import Failure
+from factory.verbs.recipe_arguments import (
+    RECIPE_HELP,
+    add_recipe_changes,
+    recipes_of,
+    warn_of_unknown_words,
+)
 
 if TYPE_CHECKING:
     from factory.builder import BuildReport
+    from factory.manifest import FailedImage
     from factory.recipe import ResolvedRecipe
 
 NAME = "build"
 HELP = "Draw a recipe into a dataset directory; run again, it goes on where it stopped."
+_MANY = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
-    parser.add_argument("out", metavar="OUT", help="the dataset directory, new or begun")
+    parser.add_argument(
+        "out", metavar="OUT", help="the dataset directory or fsspec URL (s3://...), new or begun"
+    )
     add_recipe_changes(parser)
     group = parser.add_argument_group("build settings", "fixed when a set is begun")
     group.add_argument("--batch-size", type=int, metavar="N", help="images a call (default 32)")
@@ -31,13 +42,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="float32, bfloat16, float16, or auto: bfloat16 where the hardware has it",
     )
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads a process (default 1)")
+    group.add_argument(
+        "--attempts",
+        type=int,
+        metavar="N",
+        help="draws of an image that comes out black, flat or not finite (default 4)",
+    )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps or xpu")
+    shared = parser.add_argument_group("several launches", "that share a directory, and no group")
+    shared.add_argument(
+        "--part", metavar="I/N", help="make part I of N, from 1: one task of an array job"
+    )
+    shared.add_argument(
+        "--claim-expiry",
+        type=float,
+        default=60.0,
+        metavar="S",
+        help="seconds without a sign of life after which the shard of a process on another machine "
+        "is taken over (default 60)",
+    )
+    parser.add_argument(
+        "--allow-failed",
+        action="store_true",
+        help="exit with 0 though some images could not be drawn; they are reported either way",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Build, and say what was done."""
-    from factory.builder import build
+    """Build, and say what was done.
+
+    Raises:
+        Failure: the set is whole, but images of it could not be drawn.
+    """
+    from factory.builder import BuildOptions, Part, build
+    from factory.launch import warn_if_alone
     from factory.processes import leave, world
     from factory.settings import BuildSettings
 
@@ -47,15 +86,30 @@ def run(args: argparse.Namespace) -> None:
         dtype=args.dtype,
         threads=args.threads,
         device=args.device,
+        attempts=args.attempts,
+    )
+    options = BuildOptions(
+        part=Part.parse(args.part) if args.part else Part(),
+        claim_expiry_s=args.claim_expiry,
+        show_progress=not args.quiet,
     )
     recipes = _recipes(args)
     rank, world_size, device = world(args.device)
-    if rank == 0 and world_size == 1 and device == "cpu" and args.threads is None:
-        _suggest_processes(args)
-    report = build(recipes, args.out, settings=settings, show_progress=not args.quiet)
+    if rank == 0 and world_size == 1:
+        alone = warn_if_alone(f"factory build {args.recipe} {args.out}")
+        if not alone and device == "cpu" and args.threads is None:
+            _suggest_processes(args)
+    if rank == 0:
+        warn_of_unknown_words(recipes)
+    report = build(recipes, args.out, settings=settings, options=options)
     if rank == 0:
         _summarize(report, args.out)
     leave()
+    if rank == 0 and report.failed and not args.allow_failed:
+        raise Failure(
+            f"{report.num_failed} images could not be drawn and are left out (listed above and in "
+            "manifest.json); change the recipe or the model, or accept them with --allow-failed"
+        )
 
 
 def _recipes(args: argparse.Namespace) -> list[ResolvedRecipe]:
@@ -86,10 +140,27 @@ def _suggest_processes(args: argparse.Namespace) -> None:
 
 
 def _summarize(report: BuildReport, out: str) -> None:
-    drawn, kept = f"{report.drawn} images drawn", f"{report.kept} kept"
+    redrawn = f", {report.redrawn} of them in place of damaged ones" if report.redrawn else ""
+    drawn, kept = f"{report.drawn} images drawn{redrawn}", f"{report.kept} kept"
     speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
     console.write(f"{out}: {drawn} ({speed}), {kept}")
+    for name, images in report.failed.items():
+        _list_failed(name, images)
     console.write(f"configs: {', '.join(report.configs)}")
+    if not report.is_complete:
+        console.write("this part is done; the part that ends last writes the card")
+        return
+    if "://" in out:
+        return
     console.write("next:")
     console.write("  from datasets import load_dataset")
     console.write(f'  load_dataset("{out}", "{report.configs[0]}", split="train")')
+
+
+def _list_failed(config: str, images: Sequence[FailedImage]) -> None:
+    for image in images[:_MANY]:
+        console.write(
+            f"{config}: image {image.index} failed: {image.reason} in {image.attempts} attempts"
+        )
+    if len(images) > _MANY:
+        console.write(f"{config}: and {len(images) - _MANY} more")

@@ -22,6 +22,7 @@ from train.generator.text import build_text_encoder
 log = logging.getLogger(__name__)
 
 CARD = "README.md"
+WORDS_FILE = "words.txt"
 
 
 def load_config_of(folder: Path) -> Config:
@@ -103,6 +104,10 @@ def export(folder: Path, to: Path) -> None:
     fresh.parent.mkdir(parents=True, exist_ok=True)
     pipeline.save_pretrained(fresh, safe_serialization=True)
     _load_in_float32(fresh / "text_encoder" / "config.json")
+    words = folder / WORDS_FILE
+    if words.exists():
+        # `factory.known_words` warns of words that are not among these.
+        shutil.copy(words, fresh / WORDS_FILE)
     for kept in to.glob("*.md"), to.glob("*.png"), to.glob("__init__.py"):
         for path in kept:
             shutil.copy(path, fresh / path.name)

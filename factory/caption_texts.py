@@ -1,0 +1,178 @@
+"""Reads captions: text files, tables, datasets. Each place is read once a process."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from factory.errors import UserError
+
+_Pair = tuple[str, str | None]
+
+
+@dataclass(frozen=True)
+class CaptionPlace:
+    """Where captions lie; the attributes are those of `factory.captions.CaptionSource`."""
+
+    file: str | None
+    dataset: str | None
+    config: str | None
+    split: str
+    revision: str | None
+    column: str
+    label_column: str | None
+
+    @property
+    def shown(self) -> str:
+        """The place as a user would name it."""
+        return self.file or f"dataset {self.dataset}"
+
+
+@dataclass(frozen=True)
+class CaptionTexts:
+    """Captions in the order they stand.
+
+    Attributes:
+        all: Every caption.
+        by_label: Those of each label; empty without a label column.
+        sha256: Of captions and labels, in hexadecimal.
+    """
+
+    all: Sequence[str]
+    by_label: dict[str, list[str]] = field(repr=False)
+    sha256: str
+
+
+def require_captions(place: CaptionPlace, texts: CaptionTexts, labels: Iterable[str]) -> None:
+    """Refuse captions by class that leave a class without.
+
+    Raises:
+        UserError: a label has none.
+    """
+    left = [label for label in labels if place.label_column and label not in texts.by_label]
+    if left:
+        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+        raise UserError(
+            f"{place.shown}: column '{place.label_column}' has no caption of class "
+            f"{', '.join(left[:3])}{more}"
+        )
+
+
+def captions_of(place: CaptionPlace, *, sha256: str | None) -> CaptionTexts:
+    """Return the captions of a place.
+
+    Args:
+        place: A file or a dataset.
+        sha256: Of what they must say, or None where that is not known.
+
+    Raises:
+        UserError: they cannot be read, or say something else than they did.
+    """
+    path = Path(place.file) if place.file else None
+    version = path.stat().st_mtime_ns if path and path.is_file() else 0
+    texts = _read(place, version)
+    if sha256 not in (None, texts.sha256):
+        raise UserError(
+            f"{place.shown}: says something else than when the recipe was resolved "
+            f"(sha256 {texts.sha256[:12]}, not {str(sha256)[:12]}); restore it, or remove `sha256` "
+            "from the recipe and build into another directory"
+        )
+    return texts
+
+
+@lru_cache(maxsize=8)
+def _read(place: CaptionPlace, version: int) -> CaptionTexts:
+    """Read a place; `version` changes when a file does, so that the cache does not serve it old."""
+    pairs = list(_file_pairs(place) if place.file else _dataset_pairs(place))
+    if not pairs:
+        raise UserError(f"{place.shown}: holds no captions")
+    digest = hashlib.sha256()
+    by_label: dict[str, list[str]] = {}
+    for text, label in pairs:
+        # JSON, so that no caption can end where another begins.
+        digest.update(json.dumps([text, label]).encode())
+        if label is not None:
+            by_label.setdefault(label, []).append(text)
+    return CaptionTexts([text for text, _ in pairs], by_label, digest.hexdigest())
+
+
+def _file_pairs(place: CaptionPlace) -> Iterator[_Pair]:
+    path = Path(str(place.file))
+    readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet}
+    try:
+        if path.suffix in readers:
+            yield from _pairs(place, readers[path.suffix](path))
+            return
+        if place.label_column is not None:
+            raise UserError(
+                f"{place.shown}: a text file has no columns; for captions by class give a .csv, "
+                ".tsv, .jsonl or .parquet file"
+            )
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.strip():
+                yield line.strip(), None
+    except FileNotFoundError:
+        raise UserError(f"{place.shown}: there is no such caption file") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{place.shown}: captions cannot be read ({error})") from None
+
+
+def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        yield from csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+
+
+def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if line.strip():
+                row = json.loads(line)
+                yield row if isinstance(row, dict) else {}
+
+
+def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet
+
+    for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
+        yield from batch.to_pylist()
+
+
+def _dataset_pairs(place: CaptionPlace) -> Iterator[_Pair]:
+    from factory.open_data import open_rows
+
+    reference = f"{place.dataset}@{place.revision}" if place.revision else str(place.dataset)
+    found = open_rows(reference, config_name=place.config, split=place.split)
+    wanted = [name for name in (place.column, place.label_column) if name]
+    missing = [name for name in wanted if name not in found.column_names]
+    if missing:
+        raise UserError(_no_column(place, missing[0], found.column_names))
+    rows = found.select_columns(wanted)
+    label = found.features.get(place.label_column) if place.label_column else None
+    names = getattr(label, "names", None)
+    for row in rows:
+        if names is not None and place.label_column:
+            row = {**row, place.label_column: names[row[place.label_column]]}
+        yield from _pairs(place, [row])
+
+
+def _pairs(place: CaptionPlace, rows: Iterable[dict[str, Any]]) -> Iterator[_Pair]:
+    for number, row in enumerate(rows, start=1):
+        for name in (place.column, place.label_column):
+            if name and name not in row:
+                raise UserError(_no_column(place, name, row))
+        text = row[place.column]
+        if not isinstance(text, str) or not text.strip():
+            raise UserError(f"{place.shown}: row {number}: '{place.column}' holds no text")
+        label = row[place.label_column] if place.label_column else None
+        yield text.strip(), None if label is None else str(label)
+
+
+def _no_column(place: CaptionPlace, name: str, known: Iterable[str]) -> str:
+    listed = ", ".join(str(one) for one in known) or "none"
+    return f"{place.shown}: has no column '{name}'; it has: {listed}"

@@ -1,0 +1,87 @@
+"""Out of memory on the device: told in one line, with a batch size that was seen to fit.
+
+The batch size decides bytes, so it is never lowered behind the user's back.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from factory.errors import Failure
+
+if TYPE_CHECKING:
+    from factory.planner import ImageSpec
+    from factory.render import Renderer
+
+# PyTorch's allocator for the CPU raises a plain RuntimeError with these words.
+_CPU_WORDS = ("can't allocate memory", "not enough memory")
+
+
+@contextmanager
+def telling_batch_size(
+    rows: Sequence[ImageSpec], *, renderer: Renderer, batch_size: int
+) -> Iterator[None]:
+    """Turn a lack of memory into a failure that names the batch size to use.
+
+    Args:
+        rows: What was being drawn.
+        renderer: Draws them; tried with smaller batches after a failure, to name one that fits.
+        batch_size: The set's.
+
+    Raises:
+        Failure: the memory did not suffice.
+    """
+    try:
+        yield
+        return
+    except (RuntimeError, MemoryError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        words = str(error).splitlines()
+        reason = words[0] if words else "out of memory"
+    # Outside of the handler: the traceback would keep the failed batch's tensors alive.
+    fitting = _fitting(rows, renderer=renderer, below=batch_size)
+    if fitting is None:
+        raise Failure(
+            f"out of memory with batch size {batch_size}, and with 1: free memory on the device, "
+            f"use a larger one, or --dtype bfloat16 ({reason})"
+        )
+    raise Failure(
+        f"out of memory with batch size {batch_size}; {fitting} fits: build with --batch-size "
+        f"{fitting} (a set that has shards keeps its batch size: then free memory, use a larger "
+        f"device, or build into another directory) ({reason})"
+    )
+
+
+def _fitting(rows: Sequence[ImageSpec], *, renderer: Renderer, below: int) -> int | None:
+    """Return the largest half, quarter, ... of a batch size that can be drawn."""
+    size = below // 2
+    while size:
+        _free()
+        try:
+            renderer.render(rows[:size], batch_size=size)
+        except (RuntimeError, MemoryError) as error:
+            if not _is_lack_of_memory(error):
+                raise
+        else:
+            return size
+        size //= 2
+    return None
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    import torch
+
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return any(words in str(error) for words in _CPU_WORDS)
+
+
+def _free() -> None:
+    import torch
+
+    gc.collect()
+    torch.cuda.empty_cache()

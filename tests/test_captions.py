@@ -1,0 +1,162 @@
+"""Captions as prompts: files, tables and datasets; pinned by what they say."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recipe_texts import BASE, write
+
+from factory.errors import UserError
+from factory.library import load_recipe
+from factory.lint import lint
+from factory.planner import plan
+from factory.preview import preview
+from factory.recipe import ResolvedRecipe
+
+ROOT = Path(__file__).parent.parent
+TABLE = "label,text\ncat,a cat on a sofa\ncat,two cats\ndog,a wet dog\n"
+PER_CLASS = "{file: captions.csv, label_column: label}"
+
+
+def caption_recipe(folder: Path, source: str, *, count: int = 30) -> ResolvedRecipe:
+    text = BASE.replace('"a {class}"', '"{caption}"').replace("class: 2", f"class: {count}")
+    write(folder, r=text + f"variables: {{caption: {{captions: {source}}}}}\n")
+    return load_recipe(folder / "r.yaml")
+
+
+def prompts(recipe: ResolvedRecipe, label: int | None = None) -> set[str]:
+    rows = plan(recipe).rows(0, recipe.num_images)
+    return {row.prompt for row in rows if label in (None, row.label)}
+
+
+def test_a_text_file_holds_a_caption_a_line(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a red car\n\n  a blue car \n")
+    recipe = caption_recipe(tmp_path, "{file: captions.txt}")
+    assert prompts(recipe, 0) == prompts(recipe, 1) == {"a red car", "a blue car"}
+    assert recipe.variable_types == {"caption": "string"}
+    assert plan(recipe).rows(7, 9) == plan(recipe).rows(0, 60)[7:9]
+    # It says the same for every class, which is suspicious.
+    assert [warning.key for warning in lint([recipe])] == ["prompt"]
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
+def test_tables_hold_captions_by_class(suffix: str, tmp_path: Path) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame([line.split(",") for line in TABLE.splitlines()[1:]])
+    table.columns = TABLE.splitlines()[0].split(",")
+    path = tmp_path / f"captions.{suffix}"
+    {
+        "csv": lambda: table.to_csv(path, index=False),
+        "tsv": lambda: table.to_csv(path, index=False, sep="\t"),
+        "jsonl": lambda: table.to_json(path, orient="records", lines=True),
+        "parquet": lambda: table.to_parquet(path),
+    }[suffix]()
+    recipe = caption_recipe(tmp_path, f"{{file: captions.{suffix}, label_column: label}}")
+    assert prompts(recipe, 0) == {"a cat on a sofa", "two cats"}
+    assert prompts(recipe, 1) == {"a wet dog"}
+    assert lint([recipe]) == []
+    assert "captions of the class" in recipe.columns[0].quantity.describe()
+
+
+def test_a_dataset_holds_captions_by_class(tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    columns = {"label": [1, 1, 0], "text": ["a wet dog", "a dry dog", "a cat"]}
+    features = Features({"label": ClassLabel(names=["cat", "dog"]), "text": Value("string")})
+    saved = tmp_path / "captions"
+    saved.mkdir()
+    Dataset.from_dict(columns, features=features).to_parquet(saved / "train.parquet")
+    recipe = caption_recipe(tmp_path, "{dataset: captions, label_column: label}")
+    assert prompts(recipe, 0) == {"a cat"}
+    assert prompts(recipe, 1) == {"a wet dog", "a dry dog"}
+    assert "sha256" in recipe.to_yaml()
+
+
+def test_captions_in_turn_come_equally_often(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text(TABLE)
+    recipe = caption_recipe(tmp_path, PER_CLASS.replace("}", ", order: cycle}"), count=4)
+    cats = [row.prompt for row in plan(recipe).rows(0, 8) if row.label == 0]
+    assert cats == ["a cat on a sofa", "two cats"] * 2
+
+
+def test_the_fingerprint_is_what_they_say_and_not_where_they_lie(tmp_path: Path) -> None:
+    fingerprints = {}
+    for name, text in {"a": TABLE, "b": TABLE, "c": TABLE.replace("wet", "dry")}.items():
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "captions.csv").write_text(text)
+        recipe = caption_recipe(folder, PER_CLASS)
+        fingerprints[name] = recipe.fingerprint
+        write(folder, again=recipe.to_yaml())
+        assert load_recipe(folder / "again.yaml").fingerprint == recipe.fingerprint
+    assert fingerprints["a"] == fingerprints["b"] != fingerprints["c"]
+    (tmp_path / "a" / "captions.csv").write_text(TABLE.replace("wet", "dry"))
+    with pytest.raises(UserError, match="says something else than when the recipe was resolved"):
+        load_recipe(tmp_path / "a" / "again.yaml")
+
+
+def test_a_hub_dataset_is_pinned_by_its_commit_and_read_when_rows_are_planned(
+    tmp_path: Path,
+) -> None:
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    source = f"{{dataset: nobody/captions, revision: {commit}, column: caption}}"
+    recipe = caption_recipe(tmp_path, source)
+    assert commit in recipe.to_yaml()
+    other = caption_recipe(tmp_path, source.replace("67}", "68}").replace("0123456789a", "1" * 11))
+    assert other.fingerprint != recipe.fingerprint
+    with pytest.raises(UserError, match="nobody/captions"):
+        plan(recipe).rows(0, 1)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("{file: none.txt}", "none.txt: there is no such caption file"),
+        ("{file: empty.txt}", "empty.txt: holds no captions"),
+        ("{file: captions.txt, label_column: label}", "a text file has no columns"),
+        ("{file: captions.csv, column: caption}", "has no column 'caption'; it has: label, text"),
+        ("{file: gap.csv}", "gap.csv: row 2: 'text' holds no text"),
+        ("{file: latin.txt}", "latin.txt: captions cannot be read"),
+        ("{dataset: org/captions}", "org/captions is not pinned; add `revision`"),
+        ("{dataset: org/captions, revision: main}", "revision main may move; write the commit"),
+        ("{file: a, dataset: b}", "name a `file` or a `dataset`, one of the two"),
+        ("{flie: a}", "flie: unknown key; did you mean 'file'?"),
+        ("{file: few.csv, label_column: label}", "has no caption of class dog"),
+    ],
+)
+def test_captions_that_cannot_be_had(source: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    (tmp_path / "captions.csv").write_text(TABLE)
+    (tmp_path / "few.csv").write_text("label,text\ncat,a cat\n")
+    (tmp_path / "gap.csv").write_text("label,text\ncat,a\ndog,\n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    with pytest.raises(UserError) as raised:
+        caption_recipe(tmp_path, source)
+    assert message in str(raised.value)
+    assert raised.value.faults[0].line == 5
+    assert len(raised.value.faults) == 1
+
+
+def test_a_sheet_cannot_vary_captions(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text(TABLE)
+    recipe = caption_recipe(tmp_path, PER_CLASS)
+    with pytest.raises(UserError, match="caption has too many values to show side by side"):
+        preview(recipe, vary="caption")
+
+
+def test_caption_files_need_no_heavy_library(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text(TABLE)
+    caption_recipe(tmp_path, PER_CLASS)
+    code = (
+        "import sys\nfrom factory.cli import main\n"
+        f"main(['plan', {str(tmp_path / 'r.yaml')!r}])\n"
+        "heavy = {'torch', 'diffusers', 'datasets', 'pandas', 'pyarrow'}\n"
+        "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
