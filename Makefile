@@ -14,7 +14,14 @@ MODEL := test_resnet
 CONFIGS := base-class class-prompt multi-domain random-guidance all-combined
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-quick test-soak lint typecheck format schema cards docs
+STUDY ?= out/study
+# Real images of the study, and real images to train its reference rows on: SET=DATASET SET=DATASET
+REAL ?=
+REFERENCE ?=
+# More options of `eval study`, e.g. --images-per-class 500 --seeds 0,1,2
+STUDY_OPTIONS ?=
+
+.PHONY: help install study quickstart test test-quick test-soak lint typecheck format schema cards docs
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,6 +47,11 @@ quickstart: install ## Build the digit sets, train on each, score on real digits
 	$(BIN)/python -m eval table $(addprefix $(OUT)/runs/,$(CONFIGS)) --out $(OUT)/table.md
 	@cat $(OUT)/table.md
 	@echo "contact sheet: $(OUT)/contact-sheet.png    table: $(OUT)/table.md"
+
+study: install ## The paper's study with the embedded generator: hours; goes on where it was stopped
+	$(BIN)/python -m eval study docs/study.yaml $(STUDY) --report docs/study.md \
+	  --processes $(PROCESSES) --jobs $(PROCESSES) \
+	  $(addprefix --real ,$(REAL)) $(addprefix --reference ,$(REFERENCE)) $(STUDY_OPTIONS)
 
 test: install lint ## Lint, type-check and run every test
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal

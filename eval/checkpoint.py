@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from eval.scores import ModelFacts, Preprocessing
+from eval.scoring import Scoring, set_modes
 from factory.errors import Fault, UserError
 from factory.hub_fetch import cached, fetch, offline
 from factory.hub_target import looks_like_hub_id, parse_target
@@ -30,7 +32,7 @@ class Checkpoint:
     Attributes:
         run: Folder or Hub id, as the user gave it.
         folder: Where its files lie; for a Hub id, in the local cache.
-        model: In evaluation mode, float32, on the CPU.
+        model: In the modes asked for, float32, on the CPU.
         label_names: Class names in the order of the model's outputs.
         facts: For the scores file.
         preprocessing: For the scores file, and for the transform.
@@ -55,18 +57,20 @@ def is_hub_id(run: str) -> bool:
     return not here and looks_like_hub_id(run)
 
 
-def load_checkpoint(run: str) -> Checkpoint:
+def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     """Load a run's weights into the model that its `config.json` describes.
 
     Args:
         run: Folder with `model.safetensors` and `config.json`, or a Hub id:
             `[hf-hub:]ORG/NAME[@REVISION]`.
+        scoring: Says the modes of its layers; evaluation by default.
 
     Raises:
         UserError: A file is missing or damaged, the architecture is unknown, the weights don't
             fit it, or the classes have no names.
         Failure: The Hub cannot be reached.
     """
+    scoring = scoring or Scoring()
     commit = None
     folder = Path(run)
     if is_hub_id(run):
@@ -82,15 +86,18 @@ def load_checkpoint(run: str) -> Checkpoint:
         architecture=str(config["architecture"]),
         num_classes=model.num_classes,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        weights_sha256=_sha256(weights),
+        weights_sha256=sha256(weights),
         commit=commit,
-        batch_norm="eval",
+        batch_norm=scoring.batch_norm,
+        dropout=scoring.dropout,
         selected_on=_selected_on(training),
+        train_seconds=_train_seconds(folder),
     )
+    set_modes(model, scoring)
     return Checkpoint(
         run=run,
         folder=folder,
-        model=model.eval(),
+        model=model,
         label_names=names,
         facts=facts,
         preprocessing=_preprocessing(model, run),
@@ -190,12 +197,28 @@ def _training(folder: Path) -> dict[str, Any] | None:
 
 def _selected_on(training: dict[str, Any] | None) -> str | None:
     """Say what the run chose its best epoch by: `train` holds out synthetic images, or nothing."""
-    fraction = ((training or {}).get("hyperparameters") or {}).get("val_fraction")
+    values = (training or {}).get("hyperparameters") or {}
+    fraction = values.get("val_fraction")
     if fraction is None:
         return None
-    return "held-out synthetic" if fraction else "nothing (last epoch)"
+    held_out = fraction or values.get("val_images")
+    return "held-out synthetic" if held_out else "nothing (last epoch)"
 
 
-def _sha256(path: Path) -> str:
+def _train_seconds(folder: Path) -> float | None:
+    """Return the time of all epochs as the run measured it, or None without a table of them."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        return None
+    with path.open(encoding="utf-8", newline="") as file:
+        cells = [row.get("seconds") for row in csv.DictReader(file)]
+    try:
+        return round(sum(float(cell or "") for cell in cells), 3)
+    except ValueError:
+        return None
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _RANKED = 5
 
+Transform = Callable[[Any], "torch.Tensor"]
+
 
 @dataclass(frozen=True)
 class Predictions:
@@ -41,6 +43,13 @@ class Predictions:
     ranked: NDArray[np.int64]
     probabilities: NDArray[np.float64]
     digests: list[bytes]
+
+    def put_back(self, order: NDArray[np.int64]) -> Predictions:
+        """Return predictions made in `order` in the order of the set."""
+        back = np.argsort(order)
+        return Predictions(
+            self.ranked[back], self.probabilities[back], [self.digests[place] for place in back]
+        )
 
 
 def this_process() -> PartialState:
@@ -63,20 +72,25 @@ def predict(
     *,
     image_column: str,
     class_order: Sequence[int],
-    preprocessing: Preprocessing,
+    transform: Transform,
     batch_size: int,
     state: PartialState,
+    wrap: bool = False,
+    probability: Literal["softmax", "sigmoid"] = "softmax",
 ) -> Predictions:
     """Predict every image; each process calls this and gets the whole result.
 
     Args:
-        model: In evaluation mode; it is moved to this process's device.
+        model: In the mode wanted; it is moved to this process's device.
         dataset: Rows in the order wanted.
         image_column: A column of type `datasets.Image`.
         class_order: The model's outputs in the order that the result's class ids count.
-        preprocessing: Of the model's config.
+        transform: Of a PIL image to the model's input, (3, height, width).
         batch_size: Images a step, on each process.
         state: This process among the others.
+        wrap: Fill the last batch with the set's first images instead of repeats of its last one:
+            for models whose output depends on the batch.
+        probability: What makes probabilities of the model's outputs.
 
     Raises:
         UserError: A picture is missing or cannot be decoded.
@@ -86,18 +100,23 @@ def predict(
     model = model.to(state.device)
     order = torch.as_tensor(list(class_order), device=state.device)
     mine = _batches_of(len(dataset), batch_size=batch_size, state=state)
+    filler = len(dataset) if wrap else 0
     show = state.is_main_process
     bar = progress(
         sum(stop - start for start, stop in mine), unit="image", description="scoring", show=show
     )
     parts: list[tuple[NDArray[np.int64], NDArray[np.float64], list[bytes]]] = []
-    pictures = _prepared(dataset, mine, image_column=image_column, preprocessing=preprocessing)
+    rows = [_rows_of(batch, batch_size=batch_size, num_images=filler) for batch in mine]
+    pictures = prepared(dataset, rows, image_column=image_column, transform=transform)
     with torch.inference_mode():
-        for pixels, digests in pictures:
-            padded = _pad(pixels, batch_size).to(state.device)
-            logits = model(padded)[: len(digests)].float()
-            parts.append((*_rank(logits[:, order]), digests))
-            bar.update(len(digests))
+        for (start, stop), (pixels, digests) in zip(mine, pictures, strict=True):
+            # Dropout, where it is on, depends on the batch and not on who scores it.
+            torch.manual_seed(start)
+            padded = pad(pixels, batch_size).to(state.device)
+            logits = model(padded)[: stop - start].float()
+            ranked = _rank(logits[:, order], probability=probability)
+            parts.append((*ranked, digests[: stop - start]))
+            bar.update(stop - start)
     bar.close()
     return _gathered(parts, state)
 
@@ -112,12 +131,19 @@ def _batches_of(num_images: int, *, batch_size: int, state: PartialState) -> lis
     return [(start, min(start + batch_size, num_images)) for start in starts[low:high]]
 
 
-def _prepared(
+def _rows_of(batch: tuple[int, int], *, batch_size: int, num_images: int) -> list[int]:
+    """Return a batch's rows, filled up with the set's first ones when it has `num_images`."""
+    rows = list(range(*batch))
+    missing = min(batch_size, num_images) - len(rows)
+    return rows + list(range(max(missing, 0)))
+
+
+def prepared(
     dataset: datasets.Dataset,
-    batches: Sequence[tuple[int, int]],
+    batches: Sequence[list[int]],
     *,
     image_column: str,
-    preprocessing: Preprocessing,
+    transform: Transform,
 ) -> Iterator[tuple[torch.Tensor, list[bytes]]]:
     """Yield each batch: pixels (images, 3, height, width), normalised float32, and digests.
 
@@ -127,12 +153,10 @@ def _prepared(
 
     from datasets import Image
 
-    transform = make_transform(preprocessing)
     encoded = dataset.select_columns([image_column]).cast_column(image_column, Image(decode=False))
 
-    def prepare(rows: tuple[int, int]) -> tuple[torch.Tensor, list[bytes]]:
-        items = encoded[slice(*rows)][image_column]
-        return _prepare_batch(items, first=rows[0], transform=transform)
+    def prepare(rows: list[int]) -> tuple[torch.Tensor, list[bytes]]:
+        return _prepare_batch(encoded[rows][image_column], rows, transform=transform)
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting = None
@@ -146,12 +170,12 @@ def _prepared(
 
 
 def _prepare_batch(
-    items: Sequence[dict[str, Any] | None], *, first: int, transform: Callable[[Any], torch.Tensor]
+    items: Sequence[dict[str, Any] | None], rows: Sequence[int], *, transform: Transform
 ) -> tuple[torch.Tensor, list[bytes]]:
     import torch
 
     pixels, digests = [], []
-    for row, item in enumerate(items, start=first):
+    for row, item in zip(rows, items, strict=True):
         picture = _decode(item, row)
         size = f"{picture.width}x{picture.height} ".encode()
         digests.append(hashlib.sha256(size + picture.tobytes()).digest())
@@ -159,13 +183,11 @@ def _prepare_batch(
     return torch.stack(pixels), digests
 
 
-def make_transform(preprocessing: Preprocessing) -> Callable[[Any], torch.Tensor]:
+def make_transform(preprocessing: Preprocessing) -> Transform:
     """Return timm's own evaluation transform: PIL image to normalised (3, height, width)."""
     from timm.data.transforms_factory import create_transform
 
-    transform: Callable[[Any], torch.Tensor] = create_transform(
-        **preprocessing.model_dump(), is_training=False
-    )
+    transform: Transform = create_transform(**preprocessing.model_dump(), is_training=False)
     return transform
 
 
@@ -182,7 +204,7 @@ def _decode(item: dict[str, Any] | None, row: int) -> Any:
         raise UserError(f"row {row}: the picture cannot be decoded ({error})") from None
 
 
-def _pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
+def pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
     """Repeat the last image until the batch is full."""
     import torch
 
@@ -190,9 +212,13 @@ def _pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
     return torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)]) if missing else pixels
 
 
-def _rank(logits: torch.Tensor) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+def _rank(
+    logits: torch.Tensor, *, probability: str
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the most likely classes and their probabilities; equal logits go by class order."""
-    probabilities = logits.double().softmax(dim=1).cpu().numpy()
+    exact = logits.double()
+    likely = exact.sigmoid() if probability == "sigmoid" else exact.softmax(dim=1)
+    probabilities = likely.cpu().numpy()
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :_RANKED]
     return ranked, np.take_along_axis(probabilities, ranked, axis=1)
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.checkpoint import Checkpoint, load_checkpoint
+from eval.checkpoint import load_checkpoint
 from eval.labels import LabelMatch, match_labels
-from eval.predict import Predictions, predict, this_process
+from eval.measure import measure
+from eval.predict import Predictions, make_transform, predict, this_process
 from eval.real import RealImages
-from eval.scores import Labels, Metrics, RealSet, Scores
+from eval.scores import Labels, RealSet, Scores, Visit
+from eval.scoring import HONEST, Scoring, order_of, require_fitting
+from eval.visits import best_visit
 from factory.console import log
 
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-_METRICS = Path(__file__).parent / "metrics"
-_NUM_BINS = 15
 _LIBRARIES = ("torch", "timm", "accelerate", "datasets", "evaluate", "numpy", "pillow")
 
 
@@ -47,6 +47,7 @@ def score(
     *,
     batch_size: int = 256,
     threads: int = 1,
+    scoring: Scoring | None = None,
 ) -> Scored:
     """Score one run on a real set. Under several processes each one calls this and gets the same.
 
@@ -56,17 +57,17 @@ def score(
         batch_size: Images a step on each process.
         threads: CPU threads of each process; float32 results move in the last digits with their
             number.
+        scoring: Honest by default.
 
     Raises:
         UserError: The run or a picture cannot be read, or classes don't match.
     """
-    import torch
-
+    scoring = scoring or Scoring()
+    num_images = len(real.labels)
+    require_fitting(scoring, run=run, batch_size=batch_size, num_images=num_images)
     state = this_process()
-    torch.set_num_threads(threads)
-    # TensorFloat-32 would round convolutions on a GPU to 10 bits: scores are measured in float32.
-    torch.backends.cudnn.allow_tf32 = False
-    checkpoint = load_checkpoint(run)
+    set_precision(threads)
+    checkpoint = load_checkpoint(run, scoring)
     match = match_labels(
         checkpoint.label_names,
         real.opened.label_names,
@@ -74,20 +75,67 @@ def score(
         model=run,
         real=real.opened.reference,
     )
-    predictions = predict(
-        checkpoint.model,
-        real.opened.dataset,
-        image_column=real.opened.image_column,
-        class_order=match.model_indices,
+    order = order_of(num_images, scoring)
+    dataset = real.opened.dataset if order is None else real.opened.dataset.select(order)
+
+    def run_model() -> Predictions:
+        found = predict(
+            checkpoint.model,
+            dataset,
+            image_column=real.opened.image_column,
+            class_order=match.model_indices,
+            transform=make_transform(checkpoint.preprocessing),
+            batch_size=batch_size,
+            state=state,
+            wrap=scoring.batch_norm == "test-batch",
+        )
+        return found if order is None else found.put_back(order)
+
+    references = references_of(match, real)
+    visits: list[Visit] = []
+    if scoring.best_on_test:
+        checkpoint, predictions, visits = best_visit(
+            checkpoint,
+            predict=run_model,
+            num_correct=lambda found: int((found.ranked[:, 0] == references).sum()),
+        )
+    else:
+        predictions = run_model()
+    scores = Scores(
+        scoring=scoring.name,
+        run=checkpoint.run,
+        model=checkpoint.facts,
+        training=checkpoint.training,
+        visits=visits,
+        real=real_facts(real, predictions),
+        labels=Labels(names=match.names, num_real=match.num_real, matched=match.how),
         preprocessing=checkpoint.preprocessing,
-        batch_size=batch_size,
-        state=state,
+        metrics=measure(
+            predictions, references, num_real=match.num_real, num_classes=len(match.names)
+        ),
+        settings=settings_of(state, batch_size=batch_size, threads=threads),
+        versions={name: version(name) for name in _LIBRARIES},
     )
-    settings = _settings(state, batch_size=batch_size, threads=threads)
-    return _assemble(checkpoint, real, match=match, predictions=predictions, settings=settings)
+    return Scored(scores=scores, predictions=predictions, references=references)
 
 
-def _settings(state: PartialState, *, batch_size: int, threads: int) -> dict[str, Any]:
+def set_precision(threads: int) -> None:
+    """Fix what moves the last digits of float32: threads, and TensorFloat-32 on GPUs."""
+    import torch
+
+    torch.set_num_threads(threads)
+    # It would round convolutions on a GPU to 10 bits: scores are measured in float32.
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def references_of(match: LabelMatch, real: RealImages) -> NDArray[np.int64]:
+    """Return the true class of each real image, counted as in `match.names`."""
+    found = [match.real_indices[label] for label in real.labels.tolist()]
+    return np.asarray(found, dtype=np.int64)
+
+
+def settings_of(state: PartialState, *, batch_size: int, threads: int) -> dict[str, Any]:
+    """Return what a scores file says of how it was measured."""
     return {
         "batch_size": batch_size,
         "device": state.device.type,
@@ -96,33 +144,8 @@ def _settings(state: PartialState, *, batch_size: int, threads: int) -> dict[str
     }
 
 
-def _assemble(
-    checkpoint: Checkpoint,
-    real: RealImages,
-    *,
-    match: LabelMatch,
-    predictions: Predictions,
-    settings: dict[str, Any],
-) -> Scored:
-    found = [match.real_indices[label] for label in real.labels.tolist()]
-    references = np.asarray(found, dtype=np.int64)
-    scores = Scores(
-        run=checkpoint.run,
-        model=checkpoint.facts,
-        training=checkpoint.training,
-        real=_real_facts(real, predictions),
-        labels=Labels(names=match.names, num_real=match.num_real, matched=match.how),
-        preprocessing=checkpoint.preprocessing,
-        metrics=measure(
-            predictions, references, num_real=match.num_real, num_classes=len(match.names)
-        ),
-        settings=settings,
-        versions={name: version(name) for name in _LIBRARIES},
-    )
-    return Scored(scores=scores, predictions=predictions, references=references)
-
-
-def _real_facts(real: RealImages, predictions: Predictions) -> RealSet:
+def real_facts(real: RealImages, predictions: Predictions) -> RealSet:
+    """Return what a scores file says of the real set."""
     opened = real.opened
     content = hashlib.sha256()
     for digest, label in zip(predictions.digests, real.labels.tolist(), strict=True):
@@ -141,70 +164,13 @@ def _real_facts(real: RealImages, predictions: Predictions) -> RealSet:
     )
 
 
-def load_metric(name: str) -> Any:
-    """Load one of our `evaluate` metrics by its path, without network.
-
-    `evaluate` copies the file into its module cache under a hash of its text, behind a lock:
-    processes may load it at once, and a changed file is another module. Inputs stay in memory, so
-    that no cache file is shared either.
-    """
-    import evaluate
-
-    return evaluate.load(str(_METRICS / f"{name}.py"), keep_in_memory=True)
-
-
-def measure(
-    predictions: Predictions,
-    references: NDArray[np.int64],
-    *,
-    num_real: int,
-    num_classes: int,
-) -> Metrics:
-    """Compute all figures.
-
-    Args:
-        predictions: Class ids below `num_classes`.
-        references: Shape (images,): true class ids, below `num_real`.
-        num_real: Classes of the real set; they come first.
-        num_classes: Classes of the model.
-    """
-    first, truth = predictions.ranked[:, 0], references.tolist()
-    ranked = predictions.ranked.tolist()
-    top_k = load_metric("top_k_accuracy")
-    top1 = top_k.compute(predictions=ranked, references=truth, k=1)
-    top5 = None
-    if num_classes > predictions.ranked.shape[1]:
-        top5 = top_k.compute(predictions=ranked, references=truth, k=5)["accuracy"]
-    confusion = load_metric("confusion_matrix").compute(
-        predictions=first.tolist(),
-        references=truth,
-        num_true=num_real,
-        num_predicted=num_classes,
-    )
-    calibration = load_metric("calibration_error").compute(
-        predictions=predictions.probabilities[:, 0].tolist(),
-        references=(first == references).astype(int).tolist(),
-        num_bins=_NUM_BINS,
-    )
-    return Metrics(
-        top1=top1["accuracy"],
-        top1_low=top1["low"],
-        top1_high=top1["high"],
-        num_correct=top1["num_correct"],
-        top5=top5,
-        mean_per_class=confusion["mean_per_class"],
-        per_class=confusion["per_class"],
-        confusion_matrix=confusion["matrix"],
-        **calibration,
-    )
-
-
 def describe(scores: Scores) -> str:
     """Return the result as one line for the terminal."""
     metrics, real = scores.metrics, scores.real
     top5 = "" if metrics.top5 is None else f", top-5 {100 * metrics.top5:.2f} %"
+    how = "" if scores.scoring == HONEST else f", scored with {scores.scoring}"
     return (
-        f"{scores.run} on {real.name} ({real.num_images:,} images): "
+        f"{scores.run} on {real.name} ({real.num_images:,} images{how}): "
         f"top-1 {100 * metrics.top1:.2f} % "
         f"[{100 * metrics.top1_low:.2f}, {100 * metrics.top1_high:.2f}]{top5}, "
         f"calibration error {100 * metrics.calibration_error:.2f} %"

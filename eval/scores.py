@@ -7,8 +7,9 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eval.scoring import HONEST, BatchNorm, Scoring
 from factory.errors import Fault, UserError
 
 FORMAT: Literal["data-factory/scores"] = "data-factory/scores"
@@ -30,11 +31,32 @@ class ModelFacts(_Part):
     num_classes: int = Field(description="outputs of the model")
     num_parameters: int
     weights_sha256: str = Field(description="of model.safetensors")
-    commit: str | None = Field(None, description="of a model from the Hub")
-    batch_norm: Literal["eval"] = Field(description="statistics of training, not of the test batch")
+    commit: str | None = Field(default=None, description="of a model from the Hub")
+    batch_norm: BatchNorm = Field(description="statistics of training, or of the test batch")
+    dropout: bool = Field(default=False, description="whether it stayed on")
     selected_on: str | None = Field(
         description="what the checkpoint was chosen by, as its run says"
     )
+    train_seconds: float | None = Field(
+        default=None, description="time of all epochs, of the run's metrics.csv"
+    )
+
+
+class ZeroShot(_Part):
+    """A model that was never trained on these classes: it compares pictures with prompts."""
+
+    model: str = Field(description="Hub id or directory")
+    revision: str = Field(description="commit, or hash of the files of a directory")
+    prompts: str = Field(description="name of the prompts; part of the table's row")
+    templates: list[str] = Field(description="averaged, `{class}` stands for the wording")
+    wordings: list[str] = Field(description="of the classes, in the order of `labels.names`")
+
+
+class Visit(_Part):
+    """One kept epoch's score on the real images, where the best was chosen by it."""
+
+    epoch: int
+    top1: float
 
 
 class Preprocessing(_Part):
@@ -95,17 +117,28 @@ class Scores(_Part):
 
     format: Literal["data-factory/scores"] = FORMAT
     format_version: Literal[1] = FORMAT_VERSION
+    scoring: str = Field(default=HONEST, description="honest, or how it departs from that")
     run: str = Field(description="folder or Hub id that was scored, as given")
     model: ModelFacts
     training: dict[str, Any] | None = Field(
         description="the run's config.yaml, null if it has none"
     )
+    zero_shot: ZeroShot | None = None
+    visits: list[Visit] = Field(default=[], description="kept epochs the best was chosen of")
     real: RealSet
     labels: Labels
     preprocessing: Preprocessing
     metrics: Metrics
     settings: dict[str, Any] = Field(description="batch size, device, dtype, threads a process")
     versions: dict[str, str]
+
+    @model_validator(mode="after")
+    def _named_as_measured(self) -> Scores:
+        model = self.model
+        measured = Scoring(model.batch_norm, model.dropout, bool(self.visits)).name
+        if self.scoring != measured:
+            raise ValueError(f"scoring says {self.scoring!r}, the figures are {measured!r}")
+        return self
 
 
 def write_scores(scores: Scores, path: Path) -> None:

@@ -1,21 +1,21 @@
-"""Makes the paper's Table 1 out of scores: a row a trick, a column a real set, the gain on base."""
+"""Makes the paper's Table 1 out of scores: a row a trick, a column a real set, the gain on base.
+
+A row holds scores of one kind: honest ones, or those of one named departure from that.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from eval.scores import Scores, find_scores, read_scores
+from eval.table_rows import OPEN, RowKey, order_rows, row_name
 from factory.errors import UserError
 
-RowKey = Literal["config", "run"]
-
 DEFAULT_BASE = "base-class"
-_TABLE_1 = ("base-class", "anti-aliasing", "class-prompt", "multi-domain", "random-guidance")
-_COMBINING = {"all", "best", "combined", "combination", "but", "union"}
 # What may differ between runs of one cell: another seed, and the set that another base seed draws.
 _FREE = {"seed", "data.reference", "data.pixels_sha256"}
 
@@ -31,6 +31,8 @@ class Cell:
         high: Upper end.
         difference: To the base row, None without one.
         runs: The runs, in the order given.
+        train_images: Images each run learnt from (the mean of several), None if that is not known.
+        train_seconds: Mean time of training, None if that is not known.
     """
 
     top1: float
@@ -39,6 +41,8 @@ class Cell:
     high: float | None
     difference: float | None
     runs: list[str]
+    train_images: int | None
+    train_seconds: float | None
 
 
 @dataclass(frozen=True)
@@ -53,16 +57,16 @@ class Table:
 
 
 def collect(paths: Sequence[Path]) -> list[Scores]:
-    """Read scores files and run folders; the same weights on the same images count once.
+    """Read scores files and run folders; the same weights on the same images count once a row.
 
     Raises:
         UserError: A file is missing or no scores file.
     """
-    found: dict[tuple[str, str], Scores] = {}
+    found: dict[tuple[str, ...], Scores] = {}
     for path in paths:
         for file in find_scores(path):
             scores = read_scores(file)
-            key = (scores.model.weights_sha256, scores.real.fingerprint)
+            key = (scores.model.weights_sha256, scores.real.fingerprint, row_name(scores))
             found.setdefault(key, scores)
     return list(found.values())
 
@@ -73,14 +77,20 @@ def make_tables(
     base: str | None = None,
     order: Sequence[str] = (),
     row_key: RowKey = "config",
+    reference: str | None = None,
+    reference_text: str | None = None,
 ) -> list[Table]:
     """Return one table for each architecture, in alphabetical order.
+
+    Zero-shot models stand in every table, as in the paper; alone they have one of their own.
 
     Args:
         scores: In any order.
         base: Row that differences are to. Default: `base-class` where there is one.
         order: Row names that come first, in this order.
         row_key: Rows are dataset configs, over which seeds are averaged; or single runs.
+        reference: Row of runs trained on real images; it comes last.
+        reference_text: What that row is called, by default its name.
 
     Raises:
         UserError: An unknown row name, one column of two different sets, or one cell of different
@@ -88,44 +98,24 @@ def make_tables(
     """
     _check_columns(scores)
     names = {row_name(one, row_key) for one in scores}
-    unknown = [name for name in (*order, *([base] if base else [])) if name not in names]
+    asked = [name for name in (*order, base, reference) if name]
+    unknown = [name for name in asked if name not in names]
     if unknown:
         raise UserError(f"no row {unknown[0]!r} in the table; its rows: {', '.join(sorted(names))}")
-    architectures = sorted({one.model.architecture for one in scores})
+    trained = [one for one in scores if one.zero_shot is None]
+    zero_shot = [one for one in scores if one.zero_shot is not None]
+    architectures = sorted({one.model.architecture for one in trained}) or ["zero-shot"]
     return [
         _make_table(
-            [one for one in scores if one.model.architecture == architecture],
+            [*(one for one in trained if one.model.architecture == architecture), *zero_shot],
             architecture=architecture,
             base=base or DEFAULT_BASE,
             order=order,
             row_key=row_key,
+            last={reference: reference_text or reference} if reference else {},
         )
         for architecture in architectures
     ]
-
-
-def row_name(scores: Scores, row_key: RowKey = "config") -> str:
-    """Return the trick: the config that the run was trained on, else the run's own name."""
-    config = ((scores.training or {}).get("data") or {}).get("config_name")
-    if row_key == "config" and config not in (None, "default"):
-        return str(config)
-    return Path(scores.run).resolve().name if Path(scores.run).is_dir() else Path(scores.run).name
-
-
-def order_rows(names: Sequence[str], *, base: str, order: Sequence[str] = ()) -> list[str]:
-    """Sort row names: `order`, the base, Table 1's tricks, others by name, combinations."""
-
-    def place(name: str) -> tuple[int, int, str]:
-        if name in order:
-            return 0, list(order).index(name), name
-        if name == base:
-            return 1, 0, name
-        if name in _TABLE_1:
-            return 2, _TABLE_1.index(name), name
-        combines = bool(_COMBINING & set(name.replace("_", "-").split("-")))
-        return (4 if combines else 3), 0, name
-
-    return sorted(names, key=place)
 
 
 def _make_table(
@@ -135,19 +125,30 @@ def _make_table(
     base: str,
     order: Sequence[str],
     row_key: RowKey,
+    last: Mapping[str, str],
 ) -> Table:
     grouped: dict[tuple[str, str], list[Scores]] = {}
     for one in scores:
         grouped.setdefault((row_name(one, row_key), one.real.name), []).append(one)
-    rows = order_rows(sorted({row for row, _ in grouped}), base=base, order=order)
+    rows = order_rows(sorted({row for row, _ in grouped}), base=base, order=order, last=last)
+
+    def shown(row: str) -> str:
+        trick, opened, scoring = row.partition(OPEN)
+        return f"{last.get(trick, trick)}{opened}{scoring}"
+
+    def base_of(row: str, column: str) -> list[Scores] | None:
+        # Scores are compared with a base that was scored in the same way, or not at all.
+        _, opened, scoring = row.partition(OPEN)
+        return grouped.get((f"{base}{opened}{scoring}", column))
+
     cells = {
-        (row, column): _make_cell(group, row=row, base=grouped.get((base, column)))
+        (shown(row), column): _make_cell(group, row=row, base=base_of(row, column))
         for (row, column), group in grouped.items()
     }
     return Table(
         architecture=architecture,
         base=base if base in rows else None,
-        rows=rows,
+        rows=[shown(row) for row in rows],
         columns=sorted({column for _, column in grouped}),
         cells=cells,
     )
@@ -171,7 +172,20 @@ def _make_cell(group: Sequence[Scores], *, row: str, base: Sequence[Scores] | No
         high=100 * group[0].metrics.top1_high if single else None,
         difference=difference,
         runs=[one.run for one in group],
+        train_images=_train_images(group),
+        train_seconds=_mean([one.model.train_seconds for one in group]),
     )
+
+
+def _train_images(group: Sequence[Scores]) -> int | None:
+    counts = [((one.training or {}).get("data") or {}).get("num_images") for one in group]
+    mean = _mean(counts)
+    return None if mean is None else round(mean)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _check_columns(scores: Sequence[Scores]) -> None:
@@ -212,67 +226,3 @@ def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{key}"] = value
     return found
-
-
-def to_markdown(tables: Sequence[Table], *, intervals: bool = False) -> str:
-    """Return Markdown that reads as plain text too; several architectures get a heading each.
-
-    Args:
-        tables: From `make_tables`.
-        intervals: Show the 95 % interval of single runs.
-    """
-    parts = []
-    for table in tables:
-        heading = f"### {table.architecture}\n\n" if len(tables) > 1 else ""
-        parts.append(heading + _markdown(table, intervals=intervals))
-    return "\n\n".join(parts)
-
-
-def _markdown(table: Table, *, intervals: bool) -> str:
-    lines = [["top-1 (%)", *table.columns]]
-    for row in table.rows:
-        found = [table.cells.get((row, column)) for column in table.columns]
-        lines.append([row, *(_cell_text(cell, intervals) if cell else "" for cell in found)])
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-
-    def text(cells: Sequence[str]) -> str:
-        padded = [cells[0].ljust(widths[0])]
-        padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
-        return f"| {' | '.join(padded)} |"
-
-    return "\n".join([text(lines[0]), text(rule), *map(text, lines[1:])])
-
-
-def _cell_text(cell: Cell, intervals: bool) -> str:
-    text = f"{cell.top1:.2f}"
-    if cell.std is not None:
-        text += f" ± {cell.std:.2f}"
-    if intervals and cell.low is not None:
-        text += f" [{cell.low:.2f}, {cell.high:.2f}]"
-    if cell.difference is not None:
-        text += f" ({cell.difference:+.2f})"
-    return text
-
-
-def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """Return the tables as plain data, with every figure of every cell."""
-    return [
-        {
-            "architecture": table.architecture,
-            "base": table.base,
-            "columns": table.columns,
-            "rows": [
-                {
-                    "name": row,
-                    "cells": {
-                        column: vars(table.cells[row, column])
-                        for column in table.columns
-                        if (row, column) in table.cells
-                    },
-                }
-                for row in table.rows
-            ],
-        }
-        for table in tables
-    ]

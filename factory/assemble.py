@@ -16,6 +16,7 @@ from factory.recipe_checks import (
     Checked,
     check_classes,
     check_columns,
+    check_model,
     check_sampling,
     check_scheduler,
     check_templates,
@@ -115,6 +116,7 @@ def assemble(
     check_sampling(checked, recipe)
     if find_models:
         check_scheduler(checked, recipe)
+    check_model(checked, recipe)
     return recipe
 
 

@@ -105,8 +105,8 @@ class Claims:
         """Take a claim that is free or whose holder has died; return None where one is alive."""
         claim = Claim(name, 0)
         if not self._store.create(claim.file, self._text(claim)):
-            newest = self._newest(name)
-            if newest is None or not self._has_expired(newest.file):
+            newest, text = self._newest(name)
+            if newest is None or not self._has_expired(newest.file, text):
                 return None
             claim = Claim(name, newest.generation + 1)
             if not self._store.create(claim.file, self._text(claim)):
@@ -166,12 +166,12 @@ class Claims:
         found: dict[str, bool | None] = {}
         for file in self._store.names():
             text = self._store.read(file)
-            if text is None or _field(text, "launch") == self.launch:
+            if text is None or field_of(text, "launch") == self.launch:
                 continue
             before = self._seen.get(file)
-            if self._has_expired(file, text=text):
+            if self._has_expired(file, text):
                 found[file] = False
-            elif owner.is_here(_field(text, "owner")) or (before and before.text != text):
+            elif owner.is_here(field_of(text, "owner")) or (before and before.text != text):
                 found[file] = True
             else:
                 found[file] = None
@@ -189,7 +189,7 @@ class Claims:
                 break
             wait()
         texts = [self._store.read(file) for file, alive in others.items() if alive]
-        return frozenset(_field(text, "launch") for text in texts if text)
+        return frozenset(field_of(text, "launch") for text in texts if text)
 
     def remove_dead(self) -> None:
         """Remove the files of other launches whose processes have died."""
@@ -197,19 +197,16 @@ class Claims:
             if alive is False:
                 self._store.remove(file)
 
-    def _newest(self, name: str) -> Claim | None:
-        """Return the last generation of a claim that there is."""
-        newest = None
+    def _newest(self, name: str) -> tuple[Claim | None, str]:
+        """Return the last generation of a claim that there is, and its text."""
+        newest, text = None, ""
         claim = Claim(name, 0)
-        while self._store.read(claim.file) is not None:
-            newest, claim = claim, Claim(name, claim.generation + 1)
-        return newest
+        while (found := self._store.read(claim.file)) is not None:
+            newest, text, claim = claim, found, Claim(name, claim.generation + 1)
+        return newest, text
 
-    def _has_expired(self, file: str, *, text: str | None = None) -> bool:
-        text = self._store.read(file) if text is None else text
-        if text is None:
-            return False
-        if self._is_dead(_field(text, "owner")):
+    def _has_expired(self, file: str, text: str) -> bool:
+        if self._is_dead(field_of(text, "owner")):
             return True
         now = self._clock()
         seen = self._seen.get(file)
@@ -250,7 +247,7 @@ def heartbeat(claims: Claims) -> Iterator[None]:
         claims.release_all()
 
 
-def _field(text: str, name: str) -> str:
+def field_of(text: str, name: str) -> str:
     """Return a field of a claim's text; a half-written claim has none."""
     try:
         return str(json.loads(text).get(name, ""))

@@ -12,16 +12,31 @@ from factory.verbs import (
     build,
     card,
     check,
+    diff,
     new,
     plan,
     preview,
     push,
     recipes,
     replay,
+    status,
     verify,
 )
 
-_VERBS = (check, plan, preview, build, verify, replay, card, push, recipes, new)
+_VERBS = (
+    check,
+    plan,
+    preview,
+    build,
+    status,
+    verify,
+    replay,
+    diff,
+    card,
+    push,
+    recipes,
+    new,
+)
 
 _EPILOG = """\
 start here:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from factory.model_presets import find_preset
 from factory.planner import plan
 from factory.recipe import ResolvedRecipe
 
 _SAMPLE = 2000
+_FAL = "published in fal-ai/stable-diffusion-benchmarks"
 
 
 @dataclass(frozen=True)
@@ -20,22 +22,34 @@ class Speed:
     """How fast a model family draws.
 
     Attributes:
-        marks: What the model's id must hold, in small letters.
+        mark: What the model's id must hold, in small letters.
         device: Where.
-        seconds_per_call: Of the network, for one image in a batch.
+        seconds_per_call: Of the network, for one image.
+        pixels: Height and width it was measured at; None for the model's own size.
         source: Where the figure comes from.
     """
 
-    marks: tuple[str, ...]
+    mark: str
     device: str
     seconds_per_call: float
+    pixels: int | None
     source: str
 
 
-# Every figure is an order of magnitude: seconds for an image, divided by its calls.
+# Every figure is an order of magnitude: seconds for an image, divided by its calls. Guidance makes
+# two calls a step; FLUX and Turbo make one.
 SPEEDS = (
     # 8 steps with guidance, float32: 44 images a second on two AVX2 cores, 22 on one of them.
-    Speed(("embedded",), "one CPU core", 1 / (22 * 16), "measured on the quickstart sets"),
+    Speed("embedded", "one CPU core", 1 / (22 * 16), None, "measured on the quickstart sets"),
+    # 1.591 s and 5.933 s for 50 steps with diffusers in float16, an image a call.
+    Speed("stable-diffusion-v1", "one A100 80 GB", 1.591 / 100, 512, _FAL),
+    Speed("stable-diffusion-xl", "one A100 80 GB", 5.933 / 100, 1024, _FAL),
+    # 5.622 s for 50 steps with TensorRT 10.1, from the model card of its TensorRT version.
+    Speed("stable-diffusion-3-medium", "one A100", 5.622 / 100, 1024, "published, with TensorRT"),
+    # 0.207 s for one step, text encoder and decoder included; more steps cost less each.
+    Speed("sdxl-turbo", "one A100", 0.207, 512, "published by Stability AI"),
+    # 0.493 s for the transformer's forward pass in bfloat16.
+    Speed("flux.1", "one L40", 0.493, 1024, "published in diffusers/benchmarks"),
 )
 
 
@@ -47,16 +61,18 @@ class Cost:
         images: To be drawn; a combination draws none.
         calls: Of the network, for all images.
         speed: The figure the time rests on, or None.
+        scale: How many times the pixels of that figure an image has.
     """
 
     images: int
     calls: int
     speed: Speed | None
+    scale: float = 1.0
 
     @property
     def seconds(self) -> float | None:
         """Time on the device, or None where no speed is known."""
-        return self.calls * self.speed.seconds_per_call if self.speed else None
+        return self.calls * self.speed.seconds_per_call * self.scale if self.speed else None
 
     def describe(self) -> str:
         """Return a line for people."""
@@ -66,7 +82,9 @@ class Cost:
         text = f"{self.calls:,} network calls ({each:.3g} an image)"
         if self.speed is None or self.seconds is None:
             return f"{text}; no speed known for this model"
-        return f"{text}; about {duration(self.seconds)} on {self.speed.device}"
+        scaled = f", scaled from {self.speed.pixels} px" if self.scale != 1 else ""
+        source = f"{self.speed.source}{scaled}"
+        return f"{text}; about {duration(self.seconds)} on {self.speed.device} ({source})"
 
 
 def estimate(recipe: ResolvedRecipe) -> Cost:
@@ -74,15 +92,27 @@ def estimate(recipe: ResolvedRecipe) -> Cost:
     if recipe.is_combination:
         return Cost(0, 0, None)
     rows = plan(recipe).rows(0, min(_SAMPLE, recipe.num_images))
-    calls = sum(row.num_inference_steps * (2 if row.guidance_scale > 1 else 1) for row in rows)
+    preset = find_preset(recipe.model.id)
+    # Without a negative prompt there is no unconditional half: guidance is an input, or none.
+    halves = 2 if preset is None or preset.negative_prompt else 1
+    calls = sum(row.num_inference_steps * (halves if row.guidance_scale > 1 else 1) for row in rows)
     total = round(calls * recipe.num_images / len(rows))
-    return Cost(recipe.num_images, total, speed_of(recipe.model.id))
+    speed = speed_of(recipe.model.id)
+    return Cost(recipe.num_images, total, speed, _scale(recipe, speed))
+
+
+def _scale(recipe: ResolvedRecipe, speed: Speed | None) -> float:
+    """Return how many times the pixels of a speed's figure an image has; cost grows with them."""
+    height, width = recipe.model.height, recipe.model.width
+    if speed is None or speed.pixels is None or height is None or width is None:
+        return 1.0
+    return height * width / speed.pixels**2
 
 
 def speed_of(model_id: str) -> Speed | None:
     """Return a known speed of a model, or None."""
     for speed in SPEEDS:
-        if all(mark in model_id.casefold() for mark in speed.marks):
+        if speed.mark in model_id.casefold():
             return speed
     return None
 

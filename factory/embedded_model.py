@@ -8,6 +8,10 @@ from pathlib import Path
 
 EMBEDDED_ID = "embedded"
 
+# How it is meant to be sampled, wherever a recipe leaves that to the model.
+EMBEDDED_STEPS = 8
+EMBEDDED_GUIDANCE_SCALE = 3.0
+
 
 def embedded_dir() -> Path:
     """Return the directory of the embedded diffusers pipeline."""

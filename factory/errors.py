@@ -57,3 +57,9 @@ class Failure(FactoryError):
     """Something went wrong that no recipe can mend: the disk is full, a device was lost."""
 
     exit_status = 1
+
+
+def first_line(error: BaseException) -> str:
+    """Return what a library's error says in its first line, or the error's name."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -7,13 +7,14 @@ both for a batch of different numbers, so that no sampling loop has to be writte
 1 makes the expression the text prediction alone, which is what the pipelines draw for 1 and less;
 such scales are therefore raised to 1 when they share a batch with larger ones.
 
-Pipelines that feed the number to the network instead (distilled guidance) need plain numbers: see
-`takes_guidance_as_input`.
+Networks that were distilled to take the number as an input get a tensor of them, an image a number,
+in the place of the one the pipeline made: see `guidance_as_input`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -65,12 +66,46 @@ class GuidancePerImage:
 def takes_guidance_as_input(pipeline: Any) -> bool:
     """Whether the pipeline's network was distilled to take the guidance scale as an input.
 
-    Such a pipeline turns the number into a tensor of its own, so all images of a call share one
-    scale.
+    Such a pipeline makes one tensor of one number for all images of a call.
     """
-    network = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
-    config = getattr(network, "config", None)
+    config = getattr(network_of(pipeline), "config", None)
     return bool(
         getattr(config, "time_cond_proj_dim", None) is not None
         or getattr(config, "guidance_embeds", False)
     )
+
+
+def network_of(pipeline: Any) -> Any:
+    """Return the network that a pipeline calls at every step, or None."""
+    return getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
+
+
+@contextmanager
+def guidance_as_input(pipeline: Any, scales: Sequence[float]) -> Iterator[None]:
+    """Give the network a guidance scale an image while the block runs.
+
+    The pipeline's own input, made from one number, is replaced as the network is called; nothing
+    else of the call is touched.
+
+    Args:
+        pipeline: One for which `takes_guidance_as_input` is true.
+        scales: In batch order.
+    """
+    network = network_of(pipeline)
+    given = torch.tensor(list(scales), dtype=torch.float32)
+
+    def replace(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        name = "guidance" if "guidance" in kwargs else "timestep_cond"
+        before = kwargs[name]
+        wanted = given
+        if name == "timestep_cond":
+            # As the pipelines do: the embedding counts from no guidance, which is 1.
+            size = network.config.time_cond_proj_dim
+            wanted = pipeline.get_guidance_scale_embedding(given - 1, embedding_dim=size)
+        return args, kwargs | {name: wanted.to(before.device, before.dtype)}
+
+    handle = network.register_forward_pre_hook(replace, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

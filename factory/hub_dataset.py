@@ -15,7 +15,7 @@ from typing import Any
 from factory.dataset_builders import find_builder, module_name
 from factory.errors import UserError
 from factory.hub_errors import client_errors, is_transient, status_of
-from factory.hub_fetch import fetch, offline, resolve_commit
+from factory.hub_fetch import check_read_access, fetch, offline, resolve_commit
 from factory.hub_session import HubSession
 from factory.hub_target import HubTarget
 
@@ -60,6 +60,7 @@ def fetch_dataset(target: HubTarget, config_name: str | None) -> HubDataset:
     if offline():
         return _remembered(target, config_name)
     commit = resolve_commit(target)
+    check_read_access(target)
     builder = _find(target, config_name, commit)
     prefix = f"hf://datasets/{target.repo_id}@{commit}/"
     files = {str(split): list(urls) for split, urls in (builder.config.data_files or {}).items()}

@@ -85,6 +85,20 @@ def cached(target: HubTarget) -> Snapshot:
     return Snapshot(Path(folder), Path(folder).name)
 
 
+def check_read_access(target: HubTarget) -> None:
+    """Ask the Hub whether the contents may be read, not only the list of files.
+
+    Raises:
+        UserError: They may not: the repository is gated.
+        Failure: The Hub cannot be reached.
+    """
+    session = HubSession(target, writes=False)
+    session.call(
+        lambda: session.api.auth_check(target.repo_id, repo_type=target.repo_type),
+        doing="asking for access",
+    )
+
+
 def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
     """Download files of a target's revision, and check them; what is in the cache is kept.
 

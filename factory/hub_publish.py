@@ -26,10 +26,9 @@ from factory.hub_refs import (
     make_tag,
 )
 from factory.hub_session import HubSession
-from factory.hub_target import HubTarget, how_to_get_token, token_source
+from factory.hub_target import DEFAULT_BRANCH, HubTarget, how_to_get_token, token_source
 
 _SHOWN = 5
-DEFAULT_BRANCH = "main"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from typing import Literal
 
 from factory.errors import UserError
 
+DEFAULT_BRANCH = "main"
 RepoType = Literal["dataset", "model"]
 _PREFIXES = ("hf://datasets/", "hf-hub:", "hf_hub:")
 _REFERENCE = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[^@\s]+)?")
@@ -34,7 +35,8 @@ class HubTarget:
     revision: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.repo_id}@{self.revision}" if self.revision else self.repo_id
+        named = self.revision not in (None, DEFAULT_BRANCH)
+        return f"{self.repo_id}@{self.revision}" if named else self.repo_id
 
     @property
     def url(self) -> str:

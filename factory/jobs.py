@@ -29,11 +29,13 @@ class Job:
         recipe: Resolved.
         num_images: Rows in all.
         implied: Whether only a combination asked for it.
+        twin_of: The set of the same build that draws its images too and keeps them otherwise.
     """
 
     recipe: ResolvedRecipe
     num_images: int
     implied: bool = False
+    twin_of: str | None = None
 
     @property
     def name(self) -> str:
@@ -110,9 +112,21 @@ def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
             _add(jobs, Job(_with_images(member, taken), taken, implied=True))
     for job in jobs.values():
         _require_enough(job, jobs)
-    ordered = sorted(jobs.values(), key=lambda job: job.recipe.is_combination)
+    ordered = _with_twins(sorted(jobs.values(), key=lambda job: job.recipe.is_combination))
     _require_same_classes([job.recipe for job in ordered])
     return ordered
+
+
+def _with_twins(jobs: Sequence[Job]) -> list[Job]:
+    """Note which sets show the images of another one: the set named by them, or the first."""
+    first: dict[str, str] = {}
+    for job in sorted(jobs, key=lambda job: job.name != job.recipe.draws_name):
+        first.setdefault(job.recipe.images_fingerprint, job.name)
+    leaders = {job.name: first[job.recipe.images_fingerprint] for job in jobs}
+    return [
+        job if leaders[job.name] == job.name else replace(job, twin_of=leaders[job.name])
+        for job in jobs
+    ]
 
 
 def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault
+from factory.known_words import unknown_words
 from factory.listed import Cycle
+from factory.model_presets import find_preset
 from factory.quantities import Linked
 from factory.recipe import ResolvedRecipe
 from factory.recipe_faults import MOST_FAULTS
@@ -106,16 +108,28 @@ def _unpinned_model(recipe: ResolvedRecipe) -> Iterator[Fault]:
             f"{model.id} is not pinned: it may change under its name; add `revision`, a commit",
             *("model", "id"),
         )
+    for place, adapter in enumerate(model.adapters):
+        if adapter.revision is None:
+            yield recipe.fault(
+                f"{adapter.id} is not pinned: it may change under its name; add `revision`",
+                *("model", "adapters", place, "id"),
+            )
 
 
 def _low_guidance(recipe: ResolvedRecipe) -> Iterator[Fault]:
     low, high = recipe.sampling.guidance_scale.bounds()
-    if low <= 0:
+    preset = find_preset(recipe.model.id)
+    if low <= 0 and (preset is None or preset.guided):
         reach = "is" if low == high else "reaches down to"
         yield recipe.fault(
             f"{reach} {low:g}; at 0 and below a model draws away from its prompt",
             *("sampling", "guidance_scale"),
         )
+
+
+def _idle_negative_prompt(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    if recipe.negative_prompt and recipe.sampling.guidance_scale.bounds()[1] <= 1:
+        yield recipe.fault("changes nothing at a guidance scale of 1 and below", "negative_prompt")
 
 
 def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
@@ -171,6 +185,8 @@ _CHECKS = (
     _unused_variables,
     _unpinned_model,
     _low_guidance,
+    _idle_negative_prompt,
     _uneven_cycles,
+    unknown_words,
 )
 _COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)

@@ -48,6 +48,10 @@ class ShardMaker:
         self._start = start
         self._features = features(manifest.labels, manifest.variables)
         self._totals = {job.name: job.total(manifest.settings.shard_size) for job in jobs}
+        self._twins: dict[str, list[Job]] = {}
+        for job in jobs:
+            if job.twin_of is not None:
+                self._twins.setdefault(job.twin_of, []).append(job)
         self._ranks = ranks
         self._renderers = renderers
         self._show = show
@@ -57,11 +61,26 @@ class ShardMaker:
         return shard_path(self._out, job.name, index=index, total=self._totals[job.name])
 
     def make(self, job: Job, index: int) -> ShardEntry:
-        """Make sure of a shard: whole, its own, undamaged.
+        """Make sure of a shard: whole, its own, undamaged; of its twins' too if it must be drawn.
 
         Returns:
             What the manifest says of it.
         """
+        twins = [] if self.path(job, index).is_file() else self._missing_twins(job, index)
+        with self._renderers.together([job.recipe, *(twin.recipe for twin in twins)]):
+            entry = self._make(job, index)
+            for twin in twins:
+                self._make(twin, index)
+        return entry
+
+    def _missing_twins(self, job: Job, index: int) -> list[Job]:
+        return [
+            twin
+            for twin in self._twins.get(job.name, ())
+            if index < self._totals[twin.name] and not self.path(twin, index).is_file()
+        ]
+
+    def _make(self, job: Job, index: int) -> ShardEntry:
         path, images = self.path(job, index), self._images(job, index)
         found = self._assess(path, job, index)
         if found is not None and not found.fault and found.covered == len(images):
@@ -83,7 +102,7 @@ class ShardMaker:
             writer=self._ranks.launch,
         )
         if entry is None:
-            return self.make(job, index)
+            return self._make(job, index)
         if shorter is not None and shorter != path:
             # Its rows stand in the new shard; beside it, a reader would find them twice.
             shorter.unlink(missing_ok=True)
@@ -98,7 +117,9 @@ class ShardMaker:
         return assess(path, stamp, known=known[index] if index < len(known) else None)
 
     def _keep(self, found: Found, path: AnyPath, job: Job, index: int) -> ShardEntry:
-        self._ranks.add("kept", found.inspection.rows)
+        if job.twin_of is None or index in self._start.present[job.name]:
+            # Made beside another set's shard in this launch, it was counted as it was drawn.
+            self._ranks.add("kept", found.inspection.rows)
         name = self._start.shorter[job.name].get(index)
         if name is not None:
             # A growth was stopped between the whole shard and the removal of the shorter one.

@@ -1,22 +1,25 @@
 """A recipe's `model` to a loaded pipeline.
 
 Weights are read from safetensors only and no code of a model's author is run. Safety checkers are
-left out: they replace pictures by a black one, which has no place in a training set.
+left out: they replace pictures by a black one, which has no place in a training set; so are
+watermarks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import difflib
 import inspect
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.adapters import load_adapters
 from factory.embedded_model import EMBEDDED_ID, embedded_dir, embedded_revision
-from factory.errors import UserError
+from factory.errors import UserError, first_line
+from factory.recipe_file import Model
+from factory.schedulers import make_scheduler
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +48,7 @@ class Pipelines:
         """Remember where the models go; nothing is loaded yet."""
         self._device = device
         self._dtype = dtype
-        self._loaded: dict[tuple[str, str | None], Any] = {}
+        self._loaded: dict[Model, Any] = {}
 
     def get(self, recipe: ResolvedRecipe) -> Any:
         """Return a pipeline that draws a recipe.
@@ -53,38 +56,38 @@ class Pipelines:
         Raises:
             UserError: the model or its scheduler cannot be had, or it is no text-to-image model.
         """
-        key = (recipe.model.id, recipe.model.revision)
+        model = recipe.model
+        key = Model(id=model.id, revision=model.revision, adapters=model.adapters)
         if key not in self._loaded:
-            self._loaded[key] = load_pipeline(*key, device=self._device, dtype=self._dtype)
+            self._loaded[key] = load_pipeline(key, device=self._device, dtype=self._dtype)
         # The copy shares the weights; only its scheduler is its own.
         pipeline = copy.copy(self._loaded[key])
-        if recipe.model.scheduler or recipe.model.scheduler_config:
+        if model.scheduler or model.scheduler_config:
             pipeline.scheduler = make_scheduler(
-                pipeline.scheduler, recipe.model.scheduler, recipe.model.scheduler_config
+                pipeline.scheduler, model.scheduler, model.scheduler_config
             )
         return pipeline
 
 
-def load_pipeline(
-    model_id: str, revision: str | None, *, device: torch.device | str, dtype: torch.dtype
-) -> Any:
-    """Load a text-to-image pipeline.
+def load_pipeline(model: Model, *, device: torch.device | str, dtype: torch.dtype) -> Any:
+    """Load a text-to-image pipeline with its adapters.
 
     Args:
-        model_id: `embedded`, a directory, or a Hub id.
-        revision: Branch, tag or commit; only for Hub ids.
+        model: Its id is `embedded`, a directory, or a Hub id; only the latter has a revision.
         device: Where the weights go.
         dtype: Of all weights.
 
     Raises:
-        UserError: no such model or revision, no way to the Hub, or no text-to-image model; with
-            what to do.
+        UserError: no such model, revision or adapter, no way to the Hub, or no text-to-image model;
+            with what to do.
     """
-    source = model_source(model_id, revision)
-    pinned = None if Path(source).is_dir() else revision
+    source = model_source(model.id, model.revision)
+    pinned = None if Path(source).is_dir() else model.revision
     with _quiet_libraries():
-        pipeline = _read(model_id, source, revision=pinned, dtype=dtype)
-    _require_text_to_image(model_id, pipeline)
+        pipeline = _read(model.id, source, revision=pinned, dtype=dtype)
+        _require_text_to_image(model.id, pipeline)
+        if model.adapters:
+            load_adapters(pipeline, model.adapters)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     _use_channels_last(pipeline)
@@ -121,51 +124,6 @@ def model_source(model_id: str, revision: str | None) -> str:
     return model_id
 
 
-def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | None) -> Any:
-    """Make a scheduler from the model's own configuration.
-
-    Args:
-        current: The scheduler the model came with.
-        name: A class of diffusers; None keeps the model's own.
-        changes: Settings that replace those of the model's configuration.
-
-    Raises:
-        UserError: no such scheduler, no such setting, or a value it refuses.
-    """
-    scheduler_class = _scheduler_class(name) if name else type(current)
-    changes = dict(changes or {})
-    _require_known_settings(scheduler_class, changes)
-    try:
-        return scheduler_class.from_config(current.config, **changes)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        raise UserError(f"scheduler {scheduler_class.__name__}: {_first_line(error)}") from None
-
-
-def _scheduler_class(name: str) -> Any:
-    import diffusers
-
-    found = getattr(diffusers, name, None)
-    if isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin):
-        return found
-    known = [one for one in dir(diffusers) if one.endswith("Scheduler") and "Flax" not in one]
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
-    hint = f"; near it: {', '.join(near)}" if near else ""
-    raise UserError(f"model.scheduler: diffusers has no `{name}`{hint}")
-
-
-def _require_known_settings(scheduler_class: Any, changes: dict[str, Any]) -> None:
-    known = [
-        name for name in inspect.signature(scheduler_class.__init__).parameters if name != "self"
-    ]
-    for name in changes:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3) or known
-            raise UserError(
-                f"model.scheduler_config.{name}: {scheduler_class.__name__} has no such setting; "
-                f"near it: {', '.join(near)}"
-            )
-
-
 def _read(model_id: str, source: str, *, revision: str | None, dtype: torch.dtype) -> Any:
     """Read a pipeline with diffusers, its errors turned into ours."""
     import diffusers
@@ -177,6 +135,8 @@ def _read(model_id: str, source: str, *, revision: str | None, dtype: torch.dtyp
         left_out: dict[str, Any] = {name: None for name in _LEFT_OUT if name in parts}
         if "requires_safety_checker" in parts:
             left_out["requires_safety_checker"] = False
+        if "XL" in str(parts.get("_class_name")):
+            left_out["add_watermarker"] = False
         return pipelines.from_pretrained(
             source, revision=revision, torch_dtype=dtype, use_safetensors=True, **left_out
         )
@@ -201,7 +161,7 @@ def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
             "check `model.id` and `model.revision` and the connection to the Hub, or name a "
             "directory; `--model embedded` needs no network"
         )
-    return f"model {name}: cannot be loaded ({_first_line(error)}); {remedy}"
+    return f"model {name}: cannot be loaded ({first_line(error)}); {remedy}"
 
 
 def _require_text_to_image(model_id: str, pipeline: Any) -> None:
@@ -246,8 +206,3 @@ def _quiet_libraries() -> Iterator[None]:
             one.set_verbosity(level)
             if bar:
                 one.enable_progress_bar()
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -113,10 +113,9 @@ def open_rows(reference: str, *, config_name: str | None, split: str) -> dataset
 def _load_any(
     reference: str, config_name: str | None
 ) -> tuple[datasets.DatasetDict, str, str | None]:
-    """Load a directory or a Hub id; of the latter return the commit too."""
+    """Return a dataset's splits, its config, and the commit where it comes from the Hub."""
     if _is_directory(reference):
-        loaded, config = _load_directory(Path(reference).expanduser(), config_name)
-        return loaded, config, None
+        return *_load_directory(Path(reference).expanduser(), config_name), None
     return _load_hub(reference, config_name)
 
 

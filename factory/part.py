@@ -25,6 +25,7 @@ from factory.work import Turn, Worklist
 _FINISHING = "finish"
 _POLL_S = 0.1
 _MAX_POLL_S = 2.0
+_TASKS_PER_QUESTION = 1024
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,22 @@ class _Board:
 
     def num_settled(self) -> int:
         return self._ranks.add(f"{self._phase}-settled", 0)
+
+    def unsettled(self, tasks: Sequence[int]) -> list[int]:
+        return [
+            task
+            for start in range(0, len(tasks), _TASKS_PER_QUESTION)
+            for task in self._unsettled(tasks[start : start + _TASKS_PER_QUESTION])
+        ]
+
+    def _unsettled(self, tasks: Sequence[int]) -> list[int]:
+        """Halve until it is clear which of the tasks are missing: most are not."""
+        if self._ranks.are_announced([f"{self._phase}-{task}" for task in tasks]):
+            return []
+        if len(tasks) == 1:
+            return list(tasks)
+        half = len(tasks) // 2
+        return self._unsettled(tasks[:half]) + self._unsettled(tasks[half:])
 
     def settle(self, task: int, entry: ShardEntry) -> None:
         self._ranks.announce(f"{self._phase}-{task}", entry.model_dump_json())
@@ -182,13 +199,15 @@ class RankOfBuild:
                 # Whoever ends last finds all shards there and finishes the set.
                 return False
         self._work_through("set", range(len(tasks)), name="set")
+        # What twins lack by now was not drawn beside another set's shards.
+        self._work_through("twin", range(len(self._tasks("twin"))), name="twin")
         # Shares copy from sets, so they come after all of them.
         self._work_through("share", range(len(self._tasks("share"))), name="share")
         return True
 
     def _tasks(self, phase: str) -> list[tuple[Job, int]]:
         size = self._manifest.settings.shard_size
-        jobs = [job for job in self._jobs if job.kind == phase]
+        jobs = [job for job in self._jobs if (job.kind if not job.twin_of else "twin") == phase]
         return [(job, index) for job in jobs for index in range(job.total(size))]
 
     def _work_through(self, phase: str, wanted: Sequence[int], *, name: str) -> None:
@@ -205,6 +224,7 @@ class RankOfBuild:
             order=[*missing, *there],
             fresh=len(missing),
             exists=lambda task: self._exists(tasks[task]),
+            start=self._ranks.rank,
         )
         poll_s = _POLL_S
         while turn := work.next():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from factory.adapters import adapter_file, file_revision
 from factory.caption_texts import captions_of, require_captions
 from factory.captions import Captions, CaptionSource
 from factory.embedded_model import EMBEDDED_ID, embedded_revision
@@ -13,12 +14,53 @@ from factory.hub_place import place_of
 from factory.quantities import Variable
 from factory.recipe_checks import Checked
 from factory.recipe_faults import error_words
-from factory.recipe_file import Model
+from factory.recipe_file import Adapter, Model
 from factory.yaml_nodes import Key, Place
 
 
 def pinned_model(checked: Checked, model: Model, folder: Path) -> Model:
-    """Return the model with a local directory made absolute and the embedded one pinned."""
+    """Return the model with local paths made absolute, the embedded one and adapters pinned."""
+    adapters = tuple(
+        _pinned_adapter(checked, adapter, ("model", "adapters", place), folder)
+        for place, adapter in enumerate(model.adapters)
+    )
+    return _pinned_base(checked, model.model_copy(update={"adapters": adapters}), folder)
+
+
+def _pinned_adapter(
+    checked: Checked, adapter: Adapter, path: tuple[Key, ...], folder: Path
+) -> Adapter:
+    """Return a local adapter as the file it is, pinned by its hash; others as they are."""
+    if _is_shared(checked.node.find((*path, "id")).place):
+        if _looks_like_path(adapter.id) or _is_here(adapter.id):
+            checked.add(
+                f"{adapter.id} is a path of this machine; a shared recipe names adapters of the "
+                "Hub",
+                *(*path, "id"),
+            )
+        return adapter
+    found = _beside(checked, (*path, "id"), adapter.id, folder)
+    looks_like_path = adapter.id.startswith((".", "/", "~")) or adapter.id.endswith(".safetensors")
+    if not found.exists() and not looks_like_path:
+        return adapter
+    try:
+        if not found.exists():
+            raise UserError(f"{adapter.id} does not exist; give a file, a directory or a Hub id")
+        file = adapter_file(found, adapter.weight_name)
+    except UserError as error:
+        checked.add(error.faults[0].message, *path, "id")
+        return adapter
+    revision = file_revision(file)
+    if adapter.revision not in (None, revision):
+        checked.add(
+            f"{adapter.revision} does not pin this file, whose hash is {revision}; remove the "
+            "revision to draw with it",
+            *(*path, "revision"),
+        )
+    return adapter.model_copy(update={"id": str(file), "revision": revision, "weight_name": None})
+
+
+def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
     if model.id == EMBEDDED_ID:
         current = embedded_revision()
         if model.revision and current and model.revision != current:

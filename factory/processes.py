@@ -99,7 +99,11 @@ class Ranks:
 
     def is_announced(self, event: str) -> bool:
         """Whether any rank has announced an event."""
-        return bool(self._ask(lambda: self._store.check([event])))
+        return self.are_announced([event])
+
+    def are_announced(self, events: list[str]) -> bool:
+        """Whether all of some events were announced, by any rank."""
+        return bool(self._ask(lambda: self._store.check(events)))
 
     def announced(self, event: str) -> str:
         """Return the text of an event that was announced."""

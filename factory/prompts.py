@@ -31,6 +31,9 @@ _DIALECTS = (
         "negative_prompt_attention_mask",
     ),
     ("prompt_embeds", "negative_prompt_embeds"),
+    # Without an unconditional half; what else these return, the pipeline makes again by itself.
+    ("prompt_embeds", "pooled_prompt_embeds"),
+    ("prompt_embeds",),
 )
 
 _CACHE_BYTES = 2**30
@@ -51,6 +54,9 @@ class PromptEncoder:
         self._used_bytes = 0
         self._cache: OrderedDict[tuple[str, str], tuple[Tensor, ...]] = OrderedDict()
         self._names = _dialect(pipeline)
+        # Some have a negative prompt of "" unless told otherwise, and refuse it beside tensors.
+        accepted = inspect.signature(type(pipeline).__call__).parameters
+        self._emptied = {"negative_prompt": None} if "negative_prompt" in accepted else {}
 
     def arguments(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Return what the pipeline's call needs to know about the texts of one batch.
@@ -62,22 +68,24 @@ class PromptEncoder:
             prompts = [prompt for prompt, _ in pairs]
             negatives = [negative for _, negative in pairs]
             return {"prompt": prompts} | ({"negative_prompt": negatives} if any(negatives) else {})
-        encoded = [self._encode(pair) for pair in pairs]
+        encoded = [self._encode(pair, self._names) for pair in pairs]
         columns = zip(*encoded, strict=True)
-        return {name: torch.cat(column) for name, column in zip(self._names, columns, strict=True)}
+        return self._emptied | {
+            name: torch.cat(column) for name, column in zip(self._names, columns, strict=True)
+        }
 
-    def _encode(self, pair: tuple[str, str]) -> tuple[Tensor, ...]:
+    def _encode(self, pair: tuple[str, str], names: tuple[str, ...]) -> tuple[Tensor, ...]:
         if pair in self._cache:
             self._cache.move_to_end(pair)
             return self._cache[pair]
-        tensors = self._run(*pair)
+        tensors = self._run(*pair, names)
         self._cache[pair] = tensors
         self._used_bytes += _size(tensors)
         while self._used_bytes > self._cache_bytes and len(self._cache) > 1:
             self._used_bytes -= _size(self._cache.popitem(last=False)[1])
         return tensors
 
-    def _run(self, prompt: str, negative_prompt: str) -> tuple[Tensor, ...]:
+    def _run(self, prompt: str, negative_prompt: str, names: tuple[str, ...]) -> tuple[Tensor, ...]:
         parameters = inspect.signature(self._pipeline.encode_prompt).parameters
         wanted: dict[str, Any] = {
             "prompt": prompt,
@@ -85,7 +93,7 @@ class PromptEncoder:
             "prompt_3": None,
             "device": self._pipeline._execution_device,
             "num_images_per_prompt": 1,
-            "do_classifier_free_guidance": True,
+            "do_classifier_free_guidance": "negative_prompt_embeds" in names,
         }
         # An empty negative prompt is left to the pipeline: some draw zeros instead of encoding "".
         if negative_prompt:
@@ -94,7 +102,8 @@ class PromptEncoder:
             out = self._pipeline.encode_prompt(
                 **{name: value for name, value in wanted.items() if name in parameters}
             )
-        return tuple(out)
+        # In the order of the names; an unconditional half that was not asked for is left out.
+        return tuple(out)[: len(names)]
 
 
 def _dialect(pipeline: Any) -> tuple[str, ...] | None:
@@ -104,12 +113,10 @@ def _dialect(pipeline: Any) -> tuple[str, ...] | None:
         return None
     accepted = inspect.signature(type(pipeline).__call__).parameters
     taken = inspect.signature(encode).parameters
+    spoken = {name for name in taken if name in accepted and name.endswith(("_embeds", "_mask"))}
     if "do_classifier_free_guidance" not in taken:
-        return None
-    for names in _DIALECTS:
-        if all(name in accepted and name in taken for name in names):
-            return names
-    return None
+        spoken = {name for name in spoken if "negative" not in name}
+    return next((names for names in _DIALECTS if set(names) == spoken), None)
 
 
 def _size(tensors: Sequence[Tensor]) -> int:

@@ -32,6 +32,7 @@ PLAN_VERSION = 1
 _LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
     ("", "same_images_as", None),
     ("sampling", "images_per_noise", 1),
+    ("model", "adapters", []),
 )
 
 
@@ -135,8 +136,19 @@ class ResolvedRecipe(Frozen):
 
         `summary`, `source` and `images_per_class` do not count: a grown set is the same set.
         """
-        text = json.dumps(_shown(self), sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _sha256(_shown(self))
+
+    @cached_property
+    def images_fingerprint(self) -> str:
+        """SHA-256 over what is drawn, whatever is kept of it and under whichever name.
+
+        Two sets of one `images_fingerprint` show the same images.
+        """
+        if self.is_combination:
+            return self.fingerprint
+        shown = _shown(self) | {"name": self.draws_name}
+        kept = {key: one for key, one in shown.items() if key not in ("output", "same_images_as")}
+        return _sha256(kept)
 
     def to_yaml(self) -> str:
         """Return the recipe as a file that loads with the same fingerprint.
@@ -185,6 +197,11 @@ def _with_fields(name: str, own: dict[str, Distribution], variable: Column | Non
         quantity = quantity.default
     # Not validated: where types do not agree, that is said with its place.
     return Column(name, stream, PerClass.model_construct(per_class=own, default=quantity))
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    text = json.dumps(values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 from factory.distribution import Distribution
 from factory.errors import Fault
+from factory.model_presets import find_preset
 from factory.quantities import Linked, PerClass, joint_type
 from factory.recipe import ResolvedRecipe, fields_of
 from factory.recipe_faults import MOST_FAULTS, nearest, number_message
-from factory.schedulers import scheduler_names
+from factory.scheduler_names import scheduler_names
 from factory.schema import fixed_columns
 from factory.template import NAME, Template, examine_template
 from factory.yaml_nodes import Key, Node
@@ -276,3 +277,18 @@ def _sampling_fault(node: Node, key: str, quantity: Distribution | PerClass) -> 
     if high > most and math.isfinite(high):
         return f"goes up to {high:g}; {most:g} is the most"
     return None
+
+
+def check_model(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check what a known model cannot do; of others the pipeline is asked when it is loaded."""
+    preset = find_preset(recipe.model.id)
+    if preset is None:
+        return
+    if not preset.negative_prompt and recipe.negative_prompt:
+        checked.add(f"{preset.id} draws without a negative prompt; remove it", "negative_prompt")
+    if not preset.guided and recipe.sampling.guidance_scale.bounds()[1] > 1:
+        checked.add(
+            f"{preset.id} was distilled to draw without guidance; write 0, or choose a model that "
+            "can be guided",
+            *("sampling", "guidance_scale"),
+        )

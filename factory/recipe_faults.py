@@ -14,7 +14,7 @@ from factory.continuous import MeanStd, MeanStdLowHigh
 from factory.errors import Fault
 from factory.listed import Weighted
 from factory.quantities import Linked, Once, PerClass
-from factory.recipe_file import Model, Output, RecipeFile, Sampling, WeightedText
+from factory.recipe_file import Adapter, Model, Output, RecipeFile, Sampling, WeightedText
 from factory.sampling import KINDS
 from factory.yaml_nodes import KeyPath, Node
 
@@ -39,7 +39,11 @@ _INNER: dict[str, type[BaseModel]] = {
     "truncated_normal": MeanStdLowHigh,
     "captions": CaptionSource,
 }
-_ITEMS: dict[str, type[BaseModel]] = {"prompt": WeightedText, "choice": Weighted}
+_ITEMS: dict[str, type[BaseModel]] = {
+    "prompt": WeightedText,
+    "choice": Weighted,
+    "adapters": Adapter,
+}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
-from factory.distribution import Frozen, Weight
+from factory.distribution import Frozen, Number, Weight
 from factory.listed import Constant
 from factory.quantities import Quantity, Variable
 from factory.sampling import AnyDistribution
@@ -76,6 +76,19 @@ class Sampling(Frozen):
     )
 
 
+class Adapter(Frozen):
+    """A LoRA that changes the model; several add up."""
+
+    id: Text = Field(min_length=1, description="Hub id, directory, or .safetensors file.")
+    revision: Text | None = Field(
+        default=None, description="Commit of the Hub repository; of local files their hash."
+    )
+    weight_name: Text | None = Field(
+        default=None, description="The file in it; default: the only one."
+    )
+    weight: Number = Field(default=1.0, description="How strongly it is applied; 1 is as trained.")
+
+
 class Model(Frozen):
     """The text-to-image model."""
 
@@ -97,6 +110,9 @@ class Model(Frozen):
     )
     width: Pixels | None = Field(
         default=None, description="Width to draw in pixels; default: the pipeline's own."
+    )
+    adapters: tuple[Adapter, ...] = Field(
+        default=(), description="LoRAs to draw with, a list of {id, revision, weight}."
     )
 
 

@@ -14,12 +14,12 @@ from factory.errors import Failure, UserError
 from factory.hub_commit import OtherCommit
 from factory.hub_place import HubPlace
 from factory.hub_plan import local_file
-from factory.hub_publish import DEFAULT_BRANCH, Publication, PublishReport, publish, require_token
+from factory.hub_publish import Publication, PublishReport, publish, require_token
 from factory.hub_recipe_files import fetch, first_existing, list_files
 from factory.hub_recipes import FOLDER, INDEX
 from factory.hub_refs import find_head
 from factory.hub_session import HubSession
-from factory.hub_target import HubTarget, parse_target
+from factory.hub_target import DEFAULT_BRANCH, HubTarget, parse_target
 from factory.recipe_folder import SharedFolder, share_folder
 from factory.recipe_index import MARK, IndexEntry, read_index, readme_text
 

@@ -75,7 +75,9 @@ def _prompt(prompt: tuple[WeightedText, ...]) -> Any:
 
 def _model(model: Model) -> dict[str, Any]:
     # Not exclude_none: a null inside scheduler_config is a setting.
-    return {key: value for key, value in model.model_dump(mode="json").items() if value is not None}
+    written = {key: one for key, one in model.model_dump(mode="json").items() if one is not None}
+    adapters = [_plain(adapter) for adapter in model.adapters]
+    return {key: one for key, one in (written | {"adapters": adapters}).items() if one != []}
 
 
 def _output(output: Output) -> dict[str, Any]:

@@ -18,8 +18,17 @@ from factory.captions import Captions, CaptionSource
 from factory.console import write as write_line
 from factory.entry import run_main
 from factory.errors import UserError
+from factory.model_presets import PRESETS
 from factory.quantities import Linked, Once, PerClass
-from factory.recipe_file import ClassEntry, Model, Output, RecipeFile, Sampling, WeightedText
+from factory.recipe_file import (
+    Adapter,
+    ClassEntry,
+    Model,
+    Output,
+    RecipeFile,
+    Sampling,
+    WeightedText,
+)
 from factory.sampling import KINDS
 
 _ROOT = Path(__file__).resolve().parent.parent
@@ -108,6 +117,8 @@ def page_text() -> str:
         "## `classes`\n\n" + _doc(ClassEntry) + "\n\n" + _keys(ClassEntry),
         "## `sampling`\n\n" + _keys(Sampling),
         "## `model`\n\n" + _keys(Model),
+        "## `model.adapters`\n\n" + _doc(Adapter) + "\n\n" + _keys(Adapter),
+        "## Models by name\n\n" + _MODELS + _models(),
         "## `output`\n\n" + _keys(Output),
         "## Values and distributions\n\n" + _DISTRIBUTIONS + _kinds(),
         "## `captions`\n\n" + _CAPTIONS + _keys(CaptionSource),
@@ -151,6 +162,26 @@ def _kinds() -> str:
         lines.append(f"| `{example}` | {' '.join(meaning.split()).rstrip('.')}. |")
     return "\n".join(lines)
 
+
+def _models() -> str:
+    lines = [
+        "| name | model | steps | guidance | pixels | scheduler | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in PRESETS:
+        own = (one.size or "its own", one.scheduler or "its own")
+        cells = (one.name, f"`{one.id}`", one.num_inference_steps, f"{one.guidance_scale:g}", *own)
+        lines.append(f"| {' | '.join(map(str, cells))} | {one.note} |")
+    return "\n".join(lines)
+
+
+_MODELS = """\
+What `--model NAME` means: the model at a pinned commit, with the size, scheduler, steps and
+guidance that suit it. Its steps and guidance take the place of the recipe's plain numbers;
+distributions stay, since they are what a recipe is about. `--set` goes last. Any other Hub id or
+directory may stand for NAME; it brings nothing but itself.
+
+"""
 
 _INTRODUCTION = """\
 # Recipe reference

@@ -9,7 +9,9 @@ different `num_inference_steps` are drawn in padded groups.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -17,14 +19,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from factory.errors import UserError
-from factory.guidance import GuidancePerImage, takes_guidance_as_input
+from factory.families import require_able
+from factory.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
 from factory.prompts import PromptEncoder
 from factory.rescale import rescale
 
 if TYPE_CHECKING:
     from factory.planner import ImageSpec
     from factory.recipe import ResolvedRecipe
+    from factory.recipe_file import Output
 
 Picture = npt.NDArray[np.uint8]
 """RGB, shape (height, width, 3)."""
@@ -59,54 +62,72 @@ class DiffusersRenderer:
         """
         self._pipeline = pipeline
         self._recipe = recipe
-        _check_size(recipe)
+        require_able(pipeline, recipe)
         self._prompts = PromptEncoder(pipeline)
         self._guidance_is_input = takes_guidance_as_input(pipeline)
         self._guided = recipe.sampling.guidance_scale.bounds()[1] > 1
+        # Not rounded to the sizes a model was trained with: the recipe says what it wants.
+        accepted = inspect.signature(type(pipeline).__call__).parameters
+        binned = "use_resolution_binning" in accepted
+        self._exactly = {"use_resolution_binning": False} if binned else {}
         self._latent_shape = latent_shape(pipeline, recipe.model.height, recipe.model.width)
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture | None]:
         """Draw the rows, in order; see `Renderer`."""
-        pictures: dict[int, Picture | None] = {}
+        return self.render_as([self._recipe.output], rows, batch_size=batch_size)[0]
+
+    def render_as(
+        self, outputs: Sequence[Output], rows: Sequence[ImageSpec], *, batch_size: int
+    ) -> list[list[Picture | None]]:
+        """Draw the rows once and keep them in several ways; see `factory.twins`."""
+        pictures: list[dict[int, Picture | None]] = [{} for _ in outputs]
         for places in self._groups(rows):
             group = [rows[place] for place in places]
             padded = [*group, *[group[-1]] * (batch_size - len(group))]
             images = self._draw(padded)[: len(group)]
-            finite = torch.isfinite(images).flatten(1).all(dim=1)
-            kept = rescale(images.nan_to_num(), self._recipe.output)
-            for place, good, picture in zip(places, finite.tolist(), kept, strict=True):
-                pictures[place] = picture if good else None
-        return [pictures[place] for place in range(len(rows))]
+            finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
+            for output, kept in zip(outputs, pictures, strict=True):
+                found = rescale(images.nan_to_num(), output)
+                for place, good, picture in zip(places, finite, found, strict=True):
+                    kept[place] = picture if good else None
+        return [[kept[place] for place in range(len(rows))] for kept in pictures]
 
     def _groups(self, rows: Sequence[ImageSpec]) -> Iterable[list[int]]:
         """Split the places of a batch by what all images of one call must share.
 
         Groups stand in order of first appearance.
         """
-        groups: dict[tuple[int, float | None], list[int]] = {}
+        groups: dict[int, list[int]] = {}
         for place, row in enumerate(rows):
-            shared = row.guidance_scale if self._guidance_is_input else None
-            groups.setdefault((row.num_inference_steps, shared), []).append(place)
+            groups.setdefault(row.num_inference_steps, []).append(place)
         return groups.values()
 
     def _draw(self, rows: Sequence[ImageSpec]) -> Tensor:
         """Return images in 0..1, float32, shape (batch, 3, height, width), on the device."""
         generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
         texts = self._prompts.arguments([(row.prompt, row.negative_prompt) for row in rows])
-        scales = [row.guidance_scale for row in rows]
-        images = self._pipeline(
-            **texts,
-            **self._latents(generators),
-            height=self._recipe.model.height,
-            width=self._recipe.model.width,
-            guidance_scale=scales[0]
-            if self._guidance_is_input
-            else GuidancePerImage(scales, always_guided=self._guided),
-            num_inference_steps=rows[0].num_inference_steps,
-            generator=generators,
-            output_type="pt",
-        ).images
+        with self._guidance([row.guidance_scale for row in rows]) as guidance_scale:
+            images = self._pipeline(
+                **texts,
+                **self._latents(generators),
+                **self._exactly,
+                height=self._recipe.model.height,
+                width=self._recipe.model.width,
+                guidance_scale=guidance_scale,
+                num_inference_steps=rows[0].num_inference_steps,
+                generator=generators,
+                output_type="pt",
+            ).images
         return torch.as_tensor(images).float()
+
+    @contextmanager
+    def _guidance(self, scales: Sequence[float]) -> Iterator[Any]:
+        """Yield what the call gets for `guidance_scale`: an image a number, either way."""
+        if self._guidance_is_input:
+            with guidance_as_input(self._pipeline, scales):
+                yield scales[0]
+        else:
+            yield GuidancePerImage(scales, always_guided=self._guided)
 
     def _latents(self, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
         """Draw the starting noise in float32, whatever the dtype of the model.
@@ -142,13 +163,3 @@ def latent_shape(
         height // factor if height else own_height,
         width // factor if width else own_width,
     )
-
-
-def _check_size(recipe: ResolvedRecipe) -> None:
-    """Refuse sizes that every pipeline of diffusers refuses, before a directory is begun."""
-    for name, pixels in (("height", recipe.model.height), ("width", recipe.model.width)):
-        if pixels is not None and pixels % 8:
-            raise UserError(
-                f"{recipe.name}: model.{name}: {pixels} is not a multiple of 8; "
-                f"write {max(8, round(pixels / 8) * 8)}, and give `output.size` what the set needs"
-            )

@@ -1,9 +1,12 @@
-"""Which renderer draws a recipe: models loaded once, the renderer of the recipe in hand kept."""
+"""Which renderer draws a recipe: models loaded once, the renderers of the recipes in hand kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from factory.twins import RendersSeveral, TwinMemory, TwinRenderer
 
 if TYPE_CHECKING:
     from factory.models import Pipelines
@@ -26,7 +29,9 @@ class Renderers:
         self._factory = factory
         self._device = device
         self._pipelines: Pipelines | None = None
-        self._kept: tuple[str, Renderer] | None = None
+        self._kept: dict[str, Renderer] = {}
+        self._group: Sequence[ResolvedRecipe] = ()
+        self._memory = TwinMemory()
 
     def get(self, recipe: ResolvedRecipe, *, dtype: str) -> Renderer:
         """Return the renderer of a recipe.
@@ -38,9 +43,34 @@ class Renderers:
         Raises:
             UserError: the model cannot be had.
         """
-        if self._kept is None or self._kept[0] != recipe.fingerprint:
-            self._kept = (recipe.fingerprint, self._make(recipe, dtype))
-        return self._kept[1]
+        renderer = self._kept.get(recipe.fingerprint)
+        if renderer is None:
+            in_hand = {one.fingerprint for one in self._group}
+            self._kept = {name: one for name, one in self._kept.items() if name in in_hand}
+            renderer = self._kept[recipe.fingerprint] = self._make(recipe, dtype)
+        others = [one.output for one in self._group if one.fingerprint != recipe.fingerprint]
+        if (
+            not others
+            or len(others) == len(self._group)
+            or not isinstance(renderer, RendersSeveral)
+        ):
+            return renderer
+        return TwinRenderer(renderer, recipe.output, others=others, memory=self._memory)
+
+    @contextmanager
+    def together(self, recipes: Sequence[ResolvedRecipe]) -> Iterator[None]:
+        """Draw once what several recipes keep of the same images, while the block runs.
+
+        Args:
+            recipes: Of one `images_fingerprint`; their shards of one range are made in the block,
+                one after the other.
+        """
+        self._group = recipes
+        try:
+            yield
+        finally:
+            self._group = ()
+            self._memory.clear()
 
     def _make(self, recipe: ResolvedRecipe, dtype: str) -> Renderer:
         if self._factory is not None:

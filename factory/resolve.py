@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from factory.errors import Fault, UserError
+from factory.model_presets import find_preset
 from factory.recipe_file import COMBINATION_KEYS
 from factory.yaml_nodes import Node, Place, mapping_of
 from factory.yaml_source import parse
@@ -25,12 +26,14 @@ class Overrides:
     """What the command line changes, in the order it is applied.
 
     Attributes:
-        model: Id, or id@revision.
+        model: Id and what belongs to it, instead of the recipe's model.
+        sampling: Steps and guidance of a known model, instead of the recipe's plain numbers.
         images_per_class: A count; not applied to a combination of everything.
         assignments: Paths with values, of `--set`.
     """
 
     model: Node | None = None
+    sampling: Node | None = None
     images_per_class: Node | None = None
     assignments: tuple[tuple[tuple[str, ...], Node], ...] = ()
 
@@ -43,7 +46,7 @@ def read_overrides(
     Args:
         assignments: Texts `key.path=value`, the value as YAML.
         images_per_class: Or None.
-        model: `ID` or `ID@REVISION`, or None.
+        model: A preset's name, `ID` or `ID@REVISION`, or None.
 
     Raises:
         UserError: A text is no `key.path=value`; all of them at once.
@@ -60,7 +63,8 @@ def read_overrides(
     count = None
     if images_per_class is not None:
         count = Node(images_per_class, Place(f"--images-per-class {images_per_class}"))
-    return Overrides(_model(model) if model is not None else None, count, tuple(parsed))
+    own_model, own_sampling = _model(model) if model is not None else (None, None)
+    return Overrides(own_model, own_sampling, count, tuple(parsed))
 
 
 def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
@@ -76,10 +80,13 @@ def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
     return keys, parse(value, file=file, placed=False)
 
 
-def _model(text: str) -> Node:
+def _model(text: str) -> tuple[Node, Node | None]:
     model_id, _, revision = text.partition("@")
     place = Place(f"--model {text}")
-    return mapping_of({"id": model_id} | ({"revision": revision} if revision else {}), place)
+    preset = find_preset(model_id)
+    keys = preset.model() if preset else {"id": model_id}
+    model = mapping_of(keys | ({"revision": revision} if revision else {}), place)
+    return model, mapping_of(preset.sampling(), place) if preset else None
 
 
 def merge(parent: Node, child: Node) -> Node:
@@ -161,6 +168,8 @@ def apply_overrides(node: Node, overrides: Overrides) -> Node:
     values = dict(node.value)
     if overrides.model is not None and not combination:
         values["model"] = overrides.model
+        if overrides.sampling is not None:
+            values["sampling"] = _resampled(values.get("sampling"), overrides.sampling)
     if overrides.images_per_class is not None and _takes_count(values):
         values["images_per_class"] = overrides.images_per_class
     changed = Node(values, node.place)
@@ -171,6 +180,14 @@ def apply_overrides(node: Node, overrides: Overrides) -> Node:
             continue
         changed = _assigned(changed, path, value)
     return changed
+
+
+def _resampled(node: Node | None, model: Node) -> Node:
+    """Put a model's own numbers in place of the recipe's; a distribution is a trick and stays."""
+    if node is None or not isinstance(node.value, dict):
+        return model if node is None else node
+    kept = {key: one for key, one in node.value.items() if isinstance(one.value, dict | list)}
+    return Node(node.value | model.value | kept, node.place, key_place=node.key_place)
 
 
 def _takes_count(values: dict[str, Node]) -> bool:

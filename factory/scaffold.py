@@ -11,8 +11,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault, UserError
 from factory.library import load_recipes
+from factory.model_presets import find_preset
 from factory.recipe_yaml import dump_yaml
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -142,12 +144,15 @@ def _write_schema(folder: Path) -> Path:
 
 
 def _bodies(classes: Sequence[str], model: str | None) -> dict[str, dict[str, object]]:
-    model_id, _, revision = (model or "embedded").partition("@")
-    embedded = model_id == "embedded"
+    model_id, _, revision = (model or EMBEDDED_ID).partition("@")
+    preset = find_preset(model_id)
+    embedded = model_id == EMBEDDED_ID
     if (Path(model_id) / "model_index.json").is_file():
         # The recipe lies elsewhere: a relative path would lose its meaning.
         model_id = str(Path(model_id).resolve())
-    pinned = {"id": model_id} | ({"revision": revision} if revision else {})
+    own = preset.model() if preset else {"id": model_id}
+    pinned = own | ({"revision": revision} if revision else {})
+    sampling = preset.sampling() if preset else {"guidance_scale": 7.5, "num_inference_steps": 40}
     base: dict[str, object] = {
         "classes": [
             name if label_of(name) == name else {"label": label_of(name), "prompt": name}
@@ -155,11 +160,7 @@ def _bodies(classes: Sequence[str], model: str | None) -> dict[str, dict[str, ob
         ],
         "images_per_class": _IMAGES_PER_CLASS,
         "prompt": "an image of a {class}",
-        "sampling": {
-            "guidance_scale": 3 if embedded else 7.5,
-            "num_inference_steps": 8 if embedded else 40,
-            "seed": 0,
-        },
+        "sampling": sampling | {"seed": 0},
         "model": pinned,
         "output": {
             "size": 32 if embedded else 256,

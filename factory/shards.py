@@ -157,7 +157,9 @@ def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: St
         use_content_defined_chunking=True,
         write_page_index=True,
     ) as writer:
-        writer.write_table(table, row_group_size=_row_group_size(table))
+        # datasets reads a file without row groups, but not one with an empty row group.
+        if rows:
+            writer.write_table(table, row_group_size=_row_group_size(table))
         writer.add_key_value_metadata({KEY.decode(): stamp.unsealed().model_dump_json()})
     return sealed(buffer.getvalue())
 

@@ -8,11 +8,15 @@ over what dead ones held.
 
 from __future__ import annotations
 
+import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from factory.claims import Claim, Claims
+
+_LOOKS = 16
 
 
 class Board(Protocol):
@@ -26,6 +30,9 @@ class Board(Protocol):
 
     def num_settled(self) -> int:
         """Return how many tasks are settled."""
+
+    def unsettled(self, tasks: Sequence[int]) -> list[int]:
+        """Return those of `tasks` that are not settled, in any order."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,7 @@ class Worklist:
         order: Sequence[int],
         fresh: int,
         exists: Callable[[int], bool],
+        start: int = 0,
     ) -> None:
         """Begin with the first number of the counter.
 
@@ -59,6 +67,7 @@ class Worklist:
                 there before, and only needs to be looked at.
             fresh: How many tasks had no shard when the launch began.
             exists: Whether a task has a shard now, whoever made it.
+            start: Differs from rank to rank: where each begins to look after others.
         """
         self._names = names
         self._board = board
@@ -66,7 +75,8 @@ class Worklist:
         self._order = order
         self._fresh = fresh
         self._exists = exists
-        self._left_to_others: list[int] = []
+        self._random = random.Random(start)
+        self._rest: deque[int] = deque()
 
     def next(self) -> Turn | bool:
         """Return a turn; True where the rank must wait and ask again; False when all is done."""
@@ -77,28 +87,35 @@ class Worklist:
             turn = None if late else self._turn(task)
             if turn is not None:
                 return turn
-            self._left_to_others.append(task)
+            self._rest.append(task)
         return self._leftover()
 
     def _leftover(self) -> Turn | bool:
-        """Go through what was left to others, then through all that nobody has settled yet."""
+        """Go through what was left to others, then through all that nobody has settled yet.
+
+        Only a few tasks are looked at in a call: a thousand ranks that wait for the last shards
+        would otherwise ask for every claim of every other. A claim that is the same after a claim's
+        life has expired, however seldom it was looked at.
+        """
         if self._board.num_settled() >= len(self._order):
             return False
-        sweeping = not self._left_to_others
-        pending = iter(self._order if sweeping else self._left_to_others)
-        waiting: list[int] = []
-        for task in pending:
+        if not self._rest:
+            unsettled = self._board.unsettled(self._order)
+            if not unsettled:
+                # The count is short by what a rank settled as it died.
+                return False
+            # Each rank begins elsewhere, so that together they look at all.
+            self._random.shuffle(unsettled)
+            self._rest.extend(unsettled)
+        for _ in range(min(_LOOKS, len(self._rest))):
+            task = self._rest.popleft()
             if self._board.is_settled(task):
                 continue
             turn = self._turn(task)
             if turn is not None:
-                self._left_to_others = [*pending, *waiting]
                 return turn
-            waiting.append(task)
-        self._left_to_others = waiting
-        # The count may be short by what a rank settled as it died; a sweep that finds nothing is
-        # the last word.
-        return bool(waiting) or not sweeping
+            self._rest.append(task)
+        return True
 
     def _turn(self, task: int) -> Turn | None:
         claim = self._claims.acquire(self._names[task])

@@ -24,3 +24,12 @@ def hub(request: pytest.FixtureRequest) -> "Iterator[LocalHub]":
 
     with LocalHub(xet=request.param == "xet") as started:
         yield started
+
+
+@pytest.fixture(params=["xet", pytest.param("lfs", marks=pytest.mark.soak)])
+def either_hub(request: pytest.FixtureRequest) -> "Iterator[LocalHub]":
+    """The same for what hardly depends on the mode: the second one only in the long run."""
+    from localhub import LocalHub
+
+    with LocalHub(xet=request.param == "xet") as started:
+        yield started

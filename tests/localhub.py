@@ -100,6 +100,7 @@ class Hub(AccountRoutes, RefRoutes, PushRoutes, TransferRoutes):
         self.blobs = BlobStore(self.root)
         self.xet = XetStore(self.blobs)
         self.faults: list[Fault] = []
+        self.wake = threading.Event()  # ends every delay at once
         self.requests: list[dict] = []
 
     def find_route(self, method: str, path: str) -> tuple[Route, dict[str, object]]:

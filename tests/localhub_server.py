@@ -79,7 +79,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         if kind == "delay":
-            time.sleep(fault.seconds)
+            self.hub.wake.wait(fault.seconds)
         if kind == "flip" and fault.side == "request":
             body = flipped(body)
         if kind == "status":

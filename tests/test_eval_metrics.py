@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, confusion_matrix, recall_score, top_k_accuracy_score
 
-from eval.score import load_metric
+from eval.measure import load_metric
 
 NUM_CLASSES = 7
 
@@ -75,10 +75,10 @@ def test_calibration_error_by_hand():
 
 
 def test_changed_metric_file_is_loaded_anew(tmp_path):
-    import eval.score as score_module
+    import eval.measure as measure_module
 
     path = tmp_path / "calibration_error.py"
-    shutil.copy(score_module._METRICS / path.name, path)
+    shutil.copy(measure_module._METRICS / path.name, path)
     inputs = {"predictions": [0.5], "references": [1]}
     before = evaluate.load(str(path), keep_in_memory=True).compute(**inputs)
     path.write_text(path.read_text().replace("confidence.mean()", "confidence.mean() + 1"))

@@ -15,7 +15,9 @@ from eval.scores import (
     read_scores,
     write_scores,
 )
-from eval.table import collect, make_tables, order_rows, to_markdown
+from eval.table import collect, make_tables
+from eval.table_rows import order_rows
+from eval.table_text import to_markdown
 from factory.errors import UserError
 
 

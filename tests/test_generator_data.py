@@ -8,22 +8,27 @@ import pytest
 
 from factory.errors import UserError
 from train.generator import captions, digits
-from train.generator.config import DataConfig, load_config
-from train.generator.data import DigitSource, join_parts, load_collection, prepare_part
+from train.generator.config import DataConfig, SourceConfig, load_config, with_source
+from train.generator.data import draw_weights, join_parts, load_collection, prepare_part
 from train.generator.domains import DOMAINS, render
+from train.generator.sources import DigitSource
 
 SOURCES = Path(captions.__file__).parent
 
 
+def digit_source(*, images: int, seed: int = 0, image_size: int = 32) -> DigitSource:
+    return DigitSource(SourceConfig(images=images, seed=seed), image_size=image_size)
+
+
 def test_a_picture_is_a_function_of_seed_and_index() -> None:
-    first, second = DigitSource(DataConfig(images=20)), DigitSource(DataConfig(images=9))
+    first, second = digit_source(images=20), digit_source(images=9)
     for index in (0, 3, 8):
         image, facts = first.draw(index)
         again, facts_again = second.draw(index)
         assert np.array_equal(image, again)
         assert facts == facts_again
         assert facts["digit"] == str(index)
-    other, _ = DigitSource(DataConfig(images=20, seed=1)).draw(3)
+    other, _ = digit_source(images=20, seed=1).draw(3)
     assert not np.array_equal(first.draw(3)[0], other)
 
 
@@ -68,17 +73,18 @@ def test_articles() -> None:
 
 
 def test_parts_of_two_processes_join_in_order(tmp_path: Path) -> None:
-    config = DataConfig(images=11)
+    config = DataConfig(sources=(SourceConfig(images=11),))
     for rank in range(2):
         prepare_part(config, tmp_path, rank=rank, world_size=2)
     join_parts(config, tmp_path, world_size=2)
     joined = load_collection(config, tmp_path)
     for index in range(11):
-        image, facts = DigitSource(config).draw(index)
+        image, facts = digit_source(images=11).draw(index)
         assert np.array_equal(joined.images[index], image)
-        assert joined.facts[index] == facts
+        assert joined.facts[index] == {**facts, "source": "0"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["collection.json", "images.npy"]
     with pytest.raises(UserError, match="other data settings"):
-        load_collection(DataConfig(images=12), tmp_path)
+        load_collection(DataConfig(sources=(SourceConfig(images=12),)), tmp_path)
 
 
 def test_wrong_settings_are_all_reported(tmp_path: Path) -> None:
@@ -88,4 +94,44 @@ def test_wrong_settings_are_all_reported(tmp_path: Path) -> None:
         load_config(path, {})
     assert len(caught.value.faults) == 2
     with pytest.raises(UserError, match="image_size"):
-        DigitSource(DataConfig(image_size=64))
+        digit_source(images=1, image_size=48)
+
+
+def test_digits_of_another_size_are_the_same_digits() -> None:
+    small, _ = digit_source(images=3).draw(2)
+    large, _ = digit_source(images=3, image_size=64).draw(2)
+    assert large.shape == (64, 64, 3)
+    halved = large.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
+    assert np.abs(halved - small).max() <= 1
+
+
+def test_draws_are_shared_out_as_the_settings_say() -> None:
+    facts = [{"source": "0", "class": "cat"}] * 10 + [{"source": "0", "class": "dog"}] * 30
+    facts += [{"source": "0", "class": "cup"}] * 4 + [{"source": "0", "class": "pen"}] * 16
+    facts += [{"source": "1", "class": "7"}] * 5
+    config = DataConfig(
+        sources=(
+            SourceConfig(source="a", focus=("cat", "dog"), focus_share=0.6, share=3),
+            SourceConfig(share=1),
+        )
+    )
+    weights = draw_weights(config, facts)
+    share = {
+        name: weights[[known["class"] == name for known in facts]].sum()
+        for name in ("cat", "dog", "cup", "pen", "7")
+    }
+    assert share["7"] == pytest.approx(0.25)
+    # 60 % of three quarters in equal parts; the rest by the square root of the count: 2 to 4.
+    assert share["cat"] == pytest.approx(0.225)
+    assert share["dog"] == pytest.approx(0.225)
+    assert share["cup"] == pytest.approx(0.1)
+    assert share["pen"] == pytest.approx(0.2)
+
+
+def test_another_data_set_takes_the_place_of_all_but_the_digits() -> None:
+    mixed = load_config(SOURCES / "embedded.yaml", {})
+    changed = with_source(mixed, {"source": "ORG/NAME", "images": 7})
+    assert [one.source for one in changed.data.sources] == ["digits", "ORG/NAME", "ORG/NAME"]
+    assert [one.images for one in changed.data.sources] == [40_000, 7, 7]
+    alone = with_source(load_config(None, {}), {"source": "ORG/NAME"})
+    assert [one.source for one in alone.data.sources] == ["ORG/NAME"]

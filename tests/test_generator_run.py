@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from photo_parts import photo_source, write_photos
 
 from factory.errors import UserError
 from train.generator.config import Config
@@ -20,7 +21,7 @@ from train.generator.fit import fit
 
 EMBEDDED = Path(__file__).parent.parent / "factory" / "embedded"
 TINY = {
-    "data": {"images": 40},
+    "data": {"sources": [{"images": 40}]},
     "latents": {"channels": 4, "images": 40},
     "text": {"width": 16, "layers": 1, "heads": 2, "vocabulary": 600},
     "unet": {"channels": [16, 16], "heads": [1, 2], "time_width": 32, "norm_groups": 4},
@@ -90,6 +91,43 @@ def test_an_export_is_a_stock_pipeline(finished_run: Path, tmp_path: Path) -> No
     }
     images = draw(pipeline, ["a seven", "ünknown words 漢"], guidance_scale=2, steps=2)
     assert images.shape == (2, 32, 32, 3)
+    assert "seven" in (target / "words.txt").read_text(encoding="utf-8").split()
+
+
+def test_a_run_of_digits_and_photographs_is_probed(tmp_path: Path) -> None:
+    photos = write_photos(tmp_path / "photos")
+    source = photo_source(photos, mirror=True, held_out=3, filtered=0.2, filters={"poster": 1})
+    values = {
+        **TINY,
+        "data": {"image_size": 32, "sources": [{"images": 20}, source.model_dump()]},
+        "fit": {**TINY["fit"], "samples": 16, "batch_size": 8, "gap_every": 1},
+    }
+    run = tmp_path / "run"
+    fit(Config.model_validate(values), run, stages=("denoiser", "decoder"))
+    rows = read_log(run / "loss.csv")
+    assert [row["samples"] for row in rows] == ["8", "16", "16"]
+    assert all(row["gap_950"] for row in rows[:2])
+    assert 0 <= float(rows[-1]["probe"]) <= 1
+    export(run, tmp_path / "pipeline")
+    words = (tmp_path / "pipeline" / "words.txt").read_text(encoding="utf-8").split()
+    assert {"cat", "ship", "seven"} <= set(words)
+
+
+def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Path) -> None:
+    pipeline, run = tmp_path / "pipeline", tmp_path / "run"
+    export(finished_run, pipeline)
+    lengths = {**TINY["fit"], "samples": 8, "unet_lr": 0.0, "text_lr": 0.0, "weight_decay": 0.0}
+    values = {**TINY, "fit": {**lengths, "start_from": str(pipeline)}}
+    fit(Config.model_validate(values), run, stages=("denoiser", "decoder"))
+    before = torch.load(finished_run / "checkpoint.pt", weights_only=True)["average"]
+    after = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
+    assert before.keys() == after.keys()
+    for name, value in after.items():
+        # Nothing was learnt at rates of zero: what the pipeline's float16 files kept is there.
+        assert torch.allclose(value, before[name].half().float(), atol=1e-6), name
+    other = Config.model_validate({**values, "unet": {**TINY["unet"], "time_width": 16}})
+    with pytest.raises(UserError, match="does not fit the run's settings"):
+        fit(other, tmp_path / "other", stages=("denoiser",))
 
 
 def test_export_needs_a_run(tmp_path: Path) -> None:

@@ -113,9 +113,30 @@ def test_cost_counts_calls(tmp_path: Path) -> None:
     twice = estimate(
         load_recipe(folder / "r.yaml", overrides=["sampling.guidance_scale=2"], model="embedded")
     )
-    assert twice.calls == 400
+    # The embedded model brings its own 8 steps; each runs with and without the prompt.
+    assert twice.calls == 64
     assert twice.seconds is not None
     assert "about" in twice.describe()
+
+
+def test_a_published_speed_is_named_and_scaled_by_pixels() -> None:
+    base = estimate(load_recipe("cifar10/base-class"))
+    # 50,000 images of 40 steps with guidance; 1.591 s for 50 steps.
+    assert base.seconds == pytest.approx(50_000 * 1.591 * 40 / 50)
+    assert "about 18 hours on one A100 80 GB (published in fal-ai/" in base.describe()
+    half = estimate(load_recipe("cifar10/base-class", overrides=["model.height=256"]))
+    assert half.seconds == pytest.approx(base.seconds / 2)
+    assert half.describe().endswith(", scaled from 512 px)")
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl", "sdxl-turbo", "sd3", "flux"])
+def test_presets_with_a_published_speed_have_an_estimate(name: str) -> None:
+    cost = estimate(load_recipe("cifar10/base-class", model=name, images_per_class=1))
+    assert cost.seconds is not None
+    assert "published" in cost.describe()
+    if name == "flux":
+        # Its guidance is an input of the network: one call a step.
+        assert cost.calls == 10 * 28
 
 
 @pytest.mark.parametrize(

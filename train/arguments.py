@@ -16,7 +16,7 @@ from train.run import TrainOptions
 _EPILOG = """\
 examples:
   accelerate launch train out/digits --model test_resnet --preset digits --out runs/digits
-  accelerate launch train out/cifar10 --model resnet50 --preset paper --out runs/resnet50
+  accelerate launch train out/cifar10 --model ResNet50 --preset paper --out runs/resnet50
   accelerate launch train out/cifar10 --model resnet10t --filter "guidance_scale < 3" --out runs/low
 
 Run the same command again to go on after an interruption. Several processes train as one:
@@ -36,6 +36,8 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("clip_grad_norm", float, "largest norm of the gradient"),
     ("image_size", int, "height and width in pixels to train at"),
     ("val_fraction", float, "part of each class held out for choosing the best epoch"),
+    ("val_images", int, "images held out by one draw over the whole set, as the paper's code does"),
+    ("keep_every", int, "keep the weights of every Xth epoch too, in RUN/epochs"),
     ("resample", str, "filter that resizes: nearest, bilinear, bicubic, lanczos"),
 )
 
@@ -50,7 +52,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("dataset", nargs="?", metavar="DATASET", help="directory or Hub id, ORG/NAME[@REVISION]")
-    add("--model", metavar="NAME", help="any timm model, e.g. resnet50, test_resnet")
+    add(
+        "--model",
+        metavar="NAME",
+        help="any timm model, e.g. test_resnet, or one of the paper's: ResNet50, ResNet101, "
+        "ViT-B, MobileNetV3-S, ConvNeXt-S",
+    )
     add("--out", type=Path, metavar="RUN", help="run folder; one that was interrupted goes on")
     _add_data_options(parser.add_argument_group("which rows"))
     _add_model_options(parser.add_argument_group("model and process"))
@@ -64,6 +71,12 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add("--config", metavar="NAME", help="config of the dataset (default: its first)")
     add("--split", metavar="NAME", help="split (default: its only one, or train)")
     add("--filter", metavar="EXPR", help='keep rows, e.g. "guidance_scale < 3"')
+    add(
+        "--images-per-class",
+        type=int,
+        metavar="N",
+        help="draw N of each class, to compare sets of one size",
+    )
     add("--image-column", metavar="NAME", help="column of images")
     add("--label-column", metavar="NAME", help="column of labels")
 
@@ -71,6 +84,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--pretrained", action="store_true", help="start from timm's weights (needs the network)")
+    add("--head-only", action="store_true", help="train the last layer alone, with --pretrained")
     add(
         "--model-arg",
         action="append",
@@ -141,10 +155,12 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         config_name=parsed.config,
         split=parsed.split,
         row_filter=parsed.filter,
+        images_per_class=parsed.images_per_class,
         image_column=parsed.image_column,
         label_column=parsed.label_column,
         preset=parsed.preset,
         pretrained=parsed.pretrained,
+        head_only=parsed.head_only,
         model_args=_model_args(parsed.model_arg),
         overrides=overrides,
         augmentation=_augmentation(parsed.augment, no_flip=parsed.no_flip),
@@ -170,6 +186,9 @@ def presets_text() -> str:
             f"  {_pairs(values)}",
             f"  augment: {_pairs(changed)}",
         ]
+        for prefix, family in preset.families.items():
+            own = {**family.hyperparameters, **family.model_args}
+            lines.append(f"  models {prefix}...: {_pairs(own)}")
     return "\n".join(lines)
 
 

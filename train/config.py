@@ -84,6 +84,9 @@ class Hyperparameters(_Frozen):
         image_size: Height and width in pixels; None takes the size of the set's first image.
         val_fraction: Part of the synthetic set held out of every class for choosing the best epoch.
             0 holds out nothing and keeps the last epoch.
+        val_images: Hold out this many images by one draw over the whole set instead, as the paper's
+            released code does; its draw is unseeded, this one depends on the run's seed.
+        keep_every: Keep the weights of every so many epochs, or None for the best alone.
         resample: Filter that resizes images.
         mean: Subtracted from RGB in 0 to 1; None is ImageNet's, or a pretrained model's own.
         std: Divides after that; None as for `mean`.
@@ -101,6 +104,8 @@ class Hyperparameters(_Frozen):
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
     image_size: Annotated[int, Field(ge=4, le=4096)] | None = None
     val_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.1
+    val_images: Annotated[int, Field(ge=1)] | None = None
+    keep_every: Annotated[int, Field(ge=1)] | None = None
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     mean: Rgb | None = None
     std: Rgb | None = None
@@ -115,6 +120,7 @@ class DataSource(_Frozen):
         config_name: Config of the dataset.
         split: Split of the dataset.
         row_filter: Expression over metadata columns that keeps a row, or None.
+        images_per_class: Rows drawn of each class after filtering, or None for all.
         image_column: Column of images.
         label_column: Column of labels.
         label_names: Class names; the position is the label.
@@ -127,6 +133,7 @@ class DataSource(_Frozen):
     config_name: str | None = None
     split: str | None = None
     row_filter: str | None = None
+    images_per_class: int | None = None
     image_column: str
     label_column: str
     label_names: tuple[str, ...]
@@ -141,6 +148,7 @@ class RunConfig(_Frozen):
     Attributes:
         model: timm model name.
         pretrained: Starts from timm's pretrained weights.
+        head_only: Trains the last layer alone; the rest stays as it came.
         model_args: Further arguments of `timm.create_model`.
         preset: Where the hyperparameters started from; the values below are what counts.
         seed: Decides initial weights, held-out part, order and augmentation.
@@ -150,6 +158,7 @@ class RunConfig(_Frozen):
 
     model: str
     pretrained: bool = False
+    head_only: bool = False
     model_args: dict[str, Any] = {}
     preset: str
     seed: int = 0

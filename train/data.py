@@ -7,7 +7,7 @@ same with one process and with many.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _ORDER_STREAM = 1
 _SPLIT_STREAM = 2
+_SUBSET_STREAM = 3
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,35 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
             f"the {len(labels)} rows have one ({found})"
         )
     return labels
+
+
+def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDataset:
+    """Draw as many rows of every class, for comparing sets of one size.
+
+    A larger draw of the same seed holds the smaller one's rows.
+
+    Args:
+        opened: The rows.
+        count: Rows of each class that has any.
+        seed: The run's seed.
+
+    Raises:
+        UserError: A class has fewer.
+    """
+    if count < 1:
+        raise UserError(f"--images-per-class {count}: must be 1 or more")
+    labels = check_labels(opened)
+    chosen = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < count:
+            raise UserError(
+                f"{opened.reference}: class {opened.label_names[label]} has {len(rows)} images, "
+                f"--images-per-class asks for {count}; lower it"
+            )
+        order = np.random.default_rng((_SUBSET_STREAM, seed, int(label))).permutation(rows)
+        chosen.append(order[:count])
+    return replace(opened, dataset=opened.dataset.select(np.sort(np.concatenate(chosen))))
 
 
 def image_side(opened: OpenedDataset, requested: int | None) -> int:
@@ -133,20 +163,27 @@ def load_pixels(
 
 
 def hold_out(
-    labels: NDArray[np.int64], *, fraction: float, seed: int
+    labels: NDArray[np.int64], *, fraction: float, seed: int, count: int | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split row numbers into a training and a held-out part, class by class.
 
-    A class with two rows or more gives at least one to each part.
+    A class with two rows or more gives at least one to each part. With `count`, that many are
+    drawn of all rows alike instead, whatever their classes.
 
     Args:
         labels: Shape (N,).
         fraction: Of each class to hold out; 0 holds out nothing.
         seed: The run's seed.
+        count: Rows to hold out in all, or None.
 
     Returns:
         Row numbers to train on and row numbers held out, ascending.
+
+    Raises:
+        UserError: `count` leaves nothing to train on.
     """
+    if count is not None:
+        return _hold_out_any(len(labels), count=count, seed=seed)
     held: list[NDArray[np.int64]] = []
     for label in np.unique(labels) if fraction else ():
         rows = np.flatnonzero(labels == label)
@@ -155,6 +192,18 @@ def hold_out(
         held.append(order[:count])
     val = np.sort(np.concatenate(held)) if held else np.empty(0, dtype=np.int64)
     return np.setdiff1d(np.arange(len(labels)), val), val
+
+
+def _hold_out_any(
+    num_rows: int, *, count: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if count > num_rows - 2:
+        raise UserError(
+            f"{num_rows} images, of which {count} are to be held out, leave none to train on; "
+            "give --val-images fewer, or --val-fraction"
+        )
+    order = np.random.default_rng((_SPLIT_STREAM, seed)).permutation(num_rows)
+    return np.sort(order[count:]), np.sort(order[:count])
 
 
 def epoch_batches(

@@ -31,7 +31,13 @@ from train.data import (
     num_batches,
     part_of_rank,
 )
-from train.model import parameter_groups, save_classifier
+from train.model import (
+    freeze_body,
+    keep_weights,
+    parameter_groups,
+    save_classifier,
+    train_mode,
+)
 from train.run_folder import WEIGHTS, write_metrics
 from train.schedule import learning_rate
 from train.scores import Scores, check_finite, sums_of
@@ -77,7 +83,10 @@ class Trainer:
         values = config.hyperparameters
         self.config, self.accelerator, self.out = config, accelerator, out
         self.train_rows, self.val_rows = hold_out(
-            data.labels, fraction=values.val_fraction, seed=config.seed
+            data.labels,
+            fraction=values.val_fraction,
+            seed=config.seed,
+            count=values.val_images,
         )
         check_batches(
             len(self.train_rows),
@@ -128,7 +137,7 @@ class Trainer:
                 logits = self.bare_model(images).float()
                 loss = functional.cross_entropy(logits, labels, reduction="sum")
                 sums += sums_of(loss, logits, labels)
-        self.bare_model.train()
+        train_mode(self.bare_model, head_only=self.config.head_only)
         return self._scores(sums)
 
     def backward(self, rows: NDArray[np.int64], *, epoch: int, num_global: int) -> Tensor:
@@ -155,7 +164,7 @@ class Trainer:
     def _train_epoch(self, epoch: int, bar: Any) -> Scores:
         values, rank = self.config.hyperparameters, self.accelerator.process_index
         torch.manual_seed(stream_seed(self.config.seed, epoch, rank))
-        self.model.train()
+        train_mode(self.bare_model, head_only=self.config.head_only)
         parts: list[Tensor] = []
         batches = epoch_batches(
             self.train_rows, batch_size=values.batch_size, seed=self.config.seed, epoch=epoch
@@ -221,6 +230,8 @@ class Trainer:
                     epoch=epoch + 1,
                     val_top1=self.best_val_top1,
                 )
+            if values.keep_every and (epoch + 1) % values.keep_every == 0:
+                keep_weights(self.bare_model, self.out, epoch=epoch + 1)
             save_checkpoint(self.out, self._checkpoint())
             write_metrics(self.out, self.metrics)
         self.accelerator.wait_for_everyone()
@@ -260,6 +271,8 @@ class Trainer:
             model = convert_sync_batchnorm(model)
         # oneDNN and cuDNN convolve channels-last images faster; other models are not affected.
         self.bare_model = model.to(accelerator.device).to(memory_format=torch.channels_last)
+        if self.config.head_only:
+            freeze_body(self.bare_model)
         groups = parameter_groups(
             model, weight_decay=values.weight_decay, decay_all=values.decay_all
         )

@@ -16,7 +16,7 @@ from torch import nn
 
 from factory.errors import UserError
 from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
-from train.run_folder import CONFIG_JSON, WEIGHTS, replace_file
+from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS, replace_file
 
 _ORIGIN_KEYS = ("tag", "license", "origin_url", "paper_name", "paper_ids", "notes")
 
@@ -65,9 +65,9 @@ def create_classifier(
     check_model_name(name)
     try:
         arguments = resolve_model_input_args(name, {"img_size": side}, **model_args)
-        model: nn.Module = timm.create_model(
-            **arguments, num_classes=num_classes, pretrained=pretrained
-        )
+        # A model of a folder or of the Hub brings a number of classes of its own.
+        arguments |= {"num_classes": num_classes, "pretrained": pretrained}
+        model: nn.Module = timm.create_model(**arguments)
     except TypeError as error:
         raise UserError(f"--model-arg: {name} does not take it ({_first_line(error)})") from None
     except (OSError, RuntimeError, ValueError, AssertionError, KeyError) as error:
@@ -114,11 +114,14 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Group parameters for AdamW: biases, norms and what the model exempts go without decay."""
     if decay_all:
-        return [{"params": list(model.parameters()), "weight_decay": weight_decay}]
+        learning = [one for one in model.parameters() if one.requires_grad]
+        return [{"params": learning, "weight_decay": weight_decay}]
     exempt: set[str] = getattr(model, "no_weight_decay", set)()
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         (free if parameter.ndim < 2 or name in exempt else decayed).append(parameter)
     return [
         {"params": decayed, "weight_decay": weight_decay},
@@ -135,15 +138,58 @@ def save_classifier(
     """
     from safetensors.torch import save_file
 
-    weights = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
-    }
+    weights = _weights_of(model)
     note = {"format": "pt", "epoch": str(epoch)}
     if val_top1 is not None:
         note["val_top1"] = f"{val_top1:.6f}"
     replace_file(out / CONFIG_JSON, lambda path: path.write_text(_timm_config(model, config)))
     replace_file(out / WEIGHTS, lambda path: save_file(weights, path, metadata=note))
+
+
+def keep_weights(model: nn.Module, out: Path, *, epoch: int) -> None:
+    """Write the weights of one epoch to `epochs/epoch-NNNN.safetensors`, beside the best ones."""
+    from safetensors.torch import save_file
+
+    weights = _weights_of(model)
+    path = out / EPOCHS / f"epoch-{epoch:04d}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    note = {"format": "pt", "epoch": str(epoch)}
+    replace_file(path, lambda temporary: save_file(weights, temporary, metadata=note))
+
+
+def _weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
+
+
+def freeze_body(model: nn.Module) -> None:
+    """Let the last layer alone learn.
+
+    Raises:
+        UserError: The model does not say which layer that is.
+    """
+    head = _head_of(model)
+    if not any(True for _ in head.parameters()):
+        raise UserError("--head-only: the model has no last layer that could learn")
+    model.requires_grad_(False)
+    head.requires_grad_(True)
+
+
+def train_mode(model: nn.Module, *, head_only: bool) -> None:
+    """Set training mode; a frozen body stays in evaluation mode, so that no statistics move."""
+    model.train(not head_only)
+    if head_only:
+        _head_of(model).train()
+
+
+def _head_of(model: nn.Module) -> nn.Module:
+    find = getattr(model, "get_classifier", None)
+    head = find() if find is not None else None
+    if not isinstance(head, nn.Module):
+        raise UserError("--head-only: the model does not name its last layer; choose another")
+    return head
 
 
 def _timm_config(model: nn.Module, config: RunConfig) -> str:

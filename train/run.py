@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import UserError
 from train import presets
+from train.architectures import timm_name
 from train.config import DataSource, Hyperparameters, RunConfig
 from train.run_folder import check_folder, claim
 
@@ -26,15 +27,17 @@ class TrainOptions:
 
     Attributes:
         dataset: Directory, Hub id or `hf://` path.
-        model: timm model name.
+        model: timm model name, or one of Table 2 (`train.architectures`).
         out: The run folder.
         config_name: Config of the dataset, or None for its default.
         split: Split, or None for its only one or `train`.
         row_filter: Expression over metadata columns, or None.
+        images_per_class: Rows to draw of each class, or None for all.
         image_column: Column of images, or None for the only one.
         label_column: Column of labels, or None for the only one.
         preset: A key of `train.presets.PRESETS`.
         pretrained: Start from timm's weights.
+        head_only: Train the last layer alone.
         model_args: Further arguments of `timm.create_model`; must fit into JSON.
         overrides: Fields of `Hyperparameters` that replace the preset's.
         augmentation: Fields of `Augmentation` that replace the preset's.
@@ -52,10 +55,12 @@ class TrainOptions:
     config_name: str | None = None
     split: str | None = None
     row_filter: str | None = None
+    images_per_class: int | None = None
     image_column: str | None = None
     label_column: str | None = None
     preset: str = "quick"
     pretrained: bool = False
+    head_only: bool = False
     model_args: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Mapping[str, Any] = field(default_factory=dict)
@@ -100,6 +105,7 @@ def train(options: TrainOptions) -> RunSummary:
     from train.loop import Trainer
     from train.model import check_model_name, quieten_timm
 
+    options = replace(options, model=timm_name(options.model))
     if options.push_to is not None:
         # Hours of training are not lost on a mistyped name or a token that may only read.
         from factory.hub_publish import check_may_push
@@ -112,6 +118,8 @@ def train(options: TrainOptions) -> RunSummary:
         overrides=options.overrides,
         augmentation=options.augmentation,
     )
+    own = presets.model_args(options.preset, options.model)
+    options = replace(options, model_args={**own, **options.model_args})
     quieten_timm()
     check_model_name(options.model)
     check_folder(options.out)
@@ -140,7 +148,7 @@ def _load(
     options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
 ) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
     from factory.open_data import open_dataset
-    from train.data import image_side, load_pixels
+    from train.data import image_side, load_pixels, take_per_class
 
     # One process a machine fills the datasets cache, the others find it.
     with accelerator.local_main_process_first():
@@ -152,6 +160,8 @@ def _load(
             image_column=options.image_column,
             label_column=options.label_column,
         )
+    if options.images_per_class is not None:
+        opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
     side = image_side(opened, values.image_size)
     # Only now: a dataset that is refused leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
@@ -198,6 +208,7 @@ def _run_config(
     return RunConfig(
         model=options.model,
         pretrained=options.pretrained,
+        head_only=options.head_only,
         model_args=dict(options.model_args),
         preset=options.preset,
         seed=options.seed,
@@ -206,6 +217,7 @@ def _run_config(
             config_name=opened.config_name,
             split=opened.split,
             row_filter=options.row_filter,
+            images_per_class=options.images_per_class,
             image_column=opened.image_column,
             label_column=opened.label_column,
             label_names=data.label_names,

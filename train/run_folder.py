@@ -3,6 +3,7 @@
     config.yaml         everything needed to repeat the run (`train.config.RunConfig`), versions
     metrics.csv         a line an epoch
     checkpoint.pt       the last finished epoch, to go on from (`train.checkpoint`)
+    epochs/             weights of every so many epochs, where they are asked for
     model.safetensors   weights of the best epoch    } timm's own form:
     config.json         architecture, class names    } `local-dir:RUN`
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from factory.errors import UserError
 from train.config import RunConfig, differing_keys
@@ -28,6 +30,7 @@ CONFIG = "config.yaml"
 CONFIG_JSON = "config.json"
 METRICS = "metrics.csv"
 WEIGHTS = "model.safetensors"
+EPOCHS = "epochs"
 METRIC_COLUMNS = (
     "epoch",
     "lr",
@@ -88,8 +91,7 @@ def claim(out: Path, config: RunConfig) -> None:
     now = config.model_dump(mode="json")
     path = out / CONFIG
     if path.exists():
-        there = _read_config(path)
-        there.pop("versions", None)
+        there = _with_defaults(_read_config(path))
         different = differing_keys(there, now)
         if different:
             raise UserError(
@@ -100,6 +102,15 @@ def claim(out: Path, config: RunConfig) -> None:
     now["versions"] = {package: version(package) for package in _PACKAGES}
     text = yaml.safe_dump(now, sort_keys=False, allow_unicode=True)
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _with_defaults(there: dict[str, Any]) -> dict[str, Any]:
+    """Fill in what a run of an earlier version could not say yet."""
+    there.pop("versions", None)
+    try:
+        return RunConfig.model_validate(there).model_dump(mode="json")
+    except ValidationError:
+        return there
 
 
 def _read_config(path: Path) -> dict[str, Any]:

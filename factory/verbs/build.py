@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 
 from factory import console
 from factory.errors import Failure
-from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
+from factory.verbs.recipe_arguments import (
+    RECIPE_HELP,
+    add_recipe_changes,
+    recipes_of,
+    warn_of_unknown_words,
+)
 
 if TYPE_CHECKING:
     from factory.builder import BuildReport
@@ -94,6 +99,8 @@ def run(args: argparse.Namespace) -> None:
         alone = warn_if_alone(f"factory build {args.recipe} {args.out}")
         if not alone and device == "cpu" and args.threads is None:
             _suggest_processes(args)
+    if rank == 0:
+        warn_of_unknown_words(recipes)
     report = build(recipes, args.out, settings=settings, options=options)
     if rank == 0:
         _summarize(report, args.out)

@@ -42,6 +42,4 @@ def run(args: argparse.Namespace) -> None:
         write(str(path))
     for warning in lint(load_recipes(folder)):
         log(f"warning: {warning}")
-    if args.model in (None, "embedded"):
-        log("note: the embedded generator draws digits; name a --model that knows your classes")
     log(f"next: factory plan {folder}")

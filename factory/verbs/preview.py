@@ -41,11 +41,13 @@ def run(args: argparse.Namespace) -> None:
     """Draw the sheet and say where it is."""
     from factory.library import load_recipe
     from factory.preview import preview
+    from factory.verbs.recipe_arguments import warn_of_unknown_words
 
     out = Path(args.out)
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UserError(f"{out}: is no picture's name; end it in .png, .jpg or .webp")
     recipe = load_recipe(args.recipe, overrides=args.overrides, model=args.model)
+    warn_of_unknown_words([recipe])
     sheet = preview(
         recipe,
         vary=args.vary,

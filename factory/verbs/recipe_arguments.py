@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
+from factory.console import log
+from factory.known_words import unknown_words
 from factory.library import load_recipes
 from factory.recipe import ResolvedRecipe
 
@@ -19,7 +22,9 @@ def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
         "--images-per-class", type=int, metavar="N", help="instead of the recipes' own number"
     )
     parser.add_argument(
-        "--model", metavar="ID[@REV]", help="another model: Hub id, directory or `embedded`"
+        "--model",
+        metavar="ID[@REV]",
+        help="another model: a name of `factory recipes models` such as sdxl, Hub id, or directory",
     )
     parser.add_argument(
         "--set",
@@ -43,3 +48,15 @@ def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]
         images_per_class=args.images_per_class,
         model=args.model,
     )
+
+
+def warn_of_unknown_words(recipes: Iterable[ResolvedRecipe]) -> None:
+    """Log which words of the prompts, members' included, their model was never told."""
+    pending = list(recipes)
+    warnings = {}
+    while pending:
+        recipe = pending.pop(0)
+        pending += recipe.members
+        warnings.update(dict.fromkeys(unknown_words(recipe)))
+    for warning in warnings:
+        log(f"warning: {warning}")

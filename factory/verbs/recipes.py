@@ -9,6 +9,7 @@ from factory.console import log, table, write
 from factory.errors import UserError
 from factory.hub_place import is_hub_reference, place_of
 from factory.library import list_recipes, load_recipe, load_recipes
+from factory.model_presets import PRESETS, ModelPreset
 from factory.recipe import ResolvedRecipe
 from factory.recipe_paths import find_recipe
 
@@ -16,11 +17,13 @@ NAME = "recipes"
 HELP = "List, show, compare and share recipes: packaged ones, files, and those on the Hub."
 
 _REFERENCE = "name such as quickstart/base-class, file, or hf://datasets/ORG/NAME[@REV][/PATH]"
+_MODEL_HEADER = ("name", "model", "steps", "guidance", "pixels", "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("models", help="the models that --model knows by name")
     lists = actions.add_parser("list", help="names and summaries")
     lists.add_argument(
         "reference",
@@ -60,8 +63,31 @@ def run(args: argparse.Namespace) -> None:
         UserError: There is no such recipe, it has faults, or the Hub refuses it.
         Failure: The Hub cannot be reached.
     """
-    actions = {"list": _list, "show": _show, "diff": _diff, "pull": _pull, "push": _push}
+    actions = {
+        "list": _list,
+        "models": _models,
+        "show": _show,
+        "diff": _diff,
+        "pull": _pull,
+        "push": _push,
+    }
     actions[args.action](args)
+
+
+def _models(args: argparse.Namespace) -> None:
+    del args
+    write(table([_model(one) for one in PRESETS], header=_MODEL_HEADER))
+
+
+def _model(preset: ModelPreset) -> tuple[str, ...]:
+    return (
+        preset.name,
+        preset.id,
+        str(preset.num_inference_steps),
+        f"{preset.guidance_scale:g}",
+        str(preset.size or "its own"),
+        preset.note,
+    )
 
 
 def _list(args: argparse.Namespace) -> None:

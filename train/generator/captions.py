@@ -7,17 +7,23 @@ chalk drawing of a handwritten seven").
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from train.generator.config import SourceConfig
 from train.generator.domains import DOMAINS
+from train.generator.filters import FILTERS
 
 Facts = dict[str, str]
 
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 GENERIC = ("image", "image", "image", "picture")
+PHOTO = ("image", "image", "photo", "photo", "picture")
+SATELLITE = ("satellite photo", "satellite photo", "satellite image")
+AERIAL = ("aerial photo",)
+NO_SYNONYMS: Mapping[str, Sequence[str]] = {}
 
 
 class Captioner(Protocol):
@@ -29,10 +35,23 @@ class Captioner(Protocol):
 
 
 def with_article(words: str) -> str:
-    """Put "a" or "an" before a noun phrase: an eight, an 8, a one, an image."""
-    first = words.split()[0]
+    """Put "a" or "an" before a noun phrase: an eight, an 8, a one, an image; plurals have none."""
+    first, last = words.split()[0], words.split()[-1]
+    if last.endswith("s") and not last.endswith(("ss", "us", "is")):
+        return words
     an = first[0] in "aeiou8" and first not in ("one", "unit", "used")
     return f"{'an' if an else 'a'} {words}"
+
+
+def make_captioner(sources: Sequence[SourceConfig]) -> Captioner:
+    """Return what words the facts of pictures of several sources."""
+
+    def caption(facts: Facts, rng: np.random.Generator) -> str:
+        if "digit" in facts:
+            return caption_digit(facts, rng)
+        return caption_named(facts, rng, synonyms=sources[int(facts["source"])].synonyms)
+
+    return caption
 
 
 def _pick(options: Sequence[str], rng: np.random.Generator) -> str:
@@ -73,15 +92,67 @@ def caption_digit(facts: Facts, rng: np.random.Generator) -> str:
     return f"{with_article(word)} of {_definite(phrase)}"
 
 
-def caption_named(facts: Facts, rng: np.random.Generator) -> str:
-    """Caption a picture of which a caption, or a name and perhaps more, is known."""
+def caption_named(
+    facts: Facts, rng: np.random.Generator, *, synonyms: Mapping[str, Sequence[str]] = NO_SYNONYMS
+) -> str:
+    """Caption a picture of which a caption, or a name and perhaps more, is known.
+
+    Four in ten captions of a photograph are the bare noun, so that class words are learnt by
+    themselves; pictures of another domain nearly always say it.
+    """
     if facts.get("caption"):
         return facts["caption"]
-    name = facts["name"]
-    if facts.get("general") and rng.random() < 0.5:
-        name = facts["general"]
-    kind = facts.get("domain") or _pick((*GENERIC, "photo"), rng)
-    view = f", {facts['view']}" if facts.get("view") and rng.random() < 0.7 else ""
-    if rng.random() < 0.4:
-        return name + view
-    return f"{with_article(kind)} of {with_article(name)}{view}"
+    noun = _noun(facts, rng)
+    if noun in synonyms and rng.random() < 0.5:
+        noun = _pick(synonyms[noun], rng)
+    if facts.get("view") == "satellite":
+        return _caption_from_above(facts, noun, rng)
+    domain = facts.get("filter") or facts.get("domain") or "photo"
+    if domain == "photo":
+        if rng.random() < 0.4:
+            return noun
+        return f"{with_article(_pick(PHOTO, rng))} of {with_article(noun)}"
+    word = _domain_word(domain, rng)
+    if rng.random() < 0.1:
+        return f"{noun}, {word}"
+    return f"{with_article(word)} of {with_article(noun)}"
+
+
+def _noun(facts: Facts, rng: np.random.Generator) -> str:
+    """Name what is shown: its class word, its finer name, or a more general word."""
+    chance = rng.random()
+    if "focus" in facts and chance < 0.65:
+        return facts["focus"]
+    general = [word for word in facts.get("general", "").split("|") if word]
+    if general and chance > 0.88:
+        return _pick(general, rng)
+    if general and "focus" not in facts and chance > 0.6:
+        return general[0]
+    return facts["name"]
+
+
+def _caption_from_above(facts: Facts, noun: str, rng: np.random.Generator) -> str:
+    filtered = facts.get("filter")
+    if filtered and filtered != "satellite":
+        word = _domain_word(filtered, rng)
+        chance = rng.random()
+        if chance < 0.6:
+            kind = _pick(SATELLITE, rng)
+            return f"{with_article(kind)} of {with_article(noun)} in the style of a {word}"
+        if chance < 0.8:
+            return f"{with_article(word)} of {with_article(noun)} seen from above"
+        return f"{with_article(word)} of {with_article(noun)}"
+    kinds = SATELLITE if filtered else (*SATELLITE, *AERIAL)
+    chance = rng.random()
+    if chance < 0.15:
+        return f"{noun} from above"
+    if chance < 0.25:
+        return f"{with_article(noun)} seen from above"
+    if chance < 0.35:
+        return f"{with_article(_pick(GENERIC, rng))} of {with_article(noun)}"
+    tail = " in the style of a realistic photo" if chance > 0.95 else ""
+    return f"{with_article(_pick(kinds, rng))} of {with_article(noun)}{tail}"
+
+
+def _domain_word(domain: str, rng: np.random.Generator) -> str:
+    return _pick(FILTERS[domain].words, rng) if domain in FILTERS else domain

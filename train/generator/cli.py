@@ -1,4 +1,4 @@
-"""The commands: `fit`, `export`, `evaluate`, `card`. Heavy imports are inside them."""
+"""The commands: `fit`, `export`, `evaluate`. Heavy imports are inside them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,18 @@ def _add_fit(commands: Any) -> None:
     fit = commands.add_parser("fit", help="train, or carry on a run that was stopped")
     fit.add_argument("--out", type=Path, required=True, help="the run folder")
     fit.add_argument("--config", type=Path, help="a YAML file of settings")
-    fit.add_argument("--data", help="`digits` (default), a directory or a Hub id")
+    fit.add_argument(
+        "--data",
+        help="a directory or a Hub id, in place of every source of the settings but `digits`",
+    )
     fit.add_argument("--image-column")
     fit.add_argument("--caption-column")
     fit.add_argument("--name-column", help="make captions of this column's names instead")
     fit.add_argument("--image-size", type=int)
-    fit.add_argument("--images", type=int, help="how many pictures are drawn or read")
+    fit.add_argument("--images", type=int, help="how many pictures of each such source are read")
+    fit.add_argument(
+        "--start-from", metavar="PIPELINE", help="a folder that `export` made, to train on from"
+    )
     fit.add_argument("--samples", type=int, help="length of the run")
     fit.add_argument("--max-minutes", type=float, help="end the run by then at the latest")
     fit.add_argument("--batch-size", type=int, help="per process")
@@ -52,36 +58,46 @@ def _add_export(commands: Any) -> None:
 
 def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser(
-        "evaluate", help="measure a pipeline folder: words heard, probe, speed, size, sheets"
+        "evaluate", help="measure a pipeline folder: speed, words heard, probes, copies, sheets"
     )
     evaluate.add_argument("pipeline", type=Path)
-    evaluate.add_argument("--out", type=Path, help="where figures and sheets go")
+    evaluate.add_argument("--run", dest="run_folder", type=Path, required=True)
+    evaluate.add_argument("--out", type=Path, required=True, help="where figures and sheets go")
+    evaluate.add_argument(
+        "--real",
+        action="append",
+        default=[],
+        metavar="DATASET",
+        help="a real set of the focus classes for the zero-shot probe; may be given several times",
+    )
     evaluate.add_argument("--images-per-class", type=int, default=200)
     evaluate.add_argument("--threads", type=int, default=2)
-    evaluate.add_argument("--card", type=Path, metavar="RUN", help="write the card, from this run")
+    evaluate.add_argument("--card", action="store_true", help="write the pipeline's card from it")
     evaluate.set_defaults(run=_evaluate)
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from train.generator.config import load_config
+    from train.generator.config import load_config, with_source
     from train.generator.fit import STAGES, Stage, fit
 
-    data = {
+    source = {
         "source": arguments.data,
         "image_column": arguments.image_column,
         "caption_column": arguments.caption_column,
         "name_column": arguments.name_column,
-        "image_size": arguments.image_size,
         "images": arguments.images,
     }
+    data = {"image_size": arguments.image_size}
     length = {
+        "start_from": arguments.start_from,
         "samples": arguments.samples,
         "max_minutes": arguments.max_minutes,
         "batch_size": arguments.batch_size,
     }
     overrides = {"data": _given(data), "fit": _given(length)}
+    config = with_source(load_config(arguments.config, overrides), _given(source))
     stages: tuple[Stage, ...] = (arguments.stage,) if arguments.stage else STAGES
-    fit(load_config(arguments.config, overrides), arguments.out, stages=stages)
+    fit(config, arguments.out, stages=stages)
     return 0
 
 
@@ -101,10 +117,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
     evaluate(
         arguments.pipeline,
+        run=arguments.run_folder,
         out=arguments.out,
+        real=arguments.real,
         images_per_class=arguments.images_per_class,
         threads=arguments.threads,
-        card_of=arguments.card,
+        write_card_to=arguments.pipeline if arguments.card else None,
     )
     return 0
 

@@ -1,14 +1,14 @@
 """The settings of a run; a YAML file may replace any of them.
 
-Nothing here is bound to digits or to 32 pixels: 64-pixel photos are other values of `data`,
-`latents.patch_size` and `unet`.
+The defaults draw digits at 32 pixels and need no data; `recipes/embedded.yaml` beside this file is
+the run behind the generator that ships.
 """
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,33 +21,68 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataConfig(_Settings):
-    """Where captioned pictures come from.
+class SourceConfig(_Settings):
+    """One set of captioned pictures.
 
     Attributes:
         source: `digits` (drawn here), or a directory or Hub id that `load_dataset` opens.
         images: How many digits are drawn; for other sources the most that are read.
-        caption_column: One caption a picture; None where `name_column` is given.
+        where: Only rows whose columns have these values, e.g. `{view: ground}`.
+        caption_column: One caption a picture; not needed where `name_column` is given.
         name_column: What a picture shows; captions are made of it and the three columns below.
+        general_column: More general words for it; text, or a list from near to far.
+        view_column: `satellite` for what is seen from above.
+        domain_column: The kind of picture; `photo` may go unsaid.
+        synonyms: Other wordings for a name or general word, which captions use as often.
+        mirror: Whether every picture is there a second time, mirrored.
+        filters: Names of `filters.FILTERS` by weight; a filtered picture's caption says its domain.
+        filtered: How many filtered pictures are made for each picture that was read.
+        focus: Classes that must be learnt well; a picture belongs to the first of them that its
+            name or general words hold.
+        focus_share: The part of this source's draws that the focus classes get, in equal parts.
+        balance: A class of n pictures is drawn in proportion to n to the power of 1 - `balance`.
+        held_out: Photographs of each focus class that are kept from training, for the probe.
+        share: The part of all draws that this source gets, relative to the others.
     """
 
     source: str = DIGITS
     config_name: str | None = None
     split: str = "train"
     images: int = 60_000
-    image_size: int = 32
+    where: dict[str, str] = {}
     image_column: str = "image"
     caption_column: str | None = "caption"
     name_column: str | None = None
     general_column: str | None = None
     view_column: str | None = None
     domain_column: str | None = None
+    synonyms: dict[str, tuple[str, ...]] = {}
     mirror: bool = False
+    filters: dict[str, float] = {}
+    filtered: float = 0.0
+    focus: tuple[str, ...] = ()
+    focus_share: float = 0.6
+    balance: float = 0.5
+    held_out: int = 0
+    share: float = 1.0
+    seed: int = 0
+
+
+class DataConfig(_Settings):
+    """What a run learns from: one source or several, all at one size.
+
+    Attributes:
+        image_size: Side of a picture in pixels.
+        empty_captions: The share of draws without a caption, for guidance.
+    """
+
+    image_size: int = 32
+    sources: tuple[SourceConfig, ...] = (SourceConfig(),)
     empty_captions: float = 0.1
     seed: int = 0
 
     def fingerprint(self) -> str:
-        """Return what tells one set of pictures from another."""
+        """Return what tells one collection of pictures from another."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
@@ -83,11 +118,15 @@ class FitConfig(_Settings):
     """How the denoiser and the text encoder are trained.
 
     Attributes:
+        start_from: A folder that `export` made, whose words, latents and weights a new run takes.
         samples: Length of the run; the learning rate falls along a cosine to its end.
         max_minutes: If set, the cosine ends then at the latest.
         batch_size: Per process.
+        probe_every: Steps between zero-shot probes (`probe`); None for none but the last.
+        mixed_precision: `auto` is bf16 where the hardware has it.
     """
 
+    start_from: str | None = None
     samples: int = 700_000
     max_minutes: float | None = None
     batch_size: int = 32
@@ -100,7 +139,9 @@ class FitConfig(_Settings):
     log_every: int = 50
     gap_every: int = 400
     sheet_every: int = 1_500
+    probe_every: int | None = None
     checkpoint_minutes: float = 2.0
+    mixed_precision: Literal["auto", "no", "bf16"] = "auto"
     seed: int = 0
 
 
@@ -146,6 +187,22 @@ def load_config(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Conf
             Fault(item["msg"], file=str(path or ""), key=".".join(map(str, item["loc"])))
             for item in error.errors()
         ) from error
+
+
+def with_source(config: Config, changes: dict[str, Any]) -> Config:
+    """Change every source but the digits; where there is no other, put one in their place."""
+    if not changes:
+        return config
+    named = [one for one in config.data.sources if one.source != DIGITS]
+    sources: tuple[SourceConfig, ...]
+    if not named and "source" in changes:
+        sources = (SourceConfig(**changes),)
+    else:
+        changed = named or config.data.sources
+        sources = tuple(
+            one.model_copy(update=changes) if one in changed else one for one in config.data.sources
+        )
+    return config.model_copy(update={"data": config.data.model_copy(update={"sources": sources})})
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,138 +1,25 @@
-"""Pictures and what is known of them, in memory-mapped files that all processes share.
+"""The pictures of a run in memory-mapped files that all processes share; who is drawn how often.
 
-A source is a sequence of (picture, facts): digits drawn here, or rows of any image set. `prepare`
-writes it once; every process fills its part. Sizes and paths come from `config`.
+`prepare_part` lets every process fill its rows, `join_parts` makes the collection of them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factory.errors import UserError
-from train.generator.captions import Captioner, Facts, caption_digit, caption_named
-from train.generator.config import DIGITS, DataConfig
-from train.generator.digits import draw_glyph
-from train.generator.domains import DOMAINS, IMAGE_SIZE, render
+from train.generator.captions import Facts
+from train.generator.config import DataConfig, SourceConfig
+from train.generator.sources import Pictures, Source, open_source
 
-Pictures = NDArray[np.uint8]
-
-
-class Source(Protocol):
-    """Numbered pictures."""
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        ...
-
-    def draw(self, index: int) -> tuple[Pictures, Facts]:
-        """Return picture `index`, uint8 (size, size, 3) RGB, and what is known of it."""
-        ...
-
-
-class DigitSource:
-    """Digits in every domain; picture i is a pure function of (seed, i)."""
-
-    def __init__(self, config: DataConfig) -> None:
-        if config.image_size != IMAGE_SIZE:
-            raise UserError(
-                f"data.image_size: digits are drawn at {IMAGE_SIZE} pixels, not "
-                f"{config.image_size}; leave it out or choose another data.source"
-            )
-        self._config = config
-        weights = np.array([domain.weight for domain in DOMAINS.values()])
-        self._edges = np.cumsum(weights / weights.sum())
-        self._names = list(DOMAINS)
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return self._config.images
-
-    def draw(self, index: int) -> tuple[Pictures, Facts]:
-        """Draw picture `index`; digits take turns."""
-        rng = np.random.default_rng([self._config.seed, index])
-        name = self._names[min(int(np.searchsorted(self._edges, rng.random())), len(DOMAINS) - 1)]
-        printed = bool(rng.random() < DOMAINS[name].printed)
-        glyph = draw_glyph(rng, digit=index % 10, printed=printed)
-        facts = {
-            "digit": str(index % 10),
-            "printed": "yes" if printed else "no",
-            "domain": name,
-            "class": str(index % 10),
-        }
-        return render(glyph, name, rng), facts
-
-
-class CaptionedSource:
-    """The rows of an image set, cut square and resized."""
-
-    def __init__(self, config: DataConfig) -> None:
-        import datasets
-
-        rows = datasets.load_dataset(config.source, config.config_name, split=config.split)
-        columns = {
-            "image": config.image_column,
-            "caption": None if config.name_column else config.caption_column,
-            "name": config.name_column,
-            "general": config.general_column,
-            "view": config.view_column,
-            "domain": config.domain_column,
-        }
-        self._columns = {fact: column for fact, column in columns.items() if column}
-        missing = sorted(set(self._columns.values()) - set(rows.column_names))
-        if missing:
-            raise UserError(
-                f"{config.source}: no column {', '.join(missing)}; it has "
-                f"{', '.join(sorted(rows.column_names))}"
-            )
-        self._rows = rows
-        self._count = min(len(rows), config.images)
-        self._config = config
-
-    def __len__(self) -> int:
-        """Return how many there are, mirror images included."""
-        return self._count * (2 if self._config.mirror else 1)
-
-    def draw(self, index: int) -> tuple[Pictures, Facts]:
-        """Read picture `index`; the second half are mirror images, if any."""
-        row = self._rows[index % self._count]
-        picture = _square(row[self._columns["image"]], size=self._config.image_size)
-        if index >= self._count:
-            picture = picture[:, ::-1].copy()
-        facts = {fact: self._text(row, column) for fact, column in self._columns.items()}
-        facts.pop("image")
-        facts["class"] = facts.get("name") or facts.get("caption", "")
-        return picture, facts
-
-    def _text(self, row: Mapping[str, Any], column: str) -> str:
-        feature = self._rows.features[column]
-        value = row[column]
-        if hasattr(feature, "int2str") and value is not None:
-            value = feature.int2str(value).replace("_", " ")
-        return "" if value is None else str(value)
-
-
-def _square(image: Any, *, size: int) -> Pictures:
-    from PIL import Image, ImageOps
-
-    fitted = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
-    return np.asarray(fitted, np.uint8)
-
-
-def open_source(config: DataConfig) -> Source:
-    """Open the source that a run names."""
-    return DigitSource(config) if config.source == DIGITS else CaptionedSource(config)
-
-
-def captioner(config: DataConfig) -> Captioner:
-    """Return what words this source's facts."""
-    return caption_digit if config.source == DIGITS else caption_named
+IMAGES = "images.npy"
+RECORD = "collection.json"
+HELD_OUT = "held-out.npz"
 
 
 @dataclass(frozen=True)
@@ -141,53 +28,87 @@ class Collection:
 
     Attributes:
         images: uint8 (N, size, size, 3), memory-mapped.
-        facts: What is known of each.
+        facts: What is known of each; `source` is the number of its source.
     """
 
     images: Pictures
     facts: list[Facts]
 
     def classes(self) -> NDArray[np.int64]:
-        """Number the distinct `class` facts; pictures of one class share a number."""
-        names = {name: i for i, name in enumerate(sorted({f["class"] for f in self.facts}))}
-        return np.array([names[f["class"]] for f in self.facts])
+        """Number the distinct classes; pictures of one class of one source share a number."""
+        keys = [(known["source"], known["class"]) for known in self.facts]
+        numbers = {key: i for i, key in enumerate(sorted(set(keys)))}
+        return np.array([numbers[key] for key in keys])
 
 
 def prepare_part(config: DataConfig, folder: Path, *, rank: int, world_size: int) -> None:
     """Write this process's share of the pictures; whole parts of an earlier start are kept."""
     folder.mkdir(parents=True, exist_ok=True)
-    done = folder / f"part-{config.fingerprint()}-{rank}-of-{world_size}.npz"
-    if done.exists() or (folder / "collection.json").exists():
+    done = folder / _part_name(config, rank, world_size)
+    if done.exists() or (folder / RECORD).exists():
         return
-    source = open_source(config)
-    drawn = [source.draw(index) for index in range(rank, len(source), world_size)]
-    temporary = done.with_name(f"tmp-{done.name}")
-    facts = json.dumps([facts for _, facts in drawn])
-    np.savez(temporary, images=np.stack([image for image, _ in drawn]), facts=np.array(facts))
-    temporary.rename(done)
+    sources = [open_source(one, image_size=config.image_size) for one in config.sources]
+    numbered = [(s, i) for s, source in enumerate(sources) for i in range(len(source))]
+    mine = range(rank, len(numbered), world_size)
+    size = config.image_size
+    images = np.lib.format.open_memmap(
+        done.with_suffix(".npy"), mode="w+", dtype=np.uint8, shape=(len(mine), size, size, 3)
+    )
+    facts: list[Facts] = []
+    for place, number in enumerate(mine):
+        which, index = numbered[number]
+        images[place], known = sources[which].draw(index)
+        facts.append({**known, "source": str(which)})
+    images.flush()
+    if rank == 0:
+        _save_held_out(sources, folder)
+    done.write_text(json.dumps(facts), encoding="utf-8")
+
+
+def _part_name(config: DataConfig, rank: int, world_size: int) -> str:
+    return f"part-{config.fingerprint()}-{rank}-of-{world_size}.json"
+
+
+def _save_held_out(sources: list[Source], folder: Path) -> None:
+    pairs = [pair for source in sources for pair in source.held_out()]
+    if pairs:
+        images = np.stack([image for image, _ in pairs])
+        np.savez(folder / HELD_OUT, images=images, classes=np.array([name for _, name in pairs]))
+
+
+def load_held_out(folder: Path) -> tuple[Pictures, NDArray[np.str_]] | None:
+    """Return the held-out photographs and the classes they show, if a run has any."""
+    path = folder / HELD_OUT
+    if not path.exists():
+        return None
+    with np.load(path) as saved:
+        return saved["images"], saved["classes"]
 
 
 def join_parts(config: DataConfig, folder: Path, *, world_size: int) -> None:
     """Join the parts into one collection. One process calls it, after all have theirs."""
-    if (folder / "collection.json").exists():
+    if (folder / RECORD).exists():
         return
-    names = [f"part-{config.fingerprint()}-{r}-of-{world_size}.npz" for r in range(world_size)]
-    parts = [np.load(folder / name) for name in names]
-    images = [part["images"] for part in parts]
-    facts = [json.loads(str(part["facts"])) for part in parts]
-    total = sum(map(len, images))
-    merged = np.empty((total, *images[0].shape[1:]), np.uint8)
+    names = [folder / _part_name(config, rank, world_size) for rank in range(world_size)]
+    facts = [json.loads(name.read_text(encoding="utf-8")) for name in names]
+    parts = [np.load(name.with_suffix(".npy"), mmap_mode="r") for name in names]
+    total = sum(map(len, parts))
+    merged = np.lib.format.open_memmap(
+        folder / IMAGES, mode="w+", dtype=np.uint8, shape=(total, *parts[0].shape[1:])
+    )
     known: list[Facts] = [{}] * total
     for rank in range(world_size):
-        merged[rank::world_size] = images[rank]
+        merged[rank::world_size] = parts[rank]
         known[rank::world_size] = facts[rank]
-    np.save(folder / "images.npy", merged)
+    merged.flush()
     record = {"fingerprint": config.fingerprint(), "facts": known}
-    temporary = folder / "tmp-collection.json"
+    temporary = folder / f"tmp-{RECORD}"
     temporary.write_text(json.dumps(record), encoding="utf-8")
-    temporary.rename(folder / "collection.json")
+    temporary.rename(folder / RECORD)
+    del parts
     for name in names:
-        (folder / name).unlink()
+        name.unlink()
+        name.with_suffix(".npy").unlink()
 
 
 def load_collection(config: DataConfig, folder: Path) -> Collection:
@@ -196,7 +117,39 @@ def load_collection(config: DataConfig, folder: Path) -> Collection:
     Raises:
         UserError: The folder holds the pictures of other settings.
     """
-    record = json.loads((folder / "collection.json").read_text(encoding="utf-8"))
+    record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     if record["fingerprint"] != config.fingerprint():
         raise UserError(f"{folder}: made with other data settings; choose another --out")
-    return Collection(np.load(folder / "images.npy", mmap_mode="r"), record["facts"])
+    return Collection(np.load(folder / IMAGES, mmap_mode="r"), record["facts"])
+
+
+def draw_weights(config: DataConfig, facts: list[Facts]) -> NDArray[np.float64]:
+    """Return how likely each picture is drawn, summing to 1.
+
+    A source gets its share. Within it the focus classes get theirs in equal parts; of the rest, a
+    class of n pictures counts n to the power of 1 - balance.
+    """
+    weights = np.zeros(len(facts))
+    which = np.array([int(known["source"]) for known in facts])
+    for number, source in enumerate(config.sources):
+        rows = np.flatnonzero(which == number)
+        if len(rows):
+            within = _within_source(source, [facts[row] for row in rows])
+            weights[rows] = source.share * within / within.sum()
+    shares: NDArray[np.float64] = weights / weights.sum()
+    return shares
+
+
+def _within_source(source: SourceConfig, facts: list[Facts]) -> NDArray[np.float64]:
+    names, inverse, counts = np.unique(
+        [known["class"] for known in facts], return_inverse=True, return_counts=True
+    )
+    focused = np.isin(names, source.focus)
+    by_class = counts.astype(np.float64) ** (1 - source.balance)
+    if focused.any():
+        by_class[focused] = source.focus_share / focused.sum()
+    if focused.any() and not focused.all():
+        others = by_class[~focused]
+        by_class[~focused] = (1 - source.focus_share) * others / others.sum()
+    weights: NDArray[np.float64] = (by_class / counts)[inverse]
+    return weights

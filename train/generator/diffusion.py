@@ -10,6 +10,7 @@ import csv
 import logging
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 GAP_TIMES = (200, 500, 800, 950)
 SYNC_EVERY = 20
-COLUMNS = ("samples", "seconds", "loss", "lr", *(f"gap_{t}" for t in GAP_TIMES))
+COLUMNS = ("samples", "seconds", "loss", "lr", *(f"gap_{t}" for t in GAP_TIMES), "probe")
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,24 @@ class TrainingSet:
     """What a batch is drawn from.
 
     Attributes:
-        latents: float32 (N, C, h, w).
+        latents: float16 (N, C, h, w).
         collection: The same pictures' facts.
         caption: Words the facts.
         empty: The share of captions left empty, for guidance.
+        cumulative: Running sum of how likely each picture is drawn, float64 (N).
     """
 
     latents: Tensor
     collection: Collection
     caption: Captioner
     empty: float
+    cumulative: NDArray[np.float64]
+
+    def choose(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:
+        """Draw numbers of pictures by their weights."""
+        places = np.searchsorted(self.cumulative, rng.random(size) * self.cumulative[-1])
+        chosen: NDArray[np.int64] = np.minimum(places, len(self.cumulative) - 1)
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -59,18 +68,23 @@ class Batch:
     timesteps: Tensor
     tokens: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the batch on a device."""
+        parts = (self.latents, self.noise, self.timesteps, self.tokens)
+        return Batch(*(part.to(device, non_blocking=True) for part in parts))
+
 
 def draw_batch(data: TrainingSet, tokens: TokenCache, *, size: int, seed: list[int]) -> Batch:
     """Draw a batch; timesteps are stratified over the schedule."""
     rng = np.random.default_rng(seed)
-    indexes = rng.integers(len(data.latents), size=size)
+    indexes = data.choose(rng, size)
     captions = [
         "" if rng.random() < data.empty else data.caption(data.collection.facts[i], rng)
         for i in indexes
     ]
     slots = (np.arange(size) + rng.random(size)) / size
     generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    latents = data.latents[torch.from_numpy(indexes)]
+    latents = data.latents[torch.from_numpy(indexes)].float()
     return Batch(
         latents=latents,
         noise=torch.randn(latents.shape, generator=generator),
@@ -90,46 +104,61 @@ def denoising_loss(model: Any, batch: Batch, schedule: Any) -> Tensor:
 
 @torch.no_grad()
 def class_gap(
-    model: Denoiser, data: TrainingSet, tokens: TokenCache, *, size: int = 192
+    model: Denoiser,
+    data: TrainingSet,
+    tokens: TokenCache,
+    *,
+    device: torch.device,
+    size: int = 256,
 ) -> list[float]:
     """Return how much worse a caption of another class predicts, at each of `GAP_TIMES`.
 
-    The first thing to watch: a gap that stays below 0.005 means that words are not heard.
+    Of focus classes' pictures where there are any, as they are drawn in training. The first thing
+    to watch: a gap that stays below 0.005 means that words are not heard.
     """
-    rng = np.random.default_rng(7)
-    right = rng.integers(len(data.latents), size=size)
-    wrong = _other_class(right, data.collection.classes(), rng)
+    right, wrong = _gap_pairs(data, size)
     facts = data.collection.facts
     schedule = noise_schedule()
     gaps = []
     for t in GAP_TIMES:
         losses = []
         for named in (wrong, right):
+            # The same draws for both: only the class differs.
+            rng = np.random.default_rng(t)
             captions = [
-                data.caption({**facts[i], "class": facts[j]["class"]} | _subject(facts[j]), rng)
+                data.caption(_with_subject(facts[i], facts[j]), rng)
                 for i, j in zip(right, named, strict=True)
             ]
-            latents = data.latents[torch.from_numpy(right)]
+            latents = data.latents[torch.from_numpy(right)].float()
             noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(t))
-            batch = Batch(latents, noise, torch.full((size,), t), tokens(captions))
+            batch = Batch(latents, noise, torch.full((size,), t), tokens(captions)).to(device)
             losses.append(float(denoising_loss(model, batch, schedule).mean()))
         gaps.append(losses[0] - losses[1])
     return gaps
 
 
-def _subject(facts: dict[str, str]) -> dict[str, str]:
-    kept = ("digit", "name", "general", "caption")
-    return {fact: facts[fact] for fact in kept if fact in facts}
+def _gap_pairs(data: TrainingSet, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return numbers of pictures, and for each one of another class of the same source."""
+    rng = np.random.default_rng(7)
+    facts = data.collection.facts
+    drawn = data.choose(rng, 40 * size)
+    focused = np.array([i for i in drawn if "focus" in facts[i] and "filter" not in facts[i]])
+    pool = focused if len(focused) >= size else drawn
+    right = pool[:size]
+    classes = data.collection.classes()
+    sources = np.array([known["source"] for known in facts])
+    others = rng.choice(pool, size=(size, 60))
+    differs = (classes[others] != classes[right][:, None]) & (
+        sources[others] == sources[right][:, None]
+    )
+    return right, others[np.arange(size), differs.argmax(axis=1)]
 
 
-def _other_class(
-    indexes: NDArray[np.int64], classes: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return for each picture one of another class (any, where all are of one class)."""
-    others = rng.integers(len(classes), size=(len(indexes), 20))
-    differs = classes[others] != classes[indexes][:, None]
-    chosen: NDArray[np.int64] = others[np.arange(len(indexes)), differs.argmax(axis=1)]
-    return chosen
+def _with_subject(facts: dict[str, str], other: dict[str, str]) -> dict[str, str]:
+    """Return facts whose subject is that of another picture."""
+    subject = ("digit", "name", "general", "caption", "class", "focus")
+    kept = {fact: value for fact, value in facts.items() if fact not in subject}
+    return kept | {fact: other[fact] for fact in subject if fact in other}
 
 
 def lr_factor(progress: float, step: int, warmup_steps: int) -> float:
@@ -157,14 +186,19 @@ class Trainer:
             ],
             betas=(0.9, 0.99),
             weight_decay=fit.weight_decay,
+            fused=True,
         )
         self.model, self.optimizer = accelerator.prepare(denoiser, optimizer)
-        self.average = {k: v.detach().clone() for k, v in denoiser.state_dict().items()}
+        self.forget_average()
         self.step = 0
         # Of all processes together; a resumed run may use another batch or number of processes.
         self.samples = 0
         self.seconds = 0.0
         self.progress = 0.0
+
+    def forget_average(self) -> None:
+        """Let the averaged weights begin at the weights as they are."""
+        self.average = {k: v.detach().clone() for k, v in self.plain().state_dict().items()}
 
     @property
     def checkpoint(self) -> Path:
@@ -183,6 +217,10 @@ class Trainer:
         model = copy.deepcopy(self.plain())
         model.load_state_dict(self.average)
         return model.eval()
+
+    def autocast(self) -> Any:
+        """Return the context in which `plain()` computes as training does."""
+        return self.accelerator.autocast()
 
     def resume(self) -> bool:
         """Take up the checkpoint, if there is one."""
@@ -246,12 +284,11 @@ class Trainer:
     @torch.no_grad()
     def _update_average(self) -> None:
         decay = min(self.config.fit.ema, (1 + self.step) / (10 + self.step))
-        for name, value in self.plain().state_dict().items():
-            average = self.average[name]
-            if average.is_floating_point():
-                average.lerp_(value, 1 - decay)
-            else:
-                average.copy_(value)
+        current = self.plain().state_dict()
+        names = [name for name, value in current.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.average[name] for name in names], [current[name] for name in names], 1 - decay
+        )
 
 
 class LossLog:
@@ -279,7 +316,13 @@ def read_log(path: Path) -> list[dict[str, str]]:
 
 
 def run(
-    trainer: Trainer, data: TrainingSet, tokens: TokenCache, *, show: Any, started: float
+    trainer: Trainer,
+    data: TrainingSet,
+    tokens: TokenCache,
+    *,
+    show: Callable[[Denoiser, int], None],
+    probe: Callable[[Denoiser], float | None],
+    started: float,
 ) -> None:
     """Train to the end of the run.
 
@@ -288,6 +331,7 @@ def run(
         data: What to learn from.
         tokens: Turns captions into ids.
         show: Called as `show(model, samples)` with the averaged model now and then.
+        probe: Scores the averaged model now and then; None where there is nothing to score on.
         started: `time.monotonic()` minus the seconds the run has already taken.
     """
     fit, rank = trainer.config.fit, int(trainer.accelerator.process_index)
@@ -299,21 +343,37 @@ def run(
     while trainer.progress < 1.0:
         seed = [fit.seed, rank, trainer.step]
         batch = draw_batch(data, tokens, size=fit.batch_size, seed=seed)
+        batch = batch.to(trainer.accelerator.device)
         recent.append(trainer.train_step(batch))
         trainer.seconds = time.monotonic() - started
         if losses is not None and trainer.step % fit.log_every == 0:
             losses.add(_log_row(trainer, data, tokens, recent))
             recent.clear()
         if main and trainer.step % fit.sheet_every == 0:
-            show(trainer.averaged(), trainer.samples)
+            with trainer.autocast():
+                show(trainer.averaged(), trainer.samples)
+        if losses and fit.probe_every and trainer.step % fit.probe_every == 0:
+            _log_probe(losses, trainer, probe)
         if main and time.monotonic() - saved > 60 * fit.checkpoint_minutes:
             trainer.save()
             saved = time.monotonic()
         if trainer.step % SYNC_EVERY == 0 or trainer.samples >= fit.samples:
             trainer.update_progress()
-    if main:
+    if losses is not None:
         trainer.save()
-        show(trainer.averaged(), trainer.samples)
+        with trainer.autocast():
+            show(trainer.averaged(), trainer.samples)
+        _log_probe(losses, trainer, probe)
+
+
+def _log_probe(
+    losses: LossLog, trainer: Trainer, probe: Callable[[Denoiser], float | None]
+) -> None:
+    with trainer.autocast():
+        score = probe(trainer.averaged())
+    if score is not None:
+        losses.add({"samples": trainer.samples, "seconds": trainer.seconds, "probe": score})
+        log.info("probe at %d samples: %.2f %%", trainer.samples, 100 * score)
 
 
 def _log_row(
@@ -326,7 +386,8 @@ def _log_row(
         "lr": trainer.optimizer.param_groups[0]["lr"],
     }
     if trainer.step % trainer.config.fit.gap_every == 0:
-        gaps = class_gap(trainer.plain(), data, tokens)
+        with trainer.autocast():
+            gaps = class_gap(trainer.plain(), data, tokens, device=trainer.accelerator.device)
         row |= {f"gap_{t}": gap for t, gap in zip(GAP_TIMES, gaps, strict=True)}
     log.info("%s", " ".join(f"{name} {value:.4g}" for name, value in row.items()))
     return row

@@ -1,4 +1,4 @@
-"""Domains: how a digit's mask becomes a 32-pixel colour picture of a certain kind.
+"""Domains: how a digit's mask becomes a small colour picture of a certain kind.
 
 Each domain is one function `(glyph, rng) -> float32 (64, 64, 3) in [0, 1]`, listed in `DOMAINS`
 with the words that captions use for it. `render` averages the canvas down to the picture.
@@ -243,10 +243,12 @@ DOMAINS: dict[str, Domain] = {
 }
 
 
-def render(glyph: Glyph, domain: str, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Draw a glyph as a picture of a domain: uint8 (32, 32, 3), RGB."""
+def render(
+    glyph: Glyph, domain: str, rng: np.random.Generator, *, size: int = IMAGE_SIZE
+) -> NDArray[np.uint8]:
+    """Draw a glyph as a picture of a domain: uint8 (size, size, 3), RGB; `size` divides 64."""
     canvas = np.clip(DOMAINS[domain].paint(glyph, rng), 0, 1)
-    step = CANVAS // IMAGE_SIZE
-    blocks = canvas.reshape(IMAGE_SIZE, step, IMAGE_SIZE, step, 3)
+    step = CANVAS // size
+    blocks = canvas.reshape(size, step, size, step, 3)
     picture: NDArray[np.uint8] = np.round(blocks.mean(axis=(1, 3)) * 255).astype(np.uint8)
     return picture

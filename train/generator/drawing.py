@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from train.generator.captions import WORDS, with_article
 from train.generator.domains import DOMAINS
 
-STEPS = 8
-BATCH_SIZE = 50
+STEPS = 12
+BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
@@ -24,18 +24,19 @@ class Drawn:
 
     Attributes:
         images: uint8 (N, size, size, 3).
-        labels: The digit that the prompt named, int64 (N).
+        labels: The number of the class that the prompt named, int64 (N).
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
 
-def load_pipeline(folder: Path) -> Any:
-    """Load a pipeline folder in float32, without progress bars."""
+def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> Any:
+    """Load a pipeline folder, without progress bars."""
     from diffusers import StableDiffusionPipeline
 
     pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipeline.to(dtype)
     pipeline.unet.to(memory_format=torch.channels_last)
     pipeline.vae.to(memory_format=torch.channels_last)
     pipeline.set_progress_bar_config(disable=True)

@@ -1,7 +1,7 @@
-"""Measures an exported pipeline: size, speed, words heard, use for training; and draws sheets.
+"""Measures an exported pipeline in one command: size, speed, words heard, use for training, copies.
 
-Writes `figures.json` and PNG sheets. The real digits it scores on are the held-out ones of
-`digits.held_out_digits`, which neither training nor tuning uses.
+Writes `figures.json` and PNG sheets; with a run folder also what needs its photographs, and the
+card. Digits and photographs are measured by `digit_figures` and `photo_figures`.
 """
 
 from __future__ import annotations
@@ -10,156 +10,113 @@ import json
 import logging
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from factory.errors import UserError
-from train.generator.captions import WORDS
-from train.generator.domains import DOMAINS
-from train.generator.drawing import (
-    BATCH_SIZE,
-    STEPS,
-    Drawn,
-    digit_prompts,
-    domain_template,
-    draw,
-    load_pipeline,
-)
-from train.generator.export import folder_bytes
-from train.generator.probe import Score, merge, score, train_judge, zero_shot
-from train.generator.sheets import save_grid
+from train.generator.config import DIGITS
+from train.generator.digit_figures import measure_digits
+from train.generator.drawing import BATCH_SIZE, STEPS, draw, load_pipeline
+from train.generator.evaluation_sheets import draw_sheets
+from train.generator.export import folder_bytes, load_config_of
+from train.generator.memorisation import check_memorisation
+from train.generator.photo_figures import draw_classes, measure_photos, open_real
+from train.generator.run_data import open_run_photos
 
 log = logging.getLogger(__name__)
 
-GENERIC = "an image of a handwritten {}"
-GUIDANCE = (1.0, 1.5, 2.0, 3.0, 5.0, 7.5)
-DOMAIN_GUIDANCE = 2.0
-SPEED_IMAGES = 200
+SPEED_IMAGES = 256
+COPY_CHECK_PER_CLASS = 30
+COPY_CHECK_GUIDANCE = 2.0
 
 
 def evaluate(
     folder: Path,
     *,
-    out: Path | None = None,
+    run: Path,
+    out: Path,
+    real: Sequence[str] = (),
     images_per_class: int = 200,
     threads: int = 2,
-    card_of: Path | None = None,
+    write_card_to: Path | None = None,
 ) -> dict[str, Any]:
-    """Measure a pipeline folder.
+    """Measure a pipeline folder that was exported from a run.
 
     Args:
         folder: The pipeline.
-        out: Where figures and sheets go; default: beside nothing, only stdout.
-        images_per_class: Drawn for each guidance of the probe.
+        run: The run folder, with its data.
+        out: Where figures and sheets go.
+        real: Real sets of the focus classes that the zero-shot probe is scored on as well.
+        images_per_class: Drawn for each guidance of the probes.
         threads: CPU threads.
-        card_of: A run folder; then the pipeline's card is written from it and the figures.
+        write_card_to: A pipeline folder that gets the sheets and a card made of all this.
 
     Raises:
-        UserError: `folder` is no pipeline.
+        UserError: `folder` is no pipeline, `run` no run folder, or a real set has other classes.
     """
     if not (folder / "model_index.json").exists():
         raise UserError(f"{folder}: no model_index.json; expected a folder that `export` made")
+    config = load_config_of(run)
     torch.set_num_threads(threads)
-    pipeline = load_pipeline(folder)
+    out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {"size_mb": round(folder_bytes(folder) / 1e6, 2)}
-    figures["speed"] = measure_speed(pipeline, threads=threads)
-    figures |= judge_digits(pipeline, images_per_class=images_per_class)
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
-        draw_sheets(pipeline, out)
-    if card_of:
+    figures["speed"] = measure_speed(folder, threads=threads)
+    pipeline = load_pipeline(folder, dtype=drawing_dtype())
+    figures["sheets"] = draw_sheets(pipeline, config, out)
+    if any(source.source == DIGITS for source in config.data.sources):
+        figures["digits"] = measure_digits(pipeline, images_per_class=images_per_class)
+    figures |= _photo_figures(pipeline, run, out, real=real, images_per_class=images_per_class)
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    if write_card_to:
         from train.generator.card import write_card
 
-        draw_sheets(pipeline, folder)
-        write_card(folder, run=card_of, figures=figures)
+        write_card(write_card_to, run=run, figures=figures, sheets=out)
     sys.stdout.write(json.dumps(figures, indent=1) + "\n")
     return figures
 
 
-def measure_speed(pipeline: Any, *, threads: int) -> dict[str, Any]:
-    """Time whole calls with guidance, text encoder and decoder included."""
-    prompts, _ = digit_prompts(GENERIC, per_class=SPEED_IMAGES // 10)
+def _photo_figures(
+    pipeline: Any, run: Path, out: Path, *, real: Sequence[str], images_per_class: int
+) -> dict[str, Any]:
+    photos = open_run_photos(run)
+    if photos is None:
+        return {}
+    sets = {reference: open_real(reference, photos.names) for reference in real}
+    measured = measure_photos(pipeline, photos, images_per_class=images_per_class, real=sets)
+    drawn = draw_classes(
+        pipeline,
+        photos.names,
+        "an image of {}",
+        guidance=COPY_CHECK_GUIDANCE,
+        per_class=COPY_CHECK_PER_CLASS,
+    )
+    copies = check_memorisation(drawn, photos, measured.judge, sheet=out / "nearest.png")
+    return {"photos": measured.figures, "memorisation": copies}
+
+
+def drawing_dtype() -> torch.dtype:
+    """Return bfloat16 where the CPU has instructions for it, else float32."""
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def measure_speed(folder: Path, *, threads: int) -> dict[str, Any]:
+    """Time loading, and whole calls with guidance, text encoder and decoder included."""
+    started = time.perf_counter()
+    pipeline = load_pipeline(folder, dtype=drawing_dtype())
+    load_s = time.perf_counter() - started
+    prompts = ["an image of a cat"] * SPEED_IMAGES
     draw(pipeline, prompts[:BATCH_SIZE], guidance_scale=2.0)
     started = time.perf_counter()
     draw(pipeline, prompts, guidance_scale=2.0)
     seconds = time.perf_counter() - started
     return {
+        "load_s": round(load_s, 2),
         "images_per_s": round(len(prompts) / seconds, 1),
         "threads": threads,
         "batch_size": BATCH_SIZE,
         "num_inference_steps": STEPS,
-        "dtype": "float32",
+        "dtype": str(drawing_dtype()).removeprefix("torch."),
     }
-
-
-def judge_digits(pipeline: Any, *, images_per_class: int) -> dict[str, Any]:
-    """Return how often drawn digits are what was asked for, and the zero-shot scores."""
-    judge, own = train_judge()
-    log.info("judge: %.3f on its own pictures", own.top1)
-    by_guidance, sets = {}, []
-    for guidance in GUIDANCE:
-        drawn = _draw_set(pipeline, GENERIC, guidance=guidance, per_class=images_per_class)
-        by_guidance[f"{guidance:g}"] = _round(score(judge, drawn))
-        sets.append(drawn)
-        log.info("guidance %g: %s", guidance, by_guidance[f"{guidance:g}"])
-    domains = {}
-    for name in DOMAINS:
-        template = domain_template(name)
-        drawn = _draw_set(pipeline, template, guidance=DOMAIN_GUIDANCE, per_class=20)
-        domains[name] = _round(score(judge, drawn))["top1"]
-        sets.append(drawn)
-    probes = {
-        "guidance 1.5": _round(zero_shot(sets[1])),
-        "guidance 3": _round(zero_shot(sets[3])),
-        "guidance 1 to 7.5 and all domains": _round(zero_shot(merge(sets))),
-    }
-    return {
-        "judge_on_rendered": _round(own)["top1"],
-        "drawn_as_asked": by_guidance,
-        "drawn_as_asked_by_domain": domains,
-        "zero_shot_on_real_handwriting": probes,
-    }
-
-
-def _draw_set(pipeline: Any, template: str, *, guidance: float, per_class: int) -> Drawn:
-    prompts, labels = digit_prompts(template, per_class=per_class)
-    seed = 1_000_000 + int(guidance * 100_000)
-    return Drawn(draw(pipeline, prompts, guidance_scale=guidance, seed=seed), labels)
-
-
-def _round(result: Score) -> dict[str, Any]:
-    values = asdict(result)
-    return {
-        "top1": round(values["top1"], 4),
-        "per_class": [round(v, 3) for v in values["per_class"]],
-    }
-
-
-def draw_sheets(pipeline: Any, out: Path) -> None:
-    """Write `guidance.png` (rows: guidance) and `domains.png` (rows: domains, same seeds)."""
-    rows = [
-        _sheet_row(pipeline, GENERIC, guidance=guidance, seed=10 * k)
-        for guidance in GUIDANCE
-        for k in range(2)
-    ]
-    save_grid(_stack(rows), out / "guidance.png", columns=len(WORDS))
-    rows = [
-        _sheet_row(pipeline, domain_template(name), guidance=DOMAIN_GUIDANCE, seed=0)
-        for name in DOMAINS
-    ]
-    save_grid(_stack(rows), out / "domains.png", columns=len(WORDS))
-
-
-def _sheet_row(pipeline: Any, template: str, *, guidance: float, seed: int) -> Any:
-    prompts, _ = digit_prompts(template, per_class=1)
-    return draw(pipeline, prompts, guidance_scale=guidance, seed=seed)
-
-
-def _stack(rows: list[Any]) -> Any:
-    import numpy as np
-
-    return np.concatenate(rows)

@@ -1,7 +1,8 @@
 """One run from pictures to weights: data, latents, denoiser, decoder. Each stage is resumable.
 
-A run folder holds `config.json`, `data/`, `latents.safetensors`, `tokenizer/`, `checkpoint.pt`,
-`decoder.pt`, `loss.csv` and `sheets/`; `export` makes a pipeline of it.
+A run folder holds `config.json`, `data/`, `latents.safetensors`, `latents.npy`, `tokenizer/`,
+`words.txt`, `checkpoint.pt`, `decoder.pt`, `loss.csv` and `sheets/`; `export` makes a pipeline of
+it.
 """
 
 from __future__ import annotations
@@ -16,27 +17,40 @@ import numpy as np
 import torch
 
 from factory.errors import UserError
-from train.generator.captions import WORDS
-from train.generator.config import DIGITS, Config
+from train.generator.captions import WORDS, make_captioner, with_article
+from train.generator.config import DIGITS, Config, SourceConfig
 from train.generator.data import (
     Collection,
-    captioner,
+    draw_weights,
     join_parts,
     load_collection,
     prepare_part,
 )
 from train.generator.diffusion import Trainer, TrainingSet, run
 from train.generator.domains import DOMAINS
-from train.generator.latents import PatchBasis, encode_all
-from train.generator.model import Denoiser, build_unet
+from train.generator.filters import FILTERS
+from train.generator.latents import BASIS_FILE, PatchBasis, save_latents
+from train.generator.model import Denoiser, build_unet, use_plain_attention
+from train.generator.run_probe import RunProbe
 from train.generator.sheets import linear_pictures, sample, save_grid
-from train.generator.text import TokenCache, build_text_encoder, train_tokenizer
+from train.generator.start import adopt, load_denoiser_weights, start_of
+from train.generator.text import (
+    WORDS_FILE,
+    TokenCache,
+    build_text_encoder,
+    train_tokenizer,
+    words_of,
+)
 
 log = logging.getLogger(__name__)
 
 Stage = Literal["denoiser", "decoder"]
 STAGES: tuple[Stage, ...] = ("denoiser", "decoder")
-CORPUS = 40_000
+CORPUS = 120_000
+# A word that fewer of the corpus's captions say is learnt too rarely to count as known.
+KNOWN_FROM = 20
+COLUMNS = 10
+LATENTS = "latents.npy"
 SHEET_GUIDANCE = 2.0
 SHEET_STEPS = 16
 
@@ -57,7 +71,9 @@ def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
 
     handlers = [DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
     cpu = not torch.cuda.is_available()
-    accelerator = Accelerator(cpu=cpu, kwargs_handlers=handlers)
+    accelerator = Accelerator(
+        cpu=cpu, mixed_precision=mixed_precision(config), kwargs_handlers=handlers
+    )
     check_config(config, folder, write=accelerator.is_main_process)
     prepared = prepare(config, folder, accelerator)
     if "denoiser" in stages:
@@ -65,9 +81,26 @@ def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
     if "decoder" in stages and accelerator.is_main_process:
         from train.generator.decoder import fit_decoder
 
-        fit_decoder(config, folder, prepared.basis, prepared.collection)
+        fit_decoder(
+            config,
+            folder,
+            prepared.basis,
+            prepared.collection,
+            mixed_precision=mixed_precision(config),
+        )
     accelerator.wait_for_everyone()
     accelerator.end_training()
+
+
+def mixed_precision(config: Config) -> str:
+    """Return what accelerate calls the precision of a run: bf16 where the hardware has it."""
+    chosen = config.fit.mixed_precision
+    if chosen != "auto":
+        return chosen
+    if torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    # Emulated on a CPU without the instructions, bfloat16 is many times slower than float32.
+    return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
 
 
 def check_config(config: Config, folder: Path, *, write: bool) -> None:
@@ -94,6 +127,8 @@ def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
     prepare_part(config.data, data, rank=rank, world_size=world_size)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        if pipeline := start_of(config):
+            adopt(pipeline, folder)
         join_parts(config.data, data, world_size=world_size)
         _prepare_models(config, folder, load_collection(config.data, data))
     accelerator.wait_for_everyone()
@@ -106,38 +141,59 @@ def open_prepared(config: Config, folder: Path) -> Prepared:
 
     return Prepared(
         load_collection(config.data, folder / "data"),
-        PatchBasis.load(folder / "latents.safetensors"),
+        PatchBasis.load(folder / BASIS_FILE),
         CLIPTokenizer.from_pretrained(folder / "tokenizer"),
     )
 
 
 def _prepare_models(config: Config, folder: Path, collection: Collection) -> None:
     rng = np.random.default_rng(config.data.seed)
-    if not (folder / "latents.safetensors").exists():
-        chosen = rng.permutation(len(collection.images))[: config.latents.images]
+    if not (folder / BASIS_FILE).exists():
+        weights = draw_weights(config.data, collection.facts)
+        count = min(config.latents.images, int((weights > 0).sum()))
+        chosen = rng.choice(len(weights), size=count, replace=False, p=weights)
         images = torch.from_numpy(collection.images[np.sort(chosen)])
-        PatchBasis.fit(images, config.latents).save(folder / "latents.safetensors")
+        PatchBasis.fit(images, config.latents).save(folder / BASIS_FILE)
+    if not (folder / LATENTS).exists():
+        basis = PatchBasis.load(folder / BASIS_FILE)
+        save_latents(basis, collection.images, folder / LATENTS)
     if not (folder / "tokenizer").exists():
-        caption = captioner(config.data)
-        indexes = rng.integers(len(collection.facts), size=CORPUS)
-        corpus = [caption(collection.facts[i], rng) for i in indexes]
+        caption = make_captioner(config.data.sources)
+        indexes = rng.permutation(len(collection.facts))
+        corpus = [caption(collection.facts[i], rng) for i in indexes[:CORPUS]]
+        often = max(1, min(KNOWN_FROM, len(corpus) // 2_000))
+        words = words_of(corpus, at_least=often)
+        (folder / WORDS_FILE).write_text("\n".join(words) + "\n", encoding="utf-8")
         train_tokenizer(corpus, config.text).save_pretrained(folder / "tokenizer")
 
 
 def _fit_denoiser(config: Config, folder: Path, accelerator: Any, prepared: Prepared) -> None:
     torch.manual_seed(config.fit.seed)
     text_encoder = build_text_encoder(prepared.tokenizer, config.text)
-    denoiser = Denoiser(text_encoder, build_unet(config))
+    unet = build_unet(config)
+    if accelerator.device.type == "cpu":
+        use_plain_attention(unet)
+    denoiser = Denoiser(text_encoder, unet)
     trainer = Trainer(config, folder=folder, accelerator=accelerator, denoiser=denoiser)
-    trainer.resume()
-    tokens = TokenCache(prepared.tokenizer)
-    latents = encode_all(prepared.basis, torch.from_numpy(np.array(prepared.collection.images)))
+    if not trainer.resume() and (pipeline := start_of(config)):
+        load_denoiser_weights(trainer.plain(), pipeline)
+        trainer.forget_average()
+    weights = draw_weights(config.data, prepared.collection.facts)
     data = TrainingSet(
-        latents, prepared.collection, captioner(config.data), config.data.empty_captions
+        torch.from_numpy(np.load(folder / LATENTS, mmap_mode="c")),
+        prepared.collection,
+        make_captioner(config.data.sources),
+        config.data.empty_captions,
+        np.cumsum(weights),
     )
-    show = _Sheets(config, folder, prepared)
-    started = time.monotonic() - trainer.seconds
-    run(trainer, data, tokens, show=show, started=started)
+    run(
+        trainer,
+        data,
+        TokenCache(prepared.tokenizer),
+        show=_Sheets(config, folder, prepared),
+        probe=RunProbe(folder, prepared.basis, TokenCache(prepared.tokenizer)),
+        started=time.monotonic() - trainer.seconds,
+    )
 
 
 class _Sheets:
@@ -166,15 +222,37 @@ class _Sheets:
 
 
 def sheet_prompts(config: Config, collection: Collection) -> tuple[list[str], int]:
-    """Return a sheet's prompts and its number of columns."""
-    if config.data.source == DIGITS:
-        rows = ["an image of a handwritten {}"] * 4
-        for domain in DOMAINS.values():
-            word = domain.words[0]
-            article = "an" if word.startswith("i") else "a"
-            rows.append(f"{article} {word} of a handwritten {{}}")
-        return [row.format(word) for row in rows for word in WORDS], len(WORDS)
-    rng = np.random.default_rng(0)
-    caption = captioner(config.data)
-    indexes = rng.integers(len(collection.facts), size=64)
-    return [caption(collection.facts[i], rng) for i in indexes], 8
+    """Return a sheet's prompts, ten a row, and its number of columns."""
+    prompts: list[str] = []
+    for number, source in enumerate(config.data.sources):
+        if source.source == DIGITS:
+            prompts += _digit_rows(config)
+        else:
+            prompts += _named_rows(source, number, collection)
+    return prompts, COLUMNS
+
+
+def _digit_rows(config: Config) -> list[str]:
+    domains = [with_article(domain.words[0]) for domain in DOMAINS.values()]
+    several = len(config.data.sources) > 1
+    rows = ["an image of a handwritten {}"] * (2 if several else 4)
+    rows += [f"{domain} of a handwritten {{}}" for domain in domains[: 4 if several else None]]
+    return [row.format(word) for row in rows for word in WORDS]
+
+
+def _named_rows(source: SourceConfig, number: int, collection: Collection) -> list[str]:
+    """Return rows for the focus classes, plain and in the filters' domains; else any captions."""
+    if not source.focus:
+        rng = np.random.default_rng(0)
+        caption = make_captioner([source])
+        own = [facts for facts in collection.facts if facts["source"] == str(number)]
+        chosen = rng.integers(len(own), size=3 * COLUMNS)
+        return [caption({**own[i], "source": "0"}, rng) for i in chosen]
+    nouns = (list(source.focus) * COLUMNS)[:COLUMNS]
+    above = "satellite" in source.filters
+    plain = [f"a satellite photo of {with_article(n)}" if above else n for n in nouns]
+    prompts = plain * 5
+    for name in source.filters:
+        word = with_article(FILTERS[name].words[0])
+        prompts += [f"{word} of {with_article(noun)}" for noun in nouns]
+    return prompts

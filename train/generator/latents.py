@@ -11,11 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from train.generator.config import LatentConfig
+
+BASIS_FILE = "latents.safetensors"
 
 
 def to_pixels(images: Tensor) -> Tensor:
@@ -86,6 +90,16 @@ class PatchBasis:
         return cls(tensors["mean"], tensors["components"], tensors["scale"], patch_size)
 
 
-def encode_all(basis: PatchBasis, images: Tensor, *, batch_size: int = 2_000) -> Tensor:
-    """Encode pictures in batches, float32."""
-    return torch.cat([basis.encode(batch) for batch in torch.split(images, batch_size)])
+def save_latents(
+    basis: PatchBasis, images: NDArray[np.uint8], path: Path, *, batch_size: int = 2_000
+) -> None:
+    """Encode pictures in batches into a float16 file that all processes map; whole or not there."""
+    temporary = path.with_name(f"tmp-{path.name}")
+    side = images.shape[1] // basis.patch_size
+    shape = (len(images), len(basis.scale), side, side)
+    latents = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
+    for start in range(0, len(images), batch_size):
+        part = torch.from_numpy(np.array(images[start : start + batch_size]))
+        latents[start : start + batch_size] = basis.encode(part).half().numpy()
+    latents.flush()
+    temporary.rename(path)

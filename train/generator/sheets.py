@@ -39,16 +39,18 @@ def sample(
 
     scheduler = DDIMScheduler.from_config(noise_schedule().config)
     scheduler.set_timesteps(steps)
-    states = model.text_encoder(torch.cat([empty.expand_as(tokens), tokens])).last_hidden_state
+    both_tokens = torch.cat([empty.expand_as(tokens), tokens])
+    device = next(model.parameters()).device
+    states = model.text_encoder(both_tokens.to(device)).last_hidden_state
     config = model.unet.config
     shape = (len(tokens), config.in_channels, config.sample_size, config.sample_size)
-    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
     for t in scheduler.timesteps:
         both = torch.cat([latents, latents]).contiguous(memory_format=torch.channels_last)
         free, told = model.unet(both, t, states, return_dict=False)[0].chunk(2)
         velocity = free + guidance_scale * (told - free)
         latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
-    return latents
+    return latents.cpu()
 
 
 def linear_pictures(basis: PatchBasis, latents: torch.Tensor) -> NDArray[np.uint8]:

@@ -6,15 +6,25 @@ read: unknown words fall into pieces.
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from train.generator.config import TextConfig
 
+WORDS_FILE = "words.txt"
 START, END = "<|startoftext|>", "<|endoftext|>"
 SUFFIX = "</w>"
 EMBEDDING_STD = 1.0
 POSITION_STD = 0.2
+
+
+def words_of(captions: Iterable[str], *, at_least: int = 1) -> list[str]:
+    """Return the words that captions say so often or more, lower case, most frequent first."""
+    counts = Counter(word for text in captions for word in re.findall(r"[\w'-]+", text.lower()))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [word for word, count in ordered if count >= at_least]
 
 
 def train_tokenizer(captions: Iterable[str], config: TextConfig) -> Any:

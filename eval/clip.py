@@ -1,0 +1,141 @@
+"""Zero-shot scores: CLIP and SigLIP compare each real picture with a prompt for each class."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval.labels import match_labels
+from eval.measure import measure
+from eval.predict import predict, this_process
+from eval.prompts import Prompts, fill
+from eval.real import RealImages
+from eval.score import Scored, real_facts, references_of, set_precision, settings_of
+from eval.scores import Labels, ModelFacts, Preprocessing, Scores, ZeroShot
+from factory.clip_model import ClipModel, split_revision
+
+if TYPE_CHECKING:
+    import torch
+
+_LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "numpy", "pillow")
+
+
+def class_vectors(model: ClipModel, prompts: Prompts, words: Sequence[str]) -> torch.Tensor:
+    """Return a unit vector for each class: the mean of its templates' vectors, (classes, D)."""
+    texts = [fill(template, word) for word in words for template in prompts.templates]
+    vectors = model.embed_texts(texts).view(len(words), len(prompts.templates), -1)
+    mean = vectors.mean(dim=1)
+    if len(prompts.templates) == 1:
+        return mean
+    found: torch.Tensor = mean / mean.norm(dim=-1, keepdim=True)
+    return found
+
+
+def score_zero_shot(
+    model: ClipModel,
+    real: RealImages,
+    *,
+    prompts: Prompts,
+    batch_size: int,
+    threads: int,
+) -> Scored:
+    """Score a model on a real set. Under several processes each one calls this and gets the same.
+
+    Args:
+        model: Any CLIP or SigLIP.
+        real: From `open_real`.
+        prompts: What each class is compared by.
+        batch_size: Images a step on each process.
+        threads: CPU threads of each process.
+
+    Raises:
+        UserError: A picture cannot be read.
+    """
+    import torch
+
+    state = this_process()
+    set_precision(threads)
+    names = list(real.opened.label_names)
+    words = prompts.words(names)
+    model.model.to(state.device)
+    vectors = class_vectors(model, prompts, words)
+
+    class Classifier(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return model.logits(model.embed_images(pixels), vectors)
+
+    predictions = predict(
+        Classifier().eval(),
+        real.opened.dataset,
+        image_column=real.opened.image_column,
+        class_order=range(len(names)),
+        transform=model.pixels,
+        batch_size=batch_size,
+        state=state,
+        probability="sigmoid" if model.is_sigmoid else "softmax",
+    )
+    match = match_labels(
+        names, names, present=set(real.labels.tolist()), model=model.name, real=model.name
+    )
+    references = references_of(match, real)
+    scores = Scores(
+        run=model.name,
+        model=_facts(model, num_classes=len(names)),
+        training=None,
+        zero_shot=ZeroShot(
+            model=model.name,
+            revision=model.revision,
+            prompts=prompts.name,
+            templates=list(prompts.templates),
+            wordings=words,
+        ),
+        real=real_facts(real, predictions),
+        labels=Labels(names=match.names, num_real=match.num_real, matched=match.how),
+        preprocessing=_preprocessing(model),
+        metrics=measure(predictions, references, num_real=len(names), num_classes=len(names)),
+        settings=settings_of(state, batch_size=batch_size, threads=threads),
+        versions={name: version(name) for name in _LIBRARIES},
+    )
+    return Scored(scores=scores, predictions=predictions, references=references)
+
+
+def _facts(model: ClipModel, *, num_classes: int) -> ModelFacts:
+    source, _ = split_revision(model.name)
+    short = Path(source).name
+    # The table's row is CLIP-..., whatever the maker calls the model.
+    plain = short.removeprefix("clip-").removeprefix("CLIP-")
+    return ModelFacts(
+        architecture=f"CLIP-{plain}",
+        num_classes=num_classes,
+        num_parameters=sum(parameter.numel() for parameter in model.model.parameters()),
+        weights_sha256=_weights_sha256(model),
+        batch_norm="eval",
+        selected_on="nothing (zero-shot)",
+    )
+
+
+def _weights_sha256(model: ClipModel) -> str:
+    """Hash the weights themselves: a Hub model may lie in several files."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _preprocessing(model: ClipModel) -> Preprocessing:
+    """Tell what the model's own image processor does, in the words of the scores file."""
+    processor: Any = model._image_processor
+    config = model.model.config.vision_config
+    side = int(config.image_size)
+    return Preprocessing(
+        input_size=(3, side, side),
+        interpolation=str(getattr(processor.resample, "name", processor.resample)).lower(),
+        crop_pct=1.0,
+        crop_mode="center" if getattr(processor, "do_center_crop", False) else "squash",
+        mean=tuple(processor.image_mean),
+        std=tuple(processor.image_std),
+    )

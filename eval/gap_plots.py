@@ -1,0 +1,167 @@
+"""The paper's Figures 2 and 3: real images beside synthetic ones, as PNG and SVG."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Places = NDArray[np.float64]
+
+# Okabe and Ito's blue and vermillion: told apart by every kind of eye, and in grey.
+_REAL, _SYNTHETIC = "#0072B2", "#D55E00"
+_INK, _PALE = "#333333", "#d9d9d9"
+# Ten hues of equal weight; more classes take shades of a wheel.
+_TEN = (
+    *("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE"),
+    *("#AA3377", "#332288", "#EE7733", "#009988", "#882255"),
+)
+_MOST_NAMED = 20
+_STYLE = {
+    "svg.hashsalt": "data-factory",
+    "svg.fonttype": "path",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+}
+
+
+def plot_sets(places: Places, *, title: str, note: str, path: Path) -> None:
+    """Draw real against synthetic images.
+
+    Args:
+        places: Shape (2 n, 2): the real images first, then as many synthetic ones.
+        title: A line.
+        note: A smaller line below it.
+        path: Without suffix; `.png` and `.svg` are written.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 6.9), layout="constrained")
+        axes = figure.add_subplot()
+        half = len(places) // 2
+        colours = np.repeat([_REAL, _SYNTHETIC], half)
+        # One side drawn after the other would hide it.
+        order = np.random.default_rng(0).permutation(len(places))
+        _dots(axes, places[order], colours[order], size=_dot_size(len(places)))
+        for colour, text in ((_REAL, "real"), (_SYNTHETIC, "synthetic")):
+            axes.scatter([], [], s=40, c=colour, label=text, linewidths=0)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False, handletextpad=0.3)
+        _head(figure, title, note)
+        _frame(axes, places)
+        _save(figure, path)
+
+
+def plot_classes(
+    places: Places,
+    *,
+    labels: NDArray[np.int64],
+    names: Sequence[str],
+    title: str,
+    note: str,
+    path: Path,
+) -> None:
+    """Draw the same places by class: real images to the left, synthetic ones to the right.
+
+    Args:
+        places: As for `plot_sets`.
+        labels: Shape (n,): classes of the real images, and of the synthetic ones.
+        names: Class names.
+        title: A line.
+        note: A smaller line below it.
+        path: Without suffix.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11.4, 6.2), layout="constrained")
+        half = len(places) // 2
+        shown = [int(label) for label in np.unique(labels)]
+        palette = _palette(shown)
+        colours = np.array([palette[int(label)] for label in labels])
+        sides = figure.subplots(1, 2)
+        for axes, side, text in (
+            (sides[0], slice(0, half), "real"),
+            (sides[1], slice(half, None), "synthetic"),
+        ):
+            other = places[half:] if side.start == 0 else places[:half]
+            _dots(axes, other, np.full(len(other), "#ececec"), size=_dot_size(len(places)))
+            _dots(axes, places[side], colours, size=_dot_size(len(places)))
+            axes.set_title(text, fontsize=11, color=_INK)
+            _frame(axes, places)
+        if len(shown) <= _MOST_NAMED:
+            _name_classes(figure, sides, shown, palette, names)
+        _head(figure, title, note)
+        _save(figure, path)
+
+
+def _palette(shown: Sequence[int]) -> dict[int, str]:
+    if len(shown) <= len(_TEN):
+        return dict(zip(shown, _TEN, strict=False))
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    wheel = colormaps["turbo"]
+    return {label: to_hex(wheel((place + 0.5) / len(shown))) for place, label in enumerate(shown)}
+
+
+def _name_classes(
+    figure: Any, sides: Any, shown: Sequence[int], palette: dict[int, str], names: Sequence[str]
+) -> None:
+    handles = [
+        sides[0].scatter([], [], s=40, c=palette[label], label=names[label], linewidths=0)
+        for label in shown
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(shown), 5),
+        frameon=False,
+        handletextpad=0.3,
+        columnspacing=1.4,
+    )
+
+
+def _dots(axes: Any, places: Places, colours: Any, *, size: float) -> None:
+    axes.scatter(places[:, 0], places[:, 1], s=size, c=colours, alpha=0.75, linewidths=0)
+
+
+def _dot_size(images: int) -> float:
+    """Return an area in square points: large for few images, small for many."""
+    return float(np.clip(24_000 / images, 5, 36))
+
+
+def _frame(axes: Any, places: Places) -> None:
+    low, high = places.min(axis=0), places.max(axis=0)
+    margin = 0.05 * (high - low)
+    axes.set_xlim(low[0] - margin[0], high[0] + margin[0])
+    axes.set_ylim(low[1] - margin[1], high[1] + margin[1])
+    # t-SNE's axes have no unit.
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_color(_PALE)
+
+
+def _head(figure: Any, title: str, note: str) -> None:
+    # About twelve letters an inch at this size.
+    lines = textwrap.wrap(note, width=round(14 * figure.get_figwidth()))
+    space = "\n" * len(lines)
+    figure.suptitle(f"{title}{space}", fontsize=13, color=_INK, x=0.01, y=0.99, ha="left")
+    below = 1 - 0.42 / figure.get_figheight()
+    text = "\n".join(lines)
+    figure.text(0.012, below, text, fontsize=9, color="#666666", ha="left", va="top")
+
+
+def _save(figure: Any, path: Path) -> None:
+    for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
+        final = path.with_name(f"{path.name}.{form}")
+        temporary = final.with_name(f".{final.name}.tmp")
+        figure.savefig(temporary, format=form, dpi=150, metadata=metadata)
+        temporary.replace(final)

@@ -1,0 +1,109 @@
+"""Prompts of zero-shot classification: CLIP's own, the paper's, or the user's.
+
+CLIP's are those of `data/prompts.md` in its repository (openai/CLIP): templates averaged for each
+class, and other words for EuroSAT's classes than their folder names.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import string
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from factory.errors import UserError
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Templates and wordings.
+
+    Attributes:
+        name: For the table's row.
+        templates: With `{class}`; the vectors of all are averaged.
+        wordings: By class name in plain spelling; other classes are worded by their names.
+    """
+
+    name: str
+    templates: tuple[str, ...]
+    wordings: Mapping[str, str] = field(default_factory=dict)
+
+    def words(self, labels: Sequence[str]) -> list[str]:
+        """Return what `{class}` stands for, for each class name."""
+        return [self.wordings.get(_plain(label), _spaced(label)) for label in labels]
+
+
+_QUALITIES = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ")
+_SIZES = ("small ", "big ")
+_CIFAR = tuple(
+    template
+    for article in ("a", "the")
+    for template in (
+        *(f"a {quality}photo of {article} {{class}}." for quality in _QUALITIES),
+        *(f"a photo of {article} {size}{{class}}." for size in _SIZES),
+    )
+)
+_EUROSAT = tuple(
+    f"a centered satellite photo of {article}{{class}}." for article in ("", "a ", "the ")
+)
+_EUROSAT_WORDS = {
+    "annualcrop": "annual crop land",
+    "forest": "forest",
+    "herbaceousvegetation": "brushland or shrubland",
+    "highway": "highway or road",
+    "industrial": "industrial buildings or commercial buildings",
+    "pasture": "pasture land",
+    "permanentcrop": "permanent crop land",
+    "residential": "residential buildings or homes or apartments",
+    "river": "river",
+    "sealake": "lake or sea",
+}
+
+PROMPTS: dict[str, Prompts] = {
+    "clip-cifar": Prompts("clip-cifar", _CIFAR),
+    "clip-eurosat": Prompts("clip-eurosat", _EUROSAT, _EUROSAT_WORDS),
+    "clip-single": Prompts("clip-single", ("a photo of a {class}.",)),
+    "paper": Prompts("paper", ("an image of a {class}",)),
+}
+
+
+def find_prompts(text: str) -> Prompts:
+    """Return prompts by name, or of a template.
+
+    Args:
+        text: A key of `PROMPTS`, or a text with `{class}` in it.
+
+    Raises:
+        UserError: Neither.
+    """
+    if text in PROMPTS:
+        return PROMPTS[text]
+    if "{" not in text:
+        near = difflib.get_close_matches(text, PROMPTS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PROMPTS)}"
+        raise UserError(
+            f"--prompts {text}: no such prompts; {hint}, or give a template with {{class}}"
+        )
+    try:
+        fields = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
+    except ValueError as error:
+        raise UserError(f"--prompts {text}: {error}; write {{class}} for the class") from None
+    if set(fields) != {"class"}:
+        raise UserError(f"--prompts {text}: only {{class}} may stand in a template")
+    return Prompts(f'"{text}"', (text,))
+
+
+def fill(template: str, words: str) -> str:
+    """Return a template's text for a class."""
+    return template.replace("{class}", words)
+
+
+def _plain(label: str) -> str:
+    return re.sub(r"[\s_-]+", "", label).casefold()
+
+
+def _spaced(label: str) -> str:
+    """Return a class name in words: `AnnualCrop` and `annual_crop` are `annual crop`."""
+    parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label.replace("_", " "))
+    return parted.lower() if parted != label.replace("_", " ") else parted

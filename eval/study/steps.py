@@ -1,0 +1,224 @@
+"""Commands that are run once: what is done is known by what went in and what came out.
+
+A step's key is a hash of its command and of the contents it reads. When it is done, the key, the
+hashes of the files it left and its time are written to the study's ledger; a step whose key and
+files are still the same is not run again. The commands themselves go on where they were stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from factory.console import log
+from factory.errors import Failure, UserError
+
+_TAIL = 12
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        name: Path-like, unique in the study: `train/cifar10/base-class/resnet10t-s0`.
+        command: `factory ...`, `train ...` or `eval ...`, as typed after `python -m`.
+        inputs: Hashes or names of what it reads.
+        outputs: Returns the files it leaves; their contents say that it is done.
+        processes: Of `factory build`.
+        grows: It adds to what is there, so its time counts over all its commands.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    inputs: tuple[str, ...]
+    outputs: Callable[[], Sequence[Path]]
+    processes: int = 1
+    grows: bool = False
+
+    @property
+    def key(self) -> str:
+        """Hash of the command and what it reads."""
+        text = json.dumps([self.command, self.inputs])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class Ledger:
+    """The record of what was done, a file a step."""
+
+    def __init__(self, out: Path) -> None:
+        """Keep the ledger in `out`."""
+        self._out = out
+
+    def seconds(self, step: Step) -> float | None:
+        """Return how long a step took over all its launches; None if it is not done."""
+        found = self._read(step)
+        return found["seconds"] if found and found["key"] == step.key else None
+
+    def is_done(self, step: Step) -> bool:
+        """Whether the step was run on the same inputs and its files are as it left them."""
+        found = self._read(step)
+        if found is None or found["key"] != step.key or found["outputs"] is None:
+            return False
+        return bool(found["outputs"] == self._outputs(step))
+
+    def run(self, step: Step) -> None:
+        """Run a step's command; its output goes to a log.
+
+        Raises:
+            UserError: The command refused (exit status 2), with what it said.
+            Failure: It failed otherwise.
+        """
+        path = self._out / "logs" / f"{step.name}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = self._read(step)
+        goes_on = before is not None and (step.grows or before["key"] == step.key)
+        spent = before["seconds"] if before and goes_on else 0.0
+        started = time.monotonic()
+        with path.open("w", encoding="utf-8") as file:
+            file.write(f"$ {shown(step.command)}\n")
+            file.flush()
+            done = subprocess.run(
+                _launch(step),
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=_environment(),
+                check=False,
+            )
+        seconds = spent + time.monotonic() - started
+        if done.returncode:
+            self._write(step, seconds=seconds, outputs=None)
+            raise _failed(step, path, status=done.returncode)
+        outputs = self._outputs(step)
+        if not outputs:
+            raise Failure(f"{step.name}: left none of the files it should have; see {path}")
+        self._write(step, seconds=seconds, outputs=outputs)
+
+    def _outputs(self, step: Step) -> dict[str, str]:
+        paths = step.outputs()
+        if not paths or not all(path.is_file() for path in paths):
+            return {}
+        return {os.path.relpath(path, self._out): sha256(path) for path in paths}
+
+    def _path(self, step: Step) -> Path:
+        return self._out / "ledger" / f"{step.name}.json"
+
+    def _read(self, step: Step) -> dict[str, Any] | None:
+        path = self._path(step)
+        if not path.is_file():
+            return None
+        try:
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except json.JSONDecodeError:
+            return None
+        return found
+
+    def _write(self, step: Step, *, seconds: float, outputs: dict[str, str] | None) -> None:
+        record = {
+            "key": step.key,
+            "command": shown(step.command),
+            "seconds": round(seconds, 2),
+            "outputs": outputs,
+        }
+        path = self._path(step)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        temporary.replace(path)
+
+
+def run_all(ledger: Ledger, steps: Sequence[Step], *, jobs: int = 1) -> None:
+    """Run what is not done, several at a time; the first that fails stops those not begun.
+
+    Raises:
+        UserError: A command refused.
+        Failure: A command failed.
+    """
+    waiting = [step for step in steps if not ledger.is_done(step)]
+    if len(waiting) < len(steps):
+        log(f"{len(steps) - len(waiting)} of {len(steps)} steps are done")
+
+    stopped = threading.Event()
+
+    def one(numbered: tuple[int, Step]) -> None:
+        number, step = numbered
+        if stopped.is_set():
+            return
+        log(f"[{number}/{len(waiting)}] {step.name}")
+        try:
+            ledger.run(step)
+        except BaseException:
+            stopped.set()
+            raise
+
+    with ThreadPoolExecutor(max_workers=jobs) as pool:
+        running = [pool.submit(one, numbered) for numbered in enumerate(waiting, start=1)]
+        try:
+            for future in running:
+                future.result()
+        except BaseException:
+            stopped.set()
+            raise
+
+
+def shown(command: Sequence[str]) -> str:
+    """Return a command as a user types it."""
+    import shlex
+
+    return f"python -m {shlex.join(command)}"
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_of(reference: str) -> str:
+    """Return what identifies a data set: a hash of all files of a directory, else its name."""
+    folder = Path(reference).expanduser()
+    if not folder.is_dir():
+        return reference
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            digest.update(f"{path.relative_to(folder).as_posix()} {sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _launch(step: Step) -> list[str]:
+    if step.processes == 1:
+        return [sys.executable, "-m", *step.command]
+    return [
+        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--multi_gpu"),
+        *("--num_processes", str(step.processes), "--num_machines", "1"),
+        *("--mixed_precision", "no", "--dynamo_backend", "no", "-m", *step.command),
+    ]
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a step: one thread a process, so that results repeat."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    # The packages of a checkout are imported from where this one lies.
+    root = str(Path(__file__).resolve().parent.parent.parent)
+    known = environment.get("PYTHONPATH")
+    environment["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else root
+    return environment
+
+
+def _failed(step: Step, path: Path, *, status: int) -> UserError | Failure:
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    # Progress bars overwrite their own line.
+    told = [line.rpartition("\r")[2] for line in lines[1:] if line.strip()]
+    text = "\n".join([f"{step.name}: exit status {status}; all of it in {path}", *told[-_TAIL:]])
+    return UserError(text) if status == 2 else Failure(text)

@@ -1,0 +1,67 @@
+"""What a row of the table is called, and where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Literal
+
+from eval.scores import Scores
+from eval.scoring import HONEST
+
+RowKey = Literal["config", "run"]
+
+OPEN = " ["
+"""What stands before the name of a way of scoring, in a row's name."""
+
+_TABLE_1 = ("base-class", "anti-aliasing", "class-prompt", "multi-domain", "random-guidance")
+_COMBINING = {"all", "best", "combined", "combination", "but", "union"}
+
+
+def row_name(scores: Scores, row_key: RowKey = "config") -> str:
+    """Return the trick, and how it was scored if that is not honest.
+
+    The trick is the config that the run was trained on, else the set's name, else the run's own.
+    """
+    name = _trick(scores, row_key)
+    return name if scores.scoring == HONEST else f"{name}{OPEN}{scores.scoring}]"
+
+
+def _trick(scores: Scores, row_key: RowKey) -> str:
+    run = Path(scores.run).resolve().name if Path(scores.run).is_dir() else Path(scores.run).name
+    if scores.zero_shot is not None:
+        return f"{scores.model.architecture} ({scores.zero_shot.prompts} prompts)"
+    data = (scores.training or {}).get("data") or {}
+    config = data.get("config_name")
+    if row_key == "run" or not data:
+        return run
+    if config not in (None, "default"):
+        return str(config)
+    reference = str(data.get("reference") or "").rstrip("/").rpartition("/")[2]
+    return reference.partition("@")[0] or run
+
+
+def order_rows(
+    names: Sequence[str], *, base: str, order: Sequence[str] = (), last: Collection[str] = ()
+) -> list[str]:
+    """Sort row names: `order`, CLIP, base, Table 1's tricks, others by name, combinations, `last`.
+
+    A trick that was scored in several ways has its rows side by side, the honest one first.
+    """
+
+    def place(name: str) -> tuple[int, int, str]:
+        trick = name.partition(OPEN)[0]
+        if name in order:
+            return 0, list(order).index(name), name
+        if trick in last:
+            return 6, 0, name
+        if trick.startswith("CLIP-"):
+            return 1, 0, name
+        if trick == base:
+            return 2, 0, name
+        if trick in _TABLE_1:
+            return 3, _TABLE_1.index(trick), name
+        combines = bool(_COMBINING & set(trick.replace("_", "-").split("-")))
+        return (5 if combines else 4), 0, name
+
+    return sorted(names, key=place)

@@ -1,0 +1,88 @@
+"""Tables of scores as Markdown that reads as plain text too, and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eval.table import Cell, Table
+
+
+def to_markdown(tables: Sequence[Table], *, intervals: bool = False, cost: bool = False) -> str:
+    """Return Markdown; several architectures get a heading each.
+
+    Args:
+        tables: From `make_tables`.
+        intervals: Show the 95 % interval of single runs.
+        cost: Show training images and minutes of each row.
+    """
+    parts = []
+    for table in tables:
+        heading = f"### {table.architecture}\n\n" if len(tables) > 1 else ""
+        parts.append(heading + _markdown(table, intervals=intervals, cost=cost))
+    return "\n\n".join(parts)
+
+
+def grid(lines: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as a Markdown table: the first column to the left, others right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+
+    def text(cells: Sequence[str]) -> str:
+        padded = [cells[0].ljust(widths[0])]
+        padded += [cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)]
+        return f"| {' | '.join(padded)} |"
+
+    return "\n".join([text(lines[0]), text(rule), *map(text, lines[1:])])
+
+
+def _markdown(table: Table, *, intervals: bool, cost: bool) -> str:
+    extra = ["images", "training (min)"] if cost else []
+    lines = [["top-1 (%)", *table.columns, *extra]]
+    for row in table.rows:
+        found = [table.cells.get((row, column)) for column in table.columns]
+        cells = [_cell_text(cell, intervals) if cell else "" for cell in found]
+        lines.append([row, *cells, *(_cost(found) if cost else ())])
+    return grid(lines)
+
+
+def _cost(cells: Sequence[Cell | None]) -> tuple[str, str]:
+    """Return what a row's training took; the same runs stand in all its columns."""
+    cell = next(one for one in cells if one is not None)
+    images = "" if cell.train_images is None else f"{cell.train_images:,}"
+    seconds = "" if cell.train_seconds is None else f"{cell.train_seconds / 60:.1f}"
+    return images, seconds
+
+
+def _cell_text(cell: Cell, intervals: bool) -> str:
+    text = f"{cell.top1:.2f}"
+    if cell.std is not None:
+        text += f" ± {cell.std:.2f}"
+    if intervals and cell.low is not None:
+        text += f" [{cell.low:.2f}, {cell.high:.2f}]"
+    if cell.difference is not None:
+        text += f" ({cell.difference:+.2f})"
+    return text
+
+
+def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
+    """Return the tables as plain data, with every figure of every cell."""
+    return [
+        {
+            "architecture": table.architecture,
+            "base": table.base,
+            "columns": table.columns,
+            "rows": [
+                {
+                    "name": row,
+                    "cells": {
+                        column: vars(table.cells[row, column])
+                        for column in table.columns
+                        if (row, column) in table.cells
+                    },
+                }
+                for row in table.rows
+            ],
+        }
+        for table in tables
+    ]

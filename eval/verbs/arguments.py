@@ -1,0 +1,51 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from factory.errors import UserError
+
+
+def positive(text: str) -> int:
+    """Parse a whole number of 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is below 1")
+    return value
+
+
+def add_real(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which real images."""
+    parser.add_argument("--real", required=True, metavar="DATASET", help="directory or Hub id")
+    parser.add_argument("--config", help="config of the real set (default: its default)")
+    parser.add_argument("--split", help="split of the real set (default: test, else the only one)")
+    parser.add_argument(
+        "--filter", metavar="EXPR", help="keep only these rows, e.g. 'place == \"sea\"'"
+    )
+    parser.add_argument("--image-column", metavar="NAME")
+    parser.add_argument("--label-column", metavar="NAME")
+
+
+def add_process(parser: argparse.ArgumentParser, *, batch_size: int = 256) -> None:
+    """Add the options that say how a model is run."""
+    parser.add_argument(
+        "--batch-size", type=positive, default=None, help=f"a process (default: {batch_size})"
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        default=1,
+        help="CPU threads a process (default: 1; the last digits of float32 depend on it)",
+    )
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """Find what can't be written before an hour of work, not after.
+
+    Raises:
+        UserError: `path` is a folder, or lies in none.
+    """
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UserError(f"{option} {path}: is no file in an existing folder; choose another")

@@ -1,0 +1,87 @@
+"""`eval clip --model ID --real REAL`: a zero-shot model's rows of the table."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+from eval.verbs.arguments import add_process, add_real
+from factory.console import log, write
+from factory.errors import UserError
+
+NAME = "clip"
+HELP = "score a CLIP or SigLIP model zero-shot on a real set"
+_BATCH_SIZE = 64
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.description = (
+        "Compares each real image with a prompt for each class, by any CLIP or SigLIP model of "
+        "transformers. Writes a scores file for each kind of prompts, a row of `eval table`."
+    )
+    parser.add_argument(
+        "--model", required=True, metavar="MODEL", help="Hub id (ID[@REVISION]) or directory"
+    )
+    add_real(parser)
+    parser.add_argument(
+        "--prompts",
+        action="append",
+        metavar="PROMPTS",
+        help="clip-cifar, clip-eurosat (CLIP's own ensembles), clip-single, paper, or a template "
+        "with {class}; may be repeated (default: clip-single and paper)",
+    )
+    add_process(parser, batch_size=_BATCH_SIZE)
+    parser.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="folder for the files (default: .)"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score once for each kind of prompts."""
+    from eval.prompts import find_prompts
+
+    chosen = [find_prompts(text) for text in args.prompts or ("clip-single", "paper")]
+    if args.out.exists() and not args.out.is_dir():
+        raise UserError(f"--out {args.out}: is a file; choose a folder")
+
+    from eval.clip import score_zero_shot
+    from eval.predict import this_process
+    from eval.real import open_real
+    from eval.score import describe
+    from eval.scores import write_scores
+    from factory.clip_model import load_clip
+
+    state = this_process()
+    try:
+        real = open_real(
+            args.real,
+            config_name=args.config,
+            split=args.split,
+            row_filter=args.filter,
+            image_column=args.image_column,
+            label_column=args.label_column,
+        )
+        model = load_clip(args.model)
+        for prompts in chosen:
+            scores = score_zero_shot(
+                model,
+                real,
+                prompts=prompts,
+                batch_size=args.batch_size or _BATCH_SIZE,
+                threads=args.threads,
+            ).scores
+            if state.is_main_process:
+                args.out.mkdir(parents=True, exist_ok=True)
+                path = args.out / _file_name(scores.model.architecture, prompts.name, real.name)
+                write_scores(scores, path)
+                log(f"wrote {path}")
+                write(f"{describe(scores)}, {prompts.name} prompts")
+    finally:
+        state.destroy_process_group()
+
+
+def _file_name(architecture: str, prompts: str, real: str) -> str:
+    plain = re.sub(r"[^\w.-]+", "_", f"{architecture}-{prompts}-{real}").replace("_-", "-")
+    return f"scores-{plain.strip('_')}.json"

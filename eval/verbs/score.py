@@ -1,0 +1,143 @@
+"""`eval score RUN ... --real DATASET`: scores runs on real images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eval.verbs.arguments import add_process, add_real, check_file
+from factory.console import log, write
+from factory.errors import UserError
+
+if TYPE_CHECKING:
+    from eval.real import RealImages
+    from eval.scores import Scores
+    from eval.scoring import Scoring
+
+NAME = "score"
+HELP = "score runs on a real set"
+_BATCH_SIZE = 256
+# The released code's; its batch norm depends on it.
+_CODE_BATCH_SIZE = 128
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.description = (
+        "Scores each run on real images and writes scores-REALSET.json into it. "
+        "Classes are matched by name. Nothing is chosen by real images unless that is asked for."
+    )
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
+    add_real(parser)
+    add_process(parser, batch_size=_BATCH_SIZE)
+    parser.add_argument("--out", type=Path, metavar="FILE", help="scores file of a single run")
+    parser.add_argument(
+        "--tag", metavar="TAG", help="write RUN/scores-TAG.json (default: named by the real set)"
+    )
+    parser.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="also a row an image, Parquet"
+    )
+    parser.add_argument("--plot", action="store_true", help="also a confusion matrix, PNG")
+    group = parser.add_argument_group(
+        "as the paper's released code scores",
+        "not honest scores: the file and every table name them, and they share no cell with those",
+    )
+    group.add_argument(
+        "--batch-norm",
+        choices=("eval", "test-batch"),
+        help="statistics of training (default), or of each test batch of 128 shuffled images",
+    )
+    group.add_argument("--dropout", action="store_true", help="leave dropout on")
+    group.add_argument(
+        "--best-on-test",
+        action="store_true",
+        help="score every epoch that `train --keep-every` kept and take the best",
+    )
+    group.add_argument("--as-code", action="store_true", help="all three")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score every run."""
+    _check_outputs(args)
+
+    from eval.predict import this_process
+    from eval.real import open_real
+
+    scoring = _scoring(args)
+    state = this_process()
+    try:
+        real = open_real(
+            args.real,
+            config_name=args.config,
+            split=args.split,
+            row_filter=args.filter,
+            image_column=args.image_column,
+            label_column=args.label_column,
+        )
+        for one in args.runs:
+            _score_run(one, args, real=real, scoring=scoring, writes=state.is_main_process)
+    finally:
+        state.destroy_process_group()
+
+
+def _scoring(args: argparse.Namespace) -> Scoring:
+    from eval.scoring import Scoring
+
+    if args.as_code:
+        return Scoring("test-batch", dropout=True, best_on_test=True)
+    return Scoring(args.batch_norm or "eval", args.dropout, args.best_on_test)
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    for option, path in (("--out", args.out), ("--predictions", args.predictions)):
+        if path is not None and len(args.runs) > 1:
+            raise UserError(
+                f"{option} names one file, but there are {len(args.runs)} runs; score them singly"
+            )
+        check_file(option, path)
+
+
+def _score_run(
+    one: str, args: argparse.Namespace, *, real: RealImages, scoring: Scoring, writes: bool
+) -> None:
+    from eval.score import describe, note_unmeasured, score
+    from eval.scores import write_scores
+
+    usual = _CODE_BATCH_SIZE if scoring.batch_norm == "test-batch" else _BATCH_SIZE
+    scored = score(
+        one,
+        real,
+        batch_size=args.batch_size or usual,
+        threads=args.threads,
+        scoring=scoring,
+    )
+    scores = scored.scores
+    if not writes:
+        return
+    note_unmeasured(scores)
+    path = args.out or _default_path(scores, scoring, tag=args.tag)
+    write_scores(scores, path)
+    log(f"wrote {path}")
+    if args.predictions:
+        from eval.predictions import write_predictions
+
+        write_predictions(scored, args.predictions)
+        log(f"wrote {args.predictions}")
+    if args.plot:
+        from eval.plots import plot_confusion
+
+        plot_confusion(scores, path.with_suffix(".png"))
+        log(f"wrote {path.with_suffix('.png')}")
+    write(describe(scores))
+
+
+def _default_path(scores: Scores, scoring: Scoring, *, tag: str | None) -> Path:
+    """Return `RUN/scores-<real set>[-<scoring>].json`; for a Hub model in the current folder."""
+    from eval.checkpoint import is_hub_id
+
+    name = tag or "-".join(part for part in (scores.real.name, scoring.slug) if part)
+    if is_hub_id(scores.run):
+        model = scores.run.rpartition("/")[2].partition("@")[0]
+        return Path(f"scores-{model}-{name}.json")
+    return Path(scores.run) / f"scores-{name}.json"

@@ -1,0 +1,148 @@
+"""What the tests of faults share: builds in processes that can be killed at any point.
+
+Processes are forked from a server that has imported everything, so that each costs milliseconds. A
+fault point is a change to the file system: the n-th one of a build, before or after it happens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from build_parts import SETTINGS, FakeRenderer
+
+from factory.builder import BuildOptions, build
+from factory.library import load_recipe
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(["fault_parts", "torch.distributed", "datasets", "accelerate"])
+
+
+class Slow(FakeRenderer):
+    """Takes its time for a batch."""
+
+    seconds = 0.0
+
+    def render(self, rows: Sequence[Any], *, batch_size: int) -> Any:
+        time.sleep(Slow.seconds)
+        return super().render(rows, batch_size=batch_size)
+
+
+def start(target: Callable[..., None], *args: Any) -> Any:
+    """Start a process; the caller joins or kills it."""
+    process = CONTEXT.Process(target=target, args=args)
+    process.start()
+    return process
+
+
+def finished(process: Any, *, within_s: float = 120) -> int:
+    """Wait for a process and return its exit code."""
+    process.join(within_s)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise AssertionError("it hangs")
+    return int(process.exitcode)
+
+
+def draw(recipes: Sequence[Path], out: Path, *, batch_s: float = 0.0, **options: Any) -> Any:
+    """Build in this process."""
+    Slow.seconds = batch_s
+    return build(
+        [load_recipe(path) for path in recipes],
+        out,
+        settings=SETTINGS,
+        options=BuildOptions(show_progress=False, **options),
+        renderer_factory=Slow,
+    )
+
+
+def build_once(recipes: Sequence[Path], out: Path, batch_s: float = 0.0, **options: Any) -> None:
+    """Build in a process of its own; the images it drew go to `<out>.drawn`, a line a build."""
+    report = draw(recipes, out, batch_s=batch_s, **options)
+    with Path(f"{out}.drawn").open("a") as file:
+        file.write(f"{report.drawn}\n")
+
+
+def build_elsewhere(recipes: Sequence[Path], out: Path, batch_s: float, expiry_s: float) -> None:
+    """Build as a process of another machine would: nobody here can ask whether it lives."""
+    from factory import owner
+
+    owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
+    build_once(recipes, out, batch_s, claim_expiry_s=expiry_s)
+
+
+def build_and_die(recipes: Sequence[Path], out: Path, event: int, after: bool) -> None:
+    """Build, and end by SIGKILL before or after the n-th change to the file system."""
+    _on_change(out, _killing(event), after=after)
+    draw(recipes, out)
+
+
+def count_changes(recipes: Sequence[Path], out: Path, result: Any) -> None:
+    """Build, and tell how many changes to the file system that takes."""
+    numbers = itertools.count(1)
+    changes: list[str] = []
+    _on_change(out, lambda name: changes.append(f"{next(numbers)} {name}"), after=True)
+    draw(recipes, out)
+    result.put(changes)
+
+
+def _killing(event: int) -> Callable[[str], None]:
+    numbers = itertools.count(1)
+
+    def kill(name: str) -> None:
+        if next(numbers) == event:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return kill
+
+
+def _on_change(out: Path, told: Callable[[str], None], *, after: bool) -> None:
+    """Call `told` around every call that changes a file below `out`."""
+
+    def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            mine = isinstance(args[0], int) or str(args[0]).startswith(str(out))
+            if mine and not after:
+                told(f"{name} {args[0]}")
+            result = call(*args, **kwargs)
+            if mine and after:
+                told(f"{name} {args[0]}")
+            return result
+
+        return wrapper
+
+    for name in ("rename", "hardlink_to", "unlink", "mkdir", "rmdir"):
+        setattr(Path, name, watched(name, getattr(Path, name)))
+    for name in ("fsync", "write", "ftruncate"):
+        setattr(os, name, watched(name, getattr(os, name)))
+
+
+def run_verb(recipes: Sequence[Path], out: Path, batch_s: float, errors: Path) -> None:
+    """Run the verb `build` as the command line does, errors and exit status included."""
+    from factory.cli import main
+    from factory.entry import run_main
+    from factory.renderers import Renderers
+
+    Slow.seconds = batch_s
+    Renderers._make = lambda self, recipe, dtype: Slow(recipe)  # type: ignore[method-assign]
+    sys.stderr = errors.open("w")
+    words = ["--quiet", "--threads", "1", "--batch-size", "4", "--shard-size", "8"]
+    words += ["--dtype", "float32"]
+    run_main(lambda: main(["build", str(recipes[0]), str(out), *words]))
+
+
+def strays(out: Path) -> list[str]:
+    """Return files that are no part of a set, and empty folders."""
+    return [
+        path.relative_to(out).as_posix()
+        for path in out.rglob("*")
+        if path.name.startswith(".") or (path.is_dir() and not any(path.iterdir()))
+    ]

@@ -1,0 +1,130 @@
+"""LoRA adapters in a recipe's model: drawn with as diffusers does, pinned, refused in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+import torch
+from recipe_texts import BASE, write
+from test_render import SPECS
+
+from factory.errors import UserError
+from factory.library import load_recipe
+from factory.lint import lint
+from factory.models import Pipelines
+from factory.recipe import ResolvedRecipe
+from factory.render import DiffusersRenderer
+
+
+def _save_adapter(pipeline: Any, folder: Path, *, seed: int) -> None:
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    unet = pipeline.unet
+    unet.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"]), adapter_name="new")
+    torch.manual_seed(seed)
+    for name, weights in unet.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weights, std=0.5)
+    layers = get_peft_model_state_dict(unet, adapter_name="new")
+    pipeline.save_lora_weights(folder, unet_lora_layers=layers)
+    unet.delete_adapters("new")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model `sd` and two adapters for it, `warm` and `cold`."""
+    from diffusers import DiffusionPipeline
+
+    root = tmp_path_factory.mktemp("adapters")
+    pipeline = DiffusionPipeline.from_pretrained(tiny_models.save_stable_diffusion(root / "sd"))
+    _save_adapter(pipeline, root / "warm", seed=1)
+    _save_adapter(pipeline, root / "cold", seed=2)
+    return root
+
+
+def adapted(folder: Path, adapters: str) -> ResolvedRecipe:
+    model = f"{{id: ./sd, adapters: {adapters}}}"
+    write(folder, r=BASE.replace("{id: embedded}", model))
+    return load_recipe(folder / "r.yaml")
+
+
+def draw(recipe: ResolvedRecipe) -> torch.Tensor:
+    pipeline = Pipelines(device="cpu", dtype=torch.float32).get(recipe)
+    return DiffusersRenderer(pipeline, recipe)._draw(SPECS[:2])
+
+
+# peft remarks on a second adapter; that is what is asked for here.
+@pytest.mark.filterwarnings("ignore:Already found a `peft_config` attribute:UserWarning")
+def test_adapters_are_applied_by_their_weights(folder: Path) -> None:
+    from diffusers import DiffusionPipeline
+
+    recipe = adapted(folder, "[{id: warm, weight: 0.8}, {id: ./cold, weight: 0.3}]")
+    stock = DiffusionPipeline.from_pretrained(folder / "sd")
+    stock.set_progress_bar_config(disable=True)
+    stock.load_lora_weights(folder / "warm", adapter_name="warm")
+    stock.load_lora_weights(folder / "cold", adapter_name="cold")
+    stock.set_adapters(["warm", "cold"], [0.8, 0.3])
+    plain = adapted(folder, "[]")
+    expected = DiffusersRenderer(stock, plain)._draw(SPECS[:2])
+    assert (draw(recipe) - expected).abs().max() < 1e-5
+    assert (draw(plain) - expected).abs().max() > 1e-3, "adapters that do nothing prove nothing"
+
+
+def test_the_fingerprint_covers_file_and_weight(folder: Path) -> None:
+    prints = [
+        adapted(folder, adapters).fingerprint
+        for adapters in ("[]", "[{id: warm}]", "[{id: warm, weight: 0.5}]", "[{id: cold}]")
+    ]
+    assert len(set(prints)) == 4
+    recipe = adapted(folder, "[{id: warm}]")
+    assert len(recipe.model.adapters[0].revision or "") == 40
+    assert lint([recipe]) == []
+    write(folder, again=recipe.to_yaml())
+    assert load_recipe(folder / "again.yaml").fingerprint == recipe.fingerprint
+    hub = adapted(folder, "[{id: org/lora}]")
+    assert [warning.key for warning in lint([hub])] == ["model.adapters.0.id"]
+
+
+def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    recipe = adapted(folder, "[{id: warm}]")
+    file = Path(recipe.model.adapters[0].id)
+    before = file.read_bytes()
+    try:
+        file.write_bytes((folder / "cold" / file.name).read_bytes())
+        with pytest.raises(UserError, match="is not the file the recipe was pinned to"):
+            draw(recipe)
+    finally:
+        file.write_bytes(before)
+
+
+@pytest.mark.parametrize(
+    ("adapters", "message"),
+    [
+        ("[{id: ./none}]", "r.yaml:4:35: model.adapters.0.id: ./none does not exist"),
+        ("[{id: ./sd}]", "holds no *.safetensors file; name one with `weight_name`"),
+        ("[{id: ./warm, weight_name: x.safetensors}]", "holds no x.safetensors; correct"),
+        ("[{id: ./warm, wieght: 1}]", "wieght: unknown key; did you mean 'weight'?"),
+        ("[{id: ./warm, revision: abc}]", "abc does not pin this file, whose hash is"),
+        ("{id: ./warm}", "model.adapters: expected a list, found a mapping"),
+    ],
+)
+def test_adapters_that_cannot_be_meant(folder: Path, adapters: str, message: str) -> None:
+    with pytest.raises(UserError) as raised:
+        adapted(folder, adapters)
+    assert message in str(raised.value)
+
+
+def test_adapters_that_cannot_be_had(folder: Path) -> None:
+    with pytest.raises(UserError, match="adapter nobody/lora: cannot be loaded"):
+        draw(adapted(folder, f"[{{id: nobody/lora, revision: {'ab' * 20}}}]"))
+    other = folder / "other"
+    other.mkdir(exist_ok=True)
+    from safetensors.torch import save_file
+
+    save_file({"transformer.x.lora_A.weight": torch.ones(2, 2)}, other / "lora.safetensors")
+    with pytest.raises(UserError, match=r"adapter .*: (cannot be loaded|holds no weights)"):
+        draw(adapted(folder, "[{id: ./other}]"))

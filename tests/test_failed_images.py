@@ -1,0 +1,240 @@
+"""Images that come out black, flat or not finite: drawn again, then recorded, never lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
+
+from factory.builder import BuildReport, build
+from factory.cli import main
+from factory.draws import attempt_seed
+from factory.errors import Failure
+from factory.flaws import BLACK, FLAT, NOT_FINITE, flaw
+from factory.manifest import read_manifest
+from factory.planner import ImageSpec, plan
+from factory.renderers import Renderers
+from factory.shards import encode_picture, list_shards, read_rows
+
+NEVER = {5: np.zeros, 6: None, 13: "flat"}
+"""Indexes that always come out wrong, and how."""
+TWICE = {2, 9}
+"""Indexes whose first two attempts come out black."""
+
+
+class Flawed(FakeRenderer):
+    batches: ClassVar[list[list[tuple[int, int]]]] = []
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Any:
+        Flawed.batches.append([(row.index, row.attempt) for row in rows])
+        drawn = super().render(rows, batch_size=batch_size)
+        return [self._spoil(row, picture) for row, picture in zip(rows, drawn, strict=True)]
+
+    def _spoil(self, row: ImageSpec, picture: Any) -> Any:
+        if row.index in TWICE and row.attempt < 2:
+            return np.zeros_like(picture)
+        if row.index not in NEVER:
+            return picture
+        how = NEVER[row.index]
+        return None if how is None else np.full_like(picture, 0 if how is np.zeros else 99)
+
+
+def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
+    options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": Flawed}
+    return build(recipes, out, **(options | changes))
+
+
+def rows_of(out: Path, config: str) -> dict[int, dict[str, Any]]:
+    rows = [row for shard in list_shards(out, config) for row in read_rows(shard.path)]
+    return {row["index"]: row for row in rows}
+
+
+def test_what_counts_as_a_flaw() -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    stroke = np.zeros((8, 8, 3), dtype=np.uint8)
+    stroke[3, 3] = 255
+    coloured = np.full((8, 8, 3), (200, 10, 30), dtype=np.uint8)
+    dark = np.random.default_rng(0).integers(0, 3, (8, 8, 3), dtype=np.uint8)
+    assert flaw(noise) is None
+    assert flaw(stroke) is None
+    assert flaw(noise[:1, :1]) is None
+    assert flaw(dark) == BLACK
+    assert flaw(coloured) == FLAT
+    assert flaw(coloured + (dark // 2)) == FLAT
+    assert flaw(None) == NOT_FINITE
+
+
+def test_failed_images_are_left_out_and_listed(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base", images_per_class=8)
+    report = draw(base, tmp_path / "out")
+    assert [(one.index, one.label, one.reason, one.attempts) for one in report.failed["base"]] == [
+        (5, 2, BLACK, 4),
+        (6, 0, NOT_FINITE, 4),
+        (13, 1, FLAT, 4),
+    ]
+    assert (report.num_failed, report.drawn) == (3, 21)
+    rows = rows_of(tmp_path / "out", "base")
+    assert sorted(rows) == [index for index in range(24) if index not in NEVER]
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    entry = manifest.configs["base"]
+    assert (entry.failed, entry.images, entry.rows) == (report.failed["base"], 24, 21)
+    assert [(one.rows, len(one.failed)) for one in entry.shards] == [(6, 2), (7, 1), (8, 0)]
+    loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=tmp_path / "c")
+    assert len(loaded) == 21
+    card = (tmp_path / "out/README.md").read_text()
+    assert "21 images, 3 classes" in card
+    assert "3 images of `base` could not be drawn (black, flat, the model drew values" in card
+
+
+def test_a_later_attempt_is_a_function_of_the_planned_seed(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base", images_per_class=8)
+    draw(base, tmp_path / "out")
+    rows, planned = rows_of(tmp_path / "out", "base"), plan(base).rows(0, 24)
+    for index, row in rows.items():
+        assert row["attempt"] == (2 if index in TWICE else 0)
+        assert row["seed"] == attempt_seed(planned[index].seed, row["attempt"])
+        again = planned[index].again(row["attempt"]) if row["attempt"] else planned[index]
+        picture = FakeRenderer(base).render([again], batch_size=1)[0]
+        assert {**again.as_row(), "image": row["image"]} == row
+        assert row["image"]["bytes"] == encode_picture(picture, base.output)
+    seeds = {attempt_seed(planned[2].seed, attempt) for attempt in range(50)}
+    assert len(seeds) == 50
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_only_flawed_images_of_one_batch_are_drawn_again_together(tmp_path: Path) -> None:
+    Flawed.batches = []
+    draw(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
+    assert Flawed.batches == [
+        [(0, 0), (1, 0), (2, 0), (3, 0)],
+        [(2, 1)],
+        [(2, 2)],
+        [(4, 0), (5, 0), (6, 0), (7, 0)],
+        *[[(5, attempt), (6, attempt)] for attempt in (1, 2, 3)],
+        [(8, 0)],
+    ]
+
+
+@pytest.mark.parametrize("first", [2, 3, 5])
+def test_a_grown_set_equals_one_built_at_once(tmp_path: Path, first: int) -> None:
+    draw(recipe(tmp_path, "base", images_per_class=first), tmp_path / "grown")
+    grown = draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "grown")
+    once = draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "once")
+    assert tree(tmp_path / "grown") == tree(tmp_path / "once")
+    assert grown.failed == once.failed
+
+
+def test_a_second_build_draws_nothing_and_reports_again(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base", images_per_class=8)
+    first = draw(base, tmp_path / "out")
+    Flawed.batches = []
+    second = draw(base, tmp_path / "out")
+    assert Flawed.batches == []
+    assert (second.failed, second.kept, second.drawn) == (first.failed, 21, 0)
+
+
+def test_a_share_leaves_out_what_its_members_lack(tmp_path: Path) -> None:
+    recipe(tmp_path, "base", images_per_class=8)
+    recipe(tmp_path, "word", prompt="{class}", images_per_class=8)
+    share = combination(tmp_path, "share", ["base", "word"], images_per_class=6)
+    report = draw(share, tmp_path / "out")
+    rows = [r for s in list_shards(tmp_path / "out", "share") for r in read_rows(s.path)]
+    expected = [(name, index) for name in ("base", "word") for index in range(9)]
+    expected = [one for one in expected if one[1] not in (5, 6)]
+    assert [(row["recipe"], row["index"]) for row in rows] == expected
+    assert [one.index for one in report.failed["share"]] == [5, 6, 14, 15]
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    assert manifest.num_images("share") == 14
+
+
+def test_attempts_are_a_setting_of_the_set(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base", images_per_class=8)
+    report = draw(base, tmp_path / "out", settings=replace(SETTINGS, attempts=2))
+    assert [one.index for one in report.failed["base"]] == [2, 5, 6, 9, 13]
+    assert {one.attempts for one in report.failed["base"]} == {2}
+
+
+def test_a_model_that_draws_nothing_is_stopped(tmp_path: Path) -> None:
+    class Nothing(FakeRenderer):
+        def render(self, rows: Any, *, batch_size: int) -> Any:
+            return [None] * len(rows)
+
+    message = r"none of the images 0 to 7 could be drawn in 4 attempts each .*--dtype float32"
+    with pytest.raises(Failure, match=message):
+        draw(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Nothing)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_a_shard_whose_only_image_failed_is_empty_and_loads(tmp_path: Path) -> None:
+    class Last(FakeRenderer):
+        def render(self, rows: Any, *, batch_size: int) -> Any:
+            drawn = super().render(rows, batch_size=batch_size)
+            return [None if r.index == 8 else p for r, p in zip(rows, drawn, strict=True)]
+
+    report = draw(
+        recipe(tmp_path, "base", images_per_class=3), tmp_path / "out", renderer_factory=Last
+    )
+    assert report.num_failed == 1
+    loaded = datasets.load_dataset(str(tmp_path / "out"), split="train", cache_dir=tmp_path / "c")
+    assert loaded["index"][:] == list(range(8))
+
+
+def test_the_verb_ends_with_1_unless_failures_are_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Renderers, "_make", lambda self, recipe, dtype: Flawed(recipe))
+    recipe(tmp_path, "base", images_per_class=8)
+    out = str(tmp_path / "out")
+    command = ["build", str(tmp_path / "base.yaml"), out, "--quiet", "--threads", "1"]
+    command += ["--batch-size", "4", "--shard-size", "8"]
+    with pytest.raises(Failure, match=r"3 images could not be drawn .*--allow-failed"):
+        main(command)
+    shown = capsys.readouterr().out
+    assert "base: image 6 failed: the model drew values that are not numbers in 4 attempts" in shown
+    before = tree(Path(out))
+    main([*command, "--allow-failed"])
+    assert "21 kept" in capsys.readouterr().out
+    assert tree(Path(out)) == before
+
+
+class Small:
+    """Draws on a device with room for so many images a call."""
+
+    def __init__(self, room: int, error: type[Exception], words: str) -> None:
+        self.room, self.error, self.words = room, error, words
+
+    def __call__(self, recipe_: Any) -> Any:
+        outer = self
+
+        class Limited(FakeRenderer):
+            def render(self, rows: Any, *, batch_size: int) -> Any:
+                if batch_size > outer.room:
+                    raise outer.error(outer.words)
+                return super().render(rows, batch_size=batch_size)
+
+        return Limited(recipe_)
+
+
+def test_too_little_memory_names_the_batch_size_that_fits(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base", images_per_class=8)
+    small = Small(1, torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 2 GiB")
+    with pytest.raises(Failure, match=r"with batch size 4; 1 fits: build with --batch-size 1 "):
+        draw(base, tmp_path / "out", renderer_factory=small)
+    assert not list(tmp_path.rglob("*.parquet"))
+    cpu = Small(2, RuntimeError, "DefaultCPUAllocator: can't allocate memory: you tried to ...")
+    with pytest.raises(Failure, match="2 fits: build with --batch-size 2"):
+        draw(base, tmp_path / "out", renderer_factory=cpu)
+    none = Small(0, MemoryError, "")
+    with pytest.raises(Failure, match="with batch size 4, and with 1: free memory"):
+        draw(base, tmp_path / "out", renderer_factory=none)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        draw(base, tmp_path / "out", renderer_factory=Small(0, RuntimeError, "shapes differ"))

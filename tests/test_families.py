@@ -1,0 +1,153 @@
+"""Every family of the model presets: the batched renderer against stock calls, one an image."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_families
+import torch
+from test_render import SPECS
+
+from factory.errors import UserError
+from factory.models import Pipelines
+from factory.planner import ImageSpec
+from factory.recipe import ResolvedRecipe
+from factory.render import DiffusersRenderer
+
+# Which can draw with a negative prompt, and which can be guided at all.
+FAMILIES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
+    "stable_diffusion": (tiny_families.stable_diffusion, True, True),
+    "sdxl": (tiny_families.sdxl, True, True),
+    "sd3": (tiny_families.sd3, True, True),
+    "pixart": (tiny_families.pixart, True, True),
+    "flux": (tiny_families.flux, False, True),
+    "lcm": (tiny_families.lcm, False, True),
+    "flux_schnell": (tiny_families.flux_schnell, False, False),
+}
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the directory of a family's tiny model, saved when it is first asked for."""
+    root = tmp_path_factory.mktemp("families")
+
+    def save(name: str) -> Path:
+        folder = root / name
+        if not folder.is_dir():
+            FAMILIES[name][0](root / f"parts-{name}").save_pretrained(folder)
+        return folder
+
+    return save
+
+
+def recipe_for(folder: Path, **keys: Any) -> ResolvedRecipe:
+    text = {
+        "name": "r",
+        "classes": [{"label": "cat", "prompt": "cat"}],
+        "images_per_class": 5,
+        "prompt": [{"text": "a {class}"}],
+        "sampling": {"guidance_scale": {"uniform": [0.5, 8]}},
+        "model": {"id": str(folder), "height": 16, "width": 16},
+        "output": {},
+    }
+    return ResolvedRecipe.model_validate(text | keys)
+
+
+PIPELINES = Pipelines(device="cpu", dtype=torch.float32)
+
+
+def load(recipe: ResolvedRecipe) -> Any:
+    return PIPELINES.get(recipe)
+
+
+def stock(pipeline: Any, row: ImageSpec) -> np.ndarray:
+    accepted = inspect.signature(type(pipeline).__call__).parameters
+    wanted = {"use_resolution_binning": False}
+    if row.negative_prompt:
+        wanted["negative_prompt"] = row.negative_prompt  # type: ignore[assignment]
+    image = pipeline(
+        prompt=row.prompt,
+        guidance_scale=row.guidance_scale,
+        num_inference_steps=row.num_inference_steps,
+        height=16,
+        width=16,
+        generator=torch.Generator().manual_seed(row.seed),
+        output_type="np",
+        **{name: value for name, value in wanted.items() if name in accepted},
+    ).images[0]
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_equals_stock_calls(family: str, saved: Callable[[str], Path]) -> None:
+    _, negative, guided = FAMILIES[family]
+    recipe = recipe_for(saved(family))
+    if not guided:
+        recipe = recipe_for(saved(family), sampling={"guidance_scale": 0})
+    renderer = DiffusersRenderer(load(recipe), recipe)
+    rows = [replace(row, num_inference_steps=3) for row in SPECS]
+    if not negative:
+        rows = [replace(row, negative_prompt="") for row in rows]
+    if not guided:
+        rows = [replace(row, guidance_scale=0.0) for row in rows]
+    drawn = renderer._draw([*rows, rows[-1]])
+    expected = [stock(load(recipe), row) for row in rows]
+    assert all(image.std() > 0.02 for image in expected), "a flat picture would prove nothing"
+    for image, alone in zip(drawn, expected, strict=False):
+        np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", [name for name, (_, _, guided) in FAMILIES.items() if guided])
+def test_each_image_has_its_own_guidance(family: str, saved: Callable[[str], Path]) -> None:
+    """Guidance moves the picture, so that the equality above proves something."""
+    recipe = recipe_for(saved(family))
+    renderer = DiffusersRenderer(load(recipe), recipe)
+    row = replace(SPECS[1], negative_prompt="", num_inference_steps=3)
+    low, high, again = renderer._draw([replace(row, guidance_scale=s) for s in (1.5, 8, 1.5)])
+    assert (low - high).abs().max() > 1e-3
+    assert (low - again).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("family", [name for name, (_, negative, _) in FAMILIES.items()])
+def test_a_negative_prompt_counts_or_is_refused(family: str, saved: Callable[[str], Path]) -> None:
+    recipe = recipe_for(saved(family), negative_prompt="dull", sampling={"guidance_scale": 1})
+    if FAMILIES[family][1]:
+        DiffusersRenderer(load(recipe), recipe)
+        return
+    with pytest.raises(UserError, match="draws without a negative prompt") as raised:
+        DiffusersRenderer(load(recipe), recipe)
+    assert raised.value.faults[0].key == "negative_prompt"
+
+
+def test_guidance_where_there_is_none_is_refused(saved: Callable[[str], Path]) -> None:
+    recipe = recipe_for(saved("flux_schnell"))
+    with pytest.raises(UserError, match="draws without guidance") as raised:
+        DiffusersRenderer(load(recipe), recipe)
+    assert raised.value.faults[0].key == "sampling.guidance_scale"
+
+
+@pytest.mark.parametrize(("family", "step"), [("stable_diffusion", 8), ("sd3", 8), ("flux", 8)])
+def test_sizes_that_would_be_rounded_are_refused(
+    family: str, step: int, saved: Callable[[str], Path]
+) -> None:
+    model = {"id": str(saved(family)), "height": 16, "width": 20}
+    recipe = recipe_for(saved(family), model=model, sampling={"guidance_scale": 1})
+    with pytest.raises(UserError, match=f"20 is not a multiple of {step}; write") as raised:
+        DiffusersRenderer(load(recipe), recipe)
+    assert raised.value.faults[0].key == "model.width"
+
+
+@pytest.mark.parametrize("family", ["flux", "lcm", "sd3"])
+def test_prompts_are_encoded_once(family: str, saved: Callable[[str], Path]) -> None:
+    recipe = recipe_for(saved(family))
+    renderer = DiffusersRenderer(load(recipe), recipe)
+    rows = [replace(SPECS[0], num_inference_steps=1, negative_prompt="")] * 2
+    first = renderer._draw(rows)
+    renderer._pipeline.text_encoder = None  # whoever encodes again fails
+    assert torch.equal(renderer._draw(rows), first)

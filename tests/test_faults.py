@@ -1,0 +1,308 @@
+"""Builds that are killed, stopped and crowded: nothing lost, nothing doubled, the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from build_parts import combination, recipe, tree
+from fault_parts import (
+    CONTEXT,
+    build_and_die,
+    build_elsewhere,
+    build_once,
+    count_changes,
+    draw,
+    finished,
+    run_verb,
+    start,
+    strays,
+)
+
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture
+def recipes(tmp_path: Path) -> list[Path]:
+    """Write two sets of 15 images in 2 shards, and a share of both."""
+    recipe(tmp_path, "base")
+    recipe(tmp_path, "word", prompt="{class}")
+    combination(tmp_path, "share", ["base", "word"], images_per_class=3)
+    return [tmp_path / f"{name}.yaml" for name in ("base", "word", "share")]
+
+
+@pytest.fixture
+def undisturbed(recipes: list[Path], tmp_path: Path) -> dict[str, str]:
+    """Return the files of a build that nothing happened to."""
+    draw(recipes, tmp_path / "undisturbed")
+    return tree(tmp_path / "undisturbed")
+
+
+def large(tmp_path: Path, *, shards: int) -> list[Path]:
+    recipe(tmp_path, "large", images_per_class=8 * shards // 2, classes=["cat", "dog"])
+    return [tmp_path / "large.yaml"]
+
+
+def wait_for(condition: Any, *, within_s: float = 60) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.005)
+
+
+def changes_of(recipes: list[Path], out: Path) -> list[str]:
+    result = CONTEXT.Queue()
+    process = start(count_changes, recipes, out, result)
+    changes: list[str] = result.get(timeout=120)
+    assert finished(process) == 0
+    return changes
+
+
+def killed_at(
+    points: list[tuple[int, bool]],
+    recipes: list[Path],
+    tmp_path: Path,
+    undisturbed: dict[str, str],
+) -> None:
+    for event, after in points:
+        out = tmp_path / f"killed-{event}-{after}"
+        assert finished(start(build_and_die, recipes, out, event, after)) == KILLED
+        draw(recipes, out)
+        assert tree(out) == undisturbed, (event, after)
+        assert not strays(out), (event, after)
+
+
+@pytest.mark.slow
+def test_killed_at_some_change_to_the_file_system(
+    recipes: list[Path], tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    """Between write and rename, between rename and manifest, while the card is written."""
+    changes = changes_of(recipes, tmp_path / "counted")
+    wanted = {
+        "hardlink_to": [3],
+        "rename": [-3, -2, -1],
+        "fsync": [2, -3],
+        "write": [2],
+        "unlink": [1],
+    }
+    points: list[tuple[int, bool]] = []
+    for call, places in wanted.items():
+        numbers = [int(one.split()[0]) for one in changes if one.split()[1] == call]
+        points += [(numbers[place], after) for place in places for after in (False, True)]
+    killed_at(points, recipes, tmp_path, undisturbed)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_killed_at_every_change_to_the_file_system(
+    recipes: list[Path], tmp_path: Path, undisturbed: dict[str, str]
+) -> None:
+    changes = changes_of(recipes, tmp_path / "counted")
+    points = [(number, after) for number in range(1, len(changes) + 1) for after in (False, True)]
+    killed_at(points, recipes, tmp_path, undisturbed)
+
+
+@pytest.mark.slow
+def test_killed_over_and_over(tmp_path: Path) -> None:
+    killed_many_times(tmp_path, kills=8)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3600)
+def test_killed_forty_times_in_one_build(tmp_path: Path) -> None:
+    killed_many_times(tmp_path, kills=40)
+
+
+def killed_many_times(tmp_path: Path, *, kills: int) -> None:
+    """Kill a build of `kills` shards at moments spread over its whole length, then let it end."""
+    recipes = large(tmp_path, shards=kills)
+    draw(recipes, tmp_path / "undisturbed")
+    moments, out = random.Random(kills), tmp_path / "out"
+    for number in range(kills):
+        process = start(build_once, recipes, out, 0.05)
+        shards = min(number, kills - 2)
+        wait_for(lambda shards=shards: len(list(out.glob("data/*/train-*"))) > shards)
+        time.sleep(moments.uniform(0, 0.15))
+        process.kill()
+        assert finished(process) == KILLED
+    draw(recipes, out)
+    assert tree(out) == tree(tmp_path / "undisturbed")
+    assert not strays(out)
+
+
+def test_two_launches_at_once_share_the_work(tmp_path: Path) -> None:
+    recipes = large(tmp_path, shards=12)
+    draw(recipes, tmp_path / "alone")
+    out = tmp_path / "shared"
+    both = [start(build_once, recipes, out, 0.1) for _ in range(2)]
+    assert [finished(process) for process in both] == [0, 0]
+    assert tree(out) == tree(tmp_path / "alone")
+    assert not strays(out)
+    drawn = [int(line) for line in Path(f"{out}.drawn").read_text().split()]
+    assert sum(drawn) == 12 * 8, "each shard was drawn once"
+    assert min(drawn) >= 8
+
+
+def test_one_of_two_launches_is_killed(tmp_path: Path) -> None:
+    recipes = large(tmp_path, shards=10)
+    draw(recipes, tmp_path / "alone")
+    out = tmp_path / "shared"
+    first, second = (start(build_once, recipes, out, 0.1) for _ in range(2))
+    wait_for(lambda: len(list(out.glob("data/large/train-*"))) >= 3)
+    first.kill()
+    assert (finished(first), finished(second)) == (KILLED, 0)
+    assert tree(out) == tree(tmp_path / "alone")
+    assert not strays(out)
+
+
+def test_the_shard_of_a_dead_machine_is_taken_over_when_its_claim_expires(tmp_path: Path) -> None:
+    recipes = large(tmp_path, shards=6)
+    draw(recipes, tmp_path / "alone")
+    out = tmp_path / "shared"
+    lost = start(build_elsewhere, recipes, out, 0.2, 1.0)
+    wait_for(lambda: len(list(out.glob("data/large/train-*"))) >= 2)
+    lost.kill()
+    assert finished(lost) == KILLED
+    assert list((out / ".claims").iterdir())
+    began = time.monotonic()
+    draw(recipes, out, claim_expiry_s=1.0)
+    assert time.monotonic() - began >= 1.0, "it had to watch the claim for its whole life"
+    assert tree(out) == tree(tmp_path / "alone")
+    assert not strays(out)
+
+
+def test_another_launch_that_wants_something_else_is_refused(tmp_path: Path) -> None:
+    recipes = large(tmp_path, shards=6)
+    out = tmp_path / "out"
+    process = start(build_once, recipes, out, 0.3)
+    wait_for(lambda: (out / "manifest.json").exists())
+    recipe(tmp_path, "large", images_per_class=40, classes=["cat", "dog"])
+    errors = tmp_path / "errors"
+    assert finished(start(run_verb, recipes, out, 0.0, errors)) == 2
+    assert "another build is at work there and makes something else of it" in errors.read_text()
+    assert finished(process) == 0
+    assert not strays(out)
+
+
+def test_launches_of_different_configs_share_a_directory(tmp_path: Path) -> None:
+    recipe(tmp_path, "base")
+    recipe(tmp_path, "word", prompt="{class}")
+    base, word = tmp_path / "base.yaml", tmp_path / "word.yaml"
+    out = tmp_path / "out"
+    first = start(build_once, [base], out, 0.2)
+    wait_for(lambda: (out / "manifest.json").exists())
+    second = start(build_once, [word], out, 0.2)
+    assert (finished(first), finished(second)) == (0, 0)
+    draw([base, word], tmp_path / "once")
+    assert tree(out) == tree(tmp_path / "once")
+    assert not strays(out)
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+)
+def test_a_signal_leaves_a_directory_that_can_be_built_on(
+    tmp_path: Path, number: int, status: int
+) -> None:
+    recipes = large(tmp_path, shards=6)
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    process = start(run_verb, recipes, out, 0.1, errors)
+    wait_for(lambda: len(list(out.glob("data/large/train-*"))) >= 2)
+    os.kill(process.pid, number)
+    # A terminal and a launcher send one each.
+    os.kill(process.pid, signal.SIGTERM)
+    assert finished(process) == status
+    words = errors.read_text()
+    assert "stopped by SIG" in words
+    assert "; run the same command again to go on where it stopped" in words
+    assert "Traceback" not in words
+    assert not strays(out)
+    draw(recipes, out)
+    draw(recipes, tmp_path / "once")
+    assert tree(out) == tree(tmp_path / "once")
+
+
+def test_a_wall_clock_that_goes_backwards_hurts_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes = large(tmp_path, shards=4)
+    draw(recipes, tmp_path / "once")
+    now = [2e9]
+
+    def backwards() -> float:
+        now[0] -= 1000
+        return now[0]
+
+    monkeypatch.setattr(time, "time", backwards)
+    draw(recipes, tmp_path / "out")
+    assert tree(tmp_path / "out") == tree(tmp_path / "once")
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a file system of its own, where that is allowed."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(place)]
+    try:
+        mounted = subprocess.run(command, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a small file system is not allowed here")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_fills_up(tmp_path: Path, disk: Path) -> None:
+    recipes = large(tmp_path, shards=20)
+    out, errors = disk / "out", tmp_path / "errors"
+    assert finished(start(run_verb, recipes, out, 0.0, errors)) == 1
+    (line,) = errors.read_text().splitlines()[-1:]
+    assert line.startswith(str(out))
+    assert ": the disk is full; free some space, then run the same command again" in line
+    assert "Traceback" not in errors.read_text()
+    assert list(out.glob("data/large/train-*"))
+    assert not strays(out)
+    subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
+    draw(recipes, out)
+    draw(recipes, tmp_path / "once")
+    assert tree(out) == tree(tmp_path / "once")
+
+
+def test_a_read_only_directory(tmp_path: Path, disk: Path) -> None:
+    """Root may write where permissions forbid it, so the whole file system is read-only."""
+    recipes = large(tmp_path, shards=1)
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+    errors = tmp_path / "errors"
+    assert finished(start(run_verb, recipes, disk / "out", 0.0, errors)) == 1
+    (line,) = errors.read_text().splitlines()[-1:]
+    assert "the file system is read-only; choose another directory" in line
+    assert not list(disk.iterdir())
+
+
+def test_a_quota_that_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipes = large(tmp_path, shards=3)
+    synced = os.fsync
+
+    def over_quota(descriptor: int) -> None:
+        if list((tmp_path / "out").glob("data/large/train-00001*")):
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", over_quota)
+    with pytest.raises(OSError, match=r"quota exceeded: '.*data/large'"):
+        draw(recipes, tmp_path / "out")
+    monkeypatch.undo()
+    assert not strays(tmp_path / "out")
+    draw(recipes, tmp_path / "out")
+    draw(recipes, tmp_path / "once")
+    assert tree(tmp_path / "out") == tree(tmp_path / "once")

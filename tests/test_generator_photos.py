@@ -1,0 +1,110 @@
+"""Captioned pictures that the generator learns from: rows, filters, captions, held-out ones."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from photo_parts import photo_source, write_photos
+
+from factory.errors import UserError
+from train.generator.captions import caption_named, make_captioner, with_article
+from train.generator.filters import FILTERS, apply_filter
+from train.generator.sources import open_source
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_photos(tmp_path_factory.mktemp("photos"))
+
+
+def test_rows_then_mirror_images_then_filtered_ones(photos: Path) -> None:
+    config = photo_source(photos, mirror=True, filtered=0.25, filters={"sketch": 1})
+    source = open_source(config, image_size=32)
+    assert len(source) == 32 + 32 + 8
+    image, facts = source.draw(1)
+    assert image.shape == (32, 32, 3)
+    assert facts["name"] == "tabby cat"
+    assert facts["class"] == facts["focus"] == "cat"
+    assert facts["general"] == "cat|animal"
+    mirrored, same = source.draw(33)
+    assert np.array_equal(mirrored, image[:, ::-1])
+    assert same == facts
+    drawn, told = source.draw(70)
+    assert told["filter"] == "sketch"
+    assert drawn.std(axis=2).mean() < 0.3 * image.std(axis=2).mean(), "a sketch is nearly grey"
+    assert np.array_equal(drawn, open_source(config, image_size=32).draw(70)[0])
+
+
+def test_held_out_photographs_are_never_drawn(photos: Path) -> None:
+    source = open_source(photo_source(photos, held_out=3), image_size=32)
+    kept_out = source.held_out()
+    assert [name for _, name in kept_out].count("cat") == 3
+    assert [name for _, name in kept_out].count("ship") == 3
+    drawn = {source.draw(i)[0].tobytes() for i in range(len(source))}
+    assert len(drawn) == 32 - 6
+    assert not any(image.tobytes() in drawn for image, _ in kept_out)
+
+
+def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no column caption, title; it has domain, general"):
+        open_source(
+            photo_source(photos, name_column=None, caption_column="caption", view_column="title"),
+            image_size=32,
+        )
+    with pytest.raises(UserError, match=r"no rows with \{'view': 'sea'\}"):
+        open_source(photo_source(photos, where={"view": "sea"}), image_size=32)
+    with pytest.raises(UserError, match="no filter glow; there are drawing, sketch"):
+        open_source(photo_source(photos, filters={"glow": 1}, filtered=1), image_size=32)
+    with pytest.raises(UserError, match="cannot be opened"):
+        open_source(photo_source(tmp_path / "nothing"), image_size=32)
+
+
+def test_every_filter_changes_the_picture_and_repeats() -> None:
+    ramp = np.linspace(40, 220, 64)
+    photo = np.stack([np.add.outer(ramp, ramp) / 2] * 3, axis=2).astype(np.uint8)
+    photo[20:44, 20:44] = (200, 60, 40)
+    for name in FILTERS:
+        first = apply_filter(name, photo, np.random.default_rng(3))
+        again = apply_filter(name, photo, np.random.default_rng(3))
+        assert first.shape == photo.shape
+        assert first.dtype == np.uint8
+        assert np.array_equal(first, again), name
+        assert np.abs(first.astype(int) - photo).mean() > 4, name
+
+
+def test_captions_of_photographs_name_the_class_most_often() -> None:
+    facts = {"name": "tabby cat", "general": "cat|animal", "class": "cat", "focus": "cat"}
+    facts |= {"view": "ground", "domain": "photo", "source": "0"}
+    drawn = [caption_named(facts, np.random.default_rng(seed)) for seed in range(400)]
+    named = [re.search(r"\bcat\b", caption) is not None for caption in drawn]
+    assert 0.9 < np.mean(named) < 1, "a general word now and then"
+    bare = sum(caption == "cat" for caption in drawn) / len(drawn)
+    assert 0.15 < bare < 0.45
+    assert not any("sketch" in caption for caption in drawn)
+
+
+def test_captions_say_the_domain_and_the_view() -> None:
+    cat = {"name": "cat", "general": "animal", "class": "cat", "focus": "cat", "view": "ground"}
+    sketched = cat | {"filter": "rock drawing", "source": "0"}
+    drawn = [caption_named(sketched, np.random.default_rng(seed)) for seed in range(50)]
+    assert all("rock drawing" in caption or "cave painting" in caption for caption in drawn)
+    river = {"name": "river", "general": "water|land", "class": "river", "view": "satellite"}
+    above = [caption_named(river, np.random.default_rng(seed)) for seed in range(300)]
+    said = [c for c in above if re.search(r"satellite|aerial|above", c)]
+    assert len(said) > 240
+
+
+def test_synonyms_are_used_as_often_as_the_word(photos: Path) -> None:
+    config = photo_source(photos, synonyms={"ship": ["sailing vessel"]})
+    caption = make_captioner([config])
+    ship = {"name": "ship", "class": "ship", "focus": "ship", "source": "0", "domain": "photo"}
+    drawn = [caption(ship, np.random.default_rng(seed)) for seed in range(200)]
+    share = sum("sailing vessel" in text for text in drawn) / 200
+    assert 0.35 < share < 0.65
+
+
+def test_plurals_have_no_article() -> None:
+    assert with_article("trees") == "trees"
+    assert with_article("school bus") == "a school bus"
+    assert with_article("area of grass") == "an area of grass"

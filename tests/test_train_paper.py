@@ -1,0 +1,192 @@
+"""The paper's training in three readings: presets, architectures, held-out part, kept epochs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors import safe_open
+from safetensors.torch import load_file
+from test_train import make_set
+
+from factory.errors import UserError
+from train.architectures import TABLE_2, timm_name
+from train.data import hold_out
+from train.presets import PRESETS, model_args, resolve
+from train.run import TrainOptions, train
+
+# Table 2's models, torchvision's names of them, and section 4.1's weight decay on CIFAR, EuroSAT.
+ROWS = [
+    ("ResNet50", "resnet50", 0.9, 0.3),
+    ("ResNet101", "resnet101", 0.9, 0.3),
+    ("ViT-B", "vit_b_16", 0.9, 0.3),
+    ("MobileNetV3-S", "mobilenet_v3_small", 0.1, 0.1),
+    ("ConvNeXt-S", "convnext_small", 0.9, 0.3),
+]
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_set(tmp_path_factory.mktemp("sets") / "colours", num_images=60)
+
+
+@pytest.fixture
+def options(colours: Path, tmp_path: Path) -> TrainOptions:
+    return TrainOptions(
+        dataset=str(colours),
+        model="test_resnet",
+        out=tmp_path / "run",
+        overrides={"epochs": 1, "batch_size": 16, "warmup_epochs": 0.0},
+    )
+
+
+def test_table_2_is_named_in_full() -> None:
+    assert [name for name, *_ in ROWS] == list(TABLE_2)
+    assert timm_name("test_resnet") == "test_resnet"
+
+
+@pytest.mark.parametrize(("name", "torchvision_name", "cifar", "eurosat"), ROWS)
+def test_architecture_and_weight_decay_are_the_papers(
+    name: str, torchvision_name: str, cifar: float, eurosat: float
+) -> None:
+    import timm
+    import torchvision
+
+    model = timm_name(name)
+    with torch.device("meta"):
+        ours = timm.create_model(model, num_classes=10, **model_args("as-code", model))
+        theirs = torchvision.models.get_model(torchvision_name, weights=None, num_classes=10)
+    sizes = [sum(p.numel() for p in one.parameters()) for one in (ours, theirs)]
+    assert sizes[0] == sizes[1]
+    for preset, weight_decay in (
+        ("paper", cifar),
+        ("as-code", cifar),
+        ("code-defaults", cifar),
+        ("paper-eurosat", eurosat),
+        ("as-code-eurosat", eurosat),
+    ):
+        values = resolve(preset, model=model, overrides={})
+        assert values.weight_decay == weight_decay, preset
+        assert values.decay_all and values.schedule == "cosine"
+        if preset != "code-defaults":
+            assert (values.epochs, values.batch_size, values.lr) == (200, 128, 2.0e-4)
+
+
+def test_dropout_and_depth_are_torchvisions() -> None:
+    import torchvision
+
+    mobile = torchvision.models.mobilenet_v3_small(weights=None)
+    dropout = [m.p for m in mobile.modules() if isinstance(m, torch.nn.Dropout)]
+    norm = next(m for m in mobile.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    said = model_args("as-code", "mobilenetv3_small_100")
+    assert [said["drop_rate"], said["bn_eps"], said["bn_momentum"]] == [
+        *dropout,
+        norm.eps,
+        norm.momentum,
+    ]
+    with torch.device("meta"):
+        convnext = torchvision.models.convnext_small(weights=None)
+    depths = [m.p for m in convnext.modules() if type(m).__name__ == "StochasticDepth"]
+    assert model_args("as-code", "convnext_small") == {"drop_path_rate": max(depths)}
+
+
+@pytest.mark.parametrize("name", TABLE_2)
+def test_small_images_are_seen_at_32_places_and_more(name: str) -> None:
+    """`corrected` gives every family a first feature map of a small-image stem's size."""
+    import timm
+
+    model = timm_name(name)
+    values = resolve("corrected", model=model, overrides={})
+    side = values.image_size or 32
+    arguments = model_args("corrected", model)
+    if model.startswith("vit"):
+        arguments["img_size"] = side
+    with torch.device("meta"):
+        net = timm.create_model(model, num_classes=10, **arguments)
+        assert net(torch.zeros(2, 3, side, side)).shape == (2, 10)
+        if model.startswith("vit"):
+            assert net.patch_embed.num_patches == 64
+        else:
+            features = timm.create_model(model, features_only=True, **arguments)
+            maps = features(torch.zeros(2, 3, side, side))
+            assert max(one.shape[-1] for one in maps) >= 32
+
+
+def test_as_code_holds_out_at_random_and_keeps_epochs() -> None:
+    for preset in ("as-code", "as-code-eurosat", "code-defaults"):
+        values = PRESETS[preset].hyperparameters
+        assert (values.val_images, values.keep_every) == (10_000, 5)
+    assert resolve("as-code", model="x", overrides={"val_fraction": 0.1}).val_images is None
+    labels = np.repeat(np.arange(10), 5_000)
+    rows, held = hold_out(labels, fraction=0.5, seed=0, count=10_000)
+    assert (len(rows), len(held)) == (40_000, 10_000)
+    assert np.array_equal(np.sort(np.concatenate([rows, held])), np.arange(50_000))
+    counts = np.bincount(labels[held])
+    assert counts.min() < 1_000 < counts.max()  # not class by class
+    assert not np.array_equal(held, hold_out(labels, fraction=0.5, seed=1, count=10_000)[1])
+
+
+def test_as_paper_trains_on_every_image_to_the_last_epoch() -> None:
+    for preset in ("paper", "paper-eurosat"):
+        values = PRESETS[preset].hyperparameters
+        assert (values.val_fraction, values.val_images, values.keep_every) == (0.0, None, None)
+
+
+def test_held_out_images_leave_something(options: TrainOptions) -> None:
+    with pytest.raises(UserError, match=r"60 images, of which 10000 .* --val-images fewer"):
+        train(replace(options, preset="as-code"))
+
+
+def test_kept_epochs_are_the_weights_of_those_epochs(options: TrainOptions) -> None:
+    overrides = {**options.overrides, "epochs": 5, "keep_every": 2, "val_images": 6}
+    train(replace(options, overrides=overrides))
+    kept = sorted(path.name for path in (options.out / "epochs").iterdir())
+    assert kept == ["epoch-0002.safetensors", "epoch-0004.safetensors"]
+    with safe_open(options.out / "epochs" / kept[1], "pt") as weights:
+        assert weights.metadata()["epoch"] == "4"
+    shorter = replace(options, out=options.out.with_name("last"))
+    train(replace(shorter, overrides={**overrides, "keep_every": 1}))
+    two = [load_file(out / "epochs" / kept[1]) for out in (options.out, shorter.out)]
+    assert all(torch.equal(two[0][name], two[1][name]) for name in two[0])
+
+
+def test_images_per_class_are_drawn_of_each_class(options: TrainOptions) -> None:
+    train(replace(options, images_per_class=12))
+    config = yaml.safe_load((options.out / "config.yaml").read_text())
+    assert (config["data"]["num_images"], config["data"]["images_per_class"]) == (36, 12)
+    with pytest.raises(UserError, match=r"class red has 20 images, --images-per-class asks for 21"):
+        train(replace(options, images_per_class=21, out=options.out.with_name("more")))
+
+
+def test_head_only_leaves_the_body_as_it_came(options: TrainOptions) -> None:
+    first = replace(options, overrides={**options.overrides, "epochs": 2})
+    train(first)
+    second = replace(
+        options,
+        model=f"local-dir:{options.out}",
+        pretrained=True,
+        head_only=True,
+        out=options.out.with_name("head"),
+    )
+    train(second)
+    before = load_file(options.out / "model.safetensors")
+    after = load_file(second.out / "model.safetensors")
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"fc.weight", "fc.bias"}
+
+
+def test_a_run_of_an_earlier_version_goes_on(options: TrainOptions) -> None:
+    train(options)
+    path = options.out / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    for key in ("images_per_class",):
+        config["data"].pop(key)
+    for key in ("val_images", "keep_every"):
+        config["hyperparameters"].pop(key)
+    config.pop("head_only")
+    path.write_text(yaml.safe_dump(config))
+    assert train(options).epochs == 1

@@ -1,0 +1,129 @@
+"""Sets that differ in `output` alone: drawn once when built together, the same as built alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_models
+import torch
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
+
+from factory.builder import build
+from factory.planner import ImageSpec
+from factory.recipe import ResolvedRecipe
+from factory.recipe_file import Output
+from factory.render import Picture
+from factory.rescale import rescale
+
+
+class Several(FakeRenderer):
+    """Draws noise of 16 px from the seed and counts the batches it drew."""
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
+        return self.render_as([self.recipe.output], rows, batch_size=batch_size)[0]
+
+    def render_as(
+        self, outputs: Sequence[Output], rows: Sequence[ImageSpec], *, batch_size: int
+    ) -> list[list[Picture]]:
+        FakeRenderer.calls += 1
+        drawn = [np.random.default_rng(row.seed).random((3, 16, 16)) for row in rows]
+        images = torch.tensor(np.stack(drawn), dtype=torch.float32)
+        return [rescale(images, output) for output in outputs]
+
+
+def twins(folder: Path, **keys: Any) -> list[ResolvedRecipe]:
+    base = {"output": {"size": 8, "antialias": False}} | keys
+    smooth = base | {"output": {"size": 8, "antialias": True}, "same_images_as": "base"}
+    return [recipe(folder, "base", **base), recipe(folder, "smooth", **smooth)]
+
+
+def calls(recipes: Sequence[ResolvedRecipe], out: Path) -> int:
+    FakeRenderer.calls = 0
+    build(recipes, out, settings=SETTINGS, renderer_factory=Several)
+    return FakeRenderer.calls
+
+
+def shards(out: Path) -> dict[str, str]:
+    return {name: digest for name, digest in tree(out).items() if name.endswith(".parquet")}
+
+
+def test_twins_are_drawn_once_and_are_what_they_would_be_alone(tmp_path: Path) -> None:
+    base, smooth = twins(tmp_path)
+    alone = calls([base], tmp_path / "base")
+    assert calls([smooth], tmp_path / "smooth") == alone
+    assert calls([smooth, base], tmp_path / "both") == alone
+    both = shards(tmp_path / "both")
+    assert both == shards(tmp_path / "base") | shards(tmp_path / "smooth")
+    assert len(set(both.values())) == len(both) == 4
+
+
+def test_a_report_counts_each_image_once(tmp_path: Path) -> None:
+    recipes = twins(tmp_path)
+    first = build(recipes, tmp_path / "out", settings=SETTINGS, renderer_factory=Several)
+    assert (first.drawn, first.kept) == (30, 0)
+    again = build(recipes, tmp_path / "out", settings=SETTINGS, renderer_factory=Several)
+    assert (again.drawn, again.kept) == (0, 30)
+
+
+def test_twins_grow_together(tmp_path: Path) -> None:
+    once = calls(twins(tmp_path, images_per_class=9), tmp_path / "once")
+    calls(twins(tmp_path), tmp_path / "out")
+    grown = calls(twins(tmp_path, images_per_class=9), tmp_path / "out")
+    assert grown < once
+    assert shards(tmp_path / "out") == shards(tmp_path / "once")
+
+
+def test_a_twin_that_comes_later_is_drawn_by_itself(tmp_path: Path) -> None:
+    base, smooth = twins(tmp_path)
+    alone = calls([base], tmp_path / "out")
+    assert calls([base, smooth], tmp_path / "out") == alone
+    calls([base, smooth], tmp_path / "both")
+    assert shards(tmp_path / "out") == shards(tmp_path / "both")
+
+
+def test_twins_of_other_sizes_are_what_they_would_be_alone(tmp_path: Path) -> None:
+    (base,) = twins(tmp_path)[:1]
+    (smooth,) = twins(tmp_path, images_per_class=7)[1:]
+    calls([smooth], tmp_path / "smooth")
+    calls([base, smooth], tmp_path / "both")
+    found = shards(tmp_path / "both")
+    assert found.items() >= shards(tmp_path / "smooth").items()
+
+
+def test_a_combination_of_twins_draws_them_once(tmp_path: Path) -> None:
+    base, _ = twins(tmp_path)
+    alone = calls([base], tmp_path / "base")
+    union = combination(tmp_path, "all", ["base", "smooth"])
+    assert calls([union], tmp_path / "out") == alone
+
+
+def test_a_renderer_that_knows_nothing_of_twins_draws_each(tmp_path: Path) -> None:
+    recipes = twins(tmp_path)
+    FakeRenderer.calls = 0
+    build(recipes, tmp_path / "out", settings=SETTINGS, renderer_factory=FakeRenderer)
+    assert FakeRenderer.calls == 8
+
+
+@pytest.mark.slow
+def test_a_real_pipeline_draws_twins_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from factory.render import DiffusersRenderer
+
+    model = {"id": str(tiny_models.save_stable_diffusion(tmp_path / "sd"))}
+    base, smooth = twins(tmp_path, model=model, images_per_class=3)
+    drawn: list[int] = []
+    draw = DiffusersRenderer._draw
+
+    def counting(self: DiffusersRenderer, rows: Sequence[ImageSpec]) -> torch.Tensor:
+        drawn.append(len(rows))
+        return draw(self, rows)
+
+    monkeypatch.setattr(DiffusersRenderer, "_draw", counting)
+    for name, recipes in {"base": [base], "smooth": [smooth], "both": [base, smooth]}.items():
+        build(recipes, tmp_path / name, settings=SETTINGS)
+        drawn.append(0)
+    assert drawn == [4, 4, 4, 0] * 3
+    assert shards(tmp_path / "both") == shards(tmp_path / "base") | shards(tmp_path / "smooth")

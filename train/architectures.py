@@ -1,0 +1,72 @@
+"""The five architectures of the paper's Table 2 by the names it prints, and what sets them apart.
+
+The paper names architectures only; its released code takes torchvision's. timm's twins have the
+same layers and as many parameters; where their defaults differ from torchvision's, the `as-code`
+presets say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+TABLE_2: dict[str, str] = {
+    "ResNet50": "resnet50",
+    "ResNet101": "resnet101",
+    "ViT-B": "vit_base_patch16_224",
+    "MobileNetV3-S": "mobilenetv3_small_100",
+    "ConvNeXt-S": "convnext_small",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a preset says of the models whose timm name begins with a prefix.
+
+    Attributes:
+        hyperparameters: Fields of `Hyperparameters` that replace the preset's.
+        model_args: Arguments of `timm.create_model`.
+    """
+
+    hyperparameters: Mapping[str, Any] = field(default_factory=dict)
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+
+
+_MOBILENET = Family({"weight_decay": 0.1})
+
+# Section 4.1: "MobileNetV3 0.1 always".
+AS_PAPER: dict[str, Family] = {"mobilenetv3": _MOBILENET, "tf_mobilenetv3": _MOBILENET}
+
+# torchvision's own settings, where timm's differ: the start of residual branches, dropout before
+# the last layer, batch norm's epsilon and momentum, stochastic depth.
+AS_CODE: dict[str, Family] = {
+    "resnet": Family(model_args={"zero_init_last": False}),
+    "mobilenetv3": Family(
+        _MOBILENET.hyperparameters,
+        {"drop_rate": 0.2, "bn_eps": 1.0e-3, "bn_momentum": 0.01},
+    ),
+    "convnext": Family(model_args={"drop_path_rate": 0.4}),
+}
+
+# At 32 px an ImageNet stem leaves 8x8 places after two layers and 1x1 at the end, a 16 px patch
+# leaves four tokens. Seen four times larger, the image passes the same stem with 32x32 places, as
+# in the small-image ResNets; unlike a changed stem, that needs nothing that timm cannot load.
+_ENLARGED = Family({"image_size": 128})
+CORRECTED_SMALL: dict[str, Family] = {
+    "resnet": _ENLARGED,
+    "mobilenetv3": _ENLARGED,
+    "convnext": Family(model_args={"patch_size": 1}),
+    "vit_": Family(model_args={"patch_size": 4}),
+}
+
+
+def timm_name(name: str) -> str:
+    """Return timm's name for a model given by the paper's or by timm's."""
+    return TABLE_2.get(name, name)
+
+
+def family_of(model: str, families: Mapping[str, Family]) -> Family:
+    """Return what a preset says of a model; of two prefixes the longer one counts."""
+    fitting = [prefix for prefix in families if model.startswith(prefix)]
+    return families[max(fitting, key=len)] if fitting else Family()

@@ -1,0 +1,248 @@
+"""Filters that turn a photograph into a picture of another domain, for captions to name.
+
+Each is a function `(photo, rng) -> picture`, both float32 (H, W, 3) in [0, 1]. They are crude at 64
+pixels, and meant to be: enough that "a sketch of a cat" looks drawn and still shows a cat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# numpy's arithmetic on mixed operands is typed too loosely to say float32 all the way.
+Floats = NDArray[Any]
+Filter = Callable[[Floats, np.random.Generator], Floats]
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def _blur(image: Floats, sigma: float) -> Floats:
+    from scipy import ndimage
+
+    sigmas = (sigma, sigma) + (0,) * (image.ndim - 2)
+    blurred: Floats = ndimage.gaussian_filter(image, sigmas)
+    return blurred
+
+
+def _grey(image: Floats) -> Floats:
+    grey: Floats = image @ _LUMA
+    return grey
+
+
+def _saturate(image: Floats, amount: float) -> Floats:
+    grey = _grey(image)[..., None]
+    return grey + (image - grey) * np.float32(amount)
+
+
+def _edges(image: Floats, *, sigma: float) -> Floats:
+    """Return how strong the edges are, (H, W), 1 at the strongest tenth."""
+    from scipy import ndimage
+
+    grey = _blur(_grey(image), sigma)
+    strength = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1))
+    edges: Floats = np.clip(strength / (np.quantile(strength, 0.93) + 1e-4), 0, 1)
+    return edges
+
+
+def _noise(rng: np.random.Generator, shape: tuple[int, ...], *, sigma: float) -> Floats:
+    """Return smooth noise of unit variance."""
+    noise = rng.standard_normal(shape, np.float32)
+    if sigma:
+        noise = _blur(noise, sigma)
+    scaled: Floats = noise / (noise.std() + 1e-6)
+    return scaled
+
+
+def _tint(rng: np.random.Generator, low: tuple[float, ...], high: tuple[float, ...]) -> Floats:
+    return rng.uniform(low, high).astype(np.float32)
+
+
+def _smooth(image: Floats, *, size: int = 3, rounds: int = 2) -> Floats:
+    """Flatten regions and keep edges: a median filter, a few times."""
+    from scipy import ndimage
+
+    for _ in range(rounds):
+        image = ndimage.median_filter(image, size=(size, size, 1))
+    return image
+
+
+def _paper(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
+    colour = _tint(rng, (0.92, 0.91, 0.86), (1.0, 1.0, 0.97))
+    paper: Floats = colour + np.float32(0.015) * _noise(rng, (*shape, 1), sigma=0.0)
+    return paper
+
+
+def _drawing(image: Floats, rng: np.random.Generator) -> Floats:
+    """Coloured pencil: pale flat colour on paper, dark outlines."""
+    paper = _paper(rng, image.shape[:2])
+    wash = np.float32(rng.uniform(0.35, 0.6))
+    colour = paper * (1 - wash) + _saturate(_smooth(image), 1.5) * wash + np.float32(0.08)
+    lines = np.float32(rng.uniform(0.65, 0.85)) * _edges(image, sigma=0.7)[..., None] ** 1.5
+    return colour * (1 - lines)
+
+
+def _sketch(image: Floats, rng: np.random.Generator) -> Floats:
+    """Grey pencil: the photo divided by its blur, some shading, on paper."""
+    grey = _grey(image)
+    lines = np.clip(grey / (_blur(grey, rng.uniform(1.5, 3.0)) + 0.03), 0, 1) ** 2
+    lines = lines * (1 - 0.45 * _edges(image, sigma=0.8) ** 1.5)
+    shade = 1 - np.float32(rng.uniform(0.15, 0.45)) * (1 - grey)
+    return _paper(rng, image.shape[:2]) * (lines * shade)[..., None]
+
+
+def _painting(image: Floats, rng: np.random.Generator) -> Floats:
+    """Oils: patches of strong colour, brush streaks along one direction."""
+    from scipy import ndimage
+
+    patches = _saturate(_smooth(image, size=int(rng.integers(3, 6))), rng.uniform(1.4, 2.0))
+    streaks = ndimage.gaussian_filter(
+        rng.standard_normal(image.shape[:2]).astype(np.float32), (0.5, 2.5)
+    )
+    if rng.random() < 0.5:
+        streaks = streaks.T
+    light = 1 + np.float32(rng.uniform(0.06, 0.14)) * streaks / (streaks.std() + 1e-6)
+    warm = _tint(rng, (1.0, 0.94, 0.84), (1.08, 1.0, 0.96))
+    picture: Floats = np.clip(patches, 0, 1) * light[..., None] * warm
+    return picture
+
+
+def _cartoon(image: Floats, rng: np.random.Generator) -> Floats:
+    """A few bright flat colours with black outlines."""
+    flat: Floats = 1.1 * _saturate(_smooth(image, size=3, rounds=3), rng.uniform(1.6, 2.2))
+    levels = int(rng.integers(4, 7))
+    flat = np.round(np.clip(flat, 0, 1) * levels) / levels
+    lines = (_edges(image, sigma=1.0) > 0.75).astype(np.float32)
+    return flat * (1 - np.float32(0.9) * _blur(lines, 0.5)[..., None])
+
+
+def _poster(image: Floats, rng: np.random.Generator) -> Floats:
+    """Screen print: three to five tones from dark to light, each one colour."""
+    import colorsys
+
+    grey = _blur(_grey(image), 0.6)
+    count = int(rng.integers(3, 6))
+    tones = np.searchsorted(np.quantile(grey, np.linspace(0, 1, count + 1)[1:-1]), grey)
+    hue, step = rng.uniform(), rng.uniform(-0.12, 0.25)
+    palette = [
+        colorsys.hsv_to_rgb(
+            (hue + step * k) % 1.0,
+            rng.uniform(0.55, 0.95) - 0.5 * k / count,
+            0.15 + 0.85 * k / count,
+        )
+        for k in range(1, count + 1)
+    ]
+    picture: Floats = np.array(palette, np.float32)[tones]
+    return picture
+
+
+def _digital(image: Floats, rng: np.random.Generator) -> Floats:
+    """Digital art: smooth, glowing, light from teal to magenta."""
+    smooth = _saturate(_smooth(image), rng.uniform(1.5, 2.0))
+    first, second = (
+        _tint(rng, (0.1, 0.5, 0.8), (0.4, 0.9, 1.0)),
+        _tint(rng, (0.8, 0.1, 0.5), (1.0, 0.5, 0.9)),
+    )
+    ramp = np.linspace(0, 1, image.shape[0], dtype=np.float32)[:, None, None]
+    light = first * (1 - ramp) + second * ramp
+    amount = np.float32(rng.uniform(0.25, 0.45))
+    lit = smooth * (1 - amount) + light * _grey(smooth)[..., None] * amount * np.float32(1.6)
+    return lit + np.float32(0.5) * _blur(np.clip(lit - 0.6, 0, 1), 2.0)
+
+
+def _collage(image: Floats, rng: np.random.Generator) -> Floats:
+    """Cut paper: the picture with two or three of its parts pasted over it, askew."""
+    from scipy import ndimage
+
+    side = image.shape[0]
+    picture = _saturate(image, 1.2).copy()
+    for _ in range(int(rng.integers(2, 4))):
+        height, width = (int(v) for v in rng.integers(side // 4, side // 2, 2))
+        top, left = int(rng.integers(0, side - height)), int(rng.integers(0, side - width))
+        to_top = int(np.clip(top + rng.integers(-side // 6, side // 6), 1, side - height - 1))
+        to_left = int(np.clip(left + rng.integers(-side // 6, side // 6), 1, side - width - 1))
+        cut = image[top : top + height, left : left + width]
+        if rng.random() < 0.5:
+            cut = np.clip(cut * _tint(rng, (0.7, 0.7, 0.7), (1.3, 1.3, 1.3)), 0, 1)
+        turned = ndimage.rotate(cut, rng.uniform(-6, 6), reshape=False, order=1, mode="nearest")
+        picture[to_top - 1 : to_top + height + 1, to_left - 1 : to_left + width + 1] = 0.97
+        picture[to_top : to_top + height, to_left : to_left + width] = turned
+    return picture
+
+
+def _rock(image: Floats, rng: np.random.Generator) -> Floats:
+    """A cave wall with the subject's outline and shade in ochre."""
+    shape = image.shape[:2]
+    stone = _tint(rng, (0.62, 0.48, 0.34), (0.82, 0.68, 0.52))
+    wall = stone * (1 + 0.10 * _noise(rng, (*shape, 1), sigma=5.0))
+    wall = wall * (1 + 0.06 * _noise(rng, (*shape, 1), sigma=0.7))
+    pigment = _tint(rng, (0.25, 0.08, 0.03), (0.45, 0.2, 0.12))
+    dark = np.clip(1.1 - 1.6 * _blur(_grey(image), 0.8), 0, 1) * np.float32(0.55)
+    cover = np.clip(dark + 0.8 * _edges(image, sigma=1.0) ** 1.5, 0, 0.95)[..., None]
+    return wall * (1 - cover) + pigment * cover
+
+
+def _stick(image: Floats, rng: np.random.Generator) -> Floats:
+    """A few thin dark lines on white."""
+    from scipy import ndimage
+
+    strength = _edges(image, sigma=rng.uniform(1.2, 1.8))
+    ridge = (strength > 0.6) & (strength >= ndimage.maximum_filter(strength, size=3) * 0.92)
+    lines = np.clip(1.5 * _blur(ridge.astype(np.float32), 0.55), 0, 1)[..., None]
+    ink = _tint(rng, (0.0, 0.0, 0.0), (0.2, 0.2, 0.3))
+    return np.float32(0.98) * (1 - lines) + ink * lines
+
+
+def _render(image: Floats, rng: np.random.Generator) -> Floats:
+    """A 3D rendering: smooth surfaces, soft light from above, plain colours, a highlight."""
+    smooth = _smooth(_blur(image, 0.5), size=3, rounds=3)
+    smooth = _saturate(smooth, rng.uniform(1.1, 1.5))
+    ramp = np.linspace(1.18, 0.82, image.shape[0], dtype=np.float32)[:, None, None]
+    relief = _blur(_grey(image), 1.0)
+    shine = np.clip(4 * (relief - np.roll(relief, (1, 1), (0, 1))), 0, 0.5)[..., None]
+    grey = np.float32(0.12) * _tint(rng, (0.8, 0.8, 0.9), (1.0, 1.0, 1.0))
+    lit: Floats = smooth * ramp * np.float32(0.88) + grey + shine
+    return lit
+
+
+def _hazy(image: Floats, rng: np.random.Generator) -> Floats:
+    """A satellite at ten metres a pixel: softer, darker, flatter and bluer than an aerial photo."""
+    soft = _blur(image, rng.uniform(0.6, 1.8))
+    flat = np.float32(rng.uniform(0.35, 0.75)) * (soft - np.float32(0.35))
+    haze = _tint(rng, (0.22, 0.27, 0.30), (0.36, 0.40, 0.44))
+    return _saturate(flat, rng.uniform(0.8, 1.5)) + haze
+
+
+@dataclass(frozen=True)
+class FilteredDomain:
+    """A filter and the words that captions use for its pictures, after an article."""
+
+    filter: Filter
+    words: tuple[str, ...]
+
+
+FILTERS: dict[str, FilteredDomain] = {
+    "drawing": FilteredDomain(_drawing, ("drawing", "drawing", "coloured drawing")),
+    "sketch": FilteredDomain(_sketch, ("sketch", "sketch", "pencil sketch")),
+    "painting": FilteredDomain(_painting, ("painting", "painting", "oil painting")),
+    "cartoon": FilteredDomain(_cartoon, ("cartoon",)),
+    "poster": FilteredDomain(_poster, ("poster",)),
+    "digital art": FilteredDomain(_digital, ("digital art image", "digital art")),
+    "collage": FilteredDomain(_collage, ("collage",)),
+    "rock drawing": FilteredDomain(_rock, ("rock drawing", "rock drawing", "cave painting")),
+    "stick figure": FilteredDomain(_stick, ("stick figure", "stick figure", "line drawing")),
+    "3d rendering": FilteredDomain(_render, ("3D rendering", "3D rendering", "3D render")),
+    "satellite": FilteredDomain(_hazy, ("satellite photo", "satellite image")),
+}
+
+
+def apply_filter(
+    name: str, picture: NDArray[np.uint8], rng: np.random.Generator
+) -> NDArray[np.uint8]:
+    """Filter a picture, uint8 (H, W, 3) RGB, by the name of its domain."""
+    changed = FILTERS[name].filter(picture.astype(np.float32) / 255, rng)
+    filtered: NDArray[np.uint8] = np.round(np.clip(changed, 0, 1) * 255).astype(np.uint8)
+    return filtered

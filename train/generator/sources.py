@@ -1,0 +1,233 @@
+"""Where captioned pictures come from: digits drawn here, or the rows of any image set.
+
+A source is a sequence of (picture, facts), each a pure function of its number, so that processes
+can share the work. Facts are what captions are made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.errors import UserError
+from train.generator.captions import Facts
+from train.generator.config import DIGITS, SourceConfig
+from train.generator.digits import CANVAS, draw_glyph
+from train.generator.domains import DOMAINS, render
+from train.generator.filters import FILTERS, apply_filter
+
+Pictures = NDArray[np.uint8]
+
+# Joins several general words in one fact.
+SEPARATOR = "|"
+
+
+class Source(Protocol):
+    """Numbered pictures."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def draw(self, index: int) -> tuple[Pictures, Facts]:
+        """Return picture `index`, uint8 (size, size, 3) RGB, and what is known of it."""
+        ...
+
+    def held_out(self) -> list[tuple[Pictures, str]]:
+        """Return photographs that `draw` never returns, each with its focus class."""
+        ...
+
+
+class DigitSource:
+    """Digits in every domain; picture i is a pure function of (seed, i)."""
+
+    def __init__(self, config: SourceConfig, *, image_size: int) -> None:
+        if CANVAS % image_size:
+            raise UserError(
+                f"data.image_size: digits are drawn at {CANVAS} pixels or a whole part of it, not "
+                f"{image_size}; leave it out or choose another data source"
+            )
+        self._config = config
+        self._size = image_size
+        weights = np.array([domain.weight for domain in DOMAINS.values()])
+        self._edges = np.cumsum(weights / weights.sum())
+        self._names = list(DOMAINS)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._config.images
+
+    def draw(self, index: int) -> tuple[Pictures, Facts]:
+        """Draw picture `index`; digits take turns."""
+        rng = np.random.default_rng([self._config.seed, index])
+        name = self._names[min(int(np.searchsorted(self._edges, rng.random())), len(DOMAINS) - 1)]
+        printed = bool(rng.random() < DOMAINS[name].printed)
+        glyph = draw_glyph(rng, digit=index % 10, printed=printed)
+        facts = {
+            "digit": str(index % 10),
+            "printed": "yes" if printed else "no",
+            "domain": name,
+            "class": str(index % 10),
+        }
+        return render(glyph, name, rng, size=self._size), facts
+
+    def held_out(self) -> list[tuple[Pictures, str]]:
+        """Return nothing: real digits are held out in `digits`."""
+        return []
+
+
+class CaptionedSource:
+    """The rows of an image set, cut square and resized; then mirror images, then filtered ones."""
+
+    def __init__(self, config: SourceConfig, *, image_size: int) -> None:
+        self._config = config
+        self._size = image_size
+        self._columns = _columns(config)
+        self._rows = _open(config, self._columns)
+        unknown = sorted(set(config.filters) - set(FILTERS))
+        if unknown:
+            raise UserError(
+                f"data.sources.filters: no filter {', '.join(unknown)}; there are "
+                f"{', '.join(FILTERS)}"
+            )
+        facts = [self._read_facts(row) for row in _texts(self._rows, self._columns)]
+        self._held_out = _choose_held_out(facts, config)
+        kept = np.setdiff1d(np.arange(len(facts)), self._held_out)[: config.images]
+        self._kept = kept
+        self._facts = facts
+        self._filtered = round(config.filtered * len(kept)) if config.filters else 0
+        weights = np.array(list(config.filters.values()), np.float64)
+        self._filter_edges = np.cumsum(weights / weights.sum()) if len(weights) else weights
+
+    def __len__(self) -> int:
+        """Return how many there are, mirror images and filtered ones included."""
+        return len(self._kept) * (2 if self._config.mirror else 1) + self._filtered
+
+    def draw(self, index: int) -> tuple[Pictures, Facts]:
+        """Read picture `index`."""
+        count = len(self._kept)
+        read = count * (2 if self._config.mirror else 1)
+        if index >= read:
+            return self._filter(index - read)
+        row = int(self._kept[index % count])
+        picture = self._picture(row)
+        return (picture[:, ::-1].copy() if index >= count else picture), self._facts[row]
+
+    def held_out(self) -> list[tuple[Pictures, str]]:
+        """Return photographs that are never drawn, each with its focus class."""
+        return [(self._picture(int(row)), self._facts[row]["class"]) for row in self._held_out]
+
+    def _filter(self, number: int) -> tuple[Pictures, Facts]:
+        rng = np.random.default_rng([self._config.seed, number])
+        row = int(self._kept[rng.integers(len(self._kept))])
+        place = int(np.searchsorted(self._filter_edges, rng.random()))
+        name = list(self._config.filters)[min(place, len(self._filter_edges) - 1)]
+        picture = self._picture(row)
+        if self._config.mirror and rng.random() < 0.5:
+            picture = picture[:, ::-1].copy()
+        return apply_filter(name, picture, rng), {**self._facts[row], "filter": name}
+
+    def _picture(self, row: int) -> Pictures:
+        return _square(self._rows[row][self._config.image_column], size=self._size)
+
+    def _read_facts(self, row: Mapping[str, Any]) -> Facts:
+        facts = {
+            fact: _text(row[column], self._rows.features[column])
+            for fact, column in self._columns.items()
+            if fact != "image"
+        }
+        words = [facts.get("name", ""), *facts.get("general", "").split(SEPARATOR)]
+        focus = next((word for word in self._config.focus if word in words), None)
+        facts["class"] = focus or facts.get("name") or facts.get("caption", "")
+        if focus:
+            facts["focus"] = focus
+        return facts
+
+
+def _columns(config: SourceConfig) -> dict[str, str]:
+    columns = {
+        "image": config.image_column,
+        "caption": None if config.name_column else config.caption_column,
+        "name": config.name_column,
+        "general": config.general_column,
+        "view": config.view_column,
+        "domain": config.domain_column,
+    }
+    return {fact: column for fact, column in columns.items() if column}
+
+
+def _open(config: SourceConfig, columns: Mapping[str, str]) -> Any:
+    """Open the rows of a source that its `where` keeps."""
+    import datasets
+
+    try:
+        rows = datasets.load_dataset(config.source, config.config_name, split=config.split)
+    except (FileNotFoundError, ValueError, ConnectionError) as error:
+        raise UserError(
+            f"{config.source}: cannot be opened ({str(error).splitlines()[0]}); "
+            "name a dataset directory or a Hub id"
+        ) from None
+    missing = sorted({*columns.values(), *config.where} - set(rows.column_names))
+    if missing:
+        raise UserError(
+            f"{config.source}: no column {', '.join(missing)}; it has "
+            f"{', '.join(sorted(rows.column_names))}"
+        )
+    if config.where:
+        table = rows.select_columns(list(config.where))[:]
+        kept = [
+            i
+            for i in range(len(rows))
+            if all(str(table[column][i]) == value for column, value in config.where.items())
+        ]
+        rows = rows.select(kept)
+    if not len(rows):
+        raise UserError(f"{config.source}: no rows with {config.where}; change `where`")
+    return rows
+
+
+def _texts(rows: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows without their pictures, read a column at a time."""
+    names = sorted({column for fact, column in columns.items() if fact != "image"})
+    table = rows.select_columns(names)[:]
+    for values in zip(*(table[name] for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _text(value: Any, feature: Any) -> str:
+    if isinstance(value, list):
+        return SEPARATOR.join(map(str, value))
+    if hasattr(feature, "int2str") and value is not None:
+        value = feature.int2str(value).replace("_", " ")
+    return "" if value is None else str(value)
+
+
+def _choose_held_out(facts: list[Facts], config: SourceConfig) -> NDArray[np.int64]:
+    """Return rows of photographs to keep from training, `held_out` of each focus class."""
+    chosen: list[int] = []
+    rng = np.random.default_rng([config.seed, 1])
+    for name in config.focus if config.held_out else ():
+        rows = [
+            i
+            for i, known in enumerate(facts)
+            if known["class"] == name and known.get("domain", "photo") == "photo"
+        ]
+        chosen += rng.permutation(rows)[: config.held_out].tolist()
+    return np.array(sorted(chosen), np.int64)
+
+
+def _square(image: Any, *, size: int) -> Pictures:
+    from PIL import Image, ImageOps
+
+    fitted = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    return np.asarray(fitted, np.uint8)
+
+
+def open_source(config: SourceConfig, *, image_size: int) -> Source:
+    """Open one source of a run."""
+    if config.source == DIGITS:
+        return DigitSource(config, image_size=image_size)
+    return CaptionedSource(config, image_size=image_size)

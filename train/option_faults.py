@@ -1,0 +1,30 @@
+"""pydantic's errors about hyperparameters, in the words of the command line."""
+
+from __future__ import annotations
+
+import difflib
+
+from pydantic import ValidationError
+
+from factory.errors import Fault
+from train.config import Augmentation
+
+
+def option_faults(error: ValidationError) -> list[Fault]:
+    """Return a fault for each value that does not do, with the option that gave it."""
+    faults = []
+    for entry in error.errors():
+        path = [str(part) for part in entry["loc"]]
+        message = entry["msg"].removeprefix("Value error, ")
+        if entry["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(path[-1], Augmentation.model_fields, n=1)
+            known = f"known: {', '.join(Augmentation.model_fields)}"
+            message = f"no such augmentation; {f'did you mean {near[0]}?' if near else known}"
+        if path[0] == "augmentation":
+            option = f"--augment {path[1]}" if len(path) > 1 else "--augment"
+        else:
+            option = f"--{path[0].replace('_', '-')}"
+        value = entry["input"]
+        shown = f" (found {value})" if isinstance(value, str | int | float) else ""
+        faults.append(Fault(f"{option}: {message}{shown}"))
+    return faults
