@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.existing import RECIPES
-from factory.manifest import Manifest
+from factory.manifest import GateEntry, Manifest
 from factory.shards import DATA, fingerprint
 from factory.storage import AnyPath, local_copy, write_text
 
@@ -95,7 +95,8 @@ def _contents(manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> dict[str
         "title": _title(manifest.labels),
         "num_images": _num_stored(manifest),
         "labels": list(manifest.labels),
-        "variables": list(manifest.variables),
+        "variables": [name for name in manifest.variables if name not in manifest.measured],
+        "gates": [_gate(gate) for gate in manifest.gates.values()],
         "configs": [_config_row(manifest, recipe) for recipe in recipes],
         "combinations": [
             {"name": recipe.name, "text": _combination(manifest, recipe.name)}
@@ -123,6 +124,17 @@ def _contents(manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> dict[str
         "settings": manifest.settings.as_dict(),
         "device": manifest.device,
         "versions": manifest.versions,
+    }
+
+
+def _gate(gate: GateEntry) -> dict[str, str]:
+    revision = f" at {gate.revision[:12]}" if gate.revision else ""
+    limits = [f"{name} {value:g}" for name, value in gate.thresholds.items()]
+    return {
+        "columns": ", ".join(f"`{name}`" for name in gate.columns),
+        "method": gate.method,
+        "model": f"{gate.model}{revision}" if gate.model else "",
+        "limits": ", ".join(limits),
     }
 
 

@@ -6,9 +6,9 @@ import argparse
 from collections.abc import Sequence
 
 from factory import __version__
-from factory.verbs import build, check, new, plan, preview, recipes
+from factory.verbs import build, check, gate, new, plan, preview, recipes
 
-_VERBS = (check, plan, preview, build, recipes, new)
+_VERBS = (check, plan, preview, build, gate, recipes, new)
 
 _EPILOG = """\
 start here:

@@ -147,9 +147,7 @@ class Plan:
 
         model = embedded_revision() if self.spec.model == EMBEDDED_ID else None
         inputs = (recipes_digest(recipe), model or self.spec.model)
-        return Step(
-            f"build/{name}/{row}", command, inputs, outputs, self._processes, grows=True
-        )
+        return Step(f"build/{name}/{row}", command, inputs, outputs, self._processes, grows=True)
 
     def _run(self, name: str, one: SetSpec, *, row: str, model: str, seed: int) -> Run:
         if row == REFERENCE and one.reference is not None:
