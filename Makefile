@@ -21,7 +21,7 @@ REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seeds 0,1,2
 STUDY_OPTIONS ?=
 
-.PHONY: help install study quickstart test test-quick test-soak lint typecheck format schema docs
+.PHONY: help install study quickstart test test-quick test-soak lint typecheck format schema cards docs
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ typecheck: install ## mypy, strict on factory, train and eval
 format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+cards: install ## Write dataset_cards/*.md, the cards of the packaged sets
+	$(BIN)/python -m factory.planned_cards
 
 schema: install ## Write recipes/schema.json and docs/recipe-reference.md from the recipe models
 	$(BIN)/python -m factory.reference

@@ -14,12 +14,15 @@ import yaml
 from eval.scores import ModelFacts, Preprocessing
 from eval.scoring import Scoring, set_modes
 from factory.errors import Fault, UserError
+from factory.hub_fetch import cached, fetch, offline
+from factory.hub_target import looks_like_hub_id, parse_target
 
 if TYPE_CHECKING:
     import torch
 
 _HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 _WEIGHTS = "model.safetensors"
+_FILES = ("config.json", "config.yaml", _WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -47,22 +50,31 @@ class Checkpoint:
 
 def is_hub_id(run: str) -> bool:
     """Whether `run` names a model of the Hub instead of a folder."""
-    return run.startswith(_HUB_PREFIXES)
+    if run.startswith(_HUB_PREFIXES):
+        return True
+    # `runs/base` beside a folder `runs` is a slip in a path, no reason to ask the Hub.
+    here = Path(run).exists() or Path(Path(run).parts[0] if run else ".").is_dir()
+    return not here and looks_like_hub_id(run)
 
 
 def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     """Load a run's weights into the model that its `config.json` describes.
 
     Args:
-        run: Folder with `model.safetensors` and `config.json`, or `hf-hub:ORG/NAME[@REVISION]`.
+        run: Folder with `model.safetensors` and `config.json`, or a Hub id:
+            `[hf-hub:]ORG/NAME[@REVISION]`.
         scoring: Says the modes of its layers; evaluation by default.
 
     Raises:
         UserError: A file is missing or damaged, the architecture is unknown, the weights don't
             fit it, or the classes have no names.
+        Failure: The Hub cannot be reached.
     """
     scoring = scoring or Scoring()
-    folder = _fetch(run) if is_hub_id(run) else Path(run)
+    commit = None
+    folder = Path(run)
+    if is_hub_id(run):
+        folder, commit = _fetch(run)
     config = _read_config(folder, run)
     weights = folder / _WEIGHTS
     if not weights.is_file():
@@ -75,6 +87,7 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
         num_classes=model.num_classes,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         weights_sha256=sha256(weights),
+        commit=commit,
         batch_norm=scoring.batch_norm,
         dropout=scoring.dropout,
         selected_on=_selected_on(training),
@@ -92,28 +105,18 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     )
 
 
-def _fetch(run: str) -> Path:
-    """Return the cached snapshot of a Hub model's two files."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    repo_id, _, revision = run.partition(":")[2].partition("@")
-    try:
-        return Path(
-            snapshot_download(
-                repo_id, revision=revision or None, allow_patterns=["config.json", _WEIGHTS]
-            )
-        )
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
-        raise UserError(
-            f"{run}: {reason}; check the id and the connection, or give a folder"
-        ) from None
+def _fetch(run: str) -> tuple[Path, str]:
+    """Return the cached, checked snapshot of a Hub model's files, and its commit."""
+    target = parse_target(run, "model")
+    snapshot = cached(target) if offline() else fetch(target, _FILES.__contains__)
+    return snapshot.folder, snapshot.commit
 
 
 def _read_config(folder: Path, run: str) -> dict[str, Any]:
     if not folder.exists():
-        raise UserError(f"{run}: no such run folder; for a model of the Hub write hf-hub:ORG/NAME")
+        raise UserError(
+            f"{run}: no such run folder; for a model of the Hub write hf-hub:ORG/NAME[@REVISION]"
+        )
     path = folder / "config.json"
     if not path.is_file():
         raise UserError(

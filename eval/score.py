@@ -52,7 +52,7 @@ def score(
     """Score one run on a real set. Under several processes each one calls this and gets the same.
 
     Args:
-        run: Run folder or `hf-hub:ORG/NAME`.
+        run: Run folder, or a model's Hub id.
         real: From `open_real`.
         batch_size: Images a step on each process.
         threads: CPU threads of each process; float32 results move in the last digits with their
@@ -153,6 +153,7 @@ def real_facts(real: RealImages, predictions: Predictions) -> RealSet:
     return RealSet(
         name=real.name,
         reference=opened.reference,
+        commit=opened.commit,
         config_name=opened.config_name,
         split=opened.split,
         row_filter=real.row_filter,

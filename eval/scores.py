@@ -31,6 +31,7 @@ class ModelFacts(_Part):
     num_classes: int = Field(description="outputs of the model")
     num_parameters: int
     weights_sha256: str = Field(description="of model.safetensors")
+    commit: str | None = Field(default=None, description="of a model from the Hub")
     batch_norm: BatchNorm = Field(description="statistics of training, or of the test batch")
     dropout: bool = Field(default=False, description="whether it stayed on")
     selected_on: str | None = Field(
@@ -74,6 +75,7 @@ class RealSet(_Part):
 
     name: str = Field(description="short name: column of the table, part of the file's name")
     reference: str
+    commit: str | None = Field(None, description="of a set from the Hub")
     config_name: str | None
     split: str | None
     row_filter: str | None

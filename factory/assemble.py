@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -14,8 +15,10 @@ from factory.recipe import ResolvedRecipe
 from factory.recipe_checks import (
     Checked,
     check_classes,
+    check_columns,
     check_model,
     check_sampling,
+    check_scheduler,
     check_templates,
     check_variables,
 )
@@ -36,29 +39,42 @@ def validate(checked: Checked) -> RecipeFile | None:
         try:
             return RecipeFile.model_validate(node.plain())
         except ValidationError as error:
+            cuts = set()
             for path, fault in faults_of(error, node):
                 checked.faults.append(fault)
                 # Not inside `model`: without its id it would be refused for that.
                 deep = path[:1] in (("variables",), ("sampling",), ("output",))
                 cut = path[:2] if deep else path[:1]
                 checked.refused.add(".".join(map(str, cut)))
-                node = _without(node, cut)
+                cuts.add(cut)
+            node = _without(node, cuts)
         except RecursionError:
             checked.add("is nested too deeply")
             return None
     return None
 
 
-def _without(node: Node, path: tuple[Key, ...]) -> Node:
-    if not path or not isinstance(node.value, dict):
+def _without(node: Node, paths: Iterable[tuple[Key, ...]]) -> Node:
+    """Return a mapping without what stands at some paths; an empty path cuts nothing."""
+    if not isinstance(node.value, dict):
         return node
-    values = {key: child for key, child in node.value.items() if key != path[0]}
-    if len(path) > 1 and path[0] in node.value:
-        values[str(path[0])] = _without(node.value[path[0]], path[1:])
+    inner: dict[Key, list[tuple[Key, ...]]] = {}
+    for path in paths:
+        if path:
+            inner.setdefault(path[0], []).append(path[1:])
+    values = {}
+    for key, child in node.value.items():
+        below = inner.get(key)
+        if below is None:
+            values[key] = child
+        elif () not in below:
+            values[key] = _without(child, below)
     return Node(values, node.place, key_place=node.key_place)
 
 
-def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> ResolvedRecipe:
+def assemble(
+    checked: Checked, file: RecipeFile, *, name: str, folder: Path, find_models: bool = True
+) -> ResolvedRecipe:
     """Fill in a recipe that draws its own images.
 
     Args:
@@ -67,9 +83,12 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
         file: The validated recipe.
         name: Its name where it gives none.
         folder: Where its file lies.
+        find_models: Whether the model is looked for; otherwise it is taken as written.
     """
     _require(checked, file)
     classes = tuple(_with_wording(entry) for entry in file.classes or ())
+    labels = [entry.label for entry in classes]
+    model = file.model or Model(id=EMBEDDED_ID)
     recipe = ResolvedRecipe(
         name=set_name(checked, file, name),
         summary=file.summary,
@@ -78,20 +97,25 @@ def assemble(checked: Checked, file: RecipeFile, *, name: str, folder: Path) -> 
         images_per_class=file.images_per_class,
         prompt=file.prompt or (),
         negative_prompt=file.negative_prompt,
-        variables=pinned_variables(
-            checked, file.variables, [entry.label for entry in classes], folder
-        ),
+        variables=pinned_variables(checked, file.variables, labels, folder)
+        if find_models
+        else file.variables,
         sampling=file.sampling,
-        model=pinned_model(checked, file.model or Model(id=EMBEDDED_ID), folder),
+        model=pinned_model(checked, model, folder) if find_models else model,
         output=file.output,
         same_images_as=file.same_images_as,
     )
     recipe._node = checked.node
+    if not check_columns(checked, recipe):
+        return recipe
     check_classes(checked, recipe)
     check_variables(checked, recipe)
-    if "variables" not in checked.refused and "classes" not in checked.refused:
-        check_templates(checked, recipe)
+    # Without variables and classes it is not known which names there are.
+    names_known = not {"variables", "classes"} & checked.refused
+    check_templates(checked, recipe, names_known=names_known)
     check_sampling(checked, recipe)
+    if find_models:
+        check_scheduler(checked, recipe)
     check_model(checked, recipe)
     return recipe
 

@@ -166,12 +166,12 @@ class Claims:
         found: dict[str, bool | None] = {}
         for file in self._store.names():
             text = self._store.read(file)
-            if text is None or _field(text, "launch") == self.launch:
+            if text is None or field_of(text, "launch") == self.launch:
                 continue
             before = self._seen.get(file)
             if self._has_expired(file, text):
                 found[file] = False
-            elif owner.is_here(_field(text, "owner")) or (before and before.text != text):
+            elif owner.is_here(field_of(text, "owner")) or (before and before.text != text):
                 found[file] = True
             else:
                 found[file] = None
@@ -189,7 +189,7 @@ class Claims:
                 break
             wait()
         texts = [self._store.read(file) for file, alive in others.items() if alive]
-        return frozenset(_field(text, "launch") for text in texts if text)
+        return frozenset(field_of(text, "launch") for text in texts if text)
 
     def remove_dead(self) -> None:
         """Remove the files of other launches whose processes have died."""
@@ -206,7 +206,7 @@ class Claims:
         return newest, text
 
     def _has_expired(self, file: str, text: str) -> bool:
-        if self._is_dead(_field(text, "owner")):
+        if self._is_dead(field_of(text, "owner")):
             return True
         now = self._clock()
         seen = self._seen.get(file)
@@ -247,7 +247,7 @@ def heartbeat(claims: Claims) -> Iterator[None]:
         claims.release_all()
 
 
-def _field(text: str, name: str) -> str:
+def field_of(text: str, name: str) -> str:
     """Return a field of a claim's text; a half-written claim has none."""
     try:
         return str(json.loads(text).get(name, ""))

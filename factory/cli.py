@@ -4,11 +4,41 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import NoReturn
 
 from factory import __version__
-from factory.verbs import build, check, gate, new, plan, preview, recipes
+from factory.redaction import for_terminal
+from factory.verbs import (
+    build,
+    card,
+    check,
+    diff,
+    gate,
+    new,
+    plan,
+    preview,
+    push,
+    recipes,
+    replay,
+    status,
+    verify,
+)
 
-_VERBS = (check, plan, preview, build, gate, recipes, new)
+_VERBS = (
+    check,
+    plan,
+    preview,
+    build,
+    gate,
+    status,
+    verify,
+    replay,
+    diff,
+    card,
+    push,
+    recipes,
+    new,
+)
 
 _EPILOG = """\
 start here:
@@ -37,8 +67,15 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     return status
 
 
+class _Parser(argparse.ArgumentParser):
+    """Repeats what it does not understand, but no token in it."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(for_terminal(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="factory",
         description="Draws image datasets for training classifiers from recipes.",
         epilog=_EPILOG,

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from factory.redaction import redacted
+
 
 def write(text: str = "", *, stream: TextIO | None = None) -> None:
     """Write a line of results to stdout (or to `stream`)."""
@@ -20,12 +22,18 @@ def log(text: str) -> None:
     """Write a line about the work to stderr, with the rank when there are several processes."""
     rank, world_size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
     prefix = f"[rank {rank}] " if world_size > 1 else ""
-    sys.stderr.write(f"{prefix}{text}\n")
+    sys.stderr.write(f"{prefix}{redacted(text)}\n")
     sys.stderr.flush()
 
 
 def progress(
-    total: int, *, unit: str, description: str, initial: int = 0, show: bool = True
+    total: int,
+    *,
+    unit: str,
+    description: str,
+    initial: int = 0,
+    show: bool = True,
+    in_bytes: bool = False,
 ) -> Any:
     """Return a tqdm bar with rate and time left.
 
@@ -37,6 +45,7 @@ def progress(
         description: What is being done.
         initial: Units that were done before this run; they count in the bar but not in the rate.
         show: False on ranks that should stay silent.
+        in_bytes: Units are bytes, shown as kB, MB, GB.
     """
     from tqdm import tqdm
 
@@ -44,7 +53,8 @@ def progress(
     return tqdm(
         total=total,
         initial=initial,
-        unit=f" {unit}s",
+        unit="B" if in_bytes else f" {unit}s",
+        unit_scale=in_bytes,
         desc=description,
         disable=not show,
         dynamic_ncols=terminal,

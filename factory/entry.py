@@ -1,4 +1,7 @@
-"""What the three `__main__` modules share: errors become text and an exit status."""
+"""What the three `__main__` modules share: errors become text and an exit status.
+
+Only here do errors become text, so only here must tokens be kept out of it (`factory.redaction`).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import errno
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 
 from factory.errors import FactoryError
+from factory.redaction import for_terminal
 
 _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space",
@@ -27,7 +32,7 @@ def run_main(main: Callable[[], int | None]) -> None:
         status = main() or 0
         sys.stdout.flush()
     except FactoryError as error:
-        sys.stderr.write(f"{error}\n")
+        _tell(str(error))
         status = error.exit_status
     except BrokenPipeError:
         # The reader went away (`| head`): let the interpreter's last flush go nowhere.
@@ -35,16 +40,22 @@ def run_main(main: Callable[[], int | None]) -> None:
         status = 0
     except OSError as error:
         if error.errno not in _DISK_ERRORS:
-            raise
+            _tell(traceback.format_exc().rstrip())
+            sys.exit(1)
         place = f"{error.filename}: " if error.filename else ""
         remedy = _DISK_ERRORS[error.errno]
-        sys.stderr.write(
-            f"{place}{remedy}, then run the same command again: it goes on where it stopped\n"
-        )
+        _tell(f"{place}{remedy}, then run the same command again: it goes on where it stopped")
         status = 1
     except KeyboardInterrupt as stop:
         words = str(stop) or "interrupted"
-        sys.stderr.write(f"{words}; run the same command again to go on where it stopped\n")
+        _tell(f"{words}; run the same command again to go on where it stopped")
         # As a shell says it of a process that a signal has ended.
         status = 128 + getattr(stop, "number", signal.SIGINT)
+    except Exception:  # noqa: BLE001 (a bug: it keeps its traceback, but no token in it)
+        _tell(traceback.format_exc().rstrip())
+        status = 1
     sys.exit(status)
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(f"{for_terminal(text)}\n")

@@ -41,6 +41,28 @@ def open_set(out: AnyPath) -> Manifest | None:
     return manifest
 
 
+def require_set(out: AnyPath) -> Manifest:
+    """Return the manifest of the set in `out`.
+
+    Raises:
+        UserError: no set is there, or its manifest is damaged.
+    """
+    manifest = read_manifest(out)
+    if manifest is None:
+        raise UserError(f"{out}: no set is here (no {FILE_NAME}); name the directory of a build")
+    return manifest
+
+
+def require_config(out: AnyPath, manifest: Manifest, config: str) -> None:
+    """Refuse a config that a set has not.
+
+    Raises:
+        UserError: there is no such config; with the names of those there are.
+    """
+    if config not in manifest.configs:
+        raise UserError(f"{out}: no config {config!r}; it has: {', '.join(manifest.configs)}")
+
+
 def begun(out: AnyPath, manifest: Manifest | None) -> Manifest | None:
     """Return what of a manifest binds a new build: its configs with shards; None without any.
 

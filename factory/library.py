@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory.errors import Fault, UserError
 from factory.recipe import ResolvedRecipe
+from factory.recipe_faults import MOST_FAULTS
 from factory.recipe_loader import Loader
 from factory.recipe_paths import (
     RecipeEntry,
@@ -17,6 +18,7 @@ from factory.recipe_paths import (
     shown_path,
 )
 from factory.resolve import read_overrides
+from factory.storage import AnyPath, local_copy
 from factory.yaml_source import read
 
 # What two recipes share that show the same images.
@@ -27,7 +29,9 @@ __all__ = [
     "list_recipes",
     "load_recipe",
     "load_recipes",
+    "load_stored_recipe",
     "packaged_dir",
+    "stored_recipe",
 ]
 
 
@@ -58,6 +62,32 @@ def load_recipe(
     loader = Loader(changes)
     recipe = loader.load(files[0])
     return _all_or_faults(loader, [recipe])[-1]
+
+
+def load_stored_recipe(path: Path) -> ResolvedRecipe:
+    """Load a resolved recipe that lies beside a set, as it was stored.
+
+    Its model is taken as written: to read a set, nobody needs what drew it.
+
+    Raises:
+        UserError: Everything that is wrong with it, at once.
+    """
+    loader = Loader(read_overrides((), images_per_class=None, model=None), find_models=False)
+    return _all_or_faults(loader, [loader.load(path)])[-1]
+
+
+def stored_recipe(out: AnyPath, config: str) -> ResolvedRecipe:
+    """Load the recipe of a set's config, wherever the set lies.
+
+    Args:
+        out: The set's directory or URL.
+        config: Of the set.
+
+    Raises:
+        UserError: It is missing or damaged.
+    """
+    with local_copy(out / "recipes") as folder:
+        return load_stored_recipe(folder / f"{config}.yaml")
 
 
 def load_recipes(
@@ -118,8 +148,15 @@ def _all_or_faults(loader: Loader, wanted: Sequence[ResolvedRecipe | None]) -> l
     if not loader.faults:
         loader.faults += _agreement_faults(list(found.values()))
     if loader.faults:
-        raise UserError(sorted(dict.fromkeys(loader.faults), key=_in_reading_order))
+        raise UserError(_some_of(sorted(dict.fromkeys(loader.faults), key=_in_reading_order)))
     return list(found.values())
+
+
+def _some_of(faults: list[Fault]) -> list[Fault]:
+    more = len(faults) - MOST_FAULTS
+    if more <= 0:
+        return faults
+    return [*faults[:MOST_FAULTS], Fault(f"and more; mend these {MOST_FAULTS} first")]
 
 
 def _in_reading_order(fault: Fault) -> tuple[str, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from math import gcd
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from factory.listed import Cycle
 from factory.model_presets import find_preset
 from factory.quantities import Linked
 from factory.recipe import ResolvedRecipe
+from factory.recipe_faults import MOST_FAULTS
 from factory.template import parse_template
 
 # Class names that text-to-image models may draw in another sense; the paper's four among them.
@@ -46,7 +48,7 @@ def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
     for recipe in recipes:
         checks = _COMBINATION_CHECKS if recipe.is_combination else _CHECKS
         for check in checks:
-            warnings.update(dict.fromkeys(check(recipe)))
+            warnings.update(dict.fromkeys(islice(check(recipe), MOST_FAULTS)))
     return list(warnings)
 
 

@@ -8,13 +8,14 @@ modification time.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from factory.dataset_builders import find_builder, first_line, module_name, quiet, suggest
 from factory.errors import UserError
+from factory.hub_target import looks_like_hub_id, parse_target
 from factory.row_filter import filter_rows
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class OpenedDataset:
         reference: As the user gave it.
         config_name: The config that was read.
         split: The split that was read.
+        commit: What a Hub id's revision named when it was read; None for a directory.
     """
 
     dataset: datasets.Dataset
@@ -45,6 +47,7 @@ class OpenedDataset:
     reference: str
     config_name: str
     split: str
+    commit: str | None = None
 
 
 def open_dataset(
@@ -72,7 +75,7 @@ def open_dataset(
         UserError: No such dataset, config, split or column; a filter that is wrong or that
             leaves nothing.
     """
-    loaded, config = _load_any(reference, config_name)
+    loaded, config, commit = _load_any(reference, config_name)
     name = _choose_split(loaded, split, reference, preferred=preferred_split)
     dataset = loaded[name]
     images = _image_column(dataset, image_column, reference)
@@ -81,7 +84,15 @@ def open_dataset(
     if row_filter is not None:
         dataset = filter_rows(dataset, row_filter)
     names = list(dataset.features[labels].names)
-    return OpenedDataset(dataset, images, labels, names, reference, config, name)
+    return OpenedDataset(dataset, images, labels, names, reference, config, name, commit)
+
+
+def _is_directory(reference: str) -> bool:
+    """Whether a reference is meant as a directory, there or not; else it is a Hub id."""
+    if Path(reference).exists() or not looks_like_hub_id(reference):
+        return True
+    # `out/digits` beside a folder `out` is a slip in a path, no reason to ask the Hub.
+    return not reference.startswith("hf://") and Path(Path(reference).parts[0]).is_dir()
 
 
 def open_rows(reference: str, *, config_name: str | None, split: str) -> datasets.Dataset:
@@ -95,13 +106,16 @@ def open_rows(reference: str, *, config_name: str | None, split: str) -> dataset
     Raises:
         UserError: No such dataset, config or split.
     """
-    loaded, _ = _load_any(reference, config_name)
+    loaded, _, _ = _load_any(reference, config_name)
     return loaded[_choose_split(loaded, split, reference, preferred=split)]
 
 
-def _load_any(reference: str, config_name: str | None) -> tuple[datasets.DatasetDict, str]:
-    if Path(reference).exists() or reference.startswith((".", "/", "~")):
-        return _load_directory(Path(reference).expanduser(), config_name)
+def _load_any(
+    reference: str, config_name: str | None
+) -> tuple[datasets.DatasetDict, str, str | None]:
+    """Return a dataset's splits, its config, and the commit where it comes from the Hub."""
+    if _is_directory(reference):
+        return *_load_directory(Path(reference).expanduser(), config_name), None
     return _load_hub(reference, config_name)
 
 
@@ -110,7 +124,8 @@ def _load_directory(path: Path, config_name: str | None) -> tuple[datasets.Datas
 
     if not path.exists():
         raise UserError(
-            f"{path}: no such directory; give a dataset directory or a Hub id (ORG/NAME)"
+            f"{path}: no such directory; give a dataset directory or a Hub id "
+            "(ORG/NAME[@REVISION] or hf://datasets/ORG/NAME[@REVISION])"
         )
     if path.is_file():
         raise UserError(f"{path}: is a file; give the dataset's directory")
@@ -119,82 +134,46 @@ def _load_directory(path: Path, config_name: str | None) -> tuple[datasets.Datas
         return (
             saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
         ), "default"
-    builder = _builder(str(path), config_name, None)
+    try:
+        builder = find_builder(str(path), config_name)
+    except ConnectionError as error:
+        raise UserError(f"{path}: {first_line(error)}; is it a dataset directory?") from None
     files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
     # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
-    module = _format_of(builder)
-    loaded = _load(str(path), module, data_files=files, features=builder.config.features)
+    loaded = _load(
+        str(path), module_name(builder), data_files=files, features=builder.config.features
+    )
     return loaded, builder.config.name
 
 
 def _load(
     reference: str,
-    path: str,
-    name: str | None = None,
+    module: str,
     *,
-    data_files: dict[str, list[str]] | None = None,
-    features: datasets.Features | None = None,
-    revision: str | None = None,
+    data_files: dict[str, list[str]],
+    features: datasets.Features | None,
 ) -> datasets.DatasetDict:
     import datasets as hf
     from datasets.exceptions import DatasetGenerationError
 
     try:
-        with _quiet():
-            return hf.load_dataset(
-                path, name, data_files=data_files, features=features, revision=revision
-            )
+        with quiet():
+            return hf.load_dataset(module, data_files=data_files, features=features)
     except DatasetGenerationError as error:
-        cause = _first_line(error.__cause__ or error)
+        cause = first_line(error.__cause__ or error)
         raise UserError(f"{reference}: its files do not load as one dataset ({cause})") from None
 
 
-def _format_of(builder: Any) -> str:
-    """Return the name of the packaged module behind a builder."""
-    module: str = type(builder).__module__
-    return module.rsplit(".", 1)[-1]
-
-
-def _load_hub(reference: str, config_name: str | None) -> tuple[datasets.DatasetDict, str]:
-    repo_id, _, revision = reference.removeprefix("hf://datasets/").partition("@")
-    builder = _builder(repo_id, config_name, revision or None)
-    loaded = _load(repo_id, repo_id, builder.config.name, revision=revision or None)
-    return loaded, builder.config.name
-
-
-def _builder(path: str, config_name: str | None, revision: str | None) -> Any:
-    """Resolve a dataset without reading its rows; each way to fail becomes a line with a remedy."""
-    import datasets as hf
-    from datasets.exceptions import DatasetNotFoundError
-
-    try:
-        with _quiet():
-            return hf.load_dataset_builder(path, config_name, revision=revision)
-    except DatasetNotFoundError as error:
-        hint = "check the id; a private one needs a login (hf auth login)"
-        raise UserError(f"{path}: {_first_line(error)}; {hint}") from None
-    except (FileNotFoundError, ConnectionError) as error:
-        raise UserError(
-            f"{path}: {_first_line(error)}; is it a dataset directory or Hub id?"
-        ) from None
-    except ValueError as error:
-        raise _config_fault(path, config_name, revision, error) from None
-
-
-def _config_fault(
-    path: str, config_name: str | None, revision: str | None, error: ValueError
-) -> UserError:
+def _load_hub(reference: str, config_name: str | None) -> tuple[datasets.DatasetDict, str, str]:
+    """Load files of the Hub the way a directory's are loaded, after they were checked."""
     import datasets as hf
 
-    if config_name is None and "onfig" not in str(error):
-        return UserError(f"{path}: {_first_line(error)}")
-    try:
-        known = hf.get_dataset_config_names(path, revision=revision)
-    except (OSError, ValueError):
-        return UserError(f"{path}: {_first_line(error)}")
-    if config_name is None:
-        return UserError(f"{path}: name one of its configs with --config: {', '.join(known)}")
-    return UserError(f"{path}: no config {config_name!r}; {_suggest(config_name, known)}")
+    from factory.hub_dataset import fetch_dataset
+
+    found = fetch_dataset(parse_target(reference, "dataset"), config_name)
+    features = hf.Features.from_dict(found.features) if found.features else None
+    loaded = _load(reference, found.module, data_files=found.data_files(), features=features)
+    return loaded, found.config_name, found.commit
 
 
 def _choose_split(
@@ -210,7 +189,7 @@ def _choose_split(
             return "train"
         raise UserError(f"{reference}: name one of its splits with --split: {', '.join(known)}")
     if split not in known:
-        raise UserError(f"{reference}: no split {split!r}; {_suggest(split, known)}")
+        raise UserError(f"{reference}: no split {split!r}; {suggest(split, known)}")
     return split
 
 
@@ -262,7 +241,7 @@ def _choose_column(
     present = ", ".join(names)
     if column is not None:
         if column not in names:
-            raise UserError(f"{reference}: no column {column!r}; {_suggest(column, names)}")
+            raise UserError(f"{reference}: no column {column!r}; {suggest(column, names)}")
         if column not in found:
             feature = dataset.features[column]
             raise UserError(f"{reference}: column {column!r} is {feature}, not a column of {kind}s")
@@ -283,31 +262,5 @@ def _with_class_label(dataset: datasets.Dataset, column: str, reference: str) ->
         raise UserError(
             f"{reference}: labels in {column!r} are {dtype}; texts or whole numbers are needed"
         )
-    with _quiet():
+    with quiet():
         return dataset.class_encode_column(column)
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    names = [str(name) for name in known]
-    near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"it has: {', '.join(names) or 'none'}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
-class _quiet:
-    """Silence the progress bars of datasets, which our own would interleave with."""
-
-    def __enter__(self) -> None:
-        import datasets as hf
-
-        self._enabled = hf.is_progress_bar_enabled()
-        hf.disable_progress_bars()
-
-    def __exit__(self, *_: object) -> None:
-        import datasets as hf
-
-        if self._enabled:
-            hf.enable_progress_bars()

@@ -10,10 +10,12 @@ from factory.caption_texts import captions_of, require_captions
 from factory.captions import Captions, CaptionSource
 from factory.embedded_model import EMBEDDED_ID, embedded_revision
 from factory.errors import UserError
+from factory.hub_place import place_of
 from factory.quantities import Variable
 from factory.recipe_checks import Checked
+from factory.recipe_faults import error_words
 from factory.recipe_file import Adapter, Model
-from factory.yaml_nodes import Key
+from factory.yaml_nodes import Key, Place
 
 
 def pinned_model(checked: Checked, model: Model, folder: Path) -> Model:
@@ -29,6 +31,14 @@ def _pinned_adapter(
     checked: Checked, adapter: Adapter, path: tuple[Key, ...], folder: Path
 ) -> Adapter:
     """Return a local adapter as the file it is, pinned by its hash; others as they are."""
+    if _is_shared(checked.node.find((*path, "id")).place):
+        if _looks_like_path(adapter.id) or _is_here(adapter.id):
+            checked.add(
+                f"{adapter.id} is a path of this machine; a shared recipe names adapters of the "
+                "Hub",
+                *(*path, "id"),
+            )
+        return adapter
     found = _beside(checked, (*path, "id"), adapter.id, folder)
     looks_like_path = adapter.id.startswith((".", "/", "~")) or adapter.id.endswith(".safetensors")
     if not found.exists() and not looks_like_path:
@@ -60,7 +70,21 @@ def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
                 *("model", "revision"),
             )
         return model.model_copy(update={"revision": current or model.revision})
-    directory = _directory(model.id, checked, folder)
+    place = checked.node.find(("model", "id")).place
+    if _is_shared(place):
+        if _looks_like_path(model.id) or _is_here(model.id):
+            checked.add(
+                f"{model.id} is a path of this machine; a shared recipe names models of the Hub: "
+                "choose another with --model",
+                *("model", "id"),
+            )
+        return model
+    try:
+        directory = _directory(model.id, checked, folder)
+    except (OSError, RuntimeError) as error:
+        # Names too long for the file system, homes of unknown users.
+        checked.add(f"is no path that can be read ({error_words(error)})", "model", "id")
+        return model
     if directory is None:
         return model
     if not (directory / "model_index.json").is_file():
@@ -75,7 +99,7 @@ def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
 def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
     """Return the directory an id means: relative to the recipe's file, then to where we are."""
     place = checked.node.find(("model", "id")).place
-    base = Path(place.file).parent if place.line else Path()
+    base = place.path.parent if place.path else Path()
     candidates = [base / model_id, folder / model_id, Path(model_id)]
     path = Path(model_id).expanduser()
     if path.is_absolute():
@@ -83,8 +107,24 @@ def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
     for candidate in candidates:
         if (candidate / "model_index.json").is_file():
             return candidate.resolve()
-    looks_like_path = model_id.startswith((".", "/", "~")) or model_id.count("/") > 1
-    return candidates[0].resolve() if looks_like_path else None
+    return candidates[0].resolve() if _looks_like_path(model_id) else None
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        # Too long for the file system, or no text that it takes.
+        return False
+
+
+def _is_shared(place: Place) -> bool:
+    """Whether a value stands in a recipe that came from the Hub."""
+    return place.path is not None and place_of(place.path) is not None
 
 
 def pinned_variables(
@@ -116,6 +156,14 @@ def _pinned_captions(
     Raises:
         UserError: the captions cannot be read, are not what they were, or are not pinned.
     """
+    key = "dataset" if source.file is None else "file"
+    if _is_shared(checked.node.find((*path, key)).place):
+        name = str(source.dataset)
+        if source.file is not None or _looks_like_path(name) or _is_here(name):
+            raise UserError(
+                f"{source.file or name} is a path of this machine; a shared recipe takes captions "
+                "from a dataset of the Hub, by its commit"
+            )
     if source.file is not None:
         found = _beside(checked, (*path, "file"), source.file, folder)
         source = source.model_copy(update={"file": str(found)})
@@ -135,6 +183,6 @@ def _pinned_captions(
 def _beside(checked: Checked, path: tuple[Key, ...], name: str, folder: Path) -> Path:
     """Return where a path of the recipe leads: from its file, else from where we are."""
     place = checked.node.find(path).place
-    base = Path(place.file).parent if place.line else folder
+    base = place.path.parent if place.path else folder
     candidates = [base / Path(name).expanduser(), Path(name).expanduser()]
     return next((one for one in candidates if one.exists()), candidates[0]).resolve()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -69,6 +70,7 @@ class ResolvedRecipe(Frozen):
         same_images_as: The set whose draws it takes, or None: its own.
         combine: Names of the members, or None.
         members: The members of a combination.
+        origins: Shared recipes that its file names, each pinned to a commit.
     """
 
     name: str
@@ -85,6 +87,7 @@ class ResolvedRecipe(Frozen):
     same_images_as: str | None = None
     combine: tuple[str, ...] | None = None
     members: tuple[ResolvedRecipe, ...] = ()
+    origins: tuple[str, ...] = ()
 
     _node: Node | None = PrivateAttr(default=None)
 
@@ -171,22 +174,29 @@ def _own_columns(recipe: ResolvedRecipe) -> dict[str, Column]:
                 columns[one] = Column(one, stream, variable.column(one))
         else:
             columns[name] = Column(name, stream, variable)
-    fields = dict.fromkeys(name for entry in recipe.classes for name in entry.fields)
-    for name in () if recipe.is_combination else fields:
-        columns[name] = _with_fields(recipe, name, columns.get(name))
+    for name, own in {} if recipe.is_combination else fields_of(recipe.classes).items():
+        columns[name] = _with_fields(name, own, columns.get(name))
     return columns
 
 
-def _with_fields(recipe: ResolvedRecipe, name: str, variable: Column | None) -> Column:
+def fields_of(classes: Sequence[ClassEntry]) -> dict[str, dict[str, Distribution]]:
+    """Return the classes' own fields: by name, then by label."""
+    found: dict[str, dict[str, Distribution]] = {}
+    for entry in classes:
+        for name, quantity in entry.fields.items():
+            found.setdefault(name, {})[entry.label] = quantity
+    return found
+
+
+def _with_fields(name: str, own: dict[str, Distribution], variable: Column | None) -> Column:
     """Return a column in which the classes' own fields go before the recipe's variable."""
-    own = {e.label: e.fields[name] for e in recipe.classes if name in e.fields}
     stream = variable.stream if variable else f"variables.{name}"
     quantity = variable.quantity if variable else None
     if isinstance(quantity, PerClass):
-        merged = PerClass(per_class={**quantity.per_class, **own}, default=quantity.default)
-    else:
-        merged = PerClass.model_construct(per_class=own, default=quantity)
-    return Column(name, stream, merged)
+        own = {**quantity.per_class, **own}
+        quantity = quantity.default
+    # Not validated: where types do not agree, that is said with its place.
+    return Column(name, stream, PerClass.model_construct(per_class=own, default=quantity))
 
 
 def _sha256(values: dict[str, Any]) -> str:
@@ -203,7 +213,7 @@ def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
             "members": [member.fingerprint for member in recipe.members],
             "equal_share": recipe.images_per_class is not None,
         }
-    hidden = {"summary", "source", "images_per_class", "combine", "members"}
+    hidden = {"summary", "source", "images_per_class", "combine", "members", "origins"}
     shown = {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)
     for variable in shown["variables"].values():
         captions = variable.get("captions") if isinstance(variable, dict) else None

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+import unicodedata
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from factory.distribution import Distribution
 from factory.errors import Fault
 from factory.model_presets import find_preset
 from factory.quantities import Linked, PerClass, joint_type
-from factory.recipe import ResolvedRecipe
-from factory.recipe_faults import nearest, number_message
+from factory.recipe import ResolvedRecipe, fields_of
+from factory.recipe_faults import MOST_FAULTS, nearest, number_message
+from factory.scheduler_names import scheduler_names
 from factory.schema import fixed_columns
-from factory.template import NAME, parse_template
+from factory.template import NAME, Template, examine_template
 from factory.yaml_nodes import Key, Node
 
 _IN_PROMPTS = ("class", "label")
 _MOST_STEPS = 10_000
+_MOST_COLUMNS = 500
+_LONGEST_PROMPT = 50_000
+_LONGEST_NUMBER = 24
+_LONGEST_LABEL = 200
 _MOST_GUIDANCE = 1e6
 
 
@@ -36,6 +42,11 @@ class Checked:
     faults: list[Fault]
     refused: set[str] = field(default_factory=set)
 
+    @property
+    def full(self) -> bool:
+        """Whether so many faults were found that more would only take time."""
+        return len(self.faults) >= MOST_FAULTS
+
     def add(self, message: str, *path: Key) -> None:
         """Add a fault at the place of `path`."""
         node = self.node.find(path)
@@ -45,17 +56,35 @@ class Checked:
 
 def check_classes(checked: Checked, recipe: ResolvedRecipe) -> None:
     """Check labels, wordings and fields of the classes."""
-    seen: dict[str, int] = {}
+    seen: set[str] = set()
     for place, entry in enumerate(recipe.classes):
-        if entry.label in seen:
+        if checked.full:
+            return
+        # Letters with accents can be written in two ways that look the same.
+        label = unicodedata.normalize("NFC", entry.label)
+        if label in seen:
             checked.add(f"label '{entry.label}' stands here twice; remove one", "classes", place)
-        seen[entry.label] = place
+        seen.add(label)
+        problem = _label_problem(entry.label)
+        if problem:
+            checked.add(f"{entry.label!r} {problem}", "classes", place)
         if entry.prompt.type() != "string":
             checked.add("the wording must be text; quote it", "classes", place, "prompt")
         elif any(not str(value).strip() for value in entry.prompt.values() or ()):
             checked.add("the wording is empty; write words", "classes", place, "prompt")
         for name in entry.fields:
             _check_name(checked, name, ("classes", place, name))
+
+
+def _label_problem(label: str) -> str | None:
+    """Return what keeps a label from being a column value, a folder's name and a line of text."""
+    if "/" in label or "\\" in label or label in (".", ".."):
+        return "would be a path where labels name folders; write it without / and \\"
+    if label != label.strip() or "\n" in label or "\r" in label or "\t" in label:
+        return "holds space at an end or a line break; write one line"
+    if len(label) > _LONGEST_LABEL:
+        return f"is {len(label):,} characters long; {_LONGEST_LABEL} is the most"
+    return None
 
 
 def _check_name(checked: Checked, name: str, path: tuple[Key, ...]) -> None:
@@ -85,16 +114,15 @@ def check_variables(checked: Checked, recipe: ResolvedRecipe) -> None:
             _check_name(checked, name, path)
         if isinstance(variable, PerClass):
             _check_per_class(checked, variable, recipe.labels, path)
-    for name in dict.fromkeys(name for entry in recipe.classes for name in entry.fields):
-        holders = [entry for entry in recipe.classes if name in entry.fields]
-        types = [entry.fields[name].type() for entry in holders]
+    for name, holders in fields_of(recipe.classes).items():
+        types = [one.type() for one in holders.values()]
         shared = recipe.variables.get(name)
         if shared is not None and not isinstance(shared, Linked):
             types.append(shared.type())
         try:
             joint_type(types)
         except ValueError as error:
-            first = recipe.labels.index(holders[0].label)
+            first = recipe.labels.index(next(iter(holders)))
             checked.add(str(error), "classes", first, name)
 
 
@@ -103,8 +131,9 @@ def _check_per_class(
 ) -> None:
     if "classes" in checked.refused or not labels:
         return
+    known = set(labels)
     for label in quantity.per_class:
-        if label not in labels:
+        if label not in known and not checked.full:
             inner = (*path, "per_class", label)
             node = checked.node.find(inner)
             checked.faults.append(
@@ -124,28 +153,43 @@ def _some(names: Collection[str]) -> str:
     return ", ".join(listed[:3]) + more
 
 
-def check_templates(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check that prompts use names that exist."""
+def check_templates(checked: Checked, recipe: ResolvedRecipe, *, names_known: bool = True) -> None:
+    """Check that prompts are templates and use names that exist.
+
+    Args:
+        checked: Where faults are added.
+        recipe: The prompts.
+        names_known: Whether variables and classes are right, so that names can be looked up.
+    """
     written = checked.node.find(("prompt",))
     listed = isinstance(written.value, list)
     for place, one in enumerate(recipe.prompt):
         path: tuple[Key, ...] = ("prompt", place) if listed else ("prompt",)
         if listed and isinstance(written.value[place].value, dict):
             path = (*path, "text")
-        _check_template(checked, recipe, one.text, path)
-    _check_template(checked, recipe, recipe.negative_prompt, ("negative_prompt",))
+        _check_template(checked, recipe, one.text, path, names_known=names_known)
+        if checked.full:
+            return
+    path = ("negative_prompt",)
+    _check_template(checked, recipe, recipe.negative_prompt, path, names_known=names_known)
 
 
 def _check_template(
-    checked: Checked, recipe: ResolvedRecipe, text: str, path: tuple[Key, ...]
+    checked: Checked,
+    recipe: ResolvedRecipe,
+    text: str,
+    path: tuple[Key, ...],
+    *,
+    names_known: bool,
 ) -> None:
-    try:
-        names = parse_template(text).names
-    except ValueError as error:
-        checked.add(str(error), *path)
+    template, faults = examine_template(text)
+    for fault in faults[:MOST_FAULTS]:
+        checked.add(fault, *path)
+    if not names_known:
         return
+    _check_length(checked, recipe, template, path)
     columns = {column.name: column for column in recipe.columns}
-    for name in names:
+    for name in template.names[:MOST_FAULTS]:
         if name in _IN_PROMPTS or f"variables.{name}" in checked.refused:
             continue
         if name not in columns:
@@ -162,6 +206,48 @@ def _check_template(
                 f"variable '{name}' for the rest",
                 *path,
             )
+
+
+def _check_length(
+    checked: Checked, recipe: ResolvedRecipe, template: Template, path: tuple[Key, ...]
+) -> None:
+    """Refuse a short text that becomes a very long one when its names are filled in."""
+    texts = {name: values for name, values in _longest_values(recipe)}
+    longest = sum(len(part) for part in template.parts[::2])
+    longest += sum(texts.get(name, 0) for name in template.parts[1::2])
+    if longest > _LONGEST_PROMPT:
+        checked.add(
+            f"becomes up to {longest:,} characters long; {_LONGEST_PROMPT:,} is the most", *path
+        )
+
+
+def _longest_values(recipe: ResolvedRecipe) -> Iterator[tuple[str, int]]:
+    """Yield the names a prompt may use, with the length of their longest value."""
+    for column in recipe.columns:
+        values = column.quantity.values() or ()
+        yield column.name, max((len(str(value)) for value in values), default=_LONGEST_NUMBER)
+    wordings = (str(value) for one in recipe.classes for value in one.prompt.values() or ())
+    yield "class", max(map(len, wordings), default=0)
+    yield "label", max(map(len, recipe.labels), default=0)
+
+
+def check_columns(checked: Checked, recipe: ResolvedRecipe) -> bool:
+    """Check how many variables and fields there are; False where they are too many to go on."""
+    names = {name for entry in recipe.classes for name in entry.fields}
+    for name, one in recipe.variables.items():
+        names |= set(one.linked) if isinstance(one, Linked) else {name}
+    if len(names) > _MOST_COLUMNS:
+        checked.add(f"{len(names):,} variables and class fields; {_MOST_COLUMNS} is the most")
+        return False
+    return True
+
+
+def check_scheduler(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check that diffusers has the scheduler that is named."""
+    name, known = recipe.model.scheduler, scheduler_names()
+    if name is not None and known and name not in known and "model" not in checked.refused:
+        hint = nearest(name, known)
+        checked.add(f"diffusers has no scheduler '{name}'{hint}", "model", "scheduler")
 
 
 def check_sampling(checked: Checked, recipe: ResolvedRecipe) -> None:

@@ -18,6 +18,13 @@ from factory.recipe_file import Adapter, Model, Output, RecipeFile, Sampling, We
 from factory.sampling import KINDS
 from factory.yaml_nodes import KeyPath, Node
 
+MOST_FAULTS = 100
+"""Of one file: more are not read, and each costs a search for what was meant."""
+
+# Longer lists and words take long to search, and are no slip of the finger.
+_MOST_KNOWN = 2_000
+_LONGEST_WORD = 100
+
 _EXPONENT = re.compile(r"([-+]?[0-9]+)([eE][-+]?[0-9]+)$")
 _SECTIONS: dict[str, type[BaseModel]] = {"sampling": Sampling, "model": Model, "output": Output}
 _TAGS: dict[str, type[BaseModel]] = {
@@ -42,11 +49,17 @@ _ITEMS: dict[str, type[BaseModel]] = {
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` or the list of what is known, to be put behind a message."""
     names = [str(one) for one in known]
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    few = len(names) <= _MOST_KNOWN and len(name) <= _LONGEST_WORD
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) if few else []
     if close:
         return f"; did you mean '{close[0]}'?"
     listed = ", ".join(sorted(names)[:20])
     return f"; known: {listed}{', ...' if len(names) > 20 else ''}" if names else ""
+
+
+def error_words(error: Exception) -> str:
+    """Return an error of the system in a few words."""
+    return (error.strerror or "") if isinstance(error, OSError) else str(error)
 
 
 def faults_of(error: ValidationError, node: Node) -> list[tuple[KeyPath, Fault]]:
@@ -56,7 +69,7 @@ def faults_of(error: ValidationError, node: Node) -> list[tuple[KeyPath, Fault]]
         error: Of `RecipeFile`.
         node: What was validated.
     """
-    errors = error.errors(include_url=False)
+    errors = error.errors(include_url=False, include_input=False)[:MOST_FAULTS]
     return [_fault(one, node) for one in errors if not _misspelt(one, errors)]
 
 
@@ -201,7 +214,7 @@ def _missing(error: Any, node: Node) -> str:
 
 def _literal(error: Any, node: Node) -> str:
     options = re.findall(r"'([^']*)'", error["ctx"]["expected"])
-    close = difflib.get_close_matches(str(node.value), options, n=1)
+    close = difflib.get_close_matches(str(node.value)[:_LONGEST_WORD], options, n=1)
     hint = f"; did you mean '{close[0]}'?" if close else ""
     return f"expected one of {', '.join(options)}, found {found(node)}{hint}"
 

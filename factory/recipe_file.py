@@ -176,7 +176,7 @@ class RecipeFile(Frozen):
     extends: Text | None = Field(
         default=None,
         description="The recipe this one changes: a sibling's name, a packaged recipe such as "
-        "cifar10/base-class, or a path.",
+        "cifar10/base-class, a path, or one on the Hub: hf://datasets/ORG/NAME@REVISION/PATH.",
     )
     classes: Classes | None = Field(
         default=None,
@@ -205,8 +205,15 @@ class RecipeFile(Frozen):
     )
     combine: tuple[Text, ...] | None = Field(
         default=None,
-        description="Recipes to make a set of, instead of a prompt. With images_per_class an "
+        description="Recipes to make a set of, named as in `extends`, instead of a prompt. With "
+        "images_per_class an "
         "equal share of each, without it everything.",
+    )
+
+    origins: tuple[Text, ...] = Field(
+        default=(),
+        description="Written into resolved recipes: the shared recipes that this one was made of, "
+        "each at its commit.",
     )
 
     @field_validator("classes")
@@ -218,6 +225,6 @@ class RecipeFile(Frozen):
 
 
 COMBINATION_KEYS = frozenset(
-    {"name", "summary", "source", "extends", "combine", "images_per_class"}
+    {"name", "summary", "source", "extends", "combine", "images_per_class", "origins"}
 )
 """What a combination takes; everything else is its members' business."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory.assemble import assemble, set_name, validate
 from factory.errors import Fault, UserError
+from factory.hub_place import is_hub_reference, place_of
 from factory.planner import equal_shares
 from factory.recipe import ResolvedRecipe
 from factory.recipe_checks import Checked
@@ -22,6 +23,8 @@ from factory.resolve import (
 from factory.yaml_nodes import Node, Place
 from factory.yaml_source import read
 
+_MOST_PARENTS = 50
+
 
 @dataclass
 class Loader:
@@ -30,22 +33,41 @@ class Loader:
     Attributes:
         overrides: The command line's changes.
         faults: What was found so far.
+        find_models: Whether models are looked for and pinned; otherwise taken as written.
+        class_lists: Files of the class lists that were read, by what recipes call them.
+        pins: What the recipes' `hf://` references mean, by what stands there.
     """
 
     overrides: Overrides
     faults: list[Fault] = field(default_factory=list)
+    find_models: bool = True
+    class_lists: dict[Path, str] = field(default_factory=dict)
+    pins: dict[str, str] = field(default_factory=dict)
     _loaded: dict[Path, ResolvedRecipe | None] = field(default_factory=dict)
     _read: dict[Path, Node | None] = field(default_factory=dict)
     _open: list[Path] = field(default_factory=list)
+    _origins: list[str] = field(default_factory=list)
+
+    @property
+    def recipe_files(self) -> list[Path]:
+        """The recipes that were read, parents and members included, in order."""
+        return list(self._read)
 
     def load(self, path: Path) -> ResolvedRecipe | None:
         """Return the recipe of a file, or None if it has faults."""
-        path = path.resolve()
+        path = _real(path)
         if path not in self._loaded:
             self._loaded[path] = self._resolve(path)
         return self._loaded[path]
 
     def _resolve(self, path: Path) -> ResolvedRecipe | None:
+        outer, self._origins = self._origins, []
+        try:
+            return self._resolve_alone(path)
+        finally:
+            self._origins = outer
+
+    def _resolve_alone(self, path: Path) -> ResolvedRecipe | None:
         before = len(self.faults)
         node = self._merged(path, ())
         if node is None:
@@ -67,7 +89,15 @@ class Loader:
         if is_combination(node):
             recipe = self._combination(checked, file, path)
         else:
-            recipe = assemble(checked, file, name=path.stem, folder=path.parent)
+            recipe = assemble(
+                checked,
+                file,
+                name=path.stem,
+                folder=path.parent,
+                find_models=self.find_models,
+            )
+        if recipe is not None:
+            recipe = recipe.model_copy(update={"origins": (*file.origins, *self._origins)})
         return recipe if len(self.faults) == before else None
 
     def _mapping(self, path: Path) -> Node | None:
@@ -75,7 +105,7 @@ class Loader:
         if path not in self._read:
             self._read[path] = None
             try:
-                node = read(path, shown=shown_path(path))
+                node = _read(path)
                 if isinstance(node.value, dict):
                     self._read[path] = node
                 else:
@@ -105,9 +135,15 @@ class Loader:
 
     def _parent(self, extends: Node, path: Path, chain: tuple[Path, ...]) -> Node | None:
         try:
-            found = find_recipe(extends.value, place=extends.place, folder=path.parent).resolve()
+            found = _real(find_recipe(extends.value, place=extends.place, folder=path.parent))
+            self._note_origin(found, extends.value, named_in=path)
         except UserError as error:
             self.faults += [_with_key(fault, "extends") for fault in error.faults]
+            return None
+        if len(chain) > _MOST_PARENTS:
+            self.faults.append(
+                extends.place.fault(f"the {_MOST_PARENTS}th parent; merge some", key="extends")
+            )
             return None
         if found in chain:
             names = " -> ".join(one.stem for one in (*chain[chain.index(found) :], found))
@@ -117,6 +153,17 @@ class Loader:
             return None
         return self._merged(found, chain)
 
+    def _note_origin(self, found: Path, reference: str, *, named_in: Path) -> None:
+        """Remember a shared recipe that a recipe of another place names, by its commit.
+
+        Within one repository nothing is noted: that is at the same commit.
+        """
+        place, own = place_of(found), place_of(named_in)
+        if place and is_hub_reference(reference):
+            self.pins[reference] = str(place)
+        if place and (own is None or (own.repo_id, own.commit) != (place.repo_id, place.commit)):
+            self._origins.append(str(place))
+
     def _with_classes(self, node: Node, folder: Path) -> Node:
         """Put a class list in place of its name."""
         classes = node.child("classes")
@@ -124,7 +171,8 @@ class Loader:
             return node
         home = _folder_of(classes.place, folder)
         path = find_class_list(classes.value, place=classes.place, folder=home)
-        listed = read(path, shown=shown_path(path))
+        self.class_lists[path] = classes.value
+        listed = _read(path)
         if not isinstance(listed.value, list):
             raise UserError(listed.place.fault("a class list is a list of classes"))
         return Node({**node.value, "classes": listed}, node.place)
@@ -164,10 +212,13 @@ class Loader:
         if file.combine == ():
             checked.add("is an empty list; name at least one recipe", "combine")
         for place, reference in enumerate(file.combine or ()):
+            if checked.full:
+                break
             node = checked.node.find(("combine", place))
             home = _folder_of(node.place, folder)
             try:
-                found = find_recipe(reference, place=node.place, folder=home).resolve()
+                found = _real(find_recipe(reference, place=node.place, folder=home))
+                self._note_origin(found, reference, named_in=home)
             except UserError as error:
                 self.faults += [_with_key(fault, f"combine.{place}") for fault in error.faults]
                 continue
@@ -182,12 +233,13 @@ class Loader:
 
 
 def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
-    names = [member.name for member in recipe.members]
+    names: set[str] = set()
     for place, member in enumerate(recipe.members):
         if member.is_combination:
             checked.add(f"'{member.name}' is a combination; name its members", "combine", place)
-        if member.name in names[:place]:
+        if member.name in names:
             checked.add(f"'{member.name}' stands here twice; remove one", "combine", place)
+        names.add(member.name)
     if recipe.images_per_class is None:
         return
     shares = equal_shares(recipe.images_per_class, len(recipe.members))
@@ -202,7 +254,19 @@ def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
 
 def _folder_of(place: Place, folder: Path) -> Path:
     """Return the folder of the file a value stands in, which may be a parent's."""
-    return Path(place.file).resolve().parent if place.line else folder
+    if place.path is not None:
+        return place.path.parent
+    # What the command line says is the user's own: it is no part of a recipe of the Hub.
+    return Path() if place_of(folder) else folder
+
+
+def _real(path: Path) -> Path:
+    """Return one path for one file; a copy of the Hub's keeps the name that tells its origin."""
+    return path if place_of(path) else path.resolve()
+
+
+def _read(path: Path) -> Node:
+    return read(path, shown=shown_path(path))
 
 
 def _with_key(fault: Fault, key: str) -> Fault:

@@ -1,4 +1,4 @@
-"""Where recipes and class lists lie: packaged ones, siblings, paths."""
+"""Where recipes and class lists lie: packaged ones, siblings, paths, repositories of the Hub."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory.errors import UserError
+from factory.hub_place import is_hub_reference, place_of
 from factory.recipe_faults import nearest
 from factory.yaml_nodes import Place
 
@@ -25,6 +26,9 @@ def packaged_dir(kind: str) -> Path:
 
 def shown_path(path: Path) -> str:
     """Return a path as a user would type it: relative where that is shorter."""
+    shared = place_of(path)
+    if shared is not None:
+        return shared.shown
     absolute = path.resolve()
     here = Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
@@ -69,7 +73,7 @@ def find_recipe(
     """Return the file or folder a reference means.
 
     Args:
-        reference: A path, a packaged name, or, inside a recipe, a sibling's name.
+        reference: A path, a packaged name, `hf://...`, or, inside a recipe, a sibling's name.
         place: Where the reference stands, if in a recipe.
         folder: The folder of that recipe.
 
@@ -77,6 +81,13 @@ def find_recipe(
         UserError: There is no such recipe.
     """
     text = str(reference)
+    if is_hub_reference(text):
+        return _from_hub(text, place)
+    shared = place_of(folder) if folder else None
+    if shared is not None and place is not None:
+        from factory.hub_recipes import fetch_beside
+
+        return fetch_beside(shared, text, place=place)
     base = folder or Path()
     candidates = [base / text, base / f"{text}.yaml"] if text else []
     if folder is None:
@@ -86,12 +97,29 @@ def find_recipe(
         packaged = packaged_dir("recipes") / text
         candidates += [packaged.with_name(f"{packaged.name}.yaml"), packaged]
     for candidate in candidates:
-        if candidate.is_file() or (candidate.is_dir() and folder is None):
+        if _is_file(candidate) or (folder is None and candidate.is_dir()):
             return candidate
     siblings = [path.stem for path in recipe_files(folder)] if folder else []
     known = [*siblings, *packaged_names()]
     message = f"there is no recipe '{text}'{nearest(text, known)}"
     raise UserError(place.fault(message) if place else message)
+
+
+def _from_hub(text: str, place: Place | None) -> Path:
+    from factory.hub_recipes import open_reference
+
+    try:
+        return open_reference(text)
+    except UserError as error:
+        raise UserError(place.fault(error.faults[0].message) if place else error.faults) from None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; no name is too long to ask, and pipes and devices are none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
@@ -105,6 +133,11 @@ def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
     Raises:
         UserError: There is no such list.
     """
+    shared = place_of(folder)
+    if shared is not None:
+        from factory.hub_recipes import fetch_class_list
+
+        return fetch_class_list(shared, reference, place=place)
     packaged = packaged_dir("recipes") / _CLASSES
     homes = [folder / _CLASSES, folder.parent / _CLASSES, packaged]
     if reference.endswith((".yaml", ".yml")):
@@ -112,7 +145,7 @@ def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
     else:
         candidates = [home / f"{reference}.yaml" for home in homes]
     for candidate in candidates:
-        if candidate.is_file():
+        if _is_file(candidate):
             return candidate
     known = sorted({path.stem for home in homes for path in home.glob("*.yaml")})
     raise UserError(

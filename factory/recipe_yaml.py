@@ -23,7 +23,7 @@ class _Dumper(yaml.SafeDumper):
 
 def recipe_to_yaml(recipe: ResolvedRecipe) -> str:
     """Return the text of a file that resolves to `recipe` again."""
-    return dump_yaml(_file_of(recipe))
+    return dump_yaml(plain_recipe(recipe))
 
 
 def dump_yaml(values: Any) -> str:
@@ -33,9 +33,12 @@ def dump_yaml(values: Any) -> str:
     )
 
 
-def _file_of(recipe: ResolvedRecipe) -> dict[str, Any]:
+def plain_recipe(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """Return a resolved recipe as the plain values of its file."""
     head = {"name": recipe.name, "summary": recipe.summary, "source": recipe.source}
     kept: dict[str, Any] = {key: text for key, text in head.items() if text}
+    if recipe.origins:
+        kept["origins"] = list(recipe.origins)
     if recipe.combine is not None:
         kept["combine"] = list(recipe.combine)
         if recipe.images_per_class is not None:

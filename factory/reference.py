@@ -197,6 +197,11 @@ A recipe that `extends` another says only what differs: the mappings `variables`
 `null` is removed. A child that names another `model.id` takes nothing else of its parent's model.
 `name`, `summary` and `source` are not inherited. A file whose name begins with `_` is there to be
 extended only. The same keys can be set on the command line: `--set sampling.guidance_scale=2`.
+
+A parent or member on the Hub is `hf://datasets/ORG/NAME@REVISION/PATH`: a file of a dataset
+repository, whose path may leave out `recipes/` and `.yaml`. Its commit is written into the resolved
+recipe as `origins`. A recipe that is read from the Hub may name its neighbours, lists in `classes/`
+and other `hf://` references, and nothing of this machine. [Sharing](sharing.md) says more.
 """
 
 _DISTRIBUTIONS = """\

@@ -18,7 +18,7 @@ from factory.yaml_source import parse
 MERGED = ("variables", "sampling", "model", "output")
 """Keys whose mappings are merged key by key; everything else is replaced whole."""
 
-_NOT_INHERITED = ("name", "summary", "source", "extends", "same_images_as")
+_NOT_INHERITED = ("name", "summary", "source", "extends", "same_images_as", "origins")
 
 
 @dataclass(frozen=True)

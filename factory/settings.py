@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 from dataclasses import asdict, dataclass, fields
 
+from factory import console
 from factory.errors import UserError
 
 DTYPES = ("float32", "bfloat16", "float16")
@@ -77,6 +78,7 @@ def fix(
         _require_same(wanted, recorded, device=device, out=out)
         return recorded
     batch_size = wanted.batch_size or _BATCH_SIZE
+    _warn_of_padding(wanted.shard_size, batch_size)
     return FixedSettings(
         batch_size=batch_size,
         shard_size=wanted.shard_size or -(-_SHARD_SIZE // batch_size) * batch_size,
@@ -84,6 +86,18 @@ def fix(
         threads=wanted.threads or 1,
         device=device,
         attempts=wanted.attempts or _ATTEMPTS,
+    )
+
+
+def _warn_of_padding(shard_size: int | None, batch_size: int) -> None:
+    """Say what a shard size costs that is no multiple of the batch size."""
+    if shard_size is None or shard_size % batch_size == 0:
+        return
+    drawn = -(-shard_size // batch_size) * batch_size
+    console.log(
+        f"shard size {shard_size} is no multiple of batch size {batch_size}: the last batch of "
+        f"every shard is padded, {drawn} images are drawn to keep {shard_size}; "
+        f"--shard-size {drawn} wastes none"
     )
 
 

@@ -117,6 +117,11 @@ def sync_folder(folder: AnyPath) -> None:
         os.close(descriptor)
 
 
+def is_temporary(path: AnyPath) -> bool:
+    """Whether a file is being written, or was when its writer was killed."""
+    return path.name.startswith(TEMPORARY)
+
+
 def remove_temporary_files(out: AnyPath, *, at_work: frozenset[str] = frozenset()) -> None:
     """Remove what killed writers left half-written.
 
@@ -145,7 +150,7 @@ def local_copy(folder: AnyPath) -> Iterator[Path]:
         yield folder
         return
     with tempfile.TemporaryDirectory() as name:
-        for path in folder.iterdir():
+        for path in folder.iterdir() if folder.is_dir() else ():
             (Path(name) / path.name).write_bytes(path.read_bytes())
         yield Path(name)
 

@@ -50,20 +50,37 @@ def parse_template(text: str) -> Template:
     Raises:
         ValueError: A brace without its partner, or more than a name between two braces.
     """
-    parts = [""]
+    template, faults = examine_template(text)
+    if faults:
+        raise ValueError(faults[0])
+    return template
+
+
+def examine_template(text: str) -> tuple[Template, list[str]]:
+    """Take a text apart, past everything that is wrong with it.
+
+    Returns:
+        What is right of it, and what is wrong, in order.
+    """
+    # Literal texts are gathered in pieces: adding to a long text copies it.
+    parts: list[list[str]] = [[]]
+    faults: list[str] = []
     end = 0
     for token in _TOKEN.finditer(text):
-        parts[-1] += text[end : token.start()]
+        parts[-1].append(text[end : token.start()])
         end = token.end()
         found = token.group()
         if found in ("{{", "}}"):
-            parts[-1] += found[0]
+            parts[-1].append(found[0])
         elif len(found) == 1:
-            raise ValueError(f"brace {found} has no partner; write {found * 2} for a literal brace")
+            faults.append(f"brace {found} has no partner; write {found * 2} for a literal brace")
         else:
-            parts += [_name(found), ""]
-    parts[-1] += text[end:]
-    return Template(tuple(parts))
+            try:
+                parts += [[_name(found)], []]
+            except ValueError as error:
+                faults.append(str(error))
+    parts[-1].append(text[end:])
+    return Template(tuple("".join(part) for part in parts)), list(dict.fromkeys(faults))
 
 
 def _name(braced: str) -> str:

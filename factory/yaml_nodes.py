@@ -3,26 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from factory.errors import Fault
 
 Key = str | int
 KeyPath = tuple[Key, ...]
+_MOST_SHOWN = 500
+
+
+def clipped(text: str) -> str:
+    """Return a text that fits a message: recipes may repeat theirs in it."""
+    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands: a file with line and column from 1, or a command line argument."""
+    """Where a value stands: a file with line and column from 1, or a command line argument.
+
+    Attributes:
+        file: As messages call it.
+        line: None for an argument.
+        column: None for an argument.
+        path: The file itself, or None for an argument.
+    """
 
     file: str
     line: int | None = None
     column: int | None = None
+    path: Path | None = None
 
     def fault(self, message: str, *, key: str | None = None) -> Fault:
         """Return a fault at this place."""
-        return Fault(message, file=self.file, line=self.line, column=self.column, key=key)
+        return Fault(
+            clipped(message),
+            file=clipped(self.file),
+            line=self.line,
+            column=self.column,
+            key=clipped(key) if key is not None else None,
+        )
 
 
 @dataclass(eq=False)
@@ -35,6 +56,7 @@ class Node:
         key_place: Where its key stands, if it has one.
         raw: The scalar as it was typed, when it was not quoted.
         size: Nodes in it, itself included, aliases counted in full.
+        text: Characters of all texts in it, aliases counted in full.
     """
 
     value: Any
@@ -42,6 +64,7 @@ class Node:
     key_place: Place | None = None
     raw: str | None = None
     size: int = 1
+    text: int = 0
 
     def plain(self) -> Any:
         """Return the value without places, as `yaml.safe_load` would."""
@@ -73,7 +96,7 @@ class Node:
 
     def at_key(self, place: Place | None) -> Node:
         """Return the same value, standing under another key."""
-        return Node(self.value, self.place, key_place=place, raw=self.raw, size=self.size)
+        return replace(self, key_place=place)
 
 
 def mapping_of(values: Mapping[str, Any], place: Place) -> Node:

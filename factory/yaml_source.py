@@ -17,15 +17,24 @@ from typing import Any
 import yaml
 
 from factory.errors import Fault, UserError
+from factory.redaction import holds_token
 from factory.yaml_nodes import Node, Place
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
 MAX_NODES = 100_000
+MAX_TEXT = 20_000
+"""Characters of one text; prompts have a few hundred."""
+MAX_TOTAL_TEXT = 5_000_000
+"""Characters of all texts, aliases counted in full."""
 
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)$")
 _HEXADECIMAL = re.compile(r"[-+]?0x[0-9a-fA-F_]+$")
 _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?$")
+# Control characters, those that turn the direction of writing, and halves of characters.
+_ODD = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 _TRUE = {"yes", "true", "on"}
 _CORE = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
@@ -47,32 +56,36 @@ def read(path: Path, *, shown: str | None = None) -> Node:
     if path.is_dir():
         raise UserError(Fault("is a directory, expected a YAML file", file=name))
     try:
-        if path.stat().st_size > MAX_BYTES:
+        with path.open("rb") as file:
+            # Not by the size the system tells: some files have none and never end.
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
             raise UserError(
                 Fault(f"is larger than {MAX_BYTES:,} bytes; a recipe is a short text", file=name)
             )
-        text = path.read_text(encoding="utf-8-sig")
+        text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(Fault("no such file", file=name)) from None
     except UnicodeDecodeError as error:
         raise UserError(
             Fault(f"is no UTF-8 text (byte {error.start}); save it as UTF-8", file=name)
         ) from None
-    return parse(text, file=name)
+    return parse(text, file=name, path=path)
 
 
-def parse(text: str, *, file: str, placed: bool = True) -> Node:
+def parse(text: str, *, file: str, placed: bool = True, path: Path | None = None) -> Node:
     """Parse YAML text.
 
     Args:
         text: One document.
         file: What messages call it.
         placed: False when line and column mean nothing to the user (a command line argument).
+        path: The file itself.
 
     Raises:
         UserError: The text is empty, not valid YAML, or beyond the limits.
     """
-    builder = _Builder(file, placed=placed)
+    builder = _Builder(file, placed=placed, path=path)
     try:
         # PyYAML's pure parser refuses characters that libyaml lets pass; both limit nothing else.
         loader = _loader(text)
@@ -129,6 +142,7 @@ class _Builder:
 
     file: str
     placed: bool = True
+    path: Path | None = None
     root: Node | None = None
     documents: int = 0
     count: int = 0
@@ -138,7 +152,7 @@ class _Builder:
     def place(self, mark: Any) -> Place:
         if mark is None or not self.placed:
             return Place(self.file)
-        return Place(self.file, mark.line + 1, mark.column + 1)
+        return Place(self.file, mark.line + 1, mark.column + 1, self.path)
 
     def take(self, event: yaml.Event, loader: Any) -> None:
         place = self.place(event.start_mark)
@@ -168,7 +182,7 @@ class _Builder:
         if anchor not in self.anchors:
             raise UserError(place.fault(f"alias *{anchor} stands before its anchor &{anchor} ends"))
         found = self.anchors[anchor]
-        self._add(Node(found.value, place, raw=found.raw, size=found.size))
+        self._add(Node(found.value, place, raw=found.raw, size=found.size, text=found.text))
 
     def _anchored(self, node: Node, anchor: str | None) -> Node:
         if anchor:
@@ -181,8 +195,11 @@ class _Builder:
             return
         parent = self.stack[-1]
         parent.node.size += node.size
+        parent.node.text += node.text
         if parent.node.size > MAX_NODES:
             raise UserError(node.place.fault(f"holds more than {MAX_NODES:,} values"))
+        if parent.node.text > MAX_TOTAL_TEXT:
+            raise UserError(node.place.fault(f"holds more than {MAX_TOTAL_TEXT:,} characters"))
         if isinstance(parent.node.value, list):
             parent.node.value.append(node)
         elif parent.key is None:
@@ -218,15 +235,34 @@ def _refuse_tag(tag: str | None, place: Place) -> None:
         raise UserError(place.fault(f"tag {tag} is not allowed; a recipe holds plain values only"))
 
 
+def _refuse_odd_text(text: str, place: Place) -> None:
+    """Refuse what a text in a recipe never needs, and what would end up in rows and terminals."""
+    if len(text) > MAX_TEXT:
+        raise UserError(
+            place.fault(f"is a text of {len(text):,} characters; {MAX_TEXT:,} is the most")
+        )
+    odd = _ODD.search(text)
+    if odd:
+        raise UserError(
+            place.fault(f"holds the invisible character U+{ord(odd[0]):04X}; remove it")
+        )
+    if holds_token(text):
+        raise UserError(
+            place.fault("holds an access token; a recipe is published with its set: remove it")
+        )
+
+
 def _scalar(event: Any, place: Place, loader: Any) -> Node:
     _refuse_tag(event.tag, place)
     text: str = event.value
+    _refuse_odd_text(text, place)
     tag = event.tag
     if tag is None or tag == "!":
         tag = loader.resolve(yaml.ScalarNode, text, event.implicit)
     if not event.implicit[0] or tag in _GUESSED_TEXT or tag == f"{_CORE}merge":
-        return Node(text, place, raw=text if event.implicit[0] else None)
-    return Node(_value(text, tag, place), place, raw=text)
+        raw = text if event.implicit[0] else None
+        return Node(text, place, raw=raw, text=len(text))
+    return Node(_value(text, tag, place), place, raw=text, text=len(text))
 
 
 def _value(text: str, tag: str, place: Place) -> Any:

@@ -46,6 +46,8 @@ def test_the_same_recipe_gives_the_same_bytes_and_nothing_else(tmp_path: Path) -
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
     assert list(tree(tmp_path / "one")) == [
         "README.md",
+        "card/contact-sheet.jpg",
+        "card/distributions.png",
         "data/base/train-00000-of-00002.parquet",
         "data/base/train-00001-of-00002.parquet",
         "manifest.json",

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
+import pyarrow.parquet
 import pytest
-from build_parts import SETTINGS, FakeRenderer, combination, recipe
-from huggingface_hub import DatasetCard
+from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe
+from huggingface_hub import DatasetCard, DatasetCardData
+from PIL import Image
 
+from factory import planned_cards
 from factory.builder import build
+from factory.card_images import write_images
+from factory.card_models import licence_fields
+from factory.card_plots import plot_distributions, spreads
+from factory.cli import main
+from factory.errors import UserError
+from factory.library import load_recipe
+from factory.manifest import read_manifest
+from factory.planner import plan
+from factory.verify import verify_set
 
 
 def draw(recipes: Any, out: Path) -> DatasetCard:
@@ -52,7 +67,8 @@ def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None
     assert "a {d} of a {class} (75%); {class} (25%)" in text
     assert "| `domain` | d | one of 'photo', 'sketch' |" in text
     assert "| `zebra` | tests/none | " + "0" * 40 in text
-    assert "batch_size 4, shard_size 8, dtype float32" in text
+    assert "batch_size 4, shard_size 8, dtype " in text
+    assert "calls of the network for 30 images to draw" in text
     assert "Plain \\| simple (after section 3.1)" in text
 
 
@@ -73,3 +89,180 @@ def test_a_card_does_not_depend_on_where_the_set_lies(tmp_path: Path) -> None:
     before = (tmp_path / "two/README.md").read_bytes()
     draw(recipe(tmp_path, "base"), tmp_path / "two")
     assert (tmp_path / "two/README.md").read_bytes() == before
+
+
+def test_dataset_info_tells_features_and_counts_before_anything_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    out = tmp_path / "out"
+    for count in (2, 4):
+        draw(recipe(tmp_path, "base", images_per_class=count), out)
+        info = datasets.load_dataset_builder(str(out)).info
+        assert info.splits["train"].num_examples == 3 * count
+        assert info.features["label"].names == LABELS
+        loaded = datasets.load_dataset(str(out), split="train")
+        assert loaded.features == info.features
+        assert len(loaded) == 3 * count
+
+
+def test_metadata_is_whole_and_valid(card: DatasetCard) -> None:
+    data = card.data
+    assert isinstance(data, DatasetCardData)
+    assert (data.license, data.to_dict()["license_name"]) == ("other", "model-terms")
+    assert data.task_ids == ["multi-class-image-classification"]
+    assert data.pretty_name == "Synthetic images: cat, dog, ship"
+    again = DatasetCard(str(card))
+    assert again.data.to_dict() == data.to_dict()
+    parsed = datasets.info.DatasetInfosDict.from_dataset_card_data(data)
+    assert list(parsed) == ["domain", "zebra", "all"]
+    assert parsed["all"].splits["train"].num_examples == 30
+
+
+@pytest.mark.parametrize(
+    ("models", "fields"),
+    [
+        (["embedded"], {"license": "apache-2.0"}),
+        (["embedded", "CompVis/stable-diffusion-v1-4"], ["apache-2.0", "creativeml-openrail-m"]),
+        (["embedded", "a/b"], {"license": "other", "license_name": "model-terms"}),
+    ],
+)
+def test_the_licence_is_the_models(models: list[str], fields: Any) -> None:
+    expected = fields if isinstance(fields, dict) else {"license": fields}
+    assert licence_fields(models) == expected
+
+
+def test_contact_sheet_shows_stored_pictures(tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base", images_per_class=3)
+    draw(base, tmp_path / "out")
+    sheet = np.asarray(Image.open(tmp_path / "out/card/contact-sheet.jpg"), dtype=np.int64)
+    last = plan(base).rows(8, 9)[0]  # label 2, number 2: the last cell
+    (picture,) = FakeRenderer(base).render([last], batch_size=1)
+    cell = np.asarray(Image.fromarray(picture).resize((112, 112), Image.Resampling.NEAREST))
+    height, width, _ = sheet.shape
+    found = sheet[height - 118 : height - 6, width - 118 : width - 6]
+    assert np.abs(found - cell).mean() < 12  # JPEG
+
+
+def test_failed_images_stay_white(tmp_path: Path) -> None:
+    draw(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    path = tmp_path / "out" / manifest.configs["base"].shards[0].file
+    pyarrow.parquet.write_table(pyarrow.parquet.read_table(path).slice(1), path)
+    recipes = [load_recipe(str(tmp_path / "base.yaml"))]
+    assert "card/contact-sheet.jpg" in write_images(tmp_path / "out", manifest, recipes)
+    sheet = np.asarray(Image.open(tmp_path / "out/card/contact-sheet.jpg"))
+    cell = sheet[-3 * 118 : -2 * 118 - 6, -3 * 118 : -2 * 118 - 6]
+    assert cell.min() > 240
+
+
+def test_plots_count_the_plan_and_are_the_same_bytes(tmp_path: Path) -> None:
+    plain = recipe(tmp_path, "plain", sampling={"guidance_scale": 3, "num_inference_steps": 2})
+    assert plot_distributions([plain]) is None
+    varied = [
+        plain,
+        recipe(tmp_path, "one", images_per_class=10**9, prompt="{d}", variables={"d": ["$a", "$"]}),
+        recipe(tmp_path, "two", prompt="{n}", variables={"n": {"uniform": [1, 9]}}),
+    ]
+    numbers, named = spreads(varied)
+    assert [name for name, _ in numbers] == ["guidance_scale".replace("_", " ")]
+    assert [one.varies for one in numbers[0][1]] == [False, True, True]
+    assert len(numbers[0][1][1].values) == 2000
+    assert [(name, one.configs) for name, one in named] == [("d", ("one",)), ("n", ("two",))]
+    drawn = plot_distributions(varied)
+    assert drawn is not None
+    assert drawn == plot_distributions(varied)
+    assert b"Software" not in drawn
+
+
+def scores_file(folder: Path, **changes: Any) -> Path:
+    data = {
+        "config_name": "base",
+        "label_names": LABELS,
+        "row_filter": None,
+        "num_images": 15,
+    }
+    content = {
+        "format": "data-factory/scores",
+        "format_version": 1,
+        "model": {"architecture": "resnet18", "weights_sha256": "f" * 64},
+        "training": {"seed": 3, "data": data | changes},
+        "real": {"name": "zoo", "num_images": 200},
+        "metrics": {"top1": 0.5, "top1_low": 0.43, "top1_high": 0.57},
+    }
+    path = folder / "scores-zoo-test.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    before = (out / "README.md").read_text()
+    assert "## Scores" not in before
+    main(["card", str(out), "--scores", str(scores_file(tmp_path))])
+    row = "| zoo (200) | resnet18 | `base` | 3 | 50.00 | 43.00 to 57.00 |"
+    assert row in (out / "README.md").read_text()
+    assert verify_set(out, show_progress=False).whole
+    draw(recipe(tmp_path, "base"), out)
+    main(["card", str(out), "--scores", str(tmp_path)])
+    assert (out / "README.md").read_text().count(row) == 1
+    draw(recipe(tmp_path, "base", images_per_class=6), out)
+    assert "## Scores" not in (out / "README.md").read_text()
+    assert not (out / "scores.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config_name": "other"}, "trained on other, which this set does not have"),
+        ({"label_names": ["a"]}, "trained on other classes"),
+        ({"num_images": 14}, "trained on 14 images, base has 15"),
+        ({"row_filter": "x > 1"}, "chosen by --filter x > 1"),
+    ],
+)
+def test_scores_of_other_rows_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    path = scores_file(tmp_path, **changes)
+    with pytest.raises(UserError, match=message):
+        main(["card", str(tmp_path / "out"), "--scores", str(path)])
+
+
+def test_what_holds_no_scores_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="holds no set"):
+        main(["card", str(tmp_path)])
+    draw(recipe(tmp_path, "base"), out)
+    for text, message in [("{", "is no JSON"), ("[]", "holds no scores"), (None, "no such file")]:
+        path = tmp_path / "scores-x.json"
+        path.unlink(missing_ok=True)
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(UserError, match=message):
+            main(["card", str(out), "--scores", str(path)])
+    with pytest.raises(UserError, match=r"holds no scores-\*.json"):
+        main(["card", str(out), "--scores", str(out)])
+
+
+def test_cards_of_packaged_sets_are_current() -> None:
+    assert planned_cards.stale(planned_cards.packaged_dir("dataset_cards")) == [], (
+        "run `make cards`"
+    )
+
+
+def test_a_planned_card_says_so(tmp_path: Path) -> None:
+    text = planned_cards.card_text("quickstart")
+    assert "**This set is not built yet.**" in text
+    assert "4,000 images, 10 classes, 5 configs." in text
+    assert "## Scores" not in text
+    assert "Device" not in text
+    assert DatasetCard(text).data.license == "apache-2.0"
+    (tmp_path / "gone.md").write_text("a set that is no more")
+    written = planned_cards.write(tmp_path)
+    assert planned_cards.stale(tmp_path) == []
+    assert not (tmp_path / "gone.md").exists()
+    written[0].write_text("edited")
+    assert planned_cards.stale(tmp_path) == [written[0]]

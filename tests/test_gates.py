@@ -131,6 +131,14 @@ def test_twice_is_once(made: Path) -> None:
     assert tree(made) == first
 
 
+def test_a_gated_set_is_what_verify_expects(made: Path) -> None:
+    from factory.verify import verify_set
+
+    run_gates(made, [NearDuplicates()], show_progress=False)
+    report = verify_set(made)
+    assert not report.faults and report.rows == 42
+
+
 def test_growing_keeps_what_was_measured_and_leaves_new_rows_open(
     made: Path, tmp_path: Path
 ) -> None:

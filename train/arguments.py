@@ -51,7 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("dataset", nargs="?", metavar="DATASET", help="directory, Hub id or hf:// path")
+    add("dataset", nargs="?", metavar="DATASET", help="directory or Hub id, ORG/NAME[@REVISION]")
     add(
         "--model",
         metavar="NAME",
@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_data_options(parser.add_argument_group("which rows"))
     _add_model_options(parser.add_argument_group("model and process"))
     _add_training_options(parser.add_argument_group("training"))
+    _add_push_options(parser.add_argument_group("publishing", "when the run is finished"))
     return parser
 
 
@@ -113,6 +114,13 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add("--no-flip", action="store_true", help="never mirror images (digits, letters)")
 
 
+def _add_push_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--push", metavar="ORG/NAME", help="publish model, card and scores on the Hub")
+    add("--private", action="store_true", help="make the model's repository private")
+    add("--tag", metavar="TAG", help="name the published commit, e.g. v1")
+
+
 def parse_options(argv: Sequence[str]) -> TrainOptions | None:
     """Read the command line; None means that the presets are to be shown.
 
@@ -122,6 +130,8 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
     parsed = build_parser().parse_args(argv)
     if parsed.list_presets:
         return None
+    if parsed.push is None and (parsed.private or parsed.tag):
+        raise UserError("--private and --tag belong to --push; give it, or leave them out")
     missing = [
         name
         for name, value in (
@@ -156,6 +166,9 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         augmentation=_augmentation(parsed.augment, no_flip=parsed.no_flip),
         seed=parsed.seed,
         threads=parsed.threads,
+        push_to=parsed.push,
+        push_private=parsed.private,
+        push_tag=parsed.tag,
     )
 
 

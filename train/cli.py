@@ -8,7 +8,7 @@ import sys
 from factory.console import write
 from factory.errors import UserError
 from train.arguments import parse_options, presets_text
-from train.run import RunSummary, train
+from train.run import RunSummary, TrainOptions, train
 
 
 def main() -> int | None:
@@ -26,7 +26,18 @@ def main() -> int | None:
         raise
     if summary.is_main_process:
         write(_summary_text(summary))
+        if options.push_to is not None:
+            _push(options, options.push_to)
     return 0
+
+
+def _push(options: TrainOptions, repo_id: str) -> None:
+    from train.publish import publish_run
+
+    report = publish_run(options.out, repo_id, private=options.push_private, tag=options.push_tag)
+    made = "published" if report.committed else "up to date"
+    write(f"{report.target.url}: {made} at commit {str(report.commit)[:8]}")
+    write(f'load it: timm.create_model("hf_hub:{report.target.repo_id}", pretrained=True)')
 
 
 def _summary_text(summary: RunSummary) -> str:

@@ -126,6 +126,7 @@ class DataSource(_Frozen):
         label_names: Class names; the position is the label.
         num_images: Rows after filtering, the held-out part included.
         pixels_sha256: Hash of all decoded pixels and labels: the same rows, or not.
+        commit: What a Hub id's revision named when it was read; None for a directory.
     """
 
     reference: str
@@ -138,6 +139,7 @@ class DataSource(_Frozen):
     label_names: tuple[str, ...]
     num_images: int
     pixels_sha256: str
+    commit: str | None = None
 
 
 class RunConfig(_Frozen):

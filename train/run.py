@@ -44,6 +44,9 @@ class TrainOptions:
         seed: Decides everything that is random.
         threads: CPU threads of each process. Sums come out differently in the last digits with
             another number, so the default is the same on every machine.
+        push_to: Model repository `ORG/NAME` to publish the finished run in, or None.
+        push_private: Make that repository private.
+        push_tag: Name for the commit, or None.
     """
 
     dataset: str
@@ -63,6 +66,9 @@ class TrainOptions:
     augmentation: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     threads: int = 1
+    push_to: str | None = None
+    push_private: bool = False
+    push_tag: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +106,12 @@ def train(options: TrainOptions) -> RunSummary:
     from train.model import check_model_name, quieten_timm
 
     options = replace(options, model=timm_name(options.model))
+    if options.push_to is not None:
+        # Hours of training are not lost on a mistyped name or a token that may only read.
+        from factory.hub_publish import check_may_push
+        from factory.hub_target import parse_target
+
+        check_may_push(parse_target(options.push_to, "model"), private=options.push_private)
     values = presets.resolve(
         options.preset,
         model=options.model,
@@ -211,6 +223,7 @@ def _run_config(
             label_names=data.label_names,
             num_images=len(data.labels),
             pixels_sha256=data.sha256,
+            commit=opened.commit,
         ),
         hyperparameters=values,
     )

@@ -13,6 +13,7 @@ from factory.cost import estimate
 from factory.errors import UserError
 from factory.planner import ImageSpec, plan
 from factory.recipe import ResolvedRecipe
+from factory.recipe_paths import find_recipe
 from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
 
 NAME = "plan"
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
 def _asked_for(recipes: Sequence[ResolvedRecipe], reference: str) -> Sequence[ResolvedRecipe]:
     """Return the recipes whose rows are wanted: a combination named alone, not its members too."""
     combinations = [one for one in recipes if one.is_combination]
-    names_one_file = reference.endswith((".yaml", ".yml")) or "/" in reference
+    names_one_file = not find_recipe(reference).is_dir()
     if names_one_file and len(combinations) == 1:
         alone = combinations[0]
         if {one.name for one in recipes} == {alone.name, *(alone.combine or ())}:

@@ -10,7 +10,10 @@ from factory.known_words import unknown_words
 from factory.library import load_recipes
 from factory.recipe import ResolvedRecipe
 
-RECIPE_HELP = "recipe file, folder of recipes, or packaged name such as quickstart/base-class"
+RECIPE_HELP = (
+    "recipe file, folder of recipes, packaged name such as quickstart/base-class, or one on the "
+    "Hub: hf://datasets/ORG/NAME[@REVISION][/PATH]"
+)
 
 
 def add_recipe_changes(parser: argparse.ArgumentParser) -> None:

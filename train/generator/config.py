@@ -118,6 +118,7 @@ class FitConfig(_Settings):
     """How the denoiser and the text encoder are trained.
 
     Attributes:
+        start_from: A folder that `export` made, whose words, latents and weights a new run takes.
         samples: Length of the run; the learning rate falls along a cosine to its end.
         max_minutes: If set, the cosine ends then at the latest.
         batch_size: Per process.
@@ -125,6 +126,7 @@ class FitConfig(_Settings):
         mixed_precision: `auto` is bf16 where the hardware has it.
     """
 
+    start_from: str | None = None
     samples: int = 700_000
     max_minutes: float | None = None
     batch_size: int = 32

@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from train.generator.config import Config, DecoderConfig
-from train.generator.data import Collection
+from train.generator.data import Collection, draw_weights
 from train.generator.latents import PatchBasis, to_pixels
+from train.generator.start import load_decoder_weights, start_of
 
 log = logging.getLogger(__name__)
 
@@ -67,19 +68,41 @@ def picture_loss(predicted: Tensor, target: Tensor) -> Tensor:
     return absolute + 2 * functional.mse_loss(predicted, target) + down + right
 
 
-def fit_decoder(config: Config, folder: Path, basis: PatchBasis, collection: Collection) -> None:
-    """Train the autoencoder's two halves; carries on from `decoder.pt`."""
+def fit_decoder(
+    config: Config,
+    folder: Path,
+    basis: PatchBasis,
+    collection: Collection,
+    *,
+    mixed_precision: str = "no",
+) -> None:
+    """Train the autoencoder's two halves; carries on from `decoder.pt`.
+
+    Args:
+        config: The run's settings.
+        folder: The run's folder.
+        basis: What the latents are.
+        collection: The pictures, drawn as the denoiser draws them.
+        mixed_precision: `bf16` to compute in bfloat16, else `no`.
+    """
     settings = config.decoder
+    cumulative = np.cumsum(draw_weights(config.data, collection.facts))
     torch.manual_seed(settings.seed)
     model = build_autoencoder(config).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.99))
     path = folder / "decoder.pt"
+    if (pipeline := start_of(config)) and not path.exists():
+        load_decoder_weights(model, pipeline)
     step, seconds = _resume(path, model, optimizer)
     started = time.monotonic() - seconds
     while step < settings.steps:
         for group in optimizer.param_groups:
             group["lr"] = settings.lr * _cosine(step, settings.steps)
-        loss = _step(model, basis, collection, settings=settings, step=step)
+        rng = np.random.default_rng([settings.seed, step])
+        places = np.searchsorted(cumulative, rng.random(settings.batch_size) * cumulative[-1])
+        images = torch.from_numpy(collection.images[np.sort(places)])
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision == "bf16"):
+            loss = _step(model, basis, images, settings=settings, step=step)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -96,26 +119,19 @@ def _cosine(step: int, steps: int) -> float:
 
 
 def _step(
-    model: Any,
-    basis: PatchBasis,
-    collection: Collection,
-    *,
-    settings: DecoderConfig,
-    step: int,
+    model: Any, basis: PatchBasis, images: Tensor, *, settings: DecoderConfig, step: int
 ) -> Tensor:
-    rng = np.random.default_rng([settings.seed, step])
-    chosen = np.sort(rng.integers(len(collection.images), size=settings.batch_size))
-    images = torch.from_numpy(collection.images[chosen])
-    latents = basis.encode(images)
+    with torch.autocast("cpu", enabled=False):
+        latents = basis.encode(images)
     target = to_pixels(images).contiguous(memory_format=torch.channels_last)
     generator = torch.Generator().manual_seed(step)
     noise = torch.randn(latents.shape, generator=generator)
     amount = settings.noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
     noisy = (latents + amount * noise).contiguous(memory_format=torch.channels_last)
-    loss = picture_loss(decode(model, noisy), target)
+    loss = picture_loss(decode(model, noisy).float(), target)
     if step < settings.encoder_steps:
         guess = model.encode(target, return_dict=False)[0]
-        loss = loss + functional.mse_loss(guess, latents / settings.scaling_factor)
+        loss = loss + functional.mse_loss(guess.float(), latents / settings.scaling_factor)
     return loss
 
 

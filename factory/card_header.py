@@ -1,0 +1,98 @@
+"""The YAML header of a card: what the Hub indexes, and what `load_dataset` reads.
+
+Each config's entry carries a fingerprint of its shards: `load_dataset` of a local directory caches
+by this header alone, so without it a set that was grown or drawn anew would give its old rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from factory.card_facts import title
+from factory.card_models import licence_fields
+from factory.manifest import Manifest
+from factory.shards import DATA, fingerprint
+
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+    (1_000_000_000, "100M<n<1B"),
+    (10_000_000_000, "1B<n<10B"),
+    (100_000_000_000, "10B<n<100B"),
+    (1_000_000_000_000, "100B<n<1T"),
+)
+
+
+def general_fields(
+    labels: Sequence[str], *, models: Sequence[str], num_images: int
+) -> dict[str, Any]:
+    """Return the part of the header that needs no files.
+
+    Args:
+        labels: Class names.
+        models: Ids of the models that draw the set.
+        num_images: Pictures in all, those of combinations counted once.
+    """
+    return {
+        "pretty_name": title(labels),
+        **licence_fields(models),
+        "annotations_creators": ["machine-generated"],
+        "source_datasets": ["original"],
+        "task_categories": ["image-classification"],
+        "task_ids": ["multi-class-image-classification"],
+        "size_categories": [_size_category(num_images)],
+        "tags": ["synthetic", "diffusers", "text-to-image", "data-factory"],
+    }
+
+
+def built_fields(manifest: Manifest) -> dict[str, Any]:
+    """Return the part of the header that speaks of files."""
+    return {"dataset_info": _dataset_info(manifest), "configs": config_entries(manifest)}
+
+
+def to_yaml(fields: dict[str, Any]) -> str:
+    """Return the header's text, without the lines of dashes."""
+    import yaml
+
+    text: str = yaml.safe_dump(fields, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
+def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return the header's configs: names, files, and a fingerprint of the shards."""
+    entries = []
+    for place, name in enumerate(manifest.in_order()):
+        leaves = manifest.leaves(name)
+        paths = [f"{DATA}/{leaf}/train-*.parquet" for leaf in leaves]
+        hashes = [shard.sha256 for leaf in leaves for shard in manifest.configs[leaf].shards]
+        entry: dict[str, Any] = {"config_name": name}
+        if place == 0:
+            entry["default"] = True
+        entry["description"] = f"shards {fingerprint(hashes)}"
+        entry["data_files"] = [{"split": "train", "path": paths if len(paths) > 1 else paths[0]}]
+        entries.append(entry)
+    return entries
+
+
+def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return features and counts of each config; `load_dataset` checks the counts as it reads."""
+    from factory.schema import features
+
+    columns = features(manifest.labels, manifest.variables)._to_yaml_list()
+    return [
+        {
+            "config_name": name,
+            "features": columns,
+            "splits": [{"name": "train", "num_examples": manifest.num_images(name)}],
+        }
+        for name in manifest.in_order()
+    ]
+
+
+def _size_category(images: int) -> str:
+    return next((name for limit, name in _SIZES if images < limit), "n>1T")

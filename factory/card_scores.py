@@ -1,0 +1,177 @@
+"""Scores on a set's card: taken from the files of `eval score`, kept beside the set.
+
+A score belongs to the rows that its model was trained on. It is kept with the fingerprint of these
+shards, and dropped when they are no longer the set's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from factory.errors import UserError
+from factory.manifest import Manifest
+from factory.shards import fingerprint
+from factory.storage import AnyPath, write_text
+
+FILE_NAME = "scores.json"
+_FORMAT = "data-factory/scores"
+_FORMAT_VERSION = 1
+
+
+class Score(BaseModel):
+    """One model, trained on one config, on one set of real images; shares in [0, 1].
+
+    Attributes:
+        config: Of this set.
+        shards: Fingerprint of the shards it was trained on.
+        architecture: timm's name.
+        seed: Of the training.
+        weights_sha256: Of the model.
+        real: Name of the real set.
+        num_images: How many real images.
+        top1: With `top1_low` and `top1_high`, its 95 % interval.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: str
+    shards: str
+    architecture: str
+    seed: int
+    weights_sha256: str
+    real: str
+    num_images: int
+    top1: float
+    top1_low: float
+    top1_high: float
+
+
+def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
+    """Return the scores that lie beside a set, in card order; drop those of other rows.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = out / FILE_NAME
+    if not path.is_file():
+        return []
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        scores = [Score.model_validate(entry) for entry in kept["scores"]]
+    except (ValueError, KeyError, TypeError, ValidationError):
+        raise UserError(
+            f"{path}: holds no scores of this version; delete it, and give the scores again with "
+            "`factory card OUT --scores FILE`"
+        ) from None
+    right = _current(scores, manifest)
+    if not right:
+        path.unlink()
+    elif right != scores:
+        _write(path, right)
+    return right
+
+
+def _current(scores: Sequence[Score], manifest: Manifest) -> list[Score]:
+    names = manifest.in_order()
+    right = [
+        one
+        for one in scores
+        if one.config in names and one.shards == _shards_of(manifest, one.config)
+    ]
+    return sorted(
+        right, key=lambda one: (one.real, one.architecture, names.index(one.config), one.seed)
+    )
+
+
+def _shards_of(manifest: Manifest, config: str) -> str:
+    leaves = manifest.leaves(config)
+    return fingerprint(shard.sha256 for leaf in leaves for shard in manifest.configs[leaf].shards)
+
+
+def _write(path: AnyPath, scores: Sequence[Score]) -> None:
+    text = json.dumps({"scores": [one.model_dump() for one in scores]}, indent=2)
+    write_text(path, text + "\n")
+
+
+def keep(out: AnyPath, manifest: Manifest, files: Sequence[Path]) -> list[Score]:
+    """Take scores files into `OUT/scores.json`; a model that was there already is replaced.
+
+    Raises:
+        UserError: a file is none, or its model was trained on something else.
+    """
+    merged = {_identity(one): one for one in kept_scores(out, manifest)}
+    for path in files:
+        score = _read(path, manifest)
+        merged[_identity(score)] = score
+    scores = _current(list(merged.values()), manifest)
+    _write(out / FILE_NAME, scores)
+    return scores
+
+
+def _identity(score: Score) -> tuple[str, str, str]:
+    return (score.config, score.weights_sha256, score.real)
+
+
+def _read(path: Path, manifest: Manifest) -> Score:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; `eval score` writes scores-*.json") from None
+    except ValueError:
+        raise UserError(f"{path}: is no JSON; give a scores-*.json of `eval score`") from None
+    if not isinstance(data, dict) or data.get("format") != _FORMAT:
+        raise UserError(f"{path}: holds no scores; give a scores-*.json of `eval score`")
+    if data.get("format_version") != _FORMAT_VERSION:
+        raise UserError(
+            f"{path}: scores of format {data.get('format_version')}, this version reads "
+            f"{_FORMAT_VERSION}; score the run again"
+        )
+    try:
+        return _score_of(path, data, manifest)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise UserError(f"{path}: is damaged ({error!r:.80}); score the run again") from None
+
+
+def _score_of(path: Path, data: dict[str, Any], manifest: Manifest) -> Score:
+    training, metrics = data["training"], data["metrics"]
+    if training is None:
+        raise UserError(
+            f"{path}: does not say what its model was trained on; train it with `train`"
+        )
+    rows = training["data"]
+    config = rows["config_name"]
+    _require_same_rows(path, rows, manifest)
+    return Score(
+        config=config,
+        shards=_shards_of(manifest, config),
+        architecture=data["model"]["architecture"],
+        seed=training["seed"],
+        weights_sha256=data["model"]["weights_sha256"],
+        real=data["real"]["name"],
+        num_images=data["real"]["num_images"],
+        **{name: metrics[name] for name in ("top1", "top1_low", "top1_high")},
+    )
+
+
+def _require_same_rows(path: Path, rows: dict[str, Any], manifest: Manifest) -> None:
+    """Refuse a model of other rows, as far as its run tells."""
+    config = rows["config_name"]
+    if config not in manifest.in_order():
+        raise UserError(
+            f"{path}: its model was trained on {config}, which this set does not have "
+            f"(it has {', '.join(manifest.in_order())})"
+        )
+    if list(rows["label_names"]) != list(manifest.labels):
+        raise UserError(f"{path}: its model was trained on other classes")
+    found, trained = manifest.num_images(config), rows["num_images"]
+    if rows["row_filter"] or trained != found:
+        chosen = f" chosen by --filter {rows['row_filter']}" if rows["row_filter"] else ""
+        raise UserError(
+            f"{path}: its model was trained on {trained} images{chosen}, {config} has {found}; "
+            "a card shows scores of its own rows only"
+        )

@@ -1,0 +1,83 @@
+"""What datasets makes of a directory or Hub id before any row is read, and its ways to fail."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from factory.errors import UserError
+
+
+def find_builder(path: str, config_name: str | None, revision: str | None = None) -> Any:
+    """Resolve a dataset without reading its rows; each way to fail becomes a line with a remedy.
+
+    Raises:
+        UserError: No such dataset or config, or no data in it.
+        OSError: The network failed.
+    """
+    import datasets as hf
+    from datasets.exceptions import DatasetNotFoundError
+
+    try:
+        with quiet():
+            return hf.load_dataset_builder(path, config_name, revision=revision)
+    except DatasetNotFoundError as error:
+        hint = "check the id; a private one needs a login (hf auth login)"
+        raise UserError(f"{path}: {first_line(error)}; {hint}") from None
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{path}: {first_line(error)}; is it a dataset directory or Hub id?"
+        ) from None
+    except ValueError as error:
+        raise _config_fault(path, config_name, revision, error) from None
+
+
+def _config_fault(
+    path: str, config_name: str | None, revision: str | None, error: ValueError
+) -> UserError:
+    import datasets as hf
+
+    if config_name is None and "onfig" not in str(error):
+        return UserError(f"{path}: {first_line(error)}")
+    try:
+        known = hf.get_dataset_config_names(path, revision=revision)
+    except (OSError, ValueError):
+        return UserError(f"{path}: {first_line(error)}")
+    if config_name is None:
+        return UserError(f"{path}: name one of its configs with --config: {', '.join(known)}")
+    return UserError(f"{path}: no config {config_name!r}; {suggest(config_name, known)}")
+
+
+def module_name(builder: Any) -> str:
+    """Return the packaged module behind a builder: the format's name (`parquet`, `imagefolder`)."""
+    module: str = type(builder).__module__
+    return module.rsplit(".", 1)[-1]
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Say which known name a word was perhaps meant to be."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"it has: {', '.join(names) or 'none'}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+class quiet:
+    """Silence the progress bars of datasets, which our own would interleave with."""
+
+    def __enter__(self) -> None:
+        import datasets as hf
+
+        self._enabled = hf.is_progress_bar_enabled()
+        hf.disable_progress_bars()
+
+    def __exit__(self, *_: object) -> None:
+        import datasets as hf
+
+        if self._enabled:
+            hf.enable_progress_bars()

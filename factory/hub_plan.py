@@ -1,0 +1,133 @@
+"""What a push has to change: the files here against the files of a revision.
+
+A file is the same if size and content hash agree: SHA-256 where the Hub keeps it in LFS or Xet, the
+git blob's SHA-1 where it keeps it in git. The same comparison verifies a push afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file to publish.
+
+    Attributes:
+        content: Where it lies, or its bytes.
+        size: In bytes.
+        sha256: What its content must be, where that is known already (a shard of a manifest).
+    """
+
+    content: Path | bytes
+    size: int
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of a revision; `sha256` is None where the Hub keeps it in git, under `blob_id`."""
+
+    size: int
+    sha256: str | None
+    blob_id: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to change.
+
+    Attributes:
+        add: Paths to send, new or changed, in order.
+        delete: Paths to remove.
+        unchanged: Paths that are there with the right content.
+        add_bytes: Size of what is to be sent.
+        unchanged_bytes: Size of what is there.
+    """
+
+    add: tuple[str, ...]
+    delete: tuple[str, ...]
+    unchanged: tuple[str, ...] = field(repr=False)
+    add_bytes: int
+    unchanged_bytes: int
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.add and not self.delete
+
+
+def local_file(content: Path | bytes, *, sha256: str | None = None) -> LocalFile:
+    """Describe a file on disk, or one made in memory."""
+    size = len(content) if isinstance(content, bytes) else content.stat().st_size
+    return LocalFile(content, size, sha256)
+
+
+def remote_files(entries: Any) -> dict[str, RemoteFile]:
+    """Return the files among the entries of `HfApi.list_repo_tree`, by path."""
+    return {
+        entry.path: RemoteFile(entry.size, entry.lfs.sha256 if entry.lfs else None, entry.blob_id)
+        for entry in entries
+        if hasattr(entry, "blob_id")
+    }
+
+
+def make_plan(
+    local: Mapping[str, LocalFile],
+    remote: Mapping[str, RemoteFile],
+    *,
+    owned: Callable[[str], bool],
+) -> Plan:
+    """Compare what is here with what is there.
+
+    Args:
+        local: Everything that is to be there, by path.
+        remote: Everything that is there.
+        owned: Whether a path is the publisher's own: one that is not in `local` is then removed.
+    """
+    unchanged = tuple(path for path in local if path in remote and same(local[path], remote[path]))
+    kept = set(unchanged)
+    add = tuple(path for path in local if path not in kept)
+    return Plan(
+        add=add,
+        delete=tuple(path for path in remote if path not in local and owned(path)),
+        unchanged=unchanged,
+        add_bytes=sum(local[path].size for path in add),
+        unchanged_bytes=sum(local[path].size for path in unchanged),
+    )
+
+
+def same(local: LocalFile, remote: RemoteFile) -> bool:
+    """Whether a file of the Hub has the content of one here."""
+    if local.size != remote.size:
+        return False
+    if remote.sha256 is not None:
+        return remote.sha256 == (local.sha256 or _digest(local, hashlib.sha256()))
+    return remote.blob_id == _digest(local, hashlib.sha1(b"blob %d\0" % local.size))
+
+
+def differences(
+    local: Mapping[str, LocalFile],
+    remote: Mapping[str, RemoteFile],
+    *,
+    owned: Callable[[str], bool],
+) -> list[str]:
+    """Return, for each file of a revision that is not as it is here, a phrase that says so."""
+    plan = make_plan(local, remote, owned=owned)
+    missing = [f"{path} is not there" for path in plan.add if path not in remote]
+    other = [f"{path} has other content" for path in plan.add if path in remote]
+    return [*missing, *other, *(f"{path} is still there" for path in plan.delete)]
+
+
+def _digest(file: LocalFile, digest: Any) -> str:
+    if isinstance(file.content, bytes):
+        digest.update(file.content)
+    else:
+        with file.content.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return str(digest.hexdigest())

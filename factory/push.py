@@ -1,0 +1,117 @@
+"""`push`: a finished set to a dataset repository of the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+
+from factory import card
+from factory.errors import Fault, UserError
+from factory.hub_plan import LocalFile, local_file
+from factory.hub_publish import Publication, PublishReport, check_may_push, publish
+from factory.hub_target import parse_target
+from factory.manifest import FILE_NAME, Manifest, read_manifest
+from factory.shards import DATA
+from factory.verify import verify_set
+
+_FOLDERS = frozenset({DATA, "recipes", "card"})
+_SHOWN_FAULTS = 10
+
+
+def push(
+    out: str | Path,
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    private: bool = False,
+    tag: str | None = None,
+    message: str | None = None,
+    dry_run: bool = False,
+    show_progress: bool = True,
+) -> PublishReport:
+    """Publish a set: every file of it in one commit, checked by hash afterwards.
+
+    Safe to run again after any failure, and after any change of the set: only what differs is sent,
+    and files that the set no longer has are removed there.
+
+    Args:
+        out: The set's directory.
+        repo_id: `ORG/NAME`; made if it is not there.
+        revision: Branch, made if it is not there; default: the default branch.
+        private: Make it private; a public one that exists is refused.
+        tag: Name for the commit, e.g. `v1`.
+        message: Title of the commit.
+        dry_run: Verify and compare, change nothing.
+        show_progress: Whether to show progress bars on stderr.
+
+    Raises:
+        UserError: The set is unfinished or damaged, or the Hub refuses it.
+        Failure: The Hub went on failing, or another push was faster.
+    """
+    target = parse_target(repo_id, "dataset")
+    if revision is not None:
+        target = replace(target, revision=revision)
+    place = Path(out)
+    if not place.is_dir():
+        raise UserError(f"{out}: no such directory; give the directory of a set")
+    check_may_push(target, private=private)
+    _require_whole(place, show_progress=show_progress)
+    found = read_manifest(place)
+    if found is None:
+        raise UserError(f"{out}: no set is here (no {FILE_NAME}); name the directory of a build")
+    files = set_files(place, found)
+    publication = Publication(
+        files=files,
+        owned=lambda path: _is_owned(path, files),
+        title=message or _title(found),
+        private=private,
+        tag=tag,
+    )
+    return publish(target, publication, dry_run=dry_run, show_progress=show_progress)
+
+
+def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
+    """Return every file of a set by its path in the repository; shards with the manifest's hash.
+
+    Names that begin with a dot are left out: they belong to version control and file managers.
+    """
+    hashes = {shard.file: shard.sha256 for one in found.configs.values() for shard in one.shards}
+    paths = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
+    return {
+        name: local_file(path, sha256=hashes.get(name))
+        for name, path in paths.items()
+        if path.is_file() and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+    }
+
+
+def _is_owned(path: str, files: dict[str, LocalFile]) -> bool:
+    """Whether a file on the Hub is the set's; what people added beside it stays."""
+    folder, slash, _ = path.partition("/")
+    if not slash:
+        return path in (FILE_NAME, card.FILE_NAME)
+    return folder in _FOLDERS or any(name.startswith(f"{folder}/") for name in files)
+
+
+def _require_whole(out: Path, *, show_progress: bool) -> None:
+    report = verify_set(out, show_progress=show_progress)
+    if report.whole:
+        return
+    shown = [Fault(str(fault), file=str(out)) for fault in report.faults[:_SHOWN_FAULTS]]
+    more = len(report.faults) - len(shown)
+    rest = f"{more} more faults; " if more else ""
+    raise UserError(
+        [
+            *shown,
+            Fault(
+                f"{out}: nothing was pushed: {rest}the set is not whole; run the same build again, "
+                f"then `factory verify {out}`"
+            ),
+        ]
+    )
+
+
+def _title(found: Manifest) -> str:
+    configs = found.in_order()
+    images = sum(entry.images for entry in found.configs.values())
+    names = ", ".join(configs[:5]) + (f" and {len(configs) - 5} more" if len(configs) > 5 else "")
+    return f"{images:,} images: {names}"

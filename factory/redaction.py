@@ -1,0 +1,75 @@
+"""Keeps access tokens out of everything that is shown or stored.
+
+`redacted` is applied where errors and log lines become text; recipes that hold a token are refused
+when they are read, so that none can reach a row, a card or a manifest.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+SHOWN = "***"
+
+# Tokens that can be told by their form: of the Hugging Face Hub, of Amazon's keys, of GitHub.
+_TOKEN = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|AKIA[A-Z0-9]{16}|gh[a-z]_[A-Za-z0-9]{20,})"
+)
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")
+_SECRET_NAME = re.compile(r"TOKEN(?!IZER)|SECRET|PASSWORD|API_?KEY|ACCESS_KEY", re.IGNORECASE)
+_PLACE_NAME = re.compile(r"(?:PATH|FILE|DIR|HOME|URL|NAME|ID)$", re.IGNORECASE)
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# A shorter value is a switch such as `1`, and would be found everywhere.
+_LEAST_LENGTH = 8
+
+
+def redacted(text: str) -> str:
+    """Return a text with every token and password in it replaced."""
+    for secret in known_secrets():
+        text = text.replace(secret, SHOWN)
+    return _CREDENTIALS.sub(SHOWN, _TOKEN.sub(SHOWN, text))
+
+
+def for_terminal(text: str) -> str:
+    """Return a text without secrets and without what a terminal would obey instead of show."""
+    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", redacted(text))
+
+
+def holds_token(text: str) -> bool:
+    """Whether a text holds something that has the form of a token."""
+    return _TOKEN.search(text) is not None
+
+
+def known_secrets() -> list[str]:
+    """Return this environment's secrets, longest first: variables and the Hub's token files."""
+    found = [
+        value
+        for name, value in os.environ.items()
+        if _SECRET_NAME.search(name) and not _PLACE_NAME.search(name)
+    ]
+    found += [line for path in _token_files() for line in _words(path)]
+    kept = {value.strip() for value in found if len(value.strip()) >= _LEAST_LENGTH}
+    return sorted(kept, key=len, reverse=True)
+
+
+def _token_files() -> list[Path]:
+    """Return where `hf auth login` keeps its tokens; the library itself is slow to import."""
+    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
+    files = [
+        os.environ.get("HF_TOKEN_PATH") or f"{home}/token",
+        os.environ.get("HF_STORED_TOKENS_PATH") or f"{home}/stored_tokens",
+    ]
+    # Unlike pathlib's, it never raises: where there is no home, there are no files.
+    return [Path(os.path.expanduser(file)) for file in files]  # noqa: PTH111
+
+
+def _words(path: Path) -> list[str]:
+    """Return what may be tokens in a token file: `hf_token = ...` lines, or the token alone."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    values = [line.rpartition("=")[2] for line in text.splitlines()]
+    return [value for value in values if not value.strip().startswith("[")]

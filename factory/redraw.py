@@ -1,0 +1,288 @@
+"""Stored rows drawn again, from the rows alone, and held against the stored pictures.
+
+A picture depends a little on the batch it was drawn in, so a row is drawn with the rows that stood
+beside it: the same run of its shard's indexes, padded the same way, with the set's own settings.
+On the same hardware and library versions that gives the same bytes; elsewhere it gives the same
+picture, with pixels that differ by rounding.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory import schema
+from factory.errors import Failure, UserError
+from factory.flaws import NOT_FINITE
+from factory.manifest import Manifest
+from factory.planner import ImageSpec, plan
+from factory.recipe import ResolvedRecipe
+from factory.shards import (
+    Row,
+    encode_picture,
+    num_rows,
+    read_rows,
+    shard_count,
+    shard_path,
+    shard_rows,
+)
+from factory.storage import AnyPath
+from factory.versions import device_name, library_versions
+
+if TYPE_CHECKING:
+    from factory.render import Picture
+    from factory.renderers import RendererFactory
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """A stored picture and the same row drawn again.
+
+    Attributes:
+        spec: The row.
+        stored: The picture of the set.
+        drawn: The picture that was drawn now, as it would be stored.
+        same_bytes: Whether the encoded files are the same.
+        differing: Pixels that differ.
+        max_difference: Of any channel of any pixel, 0 to 255.
+        mean_difference: Over all channels of all pixels.
+    """
+
+    spec: ImageSpec
+    stored: Picture
+    drawn: Picture
+    same_bytes: bool
+    differing: int
+    max_difference: int
+    mean_difference: float
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of the picture."""
+        return int(self.drawn.shape[0] * self.drawn.shape[1])
+
+    def describe(self) -> str:
+        """Say in a few words how the two pictures differ."""
+        if self.same_bytes:
+            return "the same bytes"
+        if not self.max_difference:
+            return "the same pixels in other bytes"
+        return (
+            f"max difference {self.max_difference} of 255, mean {self.mean_difference:.4g}, "
+            f"{self.differing} of {self.pixels} pixels differ"
+        )
+
+
+class Redrawer:
+    """Draws stored rows of one set again, with the set's settings."""
+
+    def __init__(
+        self,
+        out: AnyPath,
+        manifest: Manifest,
+        *,
+        device: str | None = None,
+        renderer_factory: RendererFactory | None = None,
+    ) -> None:
+        """Get the device ready; models are loaded when first needed.
+
+        Args:
+            out: The set's directory.
+            manifest: The set's.
+            device: Another device than the set's, e.g. `cpu`; pixels then differ by rounding.
+            renderer_factory: Makes what draws a recipe; by default its diffusers model.
+
+        Raises:
+            UserError: there is no such device here.
+        """
+        from factory.processes import own_device
+        from factory.renderers import Renderers
+
+        self._out, self._manifest = out, manifest
+        kind = device or manifest.settings.device
+        try:
+            self._device = own_device(kind)
+        except UserError as error:
+            raise UserError(f"{error}; name another with --device, pixels may differ") from None
+        self._renderers = Renderers(renderer_factory, device=self._device)
+
+    def notes(self) -> list[str]:
+        """Return how this machine differs from the one that drew the set: why pixels may differ."""
+        found = self._manifest
+        now = {"device": device_name(self._device.type), **library_versions()}
+        then = {"device": found.device, **(found.versions[-1] if found.versions else {})}
+        return [
+            f"{name} is {value} here, the set was drawn with {then.get(name, 'another')}"
+            for name, value in now.items()
+            if value != then.get(name)
+        ]
+
+    def batch(self, recipe: ResolvedRecipe, index: int) -> list[Redrawn]:
+        """Draw the batch again that an image was drawn in.
+
+        Args:
+            recipe: Of the image's set.
+            index: The image's.
+
+        Returns:
+            All images of the batch that the set has, in order.
+
+        Raises:
+            UserError: the set's rows cannot be read, or the model cannot be had.
+        """
+        settings, entry = self._manifest.settings, self._manifest.configs[recipe.name]
+        indexes = batch_of(
+            index,
+            num_images=entry.images,
+            shard_size=settings.shard_size,
+            batch_size=settings.batch_size,
+        )
+        stored = stored_rows(self._out, self._manifest, recipe.name, indexes)
+        rows = {row[schema.INDEX]: row for row in stored}
+        pictures = self._draw_attempts(recipe, indexes, rows)
+        return [_compared(row, pictures[at], recipe) for at, row in rows.items()]
+
+    def alone(self, recipe: ResolvedRecipe, index: int) -> Redrawn:
+        """Draw one image again without its neighbours: quick, rarely the same bytes.
+
+        Args:
+            recipe: Of the image's set.
+            index: The image's.
+        """
+        indexes = range(index, index + 1)
+        (row,) = stored_rows(self._out, self._manifest, recipe.name, indexes)
+        (picture,) = self._render(recipe, [spec_of(row, recipe)])
+        return _compared(row, picture, recipe)
+
+    def _draw_attempts(
+        self, recipe: ResolvedRecipe, indexes: range, rows: Mapping[int, Row]
+    ) -> dict[int, Picture | None]:
+        """Draw a batch as the build did: all its images, then those it had to draw again."""
+        planned = plan(recipe).rows(indexes.start, indexes.stop)
+        pictures: dict[int, Picture | None] = {}
+        for attempt in range(1 + max((row[schema.ATTEMPT] for row in rows.values()), default=0)):
+            specs = []
+            for spec in planned:
+                row = rows.get(spec.index)
+                if row is not None and row[schema.ATTEMPT] == attempt:
+                    specs.append(spec_of(row, recipe))
+                elif row is None or row[schema.ATTEMPT] > attempt:
+                    specs.append(spec.again(attempt) if attempt else spec)
+            drawn = self._render(recipe, specs)
+            pictures |= {spec.index: one for spec, one in zip(specs, drawn, strict=True)}
+        return pictures
+
+    def _render(
+        self, recipe: ResolvedRecipe, specs: Sequence[ImageSpec]
+    ) -> Sequence[Picture | None]:
+        settings = self._manifest.settings
+        renderer = self._renderers.get(recipe, dtype=settings.dtype)
+        with _threads(settings.threads):
+            return renderer.render(specs, batch_size=settings.batch_size)
+
+
+def batch_of(index: int, *, num_images: int, shard_size: int, batch_size: int) -> range:
+    """Return the images that an image is drawn with; batches start anew with every shard."""
+    shard = shard_rows(index // shard_size, num_images=num_images, shard_size=shard_size)
+    start = shard.start + (index - shard.start) // batch_size * batch_size
+    return range(start, min(start + batch_size, shard.stop))
+
+
+def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -> list[Row]:
+    """Return the rows of a range of images that lie in one shard; failed images have none.
+
+    Args:
+        out: The set's directory.
+        manifest: The set's.
+        config: A set or a share.
+        indexes: Places in the config, from 0.
+
+    Raises:
+        UserError: the shard is missing.
+        Failure: it is no whole Parquet file.
+    """
+    entry, size = manifest.configs[config], manifest.settings.shard_size
+    number = indexes.start // size
+    total = shard_count(entry.images, shard_size=size)
+    path = shard_path(out, config, index=number, total=total)
+    if not path.is_file():
+        raise UserError(f"{path}: is not there; `factory build` draws what is missing")
+    num_rows(path)
+    failed = {image.index for image in entry.failed}
+    shard = shard_rows(number, num_images=entry.images, shard_size=size)
+    places = [place for place in shard if place not in failed]
+    return [row for place, row in zip(places, read_rows(path), strict=False) if place in indexes]
+
+
+def spec_of(row: Row, recipe: ResolvedRecipe) -> ImageSpec:
+    """Return a stored row as what a renderer draws."""
+    return ImageSpec(
+        index=row[schema.INDEX],
+        label=row[schema.LABEL],
+        class_name=row[schema.CLASS],
+        recipe=row[schema.RECIPE],
+        prompt=row[schema.PROMPT],
+        negative_prompt=row[schema.NEGATIVE_PROMPT],
+        variables={column.name: row.get(column.name) for column in recipe.columns},
+        guidance_scale=row[schema.GUIDANCE_SCALE],
+        num_inference_steps=row[schema.NUM_INFERENCE_STEPS],
+        seed=row[schema.SEED],
+        attempt=row[schema.ATTEMPT],
+    )
+
+
+def _compared(row: Row, picture: Picture | None, recipe: ResolvedRecipe) -> Redrawn:
+    import numpy as np
+
+    spec = spec_of(row, recipe)
+    if picture is None:
+        raise Failure(f"image {spec.index} of {recipe.name}: drawn again, {NOT_FINITE}")
+    data = encode_picture(picture, recipe.output)
+    stored, drawn = decode(row[schema.IMAGE]["bytes"]), decode(data)
+    if stored.shape != drawn.shape:
+        raise Failure(
+            f"image {spec.index} of {recipe.name} is {stored.shape[1]} x {stored.shape[0]} pixels, "
+            f"drawn again it is {drawn.shape[1]} x {drawn.shape[0]}"
+        )
+    difference = np.abs(stored.astype(np.int16) - drawn.astype(np.int16))
+    return Redrawn(
+        spec=spec,
+        stored=stored,
+        drawn=drawn,
+        same_bytes=data == row[schema.IMAGE]["bytes"],
+        differing=int((difference.max(axis=2) > 0).sum()),
+        max_difference=int(difference.max()),
+        mean_difference=float(difference.mean()),
+    )
+
+
+def decode(data: bytes) -> Picture:
+    """Return a stored picture's pixels.
+
+    Raises:
+        Failure: the bytes are no picture.
+    """
+    import numpy as np
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Failure(f"a stored picture cannot be decoded ({error}); see `verify`") from None
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Set PyTorch's threads for a block: their number changes the last digits of float32."""
+    import torch
+
+    before: Any = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,53 @@
+"""One thing that is wrong with a set: which file, what in it, what stands there and what should."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MOST_A_FILE = 5
+"""Rows of one file that are named one by one; the rest is counted."""
+
+
+@dataclass(frozen=True)
+class SetFault:
+    """A fault of a set.
+
+    Attributes:
+        file: Relative to the set's directory.
+        what: What in the file: `hash`, `schema`, a column, a key.
+        found: What stands there.
+        expected: What belongs there.
+        row: Row of the file, from 0, or None when it is about the whole file.
+    """
+
+    file: str
+    what: str
+    found: str
+    expected: str
+    row: int | None = None
+
+    def __str__(self) -> str:
+        row = f" row {self.row}" if self.row is not None else ""
+        return f"{self.file}:{row} {self.what}: found {self.found}, expected {self.expected}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fault as plain values."""
+        return asdict(self)
+
+
+def first_few(faults: Iterable[SetFault], *, most: int = MOST_A_FILE) -> list[SetFault]:
+    """Return the first faults of a file, and one that counts the others."""
+    every = list(faults)
+    if len(every) <= most:
+        return every
+    rest = len(every) - most
+    more = SetFault(every[0].file, "rows", f"{rest} more faults like these", "none")
+    return [*every[:most], more]
+
+
+def short(value: object, *, most: int = 60) -> str:
+    """Return a value as it stands in a message."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,0 +1,191 @@
+"""`verify`: every file of a set, every row and every picture against manifest, recipes and plan.
+
+Nothing is written, and nothing that lies in the directory is trusted: shards are held against the
+manifest's hashes, rows against the plan that the recipes make, recipes and card against the
+manifest's fingerprints. `factory.verify_files` looks at the directory, `factory.verify_rows` into
+the shards.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from factory import console
+from factory.errors import UserError
+from factory.existing import require_config, require_set
+from factory.manifest import FILE_NAME, Manifest
+from factory.recipe import ResolvedRecipe
+from factory.schema import features
+from factory.set_faults import SetFault
+from factory.shards import shard_rows
+from factory.stamp import Stamp
+from factory.storage import AnyPath, open_path
+from factory.verify_files import (
+    check_card,
+    check_listing,
+    check_recipes,
+    expected_shards,
+    stray_files,
+)
+from factory.verify_pictures import Comparison, Sample, compare_sample
+from factory.verify_rows import ShardTask, balance_faults, check_shard
+
+__all__ = ["Sample", "SetFault", "VerifyReport", "verify_set"]
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was looked at and what is wrong.
+
+    Attributes:
+        out: The set's directory.
+        faults: Everything that is wrong; empty for a whole set.
+        configs: Names of the configs that were looked at.
+        shards: How many shards were read.
+        rows: How many rows were read.
+        failed: Images that could not be drawn and have no row, as the manifest lists them.
+        compared: How many images were drawn again and compared.
+        notes: How this machine differs from the one that drew the set, if anything was drawn.
+    """
+
+    out: str
+    faults: tuple[SetFault, ...]
+    configs: tuple[str, ...] = ()
+    shards: int = 0
+    rows: int = 0
+    failed: int = 0
+    compared: int = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+
+def verify_set(
+    out: str | Path,
+    *,
+    config: str | None = None,
+    sample: Sample | None = None,
+    show_progress: bool = False,
+) -> VerifyReport:
+    """Check a set's files, rows and pictures.
+
+    Args:
+        out: The set's directory.
+        config: Only the shards of this config, and of those it reads; files, recipes and card are
+            checked either way.
+        sample: How much is drawn again and compared; by default nothing.
+        show_progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        UserError: there is no set, no such config, or nothing to draw the sample with.
+    """
+    place = open_path(out)
+    try:
+        found = require_set(place)
+    except UserError as error:
+        if not (place / FILE_NAME).is_file():
+            raise
+        unreadable = SetFault(FILE_NAME, "content", str(error.faults[0]), "a manifest that loads")
+        return VerifyReport(str(out), (unreadable,))
+    names = _configs(place, found, config)
+    recipes, faults = check_recipes(place, found)
+    faults += check_listing(place, found)
+    faults += stray_files(place, found)
+    faults += check_card(place, found)
+    read = _read_shards(place, found, names, recipes, show_progress=show_progress)
+    faults += read.faults
+    compared = Comparison([], 0, [])
+    if sample is not None:
+        chosen = {name: recipe for name, recipe in recipes.items() if name in names}
+        damaged = frozenset(fault.file for fault in faults)
+        compared = compare_sample(place, found, chosen, sample=sample, damaged=damaged)
+    return VerifyReport(
+        str(out),
+        (*faults, *compared.faults),
+        tuple(names),
+        read.shards,
+        read.rows,
+        failed=sum(len(found.configs[name].failed) for name in names),
+        compared=compared.compared,
+        notes=tuple(compared.notes),
+    )
+
+
+@dataclass
+class _Read:
+    """What reading the shards has shown so far."""
+
+    faults: list[SetFault] = field(default_factory=list)
+    shards: int = 0
+    rows: int = 0
+
+
+def _read_shards(
+    out: AnyPath,
+    found: Manifest,
+    names: Sequence[str],
+    recipes: Mapping[str, ResolvedRecipe],
+    *,
+    show_progress: bool,
+) -> _Read:
+    """Read the shards of some configs, one after the other."""
+    read = _Read()
+    columns = features(found.labels, found.variables)
+    total = sum(found.configs[name].images for name in names)
+    with console.progress(total, unit="row", description="verify", show=show_progress) as bar:
+        for name in names:
+            labels: Counter[int] = Counter()
+            for task in shard_tasks(out, found, name, recipes):
+                seen = check_shard(task, columns)
+                read.faults += seen.faults
+                labels += seen.labels
+                read.shards += 1
+                read.rows += seen.rows
+                bar.update(seen.rows)
+            entry = found.configs[name]
+            if labels.total() == entry.rows:
+                # Otherwise rows are missing, which was said already.
+                failed = Counter(image.label for image in entry.failed)
+                read.faults += balance_faults(name, labels, failed, found.labels)
+    return read
+
+
+def _configs(out: AnyPath, found: Manifest, config: str | None) -> list[str]:
+    if config is None:
+        return list(found.configs)
+    require_config(out, found, config)
+    return [config, *(name for name in found.leaves(config) if name != config)]
+
+
+def shard_tasks(
+    out: AnyPath, found: Manifest, name: str, recipes: Mapping[str, ResolvedRecipe]
+) -> Iterator[ShardTask]:
+    """Yield what is to be checked of a config's shards, by number."""
+    entry = found.configs[name]
+    size = found.settings.shard_size
+    listed = {shard.file: shard for shard in entry.shards}
+    owners = {one.sha256: one.file for other in found.configs.values() for one in other.shards}
+    for number, path in enumerate(expected_shards(out, name, entry, shard_size=size)):
+        file = path.relative_to(out).as_posix()
+        rows = shard_rows(number, num_images=entry.images, shard_size=size)
+        yield ShardTask(
+            path=path,
+            file=file,
+            recipe=recipes.get(name),
+            stamp=Stamp(
+                config=name,
+                fingerprint=entry.fingerprint,
+                settings=found.settings.as_dict(),
+                start=rows.start,
+                stop=rows.stop,
+            ),
+            listed=listed.get(file),
+            owners=owners,
+            measured=found.measured,
+        )

@@ -1,0 +1,141 @@
+"""A sample of a set drawn again and compared: do the rows still say how to draw their pictures?
+
+Whole batches are drawn, the way the build drew them. A share's pictures are copies, so they are
+compared with those they were copied from.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory import schema
+from factory.manifest import ConfigEntry, Manifest
+from factory.recipe import ResolvedRecipe
+from factory.redraw import Redrawer, Redrawn, batch_of, stored_rows
+from factory.set_faults import SetFault
+from factory.shards import shard_count, shard_path
+from factory.storage import AnyPath
+
+if TYPE_CHECKING:
+    from factory.renderers import RendererFactory
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How much is drawn again, and what is forgiven.
+
+    Attributes:
+        part: Of all batches of each config, above 0 and at most 1; at least one batch is drawn.
+        seed: Chooses the batches.
+        tolerance: The largest difference of a channel (0 to 255) that is no fault; for machines
+            other than the one that drew the set.
+        device: Another device than the set's, or None.
+        renderer_factory: Makes what draws a recipe; None for its diffusers model.
+    """
+
+    part: float
+    seed: int = 0
+    tolerance: int = 0
+    device: str | None = None
+    renderer_factory: RendererFactory | None = None
+
+    def forgives(self, one: Redrawn) -> bool:
+        """Whether a picture that was drawn again counts as the stored one."""
+        if self.tolerance:
+            return one.max_difference <= self.tolerance
+        return one.same_bytes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found: faults, images compared, and how this machine differs from the set's."""
+
+    faults: list[SetFault]
+    compared: int
+    notes: list[str]
+
+
+def compare_sample(
+    out: AnyPath,
+    found: Manifest,
+    recipes: Mapping[str, ResolvedRecipe],
+    *,
+    sample: Sample,
+    damaged: frozenset[str],
+) -> Comparison:
+    """Draw a sample again and compare it with what is stored.
+
+    Args:
+        out: The set's directory.
+        found: Its manifest.
+        recipes: The configs to sample; those whose recipe is right.
+        sample: How much.
+        damaged: Files that are faulty already; nothing is drawn from them.
+
+    Raises:
+        UserError: the model or the device cannot be had.
+    """
+    redrawer = Redrawer(out, found, device=sample.device, renderer_factory=sample.renderer_factory)
+    faults: list[SetFault] = []
+    compared = 0
+    for name, recipe in recipes.items():
+        entry = found.configs[name]
+        for indexes in _batches(found, entry, sample) if entry.complete else ():
+            file = _file(out, found, name, indexes.start)
+            if file in damaged:
+                continue
+            if entry.kind == "set":
+                for one in redrawer.batch(recipe, indexes.start):
+                    compared += 1
+                    if not sample.forgives(one):
+                        what = f"image {one.spec.index} drawn again"
+                        faults.append(SetFault(file, what, one.describe(), "the same bytes"))
+            else:
+                compared += len(indexes)
+                faults += _copy_faults(out, found, name, indexes, damaged)
+    return Comparison(faults, compared, redrawer.notes())
+
+
+def _batches(found: Manifest, entry: ConfigEntry, sample: Sample) -> Iterator[range]:
+    """Yield the batches of a sample, in order."""
+    settings = found.settings
+    if not entry.images:
+        return
+    a_shard = math.ceil(settings.shard_size / settings.batch_size)
+    full, rest = divmod(entry.images, settings.shard_size)
+    count = full * a_shard + math.ceil(rest / settings.batch_size)
+    wanted = min(count, max(1, round(count * sample.part)))
+    for number in sorted(random.Random(sample.seed).sample(range(count), wanted)):
+        shard, batch = divmod(number, a_shard)
+        yield batch_of(
+            shard * settings.shard_size + batch * settings.batch_size,
+            num_images=entry.images,
+            shard_size=settings.shard_size,
+            batch_size=settings.batch_size,
+        )
+
+
+def _file(out: AnyPath, found: Manifest, name: str, index: int) -> str:
+    size = found.settings.shard_size
+    total = shard_count(found.configs[name].images, shard_size=size)
+    path = shard_path(out, name, index=index // size, total=total)
+    return path.relative_to(out).as_posix()
+
+
+def _copy_faults(
+    out: AnyPath, found: Manifest, name: str, indexes: range, damaged: frozenset[str]
+) -> Iterator[SetFault]:
+    """Yield the rows of a share that differ from the rows they were copied from."""
+    file = _file(out, found, name, indexes.start)
+    for row in stored_rows(out, found, name, indexes):
+        owner, index = row[schema.RECIPE], row[schema.INDEX]
+        if owner not in found.configs or _file(out, found, owner, index) in damaged:
+            continue
+        original = stored_rows(out, found, owner, range(index, index + 1))
+        if original != [row]:
+            what = f"image {index} of {owner}"
+            yield SetFault(file, what, "another row or picture", f"the copy of that of {owner}")

@@ -1,0 +1,79 @@
+"""Every fault at every kind of call of a push: what is tried, and what must hold afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hub_parts import ORG, remote_sha256, run_factory, set_sha256
+from localhub import LocalHub
+
+COMMON = ("info", "refs", "create", "tree", "preupload", "validate_yaml", "commit", "tag")
+XET = ("xet_token", "dedup", "xorb_grant", "xorb_put", "xorb_commit", "shard")
+LFS = ("lfs_batch", "lfs_put", "lfs_complete", "lfs_verify")
+KINDS: dict[str, dict[str, Any]] = {
+    "500": {"kind": "status", "status": 500},
+    "503": {"kind": "status", "status": 503},
+    "429": {"kind": "status", "status": 429, "retry_after": 1},
+    "close": {"kind": "close"},
+    "reset": {"kind": "reset"},
+    "lost": {"kind": "reset_after"},
+    "truncated": {"kind": "truncate"},
+    "corrupt answer": {"kind": "flip", "side": "response"},
+    "corrupt request": {"kind": "flip", "side": "request"},
+}
+NEEDS_BODY = ("create", "preupload", "validate_yaml", "commit", "tag", "xorb_put", "shard", *LFS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One fault at one route, in one transfer mode."""
+
+    mode: str
+    route: str
+    kind: str
+
+    def __str__(self) -> str:
+        return f"{self.mode}-{self.route}-{self.kind}".replace(" ", "-")
+
+
+def cases() -> list[Case]:
+    """Return the whole matrix."""
+    return [
+        Case(mode, route, kind)
+        for mode, own in (("xet", XET), ("lfs", LFS))
+        for route in (*COMMON, *own)
+        for kind in KINDS
+        if kind != "corrupt request" or route in NEEDS_BODY
+    ]
+
+
+def push_under_fault(case: Case, out: Path, home: Path) -> None:
+    """Push a set while the fault strikes once; it must end well, or well after one more push."""
+    repo_id = f"{ORG}/matrix"
+    with LocalHub(xet=case.mode == "xet") as hub:
+        if case.route == "lfs_complete":
+            # Small parts: every file goes up in several.
+            hub.part_size = 1024
+        fault = hub.fault(case.route, **KINDS[case.kind])
+        done = push(hub, home, out, repo_id)
+        assert fault.hits == 1, f"the fault did not strike: {done.stderr}"
+        assert "Traceback" not in done.stderr, done.stderr
+        if done.returncode != 0:
+            # Only a request that was changed on its way may end a push: TLS rules that out.
+            assert case.kind == "corrupt request", done.stderr
+            last = done.stderr.strip().splitlines()[-1]
+            assert last.startswith(repo_id), done.stderr
+            hub.clear_faults()
+            done = push(hub, home, out, repo_id)
+            assert done.returncode == 0, done.stderr
+        commits = hub.repos["datasets", repo_id].commits
+        made = [one for one in commits.values() if one.title != "initial commit"]
+        assert len(made) <= (2 if case.kind == "corrupt request" else 1)
+        assert remote_sha256(hub, repo_id, "v1") == set_sha256(out)
+
+
+def push(hub: LocalHub, home: Path, out: Path, repo_id: str) -> Any:
+    """Push quietly, with a tag."""
+    return run_factory(hub, home, "push", out, repo_id, "--tag", "v1", "--quiet")

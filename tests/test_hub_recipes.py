@@ -1,0 +1,285 @@
+"""Recipes on the Hub: what references mean, pins, the cache, and what a stranger cannot do."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from build_parts import tree
+from hub_parts import run_factory, run_python
+from localhub import LocalHub
+from localhub_repos import Repo
+from recipe_texts import BASE
+
+from factory.errors import UserError
+from factory.hub_place import HubPlace, parse_reference, place_of
+
+TEAM = "team/recipes"
+COMMIT = "0123456789" * 4
+
+
+@pytest.fixture
+def team_hub() -> Iterator[LocalHub]:
+    """A loopback Hub; texts go the same way in both transfer modes, so one is enough."""
+    with LocalHub(xet=True) as started:
+        yield started
+
+
+def put(
+    hub: LocalHub, files: Mapping[str, str | bytes], *, repo: str = TEAM, tag: str | None = None
+) -> str:
+    """Commit files straight into the Hub's state and return the commit."""
+    found = hub.repos.setdefault(("datasets", repo), Repo("datasets", repo))
+    before = found.commits[found.branches["main"]].files if found.branches else {}
+    blobs = {
+        path: hub.regular_blob(text.encode() if isinstance(text, str) else text)
+        for path, text in files.items()
+    }
+    commit = found.add_commit("main", "a commit", "", "someone", {**before, **blobs})
+    if tag:
+        found.tags[tag] = commit.oid
+    return commit.oid
+
+
+def local(folder: Path, text: str, name: str = "child") -> Path:
+    path = folder / f"{name}.yaml"
+    path.write_text(text)
+    return path
+
+
+def resolved(hub: LocalHub, home: Path, reference: object, **env: Any) -> str:
+    done = run_factory(hub, home, "recipes", "show", reference, "--resolved", **env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("hf://datasets/a/b", ("a/b", None, "")),
+        ("hf://datasets/a/b@v1", ("a/b", "v1", "")),
+        ("hf://datasets/a/b@v1/x/y.yaml", ("a/b", "v1", "x/y.yaml")),
+        ("hf://datasets/a/b/x", ("a/b", None, "x")),
+        ("hf://datasets/a/b@refs/pr/3/x", ("a/b", "refs/pr/3", "x")),
+        ("hf://datasets/a/b@feature%2Fx/y", ("a/b", "feature/x", "y")),
+    ],
+)
+def test_references(text: str, expected: tuple[str, str | None, str]) -> None:
+    found = parse_reference(text)
+    assert (found.repo_id, found.revision, found.path) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf://",
+        "hf://datasets/a",
+        "hf://models/a/b",
+        "hf://a/b",
+        "hf://datasets/a/b/../../c",
+        "hf://datasets/a/b/.hidden",
+        "hf://datasets/a/b@v1/x@v2",
+        "hf://datasets/../b",
+    ],
+)
+def test_what_is_no_reference(text: str) -> None:
+    with pytest.raises(UserError, match="is no reference to recipes on the Hub"):
+        parse_reference(text)
+
+
+def test_a_copy_tells_where_it_is_from() -> None:
+    path = Path("/cache/hub/datasets--a--b/snapshots", COMMIT, "recipes/x.yaml")
+    assert place_of(path) == HubPlace("a/b", COMMIT, "recipes/x.yaml")
+    assert str(place_of(path)) == f"hf://datasets/a/b@{COMMIT}/recipes/x.yaml"
+    assert place_of(path.parent.parent) == HubPlace("a/b", COMMIT, "")
+    assert place_of(Path("/home/datasets/recipes/x.yaml")) is None
+
+
+def test_a_tag_that_moves_moves_no_resolved_recipe(team_hub: LocalHub, tmp_path: Path) -> None:
+    first = put(team_hub, {"recipes/pets/base.yaml": BASE}, tag="v1")
+    child = local(
+        tmp_path, "extends: hf://datasets/team/recipes@v1/pets/base\nnegative_prompt: x\n"
+    )
+    home = tmp_path / "home"
+    before = resolved(team_hub, home, child)
+    assert f"- hf://datasets/team/recipes@{first}/recipes/pets/base.yaml\n" in before
+    assert "label: cat" in before
+    put(team_hub, {"recipes/pets/base.yaml": BASE.replace("dog", "owl")}, tag="v1")
+    assert "label: owl" in resolved(team_hub, home, child)
+    kept = local(tmp_path, before, "kept")
+    assert resolved(team_hub, home, kept) == before
+    pinned = local(tmp_path, child.read_text().replace("@v1/", f"@{first}/"), "pinned")
+    assert "label: cat" in resolved(team_hub, tmp_path / "other home", pinned)
+
+
+def test_what_was_fetched_once_works_without_the_hub(team_hub: LocalHub, tmp_path: Path) -> None:
+    put(
+        team_hub,
+        {
+            "recipes/pets/base.yaml": BASE.replace("[cat, dog]", "animals"),
+            "recipes/classes/animals.yaml": "[cat, dog]\n",
+            "recipes/pets/two.yaml": 'extends: base\nprompt: "{class}"\n',
+            "recipes/pets/both.yaml": "combine: [base, two]\n",
+        },
+        tag="v1",
+    )
+    home, folder = tmp_path / "home", "hf://datasets/team/recipes@v1"
+    alone = local(tmp_path, "extends: hf://datasets/team/recipes@v1/pets/base\n")
+    plan = ("plan", folder, "--json")
+    online = run_factory(team_hub, home, *plan)
+    assert online.returncode == 0, online.stderr
+    assert len(online.stdout.splitlines()) == 16
+    text = resolved(team_hub, home, alone)
+    asked = len(team_hub.log())
+    offline = run_factory(team_hub, home, *plan, HF_HUB_OFFLINE="1")
+    assert (offline.returncode, offline.stdout) == (0, online.stdout)
+    assert resolved(team_hub, home, alone, HF_HUB_OFFLINE="1") == text
+    assert len(team_hub.log()) == asked
+    team_hub.fault(".*", "status", times=None, status=503)
+    down = run_factory(team_hub, home, *plan, DATA_FACTORY_HUB_PATIENCE_S="1")
+    assert (down.returncode, down.stdout) == (0, online.stdout)
+    assert "of the cache" in down.stderr
+    cold = run_factory(team_hub, tmp_path / "cold", *plan, DATA_FACTORY_HUB_PATIENCE_S="1")
+    assert cold.returncode == 1
+    assert "team/recipes@v1: the Hub could not be reached" in cold.stderr
+    colder = run_factory(team_hub, tmp_path / "cold", *plan, HF_HUB_OFFLINE="1")
+    assert colder.returncode == 2
+    assert "HF_HUB_OFFLINE is set and this is not in the cache" in colder.stderr
+
+
+def test_one_cached_recipe_is_no_folder(team_hub: LocalHub, tmp_path: Path) -> None:
+    put(team_hub, {"recipes/a.yaml": BASE, "recipes/b.yaml": BASE})
+    resolved(team_hub, tmp_path / "home", "hf://datasets/team/recipes/a")
+    whole = ("plan", "hf://datasets/team/recipes/recipes", "--json")
+    done = run_factory(team_hub, tmp_path / "home", *whole, HF_HUB_OFFLINE="1")
+    assert done.returncode == 2
+    assert "the list of recipes" in done.stderr
+
+
+_REFUSALS = """
+import json, sys
+from factory.errors import FactoryError
+from factory.library import load_recipe
+told = {}
+for name in json.loads(sys.argv[1]):
+    try:
+        load_recipe(name)
+        told[name] = "loaded"
+    except FactoryError as error:
+        told[name] = f"{error.exit_status} {error}"
+print(json.dumps(told))
+"""
+
+
+def refusals(hub: LocalHub, home: Path, references: list[str], **env: Any) -> dict[str, str]:
+    done = run_python(hub, home, _REFUSALS, json.dumps(references), **env)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, str] = json.loads(done.stdout)
+    return told
+
+
+STRANGE = {
+    "passwd": ("extends: /etc/passwd\n", "'/etc/passwd' leads out of the recipe's folder"),
+    "above": ("extends: ../../../secret\n", "leads out of the recipe's folder"),
+    "home": ("extends: ~/x\n", "leads out of the recipe's folder"),
+    "hidden": ("extends: .hidden\n", "leads out of the recipe's folder"),
+    "packaged": ("extends: quickstart/base-class\n", "there is no recipe 'quickstart/base-class'"),
+    "member": ("combine: [/etc/passwd]\n", "combine.0: '/etc/passwd' leads out"),
+    "classes": (BASE.replace("[cat, dog]", "/etc/hostname.yaml"), "no class list"),
+    "digits": (BASE.replace("[cat, dog]", "digits"), "no class list 'digits' in classes/"),
+    "model": (BASE.replace("embedded", "/srv/model"), "/srv/model is a path of this machine"),
+    "model2": (BASE.replace("embedded", "factory/embedded"), "is a path of this machine"),
+    "file": (
+        BASE.replace('"a {class}"', '"{c}"') + "variables: {c: {captions: {file: /etc/passwd}}}\n",
+        "/etc/passwd is a path of this machine",
+    ),
+    "folder": (
+        BASE.replace('"a {class}"', '"{c}"') + "variables: {c: {captions: {dataset: tests}}}\n",
+        "tests is a path of this machine",
+    ),
+    "tag": ("classes: !!python/object/apply:os.system [ls]\n", "tag .* is not allowed"),
+    "bomb": (
+        "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+        + "".join(
+            f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
+            for old, new in zip("abcdefg", "bcdefgh", strict=True)
+        ),
+        "holds more than 100,000 values",
+    ),
+    "name": (BASE + "name: ../../x\n", "cannot name a set"),
+    "loop": ("extends: loop\n", "extend each other"),
+    "big": ("#" + "x" * 1_000_001, "has 1,000,002 bytes, at most 1,000,000 are read"),
+    "binary": (b"\xff\xfe\x00", "is no UTF-8 text"),
+    "escape": (BASE + 'summary: "\\e[31mred"\n', "control character|invisible character"),
+    "other": ("extends: hf://datasets/no/where/x\n", "extends: no/where.*not on the Hub|no/where"),
+}
+
+
+def test_a_strangers_recipe_reaches_nothing_here(team_hub: LocalHub, tmp_path: Path) -> None:
+    put(team_hub, {f"recipes/{name}.yaml": text for name, (text, _) in STRANGE.items()})
+    references = {f"hf://datasets/team/recipes/{name}": name for name in STRANGE}
+    told = refusals(team_hub, tmp_path / "home", list(references))
+    for reference, name in references.items():
+        assert re.search(STRANGE[name][1], told[reference]), (name, told[reference])
+        assert told[reference].startswith("2 "), told[reference]
+    sizes = [entry for entry in team_hub.log("resolve") if "big.yaml" in entry["path"]]
+    assert sizes == []
+
+
+def test_what_is_not_there_is_told_in_a_line(team_hub: LocalHub, tmp_path: Path) -> None:
+    put(team_hub, {"recipes/a/x.yaml": BASE, "recipes/b/y.yaml": BASE, "notes.md": "x"})
+    put(team_hub, {"data.csv": "x"}, repo="team/data")
+    put(team_hub, {"recipes/x.yaml": BASE}, repo="team/gated")
+    team_hub.repos["datasets", "team/gated"].gated = "manual"
+    wanted = {
+        "hf://datasets/team/recipes/z": "there is no such recipe; it has: a/x, b/y",
+        "hf://datasets/team/recipes/recipes/z.yaml": "there is no such recipe",
+        "hf://datasets/team/recipes@v9/a/x": "no such revision",
+        "hf://datasets/team/recipes": "holds several sets of recipes; add one of /a, b",
+        "hf://datasets/team/data": r"has no recipes/ with recipes in it",
+        "hf://datasets/team/nothing/x": "team/nothing",
+        "hf://datasets/team/gated/x": "access is restricted",
+    }
+    told = refusals(team_hub, tmp_path / "home", list(wanted), token=team_hub.other_token)
+    for reference, message in wanted.items():
+        assert re.search(message, told[reference]), told[reference]
+        assert len(told[reference].splitlines()) == 1
+        assert told[reference].startswith("2 ")
+
+
+def test_a_damaged_copy_is_noticed(team_hub: LocalHub, tmp_path: Path) -> None:
+    put(team_hub, {"recipes/x.yaml": BASE})
+    team_hub.fault("resolve", "flip", skip=1)
+    reference, home = "hf://datasets/team/recipes/x", tmp_path / "home"
+    (told,) = refusals(team_hub, home, [reference]).values()
+    assert told.startswith("1 ")
+    assert "was damaged on its way" in told
+    assert refusals(team_hub, home, [reference]) == {reference: "loaded"}
+
+
+@pytest.mark.slow
+def test_a_set_is_built_again_from_its_recipes_bit_for_bit(
+    team_hub: LocalHub, tmp_path: Path
+) -> None:
+    home, first = tmp_path / "home", tmp_path / "first"
+    build = ("build", "quickstart", first, "--images-per-class", 1)
+    settings = ("--batch-size", 10, "--quiet")
+    assert run_factory(team_hub, home, *build, *settings).returncode == 0
+    files = {path: (first / path).read_bytes() for path in tree(first)}
+    put(team_hub, files, repo="team/digits", tag="v1")
+    source = ("build", "hf://datasets/team/digits@v1", tmp_path / "again")
+    again = run_factory(team_hub, home, *source, *settings)
+    assert again.returncode == 0, again.stderr
+    assert tree(tmp_path / "again") == tree(first)
+    pulled = tmp_path / "pulled"
+    done = run_factory(team_hub, home, "recipes", "pull", "hf://datasets/team/digits", pulled)
+    assert done.returncode == 0, done.stderr
+    assert tree(pulled) == {
+        path.removeprefix("recipes/"): digest
+        for path, digest in tree(first).items()
+        if path.startswith("recipes/")
+    }

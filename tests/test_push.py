@@ -1,0 +1,265 @@
+"""`factory push` against the loopback Hub: what is sent, what is refused, what is said."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_parts import ORG, ROOT, client_env, remote_sha256, run_factory, set_sha256
+from hub_sets import small_set
+from localhub import LocalHub
+
+REPO = f"{ORG}/digits"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_set(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same set with more images: other names and numbers of shards."""
+    folder = tmp_path_factory.mktemp("grown")
+    small_set(folder)
+    return small_set(folder, per_class=9)
+
+
+def push(hub: LocalHub, home: Path, out: Path, *options: str, **env: Any) -> dict[str, Any]:
+    """Push, expect it to work, and return its report."""
+    done = run_factory(hub, home, "push", out, REPO, "--quiet", "--json", *options, **env)
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def refused(hub: LocalHub, home: Path, *arguments: object, status: int = 2, **env: Any) -> str:
+    """Run a push that must end with one line and the exit status; return the line."""
+    done = run_factory(hub, home, "push", *arguments, "--quiet", **env)
+    assert done.returncode == status, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+def start(hub: LocalHub, home: Path, out: Path) -> subprocess.Popen[str]:
+    """Start a push and return while it runs."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "factory", "push", str(out), REPO, "--quiet"],
+        env=client_env(hub, home),
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for(seen: Callable[[], object], *, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not seen():
+        assert time.monotonic() < end, "it never came so far"
+        time.sleep(0.02)
+
+
+def titles(hub: LocalHub, kind: str = "datasets") -> list[str]:
+    return [one.title for one in hub.repos[kind, REPO].commits.values()][1:]
+
+
+def content_route(hub: LocalHub) -> str:
+    return "xorb_put" if hub.xet_enabled else "lfs_put"
+
+
+def test_sends_once_then_nothing_then_what_changed(
+    hub: LocalHub, out: Path, grown: Path, tmp_path: Path
+) -> None:
+    first = push(hub, tmp_path / "home", out, "--message", "the first")
+    assert (first["created"], first["committed"], first["deleted"]) == (True, True, [])
+    assert remote_sha256(hub, REPO) == set_sha256(out)
+    assert titles(hub) == ["the first"]
+    shards = sum(path.stat().st_size for path in out.rglob("*.parquet"))
+    assert first["sent_bytes"] == shards
+
+    # As after a kill between the commit and its tag: only the tag is made.
+    hub.clear_log()
+    again = push(hub, tmp_path / "home", out, "--tag", "v1")
+    assert (again["committed"], again["commit"]) == (False, first["commit"])
+    assert not hub.log("commit") and not hub.log(content_route(hub))
+    assert hub.repos["datasets", REPO].tags == {"v1": first["commit"]}
+
+    # From a cache that knows nothing: what the Hub has is found there.
+    dry = push(hub, tmp_path / "other", grown, "--dry-run")
+    assert remote_sha256(hub, REPO) == set_sha256(out)
+    changed = push(hub, tmp_path / "other", grown, "--tag", "v2")
+    assert (changed["added"], changed["deleted"]) == (dry["added"], dry["deleted"])
+    assert "data/base/train-00001-of-00002.parquet" in changed["deleted"]
+    assert remote_sha256(hub, REPO, "v2") == set_sha256(grown)
+    assert remote_sha256(hub, REPO, "v1") == set_sha256(out)
+    total = changed["add_bytes"] + sum(
+        (grown / name).stat().st_size for name in set_sha256(grown) if name not in changed["added"]
+    )
+    assert changed["sent_bytes"] + changed["reused_bytes"] == total
+
+
+def test_a_branch_is_made_and_strangers_files_stay(
+    either_hub: LocalHub, out: Path, tmp_path: Path
+) -> None:
+    hub = either_hub
+    push(hub, tmp_path, out)
+    repo = hub.repos["datasets", REPO]
+    files = {**repo.at("main").files, "LICENSE": hub.regular_blob(b"terms")}
+    files["data/old.parquet"] = hub.regular_blob(b"old")
+    repo.add_commit("main", "by hand", "", "somebody", files)
+    report = push(hub, tmp_path, out, "--revision", "next")
+    assert report["deleted"] == ["data/old.parquet"]
+    expected = set_sha256(out).keys() | {"LICENSE"}
+    assert remote_sha256(hub, REPO, "next").keys() == expected
+    assert "data/old.parquet" in repo.at("main").files
+
+
+def test_goes_on_after_a_kill_in_mid_upload(hub: LocalHub, out: Path, tmp_path: Path) -> None:
+    hub.fault(content_route(hub), "delay", seconds=60, skip=0 if hub.xet_enabled else 2, times=None)
+    running = start(hub, tmp_path, out)
+    stopped = 1 if hub.xet_enabled else 3
+    wait_for(lambda: len(hub.log(content_route(hub))) >= stopped)
+    running.kill()
+    running.communicate()
+    assert not hub.log("commit")
+    assert remote_sha256(hub, REPO) == {}, "nothing is visible before the commit"
+    hub.clear_faults()
+    push(hub, tmp_path, out)
+    assert remote_sha256(hub, REPO) == set_sha256(out)
+    assert len(titles(hub)) == 1
+
+
+def test_of_two_pushes_one_is_told_and_nothing_is_mixed(
+    either_hub: LocalHub, out: Path, grown: Path, tmp_path: Path
+) -> None:
+    hub = either_hub
+    hub.fault("commit", "delay", seconds=30, times=1)
+    slow = start(hub, tmp_path / "slow", out)
+    wait_for(lambda: hub.log("commit"))
+    push(hub, tmp_path / "fast", grown)
+    hub.wake.set()
+    _, said = slow.communicate(timeout=120)
+    assert slow.returncode == 1
+    assert "another push was faster" in said.strip().splitlines()[-1]
+    assert remote_sha256(hub, REPO) == set_sha256(grown)
+    push(hub, tmp_path / "slow", out)
+    assert remote_sha256(hub, REPO) == set_sha256(out)
+
+
+def test_two_pushes_of_the_same_set_both_end_well(
+    either_hub: LocalHub, out: Path, tmp_path: Path
+) -> None:
+    hub = either_hub
+    hub.fault("commit", "delay", seconds=30, times=1)
+    slow = start(hub, tmp_path / "slow", out)
+    wait_for(lambda: hub.log("commit"))
+    push(hub, tmp_path / "fast", out)
+    hub.wake.set()
+    _, said = slow.communicate(timeout=120)
+    assert slow.returncode == 0, said
+    assert len(titles(hub)) == 1
+
+
+@pytest.mark.parametrize("what", ["token revoked", "repository deleted"])
+def test_what_goes_away_under_way_is_told(
+    either_hub: LocalHub, out: Path, tmp_path: Path, what: str
+) -> None:
+    hub = either_hub
+    hub.fault(content_route(hub), "delay", seconds=30, times=None)
+    running = start(hub, tmp_path, out)
+    wait_for(lambda: hub.log(content_route(hub)))
+    repo = hub.repos["datasets", REPO]
+    if what == "token revoked":
+        hub.tokens.clear()
+    else:
+        del hub.repos["datasets", REPO]
+    hub.clear_faults()
+    hub.wake.set()
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 2, said
+    line = said.strip().splitlines()[-1]
+    assert line.startswith(REPO)
+    assert ("401" in line and "hf auth login" in line) if "token" in what else "deleted" in line
+    assert len(repo.commits) == 1
+
+
+def test_a_damaged_or_unfinished_set_is_not_sent(
+    either_hub: LocalHub, out: Path, tmp_path: Path
+) -> None:
+    hub = either_hub
+    broken = tmp_path / "broken"
+    shutil.copytree(out, broken)
+    shard = next(broken.rglob("*.parquet"))
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    shard.write_bytes(data)
+    assert "nothing was pushed" in refused(hub, tmp_path, broken, REPO)
+    shard.unlink()
+    assert "nothing was pushed" in refused(hub, tmp_path, broken, REPO)
+    assert ("datasets", REPO) not in hub.repos
+
+
+def test_a_gitignore_there_is_noticed(either_hub: LocalHub, out: Path, tmp_path: Path) -> None:
+    hub = either_hub
+    push(hub, tmp_path, out)
+    repo = hub.repos["datasets", REPO]
+    files = {".gitignore": hub.regular_blob(b"*.parquet\n")}
+    repo.add_commit("main", "ignore", "", "somebody", files)
+    line = refused(hub, tmp_path, out, REPO, status=1)
+    assert ".parquet is not there" in line and ".gitignore" in line
+
+
+def test_each_refusal_is_one_line_with_its_remedy(out: Path, tmp_path: Path) -> None:
+    with LocalHub() as hub:
+        read = {"token": hub.read_token}
+        line = refused(hub, tmp_path, out, REPO, token=None)
+        assert "needs a token" in line and "write permission" in line
+        assert "may only read" in refused(hub, tmp_path, out, REPO, **read)
+        assert "401" in refused(hub, tmp_path, out, REPO, token="hf_mistyped")
+        line = refused(hub, tmp_path, out, "stranger/digits")
+        assert "no write permission" in line and "namespace" in line
+        assert "not a name" in refused(hub, tmp_path, out, f"{ORG}/bad--name")
+        assert "Invalid repository name" in refused(hub, tmp_path, out, f"{ORG}/bad.git.git")
+        assert "no such directory" in refused(hub, tmp_path, tmp_path / "none", REPO)
+        push(hub, tmp_path, out, "--tag", "v1")
+        assert "no write permission" in refused(hub, tmp_path, out, REPO, **read)
+        assert "is public" in refused(hub, tmp_path, out, REPO, "--private")
+        assert "must be a branch" in refused(hub, tmp_path, out, REPO, "--revision", "v1")
+
+
+def test_a_tag_is_never_moved(either_hub: LocalHub, out: Path, grown: Path, tmp_path: Path) -> None:
+    hub = either_hub
+    push(hub, tmp_path, out, "--tag", "v1")
+    hub.clear_log()
+    line = refused(hub, tmp_path, grown, REPO, "--tag", "v1")
+    assert "tag v1 names commit" in line
+    assert not hub.log(content_route(hub)) and not hub.log("commit")
+
+
+def test_the_token_is_never_shown(either_hub: LocalHub, out: Path, tmp_path: Path) -> None:
+    hub = either_hub
+    hub.fault("commit", "status", status=400)
+    done = run_factory(hub, tmp_path, "push", out, REPO, "--private")
+    assert done.returncode == 2
+    assert str(hub.token) not in done.stdout + done.stderr
+    assert hub.repos["datasets", REPO].private
+
+
+def test_a_hub_that_stays_down_ends_the_push(
+    either_hub: LocalHub, out: Path, tmp_path: Path
+) -> None:
+    hub = either_hub
+    hub.fault("commit", "status", status=503, times=None)
+    line = refused(hub, tmp_path, out, REPO, status=1, DATA_FACTORY_HUB_PATIENCE_S="1")
+    assert "503" in line and "run the same command again" in line
+    hub.clear_faults()
+    hub.fault("info", "status", status=429, retry_after=3600, times=None)
+    assert "asks to wait 3600 s" in refused(hub, tmp_path, out, REPO, status=1)

@@ -1,0 +1,226 @@
+"""Whatever a recipe file holds: a recipe or an error in words; no traceback, no hang, no code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hostile_recipes
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from recipe_texts import BASE
+
+from factory.errors import UserError
+from factory.library import load_recipe
+from factory.lint import lint
+from factory.planner import plan
+
+MOST_CPU_S = 10.0
+# What Python tells its auditors of when code is run, processes are started or files changed.
+_CODE = ("exec", "compile", "os.system", "os.exec", "os.posix_spawn", "os.fork", "marshal.loads")
+_FORBIDDEN = (*_CODE, "subprocess.Popen", "pickle.find_class", "socket.connect", "os.remove")
+_watching: list[list[str]] = []
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if not _watching:
+        return
+    writing = event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    if event in _FORBIDDEN or writing:
+        _watching[-1].append(f"{event} {arguments[:1]}")
+
+
+sys.addaudithook(_audit)
+
+
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """Gather what a block does that reading data never does."""
+    events: list[str] = []
+    _watching.append(events)
+    try:
+        yield events
+    finally:
+        _watching.pop()
+
+
+def use(path: Path) -> bool:
+    """Do with a recipe all that comes before drawing; return whether it was one."""
+    try:
+        recipe = load_recipe(path)
+    except UserError as error:
+        assert error.faults
+        assert len(str(error)) < 200_000
+        str(error).encode()
+        return False
+    planned = plan(recipe)
+    for row in planned.rows(0, min(3, len(planned))):
+        str(row.as_row()).encode()
+    lint([recipe])
+    recipe.to_yaml().encode()
+    return len(recipe.fingerprint) == 64
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where to write recipes, with all that is imported on first use imported."""
+    found = tmp_path_factory.mktemp("fuzz") / "fuzzed.yaml"
+    found.write_text(hostile_recipes.VALID)
+    assert use(found)
+    found.write_text("x: [")
+    assert not use(found)
+    return found
+
+
+def one_file(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+    before = time.process_time()
+    with watched() as events:
+        use(path)
+    assert not events
+    assert time.process_time() - before < MOST_CPU_S
+
+
+def fuzz(path: Path, *, examples: int) -> None:
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(hostile_recipes.recipe_files)
+    def run(data: bytes) -> None:
+        one_file(path, data)
+
+    run()
+
+
+def test_code_would_be_noticed(tmp_path: Path) -> None:
+    with watched() as events:
+        eval(compile("1", "x", "eval"))
+        (tmp_path / "x").write_text("x")
+    assert {event.split()[0] for event in events} == {"compile", "exec", "open"}
+
+
+def test_a_few_hundred_odd_files(path: Path) -> None:
+    fuzz(path, examples=300)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+def test_thousands_of_odd_files(path: Path) -> None:
+    fuzz(path, examples=10_000)
+
+
+def many(count: int, line: Callable[[int], str]) -> str:
+    return "".join(line(number) for number in range(count))
+
+
+CLASSES = "images_per_class: 2\nprompt: a {class}\nmodel: {id: embedded}\nclasses: ["
+# Small files that would cost hours, all memory, or the terminal, where nothing bounded them.
+ATTACKS: dict[str, tuple[str, str]] = {
+    "unknown keys": (BASE + many(40_000, lambda i: f"k{i}: 1\n"), "and more; mend these 100 first"),
+    "unknown labels": (
+        CLASSES
+        + many(15_000, lambda i: f"c{i},")
+        + "]\nvariables: {v: {per_class: {"
+        + many(15_000, lambda i: f"d{i}: x,")
+        + "}}}",
+        "there is no class 'd0'",
+    ),
+    "unknown members": (f"combine: [{many(50_000, lambda i: f'c{i},')}]", "there is no recipe"),
+    "class fields": (
+        CLASSES + many(9_000, lambda i: f"{{label: c{i}, f{i}: x}},") + "]",
+        "9,000 variables and class fields; 500 is the most",
+    ),
+    "aliases of aliases": (
+        "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+        + many(9, lambda i: f"{'bcdefghij'[i]}: &{'bcdefghij'[i]} [{f'*{chr(97 + i)},' * 10}]\n"),
+        "holds more than 100,000 values",
+    ),
+    "a long text again and again": (
+        f"s: &s {'x' * 19_000}\n" + BASE.replace('"a {class}"', f"[{'*s,' * 5_000}]"),
+        "holds more than 5,000,000 characters",
+    ),
+    "a prompt that swells": (
+        BASE.replace("a {class}", "{v}" * 6_000) + f"variables: {{v: {'x' * 19_000}}}\n",
+        "becomes up to 114,000,000 characters long; 50,000 is the most",
+    ),
+    "a long text": (BASE + f"name: {'x' * 900_000}\n", "a text of 900,000 characters; 20,000 is"),
+    "a long number": (BASE + f"sampling: {{seed: 0x{'f' * 19_000}}}\n", "sampling.seed: 0xffffff"),
+    "too many bytes": ("#" * 1_000_001, "is larger than 1,000,000 bytes"),
+    "a long path": (f"extends: {'x' * 9_000}", "there is no recipe 'xxx"),
+    "a long model path": (
+        BASE.replace("embedded", f"./{'x' * 9_000}"),
+        r"model.id: is no path that can be read \(File name too long\)",
+    ),
+    "no one's home": (BASE.replace("embedded", "~no-such-user/x"), "is no path that can be read"),
+    "a zero byte": (BASE.replace("a {class}", r"a \0"), r"holds the invisible character U\+0000"),
+    "a terminal's orders": (BASE.replace("dog", r'"\e[2J"'), r"invisible character U\+001B"),
+    "text turned around": (BASE.replace("dog", "\u202egod"), r"invisible character U\+202E"),
+    "a label that is a path": (BASE.replace("dog", "../dog"), "would be a path where labels name"),
+    "a label that is the folder above": (BASE.replace("dog", '".."'), "would be a path where"),
+    "a label of two lines": (BASE.replace("dog", r'"a\nb"'), "holds space at an end or a line"),
+    "a label written in two ways": (
+        BASE.replace("cat, dog", "\u00e9, e\u0301"),
+        "label 'e\u0301' stands here twice",
+    ),
+    "a name that is a path": (BASE + "name: ../x\n", "cannot name a set, which becomes a direc"),
+    "a token": (BASE.replace("a {class}", "hf_" + "Ab1" * 11), "holds an access token"),
+    "an unknown scheduler": (
+        BASE.replace("embedded", "embedded, scheduler: DDIMSchedular"),
+        "diffusers has no scheduler 'DDIMSchedular'; did you mean 'DDIMScheduler'",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_answered_in_words(name: str, path: Path) -> None:
+    text, message = ATTACKS[name]
+    one_file(path, text.encode())
+    with pytest.raises(UserError, match=message) as raised:
+        load_recipe(path)
+    assert "hf_" not in str(raised.value)
+
+
+def test_a_recipe_read_from_a_device_or_pipe_is_none(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    (tmp_path / "zero.yaml").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        (tmp_path / "r.yaml").write_text(f"extends: {name}\n")
+        with pytest.raises(UserError, match=f"there is no recipe '{name}'"):
+            load_recipe(tmp_path / "r.yaml")
+
+
+def test_a_long_line_of_parents_ends(tmp_path: Path) -> None:
+    (tmp_path / "r0.yaml").write_text(BASE)
+    for number in range(1, 100):
+        (tmp_path / f"r{number}.yaml").write_text(f"extends: r{number - 1}\n")
+    assert load_recipe(tmp_path / "r49.yaml").name == "r49"
+    with pytest.raises(UserError, match="the 50th parent; merge some"):
+        load_recipe(tmp_path / "r99.yaml")
+
+
+def test_all_faults_of_templates_come_at_once(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        BASE.replace("a {class}", "{} {clas} {label.x} {")
+        + "variables: {unifrom: {x: 1}, v: [a]}\n"
+    )
+    with pytest.raises(UserError) as raised:
+        load_recipe(tmp_path / "r.yaml")
+    words = [fault.message for fault in raised.value.faults]
+    assert words == [
+        "{} names nothing; write {class} or the name of a variable",
+        "{label.x} is more than a name; write {label}",
+        "brace { has no partner; write {{ for a literal brace",
+        "there is no variable 'clas'; did you mean 'class'?",
+        "unknown distribution 'x'; known: choice, cycle, integers, linked, loguniform, normal, "
+        "per_class, truncated_normal, uniform",
+    ]

@@ -1,0 +1,238 @@
+"""`factory recipes` between teams: list, show, diff, pull and push through the real clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+from build_parts import tree
+from hub_parts import ORG, run_factory, run_python
+from localhub import LocalHub
+from recipe_texts import BASE, write
+from test_hub_recipes import put, team_hub
+
+from factory.errors import UserError
+from factory.library import load_recipe
+from factory.recipe_diff import diff_recipes
+from factory.recipe_folder import share_folder
+from factory.recipe_index import read_index
+
+__all__ = ["team_hub"]
+REPO = f"{ORG}/recipes"
+
+
+def test_diff_names_keys_and_values(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        a=BASE,
+        b=BASE.replace("2", "9").replace("dog", "{label: dog, prompt: hound}")
+        + "summary: other\nsampling: {guidance_scale: {uniform: [1, 5]}}\n",
+        c=BASE.replace("cat, dog", "dog, cat"),
+    )
+    left, right = (load_recipe(tmp_path / f"{name}.yaml") for name in "ab")
+    found = [str(one) for one in diff_recipes(left, right)]
+    assert found == [
+        "name: a -> b",
+        "classes.dog.prompt: dog -> hound",
+        "images_per_class: 2 -> 9",
+        "sampling.guidance_scale: 7.5 -> {'uniform': [1.0, 5.0]}",
+    ]
+    other = diff_recipes(left, load_recipe(tmp_path / "c.yaml"))
+    assert [one.key for one in other] == ["name", "classes"]
+    assert diff_recipes(left, left) == []
+
+
+def test_a_folder_is_made_to_stand_for_itself(tmp_path: Path) -> None:
+    (tmp_path / "pets/classes").mkdir(parents=True)
+    write(
+        tmp_path / "pets",
+        a="# a comment\n" + BASE.replace("[cat, dog]", "animals"),
+        b='extends: a\nprompt: "{class}"\n',
+        c="extends: ../up\nname: c\n",
+        d="extends: quickstart/base-class\nclasses: digits\nname: d\n",
+    )
+    (tmp_path / "up.yaml").write_text(BASE)
+    (tmp_path / "pets/classes/animals.yaml").write_text("[cat, dog]\n")
+    shared = share_folder(str(tmp_path / "pets"))
+    assert shared.name == "pets"
+    assert shared.resolved == ["c", "d"]
+    assert sorted(shared.files) == [
+        *("a.yaml", "b.yaml", "c.yaml", "classes/animals.yaml", "d.yaml", "index.json")
+    ]
+    assert shared.files["a.yaml"].startswith(b"# a comment")
+    assert b"extends" not in shared.files["c.yaml"]
+    assert b"handwritten nine" in shared.files["d.yaml"]
+    index = tmp_path / "index.json"
+    index.write_bytes(shared.files["index.json"])
+    entries = read_index(index, shown="index")
+    assert [entry.name for entry in entries] == ["a", "b", "c", "d"]
+    assert entries[1].fingerprint == load_recipe(tmp_path / "pets/b.yaml").fingerprint
+
+
+def test_packaged_lists_travel_along(tmp_path: Path) -> None:
+    write(tmp_path, a=BASE.replace("[cat, dog]", "digits"))
+    shared = share_folder(str(tmp_path), name="digits")
+    assert sorted(shared.files) == ["a.yaml", "classes/digits.yaml", "index.json"]
+    paper = share_folder("cifar10")
+    assert set(paper.resolved) >= {"base-class", "multi-domain", "all-combined"}
+    assert yaml.safe_load(paper.files["all-combined.yaml"])["combine"][0] == "anti-aliased"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (BASE.replace("embedded", "MODEL"), "is a directory of this machine; publish the model"),
+        (
+            BASE.replace("a {class}", "{c}") + "variables: {c: {captions: {file: c.txt}}}\n",
+            "is a file of this machine; publish the captions",
+        ),
+        ("extends: hf://datasets/a\n", "is no reference"),
+    ],
+)
+def test_what_only_this_machine_has_is_not_shared(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/model_index.json").write_text("{}")
+    (tmp_path / "c.txt").write_text("one\ntwo\n")
+    write(tmp_path, a=text.replace("MODEL", "./model"))
+    with pytest.raises(UserError, match=message):
+        share_folder(str(tmp_path))
+    with pytest.raises(UserError, match="cannot name a shared folder"):
+        share_folder("quickstart", name="../up")
+
+
+def test_two_teams_share_a_repository(team_hub: LocalHub, tmp_path: Path) -> None:
+    home, folder = tmp_path / "home", tmp_path / "pets"
+    folder.mkdir()
+    write(folder, a=BASE + "summary: Cats & dogs\n", b='extends: a\nprompt: "{class}"\n')
+    push = ("recipes", "push", folder, REPO)
+    dry = run_factory(team_hub, home, *push, "--dry-run")
+    assert (dry.returncode, team_hub.repos) == (0, {}), dry.stderr
+    first = run_factory(team_hub, home, *push, "--tag", "v1")
+    assert first.returncode == 0, first.stderr
+    again = run_factory(team_hub, home, *push, "--tag", "v1")
+    assert "up to date" in again.stdout
+    other = run_factory(team_hub, home, "recipes", "push", "quickstart", REPO)
+    assert other.returncode == 0, other.stderr
+    repo = team_hub.repos["datasets", REPO]
+    files = repo.at("main").files
+    assert {"recipes/pets/a.yaml", "recipes/quickstart/index.json", "README.md"} <= set(files)
+    readme = team_hub.read_text_file(repo.at("main"), "README.md").decode()
+    assert "## pets" in readme
+    assert "## quickstart" in readme
+    assert "Cats & dogs" in readme
+    assert len(repo.commits) == 3  # with the one that made the repository
+    (folder / "b.yaml").unlink()
+    fewer = run_factory(team_hub, home, *push, "--tag", "v2")
+    assert fewer.returncode == 0, fewer.stderr
+    assert "recipes/pets/b.yaml" not in repo.at("v2").files
+    assert "recipes/quickstart/index.json" in repo.at("v2").files
+    listed = run_factory(
+        team_hub, tmp_path / "new home", "recipes", "list", f"hf://datasets/{REPO}@v1"
+    )
+    assert listed.returncode == 0, listed.stderr
+    assert "pets/a  Cats & dogs" in " ".join(listed.stdout.split(" "))
+    assert "pets/b" in listed.stdout
+    assert "v1 (" in listed.stdout
+    assert "v2 (" in listed.stdout
+
+
+_RACE = """
+import sys
+from factory import recipe_push as module
+original, raced = module.publish, []
+def publish(*given, **named):
+    if not raced:
+        raced.append(True)
+        module.push_recipes(sys.argv[2], sys.argv[3], name=sys.argv[4])
+    return original(*given, **named)
+module.publish = publish
+shared, report = module.push_recipes(sys.argv[1], sys.argv[3], name="pets", tag="v1")
+"""
+
+
+def test_another_teams_push_between_is_taken_along(team_hub: LocalHub, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name, a=BASE + f"summary: {name}\n")
+    arguments = (tmp_path / "one", tmp_path / "two", REPO)
+    done = run_python(team_hub, tmp_path / "home", _RACE, *arguments, "birds")
+    assert done.returncode == 0, done.stderr
+    repo = team_hub.repos["datasets", REPO]
+    readme = team_hub.read_text_file(repo.at("main"), "README.md").decode()
+    assert "## birds" in readme
+    assert "## pets" in readme
+    assert {"recipes/birds/a.yaml", "recipes/pets/a.yaml"} <= set(repo.at("main").files)
+    assert "recipes/pets/a.yaml" in repo.at("v1").files
+
+
+def test_pushes_that_are_refused(team_hub: LocalHub, tmp_path: Path) -> None:
+    write(tmp_path, a=BASE)
+    put(team_hub, {"manifest.json": "{}"}, repo=f"{ORG}/set")
+    put(team_hub, {"README.md": "# By hand\n"}, repo=f"{ORG}/mine")
+    home, push = tmp_path / "home", ("recipes", "push", tmp_path)
+    refused = run_factory(team_hub, home, *push, f"{ORG}/set")
+    assert refused.returncode == 2
+    assert "holds a data set; share recipes in a repository of their own" in refused.stderr
+    kept = run_factory(team_hub, home, *push, f"{ORG}/mine", "--name", "pets")
+    assert kept.returncode == 0, kept.stderr
+    repo = team_hub.repos["datasets", f"{ORG}/mine"]
+    assert team_hub.read_text_file(repo.at("main"), "README.md") == b"# By hand\n"
+    without = run_factory(team_hub, home, *push, f"{ORG}/x", token=None)
+    assert (without.returncode, len(without.stderr.splitlines())) == (2, 1)
+    assert "pushing needs a token" in without.stderr
+    reader = run_factory(
+        team_hub, home, *push, f"{ORG}/mine", "--name", "other", token=team_hub.read_token
+    )
+    assert reader.returncode == 2
+    assert "write permission" in reader.stderr
+
+
+def test_pull_pins_and_keeps_what_was_written(team_hub: LocalHub, tmp_path: Path) -> None:
+    base = put(team_hub, {"recipes/base.yaml": BASE}, repo="team/other", tag="v1")
+    text = (
+        "# a comment stays\n"
+        "extends: 'hf://datasets/team/other@v1/base'   # so does this\n"
+        "classes: animals\n"
+    )
+    put(
+        team_hub,
+        {
+            "recipes/pets/a.yaml": text,
+            "recipes/pets/b.yaml": 'extends: a\nprompt: "{class}"\n',
+            "recipes/pets/c.yaml": "combine: [hf://datasets/team/other@v1/base, b]\n",
+            "recipes/classes/animals.yaml": "[cat, dog]\n",
+        },
+    )
+    home, folder = tmp_path / "home", tmp_path / "pets"
+    pull = ("recipes", "pull", "hf://datasets/team/recipes", folder)
+    done = run_factory(team_hub, home, *pull)
+    assert done.returncode == 0, done.stderr
+    assert sorted(tree(folder)) == ["a.yaml", "b.yaml", "c.yaml", "classes/animals.yaml"]
+    pinned = f"hf://datasets/team/other@{base}/recipes/base.yaml"
+    assert (folder / "a.yaml").read_text() == text.replace(
+        "hf://datasets/team/other@v1/base", pinned
+    )
+    assert f"combine: [{pinned}, b]" in (folder / "c.yaml").read_text()
+    assert run_factory(team_hub, home, *pull).returncode == 0
+    (folder / "b.yaml").write_text("mine")
+    refused = run_factory(team_hub, home, *pull)
+    assert refused.returncode == 2
+    assert "b.yaml: is there with other contents" in refused.stderr
+    assert (folder / "b.yaml").read_text() == "mine"
+    assert run_factory(team_hub, home, *pull, "--replace").returncode == 0
+    alone = tmp_path / "alone"
+    one = ("recipes", "pull", "hf://datasets/team/recipes/pets/b", alone)
+    assert run_factory(team_hub, home, *one).returncode == 0
+    assert sorted(tree(alone)) == ["a.yaml", "b.yaml", "classes/animals.yaml"]
+    same = run_factory(team_hub, home, "recipes", "diff", "hf://datasets/team/recipes", folder)
+    assert same.stdout == "no difference: they make the same images\n"
+    shown = run_factory(team_hub, home, "recipes", "show", "hf://datasets/team/recipes/pets/a")
+    assert shown.stdout == text
+
+
+def test_a_list_shows_no_control_characters(team_hub: LocalHub, tmp_path: Path) -> None:
+    put(team_hub, {"recipes/a.yaml": BASE + 'summary: "\\e[31mred"\n', "recipes/_p.yaml": "x: 1\n"})
+    listed = run_factory(team_hub, tmp_path, "recipes", "list", "hf://datasets/team/recipes")
+    assert "\x1b" not in listed.stdout + listed.stderr
+    assert "_p" not in listed.stdout

@@ -1,0 +1,190 @@
+"""`replay` and `verify --rebuild`: rows draw their pictures again, and what does not is told."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_models
+from build_parts import SETTINGS, FakeRenderer, combination, recipe
+from damaged_sets import rewrite
+from PIL import Image
+
+from factory.builder import build
+from factory.errors import UserError
+from factory.planner import ImageSpec
+from factory.redraw import batch_of
+from factory.replay import replay
+from factory.settings import BuildSettings
+from factory.shards import read_rows
+from factory.verbs import replay as replay_verb
+from factory.verbs import verify as verify_verb
+from factory.verify import Sample, verify_set
+
+
+class Neighbourly(FakeRenderer):
+    """A picture depends on its batch too, as those of real models do in their last digits."""
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Any]:
+        shift = np.uint8(sum(row.index for row in rows) % 5)
+        return [picture // 2 + shift for picture in super().render(rows, batch_size=batch_size)]
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build two sets, a share and a union with a renderer whose pictures know their batch."""
+    folder = tmp_path_factory.mktemp("replay")
+    base = recipe(folder, "base")
+    word = recipe(folder, "word", prompt="{d} {class}", variables={"d": ["wet", "dry"]})
+    share = combination(folder, "share", ["base", "word"], images_per_class=4)
+    both = combination(folder, "union", ["base", "word"])
+    build(
+        [base, word, share, both],
+        folder / "out",
+        settings=SETTINGS,
+        show_progress=False,
+        renderer_factory=Neighbourly,
+    )
+    return folder / "out"
+
+
+def width(path: Path) -> int:
+    with Image.open(path) as picture:
+        return picture.width
+
+
+@pytest.mark.parametrize(
+    ("config", "index", "origin"),
+    [
+        ("base", 0, ("base", 0)),
+        ("base", 14, ("base", 14)),
+        ("word", 7, ("word", 7)),
+        ("share", 3, ("base", 3)),
+        ("share", 8, ("word", 2)),
+        ("union", 20, ("word", 5)),
+    ],
+)
+def test_a_row_draws_its_bytes_again(
+    out: Path, config: str, index: int, origin: tuple[str, int]
+) -> None:
+    done = replay(out, config=config, index=index, renderer_factory=Neighbourly)
+    assert (done.config, done.redrawn.spec.index) == origin
+    assert done.redrawn.same_bytes
+    assert done.redrawn.describe() == "the same bytes"
+    assert done.notes == ()
+
+
+def test_alone_a_picture_may_differ_and_the_difference_is_told(out: Path, tmp_path: Path) -> None:
+    done = replay(out, config="base", index=3, alone=True, renderer_factory=Neighbourly)
+    one = done.redrawn
+    assert (one.same_bytes, one.differing, one.pixels) == (False, 64, 64)
+    # The batch shifts its pictures by (0 + 1 + 2 + 3) % 5, the image alone by 3.
+    assert one.max_difference == one.mean_difference == 2
+    done.sheet().save(tmp_path / "sheet.png")
+    assert width(tmp_path / "sheet.png") > 3 * 112
+
+
+def test_what_cannot_be_replayed(out: Path) -> None:
+    with pytest.raises(UserError, match="base has images 0 to 14, not 15"):
+        replay(out, config="base", index=15)
+    with pytest.raises(UserError, match="no config 'bass'; it has: base, share, union, word"):
+        replay(out, config="bass", index=0)
+    with pytest.raises(UserError, match=r"device cuda was asked for.*--device"):
+        replay(out, config="base", index=0, device="cuda")
+
+
+@pytest.mark.parametrize("index", range(20))
+def test_a_batch_stays_within_its_shard(index: int) -> None:
+    batch = batch_of(index, num_images=20, shard_size=8, batch_size=3)
+    assert index in batch
+    assert len({place // 8 for place in batch}) == 1
+    assert (batch.start % 8) % 3 == 0
+
+
+def whole_again(out: Path, factory: Any = Neighbourly, **changes: Any) -> Any:
+    return verify_set(out, sample=Sample(**({"part": 1.0, "renderer_factory": factory} | changes)))
+
+
+def test_a_rebuilt_sample_is_compared(out: Path) -> None:
+    report = whole_again(out)
+    assert (report.whole, report.compared) == (True, 15 + 15 + 12)
+    assert 3 * 1 <= whole_again(out, part=0.01).compared <= 3 * 4
+
+
+def test_pictures_that_rows_do_not_draw_are_named(out: Path) -> None:
+    faults = whole_again(out, FakeRenderer).faults
+    assert len(faults) == 30
+    assert str(faults[0]).startswith(
+        "data/base/train-00000-of-00002.parquet: image 0 drawn again: found max difference "
+    )
+    assert whole_again(out, FakeRenderer, tolerance=255).whole
+
+
+def test_a_share_that_is_no_copy_is_named(out: Path, tmp_path: Path) -> None:
+    """Two pictures change places, and manifest and card are made to fit."""
+
+    def exchange(rows: list[dict[str, Any]]) -> None:
+        rows[0]["image"], rows[1]["image"] = rows[1]["image"], rows[0]["image"]
+
+    place = Path(shutil.copytree(out, tmp_path / "out"))
+    rewrite(place, "data/share/train-00000-of-00002.parquet", exchange)
+    named = [fault.what for fault in whole_again(place).faults if fault.file.startswith("data/")]
+    assert named == ["image 0 of base", "image 1 of base"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a set with a tiny real pipeline: random guidance, different steps."""
+    folder = tmp_path_factory.mktemp("real")
+    model = tiny_models.save_stable_diffusion(folder / "sd")
+    tiny = recipe(
+        folder,
+        "tiny",
+        model={"id": str(model)},
+        sampling={"guidance_scale": {"uniform": [1, 5]}, "num_inference_steps": [2, 3]},
+        output={"size": 16},
+    )
+    settings = BuildSettings(batch_size=4, shard_size=8)
+    build(tiny, folder / "out", settings=settings, show_progress=False)
+    return folder / "out"
+
+
+def run(verb: Any, *arguments: str) -> int:
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    return int(verb.run(parser.parse_args(arguments)))
+
+
+def test_the_verb_draws_with_the_real_model(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sheet = tmp_path / "sheets" / "one.png"
+    where = [str(drawn), "--config", "tiny", "--index", "9"]
+    assert run(replay_verb, *where, "--out", str(sheet)) == 0
+    told = capsys.readouterr().out
+    assert "drawn again: the same bytes" in told
+    assert width(sheet) > 3 * 112
+    run(replay_verb, *where, "--json", "--alone")
+    report = json.loads(capsys.readouterr().out)
+    (row,) = [
+        row for row in read_rows(drawn / "data/tiny/train-00001-of-00002.parquet", start=1, stop=2)
+    ]
+    assert report["row"] == {name: value for name, value in row.items() if name != "image"}
+    assert report["max_difference"] <= 8, "alone, only the last digits differ"
+
+
+def test_the_verb_rebuilds_a_sample(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verify_verb, str(drawn), "--rebuild", "50%", "--quiet") == 0
+    assert "2 shards, 15 rows" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["5", "0%", "101%", "x%"])
+def test_a_part_that_is_none(drawn: Path, part: str) -> None:
+    with pytest.raises(UserError, match="expected a part above 0%"):
+        run(verify_verb, str(drawn), "--rebuild", part)

@@ -1,0 +1,187 @@
+"""`status`: what it says of a build that runs, that was stopped, and that is done."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from build_parts import SETTINGS, FakeRenderer, combination, recipe
+
+from factory.builder import build
+from factory.claim_folder import ClaimFolder
+from factory.claims import Claims
+from factory.errors import UserError
+from factory.planner import ImageSpec
+from factory.status import Status, status
+from factory.verbs import status as verb
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopping_at(index: int) -> Any:
+    class Stopping(FakeRenderer):
+        def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Any:
+            if rows[0].index >= index:
+                raise Stopped
+            return super().render(rows, batch_size=batch_size)
+
+    return Stopping
+
+
+def draw(recipes: Any, out: Path, factory: Any = FakeRenderer) -> None:
+    build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=factory)
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """Return a build of 15 shards of 8 images that was stopped after 6 of them."""
+    with pytest.raises(Stopped):
+        draw(recipe(tmp_path, "a.base", images_per_class=40), tmp_path / "out", stopping_at(48))
+    return tmp_path / "out"
+
+
+def spread(out: Path, *, seconds: float) -> None:
+    """Set the shards' modification times, a step apart."""
+    for number, path in enumerate(sorted((out / "data").rglob("*.parquet"))):
+        os.utime(path, (1000 + number * seconds,) * 2)
+
+
+def claim(out: Path, name: str, identity: str | None = None) -> Claims:
+    claims = Claims(ClaimFolder(out), launch="abc", identity=identity)
+    assert claims.acquire(name)
+    return claims
+
+
+def test_a_build_that_was_stopped(stopped: Path) -> None:
+    found = status(stopped)
+    (one,) = found.configs
+    assert (one.shards, one.done, one.running, one.missing) == (15, 6, 0, 9)
+    assert (one.images, one.images_done, one.failed, one.complete) == (120, 48, 0, False)
+    assert found.workers == ()
+    assert found.seconds_left is None, "nobody is at work"
+    assert found.notes == ("nobody draws here now; the same build command goes on",)
+
+
+def test_speed_and_time_left_are_those_of_the_latest_shards(stopped: Path) -> None:
+    spread(stopped, seconds=4)
+    claims = claim(stopped, "a.base.00006")
+    found = status(stopped)
+    assert found.images_per_s == 2.0
+    assert found.seconds_left == (120 - 48) / 2
+    (worker,) = found.workers
+    assert (worker.config, worker.shard, worker.alive) == ("a.base", 6, True)
+    assert (found.configs[0].running, found.configs[0].missing) == (1, 8)
+    claims.release_all()
+
+
+def test_too_few_shards_for_many_processes_tell_no_speed(stopped: Path) -> None:
+    spread(stopped, seconds=4)
+    for shard in (6, 7, 8):
+        claim(stopped, f"a.base.{shard:05d}")
+    found = status(stopped)
+    assert (found.images_per_s, found.seconds_left) == (None, None)
+    assert "once every process has finished a few" in found.notes[-1]
+
+
+def test_claims_of_the_dead_and_of_other_machines(stopped: Path) -> None:
+    here = Path("/proc/self/ns/pid").readlink()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    claim(stopped, "a.base.00006", identity=f"{boot}/{here}|999999999|1")
+    claim(stopped, "a.base.00007", identity="another machine|1|1")
+    found = status(stopped)
+    assert [worker.alive for worker in found.workers] == [False, None]
+    assert found.configs[0].running == 1
+    assert "1 shards are claimed by processes that have ended" in found.notes[0]
+    assert "1 claims are of other machines" in found.notes[1]
+
+
+def test_it_looks_at_a_build_that_runs(tmp_path: Path) -> None:
+    seen: list[Status] = []
+
+    class Looking(FakeRenderer):
+        def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Any:
+            seen.append(status(tmp_path / "out"))
+            return super().render(rows, batch_size=batch_size)
+
+    draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out", Looking)
+    figures = [(one.configs[0].done, one.configs[0].running) for one in seen]
+    assert figures == [(0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
+    assert all(worker.alive for one in seen for worker in one.workers)
+
+
+def test_a_set_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, word = recipe(tmp_path, "base"), recipe(tmp_path, "word", prompt="{class}")
+    both = combination(tmp_path, "both", ["base", "word"])
+    share = combination(tmp_path, "share", ["base", "word"], images_per_class=2)
+    draw([base, word, both, share], tmp_path / "out")
+    found = status(tmp_path / "out")
+    assert found.complete
+    assert [(one.name, one.shards, one.done) for one in found.configs] == [
+        ("base", 2, 2),
+        ("both", 0, 0),
+        ("share", 1, 1),
+        ("word", 2, 2),
+    ]
+    assert run(str(tmp_path / "out")) is None
+    told = capsys.readouterr().out.splitlines()
+    assert told[2].split() == [
+        "base",
+        "2",
+        "2",
+        "0",
+        "0",
+        "15",
+        "of",
+        "15",
+        "0",
+        "set,",
+        "complete",
+    ]
+    assert told[-1] == "finished, nothing left"
+
+
+class AlwaysBlack(FakeRenderer):
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Any:
+        pictures = super().render(rows, batch_size=batch_size)
+        return [
+            picture * 0 if row.index == 3 else picture
+            for row, picture in zip(rows, pictures, strict=True)
+        ]
+
+
+def test_failed_images_are_counted_while_the_build_runs(tmp_path: Path) -> None:
+    class Stopping(AlwaysBlack, stopping_at(16)):  # type: ignore[misc]
+        pass
+
+    with pytest.raises(Stopped):
+        draw(recipe(tmp_path, "base", images_per_class=10), tmp_path / "out", Stopping)
+    (one,) = status(tmp_path / "out").configs
+    assert (one.done, one.images_done, one.failed) == (2, 16, 1)
+
+
+def run(*arguments: str) -> None:
+    parser = argparse.ArgumentParser()
+    verb.add_arguments(parser)
+    verb.run(parser.parse_args(arguments))
+
+
+def test_the_verb_prints_json_too(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spread(stopped, seconds=4)
+    run(str(stopped), "--json")
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["images_per_s"] == 2.0
+    assert figures["configs"][0]["missing"] == 9
+    run(str(stopped))
+    assert "2 images/s, time left not known" in capsys.readouterr().out
+
+
+def test_where_no_set_was_begun(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no set is here"):
+        status(tmp_path)

@@ -1,0 +1,185 @@
+"""The card of a published model: what it learnt from, how it scores, how to load it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from factory.errors import UserError
+from train.run_folder import CONFIG, CONFIG_JSON, WEIGHTS
+
+SCORES = "scores-*.json"
+_SCORES_FORMAT = "data-factory/scores"
+
+
+def card_text(out: Path, *, repo_id: str) -> str:
+    """Return the card of a run, `README.md`.
+
+    Args:
+        out: A finished run folder. Scores of other weights than those that lie there are left out.
+        repo_id: Where it is going to be.
+
+    Raises:
+        UserError: A file of the run does not read.
+    """
+    run = _read(out / CONFIG)
+    model = _read(out / CONFIG_JSON)
+    scores = _scores(out)
+    lines = ["---", _header(run, scores, repo_id=repo_id), "---", ""]
+    lines += _body(run, model, scores, repo_id=repo_id, note=_weights_note(out / WEIGHTS))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _header(run: dict[str, Any], scores: list[dict[str, Any]], *, repo_id: str) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
+    data = run["data"]
+    results = [
+        EvalResult(
+            task_type="image-classification",
+            dataset_type=one["real"]["name"],
+            dataset_name=one["real"]["name"],
+            dataset_split=one["real"]["split"],
+            metric_type="accuracy",
+            metric_name="top-1",
+            metric_value=round(one["metrics"]["top1"], 6),
+        )
+        for one in scores
+    ]
+    card = ModelCardData(
+        library_name="timm",
+        pipeline_tag="image-classification",
+        tags=["timm", "image-classification", "synthetic-data", "data-factory"],
+        datasets=[_hub_name(data)] if data.get("commit") else None,
+        license="other",
+        license_name="model-terms",
+        model_name=repo_id.rpartition("/")[2] if results else None,
+        eval_results=results or None,
+    )
+    return str(card.to_yaml())
+
+
+def _body(
+    run: dict[str, Any],
+    model: dict[str, Any],
+    scores: list[dict[str, Any]],
+    *,
+    repo_id: str,
+    note: dict[str, str],
+) -> list[str]:
+    names = [str(name) for name in model["label_names"]]
+    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    side = run["hyperparameters"]["image_size"]
+    return [
+        f"# {repo_id.rpartition('/')[2]}",
+        "",
+        f"`{run['model']}` of timm, {len(names)} classes ({shown}), {side} x {side} pixels. "
+        f"{_start(run)} It has seen synthetic images only.",
+        "",
+        "## Use",
+        "",
+        "```python",
+        "import timm",
+        "",
+        f'model = timm.create_model("hf_hub:{repo_id}", pretrained=True).eval()',
+        "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))",
+        'names = model.pretrained_cfg["label_names"]',
+        "```",
+        "",
+        "## Training set",
+        "",
+        *_training_set(run["data"]),
+        "",
+        "## Scores",
+        "",
+        *_score_lines(scores, note),
+        "",
+        "## Repeat it",
+        "",
+        f"`config.yaml` holds every setting (preset `{run['preset']}`, seed {run['seed']}) and the "
+        "versions; `metrics.csv` a line an epoch.",
+        "",
+        "## Limits",
+        "",
+        "What the training images do not show the model does not know: their generator's bias and "
+        "gaps are its own. Scores on real images say how far that goes; without them nothing is "
+        "known of it. The terms of the model that drew the images apply.",
+    ]
+
+
+def _start(run: dict[str, Any]) -> str:
+    return (
+        "Started from timm's pretrained weights." if run["pretrained"] else "Trained from scratch."
+    )
+
+
+def _training_set(data: dict[str, Any]) -> list[str]:
+    if data.get("commit"):
+        name = _hub_name(data)
+        where = f"[{name}](https://huggingface.co/datasets/{name}) at `{data['commit']}`"
+    else:
+        where = f"`{Path(data['reference']).name}`, a local directory"
+    rows = f"{data['num_images']:,} images"
+    kept = f", rows where `{data['row_filter']}`" if data["row_filter"] else ""
+    return [
+        f"- {where}",
+        f"- config `{data['config_name']}`, split `{data['split']}`{kept}: {rows}",
+        f"- sha256 of pixels and labels: `{data['pixels_sha256']}`",
+    ]
+
+
+def _score_lines(scores: list[dict[str, Any]], note: dict[str, str]) -> list[str]:
+    if "val_top1" in note:
+        held = f"{100 * float(note['val_top1']):.2f} % top-1 on held-out synthetic images"
+        lines = [f"Epoch {note['epoch']} was kept: {held}.", ""]
+    else:
+        lines = ["Nothing was held out; the last epoch was kept.", ""]
+    if not scores:
+        return [*lines, "Not scored on real images yet."]
+    lines += ["| real images | number | top-1 | 95 % interval |", "|---|---:|---:|---|"]
+    for one in scores:
+        metrics = one["metrics"]
+        low, high = 100 * metrics["top1_low"], 100 * metrics["top1_high"]
+        lines.append(
+            f"| {one['real']['name']} | {one['real']['num_images']:,} | "
+            f"{100 * metrics['top1']:.2f} % | {low:.2f} to {high:.2f} % |"
+        )
+    return lines
+
+
+def _scores(out: Path) -> list[dict[str, Any]]:
+    """Return the scores of the weights that lie in a run folder; older ones are not theirs."""
+    with (out / WEIGHTS).open("rb") as file:
+        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    found = [_read(path) for path in sorted(out.glob(SCORES))]
+    return [
+        one
+        for one in found
+        if one.get("format") == _SCORES_FORMAT and one["model"]["weights_sha256"] == weights
+    ]
+
+
+def _weights_note(path: Path) -> dict[str, str]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return dict(file.metadata() or {})
+
+
+def _hub_name(data: dict[str, Any]) -> str:
+    return str(data["reference"]).removeprefix("hf://datasets/").partition("@")[0]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    text = path.read_text(encoding="utf-8")
+    try:
+        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: does not read ({str(error).splitlines()[0]})") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: is not what a run writes")
+    return found

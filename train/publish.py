@@ -1,0 +1,58 @@
+"""`train --push`: a finished run as a model repository that timm loads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from factory.errors import UserError
+from factory.hub_plan import local_file
+from factory.hub_publish import Publication, PublishReport, publish
+from factory.hub_target import parse_target
+from train.model_card import SCORES, card_text
+from train.run_folder import CONFIG, CONFIG_JSON, METRICS, WEIGHTS
+
+CARD = "README.md"
+
+
+def publish_run(
+    out: Path,
+    repo_id: str,
+    *,
+    private: bool = False,
+    tag: str | None = None,
+    show_progress: bool = True,
+) -> PublishReport:
+    """Publish a run: weights and config in timm's form, card, settings, metrics, scores.
+
+    Safe to run again: after `eval score` it adds the scores, and where nothing differs it commits
+    nothing.
+
+    Args:
+        out: The run folder.
+        repo_id: `ORG/NAME` of a model repository; made if it is not there.
+        private: Make it private.
+        tag: Name for the commit.
+        show_progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        UserError: The run is not finished, or the Hub refuses it.
+        Failure: The Hub went on failing.
+    """
+    missing = [name for name in (WEIGHTS, CONFIG_JSON, CONFIG) if not (out / name).is_file()]
+    if missing:
+        raise UserError(f"{out}: no {missing[0]} in it; is the run finished?")
+    target = parse_target(repo_id, "model")
+    scores = sorted(path.name for path in out.glob(SCORES))
+    names = [WEIGHTS, CONFIG_JSON, CONFIG, METRICS, *scores]
+    files = {name: local_file(out / name) for name in names if (out / name).is_file()}
+    files[CARD] = local_file(card_text(out, repo_id=target.repo_id).encode())
+    publication = Publication(
+        files=files,
+        owned=lambda path: path in (*names, CARD) or fnmatchcase(path, SCORES),
+        title=f"{target.repo_id.rpartition('/')[2]}: weights, card, {len(scores)} scores",
+        private=private,
+        tag=tag,
+    )
+    return publish(replace(target, revision=None), publication, show_progress=show_progress)
