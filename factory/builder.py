@@ -41,11 +41,13 @@ class BuildOptions:
         claim_expiry_s: Seconds without a sign of life after which the shard of a process on another
             machine is taken over.
         show_progress: Whether to show a progress bar on stderr.
+        allow_pickle: Whether models without safetensors may be read from pickles.
     """
 
     part: Part = field(default_factory=Part)
     claim_expiry_s: float = EXPIRY_S
     show_progress: bool = True
+    allow_pickle: bool = False
 
 
 def build(
@@ -87,7 +89,7 @@ def build(
     place = open_path(out)
     with stopping_on_signals():
         ranks = Ranks(device=wanted.device)
-        renderers = Renderers(renderer_factory, device=ranks.device)
+        renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
         with ranks.telling_failure(), _claims(place, ranks, how) as claims:
             start = _prepare(
                 place, jobs, ranks=ranks, wanted=wanted, renderers=renderers, claims=claims
