@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.card_facts import contents, title
+from factory.card_facts import contents, model_ids, title
 from factory.card_header import built_fields, config_entries, general_fields, to_yaml
 from factory.card_images import PLOTS, SHEET, write_images
 from factory.card_scores import Score, kept_scores
@@ -87,8 +87,7 @@ def _text(
     scores: Sequence[Score],
 ) -> str:
     stored = sum(entry.rows for entry in manifest.configs.values() if entry.complete)
-    models = [recipe.model.id for recipe in recipes if not recipe.is_combination]
-    general = general_fields(manifest.labels, models=list(dict.fromkeys(models)), num_images=stored)
+    general = general_fields(manifest.labels, models=model_ids(recipes), num_images=stored)
     counts = {recipe.name: manifest.num_images(recipe.name) for recipe in recipes}
     filled = contents(recipes, counts) | {
         "title": title(manifest.labels),
