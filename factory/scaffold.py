@@ -6,7 +6,6 @@ text as typed.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,8 @@ from factory.errors import Fault, UserError
 from factory.library import load_recipes
 from factory.model_presets import find_preset
 from factory.recipe_yaml import dump_yaml
+from factory.schema import CONFIG_NAME
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _IMAGES_PER_CLASS = 100
 _SCHEMA = "# yaml-language-server: $schema={schema}"
 
@@ -94,7 +93,7 @@ def scaffold(
     Raises:
         UserError: The name cannot name a folder, or the folder exists; nothing is written then.
     """
-    if not _NAME.fullmatch(name):
+    if not CONFIG_NAME.fullmatch(name):
         raise UserError(
             f"name {name!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
         )
