@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from factory.claim_folder import ClaimFolder
 from factory.claims import EXPIRY_S, Claims, heartbeat
 from factory.errors import UserError
-from factory.jobs import Job, adopt_counts, make_jobs
+from factory.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.manifest import read_manifest
 from factory.part import BuildReport, Part, RankOfBuild
 from factory.prepare import Start, judge, prepare
@@ -96,6 +96,7 @@ def build(
             )
             manifest = read_manifest(place)
             assert manifest is not None, "the lead has written it"
+            require_same_as_begun(jobs, manifest)
             rank = RankOfBuild(
                 place,
                 adopt_counts(jobs, manifest),
