@@ -16,6 +16,7 @@ DISTRIBUTIONS = {
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",
     "sklearn": "scikit-learn",
+    "upath": "universal_pathlib",
 }
 
 
