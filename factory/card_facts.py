@@ -36,6 +36,7 @@ def contents(recipes: Sequence[ResolvedRecipe], images: Mapping[str, int]) -> di
     return {
         "labels": list(labels),
         "variables": sorted({name for recipe in recipes for name in recipe.variable_types}),
+        "gates": [],
         "configs": [_config_row(recipe, images[recipe.name]) for recipe in recipes],
         "combinations": [
             {"name": recipe.name, "text": _combination(recipe)}

@@ -38,6 +38,7 @@ class ShardTask:
         stamp: What it should say of itself; hash and failed images do not count.
         listed: What the manifest says of it, or None where the build did not finish.
         owners: By hash, the files the manifest lists: a swapped file is told by its own name.
+        measured: Columns of gates, which no recipe plans.
     """
 
     path: AnyPath
@@ -46,6 +47,7 @@ class ShardTask:
     stamp: Stamp
     listed: ShardEntry | None
     owners: Mapping[str, str]
+    measured: frozenset[str] = frozenset()
 
     @property
     def images(self) -> range:
@@ -158,7 +160,8 @@ def _plan_faults(
 ) -> Iterator[SetFault]:
     """Yield the rows whose words or numbers are not the plan's, column by column within a row."""
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    columns.pop(schema.IMAGE)
+    for name in (schema.IMAGE, *task.measured):
+        columns.pop(name, None)
     attempts = int(task.stamp.settings["attempts"])
     specs = plan(recipe).rows(task.images.start, task.images.stop)
     kept = [spec for at, spec in zip(task.images, specs, strict=True) if at not in failed]

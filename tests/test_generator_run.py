@@ -113,6 +113,23 @@ def test_a_run_of_digits_and_photographs_is_probed(tmp_path: Path) -> None:
     assert {"cat", "ship", "seven"} <= set(words)
 
 
+def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Path) -> None:
+    pipeline, run = tmp_path / "pipeline", tmp_path / "run"
+    export(finished_run, pipeline)
+    lengths = {**TINY["fit"], "samples": 8, "unet_lr": 0.0, "text_lr": 0.0, "weight_decay": 0.0}
+    values = {**TINY, "fit": {**lengths, "start_from": str(pipeline)}}
+    fit(Config.model_validate(values), run, stages=("denoiser", "decoder"))
+    before = torch.load(finished_run / "checkpoint.pt", weights_only=True)["average"]
+    after = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
+    assert before.keys() == after.keys()
+    for name, value in after.items():
+        # Nothing was learnt at rates of zero: what the pipeline's float16 files kept is there.
+        assert torch.allclose(value, before[name].half().float(), atol=1e-6), name
+    other = Config.model_validate({**values, "unet": {**TINY["unet"], "time_width": 16}})
+    with pytest.raises(UserError, match="does not fit the run's settings"):
+        fit(other, tmp_path / "other", stages=("denoiser",))
+
+
 def test_export_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.json"):
         export(tmp_path, tmp_path / "to")

@@ -37,6 +37,9 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument("--name-column", help="make captions of this column's names instead")
     fit.add_argument("--image-size", type=int)
     fit.add_argument("--images", type=int, help="how many pictures of each such source are read")
+    fit.add_argument(
+        "--start-from", metavar="PIPELINE", help="a folder that `export` made, to train on from"
+    )
     fit.add_argument("--samples", type=int, help="length of the run")
     fit.add_argument("--max-minutes", type=float, help="end the run by then at the latest")
     fit.add_argument("--batch-size", type=int, help="per process")
@@ -86,6 +89,7 @@ def _fit(arguments: argparse.Namespace) -> int:
     }
     data = {"image_size": arguments.image_size}
     length = {
+        "start_from": arguments.start_from,
         "samples": arguments.samples,
         "max_minutes": arguments.max_minutes,
         "batch_size": arguments.batch_size,

@@ -81,9 +81,15 @@ class DataConfig(_Settings):
     empty_captions: float = 0.1
     seed: int = 0
 
+    def collected(self) -> DataConfig:
+        """Return the settings without those that only say how often a picture is drawn."""
+        drawn = {"share": 1.0, "focus_share": 0.6, "balance": 0.5, "synonyms": {}}
+        sources = tuple(one.model_copy(update=drawn) for one in self.sources)
+        return self.model_copy(update={"sources": sources, "empty_captions": 0.1})
+
     def fingerprint(self) -> str:
         """Return what tells one collection of pictures from another."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return hashlib.sha256(self.collected().model_dump_json().encode()).hexdigest()[:16]
 
 
 class LatentConfig(_Settings):
@@ -118,6 +124,7 @@ class FitConfig(_Settings):
     """How the denoiser and the text encoder are trained.
 
     Attributes:
+        start_from: A folder that `export` made, whose words, latents and weights a new run takes.
         samples: Length of the run; the learning rate falls along a cosine to its end.
         max_minutes: If set, the cosine ends then at the latest.
         batch_size: Per process.
@@ -125,6 +132,7 @@ class FitConfig(_Settings):
         mixed_precision: `auto` is bf16 where the hardware has it.
     """
 
+    start_from: str | None = None
     samples: int = 700_000
     max_minutes: float | None = None
     batch_size: int = 32

@@ -22,6 +22,7 @@ from torch.nn import functional
 from train.generator.config import Config, DecoderConfig
 from train.generator.data import Collection, draw_weights
 from train.generator.latents import PatchBasis, to_pixels
+from train.generator.start import load_decoder_weights, start_of
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +91,8 @@ def fit_decoder(
     model = build_autoencoder(config).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.99))
     path = folder / "decoder.pt"
+    if (pipeline := start_of(config)) and not path.exists():
+        load_decoder_weights(model, pipeline)
     step, seconds = _resume(path, model, optimizer)
     started = time.monotonic() - seconds
     while step < settings.steps:

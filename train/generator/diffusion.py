@@ -189,12 +189,16 @@ class Trainer:
             fused=True,
         )
         self.model, self.optimizer = accelerator.prepare(denoiser, optimizer)
-        self.average = {k: v.detach().clone() for k, v in self.plain().state_dict().items()}
+        self.forget_average()
         self.step = 0
         # Of all processes together; a resumed run may use another batch or number of processes.
         self.samples = 0
         self.seconds = 0.0
         self.progress = 0.0
+
+    def forget_average(self) -> None:
+        """Let the averaged weights begin at the weights as they are."""
+        self.average = {k: v.detach().clone() for k, v in self.plain().state_dict().items()}
 
     @property
     def checkpoint(self) -> Path:

@@ -16,13 +16,13 @@ import torch
 from factory.errors import UserError
 from train.generator.config import Config
 from train.generator.decoder import build_autoencoder
+from train.generator.latents import BASIS_FILE
 from train.generator.model import TRAIN_STEPS, Denoiser, build_unet
-from train.generator.text import build_text_encoder
+from train.generator.text import WORDS_FILE, build_text_encoder
 
 log = logging.getLogger(__name__)
 
 CARD = "README.md"
-WORDS_FILE = "words.txt"
 
 
 def load_config_of(folder: Path) -> Config:
@@ -104,10 +104,9 @@ def export(folder: Path, to: Path) -> None:
     fresh.parent.mkdir(parents=True, exist_ok=True)
     pipeline.save_pretrained(fresh, safe_serialization=True)
     _load_in_float32(fresh / "text_encoder" / "config.json")
-    words = folder / WORDS_FILE
-    if words.exists():
-        # `factory.known_words` warns of words that are not among these.
-        shutil.copy(words, fresh / WORDS_FILE)
+    # `factory.known_words` warns of words that are not listed; another run may start from here.
+    for name in (WORDS_FILE, BASIS_FILE):
+        shutil.copy(folder / name, fresh / name)
     for kept in to.glob("*.md"), to.glob("*.png"), to.glob("__init__.py"):
         for path in kept:
             shutil.copy(path, fresh / path.name)

@@ -28,13 +28,19 @@ from train.generator.data import (
 )
 from train.generator.diffusion import Trainer, TrainingSet, run
 from train.generator.domains import DOMAINS
-from train.generator.export import WORDS_FILE
 from train.generator.filters import FILTERS
-from train.generator.latents import PatchBasis, save_latents
+from train.generator.latents import BASIS_FILE, PatchBasis, save_latents
 from train.generator.model import Denoiser, build_unet, use_plain_attention
 from train.generator.run_probe import RunProbe
 from train.generator.sheets import linear_pictures, sample, save_grid
-from train.generator.text import TokenCache, build_text_encoder, train_tokenizer, words_of
+from train.generator.start import adopt, load_denoiser_weights, start_of
+from train.generator.text import (
+    WORDS_FILE,
+    TokenCache,
+    build_text_encoder,
+    train_tokenizer,
+    words_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +104,9 @@ def mixed_precision(config: Config) -> str:
 
 
 def check_config(config: Config, folder: Path, *, write: bool) -> None:
-    """Keep the settings in the run folder; only lengths of a started run may change.
+    """Keep the settings in the run folder.
+
+    Of a started run the lengths may change, and how often each picture is drawn.
 
     Raises:
         UserError: The folder belongs to a run with other settings.
@@ -106,8 +114,13 @@ def check_config(config: Config, folder: Path, *, write: bool) -> None:
     path = folder / "config.json"
     if path.exists():
         known = Config.model_validate_json(path.read_text(encoding="utf-8"))
-        for section in ("data", "latents", "text", "unet"):
-            if getattr(known, section) != getattr(config, section):
+        pairs = {
+            name: (getattr(known, name), getattr(config, name))
+            for name in ("latents", "text", "unet")
+        }
+        pairs["data"] = (known.data.collected(), config.data.collected())
+        for section, (then, now) in pairs.items():
+            if then != now:
                 raise UserError(f"{path}: `{section}` differs; choose another --out, or the same")
     if write:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,6 +134,8 @@ def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
     prepare_part(config.data, data, rank=rank, world_size=world_size)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        if pipeline := start_of(config):
+            adopt(pipeline, folder)
         join_parts(config.data, data, world_size=world_size)
         _prepare_models(config, folder, load_collection(config.data, data))
     accelerator.wait_for_everyone()
@@ -133,21 +148,21 @@ def open_prepared(config: Config, folder: Path) -> Prepared:
 
     return Prepared(
         load_collection(config.data, folder / "data"),
-        PatchBasis.load(folder / "latents.safetensors"),
+        PatchBasis.load(folder / BASIS_FILE),
         CLIPTokenizer.from_pretrained(folder / "tokenizer"),
     )
 
 
 def _prepare_models(config: Config, folder: Path, collection: Collection) -> None:
     rng = np.random.default_rng(config.data.seed)
-    if not (folder / "latents.safetensors").exists():
+    if not (folder / BASIS_FILE).exists():
         weights = draw_weights(config.data, collection.facts)
         count = min(config.latents.images, int((weights > 0).sum()))
         chosen = rng.choice(len(weights), size=count, replace=False, p=weights)
         images = torch.from_numpy(collection.images[np.sort(chosen)])
-        PatchBasis.fit(images, config.latents).save(folder / "latents.safetensors")
+        PatchBasis.fit(images, config.latents).save(folder / BASIS_FILE)
     if not (folder / LATENTS).exists():
-        basis = PatchBasis.load(folder / "latents.safetensors")
+        basis = PatchBasis.load(folder / BASIS_FILE)
         save_latents(basis, collection.images, folder / LATENTS)
     if not (folder / "tokenizer").exists():
         caption = make_captioner(config.data.sources)
@@ -167,7 +182,9 @@ def _fit_denoiser(config: Config, folder: Path, accelerator: Any, prepared: Prep
         use_plain_attention(unet)
     denoiser = Denoiser(text_encoder, unet)
     trainer = Trainer(config, folder=folder, accelerator=accelerator, denoiser=denoiser)
-    trainer.resume()
+    if not trainer.resume() and (pipeline := start_of(config)):
+        load_denoiser_weights(trainer.plain(), pipeline)
+        trainer.forget_average()
     weights = draw_weights(config.data, prepared.collection.facts)
     data = TrainingSet(
         torch.from_numpy(np.load(folder / LATENTS, mmap_mode="c")),

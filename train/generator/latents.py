@@ -19,6 +19,8 @@ from torch.nn import functional
 
 from train.generator.config import LatentConfig
 
+BASIS_FILE = "latents.safetensors"
+
 
 def to_pixels(images: Tensor) -> Tensor:
     """Turn uint8 (N, H, W, 3) into float32 (N, 3, H, W) in [-1, 1]."""

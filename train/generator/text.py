@@ -13,6 +13,7 @@ from typing import Any
 
 from train.generator.config import TextConfig
 
+WORDS_FILE = "words.txt"
 START, END = "<|startoftext|>", "<|endoftext|>"
 SUFFIX = "</w>"
 EMBEDDING_STD = 1.0

@@ -1,0 +1,75 @@
+"""Starting a run from an exported pipeline: its words, its latents and its weights.
+
+The optimizer starts anew, so a run that is carried on this way warms up once more. What a
+pipeline's weights mean depends on its tokenizer and its latents, which are taken along.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from factory.errors import UserError
+from train.generator.config import Config
+from train.generator.latents import BASIS_FILE
+from train.generator.model import Denoiser
+from train.generator.text import WORDS_FILE
+
+
+def adopt(pipeline: Path, folder: Path) -> None:
+    """Copy a pipeline's tokenizer, words and latents into a run folder that has none.
+
+    Raises:
+        UserError: The folder is no pipeline that `export` made.
+    """
+    missing = [
+        name
+        for name in ("tokenizer", "unet", "text_encoder", "vae", WORDS_FILE, BASIS_FILE)
+        if not (pipeline / name).exists()
+    ]
+    if missing:
+        raise UserError(
+            f"{pipeline}: holds no {', '.join(missing)}; start from a folder that `export` made"
+        )
+    for name in (WORDS_FILE, BASIS_FILE):
+        if not (folder / name).exists():
+            shutil.copy(pipeline / name, folder / name)
+    if not (folder / "tokenizer").exists():
+        shutil.copytree(pipeline / "tokenizer", folder / "tokenizer")
+
+
+def load_denoiser_weights(denoiser: Denoiser, pipeline: Path) -> None:
+    """Load the text encoder and the UNet of a pipeline.
+
+    Raises:
+        UserError: They have other sizes than the run's settings say.
+    """
+    _load(denoiser.text_encoder, pipeline / "text_encoder" / "model.safetensors")
+    _load(denoiser.unet, pipeline / "unet" / "diffusion_pytorch_model.safetensors")
+
+
+def load_decoder_weights(autoencoder: Any, pipeline: Path) -> None:
+    """Load the autoencoder of a pipeline.
+
+    Raises:
+        UserError: It has other sizes than the run's settings say.
+    """
+    _load(autoencoder, pipeline / "vae" / "diffusion_pytorch_model.safetensors")
+
+
+def start_of(config: Config) -> Path | None:
+    """Return the pipeline folder a run starts from, or None."""
+    return Path(config.fit.start_from) if config.fit.start_from else None
+
+
+def _load(module: Any, path: Path) -> None:
+    from safetensors.torch import load_file
+
+    try:
+        module.load_state_dict(load_file(path))
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: does not fit the run's settings ({str(error).splitlines()[-1].strip()}); "
+            "give the settings it was made with"
+        ) from None
