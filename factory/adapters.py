@@ -77,11 +77,17 @@ def _load(pipeline: Any, adapter: Adapter, name: str) -> None:
             f"adapter {adapter.id}: is not the file the recipe was pinned to ({adapter.revision}); "
             "restore it, or build into another directory"
         )
+    weight_name = path.name if local else adapter.weight_name
+    if weight_name is not None and not weight_name.endswith(_SUFFIX):
+        # Given another name, diffusers would unpickle it whatever `use_safetensors` says.
+        raise UserError(
+            f"adapter {adapter.id}: {weight_name} is no {_SUFFIX} file, and no other is read"
+        )
     try:
         pipeline.load_lora_weights(
             str(path.parent) if local else adapter.id,
             revision=None if local else adapter.revision,
-            weight_name=path.name if local else adapter.weight_name,
+            weight_name=weight_name,
             adapter_name=name,
             use_safetensors=True,
         )

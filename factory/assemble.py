@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,14 +18,13 @@ from factory.recipe_checks import (
     check_model,
     check_sampling,
     check_scheduler,
-    check_templates,
     check_variables,
 )
 from factory.recipe_faults import faults_of
 from factory.recipe_file import ClassEntry, Model, RecipeFile
+from factory.schema import CONFIG_NAME
+from factory.template_checks import check_templates
 from factory.yaml_nodes import Key, Node
-
-_SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 def validate(checked: Checked) -> RecipeFile | None:
@@ -123,7 +121,7 @@ def assemble(
 def set_name(checked: Checked, file: RecipeFile, name: str) -> str:
     """Return the recipe's name; it becomes a directory and a config of the dataset."""
     chosen = file.name if file.name is not None else name
-    if not _SET_NAME.fullmatch(chosen):
+    if not CONFIG_NAME.fullmatch(chosen):
         checked.add(
             f"{chosen!r} cannot name a set, which becomes a directory; use letters, digits, '.', "
             "'_' and '-', at most 100",

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from factory.claim_folder import ClaimFolder
 from factory.claims import EXPIRY_S, Claims, heartbeat
 from factory.errors import UserError
-from factory.jobs import Job, adopt_counts, make_jobs
+from factory.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.manifest import read_manifest
 from factory.part import BuildReport, Part, RankOfBuild
 from factory.prepare import Start, judge, prepare
@@ -41,11 +41,13 @@ class BuildOptions:
         claim_expiry_s: Seconds without a sign of life after which the shard of a process on another
             machine is taken over.
         show_progress: Whether to show a progress bar on stderr.
+        allow_pickle: Whether models without safetensors may be read from pickles.
     """
 
     part: Part = field(default_factory=Part)
     claim_expiry_s: float = EXPIRY_S
     show_progress: bool = True
+    allow_pickle: bool = False
 
 
 def build(
@@ -87,13 +89,14 @@ def build(
     place = open_path(out)
     with stopping_on_signals():
         ranks = Ranks(device=wanted.device)
-        renderers = Renderers(renderer_factory, device=ranks.device)
+        renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
         with ranks.telling_failure(), _claims(place, ranks, how) as claims:
             start = _prepare(
                 place, jobs, ranks=ranks, wanted=wanted, renderers=renderers, claims=claims
             )
             manifest = read_manifest(place)
             assert manifest is not None, "the lead has written it"
+            require_same_as_begun(jobs, manifest)
             rank = RankOfBuild(
                 place,
                 adopt_counts(jobs, manifest),

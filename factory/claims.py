@@ -65,6 +65,7 @@ class Claim:
 class _Seen:
     text: str
     since: float
+    is_first: bool
 
 
 class Claims:
@@ -114,6 +115,12 @@ class Claims:
         with self._lock:
             self._held[name] = claim
         return claim
+
+    def is_in_doubt(self, name: str) -> bool:
+        """Whether a claim that could not be taken has never been seen to change."""
+        newest, _ = self._newest(name)
+        seen = self._seen.get(newest.file) if newest else None
+        return seen is not None and seen.is_first
 
     def release(self, claim: Claim) -> None:
         """Give a claim back, with what dead holders left of it."""
@@ -211,7 +218,7 @@ class Claims:
         now = self._clock()
         seen = self._seen.get(file)
         if seen is None or seen.text != text:
-            self._seen[file] = _Seen(text, now)
+            self._seen[file] = _Seen(text, now, is_first=seen is None)
             return False
         return now - seen.since >= self.expiry_s
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ def commit_of(repo_id: str, revision: str | None) -> str:
                 lambda: session.api.dataset_info(repo_id, revision=revision, expand=["sha"]),
                 doing="asking for the revision",
             )
-            write_text(note, json.dumps(info.sha))
+            _note(note, info.sha)
             return str(info.sha)
         except Failure as error:
             found = _noted(note) or _cached_ref(repo_id, revision)
@@ -137,7 +138,7 @@ def list_files(folder: HubPlace, *, recursive: bool) -> list[str]:
     files = sorted(entry.path for entry in entries if hasattr(entry, "blob_id"))
     # Names that would not be safe on this machine are none of a recipe's.
     files = [file for file in files if is_safe(file)]
-    write_text(note, json.dumps(files))
+    _note(note, files)
     return files
 
 
@@ -150,13 +151,17 @@ def cached_path(place: HubPlace) -> Path:
 
 
 def tags_of(repo_id: str) -> dict[str, str]:
-    """Return the tags of a repository with their commits; none when the Hub is not asked."""
+    """Return the tags of a repository with their commits; none where the Hub cannot be asked."""
     if offline():
         return {}
     session = _session(repo_id, None)
-    refs = session.call(
-        lambda: session.api.list_repo_refs(repo_id, repo_type="dataset"), doing="listing tags"
-    )
+    try:
+        refs = session.call(
+            lambda: session.api.list_repo_refs(repo_id, repo_type="dataset"), doing="listing tags"
+        )
+    except Failure as error:
+        console.log(f"{error}")
+        return {}
     return {ref.name: ref.target_commit for ref in refs.tags}
 
 
@@ -242,6 +247,12 @@ def _note_path(*key: str) -> Path:
 
     name = hashlib.sha256("\n".join((constants.ENDPOINT, *key)).encode()).hexdigest()
     return Path(constants.HF_HOME, "data-factory", f"{name}.json")
+
+
+def _note(path: Path, value: Any) -> None:
+    # A cache that may only be read serves all the same.
+    with suppress(OSError):
+        write_text(path, json.dumps(value))
 
 
 def _noted(path: Path) -> Any:

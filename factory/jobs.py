@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from factory.errors import UserError
+from factory.errors import Failure, UserError
 from factory.manifest import ConfigEntry, FailedImage, Manifest
 from factory.settings import FixedSettings
 from factory.shards import shard_count, shard_rows
@@ -142,6 +142,24 @@ def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:
             job = replace(job, recipe=recipe, num_images=entry.images)
         adopted.append(job)
     return adopted
+
+
+def require_same_as_begun(jobs: Sequence[Job], manifest: Manifest) -> None:
+    """See that this process has the recipes that the lead began with.
+
+    Each process reads them for itself: a file that is edited meanwhile, or a branch of the Hub that
+    moves, must not mix two sets.
+
+    Raises:
+        Failure: It has others.
+    """
+    for job in jobs:
+        entry = manifest.configs.get(job.name)
+        if entry is None or entry.fingerprint != job.recipe.fingerprint:
+            raise Failure(
+                f"{job.name}: the recipe changed while the processes were starting; "
+                "run the same command again"
+            )
 
 
 def _parts(recipe: ResolvedRecipe) -> Iterator[tuple[ResolvedRecipe, int]]:

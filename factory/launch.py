@@ -50,7 +50,7 @@ def asked_for() -> tuple[int, str]:
         if flag in _FLAGS:
             text = value or (words[place + 1] if place + 1 < len(words) else "")
             found.append((_number(text), f"{flag} {text}"))
-    return max([*found, (1, "")], key=lambda one: one[0])
+    return max([(1, ""), *found], key=lambda one: one[0])
 
 
 def _launcher_words() -> list[str]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from factory.errors import UserError
+from factory.schema import CONFIG_NAME
 from factory.settings import FixedSettings
 from factory.storage import AnyPath, write_text
 
@@ -140,6 +141,27 @@ class Manifest(_Entry):
         """Columns that gates have measured: no recipe plans them."""
         return frozenset(name for gate in self.gates.values() for name in gate.columns)
 
+    @model_validator(mode="after")
+    def _stays_in_its_directory(self) -> Manifest:
+        """Refuse what a manifest from elsewhere could lead astray with: names, sizes, members."""
+        sizes = (self.settings.batch_size, self.settings.shard_size, self.settings.attempts)
+        if min(sizes) < 1:
+            raise ValueError("batch size, shard size and attempts are 1 or more")
+        if not self.labels:
+            raise ValueError("it names no class")
+        for name, entry in self.configs.items():
+            if not CONFIG_NAME.fullmatch(name):
+                raise ValueError(f"{name!r} cannot name a config, which is a directory")
+            if entry.images < 0:
+                raise ValueError(f"{name} has {entry.images} images")
+            for shard in entry.shards:
+                if not shard.file.startswith(f"data/{name}/") or shard.file.count("/") != 2:
+                    raise ValueError(f"{shard.file!r} is no file of config {name}")
+            for member in entry.members:
+                if member not in self.configs or self.configs[member].kind != "set":
+                    raise ValueError(f"member {member!r} of {name} is no set")
+        return self
+
     def leaves(self, name: str) -> list[str]:
         """Return the configs whose files a config reads: itself, or a union's members."""
         entry = self.configs[name]
@@ -178,6 +200,15 @@ def read_manifest(out: AnyPath) -> Manifest | None:
         return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{path}: is not a manifest of this version ({str(error).splitlines()[0]}); "
+            f"{path}: is not a manifest of this version ({_reason(error)}); "
             "restore it, or build into another directory"
         ) from None
+
+
+def _reason(error: ValidationError | UnicodeDecodeError) -> str:
+    """Return the first thing that is wrong, and where."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"no text at byte {error.start}"
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import inspect
+import pickle
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,10 +45,19 @@ _FOREIGN_ARGUMENTS = (
 class Pipelines:
     """Loads each model once and hands out its pipeline with a recipe's scheduler."""
 
-    def __init__(self, *, device: torch.device | str, dtype: torch.dtype) -> None:
-        """Remember where the models go; nothing is loaded yet."""
+    def __init__(
+        self, *, device: torch.device | str, dtype: torch.dtype, allow_pickle: bool = False
+    ) -> None:
+        """Remember where the models go; nothing is loaded yet.
+
+        Args:
+            device: Where the weights go.
+            dtype: Of all weights.
+            allow_pickle: Whether models without safetensors may be read from pickles.
+        """
         self._device = device
         self._dtype = dtype
+        self._allow_pickle = allow_pickle
         self._loaded: dict[Model, Any] = {}
 
     def get(self, recipe: ResolvedRecipe) -> Any:
@@ -59,7 +69,9 @@ class Pipelines:
         model = recipe.model
         key = Model(id=model.id, revision=model.revision, adapters=model.adapters)
         if key not in self._loaded:
-            self._loaded[key] = load_pipeline(key, device=self._device, dtype=self._dtype)
+            self._loaded[key] = load_pipeline(
+                key, device=self._device, dtype=self._dtype, allow_pickle=self._allow_pickle
+            )
         # The copy shares the weights; only its scheduler is its own.
         pipeline = copy.copy(self._loaded[key])
         if model.scheduler or model.scheduler_config:
@@ -69,13 +81,21 @@ class Pipelines:
         return pipeline
 
 
-def load_pipeline(model: Model, *, device: torch.device | str, dtype: torch.dtype) -> Any:
+def load_pipeline(
+    model: Model,
+    *,
+    device: torch.device | str,
+    dtype: torch.dtype,
+    allow_pickle: bool = False,
+) -> Any:
     """Load a text-to-image pipeline with its adapters.
 
     Args:
         model: Its id is `embedded`, a directory, or a Hub id; only the latter has a revision.
         device: Where the weights go.
         dtype: Of all weights.
+        allow_pickle: Whether weights that are not there as safetensors may be unpickled: as
+            tensors only, so that code in them is refused and not run.
 
     Raises:
         UserError: no such model, revision or adapter, no way to the Hub, or no text-to-image model;
@@ -84,7 +104,7 @@ def load_pipeline(model: Model, *, device: torch.device | str, dtype: torch.dtyp
     source = model_source(model.id, model.revision)
     pinned = None if Path(source).is_dir() else model.revision
     with _quiet_libraries():
-        pipeline = _read(model.id, source, revision=pinned, dtype=dtype)
+        pipeline = _read(model.id, source, revision=pinned, dtype=dtype, allow_pickle=allow_pickle)
         _require_text_to_image(model.id, pipeline)
         if model.adapters:
             load_adapters(pipeline, model.adapters)
@@ -124,7 +144,9 @@ def model_source(model_id: str, revision: str | None) -> str:
     return model_id
 
 
-def _read(model_id: str, source: str, *, revision: str | None, dtype: torch.dtype) -> Any:
+def _read(
+    model_id: str, source: str, *, revision: str | None, dtype: torch.dtype, allow_pickle: bool
+) -> Any:
     """Read a pipeline with diffusers, its errors turned into ours."""
     import diffusers
 
@@ -138,8 +160,19 @@ def _read(model_id: str, source: str, *, revision: str | None, dtype: torch.dtyp
         if "XL" in str(parts.get("_class_name")):
             left_out["add_watermarker"] = False
         return pipelines.from_pretrained(
-            source, revision=revision, torch_dtype=dtype, use_safetensors=True, **left_out
+            source,
+            revision=revision,
+            torch_dtype=dtype,
+            # None takes safetensors where there are any.
+            use_safetensors=None if allow_pickle else True,
+            trust_remote_code=False,
+            **left_out,
         )
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"model {model_id}: its pickled weights hold more than tensors and may run code; "
+            "choose a model or revision with safetensors"
+        ) from None
     except (OSError, ValueError, AttributeError, ImportError) as error:
         # OSError covers huggingface_hub too: missing, gated, unreachable, offline.
         raise UserError(_cannot_load(model_id, revision, error)) from None
@@ -150,8 +183,15 @@ def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
     text = str(error)
     if isinstance(error, ValueError | AttributeError | ImportError):
         remedy = "check that it is a diffusers text-to-image model of this diffusers version"
+        if "trust_remote_code" in text:
+            remedy = "code that comes with a model is never run; choose a model without"
     elif "safetensors" in text:
-        remedy = "only safetensors weights are read; choose a model or revision that has them"
+        remedy = (
+            "only safetensors weights are read; choose a model or revision that has them, or read "
+            "its pickled weights with --allow-pickle if you trust their source"
+        )
+    elif "Unable to load weights" in text:
+        remedy = "the weights are damaged, or pickles that hold more than tensors"
     elif Path(model_id).is_dir():
         remedy = "check that the directory is whole"
     elif "gated" in text or "401" in text or "403" in text:

@@ -44,6 +44,7 @@ def preview(
     rows: int = 4,
     columns: int = _MAX_COLUMNS,
     class_name: str | None = None,
+    allow_pickle: bool = False,
     renderer_factory: RendererFactory | None = None,
 ) -> Image.Image:
     """Draw a contact sheet of a recipe.
@@ -55,6 +56,7 @@ def preview(
         rows: How many starting noises, those of the set's first images.
         columns: At most so many values, the first ones.
         class_name: The label to draw; default: the first. Not with `vary="class"`.
+        allow_pickle: Whether a model without safetensors may be read from pickles.
         renderer_factory: Makes what draws the recipe; by default its diffusers model.
 
     Raises:
@@ -67,7 +69,7 @@ def preview(
     varied = vary or _default(recipe)
     shown_columns = _columns(recipe, varied, class_name=class_name)[:columns]
     specs = _specs(shown_columns, rows)
-    pictures = _draw(recipe, specs, renderer_factory)
+    pictures = _draw(recipe, specs, renderer_factory, allow_pickle=allow_pickle)
     width = len(shown_columns)
     grid = [pictures[row * width : (row + 1) * width] for row in range(rows)]
     label = "" if varied == CLASS else f", {recipe.labels[shown_columns[0].label]}"
@@ -163,7 +165,11 @@ def _specs(columns: Sequence[_Column], rows: int) -> list[ImageSpec]:
 
 
 def _draw(
-    recipe: ResolvedRecipe, specs: Sequence[ImageSpec], factory: RendererFactory | None
+    recipe: ResolvedRecipe,
+    specs: Sequence[ImageSpec],
+    factory: RendererFactory | None,
+    *,
+    allow_pickle: bool,
 ) -> list[Any]:
     from factory.processes import own_device
     from factory.renderers import Renderers
@@ -171,7 +177,8 @@ def _draw(
 
     device = own_device()
     settings = fix(BuildSettings(), recorded=None, device=device.type, out="")
-    renderer = Renderers(factory, device=device).get(recipe, dtype=settings.dtype)
+    renderers = Renderers(factory, device=device, allow_pickle=allow_pickle)
+    renderer = renderers.get(recipe, dtype=settings.dtype)
     pictures: list[Any] = []
     for start in range(0, len(specs), _BATCH_SIZE):
         batch = specs[start : start + _BATCH_SIZE]

@@ -8,21 +8,18 @@ picture, with pixels that differ by rounding.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory import schema
-from factory.errors import Failure, UserError
-from factory.flaws import NOT_FINITE
+from factory.compare import Redrawn, compared, spec_of
+from factory.errors import UserError
 from factory.manifest import Manifest
 from factory.planner import ImageSpec, plan
 from factory.recipe import ResolvedRecipe
 from factory.shards import (
     Row,
-    encode_picture,
     num_rows,
     read_rows,
     shard_count,
@@ -37,45 +34,6 @@ if TYPE_CHECKING:
     from factory.renderers import RendererFactory
 
 
-@dataclass(frozen=True)
-class Redrawn:
-    """A stored picture and the same row drawn again.
-
-    Attributes:
-        spec: The row.
-        stored: The picture of the set.
-        drawn: The picture that was drawn now, as it would be stored.
-        same_bytes: Whether the encoded files are the same.
-        differing: Pixels that differ.
-        max_difference: Of any channel of any pixel, 0 to 255.
-        mean_difference: Over all channels of all pixels.
-    """
-
-    spec: ImageSpec
-    stored: Picture
-    drawn: Picture
-    same_bytes: bool
-    differing: int
-    max_difference: int
-    mean_difference: float
-
-    @property
-    def pixels(self) -> int:
-        """Number of pixels of the picture."""
-        return int(self.drawn.shape[0] * self.drawn.shape[1])
-
-    def describe(self) -> str:
-        """Say in a few words how the two pictures differ."""
-        if self.same_bytes:
-            return "the same bytes"
-        if not self.max_difference:
-            return "the same pixels in other bytes"
-        return (
-            f"max difference {self.max_difference} of 255, mean {self.mean_difference:.4g}, "
-            f"{self.differing} of {self.pixels} pixels differ"
-        )
-
-
 class Redrawer:
     """Draws stored rows of one set again, with the set's settings."""
 
@@ -85,6 +43,7 @@ class Redrawer:
         manifest: Manifest,
         *,
         device: str | None = None,
+        allow_pickle: bool = False,
         renderer_factory: RendererFactory | None = None,
     ) -> None:
         """Get the device ready; models are loaded when first needed.
@@ -93,6 +52,7 @@ class Redrawer:
             out: The set's directory.
             manifest: The set's.
             device: Another device than the set's, e.g. `cpu`; pixels then differ by rounding.
+            allow_pickle: Whether models without safetensors may be read from pickles.
             renderer_factory: Makes what draws a recipe; by default its diffusers model.
 
         Raises:
@@ -107,7 +67,9 @@ class Redrawer:
             self._device = own_device(kind)
         except UserError as error:
             raise UserError(f"{error}; name another with --device, pixels may differ") from None
-        self._renderers = Renderers(renderer_factory, device=self._device)
+        self._renderers = Renderers(
+            renderer_factory, device=self._device, allow_pickle=allow_pickle
+        )
 
     def notes(self) -> list[str]:
         """Return how this machine differs from the one that drew the set: why pixels may differ."""
@@ -143,7 +105,7 @@ class Redrawer:
         stored = stored_rows(self._out, self._manifest, recipe.name, indexes)
         rows = {row[schema.INDEX]: row for row in stored}
         pictures = self._draw_attempts(recipe, indexes, rows)
-        return [_compared(row, pictures[at], recipe) for at, row in rows.items()]
+        return [compared(row, pictures[at], recipe) for at, row in rows.items()]
 
     def alone(self, recipe: ResolvedRecipe, index: int) -> Redrawn:
         """Draw one image again without its neighbours: quick, rarely the same bytes.
@@ -155,7 +117,7 @@ class Redrawer:
         indexes = range(index, index + 1)
         (row,) = stored_rows(self._out, self._manifest, recipe.name, indexes)
         (picture,) = self._render(recipe, [spec_of(row, recipe)])
-        return _compared(row, picture, recipe)
+        return compared(row, picture, recipe)
 
     def _draw_attempts(
         self, recipe: ResolvedRecipe, indexes: range, rows: Mapping[int, Row]
@@ -215,64 +177,6 @@ def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -
     shard = shard_rows(number, num_images=entry.images, shard_size=size)
     places = [place for place in shard if place not in failed]
     return [row for place, row in zip(places, read_rows(path), strict=False) if place in indexes]
-
-
-def spec_of(row: Row, recipe: ResolvedRecipe) -> ImageSpec:
-    """Return a stored row as what a renderer draws."""
-    return ImageSpec(
-        index=row[schema.INDEX],
-        label=row[schema.LABEL],
-        class_name=row[schema.CLASS],
-        recipe=row[schema.RECIPE],
-        prompt=row[schema.PROMPT],
-        negative_prompt=row[schema.NEGATIVE_PROMPT],
-        variables={column.name: row.get(column.name) for column in recipe.columns},
-        guidance_scale=row[schema.GUIDANCE_SCALE],
-        num_inference_steps=row[schema.NUM_INFERENCE_STEPS],
-        seed=row[schema.SEED],
-        attempt=row[schema.ATTEMPT],
-    )
-
-
-def _compared(row: Row, picture: Picture | None, recipe: ResolvedRecipe) -> Redrawn:
-    import numpy as np
-
-    spec = spec_of(row, recipe)
-    if picture is None:
-        raise Failure(f"image {spec.index} of {recipe.name}: drawn again, {NOT_FINITE}")
-    data = encode_picture(picture, recipe.output)
-    stored, drawn = decode(row[schema.IMAGE]["bytes"]), decode(data)
-    if stored.shape != drawn.shape:
-        raise Failure(
-            f"image {spec.index} of {recipe.name} is {stored.shape[1]} x {stored.shape[0]} pixels, "
-            f"drawn again it is {drawn.shape[1]} x {drawn.shape[0]}"
-        )
-    difference = np.abs(stored.astype(np.int16) - drawn.astype(np.int16))
-    return Redrawn(
-        spec=spec,
-        stored=stored,
-        drawn=drawn,
-        same_bytes=data == row[schema.IMAGE]["bytes"],
-        differing=int((difference.max(axis=2) > 0).sum()),
-        max_difference=int(difference.max()),
-        mean_difference=float(difference.mean()),
-    )
-
-
-def decode(data: bytes) -> Picture:
-    """Return a stored picture's pixels.
-
-    Raises:
-        Failure: the bytes are no picture.
-    """
-    import numpy as np
-    from PIL import Image
-
-    try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise Failure(f"a stored picture cannot be decoded ({error}); see `verify`") from None
 
 
 @contextmanager

@@ -19,14 +19,18 @@ RendererFactory = Callable[["ResolvedRecipe"], "Renderer"]
 class Renderers:
     """Makes renderers when they are first needed; shards come recipe by recipe."""
 
-    def __init__(self, factory: RendererFactory | None, *, device: Any) -> None:
+    def __init__(
+        self, factory: RendererFactory | None, *, device: Any, allow_pickle: bool = False
+    ) -> None:
         """Load nothing yet.
 
         Args:
             factory: Makes a recipe's renderer; None for its diffusers model.
             device: Where the models go.
+            allow_pickle: Whether models without safetensors may be read from pickles.
         """
         self._factory = factory
+        self._allow_pickle = allow_pickle
         self._device = device
         self._pipelines: Pipelines | None = None
         self._kept: dict[str, Renderer] = {}
@@ -81,5 +85,9 @@ class Renderers:
         from factory.render import DiffusersRenderer
 
         if self._pipelines is None:
-            self._pipelines = Pipelines(device=self._device, dtype=getattr(torch, dtype))
+            self._pipelines = Pipelines(
+                device=self._device,
+                dtype=getattr(torch, dtype),
+                allow_pickle=self._allow_pickle,
+            )
         return DiffusersRenderer(self._pipelines.get(recipe), recipe)

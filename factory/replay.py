@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory import schema
+from factory.compare import Redrawn
 from factory.errors import UserError
 from factory.existing import require_config, require_set
 from factory.library import stored_recipe
 from factory.manifest import Manifest
-from factory.redraw import Redrawer, Redrawn, stored_rows
+from factory.redraw import Redrawer, stored_rows
 from factory.storage import AnyPath, open_path
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def replay(
     index: int,
     alone: bool = False,
     device: str | None = None,
+    allow_pickle: bool = False,
     renderer_factory: RendererFactory | None = None,
 ) -> Replay:
     """Draw one image of a set again.
@@ -72,6 +74,7 @@ def replay(
         index: The image's place in the config, from 0; for a set its `index`.
         alone: Draw it without the rows of its batch: quicker, but its last digits depend on them.
         device: Another device than the set's.
+        allow_pickle: Whether a model without safetensors may be read from pickles.
         renderer_factory: Makes what draws a recipe; by default its diffusers model.
 
     Raises:
@@ -83,7 +86,13 @@ def replay(
     require_config(place, found, config)
     owner, own_index = _origin(place, found, config, index)
     recipe = stored_recipe(place, owner)
-    redrawer = Redrawer(place, found, device=device, renderer_factory=renderer_factory)
+    redrawer = Redrawer(
+        place,
+        found,
+        device=device,
+        allow_pickle=allow_pickle,
+        renderer_factory=renderer_factory,
+    )
     if alone:
         redrawn = redrawer.alone(recipe, own_index)
     else:

@@ -13,6 +13,7 @@ from factory.errors import Fault, UserError
 from factory.model_presets import find_preset
 from factory.recipe_file import COMBINATION_KEYS
 from factory.yaml_nodes import Node, Place, mapping_of
+from factory.yaml_scalars import refuse_odd_text
 from factory.yaml_source import parse
 
 MERGED = ("variables", "sampling", "model", "output")
@@ -83,6 +84,7 @@ def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
 def _model(text: str) -> tuple[Node, Node | None]:
     model_id, _, revision = text.partition("@")
     place = Place(f"--model {text}")
+    refuse_odd_text(text, place)
     preset = find_preset(model_id)
     keys = preset.model() if preset else {"id": model_id}
     model = mapping_of(keys | ({"revision": revision} if revision else {}), place)

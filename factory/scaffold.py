@@ -6,7 +6,6 @@ text as typed.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,8 @@ from factory.errors import Fault, UserError
 from factory.library import load_recipes
 from factory.model_presets import find_preset
 from factory.recipe_yaml import dump_yaml
+from factory.schema import CONFIG_NAME
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _IMAGES_PER_CLASS = 100
 _SCHEMA = "# yaml-language-server: $schema={schema}"
 
@@ -40,7 +39,7 @@ _SUMMARIES = {
     "class-prompt": "The class name alone as prompt.",
     "multi-domain": "Ten image domains for every class.",
     "random-guidance": "A guidance scale between 1 and 5, drawn for each image.",
-    "all-combined": "The union of the four sets.",
+    "all-combined": "The union of the other sets.",
 }
 DOMAINS = (
     "photo",
@@ -94,7 +93,7 @@ def scaffold(
     Raises:
         UserError: The name cannot name a folder, or the folder exists; nothing is written then.
     """
-    if not _NAME.fullmatch(name):
+    if not CONFIG_NAME.fullmatch(name):
         raise UserError(
             f"name {name!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
         )
@@ -106,7 +105,7 @@ def scaffold(
     folder.mkdir(parents=True)
     paths = []
     for set_name, body in bodies.items():
-        images = _IMAGES_PER_CLASS * (4 if set_name == "all-combined" else 1)
+        images = _IMAGES_PER_CLASS * (len(bodies) - 1 if set_name == "all-combined" else 1)
         header = _HEADER.format(
             schema=_SCHEMA.format(schema="schema.json"),
             question=_QUESTIONS[set_name],
@@ -176,10 +175,10 @@ def _bodies(classes: Sequence[str], model: str | None) -> dict[str, dict[str, ob
         "multi-domain": child
         | {"prompt": "a {domain} of a {class}", "variables": {"domain": list(DOMAINS)}},
         "random-guidance": child | {"sampling": {"guidance_scale": {"uniform": [1, 5]}}},
-        "all-combined": {
-            "combine": ["base-class", "class-prompt", "multi-domain", "random-guidance"]
-        },
     }
+    if preset is not None and not preset.guided:
+        del bodies["random-guidance"]
+    bodies["all-combined"] = {"combine": list(bodies)}
     return {
         name: {"name": name, "summary": _SUMMARIES[name]} | body for name, body in bodies.items()
     }

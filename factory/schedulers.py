@@ -1,12 +1,31 @@
-"""A recipe's scheduler: made from the configuration of the model's own."""
+"""The schedulers of the installed diffusers: their names, and how one is made.
+
+Importing diffusers takes seconds; its `__init__.py` lists what it can import lazily, as texts, and
+that is where the names are read.
+"""
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from factory.errors import UserError, first_line
+
+_LISTED = re.compile(r"\"((?!Flax)[A-Z]\w*Scheduler)\"")
+
+
+@cache
+def scheduler_names() -> frozenset[str]:
+    """Return the scheduler classes diffusers knows; empty where it is not installed."""
+    found = find_spec("diffusers")
+    if found is None or found.origin is None:
+        return frozenset()
+    return frozenset(_LISTED.findall(Path(found.origin).read_text(encoding="utf-8")))
 
 
 def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | None) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import datasets
+
+CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""What may name a config, which becomes a directory: nothing that leads out of the set's own."""
 
 VERSION = 1
 """Of the columns; raised when a set of an older version would be read wrongly."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory import schema
+from factory.compare import Redrawn
 from factory.manifest import ConfigEntry, Manifest
 from factory.recipe import ResolvedRecipe
-from factory.redraw import Redrawer, Redrawn, batch_of, stored_rows
+from factory.redraw import Redrawer, batch_of, stored_rows
 from factory.set_faults import SetFault
-from factory.shards import shard_count, shard_path
+from factory.shards import Row, shard_count, shard_path
 from factory.storage import AnyPath
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Sample:
         tolerance: The largest difference of a channel (0 to 255) that is no fault; for machines
             other than the one that drew the set.
         device: Another device than the set's, or None.
+        allow_pickle: Whether models without safetensors may be read from pickles.
         renderer_factory: Makes what draws a recipe; None for its diffusers model.
     """
 
@@ -41,6 +43,7 @@ class Sample:
     seed: int = 0
     tolerance: int = 0
     device: str | None = None
+    allow_pickle: bool = False
     renderer_factory: RendererFactory | None = None
 
     def forgives(self, one: Redrawn) -> bool:
@@ -79,7 +82,13 @@ def compare_sample(
     Raises:
         UserError: the model or the device cannot be had.
     """
-    redrawer = Redrawer(out, found, device=sample.device, renderer_factory=sample.renderer_factory)
+    redrawer = Redrawer(
+        out,
+        found,
+        device=sample.device,
+        allow_pickle=sample.allow_pickle,
+        renderer_factory=sample.renderer_factory,
+    )
     faults: list[SetFault] = []
     compared = 0
     for name, recipe in recipes.items():
@@ -95,8 +104,9 @@ def compare_sample(
                         what = f"image {one.spec.index} drawn again"
                         faults.append(SetFault(file, what, one.describe(), "the same bytes"))
             else:
-                compared += len(indexes)
-                faults += _copy_faults(out, found, name, indexes, damaged)
+                rows = stored_rows(out, found, name, indexes)
+                compared += len(rows)
+                faults += _copy_faults(out, found, file, rows, damaged)
     return Comparison(faults, compared, redrawer.notes())
 
 
@@ -127,11 +137,10 @@ def _file(out: AnyPath, found: Manifest, name: str, index: int) -> str:
 
 
 def _copy_faults(
-    out: AnyPath, found: Manifest, name: str, indexes: range, damaged: frozenset[str]
+    out: AnyPath, found: Manifest, file: str, rows: Sequence[Row], damaged: frozenset[str]
 ) -> Iterator[SetFault]:
     """Yield the rows of a share that differ from the rows they were copied from."""
-    file = _file(out, found, name, indexes.start)
-    for row in stored_rows(out, found, name, indexes):
+    for row in rows:
         owner, index = row[schema.RECIPE], row[schema.INDEX]
         if owner not in found.configs or _file(out, found, owner, index) in damaged:
             continue

@@ -94,8 +94,7 @@ class Worklist:
         """Go through what was left to others, then through all that nobody has settled yet.
 
         Only a few tasks are looked at in a call: a thousand ranks that wait for the last shards
-        would otherwise ask for every claim of every other. A claim that is the same after a claim's
-        life has expired, however seldom it was looked at.
+        would otherwise ask for every claim of every other.
         """
         if self._board.num_settled() >= len(self._order):
             return False
@@ -107,14 +106,21 @@ class Worklist:
             # Each rank begins elsewhere, so that together they look at all.
             self._random.shuffle(unsettled)
             self._rest.extend(unsettled)
+        doubtful: list[int] = []
         for _ in range(min(_LOOKS, len(self._rest))):
             task = self._rest.popleft()
             if self._board.is_settled(task):
                 continue
             turn = self._turn(task)
             if turn is not None:
+                self._rest.extendleft(doubtful)
                 return turn
-            self._rest.append(task)
+            if self._claims.is_in_doubt(self._names[task]):
+                doubtful.append(task)
+            else:
+                self._rest.append(task)
+        # Watched until it is clear that their holders live, or that they do not.
+        self._rest.extendleft(doubtful)
         return True
 
     def _turn(self, task: int) -> Turn | None:

@@ -52,7 +52,7 @@ def finished(process: Any, *, within_s: float = 120) -> int:
     return int(process.exitcode)
 
 
-def draw(recipes: Sequence[Path], out: Path, *, batch_s: float = 0.0, **options: Any) -> Any:
+def draw(recipes: Sequence[Path], out: str | Path, *, batch_s: float = 0.0, **options: Any) -> Any:
     """Build in this process."""
     Slow.seconds = batch_s
     return build(
@@ -64,10 +64,16 @@ def draw(recipes: Sequence[Path], out: Path, *, batch_s: float = 0.0, **options:
     )
 
 
-def build_once(recipes: Sequence[Path], out: Path, batch_s: float = 0.0, **options: Any) -> None:
+def build_once(
+    recipes: Sequence[Path],
+    out: str | Path,
+    batch_s: float = 0.0,
+    counts: Path | None = None,
+    **options: Any,
+) -> None:
     """Build in a process of its own; the images it drew go to `<out>.drawn`, a line a build."""
     report = draw(recipes, out, batch_s=batch_s, **options)
-    with Path(f"{out}.drawn").open("a") as file:
+    with (counts or Path(f"{out}.drawn")).open("a") as file:
         file.write(f"{report.drawn}\n")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from hub_parts import ORG, remote_sha256, run_factory, set_sha256
 from localhub import LocalHub
 
-COMMON = ("info", "refs", "create", "tree", "preupload", "validate_yaml", "commit", "tag")
+COMMON = ("info", "whoami", "refs", "create", "tree", "preupload", "validate_yaml", "commit", "tag")
 XET = ("xet_token", "dedup", "xorb_grant", "xorb_put", "xorb_commit", "shard")
 LFS = ("lfs_batch", "lfs_put", "lfs_complete", "lfs_verify")
 KINDS: dict[str, dict[str, Any]] = {
@@ -22,6 +22,11 @@ KINDS: dict[str, dict[str, Any]] = {
     "truncated": {"kind": "truncate"},
     "corrupt answer": {"kind": "flip", "side": "response"},
     "corrupt request": {"kind": "flip", "side": "request"},
+}
+# Answers that only a commit gives although nothing is wrong: try again.
+COMMIT_ONLY: dict[str, dict[str, Any]] = {
+    "409": {"kind": "status", "status": 409},
+    "412": {"kind": "status", "status": 412},
 }
 NEEDS_BODY = ("create", "preupload", "validate_yaml", "commit", "tag", "xorb_put", "shard", *LFS)
 
@@ -44,7 +49,7 @@ def cases() -> list[Case]:
         Case(mode, route, kind)
         for mode, own in (("xet", XET), ("lfs", LFS))
         for route in (*COMMON, *own)
-        for kind in KINDS
+        for kind in (*KINDS, *(COMMIT_ONLY if route == "commit" else ()))
         if kind != "corrupt request" or route in NEEDS_BODY
     ]
 
@@ -56,7 +61,7 @@ def push_under_fault(case: Case, out: Path, home: Path) -> None:
         if case.route == "lfs_complete":
             # Small parts: every file goes up in several.
             hub.part_size = 1024
-        fault = hub.fault(case.route, **KINDS[case.kind])
+        fault = hub.fault(case.route, **(KINDS | COMMIT_ONLY)[case.kind])
         done = push(hub, home, out, repo_id)
         assert fault.hits == 1, f"the fault did not strike: {done.stderr}"
         assert "Traceback" not in done.stderr, done.stderr

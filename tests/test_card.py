@@ -15,7 +15,7 @@ from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe
 from huggingface_hub import DatasetCard, DatasetCardData
 from PIL import Image
 
-from factory import planned_cards
+from factory import card_header, planned_cards
 from factory.builder import build
 from factory.card_images import write_images
 from factory.card_models import licence_fields
@@ -112,6 +112,11 @@ def test_metadata_is_whole_and_valid(card: DatasetCard) -> None:
     assert (data.license, data.to_dict()["license_name"]) == ("other", "model-terms")
     assert data.task_ids == ["multi-class-image-classification"]
     assert data.pretty_name == "Synthetic images: cat, dog, ship"
+    resources = Path(datasets.utils.__file__).parent / "resources"
+    sizes = json.loads((resources / "size_categories.json").read_text())
+    assert {name for _, name in card_header._SIZES} | {"n>1T"} <= set(sizes)
+    creators = json.loads((resources / "creators.json").read_text())
+    assert set(data.annotations_creators or ()) <= set(creators["annotations"])
     again = DatasetCard(str(card))
     assert again.data.to_dict() == data.to_dict()
     parsed = datasets.info.DatasetInfosDict.from_dataset_card_data(data)
@@ -253,7 +258,8 @@ def test_cards_of_packaged_sets_are_current() -> None:
     )
 
 
-def test_a_planned_card_says_so(tmp_path: Path) -> None:
+def test_a_planned_card_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planned_cards, "set_names", lambda: ["quickstart"])
     text = planned_cards.card_text("quickstart")
     assert "**This set is not built yet.**" in text
     assert "4,000 images, 10 classes, 5 configs." in text

@@ -182,7 +182,7 @@ def test_each_way_not_to_get_it_is_one_line(
     assert "If it is private" in said[4]
     assert all(line.startswith("2 ") for line in said) and len(said) == 5
     assert "no token is set" in lines(f"{private} both", token=None)[0]
-    for route in ("info", "resolve"):
+    for route in ("info", "tree"):
         hub.fault(route, "status", status=503, times=None)
         down = lines(f"{REPO} both", DATA_FACTORY_HUB_PATIENCE_S="1")[-1]
         assert down.startswith(f"1 {REPO}") and "could not be reached" in down

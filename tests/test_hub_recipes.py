@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build_parts import tree
+from build_parts import FakeRenderer, recipe, tree
 from hub_parts import run_factory, run_python
 from localhub import LocalHub
 from localhub_repos import Repo
 from recipe_texts import BASE
 
-from factory.errors import UserError
+from factory.builder import build
+from factory.errors import Failure, UserError
 from factory.hub_place import HubPlace, parse_reference, place_of
+from factory.jobs import make_jobs, require_same_as_begun
+from factory.manifest import read_manifest
+from factory.recipe_folder import share_folder
+from factory.recipe_index import readme_text
+from factory.recipe_paths import packaged_dir
 
 TEAM = "team/recipes"
 COMMIT = "0123456789" * 4
@@ -259,6 +265,69 @@ def test_a_damaged_copy_is_noticed(team_hub: LocalHub, tmp_path: Path) -> None:
     assert told.startswith("1 ")
     assert "was damaged on its way" in told
     assert refusals(team_hub, home, [reference]) == {reference: "loaded"}
+
+
+def test_a_fault_that_passes_costs_a_moment(team_hub: LocalHub, tmp_path: Path) -> None:
+    put(team_hub, {"recipes/pets/x.yaml": BASE, "recipes/pets/y.yaml": "extends: x\n"})
+    faults = [
+        team_hub.fault(route, kind, status=status)
+        for route, kind, status in [
+            ("info", "status", 503),
+            ("info", "reset", 0),
+            ("tree", "status", 429),
+            ("tree", "truncate", 0),
+            ("paths_info", "close", 0),
+            ("resolve", "status", 500),
+        ]
+    ]
+    done = run_factory(team_hub, tmp_path, "plan", "hf://datasets/team/recipes", "--json")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 8
+    assert [fault.hits for fault in faults] == [1] * len(faults)
+
+
+def test_a_read_of_a_private_repository_needs_a_token(team_hub: LocalHub, tmp_path: Path) -> None:
+    put(team_hub, {"recipes/x.yaml": BASE})
+    team_hub.repos["datasets", TEAM].private = True
+    reference = "hf://datasets/team/recipes/x"
+    told = refusals(team_hub, tmp_path / "a", [reference], token=None)[reference]
+    assert told.startswith("2 ")
+    assert "hf auth login" in told
+    assert refusals(team_hub, tmp_path / "b", [reference], token=team_hub.read_token) == {
+        reference: "loaded"
+    }
+
+
+_VALIDATE = """
+import sys
+from huggingface_hub import DatasetCard
+for path in sys.argv[1:]:
+    DatasetCard.load(path).validate()
+"""
+
+
+def test_every_card_passes_the_clients_validation(team_hub: LocalHub, tmp_path: Path) -> None:
+    build(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=FakeRenderer)
+    shared = tmp_path / "recipes.md"
+    shared.write_text(readme_text("team/recipes", {"pets": share_folder("quickstart").entries}))
+    planned = sorted(packaged_dir("dataset_cards").glob("*.md"))
+    assert planned
+    done = run_python(
+        team_hub, tmp_path / "home", _VALIDATE, tmp_path / "out/README.md", shared, *planned
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(team_hub.log("validate_yaml")) == 2 + len(planned)
+
+
+def test_processes_that_read_another_recipe_stop(tmp_path: Path) -> None:
+    first = recipe(tmp_path, "base")
+    build(first, tmp_path / "out", renderer_factory=FakeRenderer)
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest is not None
+    require_same_as_begun(make_jobs([first]), manifest)
+    for other in (recipe(tmp_path, "base", prompt="other {class}"), recipe(tmp_path, "new")):
+        with pytest.raises(Failure, match="the recipe changed while the processes were starting"):
+            require_same_as_begun(make_jobs([other]), manifest)
 
 
 @pytest.mark.slow

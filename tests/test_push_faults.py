@@ -11,7 +11,7 @@ from hub_sets import small_set
 # One of each kind, each at a call where it differs from the others.
 _SAMPLE = {
     ("xet", "commit", "lost"),
-    ("xet", "commit", "503"),
+    ("xet", "commit", "412"),
     ("xet", "xorb_put", "corrupt request"),
     ("xet", "shard", "close"),
     ("xet", "create", "lost"),

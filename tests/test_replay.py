@@ -138,6 +138,47 @@ def test_a_share_that_is_no_copy_is_named(out: Path, tmp_path: Path) -> None:
     assert named == ["image 0 of base", "image 1 of base"]
 
 
+class Moody(Neighbourly):
+    """Image 3 comes out black at first, image 5 always."""
+
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Any]:
+        black = {(3, 0), *((5, attempt) for attempt in range(10))}
+        return [
+            picture * 0 if (row.index, row.attempt) in black else picture
+            for row, picture in zip(rows, super().render(rows, batch_size=batch_size), strict=True)
+        ]
+
+
+@pytest.fixture
+def moody(tmp_path: Path) -> Path:
+    """Build a set with an image of a second attempt and one that failed, and a share of it."""
+    base = recipe(tmp_path, "base")
+    word = recipe(tmp_path, "word", prompt="{class}")
+    share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
+    options: dict[str, Any] = {"settings": SETTINGS, "show_progress": False}
+    build([base, word, share], tmp_path / "out", renderer_factory=Moody, **options)
+    return tmp_path / "out"
+
+
+def test_later_attempts_are_drawn_again_as_they_were(moody: Path) -> None:
+    for index in range(15):
+        if index != 5:
+            done = replay(moody, config="base", index=index, renderer_factory=Moody)
+            assert done.redrawn.same_bytes
+            assert done.redrawn.spec.attempt == int(index == 3)
+    with pytest.raises(UserError, match=r"image 5 of base failed \(black, 4 attempts\)"):
+        replay(moody, config="base", index=5)
+
+
+def test_failed_images_that_are_listed_are_no_fault(moody: Path) -> None:
+    report = whole_again(moody, Moody)
+    assert report.faults == ()
+    assert (report.failed, report.rows, report.compared) == (4, 42 - 4, 42 - 4)
+    rewrite(moody, "data/base/train-00000-of-00002.parquet", lambda rows: rows[:-1])
+    missing = [fault for fault in verify_set(moody).faults if fault.what == "rows"]
+    assert [(fault.found, fault.expected) for fault in missing] == [("6", "7")]
+
+
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build a set with a tiny real pipeline: random guidance, different steps."""

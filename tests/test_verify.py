@@ -343,6 +343,39 @@ def test_an_unfinished_build_is_named(out: Path) -> None:
     assert f"{SECOND}: file: found none, expected a shard of 7 images" in lines
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ('"base": {', '"../base": {', "'../base' cannot name a config, which is a directory"),
+        ('"data/base/', '"data/base/../../../', "is no file of config base"),
+        ('"data/base/', '"/etc/base/', "is no file of config base"),
+        ('"shard_size": 8', '"shard_size": 0', "batch size, shard size and attempts are 1 or more"),
+        (
+            '"shard_size": 8',
+            '"shard_size": "x"',
+            "settings.shard_size: Input should be a valid int",
+        ),
+        ('"images": 15', '"images": -15', "base has -15 images"),
+        (
+            '      "members": [\n        "base",',
+            '      "members": [\n        "share",',
+            "'share' of",
+        ),
+        (
+            '      "members": [\n        "base",',
+            '      "members": [\n        "union",',
+            "'union' of",
+        ),
+        ('"format": 1', '"format": 2', "format: Input should be 1"),
+    ],
+)
+def test_a_manifest_that_would_lead_astray(out: Path, before: str, after: str, reason: str) -> None:
+    replace(out / "manifest.json", before, after)
+    (fault,) = verify_set(out).faults
+    assert (fault.file, fault.what) == ("manifest.json", "content")
+    assert reason in fault.found
+
+
 def test_what_people_add_is_no_fault(out: Path) -> None:
     card = out / "README.md"
     card.write_text(card.read_text() + "\n## Thanks\n\n![Twelve of them](images/some.png)\n")

@@ -11,6 +11,7 @@ from factory import console
 from factory.errors import Failure
 from factory.verbs.recipe_arguments import (
     RECIPE_HELP,
+    add_allow_pickle,
     add_recipe_changes,
     recipes_of,
     warn_of_unknown_words,
@@ -66,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="exit with 0 though some images could not be drawn; they are reported either way",
     )
+    add_allow_pickle(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -92,6 +94,7 @@ def run(args: argparse.Namespace) -> None:
         part=Part.parse(args.part) if args.part else Part(),
         claim_expiry_s=args.claim_expiry,
         show_progress=not args.quiet,
+        allow_pickle=args.allow_pickle,
     )
     recipes = _recipes(args)
     rank, world_size, device = world(args.device)

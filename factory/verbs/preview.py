@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory import console
 from factory.errors import UserError
+from factory.verbs.recipe_arguments import add_allow_pickle
 
 NAME = "preview"
 HELP = "Draw a contact sheet: rows share their noise, columns vary one thing."
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY.PATH=VALUE",
         help="change the recipe; may be given several times",
     )
+    add_allow_pickle(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -54,6 +56,7 @@ def run(args: argparse.Namespace) -> None:
         rows=args.rows,
         columns=args.columns,
         class_name=args.class_name,
+        allow_pickle=args.allow_pickle,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(out)

@@ -36,6 +36,15 @@ def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_allow_pickle(parser: argparse.ArgumentParser) -> None:
+    """Add --allow-pickle, for the verbs that load models."""
+    parser.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="read a model that has no safetensors from pickled weights (tensors only, no code)",
+    )
+
+
 def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]:
     """Load what `reference` means, with the command line's changes.
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from factory import console
 from factory.errors import UserError
+from factory.verbs.recipe_arguments import add_allow_pickle
 
 if TYPE_CHECKING:
     from factory.replay import Replay
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--alone", action="store_true", help="without the rows of its batch")
     parser.add_argument("--device", metavar="D", help="another device than the set's, e.g. cpu")
     parser.add_argument("--out", dest="picture", metavar="FILE.png", help="both side by side")
+    add_allow_pickle(parser)
     parser.add_argument("--json", action="store_true", help="row and difference as JSON")
 
 
@@ -44,7 +46,12 @@ def run(args: argparse.Namespace) -> int:
     if picture is not None and picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UserError(f"{picture}: is no picture's name; end it in .png, .jpg or .webp")
     done = replay(
-        args.out, config=args.config, index=args.index, alone=args.alone, device=args.device
+        args.out,
+        config=args.config,
+        index=args.index,
+        alone=args.alone,
+        device=args.device,
+        allow_pickle=args.allow_pickle,
     )
     if picture is not None:
         picture.parent.mkdir(parents=True, exist_ok=True)

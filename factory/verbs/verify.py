@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from factory import console
 from factory.errors import UserError
+from factory.verbs.recipe_arguments import add_allow_pickle
 
 if TYPE_CHECKING:
     from factory.verify import Sample, VerifyReport
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--device", metavar="D", help="with --rebuild: another device than the set's"
     )
+    add_allow_pickle(parser)
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -71,7 +73,13 @@ def _sample(args: argparse.Namespace) -> Sample | None:
         raise UserError(f"--rebuild {args.rebuild}: expected a part above 0% up to 100%, as in 1%")
     if not 0 <= args.tolerance <= 255:
         raise UserError(f"--tolerance {args.tolerance}: pixels differ by 0 to 255")
-    return Sample(percent / 100, seed=args.seed, tolerance=args.tolerance, device=args.device)
+    return Sample(
+        percent / 100,
+        seed=args.seed,
+        tolerance=args.tolerance,
+        device=args.device,
+        allow_pickle=args.allow_pickle,
+    )
 
 
 def _plain(report: VerifyReport) -> dict[str, object]:

@@ -81,9 +81,15 @@ class DataConfig(_Settings):
     empty_captions: float = 0.1
     seed: int = 0
 
+    def collected(self) -> DataConfig:
+        """Return the settings without those that only say how often a picture is drawn."""
+        drawn = {"share": 1.0, "focus_share": 0.6, "balance": 0.5, "synonyms": {}}
+        sources = tuple(one.model_copy(update=drawn) for one in self.sources)
+        return self.model_copy(update={"sources": sources, "empty_captions": 0.1})
+
     def fingerprint(self) -> str:
         """Return what tells one collection of pictures from another."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return hashlib.sha256(self.collected().model_dump_json().encode()).hexdigest()[:16]
 
 
 class LatentConfig(_Settings):

@@ -104,7 +104,9 @@ def mixed_precision(config: Config) -> str:
 
 
 def check_config(config: Config, folder: Path, *, write: bool) -> None:
-    """Keep the settings in the run folder; only lengths of a started run may change.
+    """Keep the settings in the run folder.
+
+    Of a started run the lengths may change, and how often each picture is drawn.
 
     Raises:
         UserError: The folder belongs to a run with other settings.
@@ -112,8 +114,13 @@ def check_config(config: Config, folder: Path, *, write: bool) -> None:
     path = folder / "config.json"
     if path.exists():
         known = Config.model_validate_json(path.read_text(encoding="utf-8"))
-        for section in ("data", "latents", "text", "unet"):
-            if getattr(known, section) != getattr(config, section):
+        pairs = {
+            name: (getattr(known, name), getattr(config, name))
+            for name in ("latents", "text", "unet")
+        }
+        pairs["data"] = (known.data.collected(), config.data.collected())
+        for section, (then, now) in pairs.items():
+            if then != now:
                 raise UserError(f"{path}: `{section}` differs; choose another --out, or the same")
     if write:
         folder.mkdir(parents=True, exist_ok=True)

@@ -58,5 +58,6 @@ class RunProbe:
             )
             pictures.append(linear_pictures(self._basis, latents))
         drawn = Drawn(shrink(np.concatenate(pictures)), labels.astype(np.int64))
-        with torch.random.fork_rng():
+        # Within an outer autocast, weights are cast once and kept: the classifier would not learn.
+        with torch.random.fork_rng(), torch.autocast("cpu", enabled=False):
             return zero_shot(drawn, self._real, epochs=EPOCHS).top1

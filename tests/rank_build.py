@@ -1,0 +1,25 @@
+"""A rank of a build for the tests: a renderer that costs nothing, under any real launcher.
+
+torchrun --nproc-per-node 2 tests/rank_build.py RECIPE OUT [SECONDS A BATCH]
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from fault_parts import draw
+
+from factory.entry import run_main
+from factory.processes import leave
+
+
+def main() -> None:
+    recipe, out, *seconds = sys.argv[1:]
+    report = draw([Path(recipe)], Path(out), batch_s=float(seconds[0]) if seconds else 0.0)
+    sys.stdout.write(f"{report.drawn} drawn, {report.kept} kept\n")
+    leave()
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,64 @@
+"""`verify`, `replay`, `status` and `diff` on a set that lies behind a URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from build_parts import SETTINGS, FakeRenderer, combination, recipe
+
+from factory.builder import build
+from factory.difference import diff
+from factory.replay import replay
+from factory.status import status
+from factory.storage import open_path
+from factory.verify import Sample, verify_set
+
+
+@pytest.fixture
+def url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
+    """Build a set, a share and a union in the memory file system of this process."""
+    where = f"memory://{tmp_path.name}/out"
+    base, word = recipe(tmp_path, "base"), recipe(tmp_path, "word", prompt="{class}")
+    recipes = [
+        base,
+        word,
+        combination(tmp_path, "share", ["base", "word"], images_per_class=2),
+        combination(tmp_path, "both", ["base", "word"]),
+    ]
+    options: dict[str, Any] = {"settings": SETTINGS, "show_progress": False}
+    build(recipes, where, renderer_factory=FakeRenderer, **options)
+    return where
+
+
+def test_a_whole_set_and_a_damaged_one(url: str) -> None:
+    sample = Sample(1.0, renderer_factory=FakeRenderer)
+    report = verify_set(url, sample=sample)
+    assert (report.faults, report.rows, report.compared) == ((), 36, 36)
+    shard = open_path(url) / "data" / "base" / "train-00000-of-00002.parquet"
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(bytes(data))
+    (open_path(url) / "data" / "word" / "train-00001-of-00002.parquet").unlink()
+    (open_path(url) / "data" / "word" / "stray.parquet").write_bytes(b"x")
+    assert {fault.file for fault in verify_set(url, sample=sample).faults} == {
+        "data/base/train-00000-of-00002.parquet",
+        "data/word/train-00001-of-00002.parquet",
+        "data/word/stray.parquet",
+    }
+
+
+def test_one_image_again(url: str) -> None:
+    done = replay(url, config="share", index=5, renderer_factory=FakeRenderer)
+    assert done.redrawn.same_bytes
+
+
+def test_how_far_and_what_changed(url: str, tmp_path: Path) -> None:
+    assert [one.done for one in status(url).configs] == [2, 0, 1, 2]
+    assert status(url).complete
+    assert diff(url, str(tmp_path)).same
+    recipe(tmp_path, "base", images_per_class=7)
+    base = next(one for one in diff(url, str(tmp_path)).configs if one.name == "base")
+    assert base.shards is not None
+    assert (base.shards.kept, base.shards.completed, base.shards.drawn) == (1, 1, 1)

@@ -1,0 +1,197 @@
+"""Models and secrets: no pickle is loaded, no code of a model is run, no token is ever told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_models
+import torch
+from build_parts import SETTINGS, FakeRenderer, recipe, tree
+from safetensors.torch import load_file
+
+from factory import console, redaction
+from factory.adapters import load_adapters
+from factory.builder import build
+from factory.entry import run_main
+from factory.errors import Failure, UserError
+from factory.models import load_pipeline
+from factory.recipe_file import Adapter, Model
+
+ROOT = Path(__file__).parent.parent
+HUB_TOKEN = "hf_" + "PlantedInTests1" * 2
+OWN_TOKEN = "a-token/of+no=known/form"
+
+
+class Payload:
+    """Leaves a file behind where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Save a tiny pipeline."""
+    return tiny_models.save_stable_diffusion(tmp_path_factory.mktemp("untrusted") / "sd")
+
+
+def load(path: Path, *, allow_pickle: bool = False) -> Any:
+    model = Model(id=str(path))
+    return load_pipeline(model, device="cpu", dtype=torch.float32, allow_pickle=allow_pickle)
+
+
+def pickled(model: Path, folder: Path, part: str, *, payload: Payload | None = None) -> Path:
+    """Copy a model with the weights of one part pickled."""
+    copy = Path(shutil.copytree(model, folder / "pickled"))
+    (weights,) = (copy / part).glob("*.safetensors")
+    tensors: dict[str, Any] = dict(load_file(weights))
+    weights.unlink()
+    name = {"text_encoder": "pytorch_model.bin"}.get(part, "diffusion_pytorch_model.bin")
+    torch.save(tensors | ({"payload": payload} if payload else {}), copy / part / name)
+    return copy
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+def test_pickled_weights_are_read_only_when_allowed(model: Path, tmp_path: Path, part: str) -> None:
+    copy = pickled(model, tmp_path, part)
+    with pytest.raises(UserError, match=r"only safetensors weights are read; .*--allow-pickle"):
+        load(copy)
+    found = load(copy, allow_pickle=True)
+    whole = load(model)
+    for name, tensor in getattr(whole, part).state_dict().items():
+        assert torch.equal(tensor, getattr(found, part).state_dict()[name])
+
+
+@pytest.mark.parametrize("part", ["unet", "text_encoder"])
+@pytest.mark.parametrize("allowed", [False, True])
+def test_code_in_pickled_weights_is_never_run(
+    model: Path, tmp_path: Path, part: str, allowed: bool
+) -> None:
+    copy = pickled(model, tmp_path, part, payload=Payload(tmp_path / "ran"))
+    with pytest.raises(UserError, match=r"only safetensors|more than tensors"):
+        load(copy, allow_pickle=allowed)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("part", ["_class_name", "unet"])
+def test_code_that_comes_with_a_model_is_never_run(model: Path, tmp_path: Path, part: str) -> None:
+    copy = Path(shutil.copytree(model, tmp_path / "coded"))
+    code = (
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nfrom diffusers import UNet2DConditionModel as Own\n"
+    )
+    index = json.loads((copy / "model_index.json").read_text())
+    index[part] = ["own", "Own"]
+    (copy / "model_index.json").write_text(json.dumps(index))
+    (copy / "own.py").write_text(code)
+    (copy / "unet" / "own.py").write_text(code)
+    with pytest.raises(UserError, match="code that comes with a model is never run"):
+        load(copy)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_pickled_adapter_is_never_read(model: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "lora.bin"
+    torch.save({"payload": Payload(tmp_path / "ran")}, weights)
+    pipeline = load(model)
+    with pytest.raises(UserError, match=r"lora\.bin is no \.safetensors file"):
+        load_adapters(pipeline, [Adapter(id=str(weights))])
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.fixture
+def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Plant a token in a variable, one in the Hub's token file, one among its stored tokens."""
+    home = tmp_path / "hf"
+    home.mkdir()
+    (home / "token").write_text("file-token-of-the-hub\n")
+    (home / "stored_tokens").write_text("[mine]\nhf_token = stored-token-of-the-hub\n")
+    monkeypatch.setenv("HF_HOME", str(home))
+    monkeypatch.setenv("HF_TOKEN", OWN_TOKEN)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret/key/of/amazon")
+    return [
+        OWN_TOKEN,
+        "file-token-of-the-hub",
+        "stored-token-of-the-hub",
+        "secret/key/of/amazon",
+        HUB_TOKEN,
+    ]
+
+
+def told_by(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
+    def main() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        run_main(main)
+    assert stopped.value.code in (1, 2)
+    return capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", [UserError, Failure, RuntimeError, OSError])
+def test_no_error_tells_a_token(
+    tokens: list[str], kind: type[Exception], capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"cannot reach https://me:pass-word@hub.co/x with {' and '.join(tokens)}"
+    told = told_by(kind(words), capsys)
+    assert "cannot reach https://***@hub.co/x with ***" in told
+    assert not [token for token in [*tokens, "pass-word"] if token in told]
+
+
+def test_no_log_line_tells_a_token(tokens: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    console.log(f"loading with {tokens[0]}")
+    assert capsys.readouterr().err == "loading with ***\n"
+
+
+def test_a_terminal_obeys_no_message(capsys: pytest.CaptureFixture[str]) -> None:
+    assert told_by(UserError("no file \x1b[2Jx\r"), capsys) == "no file \\x1b[2Jx\\x0d\n"
+
+
+def test_what_is_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false and so on")
+    text = f"{tmp_path / 'none'} hf_short false and so on s3://bucket/a@b"
+    assert redaction.redacted(text) == text
+
+
+def test_a_build_writes_no_token(tokens: list[str], tmp_path: Path) -> None:
+    options: dict[str, Any] = {"settings": SETTINGS, "show_progress": False}
+    build(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=FakeRenderer, **options)
+    for name in tree(tmp_path / "out"):
+        data = (tmp_path / "out" / name).read_bytes()
+        assert not [token for token in tokens if token.encode() in data]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "quickstart/base-class", "--set", f"prompt={HUB_TOKEN}"],
+        ["check", "quickstart/base-class", "--model", HUB_TOKEN],
+        ["check", f"nothing-{HUB_TOKEN}"],
+        ["check", f"--{HUB_TOKEN}"],
+        ["build", "quickstart/base-class", "out", "--model", f"org/name@{HUB_TOKEN}"],
+        ["verify", f"memory://{HUB_TOKEN}"],
+    ],
+)
+def test_no_command_line_is_repeated_with_its_token(arguments: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "factory", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=environment,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stderr
+    assert HUB_TOKEN not in done.stdout + done.stderr

@@ -1,0 +1,206 @@
+"""Sets behind URLs: in memory, and on a local server that speaks S3."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import fsspec
+import pytest
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
+from fault_parts import build_once, finished, start
+from moto.server import ThreadedMotoServer
+
+from factory.builder import BuildReport, build
+from factory.claim_folder import ClaimFolder
+from factory.claims import Claims
+from factory.cli import main
+from factory.errors import UserError
+from factory.library import load_recipe
+from factory.manifest import read_manifest
+from factory.renderers import Renderers
+from factory.storage import open_path, write_bytes
+
+
+def draw(recipes: Any, out: str | Path, **changes: Any) -> BuildReport:
+    options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
+    return build(recipes, out, **(options | changes))
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[str]:
+    """Start a server on loopback; return its address."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty bucket."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    fsspec.filesystem("s3", skip_instance_cache=True).mkdir(f"bucket-{bucket}")
+    return f"s3://bucket-{bucket}"
+
+
+@pytest.fixture(params=["memory", "s3"])
+def place(request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty place of each kind."""
+    if request.param == "s3":
+        return f"{request.getfixturevalue('s3')}/some/set"
+    name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
+    return f"memory://{name}/set"
+
+
+def remote_tree(url: str) -> dict[str, str]:
+    """Return the SHA-256 of every file below a URL, by relative path."""
+    fs, root = fsspec.core.url_to_fs(url, use_listings_cache=False)
+    return {
+        name.removeprefix(root).lstrip("/"): hashlib.sha256(fs.cat_file(name)).hexdigest()
+        for name in sorted(fs.find(root))
+    }
+
+
+def test_a_set_behind_a_url_has_the_bytes_of_a_local_one(place: str, tmp_path: Path) -> None:
+    recipe(tmp_path, "base")
+    recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
+    share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
+    both = combination(tmp_path, "both", ["base", "word"])
+    report = draw([share, both], place)
+    draw([share, both], tmp_path / "local")
+    assert remote_tree(place) == tree(tmp_path / "local")
+    assert report.drawn == 15 + 15 + 12
+    manifest = read_manifest(open_path(place))
+    assert manifest is not None
+    assert manifest.in_order() == ["base", "word", "both", "share"]
+
+
+class Dies(Exception):
+    pass
+
+
+class Dying(FakeRenderer):
+    def render(self, rows: Any, *, batch_size: int) -> Any:
+        if rows[0].index >= 8:
+            raise Dies
+        return super().render(rows, batch_size=batch_size)
+
+
+def test_stopped_damaged_and_grown(place: str, tmp_path: Path) -> None:
+    base = recipe(tmp_path, "base")
+    with pytest.raises(Dies):
+        draw(base, place, renderer_factory=Dying)
+    assert [name for name in remote_tree(place) if ".claims" in name] == []
+    report = draw(base, place)
+    assert (report.kept, report.drawn) == (8, 7)
+    shard = open_path(place) / "data/base/train-00000-of-00002.parquet"
+    write_bytes(shard, shard.read_bytes()[:-9])
+    report = draw(base, place)
+    assert (report.kept, report.drawn, report.redrawn) == (7, 8, 8)
+    grown = draw(recipe(tmp_path, "base", images_per_class=8), place)
+    assert (grown.kept, grown.drawn) == (15, 9)
+    word = recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
+    draw(word, place)
+    draw([recipe(tmp_path, "base", images_per_class=8), word], tmp_path / "once")
+    assert remote_tree(place) == tree(tmp_path / "once")
+
+
+def test_datasets_reads_the_shards_of_a_bucket(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Offline, datasets reaches no other host either, not even this one.
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    draw(recipe(tmp_path, "base"), f"{s3}/set")
+    files = f"{s3}/set/data/base/train-*.parquet"
+    read = datasets.load_dataset(
+        "parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache")
+    )
+    assert read["index"][:] == list(range(15))
+
+
+@pytest.mark.slow
+def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
+    recipe(tmp_path, "large", images_per_class=24, classes=["cat", "dog"])
+    files = [tmp_path / "large.yaml"]
+    out = f"{s3}/set"
+    both = [start(build_once, files, out, 0.3, tmp_path / "counts") for _ in range(2)]
+    assert [finished(one) for one in both] == [0, 0]
+    drawn = [int(line) for line in (tmp_path / "counts").read_text().split()]
+    assert sum(drawn) == 48
+    assert min(drawn) >= 8
+    draw(load_recipe(files[0]), tmp_path / "alone")
+    assert remote_tree(out) == tree(tmp_path / "alone")
+
+
+def test_a_claim_in_a_bucket_is_got_by_one(place: str) -> None:
+    stores = [ClaimFolder(open_path(place)) for _ in range(2)]
+    now = [0.0]
+    first, second = (
+        Claims(
+            store,
+            launch=str(number),
+            identity=str(number),
+            clock=lambda: now[0],
+            is_dead=lambda _: False,
+        )
+        for number, store in enumerate(stores)
+    )
+    claim = first.acquire("a.00000")
+    assert claim is not None
+    assert second.acquire("a.00000") is None
+    first.release(claim)
+    assert second.acquire("a.00000") is not None
+    assert first.acquire("a.00000") is None
+    now[0] = 61.0
+    assert first.acquire("a.00000") is not None
+    assert second.acquire("a.00000") is None
+    first.beat()
+    assert stores[0].names() == ["a.00000.0", "a.00000.1"]
+    first.release_all()
+    assert stores[0].names() == []
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nosuch://bucket/set", "nosuch://bucket/set: .*nosuch.*; or name a directory"),
+        ("gs://bucket/set", r"(?s)gs://bucket/set: .*gcsfs.*; or name a directory"),
+    ],
+)
+def test_urls_that_cannot_be_had(url: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        draw(recipe(tmp_path, "base"), url)
+
+
+def test_a_store_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    fsspec.filesystem("s3").clear_instance_cache()
+    with pytest.raises(UserError, match=r"s3://bucket/set: cannot be reached: "):
+        draw(recipe(tmp_path, "base"), "s3://bucket/set")
+
+
+def test_the_verb_takes_a_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Renderers, "_make", lambda self, recipe, dtype: FakeRenderer(recipe))
+    recipe(tmp_path, "base")
+    main(["build", str(tmp_path / "base.yaml"), "memory://verb/set", "--quiet", "--threads", "1"])
+    assert "memory://verb/set: 15 images drawn" in capsys.readouterr().out
+    assert "README.md" in remote_tree("memory://verb/set")
