@@ -162,7 +162,7 @@ def _bodies(classes: Sequence[str], model: str | None) -> dict[str, dict[str, ob
         "sampling": sampling | {"seed": 0},
         "model": pinned,
         "output": {
-            "size": 32 if embedded else 256,
+            "size": 64 if embedded else 256,
             "resample": "bilinear",
             "antialias": True,
             "format": "png",

@@ -6,6 +6,13 @@ from recipe_texts import BASE, write
 from factory.library import load_recipes
 from factory.lint import lint
 
+
+@pytest.fixture(autouse=True)
+def _a_model_that_knows_every_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown words have tests of their own, in `test_known_words`."""
+    monkeypatch.setattr("factory.known_words.known_words", lambda model_id: None)
+
+
 WARNED = [
     (
         BASE.replace("dog", "{label: hound, prompt: Cat}"),

@@ -7,6 +7,7 @@ import pytest
 from recipe_texts import BASE, write
 
 from factory.cost import duration, estimate
+from factory.embedded_model import EMBEDDED_STEPS
 from factory.errors import UserError
 from factory.library import load_recipe
 from factory.planner import plan
@@ -113,8 +114,8 @@ def test_cost_counts_calls(tmp_path: Path) -> None:
     twice = estimate(
         load_recipe(folder / "r.yaml", overrides=["sampling.guidance_scale=2"], model="embedded")
     )
-    # The embedded model brings its own 8 steps; each runs with and without the prompt.
-    assert twice.calls == 64
+    # The embedded model brings its own steps; each runs with and without the prompt.
+    assert twice.calls == 4 * 2 * EMBEDDED_STEPS
     assert twice.seconds is not None
     assert "about" in twice.describe()
 
