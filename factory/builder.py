@@ -18,12 +18,14 @@ from factory.claims import EXPIRY_S, Claims, heartbeat
 from factory.errors import UserError
 from factory.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.manifest import read_manifest
-from factory.part import BuildReport, Part, RankOfBuild
-from factory.prepare import Start, judge, prepare
+from factory.part import RankOfBuild
+from factory.prepare import judge, prepare
 from factory.processes import Ranks
 from factory.renderers import RendererFactory, Renderers
+from factory.report import BuildReport, Part
 from factory.settings import BuildSettings
 from factory.signals import stopping_on_signals
+from factory.start import Start
 from factory.storage import AnyPath, open_path
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from factory import console
 from factory.draw import Drawn, copy_rows, draw_rows
 from factory.jobs import Job
 from factory.manifest import Manifest, ShardEntry
-from factory.prepare import Start
 from factory.processes import Ranks
 from factory.renderers import Renderers
 from factory.repair import Found, assess
 from factory.schema import features
 from factory.shards import DATA, read_shard, shard_path, write_shard
+from factory.start import Start
 from factory.storage import AnyPath
 
 

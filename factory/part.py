@@ -5,126 +5,26 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from factory import console
+from factory.board import LaunchBoard
 from factory.claims import Claims
-from factory.errors import UserError
 from factory.finish import finish
 from factory.jobs import Job
 from factory.make import ShardMaker
 from factory.manifest import FailedImage, Manifest, ShardEntry
-from factory.prepare import Start
 from factory.processes import Ranks
 from factory.renderers import Renderers
+from factory.report import BuildReport, Part
 from factory.shards import list_shards
+from factory.start import Start
 from factory.storage import AnyPath, remove_temporary_files
 from factory.work import Turn, Worklist
 
 _FINISHING = "finish"
 _POLL_S = 0.1
 _MAX_POLL_S = 2.0
-_TASKS_PER_QUESTION = 1024
-
-
-@dataclass(frozen=True)
-class Part:
-    """Part `number` of `count`, from 1: every `count`-th shard of a set."""
-
-    number: int = 1
-    count: int = 1
-
-    @classmethod
-    def parse(cls, text: str) -> Part:
-        """Read `i/n`.
-
-        Raises:
-            UserError: it is something else, or `i` is not one of 1 to `n`.
-        """
-        number, slash, count = text.partition("/")
-        if not (slash and number.isdecimal() and count.isdecimal()):
-            raise UserError(f"--part {text}: write i/n, e.g. 3/16 for the third of 16 parts")
-        part = cls(int(number), int(count))
-        if not 1 <= part.number <= part.count:
-            raise UserError(f"--part {text}: parts are numbered 1/{count} to {count}/{count}")
-        return part
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What a build did.
-
-    Attributes:
-        out: The set's directory.
-        configs: Names of the configs that were made, members before combinations.
-        drawn: Images that were drawn or copied, by all ranks of this launch.
-        kept: Images that were there before, or were drawn by another launch.
-        redrawn: How many of the drawn ones stood in shards that were damaged.
-        failed: By config, the images that no attempt could draw.
-        seconds: From the first shard to the finished card.
-        is_complete: Whether the set is whole; False where other parts are still missing.
-    """
-
-    out: AnyPath
-    configs: tuple[str, ...]
-    drawn: int
-    kept: int
-    seconds: float
-    redrawn: int = 0
-    failed: dict[str, tuple[FailedImage, ...]] = field(default_factory=dict)
-    is_complete: bool = True
-
-    @property
-    def images_per_s(self) -> float:
-        """Speed of this build, all ranks together."""
-        return self.drawn / self.seconds if self.seconds else 0.0
-
-    @property
-    def num_failed(self) -> int:
-        """How many images could not be drawn."""
-        return sum(map(len, self.failed.values()))
-
-
-class _Board:
-    """What the ranks of this launch know of one phase's tasks; see `factory.work.Board`."""
-
-    def __init__(self, ranks: Ranks, phase: str) -> None:
-        self._ranks = ranks
-        self._phase = phase
-
-    def take(self) -> int:
-        return self._ranks.take(f"{self._phase}-next")
-
-    def is_settled(self, task: int) -> bool:
-        return self._ranks.is_announced(f"{self._phase}-{task}")
-
-    def num_settled(self) -> int:
-        return self._ranks.add(f"{self._phase}-settled", 0)
-
-    def unsettled(self, tasks: Sequence[int]) -> list[int]:
-        return [
-            task
-            for start in range(0, len(tasks), _TASKS_PER_QUESTION)
-            for task in self._unsettled(tasks[start : start + _TASKS_PER_QUESTION])
-        ]
-
-    def _unsettled(self, tasks: Sequence[int]) -> list[int]:
-        """Halve until it is clear which of the tasks are missing: most are not."""
-        if self._ranks.are_announced([f"{self._phase}-{task}" for task in tasks]):
-            return []
-        if len(tasks) == 1:
-            return list(tasks)
-        half = len(tasks) // 2
-        return self._unsettled(tasks[:half]) + self._unsettled(tasks[half:])
-
-    def settle(self, task: int, entry: ShardEntry) -> None:
-        self._ranks.announce(f"{self._phase}-{task}", entry.model_dump_json())
-        if self._ranks.take(f"{self._phase}-{task}-times") == 0:
-            self._ranks.add(f"{self._phase}-settled", 1)
-
-    def entry(self, task: int) -> ShardEntry:
-        return ShardEntry.model_validate_json(self._ranks.announced(f"{self._phase}-{task}"))
 
 
 class RankOfBuild:
@@ -159,7 +59,7 @@ class RankOfBuild:
         self._ranks = ranks
         self._claims = claims
         self._renderers = renderers
-        self._worked: list[tuple[str, _Board, Sequence[int]]] = []
+        self._worked: list[tuple[str, LaunchBoard, Sequence[int]]] = []
         self._shown = 0
 
     def run(self, *, part: Part, show_progress: bool) -> BuildReport:
@@ -212,7 +112,7 @@ class RankOfBuild:
 
     def _work_through(self, phase: str, wanted: Sequence[int], *, name: str) -> None:
         """Make some shards with the other ranks; return when all are there."""
-        tasks, board = self._tasks(phase), _Board(self._ranks, name)
+        tasks, board = self._tasks(phase), LaunchBoard(self._ranks, name)
         self._worked.append((phase, board, wanted))
         present = {name: set(numbers) for name, numbers in self._start.present.items()}
         there = [task for task in wanted if tasks[task][1] in present[tasks[task][0].name]]
@@ -236,7 +136,7 @@ class RankOfBuild:
                 self._ranks.pause(poll_s)
                 poll_s = min(2 * poll_s, _MAX_POLL_S)
 
-    def _take_turn(self, turn: Turn, task: tuple[Job, int], board: _Board) -> None:
+    def _take_turn(self, turn: Turn, task: tuple[Job, int], board: LaunchBoard) -> None:
         try:
             board.settle(turn.task, self._maker.make(*task))
         finally:

@@ -8,7 +8,6 @@ the first relies on.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from factory.manifest import ConfigEntry, Manifest
 from factory.schema import features
 from factory.settings import BuildSettings, FixedSettings, fix
 from factory.shards import list_shards
+from factory.start import Start
 from factory.storage import AnyPath, remove_temporary_files, write_text
 from factory.versions import device_name, library_versions
 
@@ -63,43 +63,6 @@ class State:
             done = entry is not None and entry.complete and entry.images == job.num_images
             if job.kind == "set" and not done:
                 yield job
-
-
-@dataclass(frozen=True)
-class Start:
-    """What a rank must know of the directory before it takes shards.
-
-    Attributes:
-        present: By config, numbers of the shards that were there.
-        shorter: By config and number, names of shards that hold the first rows of one to come.
-    """
-
-    present: dict[str, list[int]]
-    shorter: dict[str, dict[int, str]]
-
-    def to_text(self) -> str:
-        """Return it as JSON, runs of numbers as pairs: a set may have a hundred thousand shards."""
-        return json.dumps(
-            {
-                "present": {name: _runs(numbers) for name, numbers in self.present.items()},
-                "shorter": self.shorter,
-            }
-        )
-
-    @classmethod
-    def from_text(cls, text: str) -> Start:
-        """Read what `to_text` wrote."""
-        fields = json.loads(text)
-        return cls(
-            present={
-                name: [number for start, stop in runs for number in range(start, stop)]
-                for name, runs in fields["present"].items()
-            },
-            shorter={
-                name: {int(number): file for number, file in files.items()}
-                for name, files in fields["shorter"].items()
-            },
-        )
 
 
 def judge(
@@ -252,17 +215,6 @@ def _start(out: AnyPath, state: State) -> Start:
         files = shorter_shards(out, job, shard_size=size)
         shorter[job.name] = {number: path.name for number, path in files.items()}
     return Start(present, shorter)
-
-
-def _runs(numbers: Sequence[int]) -> list[list[int]]:
-    """Return sorted numbers as pairs [first, one past the last]."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] == number:
-            runs[-1][1] = number + 1
-        else:
-            runs.append([number, number + 1])
-    return runs
 
 
 def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:

@@ -1,4 +1,4 @@
-"""`build` by real processes: one or two give the same bytes, and what happens when one dies."""
+"""`build` by real processes: any number gives the same bytes, and what happens when one dies."""
 
 from __future__ import annotations
 
@@ -53,9 +53,12 @@ def run(command: list[str], *, status: int = 0) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_bytes_of_one(recipe_file: Path, one_process: Path) -> None:
-    out = recipe_file.parent / "two"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+@pytest.mark.parametrize("processes", [2, 3])
+def test_several_processes_give_the_bytes_of_one(
+    recipe_file: Path, one_process: Path, processes: int
+) -> None:
+    out = recipe_file.parent / f"by-{processes}"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     done = run(
         [*launcher, "--standalone", "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
     )
@@ -91,6 +94,31 @@ def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process
     assert not (out / "README.md").exists(), "it was killed too late to prove anything"
     run(command)
     assert tree(out) == tree(one_process)
+
+
+@pytest.mark.slow
+def test_the_embedded_generator_killed_and_stopped(tmp_path: Path) -> None:
+    """Killed in a batch, then asked to stop by Ctrl-C: the bytes are those of one build."""
+    words = ["quickstart/multi-domain", "--images-per-class", "4", *SETTINGS]
+
+    def command(out: Path) -> list[str]:
+        return [sys.executable, "-m", "factory", "build", words[0], str(out), *words[1:]]
+
+    out = tmp_path / "disturbed"
+    for number, shards, status in ((signal.SIGKILL, 1, -9), (signal.SIGINT, 2, 130)):
+        process = subprocess.Popen(
+            command(out), cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True
+        )
+        while process.poll() is None and len(list(out.glob("data/*/train-*"))) < shards:
+            time.sleep(0.01)
+        process.send_signal(number)
+        errors = process.communicate()[1]
+        assert process.returncode == status, errors
+    assert errors.splitlines()[-1].endswith("run the same command again to go on where it stopped")
+    assert not (out / "README.md").exists(), "it was stopped too late to prove anything"
+    run(command(out))
+    run(command(tmp_path / "undisturbed"))
+    assert tree(out) == tree(tmp_path / "undisturbed")
 
 
 @pytest.fixture

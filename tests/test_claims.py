@@ -17,7 +17,9 @@ from factory import owner
 from factory.claim_folder import FOLDER, ClaimFolder
 from factory.claims import Claims, heartbeat
 from factory.planner import plan
-from factory.simulate import MemoryStore, Scenario, Simulation, main
+from factory.scenario import Scenario
+from factory.simulate import main
+from factory.simulation import MemoryStore, Simulation
 
 
 class Clock:

@@ -21,7 +21,7 @@ from fault_parts import build_once, draw, finished, start, strays
 
 from factory.errors import UserError
 from factory.launch import asked_for, warn_if_alone
-from factory.part import Part
+from factory.report import Part
 
 ROOT = Path(__file__).parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
