@@ -75,14 +75,30 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
         lacking = SetFault(task.file, "file", "none", f"a shard of {len(task.images)} images")
         return ShardFindings([lacking], Counter())
     seen = inspect(task.path)
-    faults = [*_byte_faults(task, seen), *_stamp_faults(task, seen.stamp)]
-    failed = frozenset(image.index for image in _failed(task, seen.stamp))
+    damage = [*_byte_faults(task, seen), *_stamp_faults(task, seen.stamp)]
+    try:
+        read = _read_content(task, seen.stamp, features)
+    except Exception as error:
+        if not damage:
+            raise
+        # Damaged bytes can mean anything to the libraries that read them.
+        words = short(f"{type(error).__name__}: {error}")
+        unreadable = SetFault(task.file, "content", words, "a whole file")
+        return ShardFindings([*damage, unreadable], Counter())
+    return ShardFindings([*damage, *read.faults], read.labels, read.rows)
+
+
+def _read_content(
+    task: ShardTask, stamp: Stamp | None, features: datasets.Features
+) -> ShardFindings:
+    """Hold columns, rows and pictures against features and plan."""
+    failed = frozenset(image.index for image in _failed(task, stamp))
     wanted_rows = len(task.images) - len(failed)
     table = _read(task)
     if isinstance(table, SetFault):
-        return ShardFindings([*faults, table], Counter())
+        return ShardFindings([table], Counter())
     wrong = list(_schema_faults(task, table.schema, features))
-    faults += wrong
+    faults = [*wrong]
     if table.num_rows != wanted_rows:
         faults.append(SetFault(task.file, "rows", str(table.num_rows), str(wanted_rows)))
     names = set(table.column_names)

@@ -116,7 +116,7 @@ def test_a_few_hundred_odd_files(path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_thousands_of_odd_files(path: Path) -> None:
-    fuzz(path, examples=10_000)
+    fuzz(path, examples=6_000)
 
 
 def many(count: int, line: Callable[[int], str]) -> str:
