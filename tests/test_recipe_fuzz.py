@@ -221,6 +221,6 @@ def test_all_faults_of_templates_come_at_once(tmp_path: Path) -> None:
         "{label.x} is more than a name; write {label}",
         "brace { has no partner; write {{ for a literal brace",
         "there is no variable 'clas'; did you mean 'class'?",
-        "unknown distribution 'x'; known: choice, cycle, integers, linked, loguniform, normal, "
-        "per_class, truncated_normal, uniform",
+        "unknown distribution 'x'; known: captions, choice, cycle, integers, linked, loguniform, "
+        "normal, once, per_class, truncated_normal, uniform",
     ]
