@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-from eval.verbs import clip, digits, gap, score, study, table
+from eval.verbs import clip, digits, gap, label, score, study, table
 
-_VERBS = (score, table, clip, gap, study, digits)
+_VERBS = (score, table, clip, gap, study, label, digits)
 
 
 def main(argv: list[str] | None = None) -> int | None:

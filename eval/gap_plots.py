@@ -150,11 +150,14 @@ def _frame(axes: Any, places: Places) -> None:
 
 
 def _head(figure: Any, title: str, note: str) -> None:
-    # About twelve letters an inch at this size.
+    """Write title and note above what is drawn, in a strip of their own."""
+    height = figure.get_figheight()
+    # About fourteen letters an inch at this size.
     lines = textwrap.wrap(note, width=round(14 * figure.get_figwidth()))
-    space = "\n" * len(lines)
-    figure.suptitle(f"{title}{space}", fontsize=13, color=_INK, x=0.01, y=0.99, ha="left")
-    below = 1 - 0.42 / figure.get_figheight()
+    strip = (0.46 + 0.17 * len(lines)) / height
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - strip))
+    figure.text(0.012, 1 - 0.1 / height, title, fontsize=13, color=_INK, ha="left", va="top")
+    below = 1 - 0.4 / height
     text = "\n".join(lines)
     figure.text(0.012, below, text, fontsize=9, color="#666666", ha="left", va="top")
 

@@ -14,7 +14,14 @@ RowKey = Literal["config", "run"]
 OPEN = " ["
 """What stands before the name of a way of scoring, in a row's name."""
 
-_TABLE_1 = ("base-class", "anti-aliasing", "class-prompt", "multi-domain", "random-guidance")
+_TABLE_1 = (
+    "base-class",
+    "anti-aliasing",
+    "anti-aliased",
+    "class-prompt",
+    "multi-domain",
+    "random-guidance",
+)
 _COMBINING = {"all", "best", "combined", "combination", "but", "union"}
 
 

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.card_facts import contents, title
+from factory.card_facts import contents, model_ids, title
 from factory.card_header import built_fields, config_entries, general_fields, to_yaml
 from factory.card_images import PLOTS, SHEET, write_images
 from factory.card_scores import Score, kept_scores
 from factory.existing import RECIPES
-from factory.manifest import Manifest
+from factory.manifest import GateEntry, Manifest
 from factory.recipe_paths import packaged_dir
 from factory.storage import AnyPath, local_copy, write_text
 
@@ -68,6 +68,17 @@ def _recipes(out: AnyPath, manifest: Manifest) -> list[ResolvedRecipe]:
         return [load_stored_recipe(folder / f"{name}.yaml") for name in manifest.in_order()]
 
 
+def _gate(gate: GateEntry) -> dict[str, str]:
+    revision = f" at {gate.revision[:12]}" if gate.revision else ""
+    limits = [f"{name} {value:g}" for name, value in gate.thresholds.items()]
+    return {
+        "columns": ", ".join(f"`{name}`" for name in gate.columns),
+        "method": gate.method,
+        "model": f"{gate.model}{revision}" if gate.model else "",
+        "limits": ", ".join(limits),
+    }
+
+
 def _text(
     manifest: Manifest,
     recipes: Sequence[ResolvedRecipe],
@@ -76,8 +87,7 @@ def _text(
     scores: Sequence[Score],
 ) -> str:
     stored = sum(entry.rows for entry in manifest.configs.values() if entry.complete)
-    models = [recipe.model.id for recipe in recipes if not recipe.is_combination]
-    general = general_fields(manifest.labels, models=list(dict.fromkeys(models)), num_images=stored)
+    general = general_fields(manifest.labels, models=model_ids(recipes), num_images=stored)
     counts = {recipe.name: manifest.num_images(recipe.name) for recipe in recipes}
     filled = contents(recipes, counts) | {
         "title": title(manifest.labels),
@@ -87,6 +97,7 @@ def _text(
         "sheet": SHEET if SHEET in images else None,
         "plots": PLOTS if PLOTS in images else None,
         "scores": scores,
+        "gates": [_gate(gate) for gate in manifest.gates.values()],
         "failed": [
             {
                 "config": recipe.name,

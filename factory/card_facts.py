@@ -36,6 +36,7 @@ def contents(recipes: Sequence[ResolvedRecipe], images: Mapping[str, int]) -> di
     return {
         "labels": list(labels),
         "variables": sorted({name for recipe in recipes for name in recipe.variable_types}),
+        "gates": [],
         "configs": [_config_row(recipe, images[recipe.name]) for recipe in recipes],
         "combinations": [
             {"name": recipe.name, "text": _combination(recipe)}
@@ -50,11 +51,18 @@ def contents(recipes: Sequence[ResolvedRecipe], images: Mapping[str, int]) -> di
         "provenance": [_provenance(recipe) for recipe in drawn],
         "models": [
             {"id": name, "licence": licence_of(name), "note": note_of(name)}
-            for name in dict.fromkeys(recipe.model.id for recipe in drawn)
+            for name in model_ids(drawn)
         ],
         "cost": _cost([estimate(recipe) for recipe in drawn if not _is_twin(recipe, drawn)]),
         "follows_paper": any(_PAPER_SOURCE.match(recipe.source) for recipe in recipes),
     }
+
+
+def model_ids(recipes: Sequence[ResolvedRecipe]) -> list[str]:
+    """Return the models and adapters that draw some recipes' pictures, each once."""
+    drawn = [recipe.model for recipe in recipes if not recipe.is_combination]
+    names = [[model.id, *(adapter.id for adapter in model.adapters)] for model in drawn]
+    return list(dict.fromkeys(name for own in names for name in own))
 
 
 def _config_row(recipe: ResolvedRecipe, images: int) -> dict[str, Any]:
@@ -104,7 +112,7 @@ def _provenance(recipe: ResolvedRecipe) -> dict[str, str]:
         "config": recipe.name,
         "fingerprint": recipe.fingerprint[:16],
         "seed": str(recipe.sampling.seed),
-        "model": model.id,
+        "model": " + ".join([model.id, *(adapter.id for adapter in model.adapters)]),
         "revision": model.revision or "",
         "scheduler": model.scheduler or "the model's own",
         "drawn": drawn,

@@ -83,7 +83,8 @@ def _sheet(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) 
         column_labels=[name if number == 0 else "" for name, number in columns],
     )
     buffer = io.BytesIO()
-    sheet.save(buffer, format="JPEG", quality=90, subsampling=0, optimize=True)
+    # Not `optimize`: Pillow then takes a buffer of a byte a pixel, and noise needs more.
+    sheet.save(buffer, format="JPEG", quality=90, subsampling=0)
     return buffer.getvalue()
 
 

@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from factory.errors import UserError
+from factory.hub_place import is_hub_reference
 from factory.library import load_recipes, stored_recipe
 from factory.manifest import FILE_NAME, Manifest, read_manifest
 from factory.recipe import ResolvedRecipe
@@ -115,7 +116,8 @@ def diff(before: str, after: str) -> Difference:
     """Compare two sides.
 
     Args:
-        before: A set's directory or URL, a recipe's file or packaged name, or a folder of recipes.
+        before: A set's directory or URL, a recipe's file or packaged name, a folder of recipes, or
+            `hf://` and the recipes of a repository.
         after: Another, of either kind.
 
     Raises:
@@ -128,6 +130,8 @@ def diff(before: str, after: str) -> Difference:
 
 
 def _side(reference: str) -> _Side:
+    if is_hub_reference(reference):
+        return _Side({recipe.name: recipe for recipe in load_recipes(reference)}, None)
     place = open_path(reference)
     manifest = read_manifest(place)
     if manifest is not None:
@@ -163,6 +167,13 @@ def changes_of(
             yield Change(path, one, other)
 
 
+def recipe_changes(before: ResolvedRecipe, after: ResolvedRecipe) -> Iterator[Change]:
+    """Yield the keys at which two resolved recipes differ, whatever they are called."""
+    yield from changes_of(_plain(before), _plain(after))
+    if list(before.labels) != list(after.labels) and set(before.labels) == set(after.labels):
+        yield Change("order of classes", list(before.labels), list(after.labels))
+
+
 def _plain(recipe: ResolvedRecipe) -> dict[str, Any]:
     """Return what a recipe says, its classes by label."""
     import yaml
@@ -178,10 +189,7 @@ def _config(name: str, one: _Side, other: _Side, settings: tuple[Change, ...]) -
     images = (one.images(name), other.images(name))
     changes: tuple[Change, ...] = ()
     if before is not None and after is not None:
-        changes = tuple(changes_of(_plain(before), _plain(after)))
-        if list(before.labels) != list(after.labels) and set(before.labels) == set(after.labels):
-            labels = (list(before.labels), list(after.labels))
-            changes = (*changes, Change("order of classes", *labels))
+        changes = tuple(recipe_changes(before, after))
     same = before is not None and after is not None and before.fingerprint == after.fingerprint
     return ConfigDifference(
         name=name,

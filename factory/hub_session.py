@@ -69,7 +69,7 @@ class HubSession:
         """The client, with a time-out on each of its requests."""
         from huggingface_hub import HfApi
 
-        _bound_requests()
+        _bound_requests(min(_REQUEST_TIMEOUT_S, self.patience_s / 3))
         return HfApi()
 
     def call(
@@ -125,7 +125,7 @@ class HubSession:
 @contextmanager
 def counting_uploads(count: Callable[[int], None]) -> Iterator[None]:
     """Call `count` with the body size in bytes of each PUT, which is how LFS contents go."""
-    _bound_requests()
+    _bound_requests(_REQUEST_TIMEOUT_S)
     _counters.append(count)
     try:
         yield
@@ -137,7 +137,7 @@ _counters: list[Callable[[int], None]] = []
 _bound = False
 
 
-def _bound_requests() -> None:
+def _bound_requests(timeout_s: float) -> None:
     """Give the shared HTTP client a time-out, and let it count what it sends; once a process."""
     global _bound
     if _bound:
@@ -149,7 +149,7 @@ def _bound_requests() -> None:
     hooks = {**hooks, "request": [*hooks.get("request", ()), _count_request]}
 
     def bounded() -> Any:
-        return kind(event_hooks=hooks, follow_redirects=True, timeout=_REQUEST_TIMEOUT_S)
+        return kind(event_hooks=hooks, follow_redirects=True, timeout=timeout_s)
 
     set_client_factory(bounded)
     _bound = True

@@ -116,6 +116,16 @@ def _unpinned_model(recipe: ResolvedRecipe) -> Iterator[Fault]:
             )
 
 
+def _unknown_twin(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    name = recipe.same_images_as
+    fault = recipe.fault(
+        f"there is no recipe '{name}' beside this one; with that name its images are nobody else's",
+        "same_images_as",
+    )
+    if name and fault.line and not (Path(fault.file or "").parent / f"{name}.yaml").is_file():
+        yield fault
+
+
 def _low_guidance(recipe: ResolvedRecipe) -> Iterator[Fault]:
     low, high = recipe.sampling.guidance_scale.bounds()
     preset = find_preset(recipe.model.id)
@@ -184,6 +194,7 @@ _CHECKS = (
     _classless_prompt,
     _unused_variables,
     _unpinned_model,
+    _unknown_twin,
     _low_guidance,
     _idle_negative_prompt,
     _uneven_cycles,

@@ -95,6 +95,24 @@ class ConfigEntry(_Entry):
         return self.images - len(self.failed)
 
 
+class GateEntry(_Entry):
+    """A quality gate that has measured the set.
+
+    Attributes:
+        columns: Types by name; they stand among the set's `variables` too.
+        method: What was measured, in words.
+        model: Hub id or directory, None without a model.
+        revision: Commit, or hash of a directory's files.
+        thresholds: Limits of its flags, by name.
+    """
+
+    columns: dict[str, str]
+    method: str
+    model: str | None = None
+    revision: str | None = None
+    thresholds: dict[str, float] = {}
+
+
 class Manifest(_Entry):
     """A set's manifest.
 
@@ -104,8 +122,9 @@ class Manifest(_Entry):
         device: Name of the device the set was begun on.
         versions: Of the libraries; more than one entry when the set was continued with others.
         labels: Class names by label.
-        variables: Types of the variables' columns, by name.
+        variables: Types of the set's own columns, by name: those recipes draw and gates measure.
         configs: By name.
+        gates: What measured columns stand among `variables`, by the gate's name.
     """
 
     format: Literal[1] = FORMAT
@@ -115,6 +134,12 @@ class Manifest(_Entry):
     labels: tuple[str, ...]
     variables: dict[str, str]
     configs: dict[str, ConfigEntry]
+    gates: dict[str, GateEntry] = {}
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """Columns that gates have measured: no recipe plans them."""
+        return frozenset(name for gate in self.gates.values() for name in gate.columns)
 
     @model_validator(mode="after")
     def _stays_in_its_directory(self) -> Manifest:

@@ -11,9 +11,10 @@ from factory.captions import Captions, CaptionSource
 from factory.embedded_model import EMBEDDED_ID, embedded_revision
 from factory.errors import UserError
 from factory.hub_place import place_of
+from factory.model_presets import PRESETS, find_preset
 from factory.quantities import Variable
 from factory.recipe_checks import Checked
-from factory.recipe_faults import error_words
+from factory.recipe_faults import error_words, nearest
 from factory.recipe_file import Adapter, Model
 from factory.yaml_nodes import Key, Place
 
@@ -86,6 +87,8 @@ def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
         checked.add(f"is no path that can be read ({error_words(error)})", "model", "id")
         return model
     if directory is None:
+        if "/" not in model.id:
+            checked.add(_unknown_model(model.id), "model", "id")
         return model
     if not (directory / "model_index.json").is_file():
         problem = "holds no model_index.json" if directory.is_dir() else "is no directory"
@@ -94,6 +97,14 @@ def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
             *("model", "id"),
         )
     return model.model_copy(update={"id": str(directory)})
+
+
+def _unknown_model(model_id: str) -> str:
+    preset = find_preset(model_id)
+    if preset is not None:
+        return f"{model_id} is a name for --model; a recipe writes the id, {preset.id}"
+    known = nearest(model_id, [one.name for one in PRESETS])
+    return f"{model_id} is no Hub id (ORG/NAME), no directory and no name for --model{known}"
 
 
 def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:

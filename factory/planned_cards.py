@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.card import render
-from factory.card_facts import contents, title
+from factory.card_facts import contents, model_ids, title
 from factory.card_header import general_fields
 from factory.console import write as write_line
 from factory.entry import run_main
@@ -37,7 +37,7 @@ def card_text(name: str) -> str:
     num_images = sum(recipe.num_images for recipe in drawn)
     header = general_fields(
         labels,
-        models=list(dict.fromkeys(recipe.model.id for recipe in drawn)),
+        models=model_ids(drawn),
         num_images=num_images,
     )
     header["pretty_name"] = f"{name}: {title(labels)}"

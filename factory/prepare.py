@@ -182,6 +182,7 @@ def _manifest(state: State) -> Manifest:
         labels=tuple(state.jobs[0].recipe.labels),
         variables=state.variables,
         configs=before | {job.name: _entry(job, before.get(job.name)) for job in state.jobs},
+        gates=old.gates if old else {},
     )
 
 

@@ -52,6 +52,8 @@ def push(
     if revision is not None:
         target = replace(target, revision=revision)
     place = Path(out)
+    if "://" in str(out):
+        raise UserError(f"{out}: push reads a local directory; copy the set to one first")
     if not place.is_dir():
         raise UserError(f"{out}: no such directory; give the directory of a set")
     check_may_push(target, private=private)

@@ -116,6 +116,15 @@ def _require_shareable(recipe: ResolvedRecipe) -> None:
                 *("model", "id"),
             )
         )
+    for number, adapter in enumerate(recipe.model.adapters):
+        if Path(adapter.id).is_absolute():
+            raise UserError(
+                recipe.fault(
+                    f"{adapter.id} is a file of this machine; publish the adapter on the Hub and "
+                    "name it",
+                    *("model", "adapters", number, "id"),
+                )
+            )
     for name, variable in recipe.variables.items():
         source = getattr(variable, "captions", None)
         if source is not None and (source.file or Path(str(source.dataset)).is_absolute()):

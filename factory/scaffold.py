@@ -39,7 +39,7 @@ _SUMMARIES = {
     "class-prompt": "The class name alone as prompt.",
     "multi-domain": "Ten image domains for every class.",
     "random-guidance": "A guidance scale between 1 and 5, drawn for each image.",
-    "all-combined": "The union of the four sets.",
+    "all-combined": "The union of the other sets.",
 }
 DOMAINS = (
     "photo",
@@ -105,7 +105,7 @@ def scaffold(
     folder.mkdir(parents=True)
     paths = []
     for set_name, body in bodies.items():
-        images = _IMAGES_PER_CLASS * (4 if set_name == "all-combined" else 1)
+        images = _IMAGES_PER_CLASS * (len(bodies) - 1 if set_name == "all-combined" else 1)
         header = _HEADER.format(
             schema=_SCHEMA.format(schema="schema.json"),
             question=_QUESTIONS[set_name],
@@ -175,10 +175,10 @@ def _bodies(classes: Sequence[str], model: str | None) -> dict[str, dict[str, ob
         "multi-domain": child
         | {"prompt": "a {domain} of a {class}", "variables": {"domain": list(DOMAINS)}},
         "random-guidance": child | {"sampling": {"guidance_scale": {"uniform": [1, 5]}}},
-        "all-combined": {
-            "combine": ["base-class", "class-prompt", "multi-domain", "random-guidance"]
-        },
     }
+    if preset is not None and not preset.guided:
+        del bodies["random-guidance"]
+    bodies["all-combined"] = {"combine": list(bodies)}
     return {
         name: {"name": name, "summary": _SUMMARIES[name]} | body for name, body in bodies.items()
     }

@@ -187,4 +187,5 @@ def shard_tasks(
             ),
             listed=listed.get(file),
             owners=owners,
+            measured=found.measured,
         )

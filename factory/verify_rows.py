@@ -38,6 +38,7 @@ class ShardTask:
         stamp: What it should say of itself; hash and failed images do not count.
         listed: What the manifest says of it, or None where the build did not finish.
         owners: By hash, the files the manifest lists: a swapped file is told by its own name.
+        measured: Columns of gates, which no recipe plans.
     """
 
     path: AnyPath
@@ -46,6 +47,7 @@ class ShardTask:
     stamp: Stamp
     listed: ShardEntry | None
     owners: Mapping[str, str]
+    measured: frozenset[str] = frozenset()
 
     @property
     def images(self) -> range:
@@ -73,14 +75,30 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
         lacking = SetFault(task.file, "file", "none", f"a shard of {len(task.images)} images")
         return ShardFindings([lacking], Counter())
     seen = inspect(task.path)
-    faults = [*_byte_faults(task, seen), *_stamp_faults(task, seen.stamp)]
-    failed = frozenset(image.index for image in _failed(task, seen.stamp))
+    damage = [*_byte_faults(task, seen), *_stamp_faults(task, seen.stamp)]
+    try:
+        read = _read_content(task, seen.stamp, features)
+    except Exception as error:
+        if not damage:
+            raise
+        # Damaged bytes can mean anything to the libraries that read them.
+        words = short(f"{type(error).__name__}: {error}")
+        unreadable = SetFault(task.file, "content", words, "a whole file")
+        return ShardFindings([*damage, unreadable], Counter())
+    return ShardFindings([*damage, *read.faults], read.labels, read.rows)
+
+
+def _read_content(
+    task: ShardTask, stamp: Stamp | None, features: datasets.Features
+) -> ShardFindings:
+    """Hold columns, rows and pictures against features and plan."""
+    failed = frozenset(image.index for image in _failed(task, stamp))
     wanted_rows = len(task.images) - len(failed)
     table = _read(task)
     if isinstance(table, SetFault):
-        return ShardFindings([*faults, table], Counter())
+        return ShardFindings([table], Counter())
     wrong = list(_schema_faults(task, table.schema, features))
-    faults += wrong
+    faults = [*wrong]
     if table.num_rows != wanted_rows:
         faults.append(SetFault(task.file, "rows", str(table.num_rows), str(wanted_rows)))
     names = set(table.column_names)
@@ -158,7 +176,8 @@ def _plan_faults(
 ) -> Iterator[SetFault]:
     """Yield the rows whose words or numbers are not the plan's, column by column within a row."""
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
-    columns.pop(schema.IMAGE)
+    for name in (schema.IMAGE, *task.measured):
+        columns.pop(name, None)
     attempts = int(task.stamp.settings["attempts"])
     specs = plan(recipe).rows(task.images.start, task.images.stop)
     kept = [spec for at, spec in zip(task.images, specs, strict=True) if at not in failed]

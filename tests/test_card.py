@@ -272,3 +272,16 @@ def test_a_planned_card_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert not (tmp_path / "gone.md").exists()
     written[0].write_text("edited")
     assert planned_cards.stale(tmp_path) == [written[0]]
+
+
+def test_a_sheet_of_pictures_of_noise_can_be_written(tmp_path: Path) -> None:
+    """Noise is what an untrained model draws, and what JPEG shrinks least."""
+    noisy = recipe(tmp_path, "noise", output={"size": 64}, images_per_class=20)
+    build(
+        noisy,
+        tmp_path / "out",
+        settings=SETTINGS,
+        show_progress=False,
+        renderer_factory=FakeRenderer,
+    )
+    assert (tmp_path / "out" / "card" / "contact-sheet.jpg").stat().st_size > 10_000

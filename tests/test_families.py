@@ -114,7 +114,33 @@ def test_each_image_has_its_own_guidance(family: str, saved: Callable[[str], Pat
     assert (low - again).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("family", [name for name, (_, negative, _) in FAMILIES.items()])
+def test_a_turbo_draws_in_one_step_without_guidance(saved: Callable[[str], Path]) -> None:
+    scheduler = {
+        "scheduler": "EulerAncestralDiscreteScheduler",
+        "scheduler_config": {"timestep_spacing": "trailing"},
+    }
+    model = {"id": str(saved("sdxl")), "height": 16, "width": 16}
+    recipe = recipe_for(saved("sdxl"), model=model | scheduler, sampling={"guidance_scale": 0})
+    rows = [
+        replace(row, guidance_scale=0.0, num_inference_steps=1, negative_prompt="")
+        for row in SPECS[:3]
+    ]
+    drawn = DiffusersRenderer(load(recipe), recipe)._draw(rows)
+    for row, image in zip(rows, drawn, strict=True):
+        alone = stock(load(recipe), row)
+        assert alone.std() > 0.02, "a flat picture would prove nothing"
+        np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_draws_in_bfloat16(family: str, saved: Callable[[str], Path]) -> None:
+    recipe = recipe_for(saved(family), sampling={"guidance_scale": 0})
+    pipeline = Pipelines(device="cpu", dtype=torch.bfloat16).get(recipe)
+    rows = [replace(row, num_inference_steps=2, negative_prompt="") for row in SPECS[:2]]
+    assert torch.isfinite(DiffusersRenderer(pipeline, recipe)._draw(rows)).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_negative_prompt_counts_or_is_refused(family: str, saved: Callable[[str], Path]) -> None:
     recipe = recipe_for(saved(family), negative_prompt="dull", sampling={"guidance_scale": 1})
     if FAMILIES[family][1]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from photo_parts import photo_source, write_photos
 
 from factory.errors import UserError
@@ -30,9 +31,11 @@ TINY = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _a_process_of_its_own() -> None:
+    """Runs choose threads and precision for their process; other tests here chose before."""
     torch.set_num_threads(1)
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")

@@ -199,6 +199,10 @@ STRANGE = {
     "digits": (BASE.replace("[cat, dog]", "digits"), "no class list 'digits' in classes/"),
     "model": (BASE.replace("embedded", "/srv/model"), "/srv/model is a path of this machine"),
     "model2": (BASE.replace("embedded", "factory/embedded"), "is a path of this machine"),
+    "adapter": (
+        BASE.replace("embedded", "a/b, adapters: [{id: /srv/style.safetensors}]"),
+        "/srv/style.safetensors is a path of this machine",
+    ),
     "file": (
         BASE.replace('"a {class}"', '"{c}"') + "variables: {c: {captions: {file: /etc/passwd}}}\n",
         "/etc/passwd is a path of this machine",

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 GROUND_FLOOR = {
+    "clip_model",
     "console",
     "embedded_model",
     "entry",
@@ -25,7 +26,8 @@ GROUND_FLOOR = {
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
     {"errors", "console"},
-    {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"},
+    {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
+    | {"clip_model"},
     {"hub_target", "hub_plan"},
     {"hub_errors"},
     {"hub_session"},

@@ -77,6 +77,24 @@ def test_what_a_model_cannot_do_is_refused(model: str, change: str, message: str
         load_recipe("cifar10/random-guidance", model="sd-turbo")
 
 
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            "sdxll",
+            "no directory and no name for --model; did you mean 'sdxl'",
+        ),
+        ("zzz", "no name for --model; known: embedded, flux, flux-schnell, lcm"),
+    ],
+)
+def test_a_misspelt_name_is_no_hub_id(model: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
+        load_recipe("cifar10/base-class", model=model)
+    write(tmp_path, r=BASE.replace("embedded", "sdxl"))
+    with pytest.raises(UserError, match="a recipe writes the id, stabilityai/"):
+        load_recipe(tmp_path / "r.yaml")
+
+
 def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["recipes", "models"])
     lines = capsys.readouterr().out.splitlines()

@@ -16,6 +16,7 @@ DISTRIBUTIONS = {
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",
     "sklearn": "scikit-learn",
+    "upath": "universal_pathlib",
 }
 
 
@@ -58,6 +59,8 @@ def test_the_wheel_carries_recipes_cards_metrics_and_the_generator(tmp_path: Pat
         "factory/_recipes/quickstart/base-class.yaml",
         "factory/_recipes/classes/digits.yaml",
         "factory/_recipes/schema.json",
+        "factory/_recipes/_paper.yaml",
+        "factory/_recipes/beyond/cifar10/captions.csv",
         "factory/embedded/model_index.json",
         "factory/embedded/unet/diffusion_pytorch_model.safetensors",
         "eval/metrics/top_k_accuracy.py",

@@ -168,6 +168,19 @@ def test_two_pushes_of_the_same_set_both_end_well(
     assert len(titles(hub)) == 1
 
 
+def test_a_commit_that_hangs_is_given_up_and_made_once(
+    either_hub: LocalHub, out: Path, tmp_path: Path
+) -> None:
+    hub = either_hub
+    hub.fault("commit", "delay", seconds=60)
+    report = push(hub, tmp_path, out, DATA_FACTORY_HUB_PATIENCE_S="9")
+    hub.wake.set()
+    assert report["retries"] == 1
+    wait_for(lambda: [entry["status"] for entry in hub.log("commit")].count(412) == 1)
+    assert len(titles(hub)) == 1
+    assert remote_sha256(hub, REPO) == set_sha256(out)
+
+
 @pytest.mark.parametrize("what", ["token revoked", "repository deleted"])
 def test_what_goes_away_under_way_is_told(
     either_hub: LocalHub, out: Path, tmp_path: Path, what: str
@@ -227,7 +240,7 @@ def test_each_refusal_is_one_line_with_its_remedy(out: Path, tmp_path: Path) -> 
         line = refused(hub, tmp_path, out, "stranger/digits")
         assert "no write permission" in line and "namespace" in line
         assert "not a name" in refused(hub, tmp_path, out, f"{ORG}/bad--name")
-        assert "Invalid repository name" in refused(hub, tmp_path, out, f"{ORG}/bad.git.git")
+        assert "Invalid repository name" in refused(hub, tmp_path, out, f"{ORG}/bad.ipynb")
         assert "no such directory" in refused(hub, tmp_path, tmp_path / "none", REPO)
         push(hub, tmp_path, out, "--tag", "v1")
         assert "no write permission" in refused(hub, tmp_path, out, REPO, **read)

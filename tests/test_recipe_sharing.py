@@ -12,9 +12,9 @@ from localhub import LocalHub
 from recipe_texts import BASE, write
 from test_hub_recipes import put, team_hub
 
+from factory.cli import main
 from factory.errors import UserError
 from factory.library import load_recipe
-from factory.recipe_diff import diff_recipes
 from factory.recipe_folder import share_folder
 from factory.recipe_index import read_index
 
@@ -22,25 +22,25 @@ __all__ = ["team_hub"]
 REPO = f"{ORG}/recipes"
 
 
-def test_diff_names_keys_and_values(tmp_path: Path) -> None:
+def test_diff_of_two_recipes_names_keys_and_values(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(
         tmp_path,
         a=BASE,
         b=BASE.replace("2", "9").replace("dog", "{label: dog, prompt: hound}")
-        + "summary: other\nsampling: {guidance_scale: {uniform: [1, 5]}}\n",
-        c=BASE.replace("cat, dog", "dog, cat"),
+        + "sampling: {guidance_scale: {uniform: [1, 5]}}\n",
     )
-    left, right = (load_recipe(tmp_path / f"{name}.yaml") for name in "ab")
-    found = [str(one) for one in diff_recipes(left, right)]
-    assert found == [
+    paths = [str(tmp_path / f"{name}.yaml") for name in "ab"]
+    main(["recipes", "diff", *paths])
+    assert capsys.readouterr().out.splitlines() == [
         "name: a -> b",
         "classes.dog.prompt: dog -> hound",
         "images_per_class: 2 -> 9",
-        "sampling.guidance_scale: 7.5 -> {'uniform': [1.0, 5.0]}",
+        'sampling.guidance_scale: 7.5 -> {"uniform": [1.0, 5.0]}',
     ]
-    other = diff_recipes(left, load_recipe(tmp_path / "c.yaml"))
-    assert [one.key for one in other] == ["name", "classes"]
-    assert diff_recipes(left, left) == []
+    main(["recipes", "diff", paths[0], paths[0]])
+    assert capsys.readouterr().out.endswith("are the same\n")
 
 
 def test_a_folder_is_made_to_stand_for_itself(tmp_path: Path) -> None:
@@ -226,7 +226,9 @@ def test_pull_pins_and_keeps_what_was_written(team_hub: LocalHub, tmp_path: Path
     assert run_factory(team_hub, home, *one).returncode == 0
     assert sorted(tree(alone)) == ["a.yaml", "b.yaml", "classes/animals.yaml"]
     same = run_factory(team_hub, home, "recipes", "diff", "hf://datasets/team/recipes", folder)
-    assert same.stdout == "no difference: they make the same images\n"
+    # All but where the references lead: the copy's own are pinned to the same commits.
+    assert "other pictures" not in same.stdout
+    assert same.returncode == 0, same.stderr
     shown = run_factory(team_hub, home, "recipes", "show", "hf://datasets/team/recipes/pets/a")
     assert shown.stdout == text
 

@@ -129,6 +129,13 @@ def test_a_published_speed_is_named_and_scaled_by_pixels() -> None:
     assert half.describe().endswith(", scaled from 512 px)")
 
 
+def test_a_twin_costs_nothing_beside_its_set(capsys: pytest.CaptureFixture[str]) -> None:
+    run(plan_verb, "cifar10", "--rows", "0")
+    assert "none beside base-class, whose images it shows; alone 4," in capsys.readouterr().out
+    run(plan_verb, "cifar10/anti-aliased", "--rows", "0")
+    assert "none beside" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["sd15", "sdxl", "sdxl-turbo", "sd3", "flux"])
 def test_presets_with_a_published_speed_have_an_estimate(name: str) -> None:
     cost = estimate(load_recipe("cifar10/base-class", model=name, images_per_class=1))

@@ -37,6 +37,17 @@ def test_a_model_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert model.id == str(tmp_path / "weights")
 
 
+def test_a_model_known_by_name_brings_its_numbers(tmp_path: Path) -> None:
+    scaffold("xl", classes=["a"], out=tmp_path, model="sdxl")
+    base = load_recipes(tmp_path / "xl")[0]
+    assert (base.model.id, base.model.height) == ("stabilityai/stable-diffusion-xl-base-1.0", 1024)
+    assert base.sampling.guidance_scale.values() == [5]
+    # A model that cannot be guided gets no recipe that would ask it to.
+    scaffold("turbo", classes=["a"], out=tmp_path, model="sdxl-turbo")
+    names = [recipe.name for recipe in load_recipes(tmp_path / "turbo")]
+    assert names == [name for name in NAMES if name != "random-guidance"]
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "birds").mkdir()
     with pytest.raises(UserError, match="birds exists; nothing is overwritten"):

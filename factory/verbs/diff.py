@@ -20,7 +20,7 @@ _MANY = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
-    what = "a set's directory or URL, a recipe, or a folder of recipes"
+    what = "a set's directory or URL, a recipe, a folder of recipes, or hf://datasets/ORG/NAME"
     parser.add_argument("before", metavar="A", help=what)
     parser.add_argument("after", metavar="B", help=what)
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 if they differ")
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
         console.write(f"{args.before} and {args.after} are the same")
     else:
         for change in found.settings:
-            console.write(_line(change))
+            console.write(change_line(change))
         for config in found.configs:
             for line in _lines(config):
                 console.write(line)
@@ -57,7 +57,7 @@ def _lines(config: ConfigDifference) -> Iterator[str]:
         pictures = "the same pictures" if config.same_pictures else "other pictures"
         yield f"{config.name}: {pictures}, {before:,} -> {after:,} images"
     for change in config.changes:
-        yield f"  {_line(change)}"
+        yield f"  {change_line(change)}"
     for file in (config.other_bytes or ())[:_MANY]:
         yield f"  other bytes: {file}"
     if len(config.other_bytes or ()) > _MANY:
@@ -70,7 +70,8 @@ def _lines(config: ConfigDifference) -> Iterator[str]:
         yield "  shards: none (a set is never cut; build into another directory)"
 
 
-def _line(change: Change) -> str:
+def change_line(change: Change) -> str:
+    """Return a change as a line, long values cut."""
     return f"{change.key}: {_short(change.before)} -> {_short(change.after)}"
 
 

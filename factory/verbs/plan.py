@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from factory.console import table, write
 from factory.cost import estimate
@@ -49,10 +49,11 @@ def run(args: argparse.Namespace) -> None:
             _write_json(recipe, args.range)
         return
     _write_sets(recipes)
+    names = {recipe.name for recipe in recipes}
     for recipe in recipes:
         if not recipe.is_combination:
             write()
-            _write_quantities(recipe)
+            _write_quantities(recipe, beside=names)
             _write_rows(recipe, args.rows)
 
 
@@ -106,7 +107,14 @@ def _write_sets(recipes: Sequence[ResolvedRecipe]) -> None:
     write(table(rows, header=header, align="lrrrl"))
 
 
-def _write_quantities(recipe: ResolvedRecipe) -> None:
+def _cost(recipe: ResolvedRecipe, beside: Collection[str]) -> str:
+    cost = estimate(recipe).describe()
+    if recipe.same_images_as in beside:
+        return f"none beside {recipe.same_images_as}, whose images it shows; alone {cost}"
+    return cost
+
+
+def _write_quantities(recipe: ResolvedRecipe, *, beside: Collection[str]) -> None:
     write(f"{recipe.name}: {recipe.summary}".rstrip(": "))
     sample = plan(recipe).rows(0, min(_MEASURED, recipe.num_images))
     rows = []
@@ -124,7 +132,7 @@ def _write_quantities(recipe: ResolvedRecipe) -> None:
     rows.append(("guidance_scale", sampling.guidance_scale.describe(), measured(scales)))
     steps = [row.num_inference_steps for row in sample]
     rows.append(("num_inference_steps", sampling.num_inference_steps.describe(), measured(steps)))
-    rows.append(("cost", estimate(recipe).describe(), ""))
+    rows.append(("cost", _cost(recipe, beside), ""))
     header = ("quantity", "drawn as", f"in the first {len(sample):,} images")
     write(table(rows, header=header))
 

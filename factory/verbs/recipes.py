@@ -8,9 +8,8 @@ from pathlib import Path
 from factory.console import log, table, write
 from factory.errors import UserError
 from factory.hub_place import is_hub_reference, place_of
-from factory.library import list_recipes, load_recipe, load_recipes
+from factory.library import list_recipes, load_recipe
 from factory.model_presets import PRESETS, ModelPreset
-from factory.recipe import ResolvedRecipe
 from factory.recipe_paths import find_recipe
 
 NAME = "recipes"
@@ -125,35 +124,19 @@ def _show(args: argparse.Namespace) -> None:
 
 
 def _diff(args: argparse.Namespace) -> None:
-    from factory.recipe_diff import diff_recipes
+    from factory.difference import recipe_changes
+    from factory.verbs import diff
 
-    left, right = _named(args.left), _named(args.right)
-    if len(left) == len(right) == 1:
-        # Two recipes are compared whatever they are called.
-        (one,), (other,) = left.values(), right.values()
-        pairs = [(one.name, one, other)]
-    else:
-        pairs = [(name, left[name], right[name]) for name in left if name in right]
-    differing = 0
-    for name, one, other in pairs:
-        found = diff_recipes(one, other)
-        differing += bool(found)
-        for line in found:
-            write(f"{name}: {line}" if len(pairs) > 1 else str(line))
-    alone = [(args.left, left.keys() - right.keys()), (args.right, right.keys() - left.keys())]
-    for where, names in alone if len(pairs) != 1 or len(left) != len(right) else ():
-        for name in sorted(names):
-            differing += 1
-            write(f"{name}: in {where} only")
-    if not differing:
-        write("no difference: they make the same images")
-
-
-def _named(reference: str) -> dict[str, ResolvedRecipe]:
-    if find_recipe(reference).is_dir():
-        return {recipe.name: recipe for recipe in load_recipes(reference)}
-    recipe = load_recipe(reference)
-    return {recipe.name: recipe}
+    if any(find_recipe(reference).is_dir() for reference in (args.left, args.right)):
+        both = argparse.Namespace(before=args.left, after=args.right, json=False, exit_code=False)
+        diff.run(both)
+        return
+    # Two recipes are compared whatever they are called.
+    changes = list(recipe_changes(load_recipe(args.left), load_recipe(args.right)))
+    for change in changes:
+        write(diff.change_line(change))
+    if not changes:
+        write(f"{args.left} and {args.right} are the same")
 
 
 def _pull(args: argparse.Namespace) -> None:

@@ -1,0 +1,120 @@
+"""Makes a labelled set of real images out of a captioned one, by the words of its captions.
+
+For reference rows: a classifier trained on as many real images as a synthetic set has. A picture is
+taken when its words name exactly one of the classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.errors import UserError
+from factory.row_filter import filter_rows
+
+if TYPE_CHECKING:
+    import datasets
+
+_FILE = "train-00000-of-00001.parquet"
+_CARD = """---
+pretty_name: Labelled images
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: {file}
+---
+
+# Labelled images
+
+{count:,} images of `{source}` whose words name exactly one of {classes}.
+Real images for reference rows: nothing that is trained on them is zero-shot.
+"""
+
+
+def write_labelled(
+    source: str,
+    out: Path,
+    *,
+    classes: Sequence[str],
+    columns: Sequence[str],
+    row_filter: str | None = None,
+) -> dict[str, int]:
+    """Write the labelled set.
+
+    Args:
+        source: Directory of Parquet files, or Hub id; split `train`.
+        out: New folder.
+        classes: Class names, in label order; `_` is a space.
+        columns: Of words: a text, or a list of texts.
+        row_filter: Leave only these rows first, see `factory.row_filter`.
+
+    Returns:
+        Images by class.
+
+    Raises:
+        UserError: The folder is taken, a column is missing, or a class has no image.
+    """
+    import datasets as hf
+
+    if out.exists():
+        raise UserError(f"{out}: exists; choose a new folder")
+    rows = _open(source)
+    missing = [name for name in ("image", *columns) if name not in rows.column_names]
+    if missing:
+        raise UserError(f"{source}: no column {missing[0]}; it has: {', '.join(rows.column_names)}")
+    if row_filter:
+        rows = filter_rows(rows, row_filter)
+    words = {name.replace("_", " ").casefold(): place for place, name in enumerate(classes)}
+    places, labels = _matching(rows, columns, words)
+    counts = {name: labels.count(place) for place, name in enumerate(classes)}
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        raise UserError(f"{source}: no image whose words name {empty[0]} alone among the classes")
+    hf.disable_progress_bars()
+    features = hf.Features(image=hf.Image(), label=hf.ClassLabel(names=list(classes)))
+    chosen = rows.select(places).select_columns(["image"]).cast_column("image", hf.Image())
+    chosen = chosen.add_column("label", labels).cast(features)
+    out.mkdir(parents=True)
+    chosen.to_parquet(str(out / _FILE))
+    names = ", ".join(classes)
+    card = _CARD.format(file=_FILE, count=len(labels), source=Path(source).name, classes=names)
+    (out / "README.md").write_text(card, encoding="utf-8")
+    return counts
+
+
+def _open(source: str) -> datasets.Dataset:
+    import datasets as hf
+    from datasets.exceptions import DatasetNotFoundError
+
+    folder = Path(source).expanduser()
+    try:
+        if folder.is_dir():
+            files = sorted(str(path) for path in folder.rglob("*.parquet"))
+            if not files:
+                raise UserError(f"{source}: holds no Parquet files")
+            return hf.load_dataset("parquet", data_files=files, split="train")
+        return hf.load_dataset(source, split="train")
+    except (DatasetNotFoundError, ValueError, OSError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise UserError(f"{source}: {reason}; is it a dataset directory or Hub id?") from None
+
+
+def _matching(
+    rows: datasets.Dataset, columns: Sequence[str], words: dict[str, int]
+) -> tuple[list[int], list[int]]:
+    """Return the places of rows that name one class, and its label."""
+    places, labels = [], []
+    told: list[list[Any]] = [list(rows[column]) for column in columns]
+    for place, cells in enumerate(zip(*told, strict=True)):
+        said = [word for cell in cells for word in _texts(cell)]
+        named = {words[word.casefold()] for word in said if word.casefold() in words}
+        if len(named) == 1:
+            places.append(place)
+            labels.append(named.pop())
+    return places, labels
+
+
+def _texts(cell: Any) -> list[str]:
+    return [cell] if isinstance(cell, str) else list(cell or ())

@@ -1,0 +1,43 @@
+"""`eval label SRC OUT`: a labelled set of real images out of a captioned one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from factory.console import write
+from factory.errors import UserError
+
+NAME = "label"
+HELP = "make a labelled set of real images out of a captioned one, for reference rows"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.description = (
+        "Takes the pictures whose words name exactly one of the classes. What is trained on them "
+        "is a reference, not zero-shot."
+    )
+    add = parser.add_argument
+    add("source", metavar="SRC", help="directory of Parquet files, or Hub id")
+    add("out", type=Path, metavar="OUT", help="new folder")
+    add("--classes", required=True, metavar="NAME,...", help="in label order; _ is a space")
+    add("--columns", default="name,general", metavar="NAME,...", help="of words (default: both)")
+    add("--filter", metavar="EXPR", help="keep only these rows, e.g. 'domain == \"photo\"'")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write it."""
+    from eval.labelled import write_labelled
+
+    classes, columns = (
+        [one.strip() for one in text.split(",") if one.strip()]
+        for text in (args.classes, args.columns)
+    )
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        raise UserError(f"--classes {args.classes}: two different names or more")
+    counts = write_labelled(
+        args.source, args.out, classes=classes, columns=columns, row_filter=args.filter
+    )
+    told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    write(f"{args.out}: {sum(counts.values()):,} images ({told})")

@@ -1,0 +1,67 @@
+"""How well a picture fits its prompt: the cosine of a CLIP model's two vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from factory.clip_model import ClipModel, load_clip
+from factory.gates.base import picture_of
+from factory.manifest import GateEntry
+from factory.schema import PROMPT
+from factory.shards import Row
+
+if TYPE_CHECKING:
+    import torch
+
+COLUMN = "clip_score"
+
+
+class ClipScore:
+    """Scores pictures with any CLIP or SigLIP model of transformers."""
+
+    name = "clip_score"
+    remembers = False
+
+    def __init__(self, model: str, *, device: str, batch_size: int) -> None:
+        """Load the model.
+
+        Raises:
+            UserError: It cannot be had.
+        """
+        self._clip: ClipModel = load_clip(model, option="--clip-score")
+        self._clip.model.to(device)
+        self._device, self._batch_size = device, batch_size
+        self._texts: dict[str, torch.Tensor] = {}
+
+    def entry(self) -> GateEntry:
+        """Return column and model."""
+        return GateEntry(
+            columns={COLUMN: "float32"},
+            method="cosine of picture and prompt",
+            model=self._clip.name,
+            revision=self._clip.revision,
+        )
+
+    def begin(self, config: str) -> None:
+        """Keep nothing of other configs but their prompts."""
+
+    def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Return the cosine of each row's picture and prompt."""
+        import torch
+
+        found: list[dict[str, Any]] = []
+        self._embed([row[PROMPT] for row in rows])
+        with torch.inference_mode():
+            for start in range(0, len(rows), self._batch_size):
+                batch = rows[start : start + self._batch_size]
+                pixels = torch.stack([self._clip.pixels(picture_of(row)) for row in batch])
+                images = self._clip.embed_images(pixels.to(self._device))
+                texts = torch.stack([self._texts[row[PROMPT]] for row in batch])
+                found += [{COLUMN: value} for value in (images * texts).sum(dim=1).tolist()]
+        return found
+
+    def _embed(self, prompts: Sequence[str]) -> None:
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
+        if new:
+            self._texts |= dict(zip(new, self._clip.embed_texts(new), strict=True))

@@ -1,0 +1,182 @@
+"""A pass of gates over a finished set."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory import console
+from factory.errors import UserError
+from factory.gates import stage
+from factory.gates.base import Gate
+from factory.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry, read_manifest
+from factory.schema import features, fixed_columns
+from factory.shards import Row, read_shard, write_shard
+from factory.stamp import Stamp, inspect
+from factory.storage import write_text
+
+if TYPE_CHECKING:
+    import datasets
+
+_PLAN = "gates.json"
+
+
+@dataclass(frozen=True)
+class GateReport:
+    """What a pass did.
+
+    Attributes:
+        out: The set's directory.
+        rows: Of all configs.
+        flagged: By column of flags, how many rows are flagged.
+        columns: That the set has now through its gates.
+    """
+
+    out: Path
+    rows: int
+    flagged: dict[str, int]
+    columns: tuple[str, ...]
+
+
+def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -> GateReport:
+    """Add the columns of some gates to a set, or bring them up to date after it grew.
+
+    Rows that a gate has measured already with the same model and limits keep what it said.
+
+    Args:
+        out: The set's directory; finished.
+        gates: In the order wanted.
+        show_progress: Whether to show a bar.
+
+    Raises:
+        UserError: It is no finished set, its files are not those of its manifest, or a variable
+            has the name of a gate's column.
+    """
+    stage.put_in_place(out)
+    manifest = _finished(out)
+    entries = {gate.name: gate.entry() for gate in gates}
+    changed = _with_columns(manifest, entries, out=out)
+    _begin(out, manifest, changed)
+    passing = _Pass(out, gates, old=manifest, new=changed)
+    leaves = {name: entry for name, entry in manifest.configs.items() if entry.kind != "union"}
+    total = sum(shard.rows for entry in leaves.values() for shard in entry.shards)
+    with console.progress(total, unit="row", description="gate", show=show_progress) as bar:
+        configs = dict(manifest.configs)
+        for name, entry in leaves.items():
+            configs[name] = passing.config(name, entry, bar=bar)
+    stage.decide(out, changed.model_copy(update={"configs": configs}))
+    stage.put_in_place(out)
+    columns = tuple(name for entry in changed.gates.values() for name in entry.columns)
+    return GateReport(out, total, passing.flagged, columns)
+
+
+class _Pass:
+    """Goes through the shards of a set and stages the new ones."""
+
+    def __init__(self, out: Path, gates: Sequence[Gate], *, old: Manifest, new: Manifest) -> None:
+        self._out, self._gates = out, gates
+        self._old = old
+        self._features: datasets.Features = features(new.labels, new.variables)
+        self.flagged: dict[str, int] = {}
+
+    def config(self, name: str, entry: ConfigEntry, *, bar: Any) -> ConfigEntry:
+        """Stage a config's shards; return what the manifest will say of it."""
+        for gate in self._gates:
+            gate.begin(name)
+        shards = []
+        for shard in entry.shards:
+            shards.append(self._shard(name, shard))
+            bar.update(shard.rows)
+        return entry.model_copy(update={"shards": tuple(shards)})
+
+    def _shard(self, config: str, shard: ShardEntry) -> ShardEntry:
+        path, staged = self._out / shard.file, stage.staged_path(self._out, shard.file)
+        if not path.is_file() or inspect(path).sha256 != shard.sha256:
+            raise UserError(
+                f"{path}: is not the file that {FILE_NAME} lists; build the set again, or restore "
+                "the file"
+            )
+        is_staged = staged.is_file()
+        there = read_shard(staged if is_staged else path)
+        rows = there.rows
+        for gate in self._gates:
+            self._measure(gate, rows, is_staged=is_staged)
+        for gate in self._gates:
+            for column, kind in gate.entry().columns.items():
+                if kind == "bool":
+                    found = sum(bool(row[column]) for row in rows)
+                    self.flagged[column] = self.flagged.get(column, 0) + found
+        if not is_staged:
+            stamp = there.stamp or self._stamp(config, shard)
+            write_shard(staged, rows, features=self._features, stamp=stamp)
+        return shard.model_copy(update={"sha256": inspect(staged).sha256})
+
+    def _stamp(self, config: str, shard: ShardEntry) -> Stamp:
+        """Return the stamp of a shard that was written before shards had one."""
+        size = self._old.settings.shard_size
+        start = int(Path(shard.file).name.split("-")[1]) * size
+        return Stamp(
+            config=config,
+            fingerprint=self._old.configs[config].fingerprint,
+            settings=self._old.settings.as_dict(),
+            start=start,
+            stop=start + shard.rows,
+        )
+
+    def _measure(self, gate: Gate, rows: list[Row], *, is_staged: bool) -> None:
+        """Fill a gate's columns where they are not known yet."""
+        columns = gate.entry().columns
+        first = next(iter(columns))
+        same = is_staged or self._old.gates.get(gate.name) == gate.entry()
+        todo = list(rows)
+        if same and not gate.remembers:
+            todo = [row for row in rows if row.get(first) is None]
+        for row, values in zip(todo, gate.measure(todo) if todo else (), strict=True):
+            row.update(values)
+
+
+def _finished(out: Path) -> Manifest:
+    manifest = read_manifest(out)
+    if manifest is None:
+        raise UserError(f"{out}: is no set of `factory build` (it holds no {FILE_NAME})")
+    unfinished = [name for name, entry in manifest.configs.items() if not entry.complete]
+    if unfinished:
+        raise UserError(f"{out}: {unfinished[0]} is not finished; run its build again first")
+    return manifest
+
+
+def _with_columns(manifest: Manifest, entries: dict[str, Any], *, out: Path) -> Manifest:
+    """Return the manifest with the gates' columns among those of the set."""
+    own = {name for entry in manifest.gates.values() for name in entry.columns}
+    variables = dict(manifest.variables)
+    for name, entry in entries.items():
+        for column in manifest.gates[name].columns if name in manifest.gates else ():
+            # The gate as it is now may have fewer columns.
+            variables.pop(column, None)
+        for column, kind in entry.columns.items():
+            taken = column in manifest.variables and column not in own
+            if taken or column in fixed_columns():
+                raise UserError(
+                    f"{out}: has a variable {column}, which is the name of a gate's column; "
+                    "rename the variable in its recipe"
+                )
+            variables[column] = kind
+    return manifest.model_copy(
+        update={
+            "variables": dict(sorted(variables.items())),
+            "gates": dict(sorted({**manifest.gates, **entries}.items())),
+        }
+    )
+
+
+def _begin(out: Path, old: Manifest, new: Manifest) -> None:
+    """Keep what an interrupted pass has staged if it was this one, on the same files."""
+    plan = json.dumps([old.model_dump(mode="json"), new.model_dump(mode="json")], sort_keys=True)
+    path = out / stage.FOLDER / _PLAN
+    if path.is_file() and path.read_text(encoding="utf-8") == plan:
+        return
+    stage.discard(out)
+    write_text(path, plan)

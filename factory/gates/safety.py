@@ -1,0 +1,145 @@
+"""Whether a picture is unsafe to show, as a model sees it: a flag, never another picture."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from factory.clip_model import cannot_load, quiet_transformers, revision_of, split_revision
+from factory.errors import UserError
+from factory.gates.base import picture_of
+from factory.manifest import GateEntry
+from factory.shards import Row
+
+FLAG = "unsafe"
+SCORE = "unsafe_score"
+THRESHOLD = 0.5
+_CHECKER = "StableDiffusionSafetyChecker"
+_USUAL = ("nsfw", "unsafe", "porn", "hentai", "sexy", "explicit")
+
+
+class Safety:
+    """Flags pictures with Stable Diffusion's safety checker or any image classifier."""
+
+    name = "safety"
+    remembers = False
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str,
+        batch_size: int,
+        labels: Sequence[str] = (),
+        threshold: float = THRESHOLD,
+    ) -> None:
+        """Load the model.
+
+        Args:
+            model: Hub id or directory.
+            device: Where it runs.
+            batch_size: Pictures a step.
+            labels: Of a classifier, which are unsafe; by default its own of the usual names.
+            threshold: Of a classifier, the probability from which a picture is flagged.
+
+        Raises:
+            UserError: It cannot be had, or names no unsafe class.
+        """
+        from transformers import AutoConfig, AutoImageProcessor
+
+        source, revision = split_revision(model)
+        options: dict[str, Any] = {"revision": revision} if revision else {}
+        with quiet_transformers():
+            try:
+                config = AutoConfig.from_pretrained(source, **options)
+                self._processor = AutoImageProcessor.from_pretrained(source, **options)
+                self._is_checker = _CHECKER in (config.architectures or ())
+                self._model = _model_class(self._is_checker).from_pretrained(source, **options)
+            except (OSError, ValueError, ImportError, KeyError) as error:
+                raise UserError(cannot_load("--safety", model, error)) from None
+        self._model = self._model.float().to(device).eval()
+        self._name, self._revision = model, revision_of(source, config)
+        self._device, self._batch_size, self._threshold = device, batch_size, threshold
+        self._unsafe = {} if self._is_checker else _unsafe_classes(model, config, labels)
+
+    def entry(self) -> GateEntry:
+        """Return columns, model and limit."""
+        if self._is_checker:
+            return GateEntry(
+                columns={FLAG: "bool"},
+                method="Stable Diffusion's safety checker",
+                model=self._name,
+                revision=self._revision,
+            )
+        return GateEntry(
+            columns={FLAG: "bool", SCORE: "float32"},
+            method=f"probability of {', '.join(self._unsafe)}",
+            model=self._name,
+            revision=self._revision,
+            thresholds={"probability": self._threshold},
+        )
+
+    def begin(self, config: str) -> None:
+        """Every picture is judged for itself."""
+
+    def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
+        """Flag each row."""
+        import torch
+
+        found: list[dict[str, Any]] = []
+        with torch.inference_mode():
+            for start in range(0, len(rows), self._batch_size):
+                pictures = [picture_of(row) for row in rows[start : start + self._batch_size]]
+                pixels = self._processor(images=pictures, return_tensors="pt")["pixel_values"]
+                found += self._judge(pixels.to(self._device))
+        return found
+
+    def _judge(self, pixels: Any) -> list[dict[str, Any]]:
+        import numpy as np
+
+        if self._is_checker:
+            # It would blacken what it is given: it is given nothing of the set.
+            blanks = [np.zeros((1, 1, 3)) for _ in pixels]
+            with _no_advice():
+                _, flags = self._model(clip_input=pixels, images=blanks)
+            return [{FLAG: bool(flag)} for flag in flags]
+        likely = self._model(pixel_values=pixels).logits.float().softmax(dim=1)
+        scores = likely[:, list(self._unsafe.values())].sum(dim=1).tolist()
+        return [{FLAG: score >= self._threshold, SCORE: score} for score in scores]
+
+
+def _model_class(is_checker: bool) -> Any:
+    if is_checker:
+        from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+
+        return StableDiffusionSafetyChecker
+    from transformers import AutoModelForImageClassification
+
+    return AutoModelForImageClassification
+
+
+def _unsafe_classes(model: str, config: Any, labels: Sequence[str]) -> dict[str, int]:
+    known = {str(name): int(place) for place, name in config.id2label.items()}
+    unknown = [label for label in labels if label not in known]
+    if unknown:
+        raise UserError(f"--unsafe-labels {unknown[0]}: {model} has: {', '.join(known)}")
+    chosen = list(labels) or [name for name in known if name.lower() in _USUAL]
+    if not chosen:
+        raise UserError(
+            f"--safety {model}: none of its classes is called unsafe ({', '.join(known)}); "
+            "name them with --unsafe-labels"
+        )
+    return {name: known[name] for name in chosen}
+
+
+class _no_advice:
+    """Silence the checker's warning that a black picture will be returned: none is."""
+
+    def __enter__(self) -> None:
+        self._logger = logging.getLogger("diffusers")
+        self._level = self._logger.level
+        self._logger.setLevel(logging.ERROR)
+
+    def __exit__(self, *_: object) -> None:
+        self._logger.setLevel(self._level)

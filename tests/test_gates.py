@@ -1,0 +1,334 @@
+"""Gates: what they measure, and that a set stays the set it was but for its new columns."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
+from PIL import Image
+from tiny_clip import save_clip, save_image_classifier, save_safety_checker, save_siglip
+
+from factory.builder import build
+from factory.cli import main
+from factory.errors import UserError
+from factory.gates import run as gate_run
+from factory.gates.duplicates import FLAG, OF, NearDuplicates
+from factory.gates.run import run_gates
+from factory.manifest import read_manifest
+from factory.open_data import open_dataset
+from factory.stamp import inspect
+
+PIXELS = 24
+
+
+class RepeatingRenderer(FakeRenderer):
+    """Draws smooth pictures; every fourth image of a set is the first one with a little noise."""
+
+    def render(self, rows: Sequence[Any], *, batch_size: int, **options: Any) -> Any:
+        return [self._draw(row) for row in rows]
+
+    def _draw(self, row: Any) -> np.ndarray:
+        number = 0 if row.index % 4 == 0 else row.index
+        rng = np.random.default_rng(number)
+        coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+        smooth = np.asarray(coarse.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC), np.int16)
+        noise = np.random.default_rng(row.seed).integers(-3, 4, smooth.shape)
+        return np.clip(smooth + noise, 0, 255).astype(np.uint8)
+
+
+def draw(recipes: Any, out: Path) -> None:
+    build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=RepeatingRenderer)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """A set of two configs, their union and an equal share."""
+    base = recipe(tmp_path, "base", output={"size": PIXELS})
+    domain = recipe(
+        tmp_path,
+        "domain",
+        prompt="a {d} {class}",
+        variables={"d": ["x", "y"]},
+        output={"size": PIXELS},
+    )
+    both = combination(tmp_path, "both", ["base", "domain"])
+    share = combination(tmp_path, "share", ["base", "domain"], images_per_class=4)
+    draw([base, domain, both, share], tmp_path / "out")
+    return tmp_path / "out"
+
+
+def rows_of(out: Path, config: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for path in sorted((out / "data" / config).iterdir()):
+        found += pq.read_table(path).to_pylist()
+    return found
+
+
+def test_near_duplicates_are_flagged_and_the_first_is_kept(made: Path) -> None:
+    report = run_gates(made, [NearDuplicates()], show_progress=False)
+    assert report.columns == (FLAG, OF)
+    for config in ("base", "domain"):
+        rows = rows_of(made, config)
+        expected = [row["index"] % 4 == 0 and row["index"] > 0 for row in rows]
+        assert [row[FLAG] for row in rows] == expected
+        assert [row[OF] for row in rows] == [0 if flag else None for flag in expected]
+    assert report.flagged[FLAG] >= 6
+    assert len(rows_of(made, "share")) == 12
+
+
+def test_pictures_rows_and_places_stay(made: Path) -> None:
+    before = {config: rows_of(made, config) for config in ("base", "domain", "share")}
+    names = {path for path in tree(made) if path.startswith("data/")}
+    old = read_manifest(made)
+    run_gates(made, [NearDuplicates()], show_progress=False)
+    for config, rows in before.items():
+        now = rows_of(made, config)
+        assert [{k: v for k, v in row.items() if k not in (FLAG, OF)} for row in now] == rows
+    assert names == {path for path in tree(made) if path.startswith("data/")}
+    assert not (made / ".gating").exists()
+    new = read_manifest(made)
+    assert old is not None and new is not None
+    for name, entry in new.configs.items():
+        assert entry.fingerprint == old.configs[name].fingerprint
+        for shard in entry.shards:
+            found = inspect(made / shard.file)
+            assert (found.sha256, found.fault, found.rows) == (shard.sha256, None, shard.rows)
+            assert found.stamp is not None and found.stamp.config == name
+    gate = new.gates["near_duplicates"]
+    assert gate.columns == {FLAG: "bool", OF: "int64"}
+    assert gate.thresholds == {"bits": 4.0, "levels": 8.0}
+
+
+def test_the_set_reads_with_its_columns_and_filters(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    assert len(datasets.load_dataset(str(made), "both", split="train")) == 30
+    run_gates(made, [NearDuplicates()], show_progress=False)
+    loaded = datasets.load_dataset(str(made), "both", split="train")
+    assert sum(loaded[FLAG]) == 6
+    kept = open_dataset(str(made), config_name="both", row_filter=f"not {FLAG}")
+    assert len(kept.dataset) == 24
+    card = (made / "README.md").read_text()
+    assert "`near_duplicate`, `near_duplicate_of` | difference hash" in card
+    drawn = card.split("drawn at random for its picture")[1].split("Measured")[0]
+    assert FLAG not in drawn
+
+
+def test_twice_is_once(made: Path) -> None:
+    run_gates(made, [NearDuplicates()], show_progress=False)
+    first = tree(made)
+    run_gates(made, [NearDuplicates()], show_progress=False)
+    assert tree(made) == first
+
+
+def test_a_gated_set_is_what_verify_expects(made: Path) -> None:
+    from factory.verify import verify_set
+
+    run_gates(made, [NearDuplicates()], show_progress=False)
+    report = verify_set(made)
+    assert not report.faults and report.rows == 42
+
+
+def test_growing_keeps_what_was_measured_and_leaves_new_rows_open(
+    made: Path, tmp_path: Path
+) -> None:
+    run_gates(made, [NearDuplicates()], show_progress=False)
+    before = rows_of(made, "base")
+    larger = recipe(tmp_path, "base", output={"size": PIXELS}, images_per_class=9)
+    draw(larger, made)
+    grown = rows_of(made, "base")
+    assert len(grown) == 27 and grown[:15] == before
+    assert all(row[FLAG] is None for row in grown[15:])
+    manifest = read_manifest(made)
+    assert manifest is not None and "near_duplicates" in manifest.gates
+    run_gates(made, [NearDuplicates()], show_progress=False)
+    again = rows_of(made, "base")
+    assert [row[FLAG] for row in again] == [
+        row["index"] % 4 == 0 and row["index"] > 0 for row in again
+    ]
+    # Grown and then measured, or measured, grown and measured again: the same files.
+    other = tmp_path / "other"
+    base = recipe(tmp_path, "base", output={"size": PIXELS}, images_per_class=9)
+    draw(base, other)
+    run_gates(other, [NearDuplicates()], show_progress=False)
+    draw(
+        recipe(tmp_path, "more", output={"size": PIXELS}, variables={"z": ["1"]}, prompt="{z}"),
+        other,
+    )
+    assert [row[FLAG] for row in rows_of(other, "base")] == [row[FLAG] for row in again]
+    assert {row[FLAG] for row in rows_of(other, "more")} == {None}
+
+
+@pytest.mark.parametrize("point", ["staging", "deciding", "renaming", "card"])
+def test_stopped_anywhere_a_pass_goes_on(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    import shutil
+
+    whole = tmp_path / "whole"
+    shutil.copytree(made, whole)
+    run_gates(whole, [NearDuplicates()], show_progress=False)
+    before = tree(made)
+
+    class Stop(Exception):
+        pass
+
+    calls = {"count": 0}
+
+    def stop_after(real: Any, passes: int) -> Any:
+        def stopping(*args: Any, **options: Any) -> Any:
+            calls["count"] += 1
+            if calls["count"] > passes:
+                raise Stop
+            return real(*args, **options)
+
+        return stopping
+
+    with monkeypatch.context() as patch:
+        if point == "staging":
+            patch.setattr(gate_run, "write_shard", stop_after(gate_run.write_shard, 2))
+        elif point == "deciding":
+            patch.setattr(gate_run.stage, "decide", stop_after(None, 0))
+        elif point == "renaming":
+            patch.setattr(Path, "rename", stop_after(Path.rename, 12))
+        else:
+            patch.setattr(gate_run.stage, "write_card", stop_after(None, 0))
+        with pytest.raises(Stop):
+            run_gates(made, [NearDuplicates()], show_progress=False)
+    if point in ("staging", "deciding"):
+        now = {path: digest for path, digest in tree(made).items() if ".gating" not in path}
+        assert now == before
+    run_gates(made, [NearDuplicates()], show_progress=False)
+    assert tree(made) == tree(whole)
+
+
+@pytest.mark.parametrize("save", [save_clip, save_siglip])
+def test_clip_score_is_the_cosine_of_picture_and_prompt(
+    made: Path, tmp_path: Path, save: Any
+) -> None:
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+    folder = save(tmp_path / "model")
+    main(["gate", str(made), "--clip-score", str(folder), "--batch-size", "4", "--quiet"])
+    rows = rows_of(made, "domain")
+    model = AutoModel.from_pretrained(folder).eval()
+    options: dict[str, Any] = {"padding": True}
+    if model.config.model_type == "siglip":
+        options = {"padding": "max_length", "max_length": 64}
+    tokens = AutoTokenizer.from_pretrained(folder)(
+        [row["prompt"] for row in rows], return_tensors="pt", **options
+    )
+    pictures = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in rows]
+    pixels = AutoImageProcessor.from_pretrained(folder)(images=pictures, return_tensors="pt")
+    with torch.inference_mode():
+        output = model(**{**tokens, **pixels})
+    cosines = (output.image_embeds * output.text_embeds).sum(dim=1)
+    assert [row["clip_score"] for row in rows] == pytest.approx(cosines.tolist(), abs=1e-5)
+    manifest = read_manifest(made)
+    assert manifest is not None
+    entry = manifest.gates["clip_score"]
+    assert entry.model == str(folder) and len(entry.revision or "") == 40
+
+
+def test_rows_that_are_measured_are_not_measured_again(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from factory.gates.clip_score import ClipScore
+
+    folder = save_clip(tmp_path / "model")
+    measured: list[int] = []
+    real = ClipScore.measure
+
+    def counting(self: ClipScore, rows: Any) -> Any:
+        measured.append(len(rows))
+        return real(self, rows)
+
+    monkeypatch.setattr(ClipScore, "measure", counting)
+    command = ["gate", str(made), "--clip-score", str(folder), "--quiet"]
+    main(command)
+    assert sum(measured) == 15 + 15 + 12
+    measured.clear()
+    main([*command, "--near-duplicates"])
+    assert measured == []
+    draw(recipe(tmp_path, "base", output={"size": PIXELS}, images_per_class=6), made)
+    main(command)
+    assert sum(measured) == 3
+    measured.clear()
+    other = save_siglip(tmp_path / "other")
+    main(["gate", str(made), "--clip-score", str(other), "--quiet"])
+    assert sum(measured) == 18 + 15 + 12  # another model says other things of every row
+    manifest = read_manifest(made)
+    assert manifest is not None and manifest.gates["clip_score"].model == str(other)
+
+
+@pytest.mark.parametrize(("threshold", "flag"), [(-2.0, True), (2.0, False)])
+def test_safety_checker_flags_and_never_blackens(
+    made: Path, tmp_path: Path, threshold: float, flag: bool
+) -> None:
+    folder = save_safety_checker(tmp_path / "checker", threshold=threshold)
+    before = [row["image"] for row in rows_of(made, "base")]
+    main(["gate", str(made), "--safety", str(folder), "--quiet"])
+    rows = rows_of(made, "base")
+    assert [row["unsafe"] for row in rows] == [flag] * 15
+    assert [row["image"] for row in rows] == before
+
+
+def test_any_classifier_flags_by_its_unsafe_classes(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = save_image_classifier(tmp_path / "classifier", ["normal", "nsfw", "drawing"])
+    main(["gate", str(made), "--safety", str(folder), "--quiet", "--json"])
+    told = json.loads(capsys.readouterr().out)
+    rows = [row for config in ("base", "domain", "share") for row in rows_of(made, config)]
+    assert all(row["unsafe"] == (row["unsafe_score"] >= 0.5) for row in rows)
+    assert told["flagged"] == {"unsafe": sum(row["unsafe"] for row in rows)}
+    scores = [row["unsafe_score"] for row in rows]
+    options = ["--unsafe-labels", "normal,drawing", "--unsafe-threshold", "0.25"]
+    main(["gate", str(made), "--safety", str(folder), "--quiet", *options])
+    rows = [row for config in ("base", "domain", "share") for row in rows_of(made, config)]
+    assert [row["unsafe_score"] for row in rows] == pytest.approx(
+        [1 - one for one in scores], abs=1e-5
+    )
+    assert all(row["unsafe"] == (row["unsafe_score"] >= 0.25) for row in rows)
+    plain = save_image_classifier(tmp_path / "plain", ["cat", "dog"])
+    with pytest.raises(UserError, match=r"none of its classes is called unsafe \(cat, dog\)"):
+        main(["gate", str(made), "--safety", str(plain)])
+    with pytest.raises(UserError, match=r"--unsafe-labels fox: .* has: cat, dog"):
+        main(["gate", str(made), "--safety", str(plain), "--unsafe-labels", "fox"])
+
+
+def test_what_cannot_be_gated_is_told(made: Path, tmp_path: Path) -> None:
+    for arguments, message in (
+        ([str(made)], "name a gate"),
+        ([str(tmp_path / "none"), "--near-duplicates"], "is no set of `factory build`"),
+        ([str(made), "--clip-score", "./nowhere"], "--clip-score ./nowhere: cannot be loaded"),
+        ([str(made), "--near-duplicates", "--duplicate-bits", "99"], "0 to 64"),
+    ):
+        with pytest.raises(UserError, match=message):
+            main(["gate", *arguments])
+    shard = next((made / "data" / "base").iterdir())
+    shard.write_bytes(shard.read_bytes()[:-9])
+    with pytest.raises(UserError, match=r"is not the file that manifest\.json lists"):
+        main(["gate", str(made), "--near-duplicates", "--quiet"])
+
+
+def test_a_variable_of_a_gates_name_is_refused(tmp_path: Path) -> None:
+    draw(
+        recipe(
+            tmp_path, "base", output={"size": 8}, prompt="{unsafe}", variables={"unsafe": ["a"]}
+        ),
+        tmp_path / "out",
+    )
+    folder = save_safety_checker(tmp_path / "checker", threshold=2.0)
+    with pytest.raises(UserError, match="has a variable unsafe, which is the name of a gate's"):
+        main(["gate", str(tmp_path / "out"), "--safety", str(folder), "--quiet"])

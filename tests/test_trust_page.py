@@ -1,0 +1,25 @@
+"""docs/trust.md names tests that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PAGE = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    named = re.findall(r"`(test_\w+\.py)`|`(test_\w+)`", PAGE)
+    assert len(named) > 30
+    file = ""
+    for file_name, test in named:
+        file = file_name or file
+        text = (ROOT / "tests" / file).read_text(encoding="utf-8")
+        assert not test or f"def {test}(" in text, f"{file} has no {test}"
+
+
+def test_the_switches_it_shows_are_there() -> None:
+    verbs = "".join(path.read_text() for path in (ROOT / "factory" / "verbs").glob("*.py"))
+    for switch in set(re.findall(r"--[a-z][a-z-]+", PAGE)):
+        assert f'"{switch}"' in verbs, switch
