@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.claim_folder import ClaimFolder
-from factory.claims import EXPIRY_S, Claims, heartbeat
+from factory.claims import EXPIRY_S, MAX_EXPIRY_S, Claims, heartbeat
 from factory.errors import UserError
 from factory.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.manifest import read_manifest
@@ -85,8 +85,10 @@ def build(
         KeyboardInterrupt: a signal asked to stop; the directory can be built on.
     """
     wanted, how = settings or BuildSettings(), options or BuildOptions()
-    if how.claim_expiry_s <= 0:
-        raise UserError(f"claim expiry is {how.claim_expiry_s:g} s; give more than 0")
+    if not 0 < how.claim_expiry_s <= MAX_EXPIRY_S:
+        raise UserError(
+            f"claim expiry is {how.claim_expiry_s:g} s; give more than 0, up to {MAX_EXPIRY_S:g}"
+        )
     jobs = make_jobs([*recipes] if isinstance(recipes, Sequence) else [recipes])
     place = open_path(out)
     with stopping_on_signals():

@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any, cast
 
-from factory.errors import UserError
+from factory.errors import Failure, UserError, first_line
 
 AnyPath = Path
 """A local path, or a `upath.UPath`, which speaks pathlib's language about a URL."""
@@ -160,6 +160,17 @@ def _put(path: Any, data: bytes, *, exclusive: bool) -> bool:
         path.fs.pipe_file(path.path, data, mode="create" if exclusive else "overwrite")
     except FileExistsError:
         return False
+    except PermissionError as error:
+        # Stores give it neither a number nor a name.
+        raise PermissionError(errno.EACCES, str(error), str(path)) from error
+    except OSError:
+        raise
+    except Exception as error:
+        # Each store has errors of its own for being away.
+        raise Failure(
+            f"{path}: cannot be written ({first_line(error)}); "
+            "run the same command again to go on where it stopped"
+        ) from error
     return True
 
 
