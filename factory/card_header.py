@@ -80,7 +80,11 @@ def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:
-    """Return features and counts of each config; `load_dataset` checks the counts as it reads."""
+    """Return the features of each config.
+
+    Counts stand in the card's text: `load_dataset` takes them only beside sizes in bytes of the
+    prepared set, which nobody knows before it is prepared.
+    """
     from factory.schema import features
 
     columns = features(manifest.labels, manifest.variables)._to_yaml_list()
@@ -88,7 +92,6 @@ def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:
         {
             "config_name": name,
             "features": columns,
-            "splits": [{"name": "train", "num_examples": manifest.num_images(name)}],
         }
         for name in manifest.in_order()
     ]

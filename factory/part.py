@@ -67,7 +67,7 @@ class RankOfBuild:
         ranks = self._ranks
         started = time.monotonic()
         with console.progress(
-            sum(job.num_images for job in self._jobs),
+            sum(job.num_images for job in self._jobs if job.kind != "union"),
             unit="image",
             description="build",
             initial=self._count_present(),

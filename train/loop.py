@@ -54,6 +54,22 @@ _CHECK_EVERY_ELSEWHERE = 50
 _RESIDENT_SHARE = 0.25
 
 
+def split_rows(
+    data: LabelledPixels, config: RunConfig, *, world_size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to train on and those held out.
+
+    Raises:
+        UserError: Too few of either for the run's settings.
+    """
+    values = config.hyperparameters
+    train_rows, val_rows = hold_out(
+        data.labels, fraction=values.val_fraction, seed=config.seed, count=values.val_images
+    )
+    check_batches(len(train_rows), batch_size=values.batch_size, world_size=world_size)
+    return train_rows, val_rows
+
+
 class Trainer:
     """One process's part in training a model.
 
@@ -82,16 +98,8 @@ class Trainer:
         """
         values = config.hyperparameters
         self.config, self.accelerator, self.out = config, accelerator, out
-        self.train_rows, self.val_rows = hold_out(
-            data.labels,
-            fraction=values.val_fraction,
-            seed=config.seed,
-            count=values.val_images,
-        )
-        check_batches(
-            len(self.train_rows),
-            batch_size=values.batch_size,
-            world_size=accelerator.num_processes,
+        self.train_rows, self.val_rows = split_rows(
+            data, config, world_size=accelerator.num_processes
         )
         self.steps_per_epoch = num_batches(len(self.train_rows), batch_size=values.batch_size)
         self.metrics: list[dict[str, Any]] = []

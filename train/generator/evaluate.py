@@ -93,7 +93,7 @@ def _photo_figures(
         guidance=COPY_CHECK_GUIDANCE,
         per_class=COPY_CHECK_PER_CLASS,
     )
-    copies = check_memorisation(drawn, photos, measured.judge, sheet=out / "nearest.png")
+    copies = check_memorisation(drawn, photos, measured.judge, sheet=out / "nearest.jpg")
     return {"photos": measured.figures, "memorisation": copies}
 
 
