@@ -26,7 +26,7 @@ from factory.report import BuildReport, Part
 from factory.settings import BuildSettings
 from factory.signals import stopping_on_signals
 from factory.start import Start
-from factory.storage import AnyPath, open_path
+from factory.storage import AnyPath, answering, open_path
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -91,7 +91,7 @@ def build(
         )
     jobs = make_jobs([*recipes] if isinstance(recipes, Sequence) else [recipes])
     place = open_path(out)
-    with stopping_on_signals():
+    with stopping_on_signals(), answering(place):
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
         with ranks.telling_failure(), _claims(place, ranks, how) as claims:

@@ -25,6 +25,9 @@ AnyPath = Path
 """A local path, or a `upath.UPath`, which speaks pathlib's language about a URL."""
 
 TEMPORARY = ".writing-"
+_STORE_LIBRARIES = frozenset(
+    ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs")
+)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -153,6 +156,25 @@ def local_copy(folder: AnyPath) -> Iterator[Path]:
         for path in folder.iterdir() if folder.is_dir() else ():
             (Path(name) / path.name).write_bytes(path.read_bytes())
         yield Path(name)
+
+
+@contextmanager
+def answering(place: AnyPath) -> Iterator[None]:
+    """Tell in one line that the store behind a URL stopped answering, whatever was asked of it.
+
+    Raises:
+        Failure: an error of the store's own library came up.
+    """
+    try:
+        yield
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if is_local(place) or library not in _STORE_LIBRARIES:
+            raise
+        raise Failure(
+            f"{place}: the store does not answer ({first_line(error)}); "
+            "run the same command again to go on where it stopped"
+        ) from error
 
 
 def _put(path: Any, data: bytes, *, exclusive: bool) -> bool:

@@ -234,6 +234,19 @@ def test_a_store_that_refuses_or_goes_away_is_named(
         write_bytes(path, b"x")
 
 
+def test_a_store_that_stops_answering_ends_the_build_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    def away(*args: Any, **kwargs: Any) -> Any:
+        raise EndpointConnectionError(endpoint_url="http://bucket")
+
+    monkeypatch.setattr("factory.builder.read_manifest", away)
+    with pytest.raises(Failure, match=r"memory://gone/set: the store does not answer \(Could not"):
+        draw(recipe(tmp_path, "base"), "memory://gone/set")
+
+
 def test_a_store_that_is_away_costs_a_beat() -> None:
     class Store(MemoryStore):
         def update(self, name: str, text: str) -> bool:
