@@ -84,7 +84,8 @@ def _photo_figures(
     photos = open_run_photos(run)
     if photos is None:
         return {}
-    sets = {reference: open_real(reference, photos.names) for reference in real}
+    # Called by their own names: the card goes to people who keep them elsewhere.
+    sets = {Path(reference).name: open_real(reference, photos.names) for reference in real}
     measured = measure_photos(pipeline, photos, images_per_class=images_per_class, real=sets)
     drawn = draw_classes(
         pipeline,
