@@ -78,7 +78,11 @@ def score_zero_shot(
         probability="sigmoid" if model.is_sigmoid else "softmax",
     )
     match = match_labels(
-        names, names, present=set(real.labels.tolist()), model=model.name, real=model.name
+        names,
+        names,
+        present=set(real.labels.tolist()),
+        model=real.opened.reference,
+        real=real.opened.reference,
     )
     references = references_of(match, real)
     scores = Scores(

@@ -31,7 +31,8 @@ class Cell:
         high: Upper end.
         difference: To the base row, None without one.
         runs: The runs, in the order given.
-        train_images: Images each run learnt from (the mean of several), None if that is not known.
+        train_images: Images each run was given, those it held out included (the mean of several);
+            None if that is not known.
         train_seconds: Mean time of training, None if that is not known.
     """
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.claim_folder import ClaimFolder
-from factory.claims import EXPIRY_S, Claims, heartbeat
+from factory.claims import EXPIRY_S, MAX_EXPIRY_S, Claims, heartbeat
 from factory.errors import UserError
 from factory.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.manifest import read_manifest
@@ -26,7 +26,7 @@ from factory.report import BuildReport, Part
 from factory.settings import BuildSettings
 from factory.signals import stopping_on_signals
 from factory.start import Start
-from factory.storage import AnyPath, open_path
+from factory.storage import AnyPath, answering, open_path
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -85,11 +85,13 @@ def build(
         KeyboardInterrupt: a signal asked to stop; the directory can be built on.
     """
     wanted, how = settings or BuildSettings(), options or BuildOptions()
-    if how.claim_expiry_s <= 0:
-        raise UserError(f"claim expiry is {how.claim_expiry_s:g} s; give more than 0")
+    if not 0 < how.claim_expiry_s <= MAX_EXPIRY_S:
+        raise UserError(
+            f"claim expiry is {how.claim_expiry_s:g} s; give more than 0, up to {MAX_EXPIRY_S:g}"
+        )
     jobs = make_jobs([*recipes] if isinstance(recipes, Sequence) else [recipes])
     place = open_path(out)
-    with stopping_on_signals():
+    with stopping_on_signals(), answering(place):
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
         with ranks.telling_failure(), _claims(place, ranks, how) as claims:

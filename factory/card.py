@@ -38,7 +38,7 @@ def write_card(out: AnyPath, manifest: Manifest) -> None:
     recipes = _recipes(out, manifest)
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
     scores = kept_scores(out, manifest)
-    write_text(out / FILE_NAME, _text(out, manifest, recipes, images=images, scores=scores))
+    write_text(out / FILE_NAME, _text(manifest, recipes, images=images, scores=scores))
 
 
 def render(header: Mapping[str, Any], filled: Mapping[str, Any]) -> str:
@@ -80,7 +80,6 @@ def _gate(gate: GateEntry) -> dict[str, str]:
 
 
 def _text(
-    out: AnyPath,
     manifest: Manifest,
     recipes: Sequence[ResolvedRecipe],
     *,
@@ -112,7 +111,7 @@ def _text(
         ],
         "facts": facts(manifest),
     }
-    return render(general | built_fields(manifest, out), filled)
+    return render(general | built_fields(manifest), filled)
 
 
 def environment(folder: Path) -> Any:

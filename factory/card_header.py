@@ -13,7 +13,6 @@ from factory.card_facts import title
 from factory.card_models import licence_fields
 from factory.manifest import Manifest
 from factory.shards import DATA, fingerprint
-from factory.storage import AnyPath
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -51,9 +50,9 @@ def general_fields(
     }
 
 
-def built_fields(manifest: Manifest, out: AnyPath) -> dict[str, Any]:
-    """Return the part of the header that speaks of files, which lie in `out`."""
-    return {"dataset_info": _dataset_info(manifest, out), "configs": config_entries(manifest)}
+def built_fields(manifest: Manifest) -> dict[str, Any]:
+    """Return the part of the header that speaks of files."""
+    return {"dataset_info": _dataset_info(manifest), "configs": config_entries(manifest)}
 
 
 def to_yaml(fields: dict[str, Any]) -> str:
@@ -80,10 +79,11 @@ def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
     return entries
 
 
-def _dataset_info(manifest: Manifest, out: AnyPath) -> list[dict[str, Any]]:
-    """Return features and counts of each config; `load_dataset` checks the counts as it reads.
+def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:
+    """Return the features of each config.
 
-    It warns of counts without `num_bytes`: the files' size, which pictures hardly change in memory.
+    Counts stand in the card's text: `load_dataset` takes them only beside sizes in bytes of the
+    prepared set, which nobody knows before it is prepared.
     """
     from factory.schema import features
 
@@ -92,21 +92,9 @@ def _dataset_info(manifest: Manifest, out: AnyPath) -> list[dict[str, Any]]:
         {
             "config_name": name,
             "features": columns,
-            "splits": [
-                {
-                    "name": "train",
-                    "num_bytes": _num_bytes(manifest, name, out),
-                    "num_examples": manifest.num_images(name),
-                }
-            ],
         }
         for name in manifest.in_order()
     ]
-
-
-def _num_bytes(manifest: Manifest, config: str, out: AnyPath) -> int:
-    shards = [one for leaf in manifest.leaves(config) for one in manifest.configs[leaf].shards]
-    return sum((out / one.file).stat().st_size for one in shards)
 
 
 def _size_category(images: int) -> str:

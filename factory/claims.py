@@ -25,6 +25,7 @@ from typing import Protocol
 from factory import owner
 
 EXPIRY_S = 60.0
+MAX_EXPIRY_S = 86_400.0
 _BEATS_PER_EXPIRY = 4
 
 
@@ -240,8 +241,9 @@ def heartbeat(claims: Claims) -> Iterator[None]:
 
     def beat() -> None:
         while not stopped.wait(claims.expiry_s / _BEATS_PER_EXPIRY):
-            # A store that is away for a moment costs a beat, not the build.
-            with suppress(OSError):
+            # A store that is away for a moment costs a beat, not the build; each kind of store has
+            # errors of its own for that.
+            with suppress(Exception):
                 claims.beat()
 
     thread = threading.Thread(target=beat, name="claims", daemon=True)

@@ -39,8 +39,8 @@ class Speed:
 # Every figure is an order of magnitude: seconds for an image, divided by its calls. Guidance makes
 # two calls a step; FLUX and Turbo make one.
 SPEEDS = (
-    # 8 steps with guidance, float32: 44 images a second on two AVX2 cores, 22 on one of them.
-    Speed("embedded", "one CPU core", 1 / (22 * 16), None, "measured on the quickstart sets"),
+    # 8 steps with guidance, bfloat16: 71 images a second on two cores that have it, 36 on one.
+    Speed("embedded", "one CPU core", 1 / (36 * 16), None, "measured on the quickstart sets"),
     # 1.591 s and 5.933 s for 50 steps with diffusers in float16, an image a call.
     Speed("stable-diffusion-v1", "one A100 80 GB", 1.591 / 100, 512, _FAL),
     Speed("stable-diffusion-xl", "one A100 80 GB", 5.933 / 100, 1024, _FAL),

@@ -10,7 +10,7 @@ EMBEDDED_ID = "embedded"
 
 # How it is meant to be sampled, wherever a recipe leaves that to the model.
 EMBEDDED_STEPS = 12
-EMBEDDED_GUIDANCE_SCALE = 2.0
+EMBEDDED_GUIDANCE_SCALE = 3.0
 
 
 def embedded_dir() -> Path:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from factory.errors import Failure
+from factory.errors import Failure, first_line
 
 if TYPE_CHECKING:
     from factory.planner import ImageSpec
@@ -54,6 +54,27 @@ def telling_batch_size(
         f"{fitting} (a set that has shards keeps its batch size: then free memory, use a larger "
         f"device, or build into another directory) ({reason})"
     )
+
+
+@contextmanager
+def telling_that_it_is_too_large(model: str) -> Iterator[None]:
+    """Turn a lack of memory while a model is loaded into a failure that says so.
+
+    Args:
+        model: Its id.
+
+    Raises:
+        Failure: the memory did not suffice.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        raise Failure(
+            f"model {model}: the device's memory does not hold its weights; free memory, use a "
+            f"larger device, --dtype bfloat16, or a smaller model ({first_line(error)})"
+        ) from None
 
 
 def _fitting(rows: Sequence[ImageSpec], *, renderer: Renderer, below: int) -> int | None:

@@ -14,6 +14,7 @@ from factory.finish import finish
 from factory.jobs import Job
 from factory.make import ShardMaker
 from factory.manifest import FailedImage, Manifest, ShardEntry
+from factory.prepare import PREPARING
 from factory.processes import Ranks
 from factory.renderers import Renderers
 from factory.report import BuildReport, Part
@@ -22,7 +23,6 @@ from factory.start import Start
 from factory.storage import AnyPath, remove_temporary_files
 from factory.work import Turn, Worklist
 
-_FINISHING = "finish"
 _POLL_S = 0.1
 _MAX_POLL_S = 2.0
 
@@ -67,7 +67,7 @@ class RankOfBuild:
         ranks = self._ranks
         started = time.monotonic()
         with console.progress(
-            sum(job.num_images for job in self._jobs),
+            sum(job.num_images for job in self._jobs if job.kind != "union"),
             unit="image",
             description="build",
             initial=self._count_present(),
@@ -150,11 +150,14 @@ class RankOfBuild:
         ranks, shards = self._ranks, self._shards()
         drawn = ranks.add("drawn", 0)
         if is_complete:
-            with self._claims.holding(_FINISHING, wait=lambda: ranks.pause(_POLL_S)):
+            # Under the claim that launches prepare with: who reads the manifest, changes it and
+            # writes it back must not meet another who does, and nobody may tidy away what another
+            # is writing.
+            with self._claims.holding(PREPARING, wait=lambda: ranks.pause(_POLL_S)):
                 finish(
                     self._out, self._jobs, manifest=self._manifest, shards=shards, drew=drawn > 0
                 )
-            self._tidy()
+                self._tidy()
         failed = {
             name: [image.model_dump() for shard in found for image in shard.failed]
             for name, found in shards.items()

@@ -11,11 +11,15 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from factory.errors import Failure, UserError
 
 _POLL_S = 0.05
+# All that ranks wait for in torch itself is each other, at the start. A restarted rank that was
+# given a dead peer's old address fails after this, and its launcher tries again.
+_MEETING = timedelta(minutes=10)
 _FAILED = "failed"
 Answer = TypeVar("Answer")
 
@@ -33,7 +37,8 @@ def own_device(wanted: str = "auto") -> Any:
     from accelerate import PartialState
 
     # Unless told that it is on CPUs, accelerate takes each of several processes for the only one.
-    state = PartialState(cpu=wanted == "cpu" or not torch.accelerator.is_available())
+    cpu = wanted == "cpu" or not torch.accelerator.is_available()
+    state = PartialState(cpu=cpu, timeout=_MEETING)
     if wanted not in ("auto", state.device.type):
         raise UserError(f"device {wanted} was asked for, this machine offers {state.device.type}")
     return state.device

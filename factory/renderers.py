@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from factory.memory import telling_that_it_is_too_large
 from factory.twins import RendersSeveral, TwinMemory, TwinRenderer
 
 if TYPE_CHECKING:
@@ -90,4 +91,6 @@ class Renderers:
                 dtype=getattr(torch, dtype),
                 allow_pickle=self._allow_pickle,
             )
-        return DiffusersRenderer(self._pipelines.get(recipe), recipe)
+        with telling_that_it_is_too_large(recipe.model.id):
+            pipeline = self._pipelines.get(recipe)
+        return DiffusersRenderer(pipeline, recipe)

@@ -21,28 +21,40 @@ class Stopped(KeyboardInterrupt):
         super().__init__(f"stopped by {signal.Signals(number).name}")
 
 
+class _Stop:
+    """Raises `Stopped` for the first signal and ignores those that follow."""
+
+    def __init__(self) -> None:
+        self._happened = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self._happened:
+            self._happened = True
+            raise Stopped(number)
+
+
 @contextmanager
-def stopping_on_signals() -> Iterator[None]:
+def stopping_on_signals(*, for_good: bool = False) -> Iterator[None]:
     """Turn the first SIGINT or SIGTERM into `Stopped` and ignore those that follow.
 
     A terminal and a launcher send one each for the same Ctrl-C: the second must not interrupt the
-    tidying up after the first. In other threads than the main one this does nothing.
+    tidying up after the first. In other threads than the main one, and within another such block,
+    this does nothing.
+
+    Args:
+        for_good: Leave it so after the block, for a process that ends with it. Otherwise a notebook
+            that calls `build` gets its own handlers back.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread() or isinstance(
+        signal.getsignal(signal.SIGINT), _Stop
+    ):
         yield
         return
-    stopped = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal stopped
-        if not stopped:
-            stopped = True
-            raise Stopped(number)
-
+    stop = _Stop()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        if not stopped:
+        if not for_good:
             for number, handler in before.items():
                 signal.signal(number, handler)

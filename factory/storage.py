@@ -19,12 +19,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import Any, cast
 
-from factory.errors import UserError
+from factory.errors import Failure, UserError, first_line
 
 AnyPath = Path
 """A local path, or a `upath.UPath`, which speaks pathlib's language about a URL."""
 
 TEMPORARY = ".writing-"
+_STORE_LIBRARIES = frozenset(
+    ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs")
+)
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
@@ -155,11 +158,41 @@ def local_copy(folder: AnyPath) -> Iterator[Path]:
         yield Path(name)
 
 
+@contextmanager
+def answering(place: AnyPath) -> Iterator[None]:
+    """Tell in one line that the store behind a URL stopped answering, whatever was asked of it.
+
+    Raises:
+        Failure: an error of the store's own library came up.
+    """
+    try:
+        yield
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if is_local(place) or library not in _STORE_LIBRARIES:
+            raise
+        raise Failure(
+            f"{place}: the store does not answer ({first_line(error)}); "
+            "run the same command again to go on where it stopped"
+        ) from error
+
+
 def _put(path: Any, data: bytes, *, exclusive: bool) -> bool:
     try:
         path.fs.pipe_file(path.path, data, mode="create" if exclusive else "overwrite")
     except FileExistsError:
         return False
+    except PermissionError as error:
+        # Stores give it neither a number nor a name.
+        raise PermissionError(errno.EACCES, str(error), str(path)) from error
+    except OSError:
+        raise
+    except Exception as error:
+        # Each store has errors of its own for being away.
+        raise Failure(
+            f"{path}: cannot be written ({first_line(error)}); "
+            "run the same command again to go on where it stopped"
+        ) from error
     return True
 
 

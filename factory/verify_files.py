@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from factory import card, manifest
+from factory import card, manifest, yaml_source
 from factory.errors import UserError
 from factory.existing import RECIPES, recipe_path
 from factory.jobs import Job
@@ -161,8 +161,8 @@ def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
         return
     text = path.read_text(encoding="utf-8", errors="replace")
     head = _header(text)
-    if head is None:
-        yield SetFault(card.FILE_NAME, "header", "no YAML between lines of ---", "the configs")
+    if not isinstance(head, dict):
+        yield SetFault(card.FILE_NAME, "header", head, "the configs")
         return
     yield from _config_faults(head, found)
     for line in card.facts(found):
@@ -172,17 +172,24 @@ def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
             yield SetFault(card.FILE_NAME, start.rstrip(":"), short(now), short(line))
 
 
-def _header(text: str) -> dict[str, Any] | None:
+def _header(text: str) -> dict[str, Any] | str:
+    """Return the card's header, or what is wrong with it."""
     import yaml
 
+    missing = "no YAML between lines of ---"
     parts = text.split("---\n", 2)
     if len(parts) != 3 or parts[0].strip():
-        return None
+        return missing
     try:
+        # First within the limits of recipes: a card may come from anywhere too, and a few nested
+        # aliases grow beyond all memory once they are shown.
+        yaml_source.parse(parts[1], file=card.FILE_NAME)
         head = yaml.safe_load(parts[1])
+    except UserError as error:
+        return error.faults[0].message
     except yaml.YAMLError:
-        return None
-    return head if isinstance(head, dict) else None
+        return missing
+    return head if isinstance(head, dict) else missing
 
 
 def _config_faults(head: Mapping[str, Any], found: Manifest) -> Iterator[SetFault]:

@@ -1,6 +1,7 @@
 """Every test runs without a network, on one thread, with caches of its own."""
 
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -33,3 +34,13 @@ def either_hub(request: pytest.FixtureRequest) -> "Iterator[LocalHub]":
 
     with LocalHub(xet=request.param == "xet") as started:
         yield started
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_they_were() -> Iterator[None]:
+    """Commands that are called in this process stay deaf to a second signal, for good."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

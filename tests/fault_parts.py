@@ -37,9 +37,16 @@ class Slow(FakeRenderer):
 
 def start(target: Callable[..., None], *args: Any) -> Any:
     """Start a process; the caller joins or kills it."""
-    process = CONTEXT.Process(target=target, args=args)
+    process = CONTEXT.Process(target=_run_in, args=(dict(os.environ), target, args))
     process.start()
     return process
+
+
+def _run_in(environment: dict[str, str], target: Callable[..., None], args: Sequence[Any]) -> None:
+    """Give the test's environment: that of the server is of when it was started."""
+    os.environ.clear()
+    os.environ.update(environment)
+    target(*args)
 
 
 def finished(process: Any, *, within_s: float = 120) -> int:

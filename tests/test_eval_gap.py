@@ -138,6 +138,12 @@ def test_what_cannot_be_compared_is_one_line(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_negative_seed_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises((SystemExit, UserError)) as caught:
+        gap(place, "near", place / "out", "--seed", "-1")
+    assert "-1 is below 0" in f"{caught.value}{capsys.readouterr().err}"
+
+
 def test_intervals_are_the_published_ones() -> None:
     # Newcombe (1998), table II, 56/70 against 48/80: 0.0524 to 0.3339 by method 10.
     difference, interval = share_difference((56, 70), (48, 80))

@@ -196,6 +196,7 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda text: text.update(model_s=1), r"toy.yaml: model_s: Extra inputs"),
     (lambda text: text.update(seeds=[1, 1]), r"seeds: one of \[1, 1\] stands there twice"),
     (lambda text: text["sets"]["digits"].update(recipes=["a/x", "b/x.yaml"]), "make the row x"),
+    (lambda text: text.update(seeds=[-1]), r"seeds.0: Input should be greater than or equal to 0"),
     (lambda text: text["sets"]["digits"].update(images_per_class=0), "greater than or equal to 1"),
 ]
 
@@ -281,6 +282,16 @@ def results_of(differences: dict[str, tuple[float, tuple[float, float] | None]])
             **{"versions": {"torch": "2"}, "sets": {"s": one}},
         }
     )
+
+
+def test_each_set_names_the_features_it_was_told_by() -> None:
+    text = results_of({}).model_dump()
+    one = text["sets"]["s"]
+    one["rows"][0]["reasons"]["spread"] = 0.5
+    text |= {"sets": {"a": one, "b": one}, "features": {"a": "runs/of-a", "b": "runs/of-b"}}
+    report = to_markdown(Results.model_validate(text), command="eval study")
+    assert report.count("Features of `runs/of-a`") == 1
+    assert report.count("Features of `runs/of-b`") == 1
 
 
 def paper_sign(name: str) -> float:

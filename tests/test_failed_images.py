@@ -19,6 +19,7 @@ from factory.draws import attempt_seed
 from factory.errors import Failure
 from factory.flaws import BLACK, FLAT, NOT_FINITE, flaw
 from factory.manifest import read_manifest
+from factory.models import Pipelines
 from factory.planner import ImageSpec, plan
 from factory.renderers import Renderers
 from factory.shards import encode_picture, list_shards, read_rows
@@ -238,3 +239,13 @@ def test_too_little_memory_names_the_batch_size_that_fits(tmp_path: Path) -> Non
         draw(base, tmp_path / "out", renderer_factory=none)
     with pytest.raises(RuntimeError, match="shapes differ"):
         draw(base, tmp_path / "out", renderer_factory=Small(0, RuntimeError, "shapes differ"))
+
+
+def test_a_model_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(self: Pipelines, recipe: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
+
+    monkeypatch.setattr(Pipelines, "get", too_large)
+    renderers = Renderers(None, device="cpu")
+    with pytest.raises(Failure, match=r"model .*: the device's memory does not hold its weights"):
+        renderers.get(recipe(tmp_path, "base"), dtype="float32")

@@ -8,7 +8,7 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ from fault_parts import (
     start,
     strays,
 )
+
+from factory import part
+from factory.errors import UserError
+from factory.signals import Stopped, stopping_on_signals
 
 KILLED = -signal.SIGKILL
 
@@ -306,3 +310,49 @@ def test_a_quota_that_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     draw(recipes, tmp_path / "out")
     draw(recipes, tmp_path / "once")
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
+
+
+def test_a_second_stop_is_ignored_and_handlers_come_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(Stopped), stopping_on_signals(), stopping_on_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_command_that_was_stopped_stays_deaf() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with pytest.raises(Stopped), stopping_on_signals(for_good=True):
+            os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_nobody_prepares_while_another_finishes_and_tidies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipes, out, seen = large(tmp_path, shards=1), tmp_path / "out", []
+
+    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            seen.append((out / ".claims/prepare.0").is_file())
+            return call(*args, **kwargs)
+
+        return wrapper
+
+    for name in ("finish", "remove_temporary_files"):
+        monkeypatch.setattr(part, name, watched(getattr(part, name)))
+    draw(recipes, out)
+    assert seen == [True, True]
+    assert not strays(out)
+
+
+@pytest.mark.parametrize("expiry_s", [0, -1, float("nan"), float("inf"), 1e9])
+def test_an_expiry_that_is_none(tmp_path: Path, expiry_s: float) -> None:
+    with pytest.raises(UserError, match=r"claim expiry is .* give more than 0, up to 86400"):
+        draw(large(tmp_path, shards=1), tmp_path / "out", claim_expiry_s=expiry_s)

@@ -313,6 +313,8 @@ def test_what_cannot_be_gated_is_told(made: Path, tmp_path: Path) -> None:
         ([str(tmp_path / "none"), "--near-duplicates"], "is no set of `factory build`"),
         ([str(made), "--clip-score", "./nowhere"], "--clip-score ./nowhere: cannot be loaded"),
         ([str(made), "--near-duplicates", "--duplicate-bits", "99"], "0 to 64"),
+        ([str(made), "--safety", "x", "--unsafe-threshold", "nan"], "is nan; give 0 to 1"),
+        ([str(made), "--clip-score", "x", "--device", "gpu"], "device gpu was asked for"),
     ):
         with pytest.raises(UserError, match=message):
             main(["gate", *arguments])

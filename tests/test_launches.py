@@ -45,7 +45,13 @@ def free_port() -> int:
 @contextmanager
 def torchrun(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """Run a launcher; whatever of it is left at the end is killed."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        # As docs/multi-node.md says: each restart gets a store of its own.
+        "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+    }
     process = subprocess.Popen(
         [*TORCHRUN, *arguments],
         stdout=subprocess.PIPE,

@@ -8,6 +8,7 @@ import pytest
 from recipe_texts import BASE, write
 
 from factory.cli import main
+from factory.embedded_model import EMBEDDED_STEPS
 from factory.errors import UserError
 from factory.library import load_recipe
 from factory.lint import lint
@@ -53,7 +54,7 @@ def test_a_revision_and_set_go_last() -> None:
 def test_a_distribution_is_a_trick_and_stays() -> None:
     recipe = load_recipe("cifar10/random-guidance", model="embedded")
     assert recipe.sampling.guidance_scale.bounds() == (1, 5)
-    assert numbers(recipe)[1] == 8
+    assert numbers(recipe)[1] == EMBEDDED_STEPS
 
 
 def test_another_model_brings_nothing(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from eval.study.paper import TABLE_1
 from factory.cli import main
+from factory.cost import estimate
 from factory.library import load_recipe, load_recipes, packaged_dir
 from factory.planner import plan
 from factory.recipe import ResolvedRecipe
@@ -100,6 +103,37 @@ def test_every_header_says_how_to_make_it_and_what_it_costs(name: str) -> None:
     head = "\n".join(line for line in lines if line.startswith("#"))
     assert f"factory build {name} " in head or f"factory build {Path(name).parent} " in head
     assert "Cost:" in head or "Time:" in head
+
+
+def header_of(name: str) -> str:
+    lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
+    return " ".join(line.lstrip("# ") for line in lines if line.startswith("#"))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_headers_counts_and_hours_are_the_plans(name: str) -> None:
+    head, recipe = header_of(name), load_recipe(name)
+    leaves = recipe.members if recipe.is_combination else (recipe,)
+    told = re.search(r"Images: ([\d,]+) a class, ([\d,]+) in all, (\d+) x (\d+)", head)
+    if told is not None:
+        classes = len(leaves[0].labels)
+        counts = [f"{recipe.num_images // classes:,}", f"{recipe.num_images:,}"]
+        assert [*told.groups()] == [*counts, *map(str, leaves[0].output.shape or ())]
+    hours = re.search(r"about ([\d.]+) hours on one A100", head)
+    if hours is not None:
+        seconds = sum(estimate(one).seconds or 0 for one in leaves)
+        assert float(hours[1]) == pytest.approx(seconds / 3600, rel=0.03)
+    assert told is not None or name.startswith("quickstart/")
+
+
+@pytest.mark.parametrize("key", [*SETS, *UNIONS], ids="/".join)
+def test_a_header_gives_the_papers_figure(key: tuple[str, str]) -> None:
+    column = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "eurosat": "EuroSAT"}[key[0]]
+    figures = re.findall(r"([\d.]+) %", header_of("/".join(key)))
+    expected = [TABLE_1[column][key[1]]] if key[1] in TABLE_1[column] else []
+    if key[1] == "best-tricks":
+        expected.append(TABLE_1[column]["base-class"])
+    assert [*map(float, figures)] == expected
 
 
 @pytest.mark.parametrize("key", SETS, ids="/".join)
@@ -206,3 +240,22 @@ def test_prompts_read_as_in_the_paper() -> None:
     assert {row.prompt for row in plan(figure).rows(0, 200)} == {
         f"a {domain} of a car" for domain in CIFAR_DOMAINS
     }
+
+
+def test_the_page_repeats_the_papers_table() -> None:
+    """Every row of Table 1 that `docs/paper.md` prints, against the table that is typed from it."""
+    text = (RECIPES.parent / "docs" / "paper.md").read_text()
+    rows = text.split("### What the paper reports")[1].split("##")[0].splitlines()
+    names = {"anti-aliasing": "anti-aliased"}
+    printed = 0
+    for line in rows:
+        name, *cells = [cell.strip() for cell in line.strip("|").split("|")]
+        row = names.get(name, name.replace(" ", "-"))
+        if row not in TABLE_1["CIFAR-10"]:
+            continue
+        printed += 1
+        found = [float(cell) if cell else None for cell in cells]
+        assert found == [
+            TABLE_1[column].get(row) for column in ("CIFAR-10", "CIFAR-100", "EuroSAT")
+        ]
+    assert printed == len(TABLE_1["CIFAR-10"])

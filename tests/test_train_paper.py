@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import yaml
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from test_train import make_set
 
 from factory.errors import UserError
 from train.architectures import TABLE_2, timm_name
+from train.arguments import parse_options
+from train.augment import centre_crop
 from train.data import hold_out
 from train.presets import PRESETS, model_args, resolve
 from train.run import TrainOptions, train
@@ -53,7 +57,6 @@ def test_table_2_is_named_in_full() -> None:
 def test_architecture_and_weight_decay_are_the_papers(
     name: str, torchvision_name: str, cifar: float, eurosat: float
 ) -> None:
-    import timm
     import torchvision
 
     model = timm_name(name)
@@ -97,7 +100,6 @@ def test_dropout_and_depth_are_torchvisions() -> None:
 @pytest.mark.parametrize("name", TABLE_2)
 def test_small_images_are_seen_at_32_places_and_more(name: str) -> None:
     """`corrected` gives every family a first feature map of a small-image stem's size."""
-    import timm
 
     model = timm_name(name)
     values = resolve("corrected", model=model, overrides={})
@@ -117,9 +119,11 @@ def test_small_images_are_seen_at_32_places_and_more(name: str) -> None:
 
 
 def test_as_code_holds_out_at_random_and_keeps_epochs() -> None:
-    for preset in ("as-code", "as-code-eurosat", "code-defaults"):
+    # The code splits CIFAR; of EuroSAT it trains on every image.
+    for preset, held_out in (("as-code", 10_000), ("as-code-eurosat", None)):
         values = PRESETS[preset].hyperparameters
-        assert (values.val_images, values.keep_every) == (10_000, 5)
+        assert (values.val_fraction, values.val_images, values.keep_every) == (0, held_out, 5)
+    assert PRESETS["code-defaults"].hyperparameters.val_images == 10_000
     assert resolve("as-code", model="x", overrides={"val_fraction": 0.1}).val_images is None
     labels = np.repeat(np.arange(10), 5_000)
     rows, held = hold_out(labels, fraction=0.5, seed=0, count=10_000)
@@ -134,6 +138,38 @@ def test_as_paper_trains_on_every_image_to_the_last_epoch() -> None:
     for preset in ("paper", "paper-eurosat"):
         values = PRESETS[preset].hyperparameters
         assert (values.val_fraction, values.val_images, values.keep_every) == (0.0, None, None)
+
+
+@pytest.mark.parametrize("preset", ["paper-eurosat", "as-code-eurosat"])
+def test_eurosat_is_trained_and_scored_at_the_codes_scale(preset: str) -> None:
+    """The code enlarges to 256 px and sees 224 of them: anywhere in training, the middle after."""
+    values = PRESETS[preset].hyperparameters
+    assert values.image_size == 224 and values.image_size / values.test_crop == 256
+    low, high = values.augmentation.crop_scale
+    assert low == high == values.test_crop**2
+
+
+def test_scoring_sees_the_middle(options: TrainOptions) -> None:
+    from timm.data.config import resolve_model_data_config
+    from timm.data.transforms_factory import create_transform
+
+    train(replace(options, overrides={**options.overrides, "test_crop": 0.5}))
+    model = timm.create_model(f"local-dir:{options.out}", pretrained=True)
+    side = model.pretrained_cfg["input_size"][1]
+    picture = np.zeros((side, side, 3), dtype=np.uint8)
+    quarter = side // 4
+    picture[quarter : side - quarter, quarter : side - quarter] = 255
+    config = resolve_model_data_config(model) | {"mean": (0, 0, 0), "std": (1, 1, 1)}
+    theirs = create_transform(**config, is_training=False)(Image.fromarray(picture))
+    ours = centre_crop(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255, 0.5)[0]
+    # All white but for the outermost pixel, where the enlarged edge is blurred.
+    assert theirs[:, 2:-2, 2:-2].min() > 0.99 and ours[:, 2:-2, 2:-2].min() > 0.99
+    assert torch.equal(centre_crop(ours[None], 1.0)[0], ours)
+
+
+def test_a_negative_seed_is_refused() -> None:
+    with pytest.raises(UserError, match="--seed -1: must be 0 or more"):
+        parse_options(["set", "--model", "test_resnet", "--out", "run", "--seed", "-1"])
 
 
 def test_held_out_images_leave_something(options: TrainOptions) -> None:
@@ -185,7 +221,7 @@ def test_a_run_of_an_earlier_version_goes_on(options: TrainOptions) -> None:
     config = yaml.safe_load(path.read_text())
     for key in ("images_per_class",):
         config["data"].pop(key)
-    for key in ("val_images", "keep_every"):
+    for key in ("val_images", "keep_every", "test_crop"):
         config["hyperparameters"].pop(key)
     config.pop("head_only")
     path.write_text(yaml.safe_dump(config))

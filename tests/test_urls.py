@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ from moto.server import ThreadedMotoServer
 
 from factory.builder import BuildReport, build
 from factory.claim_folder import ClaimFolder
-from factory.claims import Claims
+from factory.claims import Claims, heartbeat
 from factory.cli import main
-from factory.errors import UserError
+from factory.errors import Failure, UserError
 from factory.library import load_recipe
 from factory.manifest import read_manifest
 from factory.renderers import Renderers
+from factory.simulation import MemoryStore
 from factory.storage import open_path, write_bytes
 
 
@@ -204,3 +206,60 @@ def test_the_verb_takes_a_url(
     main(["build", str(tmp_path / "base.yaml"), "memory://verb/set", "--quiet", "--threads", "1"])
     assert "memory://verb/set: 15 images drawn" in capsys.readouterr().out
     assert "README.md" in remote_tree("memory://verb/set")
+
+
+class Away:
+    """A store whose every put fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def pipe_file(self, *args: Any, **kwargs: Any) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "message"),
+    [
+        (PermissionError("Access Denied"), PermissionError, r"Errno 13.*memory://away/set"),
+        (TypeError("connection reset"), Failure, r"memory://away/set.* \(connection reset\)"),
+    ],
+)
+def test_a_store_that_refuses_or_goes_away_is_named(
+    error: Exception, kind: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path: Any = open_path("memory://away/set")
+    monkeypatch.setattr(type(path), "fs", Away(error))
+    with pytest.raises(kind, match=message):
+        write_bytes(path, b"x")
+
+
+def test_a_store_that_stops_answering_ends_the_build_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from botocore.exceptions import EndpointConnectionError
+
+    def away(*args: Any, **kwargs: Any) -> Any:
+        raise EndpointConnectionError(endpoint_url="http://bucket")
+
+    monkeypatch.setattr("factory.builder.read_manifest", away)
+    with pytest.raises(Failure, match=r"memory://gone/set: the store does not answer \(Could not"):
+        draw(recipe(tmp_path, "base"), "memory://gone/set")
+
+
+def test_a_store_that_is_away_costs_a_beat() -> None:
+    class Store(MemoryStore):
+        def update(self, name: str, text: str) -> bool:
+            updates.append(name)
+            if len(updates) == 1:
+                raise RuntimeError("no store has said OSError to everything")
+            return super().update(name, text)
+
+    updates: list[str] = []
+    claims = Claims(Store(), launch="a", expiry_s=0.2)
+    with heartbeat(claims):
+        assert claims.acquire("s") is not None
+        deadline = time.monotonic() + 30
+        while len(updates) < 3:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)

@@ -421,3 +421,16 @@ def test_what_cannot_be_verified(out: Path, tmp_path: Path) -> None:
         verify_set(out, config="bass")
     with pytest.raises(UserError, match=r"no set is here \(no manifest\.json\)"):
         verify_set(tmp_path / "nowhere")
+
+
+def test_a_card_made_to_cost_memory_is_answered_in_words(out: Path) -> None:
+    lines = ['a0: &a0 ["lol"]']
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    bomb = "\n".join([*lines, "configs:", "- config_name: *a11"])
+    deep = "configs: " + "[" * 5000 + "]" * 5000
+    for header in (bomb, deep):
+        (out / "README.md").write_text(f"---\n{header}\n---\n")
+        # The card's pictures count as strays now that no card shows them.
+        (fault,) = (one for one in verify_set(out).faults if one.file == "README.md")
+        assert fault.what == "header"
+        assert "more than" in fault.found or "deeper than" in fault.found

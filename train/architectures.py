@@ -1,8 +1,9 @@
 """The five architectures of the paper's Table 2 by the names it prints, and what sets them apart.
 
-The paper names architectures only; its released code takes torchvision's. timm's twins have the
-same layers and as many parameters; where their defaults differ from torchvision's, the `as-code`
-presets say so.
+The paper names architectures only; its released code takes torchvision's ResNets and ConvNeXt, a
+copy of its MobileNetV3, and vit-pytorch's ViT in ViT-B's sizes. timm's twins have torchvision's
+layers and as many parameters; where their defaults differ from torchvision's, the `as-code` presets
+say so.
 """
 
 from __future__ import annotations
@@ -40,12 +41,13 @@ AS_PAPER: dict[str, Family] = {"mobilenetv3": _MOBILENET, "tf_mobilenetv3": _MOB
 
 # torchvision's own settings, where timm's differ: the start of residual branches, dropout before
 # the last layer, batch norm's epsilon and momentum, stochastic depth.
+_CODE_MOBILENET = Family(
+    _MOBILENET.hyperparameters, {"drop_rate": 0.2, "bn_eps": 1.0e-3, "bn_momentum": 0.01}
+)
 AS_CODE: dict[str, Family] = {
     "resnet": Family(model_args={"zero_init_last": False}),
-    "mobilenetv3": Family(
-        _MOBILENET.hyperparameters,
-        {"drop_rate": 0.2, "bn_eps": 1.0e-3, "bn_momentum": 0.01},
-    ),
+    "mobilenetv3": _CODE_MOBILENET,
+    "tf_mobilenetv3": _CODE_MOBILENET,
     "convnext": Family(model_args={"drop_path_rate": 0.4}),
 }
 

@@ -38,6 +38,7 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("val_fraction", float, "part of each class held out for choosing the best epoch"),
     ("val_images", int, "images held out by one draw over the whole set, as the paper's code does"),
     ("keep_every", int, "keep the weights of every Xth epoch too, in RUN/epochs"),
+    ("test_crop", float, "part of each side, in the middle, that scoring sees"),
     ("resample", str, "filter that resizes: nearest, bilinear, bicubic, lanczos"),
 )
 
@@ -145,6 +146,8 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         raise UserError(
             f"missing {', '.join(missing)}; e.g. train DATASET --model test_resnet --out RUN"
         )
+    if parsed.seed < 0:
+        raise UserError(f"--seed {parsed.seed}: must be 0 or more")
     overrides = {
         name: getattr(parsed, name) for name, _, _ in _FIELDS if getattr(parsed, name) is not None
     }

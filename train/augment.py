@@ -81,6 +81,15 @@ def augment(images: Tensor, draws: Tensor, policy: Augmentation) -> Tensor:
     return _change_colours(images, draws, policy).contiguous(memory_format=torch.channels_last)
 
 
+def centre_crop(images: Tensor, part: float) -> Tensor:
+    """Return the middle of each image, `part` of each side, enlarged to the image's own size."""
+    theta = torch.tensor([[part, 0.0, 0.0], [0.0, part, 0.0]], device=images.device)
+    grid = functional.affine_grid(
+        theta.expand(len(images), 2, 3), list(images.shape), align_corners=False
+    )
+    return functional.grid_sample(images, grid, mode="bilinear", align_corners=False)
+
+
 def affine_maps(draws: Tensor, policy: Augmentation) -> Tensor | None:
     """Return the map from places of the result to places of the image, or None for the identity.
 

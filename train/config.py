@@ -87,6 +87,7 @@ class Hyperparameters(_Frozen):
         val_images: Hold out this many images by one draw over the whole set instead, as the paper's
             released code does; its draw is unseeded, this one depends on the run's seed.
         keep_every: Keep the weights of every so many epochs, or None for the best alone.
+        test_crop: Part of each side, in the middle, that is seen of an image while scoring.
         resample: Filter that resizes images.
         mean: Subtracted from RGB in 0 to 1; None is ImageNet's, or a pretrained model's own.
         std: Divides after that; None as for `mean`.
@@ -106,6 +107,7 @@ class Hyperparameters(_Frozen):
     val_fraction: Annotated[float, Field(ge=0, le=0.9)] = 0.1
     val_images: Annotated[int, Field(ge=1)] | None = None
     keep_every: Annotated[int, Field(ge=1)] | None = None
+    test_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     mean: Rgb | None = None
     std: Rgb | None = None

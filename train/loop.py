@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from factory.console import progress
 from factory.errors import UserError
-from train.augment import NUM_DRAWS, augment, normalise, to_float
+from train.augment import NUM_DRAWS, augment, centre_crop, normalise, to_float
 from train.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from train.config import RunConfig
 from train.data import (
@@ -54,6 +54,22 @@ _CHECK_EVERY_ELSEWHERE = 50
 _RESIDENT_SHARE = 0.25
 
 
+def split_rows(
+    data: LabelledPixels, config: RunConfig, *, world_size: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the rows to train on and those held out.
+
+    Raises:
+        UserError: Too few of either for the run's settings.
+    """
+    values = config.hyperparameters
+    train_rows, val_rows = hold_out(
+        data.labels, fraction=values.val_fraction, seed=config.seed, count=values.val_images
+    )
+    check_batches(len(train_rows), batch_size=values.batch_size, world_size=world_size)
+    return train_rows, val_rows
+
+
 class Trainer:
     """One process's part in training a model.
 
@@ -82,16 +98,8 @@ class Trainer:
         """
         values = config.hyperparameters
         self.config, self.accelerator, self.out = config, accelerator, out
-        self.train_rows, self.val_rows = hold_out(
-            data.labels,
-            fraction=values.val_fraction,
-            seed=config.seed,
-            count=values.val_images,
-        )
-        check_batches(
-            len(self.train_rows),
-            batch_size=values.batch_size,
-            world_size=accelerator.num_processes,
+        self.train_rows, self.val_rows = split_rows(
+            data, config, world_size=accelerator.num_processes
         )
         self.steps_per_epoch = num_batches(len(self.train_rows), batch_size=values.batch_size)
         self.metrics: list[dict[str, Any]] = []
@@ -187,13 +195,18 @@ class Trainer:
         return self._scores(torch.stack(parts).sum(dim=0))
 
     def _batch(self, rows: NDArray[np.int64], *, epoch: int | None) -> tuple[Tensor, Tensor]:
-        """Return normalised images (B, 3, S, S) and labels (B,); augmented with an `epoch`."""
+        """Return normalised images (B, 3, S, S) and labels (B,); augmented with an `epoch`.
+
+        Without one they are what scoring sees.
+        """
         device, values = self.accelerator.device, self.config.hyperparameters
         index = torch.from_numpy(rows).to(self._pixels.device)
         images = to_float(self._pixels[index].to(device, non_blocking=True))
         if epoch is not None:
             draws = uniforms(rows, seed=self.config.seed, epoch=epoch, num_draws=NUM_DRAWS)
             images = augment(images, torch.from_numpy(draws).to(device), values.augmentation)
+        elif values.test_crop < 1:
+            images = centre_crop(images, values.test_crop)
         if values.mean is None or values.std is None:
             raise AssertionError("mean and std are resolved before training")
         images = normalise(images, mean=values.mean, std=values.std)

@@ -202,7 +202,7 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
         "mean": values.mean,
         "std": values.std,
         "interpolation": values.resample,
-        "crop_pct": 1.0,
+        "crop_pct": values.test_crop,
         "crop_mode": "squash",
     }
     descriptor, name = tempfile.mkstemp(suffix=".json")

@@ -102,7 +102,7 @@ def train(options: TrainOptions) -> RunSummary:
     """
     from accelerate import Accelerator
 
-    from train.loop import Trainer
+    from train.loop import Trainer, split_rows
     from train.model import check_model_name, quieten_timm
 
     options = replace(options, model=timm_name(options.model))
@@ -128,6 +128,8 @@ def train(options: TrainOptions) -> RunSummary:
     data, opened, values = _load(options, values, accelerator)
     model, values = _create_model(options, values, num_classes=len(data.label_names))
     config = _run_config(options, values, data=data, opened=opened)
+    # What cannot be trained is told before a folder is taken for it.
+    split_rows(data, config, world_size=accelerator.num_processes)
     # The others wait until the folder is claimed, then only read it.
     with accelerator.main_process_first():
         claim(options.out, config)

@@ -23,7 +23,7 @@ def to_markdown(results: Results, *, command: str) -> str:
     for name, one in results.sets.items():
         parts += [f"## {one.paper or name}", _facts(one), _table(results, one)]
         parts += ["### What reproduced", _verdicts(results, one)]
-        parts += ["### Why: reasons, measured", _reasons(results, one)]
+        parts += ["### Why: reasons, measured", _reasons(results, name)]
         if one.scorings:
             parts += ["### What the released code's scoring is worth", _scorings(results, one)]
         parts += ["### Cost", _cost(results, one)]
@@ -112,17 +112,18 @@ def verdict(row: Row, cell: Cell) -> str:
     return "reproduced" if (ends[0] > 0) == (paper > 0) else "opposite"
 
 
-def _reasons(results: Results, one: SetResult) -> str:
+def _reasons(results: Results, name: str) -> str:
+    one = results.sets[name]
     lines = [["", *REASONS.values()]]
     lines += [
-        [row.name, *(_share(name, row.reasons[name]) for name in REASONS)]
+        [row.name, *(_share(reason, row.reasons[reason]) for reason in REASONS)]
         for row in one.rows
         if any(value is not None for value in row.reasons.values())
     ]
     if len(lines) == 1:
         return "Not measured."
     floor = "" if one.floor is None else f" Real images against real ones: {one.floor:.3f}."
-    text = f"{grid(lines)}\n\nFeatures of `{next(iter(results.features.values()))}`.{floor}\n\n"
+    text = f"{grid(lines)}\n\nFeatures of `{results.features[name]}`.{floor}\n\n"
     return text + "\n".join(_correlated(results, one))
 
 

@@ -89,7 +89,7 @@ class StudySpec(_Frozen):
     sets: Annotated[dict[str, SetSpec], Field(min_length=1)]
     model: str = "embedded"
     models: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     preset: str = "quick"
     epochs: Count | None = None
     keep_every: Count = 5

@@ -16,6 +16,14 @@ def positive(text: str) -> int:
     return value
 
 
+def not_negative(text: str) -> int:
+    """Parse a whole number of 0 or more."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
 def add_real(parser: argparse.ArgumentParser) -> None:
     """Add the options that say which real images."""
     parser.add_argument("--real", required=True, metavar="DATASET", help="directory or Hub id")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eval.verbs.arguments import add_process, add_real, positive
+from eval.verbs.arguments import add_process, add_real, not_negative, positive
 from factory.console import log, write
 from factory.errors import UserError
 
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whose features: a run folder, hf-hub:ORG/NAME, or a pretrained model of timm",
     )
     add("--images", type=positive, default=1000, metavar="N", help="a side, at most (default 1000)")
-    add("--seed", type=int, default=0, help="of the draw and of the halves (default: 0)")
+    add("--seed", type=not_negative, default=0, help="of the draw and of the halves (default: 0)")
     add_process(parser, batch_size=_BATCH_SIZE)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     add("--json", action="store_true", help="print gap.json instead of a line")

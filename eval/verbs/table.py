@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", choices=("config", "run"), default="config", help="what a row is")
     parser.add_argument("--intervals", action="store_true", help="show 95 %% intervals")
     parser.add_argument(
-        "--cost", action="store_true", help="show training images and minutes of each row"
+        "--cost", action="store_true", help="show the images a run was given, and minutes"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="Markdown (default)")

@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
     from factory.launch import warn_if_alone
     from factory.processes import leave, world
     from factory.settings import BuildSettings
+    from factory.signals import stopping_on_signals
 
     settings = BuildSettings(
         batch_size=args.batch_size,
@@ -99,12 +100,14 @@ def run(args: argparse.Namespace) -> None:
     recipes = _recipes(args)
     rank, world_size, device = world(args.device)
     if rank == 0 and world_size == 1:
-        alone = warn_if_alone(f"factory build {args.recipe} {args.out}")
-        if not alone and device == "cpu" and args.threads is None:
+        # Tasks of an array job were meant to have no group.
+        alone = not args.part and warn_if_alone(f"factory build {args.recipe} {args.out}")
+        if not (alone or args.part) and device == "cpu" and args.threads is None:
             _suggest_processes(args)
     if rank == 0:
         warn_of_unknown_words(recipes)
-    report = build(recipes, args.out, settings=settings, options=options)
+    with stopping_on_signals(for_good=True):
+        report = build(recipes, args.out, settings=settings, options=options)
     if rank == 0:
         _summarize(report, args.out)
     leave()

@@ -58,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
     """Measure, and say what was found."""
     if not (args.clip_score or args.safety or args.near_duplicates):
         raise UserError("name a gate: --clip-score MODEL, --safety MODEL or --near-duplicates")
+    if not 0 <= args.unsafe_threshold <= 1:
+        raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
     if args.batch_size < 1:
         raise UserError(f"--batch-size is {args.batch_size}; give 1 or more")
 
@@ -82,7 +84,9 @@ def _gates(args: argparse.Namespace) -> list[Gate]:
             raise UserError("--duplicate-bits is 0 to 64, --duplicate-levels 0 or more")
         gates.append(NearDuplicates(bits=args.duplicate_bits, levels=args.duplicate_levels))
     if args.clip_score or args.safety:
-        device = _device(args.device)
+        from factory.processes import own_device
+
+        device = own_device(args.device).type
     if args.clip_score:
         from factory.gates.clip_score import ClipScore
 
@@ -101,12 +105,3 @@ def _gates(args: argparse.Namespace) -> list[Gate]:
             )
         )
     return gates
-
-
-def _device(wanted: str) -> str:
-    import torch
-
-    if wanted != "auto":
-        return wanted
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found.type if found is not None else "cpu"

@@ -25,7 +25,7 @@ WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
 def write_card(folder: Path, *, run: Path, figures: dict[str, Any], sheets: Path) -> None:
     """Write README.md into a pipeline folder, and beside it the pictures that it shows."""
     plot_loss(run / "loss.csv", folder / "loss.png")
-    for name in (*figures["sheets"], "nearest.png"):
+    for name in (*figures["sheets"], "nearest.jpg"):
         if (sheets / name).exists():
             shutil.copy(sheets / name, folder / name)
     (folder / CARD).write_text(card_text(run, figures), encoding="utf-8")

@@ -84,7 +84,8 @@ def _photo_figures(
     photos = open_run_photos(run)
     if photos is None:
         return {}
-    sets = {reference: open_real(reference, photos.names) for reference in real}
+    # Called by their own names: the card goes to people who keep them elsewhere.
+    sets = {Path(reference).name: open_real(reference, photos.names) for reference in real}
     measured = measure_photos(pipeline, photos, images_per_class=images_per_class, real=sets)
     drawn = draw_classes(
         pipeline,
@@ -93,7 +94,7 @@ def _photo_figures(
         guidance=COPY_CHECK_GUIDANCE,
         per_class=COPY_CHECK_PER_CLASS,
     )
-    copies = check_memorisation(drawn, photos, measured.judge, sheet=out / "nearest.png")
+    copies = check_memorisation(drawn, photos, measured.judge, sheet=out / "nearest.jpg")
     return {"photos": measured.figures, "memorisation": copies}
 
 

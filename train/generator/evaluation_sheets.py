@@ -57,17 +57,17 @@ def _class_sheets(pipeline: Any, source: SourceConfig, out: Path) -> dict[str, s
     nouns = [with_article(name) for name in source.focus]
     plain = [f"an image of {noun}" for noun in nouns]
     rows = [_Row([text] * PER_CLASS, seed=100 * k) for k, text in enumerate(plain)]
-    _write(pipeline, out / "classes.png", rows)
+    _write(pipeline, out / "classes.jpg", rows)
     words = ["photo", *(FILTERS[name].words[0] for name in source.filters)]
     rows = [_Row([f"{with_article(word)} of {noun}" for noun in nouns]) for word in words]
-    _write(pipeline, out / "domains.png", rows)
+    _write(pipeline, out / "domains.jpg", rows)
     # Rows of another guidance start from the same noise.
     rows = [_Row(plain, guidance, seed) for guidance in GUIDANCES for seed in (0, 100)]
-    _write(pipeline, out / "guidance.png", rows)
+    _write(pipeline, out / "guidance.jpg", rows)
     return {
-        "classes.png": f"rows: {', '.join(source.focus)}; guidance {GUIDANCE:g}",
-        "domains.png": f"columns: the same classes, one seed each; rows: {', '.join(words)}",
-        "guidance.png": "columns: the same classes; two rows each of guidance "
+        "classes.jpg": f"rows: {', '.join(source.focus)}; guidance {GUIDANCE:g}",
+        "domains.jpg": f"columns: the same classes, one seed each; rows: {', '.join(words)}",
+        "guidance.jpg": "columns: the same classes; two rows each of guidance "
         + ", ".join(f"{guidance:g}" for guidance in GUIDANCES),
     }
 
@@ -75,11 +75,11 @@ def _class_sheets(pipeline: Any, source: SourceConfig, out: Path) -> dict[str, s
 def _satellite_sheet(pipeline: Any, source: SourceConfig, out: Path) -> dict[str, str]:
     texts = [f"a satellite photo of {with_article(name)}" for name in source.focus]
     rows = [_Row([text] * PER_CLASS, seed=100 * k) for k, text in enumerate(texts)]
-    _write(pipeline, out / "from-above.png", rows)
-    return {"from-above.png": f"a satellite photo; rows: {', '.join(source.focus)}"}
+    _write(pipeline, out / "from-above.jpg", rows)
+    return {"from-above.jpg": f"a satellite photo; rows: {', '.join(source.focus)}"}
 
 
 def _digit_sheets(pipeline: Any, out: Path) -> dict[str, str]:
     rows = [_Row([domain_template(name).format(word) for word in WORDS]) for name in DOMAINS]
-    _write(pipeline, out / "digits.png", rows)
-    return {"digits.png": f"columns: zero to nine, one seed each; rows: {', '.join(DOMAINS)}"}
+    _write(pipeline, out / "digits.jpg", rows)
+    return {"digits.jpg": f"columns: zero to nine, one seed each; rows: {', '.join(DOMAINS)}"}

@@ -107,7 +107,7 @@ def export(folder: Path, to: Path) -> None:
     # `factory.known_words` warns of words that are not listed; another run may start from here.
     for name in (WORDS_FILE, BASIS_FILE):
         shutil.copy(folder / name, fresh / name)
-    for kept in to.glob("*.md"), to.glob("*.png"), to.glob("__init__.py"):
+    for kept in to.glob("*.md"), to.glob("*.png"), to.glob("*.jpg"), to.glob("__init__.py"):
         for path in kept:
             shutil.copy(path, fresh / path.name)
     _swap(fresh, to)

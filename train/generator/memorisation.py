@@ -36,8 +36,8 @@ def check_memorisation(
         drawn: At 32 pixels.
         photos: The run's photographs; mirror images are among them.
         judge: A network on 32-pixel pictures; its last layer but one gives the features.
-        sheet: Where the PNG goes: columns are the drawn pictures that lie nearest; rows the drawn
-            one, its nearest by pixels, its nearest by features.
+        sheet: Where the picture goes: columns are the drawn pictures that lie nearest; rows the
+            drawn one, its nearest by pixels, its nearest by features.
 
     Returns:
         For each kind of distance the medians, and the share of drawn pictures that lie closer than

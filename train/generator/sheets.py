@@ -14,13 +14,13 @@ from train.generator.model import Denoiser, noise_schedule
 
 
 def save_grid(images: NDArray[np.uint8], path: Path, *, columns: int, zoom: int = 2) -> None:
-    """Write pictures (N, H, W, 3) row by row as one PNG."""
+    """Write pictures (N, H, W, 3) row by row as one PNG or JPEG."""
     from PIL import Image
 
     rows = [np.concatenate(list(images[i : i + columns]), axis=1) for i in _starts(images, columns)]
     sheet = Image.fromarray(np.concatenate(rows))
     size = (sheet.width * zoom, sheet.height * zoom)
-    sheet.resize(size, Image.Resampling.NEAREST).save(path)
+    sheet.resize(size, Image.Resampling.NEAREST).save(path, quality=90)
 
 
 def _starts(images: NDArray[np.uint8], columns: int) -> range:
