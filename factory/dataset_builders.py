@@ -19,15 +19,17 @@ def find_builder(path: str, config_name: str | None, revision: str | None = None
     import datasets as hf
     from datasets.exceptions import DatasetNotFoundError
 
+    shown = path.removeprefix("hf://datasets/")
+
     try:
         with quiet():
             return hf.load_dataset_builder(path, config_name, revision=revision)
     except DatasetNotFoundError as error:
         hint = "check the id; a private one needs a login (hf auth login)"
-        raise UserError(f"{path}: {first_line(error)}; {hint}") from None
+        raise UserError(f"{shown}: {first_line(error)}; {hint}") from None
     except FileNotFoundError as error:
         raise UserError(
-            f"{path}: {first_line(error)}; is it a dataset directory or Hub id?"
+            f"{shown}: {first_line(error)}; is it a dataset directory or Hub id?"
         ) from None
     except ValueError as error:
         raise _config_fault(path, config_name, revision, error) from None
@@ -38,15 +40,17 @@ def _config_fault(
 ) -> UserError:
     import datasets as hf
 
+    shown = path.removeprefix("hf://datasets/")
+
     if config_name is None and "onfig" not in str(error):
-        return UserError(f"{path}: {first_line(error)}")
+        return UserError(f"{shown}: {first_line(error)}")
     try:
         known = hf.get_dataset_config_names(path, revision=revision)
     except (OSError, ValueError):
-        return UserError(f"{path}: {first_line(error)}")
+        return UserError(f"{shown}: {first_line(error)}")
     if config_name is None:
-        return UserError(f"{path}: name one of its configs with --config: {', '.join(known)}")
-    return UserError(f"{path}: no config {config_name!r}; {suggest(config_name, known)}")
+        return UserError(f"{shown}: name one of its configs with --config: {', '.join(known)}")
+    return UserError(f"{shown}: no config {config_name!r}; {suggest(config_name, known)}")
 
 
 def module_name(builder: Any) -> str:

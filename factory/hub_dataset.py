@@ -6,8 +6,8 @@ found, and found to be complete, when the network is forbidden.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from factory.hub_errors import client_errors, is_transient, status_of
 from factory.hub_fetch import check_read_access, fetch, offline, resolve_commit
 from factory.hub_session import HubSession
 from factory.hub_target import HubTarget
+from factory.storage import write_text
 
 _FORMAT = 1
 
@@ -92,7 +93,8 @@ def _find(target: HubTarget, config_name: str | None, commit: str) -> Any:
             raise UserError(f"{target}: {first_line(error)}") from None
 
     return HubSession(target, writes=False).call(
-        lambda: find_builder(target.repo_id, config_name, commit),
+        # With its prefix: a folder here that is called the same is not meant.
+        lambda: find_builder(f"hf://datasets/{target.repo_id}", config_name, commit),
         doing="resolving the config",
         check=is_final,
     )
@@ -109,19 +111,18 @@ def _path(url: str, prefix: str, target: HubTarget) -> str:
 def _record(repo_id: str, name: str, config_name: str | None) -> Path:
     from huggingface_hub import constants
 
-    words = re.sub(r"[^\w.-]", "_", "--".join([*repo_id.split("/"), name, config_name or ""]))
-    return Path(constants.HF_HOME) / "data-factory" / "resolved" / f"{words}.json"
+    # Hashed: names may hold what no file name may, and two of them must not share a record.
+    key = json.dumps([constants.ENDPOINT, repo_id, name, config_name])
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    return Path(constants.HF_HOME) / "data-factory" / "resolved" / f"{digest}.json"
 
 
 def _remember(found: HubDataset, target: HubTarget, config_name: str | None) -> None:
     """Write the record under the revision's name and under the commit's."""
     text = json.dumps({"format": _FORMAT, **asdict(found)})
     for name in {target.revision or "main", found.commit}:
-        path = _record(target.repo_id, name, config_name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        # Several processes may write the same record at once.
+        write_text(_record(target.repo_id, name, config_name), text)
 
 
 def _remembered(target: HubTarget, config_name: str | None) -> HubDataset:

@@ -47,6 +47,9 @@ def is_transient(error: BaseException) -> bool:
 
     if any(isinstance(one, OfflineModeIsEnabled | HFValidationError) for one in _chain(error)):
         return False
+    if isinstance(error, UnicodeEncodeError):
+        # It never went out: a token with a character that no header takes.
+        return False
     if isinstance(error, UnicodeDecodeError | json.JSONDecodeError):
         # The answer was damaged on its way, whatever its status said.
         return True
@@ -84,6 +87,11 @@ def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool
         )
     if any(isinstance(one, RevisionNotFoundError) for one in chain):
         return UserError(f"{target}: no such revision; see {target.url}/commits/main")
+    if isinstance(error, UnicodeEncodeError):
+        return UserError(
+            f"{target}: the token from {token_source()} holds a character that no token has; "
+            "copy it again"
+        )
     status = status_of(error)
     if status in (401, 403):
         return UserError(f"{target}: {_refused(status, error, writes=writes)}")

@@ -24,6 +24,7 @@ from factory.hub_refs import (
     make_branch,
     make_repository,
     make_tag,
+    require_ref_name,
 )
 from factory.hub_session import HubSession
 from factory.hub_target import DEFAULT_BRANCH, HubTarget, how_to_get_token, token_source
@@ -84,11 +85,14 @@ class PublishReport:
 
 
 def require_token(target: HubTarget) -> None:
-    """See that there is a token at all, before work is done for nothing.
+    """See that there is a token and a whole name, before work is done for nothing.
 
     Raises:
-        UserError: There is none; says how to get one.
+        UserError: There is none; says how to get one. Or the name has no owner: the Hub would make
+            a repository of the user's own, and find it under another name afterwards.
     """
+    if "/" not in target.repo_id:
+        raise UserError(f"{target}: names no owner; write ORG/NAME, or YOUR_NAME/{target.repo_id}")
     if token_source() is None:
         raise UserError(f"{target}: pushing needs a token; {how_to_get_token('write')}")
 
@@ -130,6 +134,9 @@ def publish(
         Failure: The Hub went on failing, or holds something else than was sent.
     """
     require_token(target)
+    require_ref_name(target.revision or DEFAULT_BRANCH)
+    if publication.tag is not None:
+        require_ref_name(publication.tag)
     session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
     head = find_head(session, private=publication.private)
     created = not head.repository

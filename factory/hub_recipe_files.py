@@ -41,12 +41,9 @@ def commit_of(repo_id: str, revision: str | None) -> str:
     note = _note_path("revision", repo_id, revision or "")
     if not offline():
         try:
-            info = session.call(
-                lambda: session.api.dataset_info(repo_id, revision=revision, expand=["sha"]),
-                doing="asking for the revision",
-            )
-            _note(note, info.sha)
-            return str(info.sha)
+            commit = session.call(lambda: _asked(session), doing="asking for the revision")
+            _note(note, commit)
+            return commit
         except Failure as error:
             found = _noted(note) or _cached_ref(repo_id, revision)
             if found is None:
@@ -56,6 +53,14 @@ def commit_of(repo_id: str, revision: str | None) -> str:
     found = _noted(note) or _cached_ref(repo_id, revision)
     if found is None:
         raise UserError(_offline(session.target))
+    return str(found)
+
+
+def _asked(session: HubSession) -> str:
+    target = session.target
+    found = session.api.dataset_info(target.repo_id, revision=target.revision, expand=["sha"]).sha
+    if not is_commit(found):
+        raise ValueError("the answer was damaged")
     return str(found)
 
 

@@ -6,12 +6,16 @@ counts as made.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from factory.errors import UserError
 from factory.hub_errors import status_of
 from factory.hub_session import HubSession
 from factory.hub_target import how_to_get_token, is_commit, token_source
+
+# What git takes for no name of a branch or tag (`git check-ref-format`).
+_NO_REF_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[./-]|[./]$|^@?$")
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,16 @@ def make_branch(session: HubSession) -> Head:
         doing="creating the branch",
     )
     return _branch_head(session)
+
+
+def require_ref_name(name: str) -> None:
+    """See that a branch or tag may be called so, before anything is sent.
+
+    Raises:
+        UserError: git allows no such name.
+    """
+    if _NO_REF_NAME.search(name):
+        raise UserError(f"{name!r} cannot name a branch or tag; choose a plain name such as v1")
 
 
 def check_tag(session: HubSession, tag: str | None, *, head: Head, changes: bool) -> None:

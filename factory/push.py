@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-from factory import card
+from factory import card, card_scores
 from factory.errors import Fault, UserError
 from factory.hub_plan import LocalFile, local_file
 from factory.hub_publish import Publication, PublishReport, check_may_push, publish
@@ -90,7 +90,7 @@ def _is_owned(path: str, files: dict[str, LocalFile]) -> bool:
     """Whether a file on the Hub is the set's; what people added beside it stays."""
     folder, slash, _ = path.partition("/")
     if not slash:
-        return path in (FILE_NAME, card.FILE_NAME)
+        return path in (FILE_NAME, card.FILE_NAME, card_scores.FILE_NAME)
     return folder in _FOLDERS or any(name.startswith(f"{folder}/") for name in files)
 
 

@@ -113,6 +113,8 @@ def pull(reference: str, out: Path, *, replace: bool = False) -> list[Path]:
     """
     if not is_hub_reference(reference):
         raise UserError(f"{reference}: is here already; pull takes hf://datasets/ORG/NAME")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; name a folder")
     source = open_reference(reference)
     home = source if source.is_dir() else source.parent
     wanted = recipe_files(source) if source.is_dir() else [source]

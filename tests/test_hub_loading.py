@@ -128,6 +128,12 @@ def test_open_dataset_reads_a_revision_and_finds_it_again_offline(
     for reference in (f"{REPO}@v1", f"hf://datasets/{REPO}@{commit}"):
         done = run_python(hub, tmp_path, _OPEN, reference, "both")
         assert (done.returncode, done.stdout) == (0, f"{commit} 30"), done.stderr
+    # A folder called like the repository is not meant by `hf://`.
+    (tmp_path / "here" / REPO).mkdir(parents=True)
+    elsewhere = f"import os; os.chdir({str(tmp_path / 'here')!r})\n{_OPEN}"
+    for code in (_OPEN, elsewhere):
+        done = run_python(hub, tmp_path, code, f"hf://datasets/{REPO}@v1", "both")
+        assert (done.returncode, done.stdout) == (0, f"{commit} 30"), done.stderr
     hub.clear_log()
     done = run_python(hub, tmp_path, _OPEN, f"{REPO}@v1", "both", HF_HUB_OFFLINE="1")
     assert (done.returncode, done.stdout) == (0, f"{commit} 30"), done.stderr

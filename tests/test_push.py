@@ -114,9 +114,10 @@ def test_a_branch_is_made_and_strangers_files_stay(
     repo = hub.repos["datasets", REPO]
     files = {**repo.at("main").files, "LICENSE": hub.regular_blob(b"terms")}
     files["data/old.parquet"] = hub.regular_blob(b"old")
+    files["scores.json"] = hub.regular_blob(b"of other rows")
     repo.add_commit("main", "by hand", "", "somebody", files)
     report = push(hub, tmp_path, out, "--revision", "next")
-    assert report["deleted"] == ["data/old.parquet"]
+    assert report["deleted"] == ["data/old.parquet", "scores.json"]
     expected = set_sha256(out).keys() | {"LICENSE"}
     assert remote_sha256(hub, REPO, "next").keys() == expected
     assert "data/old.parquet" in repo.at("main").files
@@ -242,6 +243,11 @@ def test_each_refusal_is_one_line_with_its_remedy(out: Path, tmp_path: Path) -> 
         assert "not a name" in refused(hub, tmp_path, out, f"{ORG}/bad--name")
         assert "Invalid repository name" in refused(hub, tmp_path, out, f"{ORG}/bad.ipynb")
         assert "no such directory" in refused(hub, tmp_path, tmp_path / "none", REPO)
+        assert "names no owner" in refused(hub, tmp_path, out, "alone")
+        for option in ("--tag", "--revision"):
+            assert "cannot name a branch or tag" in refused(hub, tmp_path, out, REPO, option, "a b")
+        assert "no token has" in refused(hub, tmp_path, out, REPO, token="hf_\u201cquoted")
+        assert not hub.repos
         push(hub, tmp_path, out, "--tag", "v1")
         assert "no write permission" in refused(hub, tmp_path, out, REPO, **read)
         assert "is public" in refused(hub, tmp_path, out, REPO, "--private")

@@ -208,6 +208,11 @@ def test_pull_pins_and_keeps_what_was_written(team_hub: LocalHub, tmp_path: Path
     pull = ("recipes", "pull", "hf://datasets/team/recipes", folder)
     done = run_factory(team_hub, home, *pull)
     assert done.returncode == 0, done.stderr
+    into_file = run_factory(team_hub, home, *pull[:3], folder / "a.yaml")
+    assert (into_file.returncode, into_file.stderr.strip()[-26:]) == (
+        2,
+        ": is a file; name a folder",
+    )
     assert sorted(tree(folder)) == ["a.yaml", "b.yaml", "c.yaml", "classes/animals.yaml"]
     pinned = f"hf://datasets/team/other@{base}/recipes/base.yaml"
     assert (folder / "a.yaml").read_text() == text.replace(
