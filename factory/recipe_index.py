@@ -96,15 +96,18 @@ def readme_text(repo_id: str, folders: Mapping[str, Sequence[IndexEntry]]) -> st
 
     Args:
         repo_id: `ORG/NAME`.
-        folders: Entries by the folder's name, without `recipes/`.
+        folders: Entries by the folder's name, without `recipes/`; none where its index cannot be
+            read. One folder at least has some.
     """
     from factory.card import environment
     from factory.recipe_paths import packaged_dir
 
     template = environment(packaged_dir("dataset_cards")).get_template(_TEMPLATE)
+    listed = [{"name": name, "entries": folders[name]} for name in sorted(folders)]
     text: str = template.render(
         repo_id=repo_id,
         mark=MARK,
-        folders=[{"name": name, "entries": folders[name]} for name in sorted(folders)],
+        folders=listed,
+        example=next(folder for folder in listed if folder["entries"]),
     )
     return text

@@ -138,11 +138,23 @@ def _there(target: HubTarget, name: str, *, private: bool) -> _There:
     folders = {}
     for file in _index_files(root):
         place = HubPlace(target.repo_id, head.commit, file)
-        folders[file.split("/")[1]] = read_index(fetch(place), shown=place.shown)
+        folders[file.split("/")[1]] = _entries(place)
     own = folders.pop(name, [])
     readme = HubPlace(target.repo_id, head.commit, _README)
     ours = _README not in top or MARK in fetch(readme).read_text(encoding="utf-8")
     return _There(own, folders, ours)
+
+
+def _entries(place: HubPlace) -> list[IndexEntry]:
+    """Return the entries of a folder's index, none where it is broken or of a newer version.
+
+    It is somebody else's to mend, and no reason to refuse what this team pushes.
+    """
+    try:
+        return read_index(fetch(place), shown=place.shown)
+    except UserError as error:
+        console.log(f"warning: {error}")
+        return []
 
 
 def _index_files(root: HubPlace) -> list[str]:

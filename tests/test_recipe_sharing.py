@@ -137,6 +137,24 @@ def test_two_teams_share_a_repository(team_hub: LocalHub, tmp_path: Path) -> Non
     assert "v2 (" in listed.stdout
 
 
+def test_a_broken_index_of_another_team_stops_nobody(team_hub: LocalHub, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first = run_factory(team_hub, home, "recipes", "push", "quickstart", REPO)
+    assert first.returncode == 0, first.stderr
+    repo = team_hub.repos["datasets", REPO]
+    broken = {"recipes/quickstart/index.json": team_hub.regular_blob(b'{"format": 9}')}
+    repo.add_commit("main", "break it", "", "somebody", broken)
+    folder = tmp_path / "pets"
+    folder.mkdir()
+    write(folder, a=BASE)
+    mine = run_factory(team_hub, home, "recipes", "push", folder, REPO)
+    assert mine.returncode == 0, mine.stderr
+    assert "warning: " in mine.stderr and "is no index of recipes of this version" in mine.stderr
+    readme = team_hub.read_text_file(repo.at("main"), "README.md").decode()
+    assert "## pets" in readme
+    assert "## quickstart\n\nIts `index.json` cannot be read" in readme
+
+
 _RACE = """
 import sys
 from factory import recipe_push as module
