@@ -21,6 +21,7 @@ from factory.yaml_scalars import refuse_tag, scalar
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
 MAX_NODES = 100_000
 MAX_TOTAL_TEXT = 5_000_000
 """Characters of all texts, aliases counted in full."""
@@ -105,6 +106,9 @@ def _events(loader: Any) -> Iterator[yaml.Event]:
 def _syntax_fault(error: yaml.MarkedYAMLError, builder: _Builder) -> Fault:
     mark = error.problem_mark or error.context_mark
     problem = " ".join(str(error.problem or error.context or "syntax error").split())
+    if "nesting depth" in problem:
+        # Newer libyaml scans ahead and gives up before the first event of a deep list comes here.
+        return builder.place(mark).fault(TOO_DEEP)
     hint = ""
     if "mapping values are not allowed" in problem:
         hint = "; put a text that holds ': ' into quotes"
@@ -160,7 +164,7 @@ class _Builder:
     def _start(self, event: Any, place: Place) -> None:
         refuse_tag(event.tag, place)
         if len(self.stack) >= MAX_DEPTH:
-            raise UserError(place.fault(f"is nested deeper than {MAX_DEPTH} levels"))
+            raise UserError(place.fault(TOO_DEEP))
         empty: Any = {} if isinstance(event, yaml.MappingStartEvent) else []
         self.stack.append(_Open(Node(empty, place), event.anchor))
 
