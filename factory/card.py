@@ -26,6 +26,8 @@ __all__ = ["FILE_NAME", "config_entries", "facts", "render", "write_card"]
 
 FILE_NAME = "README.md"
 _TEMPLATE = "set.md.jinja"
+_LOCATION = "path/to/this/directory"
+_MOVES = " Once the set is on the Hub, its id stands in place of\nthe directory."
 
 
 def write_card(out: AnyPath, manifest: Manifest) -> None:
@@ -39,6 +41,11 @@ def write_card(out: AnyPath, manifest: Manifest) -> None:
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
     scores = kept_scores(out, manifest)
     write_text(out / FILE_NAME, _text(manifest, recipes, images=images, scores=scores))
+
+
+def at_home(text: str, repo_id: str) -> str:
+    """Return the text of a card as it reads on the Hub: what loads it from a directory, by id."""
+    return text.replace(_MOVES, "").replace(_LOCATION, repo_id)
 
 
 def render(header: Mapping[str, Any], filled: Mapping[str, Any]) -> str:
@@ -92,7 +99,8 @@ def _text(
     filled = contents(recipes, counts) | {
         "title": title(manifest.labels),
         "num_images": stored,
-        "location": "path/to/this/directory",
+        "location": _LOCATION,
+        "moves": _MOVES,
         "planned": None,
         "sheet": SHEET if SHEET in images else None,
         "plots": PLOTS if PLOTS in images else None,

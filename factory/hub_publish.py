@@ -14,6 +14,7 @@ from typing import Any
 from factory import console
 from factory.errors import Failure, UserError
 from factory.hub_commit import Message, OtherCommit, additions, commit, upload
+from factory.hub_fetch import offline
 from factory.hub_meter import Meter
 from factory.hub_plan import LocalFile, Plan, RemoteFile, differences, make_plan, remote_files
 from factory.hub_refs import (
@@ -101,10 +102,12 @@ def check_may_push(target: HubTarget, *, private: bool = False) -> None:
     """See, without changing anything, whether a push has a chance.
 
     Raises:
-        UserError: No token, a token that may only read, a name that is not allowed, or a public
-            repository where a private one is asked for.
+        UserError: `HF_HUB_OFFLINE` is set, no token, a token that may only read, a name that is
+            not allowed, or a public repository where a private one is asked for.
         Failure: The Hub cannot be reached.
     """
+    if offline():
+        raise UserError(f"{target}: HF_HUB_OFFLINE is set; unset it to push")
     require_token(target)
     session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
     if find_head(session, private=private).repository:

@@ -61,7 +61,7 @@ def push(
     found = read_manifest(place)
     if found is None:
         raise UserError(f"{out}: no set is here (no {FILE_NAME}); name the directory of a build")
-    files = set_files(place, found)
+    files = set_files(place, found) | _card_at_home(place, target.repo_id)
     publication = Publication(
         files=files,
         owned=lambda path: _is_owned(path, files),
@@ -84,6 +84,11 @@ def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
         for name, path in paths.items()
         if path.is_file() and not any(part.startswith(".") for part in PurePosixPath(name).parts)
     }
+
+
+def _card_at_home(out: Path, repo_id: str) -> dict[str, LocalFile]:
+    text = (out / card.FILE_NAME).read_bytes().decode("utf-8")
+    return {card.FILE_NAME: local_file(card.at_home(text, repo_id).encode())}
 
 
 def _is_owned(path: str, files: dict[str, LocalFile]) -> bool:

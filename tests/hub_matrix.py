@@ -76,7 +76,7 @@ def push_under_fault(case: Case, out: Path, home: Path) -> None:
         commits = hub.repos["datasets", repo_id].commits
         made = [one for one in commits.values() if one.title != "initial commit"]
         assert len(made) <= (2 if case.kind == "corrupt request" else 1)
-        assert remote_sha256(hub, repo_id, "v1") == set_sha256(out)
+        assert remote_sha256(hub, repo_id, "v1") == set_sha256(out, repo_id)
 
 
 def push(hub: LocalHub, home: Path, out: Path, repo_id: str) -> Any:

@@ -16,6 +16,8 @@ from typing import Any
 
 from localhub import LocalHub
 
+from factory import card
+
 ROOT = Path(__file__).parent.parent
 ORG = "localorg"
 # hf-xet waits 3, 9, 27, 81, 243 s between attempts; a test has no time for that.
@@ -83,10 +85,12 @@ def remote_sha256(hub: LocalHub, repo_id: str, revision: str = "main") -> dict[s
     }
 
 
-def set_sha256(out: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a set."""
-    return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+def set_sha256(out: Path, repo_id: str) -> dict[str, str]:
+    """Return the SHA-256 of every file of a set as the Hub is to hold it."""
+    contents = {
+        path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))
         if path.is_file()
     }
+    contents[card.FILE_NAME] = card.at_home(contents[card.FILE_NAME].decode(), repo_id).encode()
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}

@@ -80,8 +80,10 @@ def test_sends_once_then_nothing_then_what_changed(
 ) -> None:
     first = push(hub, tmp_path / "home", out, "--message", "the first")
     assert (first["created"], first["committed"], first["deleted"]) == (True, True, [])
-    assert remote_sha256(hub, REPO) == set_sha256(out)
+    assert remote_sha256(hub, REPO) == set_sha256(out, REPO)
     assert titles(hub) == ["the first"]
+    shown = hub.read_text_file(hub.repos["datasets", REPO].at("main"), "README.md").decode()
+    assert f'load_dataset("{REPO}", ' in shown and "directory" not in shown
     large = [path for path in out.rglob("*") if path.suffix in (".parquet", ".jpg", ".png")]
     assert first["sent_bytes"] == sum(path.stat().st_size for path in large)
 
@@ -94,14 +96,16 @@ def test_sends_once_then_nothing_then_what_changed(
 
     # From a cache that knows nothing: what the Hub has is found there.
     dry = push(hub, tmp_path / "other", grown, "--dry-run")
-    assert remote_sha256(hub, REPO) == set_sha256(out)
+    assert remote_sha256(hub, REPO) == set_sha256(out, REPO)
     changed = push(hub, tmp_path / "other", grown, "--tag", "v2")
     assert (changed["added"], changed["deleted"]) == (dry["added"], dry["deleted"])
     assert "data/base/train-00001-of-00002.parquet" in changed["deleted"]
-    assert remote_sha256(hub, REPO, "v2") == set_sha256(grown)
-    assert remote_sha256(hub, REPO, "v1") == set_sha256(out)
+    assert remote_sha256(hub, REPO, "v2") == set_sha256(grown, REPO)
+    assert remote_sha256(hub, REPO, "v1") == set_sha256(out, REPO)
     total = changed["add_bytes"] + sum(
-        (grown / name).stat().st_size for name in set_sha256(grown) if name not in changed["added"]
+        (grown / name).stat().st_size
+        for name in set_sha256(grown, REPO)
+        if name not in changed["added"]
     )
     assert changed["sent_bytes"] + changed["reused_bytes"] == total
 
@@ -118,7 +122,7 @@ def test_a_branch_is_made_and_strangers_files_stay(
     repo.add_commit("main", "by hand", "", "somebody", files)
     report = push(hub, tmp_path, out, "--revision", "next")
     assert report["deleted"] == ["data/old.parquet", "scores.json"]
-    expected = set_sha256(out).keys() | {"LICENSE"}
+    expected = set_sha256(out, REPO).keys() | {"LICENSE"}
     assert remote_sha256(hub, REPO, "next").keys() == expected
     assert "data/old.parquet" in repo.at("main").files
 
@@ -134,7 +138,7 @@ def test_goes_on_after_a_kill_in_mid_upload(hub: LocalHub, out: Path, tmp_path: 
     assert remote_sha256(hub, REPO) == {}, "nothing is visible before the commit"
     hub.clear_faults()
     push(hub, tmp_path, out)
-    assert remote_sha256(hub, REPO) == set_sha256(out)
+    assert remote_sha256(hub, REPO) == set_sha256(out, REPO)
     assert len(titles(hub)) == 1
 
 
@@ -150,9 +154,9 @@ def test_of_two_pushes_one_is_told_and_nothing_is_mixed(
     _, said = slow.communicate(timeout=120)
     assert slow.returncode == 1
     assert "another push was faster" in said.strip().splitlines()[-1]
-    assert remote_sha256(hub, REPO) == set_sha256(grown)
+    assert remote_sha256(hub, REPO) == set_sha256(grown, REPO)
     push(hub, tmp_path / "slow", out)
-    assert remote_sha256(hub, REPO) == set_sha256(out)
+    assert remote_sha256(hub, REPO) == set_sha256(out, REPO)
 
 
 def test_two_pushes_of_the_same_set_both_end_well(
@@ -179,7 +183,7 @@ def test_a_commit_that_hangs_is_given_up_and_made_once(
     assert report["retries"] == 1
     wait_for(lambda: [entry["status"] for entry in hub.log("commit")].count(412) == 1)
     assert len(titles(hub)) == 1
-    assert remote_sha256(hub, REPO) == set_sha256(out)
+    assert remote_sha256(hub, REPO) == set_sha256(out, REPO)
 
 
 @pytest.mark.parametrize("what", ["token revoked", "repository deleted"])
@@ -246,6 +250,7 @@ def test_each_refusal_is_one_line_with_its_remedy(out: Path, tmp_path: Path) -> 
         assert "names no owner" in refused(hub, tmp_path, out, "alone")
         for option in ("--tag", "--revision"):
             assert "cannot name a branch or tag" in refused(hub, tmp_path, out, REPO, option, "a b")
+        assert "HF_HUB_OFFLINE is set" in refused(hub, tmp_path, out, REPO, HF_HUB_OFFLINE="1")
         assert "no token has" in refused(hub, tmp_path, out, REPO, token="hf_\u201cquoted")
         assert not hub.repos
         push(hub, tmp_path, out, "--tag", "v1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def export(folder: Path, to: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.parent.mkdir(parents=True, exist_ok=True)
     pipeline.save_pretrained(fresh, safe_serialization=True)
-    _load_in_float32(fresh / "text_encoder" / "config.json")
+    _edit(fresh / "text_encoder" / "config.json", _load_in_float32)
+    _edit(fresh / "vae" / "config.json", _forget_derived)
     # `factory.known_words` warns of words that are not listed; another run may start from here.
     for name in (WORDS_FILE, BASIS_FILE):
         shutil.copy(folder / name, fresh / name)
@@ -114,11 +116,20 @@ def export(folder: Path, to: Path) -> None:
     log.info("%s: %.1f MB", to, folder_bytes(to) / 1e6)
 
 
-def _load_in_float32(path: Path) -> None:
-    """Make transformers load the text encoder in float32, as diffusers does with the rest."""
+def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     values = json.loads(path.read_text(encoding="utf-8"))
-    values["dtype"] = "float32"
+    change(values)
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _load_in_float32(values: dict[str, Any]) -> None:
+    """Make transformers load the text encoder in float32, as diffusers does with the rest."""
+    values["dtype"] = "float32"
+
+
+def _forget_derived(values: dict[str, Any]) -> None:
+    """Drop what AutoencoderTiny works out itself and, reading it again, warns of."""
+    values.pop("block_out_channels", None)
 
 
 def _swap(fresh: Path, to: Path) -> None:
