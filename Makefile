@@ -21,7 +21,7 @@ REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seeds 0,1,2
 STUDY_OPTIONS ?=
 
-.PHONY: help install study quickstart test test-quick test-soak lint typecheck format schema cards docs
+.PHONY: help install study quickstart test test-quick test-soak lint typecheck format schema cards
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
