@@ -6,6 +6,7 @@ pictures are `factory.card_images`'s.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +23,14 @@ from factory.storage import AnyPath, local_copy, write_text
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
 
-__all__ = ["FILE_NAME", "config_entries", "facts", "render", "write_card"]
+__all__ = ["FILE_NAME", "at_home", "config_entries", "facts", "render", "write_card"]
 
 FILE_NAME = "README.md"
 _TEMPLATE = "set.md.jinja"
 _LOCATION = "path/to/this/directory"
-_MOVES = " Once the set is on the Hub, its id stands in place of\nthe directory."
+_HUB_NOTE = " Once the set is on the Hub, its id stands in place of the directory."
+_LOADING = re.compile(rb"^## Load it\r?$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_PLACES = (re.compile(rb'(load_dataset\(")[^"]*'), re.compile(rb'(create_dataset\("hfds/)[^"]*'))
 
 
 def write_card(out: AnyPath, manifest: Manifest) -> None:
@@ -43,9 +46,21 @@ def write_card(out: AnyPath, manifest: Manifest) -> None:
     write_text(out / FILE_NAME, _text(manifest, recipes, images=images, scores=scores))
 
 
-def at_home(text: str, repo_id: str) -> str:
-    """Return the text of a card as it reads on the Hub: what loads it from a directory, by id."""
-    return text.replace(_MOVES, "").replace(_LOCATION, repo_id)
+def at_home(content: bytes, repo_id: str) -> bytes:
+    """Return a card as it reads on the Hub: "Load it" names the repository.
+
+    Args:
+        content: Of a card; the rest of it, and what else people wrote into it, stays as it is.
+        repo_id: `ORG/NAME`, in place of a directory or of the repository it was downloaded from.
+    """
+
+    def moved(found: re.Match[bytes]) -> bytes:
+        section = found[0].replace(_HUB_NOTE.encode(), b"")
+        for place in _PLACES:
+            section = place.sub(lambda one: one[1] + repo_id.encode(), section, count=1)
+        return section
+
+    return _LOADING.sub(moved, content, count=1)
 
 
 def render(header: Mapping[str, Any], filled: Mapping[str, Any]) -> str:
@@ -100,7 +115,7 @@ def _text(
         "title": title(manifest.labels),
         "num_images": stored,
         "location": _LOCATION,
-        "moves": _MOVES,
+        "hub_note": _HUB_NOTE,
         "planned": None,
         "sheet": SHEET if SHEET in images else None,
         "plots": PLOTS if PLOTS in images else None,

@@ -86,14 +86,17 @@ class PublishReport:
 
 
 def require_token(target: HubTarget) -> None:
-    """See that there is a token and a whole name, before work is done for nothing.
+    """See that there is a network, a token and a whole name, before work is done for nothing.
 
     Raises:
-        UserError: There is none; says how to get one. Or the name has no owner: the Hub would make
-            a repository of the user's own, and find it under another name afterwards.
+        UserError: `HF_HUB_OFFLINE` is set. Or there is no token; says how to get one. Or the name
+            has no owner: the Hub would make a repository of the user's own, and find it under
+            another name afterwards.
     """
     if "/" not in target.repo_id:
         raise UserError(f"{target}: names no owner; write ORG/NAME, or YOUR_NAME/{target.repo_id}")
+    if offline():
+        raise UserError(f"{target}: HF_HUB_OFFLINE is set; unset it to push")
     if token_source() is None:
         raise UserError(f"{target}: pushing needs a token; {how_to_get_token('write')}")
 
@@ -106,8 +109,6 @@ def check_may_push(target: HubTarget, *, private: bool = False) -> None:
             not allowed, or a public repository where a private one is asked for.
         Failure: The Hub cannot be reached.
     """
-    if offline():
-        raise UserError(f"{target}: HF_HUB_OFFLINE is set; unset it to push")
     require_token(target)
     session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
     if find_head(session, private=private).repository:

@@ -45,7 +45,7 @@ def card_text(name: str) -> str:
         "title": header["pretty_name"],
         "num_images": num_images,
         "location": f"out/{name}",
-        "moves": "",
+        "hub_note": "",
         "planned": {"name": name, "paper": _paper_figures(name)},
         "sheet": None,
         "plots": None,

@@ -31,6 +31,8 @@ def push(
 ) -> PublishReport:
     """Publish a set: every file of it in one commit, checked by hash afterwards.
 
+    The card goes with the repository's id where it says how to load the set.
+
     Safe to run again after any failure, and after any change of the set: only what differs is sent,
     and files that the set no longer has are removed there.
 
@@ -87,8 +89,8 @@ def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
 
 
 def _card_at_home(out: Path, repo_id: str) -> dict[str, LocalFile]:
-    text = (out / card.FILE_NAME).read_bytes().decode("utf-8")
-    return {card.FILE_NAME: local_file(card.at_home(text, repo_id).encode())}
+    content = (out / card.FILE_NAME).read_bytes()
+    return {card.FILE_NAME: local_file(card.at_home(content, repo_id))}
 
 
 def _is_owned(path: str, files: dict[str, LocalFile]) -> bool:

@@ -74,7 +74,8 @@ def parse(text: str, *, file: str, placed: bool = True, path: Path | None = None
     """
     builder = _Builder(file, placed=placed, path=path)
     try:
-        # PyYAML's pure parser refuses characters that libyaml lets pass; both limit nothing else.
+        # PyYAML's pure parser refuses characters that libyaml lets pass; newer libyaml
+        # gives up on depth of its own accord. Neither limits anything else.
         loader = _loader(text)
         try:
             for event in _events(loader):

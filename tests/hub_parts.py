@@ -92,5 +92,5 @@ def set_sha256(out: Path, repo_id: str) -> dict[str, str]:
         for path in sorted(out.rglob("*"))
         if path.is_file()
     }
-    contents[card.FILE_NAME] = card.at_home(contents[card.FILE_NAME].decode(), repo_id).encode()
+    contents[card.FILE_NAME] = card.at_home(contents[card.FILE_NAME], repo_id)
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}

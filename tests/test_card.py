@@ -17,6 +17,7 @@ from PIL import Image
 
 from factory import card_header, planned_cards
 from factory.builder import build
+from factory.card import at_home
 from factory.card_images import write_images
 from factory.card_models import licence_fields
 from factory.card_plots import plot_distributions, spreads
@@ -89,6 +90,19 @@ def test_a_card_does_not_depend_on_where_the_set_lies(tmp_path: Path) -> None:
     before = (tmp_path / "two/README.md").read_bytes()
     draw(recipe(tmp_path, "base"), tmp_path / "two")
     assert (tmp_path / "two/README.md").read_bytes() == before
+
+
+@pytest.mark.parametrize("home", [b"path/to/this/directory", b"first/home"])
+def test_at_home_only_what_loads_it_is_changed(home: bytes) -> None:
+    end = b'load_dataset("their/own", "by hand") \xe9\r\n'
+    note = b" Once the set is on the Hub, its id stands in place of the directory."
+    text = (
+        b'see load_dataset("their/own")\r\n## Load it\r\n\r\nload_dataset("%s", "base")\r\n'
+        b'With timm: `create_dataset("hfds/%s", root=None)`.%s\r\n\r\n## Configs\r\n'
+    )
+    expected = text % (b"second/home", b"second/home", b"") + end
+    assert at_home(text % (home, home, note) + end, "second/home") == expected
+    assert at_home(b"# A card of one's own\n", "second/home") == b"# A card of one's own\n"
 
 
 def test_dataset_info_tells_features_and_counts_before_anything_is_read(

@@ -250,7 +250,7 @@ def test_each_refusal_is_one_line_with_its_remedy(out: Path, tmp_path: Path) -> 
         assert "names no owner" in refused(hub, tmp_path, out, "alone")
         for option in ("--tag", "--revision"):
             assert "cannot name a branch or tag" in refused(hub, tmp_path, out, REPO, option, "a b")
-        assert "HF_HUB_OFFLINE is set" in refused(hub, tmp_path, out, REPO, HF_HUB_OFFLINE="1")
+        assert "unset it to push" in refused(hub, tmp_path, out, REPO, HF_HUB_OFFLINE="1")
         assert "no token has" in refused(hub, tmp_path, out, REPO, token="hf_\u201cquoted")
         assert not hub.repos
         push(hub, tmp_path, out, "--tag", "v1")

@@ -199,6 +199,9 @@ def test_pushes_that_are_refused(team_hub: LocalHub, tmp_path: Path) -> None:
     without = run_factory(team_hub, home, *push, f"{ORG}/x", token=None)
     assert (without.returncode, len(without.stderr.splitlines())) == (2, 1)
     assert "pushing needs a token" in without.stderr
+    offline = run_factory(team_hub, home, *push, f"{ORG}/x", HF_HUB_OFFLINE="1")
+    assert (offline.returncode, len(offline.stderr.splitlines())) == (2, 1)
+    assert "unset it to push" in offline.stderr
     reader = run_factory(
         team_hub, home, *push, f"{ORG}/mine", "--name", "other", token=team_hub.read_token
     )
