@@ -22,6 +22,7 @@ class KnownModel(BaseModel):
 
     Attributes:
         license: As the Hub writes it.
+        license_name: What it is called, where that is `other`.
         link: Where the terms stand.
         note: What its own card says of its limits.
     """
@@ -29,6 +30,7 @@ class KnownModel(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     license: str
+    license_name: str = ""
     link: str = ""
     note: str = ""
 
@@ -44,7 +46,8 @@ def licence_of(model_id: str) -> str:
     known = _known().get(model_id)
     if known is None:
         return "see the model's own card"
-    return f"[{known.license}]({known.link})" if known.link else known.license
+    name = known.license_name or known.license
+    return f"[{name}]({known.link})" if known.link else name
 
 
 def note_of(model_id: str) -> str:
@@ -59,4 +62,6 @@ def licence_fields(model_ids: Sequence[str]) -> dict[str, object]:
     names = list(dict.fromkeys(one.license for one in known if one is not None))
     if None in known or not names:
         return {"license": "other", "license_name": "model-terms"}
-    return {"license": names[0] if len(names) == 1 else names}
+    fields: dict[str, object] = {"license": names[0] if len(names) == 1 else names}
+    others = [one.license_name for one in known if one is not None and one.license_name]
+    return fields | ({"license_name": others[0]} if others else {})

@@ -29,15 +29,17 @@ def open_set(out: AnyPath) -> Manifest | None:
     for path in (out, *out.parents):
         if path.is_file():
             raise UserError(f"{path}: is a file; name a directory")
+    # Listed before the manifest is read: another launch may begin the set meanwhile, which writes
+    # its manifest first.
+    # Files whose names begin with a dot belong to file managers and version control.
+    inside = list(out.iterdir()) if out.is_dir() else []
+    found = sorted(path.name for path in inside if not path.name.startswith("."))
     manifest = read_manifest(out)
-    if manifest is None and out.is_dir():
-        # Files whose names begin with a dot belong to file managers and version control.
-        foreign = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-        if foreign:
-            raise UserError(
-                f"{out}: is not empty and holds no {FILE_NAME} "
-                f"(it holds {', '.join(foreign[:3])}); build into a new directory"
-            )
+    if manifest is None and found:
+        raise UserError(
+            f"{out}: is not empty and holds no {FILE_NAME} "
+            f"(it holds {', '.join(found[:3])}); build into a new directory"
+        )
     return manifest
 
 

@@ -155,3 +155,18 @@ def test_growth_that_is_stopped_leaves_no_row_twice(begun: Path, tmp_path: Path)
     shards = sorted(path.name[:11] for path in (begun / "data" / "base").glob("train-*"))
     assert shards
     assert len(shards) == len(set(shards))
+
+
+def test_a_set_that_another_launch_begins_meanwhile_is_no_strangers(
+    begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, aside = Path.iterdir, tmp_path / "aside.json"
+    (begun / "manifest.json").rename(aside)
+
+    def listed_as_it_appears(path: Path) -> Any:
+        if path == begun and aside.exists():
+            aside.rename(begun / "manifest.json")
+        return listed(path)
+
+    monkeypatch.setattr(Path, "iterdir", listed_as_it_appears)
+    assert draw(recipe(tmp_path, "base"), begun).drawn == 0
