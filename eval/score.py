@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.checkpoint import load_checkpoint
+from eval.checkpoint import Checkpoint, load_checkpoint
 from eval.labels import LabelMatch, match_labels
 from eval.measure import measure
 from eval.predict import Predictions, make_transform, predict, this_process
@@ -63,8 +64,7 @@ def score(
         UserError: The run or a picture cannot be read, or classes don't match.
     """
     scoring = scoring or Scoring()
-    num_images = len(real.labels)
-    require_fitting(scoring, run=run, batch_size=batch_size, num_images=num_images)
+    require_fitting(scoring, run=run, batch_size=batch_size, num_images=len(real.labels))
     state = this_process()
     set_precision(threads)
     checkpoint = load_checkpoint(run, scoring)
@@ -75,22 +75,15 @@ def score(
         model=run,
         real=real.opened.reference,
     )
-    order = order_of(num_images, scoring)
-    dataset = real.opened.dataset if order is None else real.opened.dataset.select(order)
-
-    def run_model() -> Predictions:
-        found = predict(
-            checkpoint.model,
-            dataset,
-            image_column=real.opened.image_column,
-            class_order=match.model_indices,
-            transform=make_transform(checkpoint.preprocessing),
-            batch_size=batch_size,
-            state=state,
-            wrap=scoring.batch_norm == "test-batch",
-        )
-        return found if order is None else found.put_back(order)
-
+    run_model = partial(
+        _predict,
+        checkpoint,
+        real,
+        match,
+        scoring=scoring,
+        batch_size=batch_size,
+        state=state,
+    )
     references = references_of(match, real)
     visits: list[Visit] = []
     if scoring.best_on_test:
@@ -117,6 +110,31 @@ def score(
         versions={name: version(name) for name in _LIBRARIES},
     )
     return Scored(scores=scores, predictions=predictions, references=references)
+
+
+def _predict(
+    checkpoint: Checkpoint,
+    real: RealImages,
+    match: LabelMatch,
+    *,
+    scoring: Scoring,
+    batch_size: int,
+    state: PartialState,
+) -> Predictions:
+    """Return what the model says now of each real image, in the real set's order."""
+    order = order_of(len(real.labels), scoring)
+    dataset = real.opened.dataset if order is None else real.opened.dataset.select(order)
+    found = predict(
+        checkpoint.model,
+        dataset,
+        image_column=real.opened.image_column,
+        class_order=match.model_indices,
+        transform=make_transform(checkpoint.preprocessing),
+        batch_size=batch_size,
+        state=state,
+        wrap=scoring.batch_norm == "test-batch",
+    )
+    return found if order is None else found.put_back(order)
 
 
 def set_precision(threads: int) -> None:

@@ -19,8 +19,8 @@ def find_builder(path: str, config_name: str | None, revision: str | None = None
     import datasets as hf
     from datasets.exceptions import DatasetNotFoundError
 
+    # Messages call it as people typed it.
     shown = path.removeprefix("hf://datasets/")
-
     try:
         with quiet():
             return hf.load_dataset_builder(path, config_name, revision=revision)
@@ -32,25 +32,24 @@ def find_builder(path: str, config_name: str | None, revision: str | None = None
             f"{shown}: {first_line(error)}; is it a dataset directory or Hub id?"
         ) from None
     except ValueError as error:
-        raise _config_fault(path, config_name, revision, error) from None
+        fault = _config_fault(path, config_name, revision, error)
+        raise UserError(f"{shown}: {fault}") from None
 
 
 def _config_fault(
     path: str, config_name: str | None, revision: str | None, error: ValueError
-) -> UserError:
+) -> str:
     import datasets as hf
 
-    shown = path.removeprefix("hf://datasets/")
-
     if config_name is None and "onfig" not in str(error):
-        return UserError(f"{shown}: {first_line(error)}")
+        return first_line(error)
     try:
         known = hf.get_dataset_config_names(path, revision=revision)
     except (OSError, ValueError):
-        return UserError(f"{shown}: {first_line(error)}")
+        return first_line(error)
     if config_name is None:
-        return UserError(f"{shown}: name one of its configs with --config: {', '.join(known)}")
-    return UserError(f"{shown}: no config {config_name!r}; {suggest(config_name, known)}")
+        return f"name one of its configs with --config: {', '.join(known)}"
+    return f"no config {config_name!r}; {suggest(config_name, known)}"
 
 
 def module_name(builder: Any) -> str:
