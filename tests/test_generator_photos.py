@@ -9,6 +9,7 @@ from photo_parts import photo_source, write_photos
 
 from factory.errors import UserError
 from train.generator.captions import caption_named, make_captioner, with_article
+from train.generator.config import DataConfig
 from train.generator.filters import FILTERS, apply_filter
 from train.generator.sources import open_source
 
@@ -46,6 +47,18 @@ def test_held_out_photographs_are_never_drawn(photos: Path) -> None:
     assert not any(image.tobytes() in drawn for image, _ in kept_out)
 
 
+def test_a_row_filter_leaves_rows_out_and_tells_collections_apart(photos: Path) -> None:
+    source = open_source(photo_source(photos, row_filter='domain != "painting"'), image_size=32)
+    names = [source.draw(i)[1]["name"] for i in range(len(source))]
+    assert sorted(set(names)) == ["cat", "ship", "tabby cat"]
+    assert len(names) == 24
+    whole, filtered = (
+        DataConfig(sources=(photo_source(photos, row_filter=expression),)).fingerprint()
+        for expression in (None, 'domain != "painting"')
+    )
+    assert whole != filtered
+
+
 def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column caption, title; it has domain, general"):
         open_source(
@@ -54,6 +67,8 @@ def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
         )
     with pytest.raises(UserError, match=r"no rows with \{'view': 'sea'\}"):
         open_source(photo_source(photos, where={"view": "sea"}), image_size=32)
+    with pytest.raises(UserError, match="--filter 'colour == 1': no column colour"):
+        open_source(photo_source(photos, row_filter="colour == 1"), image_size=32)
     with pytest.raises(UserError, match="no filter glow; there are drawing, sketch"):
         open_source(photo_source(photos, filters={"glow": 1}, filtered=1), image_size=32)
     with pytest.raises(UserError, match="cannot be opened"):

@@ -35,6 +35,11 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument("--image-column")
     fit.add_argument("--caption-column")
     fit.add_argument("--name-column", help="make captions of this column's names instead")
+    fit.add_argument(
+        "--filter",
+        metavar="EXPR",
+        help="keep only these rows of each such source, e.g. 'license != \"none\"'",
+    )
     fit.add_argument("--image-size", type=int)
     fit.add_argument("--images", type=int, help="how many pictures of each such source are read")
     fit.add_argument(
@@ -86,6 +91,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         "caption_column": arguments.caption_column,
         "name_column": arguments.name_column,
         "images": arguments.images,
+        "row_filter": arguments.filter,
     }
     data = {"image_size": arguments.image_size}
     length = {

@@ -7,6 +7,7 @@ the run behind the generator that ships.
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,8 @@ class SourceConfig(_Settings):
         source: `digits` (drawn here), or a directory or Hub id that `load_dataset` opens.
         images: How many digits are drawn; for other sources the most that are read.
         where: Only rows whose columns have these values, e.g. `{view: ground}`.
+        row_filter: Of those, the rows for which this expression holds, e.g. `license != "none"`;
+            see `factory.row_filter`.
         caption_column: One caption a picture; not needed where `name_column` is given.
         name_column: What a picture shows; captions are made of it and the three columns below.
         general_column: More general words for it; text, or a list from near to far.
@@ -50,6 +53,7 @@ class SourceConfig(_Settings):
     split: str = "train"
     images: int = 60_000
     where: dict[str, str] = {}
+    row_filter: str | None = None
     image_column: str = "image"
     caption_column: str | None = "caption"
     name_column: str | None = None
@@ -89,7 +93,13 @@ class DataConfig(_Settings):
 
     def fingerprint(self) -> str:
         """Return what tells one collection of pictures from another."""
-        return hashlib.sha256(self.collected().model_dump_json().encode()).hexdigest()[:16]
+        told = self.collected().model_dump(mode="json")
+        for source in told["sources"]:
+            # Came later: pictures collected before it was there are still the same ones.
+            if source["row_filter"] is None:
+                del source["row_filter"]
+        text = json.dumps(told, separators=(",", ":"), ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class LatentConfig(_Settings):

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.errors import UserError
+from factory.row_filter import filter_rows
 from train.generator.captions import Facts
 from train.generator.config import DIGITS, SourceConfig
 from train.generator.digits import CANVAS, draw_glyph
@@ -186,7 +187,7 @@ def _open(config: SourceConfig, columns: Mapping[str, str]) -> Any:
         rows = rows.select(kept)
     if not len(rows):
         raise UserError(f"{config.source}: no rows with {config.where}; change `where`")
-    return rows
+    return filter_rows(rows, config.row_filter) if config.row_filter else rows
 
 
 def _texts(rows: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
