@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from eval.scores import Preprocessing
 from factory.console import progress
 from factory.errors import UserError
+from factory.processes import on_cpus
 
 if TYPE_CHECKING:
     import datasets
@@ -53,17 +54,10 @@ class Predictions:
 
 
 def this_process() -> PartialState:
-    """Join the processes that the launcher started, if it started several.
-
-    Without `cpu=True`, accelerate takes each of several processes on a machine without an
-    accelerator for the only one.
-    """
-    import torch
+    """Join the processes that the launcher started, if it started several."""
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
-    on_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    return PartialState(cpu=on_cpu)
+    return PartialState(cpu=on_cpus())
 
 
 def predict(

@@ -24,6 +24,17 @@ _FAILED = "failed"
 Answer = TypeVar("Answer")
 
 
+def on_cpus() -> bool:
+    """Return whether this process computes on a CPU: none other is there, or it was launched so.
+
+    Unless told so, accelerate takes each of several processes on CPUs for the only one.
+    """
+    import torch
+    from accelerate.utils import parse_flag_from_env
+
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+
+
 def own_device(wanted: str = "auto") -> Any:
     """Return this process's device, as accelerate deals them out.
 
@@ -33,12 +44,9 @@ def own_device(wanted: str = "auto") -> Any:
     Raises:
         UserError: there is no such device here.
     """
-    import torch
     from accelerate import PartialState
 
-    # Unless told that it is on CPUs, accelerate takes each of several processes for the only one.
-    cpu = wanted == "cpu" or not torch.accelerator.is_available()
-    state = PartialState(cpu=cpu, timeout=_MEETING)
+    state = PartialState(cpu=wanted == "cpu" or on_cpus(), timeout=_MEETING)
     if wanted not in ("auto", state.device.type):
         raise UserError(f"device {wanted} was asked for, this machine offers {state.device.type}")
     return state.device

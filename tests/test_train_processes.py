@@ -24,6 +24,7 @@ NUM_IMAGES = 45
 def make_trainer(out: Path):
     from accelerate import Accelerator
 
+    from factory.processes import on_cpus
     from train.config import IMAGENET_MEAN, IMAGENET_STD, DataSource, RunConfig
     from train.data import LabelledPixels
     from train.loop import Trainer
@@ -48,7 +49,7 @@ def make_trainer(out: Path):
         ),
         hyperparameters=resolve("quick", model="test_vit", overrides=overrides),
     )
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=on_cpus())
     torch.set_num_threads(1)
     # Weights start alike; DDP would see to it anyway.
     torch.manual_seed(0)
@@ -102,14 +103,16 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("two")
     make_set(folder / "set")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-        "ACCELERATE_USE_CPU": "true",
-    }
+    run([*launch, str(Path(__file__)), str(folder)])
+    return folder
+
+
+def run(command: list[str]) -> str:
+    """Run Python without any word from the environment that it is to be on CPUs."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment.pop("ACCELERATE_USE_CPU", None)
     result = subprocess.run(
-        [sys.executable, *launch, str(Path(__file__)), str(folder)],
+        [sys.executable, *command],
         cwd=ROOT,
         env=environment,
         capture_output=True,
@@ -117,7 +120,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
         timeout=120,
     )
     assert result.returncode == 0, result.stderr[-3000:]
-    return folder
+    return result.stdout
 
 
 def test_two_processes_give_the_gradients_of_one(two_processes: Path, tmp_path: Path) -> None:
@@ -135,6 +138,16 @@ def test_two_processes_write_one_run_folder(two_processes: Path) -> None:
     assert not list(run.glob(".*"))
     scores = {(two_processes / f"summary-{rank}").read_text() for rank in (0, 1)}
     assert len(scores) == 1
+
+
+def test_the_command_of_the_help_trains_as_one(two_processes: Path, tmp_path: Path) -> None:
+    launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--quiet"]
+    launcher += ["--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    script = [*launcher, "-m", "train", str(two_processes / "set"), "--model", "test_resnet"]
+    settings = ["--epochs", "1", "--batch-size", "16", "--warmup-epochs", "0"]
+    said = run([*script, *settings, "--out", str(tmp_path / "run")])
+    assert said.count("held-out synthetic images") == 1, "one of the processes tells the result"
+    assert len((tmp_path / "run" / "metrics.csv").read_text().splitlines()) == 2
 
 
 if __name__ == "__main__":

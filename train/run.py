@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import UserError
+from factory.processes import on_cpus
 from train import presets
 from train.architectures import timm_name
 from train.config import DataSource, Hyperparameters, RunConfig
@@ -123,7 +124,7 @@ def train(options: TrainOptions) -> RunSummary:
     quieten_timm()
     check_model_name(options.model)
     check_folder(options.out)
-    accelerator = Accelerator()
+    accelerator = Accelerator(cpu=on_cpus())
     _set_threads(options.threads)
     data, opened, values = _load(options, values, accelerator)
     model, values = _create_model(options, values, num_classes=len(data.label_names))
