@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import operator
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,9 @@ def _parse(expression: str) -> ast.Expression:
     try:
         return ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if re.search(r"\bclass\b", expression):
+            reason = "class is a reserved word; compare label, as label == 'cat'"
+            raise _fault(expression, reason) from None
         reason = getattr(error, "msg", None) or type(error).__name__
         raise _fault(expression, f"{reason}; write for example guidance_scale < 3") from None
 
