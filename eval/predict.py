@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from eval.scores import Preprocessing
 from factory.console import progress
+from factory.devices import on_cpus
 from factory.errors import UserError
-from factory.processes import on_cpus
 
 if TYPE_CHECKING:
     import datasets

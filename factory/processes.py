@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
+from factory.devices import on_cpus
 from factory.errors import Failure, UserError
 
 _POLL_S = 0.05
@@ -22,17 +23,6 @@ _POLL_S = 0.05
 _MEETING = timedelta(minutes=10)
 _FAILED = "failed"
 Answer = TypeVar("Answer")
-
-
-def on_cpus() -> bool:
-    """Return whether this process computes on a CPU: none other is there, or it was launched so.
-
-    Unless told so, accelerate takes each of several processes on CPUs for the only one.
-    """
-    import torch
-    from accelerate.utils import parse_flag_from_env
-
-    return parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
 
 
 def own_device(wanted: str = "auto") -> Any:

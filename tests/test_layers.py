@@ -11,6 +11,7 @@ ROOT = Path(__file__).parent.parent
 GROUND_FLOOR = {
     "clip_model",
     "console",
+    "devices",
     "embedded_model",
     "entry",
     "errors",
@@ -25,7 +26,7 @@ GROUND_FLOOR = {
 }
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
-    {"errors", "console"},
+    {"errors", "console", "devices"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
     | {"clip_model"},
     {"hub_target", "hub_plan"},
@@ -91,7 +92,7 @@ def test_accelerate_is_imported_where_processes_are_handled() -> None:
         for path in modules_of("factory")
         if "accelerate" in {name.split(".")[0] for name in imports_of(path)}
     }
-    assert users <= {"builder.py", "processes.py"}
+    assert users <= {"builder.py", "devices.py", "processes.py"}
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:

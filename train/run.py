@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.devices import on_cpus
 from factory.errors import UserError
-from factory.processes import on_cpus
 from train import presets
 from train.architectures import timm_name
 from train.config import DataSource, Hyperparameters, RunConfig
