@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from factory.devices import on_cpus
 from factory.errors import UserError
 from train.generator.captions import WORDS, make_captioner, with_article
 from train.generator.config import DIGITS, Config, SourceConfig
@@ -70,9 +71,8 @@ def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
     from accelerate.utils import DistributedDataParallelKwargs
 
     handlers = [DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
-    cpu = not torch.cuda.is_available()
     accelerator = Accelerator(
-        cpu=cpu, mixed_precision=mixed_precision(config), kwargs_handlers=handlers
+        cpu=on_cpus(), mixed_precision=mixed_precision(config), kwargs_handlers=handlers
     )
     check_config(config, folder, write=accelerator.is_main_process)
     prepared = prepare(config, folder, accelerator)
