@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from train.generator.config import Config
 from train.generator.diffusion import read_log
 from train.generator.drawing import digit_prompts, draw, load_pipeline
 from train.generator.export import export, folder_bytes
-from train.generator.fit import fit
+from train.generator.fit import check_config, fit
 
 EMBEDDED = Path(__file__).parent.parent / "factory" / "embedded"
 TINY = {
@@ -81,6 +82,26 @@ def test_a_run_folder_refuses_other_settings(finished_run: Path) -> None:
     other = Config.model_validate({**TINY, "latents": {"channels": 5, "images": 40}})
     with pytest.raises(UserError, match="latents"):
         fit(other, finished_run, stages=("denoiser",))
+
+
+def test_settings_are_never_seen_half_written(tmp_path: Path) -> None:
+    config = Config.model_validate(TINY)
+    check_config(config, tmp_path, write=True)
+    over = threading.Event()
+
+    def write_on() -> None:
+        while not over.is_set():
+            check_config(config, tmp_path, write=True)
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    try:
+        # As the other processes of a run do that goes on; they raise on half a file.
+        for _ in range(500):
+            check_config(config, tmp_path, write=False)
+    finally:
+        over.set()
+        writer.join()
 
 
 def test_an_export_is_a_stock_pipeline(finished_run: Path, tmp_path: Path) -> None:

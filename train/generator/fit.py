@@ -18,6 +18,7 @@ import torch
 
 from factory.devices import on_cpus
 from factory.errors import UserError
+from factory.storage import write_text
 from train.generator.captions import WORDS, make_captioner, with_article
 from train.generator.config import DIGITS, Config, SourceConfig
 from train.generator.data import (
@@ -124,7 +125,8 @@ def check_config(config: Config, folder: Path, *, write: bool) -> None:
                 raise UserError(f"{path}: `{section}` differs; choose another --out, or the same")
     if write:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(config.model_dump_json(indent=2), encoding="utf-8")
+        # The other processes may be reading the old one right now.
+        write_text(path, config.model_dump_json(indent=2))
 
 
 def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
