@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from datasets import load_dataset
 
 from factory.errors import UserError
 from train.generator import captions, digits
+from train.generator.cli import main
 from train.generator.config import DataConfig, SourceConfig, load_config, with_source
 from train.generator.data import draw_weights, join_parts, load_collection, prepare_part
 from train.generator.domains import DOMAINS, render
@@ -53,6 +55,22 @@ def test_held_out_digits_are_never_drawn_from() -> None:
 def test_the_study_s_test_set_is_not_used_here() -> None:
     for path in SOURCES.glob("*.py"):
         assert "load_digits" not in path.read_text(encoding="utf-8"), path
+
+
+def test_rendered_digits_are_written_as_a_dataset(tmp_path: Path) -> None:
+    out = tmp_path / "rendered"
+    command = ["digits", str(out), "--images", "12", "--image-size", "32", "--seed", "3"]
+    assert main(command) == 0
+    rows = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows.features["label"].names == [str(digit) for digit in range(10)]
+    assert rows["label"] == [*range(10), 0, 1]
+    picture, facts = DigitSource(SourceConfig(seed=3, images=12), image_size=32).draw(11)
+    assert np.array_equal(np.asarray(rows[11]["image"]), picture)
+    assert rows[11]["printed"] == (facts["printed"] == "yes")
+    with pytest.raises(UserError, match="give a new folder"):
+        main(command)
+    with pytest.raises(UserError, match="--images 0: give 1 or more"):
+        main(["digits", str(tmp_path / "none"), "--images", "0"])
 
 
 def test_captions_repeat_with_the_seed_and_name_the_digit() -> None:

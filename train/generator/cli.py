@@ -1,4 +1,4 @@
-"""The commands: `fit`, `export`, `evaluate`. Heavy imports are inside them."""
+"""The commands: `fit`, `export`, `evaluate`, `digits`. Heavy imports are inside them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fit(commands)
     _add_export(commands)
     _add_evaluate(commands)
+    _add_digits(commands)
     return parser
 
 
@@ -81,6 +82,17 @@ def _add_evaluate(commands: Any) -> None:
     evaluate.set_defaults(run=_evaluate)
 
 
+def _add_digits(commands: Any) -> None:
+    digits = commands.add_parser(
+        "digits", help="write the rendered digits that `fit` learns from as a dataset"
+    )
+    digits.add_argument("out", type=Path, metavar="OUT", help="a new folder")
+    digits.add_argument("--images", type=int, default=4000, help="default: 4000")
+    digits.add_argument("--image-size", type=int, default=64, choices=(64, 32, 16, 8))
+    digits.add_argument("--seed", type=int, default=0)
+    digits.set_defaults(run=_digits)
+
+
 def _fit(arguments: argparse.Namespace) -> int:
     from train.generator.config import load_config, with_source
     from train.generator.fit import STAGES, Stage, fit
@@ -129,6 +141,18 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         images_per_class=arguments.images_per_class,
         threads=arguments.threads,
         write_card_to=arguments.pipeline if arguments.card else None,
+    )
+    return 0
+
+
+def _digits(arguments: argparse.Namespace) -> int:
+    from train.generator.rendered import write_rendered
+
+    write_rendered(
+        arguments.out,
+        images=arguments.images,
+        image_size=arguments.image_size,
+        seed=arguments.seed,
     )
     return 0
 
