@@ -20,6 +20,7 @@ from eval.study.report import to_markdown, verdict
 from eval.study.results import Results
 from eval.study.spec import read_study
 from eval.study.steps import Ledger, Step, run_all
+from factory.embedded_model import embedded_revision
 from factory.errors import Failure, UserError
 from factory.open_data import open_dataset
 
@@ -115,6 +116,8 @@ def test_a_study_measures_reports_and_repeats_nothing(
     assert set(one.scorings["best-on-test"]) == {"test_resnet"}
     assert one.scorings["best-on-test"]["test_resnet"] >= 0
     text = (out / "study.md").read_text()
+    assert results.generator_revisions == [embedded_revision()]
+    assert f"Pictures by `embedded` (revision {str(embedded_revision())[:12]})" in text
     assert f"| {cell.mean:.2f} ± {cell.std:.2f} ({cell.difference:+.2f})" in text
     assert "python -m eval study" in text and str(tmp_path / "out") not in text.split("OUT")[0]
 
@@ -278,6 +281,7 @@ def results_of(differences: dict[str, tuple[float, tuple[float, float] | None]])
     return Results.model_validate(
         {
             **{"title": "T", "generator": "embedded", "models": ["net"], "seeds": [0]},
+            "generator_revisions": ["a" * 40],
             **{"preset": "quick", "epochs": None, "features": {"s": "run"}, "reasons": ""},
             **{"versions": {"torch": "2"}, "sets": {"s": one}},
         }

@@ -36,8 +36,10 @@ def _opening(results: Results, command: str) -> str:
     epochs = f", {results.epochs} epochs" if results.epochs else ""
     seeds = ", ".join(map(str, results.seeds))
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    revisions = ", ".join(revision[:12] for revision in results.generator_revisions)
+    drawn_by = f"`{results.generator}`{f' (revision {revisions})' if revisions else ''}"
     return (
-        f"After {TITLE}. Pictures by `{results.generator}`; classifiers "
+        f"After {TITLE}. Pictures by {drawn_by}; classifiers "
         f"{', '.join(f'`{model}`' for model in results.models)} from random initialisation, preset "
         f"`{results.preset}`{epochs}, seeds {seeds}. Scores are honest: the model in evaluation "
         "mode, its epoch chosen without real images. Every figure is read from the files that the "

@@ -67,10 +67,11 @@ class SetResult(_Part):
 
 
 class Results(_Part):
-    """A study's figures."""
+    """A study's figures; `generator_revisions` is what drew them, one unless weights were mixed."""
 
     title: str
     generator: str
+    generator_revisions: list[str]
     models: list[str]
     seeds: list[int]
     preset: str
@@ -95,6 +96,7 @@ def gather(plan: Plan, ledger: Ledger, *, builds: Sequence[Step], runs: Sequence
     return Results(
         title=spec.title,
         generator=spec.model,
+        generator_revisions=_revisions(plan),
         models=spec.models,
         seeds=spec.seeds,
         preset=spec.preset,
@@ -195,6 +197,13 @@ def _drawn(plan: Plan, name: str, row: str) -> int:
     """Return how many pictures of a row were drawn for it alone: none for combinations."""
     entry = plan.entry(name, row)
     return int(entry["images"]) if entry.get("kind") == "set" else 0
+
+
+def _revisions(plan: Plan) -> list[str]:
+    """Return the revisions of the model in the sets' manifests; a model without one has none."""
+    rows = [(name, row) for name, one in plan.spec.sets.items() for row in one.rows]
+    entries = [plan.entry(name, row) for name, row in rows]
+    return sorted({str(entry["revision"]) for entry in entries if entry.get("revision")})
 
 
 def _seconds(ledger: Ledger, step: Step | None) -> float | None:
