@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from factory.devices import on_cpus
+from factory.devices import launched_on_cpus, on_cpus
 from factory.errors import Failure, UserError
 
 _POLL_S = 0.05
@@ -38,8 +38,14 @@ def own_device(wanted: str = "auto") -> Any:
 
     state = PartialState(cpu=wanted == "cpu" or on_cpus(), timeout=_MEETING)
     if wanted not in ("auto", state.device.type):
-        raise UserError(f"device {wanted} was asked for, this machine offers {state.device.type}")
+        raise UserError(f"device {wanted} was asked for, {_offer(state.device.type)}")
     return state.device
+
+
+def _offer(kind: str) -> str:
+    if kind == "cpu" and launched_on_cpus():
+        return "the launch is on CPUs (accelerate launch --cpu)"
+    return f"this machine offers {kind}"
 
 
 def world(device: str = "auto") -> tuple[int, int, str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import keyword
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -27,6 +28,9 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.NotEq: operator.ne,
 }
 
+# Words of Python's grammar that name a column in somebody's set and that no expression here needs.
+_RESERVED = frozenset(keyword.kwlist) - {"and", "or", "not", "in", "is"}
+
 
 def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     """Return the rows of `dataset` for which `expression` holds, in their order.
@@ -45,7 +49,7 @@ def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     import pyarrow.compute as pc
     import pyarrow.dataset
 
-    tree = _parse(expression)
+    tree = _parse(expression, dataset.column_names)
     columns = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
     _check_columns(columns, dataset.column_names, expression)
     features = {name: dataset.features[name] for name in columns}
@@ -67,20 +71,30 @@ def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     return dataset.select(np.sort(kept["__row__"].to_numpy()))
 
 
-def _parse(expression: str) -> ast.Expression:
+def _parse(expression: str, known: Sequence[str]) -> ast.Expression:
     if len(expression) > 2000:
         raise UserError(f"--filter: longer than 2000 characters ({len(expression)})")
     try:
         return ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        if re.search(r"\bclass\b", expression):
-            reason = "class is a reserved word; compare label, as label == 'cat'"
-            raise _fault(expression, reason) from None
         reason = getattr(error, "msg", None) or type(error).__name__
-        raise _fault(expression, f"{reason}; write for example guidance_scale < 3") from None
+        reason = _reserved(expression, known) or f"{reason}; write for example guidance_scale < 3"
+        raise _fault(expression, reason) from None
+
+
+def _reserved(expression: str, known: Sequence[str]) -> str | None:
+    """Return what to do about a column that the grammar keeps for itself, if one is named."""
+    unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", expression)
+    words = [word for word in re.findall(r"\b[a-z]+\b", unquoted) if word in _RESERVED]
+    if not words:
+        return None
+    if words[0] == "class" and "label" in known:
+        return "class is a reserved word; compare label, as label == 'cat'"
+    return f"{words[0]} is a reserved word, and a column of that name cannot be compared"
 
 
 def _check_columns(names: Sequence[str], known: Sequence[str], expression: str) -> None:
+    known = [name for name in known if not keyword.iskeyword(name)]
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)

@@ -9,7 +9,7 @@ from photo_parts import photo_source, write_photos
 
 from factory.errors import UserError
 from train.generator.captions import caption_named, make_captioner, with_article
-from train.generator.config import DataConfig
+from train.generator.config import DataConfig, SourceConfig
 from train.generator.filters import FILTERS, apply_filter
 from train.generator.sources import open_source
 
@@ -57,6 +57,11 @@ def test_a_row_filter_leaves_rows_out_and_tells_collections_apart(photos: Path) 
         for expression in (None, 'domain != "painting"')
     )
     assert whole != filtered
+
+
+def test_collections_made_before_filters_were_there_are_still_known() -> None:
+    source = SourceConfig(source="ORG/NAME", focus=("cat",), filtered=1e-7)
+    assert DataConfig(sources=(source,)).fingerprint() == "c31409f84a5ba53e"
 
 
 def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A tiny run of the generator: killed, resumed, exported, loaded; and the pipeline that ships."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ from accelerate.state import AcceleratorState
 from photo_parts import photo_source, write_photos
 
 from factory.errors import UserError
+from train.generator.card import data_lines, training_command
+from train.generator.cli import main
 from train.generator.config import Config
 from train.generator.diffusion import read_log
 from train.generator.drawing import digit_prompts, draw, load_pipeline
 from train.generator.export import export, folder_bytes
-from train.generator.fit import check_config, fit
+from train.generator.fit import fit
+from train.generator.run_config import check_config, save_config
 
 EMBEDDED = Path(__file__).parent.parent / "factory" / "embedded"
 TINY = {
@@ -86,22 +90,39 @@ def test_a_run_folder_refuses_other_settings(finished_run: Path) -> None:
 
 def test_settings_are_never_seen_half_written(tmp_path: Path) -> None:
     config = Config.model_validate(TINY)
-    check_config(config, tmp_path, write=True)
+    save_config(config, tmp_path)
     over = threading.Event()
 
     def write_on() -> None:
         while not over.is_set():
-            check_config(config, tmp_path, write=True)
+            save_config(config, tmp_path)
 
     writer = threading.Thread(target=write_on)
     writer.start()
     try:
-        # As the other processes of a run do that goes on; they raise on half a file.
         for _ in range(500):
-            check_config(config, tmp_path, write=False)
+            check_config(config, tmp_path)
     finally:
         over.set()
         writer.join()
+
+
+def test_a_corrected_filter_is_taken(tmp_path: Path) -> None:
+    photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
+    settings = tmp_path / "tiny.yaml"
+    settings.write_text(json.dumps({**TINY, "fit": {**TINY["fit"], "samples": 8}}))
+    command = ["fit", "--out", str(run), "--config", str(settings), "--stage", "denoiser"]
+    with pytest.raises(UserError, match="digits are drawn and have no rows; name a set with"):
+        main([*command, "--filter", "view == 'ground'"])
+    command += ["--data", str(photos), "--name-column", "name", "--filter"]
+    with pytest.raises(UserError, match=r"photos: --filter .*: no column veiw; did you mean view"):
+        main([*command, "veiw == 'ground'"])
+    main([*command, "view == 'ground'"])
+    config = Config.model_validate_json((run / "config.json").read_text())
+    assert "(`view == 'ground'`)" in data_lines(config, 40)[1]
+    assert shlex.split(training_command(run, config))[-4:-2] == ["--filter", "view == 'ground'"]
+    with pytest.raises(UserError, match=r"other settings: data\.sources\.0\.row_filter \(view =="):
+        main([*command, "domain == 'photo'"])
 
 
 def test_an_export_is_a_stock_pipeline(finished_run: Path, tmp_path: Path) -> None:

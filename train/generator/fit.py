@@ -17,8 +17,6 @@ import numpy as np
 import torch
 
 from factory.devices import on_cpus
-from factory.errors import UserError
-from factory.storage import write_text
 from train.generator.captions import WORDS, make_captioner, with_article
 from train.generator.config import DIGITS, Config, SourceConfig
 from train.generator.data import (
@@ -33,6 +31,7 @@ from train.generator.domains import DOMAINS
 from train.generator.filters import FILTERS
 from train.generator.latents import BASIS_FILE, PatchBasis, save_latents
 from train.generator.model import Denoiser, build_unet, use_plain_attention
+from train.generator.run_config import check_config, save_config
 from train.generator.run_probe import RunProbe
 from train.generator.sheets import linear_pictures, sample, save_grid
 from train.generator.start import adopt, load_denoiser_weights, start_of
@@ -75,7 +74,7 @@ def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
     accelerator = Accelerator(
         cpu=on_cpus(), mixed_precision=mixed_precision(config), kwargs_handlers=handlers
     )
-    check_config(config, folder, write=accelerator.is_main_process)
+    check_config(config, folder)
     prepared = prepare(config, folder, accelerator)
     if "denoiser" in stages:
         _fit_denoiser(config, folder, accelerator, prepared)
@@ -98,35 +97,11 @@ def mixed_precision(config: Config) -> str:
     chosen = config.fit.mixed_precision
     if chosen != "auto":
         return chosen
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported() else "no"
+    if not on_cpus():
+        supported = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+        return "bf16" if supported else "no"
     # Emulated on a CPU without the instructions, bfloat16 is many times slower than float32.
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
-
-
-def check_config(config: Config, folder: Path, *, write: bool) -> None:
-    """Keep the settings in the run folder.
-
-    Of a started run the lengths may change, and how often each picture is drawn.
-
-    Raises:
-        UserError: The folder belongs to a run with other settings.
-    """
-    path = folder / "config.json"
-    if path.exists():
-        known = Config.model_validate_json(path.read_text(encoding="utf-8"))
-        pairs = {
-            name: (getattr(known, name), getattr(config, name))
-            for name in ("latents", "text", "unet")
-        }
-        pairs["data"] = (known.data.collected(), config.data.collected())
-        for section, (then, now) in pairs.items():
-            if then != now:
-                raise UserError(f"{path}: `{section}` differs; choose another --out, or the same")
-    if write:
-        folder.mkdir(parents=True, exist_ok=True)
-        # The other processes may be reading the old one right now.
-        write_text(path, config.model_dump_json(indent=2))
 
 
 def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
@@ -136,6 +111,8 @@ def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
     prepare_part(config.data, data, rank=rank, world_size=world_size)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
+        # Only now: settings whose sources cannot be opened would keep the corrected ones out.
+        save_config(config, folder)
         if pipeline := start_of(config):
             adopt(pipeline, folder)
         join_parts(config.data, data, world_size=world_size)

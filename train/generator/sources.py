@@ -187,7 +187,13 @@ def _open(config: SourceConfig, columns: Mapping[str, str]) -> Any:
         rows = rows.select(kept)
     if not len(rows):
         raise UserError(f"{config.source}: no rows with {config.where}; change `where`")
-    return filter_rows(rows, config.row_filter) if config.row_filter else rows
+    if config.row_filter is None:
+        return rows
+    try:
+        return filter_rows(rows, config.row_filter)
+    except UserError as error:
+        named = f"{config.source} with {config.where}" if config.where else config.source
+        raise UserError(f"{named}: {error}") from None
 
 
 def _texts(rows: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:

@@ -1,0 +1,49 @@
+"""The settings that a run folder keeps, and whether a later start has the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from factory.errors import UserError
+from train.config import differing_keys
+from train.generator.config import Config, DataConfig
+from train.run_folder import replace_file
+
+CONFIG_FILE = "config.json"
+
+
+def check_config(config: Config, folder: Path) -> None:
+    """Compare the settings with those of the run folder, if it has any.
+
+    Of a started run the lengths may change, and how often each picture is drawn.
+
+    Raises:
+        UserError: The folder belongs to a run with other settings.
+    """
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        return
+    known = Config.model_validate_json(path.read_text(encoding="utf-8"))
+    differing = differing_keys(_fixed(known), _fixed(config))
+    if differing:
+        raise UserError(
+            f"{path}: another run's, other settings: {', '.join(differing)}; choose another --out, "
+            "or the same settings"
+        )
+
+
+def save_config(config: Config, folder: Path) -> None:
+    """Keep the settings in the run folder: whole or not at all."""
+    text = config.model_dump_json(indent=2)
+    replace_file(folder / CONFIG_FILE, lambda to: to.write_text(text, encoding="utf-8"))
+
+
+def _fixed(config: Config) -> dict[str, Any]:
+    sections = {name: getattr(config, name).model_dump() for name in ("latents", "text", "unet")}
+    return sections | {"data": _by_number(config.data.collected())}
+
+
+def _by_number(data: DataConfig) -> dict[str, Any]:
+    values = data.model_dump()
+    return values | {"sources": {str(i): one for i, one in enumerate(values["sources"])}}
