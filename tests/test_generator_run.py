@@ -120,7 +120,10 @@ def test_a_corrected_filter_is_taken(tmp_path: Path) -> None:
     main([*command, "view == 'ground'"])
     config = Config.model_validate_json((run / "config.json").read_text())
     assert "(`view == 'ground'`)" in data_lines(config, 40)[1]
-    assert shlex.split(training_command(run, config))[-4:-2] == ["--filter", "view == 'ground'"]
+    assert shlex.split(training_command(config, samples=8))[-4:-2] == [
+        "--filter",
+        "view == 'ground'",
+    ]
     with pytest.raises(UserError, match=r"other settings: data\.sources\.0\.row_filter \(view =="):
         main([*command, "domain == 'photo'"])
 

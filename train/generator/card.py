@@ -43,7 +43,7 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    collection = load_collection(config.data, run / "data")
+    collection, training = load_collection(config.data, run / "data"), _training(run)
     names = {known["name"] for known in collection.facts if "name" in known}
     return environment.get_template(TEMPLATE).render(
         figures=figures,
@@ -61,9 +61,9 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         length=config.text.max_length - 2,
         known=len((run / WORDS_FILE).read_text(encoding="utf-8").split()),
         failures=_failures(figures),
-        training=_training(run, config),
+        training=training,
         data=data_lines(config, len(collection.facts)),
-        command=training_command(run, config),
+        command=training_command(config, samples=training["samples"]),
         percent=lambda share: f"{100 * share:.1f} %",
         shares=lambda found: ", ".join(f"{name} {100 * v:.0f} %" for name, v in found.items()),
     )
@@ -99,12 +99,12 @@ def _failures(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _training(run: Path, config: Config) -> dict[str, Any]:
+def _training(run: Path) -> dict[str, Any]:
     import torch
 
     rows = read_log(run / "loss.csv")
-    last = [row for row in rows if row["loss"]][-1]
-    weights = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)["average"]
+    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    weights = state["average"]
     parts = {
         part: sum(v.numel() for name, v in weights.items() if name.startswith(part))
         for part in ("unet", "text_encoder")
@@ -113,8 +113,8 @@ def _training(run: Path, config: Config) -> dict[str, Any]:
     # What no log knows is written beside it by hand.
     notes = run / "notes.txt"
     return {
-        "samples": f"{int(float(last['samples'])):,}",
-        "minutes": f"{float(last['seconds']) / 60:.0f}",
+        "samples": int(state["samples"]),
+        "minutes": f"{float(state['seconds']) / 60:.0f}",
         "device": _device(),
         "unet": f"{parts['unet'] / 1e6:.1f}",
         "text": f"{parts['text_encoder'] / 1e6:.1f}",
@@ -178,10 +178,8 @@ def data_lines(config: Config, pictures: int) -> list[str]:
     return lines
 
 
-def training_command(run: Path, config: Config) -> str:
-    """Return the line that trains a run again, for as long as it was trained."""
-    rows = [row for row in read_log(run / "loss.csv") if row["loss"]]
-    samples = int(float(rows[-1]["samples"]))
+def training_command(config: Config, *, samples: int) -> str:
+    """Return the line that trains such a model again, for as long as it was trained."""
     named = [source for source in config.data.sources if source.source != DIGITS]
     data = " --config train/generator/embedded.yaml --data DIR_OR_HUB_ID" if named else ""
     filters = {source.row_filter for source in named} - {None}
