@@ -85,7 +85,10 @@ def _parse(expression: str, known: Sequence[str]) -> ast.Expression:
 def _reserved(expression: str, known: Sequence[str]) -> str | None:
     """Return what to do about a column that the grammar keeps for itself, if one is named."""
     unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", expression)
-    words = [word for word in re.findall(r"\b[a-z]+\b", unquoted) if word in _RESERVED]
+    if re.search("['\"]", unquoted):
+        return None  # A quote is left open: what stands after it may be a text.
+    named = {*known, "class"} & _RESERVED
+    words = [word for word in re.findall(r"\b[a-z]+\b", unquoted) if word in named]
     if not words:
         return None
     if words[0] == "class" and "label" in known:

@@ -169,3 +169,15 @@ def test_a_paper_recipe_is_drawn_by_the_embedded_generator(tmp_path: Path) -> No
     assert set(rows["num_inference_steps"]) == {EMBEDDED_STEPS}
     assert rows[0]["image"].size == (32, 32)
     assert len(set(rows["domain"])) > 3
+
+
+def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
+    code = "from factory.processes import own_device; print(own_device()); own_device('cuda')"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.stdout == "cpu\n"
+    assert "cuda was asked for, the launch is on CPUs (accelerate launch --cpu)" in result.stderr

@@ -112,19 +112,25 @@ def test_a_corrected_filter_is_taken(tmp_path: Path) -> None:
     settings = tmp_path / "tiny.yaml"
     settings.write_text(json.dumps({**TINY, "fit": {**TINY["fit"], "samples": 8}}))
     command = ["fit", "--out", str(run), "--config", str(settings), "--stage", "denoiser"]
-    with pytest.raises(UserError, match="digits are drawn and have no rows; name a set with"):
-        main([*command, "--filter", "view == 'ground'"])
+    refusal = "digits are drawn and have no rows; name another set with"
+    embedded = str(EMBEDDED.parents[1] / "train" / "generator" / "embedded.yaml")
+    for asked in ([], ["--data", "digits"], ["--config", embedded, "--data", "digits"]):
+        with pytest.raises(UserError, match=refusal):
+            main([*command, *asked, "--filter", "view == 'ground'"])
     command += ["--data", str(photos), "--name-column", "name", "--filter"]
     with pytest.raises(UserError, match=r"photos: --filter .*: no column veiw; did you mean view"):
         main([*command, "veiw == 'ground'"])
     main([*command, "view == 'ground'"])
     config = Config.model_validate_json((run / "config.json").read_text())
     assert "(`view == 'ground'`)" in data_lines(config, 40)[1]
-    assert shlex.split(training_command(config, samples=8))[-4:-2] == [
-        "--filter",
-        "view == 'ground'",
+    settings_of = ["--config", "train/generator/embedded.yaml", "--data", "DIR_OR_HUB_ID"]
+    told = shlex.split(training_command(config, samples=8))
+    assert told[told.index("RUN") + 1 :] == [
+        *settings_of,
+        *("--filter", "view == 'ground'"),
+        *("--samples", "8"),
     ]
-    with pytest.raises(UserError, match=r"other settings: data\.sources\.0\.row_filter \(view =="):
+    with pytest.raises(UserError, match=r"differs in data\.sources\.0\.row_filter \(view =="):
         main([*command, "domain == 'photo'"])
 
 

@@ -117,7 +117,6 @@ FILTER_FAULTS = [
         "domain == 'first class' and (guidance_scale < 3",
         "'(' was never closed; write for example guidance_scale < 3",
     ),
-    ("from == 'x'", "from is a reserved word, and a column of that name cannot be compared"),
     ("guidance_scale < ", "invalid syntax; write for example guidance_scale < 3"),
     ("guidance_scale.real < 3", "one side of a comparison must be a column"),
     ("len(domain) == 3", "no column len; columns: image, label, guidance_scale, domain"),

@@ -179,11 +179,15 @@ def data_lines(config: Config, pictures: int) -> list[str]:
 
 
 def training_command(config: Config, *, samples: int) -> str:
-    """Return the line that trains such a model again, for as long as it was trained."""
+    """Return the line that trains such a model again, for as long as it was trained.
+
+    The option `--filter` is one for all sources; where theirs differ, the settings have to say it.
+    """
     named = [source for source in config.data.sources if source.source != DIGITS]
     data = " --config train/generator/embedded.yaml --data DIR_OR_HUB_ID" if named else ""
-    filters = {source.row_filter for source in named} - {None}
-    data += "".join(f" --filter {shlex.quote(str(one))}" for one in sorted(map(str, filters)))
+    filters = {source.row_filter for source in named}
+    if len(filters) == 1 and None not in filters:
+        data += f" --filter {shlex.quote(str(filters.pop()))}"
     return f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data} --samples {samples}"
 
 

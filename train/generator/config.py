@@ -218,14 +218,14 @@ def with_source(config: Config, changes: dict[str, Any]) -> Config:
     named = [one for one in config.data.sources if one.source != DIGITS]
     sources: tuple[SourceConfig, ...]
     if not named and "source" in changes:
-        sources = (SourceConfig(**changes),)
+        sources = (SourceConfig().model_copy(update=changes),)
     else:
-        if not named and "row_filter" in changes:
-            raise UserError("--filter: digits are drawn and have no rows; name a set with --data")
         changed = named or config.data.sources
         sources = tuple(
             one.model_copy(update=changes) if one in changed else one for one in config.data.sources
         )
+    if any(one.source == DIGITS and one.row_filter is not None for one in sources):
+        raise UserError("--filter: digits are drawn and have no rows; name another set with --data")
     return config.model_copy(update={"data": config.data.model_copy(update={"sources": sources})})
 
 

@@ -10,6 +10,7 @@ from train.generator.captions import Facts
 from train.generator.config import SourceConfig
 from train.generator.domains import DOMAINS
 from train.generator.sources import DigitSource, Pictures
+from train.run_folder import replace_file
 
 _DATA_FILE = Path("data") / "train-00000-of-00001.parquet"
 
@@ -24,17 +25,19 @@ def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> Non
         seed: The same one gives the same pictures.
 
     Raises:
-        UserError: `out` holds something, or no picture is asked for.
+        UserError: `out` holds something, no picture is asked for, or the seed is negative.
     """
     if images < 1:
         raise UserError(f"--images {images}: give 1 or more")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: give 0 or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: there is something already; give a new folder")
     source = DigitSource(SourceConfig(seed=seed, images=images), image_size=image_size)
     dataset = _as_dataset([source.draw(index) for index in range(images)])
     path = out / _DATA_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    dataset.to_parquet(str(path))
+    replace_file(path, lambda to: dataset.to_parquet(str(to)))
 
 
 def _as_dataset(drawn: list[tuple[Pictures, Facts]]) -> Any:

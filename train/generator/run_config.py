@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from factory.errors import UserError
 from train.config import differing_keys
 from train.generator.config import Config, DataConfig
@@ -19,17 +21,22 @@ def check_config(config: Config, folder: Path) -> None:
     Of a started run the lengths may change, and how often each picture is drawn.
 
     Raises:
-        UserError: The folder belongs to a run with other settings.
+        UserError: The folder belongs to a run with other settings, or is no such run's.
     """
     path = folder / CONFIG_FILE
     if not path.exists():
         return
-    known = Config.model_validate_json(path.read_text(encoding="utf-8"))
+    try:
+        known = Config.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError:
+        raise UserError(
+            f"{path}: not the settings of a generator's run; choose another --out"
+        ) from None
     differing = differing_keys(_fixed(known), _fixed(config))
     if differing:
         raise UserError(
-            f"{path}: another run's, other settings: {', '.join(differing)}; choose another --out, "
-            "or the same settings"
+            f"{folder}: holds another run, which differs in {', '.join(differing)}; choose another "
+            "--out, or the same settings"
         )
 
 
