@@ -71,6 +71,8 @@ def _part_name(config: DataConfig, rank: int, world_size: int) -> str:
 
 def _save_held_out(sources: list[Source], folder: Path) -> None:
     pairs = [pair for source in sources for pair in source.held_out()]
+    # An earlier start with other settings may have been killed before any were kept.
+    (folder / HELD_OUT).unlink(missing_ok=True)
     if pairs:
         images = np.stack([image for image, _ in pairs])
         np.savez(folder / HELD_OUT, images=images, classes=np.array([name for _, name in pairs]))
