@@ -28,9 +28,6 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.NotEq: operator.ne,
 }
 
-# Words of Python's grammar that name a column in somebody's set and that no expression here needs.
-_RESERVED = frozenset(keyword.kwlist) - {"and", "or", "not", "in", "is"}
-
 
 def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     """Return the rows of `dataset` for which `expression` holds, in their order.
@@ -87,13 +84,13 @@ def _reserved(expression: str, known: Sequence[str]) -> str | None:
     unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", expression)
     if re.search("['\"]", unquoted):
         return None  # A quote is left open: what stands after it may be a text.
-    named = {*known, "class"} & _RESERVED
-    words = [word for word in re.findall(r"\b[a-z]+\b", unquoted) if word in named]
-    if not words:
-        return None
-    if words[0] == "class" and "label" in known:
-        return "class is a reserved word; compare label, as label == 'cat'"
-    return f"{words[0]} is a reserved word, and a column of that name cannot be compared"
+    for word in ("class", *filter(keyword.iskeyword, known)):
+        if not re.search(rf"\b{word}\b", unquoted):
+            continue
+        if word == "class" and "label" in known:
+            return "class is a reserved word; compare label, as label == 'cat'"
+        return f"{word} is a reserved word, and a column of that name cannot be compared"
+    return None
 
 
 def _check_columns(names: Sequence[str], known: Sequence[str], expression: str) -> None:

@@ -113,6 +113,10 @@ def test_wrong_settings_are_all_reported(tmp_path: Path) -> None:
     assert len(caught.value.faults) == 2
     with pytest.raises(UserError, match="image_size"):
         digit_source(images=1, image_size=48)
+    for option, key in (("--images", "data.sources.0.images"), ("--samples", "fit.samples")):
+        with pytest.raises(UserError, match=f"{key}: Input should be greater than or equal to 1"):
+            main(["fit", "--out", str(tmp_path / "run"), option, "0"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_digits_of_another_size_are_the_same_digits() -> None:

@@ -112,7 +112,7 @@ def test_a_corrected_filter_is_taken(tmp_path: Path) -> None:
     settings = tmp_path / "tiny.yaml"
     settings.write_text(json.dumps({**TINY, "fit": {**TINY["fit"], "samples": 8}}))
     command = ["fit", "--out", str(run), "--config", str(settings), "--stage", "denoiser"]
-    refusal = "digits are drawn and have no rows; name another set with"
+    refusal = "digits are drawn and have no rows to filter; name another set"
     embedded = str(EMBEDDED.parents[1] / "train" / "generator" / "embedded.yaml")
     for asked in ([], ["--data", "digits"], ["--config", embedded, "--data", "digits"]):
         with pytest.raises(UserError, match=refusal):

@@ -133,6 +133,12 @@ class Plan:
             return [shard for member in entry["members"] for shard in self.shards(name, member)]
         return list(entry.get("shards", ()))
 
+    def revisions(self, name: str, row: str) -> set[str]:
+        """Return what pins the models that drew a config; a model without a revision has none."""
+        entry = self.entry(name, row)
+        found = {str(entry["revision"])} if entry.get("revision") else set()
+        return found.union(*(self.revisions(name, member) for member in entry.get("members", ())))
+
     def _build(self, name: str, one: SetSpec, recipe: str) -> Step:
         row, folder = row_of(recipe), self.set_folder(name)
         command = (

@@ -93,10 +93,12 @@ def gather(plan: Plan, ledger: Ledger, *, builds: Sequence[Step], runs: Sequence
         scores = {run.folder: read_scores(plan.scores_path(run)) for run in own}
         versions |= next(iter(scores.values())).versions
         sets[name] = _set_result(plan, ledger, name, builds=builds, runs=own, scores=scores)
+    rows = [(name, row) for name, one in scored.items() for row in one.rows]
+    drawn_by = set[str]().union(*(plan.revisions(name, row) for name, row in rows))
     return Results(
         title=spec.title,
         generator=spec.model,
-        generator_revisions=_revisions(plan),
+        generator_revisions=sorted(drawn_by),
         models=spec.models,
         seeds=spec.seeds,
         preset=spec.preset,
@@ -197,13 +199,6 @@ def _drawn(plan: Plan, name: str, row: str) -> int:
     """Return how many pictures of a row were drawn for it alone: none for combinations."""
     entry = plan.entry(name, row)
     return int(entry["images"]) if entry.get("kind") == "set" else 0
-
-
-def _revisions(plan: Plan) -> list[str]:
-    """Return the revisions of the model in the sets' manifests; a model without one has none."""
-    rows = [(name, row) for name, one in plan.spec.sets.items() for row in one.rows]
-    entries = [plan.entry(name, row) for name, row in rows]
-    return sorted({str(entry["revision"]) for entry in entries if entry.get("revision")})
 
 
 def _seconds(ledger: Ledger, step: Step | None) -> float | None:

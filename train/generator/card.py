@@ -13,8 +13,9 @@ from train.generator.data import load_collection, load_held_out
 from train.generator.diffusion import GAP_TIMES, read_log
 from train.generator.domains import DOMAINS
 from train.generator.drawing import STEPS
-from train.generator.export import CARD, load_config_of
+from train.generator.export import CARD
 from train.generator.filters import FILTERS
+from train.generator.run_config import load_config_of
 from train.generator.text import WORDS_FILE
 
 TEMPLATE = "card.md.j2"

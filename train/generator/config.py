@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from factory.errors import Fault, UserError
 
 DIGITS = "digits"
+
+Positive = Annotated[int, Field(ge=1)]
 
 
 class _Settings(BaseModel):
@@ -50,7 +52,7 @@ class SourceConfig(_Settings):
     source: str = DIGITS
     config_name: str | None = None
     split: str = "train"
-    images: int = 60_000
+    images: Positive = 60_000
     where: dict[str, str] = {}
     row_filter: str | None = None
     image_column: str = "image"
@@ -73,7 +75,7 @@ class SourceConfig(_Settings):
     @model_validator(mode="after")
     def _digits_have_no_rows(self) -> SourceConfig:
         if self.source == DIGITS and self.row_filter is not None:
-            raise ValueError("digits are drawn and have no rows to filter; filter another source")
+            raise ValueError("digits are drawn and have no rows to filter; name another set")
         return self
 
 
@@ -85,7 +87,7 @@ class DataConfig(_Settings):
         empty_captions: The share of draws without a caption, for guidance.
     """
 
-    image_size: int = 32
+    image_size: Positive = 32
     sources: tuple[SourceConfig, ...] = (SourceConfig(),)
     empty_captions: float = 0.1
     seed: int = 0
@@ -145,9 +147,9 @@ class FitConfig(_Settings):
     """
 
     start_from: str | None = None
-    samples: int = 700_000
+    samples: Positive = 700_000
     max_minutes: float | None = None
-    batch_size: int = 32
+    batch_size: Positive = 32
     unet_lr: float = 7.0e-4
     text_lr: float = 2.0e-4
     warmup_steps: int = 120
@@ -198,11 +200,19 @@ def load_config(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Conf
     for section, changes in overrides.items():
         if changes:
             values[section] = {**(values.get(section) or {}), **changes}
+    return _checked(values, file=str(path or ""))
+
+
+def _checked(values: dict[str, Any], *, file: str = "") -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
         raise UserError(
-            Fault(item["msg"], file=str(path or ""), key=".".join(map(str, item["loc"])))
+            Fault(
+                item["msg"].removeprefix("Value error, "),
+                file=file,
+                key=".".join(map(str, item["loc"])),
+            )
             for item in error.errors()
         ) from error
 
@@ -211,22 +221,19 @@ def with_source(config: Config, changes: dict[str, Any]) -> Config:
     """Change every source but the digits; where there is no other, put one in their place.
 
     Raises:
-        UserError: Rows of digits are to be filtered.
+        UserError: The settings would be wrong with the changes; all at once.
     """
     if not changes:
         return config
-    named = [one for one in config.data.sources if one.source != DIGITS]
-    sources: tuple[SourceConfig, ...]
+    values = config.model_dump()
+    sources: list[dict[str, Any]] = values["data"]["sources"]
+    named = [one for one in sources if one["source"] != DIGITS]
     if not named and "source" in changes:
-        sources = (SourceConfig().model_copy(update=changes),)
+        values["data"]["sources"] = [changes]
     else:
-        changed = named or config.data.sources
-        sources = tuple(
-            one.model_copy(update=changes) if one in changed else one for one in config.data.sources
-        )
-    if any(one.source == DIGITS and one.row_filter is not None for one in sources):
-        raise UserError("--filter: digits are drawn and have no rows; name another set with --data")
-    return config.model_copy(update={"data": config.data.model_copy(update={"sources": sources})})
+        for one in named or sources:
+            one.update(changes)
+    return _checked(values)
 
 
 def _read(path: Path) -> dict[str, Any]:

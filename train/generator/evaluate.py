@@ -22,9 +22,10 @@ from train.generator.config import DIGITS
 from train.generator.digit_figures import measure_digits
 from train.generator.drawing import BATCH_SIZE, STEPS, draw, load_pipeline
 from train.generator.evaluation_sheets import draw_sheets
-from train.generator.export import folder_bytes, load_config_of
+from train.generator.export import folder_bytes
 from train.generator.memorisation import check_memorisation
 from train.generator.photo_figures import draw_classes, measure_photos, open_real
+from train.generator.run_config import load_config_of
 from train.generator.run_data import open_run_photos
 
 log = logging.getLogger(__name__)

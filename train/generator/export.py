@@ -19,23 +19,12 @@ from train.generator.config import Config
 from train.generator.decoder import build_autoencoder
 from train.generator.latents import BASIS_FILE
 from train.generator.model import TRAIN_STEPS, Denoiser, build_unet
+from train.generator.run_config import load_config_of
 from train.generator.text import WORDS_FILE, build_text_encoder
 
 log = logging.getLogger(__name__)
 
 CARD = "README.md"
-
-
-def load_config_of(folder: Path) -> Config:
-    """Read the settings of a run folder.
-
-    Raises:
-        UserError: It is not a run folder.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        raise UserError(f"{folder}: no config.json; expected a run folder that `fit` made")
-    return Config.model_validate_json(path.read_text(encoding="utf-8"))
 
 
 def sampling_scheduler() -> Any:

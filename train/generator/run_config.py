@@ -15,6 +15,23 @@ from train.run_folder import replace_file
 CONFIG_FILE = "config.json"
 
 
+def load_config_of(folder: Path) -> Config:
+    """Read the settings of a run folder.
+
+    Raises:
+        UserError: It is not the folder of a generator's run.
+    """
+    path = folder / CONFIG_FILE
+    if not path.exists():
+        raise UserError(f"{folder}: no {CONFIG_FILE}; expected a run folder that `fit` made")
+    try:
+        return Config.model_validate_json(path.read_text(encoding="utf-8"))
+    except ValidationError:
+        raise UserError(
+            f"{path}: not the settings of a generator's run; expected a run folder that `fit` made"
+        ) from None
+
+
 def check_config(config: Config, folder: Path) -> None:
     """Compare the settings with those of the run folder, if it has any.
 
@@ -23,16 +40,9 @@ def check_config(config: Config, folder: Path) -> None:
     Raises:
         UserError: The folder belongs to a run with other settings, or is no such run's.
     """
-    path = folder / CONFIG_FILE
-    if not path.exists():
+    if not (folder / CONFIG_FILE).exists():
         return
-    try:
-        known = Config.model_validate_json(path.read_text(encoding="utf-8"))
-    except ValidationError:
-        raise UserError(
-            f"{path}: not the settings of a generator's run; choose another --out"
-        ) from None
-    differing = differing_keys(_fixed(known), _fixed(config))
+    differing = differing_keys(_fixed(load_config_of(folder)), _fixed(config))
     if differing:
         raise UserError(
             f"{folder}: holds another run, which differs in {', '.join(differing)}; choose another "

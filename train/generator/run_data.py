@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from train.generator.data import Collection, load_collection, load_held_out
 from train.generator.drawing import Drawn
-from train.generator.export import load_config_of
 from train.generator.probe import shrink
+from train.generator.run_config import load_config_of
 
 
 @dataclass(frozen=True)
