@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from photo_parts import photo_source, write_photos
@@ -78,6 +79,26 @@ def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
         open_source(photo_source(photos, filters={"glow": 1}, filtered=1), image_size=32)
     with pytest.raises(UserError, match="cannot be opened"):
         open_source(photo_source(tmp_path / "nothing"), image_size=32)
+
+
+def test_rows_without_words_are_left_out_and_counted(
+    photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = datasets.load_dataset(str(photos), split="train")
+    names = [None if i == 1 else " " if i == 2 else name for i, name in enumerate(rows["name"])]
+    table = rows.remove_columns("name").add_column("name", names)
+    (tmp_path / "gaps").mkdir()
+    table.to_parquet(str(tmp_path / "gaps" / "train-00000-of-00001.parquet"))
+    caplog.set_level("INFO")
+    source = open_source(photo_source(tmp_path / "gaps", images=10), image_size=32)
+    caption = make_captioner([photo_source(photos)])
+    drawn = [source.draw(i)[1] for i in range(len(source))]
+    assert len(drawn) == 10
+    assert all(caption({**known, "source": "0"}, np.random.default_rng(0)) for known in drawn)
+    assert "left out 2 rows without words" in caplog.text
+    assert "reads 10 of 30 pictures, as `images` says" in caplog.text
+    with pytest.raises(UserError, match="no row has a caption or a name"):
+        open_source(photo_source(tmp_path / "gaps", row_filter="name is None"), image_size=32)
 
 
 def test_every_filter_changes_the_picture_and_repeats() -> None:

@@ -122,8 +122,8 @@ def test_a_corrected_filter_is_taken(tmp_path: Path) -> None:
         main([*command, "veiw == 'ground'"])
     main([*command, "view == 'ground'"])
     config = Config.model_validate_json((run / "config.json").read_text())
-    assert "(`view == 'ground'`)" in data_lines(config, 40)[1]
-    settings_of = ["--config", "train/generator/embedded.yaml", "--data", "DIR_OR_HUB_ID"]
+    assert "(`view == 'ground'`)" in data_lines(config, [])[1]
+    settings_of = ["--config", "SETTINGS.yaml", "--data", "DIR_OR_HUB_ID"]
     told = shlex.split(training_command(config, samples=8))
     assert told[told.index("RUN") + 1 :] == [
         *settings_of,
@@ -148,6 +148,17 @@ def test_an_export_is_a_stock_pipeline(finished_run: Path, tmp_path: Path) -> No
     assert "seven" in (target / "words.txt").read_text(encoding="utf-8").split()
 
 
+def test_an_export_replaces_nothing_but_an_export(finished_run: Path, tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    models.mkdir()
+    (models / "other.safetensors").write_bytes(b"weights")
+    for place in (finished_run, models, models / "other.safetensors"):
+        with pytest.raises(UserError, match="no folder that `export` made, and would be replaced"):
+            export(finished_run, place)
+    assert (finished_run / "checkpoint.pt").exists()
+    assert (models / "other.safetensors").read_bytes() == b"weights"
+
+
 def test_a_run_of_digits_and_photographs_is_probed(tmp_path: Path) -> None:
     photos = write_photos(tmp_path / "photos")
     source = photo_source(photos, mirror=True, held_out=3, filtered=0.2, filters={"poster": 1})
@@ -162,6 +173,7 @@ def test_a_run_of_digits_and_photographs_is_probed(tmp_path: Path) -> None:
     assert [row["samples"] for row in rows] == ["8", "16", "16"]
     assert all(row["gap_950"] for row in rows[:2])
     assert 0 <= float(rows[-1]["probe"]) <= 1
+    assert torch.load(run / "best.pt", weights_only=True)["samples"] == 16
     export(run, tmp_path / "pipeline")
     words = (tmp_path / "pipeline" / "words.txt").read_text(encoding="utf-8").split()
     assert {"cat", "ship", "seven"} <= set(words)
@@ -179,6 +191,12 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
     for name, value in after.items():
         # Nothing was learnt at rates of zero: what the pipeline's float16 files kept is there.
         assert torch.allclose(value, before[name].half().float(), atol=1e-6), name
+    begun = tmp_path / "begun"
+    fit(Config.model_validate(TINY | {"fit": lengths}), begun, stages=("denoiser",))
+    (begun / "checkpoint.pt").unlink()
+    (begun / "words.txt").write_text("others\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"was begun with another words\.txt than that of"):
+        fit(Config.model_validate(values), begun, stages=("denoiser",))
     other = Config.model_validate({**values, "unet": {**TINY["unet"], "time_width": 16}})
     with pytest.raises(UserError, match="does not fit the run's settings"):
         fit(other, tmp_path / "other", stages=("denoiser",))

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from train.generator.config import DIGITS, Config
+from train.generator.captions import Facts
+from train.generator.config import DIGITS, Config, load_config
 from train.generator.data import load_collection, load_held_out
 from train.generator.diffusion import GAP_TIMES, read_log
 from train.generator.domains import DOMAINS
 from train.generator.drawing import STEPS
 from train.generator.export import CARD
 from train.generator.filters import FILTERS
-from train.generator.run_config import load_config_of
+from train.generator.run_config import CHECKPOINT_FILE, are_alike, load_config_of
 from train.generator.text import WORDS_FILE
 
 TEMPLATE = "card.md.j2"
+EMBEDDED_SETTINGS = Path(__file__).parent / "embedded.yaml"
 ROWS = 8
 # Below this share of pictures drawn as asked, a class or domain is listed as a known failure.
 WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
@@ -45,6 +47,7 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         autoescape=False,
     )
     collection, training = load_collection(config.data, run / "data"), _training(run)
+    failures = [*_by_hand(run, "failures.txt").splitlines(), *_failures(figures)]
     names = {known["name"] for known in collection.facts if "name" in known}
     return environment.get_template(TEMPLATE).render(
         figures=figures,
@@ -54,20 +57,32 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         sheets=figures["sheets"],
         size=config.data.image_size,
         channels=config.latents.channels,
-        focus=[name for source in config.data.sources for name in source.focus],
-        names=len(names),
+        draws=_draws(config, len(names)),
         steps=STEPS,
         domains=", ".join(FILTERS[name].words[0] for name in _filters(config)),
         digit_domains=", ".join(domain.words[0] for domain in DOMAINS.values()),
         length=config.text.max_length - 2,
         known=len((run / WORDS_FILE).read_text(encoding="utf-8").split()),
-        failures=_failures(figures),
+        failures=failures,
         training=training,
-        data=data_lines(config, len(collection.facts)),
+        data=data_lines(config, collection.facts),
+        about_data=_by_hand(run, "data.md"),
         command=training_command(config, samples=training["samples"]),
         percent=lambda share: f"{100 * share:.1f} %",
         shares=lambda found: ", ".join(f"{name} {100 * v:.0f} %" for name, v in found.items()),
     )
+
+
+def _draws(config: Config, names: int) -> list[str]:
+    """Say what the pictures show, in parts of a sentence."""
+    focus = sum(len(source.focus) for source in config.data.sources)
+    parts = ["digits"] if any(one.source == DIGITS for one in config.data.sources) else []
+    if focus:
+        domains = " and in other domains" if _filters(config) else ""
+        parts.append(f"{focus} kinds of things and places as photographs{domains}")
+    if names:
+        parts.append(f"less well of some of the {names:,} nouns it was shown")
+    return parts or ["what its captions say"]
 
 
 def _filters(config: Config) -> list[str]:
@@ -103,60 +118,59 @@ def _failures(figures: dict[str, Any]) -> list[str]:
 def _training(run: Path) -> dict[str, Any]:
     import torch
 
-    rows = read_log(run / "loss.csv")
-    state = torch.load(run / "checkpoint.pt", map_location="cpu", weights_only=True)
+    state = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
     weights = state["average"]
     parts = {
         part: sum(v.numel() for name, v in weights.items() if name.startswith(part))
         for part in ("unet", "text_encoder")
     }
     held_out = load_held_out(run / "data")
-    # What no log knows is written beside it by hand.
-    notes = run / "notes.txt"
+    notes = _by_hand(run, "notes.txt")
+    # An earlier checkpoint may have been put in the place of the last: what came after is not its.
+    log = read_log(run / "loss.csv")
+    rows = [row for row in log if float(row["samples"]) <= float(state["samples"])]
     return {
         "samples": int(state["samples"]),
         "minutes": f"{float(state['seconds']) / 60:.0f}",
-        "device": _device(),
+        "device": state.get("device", "a machine that was not recorded"),
         "unet": f"{parts['unet'] / 1e6:.1f}",
         "text": f"{parts['text_encoder'] / 1e6:.1f}",
-        "notes": " " + notes.read_text(encoding="utf-8").strip() if notes.exists() else "",
+        "notes": f" {notes}" if notes else "",
         "rows": _table_rows(rows),
         "held_out": len(held_out[0]) if held_out else 0,
     }
 
 
-def _device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return str(torch.cuda.get_device_name())
-    precision = "bfloat16" if torch.cpu._is_avx512_bf16_supported() else "float32"
-    return f"{os.cpu_count()} CPU cores in {precision}"
+def _by_hand(run: Path, name: str) -> str:
+    """Return what no log knows and someone wrote beside it; empty if nobody did."""
+    path = run / name
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
 
 def _table_rows(rows: list[dict[str, str]]) -> list[list[str]]:
-    """Return some of the rows that have a class gap, each with the probe nearest to it."""
+    """Return some of the probes, each with the class gap nearest to it; without any, some gaps."""
     gaps = [row for row in rows if row[f"gap_{GAP_TIMES[-1]}"]]
     probes = [row for row in rows if row.get("probe")]
-    places = {round(k * (len(gaps) - 1) / (ROWS - 1)) for k in range(ROWS)} if gaps else set()
-    chosen = [gaps[place] for place in sorted(places)]
+    pool = probes if probes and gaps else gaps
+    places = {round(k * (len(pool) - 1) / (ROWS - 1)) for k in range(ROWS)} if pool else set()
     told: list[list[str]] = []
-    for row in chosen:
-        samples = float(row["samples"])
-        near = [one for one in probes if abs(float(one["samples"]) - samples) < 30_000]
+    for place in sorted(places):
+        samples, probe = float(pool[place]["samples"]), pool[place].get("probe")
+        row = min(gaps, key=lambda one: abs(float(one["samples"]) - samples))
         told.append(
             [f"{samples / 1000:.0f}", f"{float(row['loss']):.3f}"]
             + [f"{float(row[f'gap_{t}']):.4f}" for t in GAP_TIMES]
-            + [f"{100 * float(near[-1]['probe']):.1f} %" if near else ""]
+            + [f"{100 * float(probe):.1f} %" if probe else ""]
         )
     return told
 
 
-def data_lines(config: Config, pictures: int) -> list[str]:
+def data_lines(config: Config, facts: list[Facts]) -> list[str]:
     """Say what was learnt from: one line for all, one a source."""
-    lines = [f"{pictures:,} pictures in all, mirror images and filtered ones included."]
+    lines = [f"{len(facts):,} pictures in all, mirror images and filtered ones included."]
     total = sum(source.share for source in config.data.sources)
-    for source in config.data.sources:
+    unfiltered = Counter(known["source"] for known in facts if "filter" not in known)
+    for number, source in enumerate(config.data.sources):
         share = f"{100 * source.share / total:.0f} % of the draws"
         if source.source == DIGITS:
             lines.append(
@@ -172,8 +186,9 @@ def data_lines(config: Config, pictures: int) -> list[str]:
             if source.focus
             else ""
         )
+        read = unfiltered[str(number)] // (2 if source.mirror else 1)
         lines.append(
-            f"Captioned pictures ({', '.join(kept) or 'all rows'}), {share}; {focus}"
+            f"{read:,} captioned pictures ({', '.join(kept) or 'all rows'}), {share}; {focus}"
             f"{source.filtered:g} filtered ones for each."
         )
     return lines
@@ -185,7 +200,11 @@ def training_command(config: Config, *, samples: int) -> str:
     The option `--filter` is one for all sources; where theirs differ, the settings have to say it.
     """
     named = [source for source in config.data.sources if source.source != DIGITS]
-    data = " --config train/generator/embedded.yaml --data DIR_OR_HUB_ID" if named else ""
+    data = ""
+    if named:
+        shipped = are_alike(config, load_config(EMBEDDED_SETTINGS, {}))
+        settings = "train/generator/embedded.yaml" if shipped else "SETTINGS.yaml"
+        data = f" --config {settings} --data DIR_OR_HUB_ID"
     filters = {source.row_filter for source in named}
     if len(filters) == 1 and None not in filters:
         data += f" --filter {shlex.quote(str(filters.pop()))}"

@@ -25,6 +25,7 @@ from train.generator.captions import Captioner
 from train.generator.config import Config
 from train.generator.data import Collection
 from train.generator.model import TRAIN_STEPS, Denoiser, noise_schedule
+from train.generator.run_config import BEST_FILE, CHECKPOINT_FILE
 from train.generator.text import TokenCache
 
 log = logging.getLogger(__name__)
@@ -203,7 +204,7 @@ class Trainer:
     @property
     def checkpoint(self) -> Path:
         """Where the state is kept."""
-        return self.folder / "checkpoint.pt"
+        return self.folder / CHECKPOINT_FILE
 
     def plain(self) -> Denoiser:
         """Return the model without the wrapper of several processes."""
@@ -237,8 +238,8 @@ class Trainer:
         log.info("resumed at %d samples", self.samples)
         return True
 
-    def save(self) -> None:
-        """Write the state: whole or not at all."""
+    def save(self, *, best: bool = False) -> None:
+        """Write the state, or keep it as that of the best probe: whole or not at all."""
         state = {
             "model": self.plain().state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -246,10 +247,12 @@ class Trainer:
             "step": self.step,
             "samples": self.samples,
             "seconds": self.seconds,
+            "device": device_name(self.accelerator),
         }
-        temporary = self.checkpoint.with_name("tmp-checkpoint.pt")
+        path = self.folder / BEST_FILE if best else self.checkpoint
+        temporary = path.with_name(f"tmp-{path.name}")
         torch.save(state, temporary)
-        temporary.replace(self.checkpoint)
+        temporary.replace(path)
 
     def update_progress(self) -> None:
         """Agree among processes on how much of the run is over, 0 to 1.
@@ -291,22 +294,43 @@ class Trainer:
         )
 
 
+def device_name(accelerator: Any) -> str:
+    """Say what a run computes on: `2 CPU processes in bf16`."""
+    processes = int(accelerator.num_processes)
+    if accelerator.device.type == "cuda":
+        kind = torch.cuda.get_device_name(accelerator.device)
+        where = kind if processes == 1 else f"{processes} x {kind}"
+    else:
+        unit = accelerator.device.type.upper()
+        where = f"{processes} {unit} {'process' if processes == 1 else 'processes'}"
+    precision = str(accelerator.mixed_precision)
+    return f"{where} in {'float32' if precision == 'no' else precision}"
+
+
 class LossLog:
     """A CSV of losses and class gaps; rows after a checkpoint are dropped on resuming."""
 
     def __init__(self, path: Path, *, samples: int) -> None:
         self._path = path
+        self.best_probe: float | None = None
         rows = read_log(path) if path.exists() else []
         kept = [row for row in rows if float(row["samples"]) <= samples]
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(kept)
+        for row in kept:
+            self._remember(float(row["probe"] or "nan"))
 
     def add(self, row: dict[str, float]) -> None:
         """Append one row; absent columns stay empty."""
+        self._remember(row.get("probe", math.nan))
         with self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, COLUMNS).writerow({k: f"{v:.6g}" for k, v in row.items()})
+
+    def _remember(self, probe: float) -> None:
+        if not math.isnan(probe):
+            self.best_probe = max(probe, self.best_probe or 0.0)
 
 
 def read_log(path: Path) -> list[dict[str, str]]:
@@ -373,6 +397,8 @@ def _log_probe(
         score = probe(trainer.averaged())
     if score is not None:
         losses.add({"samples": trainer.samples, "seconds": trainer.seconds, "probe": score})
+        if score == losses.best_probe:
+            trainer.save(best=True)
         log.info("probe at %d samples: %.2f %%", trainer.samples, 100 * score)
 
 

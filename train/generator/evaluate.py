@@ -20,13 +20,13 @@ import torch
 from factory.errors import UserError
 from train.generator.config import DIGITS
 from train.generator.digit_figures import measure_digits
-from train.generator.drawing import BATCH_SIZE, STEPS, draw, load_pipeline
+from train.generator.drawing import BATCH_SIZE, STEPS, Drawn, draw, load_pipeline
 from train.generator.evaluation_sheets import draw_sheets
 from train.generator.export import folder_bytes
 from train.generator.memorisation import check_memorisation
 from train.generator.photo_figures import draw_classes, measure_photos, open_real
 from train.generator.run_config import load_config_of
-from train.generator.run_data import open_run_photos
+from train.generator.run_data import RunPhotos, open_run_photos
 
 log = logging.getLogger(__name__)
 
@@ -57,11 +57,14 @@ def evaluate(
         write_card_to: A pipeline folder that gets the sheets and a card made of all this.
 
     Raises:
-        UserError: `folder` is no pipeline, `run` no run folder, or a real set has other classes.
+        UserError: `folder` is no pipeline, `run` no run folder, or a real set has other classes;
+            before anything is measured.
     """
     if not (folder / "model_index.json").exists():
         raise UserError(f"{folder}: no model_index.json; expected a folder that `export` made")
     config = load_config_of(run)
+    photos = open_run_photos(run)
+    sets = _open_real_sets(real, photos)
     torch.set_num_threads(threads)
     out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {"size_mb": round(folder_bytes(folder) / 1e6, 2)}
@@ -70,7 +73,10 @@ def evaluate(
     figures["sheets"] = draw_sheets(pipeline, config, out)
     if any(source.source == DIGITS for source in config.data.sources):
         figures["digits"] = measure_digits(pipeline, images_per_class=images_per_class)
-    figures |= _photo_figures(pipeline, run, out, real=real, images_per_class=images_per_class)
+    if photos is not None:
+        figures |= _photo_figures(
+            pipeline, photos, out, real=sets, images_per_class=images_per_class
+        )
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if write_card_to:
         from train.generator.card import write_card
@@ -80,15 +86,22 @@ def evaluate(
     return figures
 
 
-def _photo_figures(
-    pipeline: Any, run: Path, out: Path, *, real: Sequence[str], images_per_class: int
-) -> dict[str, Any]:
-    photos = open_run_photos(run)
+def _open_real_sets(real: Sequence[str], photos: RunPhotos | None) -> dict[str, Drawn]:
     if photos is None:
+        if real:
+            raise UserError(
+                "--real: the run holds no photographs of focus classes out (`focus`, `held_out`), "
+                "so that no probe is made; leave it away"
+            )
         return {}
     # Called by their own names: the card goes to people who keep them elsewhere.
-    sets = {Path(reference).name: open_real(reference, photos.names) for reference in real}
-    measured = measure_photos(pipeline, photos, images_per_class=images_per_class, real=sets)
+    return {Path(reference).name: open_real(reference, photos.names) for reference in real}
+
+
+def _photo_figures(
+    pipeline: Any, photos: RunPhotos, out: Path, *, real: dict[str, Drawn], images_per_class: int
+) -> dict[str, Any]:
+    measured = measure_photos(pipeline, photos, images_per_class=images_per_class, real=real)
     drawn = draw_classes(
         pipeline,
         photos.names,

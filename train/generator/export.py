@@ -19,7 +19,7 @@ from train.generator.config import Config
 from train.generator.decoder import build_autoencoder
 from train.generator.latents import BASIS_FILE
 from train.generator.model import TRAIN_STEPS, Denoiser, build_unet
-from train.generator.run_config import load_config_of
+from train.generator.run_config import CHECKPOINT_FILE, load_config_of
 from train.generator.text import WORDS_FILE, build_text_encoder
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def sampling_scheduler() -> Any:
 
 def load_denoiser(config: Config, folder: Path, tokenizer: Any) -> Denoiser:
     """Build the denoiser with a run's averaged weights."""
-    path = folder / "checkpoint.pt"
+    path = folder / CHECKPOINT_FILE
     if not path.exists():
         raise UserError(f"{folder}: no checkpoint yet; run `fit` a little longer")
     state = torch.load(path, map_location="cpu", weights_only=True)
@@ -87,7 +87,13 @@ def build_pipeline(folder: Path) -> Any:
 
 
 def export(folder: Path, to: Path) -> None:
-    """Write the pipeline of a run to `to`, replacing what is there but keeping its card."""
+    """Write the pipeline of a run to `to`, replacing what is there but keeping its card.
+
+    Raises:
+        UserError: The run is not that far, or `to` holds something that `export` did not make.
+    """
+    to = to.resolve()
+    _check_replaceable(to)
     pipeline = build_pipeline(folder).to(torch.float16)
     fresh = to.with_name(f".{to.name}-new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -103,6 +109,16 @@ def export(folder: Path, to: Path) -> None:
             shutil.copy(path, fresh / path.name)
     _swap(fresh, to)
     log.info("%s: %.1f MB", to, folder_bytes(to) / 1e6)
+
+
+def _check_replaceable(to: Path) -> None:
+    """Refuse a place with anything else in it: what is there is replaced as a whole."""
+    if not to.exists() or (to.is_dir() and not any(to.iterdir())):
+        return
+    if not all((to / name).is_file() for name in ("model_index.json", BASIS_FILE)):
+        raise UserError(
+            f"{to}: is no folder that `export` made, and would be replaced; name a new folder"
+        )
 
 
 def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:

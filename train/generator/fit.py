@@ -1,13 +1,14 @@
 """One run from pictures to weights: data, latents, denoiser, decoder. Each stage is resumable.
 
 A run folder holds `config.json`, `data/`, `latents.safetensors`, `latents.npy`, `tokenizer/`,
-`words.txt`, `checkpoint.pt`, `decoder.pt`, `loss.csv` and `sheets/`; `export` makes a pipeline of
-it.
+`words.txt`, `checkpoint.pt`, `best.pt` (of the best probe), `decoder.pt`, `loss.csv` and `sheets/`;
+`export` makes a pipeline of it.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,18 +79,23 @@ def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
     prepared = prepare(config, folder, accelerator)
     if "denoiser" in stages:
         _fit_denoiser(config, folder, accelerator, prepared)
-    if "decoder" in stages and accelerator.is_main_process:
-        from train.generator.decoder import fit_decoder
-
-        fit_decoder(
-            config,
-            folder,
-            prepared.basis,
-            prepared.collection,
-            mixed_precision=mixed_precision(config),
-        )
+    main = bool(accelerator.is_main_process)
     accelerator.wait_for_everyone()
     accelerator.end_training()
+    if "decoder" in stages and main:
+        _fit_decoder(config, folder, prepared)
+
+
+def _fit_decoder(config: Config, folder: Path, prepared: Prepared) -> None:
+    """Train the decoder in one process: the others have ended, and none waits at a barrier."""
+    from train.generator.decoder import fit_decoder
+
+    # What the others computed with is free now.
+    threads = torch.get_num_threads() * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
+    # It runs on the CPU, whatever the denoiser ran on.
+    precision = "no" if config.fit.mixed_precision == "no" else _cpu_precision()
+    fit_decoder(config, folder, prepared.basis, prepared.collection, mixed_precision=precision)
 
 
 def mixed_precision(config: Config) -> str:
@@ -100,6 +106,10 @@ def mixed_precision(config: Config) -> str:
     if not on_cpus():
         supported = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
         return "bf16" if supported else "no"
+    return _cpu_precision()
+
+
+def _cpu_precision() -> str:
     # Emulated on a CPU without the instructions, bfloat16 is many times slower than float32.
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
 

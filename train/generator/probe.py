@@ -69,11 +69,13 @@ def fit_network(drawn: Drawn, *, epochs: int, seed: int = 0) -> nn.Module:
     network = _network(int(drawn.labels.max()) + 1)
     images, labels = as_input(drawn.images), torch.from_numpy(drawn.labels)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
-    steps = epochs * (len(images) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=max(steps, 1))
+    # A handful of pictures is one batch.
+    size = min(BATCH, len(images))
+    steps = epochs * (len(images) // size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
     for _ in range(epochs):
         order = torch.from_numpy(rng.permutation(len(images)))
-        for part in torch.split(order[: len(order) // BATCH * BATCH], BATCH):
+        for part in torch.split(order[: len(order) // size * size], size):
             loss = functional.cross_entropy(
                 network(_shifted(images[part], rng)), labels[part], label_smoothing=0.05
             )

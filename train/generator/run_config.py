@@ -1,4 +1,4 @@
-"""The settings that a run folder keeps, and whether a later start has the same."""
+"""What a run folder keeps: its files' names, its settings, whether a later start has the same."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from pydantic import ValidationError
 
 from factory.errors import UserError
 from train.config import differing_keys
-from train.generator.config import Config, DataConfig
+from train.generator.config import DIGITS, Config, DataConfig
 from train.run_folder import replace_file
 
 CONFIG_FILE = "config.json"
+CHECKPOINT_FILE = "checkpoint.pt"
+# The checkpoint of the best probe.
+BEST_FILE = "best.pt"
 
 
 def load_config_of(folder: Path) -> Config:
@@ -54,6 +57,21 @@ def save_config(config: Config, folder: Path) -> None:
     """Keep the settings in the run folder: whole or not at all."""
     text = config.model_dump_json(indent=2)
     replace_file(folder / CONFIG_FILE, lambda to: to.write_text(text, encoding="utf-8"))
+
+
+def are_alike(one: Config, other: Config) -> bool:
+    """Whether two runs learn the same way, whatever rows they read and however long."""
+    return not differing_keys(_fixed(_anywhere(one)), _fixed(_anywhere(other)))
+
+
+def _anywhere(config: Config) -> Config:
+    sources = tuple(
+        source
+        if source.source == DIGITS
+        else source.model_copy(update={"source": "", "row_filter": None})
+        for source in config.data.sources
+    )
+    return config.model_copy(update={"data": config.data.model_copy(update={"sources": sources})})
 
 
 def _fixed(config: Config) -> dict[str, Any]:

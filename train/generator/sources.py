@@ -6,6 +6,7 @@ can share the work. Facts are what captions are made of.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from train.generator.config import DIGITS, SourceConfig
 from train.generator.digits import CANVAS, draw_glyph
 from train.generator.domains import DOMAINS, render
 from train.generator.filters import FILTERS, apply_filter
+
+log = logging.getLogger(__name__)
 
 Pictures = NDArray[np.uint8]
 
@@ -96,7 +99,7 @@ class CaptionedSource:
             )
         facts = [self._read_facts(row) for row in _texts(self._rows, self._columns)]
         self._held_out = _choose_held_out(facts, config)
-        kept = np.setdiff1d(np.arange(len(facts)), self._held_out)[: config.images]
+        kept = self._choose_kept(facts)
         self._kept = kept
         self._facts = facts
         self._filtered = round(config.filtered * len(kept)) if config.filters else 0
@@ -120,6 +123,22 @@ class CaptionedSource:
     def held_out(self) -> list[tuple[Pictures, str]]:
         """Return photographs that are never drawn, each with its focus class."""
         return [(self._picture(int(row)), self._facts[row]["class"]) for row in self._held_out]
+
+    def _choose_kept(self, facts: list[Facts]) -> NDArray[np.int64]:
+        """Return the rows to learn from; says how many are left out, and why."""
+        source = self._config.source
+        named = [i for i, known in enumerate(facts) if known.get("caption") or known.get("name")]
+        if not named:
+            raise UserError(f"{source}: no row has a caption or a name; name another column")
+        if len(named) < len(facts):
+            log.info("%s: left out %d rows without words", source, len(facts) - len(named))
+        free = np.setdiff1d(np.array(named, np.int64), self._held_out)
+        if len(free) > self._config.images:
+            log.info(
+                "%s: reads %d of %d pictures, as `images` says",
+                *(source, self._config.images, len(free)),
+            )
+        return free[: self._config.images]
 
     def _filter(self, number: int) -> tuple[Pictures, Facts]:
         rng = np.random.default_rng([self._config.seed, number])
@@ -209,7 +228,7 @@ def _text(value: Any, feature: Any) -> str:
         return SEPARATOR.join(map(str, value))
     if hasattr(feature, "int2str") and value is not None:
         value = feature.int2str(value).replace("_", " ")
-    return "" if value is None else str(value)
+    return "" if value is None else str(value).strip()
 
 
 def _choose_held_out(facts: list[Facts], config: SourceConfig) -> NDArray[np.int64]:

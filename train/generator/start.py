@@ -14,6 +14,7 @@ from factory.errors import UserError
 from train.generator.config import Config
 from train.generator.latents import BASIS_FILE
 from train.generator.model import Denoiser
+from train.generator.run_config import CHECKPOINT_FILE
 from train.generator.text import WORDS_FILE
 
 
@@ -21,7 +22,8 @@ def adopt(pipeline: Path, folder: Path) -> None:
     """Copy a pipeline's tokenizer, words and latents into a run folder that has none.
 
     Raises:
-        UserError: The folder is no pipeline that `export` made.
+        UserError: The folder is no pipeline that `export` made, or the run was begun with other
+            words or latents, for which its weights mean nothing.
     """
     missing = [
         name
@@ -32,11 +34,23 @@ def adopt(pipeline: Path, folder: Path) -> None:
         raise UserError(
             f"{pipeline}: holds no {', '.join(missing)}; start from a folder that `export` made"
         )
+    if not (folder / CHECKPOINT_FILE).exists():
+        _check_same(pipeline, folder)
     for name in (WORDS_FILE, BASIS_FILE):
         if not (folder / name).exists():
             shutil.copy(pipeline / name, folder / name)
     if not (folder / "tokenizer").exists():
         shutil.copytree(pipeline / "tokenizer", folder / "tokenizer")
+
+
+def _check_same(pipeline: Path, folder: Path) -> None:
+    for name in (WORDS_FILE, BASIS_FILE, "tokenizer/tokenizer.json"):
+        theirs, own = pipeline / name, folder / name
+        if own.exists() and theirs.exists() and own.read_bytes() != theirs.read_bytes():
+            raise UserError(
+                f"{folder}: was begun with another {name} than that of {pipeline}; "
+                "choose another --out"
+            )
 
 
 def load_denoiser_weights(denoiser: Denoiser, pipeline: Path) -> None:

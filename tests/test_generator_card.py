@@ -1,0 +1,118 @@
+"""What `evaluate` measures of a pipeline, and the card that is written of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from photo_parts import photo_source, write_photos
+
+from factory.errors import UserError
+from train.generator.card import EMBEDDED_SETTINGS, card_text, training_command
+from train.generator.cli import main
+from train.generator.config import Config, load_config, with_source
+from train.generator.diffusion import read_log
+from train.generator.export import export
+from train.generator.fit import fit
+
+SETTINGS = {
+    "latents": {"channels": 4, "images": 20},
+    "text": {"width": 16, "layers": 1, "heads": 2, "vocabulary": 600},
+    "unet": {"channels": [16, 16], "heads": [1, 2], "time_width": 32, "norm_groups": 4},
+    "fit": {
+        "samples": 24,
+        "batch_size": 4,
+        "log_every": 1,
+        "gap_every": 1,
+        "probe_every": 2,
+        "checkpoint_minutes": 0,
+    },
+    "decoder": {"channels": [8, 8, 8], "blocks": [1, 1, 1], "steps": 2, "batch_size": 4},
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.set_num_threads(1)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    folder = tmp_path_factory.mktemp("card")
+    photos = write_photos(folder / "photos")
+    source = photo_source(photos, mirror=True, held_out=3, filtered=0.2, filters={"poster": 1})
+    data = {"image_size": 32, "sources": [source.model_dump()]}
+    fit(
+        Config.model_validate({**SETTINGS, "data": data}),
+        folder / "run",
+        stages=("denoiser", "decoder"),
+    )
+    return folder / "run"
+
+
+def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
+    run: Path, tmp_path: Path
+) -> None:
+    pipeline, out = tmp_path / "pipeline", tmp_path / "figures"
+    export(run, pipeline)
+    (run / "failures.txt").write_text("ships are drawn as cats\n", encoding="utf-8")
+    (run / "data.md").write_text("Blocks of colour, public domain.\n", encoding="utf-8")
+    asked = ["evaluate", str(pipeline), "--run", str(run), "--out", str(out)]
+    with pytest.raises(UserError, match="nothing"):
+        main([*asked, "--real", str(tmp_path / "nothing")])
+    assert not (out / "figures.json").exists(), "a wrong set is told before anything is measured"
+    assert main([*asked, "--card", "--images-per-class", "4", "--threads", "1"]) == 0
+    figures = json.loads((out / "figures.json").read_text(encoding="utf-8"))
+    card = (pipeline / "README.md").read_text(encoding="utf-8")
+    shown = 100 * figures["photos"]["drawn_as_asked"]["2"]["top1"]
+    assert f"| photographs drawn as asked, guidance 2 | {shown:.1f} % |" in card
+    assert "pictures of 2 kinds of things and places as photographs and in other domains" in card
+    assert "- ships are drawn as cats\n" in card
+    assert "Blocks of colour, public domain." in card
+    assert "MNIST" not in card
+    assert "24 samples in" in card
+    assert "on 1 CPU process in" in card
+    assert "- 26 captioned pictures (view ground), 100 % of the draws" in card
+    probes = [row for row in read_log(run / "loss.csv") if row["probe"]]
+    table = [line for line in card.splitlines() if line.startswith("| 0 |") and "%" in line]
+    assert [line.split("|")[-2].strip() for line in table] == [
+        f"{100 * float(row['probe']):.1f} %" for row in probes
+    ]
+    assert {"classes.jpg", "loss.png", "nearest.jpg"} <= {path.name for path in pipeline.iterdir()}
+
+
+def test_an_earlier_checkpoint_in_place_of_the_last_is_what_the_card_tells_of(run: Path) -> None:
+    path = run / "checkpoint.pt"
+    last = path.read_bytes()
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "samples": 12}, path)
+    figures = {"size_mb": 1, "speed": dict.fromkeys(_SPEED, 1), "sheets": {}}
+    try:
+        card = card_text(run, figures)
+    finally:
+        path.write_bytes(last)
+    assert "12 samples in" in card
+    assert "--samples 12" in card
+
+
+_SPEED = (
+    *("import_s", "load_s", "images_per_s", "threads", "batch_size"),
+    *("num_inference_steps", "dtype"),
+)
+
+
+def test_the_command_names_the_settings_that_ship_only_where_they_were_used() -> None:
+    shipped = with_source(load_config(EMBEDDED_SETTINGS, {}), {"source": "ORG/PHOTOS"})
+    assert "--config train/generator/embedded.yaml --data" in training_command(shipped, samples=8)
+    unet = shipped.unet.model_copy(update={"channels": (16, 16)})
+    changed = shipped.model_copy(update={"unet": unet})
+    assert "--config SETTINGS.yaml --data" in training_command(changed, samples=8)
+
+
+def test_real_sets_need_held_out_photographs(run: Path, tmp_path: Path) -> None:
+    digits = tmp_path / "run"
+    digits.mkdir()
+    (digits / "config.json").write_text(Config().model_dump_json(), encoding="utf-8")
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline" / "model_index.json").write_text("{}", encoding="utf-8")
+    asked = ["evaluate", str(tmp_path / "pipeline"), "--run", str(digits)]
+    with pytest.raises(UserError, match="--real: the run holds no photographs of focus classes"):
+        main([*asked, "--out", str(tmp_path / "figures"), "--real", "ORG/NAME"])
