@@ -21,11 +21,11 @@ SETTINGS = {
     "text": {"width": 16, "layers": 1, "heads": 2, "vocabulary": 600},
     "unet": {"channels": [16, 16], "heads": [1, 2], "time_width": 32, "norm_groups": 4},
     "fit": {
-        "samples": 24,
+        "samples": 40,
         "batch_size": 4,
         "log_every": 1,
         "gap_every": 1,
-        "probe_every": 2,
+        "probe_every": 1,
         "checkpoint_minutes": 0,
     },
     "decoder": {"channels": [8, 8, 8], "blocks": [1, 1, 1], "steps": 2, "batch_size": 4},
@@ -58,7 +58,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     asked = ["evaluate", str(pipeline), "--run", str(run), "--out", str(out)]
     with pytest.raises(UserError, match="nothing"):
         main([*asked, "--real", str(tmp_path / "nothing")])
-    assert not (out / "figures.json").exists(), "a wrong set is told before anything is measured"
+    assert not out.exists(), "a wrong set is told before anything is measured"
     assert main([*asked, "--card", "--images-per-class", "4", "--threads", "1"]) == 0
     figures = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     card = (pipeline / "README.md").read_text(encoding="utf-8")
@@ -68,13 +68,11 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     assert "- ships are drawn as cats\n" in card
     assert "Blocks of colour, public domain." in card
     assert "MNIST" not in card
-    assert "24 samples in" in card
+    assert "40 samples in" in card
     assert "on 1 CPU process in" in card
     assert "- 26 captioned pictures (view ground), 100 % of the draws" in card
-    probes = [row for row in read_log(run / "loss.csv") if row["probe"]]
-    table = [line for line in card.splitlines() if line.startswith("| 0 |") and "%" in line]
-    assert [line.split("|")[-2].strip() for line in table] == [
-        f"{100 * float(row['probe']):.1f} %" for row in probes
+    assert _probes_in(card) == [
+        f"{100 * float(probe):.1f} %" for k, probe in enumerate(_probes(run)) if k in PROBES_SHOWN
     ]
     assert {"classes.jpg", "loss.png", "nearest.jpg"} <= {path.name for path in pipeline.iterdir()}
 
@@ -90,9 +88,34 @@ def test_an_earlier_checkpoint_in_place_of_the_last_is_what_the_card_tells_of(ru
     finally:
         path.write_bytes(last)
     assert "12 samples in" in card
+    shown = [probe for probe in _probes_in(card) if probe]
+    assert len(shown) == 3, "of eleven, those after four, eight and twelve samples"
     assert "--samples 12" in card
 
 
+def test_the_best_probe_is_kept(run: Path) -> None:
+    best = torch.load(run / "best.pt", weights_only=True)
+    last = torch.load(run / "checkpoint.pt", weights_only=True)
+    highest = max(map(float, _probes(run)))
+    assert best["best_probe"] == pytest.approx(highest, abs=1e-6)
+    assert last["best_probe"] == best["best_probe"], "a lengthened run has to beat it"
+    rows = [row for row in read_log(run / "loss.csv") if row["probe"]]
+    assert best["samples"] == max(
+        int(row["samples"]) for row in rows if float(row["probe"]) == highest
+    )
+
+
+def _probes(run: Path) -> list[str]:
+    return [row["probe"] for row in read_log(run / "loss.csv") if row["probe"]]
+
+
+def _probes_in(card: str) -> list[str]:
+    table = card[card.index("| thousand samples |") :].split("\n\n")[0].splitlines()[2:]
+    return [line.split("|")[-2].strip() for line in table]
+
+
+# Eight of eleven: ten while it learnt and the last.
+PROBES_SHOWN = {0, 1, 3, 4, 6, 7, 9, 10}
 _SPEED = (
     *("import_s", "load_s", "images_per_s", "threads", "batch_size"),
     *("num_inference_steps", "dtype"),
@@ -102,9 +125,13 @@ _SPEED = (
 def test_the_command_names_the_settings_that_ship_only_where_they_were_used() -> None:
     shipped = with_source(load_config(EMBEDDED_SETTINGS, {}), {"source": "ORG/PHOTOS"})
     assert "--config train/generator/embedded.yaml --data" in training_command(shipped, samples=8)
-    unet = shipped.unet.model_copy(update={"channels": (16, 16)})
-    changed = shipped.model_copy(update={"unet": unet})
-    assert "--config SETTINGS.yaml --data" in training_command(changed, samples=8)
+    fit = shipped.fit.model_copy(update={"unet_lr": 1e-5})
+    first, *others = shipped.data.sources
+    sources = (first.model_copy(update={"share": 0.5}), *others)
+    data = shipped.data.model_copy(update={"sources": sources})
+    for changes in ({"fit": fit}, {"data": data}):
+        told = training_command(shipped.model_copy(update=changes), samples=8)
+        assert "--config SETTINGS.yaml --data" in told
 
 
 def test_real_sets_need_held_out_photographs(run: Path, tmp_path: Path) -> None:

@@ -193,6 +193,8 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
         assert torch.allclose(value, before[name].half().float(), atol=1e-6), name
     begun = tmp_path / "begun"
     fit(Config.model_validate(TINY | {"fit": lengths}), begun, stages=("denoiser",))
+    with pytest.raises(UserError, match="has learnt already, and did not start from"):
+        fit(Config.model_validate(values), begun, stages=("denoiser",))
     (begun / "checkpoint.pt").unlink()
     (begun / "words.txt").write_text("others\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"was begun with another words\.txt than that of"):

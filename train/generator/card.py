@@ -28,7 +28,7 @@ WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
 
 def write_card(folder: Path, *, run: Path, figures: dict[str, Any], sheets: Path) -> None:
     """Write README.md into a pipeline folder, and beside it the pictures that it shows."""
-    plot_loss(run / "loss.csv", folder / "loss.png")
+    plot_loss(_training(run)["log"], folder / "loss.png")
     for name in (*figures["sheets"], "nearest.jpg"):
         if (sheets / name).exists():
             shutil.copy(sheets / name, folder / name)
@@ -47,7 +47,7 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         autoescape=False,
     )
     collection, training = load_collection(config.data, run / "data"), _training(run)
-    failures = [*_by_hand(run, "failures.txt").splitlines(), *_failures(figures)]
+    by_eye = [line for line in _by_hand(run, "failures.txt").splitlines() if line.strip()]
     names = {known["name"] for known in collection.facts if "name" in known}
     return environment.get_template(TEMPLATE).render(
         figures=figures,
@@ -63,26 +63,33 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         digit_domains=", ".join(domain.words[0] for domain in DOMAINS.values()),
         length=config.text.max_length - 2,
         known=len((run / WORDS_FILE).read_text(encoding="utf-8").split()),
-        failures=failures,
+        failures=[*by_eye, *_failures(figures)],
         training=training,
         data=data_lines(config, collection.facts),
-        about_data=_by_hand(run, "data.md"),
+        about_data=_by_hand(run, "data.md") or _unknown_origin(config),
         command=training_command(config, samples=training["samples"]),
         percent=lambda share: f"{100 * share:.1f} %",
         shares=lambda found: ", ".join(f"{name} {100 * v:.0f} %" for name, v in found.items()),
     )
 
 
-def _draws(config: Config, names: int) -> list[str]:
-    """Say what the pictures show, in parts of a sentence."""
+def _unknown_origin(config: Config) -> str:
+    if all(source.source == DIGITS for source in config.data.sources):
+        return ""
+    return "Where the captioned pictures come from and how they are licensed, nobody wrote down."
+
+
+def _draws(config: Config, names: int) -> str:
+    """Say what the pictures show."""
     focus = sum(len(source.focus) for source in config.data.sources)
     parts = ["digits"] if any(one.source == DIGITS for one in config.data.sources) else []
     if focus:
         domains = " and in other domains" if _filters(config) else ""
         parts.append(f"{focus} kinds of things and places as photographs{domains}")
-    if names:
-        parts.append(f"less well of some of the {names:,} nouns it was shown")
-    return parts or ["what its captions say"]
+    nouns = f"some of the {names:,} nouns it was shown"
+    if not parts:
+        return nouns if names else "what its captions say"
+    return " and ".join(parts) + (f", and less well of {nouns}" if names else "")
 
 
 def _filters(config: Config) -> list[str]:
@@ -127,8 +134,7 @@ def _training(run: Path) -> dict[str, Any]:
     held_out = load_held_out(run / "data")
     notes = _by_hand(run, "notes.txt")
     # An earlier checkpoint may have been put in the place of the last: what came after is not its.
-    log = read_log(run / "loss.csv")
-    rows = [row for row in log if float(row["samples"]) <= float(state["samples"])]
+    rows = read_log(run / "loss.csv", until=int(state["samples"]))
     return {
         "samples": int(state["samples"]),
         "minutes": f"{float(state['seconds']) / 60:.0f}",
@@ -136,6 +142,7 @@ def _training(run: Path) -> dict[str, Any]:
         "unet": f"{parts['unet'] / 1e6:.1f}",
         "text": f"{parts['text_encoder'] / 1e6:.1f}",
         "notes": f" {notes}" if notes else "",
+        "log": rows,
         "rows": _table_rows(rows),
         "held_out": len(held_out[0]) if held_out else 0,
     }
@@ -148,21 +155,29 @@ def _by_hand(run: Path, name: str) -> str:
 
 
 def _table_rows(rows: list[dict[str, str]]) -> list[list[str]]:
-    """Return some of the probes, each with the class gap nearest to it; without any, some gaps."""
+    """Return some of the class gaps; where a run was probed as often, those nearest to probes."""
     gaps = [row for row in rows if row[f"gap_{GAP_TIMES[-1]}"]]
+    if not gaps:
+        return []
     probes = [row for row in rows if row.get("probe")]
-    pool = probes if probes and gaps else gaps
-    places = {round(k * (len(pool) - 1) / (ROWS - 1)) for k in range(ROWS)} if pool else set()
+    pool = probes if len(probes) >= ROWS else gaps
+    places = {round(k * (len(pool) - 1) / (ROWS - 1)) for k in range(ROWS)}
+    chosen = [pool[place] for place in sorted(places)]
+    nearest = {_nearest(chosen, probe)["samples"]: probe["probe"] for probe in probes}
     told: list[list[str]] = []
-    for place in sorted(places):
-        samples, probe = float(pool[place]["samples"]), pool[place].get("probe")
-        row = min(gaps, key=lambda one: abs(float(one["samples"]) - samples))
+    for one in chosen:
+        samples, probe = float(one["samples"]), one.get("probe") or nearest.get(one["samples"])
+        row = _nearest(gaps, one)
         told.append(
             [f"{samples / 1000:.0f}", f"{float(row['loss']):.3f}"]
             + [f"{float(row[f'gap_{t}']):.4f}" for t in GAP_TIMES]
             + [f"{100 * float(probe):.1f} %" if probe else ""]
         )
     return told
+
+
+def _nearest(rows: list[dict[str, str]], to: dict[str, str]) -> dict[str, str]:
+    return min(rows, key=lambda row: abs(float(row["samples"]) - float(to["samples"])))
 
 
 def data_lines(config: Config, facts: list[Facts]) -> list[str]:
@@ -211,12 +226,11 @@ def training_command(config: Config, *, samples: int) -> str:
     return f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data} --samples {samples}"
 
 
-def plot_loss(log: Path, to: Path) -> None:
+def plot_loss(rows: list[dict[str, str]], to: Path) -> None:
     """Draw the loss and the class gap over samples as a small PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = read_log(log)
     figure = Figure(figsize=(7, 2.8), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     loss, gap = figure.add_subplot(1, 2, 1), figure.add_subplot(1, 2, 2)

@@ -196,6 +196,7 @@ class Trainer:
         self.samples = 0
         self.seconds = 0.0
         self.progress = 0.0
+        self.best_probe = 0.0
 
     def forget_average(self) -> None:
         """Let the averaged weights begin at the weights as they are."""
@@ -235,6 +236,7 @@ class Trainer:
         self.step = int(state["step"])
         self.samples = int(state["samples"])
         self.seconds = float(state["seconds"])
+        self.best_probe = float(state.get("best_probe", 0.0))
         log.info("resumed at %d samples", self.samples)
         return True
 
@@ -247,6 +249,7 @@ class Trainer:
             "step": self.step,
             "samples": self.samples,
             "seconds": self.seconds,
+            "best_probe": self.best_probe,
             "device": device_name(self.accelerator),
         }
         path = self.folder / BEST_FILE if best else self.checkpoint
@@ -312,31 +315,28 @@ class LossLog:
 
     def __init__(self, path: Path, *, samples: int) -> None:
         self._path = path
-        self.best_probe: float | None = None
-        rows = read_log(path) if path.exists() else []
-        kept = [row for row in rows if float(row["samples"]) <= samples]
+        kept = read_log(path, until=samples) if path.exists() else []
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(kept)
-        for row in kept:
-            self._remember(float(row["probe"] or "nan"))
 
     def add(self, row: dict[str, float]) -> None:
         """Append one row; absent columns stay empty."""
-        self._remember(row.get("probe", math.nan))
+        texts = {k: f"{v:.0f}" if k == "samples" else f"{v:.6g}" for k, v in row.items()}
         with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow({k: f"{v:.6g}" for k, v in row.items()})
-
-    def _remember(self, probe: float) -> None:
-        if not math.isnan(probe):
-            self.best_probe = max(probe, self.best_probe or 0.0)
+            csv.DictWriter(file, COLUMNS).writerow(texts)
 
 
-def read_log(path: Path) -> list[dict[str, str]]:
-    """Read the rows of a `LossLog`."""
+def read_log(path: Path, *, until: int | None = None) -> list[dict[str, str]]:
+    """Read the rows of a `LossLog`, all of them or those up to so many samples."""
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    if until is None:
+        return rows
+    # Logs used to round the samples to six digits, upwards too.
+    last = max(until, float(f"{until:.6g}"))
+    return [row for row in rows if float(row["samples"]) <= last]
 
 
 def run(
@@ -388,6 +388,8 @@ def run(
         with trainer.autocast():
             show(trainer.averaged(), trainer.samples)
         _log_probe(losses, trainer, probe)
+        # Once more, with what the last probe said: a lengthened run has to beat it.
+        trainer.save()
 
 
 def _log_probe(
@@ -396,9 +398,10 @@ def _log_probe(
     with trainer.autocast():
         score = probe(trainer.averaged())
     if score is not None:
-        losses.add({"samples": trainer.samples, "seconds": trainer.seconds, "probe": score})
-        if score == losses.best_probe:
+        if score >= trainer.best_probe:
+            trainer.best_probe = score
             trainer.save(best=True)
+        losses.add({"samples": trainer.samples, "seconds": trainer.seconds, "probe": score})
         log.info("probe at %d samples: %.2f %%", trainer.samples, 100 * score)
 
 

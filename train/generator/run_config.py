@@ -41,11 +41,18 @@ def check_config(config: Config, folder: Path) -> None:
     Of a started run the lengths may change, and how often each picture is drawn.
 
     Raises:
-        UserError: The folder belongs to a run with other settings, or is no such run's.
+        UserError: The folder belongs to a run with other settings, or is no such run's; or it has
+            learnt already and is to start from another pipeline than it did.
     """
     if not (folder / CONFIG_FILE).exists():
         return
-    differing = differing_keys(_fixed(load_config_of(folder)), _fixed(config))
+    before = load_config_of(folder)
+    start = config.fit.start_from
+    if start and start != before.fit.start_from and (folder / CHECKPOINT_FILE).exists():
+        raise UserError(
+            f"{folder}: has learnt already, and did not start from {start}; choose another --out"
+        )
+    differing = differing_keys(_fixed(before), _fixed(config))
     if differing:
         raise UserError(
             f"{folder}: holds another run, which differs in {', '.join(differing)}; choose another "
@@ -60,18 +67,17 @@ def save_config(config: Config, folder: Path) -> None:
 
 
 def are_alike(one: Config, other: Config) -> bool:
-    """Whether two runs learn the same way, whatever rows they read and however long."""
-    return not differing_keys(_fixed(_anywhere(one)), _fixed(_anywhere(other)))
+    """Whether the settings are the same but for the set, its filter and the length."""
+    return _method(one) == _method(other)
 
 
-def _anywhere(config: Config) -> Config:
-    sources = tuple(
-        source
-        if source.source == DIGITS
-        else source.model_copy(update={"source": "", "row_filter": None})
-        for source in config.data.sources
-    )
-    return config.model_copy(update={"data": config.data.model_copy(update={"sources": sources})})
+def _method(config: Config) -> dict[str, Any]:
+    values = config.model_dump()
+    for source in values["data"]["sources"]:
+        if source["source"] != DIGITS:
+            source.update(source="", row_filter=None)
+    values["fit"].update(samples=None, max_minutes=None, start_from=None)
+    return values
 
 
 def _fixed(config: Config) -> dict[str, Any]:

@@ -22,8 +22,8 @@ def adopt(pipeline: Path, folder: Path) -> None:
     """Copy a pipeline's tokenizer, words and latents into a run folder that has none.
 
     Raises:
-        UserError: The folder is no pipeline that `export` made, or the run was begun with other
-            words or latents, for which its weights mean nothing.
+        UserError: The folder is no pipeline that `export` made, or the run has not learnt yet but
+            was begun with other words or latents, for which the weights mean nothing.
     """
     missing = [
         name
