@@ -40,11 +40,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     photos = write_photos(folder / "photos")
     source = photo_source(photos, mirror=True, held_out=3, filtered=0.2, filters={"poster": 1})
     data = {"image_size": 32, "sources": [source.model_dump()]}
-    fit(
-        Config.model_validate({**SETTINGS, "data": data}),
-        folder / "run",
-        stages=("denoiser", "decoder"),
-    )
+    config = Config.model_validate({**SETTINGS, "data": data})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        fit(config, folder / "run", stages=("denoiser",))
+        log = (folder / "run" / "loss.csv").read_text(encoding="utf-8")
+        fit(config, folder / "run", stages=("denoiser", "decoder"))
+    assert (folder / "run" / "loss.csv").read_text(encoding="utf-8") == log, "opened again"
     return folder / "run"
 
 

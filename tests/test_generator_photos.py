@@ -91,10 +91,9 @@ def test_rows_without_words_are_left_out_and_counted(
     table.to_parquet(str(tmp_path / "gaps" / "train-00000-of-00001.parquet"))
     caplog.set_level("INFO")
     source = open_source(photo_source(tmp_path / "gaps", images=10), image_size=32)
-    caption = make_captioner([photo_source(photos)])
     drawn = [source.draw(i)[1] for i in range(len(source))]
     assert len(drawn) == 10
-    assert all(caption({**known, "source": "0"}, np.random.default_rng(0)) for known in drawn)
+    assert all(known["name"] for known in drawn)
     assert "left out 2 rows without words" in caplog.text
     assert "reads 10 of 30 pictures, as `images` says" in caplog.text
     with pytest.raises(UserError, match="no row has a caption or a name"):

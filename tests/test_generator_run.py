@@ -191,6 +191,11 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
     for name, value in after.items():
         # Nothing was learnt at rates of zero: what the pipeline's float16 files kept is there.
         assert torch.allclose(value, before[name].half().float(), atol=1e-6), name
+    for same in (f"{pipeline}/", None):
+        again = {**values, "fit": {**lengths, "samples": 12, "start_from": same}}
+        fit(Config.model_validate(again), run, stages=("denoiser",))
+    saved = Config.model_validate_json((run / "config.json").read_text(encoding="utf-8"))
+    assert saved.fit.start_from == f"{pipeline}/", "kept where a start does not name it"
     begun = tmp_path / "begun"
     fit(Config.model_validate(TINY | {"fit": lengths}), begun, stages=("denoiser",))
     with pytest.raises(UserError, match="has learnt already, and did not start from"):
@@ -199,6 +204,7 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
     (begun / "words.txt").write_text("others\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"was begun with another words\.txt than that of"):
         fit(Config.model_validate(values), begun, stages=("denoiser",))
+    fit(Config.model_validate(TINY | {"fit": lengths}), begun, stages=("denoiser",))
     other = Config.model_validate({**values, "unet": {**TINY["unet"], "time_width": 16}})
     with pytest.raises(UserError, match="does not fit the run's settings"):
         fit(other, tmp_path / "other", stages=("denoiser",))

@@ -11,7 +11,7 @@ from typing import Any
 from train.generator.captions import Facts
 from train.generator.config import DIGITS, Config, load_config
 from train.generator.data import load_collection, load_held_out
-from train.generator.diffusion import GAP_TIMES, read_log
+from train.generator.diffusion import GAP_TIMES, UNRECORDED, read_log
 from train.generator.domains import DOMAINS
 from train.generator.drawing import STEPS
 from train.generator.export import CARD
@@ -138,7 +138,7 @@ def _training(run: Path) -> dict[str, Any]:
     return {
         "samples": int(state["samples"]),
         "minutes": f"{float(state['seconds']) / 60:.0f}",
-        "device": state.get("device", "a machine that was not recorded"),
+        "device": ", then ".join(state.get("computed_on", [UNRECORDED])),
         "unet": f"{parts['unet'] / 1e6:.1f}",
         "text": f"{parts['text_encoder'] / 1e6:.1f}",
         "notes": f" {notes}" if notes else "",

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 
 GAP_TIMES = (200, 500, 800, 950)
 SYNC_EVERY = 20
+UNRECORDED = "a machine that was not recorded"
 COLUMNS = ("samples", "seconds", "loss", "lr", *(f"gap_{t}" for t in GAP_TIMES), "probe")
 
 
@@ -197,6 +198,7 @@ class Trainer:
         self.seconds = 0.0
         self.progress = 0.0
         self.best_probe = 0.0
+        self.computed_on: list[str] = []
 
     def forget_average(self) -> None:
         """Let the averaged weights begin at the weights as they are."""
@@ -237,6 +239,7 @@ class Trainer:
         self.samples = int(state["samples"])
         self.seconds = float(state["seconds"])
         self.best_probe = float(state.get("best_probe", 0.0))
+        self.computed_on = list(state.get("computed_on", [UNRECORDED]))
         log.info("resumed at %d samples", self.samples)
         return True
 
@@ -250,7 +253,7 @@ class Trainer:
             "samples": self.samples,
             "seconds": self.seconds,
             "best_probe": self.best_probe,
-            "device": device_name(self.accelerator),
+            "computed_on": self.computed_on,
         }
         path = self.folder / BEST_FILE if best else self.checkpoint
         temporary = path.with_name(f"tmp-{path.name}")
@@ -282,6 +285,8 @@ class Trainer:
         self.accelerator.clip_grad_norm_(self.model.parameters(), fit.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+        if (name := device_name(self.accelerator)) not in self.computed_on:
+            self.computed_on.append(name)
         self.step += 1
         self.samples += fit.batch_size * int(self.accelerator.num_processes)
         self._update_average()
@@ -327,6 +332,11 @@ class LossLog:
         with self._path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, COLUMNS).writerow(texts)
 
+    def has_probe_at(self, samples: int) -> bool:
+        """Whether the model was probed after so many samples."""
+        rows = read_log(self._path, until=samples)
+        return any(row["probe"] and float(row["samples"]) >= samples for row in rows)
+
 
 def read_log(path: Path, *, until: int | None = None) -> list[dict[str, str]]:
     """Read the rows of a `LossLog`, all of them or those up to so many samples."""
@@ -362,6 +372,7 @@ def run(
     main = bool(trainer.accelerator.is_main_process)
     losses = LossLog(trainer.folder / "loss.csv", samples=trainer.samples) if main else None
     recent: list[float] = []
+    first = trainer.step
     saved = time.monotonic()
     trainer.update_progress()
     while trainer.progress < 1.0:
@@ -383,13 +394,14 @@ def run(
             saved = time.monotonic()
         if trainer.step % SYNC_EVERY == 0 or trainer.samples >= fit.samples:
             trainer.update_progress()
-    if losses is not None:
+    if losses is None:
+        return
+    # A finished run that is opened again, for its decoder, has all of this.
+    if trainer.step > first or not losses.has_probe_at(trainer.samples):
         trainer.save()
         with trainer.autocast():
             show(trainer.averaged(), trainer.samples)
         _log_probe(losses, trainer, probe)
-        # Once more, with what the last probe said: a lengthened run has to beat it.
-        trainer.save()
 
 
 def _log_probe(
@@ -398,10 +410,14 @@ def _log_probe(
     with trainer.autocast():
         score = probe(trainer.averaged())
     if score is not None:
-        if score >= trainer.best_probe:
+        better = score >= trainer.best_probe
+        if better:
             trainer.best_probe = score
             trainer.save(best=True)
         losses.add({"samples": trainer.samples, "seconds": trainer.seconds, "probe": score})
+        if better:
+            # What is trained again after a kill, or longer, has to beat it.
+            trainer.save()
         log.info("probe at %d samples: %.2f %%", trainer.samples, 100 * score)
 
 

@@ -32,7 +32,7 @@ from train.generator.domains import DOMAINS
 from train.generator.filters import FILTERS
 from train.generator.latents import BASIS_FILE, PatchBasis, save_latents
 from train.generator.model import Denoiser, build_unet, use_plain_attention
-from train.generator.run_config import check_config, save_config
+from train.generator.run_config import check_config, save_config, with_saved_start
 from train.generator.run_probe import RunProbe
 from train.generator.sheets import linear_pictures, sample, save_grid
 from train.generator.start import adopt, load_denoiser_weights, start_of
@@ -76,6 +76,7 @@ def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
         cpu=on_cpus(), mixed_precision=mixed_precision(config), kwargs_handlers=handlers
     )
     check_config(config, folder)
+    config = with_saved_start(config, folder)
     prepared = prepare(config, folder, accelerator)
     if "denoiser" in stages:
         _fit_denoiser(config, folder, accelerator, prepared)
@@ -121,10 +122,10 @@ def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
     prepare_part(config.data, data, rank=rank, world_size=world_size)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        # Only now: settings whose sources cannot be opened would keep the corrected ones out.
-        save_config(config, folder)
         if pipeline := start_of(config):
             adopt(pipeline, folder)
+        # Only now: settings that cannot be followed would keep the corrected ones out.
+        save_config(config, folder)
         join_parts(config.data, data, world_size=world_size)
         _prepare_models(config, folder, load_collection(config.data, data))
     accelerator.wait_for_everyone()

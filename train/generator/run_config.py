@@ -48,9 +48,10 @@ def check_config(config: Config, folder: Path) -> None:
         return
     before = load_config_of(folder)
     start = config.fit.start_from
-    if start and start != before.fit.start_from and (folder / CHECKPOINT_FILE).exists():
+    if start and not _is_same_start(start, before) and (folder / CHECKPOINT_FILE).exists():
         raise UserError(
-            f"{folder}: has learnt already, and did not start from {start}; choose another --out"
+            f"{folder}: has learnt already, and did not start from {start}; choose another --out, "
+            "or leave --start-from away to carry on"
         )
     differing = differing_keys(_fixed(before), _fixed(config))
     if differing:
@@ -58,6 +59,19 @@ def check_config(config: Config, folder: Path) -> None:
             f"{folder}: holds another run, which differs in {', '.join(differing)}; choose another "
             "--out, or the same settings"
         )
+
+
+def with_saved_start(config: Config, folder: Path) -> Config:
+    """Return the settings; where they name no pipeline to start from, with the run folder's."""
+    if config.fit.start_from or not (folder / CONFIG_FILE).exists():
+        return config
+    fit = config.fit.model_copy(update={"start_from": load_config_of(folder).fit.start_from})
+    return config.model_copy(update={"fit": fit})
+
+
+def _is_same_start(start: str, before: Config) -> bool:
+    known = before.fit.start_from
+    return known is not None and Path(known).resolve() == Path(start).resolve()
 
 
 def save_config(config: Config, folder: Path) -> None:
