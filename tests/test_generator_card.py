@@ -12,9 +12,9 @@ from factory.errors import UserError
 from train.generator.card import EMBEDDED_SETTINGS, card_text, training_command
 from train.generator.cli import main
 from train.generator.config import Config, load_config, with_source
-from train.generator.diffusion import read_log
 from train.generator.export import export
 from train.generator.fit import fit
+from train.generator.loss_log import read_log
 
 SETTINGS = {
     "latents": {"channels": 4, "images": 20},

@@ -19,10 +19,10 @@ from factory.errors import UserError
 from train.generator.card import data_lines, training_command
 from train.generator.cli import main
 from train.generator.config import Config
-from train.generator.diffusion import read_log
 from train.generator.drawing import digit_prompts, draw, load_pipeline
 from train.generator.export import export, folder_bytes
 from train.generator.fit import fit
+from train.generator.loss_log import read_log
 from train.generator.run_config import check_config, save_config
 
 EMBEDDED = Path(__file__).parent.parent / "factory" / "embedded"

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from train.generator.captions import Facts
+from train.generator.class_gap import GAP_TIMES
 from train.generator.config import DIGITS, Config, load_config
 from train.generator.data import load_collection, load_held_out
-from train.generator.diffusion import GAP_TIMES, UNRECORDED, read_log
 from train.generator.domains import DOMAINS
 from train.generator.drawing import STEPS
 from train.generator.export import CARD
 from train.generator.filters import FILTERS
-from train.generator.run_config import CHECKPOINT_FILE, are_alike, load_config_of
+from train.generator.loss_log import read_log
+from train.generator.run_config import CHECKPOINT_FILE, UNRECORDED, are_alike, load_config_of
 from train.generator.text import WORDS_FILE
 
 TEMPLATE = "card.md.j2"

@@ -6,161 +6,27 @@ where the checkpoint left them. A checkpoint is written under a temporary name a
 
 from __future__ import annotations
 
-import csv
 import logging
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from train.generator.captions import Captioner
+from train.generator.batches import Batch, TrainingSet, denoising_loss, draw_batch
+from train.generator.class_gap import GAP_TIMES, class_gap
 from train.generator.config import Config
-from train.generator.data import Collection
-from train.generator.model import TRAIN_STEPS, Denoiser, noise_schedule
-from train.generator.run_config import BEST_FILE, CHECKPOINT_FILE
+from train.generator.loss_log import LossLog
+from train.generator.model import Denoiser, noise_schedule
+from train.generator.run_config import BEST_FILE, CHECKPOINT_FILE, UNRECORDED
 from train.generator.text import TokenCache
 
 log = logging.getLogger(__name__)
 
-GAP_TIMES = (200, 500, 800, 950)
 SYNC_EVERY = 20
-UNRECORDED = "a machine that was not recorded"
-COLUMNS = ("samples", "seconds", "loss", "lr", *(f"gap_{t}" for t in GAP_TIMES), "probe")
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """What a batch is drawn from.
-
-    Attributes:
-        latents: float16 (N, C, h, w).
-        collection: The same pictures' facts.
-        caption: Words the facts.
-        empty: The share of captions left empty, for guidance.
-        cumulative: Running sum of how likely each picture is drawn, float64 (N).
-    """
-
-    latents: Tensor
-    collection: Collection
-    caption: Captioner
-    empty: float
-    cumulative: NDArray[np.float64]
-
-    def choose(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:
-        """Draw numbers of pictures by their weights."""
-        places = np.searchsorted(self.cumulative, rng.random(size) * self.cumulative[-1])
-        chosen: NDArray[np.int64] = np.minimum(places, len(self.cumulative) - 1)
-        return chosen
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Latents (N, C, h, w), noise of that shape, timesteps (N) and token ids (N, length)."""
-
-    latents: Tensor
-    noise: Tensor
-    timesteps: Tensor
-    tokens: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """Return the batch on a device."""
-        parts = (self.latents, self.noise, self.timesteps, self.tokens)
-        return Batch(*(part.to(device, non_blocking=True) for part in parts))
-
-
-def draw_batch(data: TrainingSet, tokens: TokenCache, *, size: int, seed: list[int]) -> Batch:
-    """Draw a batch; timesteps are stratified over the schedule."""
-    rng = np.random.default_rng(seed)
-    indexes = data.choose(rng, size)
-    captions = [
-        "" if rng.random() < data.empty else data.caption(data.collection.facts[i], rng)
-        for i in indexes
-    ]
-    slots = (np.arange(size) + rng.random(size)) / size
-    generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-    latents = data.latents[torch.from_numpy(indexes)].float()
-    return Batch(
-        latents=latents,
-        noise=torch.randn(latents.shape, generator=generator),
-        timesteps=torch.from_numpy((slots * TRAIN_STEPS).astype(np.int64)),
-        tokens=tokens(captions),
-    )
-
-
-def denoising_loss(model: Any, batch: Batch, schedule: Any) -> Tensor:
-    """Return the mean squared error of v for each sample, (N)."""
-    noisy = schedule.add_noise(batch.latents, batch.noise, batch.timesteps)
-    target = schedule.get_velocity(batch.latents, batch.noise, batch.timesteps)
-    noisy = noisy.contiguous(memory_format=torch.channels_last)
-    predicted = model(noisy, batch.timesteps, batch.tokens)
-    return functional.mse_loss(predicted, target, reduction="none").mean((1, 2, 3))
-
-
-@torch.no_grad()
-def class_gap(
-    model: Denoiser,
-    data: TrainingSet,
-    tokens: TokenCache,
-    *,
-    device: torch.device,
-    size: int = 256,
-) -> list[float]:
-    """Return how much worse a caption of another class predicts, at each of `GAP_TIMES`.
-
-    Of focus classes' pictures where there are any, as they are drawn in training. The first thing
-    to watch: a gap that stays below 0.005 means that words are not heard.
-    """
-    right, wrong = _gap_pairs(data, size)
-    facts = data.collection.facts
-    schedule = noise_schedule()
-    gaps = []
-    for t in GAP_TIMES:
-        losses = []
-        for named in (wrong, right):
-            # The same draws for both: only the class differs.
-            rng = np.random.default_rng(t)
-            captions = [
-                data.caption(_with_subject(facts[i], facts[j]), rng)
-                for i, j in zip(right, named, strict=True)
-            ]
-            latents = data.latents[torch.from_numpy(right)].float()
-            noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(t))
-            batch = Batch(latents, noise, torch.full((size,), t), tokens(captions)).to(device)
-            losses.append(float(denoising_loss(model, batch, schedule).mean()))
-        gaps.append(losses[0] - losses[1])
-    return gaps
-
-
-def _gap_pairs(data: TrainingSet, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return numbers of pictures, and for each one of another class of the same source."""
-    rng = np.random.default_rng(7)
-    facts = data.collection.facts
-    drawn = data.choose(rng, 40 * size)
-    focused = np.array([i for i in drawn if "focus" in facts[i] and "filter" not in facts[i]])
-    pool = focused if len(focused) >= size else drawn
-    right = pool[:size]
-    classes = data.collection.classes()
-    sources = np.array([known["source"] for known in facts])
-    others = rng.choice(pool, size=(size, 60))
-    differs = (classes[others] != classes[right][:, None]) & (
-        sources[others] == sources[right][:, None]
-    )
-    return right, others[np.arange(size), differs.argmax(axis=1)]
-
-
-def _with_subject(facts: dict[str, str], other: dict[str, str]) -> dict[str, str]:
-    """Return facts whose subject is that of another picture."""
-    subject = ("digit", "name", "general", "caption", "class", "focus")
-    kept = {fact: value for fact, value in facts.items() if fact not in subject}
-    return kept | {fact: other[fact] for fact in subject if fact in other}
 
 
 def lr_factor(progress: float, step: int, warmup_steps: int) -> float:
@@ -313,40 +179,6 @@ def device_name(accelerator: Any) -> str:
         where = f"{processes} {unit} {'process' if processes == 1 else 'processes'}"
     precision = str(accelerator.mixed_precision)
     return f"{where} in {'float32' if precision == 'no' else precision}"
-
-
-class LossLog:
-    """A CSV of losses and class gaps; rows after a checkpoint are dropped on resuming."""
-
-    def __init__(self, path: Path, *, samples: int) -> None:
-        self._path = path
-        kept = read_log(path, until=samples) if path.exists() else []
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows(kept)
-
-    def add(self, row: dict[str, float]) -> None:
-        """Append one row; absent columns stay empty."""
-        texts = {k: f"{v:.0f}" if k == "samples" else f"{v:.6g}" for k, v in row.items()}
-        with self._path.open("a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, COLUMNS).writerow(texts)
-
-    def has_probe_at(self, samples: int) -> bool:
-        """Whether the model was probed after so many samples."""
-        rows = read_log(self._path, until=samples)
-        return any(row["probe"] and float(row["samples"]) >= samples for row in rows)
-
-
-def read_log(path: Path, *, until: int | None = None) -> list[dict[str, str]]:
-    """Read the rows of a `LossLog`, all of them or those up to so many samples."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    if until is None:
-        return rows
-    # Logs used to round the samples to six digits, upwards too.
-    last = max(until, float(f"{until:.6g}"))
-    return [row for row in rows if float(row["samples"]) <= last]
 
 
 def run(

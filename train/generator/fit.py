@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from factory.devices import on_cpus
+from train.generator.batches import TrainingSet
 from train.generator.captions import WORDS, make_captioner, with_article
 from train.generator.config import DIGITS, Config, SourceConfig
 from train.generator.data import (
@@ -27,7 +28,7 @@ from train.generator.data import (
     load_collection,
     prepare_part,
 )
-from train.generator.diffusion import Trainer, TrainingSet, run
+from train.generator.diffusion import Trainer, run
 from train.generator.domains import DOMAINS
 from train.generator.filters import FILTERS
 from train.generator.latents import BASIS_FILE, PatchBasis, save_latents

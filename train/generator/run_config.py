@@ -16,6 +16,8 @@ CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "checkpoint.pt"
 # The checkpoint of the best probe.
 BEST_FILE = "best.pt"
+# In place of the machines of a checkpoint from before they were kept.
+UNRECORDED = "a machine that was not recorded"
 
 
 def load_config_of(folder: Path) -> Config:
