@@ -140,6 +140,12 @@ class Trainer:
             torch.distributed.broadcast(shared, src=0)
         self.progress = float(shared)
 
+    def record_machine(self) -> None:
+        """Remember what the run computes on, beside what it computed on before."""
+        name = device_name(self.accelerator)
+        if name not in self.computed_on:
+            self.computed_on.append(name)
+
     def train_step(self, batch: Batch) -> float:
         """Take one step and return the loss; `progress` sets the learning rate."""
         fit = self.config.fit
@@ -151,8 +157,6 @@ class Trainer:
         self.accelerator.clip_grad_norm_(self.model.parameters(), fit.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if (name := device_name(self.accelerator)) not in self.computed_on:
-            self.computed_on.append(name)
         self.step += 1
         self.samples += fit.batch_size * int(self.accelerator.num_processes)
         self._update_average()
@@ -207,6 +211,8 @@ def run(
     first = trainer.step
     saved = time.monotonic()
     trainer.update_progress()
+    if trainer.progress < 1.0:
+        trainer.record_machine()
     while trainer.progress < 1.0:
         seed = [fit.seed, rank, trainer.step]
         batch = draw_batch(data, tokens, size=fit.batch_size, seed=seed)

@@ -99,10 +99,9 @@ class CaptionedSource:
             )
         facts = [self._read_facts(row) for row in _texts(self._rows, self._columns)]
         self._held_out = _choose_held_out(facts, config)
-        kept = self._choose_kept(facts)
-        self._kept = kept
+        self._kept = self._choose_kept(facts)
         self._facts = facts
-        self._filtered = round(config.filtered * len(kept)) if config.filters else 0
+        self._filtered = round(config.filtered * len(self._kept)) if config.filters else 0
         weights = np.array(list(config.filters.values()), np.float64)
         self._filter_edges = np.cumsum(weights / weights.sum()) if len(weights) else weights
 
@@ -126,19 +125,16 @@ class CaptionedSource:
 
     def _choose_kept(self, facts: list[Facts]) -> NDArray[np.int64]:
         """Return the rows to learn from; says how many are left out, and why."""
-        source = self._config.source
+        source, most = self._config.source, self._config.images
         named = [i for i, known in enumerate(facts) if known.get("caption") or known.get("name")]
         if not named:
             raise UserError(f"{source}: no row has a caption or a name; name another column")
         if len(named) < len(facts):
             log.info("%s: left out %d rows without words", source, len(facts) - len(named))
         free = np.setdiff1d(np.array(named, np.int64), self._held_out)
-        if len(free) > self._config.images:
-            log.info(
-                "%s: reads %d of %d pictures, as `images` says",
-                *(source, self._config.images, len(free)),
-            )
-        return free[: self._config.images]
+        if len(free) > most:
+            log.info("%s: reads %d of %d pictures, as `images` says", source, most, len(free))
+        return free[:most]
 
     def _filter(self, number: int) -> tuple[Pictures, Facts]:
         rng = np.random.default_rng([self._config.seed, number])
