@@ -113,6 +113,19 @@ def test_every_filter_changes_the_picture_and_repeats() -> None:
         assert np.abs(first.astype(int) - photo).mean() > 4, name
 
 
+def test_a_dark_thing_on_rough_ground_is_still_seen_in_drawn_domains() -> None:
+    rows, columns = np.mgrid[-32:32, -32:32]
+    far = np.hypot(rows, columns)
+    rough = np.random.default_rng(0).integers(-60, 61, (64, 64))
+    grey = np.clip(np.where(far < 18, 70, 150) + rough, 0, 255)
+    photo = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+    inside, around = far < 12, (far > 21) & (np.maximum(abs(rows), abs(columns)) < 25)
+    for name in ("sketch", "cartoon", "poster", "rock drawing"):
+        made = apply_filter(name, photo, np.random.default_rng(1)).mean(axis=2)
+        contrast = made[around].mean() - made[inside].mean()
+        assert contrast > 0.6 * (made[around].std() + made[inside].std()), name
+
+
 def test_captions_of_photographs_name_the_class_most_often() -> None:
     facts = {"name": "tabby cat", "general": "cat|animal", "class": "cat", "focus": "cat"}
     facts |= {"view": "ground", "domain": "photo", "source": "0"}

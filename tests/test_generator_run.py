@@ -191,6 +191,10 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
     for name, value in after.items():
         # Nothing was learnt at rates of zero: what the pipeline's float16 files kept is there.
         assert torch.allclose(value, before[name].half().float(), atol=1e-6), name
+    (run / "decoder.pt").unlink()
+    export(run, tmp_path / "again")
+    vae = "vae/diffusion_pytorch_model.safetensors"
+    assert (tmp_path / "again" / vae).read_bytes() == (pipeline / vae).read_bytes()
     for same in (f"{pipeline}/", None):
         again = {**values, "fit": {**lengths, "samples": 12, "start_from": same}}
         fit(Config.model_validate(again), run, stages=("denoiser",))

@@ -20,6 +20,7 @@ from train.generator.decoder import build_autoencoder
 from train.generator.latents import BASIS_FILE
 from train.generator.model import TRAIN_STEPS, Denoiser, build_unet
 from train.generator.run_config import CHECKPOINT_FILE, load_config_of
+from train.generator.start import load_decoder_weights, start_of
 from train.generator.text import WORDS_FILE, build_text_encoder
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def build_pipeline(folder: Path) -> Any:
     """Return the float32 StableDiffusionPipeline of a run.
 
     Raises:
-        UserError: The run has no denoiser or no decoder yet.
+        UserError: The run has no denoiser yet, or no decoder and did not start from a pipeline.
     """
     from diffusers import StableDiffusionPipeline
     from transformers import CLIPTokenizer
@@ -69,10 +70,15 @@ def build_pipeline(folder: Path) -> Any:
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
     denoiser = load_denoiser(config, folder, tokenizer)
     autoencoder = build_autoencoder(config).eval()
-    if not (folder / "decoder.pt").exists():
+    if (folder / "decoder.pt").exists():
+        state = torch.load(folder / "decoder.pt", map_location="cpu", weights_only=True)
+        autoencoder.load_state_dict(state["model"])
+    elif pipeline := start_of(config):
+        # The latents are that pipeline's too, so its decoder fits.
+        log.info("%s: no decoder of its own; takes that of %s", folder, pipeline)
+        load_decoder_weights(autoencoder, pipeline)
+    else:
         raise UserError(f"{folder}: no decoder yet; run `fit --stage decoder`")
-    state = torch.load(folder / "decoder.pt", map_location="cpu", weights_only=True)
-    autoencoder.load_state_dict(state["model"])
     return StableDiffusionPipeline(
         vae=autoencoder,
         text_encoder=denoiser.text_encoder,

@@ -38,16 +38,6 @@ def _saturate(image: Floats, amount: float) -> Floats:
     return grey + (image - grey) * np.float32(amount)
 
 
-def _edges(image: Floats, *, sigma: float) -> Floats:
-    """Return how strong the edges are, (H, W), 1 at the strongest tenth."""
-    from scipy import ndimage
-
-    grey = _blur(_grey(image), sigma)
-    strength = np.hypot(ndimage.sobel(grey, 0), ndimage.sobel(grey, 1))
-    edges: Floats = np.clip(strength / (np.quantile(strength, 0.93) + 1e-4), 0, 1)
-    return edges
-
-
 def _noise(rng: np.random.Generator, shape: tuple[int, ...], *, sigma: float) -> Floats:
     """Return smooth noise of unit variance."""
     noise = rng.standard_normal(shape, np.float32)
@@ -76,22 +66,51 @@ def _paper(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     return paper
 
 
+def _tones(image: Floats, *, sigma: float) -> Floats:
+    """Return light and dark, (H, W) in [0, 1], stretched to the picture's range."""
+    grey = _blur(_grey(image), sigma)
+    low, high = np.quantile(grey, (0.03, 0.97))
+    tones: Floats = np.clip((grey - low) / max(high - low, 0.15), 0, 1)
+    return tones
+
+
+def _vignette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
+    """Return how much of the picture was drawn, (H, W): all in the middle, ragged at the border."""
+    rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
+    far = (np.abs(rows)[:, None] ** 4 + np.abs(columns)[None] ** 4) ** 0.25
+    edge = np.float32(rng.uniform(0.95, 1.2)) + np.float32(0.08) * _noise(rng, shape, sigma=3.0)
+    drawn: Floats = np.clip((edge - far) / 0.2, 0, 1)
+    return drawn
+
+
+def _strokes(image: Floats, *, sigma: float) -> Floats:
+    """Return dark lines and spots, (H, W) in [0, 1]: where it is darker than around.
+
+    A difference of Gaussians, so that eyes, nostrils and wheels stay spots and an edge becomes one
+    line on its dark side, where a gradient would ring each of them.
+    """
+    grey = _grey(image)
+    darker = _blur(grey, 2.2 * sigma) - _blur(grey, sigma)
+    strokes: Floats = np.clip(darker / max(np.quantile(darker, 0.97), 0.04), 0, 1)
+    return strokes
+
+
 def _drawing(image: Floats, rng: np.random.Generator) -> Floats:
     """Coloured pencil: pale flat colour on paper, dark outlines."""
     paper = _paper(rng, image.shape[:2])
     wash = np.float32(rng.uniform(0.35, 0.6))
     colour = paper * (1 - wash) + _saturate(_smooth(image), 1.5) * wash + np.float32(0.08)
-    lines = np.float32(rng.uniform(0.65, 0.85)) * _edges(image, sigma=0.7)[..., None] ** 1.5
+    lines = np.float32(rng.uniform(0.6, 0.85)) * _strokes(image, sigma=0.9)[..., None]
     return colour * (1 - lines)
 
 
 def _sketch(image: Floats, rng: np.random.Generator) -> Floats:
-    """Grey pencil: the photo divided by its blur, some shading, on paper."""
-    grey = _grey(image)
-    lines = np.clip(grey / (_blur(grey, rng.uniform(1.5, 3.0)) + 0.03), 0, 1) ** 2
-    lines = lines * (1 - 0.45 * _edges(image, sigma=0.8) ** 1.5)
-    shade = 1 - np.float32(rng.uniform(0.15, 0.45)) * (1 - grey)
-    return _paper(rng, image.shape[:2]) * (lines * shade)[..., None]
+    """Grey pencil: soft shading that keeps the subject's tones, dark strokes, paper around."""
+    shade = np.float32(rng.uniform(0.4, 0.7)) * (1 - _tones(image, sigma=0.6)) ** 1.3
+    lines = np.float32(rng.uniform(0.55, 0.85)) * _strokes(image, sigma=0.9)
+    grain = 1 + np.float32(0.06) * _noise(rng, shade.shape, sigma=0.5)
+    cover = (1 - (1 - shade * grain) * (1 - lines)) * _vignette(rng, shade.shape)
+    return _paper(rng, image.shape[:2]) * (1 - np.float32(0.95) * cover[..., None])
 
 
 def _painting(image: Floats, rng: np.random.Generator) -> Floats:
@@ -115,7 +134,7 @@ def _cartoon(image: Floats, rng: np.random.Generator) -> Floats:
     flat: Floats = 1.1 * _saturate(_smooth(image, size=3, rounds=3), rng.uniform(1.6, 2.2))
     levels = int(rng.integers(4, 7))
     flat = np.round(np.clip(flat, 0, 1) * levels) / levels
-    lines = (_edges(image, sigma=1.0) > 0.75).astype(np.float32)
+    lines = (_strokes(image, sigma=0.9) > 0.6).astype(np.float32)
     return flat * (1 - np.float32(0.9) * _blur(lines, 0.5)[..., None])
 
 
@@ -123,9 +142,8 @@ def _poster(image: Floats, rng: np.random.Generator) -> Floats:
     """Screen print: three to five tones from dark to light, each one colour."""
     import colorsys
 
-    grey = _blur(_grey(image), 0.6)
     count = int(rng.integers(3, 6))
-    tones = np.searchsorted(np.quantile(grey, np.linspace(0, 1, count + 1)[1:-1]), grey)
+    tones = np.minimum((_tones(image, sigma=0.8) * count).astype(np.int64), count - 1)
     hue, step = rng.uniform(), rng.uniform(-0.12, 0.25)
     palette = [
         colorsys.hsv_to_rgb(
@@ -180,18 +198,16 @@ def _rock(image: Floats, rng: np.random.Generator) -> Floats:
     wall = stone * (1 + 0.10 * _noise(rng, (*shape, 1), sigma=5.0))
     wall = wall * (1 + 0.06 * _noise(rng, (*shape, 1), sigma=0.7))
     pigment = _tint(rng, (0.25, 0.08, 0.03), (0.45, 0.2, 0.12))
-    dark = np.clip(1.1 - 1.6 * _blur(_grey(image), 0.8), 0, 1) * np.float32(0.55)
-    cover = np.clip(dark + 0.8 * _edges(image, sigma=1.0) ** 1.5, 0, 0.95)[..., None]
+    dark = np.float32(0.6) * (1 - _tones(image, sigma=0.8)) ** 1.3
+    cover = np.clip(dark + 0.7 * _strokes(image, sigma=0.9), 0, 0.95)
+    cover = (cover * _vignette(rng, shape))[..., None]
     return wall * (1 - cover) + pigment * cover
 
 
 def _stick(image: Floats, rng: np.random.Generator) -> Floats:
-    """A few thin dark lines on white."""
-    from scipy import ndimage
-
-    strength = _edges(image, sigma=rng.uniform(1.2, 1.8))
-    ridge = (strength > 0.6) & (strength >= ndimage.maximum_filter(strength, size=3) * 0.92)
-    lines = np.clip(1.5 * _blur(ridge.astype(np.float32), 0.55), 0, 1)[..., None]
+    """A few dark lines on white."""
+    strokes = _strokes(image, sigma=rng.uniform(1.0, 1.4)) * _vignette(rng, image.shape[:2])
+    lines = np.clip(3 * strokes - 0.9, 0, 1)[..., None]
     ink = _tint(rng, (0.0, 0.0, 0.0), (0.2, 0.2, 0.3))
     return np.float32(0.98) * (1 - lines) + ink * lines
 

@@ -60,13 +60,14 @@ def measure_photos(
         by_guidance[f"{guidance:g}"] = rounded(score(judge, drawn))
         sets.append(drawn)
         log.info("photos, guidance %g: %s", guidance, by_guidance[f"{guidance:g}"])
-    domains = {}
+    domains, filtered = {}, {}
     for name in photos.filters:
         template = f"{with_article(FILTERS[name].words[0])} of {{}}"
         drawn = draw_classes(
             pipeline, photos.names, template, guidance=DOMAIN_GUIDANCE, per_class=PER_DOMAIN
         )
         domains[name] = rounded(score(judge, drawn))["top1"]
+        filtered[name] = rounded(score(judge, photos.held_out(filtered=name)))["top1"]
         sets.append(drawn)
     everything = merge(sets)
     return PhotoFigures(
@@ -75,6 +76,7 @@ def measure_photos(
             "judge_on_held_out": rounded(score(judge, photos.held_out())),
             "drawn_as_asked": by_guidance,
             "drawn_as_asked_by_domain": domains,
+            "judge_on_filtered_held_out": filtered,
             "zero_shot_images": len(everything.images),
             "zero_shot": {
                 name: rounded(zero_shot(everything, images))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from train.generator.data import Collection, load_collection, load_held_out
 from train.generator.drawing import Drawn
+from train.generator.filters import apply_filter
 from train.generator.probe import shrink
 from train.generator.run_config import load_config_of
 
@@ -41,11 +42,18 @@ class RunPhotos:
         images = shrink(np.asarray(self.collection.images[self.rows[chosen]]))
         return Drawn(images, self.labels[chosen])
 
-    def held_out(self) -> Drawn:
-        """Return the photographs that training never saw, at 32 pixels."""
+    def held_out(self, *, filtered: str | None = None) -> Drawn:
+        """Return the photographs that training never saw, at 32 pixels.
+
+        Args:
+            filtered: A domain that a filter first makes of them, as of training's photographs.
+        """
         found = load_held_out(self.folder)
         assert found is not None, "a run with focus classes that are probed holds some out"
         images, classes = found
+        if filtered:
+            rng = np.random.default_rng(0)
+            images = np.stack([apply_filter(filtered, image, rng) for image in images])
         labels = np.array([self.names.index(str(name)) for name in classes], np.int64)
         return Drawn(shrink(images), labels)
 
