@@ -22,6 +22,7 @@ from train.generator.config import Config
 from train.generator.drawing import digit_prompts, draw, load_pipeline
 from train.generator.export import export, folder_bytes
 from train.generator.fit import fit
+from train.generator.lineage import read_lineage
 from train.generator.loss_log import read_log
 from train.generator.run_config import check_config, save_config
 
@@ -185,7 +186,8 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
     lengths = {**TINY["fit"], "samples": 8, "unet_lr": 0.0, "text_lr": 0.0, "weight_decay": 0.0}
     values = {**TINY, "fit": {**lengths, "start_from": str(pipeline)}}
     fit(Config.model_validate(values), run, stages=("denoiser", "decoder"))
-    before = torch.load(finished_run / "checkpoint.pt", weights_only=True)["average"]
+    start = torch.load(finished_run / "checkpoint.pt", weights_only=True)
+    before = start["average"]
     after = torch.load(run / "checkpoint.pt", weights_only=True)["average"]
     assert before.keys() == after.keys()
     for name, value in after.items():
@@ -193,6 +195,8 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
         assert torch.allclose(value, before[name].half().float(), atol=1e-6), name
     (run / "decoder.pt").unlink()
     export(run, tmp_path / "again")
+    told = [part.samples for part in read_lineage(tmp_path / "again")]
+    assert told == [start["samples"], 8], "what went before is known without its run folder"
     vae = "vae/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "again" / vae).read_bytes() == (pipeline / vae).read_bytes()
     for same in (f"{pipeline}/", None):

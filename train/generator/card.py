@@ -9,20 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from train.generator.captions import Facts
-from train.generator.class_gap import GAP_TIMES
 from train.generator.config import DIGITS, Config, load_config
 from train.generator.data import load_collection, load_held_out
 from train.generator.domains import DOMAINS
 from train.generator.drawing import STEPS
-from train.generator.export import CARD
+from train.generator.export import CARD, load_checkpoint
 from train.generator.filters import FILTERS
-from train.generator.loss_log import read_log
-from train.generator.run_config import CHECKPOINT_FILE, UNRECORDED, are_alike, load_config_of
+from train.generator.lineage import log_of, part_of, read_by_hand, read_lineage, table_of
+from train.generator.run_config import are_alike, load_config_of
 from train.generator.text import WORDS_FILE
 
 TEMPLATE = "card.md.j2"
 EMBEDDED_SETTINGS = Path(__file__).parent / "embedded.yaml"
-ROWS = 8
 # Below this share of pictures drawn as asked, a class or domain is listed as a known failure.
 WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
 
@@ -48,7 +46,7 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         autoescape=False,
     )
     collection, training = load_collection(config.data, run / "data"), _training(run)
-    by_eye = [line for line in _by_hand(run, "failures.txt").splitlines() if line.strip()]
+    by_eye = [line for line in read_by_hand(run, "failures.txt").splitlines() if line.strip()]
     names = {known["name"] for known in collection.facts if "name" in known}
     return environment.get_template(TEMPLATE).render(
         figures=figures,
@@ -67,7 +65,7 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         failures=[*by_eye, *_failures(figures)],
         training=training,
         data=data_lines(config, collection.facts),
-        about_data=_by_hand(run, "data.md") or _unknown_origin(config),
+        about_data=read_by_hand(run, "data.md") or _unknown_origin(config),
         command=training_command(config, samples=training["samples"]),
         percent=lambda share: f"{100 * share:.1f} %",
         shares=lambda found: ", ".join(f"{name} {100 * v:.0f} %" for name, v in found.items()),
@@ -124,61 +122,25 @@ def _failures(figures: dict[str, Any]) -> list[str]:
 
 
 def _training(run: Path) -> dict[str, Any]:
-    import torch
-
-    state = torch.load(run / CHECKPOINT_FILE, map_location="cpu", weights_only=True)
+    state = load_checkpoint(run)
     weights = state["average"]
-    parts = {
+    sizes = {
         part: sum(v.numel() for name, v in weights.items() if name.startswith(part))
         for part in ("unet", "text_encoder")
     }
     held_out = load_held_out(run / "data")
-    notes = _by_hand(run, "notes.txt")
-    # An earlier checkpoint may have been put in the place of the last: what came after is not its.
-    rows = read_log(run / "loss.csv", until=int(state["samples"]))
+    parts = [*read_lineage(run), part_of(run, state)]
     return {
-        "samples": int(state["samples"]),
-        "minutes": f"{float(state['seconds']) / 60:.0f}",
-        "device": ", then ".join(state.get("computed_on", [UNRECORDED])),
-        "unet": f"{parts['unet'] / 1e6:.1f}",
-        "text": f"{parts['text_encoder'] / 1e6:.1f}",
-        "notes": f" {notes}" if notes else "",
-        "log": rows,
-        "rows": _table_rows(rows),
+        "parts": parts,
+        "unknown_start": bool(load_config_of(run).fit.start_from) and len(parts) == 1,
+        "samples": sum(part.samples for part in parts),
+        "minutes": sum(part.minutes for part in parts),
+        "unet": f"{sizes['unet'] / 1e6:.1f}",
+        "text": f"{sizes['text_encoder'] / 1e6:.1f}",
+        "log": log_of(run, state),
+        "rows": table_of(parts),
         "held_out": len(held_out[0]) if held_out else 0,
     }
-
-
-def _by_hand(run: Path, name: str) -> str:
-    """Return what no log knows and someone wrote beside it; empty if nobody did."""
-    path = run / name
-    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
-
-
-def _table_rows(rows: list[dict[str, str]]) -> list[list[str]]:
-    """Return some of the class gaps; where a run was probed as often, those nearest to probes."""
-    gaps = [row for row in rows if row[f"gap_{GAP_TIMES[-1]}"]]
-    if not gaps:
-        return []
-    probes = [row for row in rows if row.get("probe")]
-    pool = probes if len(probes) >= ROWS else gaps
-    places = {round(k * (len(pool) - 1) / (ROWS - 1)) for k in range(ROWS)}
-    chosen = [pool[place] for place in sorted(places)]
-    nearest = {_nearest(chosen, probe)["samples"]: probe["probe"] for probe in probes}
-    told: list[list[str]] = []
-    for one in chosen:
-        samples, probe = float(one["samples"]), one.get("probe") or nearest.get(one["samples"])
-        row = _nearest(gaps, one)
-        told.append(
-            [f"{samples / 1000:.0f}", f"{float(row['loss']):.3f}"]
-            + [f"{float(row[f'gap_{t}']):.4f}" for t in GAP_TIMES]
-            + [f"{100 * float(probe):.1f} %" if probe else ""]
-        )
-    return told
-
-
-def _nearest(rows: list[dict[str, str]], to: dict[str, str]) -> dict[str, str]:
-    return min(rows, key=lambda row: abs(float(row["samples"]) - float(to["samples"])))
 
 
 def data_lines(config: Config, facts: list[Facts]) -> list[str]:

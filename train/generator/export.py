@@ -18,6 +18,7 @@ from factory.errors import UserError
 from train.generator.config import Config
 from train.generator.decoder import build_autoencoder
 from train.generator.latents import BASIS_FILE
+from train.generator.lineage import part_of, read_lineage, write_lineage
 from train.generator.model import TRAIN_STEPS, Denoiser, build_unet
 from train.generator.run_config import CHECKPOINT_FILE, load_config_of
 from train.generator.start import load_decoder_weights, start_of
@@ -46,12 +47,22 @@ def sampling_scheduler() -> Any:
     )
 
 
-def load_denoiser(config: Config, folder: Path, tokenizer: Any) -> Denoiser:
-    """Build the denoiser with a run's averaged weights."""
+def load_checkpoint(folder: Path) -> dict[str, Any]:
+    """Load the last state of a run.
+
+    Raises:
+        UserError: It has none yet.
+    """
     path = folder / CHECKPOINT_FILE
     if not path.exists():
         raise UserError(f"{folder}: no checkpoint yet; run `fit` a little longer")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def load_denoiser(config: Config, folder: Path, tokenizer: Any) -> Denoiser:
+    """Build the denoiser with a run's averaged weights."""
+    state = load_checkpoint(folder)
     model = Denoiser(build_text_encoder(tokenizer, config.text), build_unet(config))
     model.load_state_dict(state["average"])
     return model.eval()
@@ -110,6 +121,7 @@ def export(folder: Path, to: Path) -> None:
     # `factory.known_words` warns of words that are not listed; another run may start from here.
     for name in (WORDS_FILE, BASIS_FILE):
         shutil.copy(folder / name, fresh / name)
+    write_lineage([*read_lineage(folder), part_of(folder, load_checkpoint(folder))], fresh)
     for kept in to.glob("*.md"), to.glob("*.png"), to.glob("*.jpg"), to.glob("__init__.py"):
         for path in kept:
             shutil.copy(path, fresh / path.name)

@@ -83,8 +83,16 @@ def save_config(config: Config, folder: Path) -> None:
 
 
 def are_alike(one: Config, other: Config) -> bool:
-    """Whether the settings are the same but for the set, its filter and the length."""
-    return _method(one) == _method(other)
+    """Whether the settings are the same but for the set, its filter and the length.
+
+    Nor does it count at what rates a run learnt that started from a pipeline: what was learnt
+    before asks for lower ones.
+    """
+    methods = [_method(config) for config in (one, other)]
+    if one.fit.start_from or other.fit.start_from:
+        for values in methods:
+            values["fit"].update(unet_lr=None, text_lr=None)
+    return methods[0] == methods[1]
 
 
 def _method(config: Config) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import Any
 from factory.errors import UserError
 from train.generator.config import Config
 from train.generator.latents import BASIS_FILE
+from train.generator.lineage import LINEAGE_FILE
 from train.generator.model import Denoiser
 from train.generator.run_config import CHECKPOINT_FILE
 from train.generator.text import WORDS_FILE
@@ -39,6 +40,8 @@ def adopt(pipeline: Path, folder: Path) -> None:
     for name in (WORDS_FILE, BASIS_FILE):
         if not (folder / name).exists():
             shutil.copy(pipeline / name, folder / name)
+    if (pipeline / LINEAGE_FILE).exists() and not (folder / CHECKPOINT_FILE).exists():
+        shutil.copy(pipeline / LINEAGE_FILE, folder / LINEAGE_FILE)
     if not (folder / "tokenizer").exists():
         shutil.copytree(pipeline / "tokenizer", folder / "tokenizer")
 
