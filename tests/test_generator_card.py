@@ -136,6 +136,9 @@ def test_the_command_names_the_settings_that_ship_only_where_they_were_used() ->
     for changes in ({"fit": fit}, {"data": data}):
         told = training_command(shipped.model_copy(update=changes), samples=8)
         assert "--config SETTINGS.yaml --data" in told
+    fit = fit.model_copy(update={"start_from": "factory/embedded", "gap_every": 7})
+    told = training_command(shipped.model_copy(update={"fit": fit}), samples=8)
+    assert "--config train/generator/embedded.yaml --data" in told, "lower rates go with a start"
 
 
 def test_real_sets_need_held_out_photographs(run: Path, tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def save_config(config: Config, folder: Path) -> None:
 
 
 def are_alike(one: Config, other: Config) -> bool:
-    """Whether the settings are the same but for the set, its filter and the length.
+    """Whether the settings are the same but for the set, its filter, the length and the log.
 
     Nor does it count at what rates a run learnt that started from a pipeline: what was learnt
     before asks for lower ones.
@@ -101,6 +101,9 @@ def _method(config: Config) -> dict[str, Any]:
         if source["source"] != DIGITS:
             source.update(source="", row_filter=None)
     values["fit"].update(samples=None, max_minutes=None, start_from=None)
+    # How often something is written down changes nothing of what is learnt.
+    values["fit"].update({name: None for name in values["fit"] if name.endswith("_every")})
+    values["fit"].update(checkpoint_minutes=None)
     return values
 
 
