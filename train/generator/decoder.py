@@ -22,7 +22,7 @@ from torch.nn import functional
 from train.generator.config import Config, DecoderConfig
 from train.generator.data import Collection, draw_weights
 from train.generator.latents import PatchBasis, to_pixels
-from train.generator.start import load_decoder_weights, start_of
+from train.generator.start import START_DECODER, load_start_decoder
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +91,8 @@ def fit_decoder(
     model = build_autoencoder(config).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.99))
     path = folder / "decoder.pt"
-    if (pipeline := start_of(config)) and not path.exists():
-        load_decoder_weights(model, pipeline)
+    if (folder / START_DECODER).exists() and not path.exists():
+        load_start_decoder(model, folder)
     step, seconds = _resume(path, model, optimizer)
     started = time.monotonic() - seconds
     while step < settings.steps:

@@ -18,10 +18,10 @@ from factory.errors import UserError
 from train.generator.config import Config
 from train.generator.decoder import build_autoencoder
 from train.generator.latents import BASIS_FILE
-from train.generator.lineage import part_of, read_lineage, write_lineage
+from train.generator.lineage import lineage_of, write_lineage
 from train.generator.model import TRAIN_STEPS, Denoiser, build_unet
 from train.generator.run_config import CHECKPOINT_FILE, load_config_of
-from train.generator.start import load_decoder_weights, start_of
+from train.generator.start import START_DECODER, load_start_decoder
 from train.generator.text import WORDS_FILE, build_text_encoder
 
 log = logging.getLogger(__name__)
@@ -60,16 +60,15 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     return state
 
 
-def load_denoiser(config: Config, folder: Path, tokenizer: Any) -> Denoiser:
-    """Build the denoiser with a run's averaged weights."""
-    state = load_checkpoint(folder)
+def load_denoiser(config: Config, state: dict[str, Any], tokenizer: Any) -> Denoiser:
+    """Build the denoiser with the averaged weights of a checkpoint."""
     model = Denoiser(build_text_encoder(tokenizer, config.text), build_unet(config))
     model.load_state_dict(state["average"])
     return model.eval()
 
 
-def build_pipeline(folder: Path) -> Any:
-    """Return the float32 StableDiffusionPipeline of a run.
+def build_pipeline(folder: Path, state: dict[str, Any]) -> Any:
+    """Return the float32 StableDiffusionPipeline of a checkpoint of a run.
 
     Raises:
         UserError: The run has no denoiser yet, or no decoder and did not start from a pipeline.
@@ -79,15 +78,15 @@ def build_pipeline(folder: Path) -> Any:
 
     config = load_config_of(folder)
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    denoiser = load_denoiser(config, folder, tokenizer)
+    denoiser = load_denoiser(config, state, tokenizer)
     autoencoder = build_autoencoder(config).eval()
     if (folder / "decoder.pt").exists():
         state = torch.load(folder / "decoder.pt", map_location="cpu", weights_only=True)
         autoencoder.load_state_dict(state["model"])
-    elif pipeline := start_of(config):
-        # The latents are that pipeline's too, so its decoder fits.
-        log.info("%s: no decoder of its own; takes that of %s", folder, pipeline)
-        load_decoder_weights(autoencoder, pipeline)
+    elif (folder / START_DECODER).exists():
+        # The latents are those of the start too, so that its decoder fits.
+        log.warning("%s: no decoder of its own; takes that of its start", folder)
+        load_start_decoder(autoencoder, folder)
     else:
         raise UserError(f"{folder}: no decoder yet; run `fit --stage decoder`")
     return StableDiffusionPipeline(
@@ -111,7 +110,10 @@ def export(folder: Path, to: Path) -> None:
     """
     to = to.resolve()
     _check_replaceable(to)
-    pipeline = build_pipeline(folder).to(torch.float16)
+    load_config_of(folder)
+    # Loaded once: a run that goes on may write another while this is under way.
+    state = load_checkpoint(folder)
+    pipeline = build_pipeline(folder, state).to(torch.float16)
     fresh = to.with_name(f".{to.name}-new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +123,7 @@ def export(folder: Path, to: Path) -> None:
     # `factory.known_words` warns of words that are not listed; another run may start from here.
     for name in (WORDS_FILE, BASIS_FILE):
         shutil.copy(folder / name, fresh / name)
-    write_lineage([*read_lineage(folder), part_of(folder, load_checkpoint(folder))], fresh)
+    write_lineage(lineage_of(folder, state), fresh)
     for kept in to.glob("*.md"), to.glob("*.png"), to.glob("*.jpg"), to.glob("__init__.py"):
         for path in kept:
             shutil.copy(path, fresh / path.name)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from train.generator.class_gap import GAP_TIMES
 
+LOG_FILE = "loss.csv"
 COLUMNS = ("samples", "seconds", "loss", "lr", *(f"gap_{t}" for t in GAP_TIMES), "probe")
 
 
@@ -15,7 +16,7 @@ class LossLog:
 
     def __init__(self, path: Path, *, samples: int) -> None:
         self._path = path
-        kept = read_log(path, until=samples) if path.exists() else []
+        kept = read_log(path, until=samples)
         with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
@@ -34,7 +35,9 @@ class LossLog:
 
 
 def read_log(path: Path, *, until: int | None = None) -> list[dict[str, str]]:
-    """Read the rows of a `LossLog`, all of them or those up to so many samples."""
+    """Read the rows of a `LossLog`, all or those up to so many samples; none where none is."""
+    if not path.exists():
+        return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if until is None:

@@ -71,6 +71,12 @@ def with_saved_start(config: Config, folder: Path) -> Config:
     return config.model_copy(update={"fit": fit})
 
 
+def read_by_hand(folder: Path, name: str) -> str:
+    """Return what no log knows and someone wrote into a run folder; empty if nobody did."""
+    path = folder / name
+    return path.read_text(encoding="utf-8").strip() if path.exists() else ""
+
+
 def _is_same_start(start: str, before: Config) -> bool:
     known = before.fit.start_from
     return known is not None and Path(known).resolve() == Path(start).resolve()
@@ -83,7 +89,7 @@ def save_config(config: Config, folder: Path) -> None:
 
 
 def are_alike(one: Config, other: Config) -> bool:
-    """Whether the settings are the same but for the set, its filter, the length and the log.
+    """Whether the settings are the same but for the set, the length and the log.
 
     Nor does it count at what rates a run learnt that started from a pipeline: what was learnt
     before asks for lower ones.
@@ -99,7 +105,7 @@ def _method(config: Config) -> dict[str, Any]:
     values = config.model_dump()
     for source in values["data"]["sources"]:
         if source["source"] != DIGITS:
-            source.update(source="", row_filter=None)
+            source.update(source="")
     values["fit"].update(samples=None, max_minutes=None, start_from=None)
     # How often something is written down changes nothing of what is learnt.
     values["fit"].update({name: None for name in values["fit"] if name.endswith("_every")})

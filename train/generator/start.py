@@ -13,14 +13,20 @@ from typing import Any
 from factory.errors import UserError
 from train.generator.config import Config
 from train.generator.latents import BASIS_FILE
-from train.generator.lineage import LINEAGE_FILE
+from train.generator.lineage import inherit
 from train.generator.model import Denoiser
 from train.generator.run_config import CHECKPOINT_FILE
 from train.generator.text import WORDS_FILE
 
+WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
+# In a run folder: the decoder of the pipeline it started from, which may be gone by its end.
+START_DECODER = "start-decoder.safetensors"
+
 
 def adopt(pipeline: Path, folder: Path) -> None:
-    """Copy a pipeline's tokenizer, words and latents into a run folder that has none.
+    """Copy what a run needs of a pipeline besides the denoiser into its folder, if it has none.
+
+    That is tokenizer, words, latents, the decoder to begin with, and what it was trained on.
 
     Raises:
         UserError: The folder is no pipeline that `export` made, or the run has not learnt yet but
@@ -37,11 +43,11 @@ def adopt(pipeline: Path, folder: Path) -> None:
         )
     if not (folder / CHECKPOINT_FILE).exists():
         _check_same(pipeline, folder)
+        inherit(pipeline, folder)
+        shutil.copy(pipeline / "vae" / WEIGHTS_FILE, folder / START_DECODER)
     for name in (WORDS_FILE, BASIS_FILE):
         if not (folder / name).exists():
             shutil.copy(pipeline / name, folder / name)
-    if (pipeline / LINEAGE_FILE).exists() and not (folder / CHECKPOINT_FILE).exists():
-        shutil.copy(pipeline / LINEAGE_FILE, folder / LINEAGE_FILE)
     if not (folder / "tokenizer").exists():
         shutil.copytree(pipeline / "tokenizer", folder / "tokenizer")
 
@@ -63,16 +69,16 @@ def load_denoiser_weights(denoiser: Denoiser, pipeline: Path) -> None:
         UserError: They have other sizes than the run's settings say.
     """
     _load(denoiser.text_encoder, pipeline / "text_encoder" / "model.safetensors")
-    _load(denoiser.unet, pipeline / "unet" / "diffusion_pytorch_model.safetensors")
+    _load(denoiser.unet, pipeline / "unet" / WEIGHTS_FILE)
 
 
-def load_decoder_weights(autoencoder: Any, pipeline: Path) -> None:
-    """Load the autoencoder of a pipeline.
+def load_start_decoder(autoencoder: Any, folder: Path) -> None:
+    """Load the autoencoder of the pipeline that a run folder started from.
 
     Raises:
         UserError: It has other sizes than the run's settings say.
     """
-    _load(autoencoder, pipeline / "vae" / "diffusion_pytorch_model.safetensors")
+    _load(autoencoder, folder / START_DECODER)
 
 
 def start_of(config: Config) -> Path | None:

