@@ -70,7 +70,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     assert f"| photographs drawn as asked, guidance 2 | {shown:.1f} % |" in card
     assert "pictures of 2 kinds of things and places as photographs and in other domains" in card
     known = 100 * figures["photos"]["judge_on_filtered_held_out"]["poster"]
-    assert f"put through the filters that training used, it knows: poster {known:.0f} %." in card
+    assert f"it knows, as a bound:\nposter {known:.0f} %." in card
     assert "- ships are drawn as cats\n" in card
     assert "Blocks of colour, public domain." in card
     assert "MNIST" not in card

@@ -1,7 +1,8 @@
 """One run from pictures to weights: data, latents, denoiser, decoder. Each stage is resumable.
 
 A run folder holds `config.json`, `data/`, `latents.safetensors`, `latents.npy`, `tokenizer/`,
-`words.txt`, `checkpoint.pt`, `best.pt` (of the best probe), `decoder.pt`, `loss.csv` and `sheets/`;
+`words.txt`, `checkpoint.pt`, `best.pt` (of the best probe), `decoder.pt`, `loss.csv` and `sheets/`,
+and of a run that started from a pipeline `training.yaml` and `start-decoder.safetensors`;
 `export` makes a pipeline of it.
 """
 

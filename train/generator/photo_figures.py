@@ -1,8 +1,9 @@
 """What is measured of drawn photographs: are class words heard, and do the pictures teach?
 
-The judge learns from the run's own photographs and says what a drawn picture shows. The zero-shot
-probe learns from drawn pictures alone and is scored on the run's held-out photographs, and on any
-real set that is named, such as CIFAR-10: neither was ever trained on.
+The judge learns from the run's own photographs and says what a drawn picture shows; another one,
+for drawn domains, from filtered photographs. The zero-shot probe learns from drawn pictures alone
+and is scored on the run's held-out photographs, and on any real set that is named, such as
+CIFAR-10: neither was ever trained on.
 """
 
 from __future__ import annotations
@@ -60,23 +61,15 @@ def measure_photos(
         by_guidance[f"{guidance:g}"] = rounded(score(judge, drawn))
         sets.append(drawn)
         log.info("photos, guidance %g: %s", guidance, by_guidance[f"{guidance:g}"])
-    domains, filtered = {}, {}
-    for name in photos.filters:
-        template = f"{with_article(FILTERS[name].words[0])} of {{}}"
-        drawn = draw_classes(
-            pipeline, photos.names, template, guidance=DOMAIN_GUIDANCE, per_class=PER_DOMAIN
-        )
-        domains[name] = rounded(score(judge, drawn))["top1"]
-        filtered[name] = rounded(score(judge, photos.held_out(filtered=name)))["top1"]
-        sets.append(drawn)
+    by_domain = _draw_domains(pipeline, photos)
+    sets += by_domain.values()
     everything = merge(sets)
     return PhotoFigures(
         {
             "classes": list(photos.names),
             "judge_on_held_out": rounded(score(judge, photos.held_out())),
             "drawn_as_asked": by_guidance,
-            "drawn_as_asked_by_domain": domains,
-            "judge_on_filtered_held_out": filtered,
+            **_judge_domains(photos, by_domain),
             "zero_shot_images": len(everything.images),
             "zero_shot": {
                 name: rounded(zero_shot(everything, images))
@@ -85,6 +78,37 @@ def measure_photos(
         },
         judge,
     )
+
+
+def _draw_domains(pipeline: Any, photos: RunPhotos) -> dict[str, Drawn]:
+    templates = {name: f"{with_article(FILTERS[name].words[0])} of {{}}" for name in photos.filters}
+    return {
+        name: draw_classes(
+            pipeline, photos.names, template, guidance=DOMAIN_GUIDANCE, per_class=PER_DOMAIN
+        )
+        for name, template in templates.items()
+    }
+
+
+def _judge_domains(photos: RunPhotos, by_domain: dict[str, Drawn]) -> dict[str, Any]:
+    """Judge drawn domains by a network that has seen such: one of photographs knows few sketches.
+
+    Returns:
+        How often each domain is drawn as asked, and how often the judge knows the class of held-out
+        photographs that the filter of that domain made.
+    """
+    if not by_domain:
+        return {"drawn_as_asked_by_domain": {}, "judge_on_filtered_held_out": {}}
+    filtered = photos.training(JUDGE_IMAGES, filters=photos.filters)
+    judge = fit_network(filtered, epochs=JUDGE_EPOCHS)
+    sets = {name: (drawn, photos.held_out(filters=[name])) for name, drawn in by_domain.items()}
+    shares = {
+        name: [rounded(score(judge, one))["top1"] for one in both] for name, both in sets.items()
+    }
+    return {
+        "drawn_as_asked_by_domain": {name: drawn for name, (drawn, _) in shares.items()},
+        "judge_on_filtered_held_out": {name: real for name, (_, real) in shares.items()},
+    }
 
 
 def draw_classes(

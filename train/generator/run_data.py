@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from train.generator.drawing import Drawn
 from train.generator.filters import apply_filter
 from train.generator.probe import shrink
 from train.generator.run_config import load_config_of
+from train.generator.sources import Pictures
 
 
 @dataclass(frozen=True)
@@ -35,27 +37,38 @@ class RunPhotos:
     labels: NDArray[np.int64]
     folder: Path
 
-    def training(self, count: int) -> Drawn:
-        """Return up to `count` of the training photographs at 32 pixels."""
+    def training(self, count: int, *, filters: Sequence[str] = ()) -> Drawn:
+        """Return up to `count` of the training photographs at 32 pixels.
+
+        Args:
+            count: At most.
+            filters: Of these domains, one at random is made of each.
+        """
         chosen = np.random.default_rng(0).permutation(len(self.rows))[:count]
         chosen = np.sort(chosen)
-        images = shrink(np.asarray(self.collection.images[self.rows[chosen]]))
-        return Drawn(images, self.labels[chosen])
+        images = np.asarray(self.collection.images[self.rows[chosen]])
+        return Drawn(shrink(_filtered(images, filters)), self.labels[chosen])
 
-    def held_out(self, *, filtered: str | None = None) -> Drawn:
+    def held_out(self, *, filters: Sequence[str] = ()) -> Drawn:
         """Return the photographs that training never saw, at 32 pixels.
 
         Args:
-            filtered: A domain that a filter first makes of them, as of training's photographs.
+            filters: Of these domains, one at random is made of each.
         """
         found = load_held_out(self.folder)
         assert found is not None, "a run with focus classes that are probed holds some out"
         images, classes = found
-        if filtered:
-            rng = np.random.default_rng(0)
-            images = np.stack([apply_filter(filtered, image, rng) for image in images])
         labels = np.array([self.names.index(str(name)) for name in classes], np.int64)
-        return Drawn(shrink(images), labels)
+        return Drawn(shrink(_filtered(images, filters)), labels)
+
+
+def _filtered(images: Pictures, filters: Sequence[str]) -> Pictures:
+    if not filters:
+        return images
+    rng = np.random.default_rng(0)
+    names = [filters[int(rng.integers(len(filters)))] for _ in images]
+    made = [apply_filter(name, image, rng) for name, image in zip(names, images, strict=True)]
+    return np.stack(made)
 
 
 def open_run_photos(run: Path) -> RunPhotos | None:
