@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,13 +12,14 @@ from accelerate.state import AcceleratorState
 from photo_parts import photo_source, write_photos
 
 from factory.errors import UserError
-from train.generator.card import EMBEDDED_SETTINGS, card_text, training_command
+from train.generator.card import EMBEDDED_SETTINGS, card_text, training_command, write_card
 from train.generator.cli import main
 from train.generator.config import Config, load_config, with_source
 from train.generator.export import export
 from train.generator.fit import fit
-from train.generator.lineage import Part, table_of
+from train.generator.lineage import Part, read_lineage, table_of, write_lineage
 from train.generator.loss_log import read_log
+from train.generator.run_data import open_run_photos
 
 SETTINGS = {
     "latents": {"channels": 4, "images": 20},
@@ -74,6 +77,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     assert "- ships are drawn as cats\n" in card
     assert "Blocks of colour, public domain." in card
     assert "MNIST" not in card
+    assert read_lineage(pipeline)[0].about_data == "Blocks of colour, public domain."
     assert "40 samples in" in card
     assert "on 1 CPU process in" in card
     assert "- 26 captioned pictures (view ground), 100 % of the draws" in card
@@ -125,16 +129,57 @@ def test_a_card_tells_of_the_runs_before(run: Path, tmp_path: Path) -> None:
         assert re.search(r"\n2\. 12 samples in \d minutes on 1 CPU process in", card)
         assert " At night.\n\n   - and slowly\n" in card, "notes stay inside their item"
         assert "The plot is of the last run." in card
+        assert re.search(r"\nRun 1:\n\n- \d+ pictures in all.*\n- 26 captioned pictures", card)
+        assert re.search(r"\nRun 2:\n\n- \d+ pictures in all.*\n- 26 captioned pictures", card)
         assert "from nothing, with the settings of the last run" in card
         (pipeline / "training.yaml").unlink()
         fit(Config.model_validate(settings), tmp_path / "unknown", stages=("denoiser",))
         card = card_text(tmp_path / "unknown", FEW_FIGURES)
         assert "12 samples in" in card
         assert "\n1. Not recorded; not counted above.\n" in card
-        for text in ("parts: [{samples: many}]", "parts: [", "[]", ""):
+        assert "\nRun 1:\n\n- not recorded\n" in card
+        assert "--samples" not in card, "nobody knows how many"
+        for text in (
+            *("parts: [{samples: many}]", "parts: [", "[]", "", "parts: []"),
+            *("parts: [{samples: -1}]", "parts: [{rows: [[x, '1']]}]", "parts: [{}]\nmore: 1"),
+        ):
             (pipeline / "training.yaml").write_text(text, encoding="utf-8")
             with pytest.raises(UserError, match=r"training\.yaml: not what `export` writes"):
                 fit(Config.model_validate(settings), tmp_path / "bad", stages=("denoiser",))
+
+
+def test_a_card_is_of_the_run_that_was_exported(run: Path, tmp_path: Path) -> None:
+    pipeline = tmp_path / "pipeline"
+    export(run, pipeline)
+    write_lineage([Part(samples=3_000), Part(samples=36)], pipeline)
+    asked = ["evaluate", str(pipeline), "--run", str(run), "--out", str(tmp_path / "out"), "--card"]
+    found = r"holds weights of 3,000 \+ 36 samples, the run has 40; export the run again"
+    with pytest.raises(UserError, match=found):
+        main(asked)
+    assert not (tmp_path / "out").exists()
+    assert [part.samples for part in read_lineage(pipeline)] == [3_000, 36]
+
+
+def test_a_run_without_a_log_has_a_card(run: Path, tmp_path: Path) -> None:
+    pipeline, bare = tmp_path / "pipeline", tmp_path / "bare"
+    shutil.copytree(run, bare)
+    (bare / "loss.csv").unlink()
+    export(bare, pipeline)
+    write_card(pipeline, run=bare, figures=FEW_FIGURES, sheets=tmp_path)
+    assert "40 samples in" in (pipeline / "README.md").read_text(encoding="utf-8")
+    assert (pipeline / "loss.png").exists()
+
+
+def test_judges_of_domains_see_filtered_photographs(run: Path) -> None:
+    photos = open_run_photos(run)
+    assert photos is not None
+    for plain, posters in (
+        (photos.held_out(), photos.held_out(filters=["poster"])),
+        (photos.training(20), photos.training(20, filters=["poster"])),
+    ):
+        assert plain.labels.tolist() == posters.labels.tolist()
+        changed = abs(plain.images.astype(int) - posters.images).mean(axis=(1, 2, 3))
+        assert (changed > 4).all()
 
 
 def test_samples_are_counted_from_the_very_first_run() -> None:
@@ -171,6 +216,15 @@ def test_the_command_names_the_settings_that_ship_only_where_they_were_used() ->
     for changes in ({"fit": fit}, {"data": data}):
         told = training_command(shipped.model_copy(update=changes), samples=8)
         assert "--config SETTINGS.yaml --data" in told
+    asked = {"row_filter": "license != 'none'"}
+    told = training_command(with_source(shipped, asked), samples=8)
+    assert "--config train/generator/embedded.yaml --data" in told
+    assert shlex.split(told)[-4:] == ["--filter", "license != 'none'", "--samples", "8"]
+    sources = (first, others[0].model_copy(update=asked), *others[1:])
+    data = shipped.data.model_copy(update={"sources": sources})
+    told = training_command(shipped.model_copy(update={"data": data}), samples=8)
+    assert "--config SETTINGS.yaml --data" in told
+    assert "--filter" not in told, "it would be asked of the other source too"
     fit = fit.model_copy(update={"start_from": "factory/embedded", "gap_every": 7})
     told = training_command(shipped.model_copy(update={"fit": fit}), samples=8)
     assert "--config train/generator/embedded.yaml --data" in told, "lower rates go with a start"

@@ -10,7 +10,7 @@ from photo_parts import photo_source, write_photos
 
 from factory.errors import UserError
 from train.generator.captions import caption_named, make_captioner, with_article
-from train.generator.config import DataConfig, SourceConfig
+from train.generator.config import Config, DataConfig, SourceConfig, with_source
 from train.generator.filters import FILTERS, apply_filter
 from train.generator.sources import open_source
 
@@ -58,6 +58,12 @@ def test_a_row_filter_leaves_rows_out_and_tells_collections_apart(photos: Path) 
         for expression in (None, 'domain != "painting"')
     )
     assert whole != filtered
+    both = with_source(
+        Config(data=DataConfig(sources=(photo_source(photos, row_filter='domain != "painting"'),))),
+        {"row_filter": 'name == "cat"'},
+    ).data.sources[0]
+    assert 0 < len(open_source(both, image_size=32)) < len(source)
+    assert both.row_filter == '(domain != "painting") and (name == "cat")'
 
 
 def test_collections_made_before_filters_were_there_are_still_known() -> None:

@@ -15,6 +15,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from photo_parts import photo_source, write_photos
+from safetensors.torch import load_file
 
 from factory.errors import UserError
 from train.generator.card import training_command
@@ -202,6 +203,16 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
     assert told == [start["samples"], 8], "what went before is known without its run folder"
     vae = "vae/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "again" / vae).read_bytes() == (moved / vae).read_bytes()
+    still = {**values["fit"], "samples": 10}
+    rates = {**TINY["decoder"], "lr": 0.0}
+    fit(
+        Config.model_validate({**values, "fit": still, "decoder": rates}),
+        run,
+        stages=("denoiser", "decoder"),
+    )
+    kept = load_file(moved / vae)
+    for name, value in torch.load(run / "decoder.pt", weights_only=True)["model"].items():
+        assert torch.allclose(value, kept[name].float(), atol=1e-3), "it begins at the start's"
     shutil.move(moved, pipeline)
     for same in (f"{pipeline}/", None):
         again = {**values, "fit": {**lengths, "samples": 12, "start_from": same}}

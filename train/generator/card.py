@@ -7,13 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from train.generator.class_gap import GAP_TIMES
 from train.generator.config import DIGITS, Config, load_config, with_source
 from train.generator.data import load_collection, load_held_out
 from train.generator.domains import DOMAINS
 from train.generator.drawing import STEPS
 from train.generator.export import CARD, load_checkpoint
 from train.generator.filters import FILTERS
-from train.generator.lineage import lineage_of, table_of, write_lineage
+from train.generator.lineage import check_exported, lineage_of, table_of, write_lineage
 from train.generator.loss_log import LOG_FILE, read_log
 from train.generator.run_config import are_alike, load_config_of, read_by_hand
 from train.generator.text import WORDS_FILE
@@ -27,6 +28,7 @@ WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
 def write_card(folder: Path, *, run: Path, figures: dict[str, Any], sheets: Path) -> None:
     """Write README.md into a pipeline folder, and beside it the pictures that it shows."""
     training = _training(run)
+    check_exported(folder, training["parts"])
     plot_loss(training["log"], folder / "loss.png")
     # What was written by hand since the export, a later start from this pipeline shall know too.
     write_lineage(training["parts"], folder)
@@ -67,7 +69,7 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         failures=[*by_eye, *_failures(figures)],
         training=training,
         unknown_origin=_has_captions(config) and not training["parts"][-1].about_data,
-        command=training_command(config, samples=training["samples"]),
+        command=training_command(config, samples=training["samples_of_all"]),
         percent=lambda share: f"{100 * share:.1f} %",
         shares=lambda found: ", ".join(f"{name} {100 * v:.0f} %" for name, v in found.items()),
     )
@@ -131,7 +133,10 @@ def _training(run: Path) -> dict[str, Any]:
     parts = lineage_of(run, state)
     return {
         "parts": parts,
-        "samples": sum(part.samples or 0 for part in parts),
+        # Those before may have held out others.
+        "held_out_of": "training" if len(parts) == 1 else "the last run",
+        "samples": (samples := sum(part.samples or 0 for part in parts)),
+        "samples_of_all": None if any(part.samples is None for part in parts) else samples,
         "minutes": sum(part.minutes for part in parts),
         "unet": f"{sizes['unet'] / 1e6:.1f}",
         "text": f"{sizes['text_encoder'] / 1e6:.1f}",
@@ -141,14 +146,15 @@ def _training(run: Path) -> dict[str, Any]:
     }
 
 
-def training_command(config: Config, *, samples: int) -> str:
-    """Return the line that trains such a model again, for as long as it was trained.
+def training_command(config: Config, *, samples: int | None) -> str:
+    """Return the line that trains such a model again, for as long as it was trained, if known.
 
     Where the settings are those that ship, with or without a `--filter` besides, it names them.
     """
     named = [source for source in config.data.sources if source.source != DIGITS]
     data = f" {_data_options(config)}" if named else ""
-    return f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data} --samples {samples}"
+    length = "" if samples is None else f" --samples {samples}"
+    return f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data}{length}"
 
 
 def _data_options(config: Config) -> str:
@@ -175,7 +181,7 @@ def plot_loss(rows: list[dict[str, str]], to: Path) -> None:
     thousands = [float(row["samples"]) / 1000 for row in learnt]
     loss.plot(thousands, [float(row["loss"]) for row in learnt], linewidth=1)
     measured = [row for row in rows if row["gap_950"]]
-    for name in (key for key in rows[0] if key.startswith("gap_")):
+    for name in (f"gap_{t}" for t in GAP_TIMES):
         at = [float(row["samples"]) / 1000 for row in measured]
         gap.plot(at, [float(row[name]) for row in measured], linewidth=1, label=f"t={name[4:]}")
     if measured:

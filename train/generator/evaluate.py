@@ -22,7 +22,8 @@ from train.generator.config import DIGITS
 from train.generator.digit_figures import measure_digits
 from train.generator.drawing import BATCH_SIZE, STEPS, Drawn, draw, load_pipeline
 from train.generator.evaluation_sheets import draw_sheets
-from train.generator.export import folder_bytes
+from train.generator.export import folder_bytes, load_checkpoint
+from train.generator.lineage import check_exported, lineage_of
 from train.generator.memorisation import check_memorisation
 from train.generator.photo_figures import draw_classes, measure_photos, open_real
 from train.generator.run_config import load_config_of
@@ -63,6 +64,8 @@ def evaluate(
     if not (folder / "model_index.json").exists():
         raise UserError(f"{folder}: no model_index.json; expected a folder that `export` made")
     config = load_config_of(run)
+    if write_card_to:
+        check_exported(write_card_to, lineage_of(run, load_checkpoint(run)))
     photos = open_run_photos(run)
     sets = _open_real_sets(real, photos)
     torch.set_num_threads(threads)

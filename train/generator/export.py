@@ -81,8 +81,8 @@ def build_pipeline(folder: Path, state: dict[str, Any]) -> Any:
     denoiser = load_denoiser(config, state, tokenizer)
     autoencoder = build_autoencoder(config).eval()
     if (folder / "decoder.pt").exists():
-        state = torch.load(folder / "decoder.pt", map_location="cpu", weights_only=True)
-        autoencoder.load_state_dict(state["model"])
+        decoder = torch.load(folder / "decoder.pt", map_location="cpu", weights_only=True)
+        autoencoder.load_state_dict(decoder["model"])
     elif (folder / START_DECODER).exists():
         # The latents are those of the start too, so that its decoder fits.
         log.warning("%s: no decoder of its own; takes that of its start", folder)
@@ -110,6 +110,7 @@ def export(folder: Path, to: Path) -> None:
     """
     to = to.resolve()
     _check_replaceable(to)
+    # Asked first: a folder that is no run has no checkpoint either.
     load_config_of(folder)
     # Loaded once: a run that goes on may write another while this is under way.
     state = load_checkpoint(folder)

@@ -33,8 +33,9 @@ from train.generator.diffusion import Trainer, run
 from train.generator.domains import DOMAINS
 from train.generator.filters import FILTERS
 from train.generator.latents import BASIS_FILE, PatchBasis, save_latents
+from train.generator.lineage import read_lineage
 from train.generator.model import Denoiser, build_unet, use_plain_attention
-from train.generator.run_config import check_config, save_config, with_saved_start
+from train.generator.run_config import CHECKPOINT_FILE, check_config, save_config, with_saved_start
 from train.generator.run_probe import RunProbe
 from train.generator.sheets import linear_pictures, sample, save_grid
 from train.generator.start import adopt, load_denoiser_weights, start_of
@@ -120,12 +121,16 @@ def _cpu_precision() -> str:
 def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
     """Draw or read the pictures, fit latents and tokenizer; every process then opens them."""
     data = folder / "data"
+    start = start_of(config)
+    if start and not (folder / CHECKPOINT_FILE).exists():
+        # A file that cannot be read is told before an hour of reading pictures.
+        read_lineage(start)
     rank, world_size = int(accelerator.process_index), int(accelerator.num_processes)
     prepare_part(config.data, data, rank=rank, world_size=world_size)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        if pipeline := start_of(config):
-            adopt(pipeline, folder)
+        if start:
+            adopt(start, folder)
         # Only now: settings that cannot be followed would keep the corrected ones out.
         save_config(config, folder)
         join_parts(config.data, data, world_size=world_size)

@@ -7,10 +7,10 @@ export adds a part to it.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from factory.errors import UserError
 from train.generator.class_gap import GAP_TIMES
@@ -18,9 +18,18 @@ from train.generator.data import RECORD, load_collection
 from train.generator.data_summary import data_lines
 from train.generator.loss_log import LOG_FILE, read_log
 from train.generator.run_config import UNRECORDED, load_config_of, read_by_hand
+from train.run_folder import replace_file
 
 LINEAGE_FILE = "training.yaml"
 ROWS = 8
+
+
+def _numbered(row: list[str]) -> list[str]:
+    float(row[0])
+    return row
+
+
+Row = Annotated[list[str], Field(min_length=1), AfterValidator(_numbered)]
 
 
 class Part(BaseModel):
@@ -39,13 +48,19 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    samples: int | None = None
-    minutes: int = 0
+    samples: int | None = Field(default=None, ge=0)
+    minutes: int = Field(default=0, ge=0)
     device: str = UNRECORDED
     notes: str = ""
     data: list[str] = []
     about_data: str = ""
-    rows: list[list[str]] = []
+    rows: list[Row] = []
+
+
+class _Lineage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parts: list[Part] = Field(min_length=1)
 
 
 def read_lineage(folder: Path) -> list[Part]:
@@ -58,25 +73,47 @@ def read_lineage(folder: Path) -> list[Part]:
     if not path.exists():
         return []
     try:
-        told = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return [Part.model_validate(one) for one in told["parts"]]
-    except (yaml.YAMLError, ValidationError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{path}: not what `export` writes ({str(error).splitlines()[0]}); put the file back, "
-            "or remove it: what was trained before then counts as not recorded"
-        ) from None
+        return _Lineage.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).parts
+    except ValidationError as error:
+        first = error.errors()[0]
+        found = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        found = str(error).splitlines()[0]
+    raise UserError(
+        f"{path}: not what `export` writes ({found}); put the file back, or remove it: what was "
+        "trained before then counts as not recorded"
+    )
 
 
 def write_lineage(parts: list[Part], folder: Path) -> None:
-    """Write `training.yaml`."""
+    """Write `training.yaml`, whole or not at all."""
     told = {"parts": [part.model_dump() for part in parts]}
     text = yaml.safe_dump(told, sort_keys=False, default_flow_style=None, width=120)
-    (folder / LINEAGE_FILE).write_text(text, encoding="utf-8")
+    replace_file(folder / LINEAGE_FILE, lambda to: to.write_text(text, encoding="utf-8"))
 
 
 def inherit(pipeline: Path, folder: Path) -> None:
     """Let a run folder know what went into the pipeline that it starts from."""
     write_lineage(read_lineage(pipeline) or [Part()], folder)
+
+
+def check_exported(pipeline: Path, parts: list[Part]) -> None:
+    """Compare what a pipeline tells of its training with the parts that its run tells of.
+
+    Raises:
+        UserError: The run went on since the export, or is another.
+    """
+    told = [part.samples for part in read_lineage(pipeline)]
+    known = [part.samples for part in parts]
+    if told and told != known:
+        raise UserError(
+            f"{pipeline}: holds weights of {_in_words(told)} samples, the run has "
+            f"{_in_words(known)}; export the run again, or name the run that was exported"
+        )
+
+
+def _in_words(samples: list[int | None]) -> str:
+    return " + ".join("not recorded" if one is None else f"{one:,}" for one in samples)
 
 
 def lineage_of(run: Path, state: dict[str, Any]) -> list[Part]:
@@ -95,12 +132,15 @@ def lineage_of(run: Path, state: dict[str, Any]) -> list[Part]:
         about_data=read_by_hand(run, "data.md"),
         rows=_table_rows(rows),
     )
-    return [*read_lineage(run), part]
+    before = read_lineage(run)
+    if config.fit.start_from and not before:
+        before = [Part()]
+    return [*before, part]
 
 
 def table_of(parts: list[Part]) -> list[list[str]]:
     """Return the rows of all parts, samples counted from the very first."""
-    rows: list[list[str]] = []
+    rows: list[Row] = []
     before = 0
     for part in parts:
         rows += [[f"{before / 1000 + float(row[0]):.0f}", *row[1:]] for row in part.rows]

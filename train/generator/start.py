@@ -24,14 +24,17 @@ START_DECODER = "start-decoder.safetensors"
 
 
 def adopt(pipeline: Path, folder: Path) -> None:
-    """Copy what a run needs of a pipeline besides the denoiser into its folder, if it has none.
+    """Copy what a run needs of a pipeline besides the denoiser into the folder of a new run.
 
-    That is tokenizer, words, latents, the decoder to begin with, and what it was trained on.
+    That is tokenizer, words, latents, the decoder to begin with, and what it was trained on. A run
+    that has learnt already has them, and the pipeline may be gone or be its own export by now.
 
     Raises:
         UserError: The folder is no pipeline that `export` made, or the run has not learnt yet but
             was begun with other words or latents, for which the weights mean nothing.
     """
+    if (folder / CHECKPOINT_FILE).exists():
+        return
     missing = [
         name
         for name in ("tokenizer", "unet", "text_encoder", "vae", WORDS_FILE, BASIS_FILE)
@@ -41,10 +44,9 @@ def adopt(pipeline: Path, folder: Path) -> None:
         raise UserError(
             f"{pipeline}: holds no {', '.join(missing)}; start from a folder that `export` made"
         )
-    if not (folder / CHECKPOINT_FILE).exists():
-        _check_same(pipeline, folder)
-        inherit(pipeline, folder)
-        shutil.copy(pipeline / "vae" / WEIGHTS_FILE, folder / START_DECODER)
+    _check_same(pipeline, folder)
+    inherit(pipeline, folder)
+    shutil.copy(pipeline / "vae" / WEIGHTS_FILE, folder / START_DECODER)
     for name in (WORDS_FILE, BASIS_FILE):
         if not (folder / name).exists():
             shutil.copy(pipeline / name, folder / name)
