@@ -93,6 +93,8 @@ def fit_decoder(
     path = folder / "decoder.pt"
     if (folder / START_DECODER).exists() and not path.exists():
         load_start_decoder(model, folder)
+    elif config.fit.start_from and not path.exists():
+        log.warning("%s: holds no %s; the decoder is trained from nothing", folder, START_DECODER)
     step, seconds = _resume(path, model, optimizer)
     started = time.monotonic() - seconds
     while step < settings.steps:
