@@ -58,8 +58,9 @@ def evaluate(
         write_card_to: A pipeline folder that gets the sheets and a card made of all this.
 
     Raises:
-        UserError: `folder` is no pipeline, `run` no run folder, or a real set has other classes;
-            before anything is measured.
+        UserError: `folder` is no pipeline, `run` no run folder, or a real set has other classes; or
+            a card is asked for and the pipeline was exported from a run of another length. Before
+            anything is measured.
     """
     if not (folder / "model_index.json").exists():
         raise UserError(f"{folder}: no model_index.json; expected a folder that `export` made")

@@ -101,7 +101,7 @@ def check_exported(pipeline: Path, parts: list[Part]) -> None:
     """Compare what a pipeline tells of its training with the parts that its run tells of.
 
     Raises:
-        UserError: The run went on since the export, or is another.
+        UserError: They are of other lengths: the run went on since the export, or is another.
     """
     told = [part.samples for part in read_lineage(pipeline)]
     known = [part.samples for part in parts]
