@@ -35,11 +35,15 @@ def write_card(folder: Path, *, run: Path, figures: dict[str, Any], sheets: Path
     for name in (*figures["sheets"], "nearest.jpg"):
         if (sheets / name).exists():
             shutil.copy(sheets / name, folder / name)
-    (folder / CARD).write_text(card_text(run, figures), encoding="utf-8")
+    (folder / CARD).write_text(_card_text(run, figures, training), encoding="utf-8")
 
 
 def card_text(run: Path, figures: dict[str, Any]) -> str:
     """Return the card."""
+    return _card_text(run, figures, _training(run))
+
+
+def _card_text(run: Path, figures: dict[str, Any], training: dict[str, Any]) -> str:
     import jinja2
 
     config = load_config_of(run)
@@ -49,7 +53,7 @@ def card_text(run: Path, figures: dict[str, Any]) -> str:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    collection, training = load_collection(config.data, run / "data"), _training(run)
+    collection = load_collection(config.data, run / "data")
     by_eye = [line for line in read_by_hand(run, "failures.txt").splitlines() if line.strip()]
     names = {known["name"] for known in collection.facts if "name" in known}
     return environment.get_template(TEMPLATE).render(

@@ -19,7 +19,7 @@ import torch
 from train.generator.batches import Batch, TrainingSet, denoising_loss, draw_batch
 from train.generator.class_gap import GAP_TIMES, class_gap
 from train.generator.config import Config
-from train.generator.loss_log import LossLog
+from train.generator.loss_log import LOG_FILE, LossLog
 from train.generator.model import Denoiser, noise_schedule
 from train.generator.run_config import BEST_FILE, CHECKPOINT_FILE, UNRECORDED
 from train.generator.text import TokenCache
@@ -206,7 +206,7 @@ def run(
     """
     fit, rank = trainer.config.fit, int(trainer.accelerator.process_index)
     main = bool(trainer.accelerator.is_main_process)
-    losses = LossLog(trainer.folder / "loss.csv", samples=trainer.samples) if main else None
+    losses = LossLog(trainer.folder / LOG_FILE, samples=trainer.samples) if main else None
     recent: list[float] = []
     first = trainer.step
     saved = time.monotonic()

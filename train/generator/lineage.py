@@ -93,8 +93,12 @@ def write_lineage(parts: list[Part], folder: Path) -> None:
 
 
 def inherit(pipeline: Path, folder: Path) -> None:
-    """Let a run folder know what went into the pipeline that it starts from."""
-    write_lineage(read_lineage(pipeline) or [Part()], folder)
+    """Let a run folder know what went into the pipeline that it starts from, if that is known."""
+    if parts := read_lineage(pipeline):
+        write_lineage(parts, folder)
+    else:
+        # Of another pipeline, from which a start was tried before.
+        (folder / LINEAGE_FILE).unlink(missing_ok=True)
 
 
 def check_exported(pipeline: Path, parts: list[Part]) -> None:
