@@ -153,7 +153,7 @@ def test_draws_are_shared_out_as_the_settings_say() -> None:
 def test_another_data_set_takes_the_place_of_all_but_the_digits() -> None:
     mixed = load_config(SOURCES / "embedded.yaml", {})
     changed = with_source(mixed, {"source": "ORG/NAME", "images": 7})
-    assert [one.source for one in changed.data.sources] == ["digits", "ORG/NAME", "ORG/NAME"]
-    assert [one.images for one in changed.data.sources] == [40_000, 7, 7]
+    assert [one.source for one in changed.data.sources] == ["digits"] + ["ORG/NAME"] * 3
+    assert [one.images for one in changed.data.sources] == [40_000, 7, 7, 7]
     alone = with_source(load_config(None, {}), {"source": "ORG/NAME"})
     assert [one.source for one in alone.data.sources] == ["ORG/NAME"]

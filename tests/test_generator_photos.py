@@ -6,13 +6,18 @@ from pathlib import Path
 import datasets
 import numpy as np
 import pytest
-from photo_parts import photo_source, write_photos
+from photo_parts import photo_source, write_boxed_photos, write_photos
+from PIL import Image, ImageOps
+from pydantic import ValidationError
 
 from factory.errors import UserError
+from train.generator.boxes import check_box, cut_out
 from train.generator.captions import caption_named, make_captioner, with_article
 from train.generator.config import Config, DataConfig, SourceConfig, with_source
 from train.generator.filters import FILTERS, apply_filter
 from train.generator.sources import open_source
+
+LANCZOS = Image.Resampling.LANCZOS
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +74,71 @@ def test_a_row_filter_leaves_rows_out_and_tells_collections_apart(photos: Path) 
 def test_collections_made_before_filters_were_there_are_still_known() -> None:
     source = SourceConfig(source="ORG/NAME", focus=("cat",), filtered=1e-7)
     assert DataConfig(sources=(source,)).fingerprint() == "c31409f84a5ba53e"
+
+
+def test_boxes_are_cut_out_a_little_differently_each_time(tmp_path: Path) -> None:
+    folder = write_boxed_photos(tmp_path)
+    boxed = photo_source(
+        folder, box_column="head", cuts=3, mirror=True, filtered=0.5, filters={"sketch": 1}
+    )
+    source = open_source(boxed, image_size=32)
+    assert len(source) == 16 * 3 * 2 + 24, "16 cats, 3 cuts, mirrored; half as many filtered"
+    images, facts = zip(*(source.draw(i) for i in range(len(source))), strict=True)
+    assert {known["class"] for known in facts} == {"cat"}
+    assert {image.shape for image in images} == {(32, 32, 3)}
+    first, again, mirrored = images[0], images[16], images[48]
+    assert facts[0] == facts[16] == facts[48]
+    assert not np.array_equal(first, again)
+    assert not np.array_equal(first[:, ::-1], mirrored), "cut out once more, then mirrored"
+    assert np.array_equal(first, open_source(boxed, image_size=32).draw(0)[0])
+    assert facts[-1]["filter"] == "sketch"
+
+
+def test_what_one_source_holds_out_is_not_cut_out_by_another(tmp_path: Path) -> None:
+    folder = write_boxed_photos(tmp_path)
+    whole = open_source(photo_source(folder, held_out=3), image_size=64)
+    boxed = open_source(photo_source(folder, held_out=3, box_column="head"), image_size=64)
+    assert len(boxed) == 16 - 3
+    assert boxed.held_out() == []
+    rows = datasets.load_dataset(str(folder), split="train")
+    kept_out = {image.tobytes() for image, _ in whole.held_out()}
+    cats = [i for i, name in enumerate(rows["name"]) if "cat" in name]
+    squares = [np.asarray(ImageOps.fit(rows[i]["image"], (64, 64), LANCZOS)) for i in cats]
+    free = [i for i, square in zip(cats, squares, strict=True) if square.tobytes() not in kept_out]
+    assert len(free) == 13
+    for number, row in enumerate(free):
+        cut, _ = boxed.draw(number)
+        around = np.asarray(rows[row]["image"])[10:34, 20:44]
+        assert abs(cut.mean() - around.mean()) < 6, "of the same picture, in the same order"
+
+
+def test_a_box_keeps_its_shape_and_its_place() -> None:
+    picture = np.zeros((60, 80, 3), np.uint8)
+    picture[20:40, 30:50] = 255
+    for seed in range(5):
+        cut = cut_out(picture, (30, 20, 50, 40), size=32, rng=np.random.default_rng(seed))
+        assert cut.mean() > 200
+    wide = cut_out(picture, (20, 20, 60, 40), size=40, rng=np.random.default_rng(0))
+    assert 14 < (wide.mean(axis=2) > 128).sum(axis=1).max() < 26, "square about its middle"
+    beyond = cut_out(picture, (-90, -90, 10, 10), size=32, rng=np.random.default_rng(0))
+    assert beyond.shape == (32, 32, 3)
+
+
+def test_boxes_that_cannot_serve(tmp_path: Path) -> None:
+    folder = write_boxed_photos(tmp_path)
+    with pytest.raises(UserError, match=r"no column box; it has .*head"):
+        open_source(photo_source(folder, box_column="box"), image_size=32)
+    with pytest.raises(UserError, match=r"general, row 0: \['animal'\] is no box; give left, top"):
+        open_source(photo_source(folder, box_column="general"), image_size=32)
+    with pytest.raises(UserError, match="no row has a box in head"):
+        open_source(
+            photo_source(folder, box_column="head", row_filter='name == "ship"'), image_size=32
+        )
+    with pytest.raises(ValidationError, match="cuts are made of boxes; name their column"):
+        photo_source(folder, cuts=2)
+    for box in ([3, 3, 3, 9], [0, 0, 1], "abcd", [0, 0, float("nan"), 4], None):
+        with pytest.raises(UserError, match="is no box"):
+            check_box(box, where="x")
 
 
 def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The commands: `fit`, `export`, `evaluate`, `digits`. Heavy imports are inside them."""
+"""The commands: `fit`, `export`, `evaluate`, `digits`, `heads`. Heavy imports are inside them."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_evaluate(commands)
     _add_digits(commands)
+    _add_heads(commands)
     return parser
 
 
@@ -93,6 +94,18 @@ def _add_digits(commands: Any) -> None:
     digits.set_defaults(run=_digits)
 
 
+def _add_heads(commands: Any) -> None:
+    heads = commands.add_parser(
+        "heads", help="find the heads of cats and dogs; write the set again with their boxes"
+    )
+    heads.add_argument("data", metavar="DATASET", help="a directory or a Hub id")
+    heads.add_argument("out", type=Path, metavar="OUT", help="a new folder")
+    heads.add_argument("--image-column", default="image")
+    heads.add_argument("--name-column", default="name", help="default: name")
+    heads.add_argument("--general-column", help="more general words, text or a list")
+    heads.set_defaults(run=_heads)
+
+
 def _fit(arguments: argparse.Namespace) -> int:
     from train.generator.config import load_config, with_source
     from train.generator.fit import STAGES, Stage, fit
@@ -154,6 +167,21 @@ def _digits(arguments: argparse.Namespace) -> int:
         image_size=arguments.image_size,
         seed=arguments.seed,
     )
+    return 0
+
+
+def _heads(arguments: argparse.Namespace) -> int:
+    from train.generator.config import SourceConfig
+    from train.generator.heads import write_heads
+
+    source = SourceConfig(
+        source=arguments.data,
+        image_column=arguments.image_column,
+        caption_column=None,
+        name_column=arguments.name_column,
+        general_column=arguments.general_column,
+    )
+    write_heads(source, arguments.out)
     return 0
 
 

@@ -37,10 +37,15 @@ class SourceConfig(_Settings):
         general_column: More general words for it; text, or a list from near to far.
         view_column: `satellite` for what is seen from above.
         domain_column: The kind of picture; `photo` may go unsaid.
+        box_column: Where in a picture its subject is, or its head: left, top, right, bottom in
+            pixels, or None. The source then shows nothing but these cut-outs. To keep what another
+            source of the same rows holds out from it too, give both the same `where`,
+            `row_filter`, `focus`, `held_out` and `seed`.
+        cuts: How often each box is cut out, shifted and stretched a little.
         synonyms: Other wordings for a name or general word, which captions use as often.
-        mirror: Whether every picture is there a second time, mirrored.
+        mirror: Whether every picture or cut-out is there a second time, mirrored.
         filters: Names of `filters.FILTERS` by weight; a filtered picture's caption says its domain.
-        filtered: How many filtered pictures are made for each picture that was read.
+        filtered: How many filtered pictures are made for each picture that was read, or cut-out.
         focus: Classes that must be learnt well; a picture belongs to the first of them that its
             name or general words hold.
         focus_share: The part of this source's draws that the focus classes get, in equal parts.
@@ -61,6 +66,8 @@ class SourceConfig(_Settings):
     general_column: str | None = None
     view_column: str | None = None
     domain_column: str | None = None
+    box_column: str | None = None
+    cuts: Positive = 1
     synonyms: dict[str, tuple[str, ...]] = {}
     mirror: bool = False
     filters: dict[str, float] = {}
@@ -76,6 +83,12 @@ class SourceConfig(_Settings):
     def _digits_have_no_rows(self) -> SourceConfig:
         if self.source == DIGITS and self.row_filter is not None:
             raise ValueError("digits are drawn and have no rows to filter; name another set")
+        return self
+
+    @model_validator(mode="after")
+    def _cuts_need_boxes(self) -> SourceConfig:
+        if self.cuts > 1 and self.box_column is None:
+            raise ValueError("cuts are made of boxes; name their column as box_column")
         return self
 
 
@@ -101,8 +114,9 @@ class DataConfig(_Settings):
     def fingerprint(self) -> str:
         """Return what tells one collection of pictures from another."""
         text = self.collected().model_dump_json()
-        # Came later: pictures collected before it was there are still the same ones.
-        text = text.replace('"row_filter":null,', "")
+        # Came later: pictures collected before they were there are still the same ones.
+        for unset in ('"row_filter":null,', '"box_column":null,"cuts":1,'):
+            text = text.replace(unset, "")
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -29,9 +29,13 @@ def data_lines(config: Config, facts: list[Facts]) -> list[str]:
             if source.focus
             else ""
         )
-        read = unfiltered[str(number)] // (2 if source.mirror else 1)
+        read = unfiltered[str(number)] // (source.cuts * (2 if source.mirror else 1))
+        what = "captioned pictures"
+        if source.box_column:
+            times = f"{source.cuts} times each, " if source.cuts > 1 else ""
+            what = f"pictures cut to their `{source.box_column}`, {times}a little differently"
         lines.append(
-            f"{read:,} captioned pictures ({', '.join(kept) or 'all rows'}), {share}; {focus}"
+            f"{read:,} {what} ({', '.join(kept) or 'all rows'}), {share}; {focus}"
             f"{source.filtered:g} filtered ones for each."
         )
     return lines

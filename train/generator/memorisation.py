@@ -69,8 +69,9 @@ def check_memorisation(
 
 
 def _thumbnails(photos: RunPhotos) -> NDArray[np.uint8]:
-    """Return all training photographs of the focus classes at 32 pixels."""
-    parts = np.array_split(photos.rows, max(1, len(photos.rows) // 4_000))
+    """Return all training photographs of the focus classes, cut-outs too, at 32 pixels."""
+    rows = np.concatenate([photos.rows, photos.cut_outs])
+    parts = np.array_split(rows, max(1, len(rows) // 4_000))
     return np.concatenate([shrink(np.asarray(photos.collection.images[part])) for part in parts])
 
 

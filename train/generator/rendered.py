@@ -12,7 +12,7 @@ from train.generator.domains import DOMAINS
 from train.generator.sources import DigitSource, Pictures
 from train.run_folder import replace_file
 
-_DATA_FILE = Path("data") / "train-00000-of-00001.parquet"
+DATA_FILE = Path("data") / "train-00000-of-00001.parquet"
 
 
 def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> None:
@@ -35,7 +35,7 @@ def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> Non
         raise UserError(f"{out}: there is something already; give a new folder")
     source = DigitSource(SourceConfig(seed=seed, images=images), image_size=image_size)
     dataset = _as_dataset([source.draw(index) for index in range(images)])
-    path = out / _DATA_FILE
+    path = out / DATA_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda to: dataset.to_parquet(str(to)))
 

@@ -27,6 +27,7 @@ class RunPhotos:
         collection: Everything the run learnt from.
         rows: Numbers of the unfiltered photographs of focus classes, in the collection.
         labels: What those show, by number in `names`.
+        cut_outs: Numbers of what sources with boxes cut out of photographs, unfiltered.
         folder: Of the run's data.
     """
 
@@ -35,6 +36,7 @@ class RunPhotos:
     collection: Collection
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
+    cut_outs: NDArray[np.int64]
     folder: Path
 
     def training(self, count: int, *, filters: Sequence[str] = ()) -> Drawn:
@@ -78,20 +80,18 @@ def open_run_photos(run: Path) -> RunPhotos | None:
         UserError: It is not a run folder.
     """
     config = load_config_of(run)
-    probed = [i for i, one in enumerate(config.data.sources) if one.focus and one.held_out]
+    probed = [
+        i
+        for i, one in enumerate(config.data.sources)
+        if one.focus and one.held_out and not one.box_column
+    ]
     folder = run / "data"
     if not probed or load_held_out(folder) is None:
         return None
     source = config.data.sources[probed[0]]
     collection = load_collection(config.data, folder)
-    rows = [
-        i
-        for i, known in enumerate(collection.facts)
-        if known["source"] == str(probed[0])
-        and "focus" in known
-        and "filter" not in known
-        and known.get("domain", "photo") == "photo"
-    ]
+    rows = _photographs(collection, [probed[0]])
+    boxed = [i for i, one in enumerate(config.data.sources) if one.box_column]
     labels = [source.focus.index(collection.facts[i]["focus"]) for i in rows]
     return RunPhotos(
         source.focus,
@@ -99,5 +99,19 @@ def open_run_photos(run: Path) -> RunPhotos | None:
         collection,
         np.array(rows, np.int64),
         np.array(labels, np.int64),
+        np.array(_photographs(collection, boxed), np.int64),
         folder,
     )
+
+
+def _photographs(collection: Collection, sources: Sequence[int]) -> list[int]:
+    """Return the numbers of the unfiltered photographs of focus classes of some sources."""
+    numbers = set(map(str, sources))
+    return [
+        i
+        for i, known in enumerate(collection.facts)
+        if known["source"] in numbers
+        and "focus" in known
+        and "filter" not in known
+        and known.get("domain", "photo") == "photo"
+    ]

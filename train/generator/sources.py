@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from factory.errors import UserError
 from factory.row_filter import filter_rows
+from train.generator.boxes import check_box, cut_out
 from train.generator.captions import Facts
 from train.generator.config import DIGITS, SourceConfig
 from train.generator.digits import CANVAS, draw_glyph
@@ -27,6 +28,8 @@ Pictures = NDArray[np.uint8]
 
 # Joins several general words in one fact.
 SEPARATOR = "|"
+# Facts that words are made of; the others are pixels and where they are.
+_TEXTS = ("caption", "name", "general", "view", "domain")
 
 
 class Source(Protocol):
@@ -84,13 +87,16 @@ class DigitSource:
 
 
 class CaptionedSource:
-    """The rows of an image set, cut square and resized; then mirror images, then filtered ones."""
+    """The rows of an image set, cut square and resized; then mirror images, then filtered ones.
+
+    With a column of boxes it is the rows that have one, cut to it.
+    """
 
     def __init__(self, config: SourceConfig, *, image_size: int) -> None:
         self._config = config
         self._size = image_size
         self._columns = _columns(config)
-        self._rows = _open(config, self._columns)
+        self._rows = open_rows(config)
         unknown = sorted(set(config.filters) - set(FILTERS))
         if unknown:
             raise UserError(
@@ -101,27 +107,33 @@ class CaptionedSource:
         self._held_out = _choose_held_out(facts, config)
         self._kept = self._choose_kept(facts)
         self._facts = facts
-        self._filtered = round(config.filtered * len(self._kept)) if config.filters else 0
+        # Each kept row in turn, then each again, as often as there are cut-outs of a box.
+        self._read = len(self._kept) * config.cuts
+        self._filtered = round(config.filtered * self._read) if config.filters else 0
         weights = np.array(list(config.filters.values()), np.float64)
         self._filter_edges = np.cumsum(weights / weights.sum()) if len(weights) else weights
 
     def __len__(self) -> int:
         """Return how many there are, mirror images and filtered ones included."""
-        return len(self._kept) * (2 if self._config.mirror else 1) + self._filtered
+        return self._read * (2 if self._config.mirror else 1) + self._filtered
 
     def draw(self, index: int) -> tuple[Pictures, Facts]:
         """Read picture `index`."""
-        count = len(self._kept)
-        read = count * (2 if self._config.mirror else 1)
+        read = self._read * (2 if self._config.mirror else 1)
         if index >= read:
             return self._filter(index - read)
-        row = int(self._kept[index % count])
-        picture = self._picture(row)
-        return (picture[:, ::-1].copy() if index >= count else picture), self._facts[row]
+        row = int(self._kept[index % len(self._kept)])
+        picture = self._picture(row, np.random.default_rng([self._config.seed, 2, index]))
+        return (picture[:, ::-1].copy() if index >= self._read else picture), self._facts[row]
 
     def held_out(self) -> list[tuple[Pictures, str]]:
-        """Return photographs that are never drawn, each with its focus class."""
-        return [(self._picture(int(row)), self._facts[row]["class"]) for row in self._held_out]
+        """Return photographs that are never drawn, each with its focus class.
+
+        Of cut-outs none: the source of whole pictures returns those.
+        """
+        if self._config.box_column:
+            return []
+        return [(self._whole(int(row)), self._facts[row]["class"]) for row in self._held_out]
 
     def _choose_kept(self, facts: list[Facts]) -> NDArray[np.int64]:
         """Return the rows to learn from; says how many are left out, and why."""
@@ -132,6 +144,8 @@ class CaptionedSource:
         if len(named) < len(facts):
             log.info("%s: left out %d rows without words", source, len(facts) - len(named))
         free = np.setdiff1d(np.array(named, np.int64), self._held_out)
+        if self._config.box_column:
+            free = self._with_boxes(free)
         if len(free) > most:
             log.info("%s: reads %d of %d pictures, as `images` says", source, most, len(free))
         return free[:most]
@@ -141,19 +155,37 @@ class CaptionedSource:
         row = int(self._kept[rng.integers(len(self._kept))])
         place = int(np.searchsorted(self._filter_edges, rng.random()))
         name = list(self._config.filters)[min(place, len(self._filter_edges) - 1)]
-        picture = self._picture(row)
+        picture = self._picture(row, rng)
         if self._config.mirror and rng.random() < 0.5:
             picture = picture[:, ::-1].copy()
         return apply_filter(name, picture, rng), {**self._facts[row], "filter": name}
 
-    def _picture(self, row: int) -> Pictures:
+    def _picture(self, row: int, rng: np.random.Generator) -> Pictures:
+        if not self._config.box_column:
+            return self._whole(row)
+        values = self._rows[row]
+        picture = np.asarray(values[self._config.image_column].convert("RGB"), np.uint8)
+        return cut_out(picture, values[self._config.box_column], size=self._size, rng=rng)
+
+    def _whole(self, row: int) -> Pictures:
         return _square(self._rows[row][self._config.image_column], size=self._size)
+
+    def _with_boxes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return those of the rows that have a box, and check it."""
+        column = str(self._config.box_column)
+        boxes = self._rows.select_columns([column])[:][column]
+        kept = [int(row) for row in rows if boxes[row] is not None]
+        for row in kept:
+            check_box(boxes[row], where=f"{self._config.source}: {column}, row {row}")
+        if not kept:
+            raise UserError(f"{self._config.source}: no row has a box in {column}")
+        return np.array(kept, np.int64)
 
     def _read_facts(self, row: Mapping[str, Any]) -> Facts:
         facts = {
             fact: _text(row[column], self._rows.features[column])
             for fact, column in self._columns.items()
-            if fact != "image"
+            if fact in _TEXTS
         }
         words = [facts.get("name", ""), *facts.get("general", "").split(SEPARATOR)]
         focus = next((word for word in self._config.focus if word in words), None)
@@ -171,14 +203,20 @@ def _columns(config: SourceConfig) -> dict[str, str]:
         "general": config.general_column,
         "view": config.view_column,
         "domain": config.domain_column,
+        "box": config.box_column,
     }
     return {fact: column for fact, column in columns.items() if column}
 
 
-def _open(config: SourceConfig, columns: Mapping[str, str]) -> Any:
-    """Open the rows of a source that its `where` keeps."""
+def open_rows(config: SourceConfig) -> Any:
+    """Open the rows of a source that its `where` and `row_filter` keep.
+
+    Raises:
+        UserError: It cannot be opened, lacks a column that the source names, or no row is left.
+    """
     import datasets
 
+    columns = _columns(config)
     try:
         rows = datasets.load_dataset(config.source, config.config_name, split=config.split)
     except (FileNotFoundError, ValueError, ConnectionError) as error:
@@ -213,7 +251,7 @@ def _open(config: SourceConfig, columns: Mapping[str, str]) -> Any:
 
 def _texts(rows: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     """Yield the rows without their pictures, read a column at a time."""
-    names = sorted({column for fact, column in columns.items() if fact != "image"})
+    names = sorted({column for fact, column in columns.items() if fact in _TEXTS})
     table = rows.select_columns(names)[:]
     for values in zip(*(table[name] for name in names), strict=True):
         yield dict(zip(names, values, strict=True))
