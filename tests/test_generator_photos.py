@@ -14,6 +14,7 @@ from factory.errors import UserError
 from train.generator.boxes import check_box, cut_out
 from train.generator.captions import caption_named, make_captioner, with_article
 from train.generator.config import Config, DataConfig, SourceConfig, with_source
+from train.generator.data_summary import data_lines
 from train.generator.filters import FILTERS, apply_filter
 from train.generator.sources import open_source
 
@@ -110,6 +111,22 @@ def test_what_one_source_holds_out_is_not_cut_out_by_another(tmp_path: Path) -> 
         cut, _ = boxed.draw(number)
         around = np.asarray(rows[row]["image"])[10:34, 20:44]
         assert abs(cut.mean() - around.mean()) < 6, "of the same picture, in the same order"
+
+
+def test_what_was_cut_out_is_told(tmp_path: Path) -> None:
+    folder = write_boxed_photos(tmp_path)
+    sources = (photo_source(folder), photo_source(folder, box_column="head", cuts=3))
+    config = Config(data=DataConfig(sources=sources))
+    facts = [
+        {**opened.draw(i)[1], "source": str(number)}
+        for number, opened in enumerate(open_source(one, image_size=32) for one in sources)
+        for i in range(len(opened))
+    ]
+    _, whole, cut = data_lines(config, facts)
+    assert whole.startswith("32 captioned pictures (view ground), 50 % of the draws; 60 % of these")
+    assert "60 % of these for cat, ship, in equal parts" in whole
+    assert cut.startswith("16 pictures cut to their `head`, 3 times each, a little differently (")
+    assert "all of these for cat, in equal parts" in cut, "no ship has a box"
 
 
 def test_a_box_keeps_its_shape_and_its_place() -> None:
