@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -56,7 +57,10 @@ def mean_difference(one: Sequence[float], other: Sequence[float]) -> tuple[float
     difference = math.fsum(one) / len(one) - math.fsum(other) / len(other)
     if min(len(one), len(other)) < 2 or (len(set(one)) == 1 and len(set(other)) == 1):
         return difference, None
-    found = ttest_ind(one, other, equal_var=False).confidence_interval(CONFIDENCE)
+    with warnings.catch_warnings():
+        # One side may be the same score for every seed, which scipy takes for lost precision.
+        warnings.filterwarnings("ignore", "Precision loss", RuntimeWarning)
+        found = ttest_ind(one, other, equal_var=False).confidence_interval(CONFIDENCE)
     return difference, Interval(float(found.low), float(found.high))
 
 

@@ -161,6 +161,13 @@ def test_differences_of_means_need_a_spread() -> None:
         (2 - 2.7764 * (2 / 3) ** 0.5, 2 + 2.7764 * (2 / 3) ** 0.5), abs=1e-3
     )
     assert mean_difference([1.0], [2.0]) == (-1.0, None)
+    # A side that is the same for every seed has no spread; the other's is all there is.
+    difference, interval = mean_difference([0.1, 0.1, 0.1], [0.3, 0.4, 0.5])
+    assert difference == pytest.approx(-0.3)
+    assert interval is not None
+    assert interval == pytest.approx(
+        (-0.3 - 4.303 * 0.1 / 3**0.5, -0.3 + 4.303 * 0.1 / 3**0.5), 1e-3
+    )
 
 
 def test_rank_correlation_is_exact_and_knows_when_it_says_nothing() -> None:
