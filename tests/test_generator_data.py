@@ -9,6 +9,7 @@ from datasets import load_dataset
 
 from factory.errors import UserError
 from train.generator import captions, digits
+from train.generator.card import _draws
 from train.generator.cli import main
 from train.generator.config import DataConfig, SourceConfig, load_config, with_source
 from train.generator.data import draw_weights, join_parts, load_collection, prepare_part
@@ -148,6 +149,11 @@ def test_draws_are_shared_out_as_the_settings_say() -> None:
     assert share["dog"] == pytest.approx(0.225)
     assert share["cup"] == pytest.approx(0.1)
     assert share["pen"] == pytest.approx(0.2)
+
+
+def test_the_card_counts_a_class_of_several_sources_once() -> None:
+    settings = load_config(SOURCES / "embedded.yaml", {})
+    assert "digits and 19 kinds of things and places" in _draws(settings, 100)
 
 
 def test_another_data_set_takes_the_place_of_all_but_the_digits() -> None:

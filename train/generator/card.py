@@ -85,7 +85,8 @@ def _has_captions(config: Config) -> bool:
 
 def _draws(config: Config, names: int) -> str:
     """Say what the pictures show."""
-    focus = sum(len(source.focus) for source in config.data.sources)
+    # Cut-outs show classes of whole pictures once more.
+    focus = len({name for source in config.data.sources for name in source.focus})
     parts = ["digits"] if any(one.source == DIGITS for one in config.data.sources) else []
     if focus:
         domains = " and in other domains" if _filters(config) else ""
