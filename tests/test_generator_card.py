@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from photo_parts import photo_source, write_photos
+from photo_parts import photo_source, write_boxed_photos
 
 from factory.errors import UserError
 from train.generator.card import EMBEDDED_SETTINGS, card_text, training_command, write_card
@@ -42,8 +42,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
     folder = tmp_path_factory.mktemp("card")
-    photos = write_photos(folder / "photos")
-    source = photo_source(photos, mirror=True, held_out=3, filtered=0.2, filters={"poster": 1})
+    photos = write_boxed_photos(folder / "photos")
+    source = photo_source(
+        photos,
+        mirror=True,
+        held_out=3,
+        filtered=0.2,
+        filters={"poster": 1},
+        boxes={"column": "head", "cuts": 2, "filtered": 0.5},
+    )
     data = {"image_size": 32, "sources": [source.model_dump()]}
     config = Config.model_validate({**SETTINGS, "data": data})
     with pytest.MonkeyPatch.context() as patch:
@@ -81,6 +88,11 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     assert "40 samples in" in card
     assert "on 1 CPU process in" in card
     assert "- 26 captioned pictures (view ground), 100 % of the draws" in card
+    assert "are cut-outs: 13 pictures cut to their `head`, 2 times each" in card
+    photographs = 2 * (13 + 5) + 2 * 2 * 13
+    assert figures["memorisation"]["training"] == photographs, "cats and ships, cut-outs of cats"
+    assert f"one of {photographs} training photographs, mirror images and cut-outs" in card
+    assert "heads DIR_OR_HUB_ID PHOTOS --general-column general\n    torchrun" in card
     assert _probes_in(card) == [
         f"{100 * float(probe):.1f} %" for k, probe in enumerate(_probes(run)) if k in PROBES_SHOWN
     ]

@@ -151,6 +151,19 @@ def test_draws_are_shared_out_as_the_settings_say() -> None:
     assert share["pen"] == pytest.approx(0.2)
 
 
+def test_cut_outs_get_their_part_of_a_source_s_draws() -> None:
+    facts = [{"source": "0", "class": "cat"}] * 10 + [{"source": "0", "class": "ship"}] * 5
+    facts += [{"source": "0", "class": "cat", "cut": "yes"}] * 20
+    source = SourceConfig(
+        source="a", focus=("cat", "ship"), focus_share=1.0, boxes={"column": "head", "share": 0.4}
+    )
+    weights = draw_weights(DataConfig(sources=(source,)), facts)
+    assert weights.sum() == pytest.approx(1)
+    assert weights[:10].sum() == pytest.approx(0.3)
+    assert weights[10:15].sum() == pytest.approx(0.3)
+    assert weights[15:].sum() == pytest.approx(0.4), "all of it for cats, the only class with boxes"
+
+
 def test_the_card_counts_a_class_of_several_sources_once() -> None:
     settings = load_config(SOURCES / "embedded.yaml", {})
     assert "digits and 19 kinds of things and places" in _draws(settings, 100)
@@ -159,7 +172,7 @@ def test_the_card_counts_a_class_of_several_sources_once() -> None:
 def test_another_data_set_takes_the_place_of_all_but_the_digits() -> None:
     mixed = load_config(SOURCES / "embedded.yaml", {})
     changed = with_source(mixed, {"source": "ORG/NAME", "images": 7})
-    assert [one.source for one in changed.data.sources] == ["digits"] + ["ORG/NAME"] * 3
-    assert [one.images for one in changed.data.sources] == [40_000, 7, 7, 7]
+    assert [one.source for one in changed.data.sources] == ["digits", "ORG/NAME", "ORG/NAME"]
+    assert [one.images for one in changed.data.sources] == [40_000, 7, 7]
     alone = with_source(load_config(None, {}), {"source": "ORG/NAME"})
     assert [one.source for one in alone.data.sources] == ["ORG/NAME"]

@@ -1,6 +1,8 @@
 """Finding the heads of cats: OpenCV's real finder, on a face that is drawn here."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -41,7 +43,7 @@ def draw_cat(*, size: int = 96, x: float = 48, y: float = 52, scale: float = 1.0
     return small.filter(ImageFilter.GaussianBlur(0.6))
 
 
-def write_set(folder: Path, pictures: dict[str, Image.Image]) -> Path:
+def write_set(folder: Path, pictures: dict[str, Any]) -> Path:
     table = {
         "image": list(pictures.values()),
         "name": list(pictures),
@@ -75,7 +77,8 @@ def test_heads_of_cats_are_found_and_written_beside_the_rows(
     caplog.set_level("INFO")
     command = ["heads", str(data), str(out), "--general-column", "general"]
     assert main(command) == 0
-    assert "3 of cats, 0 of dogs" in caplog.text
+    assert "cat: a head in 3 of 4 pictures" in caplog.text
+    assert "dog: a head in 0 of 0 pictures" in caplog.text
     rows = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
     assert rows["name"] == list(pictures)
     assert np.array_equal(np.asarray(rows[3]["image"]), noise)
@@ -101,6 +104,38 @@ def test_heads_of_cats_are_found_and_written_beside_the_rows(
     assert not (tmp_path / "none").exists()
 
 
+def test_a_folder_of_pictures_is_written_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    for name, picture in {"cat": draw_cat(), "clock": draw_cat(size=64)}.items():
+        (folder / name).mkdir(parents=True)
+        picture.save(folder / name / "one.png")
+    out = tmp_path / "with-heads"
+    assert main(["heads", str(folder), str(out), "--name-column", "label"]) == 0
+    shutil.rmtree(folder)
+    rows = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
+    assert rows.features["label"].names == ["cat", "clock"]
+    assert np.array_equal(np.asarray(rows[0]["image"]), np.asarray(draw_cat()))
+    assert [head is not None for head in rows["head"]] == [True, False]
+
+
+def test_sets_without_what_is_looked_for(tmp_path: Path) -> None:
+    data = write_set(tmp_path / "things", {"clock": draw_cat(), "spoon": draw_cat()})
+    asked = ["--general-column", "general"]
+    with pytest.raises(
+        UserError, match="things: no row is called cat or dog in its name or general"
+    ):
+        main(["heads", str(data), str(tmp_path / "out"), *asked])
+    missing = write_set(tmp_path / "missing", {"grey cat": draw_cat(), "tabby cat": None})
+    with pytest.raises(UserError, match="missing: image, row 1: holds NoneType, no picture"):
+        main(["heads", str(missing), str(tmp_path / "out"), *asked])
+    with pytest.raises(UserError, match="missing: name, row 0: holds str, no picture"):
+        main(["heads", str(missing), str(tmp_path / "out"), *asked, "--image-column", "name"])
+    broken = write_set(tmp_path / "broken", {"grey cat": {"bytes": b"no picture", "path": None}})
+    with pytest.raises(UserError, match="broken: image, row 0: cannot be decoded"):
+        main(["heads", str(broken), str(tmp_path / "out"), *asked])
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_head_must_be_sure_whole_and_agreed_on() -> None:
     face = Face(x=32, y=34, side=20, weight=1.0)
     twice = [face, Face(x=33, y=34, side=21, weight=0.9)]
@@ -110,6 +145,8 @@ def test_a_head_must_be_sure_whole_and_agreed_on() -> None:
     assert choose_head([face], RULES["dog"], **size) is None
     assert choose_head([face, elsewhere], RULES["dog"], **size) is None
     assert choose_head(twice, RULES["dog"], **size) == face.head()
+    near = Face(x=36.9, y=34, side=14.5, weight=1.0)
+    assert face.agrees(near) == near.agrees(face)
     assert choose_head([Face(x=32, y=34, side=20, weight=0.1)], RULES["cat"], **size) is None
     assert choose_head([Face(x=6, y=34, side=20, weight=3.0)], RULES["cat"], **size) is None
     assert choose_head([], RULES["cat"], **size) is None

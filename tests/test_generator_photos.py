@@ -77,56 +77,69 @@ def test_collections_made_before_filters_were_there_are_still_known() -> None:
     assert DataConfig(sources=(source,)).fingerprint() == "c31409f84a5ba53e"
 
 
-def test_boxes_are_cut_out_a_little_differently_each_time(tmp_path: Path) -> None:
+def boxes(**changes: object) -> dict[str, object]:
+    return {"column": "head"} | changes
+
+
+def test_cut_outs_follow_whole_pictures_a_little_different_each_time(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
-    boxed = photo_source(
-        folder, box_column="head", cuts=3, mirror=True, filtered=0.5, filters={"sketch": 1}
-    )
+    settings = {"mirror": True, "filtered": 0.5, "filters": {"sketch": 1}}
+    whole = open_source(photo_source(folder, **settings), image_size=32)
+    boxed = photo_source(folder, boxes=boxes(cuts=3, filtered=0.5), **settings)
     source = open_source(boxed, image_size=32)
-    assert len(source) == 16 * 3 * 2 + 24, "16 cats, 3 cuts, mirrored; half as many filtered"
-    images, facts = zip(*(source.draw(i) for i in range(len(source))), strict=True)
-    assert {known["class"] for known in facts} == {"cat"}
+    assert len(source) - len(whole) == 16 * 3 * 2 + 24, "16 cats, 3 cuts, mirrored; half filtered"
+    for index in (0, 40, len(whole) - 1):
+        assert np.array_equal(source.draw(index)[0], whole.draw(index)[0])
+        assert source.draw(index)[1] == whole.draw(index)[1]
+    cut = [source.draw(i) for i in range(len(whole), len(source))]
+    images, facts = zip(*cut, strict=True)
+    assert {(known["class"], known["cut"]) for known in facts} == {("cat", "yes")}
     assert {image.shape for image in images} == {(32, 32, 3)}
-    first, again, mirrored = images[0], images[16], images[48]
     assert facts[0] == facts[16] == facts[48]
-    assert not np.array_equal(first, again)
-    assert not np.array_equal(first[:, ::-1], mirrored), "cut out once more, then mirrored"
-    assert np.array_equal(first, open_source(boxed, image_size=32).draw(0)[0])
+    assert not np.array_equal(images[0], images[16])
+    assert not np.array_equal(images[0][:, ::-1], images[48]), "cut out once more, then mirrored"
+    assert np.array_equal(images[0], open_source(boxed, image_size=32).draw(len(whole))[0])
     assert facts[-1]["filter"] == "sketch"
+    assert len({image.tobytes() for image in images}) == len(images)
 
 
-def test_what_one_source_holds_out_is_not_cut_out_by_another(tmp_path: Path) -> None:
+def test_what_is_held_out_is_not_cut_out_either(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
-    whole = open_source(photo_source(folder, held_out=3), image_size=64)
-    boxed = open_source(photo_source(folder, held_out=3, box_column="head"), image_size=64)
-    assert len(boxed) == 16 - 3
-    assert boxed.held_out() == []
+    source = open_source(photo_source(folder, held_out=3, boxes=boxes()), image_size=64)
     rows = datasets.load_dataset(str(folder), split="train")
-    kept_out = {image.tobytes() for image, _ in whole.held_out()}
     cats = [i for i, name in enumerate(rows["name"]) if "cat" in name]
+    around = np.stack([np.asarray(rows[i]["image"], float)[4:40, 14:50] for i in cats])
+    cut = [source.draw(i)[0] for i in range(len(source)) if "cut" in source.draw(i)[1]]
+    nearest = []
+    for image in cut:
+        # A cut of 24 pixels was enlarged to 64: made small again, it lies somewhere around its box.
+        small = np.asarray(Image.fromarray(image).resize((24, 24), Image.Resampling.BOX), float)
+        offsets = [(y, x) for y in range(2, 11) for x in range(2, 11)]
+        far = [
+            min(np.abs(one[y : y + 24, x : x + 24] - small).mean() for y, x in offsets)
+            for one in around
+        ]
+        nearest.append(int(np.argmin(far)))
+        assert np.sort(far)[1] > 1.05 * min(far), "one of them is much nearer than all others"
+    assert len(set(nearest)) == len(cut) == 13
     squares = [np.asarray(ImageOps.fit(rows[i]["image"], (64, 64), LANCZOS)) for i in cats]
-    free = [i for i, square in zip(cats, squares, strict=True) if square.tobytes() not in kept_out]
-    assert len(free) == 13
-    for number, row in enumerate(free):
-        cut, _ = boxed.draw(number)
-        around = np.asarray(rows[row]["image"])[10:34, 20:44]
-        assert abs(cut.mean() - around.mean()) < 6, "of the same picture, in the same order"
+    kept_out = {image.tobytes() for image, name in source.held_out() if name == "cat"}
+    assert len(kept_out) == 3
+    assert {i for i, one in enumerate(squares) if one.tobytes() in kept_out} == (
+        set(range(len(cats))) - set(nearest)
+    )
 
 
 def test_what_was_cut_out_is_told(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
-    sources = (photo_source(folder), photo_source(folder, box_column="head", cuts=3))
-    config = Config(data=DataConfig(sources=sources))
-    facts = [
-        {**opened.draw(i)[1], "source": str(number)}
-        for number, opened in enumerate(open_source(one, image_size=32) for one in sources)
-        for i in range(len(opened))
-    ]
-    _, whole, cut = data_lines(config, facts)
-    assert whole.startswith("32 captioned pictures (view ground), 50 % of the draws; 60 % of these")
-    assert "60 % of these for cat, ship, in equal parts" in whole
-    assert cut.startswith("16 pictures cut to their `head`, 3 times each, a little differently (")
-    assert "all of these for cat, in equal parts" in cut, "no ship has a box"
+    settings = photo_source(folder, boxes=boxes(cuts=3, share=0.4))
+    source = open_source(settings, image_size=32)
+    facts = [{**source.draw(i)[1], "source": "0"} for i in range(len(source))]
+    _, told = data_lines(Config(data=DataConfig(sources=(settings,))), facts)
+    assert told.startswith("32 captioned pictures (view ground), 100 % of the draws; 60 % of these")
+    assert "60 % of these for cat, ship, in equal parts; 0 filtered ones for each. 40 % of" in told
+    assert "are cut-outs: 16 pictures cut to their `head`, 3 times each, a little diff" in told
+    assert "all of these for cat, in equal parts" in told, "no ship has a box"
 
 
 def test_a_box_keeps_its_shape_and_its_place() -> None:
@@ -137,25 +150,43 @@ def test_a_box_keeps_its_shape_and_its_place() -> None:
         assert cut.mean() > 200
     wide = cut_out(picture, (20, 20, 60, 40), size=40, rng=np.random.default_rng(0))
     assert 14 < (wide.mean(axis=2) > 128).sum(axis=1).max() < 26, "square about its middle"
-    beyond = cut_out(picture, (-90, -90, 10, 10), size=32, rng=np.random.default_rng(0))
+    beyond = cut_out(picture, (-90, -90, 100, 100), size=32, rng=np.random.default_rng(0))
     assert beyond.shape == (32, 32, 3)
 
 
 def test_boxes_that_cannot_serve(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
-    with pytest.raises(UserError, match=r"no column box; it has .*head"):
-        open_source(photo_source(folder, box_column="box"), image_size=32)
+    with pytest.raises(UserError, match=r"no column box; it has .*head.*`.* heads` writes boxes"):
+        open_source(photo_source(folder, boxes=boxes(column="box")), image_size=32)
+    named = open_source(photo_source(folder, boxes=boxes(column="general")), image_size=32)
     with pytest.raises(UserError, match=r"general, row 0: \['animal'\] is no box; give left, top"):
-        open_source(photo_source(folder, box_column="general"), image_size=32)
+        named.draw(32)
     with pytest.raises(UserError, match="no row has a box in head"):
-        open_source(
-            photo_source(folder, box_column="head", row_filter='name == "ship"'), image_size=32
-        )
-    with pytest.raises(ValidationError, match="cuts are made of boxes; name their column"):
-        photo_source(folder, cuts=2)
-    for box in ([3, 3, 3, 9], [0, 0, 1], "abcd", [0, 0, float("nan"), 4], None):
+        open_source(photo_source(folder, boxes=boxes(), row_filter='name == "ship"'), image_size=32)
+    with pytest.raises(ValidationError, match="digits are drawn and have no boxes"):
+        SourceConfig(boxes=boxes())
+
+
+def test_what_is_no_box_is_refused() -> None:
+    picture = np.zeros((60, 80, 3), np.uint8)
+    check_box([-10, 4.5, 20, 30], picture, where="x")
+    check_box((-90, -90, 100, 100), picture, where="x")
+    for box, found in {
+        (0, 0, 1): "is no box",
+        (0, 0, float("nan"), 4): "is no box",
+        (0, 0, 10**400, 4): "is no box",
+        (False, 0, 9, 9): "is no box",
+        (3, 3, 3, 9): "is smaller than 2 pixels",
+        (9, 9, 3, 3): "is smaller than 2 pixels",
+        (0.1, 0.1, 0.5, 0.5): "is smaller than 2 pixels",
+        (0, 0, 330, 4): r"is more than 4 times as large as the picture, 80 x 60,",
+        (300, 30, 310, 40): "has its middle outside the picture, 80 x 60",
+    }.items():
+        with pytest.raises(UserError, match=f"^x: .* {found}; give left, top, right, bottom"):
+            check_box(list(box), picture, where="x")
+    for box in ("abcd", None, {"left": 1}, [[1, 2, 3, 4]]):
         with pytest.raises(UserError, match="is no box"):
-            check_box(box, where="x")
+            check_box(box, picture, where="x")
 
 
 def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ learnt from a fraction of the samples.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,26 +16,51 @@ from factory.errors import UserError
 # How far a cut differs from its box: parts of the box's side.
 SHIFT = 0.04
 STRETCH = 0.06
+# In pixels; a box in parts of the picture's sides, 0 to 1, is smaller.
+SMALLEST = 2
+LARGEST = 4
 
 
-def check_box(box: object, *, where: str) -> None:
-    """Refuse what is no box.
+def check_box(box: object, picture: NDArray[np.uint8], *, where: str) -> None:
+    """Refuse what is no box of a picture.
+
+    Args:
+        box: Whatever a column of boxes holds.
+        picture: Which it should be cut out of, uint8 (height, width, 3).
+        where: Set, column and row, for the message.
 
     Raises:
-        UserError: It is not left, top, right, bottom, or holds nothing.
+        UserError: It is not left, top, right, bottom in pixels, is smaller than `SMALLEST` or
+            larger than `LARGEST` times the picture, or its middle lies outside.
     """
-    numbers = list(box) if isinstance(box, Sequence) and not isinstance(box, str) else []
-    if len(numbers) == 4 and all(isinstance(one, int | float) for one in numbers):
-        left, top, right, bottom = numbers
-        if left < right and top < bottom and all(map(math.isfinite, numbers)):
+    height, width = picture.shape[:2]
+    numbers = list(box) if isinstance(box, list | tuple) else []
+    if len(numbers) != 4 or not all(_is_number(one) for one in numbers):
+        found = "is no box"
+    else:
+        left, top, right, bottom = map(float, numbers)
+        sides, middle = (right - left, bottom - top), ((left + right) / 2, (top + bottom) / 2)
+        if min(sides) < SMALLEST:
+            found = f"is smaller than {SMALLEST} pixels"
+        elif max(sides) > LARGEST * max(width, height):
+            found = f"is more than {LARGEST} times as large as the picture, {width} x {height},"
+        elif not (0 <= middle[0] <= width and 0 <= middle[1] <= height):
+            found = f"has its middle outside the picture, {width} x {height}"
+        else:
             return
-    raise UserError(f"{where}: {box!r} is no box; give left, top, right, bottom in pixels, or null")
+    raise UserError(
+        f"{where}: {box!r} {found}; give left, top, right, bottom in pixels, or null for none"
+    )
+
+
+def _is_number(one: object) -> bool:
+    return isinstance(one, int | float) and not isinstance(one, bool) and abs(one) < 1e9
 
 
 def cut_out(
     picture: NDArray[np.uint8], box: Sequence[float], *, size: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Cut a box out of a picture, shifted and stretched a little.
+    """Cut a box out of a picture, shifted and stretched a little; `check_box` let it pass.
 
     Args:
         picture: uint8 (height, width, 3).

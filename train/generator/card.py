@@ -14,12 +14,14 @@ from train.generator.domains import DOMAINS
 from train.generator.drawing import STEPS
 from train.generator.export import CARD, load_checkpoint
 from train.generator.filters import FILTERS
+from train.generator.heads import COLUMN
 from train.generator.lineage import check_exported, lineage_of, table_of, write_lineage
 from train.generator.loss_log import LOG_FILE, read_log
 from train.generator.run_config import are_alike, load_config_of, read_by_hand
 from train.generator.text import WORDS_FILE
 
 TEMPLATE = "card.md.j2"
+HEADS_COMMAND = "python -m train.generator heads DIR_OR_HUB_ID PHOTOS --general-column general"
 EMBEDDED_SETTINGS = Path(__file__).parent / "embedded.yaml"
 # Below this share of pictures drawn as asked, a class or domain is listed as a known failure.
 WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
@@ -85,7 +87,6 @@ def _has_captions(config: Config) -> bool:
 
 def _draws(config: Config, names: int) -> str:
     """Say what the pictures show."""
-    # Cut-outs show classes of whole pictures once more.
     focus = len({name for source in config.data.sources for name in source.focus})
     parts = ["digits"] if any(one.source == DIGITS for one in config.data.sources) else []
     if focus:
@@ -159,7 +160,13 @@ def training_command(config: Config, *, samples: int | None) -> str:
     named = [source for source in config.data.sources if source.source != DIGITS]
     data = f" {_data_options(config)}" if named else ""
     length = "" if samples is None else f" --samples {samples}"
-    return f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data}{length}"
+    fit = f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data}{length}"
+    return f"{HEADS_COMMAND}\n    {fit}" if _has_heads(config) else fit
+
+
+def _has_heads(config: Config) -> bool:
+    """Tell whether a source learns from the boxes that `heads` writes."""
+    return any(one.boxes and one.boxes.column == COLUMN for one in config.data.sources)
 
 
 def _data_options(config: Config) -> str:
@@ -170,7 +177,8 @@ def _data_options(config: Config) -> str:
         changes = {"row_filter": expression} if expression else {}
         if are_alike(config, with_source(shipped, changes)):
             settings, asked = "train/generator/embedded.yaml", expression
-    options = f"--config {settings} --data DIR_OR_HUB_ID"
+    data = "PHOTOS" if _has_heads(config) else "DIR_OR_HUB_ID"
+    options = f"--config {settings} --data {data}"
     return f"{options} --filter {shlex.quote(asked)}" if asked else options
 
 

@@ -96,7 +96,8 @@ def _add_digits(commands: Any) -> None:
 
 def _add_heads(commands: Any) -> None:
     heads = commands.add_parser(
-        "heads", help="find the heads of cats and dogs; write the set again with their boxes"
+        "heads",
+        help="find the heads of cats and dogs; write the set's train split again with their boxes",
     )
     heads.add_argument("data", metavar="DATASET", help="a directory or a Hub id")
     heads.add_argument("out", type=Path, metavar="OUT", help="a new folder")

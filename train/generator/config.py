@@ -23,6 +23,22 @@ class _Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class BoxConfig(_Settings):
+    """Cut-outs of a source's pictures, drawn beside the whole ones.
+
+    Attributes:
+        column: Left, top, right, bottom in pixels, or None: such a row has no cut-out.
+        cuts: How often each box is cut out, shifted and stretched a little.
+        filtered: How many filtered cut-outs are made for each, by the source's filters.
+        share: The part of the source's draws that cut-outs get.
+    """
+
+    column: str
+    cuts: Positive = 1
+    filtered: float = 0.0
+    share: float = Field(default=0.3, gt=0, lt=1)
+
+
 class SourceConfig(_Settings):
     """One set of captioned pictures.
 
@@ -37,15 +53,11 @@ class SourceConfig(_Settings):
         general_column: More general words for it; text, or a list from near to far.
         view_column: `satellite` for what is seen from above.
         domain_column: The kind of picture; `photo` may go unsaid.
-        box_column: Where in a picture its subject is, or its head: left, top, right, bottom in
-            pixels, or None. The source then shows nothing but these cut-outs. To keep what another
-            source of the same rows holds out from it too, give both the same `where`,
-            `row_filter`, `focus`, `held_out` and `seed`.
-        cuts: How often each box is cut out, shifted and stretched a little.
+        boxes: Where a picture's subject is, or its head; it is then drawn cut to it as well.
         synonyms: Other wordings for a name or general word, which captions use as often.
-        mirror: Whether every picture or cut-out is there a second time, mirrored.
+        mirror: Whether every picture, and cut-out, is there a second time, mirrored.
         filters: Names of `filters.FILTERS` by weight; a filtered picture's caption says its domain.
-        filtered: How many filtered pictures are made for each picture that was read, or cut-out.
+        filtered: How many filtered pictures are made for each picture that was read.
         focus: Classes that must be learnt well; a picture belongs to the first of them that its
             name or general words hold.
         focus_share: The part of this source's draws that the focus classes get, in equal parts.
@@ -66,8 +78,7 @@ class SourceConfig(_Settings):
     general_column: str | None = None
     view_column: str | None = None
     domain_column: str | None = None
-    box_column: str | None = None
-    cuts: Positive = 1
+    boxes: BoxConfig | None = None
     synonyms: dict[str, tuple[str, ...]] = {}
     mirror: bool = False
     filters: dict[str, float] = {}
@@ -83,12 +94,8 @@ class SourceConfig(_Settings):
     def _digits_have_no_rows(self) -> SourceConfig:
         if self.source == DIGITS and self.row_filter is not None:
             raise ValueError("digits are drawn and have no rows to filter; name another set")
-        return self
-
-    @model_validator(mode="after")
-    def _cuts_need_boxes(self) -> SourceConfig:
-        if self.cuts > 1 and self.box_column is None:
-            raise ValueError("cuts are made of boxes; name their column as box_column")
+        if self.source == DIGITS and self.boxes is not None:
+            raise ValueError("digits are drawn and have no boxes; name another set")
         return self
 
 
@@ -108,14 +115,20 @@ class DataConfig(_Settings):
     def collected(self) -> DataConfig:
         """Return the settings without those that only say how often a picture is drawn."""
         drawn = {"share": 1.0, "focus_share": 0.6, "balance": 0.5, "synonyms": {}}
-        sources = tuple(one.model_copy(update=drawn) for one in self.sources)
+        cut = {"share": 0.3}
+        sources = tuple(
+            one.model_copy(
+                update={**drawn, "boxes": one.boxes and one.boxes.model_copy(update=cut)}
+            )
+            for one in self.sources
+        )
         return self.model_copy(update={"sources": sources, "empty_captions": 0.1})
 
     def fingerprint(self) -> str:
         """Return what tells one collection of pictures from another."""
         text = self.collected().model_dump_json()
         # Came later: pictures collected before they were there are still the same ones.
-        for unset in ('"row_filter":null,', '"box_column":null,"cuts":1,'):
+        for unset in ('"row_filter":null,', '"boxes":null,'):
             text = text.replace(unset, "")
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -128,16 +128,19 @@ def load_collection(config: DataConfig, folder: Path) -> Collection:
 def draw_weights(config: DataConfig, facts: list[Facts]) -> NDArray[np.float64]:
     """Return how likely each picture is drawn, summing to 1.
 
-    A source gets its share. Within it the focus classes get theirs in equal parts; of the rest, a
-    class of n pictures counts n to the power of 1 - balance.
+    A source gets its share, its cut-outs their part of it. Within each the focus classes get theirs
+    in equal parts; of the rest, a class of n pictures counts n to the power of 1 - balance.
     """
     weights = np.zeros(len(facts))
     which = np.array([int(known["source"]) for known in facts])
+    cut = np.array(["cut" in known for known in facts])
     for number, source in enumerate(config.sources):
-        rows = np.flatnonzero(which == number)
-        if len(rows):
-            within = _within_source(source, [facts[row] for row in rows])
-            weights[rows] = source.share * within / within.sum()
+        of_cuts = source.boxes.share if source.boxes else 0.0
+        for part, share in ((~cut, 1 - of_cuts), (cut, of_cuts)):
+            rows = np.flatnonzero((which == number) & part)
+            if len(rows):
+                within = _within_source(source, [facts[row] for row in rows])
+                weights[rows] = source.share * share * within / within.sum()
     shares: NDArray[np.float64] = weights / weights.sum()
     return shares
 

@@ -32,7 +32,7 @@ def draw_sheets(pipeline: Any, config: Config, out: Path) -> dict[str, str]:
             sheets |= _digit_sheets(pipeline, out)
         elif source.focus and source.where.get("view") == "satellite":
             sheets |= _satellite_sheet(pipeline, source, out)
-        elif source.focus and not source.box_column:
+        elif source.focus:
             sheets |= _class_sheets(pipeline, source, out)
     return sheets
 

@@ -231,8 +231,7 @@ def sheet_prompts(config: Config, collection: Collection) -> tuple[list[str], in
     for number, source in enumerate(config.data.sources):
         if source.source == DIGITS:
             prompts += _digit_rows(config)
-        elif not source.box_column:
-            # Cut-outs are asked for by the same words as the whole pictures of another source.
+        else:
             prompts += _named_rows(source, number, collection)
     return prompts, COLUMNS
 

@@ -2,13 +2,13 @@
 
 The finder is OpenCV's, two cascades of Haar-like features for cats' faces from the front, which its
 wheels ship. What it finds is checked by size, by how sure it is, by how much of the head is in the
-picture; dogs by whether both cascades or several scales agree.
+picture; dogs by whether another detection agrees, most often that of the other cascade.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from factory.errors import UserError
 from train.generator.config import SourceConfig
 from train.generator.rendered import DATA_FILE
-from train.generator.sources import open_rows
+from train.generator.sources import open_rows, read_picture, read_words
 from train.run_folder import replace_file
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Rule:
 
     Attributes:
         sure: The least weight of the cascade's last stage.
-        agreeing: How many detections must lie on each other.
+        agreeing: How many detections must lie on each other, itself included.
         beyond: How much of the head's square may lie beyond the picture, in parts of its side.
     """
 
@@ -56,7 +56,7 @@ RULES: Mapping[str, Rule] = {"cat": Rule(0.3, 1), "dog": Rule(0.6, 2)}
 
 @dataclass(frozen=True)
 class Face:
-    """A detection: middle and side in pixels of the picture, and the finder's weight."""
+    """What one cascade found: middle and side in pixels of the picture, and its weight."""
 
     x: float
     y: float
@@ -65,8 +65,9 @@ class Face:
 
     def agrees(self, other: Face) -> bool:
         """Tell whether another detection lies on this one."""
-        near = max(abs(self.x - other.x), abs(self.y - other.y)) < 0.25 * self.side
-        return near and abs(self.side - other.side) < 0.3 * self.side
+        side = min(self.side, other.side)
+        near = max(abs(self.x - other.x), abs(self.y - other.y)) < 0.25 * side
+        return near and abs(self.side - other.side) < 0.3 * side
 
     def head(self) -> list[float]:
         """Return the box of the head: left, top, right, bottom."""
@@ -149,14 +150,15 @@ def write_heads(source: SourceConfig, out: Path) -> dict[str, int]:
 
     Args:
         source: Which rows, and their columns of pictures, names and more general words.
-        out: New folder; gets one file that `load_dataset` opens.
+        out: New folder; gets one file that `load_dataset` opens, pictures included.
 
     Returns:
         How many heads were found, by word.
 
     Raises:
         UserError: The set cannot be opened, a column is missing or there already, `out` holds
-            something, or OpenCV is not there.
+            something, a cat's or dog's picture cannot be read, there is none, or OpenCV is not
+            there.
     """
     finder = FaceFinder()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -164,35 +166,43 @@ def write_heads(source: SourceConfig, out: Path) -> dict[str, int]:
     rows = open_rows(source)
     if COLUMN in rows.column_names:
         raise UserError(f"{source.source}: has a column {COLUMN} already")
+    words = [_word_of(known) for known in read_words(source, rows)]
+    if not any(words):
+        raise UserError(
+            f"{source.source}: no row is called {' or '.join(RULES)} in its "
+            f"{' or '.join(filter(None, (source.name_column, source.general_column)))}"
+        )
     heads: list[list[float] | None] = []
-    found = dict.fromkeys(RULES, 0)
-    for index, word in enumerate(_words(rows, source)):
+    for index, word in enumerate(words):
         head = None
         if word:
-            picture = np.asarray(rows[index][source.image_column].convert("RGB"), np.uint8)
+            picture = read_picture(rows, index, source)
             height, width = picture.shape[:2]
             head = choose_head(finder.find(picture), RULES[word], width=width, height=height)
-            found[word] += head is not None
         heads.append(head)
-    log.info("heads: %s", ", ".join(f"{count} of {word}s" for word, count in found.items()))
+    found = {
+        word: sum(head is not None for head, one in zip(heads, words, strict=True) if one == word)
+        for word in RULES
+    }
+    for word, count in found.items():
+        log.info("%s: a head in %d of %d pictures", word, count, words.count(word))
     _save(rows, heads, out)
     return found
 
 
-def _words(rows: Any, source: SourceConfig) -> Iterator[str | None]:
-    """Yield for each row which of the words with a rule it is, by its name or general words."""
-    columns = [name for name in (source.name_column, source.general_column) if name]
-    table = rows.select_columns(columns)[:]
-    for values in zip(*(table[name] for name in columns), strict=True):
-        known = [one for value in values for one in (value if isinstance(value, list) else [value])]
-        yield next((word for word in RULES if word in known), None)
+def _word_of(known: Sequence[str]) -> str | None:
+    return next((word for word in RULES if word in known), None)
 
 
 def _save(rows: Any, heads: list[list[float] | None], out: Path) -> None:
     import datasets
+    from datasets.table import embed_table_storage
 
     feature = datasets.List(datasets.Value("float32"))
     with_heads = rows.add_column(COLUMN, heads, feature=feature)
+    # Of a folder of pictures a set knows only where they are.
+    arrow = with_heads.with_format("arrow")
+    whole = arrow.map(embed_table_storage, batched=True, batch_size=1000).with_format(None)
     path = out / DATA_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda to: with_heads.to_parquet(str(to)))
+    replace_file(path, lambda to: whole.to_parquet(str(to)))

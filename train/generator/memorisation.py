@@ -1,7 +1,9 @@
 """Does the generator copy? Drawn pictures and their nearest training photographs.
 
 Distances of drawn pictures to their nearest training photograph are held against those of real
-photographs that training never saw: a generator that copies lies closer than they do.
+photographs that training never saw: a generator that copies lies closer than they do. What was cut
+out of training photographs counts among them; the real ones are whole, so that drawn cut-outs may
+lie a little closer without being copies.
 """
 
 from __future__ import annotations

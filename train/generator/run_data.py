@@ -25,9 +25,9 @@ class RunPhotos:
         names: The focus classes, in label order.
         filters: Domains that the run's filters made of photographs.
         collection: Everything the run learnt from.
-        rows: Numbers of the unfiltered photographs of focus classes, in the collection.
+        rows: Numbers of the whole, unfiltered photographs of focus classes, in the collection.
         labels: What those show, by number in `names`.
-        cut_outs: Numbers of what sources with boxes cut out of photographs, unfiltered.
+        cut_outs: Numbers of what was cut out of such photographs, unfiltered.
         folder: Of the run's data.
     """
 
@@ -80,18 +80,22 @@ def open_run_photos(run: Path) -> RunPhotos | None:
         UserError: It is not a run folder.
     """
     config = load_config_of(run)
-    probed = [
-        i
-        for i, one in enumerate(config.data.sources)
-        if one.focus and one.held_out and not one.box_column
-    ]
+    probed = [i for i, one in enumerate(config.data.sources) if one.focus and one.held_out]
     folder = run / "data"
     if not probed or load_held_out(folder) is None:
         return None
     source = config.data.sources[probed[0]]
     collection = load_collection(config.data, folder)
-    rows = _photographs(collection, [probed[0]])
-    boxed = [i for i, one in enumerate(config.data.sources) if one.box_column]
+    photographs = [
+        i
+        for i, known in enumerate(collection.facts)
+        if known["source"] == str(probed[0])
+        and "focus" in known
+        and "filter" not in known
+        and known.get("domain", "photo") == "photo"
+    ]
+    cut_outs = [i for i in photographs if "cut" in collection.facts[i]]
+    rows = [i for i in photographs if "cut" not in collection.facts[i]]
     labels = [source.focus.index(collection.facts[i]["focus"]) for i in rows]
     return RunPhotos(
         source.focus,
@@ -99,19 +103,6 @@ def open_run_photos(run: Path) -> RunPhotos | None:
         collection,
         np.array(rows, np.int64),
         np.array(labels, np.int64),
-        np.array(_photographs(collection, boxed), np.int64),
+        np.array(cut_outs, np.int64),
         folder,
     )
-
-
-def _photographs(collection: Collection, sources: Sequence[int]) -> list[int]:
-    """Return the numbers of the unfiltered photographs of focus classes of some sources."""
-    numbers = set(map(str, sources))
-    return [
-        i
-        for i, known in enumerate(collection.facts)
-        if known["source"] in numbers
-        and "focus" in known
-        and "filter" not in known
-        and known.get("domain", "photo") == "photo"
-    ]

@@ -7,7 +7,7 @@ can share the work. Facts are what captions are made of.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +17,7 @@ from factory.errors import UserError
 from factory.row_filter import filter_rows
 from train.generator.boxes import check_box, cut_out
 from train.generator.captions import Facts
-from train.generator.config import DIGITS, SourceConfig
+from train.generator.config import DIGITS, BoxConfig, SourceConfig
 from train.generator.digits import CANVAS, draw_glyph
 from train.generator.domains import DOMAINS, render
 from train.generator.filters import FILTERS, apply_filter
@@ -30,6 +30,9 @@ Pictures = NDArray[np.uint8]
 SEPARATOR = "|"
 # Facts that words are made of; the others are pixels and where they are.
 _TEXTS = ("caption", "name", "general", "view", "domain")
+# Parts of seeds.
+_CUTS = 1
+_UNFILTERED = 1_000_003
 
 
 class Source(Protocol):
@@ -86,11 +89,66 @@ class DigitSource:
         return []
 
 
-class CaptionedSource:
-    """The rows of an image set, cut square and resized; then mirror images, then filtered ones.
+class _Layer:
+    """Pictures of some rows, then their mirror images, then filtered ones.
 
-    With a column of boxes it is the rows that have one, cut to it.
+    Args:
+        config: Whether there are mirror images, the filters, the seed.
+        rows: In their order.
+        read: Reads the picture of a row, by random numbers if it is a little different each time.
+        filtered: How many filtered pictures are made for each.
+        times: How often each row is there.
+        stream: Parts its random numbers from those of other layers.
     """
+
+    def __init__(
+        self,
+        config: SourceConfig,
+        rows: NDArray[np.int64],
+        read: Callable[[int, np.random.Generator], Pictures],
+        *,
+        filtered: float,
+        times: int = 1,
+        stream: tuple[int, ...] = (),
+    ) -> None:
+        self._config = config
+        self._rows = rows
+        self._read = read
+        self._stream = stream
+        self._count = len(rows) * times
+        self._unfiltered = self._count * (2 if config.mirror else 1)
+        self._filtered = round(filtered * self._count) if config.filters else 0
+        weights = np.array(list(config.filters.values()), np.float64)
+        self._filter_edges = np.cumsum(weights / weights.sum()) if len(weights) else weights
+
+    def __len__(self) -> int:
+        return self._unfiltered + self._filtered
+
+    def draw(self, index: int) -> tuple[Pictures, int, Facts]:
+        """Return picture `index`, its row, and what is known of it besides."""
+        if index >= self._unfiltered:
+            return self._filter(index - self._unfiltered)
+        row = int(self._rows[index % len(self._rows)])
+        picture = self._read(row, self._random(_UNFILTERED, index))
+        return (picture[:, ::-1].copy() if index >= self._count else picture), row, {}
+
+    def _filter(self, number: int) -> tuple[Pictures, int, Facts]:
+        rng = self._random(number)
+        row = int(self._rows[rng.integers(len(self._rows))])
+        place = int(np.searchsorted(self._filter_edges, rng.random()))
+        name = list(self._config.filters)[min(place, len(self._filter_edges) - 1)]
+        picture = self._read(row, rng)
+        if self._config.mirror and rng.random() < 0.5:
+            picture = picture[:, ::-1].copy()
+        return apply_filter(name, picture, rng), row, {"filter": name}
+
+    def _random(self, *numbers: int) -> np.random.Generator:
+        # At the end: without one they are what they were before there were layers.
+        return np.random.default_rng([self._config.seed, *numbers, *self._stream])
+
+
+class CaptionedSource:
+    """The rows of an image set, cut square and resized; then, where it has boxes, cut-outs."""
 
     def __init__(self, config: SourceConfig, *, image_size: int) -> None:
         self._config = config
@@ -105,35 +163,30 @@ class CaptionedSource:
             )
         facts = [self._read_facts(row) for row in _texts(self._rows, self._columns)]
         self._held_out = _choose_held_out(facts, config)
-        self._kept = self._choose_kept(facts)
+        kept = self._choose_kept(facts)
         self._facts = facts
-        # Each kept row in turn, then each again, as often as there are cut-outs of a box.
-        self._read = len(self._kept) * config.cuts
-        self._filtered = round(config.filtered * self._read) if config.filters else 0
-        weights = np.array(list(config.filters.values()), np.float64)
-        self._filter_edges = np.cumsum(weights / weights.sum()) if len(weights) else weights
+        self._whole = _Layer(config, kept, self._read_whole, filtered=config.filtered)
+        self._cut = self._cut_layer(kept, config.boxes) if config.boxes else None
 
     def __len__(self) -> int:
-        """Return how many there are, mirror images and filtered ones included."""
-        return self._read * (2 if self._config.mirror else 1) + self._filtered
+        """Return how many there are, mirror images, filtered ones and cut-outs included."""
+        return len(self._whole) + (len(self._cut) if self._cut else 0)
 
     def draw(self, index: int) -> tuple[Pictures, Facts]:
         """Read picture `index`."""
-        read = self._read * (2 if self._config.mirror else 1)
-        if index >= read:
-            return self._filter(index - read)
-        row = int(self._kept[index % len(self._kept)])
-        picture = self._picture(row, np.random.default_rng([self._config.seed, 2, index]))
-        return (picture[:, ::-1].copy() if index >= self._read else picture), self._facts[row]
+        if self._cut and index >= len(self._whole):
+            picture, row, more = self._cut.draw(index - len(self._whole))
+            return picture, {**self._facts[row], **more, "cut": "yes"}
+        picture, row, more = self._whole.draw(index)
+        return picture, {**self._facts[row], **more}
 
     def held_out(self) -> list[tuple[Pictures, str]]:
-        """Return photographs that are never drawn, each with its focus class.
+        """Return photographs that are never drawn, each with its focus class."""
+        rows = map(int, self._held_out)
+        return [(_square(self._image(row), size=self._size), self._class(row)) for row in rows]
 
-        Of cut-outs none: the source of whole pictures returns those.
-        """
-        if self._config.box_column:
-            return []
-        return [(self._whole(int(row)), self._facts[row]["class"]) for row in self._held_out]
+    def _class(self, row: int) -> str:
+        return self._facts[row]["class"]
 
     def _choose_kept(self, facts: list[Facts]) -> NDArray[np.int64]:
         """Return the rows to learn from; says how many are left out, and why."""
@@ -144,55 +197,52 @@ class CaptionedSource:
         if len(named) < len(facts):
             log.info("%s: left out %d rows without words", source, len(facts) - len(named))
         free = np.setdiff1d(np.array(named, np.int64), self._held_out)
-        if self._config.box_column:
-            free = self._with_boxes(free)
         if len(free) > most:
             log.info("%s: reads %d of %d pictures, as `images` says", source, most, len(free))
         return free[:most]
 
-    def _filter(self, number: int) -> tuple[Pictures, Facts]:
-        rng = np.random.default_rng([self._config.seed, number])
-        row = int(self._kept[rng.integers(len(self._kept))])
-        place = int(np.searchsorted(self._filter_edges, rng.random()))
-        name = list(self._config.filters)[min(place, len(self._filter_edges) - 1)]
-        picture = self._picture(row, rng)
-        if self._config.mirror and rng.random() < 0.5:
-            picture = picture[:, ::-1].copy()
-        return apply_filter(name, picture, rng), {**self._facts[row], "filter": name}
+    def _cut_layer(self, kept: NDArray[np.int64], boxes: BoxConfig) -> _Layer:
+        column = self._rows.select_columns([boxes.column])[:][boxes.column]
+        rows = np.array([row for row in kept if column[row] is not None], np.int64)
+        if not len(rows):
+            raise UserError(f"{self._config.source}: no row has a box in {boxes.column}")
 
-    def _picture(self, row: int, rng: np.random.Generator) -> Pictures:
-        if not self._config.box_column:
-            return self._whole(row)
-        values = self._rows[row]
-        picture = np.asarray(values[self._config.image_column].convert("RGB"), np.uint8)
-        return cut_out(picture, values[self._config.box_column], size=self._size, rng=rng)
+        def read(row: int, rng: np.random.Generator) -> Pictures:
+            picture = read_picture(self._rows, row, self._config)
+            where = f"{self._config.source}: {boxes.column}, row {row}"
+            check_box(column[row], picture, where=where)
+            return cut_out(picture, column[row], size=self._size, rng=rng)
 
-    def _whole(self, row: int) -> Pictures:
-        return _square(self._rows[row][self._config.image_column], size=self._size)
+        return _Layer(
+            self._config, rows, read, filtered=boxes.filtered, times=boxes.cuts, stream=(_CUTS,)
+        )
 
-    def _with_boxes(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return those of the rows that have a box, and check it."""
-        column = str(self._config.box_column)
-        boxes = self._rows.select_columns([column])[:][column]
-        kept = [int(row) for row in rows if boxes[row] is not None]
-        for row in kept:
-            check_box(boxes[row], where=f"{self._config.source}: {column}, row {row}")
-        if not kept:
-            raise UserError(f"{self._config.source}: no row has a box in {column}")
-        return np.array(kept, np.int64)
+    def _read_whole(self, row: int, rng: np.random.Generator) -> Pictures:
+        return _square(self._image(row), size=self._size)
+
+    def _image(self, row: int) -> Any:
+        return self._rows[row][self._config.image_column]
 
     def _read_facts(self, row: Mapping[str, Any]) -> Facts:
-        facts = {
-            fact: _text(row[column], self._rows.features[column])
-            for fact, column in self._columns.items()
-            if fact in _TEXTS
-        }
-        words = [facts.get("name", ""), *facts.get("general", "").split(SEPARATOR)]
+        facts = _facts(row, self._columns, self._rows.features)
+        words = _words(facts)
         focus = next((word for word in self._config.focus if word in words), None)
         facts["class"] = focus or facts.get("name") or facts.get("caption", "")
         if focus:
             facts["focus"] = focus
         return facts
+
+
+def _facts(row: Mapping[str, Any], columns: Mapping[str, str], features: Any) -> Facts:
+    return {
+        fact: _text(row[column], features[column])
+        for fact, column in columns.items()
+        if fact in _TEXTS
+    }
+
+
+def _words(facts: Facts) -> list[str]:
+    return [facts.get("name", ""), *facts.get("general", "").split(SEPARATOR)]
 
 
 def _columns(config: SourceConfig) -> dict[str, str]:
@@ -203,7 +253,7 @@ def _columns(config: SourceConfig) -> dict[str, str]:
         "general": config.general_column,
         "view": config.view_column,
         "domain": config.domain_column,
-        "box": config.box_column,
+        "box": config.boxes.column if config.boxes else None,
     }
     return {fact: column for fact, column in columns.items() if column}
 
@@ -226,9 +276,11 @@ def open_rows(config: SourceConfig) -> Any:
         ) from None
     missing = sorted({*columns.values(), *config.where} - set(rows.column_names))
     if missing:
+        boxes = config.boxes and config.boxes.column
+        advice = "; `python -m train.generator heads` writes boxes" if boxes in missing else ""
         raise UserError(
             f"{config.source}: no column {', '.join(missing)}; it has "
-            f"{', '.join(sorted(rows.column_names))}"
+            f"{', '.join(sorted(rows.column_names))}{advice}"
         )
     if config.where:
         table = rows.select_columns(list(config.where))[:]
@@ -247,6 +299,30 @@ def open_rows(config: SourceConfig) -> Any:
     except UserError as error:
         named = f"{config.source} with {config.where}" if config.where else config.source
         raise UserError(f"{named}: {error}") from None
+
+
+def read_picture(rows: Any, row: int, config: SourceConfig) -> Pictures:
+    """Read the picture of a row as it is, uint8 (height, width, 3).
+
+    Raises:
+        UserError: There is none, or it cannot be decoded.
+    """
+    where = f"{config.source}: {config.image_column}, row {row}"
+    try:
+        image = rows[row][config.image_column]
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{where}: cannot be decoded ({str(error).splitlines()[0]})") from None
+    if not hasattr(image, "convert"):
+        raise UserError(f"{where}: holds {type(image).__name__}, no picture")
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def read_words(config: SourceConfig, rows: Any) -> Iterator[list[str]]:
+    """Yield the words of each row: its name, then its more general words."""
+    columns = _columns(config)
+    for row in _texts(rows, columns):
+        facts = _facts(row, columns, rows.features)
+        yield _words(facts)
 
 
 def _texts(rows: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
