@@ -205,6 +205,25 @@ def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
         open_source(photo_source(tmp_path / "nothing"), image_size=32)
 
 
+def test_a_picture_that_cannot_be_read_is_told(photos: Path, tmp_path: Path) -> None:
+    rows = datasets.load_dataset(str(photos), split="train")
+    stored = rows.cast_column("image", datasets.Image(decode=False))
+    images = stored["image"][:]
+    images[1], images[2] = {"bytes": b"no picture", "path": None}, None
+    features = {**stored.features, "image": datasets.Image()}
+    broken = datasets.Dataset.from_dict(
+        {**stored.to_dict(), "image": images}, features=datasets.Features(features)
+    )
+    (tmp_path / "broken").mkdir()
+    broken.to_parquet(str(tmp_path / "broken" / "train-00000-of-00001.parquet"))
+    source = open_source(photo_source(tmp_path / "broken"), image_size=32)
+    source.draw(0)
+    with pytest.raises(UserError, match="broken: image, row 1: cannot be decoded"):
+        source.draw(1)
+    with pytest.raises(UserError, match="broken: image, row 2: holds NoneType, no picture"):
+        source.draw(2)
+
+
 def test_rows_without_words_are_left_out_and_counted(
     photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

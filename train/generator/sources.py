@@ -208,7 +208,7 @@ class CaptionedSource:
             raise UserError(f"{self._config.source}: no row has a box in {boxes.column}")
 
         def read(row: int, rng: np.random.Generator) -> Pictures:
-            picture = read_picture(self._rows, row, self._config)
+            picture = self._image(row)
             where = f"{self._config.source}: {boxes.column}, row {row}"
             check_box(column[row], picture, where=where)
             return cut_out(picture, column[row], size=self._size, rng=rng)
@@ -220,8 +220,8 @@ class CaptionedSource:
     def _read_whole(self, row: int, rng: np.random.Generator) -> Pictures:
         return _square(self._image(row), size=self._size)
 
-    def _image(self, row: int) -> Any:
-        return self._rows[row][self._config.image_column]
+    def _image(self, row: int) -> Pictures:
+        return read_picture(self._rows, row, self._config)
 
     def _read_facts(self, row: Mapping[str, Any]) -> Facts:
         facts = _facts(row, self._columns, self._rows.features)
@@ -355,10 +355,10 @@ def _choose_held_out(facts: list[Facts], config: SourceConfig) -> NDArray[np.int
     return np.array(sorted(chosen), np.int64)
 
 
-def _square(image: Any, *, size: int) -> Pictures:
+def _square(picture: Pictures, *, size: int) -> Pictures:
     from PIL import Image, ImageOps
 
-    fitted = ImageOps.fit(image.convert("RGB"), (size, size), Image.Resampling.LANCZOS)
+    fitted = ImageOps.fit(Image.fromarray(picture), (size, size), Image.Resampling.LANCZOS)
     return np.asarray(fitted, np.uint8)
 
 
