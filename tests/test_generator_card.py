@@ -80,15 +80,18 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     assert f"| photographs drawn as asked, guidance 2 | {shown:.1f} % |" in card
     assert "pictures of 2 kinds of things and places as photographs and in other domains" in card
     known = 100 * figures["photos"]["judge_on_filtered_held_out"]["poster"]
-    assert f"it knows, as a bound:\nposter {known:.0f} %." in card
+    assert (
+        f"it knows (drawn pictures above that are more typical, not better):\nposter {known:.0f} %."
+        in card
+    )
     assert "- ships are drawn as cats\n" in card
     assert "Blocks of colour, public domain." in card
     assert "MNIST" not in card
     assert read_lineage(pipeline)[0].about_data == "Blocks of colour, public domain."
     assert "40 samples in" in card
     assert "on 1 CPU process in" in card
-    assert "- 26 captioned pictures (view ground), 100 % of the draws" in card
-    assert "are cut-outs: 13 pictures cut to their `head`, 2 times each" in card
+    assert "- 26 captioned pictures (view ground), 70 % of the draws; 60 % of these draws" in card
+    assert "- Cut-outs of these, 30 % of the draws: 13 of the pictures cut to their `head`" in card
     photographs = 2 * (13 + 5) + 2 * 2 * 13
     assert figures["memorisation"]["training"] == photographs, "cats and ships, cut-outs of cats"
     assert f"one of {photographs} training photographs, mirror images and cut-outs" in card
@@ -237,6 +240,10 @@ def test_the_command_names_the_settings_that_ship_only_where_they_were_used() ->
     told = training_command(shipped.model_copy(update={"data": data}), samples=8)
     assert "--config SETTINGS.yaml --data" in told
     assert "--filter" not in told, "it would be asked of the other source too"
+    columns = {"name_column": "label", "general_column": None, "image_column": "picture"}
+    told = training_command(with_source(shipped, columns), samples=8)
+    heads = "heads DIR_OR_HUB_ID PHOTOS --image-column picture --name-column label\n"
+    assert heads in told
     fit = fit.model_copy(update={"start_from": "factory/embedded", "gap_every": 7})
     told = training_command(shipped.model_copy(update={"fit": fit}), samples=8)
     assert "--config train/generator/embedded.yaml --data" in told, "lower rates go with a start"

@@ -11,7 +11,7 @@ from factory.errors import UserError
 from train.generator import captions, digits
 from train.generator.card import _draws
 from train.generator.cli import main
-from train.generator.config import DataConfig, SourceConfig, load_config, with_source
+from train.generator.config import Config, DataConfig, SourceConfig, load_config, with_source
 from train.generator.data import draw_weights, join_parts, load_collection, prepare_part
 from train.generator.domains import DOMAINS, render
 from train.generator.sources import DigitSource
@@ -165,8 +165,10 @@ def test_cut_outs_get_their_part_of_a_source_s_draws() -> None:
 
 
 def test_the_card_counts_a_class_of_several_sources_once() -> None:
-    settings = load_config(SOURCES / "embedded.yaml", {})
-    assert "digits and 19 kinds of things and places" in _draws(settings, 100)
+    one = SourceConfig(source="a", focus=("cat", "dog"))
+    other = SourceConfig(source="b", focus=("dog", "ship"))
+    settings = Config(data=DataConfig(sources=(SourceConfig(), one, other)))
+    assert "digits and 3 kinds of things and places" in _draws(settings, 100)
 
 
 def test_another_data_set_takes_the_place_of_all_but_the_digits() -> None:

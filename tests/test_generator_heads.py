@@ -134,6 +134,11 @@ def test_sets_without_what_is_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="broken: image, row 0: cannot be decoded"):
         main(["heads", str(broken), str(tmp_path / "out"), *asked])
     assert not (tmp_path / "out").exists()
+    with pytest.raises(
+        UserError, match=r"out: lies inside the set itself, .*things; give a folder"
+    ):
+        main(["heads", str(data), str(data / "out"), *asked])
+    assert not (data / "out").exists()
 
 
 def test_a_head_must_be_sure_whole_and_agreed_on() -> None:

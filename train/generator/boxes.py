@@ -21,36 +21,40 @@ SMALLEST = 2
 LARGEST = 4
 
 
-def check_box(box: object, picture: NDArray[np.uint8], *, where: str) -> None:
-    """Refuse what is no box of a picture.
+def check_box(box: object, size: tuple[int, int] | None = None, *, where: str) -> None:
+    """Refuse what is no box, or none of a picture.
 
     Args:
         box: Whatever a column of boxes holds.
-        picture: Which it should be cut out of, uint8 (height, width, 3).
+        size: Width and height of the picture, or None: only the box itself is looked at.
         where: Set, column and row, for the message.
 
     Raises:
         UserError: It is not left, top, right, bottom in pixels, is smaller than `SMALLEST` or
             larger than `LARGEST` times the picture, or its middle lies outside.
     """
-    height, width = picture.shape[:2]
+    found = _fault_of(box, size)
+    if found:
+        raise UserError(
+            f"{where}: {box!r} {found}; give left, top, right, bottom in pixels, or null for none"
+        )
+
+
+def _fault_of(box: object, size: tuple[int, int] | None) -> str | None:
     numbers = list(box) if isinstance(box, list | tuple) else []
     if len(numbers) != 4 or not all(_is_number(one) for one in numbers):
-        found = "is no box"
-    else:
-        left, top, right, bottom = map(float, numbers)
-        sides, middle = (right - left, bottom - top), ((left + right) / 2, (top + bottom) / 2)
-        if min(sides) < SMALLEST:
-            found = f"is smaller than {SMALLEST} pixels"
-        elif max(sides) > LARGEST * max(width, height):
-            found = f"is more than {LARGEST} times as large as the picture, {width} x {height},"
-        elif not (0 <= middle[0] <= width and 0 <= middle[1] <= height):
-            found = f"has its middle outside the picture, {width} x {height}"
-        else:
-            return
-    raise UserError(
-        f"{where}: {box!r} {found}; give left, top, right, bottom in pixels, or null for none"
-    )
+        return "is no box"
+    left, top, right, bottom = map(float, numbers)
+    if min(right - left, bottom - top) < SMALLEST:
+        return f"is smaller than {SMALLEST} pixels"
+    if size is None:
+        return None
+    width, height = size
+    if max(right - left, bottom - top) > LARGEST * max(size):
+        return f"is more than {LARGEST} times as large as the picture ({width} x {height})"
+    if not (0 <= left + right <= 2 * width and 0 <= top + bottom <= 2 * height):
+        return f"has its middle outside the picture ({width} x {height})"
+    return None
 
 
 def _is_number(one: object) -> bool:

@@ -21,7 +21,6 @@ from train.generator.run_config import are_alike, load_config_of, read_by_hand
 from train.generator.text import WORDS_FILE
 
 TEMPLATE = "card.md.j2"
-HEADS_COMMAND = "python -m train.generator heads DIR_OR_HUB_ID PHOTOS --general-column general"
 EMBEDDED_SETTINGS = Path(__file__).parent / "embedded.yaml"
 # Below this share of pictures drawn as asked, a class or domain is listed as a known failure.
 WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
@@ -161,12 +160,24 @@ def training_command(config: Config, *, samples: int | None) -> str:
     data = f" {_data_options(config)}" if named else ""
     length = "" if samples is None else f" --samples {samples}"
     fit = f"torchrun --nproc-per-node 2 -m train.generator fit --out RUN{data}{length}"
-    return f"{HEADS_COMMAND}\n    {fit}" if _has_heads(config) else fit
+    heads = _heads_command(config)
+    return f"{heads}\n    {fit}" if heads else fit
 
 
-def _has_heads(config: Config) -> bool:
-    """Tell whether a source learns from the boxes that `heads` writes."""
-    return any(one.boxes and one.boxes.column == COLUMN for one in config.data.sources)
+def _heads_command(config: Config) -> str | None:
+    """Return the line that writes the boxes of heads, if a source learns from such."""
+    for one in config.data.sources:
+        if one.boxes and one.boxes.column == COLUMN:
+            columns = {"image": one.image_column, "name": one.name_column}
+            options = [
+                f" --{name}-column {shlex.quote(column)}"
+                for name, column in columns.items()
+                if column and column != name
+            ]
+            if one.general_column:
+                options.append(f" --general-column {shlex.quote(one.general_column)}")
+            return f"python -m train.generator heads DIR_OR_HUB_ID PHOTOS{''.join(options)}"
+    return None
 
 
 def _data_options(config: Config) -> str:
@@ -177,7 +188,7 @@ def _data_options(config: Config) -> str:
         changes = {"row_filter": expression} if expression else {}
         if are_alike(config, with_source(shipped, changes)):
             settings, asked = "train/generator/embedded.yaml", expression
-    data = "PHOTOS" if _has_heads(config) else "DIR_OR_HUB_ID"
+    data = "PHOTOS" if _heads_command(config) else "DIR_OR_HUB_ID"
     options = f"--config {settings} --data {data}"
     return f"{options} --filter {shlex.quote(asked)}" if asked else options
 

@@ -17,6 +17,8 @@ from factory.errors import Fault, UserError
 DIGITS = "digits"
 
 Positive = Annotated[int, Field(ge=1)]
+# How many for each picture: any number from 0.
+Times = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Settings(BaseModel):
@@ -35,7 +37,7 @@ class BoxConfig(_Settings):
 
     column: str
     cuts: Positive = 1
-    filtered: float = 0.0
+    filtered: Times = 0.0
     share: float = Field(default=0.3, gt=0, lt=1)
 
 
@@ -82,7 +84,7 @@ class SourceConfig(_Settings):
     synonyms: dict[str, tuple[str, ...]] = {}
     mirror: bool = False
     filters: dict[str, float] = {}
-    filtered: float = 0.0
+    filtered: Times = 0.0
     focus: tuple[str, ...] = ()
     focus_share: float = 0.6
     balance: float = 0.5

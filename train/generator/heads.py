@@ -18,9 +18,8 @@ from numpy.typing import NDArray
 
 from factory.errors import UserError
 from train.generator.config import SourceConfig
-from train.generator.rendered import DATA_FILE
+from train.generator.rendered import check_new, write_set
 from train.generator.sources import open_rows, read_picture, read_words
-from train.run_folder import replace_file
 
 log = logging.getLogger(__name__)
 
@@ -145,24 +144,25 @@ def choose_head(
     return max(good, key=lambda face: face.weight).head() if good else None
 
 
-def write_heads(source: SourceConfig, out: Path) -> dict[str, int]:
+def write_heads(source: SourceConfig, out: Path) -> None:
     """Write a set once more, with a column `head`: the box of a cat's or a dog's head, or None.
+
+    Heads are looked for in every picture called cat or dog, paintings and cartoons too.
 
     Args:
         source: Which rows, and their columns of pictures, names and more general words.
         out: New folder; gets one file that `load_dataset` opens, pictures included.
 
-    Returns:
-        How many heads were found, by word.
-
     Raises:
         UserError: The set cannot be opened, a column is missing or there already, `out` holds
-            something, a cat's or dog's picture cannot be read, there is none, or OpenCV is not
-            there.
+            something or lies in the set's own folder, a cat's or dog's picture cannot be read,
+            there is none, or OpenCV is not there.
     """
     finder = FaceFinder()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: there is something already; give a new folder")
+    check_new(out)
+    own = Path(source.source)
+    if own.is_dir() and out.resolve().is_relative_to(own.resolve()):
+        raise UserError(f"{out}: lies inside the set itself, {own}; give a folder elsewhere")
     rows = open_rows(source)
     if COLUMN in rows.column_names:
         raise UserError(f"{source.source}: has a column {COLUMN} already")
@@ -180,21 +180,18 @@ def write_heads(source: SourceConfig, out: Path) -> dict[str, int]:
             height, width = picture.shape[:2]
             head = choose_head(finder.find(picture), RULES[word], width=width, height=height)
         heads.append(head)
-    found = {
-        word: sum(head is not None for head, one in zip(heads, words, strict=True) if one == word)
-        for word in RULES
-    }
-    for word, count in found.items():
-        log.info("%s: a head in %d of %d pictures", word, count, words.count(word))
-    _save(rows, heads, out)
-    return found
+    for word in RULES:
+        of_word = [head for head, one in zip(heads, words, strict=True) if one == word]
+        found = sum(head is not None for head in of_word)
+        log.info("%s: a head in %d of %d pictures", word, found, len(of_word))
+    write_set(_with_heads(rows, heads), out)
 
 
 def _word_of(known: Sequence[str]) -> str | None:
     return next((word for word in RULES if word in known), None)
 
 
-def _save(rows: Any, heads: list[list[float] | None], out: Path) -> None:
+def _with_heads(rows: Any, heads: list[list[float] | None]) -> Any:
     import datasets
     from datasets.table import embed_table_storage
 
@@ -202,7 +199,4 @@ def _save(rows: Any, heads: list[list[float] | None], out: Path) -> None:
     with_heads = rows.add_column(COLUMN, heads, feature=feature)
     # Of a folder of pictures a set knows only where they are.
     arrow = with_heads.with_format("arrow")
-    whole = arrow.map(embed_table_storage, batched=True, batch_size=1000).with_format(None)
-    path = out / DATA_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, lambda to: whole.to_parquet(str(to)))
+    return arrow.map(embed_table_storage, batched=True, batch_size=1000).with_format(None)

@@ -31,10 +31,23 @@ def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> Non
         raise UserError(f"--images {images}: give 1 or more")
     if seed < 0:
         raise UserError(f"--seed {seed}: give 0 or more")
+    check_new(out)
+    source = DigitSource(SourceConfig(seed=seed, images=images), image_size=image_size)
+    write_set(_as_dataset([source.draw(index) for index in range(images)]), out)
+
+
+def check_new(out: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        UserError: It does, or is a file.
+    """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: there is something already; give a new folder")
-    source = DigitSource(SourceConfig(seed=seed, images=images), image_size=image_size)
-    dataset = _as_dataset([source.draw(index) for index in range(images)])
+
+
+def write_set(dataset: Any, out: Path) -> None:
+    """Write a `datasets.Dataset` as the one file of a folder that `load_dataset` opens."""
     path = out / DATA_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda to: dataset.to_parquet(str(to)))

@@ -207,10 +207,16 @@ class CaptionedSource:
         if not len(rows):
             raise UserError(f"{self._config.source}: no row has a box in {boxes.column}")
 
+        def where(row: int) -> str:
+            return row_name(self._config, boxes.column, row)
+
+        # A box that is none ends the run before it began; what needs the picture waits for it.
+        for row in map(int, rows):
+            check_box(column[row], where=where(row))
+
         def read(row: int, rng: np.random.Generator) -> Pictures:
             picture = self._image(row)
-            where = f"{self._config.source}: {boxes.column}, row {row}"
-            check_box(column[row], picture, where=where)
+            check_box(column[row], (picture.shape[1], picture.shape[0]), where=where(row))
             return cut_out(picture, column[row], size=self._size, rng=rng)
 
         return _Layer(
@@ -277,7 +283,11 @@ def open_rows(config: SourceConfig) -> Any:
     missing = sorted({*columns.values(), *config.where} - set(rows.column_names))
     if missing:
         boxes = config.boxes and config.boxes.column
-        advice = "; `python -m train.generator heads` writes boxes" if boxes in missing else ""
+        advice = (
+            "; `python -m train.generator heads` writes boxes, as column head"
+            if boxes in missing
+            else ""
+        )
         raise UserError(
             f"{config.source}: no column {', '.join(missing)}; it has "
             f"{', '.join(sorted(rows.column_names))}{advice}"
@@ -301,17 +311,28 @@ def open_rows(config: SourceConfig) -> Any:
         raise UserError(f"{named}: {error}") from None
 
 
+def row_name(config: SourceConfig, column: str, row: int) -> str:
+    """Say for a message where a value stands."""
+    kept = " of those that `where` and `row_filter` keep"
+    return (
+        f"{config.source}: {column}, row {row}{kept if config.where or config.row_filter else ''}"
+    )
+
+
 def read_picture(rows: Any, row: int, config: SourceConfig) -> Pictures:
     """Read the picture of a row as it is, uint8 (height, width, 3).
 
     Raises:
         UserError: There is none, or it cannot be decoded.
     """
-    where = f"{config.source}: {config.image_column}, row {row}"
+    from PIL import Image
+
+    where = row_name(config, config.image_column, row)
     try:
         image = rows[row][config.image_column]
-    except (OSError, SyntaxError, ValueError) as error:
-        raise UserError(f"{where}: cannot be decoded ({str(error).splitlines()[0]})") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{where}: cannot be decoded ({reason})") from None
     if not hasattr(image, "convert"):
         raise UserError(f"{where}: holds {type(image).__name__}, no picture")
     return np.asarray(image.convert("RGB"), np.uint8)
