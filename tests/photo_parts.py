@@ -46,10 +46,12 @@ def write_photos(folder: Path, *, rows: int = 40, size: int = 48) -> Path:
     return folder
 
 
-def write_boxed_photos(folder: Path, *, rows: int = 40) -> Path:
+def write_boxed_photos(
+    folder: Path, *, rows: int = 40, box: tuple[float, ...] = (20, 10, 44, 34)
+) -> Path:
     """Write the same set with a column `head`: a box in every cat, none in the others."""
     photos = datasets.load_dataset(str(write_photos(folder / "whole", rows=rows)), split="train")
-    boxes = [[20.0, 10.0, 44.0, 34.0] if "cat" in name else None for name in photos["name"]]
+    boxes = [list(box) if "cat" in name else None for name in photos["name"]]
     (folder / "boxed").mkdir()
     feature = datasets.List(datasets.Value("float32"))
     boxed = photos.add_column("head", boxes, feature=feature)

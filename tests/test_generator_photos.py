@@ -132,18 +132,20 @@ def test_what_is_held_out_is_not_cut_out_either(tmp_path: Path) -> None:
 
 def test_what_was_cut_out_is_told(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
-    settings = photo_source(folder, boxes=boxes(cuts=3, share=0.4))
+    drawn = {"filtered": 0.25, "filters": {"sketch": 1}}
+    settings = photo_source(folder, boxes=boxes(cuts=3, share=0.4, filtered=0.5), **drawn)
     source = open_source(settings, image_size=32)
     facts = [{**source.draw(i)[1], "source": "0"} for i in range(len(source))]
     everything, whole, cut = data_lines(Config(data=DataConfig(sources=(settings,))), facts)
-    assert everything == "80 pictures in all, mirror images, filtered ones and cut-outs included."
+    assert everything == "112 pictures in all, mirror images, filtered ones and cut-outs included."
     assert whole == (
         "32 captioned pictures (view ground), 60 % of the draws; "
-        "60 % of these draws for cat, ship, in equal parts."
+        "60 % of these draws for cat, ship, in equal parts; 0.25 filtered for each picture."
     )
     assert cut == (
         "Cut-outs of these, 40 % of the draws: 16 of the pictures cut to their `head`, "
-        "3 times each, a little differently; all of these draws for cat, in equal parts."
+        "3 times each, a little differently; all of these draws for cat, in equal parts; "
+        "0.5 filtered for each cut-out."
     ), "no ship has a box"
 
 
@@ -174,6 +176,22 @@ def test_boxes_that_cannot_serve(tmp_path: Path) -> None:
     for number in (-0.5, float("nan"), float("inf")):
         with pytest.raises(ValidationError, match=r"boxes\.filtered"):
             photo_source(folder, boxes=boxes(filtered=number))
+
+
+def test_a_box_beside_its_picture_is_told_when_it_is_drawn(tmp_path: Path) -> None:
+    inside = open_source(
+        photo_source(write_boxed_photos(tmp_path / "a", box=(48, 10, 60, 20)), boxes=boxes()),
+        image_size=32,
+    )
+    inside.draw(32)
+    below = open_source(
+        photo_source(write_boxed_photos(tmp_path / "b", box=(10, 48, 20, 60)), boxes=boxes()),
+        image_size=32,
+    )
+    below.draw(0)
+    told = r"head, row 0 of those .* has its middle outside the picture \(58 x 48\)"
+    with pytest.raises(UserError, match=told):
+        below.draw(32)
 
 
 def test_what_is_no_box_is_refused() -> None:
@@ -214,7 +232,9 @@ def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
         open_source(photo_source(tmp_path / "nothing"), image_size=32)
 
 
-def test_a_picture_that_cannot_be_read_is_told(photos: Path, tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_read_is_told(
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = datasets.load_dataset(str(photos), split="train")
     stored = rows.cast_column("image", datasets.Image(decode=False))
     images = stored["image"][:]
@@ -229,6 +249,9 @@ def test_a_picture_that_cannot_be_read_is_told(photos: Path, tmp_path: Path) -> 
     source.draw(0)
     with pytest.raises(UserError, match=r"broken: image, row 1 of those .*: cannot be decoded"):
         source.draw(1)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(UserError, match=r"row 0 of .*: cannot be decoded \(Image size .* exceeds"):
+        source.draw(0)
     with pytest.raises(UserError, match=r"broken: image, row 2 of .*: holds NoneType, no picture"):
         source.draw(2)
 

@@ -168,11 +168,12 @@ def _heads_command(config: Config) -> str | None:
     """Return the line that writes the boxes of heads, if a source learns from such."""
     for one in config.data.sources:
         if one.boxes and one.boxes.column == COLUMN:
-            columns = {"image": one.image_column, "name": one.name_column}
+            # With captions alone the run does not say where the names were.
+            columns = {"image": one.image_column, "name": one.name_column or "COLUMN"}
             options = [
                 f" --{name}-column {shlex.quote(column)}"
                 for name, column in columns.items()
-                if column and column != name
+                if column != name
             ]
             if one.general_column:
                 options.append(f" --general-column {shlex.quote(one.general_column)}")

@@ -30,14 +30,15 @@ def _source_lines(source: SourceConfig, facts: list[Facts], *, share: float) -> 
     whole = (
         f"{_rows(source, facts, cut=False):,} captioned pictures "
         f"({', '.join(kept) or 'all rows'}), {_of_draws(share - cut_share)}"
-        f"{_focus(source, facts, cut=False)}{_filtered(source, source.filtered)}."
+        f"{_focus(source, facts, cut=False)}{_filtered(source, source.filtered, of='picture')}."
     )
     if not boxes:
         return [whole]
     cut = (
         f"Cut-outs of these, {_of_draws(cut_share)}: {_rows(source, facts, cut=True):,} of "
         f"the pictures cut to their `{boxes.column}`, {boxes.cuts} times each, a little "
-        f"differently{_focus(source, facts, cut=True)}{_filtered(source, boxes.filtered)}."
+        f"differently{_focus(source, facts, cut=True)}"
+        f"{_filtered(source, boxes.filtered, of='cut-out')}."
     )
     return [whole, cut]
 
@@ -67,5 +68,5 @@ def _focus(source: SourceConfig, facts: list[Facts], *, cut: bool) -> str:
     return f"; {part} of these draws for {', '.join(focused)}, in equal parts"
 
 
-def _filtered(source: SourceConfig, number: float) -> str:
-    return f"; {number:g} filtered ones for each" if source.filters and number else ""
+def _filtered(source: SourceConfig, number: float, *, of: str) -> str:
+    return f"; {number:g} filtered for each {of}" if source.filters and number else ""
