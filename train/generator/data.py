@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from factory.errors import UserError
 from train.generator.captions import Facts
 from train.generator.config import DataConfig, SourceConfig
-from train.generator.sources import Pictures, Source, open_source
+from train.generator.rows import Pictures
+from train.generator.sources import Source, open_source
 
 IMAGES = "images.npy"
 RECORD = "collection.json"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from factory.errors import UserError
 from train.generator.config import SourceConfig
 from train.generator.rendered import check_new, write_set
-from train.generator.sources import open_rows, read_picture, read_words
+from train.generator.rows import open_rows, read_picture, read_words
 
 log = logging.getLogger(__name__)
 

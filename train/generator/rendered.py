@@ -9,7 +9,8 @@ from factory.errors import UserError
 from train.generator.captions import Facts
 from train.generator.config import SourceConfig
 from train.generator.domains import DOMAINS
-from train.generator.sources import DigitSource, Pictures
+from train.generator.rows import Pictures
+from train.generator.sources import DigitSource
 from train.run_folder import replace_file
 
 DATA_FILE = Path("data") / "train-00000-of-00001.parquet"

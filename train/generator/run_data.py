@@ -13,8 +13,8 @@ from train.generator.data import Collection, load_collection, load_held_out
 from train.generator.drawing import Drawn
 from train.generator.filters import apply_filter
 from train.generator.probe import shrink
+from train.generator.rows import Pictures
 from train.generator.run_config import load_config_of
-from train.generator.sources import Pictures
 
 
 @dataclass(frozen=True)

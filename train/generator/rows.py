@@ -1,0 +1,147 @@
+"""Rows of an image set: opening it, its texts, its pictures, and how a message names a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.errors import UserError
+from factory.row_filter import filter_rows
+from train.generator.captions import Facts
+from train.generator.config import SourceConfig
+
+Pictures = NDArray[np.uint8]
+
+# Joins several general words in one fact.
+SEPARATOR = "|"
+# Facts that words are made of; the others are pixels and where they are.
+_TEXTS = ("caption", "name", "general", "view", "domain")
+
+
+def facts_of(row: Mapping[str, Any], columns: Mapping[str, str], features: Any) -> Facts:
+    """Return what a row says in words: caption, name, general words, view, domain."""
+    return {
+        fact: _text(row[column], features[column])
+        for fact, column in columns.items()
+        if fact in _TEXTS
+    }
+
+
+def words_of(facts: Facts) -> list[str]:
+    """Return the name of what is known, then its more general words."""
+    return [facts.get("name", ""), *facts.get("general", "").split(SEPARATOR)]
+
+
+def columns_of(config: SourceConfig) -> dict[str, str]:
+    """Return the columns that a source names, by what they hold."""
+    columns = {
+        "image": config.image_column,
+        "caption": None if config.name_column else config.caption_column,
+        "name": config.name_column,
+        "general": config.general_column,
+        "view": config.view_column,
+        "domain": config.domain_column,
+        "box": config.boxes.column if config.boxes else None,
+    }
+    return {fact: column for fact, column in columns.items() if column}
+
+
+def open_rows(config: SourceConfig) -> Any:
+    """Open the rows of a source that its `where` and `row_filter` keep.
+
+    Raises:
+        UserError: It cannot be opened, lacks a column that the source names, or no row is left.
+    """
+    import datasets
+
+    columns = columns_of(config)
+    try:
+        rows = datasets.load_dataset(config.source, config.config_name, split=config.split)
+    except (FileNotFoundError, ValueError, ConnectionError) as error:
+        raise UserError(
+            f"{config.source}: cannot be opened ({str(error).splitlines()[0]}); "
+            "name a dataset directory or a Hub id"
+        ) from None
+    missing = sorted({*columns.values(), *config.where} - set(rows.column_names))
+    if missing:
+        boxes = config.boxes and config.boxes.column
+        advice = (
+            "; `python -m train.generator heads` writes boxes, as column head"
+            if boxes in missing
+            else ""
+        )
+        raise UserError(
+            f"{config.source}: no column {', '.join(missing)}; it has "
+            f"{', '.join(sorted(rows.column_names))}{advice}"
+        )
+    if config.where:
+        table = rows.select_columns(list(config.where))[:]
+        kept = [
+            i
+            for i in range(len(rows))
+            if all(str(table[column][i]) == value for column, value in config.where.items())
+        ]
+        rows = rows.select(kept)
+    if not len(rows):
+        raise UserError(f"{config.source}: no rows with {config.where}; change `where`")
+    if config.row_filter is None:
+        return rows
+    try:
+        return filter_rows(rows, config.row_filter)
+    except UserError as error:
+        named = f"{config.source} with {config.where}" if config.where else config.source
+        raise UserError(f"{named}: {error}") from None
+
+
+def row_name(config: SourceConfig, column: str, row: int) -> str:
+    """Say for a message where a value stands."""
+    kept = " of those that `where` and `row_filter` keep"
+    return (
+        f"{config.source}: {column}, row {row}{kept if config.where or config.row_filter else ''}"
+    )
+
+
+def read_picture(rows: Any, row: int, config: SourceConfig) -> Pictures:
+    """Read the picture of a row as it is, uint8 (height, width, 3).
+
+    Raises:
+        UserError: There is none, or it cannot be decoded.
+    """
+    from PIL import Image
+
+    where = row_name(config, config.image_column, row)
+    try:
+        image = rows[row][config.image_column]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{where}: cannot be decoded ({reason})") from None
+    if not hasattr(image, "convert"):
+        raise UserError(f"{where}: holds {type(image).__name__}, no picture")
+    return np.asarray(image.convert("RGB"), np.uint8)
+
+
+def read_words(config: SourceConfig, rows: Any) -> Iterator[list[str]]:
+    """Yield the words of each row: its name, then its more general words."""
+    columns = columns_of(config)
+    for row in read_texts(rows, columns):
+        facts = facts_of(row, columns, rows.features)
+        yield words_of(facts)
+
+
+def read_texts(rows: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows without their pictures, read a column at a time."""
+    names = sorted({column for fact, column in columns.items() if fact in _TEXTS})
+    table = rows.select_columns(names)[:]
+    for values in zip(*(table[name] for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _text(value: Any, feature: Any) -> str:
+    if isinstance(value, list):
+        return SEPARATOR.join(map(str, value))
+    if hasattr(feature, "int2str") and value is not None:
+        value = feature.int2str(value).replace("_", " ")
+    return "" if value is None else str(value).strip()
