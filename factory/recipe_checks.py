@@ -200,15 +200,27 @@ def _sampling_fault(node: Node, key: str, quantity: Distribution | PerClass) -> 
 
 
 def check_model(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check what a known model cannot do; of others the pipeline is asked when it is loaded."""
+    """Check values that the model cannot use; unknown models are asked when they are loaded."""
     preset = find_preset(recipe.model.id)
+    most = recipe.sampling.guidance_scale.bounds()[1]
+    if recipe.negative_prompt and (preset is None or preset.negative_prompt) and most <= 1:
+        checked.add(
+            f"has no effect at guidance {most:g}: only guidance above 1 uses it; raise "
+            "sampling.guidance_scale, or remove it (--set 'negative_prompt=\"\"')",
+            "negative_prompt",
+        )
     if preset is None:
         return
     if not preset.negative_prompt and recipe.negative_prompt:
-        checked.add(f"{preset.id} draws without a negative prompt; remove it", "negative_prompt")
-    if not preset.guided and recipe.sampling.guidance_scale.bounds()[1] > 1:
         checked.add(
-            f"{preset.id} was distilled to draw without guidance; write 0, or choose a model that "
+            f"{preset.id} cannot use a negative prompt; remove it "
+            "(--set 'negative_prompt=\"\"'), or choose a model that can",
+            "negative_prompt",
+        )
+    if not preset.guided and most > 1:
+        checked.add(
+            f"{preset.id} is distilled and cannot use guidance, found up to {most:g}; write `auto` "
+            "(or --sampling model, for plain numbers) for its own value, or choose a model that "
             "can be guided",
             *("sampling", "guidance_scale"),
         )

@@ -56,10 +56,12 @@ class Sampling(Frozen):
 
     guidance_scale: Quantity = Field(
         default=Constant(7.5),
-        description="How closely an image follows its prompt. Lower is more diverse; 1 is none.",
+        description="How closely an image follows its prompt. Lower is more diverse; 1 is none; "
+        "auto is the model's own.",
     )
     num_inference_steps: Quantity = Field(
-        default=Constant(50), description="Denoising steps of the scheduler, whole numbers."
+        default=Constant(50),
+        description="Denoising steps of the scheduler, whole numbers; auto is the model's own.",
     )
     seed: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = Field(
         default=0, description="The set's base seed; every draw depends on it."

@@ -43,7 +43,7 @@ def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
     log("reasons")
     for name in plan.spec.sets:
         plan.fidelity_path(name, "any").parent.mkdir(parents=True, exist_ok=True)
-    run_all(ledger, [*plan.gaps(runs), *plan.fidelities(runs)], jobs=jobs)
+    run_all(ledger, [*plan.gaps(runs), *plan.fidelities(runs), *plan.clips()], jobs=jobs)
     results = gather(plan, ledger, builds=builds, runs=runs)
     text = json.dumps(results.model_dump(mode="json"), indent=2, ensure_ascii=False)
     report.with_suffix(".json").write_text(text + "\n", encoding="utf-8")

@@ -38,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="also a row an image, Parquet"
     )
+    parser.add_argument(
+        "--save-predictions",
+        action="store_true",
+        help="the same for every run, in RUN/predictions-*.parquet beside its scores",
+    )
     parser.add_argument("--plot", action="store_true", help="also a confusion matrix, PNG")
     group = parser.add_argument_group(
         "as the paper's released code scores",
@@ -119,11 +124,13 @@ def _score_run(
     path = args.out or _default_path(scores, scoring, tag=args.tag)
     write_scores(scores, path)
     log(f"wrote {path}")
-    if args.predictions:
-        from eval.predictions import write_predictions
+    beside = path.with_name(f"{path.stem.replace('scores', 'predictions', 1)}.parquet")
+    for file in (args.predictions, beside if args.save_predictions else None):
+        if file:
+            from eval.predictions import write_predictions
 
-        write_predictions(scored, args.predictions)
-        log(f"wrote {args.predictions}")
+            write_predictions(scored, file)
+            log(f"wrote {file}")
     if args.plot:
         from eval.plots import plot_confusion
 

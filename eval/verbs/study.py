@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the study."""
     from eval.study.driver import run_study
     from eval.study.plan import Plan
+    from eval.study.settings import resolve
     from eval.study.spec import read_study
     from eval.study.steps import shown
 
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
         count = {"images_per_class": args.images_per_class}
         sets = {name: one.model_copy(update=count) for name, one in spec.sets.items()}
         spec = spec.model_copy(update={"sets": sets})
-    plan = Plan(spec, args.out, processes=args.processes)
+    plan = Plan(spec, resolve(spec), args.out, processes=args.processes)
     if args.dry_run:
         for step in plan.builds():
             write(shown(step.command))

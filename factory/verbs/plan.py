@@ -7,6 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from typing import Any
 
 from factory.console import table, write
 from factory.cost import estimate
@@ -14,6 +15,7 @@ from factory.errors import UserError
 from factory.planner import ImageSpec, plan
 from factory.recipe import ResolvedRecipe
 from factory.recipe_paths import find_recipe
+from factory.recipe_yaml import plain_recipe
 from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
 
 NAME = "plan"
@@ -31,6 +33,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=3, metavar="N", help="sample rows a set")
     parser.add_argument("--json", action="store_true", help="one JSON object an image")
     parser.add_argument("--range", metavar="A:B", help="images A to B-1, with --json")
+    parser.add_argument(
+        "--configs",
+        action="store_true",
+        help="with --json: one object per config (its resolved recipe and cost), not per image",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,7 +50,13 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--rows is {args.rows}; give 0 or more")
     if args.range is not None and not args.json:
         raise UserError("--range chooses rows of --json; add --json, or use --rows")
+    if args.configs and (not args.json or args.range):
+        raise UserError("--configs changes what --json prints; give --json, and no --range")
     recipes = recipes_of(args, args.recipe)
+    if args.configs:
+        for recipe in recipes:
+            write(json.dumps(_config(recipe), ensure_ascii=False))
+        return
     if args.json:
         for recipe in _asked_for(recipes, args.recipe):
             _write_json(recipe, args.range)
@@ -66,6 +79,23 @@ def _asked_for(recipes: Sequence[ResolvedRecipe], reference: str) -> Sequence[Re
         if {one.name for one in recipes} == {alone.name, *(alone.combine or ())}:
             return combinations
     return recipes
+
+
+def _config(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """Return a config's resolved recipe and cost, as plain values."""
+    cost = estimate(recipe)
+    return {
+        "name": recipe.name,
+        "images": recipe.num_images,
+        "recipe": plain_recipe(recipe),
+        "cost": {
+            "images": cost.images,
+            "calls": cost.calls,
+            "seconds": cost.seconds,
+            "device": cost.speed.device if cost.speed else None,
+            "source": cost.speed.source if cost.speed else None,
+        },
+    }
 
 
 def _write_json(recipe: ResolvedRecipe, chosen: str | None) -> None:
