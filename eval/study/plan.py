@@ -192,7 +192,7 @@ class Plan:
             return [folder / shard["file"] for shard in self.shards(folder, one.config)]
 
         model = embedded_revision() if self.spec.model == EMBEDDED_ID else None
-        inputs = (recipes_digest(one.recipe), model or self.spec.model or "")
+        inputs = (self.settings[name][row].digest, model or self.spec.model or "")
         label = f"build/{name}/{row}-seed-{draw}"
         return Step(label, command, inputs, outputs, self._processes, grows=True)
 
@@ -316,14 +316,3 @@ class Plan:
 
 def _wants_epochs(spec: StudySpec) -> bool:
     return bool({"best-on-test", "as-code"} & set(spec.scorings))
-
-
-def recipes_digest(recipe: str) -> str:
-    """Return a hash of every recipe that one recipe may build on: its folder's, or all packaged."""
-    path = Path(recipe)
-    if path.exists():
-        folder = path.resolve() if path.is_dir() else path.resolve().parent
-        return content_of(str(folder))
-    package = Path(__file__).resolve().parent.parent.parent
-    folders = [package / "recipes", package / "factory" / "_recipes"]
-    return next((content_of(str(folder)) for folder in folders if folder.is_dir()), recipe)

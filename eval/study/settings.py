@@ -6,6 +6,7 @@ them. Otherwise a score would be credited to a trick that was not the only, or n
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -32,6 +33,7 @@ class RowSettings(BaseModel):
     Attributes:
         images: Planned.
         labels: Class names.
+        digest: Hash of the resolved recipe, and of its members'.
         settings: By name: the distinct values among the members, as JSON texts.
         calls: Network calls to generate the row alone.
         seconds: Estimated time on `device`, or None where no speed is known.
@@ -42,6 +44,7 @@ class RowSettings(BaseModel):
 
     images: int
     labels: list[str]
+    digest: str
     settings: dict[str, list[str]]
     calls: int
     seconds: float | None
@@ -127,6 +130,7 @@ def settings_of(lines: str) -> RowSettings:
     return RowSettings(
         images=own["images"],
         labels=[one["label"] for one in members[0]["recipe"]["classes"]],
+        digest=_digest(configs),
         settings={
             name: sorted({_text(one["recipe"], paths) for one in members})
             for name, paths in _SETTINGS.items()
@@ -165,6 +169,14 @@ def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings])
                 )
             )
     return faults
+
+
+def _digest(configs: list[dict[str, Any]]) -> str:
+    unseen = ("summary", "source")
+    recipes = [
+        {key: value for key, value in one["recipe"].items() if key not in unseen} for one in configs
+    ]
+    return hashlib.sha256(json.dumps(recipes, sort_keys=True).encode()).hexdigest()
 
 
 def _text(recipe: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -> str:
