@@ -91,7 +91,9 @@ def spread_of_differences(rows: Sequence[Runs]) -> Spread:
 
 
 def _spread(rows: Sequence[Runs], *, common: bool) -> Spread:
-    cells = sorted(max(rows, key=len))
+    most = max(len(one) for one in rows)
+    whole = [one for one in rows if len(one) == most]
+    cells = sorted(whole[0])
     grid = np.array(
         [[one[cell].mean() for cell in cells] for one in rows if len(one) == len(cells)]
     )
@@ -160,7 +162,9 @@ def _estimate(scores: NDArray[np.float64], spread: Spread, *, variances: int) ->
     reach = float(t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
     p = 2 * float(t.sf(abs(value) / error, degrees))
     return Estimate(
-        *(100 * end for end in (value, value - reach, value + reach)),
+        value=100 * value,
+        low=100 * (value - reach),
+        high=100 * (value + reach),
         p=p,
         num_runs=num_runs,
         covers=spread.covers,
