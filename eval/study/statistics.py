@@ -94,9 +94,7 @@ def _spread(rows: Sequence[Runs], *, common: bool) -> Spread:
     most = max(len(one) for one in rows)
     whole = [one for one in rows if len(one) == most]
     cells = sorted(whole[0])
-    grid = np.array(
-        [[one[cell].mean() for cell in cells] for one in rows if len(one) == len(cells)]
-    )
+    grid = np.array([[one[cell].mean() for cell in cells] for one in whole])
     free = len(grid)
     if common:
         grid = grid - grid.mean(axis=0)
