@@ -163,7 +163,7 @@ def test_preset_values_are_fitted_and_own_ones_refused() -> None:
     values = resolve("as-code", model="x", overrides={"epochs": 3}, note=notes.append)
     assert values.keep_every == 3 and "--keep-every 3" in notes[1]
     for own in ({"warmup_epochs": 30.0}, {"epochs": 2, "keep_every": 3, "warmup_epochs": 0.0}):
-        with pytest.raises(UserError, match="lower .*, or raise --epochs"):
+        with pytest.raises(UserError, match=r"lower .*, or raise --epochs"):
             resolve("quick", model="x", overrides=own)
     with pytest.raises(UserError, match="exclude each other"):
         resolve("quick", model="x", overrides={"val_images": 3, "val_fraction": 0.1})
