@@ -204,7 +204,7 @@ def _check_columns(scores: Sequence[Scores]) -> None:
 
 def _check_same_training(group: Sequence[Scores], row: str) -> None:
     """Refuse to average runs that differ in more than their seed."""
-    first, *others = (_flat(one.training or {}) for one in group)
+    first, *others = (_flat(_settings(one.training or {})) for one in group)
     for one, other in zip(group[1:], others, strict=True):
         differing = sorted(
             key for key in first.keys() | other.keys() if first.get(key) != other.get(key)
@@ -216,6 +216,15 @@ def _check_same_training(group: Sequence[Scores], row: str) -> None:
                 f"({first.get(found)} and {other.get(found)}), not just in seed; "
                 "give one of them, or --rows run"
             )
+
+
+def _settings(training: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's settings and last library versions, without the machines it ran on."""
+    settings = dict(training)
+    environments = settings.pop("environments", None)
+    if environments:
+        settings["versions"] = environments[-1].get("versions")
+    return settings
 
 
 def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from factory import console
 from factory.claims import Claims
+from factory.devices import device_name
 from factory.errors import UserError
 from factory.existing import (
     begun,
@@ -30,7 +31,7 @@ from factory.settings import BuildSettings, FixedSettings, fix
 from factory.shards import list_shards
 from factory.start import Start
 from factory.storage import AnyPath, remove_temporary_files, write_text
-from factory.versions import device_name, library_versions
+from factory.versions import library_versions
 
 PREPARING = "prepare"
 _POLL_S = 0.1
