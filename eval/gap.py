@@ -11,15 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.intervals import share_difference, share_interval
-from eval.labels import match_labels
+from eval.labels import LabelMatch, match_real
 from eval.real import RealImages
+from eval.score import references_of
 from factory.errors import UserError
+
+if TYPE_CHECKING:
+    from eval.label_map import LabelMap
 
 Features = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -36,44 +40,47 @@ class Sample:
         real: Rows of the real set.
         other_real: Rows of the real set, none of `real`.
         synthetic: Rows of the synthetic set.
-        labels: Class of each place, the same in all three; counts `names`.
-        names: Class names, in the real set's order.
+        labels: Class of each place, the same in all three; counts `match.names`.
+        match: How the classes of both datasets were matched.
     """
 
     real: Labels
     other_real: Labels
     synthetic: Labels
     labels: Labels
-    names: list[str]
+    match: LabelMatch
 
 
-def draw_sample(real: RealImages, synthetic: RealImages, *, images: int, seed: int) -> Sample:
-    """Draw the images that are compared, class by class.
+def draw_sample(
+    real: RealImages,
+    synthetic: RealImages,
+    *,
+    images: int,
+    seed: int,
+    labels: LabelMap | None = None,
+) -> Sample:
+    """Sample the images that are compared, class by class.
 
     Args:
         real: Half of each class at most is compared, the other half is the floor's.
         synthetic: Its classes are matched by name.
         images: Of each side at most.
-        seed: Of the draw.
+        seed: Of the sample.
+        labels: Classes of `synthetic` for real labels that it calls otherwise.
 
     Raises:
         UserError: Classes don't meet, or there are too few images.
     """
-    match = match_labels(
-        synthetic.opened.label_names,
-        real.opened.label_names,
-        present=set(real.labels.tolist()),
-        model=synthetic.opened.reference,
-        real=real.opened.reference,
+    match = match_real(
+        synthetic.opened.label_names, real, model=synthetic.opened.reference, labels=labels
     )
     rng = np.random.default_rng(seed)
-    known = sorted(set(real.labels.tolist()))
+    references = references_of(match, real)
+    known = sorted(set(references.tolist()))
     most = max(images // len(known), 1)
     parts: dict[str, list[Labels]] = {"real": [], "other": [], "synthetic": [], "labels": []}
-    for label in known:
-        place = match.real_indices[label]
-        assert place is not None, "classes that have images are matched"
-        mine = rng.permutation(np.flatnonzero(real.labels == label))
+    for place in known:
+        mine = rng.permutation(np.flatnonzero(references == place))
         drawn = rng.permutation(np.flatnonzero(synthetic.labels == match.model_indices[place]))
         count = min(len(mine) // 2, len(drawn), most)
         parts["real"].append(mine[:count])
@@ -86,9 +93,7 @@ def draw_sample(real: RealImages, synthetic: RealImages, *, images: int, seed: i
             f"{len(joined['labels'])} images of either side can be compared class by class (half "
             f"of the real ones are the floor's); {_FEWEST} are needed: give more"
         )
-    return Sample(
-        joined["real"], joined["other"], joined["synthetic"], joined["labels"], match.names
-    )
+    return Sample(joined["real"], joined["other"], joined["synthetic"], joined["labels"], match)
 
 
 def measure_gap(

@@ -200,6 +200,17 @@ def _check_columns(scores: Sequence[Scores]) -> None:
                 f"({first.real.num_images} of {first.real.reference}, {one.real.num_images} of "
                 f"{one.real.reference}); score both on the same set"
             )
+        if sorted(first.labels.merged) != sorted(one.labels.merged):
+            raise UserError(
+                f"{one.real.name}: {first.run} and {one.run} were scored on different classes: "
+                f"one counts {_merged(first)}, the other {_merged(one)}; score both with the same "
+                "--labels"
+            )
+
+
+def _merged(scores: Scores) -> str:
+    groups = [" with ".join(group) for group in scores.labels.merged]
+    return ", ".join(groups) or "each label by itself"
 
 
 def _check_same_training(group: Sequence[Scores], row: str) -> None:

@@ -21,8 +21,16 @@ NAMES = ["ant", "bee", "cat"]
 COLOURS = np.array([[200, 60, 60], [60, 190, 60], [60, 60, 210]])
 
 
-def write_set(folder: Path, *, split: str, seed: int, per_class: int = 40, shift: int = 0) -> Path:
-    """Write a set of three colours; `shift` makes it brighter than another."""
+def write_set(
+    folder: Path,
+    *,
+    split: str,
+    seed: int,
+    per_class: int = 40,
+    shift: int = 0,
+    names: list[str] = NAMES,
+) -> Path:
+    """Write a dataset of three colours; `shift` makes it brighter than another."""
     rng = np.random.default_rng(seed)
     rows: dict[str, list[Any]] = {"image": [], "label": []}
     for label in range(3):
@@ -32,7 +40,7 @@ def write_set(folder: Path, *, split: str, seed: int, per_class: int = 40, shift
             rows["image"].append(Image.fromarray(pixels))
             rows["label"].append(label)
     features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
     )
     folder.mkdir()
     path = folder / f"{split}-00000-of-00001.parquet"
@@ -87,6 +95,31 @@ def test_figures_are_the_same_bytes_every_time(place: Path, tmp_path: Path) -> N
             colours = figure.convert("RGB").quantize(16).getcolors()
             assert colours is not None and len(colours) > 8
     assert b"<svg" in (tmp_path / "one" / "sets.svg").read_bytes()
+
+
+def test_a_label_map_compares_renamed_and_merged_classes(place: Path, tmp_path: Path) -> None:
+    names = ["Ameise", "bee", "Hummel"]
+    real = write_set(tmp_path / "real", split="test", seed=1, names=names)
+    path = tmp_path / "map.yaml"
+    path.write_text("Ameise: ant\nHummel: cat\n")
+    options = ["--real", str(real), "--model", str(place / "run"), "--out", str(tmp_path / "one")]
+    main(["gap", str(place / "near"), *options, "--labels", str(path)])
+    found = json.loads((tmp_path / "one" / "gap.json").read_text())
+    plain = gap(place, "near", tmp_path / "plain")
+    assert found["labels"] == {
+        "matched": "map",
+        "map": {"Ameise": "ant", "Hummel": "cat"},
+        "merged": [],
+    }
+    assert plain["labels"] == {"matched": "exact", "map": None, "merged": []}
+    assert {key for key in plain if plain[key] != found[key]} == {"labels"}
+    path.write_text("Ameise: ant\nHummel: bee\n")
+    main(["gap", str(place / "near"), *options, "--labels", str(path)])
+    merged = json.loads((tmp_path / "one" / "gap.json").read_text())
+    assert merged["labels"]["merged"] == [["bee", "Hummel"]]
+    assert merged["classes"] == ["ant", "bee", "cat"]
+    # Two classes share the images: 20 of 40 ants, and 40 (all of one kind) of 80 bees.
+    assert merged["images_per_side"] == 60
 
 
 def test_json_on_stdout_is_the_file(

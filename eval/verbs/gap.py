@@ -7,7 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from eval.verbs.arguments import add_process, add_real, not_negative, positive
+from eval.verbs.arguments import (
+    add_labels,
+    add_process,
+    add_real,
+    label_map_of,
+    not_negative,
+    positive,
+)
 from factory.console import log, write
 from factory.errors import UserError
 
@@ -29,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--syn-split", metavar="NAME", help="split of SYN (default: train)")
     add("--syn-filter", metavar="EXPR", help="keep only these rows of SYN")
     add_real(parser)
+    add_labels(parser)
     add(
         "--model",
         required=True,
@@ -46,12 +54,14 @@ def run(args: argparse.Namespace) -> None:
     """Compare, draw, write."""
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out}: is a file; choose a folder")
+    labels = label_map_of(args)
 
     import numpy as np
 
     from eval.features import extract, load_features
     from eval.gap import draw_sample, embed, measure_gap
     from eval.real import open_real
+    from eval.score import label_facts, note_labels
 
     real = open_real(
         args.real,
@@ -67,7 +77,9 @@ def run(args: argparse.Namespace) -> None:
         split=args.syn_split or "train",
         row_filter=args.syn_filter,
     )
-    sample = draw_sample(real, synthetic, images=args.images, seed=args.seed)
+    sample = draw_sample(real, synthetic, images=args.images, seed=args.seed, labels=labels)
+    matched = label_facts(sample.match)
+    note_labels(args.synthetic, matched, real=real.name)
     model = load_features(args.model)
     how: dict[str, Any] = {"batch_size": args.batch_size or _BATCH_SIZE, "threads": args.threads}
 
@@ -83,6 +95,7 @@ def run(args: argparse.Namespace) -> None:
     figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
     places = embed(np.concatenate([sides[0], sides[2]]))
     found = _told(args, real, synthetic, sample) | figures
+    found["labels"] = matched.model_dump(mode="json", exclude={"names", "num_real"})
     args.out.mkdir(parents=True, exist_ok=True)
     _plot(args.out, places, sample=sample, found=found)
     text = json.dumps(found, indent=2, ensure_ascii=False)
@@ -99,7 +112,7 @@ def _told(args: argparse.Namespace, real: Any, synthetic: Any, sample: Any) -> d
         "real": real.name,
         "model": args.model,
         "images_per_side": len(sample.labels),
-        "classes": sample.names,
+        "classes": sample.match.names,
         "seed": args.seed,
     }
 
@@ -118,7 +131,7 @@ def _plot(out: Path, places: Any, *, sample: Any, found: dict[str, Any]) -> None
     plot_classes(
         places,
         labels=sample.labels,
-        names=sample.names,
+        names=sample.match.names,
         title=title,
         note=note,
         path=out / "classes",
