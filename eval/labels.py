@@ -70,6 +70,15 @@ def match_labels(
     return _join(model_names, real_names, found=found, how=how)
 
 
+def missing_names(model_names: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return those of `names` that a model doesn't have, as `match_labels` compares spellings."""
+    exact = [name for name in names if name not in set(model_names)]
+    if not exact or not (_unique(_plain_all(model_names)) and _unique(_plain_all(names))):
+        return exact
+    known = set(_plain_all(model_names))
+    return [name for name in names if _plain_all([name])[0] not in known]
+
+
 def _join(
     model_names: Sequence[str],
     real_names: Sequence[str],
