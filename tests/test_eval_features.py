@@ -14,7 +14,7 @@ import torch
 from hub_parts import ORG, run_python
 from localhub import LocalHub
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_eval_gap import NAMES, gap, write_set
 from test_eval_score import write_run
 
@@ -54,7 +54,7 @@ def test_logits_are_the_head_of_the_features(place: Path) -> None:
     model = load_features(str(place / "run"))
     features, logits = (represent(model, place / "real", one) for one in ("features", "logits"))
     weights = load_file(place / "run" / "model.safetensors")
-    assert features.shape == (20, weights["fc.weight"].shape[1]) and logits.shape == (20, 3)
+    assert features.shape == (20, weights["fc.weight"].shape[1]) and logits.shape == (20, 7)
     expected = features @ weights["fc.weight"].double().numpy().T + weights["fc.bias"].numpy()
     assert logits == pytest.approx(expected, abs=1e-3)
 
@@ -69,7 +69,7 @@ def test_a_trained_run_is_compared_in_its_logits_unless_asked_otherwise(
     asked = gap(place, "far", tmp_path / "logits", "--space", "logits")
     features = gap(place, "far", tmp_path / "features", "--space", "features")
     assert "features of run (requested: its head has every class" in capsys.readouterr().out
-    assert (logits["space"], logits["dimensions"]) == ("logits", 3)
+    assert (logits["space"], logits["dimensions"]) == ("logits", 7)
     assert (features["space"], features["dimensions"]) == ("features", 96)
     assert logits["space_reason"] == "default: its head has every class compared"
     assert asked == logits | {"space_reason": asked["space_reason"]}
@@ -78,19 +78,17 @@ def test_a_trained_run_is_compared_in_its_logits_unless_asked_otherwise(
     assert plots[0] != plots[1]
 
 
-def test_spaces_can_differ_in_their_gap(place: Path, tmp_path: Path) -> None:
-    """A head of which no weight sees the images: all of the gap is in the features."""
+def test_logits_that_are_all_the_same_are_refused(place: Path, tmp_path: Path) -> None:
+    """A head that sees nothing of the images: its features can still be compared."""
     run = write_run(tmp_path / "blind")
     weights = load_file(run / "model.safetensors")
     weights["fc.weight"] *= 1e-30
-    from safetensors.torch import save_file
-
     save_file(weights, run / "model.safetensors")
-    options = ("--model", str(run), "--space")
-    blind = gap(place, "far", tmp_path / "logits", *options, "logits")
-    seeing = gap(place, "far", tmp_path / "features", *options, "features")
-    assert blind["two_sample"]["low"] < 0.5 < 0.9 < seeing["two_sample"]["low"]
-    assert blind["spread"]["ratio"] is None and seeing["spread"]["ratio"] is not None
+    model = load_features(str(run))
+    assert represent(model, place / "real", "features").std(axis=0).any()
+    with pytest.raises(UserError, match=r"blind gives the same logits .* --space features"):
+        gap(place, "far", tmp_path / "out", "--model", str(run))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_head_of_other_classes_is_left_out_by_default(place: Path, tmp_path: Path) -> None:
@@ -164,7 +162,7 @@ def test_a_run_keeps_its_preprocessing(place: Path, tmp_path: Path) -> None:
     )
     model = load_features(str(tmp_path / "run"))
     assert model.preprocessing.input_size == (3, 48, 48)
-    assert (model.preprocessing.crop_pct, model.preprocessing.interpolation) == (0.75, "bilinear")
+    assert (model.preprocessing.crop_pct, model.preprocessing.interpolation) == (0.75, "bicubic")
     assert_preprocessed(model, side=48, crop=0.75, mean=mean, std=std)
 
 

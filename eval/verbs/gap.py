@@ -129,9 +129,11 @@ def _represent(
     args: argparse.Namespace, model: Any, space: Space, *, real: Any, synthetic: Any, sample: Any
 ) -> list[Any]:
     """Return logits or features of the real, other real and synthetic images."""
+    import numpy as np
+
     from eval.features import extract
 
-    return [
+    found = [
         extract(
             model,
             side.opened.dataset,
@@ -147,6 +149,13 @@ def _represent(
             (synthetic, sample.synthetic),
         )
     ]
+    if not np.ptp(np.concatenate(found), axis=0).any():
+        other = "features" if space == "logits" else "logits"
+        raise UserError(
+            f"--model {model.name} gives the same {space} for every image, so there is nothing to "
+            f"compare; use --space {other} or another model"
+        )
+    return found
 
 
 def _plot(out: Path, places: Any, *, sample: Any, found: dict[str, Any]) -> None:
