@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 CONFIDENCE = 0.95
 
 
@@ -23,18 +26,51 @@ def share_interval(count: int, total: int) -> Interval:
     return Interval(float(found.low), float(found.high))
 
 
-def share_difference(one: tuple[int, int], other: tuple[int, int]) -> tuple[float, Interval]:
-    """Return the difference of two shares of different images, and its interval.
+def share_difference(
+    one: tuple[int, int], other: tuple[int, int], *, correlation: float = 0.0
+) -> tuple[float, Interval]:
+    """Return the difference of two shares and its interval.
 
-    R. G. Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, method 10).
+    R. G. Newcombe's hybrid score intervals: for independent shares (Statistics in Medicine 17:
+    873-890, 1998, method 10), and with a correlation as for paired shares (17: 2635-2650, 1998,
+    methods 8 and 10). G. Y. Zou (Psychological Methods 12: 399-413, 2007) derives the formula for
+    any two correlated estimates.
 
     Args:
         one: Count and total.
         other: Count and total; subtracted.
+        correlation: Of the two estimated shares, see `share_correlation`; 0 if independent.
     """
     share, share_other = one[0] / one[1], other[0] / other[1]
     own, others = share_interval(*one), share_interval(*other)
     difference = share - share_other
-    low = math.hypot(share - own.low, others.high - share_other)
-    high = math.hypot(own.high - share, share_other - others.low)
+
+    def combined(a: float, b: float) -> float:
+        return math.sqrt(max(a * a + b * b - 2 * correlation * a * b, 0.0))
+
+    low = combined(share - own.low, others.high - share_other)
+    high = combined(own.high - share, share_other - others.low)
     return difference, Interval(difference - low, difference + high)
+
+
+def share_correlation(
+    one: NDArray[np.bool_], other: NDArray[np.bool_], *, shared: NDArray[np.bool_]
+) -> float:
+    """Return the correlation of two estimated shares that have some items in common.
+
+    It is Newcombe's phi if all items are shared, less in proportion if some are, 0 if a share is
+    0 or 1 (as he does). Shares of strata of fixed size vary less than assumed here, so the
+    interval made of it is a little wide rather than narrow.
+
+    Args:
+        one: Shape (items,): whether each item counts.
+        other: Same shape: of the other share.
+        shared: Same shape: where both are about the same item.
+    """
+    total = len(one)
+    variances = [side.mean() * (1 - side.mean()) / total for side in (one, other)]
+    if not shared.any() or not all(variances):
+        return 0.0
+    a, b = (side[shared].astype(np.float64) for side in (one, other))
+    covariance = ((a - a.mean()) * (b - b.mean())).sum() / total**2
+    return float(covariance / math.sqrt(variances[0] * variances[1]))

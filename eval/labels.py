@@ -160,6 +160,12 @@ def _places(names: Collection[str], key: Callable[[str], str]) -> dict[str, int]
     return {key(name): place for place, name in enumerate(names) if counts[key(name)] == 1}
 
 
+def missing_names(model_names: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return those of `names` that a model doesn't have, as `match_labels` compares spellings."""
+    found, _ = _find(names, model_names, present=range(len(names)), pairs={})
+    return [name for name, place in zip(names, found, strict=True) if place is None]
+
+
 def _join(
     model_names: Sequence[str],
     real_names: Sequence[str],

@@ -178,8 +178,9 @@ def _models() -> str:
 _MODELS = """\
 What `--model NAME` means: the model at a pinned commit, with its own size and scheduler. Guidance
 and steps stay as the recipe says. The model's own, in this table, are used where a recipe says
-`auto`, and with `--sampling model` wherever a recipe has a plain number; distributions stay. `--set`
-is applied last. Any other Hub id or directory may stand for NAME; it brings nothing but itself.
+`auto`, and with `--sampling model` wherever a recipe has a plain number; distributions stay.
+`--set` is applied last. Any other Hub id or directory may stand for NAME; it brings nothing but
+itself.
 
 """
 

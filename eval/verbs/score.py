@@ -158,7 +158,7 @@ def _score_run(
 
 def _default_path(scores: Scores, scoring: Scoring, *, tag: str | None) -> Path:
     """Return `RUN/scores-<real set>[-<scoring>].json`; for a Hub model in the current folder."""
-    from eval.checkpoint import is_hub_id
+    from eval.model_files import is_hub_id
 
     name = tag or "-".join(part for part in (scores.real.name, scoring.slug) if part)
     if is_hub_id(scores.run):
