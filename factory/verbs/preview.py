@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{out}: is no picture's name; end it in .png, .jpg or .webp")
     recipe = load_recipe(args.recipe, overrides=args.overrides, model=args.model)
     warn_of_unknown_words([recipe])
-    sheet = preview(
+    made = preview(
         recipe,
         vary=args.vary,
         rows=args.rows,
@@ -59,5 +59,6 @@ def run(args: argparse.Namespace) -> None:
         allow_pickle=args.allow_pickle,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
-    console.write(f"{out}: {sheet.width} x {sheet.height} pixels")
+    made.sheet.save(out)
+    console.write(f"{out}: {made.sheet.width} x {made.sheet.height} pixels")
+    console.write(made.sampling)
