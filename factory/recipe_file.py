@@ -229,7 +229,6 @@ class RecipeFile(Frozen):
         "images_per_class an "
         "equal share of each, without it everything.",
     )
-
     origins: tuple[Text, ...] = Field(
         default=(),
         description="Written into resolved recipes: the shared recipes that this one was made of, "
