@@ -192,9 +192,12 @@ def _entry(job: Job, before: ConfigEntry | None) -> ConfigEntry:
     entry = job.entry()
     if before is None or job.kind == "union":
         return entry
+    if job.pipeline is None and before.sampling and before.fingerprint == entry.fingerprint:
+        # A build that loads no pipeline keeps what an earlier one learnt from its own.
+        entry = entry.model_copy(update={"sampling": before.sampling})
     kept = entry.model_copy(update={"complete": before.complete, "shards": before.shards})
-    if kept == before:
-        return before
+    if kept == before.model_copy(update={"sampling": entry.sampling}):
+        return kept
     # While a set grows, the hashes of the shards that stay are still known.
     shards = before.shards if job.kind == "set" else ()
     return entry.model_copy(update={"shards": shards})

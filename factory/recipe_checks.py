@@ -13,6 +13,7 @@ from factory.model_presets import find_preset
 from factory.quantities import Linked, PerClass, joint_type
 from factory.recipe import ResolvedRecipe, fields_of
 from factory.recipe_faults import MOST_FAULTS, nearest, number_message
+from factory.recipe_file import Output
 from factory.scheduler_names import scheduler_names
 from factory.schema import fixed_columns
 from factory.template import NAME
@@ -223,4 +224,23 @@ def check_model(checked: Checked, recipe: ResolvedRecipe) -> None:
             "(or --sampling model, for plain numbers) for its own value, or choose a model that "
             "can be guided",
             *("sampling", "guidance_scale"),
+        )
+
+
+def check_output(checked: Checked, output: Output) -> None:
+    """Check that the interpolation can do what is written beside it."""
+    if {"output.resample", "output.antialias"} & checked.refused:
+        return
+    if "antialias" in output.model_fields_set and output.antialias != output.filters:
+        always = "always filters" if output.filters else "never filters"
+        value = str(output.filters).lower()
+        checked.add(
+            f"{output.resample} {always} before it shrinks; write {value} or remove this, or "
+            "choose resample: bilinear or bicubic",
+            *("output", "antialias"),
+        )
+    if output.lanczos_version is not None and output.resample != "lanczos":
+        checked.add(
+            f"belongs to lanczos, and `resample` is {output.resample}; remove it",
+            *("output", "lanczos_version"),
         )

@@ -325,7 +325,7 @@ def results_of(paper: float | None, estimate: Estimate, p: float) -> Results:
     cell = {"top1": [50.0], "mean": estimate, "train_seconds": None}
     row = {
         **{"name": "base-class", "images": 10, "generated": 10, "draws": [0], "paper": 1.0},
-        **{"settings": None, "scheduler": "", "build_seconds": 60.0, "cells": {"net": cell}},
+        **{"settings": None, "build_seconds": 60.0, "cells": {"net": cell}},
         **{"gap": None, "commands": []},
     }
     compared = {

@@ -48,7 +48,9 @@ def test_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     run(plan_verb, "quickstart", "--images-per-class", "5", "--rows", "2")
     out = capsys.readouterr().out
     assert "combines base-class, class-prompt, multi-domain, random-guidance" in out
-    assert "uniform from 1 to 5" in out
+    own = "DPMSolverMultistepScheduler  64 x 64"
+    assert f"random-guidance  uniform from 1 to 5      8  {own}\n" in out
+    assert max(map(len, out.partition("base-class:")[0].splitlines())) <= 100
     assert "in the first 50 images" in out
     assert "800 network calls (16 an image)" in out
     assert "an image of a handwritten one" in out

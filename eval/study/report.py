@@ -88,7 +88,7 @@ def _settings(one: SetResult) -> str:
         draws = ", ".join(map(str, row.draws))
         lines.append(
             [
-                *(row.name, found.prompts(), found.guidance(), found.steps(), row.scheduler),
+                *(row.name, found.prompts(), found.guidance(), found.steps(), found.scheduler),
                 *(found.output(), f"{row.images:,}", draws),
             ]
         )

@@ -69,7 +69,6 @@ class Row(_Part):
     draws: list[int]
     paper: float | None
     settings: RowSettings | None
-    scheduler: str
     build_seconds: float | None
     cells: dict[str, Cell]
     gap: Gap | None
@@ -228,7 +227,6 @@ def _row(
         draws=draws,
         paper=paper_score(one.paper, row),
         settings=plan.settings[name][row] if draws else None,
-        scheduler=str((entry.get("sampling") or {}).get("scheduler") or "the model's own"),
         build_seconds=None if None in taken or not taken else math.fsum(filter(None, taken)),
         cells={
             model: _cell([run for run in own if run.model == model], scores, correct[model], row)

@@ -33,6 +33,7 @@ class RowSettings(BaseModel):
     Attributes:
         images: Planned.
         labels: Class names.
+        scheduler: Classes used, or the model's own where only the model knows.
         digest: Hash of the resolved recipe, and of its members'.
         settings: By name: the distinct values among the members, as JSON texts.
         calls: Network calls to generate the row alone.
@@ -44,6 +45,7 @@ class RowSettings(BaseModel):
 
     images: int
     labels: list[str]
+    scheduler: str
     digest: str
     settings: dict[str, list[str]]
     calls: int
@@ -129,6 +131,9 @@ def settings_of(lines: str) -> RowSettings:
     seconds = [one["cost"]["seconds"] for one in members]
     return RowSettings(
         images=own["images"],
+        scheduler=", ".join(
+            sorted({one["sampling"]["scheduler"] or "the model's own" for one in members})
+        ),
         labels=[one["label"] for one in members[0]["recipe"]["classes"]],
         digest=_digest(configs),
         settings={

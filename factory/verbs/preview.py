@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
         args.recipe, overrides=args.overrides, model=args.model, sampling=args.sampling
     )
     warn_of_unknown_words([recipe])
-    sheet = preview(
+    made = preview(
         recipe,
         vary=args.vary,
         rows=args.rows,
@@ -53,5 +53,6 @@ def run(args: argparse.Namespace) -> None:
         allow_pickle=args.allow_pickle,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
-    console.write(f"{out}: {sheet.width} x {sheet.height} pixels")
+    made.sheet.save(out)
+    console.write(f"{out}: {made.sheet.width} x {made.sheet.height} pixels")
+    console.write(made.sampling)
