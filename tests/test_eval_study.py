@@ -11,6 +11,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 import yaml
@@ -18,8 +19,9 @@ import yaml
 from eval.cli import main
 from eval.scores import read_scores
 from eval.study.conclusions import filled_in, interval
+from eval.study.driver import check_labels
 from eval.study.paper import TABLE_1
-from eval.study.plan import REFERENCE
+from eval.study.plan import REFERENCE, Plan
 from eval.study.report import to_markdown, verdict
 from eval.study.results import Results
 from eval.study.settings import resolve
@@ -175,6 +177,29 @@ def test_a_study_measures_reports_and_repeats_nothing(
     assert [row["images"] for row in grown] == [50, 50]
 
 
+def test_labels_that_do_not_match_are_found_before_anything_is_built(
+    real: Path, tmp_path: Path, in_process: list[str]
+) -> None:
+    rows = open_dataset(str(real), preferred_split="test").dataset
+    names = [f"digit {name}" for name in rows.features["label"].names]
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    features = rows.features.copy()
+    features["label"] = datasets.ClassLabel(names=names)
+    rows.cast(features).to_parquet(str(renamed / "test-00000-of-00001.parquet"))
+    toy, out = write_toy(tmp_path, renamed, models=["test_resnet"]), tmp_path / "out"
+    with pytest.raises(UserError, match=r"sets.digits doesn't know 'digit 0'.*--labels"):
+        main(["study", str(toy), str(out)])
+    assert in_process == [] and not out.exists()
+    text = yaml.safe_load(toy.read_text())
+    text["sets"]["digits"]["labels"] = {name: name.split()[1] for name in names}
+    toy.write_text(yaml.safe_dump(text))
+    spec = read_study(toy)
+    plan = Plan(spec, resolve(spec), out)
+    check_labels(plan)
+    assert plan.labels_path("digits") == out / "labels" / "digits.yaml"
+
+
 @pytest.mark.soak
 def test_a_study_in_processes_of_its_own(real: Path, tmp_path: Path) -> None:
     toy = write_toy(tmp_path, real, seeds=[0], scorings=[])
@@ -299,9 +324,17 @@ def test_rows_that_differ_in_more_than_the_comparison_names_are_refused(
         resolve(read_study(path))
 
 
-@pytest.mark.parametrize("name", ["study.yaml"])
-def test_the_packaged_studies_compare_what_they_name(name: str, in_process: list[str]) -> None:
-    spec = read_study(ROOT / "docs" / name)
+def test_the_packaged_studies_compare_what_they_name(
+    in_process: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["study", str(ROOT / "docs" / "full-size.yaml"), "nowhere", "--dry-run"])
+    *commands, cifar10, cifar100, eurosat = capsys.readouterr().out.splitlines()
+    assert len(commands) == 19
+    assert "cifar10: 250,000 images, 20,000,000 network calls, about 88.4 hours on one A100" in (
+        cifar10
+    )
+    assert cifar100.endswith("35 trainings") and eurosat.endswith("30 trainings")
+    spec = read_study(ROOT / "docs" / "study.yaml")
     assert list(spec.sets) == ["cifar10", "eurosat", "cifar100"]
     settings = resolve(spec)
     for key, one in spec.sets.items():

@@ -156,6 +156,10 @@ class Plan:
         """Return where a CLIP model's scores on a dataset are written."""
         return self.out / "clip" / name / model.replace("/", "--")
 
+    def labels_path(self, name: str) -> Path:
+        """Return the label map of a dataset, a file as `--labels` reads it."""
+        return self.out / "labels" / f"{name}.yaml"
+
     def entry(self, folder: Path, config: str) -> dict[str, Any]:
         """Return what a dataset's manifest says of a config; empty before it was begun."""
         path = folder / "manifest.json"
@@ -263,7 +267,7 @@ class Plan:
         folder, (dataset, config, shards) = self.gap_folder(name, row), self._first_draw(name, row)
         command = (
             *("eval", "gap", dataset, "--syn-config", config, *self._real_options(name)),
-            *("--model", features, "--out", str(folder)),
+            *("--model", features, "--space", "features", "--out", str(folder)),
         )
         weights = Path(features) / "model.safetensors"
         own = sha256(weights) if weights.is_file() else features
@@ -283,6 +287,7 @@ class Plan:
         folder = self.clip_folder(name, model)
         command = (
             *("eval", "clip", "--model", model, *self._real_options(name), "--out", str(folder)),
+            *(text for one in self.spec.sets[name].clip_prompts for text in ("--prompts", one)),
         )
         inputs = (model, self._content(self.real(name)))
         return Step(
@@ -293,8 +298,9 @@ class Plan:
         )
 
     def _real_options(self, name: str) -> list[str]:
-        real = self.real(name)
-        return ["--real", real.dataset, *real.options()]
+        real, pairs = self.real(name), self.spec.sets[name].labels
+        own = ["--labels", str(self.labels_path(name))] if pairs else []
+        return ["--real", real.dataset, *real.options(), *own]
 
     def real(self, name: str) -> Source:
         """Return the test images of a dataset that has some, without classes that are not ours."""
@@ -302,7 +308,7 @@ class Plan:
         assert one.real is not None, "only datasets with real images are scored"
         if not one.known_classes_only:
             return one.real
-        labels = next(iter(self.settings[name].values())).labels
+        labels = [*next(iter(self.settings[name].values())).labels, *one.labels]
         listed = ", ".join(json.dumps(label, ensure_ascii=False) for label in labels)
         known = f"{one.real.label_column or 'label'} in ({listed})"
         own = f"({one.real.filter}) and {known}" if one.real.filter else known

@@ -32,6 +32,7 @@ class RowSettings(BaseModel):
 
     Attributes:
         images: Planned.
+        is_union: Whether it is made of other rows' images.
         labels: Class names.
         scheduler: Classes used, or the model's own where only the model knows.
         digest: Hash of the resolved recipe, and of its members'.
@@ -44,6 +45,7 @@ class RowSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: int
+    is_union: bool
     labels: list[str]
     scheduler: str
     digest: str
@@ -131,6 +133,7 @@ def settings_of(lines: str) -> RowSettings:
     seconds = [one["cost"]["seconds"] for one in members]
     return RowSettings(
         images=own["images"],
+        is_union="combine" in own["recipe"],
         scheduler=", ".join(
             sorted({one["sampling"]["scheduler"] or "the model's own" for one in members})
         ),

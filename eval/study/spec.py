@@ -113,6 +113,7 @@ class SetSpec(_Frozen):
         real: Test images.
         known_classes_only: Leave out test images of classes that the recipes do not have.
         labels: Real label -> class name here, where the two differ.
+        clip_prompts: Prompts of `eval clip`, by default its own.
         reference: Real images to train the reference row on, none of those in `real`.
         note: Markdown, printed above the dataset's table.
     """
@@ -129,6 +130,7 @@ class SetSpec(_Frozen):
     real: Source | None = None
     known_classes_only: bool = False
     labels: dict[str, str] = {}
+    clip_prompts: list[str] = []
     reference: Source | None = None
     note: str = ""
 
@@ -195,6 +197,11 @@ class StudySpec(_Frozen):
             twice = sorted({row for row in rows if rows.count(row) > 1})
             if twice:
                 raise ValueError(f"sets.{name}: two rows are named {twice[0]}; give one a `name`")
+            if one.labels and one.reference:
+                raise ValueError(
+                    f"sets.{name}: `labels` translates test images only; give the images of "
+                    "`reference` the recipes' class names (`eval label`), or leave one out"
+                )
             for pair in one.comparisons:
                 unknown = sorted({pair.row, pair.to} - set(rows))
                 if unknown:
