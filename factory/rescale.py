@@ -52,7 +52,7 @@ def _to_uint8(images: Tensor) -> list[npt.NDArray[np.uint8]]:
 def _lanczos(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
     planes = images.flatten(0, 1).cpu().numpy()
     resized = np.stack([_resized(Image.fromarray(plane), size) for plane in planes])
-    return _to_uint8(torch.from_numpy(resized).unflatten(0, images.shape[:2]))
+    return _to_uint8(torch.from_numpy(resized.reshape(*images.shape[:2], *size)))
 
 
 def _rounded_first(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:

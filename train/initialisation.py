@@ -19,7 +19,7 @@ def initialise_as_torchvision(model: nn.Module) -> None:
     """
     for name, module in model.named_modules():
         if isinstance(module, nn.Linear) or name == _HIDDEN_LAYER:
-            nn.init.normal_(module.weight, 0, 0.01)  # type: ignore[arg-type]
+            nn.init.normal_(module.weight, 0, 0.01)
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out")
         elif isinstance(module, nn.BatchNorm2d):
@@ -27,4 +27,4 @@ def initialise_as_torchvision(model: nn.Module) -> None:
         else:
             continue
         if module.bias is not None:
-            nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(module.bias)
