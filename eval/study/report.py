@@ -122,9 +122,13 @@ def _comparisons(one: SetResult) -> str:
 def _comparison(found: Compared) -> list[str]:
     return [
         *(found.row, found.to, ", ".join(found.differs) or "number of images", found.model),
-        *(interval(found.estimate), f"{found.adjusted_p:.3f}"),
+        *(interval(found.estimate), _p(found.adjusted_p)),
         *("" if found.paper is None else f"{found.paper:+.2f}", verdict(found)),
     ]
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict(found: Compared) -> str:
