@@ -257,7 +257,15 @@ def test_other_threads_on_resuming_are_recorded_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "config.yaml").write_text("model: x\nversions: {torch: '1'}\n")
-    now = Environment(from_epoch=3, threads=1, versions={"torch": "2"})
+    now = Environment(
+        from_epoch=3,
+        device="cpu",
+        device_name="a processor",
+        precision="float32",
+        threads=1,
+        processes=1,
+        versions={"torch": "2"},
+    )
     record_environment(tmp_path, now)
     assert "versions.torch (1 there, 2 now)" in capsys.readouterr().err
     other = now.model_copy(update={"from_epoch": 5, "threads": 2})
