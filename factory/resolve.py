@@ -196,7 +196,15 @@ def apply_overrides(node: Node, overrides: Overrides) -> Node:
             continue
         if path == ("images_per_class",) and not _takes_count(changed.value):
             continue
+        before = changed.child("model")
         changed = _assigned(changed, path, value)
+        if (
+            path == ("model", "id")
+            and before is not None
+            and _other_model(before, changed.value["model"])
+        ):
+            # As in a child recipe: what belonged to the other model means nothing to this one.
+            changed = _assigned(changed, ("model",), mapping_of({"id": value.value}, value.place))
     return changed
 
 
@@ -220,8 +228,10 @@ def resolve_auto(node: Node) -> Node:
     asked = [key for key in SAMPLING_KEYS if (one := sampling.child(key)) and one.value == AUTO]
     if not asked:
         return node
-    model = node.find(("model", "id")).value if node.child("model") else EMBEDDED_ID
-    preset = find_preset(model) if isinstance(model, str) else None
+    stated = node.child("model")
+    named = stated.child("id") if stated and isinstance(stated.value, dict) else None
+    model = str(named.value) if named else EMBEDDED_ID
+    preset = find_preset(model)
     if preset is None:
         raise UserError(
             sampling.value[key].place.fault(

@@ -105,6 +105,13 @@ def test_a_revision_and_set_go_last() -> None:
     assert numbers(recipe) == (5, 7)
 
 
+def test_another_id_by_set_keeps_nothing_of_the_model_before() -> None:
+    recipe = load_recipe("cifar10/base-class", overrides=["model.id=org/other", "model.width=8"])
+    model = recipe.model
+    assert (model.id, model.revision, model.scheduler, model.height) == ("org/other", *[None] * 3)
+    assert model.width == 8
+
+
 def test_sampling_model_leaves_distributions() -> None:
     recipe = load_recipe("cifar10/random-guidance", model="embedded", sampling="model")
     assert recipe.sampling.guidance_scale.bounds() == (1, 5)

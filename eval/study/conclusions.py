@@ -1,4 +1,4 @@
-"""Texts of a study, with figures filled in from its results: a sentence cannot outlive its figure.
+"""Texts of a study, with figures filled in from its results. The words around them are its own.
 
 Jinja templates with two functions: `score("cifar10", "base-class")` and
 `diff("cifar10", "random-guidance", "base-class")`. Both give a figure for each model, in order, or
@@ -44,7 +44,7 @@ class _Figures:
     def score(self, name: str, row: str, model: str | None = None) -> str:
         """Return the mean score of a row for each model, `30.12 and 28.50`."""
         cells = self._row(name, row).cells
-        return _joined([f"{cells[one].mean.value:.2f}" for one in self._models(model)])
+        return _joined([f"{cells[one].mean:.2f}" for one in self._models(model)])
 
     def diff(self, name: str, row: str, to: str, model: str | None = None) -> str:
         """Return a difference with its interval for each model."""

@@ -45,7 +45,7 @@ def check_labels(plan: Plan) -> None:
 def costs(plan: Plan) -> str:
     """Return what generating the study costs, a line per dataset.
 
-    A row counts once per draw; rows of a union that are rows of their own count once.
+    A row counts once per draw. A union counts nothing: name its members as rows of their own.
     """
     lines = []
     for name, one in plan.spec.sets.items():
@@ -55,7 +55,7 @@ def costs(plan: Plan) -> str:
         calls = sum(found.calls * times[row] for row, found in alone.items())
         images = sum(found.images * times[row] for row, found in alone.items())
         seconds = [found.seconds for found in alone.values()]
-        device = next(iter(alone.values())).device
+        device = next((found.device for found in alone.values()), None)
         hours = (
             "no speed known for this model"
             if None in seconds

@@ -99,8 +99,10 @@ class Plan:
 
     def scorings_of(self, run: Run) -> Sequence[ScoringName]:
         """Return the further ways of scoring of a run: those of its dataset's first draw."""
-        first = self.spec.sets[run.set_name].draws[0]
-        return self.spec.scorings if run.draw == first or run.row == REFERENCE else ()
+        if run.row == REFERENCE:
+            return self.spec.scorings
+        first = self.spec.sets[run.set_name].draws_of(run.row)[0]
+        return self.spec.scorings if run.draw == first else ()
 
     def scores_path(self, run: Run, scoring: str | None = None) -> Path:
         """Return the scores file of a run."""
@@ -203,11 +205,12 @@ class Plan:
     def _run(self, name: str, *, row: str, model: str, draw: int, seed: int) -> Run:
         spec, one = self.spec, self.spec.sets[name]
         source, inputs, chosen = self._training_data(name, row, draw)
+        keep = min(spec.keep_every, spec.epochs or spec.keep_every)
         arguments = [
             *("train", source.dataset, *chosen, "--model", model, "--seed", str(seed)),
             *("--preset", one.preset or spec.preset),
             *(("--epochs", str(spec.epochs)) if spec.epochs else ()),
-            *(("--keep-every", str(spec.keep_every)) if _wants_epochs(spec) else ()),
+            *(("--keep-every", str(keep)) if _wants_epochs(spec) else ()),
             *one.train,
         ]
         label = f"{name}/{row.replace(' ', '-')}/{model}-d{draw}-s{seed}"

@@ -23,9 +23,8 @@ def to_markdown(results: Results, *, command: str) -> str:
         UserError: The study's texts name a figure that it does not have.
     """
     parts = [f"# {results.title}", _opening(results, command)]
-    for title, text in (("Limits", results.limits), ("Conclusions", results.conclusions)):
-        if text.strip():
-            parts += [f"## {title}", filled_in(text, results)]
+    if results.limits.strip():
+        parts += ["## Limits", filled_in(results.limits, results)]
     for name, one in results.sets.items():
         parts += [f"## {one.paper or name}", _facts(one), filled_in(one.note, results)]
         parts += ["### Settings", _settings(one), "### Scores", _scores(results, one)]
@@ -39,17 +38,17 @@ def to_markdown(results: Results, *, command: str) -> str:
 
 
 _METHOD = """\
-Every interval is a 95 % interval. Those of scores and differences add two sources of error:
+Every interval is a 95 % interval. Those of differences add two sources of error:
 
 - Runs. Rows are compared over the same draws (base seeds of the generated images) and training \
-seeds. The error of a difference is the interaction of row and draw in an analysis of variance of \
-the runs' mean scores, rows by runs; where a dataset has one draw it is that of row and training \
-seed, and the interval says nothing about generating the images again. Mean squares are pooled \
-over rows.
+seeds. The error of a difference is row x draw plus row x seed less the residual, in an analysis \
+of variance of the runs' mean scores. With one draw it is row x seed, and the interval \
+says nothing about generating the images again; with one run per row only the test images count, \
+and nothing is tested. Mean squares are pooled over the rows that share no images with others.
 - Test images. The variance over test images of an image's mean difference, divided by their number.
 
 Degrees of freedom are Satterthwaite's. The p-values are corrected by Holm's method over all \
-comparisons of a dataset, both models included; intervals are not corrected. A difference is \
+comparisons of a dataset, all models included; intervals are not corrected. A difference is \
 called significant if its corrected p is below 0.05. The verdict gives the size of the effect as \
 a multiple of the paper's, whatever the p. `eval/study/statistics.py` has the formulas."""
 
@@ -99,41 +98,47 @@ def _scores(results: Results, one: SetResult) -> str:
     lines = [["top-1 (%)", "runs", "paper, ResNet50", *results.models]]
     for row in one.rows:
         paper = "" if row.paper is None else f"{row.paper:g}"
-        runs = str(next(iter(row.cells.values())).mean.num_runs)
+        runs = str(len(next(iter(row.cells.values())).top1))
         lines.append([row.name, runs, paper, *(_cell(row.cells[m]) for m in results.models)])
     for name, top1 in one.zero_shot.items():
         lines.append([name, "", "", *(f"{top1:.2f}" for _ in results.models)])
-    covers = one.rows[0].cells[results.models[0]].mean.covers
-    more = f", {covers}" if covers else " only: one run per row"
-    return f"{grid(lines)}\n\nMean [95 % interval over test images{more}]."
+    return (
+        f"{grid(lines)}\n\nMean ± standard deviation over the runs: draws times training seeds. "
+        "Rows share draws, seeds and test images: compare them by the intervals of their "
+        "differences, not by these spreads."
+    )
 
 
 def _cell(cell: Cell) -> str:
-    mean = cell.mean
-    return f"{mean.value:.2f} [{mean.low:.2f}, {mean.high:.2f}]"
+    return f"{cell.mean:.2f}" + ("" if cell.std is None else f" ± {cell.std:.2f}")
 
 
 def _comparisons(one: SetResult) -> str:
-    header = ["row", "against", "differs in", "model", "difference", "p", "paper", "verdict"]
-    lines = [header, *(_comparison(found) for found in one.comparisons)]
-    return grid(lines)
+    header = ["row", "against", "differs in", "model", "runs", "difference", "p", "paper"]
+    lines = [[*header, "verdict"], *(_comparison(found) for found in one.comparisons)]
+    covers = sorted({found.estimate.covers or "nothing else" for found in one.comparisons})
+    return f"{grid(lines)}\n\nIntervals over test images and {', '.join(covers)}."
 
 
 def _comparison(found: Compared) -> list[str]:
     return [
-        *(found.row, found.to, ", ".join(found.differs) or "number of images", found.model),
-        *(interval(found.estimate), _p(found.adjusted_p)),
+        *(found.row, found.to, ", ".join(found.differs), found.model),
+        *(str(found.estimate.num_runs), interval(found.estimate), _p(found.adjusted_p)),
         *("" if found.paper is None else f"{found.paper:+.2f}", verdict(found)),
     ]
 
 
-def _p(p: float) -> str:
+def _p(p: float | None) -> str:
+    if p is None:
+        return ""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict(found: Compared) -> str:
     """Return what a comparison shows: significance, sign and size against the paper's effect."""
     estimate, paper = found.estimate, found.paper
+    if found.adjusted_p is None:
+        return "not tested: one run per row"
     significant = found.adjusted_p < _LEVEL
     if not paper:
         return "significant" if significant else "not significant"

@@ -21,9 +21,7 @@ from eval.study.statistics import (
     Runs,
     difference,
     holm,
-    mean_score,
     spread_of_differences,
-    spread_of_rows,
 )
 from eval.study.steps import Ledger, Step, shown
 
@@ -38,11 +36,13 @@ class Cell(_Part):
     Attributes:
         top1: Of each run, in per cent: draws in order, seeds in order within a draw.
         mean: Over the runs.
+        std: Sample standard deviation over the runs; None for one run.
         train_seconds: Mean of a run.
     """
 
     top1: list[float]
-    mean: Estimate
+    mean: float
+    std: float | None
     train_seconds: float | None
 
 
@@ -84,7 +84,7 @@ class Compared(_Part):
     model: str
     paper: float | None
     estimate: Estimate
-    adjusted_p: float
+    adjusted_p: float | None
 
 
 class SetResult(_Part):
@@ -114,7 +114,6 @@ class Results(_Part):
     epochs: int | None
     features: dict[str, str]
     limits: str
-    conclusions: str
     versions: dict[str, str]
     sets: dict[str, SetResult]
 
@@ -149,7 +148,6 @@ def gather(plan: Plan, ledger: Ledger, *, builds: Sequence[Step], runs: Sequence
         epochs=spec.epochs,
         features={name: _named(plan.features(name, list(runs)), plan) for name in scored},
         limits=spec.limits,
-        conclusions=spec.conclusions,
         versions=versions,
         sets=sets,
     )
@@ -177,7 +175,7 @@ def _set_result(
         note=one.note,
         floor=next((_share(gap["floor"]) for gap in gaps.values() if gap), None),
         rows=[
-            _row(plan, name, row, runs, scores, correct, gap=gaps.get(row), seconds=seconds)
+            _row(plan, name, row, runs, scores, gap=gaps.get(row), seconds=seconds)
             for row in [*one.rows, *([REFERENCE] if one.reference else [])]
         ],
         comparisons=_compared(plan, name, correct),
@@ -209,7 +207,6 @@ def _row(
     row: str,
     runs: Sequence[Run],
     scores: dict[Path, Scores],
-    correct: dict[str, dict[str, Runs]],
     *,
     gap: dict[str, Any] | None,
     seconds: dict[str, float | None],
@@ -229,7 +226,7 @@ def _row(
         settings=plan.settings[name][row] if draws else None,
         build_seconds=None if None in taken or not taken else math.fsum(filter(None, taken)),
         cells={
-            model: _cell([run for run in own if run.model == model], scores, correct[model], row)
+            model: _cell([scores[run.folder] for run in own if run.model == model])
             for model in plan.spec.models
         },
         gap=_gap(plan, name, row, gap),
@@ -237,20 +234,21 @@ def _row(
     )
 
 
-def _cell(
-    runs: Sequence[Run], scores: dict[Path, Scores], correct: dict[str, Runs], row: str
-) -> Cell:
-    found = [scores[run.folder] for run in runs]
-    times = [one.model.train_seconds for one in found if one.model.train_seconds is not None]
+def _cell(runs: Sequence[Scores]) -> Cell:
+    times = [one.model.train_seconds for one in runs if one.model.train_seconds is not None]
+    top1 = [100 * one.metrics.top1 for one in runs]
     return Cell(
-        top1=[100 * one.metrics.top1 for one in found],
-        mean=mean_score(correct[row], spread_of_rows(_synthetic(correct))),
+        top1=top1,
+        mean=math.fsum(top1) / len(top1),
+        std=float(np.std(top1, ddof=1)) if len(top1) > 1 else None,
         train_seconds=math.fsum(times) / len(times) if times else None,
     )
 
 
-def _synthetic(rows: dict[str, Runs]) -> list[Runs]:
-    return [runs for row, runs in rows.items() if row != REFERENCE]
+def _independent(plan: Plan, name: str, rows: dict[str, Runs]) -> list[Runs]:
+    """Return the rows whose images are generated for them alone: no unions, no twins."""
+    settings = plan.settings[name]
+    return [runs for row, runs in rows.items() if row in settings and not settings[row].shares]
 
 
 def _compared(plan: Plan, name: str, correct: dict[str, dict[str, Runs]]) -> list[Compared]:
@@ -260,11 +258,12 @@ def _compared(plan: Plan, name: str, correct: dict[str, dict[str, Runs]]) -> lis
     for pair in one.all_comparisons():
         paper = paper_score(one.paper, pair.row), paper_score(one.paper, pair.to)
         for model, rows in correct.items():
-            spread = spread_of_differences(_synthetic(rows))
+            spread = spread_of_differences(_independent(plan, name, rows))
             estimate = difference(rows[pair.row], rows[pair.to], spread)
             printed = None if None in paper else round((paper[0] or 0) - (paper[1] or 0), 4)
             found.append((pair, model, printed, estimate))
-    adjusted = holm([estimate.p for _, _, _, estimate in found])
+    adjusted = holm([estimate.p for _, _, _, estimate in found if estimate.p is not None])
+    corrected = iter(adjusted)
     return [
         Compared(
             row=pair.row,
@@ -273,9 +272,9 @@ def _compared(plan: Plan, name: str, correct: dict[str, dict[str, Runs]]) -> lis
             model=model,
             paper=printed,
             estimate=estimate,
-            adjusted_p=p,
+            adjusted_p=None if estimate.p is None else next(corrected),
         )
-        for (pair, model, printed, estimate), p in zip(found, adjusted, strict=True)
+        for pair, model, printed, estimate in found
     ]
 
 

@@ -33,6 +33,7 @@ class RowSettings(BaseModel):
     Attributes:
         images: Planned.
         is_union: Whether it is made of other rows' images.
+        shares: Whether its images are those of other rows: a union, or a twin.
         labels: Class names.
         scheduler: Classes used, or the model's own where only the model knows.
         digest: Hash of the resolved recipe, and of its members'.
@@ -46,6 +47,7 @@ class RowSettings(BaseModel):
 
     images: int
     is_union: bool
+    shares: bool
     labels: list[str]
     scheduler: str
     digest: str
@@ -134,6 +136,7 @@ def settings_of(lines: str) -> RowSettings:
     return RowSettings(
         images=own["images"],
         is_union="combine" in own["recipe"],
+        shares=bool({"combine", "same_images_as"} & set(own["recipe"])),
         scheduler=", ".join(
             sorted({one["sampling"]["scheduler"] or "the model's own" for one in members})
         ),
@@ -142,7 +145,8 @@ def settings_of(lines: str) -> RowSettings:
         settings={
             name: sorted({_text(one["recipe"], paths) for one in members})
             for name, paths in _SETTINGS.items()
-        },
+        }
+        | {"images": [f"{own['images']:,}"]},
         calls=sum(one["cost"]["calls"] for one in members),
         seconds=None if None in seconds else sum(seconds),
         device=members[0]["cost"]["device"],
@@ -160,8 +164,10 @@ def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings])
     faults = []
     for pair in one.all_comparisons():
         row, other = found[pair.row].settings, found[pair.to].settings
-        differing = {key for key in _SETTINGS if row[key] != other[key]}
+        differing = {key for key in row if row[key] != other[key]}
         where = f"sets.{name}: {pair.row} against {pair.to}"
+        if found[pair.row].labels != found[pair.to].labels:
+            faults.append(Fault(f"{where}: their classes differ; scores of them do not compare"))
         for key in sorted(differing - set(pair.differs)):
             faults.append(
                 Fault(

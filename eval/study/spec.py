@@ -19,7 +19,9 @@ from pydantic import (
 from factory.errors import Fault, UserError
 
 ScoringName = Literal["test-batch", "dropout", "best-on-test", "as-code"]
-Setting = Literal["prompt", "guidance_scale", "num_inference_steps", "model", "noise", "output"]
+Setting = Literal[
+    "prompt", "guidance_scale", "num_inference_steps", "model", "noise", "output", "images"
+]
 """Groups of recipe keys in which two rows can differ; see `eval.study.settings`."""
 Count = Annotated[int, Field(ge=1)]
 Draws = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
@@ -115,7 +117,8 @@ class SetSpec(_Frozen):
         labels: Real label -> class name here, where the two differ.
         clip_prompts: Prompts of `eval clip`, by default its own.
         reference: Real images to train the reference row on, none of those in `real`.
-        note: Markdown, printed above the dataset's table.
+        note: Markdown, printed above the dataset's tables: its limits and conclusions. Figures are
+            filled in, see `eval.study.conclusions`.
     """
 
     paper: str | None = None
@@ -172,7 +175,6 @@ class StudySpec(_Frozen):
         features: Model or run whose features the gap is measured in; by default the first
             reference or base run.
         limits: Markdown: what the figures cannot show. Printed first.
-        conclusions: Markdown: what follows from the figures. Printed after the limits.
     """
 
     title: str
@@ -188,7 +190,6 @@ class StudySpec(_Frozen):
     clip: list[str] = []
     features: str | None = None
     limits: str = ""
-    conclusions: str = ""
 
     @model_validator(mode="after")
     def _names_are_single(self) -> StudySpec:
@@ -202,6 +203,18 @@ class StudySpec(_Frozen):
                     f"sets.{name}: `labels` translates test images only; give the images of "
                     "`reference` the recipes' class names (`eval label`), or leave one out"
                 )
+            for row in one.recipes:
+                extra = set(row.draws or ()) - set(one.draws)
+                if extra or len(set(one.draws)) < len(one.draws):
+                    raise ValueError(
+                        f"sets.{name}: draws of {row.row} must be different ones, and among the "
+                        f"dataset's {one.draws}"
+                    )
+            for pair in one.all_comparisons():
+                if {pair.row, pair.to} <= set(rows) and not (
+                    set(one.draws_of(pair.row)) & set(one.draws_of(pair.to))
+                ):
+                    raise ValueError(f"sets.{name}: {pair.row} and {pair.to} have no common draw")
             for pair in one.comparisons:
                 unknown = sorted({pair.row, pair.to} - set(rows))
                 if unknown:

@@ -1,18 +1,18 @@
-"""Scores and differences of a study's rows, with intervals over images, training seeds and draws.
+"""Differences of a study's rows, with intervals over test images, training seeds and draws.
 
 Every run scores the same test images. A run belongs to a draw (base seed of the generated images)
-and a training seed; rows are compared over the runs of the same draws and seeds, image by image.
+and a training seed; every draw has the same training seeds. Rows are compared over the runs of the
+same draws and seeds, image by image. Two sources of error are added:
 
-Two sources of error are added:
-
-- runs: an analysis of variance of the runs' mean scores, rows by runs. What all rows of a draw and
-  seed have in common cancels in a difference; the error of a difference is the interaction of row
-  and draw (of row and training seed where there is one draw, which then leaves the spread of
-  generating out). The rows are taken to vary alike, so their mean squares are pooled. Union rows
-  share images with their members, which makes their differences vary less than is assumed here.
+- runs: an analysis of variance of the runs' mean scores, rows by draws by seeds. What all rows of a
+  draw and seed have in common cancels in a difference; its error is row x draw plus row x seed less
+  the residual. With one draw it is row x seed, which leaves the spread of generating out. Rows are
+  taken to vary alike and are pooled; rows that share images with others (unions, twins) do not
+  belong into the pool, since they vary less.
 - test images: the variance over images of the mean difference of an image, divided by their number.
+  It contains a share of the runs' noise too, which is thus counted twice: a little too wide.
 
-The degrees of freedom of the sum are Satterthwaite's (Biometrics Bulletin 2, 1946).
+The degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946).
 """
 
 from __future__ import annotations
@@ -34,102 +34,84 @@ Correct = NDArray[np.float64]
 Runs = Mapping[Cell, Correct]
 """A row's runs with one model."""
 
-_ALL: Literal["training seeds and draws"] = "training seeds and draws"
+
+Covers = Literal["", "training seeds", "training seeds and draws"]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How much the mean scores of a row's runs vary.
+    """How much the difference of a row from the others varies between runs.
 
     Attributes:
-        mean_square: Of one run's mean score, in squared shares.
-        degrees: Of freedom; 0 where there are no repeated runs.
-        covers: Sources of error in it.
+        mean_square: Of one run's mean score, in squared shares; half that of a difference.
+        degrees: Of freedom; 0 where it cannot be estimated.
+        covers: Sources of error in it; empty where it cannot be estimated.
     """
 
     mean_square: float
-    degrees: int
-    covers: Literal["", "training seeds", "training seeds and draws"]
+    degrees: float
+    covers: Covers
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean score or a difference of two, in percentage points.
+    """A difference of two rows, in percentage points.
 
     Attributes:
         value: The estimate.
         low: Lower end of the 95 % interval.
         high: Upper end.
-        p: Two-sided, of no difference.
-        num_runs: Runs it rests on, per row.
+        p: Two-sided, of no difference; None where only the test images are repeated.
+        num_runs: Runs per row it rests on.
         covers: Sources of error in the interval besides the test images.
     """
 
     value: float
     low: float
     high: float
-    p: float
+    p: float | None
     num_runs: int
-    covers: str
-
-
-def spread_of_rows(rows: Sequence[Runs]) -> Spread:
-    """Return the spread of single rows' mean scores, pooled over rows.
-
-    Args:
-        rows: Those that lack a run of the others are left out.
-    """
-    return _spread(rows, common=False)
+    covers: Covers
 
 
 def spread_of_differences(rows: Sequence[Runs]) -> Spread:
-    """Return the spread that remains in differences of rows: what all rows share is taken out.
-
-    The mean square is that of one row; a difference of two has twice as much.
-    """
-    return _spread(rows, common=True)
-
-
-def _spread(rows: Sequence[Runs], *, common: bool) -> Spread:
-    most = max(len(one) for one in rows)
-    whole = [one for one in rows if len(one) == most]
-    cells = sorted(whole[0])
-    grid = np.array([[one[cell].mean() for cell in cells] for one in whole])
-    free = len(grid)
-    if common:
-        grid = grid - grid.mean(axis=0)
-        free -= 1
-    draws = sorted({draw for draw, _ in cells})
-    of_draw = [[place for place, (d, _) in enumerate(cells) if d == draw] for draw in draws]
-    within, seeds = 0.0, 0
-    for places in of_draw:
-        part = grid[:, places]
-        within += float(((part - part.mean(axis=1, keepdims=True)) ** 2).sum())
-        seeds += len(places) - 1
-    by_seed = Spread(*_mean_square(within, free * seeds), "training seeds" if seeds else "")
-    if len(draws) == 1:
-        return by_seed
-    means = np.stack([grid[:, places].mean(axis=1) for places in of_draw], axis=1)
-    between = float(((means - means.mean(axis=1, keepdims=True)) ** 2).sum())
-    scale = len(cells) / len(draws)
-    by_draw = Spread(*_mean_square(between * scale, free * (len(draws) - 1)), _ALL)
-    # An estimate below that of the seeds alone is chance: draws cannot take spread away.
-    larger = max(by_draw, by_seed, key=lambda one: one.mean_square)
-    return Spread(larger.mean_square, larger.degrees, _ALL)
-
-
-def _mean_square(squares: float, degrees: int) -> tuple[float, int]:
-    return (squares / degrees if degrees else 0.0), degrees
-
-
-def mean_score(row: Runs, spread: Spread) -> Estimate:
-    """Return a row's mean score.
+    """Return the spread of rows after what all rows of a run share is taken out.
 
     Args:
-        row: Its runs.
-        spread: From `spread_of_rows`.
+        rows: Rows that do not share images. Those that lack a run of the others are left out.
     """
-    return _estimate(np.stack(list(row.values())), spread, variances=1)
+    most = max(len(one) for one in rows)
+    whole = [one for one in rows if len(one) == most]
+    draws = sorted({draw for draw, _ in whole[0]})
+    seeds = sorted({seed for _, seed in whole[0]})
+    scores = np.array([[[one[d, s].mean() for s in seeds] for d in draws] for one in whole])
+    scores = scores - scores.mean(axis=0)
+    scores = scores - scores.mean(axis=(1, 2), keepdims=True)
+    free = len(whole) - 1
+    by_draw = _mean_square(scores.mean(axis=2), len(seeds), free * (len(draws) - 1))
+    by_seed = _mean_square(scores.mean(axis=1), len(draws), free * (len(seeds) - 1))
+    if by_draw is None or by_seed is None:
+        known = by_draw or by_seed
+        covers: Covers = "training seeds" if known and len(draws) == 1 else ""
+        return Spread(*known, covers) if known and covers else Spread(0.0, 0, "")
+    rest = scores - scores.mean(axis=2, keepdims=True) - scores.mean(axis=1, keepdims=True)
+    residual = _mean_square(rest, 1, free * (len(draws) - 1) * (len(seeds) - 1))
+    assert residual is not None, "there are several draws and seeds"
+    largest = max(by_draw, by_seed)
+    total = by_draw[0] + by_seed[0] - residual[0]
+    if total <= largest[0]:
+        # A component that is estimated below zero is chance; the larger one stands for both.
+        return Spread(*largest, "training seeds and draws")
+    parts = (by_draw, by_seed, residual)
+    degrees = total**2 / sum(square**2 / count for square, count in parts)
+    return Spread(total, degrees, "training seeds and draws")
+
+
+def _mean_square(
+    scores: NDArray[np.float64], repeats: int, degrees: int
+) -> tuple[float, int] | None:
+    """Return sum of squares over degrees of freedom, and the latter; None without any."""
+    return (float((scores**2).sum()) * repeats / degrees, degrees) if degrees else None
 
 
 def difference(row: Runs, other: Runs, spread: Spread) -> Estimate:
@@ -140,30 +122,26 @@ def difference(row: Runs, other: Runs, spread: Spread) -> Estimate:
         other: Of the row that is subtracted.
         spread: From `spread_of_differences`.
     """
-    cells = [cell for cell in row if cell in other]
-    return _estimate(np.stack([row[cell] - other[cell] for cell in cells]), spread, variances=2)
-
-
-def _estimate(scores: NDArray[np.float64], spread: Spread, *, variances: int) -> Estimate:
-    """Return the mean of scores of shape (runs, images) with its interval."""
     from scipy.stats import t
 
+    cells = [cell for cell in row if cell in other]
+    scores = np.stack([row[cell] - other[cell] for cell in cells])
     num_runs, num_images = scores.shape
     value = float(scores.mean())
-    runs = variances * spread.mean_square / num_runs
+    runs = 2 * spread.mean_square / num_runs
     images = float(scores.mean(axis=0).var(ddof=1)) / num_images
     error = math.sqrt(runs + images)
-    if not error:
-        return Estimate(100 * value, 100 * value, 100 * value, 1.0, num_runs, spread.covers)
-    parts = ((runs, spread.degrees), (images, num_images - 1))
-    degrees = error**4 / sum(part**2 / free for part, free in parts if free)
-    reach = float(t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
-    p = 2 * float(t.sf(abs(value) / error, degrees))
+    reach, p = 0.0, 1.0 if value == 0 else 0.0
+    if error:
+        parts = ((runs, spread.degrees), (images, num_images - 1))
+        degrees = error**4 / sum(part**2 / free for part, free in parts if free)
+        reach = float(t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
+        p = 2 * float(t.sf(abs(value) / error, degrees))
     return Estimate(
         value=100 * value,
         low=100 * (value - reach),
         high=100 * (value + reach),
-        p=p,
+        p=p if spread.covers else None,
         num_runs=num_runs,
         covers=spread.covers,
     )
