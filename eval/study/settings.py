@@ -143,10 +143,12 @@ def settings_of(lines: str) -> RowSettings:
         labels=[one["label"] for one in members[0]["recipe"]["classes"]],
         digest=_digest(configs),
         settings={
-            name: sorted({_text(one["recipe"], paths) for one in members})
-            for name, paths in _SETTINGS.items()
-        }
-        | {"images": [f"{own['images']:,}"]},
+            "images": [f"{own['images']:,}"],
+            **{
+                name: sorted({_text(one["recipe"], paths) for one in members})
+                for name, paths in _SETTINGS.items()
+            },
+        },
         calls=sum(one["cost"]["calls"] for one in members),
         seconds=None if None in seconds else sum(seconds),
         device=members[0]["cost"]["device"],
