@@ -13,6 +13,7 @@ from factory.errors import UserError
 if TYPE_CHECKING:
     from eval.real import RealImages
 
+WRITE_A_MAP = "write a label map and give it with --labels MAP.yaml"
 How = Literal["exact", "spelling", "synonym", "map"]
 
 
@@ -60,6 +61,7 @@ def match_real(
     *,
     model: str,
     labels: LabelMap | None = None,
+    remedy: str = WRITE_A_MAP,
 ) -> LabelMatch:
     """Find the classes of opened real images among a model's. No image is decoded.
 
@@ -71,6 +73,7 @@ def match_real(
         real: From `eval.real.open_real`.
         model: The model's or recipe's name in messages.
         labels: Translates real labels first.
+        remedy: How to give a label map, for the message without one.
 
     Raises:
         UserError: As `match_labels`.
@@ -82,6 +85,7 @@ def match_real(
         model=model,
         real=real.opened.reference,
         labels=labels,
+        remedy=remedy,
     )
 
 
@@ -93,6 +97,7 @@ def match_labels(
     model: str,
     real: str,
     labels: LabelMap | None = None,
+    remedy: str = WRITE_A_MAP,
 ) -> LabelMatch:
     """Find each real class among the model's outputs.
 
@@ -103,6 +108,7 @@ def match_labels(
         model: The model's name in messages.
         real: The real dataset's name in messages.
         labels: Translates real labels first; what it lacks is matched as without it.
+        remedy: How to give a label map, for the message without one.
 
     Raises:
         UserError: The model has two classes of one name, or doesn't know a class that has images;
@@ -120,7 +126,8 @@ def match_labels(
     unknown = [real_names[label] for label in sorted(present) if found[label] is None]
     if unknown:
         rest = [name for index, name in enumerate(model_names) if index not in set(found)]
-        raise UserError(_mismatch(unknown, rest, model=model, real=real, labels=labels))
+        text = _mismatch(unknown, rest, model=model, real=real, labels=labels, remedy=remedy)
+        raise UserError(text)
     return _join(
         model_names,
         real_names,
@@ -203,14 +210,11 @@ def _mismatch(
     model: str,
     real: str,
     labels: LabelMap | None,
+    remedy: str,
 ) -> str:
     """Say which names don't meet, and suggest a map."""
     only = f"only the model has {listed(rest)}" if rest else "the model has no other class"
-    remedy = (
-        f"add them to {labels.source}"
-        if labels
-        else "write a label map and give it with --labels MAP.yaml"
-    )
+    remedy = f"add them to {labels.source}" if labels else remedy
     return (
         f"{model} doesn't know {listed(unknown)} of {real}; {only}; {remedy}, or leave those "
         "images out with --filter. Suggested lines of the map (nearest names; check each):\n"

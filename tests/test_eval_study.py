@@ -18,14 +18,15 @@ import yaml
 
 from eval.cli import main
 from eval.scores import read_scores
-from eval.study.conclusions import filled_in, interval
+from eval.study.conclusions import check_texts, filled_in, interval
+from eval.study.costs import costs
 from eval.study.driver import check_labels
 from eval.study.paper import TABLE_1
 from eval.study.plan import REFERENCE, Plan
 from eval.study.report import to_markdown, verdict
 from eval.study.results import Results
 from eval.study.settings import resolve
-from eval.study.spec import read_study
+from eval.study.spec import StudySpec, read_study
 from eval.study.statistics import (
     Estimate,
     Runs,
@@ -174,6 +175,8 @@ def test_a_study_measures_reports_and_repeats_nothing(
     assert sum(one.startswith("train ") for one in in_process) == 3
     grown = json.loads((out / "study.json").read_text())["sets"]["digits"]["rows"]
     assert [row["images"] for row in grown] == [50, 50]
+    report = (out / "study.md").read_text()
+    assert "Run with `--images-per-class 5 --seeds 0`" in report and "Alone: " not in report
 
 
 def test_labels_that_do_not_match_are_found_before_anything_is_built(
@@ -187,7 +190,9 @@ def test_labels_that_do_not_match_are_found_before_anything_is_built(
     features["label"] = datasets.ClassLabel(names=names)
     rows.cast(features).to_parquet(str(renamed / "test-00000-of-00001.parquet"))
     toy, out = write_toy(tmp_path, renamed, models=["test_resnet"]), tmp_path / "out"
-    with pytest.raises(UserError, match=r"sets.digits doesn't know 'digit 0'.*--labels"):
+    with pytest.raises(
+        UserError, match=r"sets.digits doesn't know 'digit 0'.*map them in sets.digits.labels"
+    ):
         main(["study", str(toy), str(out)])
     assert in_process == [] and not out.exists()
     text = yaml.safe_load(toy.read_text())
@@ -197,6 +202,54 @@ def test_labels_that_do_not_match_are_found_before_anything_is_built(
     plan = Plan(spec, resolve(spec), out)
     check_labels(plan)
     assert plan.labels_path("digits") == out / "labels" / "digits.yaml"
+
+
+def test_known_classes_only_names_the_classes_without_test_images(
+    real: Path, tmp_path: Path, in_process: list[str]
+) -> None:
+    toy = write_toy(tmp_path, real)
+    text = yaml.safe_load(toy.read_text())
+    text["sets"]["digits"] |= {"known_classes_only": True}
+    toy.write_text(yaml.safe_dump(text))
+    with pytest.raises(UserError, match="known_classes_only finds no test image of 9; spell"):
+        main(["study", str(toy), str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{{ diff('digits', 'base-class', 'class-prompt') }}", "does not compare base-class with"),
+        ("{{ score('digits', 'multi-domain') }}", "digits has no row multi-domain"),
+        ("{{ score('digits', 'base-class', model='vit') }}", "the study does not train vit"),
+        ("{{ gap('cifar10', 'base-class') }}", "cifar10 has no row base-class"),
+        ("{{ scores('digits') }}", "'scores' is undefined"),
+    ],
+)
+def test_figures_that_a_study_will_not_have_are_found_before_it_is_run(
+    text: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=f"text of the study: .*{message}"):
+        check_texts(StudySpec.model_validate(TOY | {"limits": text}))
+
+
+def test_a_config_that_several_rows_use_costs_once(tmp_path: Path, in_process: list[str]) -> None:
+    text = json.loads(json.dumps(TOY))
+    text["sets"]["digits"] |= {
+        "recipes": ["quickstart/base-class", "quickstart/all-combined"],
+        "draws": [0],
+        "comparisons": [],
+        "note": "",
+    }
+    text["sets"]["digits"]["recipes"][1] = {
+        "recipe": "quickstart/all-combined",
+        "differs": ["prompt", "guidance_scale", "images"],
+    }
+    spec = StudySpec.model_validate(text)
+    plan = Plan(spec, resolve(spec), tmp_path)
+    members = plan.settings["digits"]["all-combined"].parts
+    assert "base-class" in members and len(members) > 1
+    assert f"digits: {sum(one.images for one in members.values()):,} images" in costs(plan)
 
 
 @pytest.mark.soak

@@ -85,7 +85,7 @@ class Hyperparameters(_Frozen):
         decay_all: Decay biases and norms as well (plain AdamW), or weight matrices only.
         schedule: `cosine` anneals to zero after the warm-up, `constant` stays.
         schedule_every: The learning rate changes after every `step`, or after every `epoch` only.
-        warmup_epochs: Epochs of linear warm-up; may be a fraction.
+        warmup_epochs: Epochs of linear warm-up; may be a fraction with `schedule_every=step`.
         label_smoothing: Probability mass taken from the true class.
         clip_grad_norm: Largest norm of the gradient, or None.
         image_size: Height and width in pixels; None takes the size of the set's first image.

@@ -25,9 +25,9 @@ def fit_to_epochs(
         note: Receives a line for each value that was changed.
 
     Raises:
-        UserError: The user gave a value that does not fit; all of them at once.
+        UserError: A value does not fit, and the preset's can't be shortened; all of them at once.
     """
-    epochs = values.epochs
+    epochs, by_epoch = values.epochs, values.schedule_every == "epoch"
     changes: dict[str, float] = {}
     faults = []
     if values.warmup_epochs >= epochs:
@@ -37,7 +37,13 @@ def fit_to_epochs(
                 "the full learning rate; lower --warmup-epochs, or raise --epochs"
             )
         else:
-            changes["warmup_epochs"] = epochs / 2
+            # The rate changes only after whole epochs there.
+            changes["warmup_epochs"] = epochs // 2 if by_epoch else epochs / 2
+    elif by_epoch and values.warmup_epochs % 1:
+        faults.append(
+            f"--warmup-epochs {values.warmup_epochs:g}: with --schedule-every epoch the learning "
+            "rate changes after whole epochs only; give a whole number"
+        )
     if values.keep_every is not None and values.keep_every > epochs:
         if "keep_every" in overrides:
             faults.append(

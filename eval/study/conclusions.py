@@ -7,7 +7,9 @@ for the one that `model=` names. `gap("cifar10", "base-class")` gives the figure
 
 from __future__ import annotations
 
+from eval.study.plan import REFERENCE
 from eval.study.results import Compared, Results, Row
+from eval.study.spec import StudySpec
 from eval.study.statistics import Estimate
 from factory.errors import UserError
 
@@ -19,10 +21,23 @@ def filled_in(text: str, results: Results) -> str:
         UserError: It names a dataset, row or comparison that the study does not have, or is no
             template.
     """
+    return _rendered(text, _Figures(results))
+
+
+def check_texts(spec: StudySpec) -> None:
+    """Check every text of a study before anything is run: figures that it will not have.
+
+    Raises:
+        UserError: As `filled_in`.
+    """
+    for text in (spec.limits, *(one.note for one in spec.sets.values())):
+        _rendered(text, _Names(spec))
+
+
+def _rendered(text: str, functions: _Figures | _Names) -> str:
     import jinja2
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    functions = _Figures(results)
     try:
         template = environment.from_string(text.strip())
         return template.render(score=functions.score, diff=functions.diff, gap=functions.gap)
@@ -72,6 +87,34 @@ class _Figures:
             if (one.row, one.to, one.model) == (row, to, model):
                 return one
         raise KeyError(f"{name} does not compare {row} with {to}")
+
+
+class _Names:
+    """The same functions for a study that was not run: they only check their arguments."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+
+    def score(self, name: str, row: str, model: str | None = None) -> str:
+        """Check that the study has the row."""
+        one = self._spec.sets.get(name)
+        if one is None or row not in (*one.rows, *([REFERENCE] if one.reference else ())):
+            raise KeyError(f"{name} has no row {row}")
+        if model not in (None, *self._spec.models):
+            raise KeyError(f"the study does not train {model}")
+        return ""
+
+    def diff(self, name: str, row: str, to: str, model: str | None = None) -> str:
+        """Check that the study compares the rows."""
+        self.score(name, row, model)
+        pairs = [(one.row, one.to) for one in self._spec.sets[name].all_comparisons()]
+        if (row, to) not in pairs:
+            raise KeyError(f"{name} does not compare {row} with {to}")
+        return ""
+
+    def gap(self, name: str, row: str) -> str:
+        """Check that the study measures the row's gap."""
+        return self.score(name, row)
 
 
 def _joined(texts: list[str]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from eval.study.conclusions import check_texts
 from eval.study.plan import Plan
 from eval.study.report import to_markdown
 from eval.study.results import gather
@@ -27,7 +28,8 @@ def check_labels(plan: Plan) -> None:
 
     for name, one in plan.spec.sets.items():
         classes = next(iter(plan.settings[name].values())).labels
-        labels = LabelMap(one.labels, f"sets.{name}.labels") if one.labels else None
+        where = f"sets.{name}.labels"
+        labels = LabelMap(one.labels, where) if one.labels else None
         for source in (plan.real(name) if one.real else None, one.reference):
             if source is None:
                 continue
@@ -39,38 +41,20 @@ def check_labels(plan: Plan) -> None:
                 image_column=source.image_column,
                 label_column=source.label_column,
             )
-            match_real(classes, real, model=f"sets.{name}", labels=labels)
-
-
-def costs(plan: Plan) -> str:
-    """Return what generating the study costs, a line per dataset.
-
-    A row counts once per draw. A union counts nothing: name its members as rows of their own.
-    """
-    lines = []
-    for name, one in plan.spec.sets.items():
-        rows = {row: plan.settings[name][row] for row in one.rows}
-        alone = {row: found for row, found in rows.items() if not found.is_union}
-        times = {row: len(one.draws_of(row)) for row in alone}
-        calls = sum(found.calls * times[row] for row, found in alone.items())
-        images = sum(found.images * times[row] for row, found in alone.items())
-        seconds = [found.seconds for found in alone.values()]
-        device = next((found.device for found in alone.values()), None)
-        hours = (
-            "no speed known for this model"
-            if None in seconds
-            else f"about {sum((f.seconds or 0) * times[r] for r, f in alone.items()) / 3600:.3g} "
-            f"hours on {device}"
-        )
-        trainings = (
-            len(plan.spec.models)
-            * len(plan.spec.seeds)
-            * sum(len(one.draws_of(row)) for row in one.rows)
-        )
-        lines.append(
-            f"{name}: {images:,} images, {calls:,} network calls, {hours}; {trainings} trainings"
-        )
-    return "\n".join(lines)
+            match = match_real(
+                classes,
+                real,
+                model=f"sets.{name}",
+                labels=labels,
+                remedy=f"map them in {where} of the study",
+            )
+            present = {match.real_indices[label] for label in real.labels.tolist()}
+            missing = [label for at, label in enumerate(match.names) if at not in present]
+            if one.known_classes_only and source is not one.reference and missing:
+                raise UserError(
+                    f"sets.{name}: known_classes_only finds no test image of {', '.join(missing)}; "
+                    f"spell classes as the test images do, or map their labels in {where}"
+                )
 
 
 def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
@@ -91,6 +75,7 @@ def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
             "no set of the study has real images to be scored on; name some: --real SET=DATASET"
         )
     check_labels(plan)
+    check_texts(plan.spec)
     plan.out.mkdir(parents=True, exist_ok=True)
     for name, one in plan.spec.sets.items():
         if one.labels:

@@ -27,6 +27,22 @@ _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
 }
 
 
+class PartCost(BaseModel):
+    """What generating one config costs.
+
+    Attributes:
+        images: Planned.
+        calls: Network calls.
+        seconds: Estimated, or None where no speed is known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int
+    calls: int
+    seconds: float | None
+
+
 class RowSettings(BaseModel):
     """How a row's images are generated; of a union, the settings of each of its members.
 
@@ -38,8 +54,7 @@ class RowSettings(BaseModel):
         scheduler: Classes used, or the model's own where only the model knows.
         digest: Hash of the resolved recipe, and of its members'.
         settings: By name: the distinct values among the members, as JSON texts.
-        calls: Network calls to generate the row alone.
-        seconds: Estimated time on `device`, or None where no speed is known.
+        parts: What is generated for the row: itself, or the members of a union, by config.
         device: What the estimate is for.
     """
 
@@ -52,8 +67,7 @@ class RowSettings(BaseModel):
     scheduler: str
     digest: str
     settings: dict[str, list[str]]
-    calls: int
-    seconds: float | None
+    parts: dict[str, PartCost]
     device: str | None
 
     def guidance(self) -> str:
@@ -132,7 +146,6 @@ def settings_of(lines: str) -> RowSettings:
     by_name = {one["name"]: one for one in configs}
     own = configs[-1]
     members = [by_name[name] for name in own["recipe"].get("combine", [own["name"]])]
-    seconds = [one["cost"]["seconds"] for one in members]
     return RowSettings(
         images=own["images"],
         is_union="combine" in own["recipe"],
@@ -149,8 +162,12 @@ def settings_of(lines: str) -> RowSettings:
                 for name, paths in _SETTINGS.items()
             },
         },
-        calls=sum(one["cost"]["calls"] for one in members),
-        seconds=None if None in seconds else sum(seconds),
+        parts={
+            one["name"]: PartCost(
+                images=one["images"], calls=one["cost"]["calls"], seconds=one["cost"]["seconds"]
+            )
+            for one in members
+        },
         device=members[0]["cost"]["device"],
     )
 

@@ -267,6 +267,21 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
         ) from None
 
 
+def without_conclusions(spec: StudySpec, options: str) -> StudySpec:
+    """Return a study that options made another one: its texts are about figures it won't have.
+
+    Args:
+        spec: The study, changed.
+        options: What changed it, as typed.
+    """
+    limits = (
+        f"Run with `{options}`, which are not the study's own values: its limits and conclusions "
+        "are left out."
+    )
+    sets = {name: one.model_copy(update={"note": ""}) for name, one in spec.sets.items()}
+    return spec.model_copy(update={"limits": limits, "sets": sets})
+
+
 def _change_sets(
     sets: dict[str, Any], changes: Mapping[str, Mapping[str, Any]], path: Path
 ) -> None:

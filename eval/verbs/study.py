@@ -45,10 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the study."""
-    from eval.study.driver import costs, run_study
+    from eval.study.costs import costs
+    from eval.study.driver import run_study
     from eval.study.plan import Plan
     from eval.study.settings import resolve
-    from eval.study.spec import read_study
+    from eval.study.spec import read_study, without_conclusions
     from eval.study.steps import shown
 
     spec = read_study(args.study, _changes(args))
@@ -62,6 +63,9 @@ def run(args: argparse.Namespace) -> None:
         count = {"images_per_class": args.images_per_class}
         sets = {name: one.model_copy(update=count) for name, one in spec.sets.items()}
         spec = spec.model_copy(update={"sets": sets})
+    resized = _resized(args)
+    if resized:
+        spec = without_conclusions(spec, " ".join(resized))
     plan = Plan(spec, resolve(spec), args.out, processes=args.processes)
     if args.dry_run:
         for step in plan.builds():
@@ -97,6 +101,17 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
     return found | ({"sets": sets} if sets else {})
 
 
+def _resized(args: argparse.Namespace) -> list[str]:
+    """Return the options that make it another study than the file's, as typed."""
+    options = ("images_per_class", "models", "seeds", "epochs", "preset")
+    return [
+        word
+        for option in options
+        if (value := getattr(args, option)) is not None
+        for word in (f"--{option.replace('_', '-')}", str(value))
+    ]
+
+
 def _names(text: str | None) -> list[str]:
     return [name.strip() for name in (text or "").split(",") if name.strip()]
 
@@ -104,10 +119,7 @@ def _names(text: str | None) -> list[str]:
 def _command(args: argparse.Namespace) -> str:
     """Return the command line with which the study was run, without what only tells how fast."""
     words = ["python -m eval study", str(args.study), "OUT"]
-    for option in ("only", "images_per_class", "models", "seeds", "epochs", "preset"):
-        value = getattr(args, option)
-        if value is not None:
-            words += [f"--{option.replace('_', '-')}", str(value)]
+    words += [*(["--only", args.only] if args.only else []), *_resized(args)]
     for option in ("real", "reference"):
         words += [part for pair in getattr(args, option) for part in (f"--{option}", pair)]
     return " ".join(words)
