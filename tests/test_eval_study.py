@@ -191,12 +191,12 @@ def test_labels_that_do_not_match_are_found_before_anything_is_built(
     rows.cast(features).to_parquet(str(renamed / "test-00000-of-00001.parquet"))
     toy, out = write_toy(tmp_path, renamed, models=["test_resnet"]), tmp_path / "out"
     with pytest.raises(
-        UserError, match=r"sets.digits doesn't know 'digit 0'.*map them in sets.digits.labels"
+        UserError, match=r"sets.digits doesn't know 'digit 0'.*map them in sets.digits.real.labels"
     ):
         main(["study", str(toy), str(out)])
     assert in_process == [] and not out.exists()
     text = yaml.safe_load(toy.read_text())
-    text["sets"]["digits"]["labels"] = {name: name.split()[1] for name in names}
+    text["sets"]["digits"]["real"]["labels"] = {name: name.split()[1] for name in names}
     toy.write_text(yaml.safe_dump(text))
     spec = read_study(toy)
     plan = Plan(spec, resolve(spec), out)

@@ -28,8 +28,7 @@ def check_labels(plan: Plan) -> None:
 
     for name, one in plan.spec.sets.items():
         classes = next(iter(plan.settings[name].values())).labels
-        where = f"sets.{name}.labels"
-        labels = LabelMap(one.labels, where) if one.labels else None
+        where = f"sets.{name}.real.labels"
         for source in (plan.real(name) if one.real else None, one.reference):
             if source is None:
                 continue
@@ -41,6 +40,7 @@ def check_labels(plan: Plan) -> None:
                 image_column=source.image_column,
                 label_column=source.label_column,
             )
+            labels = LabelMap(source.labels, where) if source.labels else None
             match = match_real(
                 classes,
                 real,
@@ -78,9 +78,9 @@ def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
     check_texts(plan.spec)
     plan.out.mkdir(parents=True, exist_ok=True)
     for name, one in plan.spec.sets.items():
-        if one.labels:
+        if one.real and one.real.labels:
             plan.labels_path(name).parent.mkdir(exist_ok=True)
-            text = yaml.safe_dump(one.labels, allow_unicode=True)
+            text = yaml.safe_dump(one.real.labels, allow_unicode=True)
             plan.labels_path(name).write_text(text, encoding="utf-8")
     ledger = Ledger(plan.out)
     builds = plan.builds()

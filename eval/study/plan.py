@@ -301,8 +301,8 @@ class Plan:
         )
 
     def _real_options(self, name: str) -> list[str]:
-        real, pairs = self.real(name), self.spec.sets[name].labels
-        own = ["--labels", str(self.labels_path(name))] if pairs else []
+        real = self.real(name)
+        own = ["--labels", str(self.labels_path(name))] if real.labels else []
         return ["--real", real.dataset, *real.options(), *own]
 
     def real(self, name: str) -> Source:
@@ -311,7 +311,7 @@ class Plan:
         assert one.real is not None, "only datasets with real images are scored"
         if not one.known_classes_only:
             return one.real
-        labels = [*next(iter(self.settings[name].values())).labels, *one.labels]
+        labels = [*next(iter(self.settings[name].values())).labels, *one.real.labels]
         listed = ", ".join(json.dumps(label, ensure_ascii=False) for label in labels)
         known = f"{one.real.label_column or 'label'} in ({listed})"
         own = f"({one.real.filter}) and {known}" if one.real.filter else known

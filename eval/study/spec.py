@@ -32,7 +32,11 @@ class _Frozen(BaseModel):
 
 
 class Source(_Frozen):
-    """Images that exist already: a directory or Hub id, and which part of it."""
+    """Images that exist already: a directory or Hub id, and which part of it.
+
+    Attributes:
+        labels: Their labels -> class names of the recipes, where the two differ.
+    """
 
     dataset: str
     config: str | None = None
@@ -40,6 +44,7 @@ class Source(_Frozen):
     filter: str | None = None
     image_column: str | None = None
     label_column: str | None = None
+    labels: dict[str, str] = {}
 
     def options(self) -> list[str]:
         """Return the options that `train` and `eval score` take for it, without its name."""
@@ -114,7 +119,6 @@ class SetSpec(_Frozen):
         train: Further options of `train`.
         real: Test images.
         known_classes_only: Leave out test images of classes that the recipes do not have.
-        labels: Real label -> class name here, where the two differ.
         clip_prompts: Prompts of `eval clip`, by default its own.
         reference: Real images to train the reference row on, none of those in `real`.
         note: Markdown, printed above the dataset's tables: its limits and conclusions. Figures are
@@ -132,7 +136,6 @@ class SetSpec(_Frozen):
     train: list[str] = []
     real: Source | None = None
     known_classes_only: bool = False
-    labels: dict[str, str] = {}
     clip_prompts: list[str] = []
     reference: Source | None = None
     note: str = ""
@@ -198,10 +201,10 @@ class StudySpec(_Frozen):
             twice = sorted({row for row in rows if rows.count(row) > 1})
             if twice:
                 raise ValueError(f"sets.{name}: two rows are named {twice[0]}; give one a `name`")
-            if one.labels and one.reference:
+            if one.reference and one.reference.labels:
                 raise ValueError(
-                    f"sets.{name}: `labels` translates test images only; give the images of "
-                    "`reference` the recipes' class names (`eval label`), or leave one out"
+                    f"sets.{name}.reference: `labels` translates test images only; give these "
+                    "images the recipes' class names (`eval label`)"
                 )
             for row in one.recipes:
                 extra = set(row.draws or ()) - set(one.draws)
