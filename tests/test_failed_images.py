@@ -92,7 +92,7 @@ def test_failed_images_are_left_out_and_listed(tmp_path: Path) -> None:
     assert len(loaded) == 21
     card = (tmp_path / "out/README.md").read_text()
     assert "21 images, 3 classes" in card
-    assert "3 images of `base` could not be drawn (black, flat, the model drew values" in card
+    assert "3 images of `base` could not be generated (black, flat, the model drew values" in card
 
 
 def test_a_later_attempt_is_a_function_of_the_planned_seed(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_the_set_reads_with_its_columns_and_filters(
     assert len(kept.dataset) == 24
     card = (made / "README.md").read_text()
     assert "`near_duplicate`, `near_duplicate_of` | difference hash" in card
-    drawn = card.split("drawn at random for its picture")[1].split("Measured")[0]
+    drawn = card.split("chosen for its image")[1].split("Measured")[0]
     assert FLAG not in drawn
 
 

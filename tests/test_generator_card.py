@@ -77,7 +77,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     figures = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     card = (pipeline / "README.md").read_text(encoding="utf-8")
     shown = 100 * figures["photos"]["drawn_as_asked"]["2"]["top1"]
-    assert f"| photographs drawn as asked, guidance 2 | {shown:.1f} % |" in card
+    assert f"| photographs: prompt accuracy, guidance 2 | {shown:.1f} % |" in card
     assert "pictures of 2 kinds of things and places as photographs and in other domains" in card
     known = 100 * figures["photos"]["judge_on_filtered_held_out"]["poster"]
     assert f"it knows:\nposter {known:.0f} %. Here too" in card

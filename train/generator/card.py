@@ -22,7 +22,7 @@ from train.generator.text import WORDS_FILE
 
 TEMPLATE = "card.md.j2"
 EMBEDDED_SETTINGS = Path(__file__).parent / "embedded.yaml"
-# Below this share of pictures drawn as asked, a class or domain is listed as a known failure.
+# A class or domain of lower prompt accuracy is listed as a known failure.
 WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
 
 
@@ -109,6 +109,7 @@ def _failures(figures: dict[str, Any]) -> list[str]:
         if measured is None:
             continue
         classes = measured.get("classes", range(10))
+        below = f"prompt accuracy below {100 * weak:.0f} %"
         for guidance in ("1", "3"):
             shares = measured["drawn_as_asked"][guidance]["per_class"]
             named = [
@@ -117,11 +118,11 @@ def _failures(figures: dict[str, Any]) -> list[str]:
                 if share < weak
             ]
             if named:
-                lines.append(f"{kind}, guidance {guidance}, often not as asked: {', '.join(named)}")
+                lines.append(f"{kind}, guidance {guidance}, {below}: {', '.join(named)}")
         found = measured["drawn_as_asked_by_domain"].items()
         domains = [f"{name} ({100 * share:.0f} %)" for name, share in found if share < weak]
         if domains:
-            lines.append(f"{kind}, domains often not as asked: {', '.join(domains)}")
+            lines.append(f"{kind}, domains, {below}: {', '.join(domains)}")
     lines.append("fine texture and small parts (eyes, legs, lettering) are lost in 8x8 latents")
     lines.append("several things in one picture, counts, colours by name, and text")
     return lines
