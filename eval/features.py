@@ -86,6 +86,7 @@ def extract(
     rows: NDArray[np.int64],
     *,
     image_column: str,
+    image_folder: Path | None = None,
     batch_size: int,
     threads: int,
 ) -> NDArray[np.float64]:
@@ -105,7 +106,13 @@ def extract(
         for start in range(0, len(rows), batch_size)
     ]
     parts: list[NDArray[np.float64]] = []
-    pictures = prepared(chosen, batches, image_column=image_column, transform=model.transform)
+    pictures = prepared(
+        chosen,
+        batches,
+        image_column=image_column,
+        transform=model.transform,
+        image_folder=image_folder,
+    )
     bar = progress(len(rows), unit="image", description="features")
     net.eval()
     with torch.inference_mode(), bar:

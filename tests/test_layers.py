@@ -19,16 +19,24 @@ GROUND_FLOOR = {
     "hub_plan",
     "hub_publish",
     "hub_target",
+    "dataset_files",
+    "inside",
     "open_data",
+    "outside",
     "pixels",
     "row_filter",
+    "row_images",
     "schema",
 }
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
     {"errors", "console", "devices"},
+    {"inside"},
+    {"row_images"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
     | {"clip_model"},
+    {"outside"},
+    {"dataset_files"},
     {"hub_target", "hub_plan"},
     {"hub_errors"},
     {"hub_session"},

@@ -73,7 +73,14 @@ def run(args: argparse.Namespace) -> None:
 
     def features(side: Any, rows: Any) -> Any:
         opened = side.opened
-        return extract(model, opened.dataset, rows, image_column=opened.image_column, **how)
+        return extract(
+            model,
+            opened.dataset,
+            rows,
+            image_column=opened.image_column,
+            image_folder=opened.image_folder,
+            **how,
+        )
 
     sides = [
         features(real, sample.real),
