@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
+import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from eval.model_config import ModelConfig, no_larger_than, read_model_config
 from eval.scores import ModelFacts, Preprocessing
 from eval.scoring import Scoring, set_modes
-from factory.errors import Fault, UserError
+from factory.dataset_files import check_files
+from factory.errors import UserError
 from factory.hub_fetch import cached, fetch, offline
 from factory.hub_target import looks_like_hub_id, parse_target
+from factory.outside import read_text, read_yaml
 
 if TYPE_CHECKING:
     import torch
 
 _HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 _WEIGHTS = "model.safetensors"
+_MAX_METRICS_BYTES = 16_000_000
 _FILES = ("config.json", "config.yaml", _WEIGHTS)
 
 
@@ -79,11 +82,12 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     weights = folder / _WEIGHTS
     if not weights.is_file():
         raise UserError(f"{run}: no {_WEIGHTS} in it; is the run finished?")
-    model = _create(folder, run)
+    check_files([weights], folder)
+    model = _create(config, weights, run)
     names = _label_names(config, num_classes=model.num_classes, run=run)
     training = _training(folder)
     facts = ModelFacts(
-        architecture=str(config["architecture"]),
+        architecture=config.architecture,
         num_classes=model.num_classes,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         weights_sha256=sha256(weights),
@@ -112,7 +116,7 @@ def _fetch(run: str) -> tuple[Path, str]:
     return snapshot.folder, snapshot.commit
 
 
-def _read_config(folder: Path, run: str) -> dict[str, Any]:
+def _read_config(folder: Path, run: str) -> ModelConfig:
     if not folder.exists():
         raise UserError(
             f"{run}: no such run folder; for a model of the Hub write hf-hub:ORG/NAME[@REVISION]"
@@ -122,51 +126,46 @@ def _read_config(folder: Path, run: str) -> dict[str, Any]:
         raise UserError(
             f"{run}: no config.json in it; is it a run folder, and is the run finished?"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(Fault(f"not JSON: {error}", file=str(path))) from None
-    if not isinstance(config, dict) or "architecture" not in config:
-        raise UserError(f"{path}: no `architecture` in it; timm's form of config.json is needed")
-    return config
+    check_files([path], folder)
+    return read_model_config(path)
 
 
-def _create(folder: Path, run: str) -> Any:
+def _create(config: ModelConfig, weights: Path, run: str) -> Any:
     """Let timm build the model and load the weights; each way to fail becomes one line."""
     import timm
     from safetensors import SafetensorError
 
     try:
-        return timm.create_model(f"local-dir:{folder}", pretrained=True)
+        with no_larger_than(weights):
+            return timm.create_model(**config.timm_arguments(weights))
     except SafetensorError as error:
         raise UserError(
             f"{run}: {_WEIGHTS} is damaged ({error}); copy or train the run again"
         ) from None
-    except (RuntimeError, TypeError, KeyError) as error:
-        # timm answers an unknown architecture, foreign arguments or other shapes with these.
+    except Exception as error:  # noqa: BLE001 (architectures answer odd arguments with anything)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = " ".join(lines[:2]) or type(error).__name__
+        reason = " ".join(lines[:2])[:300] or type(error).__name__
         raise UserError(
             f"{run}: config.json and {_WEIGHTS} don't make a model ({reason})"
         ) from None
 
 
-def _label_names(config: dict[str, Any], *, num_classes: int, run: str) -> list[str]:
+def _label_names(config: ModelConfig, *, num_classes: int, run: str) -> list[str]:
     """Return class names in the order of outputs; timm stores a list, or a dict by output."""
-    found = config.get("label_names") or config.get("pretrained_cfg", {}).get("label_names")
-    if isinstance(found, dict):
-        found = [found.get(str(index)) for index in range(num_classes)]
+    found = config.label_names or config.pretrained_cfg.label_names
     if not found:
         raise UserError(
             f"{run}: config.json has no label_names, so outputs can't be matched to real classes; "
             "add the list of class names"
         )
-    if len(found) != num_classes or None in found:
+    keys = map(str, range(num_classes))
+    names = [found.get(key) for key in keys] if isinstance(found, dict) else list(found)
+    if len(found) != num_classes or None in names:
         raise UserError(
             f"{run}: config.json names {len(found)} labels for {num_classes} outputs; "
-            "mend label_names"
+            "fix label_names"
         )
-    return [str(name) for name in found]
+    return [str(name) for name in names]
 
 
 def _preprocessing(model: Any, run: str) -> Preprocessing:
@@ -185,11 +184,8 @@ def _training(folder: Path) -> dict[str, Any] | None:
     path = folder / "config.yaml"
     if not path.is_file():
         return None
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(Fault(f"not YAML: {reason}", file=str(path))) from None
+    check_files([path], folder)
+    found = read_yaml(path)
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds {type(found).__name__}, not a mapping; is it the run's?")
     return found
@@ -198,6 +194,8 @@ def _training(folder: Path) -> dict[str, Any] | None:
 def _selected_on(training: dict[str, Any] | None) -> str | None:
     """Say what the run chose its best epoch by: `train` holds out synthetic images, or nothing."""
     values = (training or {}).get("hyperparameters") or {}
+    if not isinstance(values, dict):
+        return None
     fraction = values.get("val_fraction")
     if fraction is None:
         return None
@@ -210,12 +208,14 @@ def _train_seconds(folder: Path) -> float | None:
     path = folder / "metrics.csv"
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8", newline="") as file:
-        cells = [row.get("seconds") for row in csv.DictReader(file)]
+    check_files([path], folder)
+    rows = csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_METRICS_BYTES)))
     try:
-        return round(sum(float(cell or "") for cell in cells), 3)
-    except ValueError:
+        seconds = [float(row.get("seconds") or "") for row in rows]
+    except (ValueError, csv.Error):
         return None
+    total = math.fsum(one for one in seconds if math.isfinite(one))
+    return round(total, 3) if all(0 <= one < math.inf for one in seconds) else None
 
 
 def sha256(path: Path) -> str:

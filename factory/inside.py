@@ -18,10 +18,18 @@ def is_inside(path: Path, folder: Path) -> bool:
     return any(real.is_relative_to(one) for one in homes)
 
 
-def links_out(folder: Path) -> list[Path]:
-    """Return the symbolic links below a directory that leave it, sorted; hidden ones too."""
+def foreign_files(folder: Path) -> list[Path]:
+    """Return what in a directory is never read nor sent, sorted.
+
+    That is: symbolic links that leave it, pipes, devices, and links to nothing. Names at its top
+    that begin with a dot belong to version control and are left out.
+    """
     found = []
     for parent, folders, files in os.walk(folder):
-        here = [Path(parent) / name for name in (*folders, *files)]
-        found += [path for path in here if path.is_symlink() and not is_inside(path, folder)]
+        if Path(parent) == folder:
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            files = [name for name in files if not name.startswith(".")]
+        found += [path for name in folders if not is_inside(path := Path(parent, name), folder)]
+        paths = [Path(parent, name) for name in files]
+        found += [path for path in paths if not (is_inside(path, folder) and path.is_file())]
     return sorted(found)

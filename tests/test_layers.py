@@ -21,12 +21,14 @@ GROUND_FLOOR = {
     "hub_target",
     "dataset_files",
     "inside",
+    "markup",
     "open_data",
     "outside",
     "pixels",
     "row_filter",
     "row_images",
     "schema",
+    "score_file",
 }
 # Each may import what stands on lines above its own, never below.
 LAYERS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from factory.errors import UserError
 from train import presets
 from train.architectures import timm_name
 from train.config import DataSource, Hyperparameters, RunConfig
-from train.run_folder import check_folder, claim
+from train.run_folder import check_folder, claim, only_run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -134,8 +135,10 @@ def train(options: TrainOptions) -> RunSummary:
     # The others wait until the folder is claimed, then only read it.
     with accelerator.main_process_first():
         claim(options.out, config)
-    trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
-    trainer.fit()
+    # Processes of one launch share the run; the first of them keeps other launches out.
+    with only_run(options.out) if accelerator.is_main_process else nullcontext():
+        trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
+        trainer.fit()
     summary = RunSummary(
         out=options.out,
         epochs=trainer.epochs_done,
