@@ -62,7 +62,6 @@ class ModelConfig(BaseModel):
 
     architecture: Annotated[str, Field(pattern=r"^[\w.-]{1,200}$")]
     num_classes: int | None = Field(default=None, ge=1, le=1_000_000)
-    global_pool: Name | Literal[False] | None = None
     label_names: Names | None = None
     pretrained_cfg: PreprocessingConfig = PreprocessingConfig()
     model_args: dict[str, Any] = {}
@@ -86,9 +85,7 @@ class ModelConfig(BaseModel):
         own = self.pretrained_cfg
         count = self.num_classes or own.num_classes or 1000
         shown = own.model_dump(exclude={"label_names", "num_classes"}, exclude_none=True)
-        pooled = {} if self.global_pool is None else {"global_pool": self.global_pool}
         return {
-            **pooled,
             **self.model_args,
             "model_name": self.architecture,
             "num_classes": count,
@@ -103,6 +100,15 @@ def _leaves(value: Any) -> Iterator[Any]:
             yield from _leaves(one)
     else:
         yield value
+
+
+def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is null, which timm reads as not given; also in `pretrained_cfg`."""
+    kept = {key: value for key, value in values.items() if value is not None}
+    own = kept.get("pretrained_cfg")
+    if isinstance(own, dict):
+        kept["pretrained_cfg"] = {key: value for key, value in own.items() if value is not None}
+    return kept
 
 
 def read_model_config(path: Path) -> ModelConfig:
@@ -120,7 +126,7 @@ def read_model_config(path: Path) -> ModelConfig:
     if "pretrained_cfg" not in found:
         found = {**found, "pretrained_cfg": found}
     try:
-        config = ModelConfig.model_validate({k: v for k, v in found.items() if v is not None})
+        config = ModelConfig.model_validate(_without_nulls(found))
     except ValidationError as error:
         raise UserError(
             Fault(problem["msg"], file=str(path), key=".".join(map(str, problem["loc"]))[:100])

@@ -179,8 +179,12 @@ class Scores(_Part):
     @field_validator("training")
     @classmethod
     def _as_a_run_writes_it(cls, training: dict[str, Any] | None) -> dict[str, Any] | None:
-        if training is not None:
-            _Training.model_validate(training)
+        try:
+            _Training.model_validate(training or {})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{key}: {first['msg']}") from None
         return training
 
 

@@ -132,11 +132,11 @@ def train(options: TrainOptions) -> RunSummary:
     config = _run_config(options, values, data=data, opened=opened)
     # What cannot be trained is told before a folder is taken for it.
     split_rows(data, config, world_size=accelerator.num_processes)
-    # The others wait until the folder is claimed, then only read it.
-    with accelerator.main_process_first():
-        claim(options.out, config)
     # Processes of one launch share the run; the first of them keeps other launches out.
     with only_run(options.out) if accelerator.is_main_process else nullcontext():
+        # The others wait until the folder is claimed, then only read it.
+        with accelerator.main_process_first():
+            claim(options.out, config)
         trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
         trainer.fit()
     summary = RunSummary(
