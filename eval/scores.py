@@ -102,7 +102,19 @@ class Labels(_Part):
 
     names: list[str] = Field(description="the real set's classes, then those only the model has")
     num_real: int = Field(description="how many of `names` the real set has")
-    matched: Literal["exact", "spelling"]
+    matched: Literal["exact", "spelling", "synonym", "map"] = Field(
+        description="by which rule; with a map the labels it lacks were matched without it"
+    )
+    map: dict[str, str] | None = Field(
+        default=None, description="the label map: real label -> class of the model"
+    )
+    merged: list[list[str]] = Field(default=[], description="real labels that count as one class")
+
+    @model_validator(mode="after")
+    def _map_is_there(self) -> Labels:
+        if (self.matched == "map") != (self.map is not None):
+            raise ValueError(f"matched is {self.matched!r}, map is {self.map!r}")
+        return self
 
 
 class Metrics(_Part):
@@ -115,10 +127,10 @@ class Metrics(_Part):
     top5: Share | None = Field(description="null with five classes or fewer, where it says nothing")
     mean_per_class: Share
     per_class: list[Share | None] = Field(
-        description="in the order of `labels.names`; null: no images"
+        description="of the real set's classes, in the order of `labels.names`; null: no images"
     )
     confusion_matrix: list[list[Count]] = Field(
-        description="rows: true class, columns: predicted class"
+        description="rows: true class (the real set's), columns: predicted class"
     )
     calibration_error: Share = Field(description="expected calibration error, 15 bins")
     mean_confidence: Share
@@ -166,14 +178,16 @@ class Scores(_Part):
 
     @model_validator(mode="after")
     def _of_one_length(self) -> Scores:
-        classes, metrics = len(self.labels.names), self.metrics
+        real, classes, metrics = self.labels.num_real, len(self.labels.names), self.metrics
         rows = metrics.confusion_matrix
-        if len(metrics.per_class) != classes or any(len(row) != classes for row in rows):
-            raise ValueError(f"per_class and confusion_matrix are not of the {classes} labels")
-        if len(rows) != classes:
-            raise ValueError(f"confusion_matrix has {len(rows)} rows for {classes} labels")
-        if metrics.num_correct > self.real.num_images or self.labels.num_real > classes:
-            raise ValueError("counts more right answers than images, or more classes than labels")
+        if real > classes:
+            raise ValueError(f"labels.num_real is {real}, but there are {classes} labels")
+        if len(metrics.per_class) != real:
+            raise ValueError(f"per_class has {len(metrics.per_class)} values for {real} classes")
+        if len(rows) != real or any(len(row) != classes for row in rows):
+            raise ValueError(f"confusion_matrix is not of {real} rows and {classes} columns")
+        if metrics.num_correct > self.real.num_images:
+            raise ValueError("num_correct is larger than the number of images")
         return self
 
     @field_validator("training")

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
+
+_SNAPSHOT = re.compile(
+    r"(?P<repository>(?P<cache>.*)/(?:datasets|models|spaces)--[^/]+)/snapshots/[0-9a-f]{40}"
+)
 
 
 def is_inside(path: Path, folder: Path) -> bool:
     """Whether `path` is in `folder` after all symbolic links are followed.
 
-    Files of a snapshot in the Hub's cache are links to `blobs` beside it; these count as inside.
+    Files of a snapshot in the Hub's cache are links to its `blobs`; these count as inside.
     """
     # Unlike `Path.resolve`, it does not raise for links that lead in a circle.
     home = Path(os.path.realpath(folder))
-    homes = [home, *([home.parents[1] / "blobs"] if home.parent.name == "snapshots" else [])]
     real = Path(os.path.realpath(path))
-    return any(real.is_relative_to(one) for one in homes)
+    return any(real.is_relative_to(one) for one in (home, *_blobs(home)))
+
+
+def _blobs(folder: Path) -> list[Path]:
+    """Return where `CACHE/models--ORG--NAME/snapshots/COMMIT` keeps its files' contents.
+
+    huggingface_hub keeps some in the repository's `blobs`, and shares others in the cache's.
+    """
+    match = _SNAPSHOT.fullmatch(str(folder))
+    return [Path(match[name], "blobs") for name in ("repository", "cache")] if match else []
 
 
 def foreign_files(folder: Path) -> list[Path]:

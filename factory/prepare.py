@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from factory import console
 from factory.claims import Claims
+from factory.devices import device_name
 from factory.errors import UserError
 from factory.existing import (
     begun,
@@ -30,7 +31,7 @@ from factory.settings import BuildSettings, FixedSettings, fix
 from factory.shards import list_shards
 from factory.start import Start
 from factory.storage import AnyPath, remove_temporary_files, write_text
-from factory.versions import device_name, library_versions
+from factory.versions import library_versions
 
 PREPARING = "prepare"
 _POLL_S = 0.1
@@ -191,9 +192,12 @@ def _entry(job: Job, before: ConfigEntry | None) -> ConfigEntry:
     entry = job.entry()
     if before is None or job.kind == "union":
         return entry
+    if job.pipeline is None and before.sampling and before.fingerprint == entry.fingerprint:
+        # A build that loads no pipeline keeps what an earlier one learnt from its own.
+        entry = entry.model_copy(update={"sampling": before.sampling})
     kept = entry.model_copy(update={"complete": before.complete, "shards": before.shards})
-    if kept == before:
-        return before
+    if kept == before.model_copy(update={"sampling": entry.sampling}):
+        return kept
     # While a set grows, the hashes of the shards that stay are still known.
     shards = before.shards if job.kind == "set" else ()
     return entry.model_copy(update={"shards": shards})

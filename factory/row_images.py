@@ -97,7 +97,7 @@ def load_image(data: bytes) -> Image:
         return image
     except ImageFault:
         raise
-    except pillow.DecompressionBombError:
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
         raise _too_large("") from None
     except pillow.UnidentifiedImageError:
         known = ", ".join(FORMATS)

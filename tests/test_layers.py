@@ -29,6 +29,7 @@ GROUND_FLOOR = {
     "row_images",
     "schema",
     "score_file",
+    "yaml_source",
 }
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
