@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.model_files import WEIGHTS, load_model
+from eval.model_files import load_model
 from eval.scores import ModelFacts, Preprocessing
 from eval.scoring import Scoring, set_modes
 from factory.dataset_files import check_files
 from factory.errors import UserError
+from factory.model_folder import WEIGHTS
 from factory.outside import read_text, read_yaml
 
 if TYPE_CHECKING:

@@ -6,16 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.model_config import ModelConfig, no_larger_than, read_model_config
 from eval.scores import Preprocessing
-from factory.dataset_files import check_files
 from factory.errors import UserError
-from factory.hub_fetch import cached, fetch, offline
-from factory.hub_target import looks_like_hub_id, parse_target
+from factory.hub_target import looks_like_hub_id
+from factory.model_config import ModelConfig, no_larger_than
+from factory.model_folder import WEIGHTS, fetch_model, read_model_folder
 
-WEIGHTS = "model.safetensors"
 _HUB_PREFIXES = ("hf-hub:", "hf_hub:")
-_FILES = ("config.json", "config.yaml", WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -59,15 +56,8 @@ def load_model(run: str) -> Loaded:
             fit it, or `label_names` doesn't fit the number of outputs.
         Failure: The Hub cannot be reached.
     """
-    commit = None
-    folder = Path(run)
-    if is_hub_id(run):
-        folder, commit = _fetch(run)
-    config = _read_config(folder, run)
-    weights = folder / WEIGHTS
-    if not weights.is_file():
-        raise UserError(f"{run}: no {WEIGHTS} in it; is the run finished?")
-    check_files([weights], folder)
+    folder, commit = fetch_model(run) if is_hub_id(run) else (Path(run), None)
+    config, weights = read_model_folder(folder, run)
     model = _create(config, weights, run).eval()
     return Loaded(
         folder=folder,
@@ -77,27 +67,6 @@ def load_model(run: str) -> Loaded:
         label_names=_label_names(config, num_classes=model.num_classes, run=run),
         preprocessing=preprocessing_of(model, run),
     )
-
-
-def _fetch(run: str) -> tuple[Path, str]:
-    """Return the cached, checked snapshot of a Hub model's files, and its commit."""
-    target = parse_target(run, "model")
-    snapshot = cached(target) if offline() else fetch(target, _FILES.__contains__)
-    return snapshot.folder, snapshot.commit
-
-
-def _read_config(folder: Path, run: str) -> ModelConfig:
-    if not folder.exists():
-        raise UserError(
-            f"{run}: no such run folder; for a model of the Hub write hf-hub:ORG/NAME[@REVISION]"
-        )
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{run}: no config.json in it; is it a run folder, and is the run finished?"
-        )
-    check_files([path], folder)
-    return read_model_config(path)
 
 
 def _create(config: ModelConfig, weights: Path, run: str) -> Any:

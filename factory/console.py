@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
-from factory.redaction import for_terminal
+from factory.redaction import for_terminal, one_line
 
 
 class Parser(argparse.ArgumentParser):
@@ -19,7 +19,11 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 after one line."""
-        super().error(for_terminal(message))
+        start, colon, given = message.partition("unrecognized arguments: ")
+        options = [one.partition("=")[0] for one in given.split() if one.startswith("-")]
+        # Values of unknown options may be secrets, under any name.
+        shown = f"{start}{colon}{' '.join(options)}" if options else message
+        super().error(for_terminal(shown))
 
 
 def write(text: str = "", *, stream: TextIO | None = None) -> None:
@@ -82,7 +86,7 @@ def table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), align: s
         header: Column titles, or nothing.
         align: A letter a column, `l` or `r`; missing ones are `l`.
     """
-    lines = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
+    lines = [[one_line(cell) for cell in row] for row in ([header] if header else []) + [*rows]]
     if not lines:
         return ""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

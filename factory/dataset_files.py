@@ -12,9 +12,10 @@ from factory.outside import parse_yaml, read_json, read_text, read_yaml
 
 _CARD = "README.md"
 _CARD_FILE = ".huggingface.yaml"
-CARDS = (_CARD, _CARD_FILE)
+_INFOS = "dataset_infos.json"
+CARDS = (_CARD, _CARD_FILE, _INFOS)
 """The files of a dataset that tell the library datasets where its rows are."""
-_MAX_CARD_BYTES = 16_000_000
+MAX_CARD_BYTES = 16_000_000
 _SAVED_LISTS = ("_data_files", "_indices_data_files")
 
 
@@ -39,10 +40,13 @@ def check_card(folder: Path, *, shown: str) -> None:
 
 
 def _headers(folder: Path, shown: str) -> Iterator[Any]:
-    card, other = folder / _CARD, folder / _CARD_FILE
-    check_files([path for path in (card, other) if path.exists()], folder)
+    card, other, infos = (folder / name for name in CARDS)
+    check_files([path for path in (card, other, infos) if path.exists()], folder)
+    if infos.exists():
+        # It only describes columns, but datasets reads it, so it must be bounded.
+        read_json(infos)
     if card.exists():
-        text = read_text(card, max_bytes=_MAX_CARD_BYTES)
+        text = read_text(card, max_bytes=MAX_CARD_BYTES)
         lines = text.splitlines(keepends=True)
         rest = lines[1:] if lines and lines[0].strip() == "---" else []
         ends = [number for number, line in enumerate(rest) if line.strip() == "---"]
@@ -63,10 +67,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def check_files(files: Iterable[str | Path], folder: Path) -> None:
-    """See that files are in a directory, symbolic links followed.
+    """See that files are regular files in a directory, symbolic links followed.
 
     Raises:
-        UserError: One is not.
+        UserError: One is not; a missing file is.
     """
     for file in files:
         if not is_inside(Path(file), folder):
@@ -74,6 +78,9 @@ def check_files(files: Iterable[str | Path], folder: Path) -> None:
                 f"{file}: leads out of {folder} and is not read; remove it, or put the file itself "
                 "in its place"
             )
+        if Path(file).exists() and not Path(file).is_file():
+            # A pipe or a device may never end.
+            raise UserError(f"{file}: is no regular file and is not read; remove it")
 
 
 def check_saved(folder: Path) -> None:

@@ -77,7 +77,7 @@ def fetch_dataset(target: HubTarget, config_name: str | None) -> HubDataset:
     found = HubDataset(
         commit=commit,
         config_name=builder.config.name,
-        module=module_name(builder),
+        module=module_name(builder, shown=str(target)),
         paths=paths,
         features=features.to_dict() if features is not None else None,
         folder=str(snapshot.folder),

@@ -20,6 +20,8 @@ from factory.storage import AnyPath, write_text
 
 FILE_NAME = "manifest.json"
 FORMAT: Final = 1
+MAX_SHARDS = 1_000_000
+"""Twice what fits into a manifest of the largest size that is read."""
 
 
 class _Entry(BaseModel):
@@ -158,6 +160,8 @@ class Manifest(_Entry):
                 raise ValueError(f"{name!r} cannot name a config, which is a directory")
             if entry.images < 0:
                 raise ValueError(f"{name} has {entry.images} images")
+            if entry.images > MAX_SHARDS * self.settings.shard_size:
+                raise ValueError(f"{name} has more than {MAX_SHARDS:,} shards")
             for shard in entry.shards:
                 if not shard.file.startswith(f"data/{name}/") or shard.file.count("/") != 2:
                     raise ValueError(f"{shard.file!r} is no file of config {name}")

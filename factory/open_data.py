@@ -179,7 +179,7 @@ def _load_directory(path: Path, config_name: str | None) -> _Loaded:
     files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
     # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
     check_files((file for listed in files.values() for file in listed), path)
-    module = module_name(builder)
+    module = module_name(builder, shown=str(path))
     loaded = _load(str(path), module, data_files=files, features=builder.config.features)
     return _Loaded(loaded, builder.config.name, image_folder=_image_folder(module, path))
 

@@ -18,7 +18,10 @@ MAX_YAML_BYTES = 4_000_000
 MAX_JSON_BYTES = 64_000_000
 """The confusion matrix of some thousand classes."""
 
-_YAML = Limits(max_bytes=MAX_YAML_BYTES, empty="is empty")
+MAX_YAML_VALUES = 400_000
+"""The class names of ImageNet-21k in every config of a card."""
+
+_YAML = Limits(max_bytes=MAX_YAML_BYTES, max_nodes=MAX_YAML_VALUES, empty="is empty")
 
 
 def read_text(path: Path, *, max_bytes: int, shown: str | None = None) -> str:

@@ -33,10 +33,12 @@ class Limits:
 
     Attributes:
         max_bytes: Of the file.
+        max_nodes: Values in it, aliases counted in full.
         empty: The message for a file without content.
     """
 
     max_bytes: int = MAX_BYTES
+    max_nodes: int = MAX_NODES
     empty: str = "is empty; a recipe starts with `classes:` or `extends:`"
 
 
@@ -96,7 +98,7 @@ def parse(
     Raises:
         UserError: The text is empty, not valid YAML, or beyond the limits.
     """
-    builder = _Builder(file, placed=placed, path=path)
+    builder = _Builder(file, placed=placed, path=path, max_nodes=limits.max_nodes)
     try:
         # PyYAML's pure parser refuses characters that libyaml lets pass; newer libyaml
         # gives up on depth of its own accord. Neither limits anything else.
@@ -158,6 +160,7 @@ class _Builder:
     file: str
     placed: bool = True
     path: Path | None = None
+    max_nodes: int = MAX_NODES
     root: Node | None = None
     documents: int = 0
     count: int = 0
@@ -211,8 +214,8 @@ class _Builder:
         parent = self.stack[-1]
         parent.node.size += node.size
         parent.node.text += node.text
-        if parent.node.size > MAX_NODES:
-            raise UserError(node.place.fault(f"holds more than {MAX_NODES:,} values"))
+        if parent.node.size > self.max_nodes:
+            raise UserError(node.place.fault(f"holds more than {self.max_nodes:,} values"))
         if parent.node.text > MAX_TOTAL_TEXT:
             raise UserError(node.place.fault(f"holds more than {MAX_TOTAL_TEXT:,} characters"))
         if isinstance(parent.node.value, list):

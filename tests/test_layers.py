@@ -22,6 +22,8 @@ GROUND_FLOOR = {
     "dataset_files",
     "inside",
     "markup",
+    "model_config",
+    "model_folder",
     "open_data",
     "outside",
     "pixels",

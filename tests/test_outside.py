@@ -8,20 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
-from eval.model_config import no_larger_than, read_model_config
+from factory.caption_texts import captions_of
+from factory.captions import CaptionSource
 from factory.errors import UserError
-from factory.inside import foreign_files
-from factory.manifest import Manifest
+from factory.inside import foreign_files, is_inside
+from factory.known_words import known_words
+from factory.manifest import Manifest, read_manifest
 from factory.markup import cell, code, table_cell
+from factory.model_config import no_larger_than, read_model_config
 from factory.outside import read_json, read_yaml
 from factory.push import set_files
+from factory.recipe_file import Model
 from factory.recipe_paths import find_recipe
 from factory.resolve import read_overrides
+from factory.sampling_summary import settings_on_disk
 from factory.score_file import read_score_file
 from factory.verify import verify_set
+from factory.verify_files import check_card
+from train.model import create_classifier
 from train.run_folder import only_run
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -33,7 +41,7 @@ BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("x.yaml", BOMB, "holds more than 100,000 values"),
+        ("x.yaml", BOMB, "holds more than 400,000 values"),
         ("x.yaml", "[" * 20_000, "is nested deeper than 50 levels"),
         ("x.yaml", "a: !!python/name:os.system", "is not allowed"),
         ("x.yaml", "", "is empty"),
@@ -100,6 +108,30 @@ def test_a_model_is_not_larger_than_its_weights(tmp_path: Path) -> None:
     torch.nn.Linear(30, 20)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model_args": {"layers": [10**6, 1, 1, 1]}}, "is the largest"),
+        ({"model_args": {"layers": [60_000, 1, 1, 1]}}, "larger than its weights"),
+        ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "may not hold checkpoint_path"),
+        ({"pretrained_cfg": {"input_size": [3, 10**6, 10**6]}}, "input_size"),
+    ],
+)
+def test_training_starts_from_checked_models_only(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    model = timm.create_model("test_resnet", num_classes=2)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    config = {"architecture": "test_resnet", "num_classes": 2, "pretrained_cfg": {}}
+    path = tmp_path / "config.json"
+    how: dict[str, Any] = {"side": 32, "pretrained": True, "model_args": {}}
+    path.write_text(json.dumps(config | {"pretrained_cfg": {"classifier": "fc"}}))
+    create_classifier(f"local-dir:{tmp_path}", num_classes=3, **how)
+    path.write_text(json.dumps(config | change))
+    with pytest.raises(UserError, match=message):
+        create_classifier(f"local-dir:{tmp_path}", num_classes=3, **how)
+
+
 def test_a_link_out_of_a_dataset_is_never_sent(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("PRIVATE")
     out = tmp_path / "set"
@@ -115,6 +147,59 @@ def test_a_link_out_of_a_dataset_is_never_sent(tmp_path: Path) -> None:
     assert [fault.file for fault in faults] == ["card/far.png", "card/folder", "card/pipe.png"]
     sent = set_files(out, Manifest.model_construct(configs={}))
     assert set(sent) == {"manifest.json", "card/plot.png", "card/near.png"}
+
+
+@pytest.mark.parametrize("store", ["datasets--a--b/blobs", "blobs/ab"])
+def test_contents_of_a_snapshot_of_the_hub_are_inside(store: str, tmp_path: Path) -> None:
+    snapshot = tmp_path / "datasets--a--b" / "snapshots" / ("0" * 40)
+    snapshot.mkdir(parents=True)
+    (tmp_path / store).mkdir(parents=True)
+    (tmp_path / store / "x").write_text("x")
+    (tmp_path / "key").write_text("PRIVATE")
+    (snapshot / "near").symlink_to(tmp_path / store / "x")
+    (snapshot / "far").symlink_to(tmp_path / "key")
+    assert is_inside(snapshot / "near", snapshot)
+    assert not is_inside(snapshot / "far", snapshot)
+    other = tmp_path / "snapshots" / "mine"
+    other.mkdir(parents=True)
+    (other / "x").symlink_to(tmp_path / store / "x")
+    assert not is_inside(other / "x", other)
+
+
+def test_a_card_that_is_no_text_is_a_fault(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_bytes(b"---\n\xff\n---\n")
+    (fault,) = check_card(tmp_path, Manifest.model_construct(configs={}))
+    assert fault.found == "is no UTF-8 text (byte 4)"
+
+
+def test_a_manifest_of_endless_shards_is_refused(tmp_path: Path) -> None:
+    entry = {"kind": "set", "fingerprint": "0", "model": "m", "revision": None}
+    manifest = {
+        "settings": {"dtype": "float32", "device": "cpu", "batch_size": 1, "shard_size": 1}
+        | {"threads": 1, "attempts": 1},
+        "device": "cpu",
+        "versions": [],
+        "labels": ["a"],
+        "variables": {},
+        "configs": {"x": entry | {"images": 10**12, "images_per_class": 10**12}},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match="x has more than 1,000,000 shards"):
+        read_manifest(tmp_path)
+
+
+def test_captions_are_read_from_regular_files_only(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "captions.txt")
+    source = CaptionSource(file=str(tmp_path / "captions.txt"))
+    with pytest.raises(UserError, match="is no regular file"):
+        captions_of(source.place, sha256=None)
+
+
+def test_a_model_on_this_machine_is_described_by_bounded_files(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("[" * 100_000)
+    os.mkfifo(tmp_path / "words.txt")
+    assert settings_on_disk(Model(id=str(tmp_path))).scheduler is None
+    assert known_words(str(tmp_path)) is None
 
 
 GOOD: dict[str, Any] = {

@@ -218,6 +218,32 @@ def test_a_card_names_files_of_its_dataset_only(
     assert not asked
 
 
+@pytest.mark.parametrize(("suffix", "kind"), [("h5", "hdf5"), ("lance", "lance"), ("xml", "xml")])
+def test_formats_that_may_point_elsewhere_are_not_read(
+    suffix: str, kind: str, tmp_path: Path
+) -> None:
+    (tmp_path / f"train.{suffix}").write_bytes(b"<a/>")
+    with pytest.raises(UserError, match=f"its files are {kind}, which is not read"):
+        open_dataset(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["README.md", ".huggingface.yaml", "dataset_infos.json"])
+def test_descriptions_of_a_dataset_are_bounded(name: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", GOOD)
+    text = "[" * 100_000
+    (folder / name).write_text(f"---\n{text}\n---\n" if name == "README.md" else text)
+    with pytest.raises(UserError, match="is nested deeper than 50 levels"):
+        open_dataset(str(folder))
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(UserError, match="is no regular file"):
+        open_dataset(str(folder))
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=r"leads out of .*set and is not read"):
+        open_dataset(str(folder))
+
+
 def test_a_link_out_of_a_dataset_is_not_read(tmp_path: Path) -> None:
     other = write(tmp_path / "other", GOOD)
     (tmp_path / "set").mkdir()

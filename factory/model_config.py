@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from factory.errors import Fault, UserError
 from factory.outside import read_json
 
-MAX_SIDE = 4096
+MAX_SIDE = 2048
+"""The largest input of a model of timm is 1024."""
 _MAX_NUMBER = 1 << 16
 _MAX_VALUES = 1000
 # Arguments of `timm.create_model` that read other files, or give something else than a classifier.
@@ -138,10 +139,14 @@ def read_model_config(path: Path) -> ModelConfig:
 
 
 @contextmanager
-def no_larger_than(weights: Path) -> Iterator[None]:
+def no_larger_than(weights: Path, *, spare: int = 0) -> Iterator[None]:
     """Stop the making of a model as soon as it is larger than its weights.
 
     torch calls the hooks when a layer registers a parameter, before any value is written to it.
+
+    Args:
+        weights: A safetensors file.
+        spare: Values that a new head or other position embeddings may add.
 
     Raises:
         ValueError: The model has a larger parameter, or more of them, than the file.
@@ -152,7 +157,7 @@ def no_larger_than(weights: Path) -> Iterator[None]:
     with safe_open(weights, framework="numpy") as file:
         shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
     sizes = [_product(shape) for shape in shapes]
-    largest, count = max(sizes, default=0), len(sizes)
+    largest, count = max([spare, *sizes]), len(sizes)
     seen = {"values": 0, "parameters": 0, "layers": 0}
 
     def parameter(_: Any, name: str, value: Any) -> None:
@@ -163,7 +168,7 @@ def no_larger_than(weights: Path) -> Iterator[None]:
         # The first layers may be made twice: timm replaces a head of another size.
         if value.numel() > largest or seen["parameters"] > 2 * count + 10:
             raise ValueError("the model is larger than its weights")
-        if seen["values"] > 2 * sum(sizes) + 10:
+        if seen["values"] > 2 * (sum(sizes) + spare) + 10:
             raise ValueError("the model is larger than its weights")
 
     def layer(*_: Any) -> None:
