@@ -14,6 +14,8 @@ from typing import Any
 from factory.errors import UserError
 
 _Pair = tuple[str, str | None]
+_MAX_BYTES = 1 << 30
+"""All captions are kept in memory."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def _read(place: CaptionPlace, version: int) -> CaptionTexts:
 
 def _file_pairs(place: CaptionPlace) -> Iterator[_Pair]:
     path = Path(str(place.file))
+    _check_file(path, place)
     readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet}
     try:
         if path.suffix in readers:
@@ -121,6 +124,14 @@ def _file_pairs(place: CaptionPlace) -> Iterator[_Pair]:
         raise UserError(f"{place.shown}: there is no such caption file") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{place.shown}: captions cannot be read ({error})") from None
+
+
+def _check_file(path: Path, place: CaptionPlace) -> None:
+    """Refuse pipes and devices, which may never end, and what no captions fill."""
+    if path.exists() and not path.is_file():
+        raise UserError(f"{place.shown}: is no regular file; give a file of captions")
+    if path.is_file() and path.stat().st_size > _MAX_BYTES:
+        raise UserError(f"{place.shown}: is larger than {_MAX_BYTES:,} bytes; give a part of it")
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -147,7 +158,7 @@ def _dataset_pairs(place: CaptionPlace) -> Iterator[_Pair]:
     from factory.open_data import open_rows
 
     reference = f"{place.dataset}@{place.revision}" if place.revision else str(place.dataset)
-    found = open_rows(reference, config_name=place.config, split=place.split)
+    found, _ = open_rows(reference, config_name=place.config, split=place.split)
     wanted = [name for name in (place.column, place.label_column) if name]
     missing = [name for name in wanted if name not in found.column_names]
     if missing:

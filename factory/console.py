@@ -5,24 +5,37 @@ Results go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-from factory.redaction import redacted
+from factory.redaction import for_terminal, one_line
+
+
+class Parser(argparse.ArgumentParser):
+    """Repeats what it does not understand, but no secret in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2 after one line."""
+        start, colon, given = message.partition("unrecognized arguments: ")
+        options = [one.partition("=")[0] for one in given.split() if one.startswith("-")]
+        # Values of unknown options may be secrets, under any name.
+        shown = f"{start}{colon}{' '.join(options)}" if options else message
+        super().error(for_terminal(shown))
 
 
 def write(text: str = "", *, stream: TextIO | None = None) -> None:
     """Write a line of results to stdout (or to `stream`)."""
-    (stream or sys.stdout).write(f"{text}\n")
+    (stream or sys.stdout).write(f"{for_terminal(text)}\n")
 
 
 def log(text: str) -> None:
     """Write a line about the work to stderr, with the rank when there are several processes."""
     rank, world_size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
     prefix = f"[rank {rank}] " if world_size > 1 else ""
-    sys.stderr.write(f"{prefix}{redacted(text)}\n")
+    sys.stderr.write(f"{prefix}{for_terminal(text)}\n")
     sys.stderr.flush()
 
 
@@ -73,7 +86,7 @@ def table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), align: s
         header: Column titles, or nothing.
         align: A letter a column, `l` or `r`; missing ones are `l`.
     """
-    lines = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
+    lines = [[one_line(cell) for cell in row] for row in ([header] if header else []) + [*rows]]
     if not lines:
         return ""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]

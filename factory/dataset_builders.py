@@ -8,6 +8,10 @@ from typing import Any
 
 from factory.errors import UserError
 
+# The formats whose files hold their rows. Others, such as hdf5, iceberg and lance, may point to
+# files elsewhere, or have parsers of their own.
+_MODULES = ("parquet", "imagefolder", "arrow", "csv", "json", "text", "webdataset")
+
 
 def find_builder(path: str, config_name: str | None, revision: str | None = None) -> Any:
     """Resolve a dataset without reading its rows; each way to fail becomes a line with a remedy.
@@ -52,10 +56,19 @@ def _config_fault(
     return f"no config {config_name!r}; {suggest(config_name, known)}"
 
 
-def module_name(builder: Any) -> str:
-    """Return the packaged module behind a builder: the format's name (`parquet`, `imagefolder`)."""
-    module: str = type(builder).__module__
-    return module.rsplit(".", 1)[-1]
+def module_name(builder: Any, *, shown: str) -> str:
+    """Return the packaged module behind a builder: the format's name (`parquet`, `imagefolder`).
+
+    Raises:
+        UserError: Files of this format can name other files or addresses, or are no tables.
+    """
+    module = type(builder).__module__.rsplit(".", 1)[-1]
+    if module not in _MODULES:
+        raise UserError(
+            f"{shown}: its files are {module}, which is not read; convert them to Parquet, or use "
+            f"one of {', '.join(_MODULES)}"
+        )
+    return module
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

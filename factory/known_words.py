@@ -14,12 +14,14 @@ from pathlib import Path
 
 from factory.embedded_model import EMBEDDED_ID, embedded_dir
 from factory.errors import Fault
+from factory.outside import read_text
 from factory.recipe import ResolvedRecipe
 from factory.template import parse_template, shown
 
 FILE_NAME = "words.txt"
 _WORD = re.compile(r"[\w'-]+")
 _MOST_WORDS = 8
+_MAX_BYTES = 16_000_000
 
 
 def words_of(text: str) -> list[str]:
@@ -34,7 +36,7 @@ def known_words(model_id: str) -> frozenset[str] | None:
     path = folder / FILE_NAME
     if not path.is_file():
         return None
-    return frozenset(path.read_text(encoding="utf-8").split())
+    return frozenset(read_text(path, max_bytes=_MAX_BYTES).split())
 
 
 def unknown_words(recipe: ResolvedRecipe) -> Iterator[Fault]:

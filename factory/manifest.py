@@ -13,12 +13,15 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from factory.errors import UserError
+from factory.outside import MAX_JSON_BYTES, read_text
 from factory.schema import CONFIG_NAME
 from factory.settings import FixedSettings
 from factory.storage import AnyPath, write_text
 
 FILE_NAME = "manifest.json"
 FORMAT: Final = 1
+MAX_SHARDS = 1_000_000
+"""Twice what fits into a manifest of the largest size that is read."""
 
 
 class _Entry(BaseModel):
@@ -157,6 +160,8 @@ class Manifest(_Entry):
                 raise ValueError(f"{name!r} cannot name a config, which is a directory")
             if entry.images < 0:
                 raise ValueError(f"{name} has {entry.images} images")
+            if entry.images > MAX_SHARDS * self.settings.shard_size:
+                raise ValueError(f"{name} has more than {MAX_SHARDS:,} shards")
             for shard in entry.shards:
                 if not shard.file.startswith(f"data/{name}/") or shard.file.count("/") != 2:
                     raise ValueError(f"{shard.file!r} is no file of config {name}")
@@ -200,18 +205,16 @@ def read_manifest(out: AnyPath) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+        return Manifest.model_validate_json(read_text(path, max_bytes=MAX_JSON_BYTES))
+    except ValidationError as error:
         raise UserError(
             f"{path}: is not a manifest of this version ({_reason(error)}); "
             "restore it, or build into another directory"
         ) from None
 
 
-def _reason(error: ValidationError | UnicodeDecodeError) -> str:
+def _reason(error: ValidationError) -> str:
     """Return the first thing that is wrong, and where."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"no text at byte {error.start}"
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -14,12 +14,32 @@ SHOWN = "***"
 
 # Tokens that can be told by their form: of the Hugging Face Hub, of Amazon's keys, of GitHub.
 _TOKEN = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|AKIA[A-Z0-9]{16}|gh[a-z]_[A-Za-z0-9]{20,})"
+    r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|AKIA[A-Z0-9]{16}|gh[a-z]_[A-Za-z0-9]{20,}"
+    r"|github_pat_\w{20,}|glpat-[\w-]{16,})"
 )
-_CREDENTIALS = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")
+_SECRET_WORD = r"(?:token(?!iz)|secret|passw|pwd|api[-_]?key|access[-_]?key|credential|signature)"
+# What an address, an option or an assignment gives away by where it stands; the group stays.
+_PLACES = (
+    # `scheme://NAME:PASSWORD@host`, `scheme://PASSWORD@host`; pathlib leaves one slash of the two.
+    # A password may contain `@` and `/`.
+    re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s/@:]*:(?!\d+/)[^\s@]+(?:@[^\s/@]+)*(?=@)"),
+    re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s/]+(?=@)"),
+    # `?sig=SECRET&...`: stores and signed addresses put keys there under many names.
+    re.compile(r"([?&][\w.%-]{1,80}=)[^\s&#'\"),;]+"),
+    # `--token SECRET`, `password=SECRET`, `"token": "SECRET"`, `Bearer SECRET`
+    re.compile(rf"(--?[\w-]*{_SECRET_WORD}[\w-]*[ =])[^\s'\"]+", re.IGNORECASE),
+    re.compile(rf"(\b[\w.-]*{_SECRET_WORD}[\w.-]*=)[^\s&'\",;]+", re.IGNORECASE),
+    re.compile(rf"(\b[\w.-]*{_SECRET_WORD}[\w.-]*['\"]\s*:\s*b?['\"])[^'\"]+", re.IGNORECASE),
+    re.compile(
+        r"(\bBearer\s+|\bAuthorization['\"]?\s*:\s*['\"]?(?:Basic\s+)?)[\w.~+/=-]{8,}",
+        re.IGNORECASE,
+    ),
+)
 _SECRET_NAME = re.compile(r"TOKEN(?!IZER)|SECRET|PASSWORD|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 _PLACE_NAME = re.compile(r"(?:PATH|FILE|DIR|HOME|URL|NAME|ID)$", re.IGNORECASE)
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters, and those that turn the direction of writing.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+_BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]")
 # A shorter value is a switch such as `1`, and would be found everywhere.
 _LEAST_LENGTH = 8
 
@@ -28,12 +48,24 @@ def redacted(text: str) -> str:
     """Return a text with every token and password in it replaced."""
     for secret in known_secrets():
         text = text.replace(secret, SHOWN)
-    return _CREDENTIALS.sub(SHOWN, _TOKEN.sub(SHOWN, text))
+    text = _TOKEN.sub(SHOWN, text)
+    for place in _PLACES:
+        text = place.sub(rf"\g<1>{SHOWN}", text)
+    return text
 
 
 def for_terminal(text: str) -> str:
     """Return a text without secrets and without what a terminal would obey instead of show."""
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", redacted(text))
+    return _CONTROLS.sub(lambda found: _shown(ord(found[0])), redacted(text))
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line of a table: ends of lines and tabs in it are shown, not obeyed."""
+    return _BREAKS.sub(lambda found: _shown(ord(found[0])), text)
+
+
+def _shown(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def holds_token(text: str) -> bool:

@@ -7,14 +7,15 @@ loaded knows it of every model.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from factory.embedded_model import EMBEDDED_ID, embedded_dir
+from factory.errors import UserError
 from factory.listed import Constant
+from factory.outside import read_json
 from factory.planner import value_for_all
 from factory.quantities import Once
 from factory.recipe import Model, Output, ResolvedRecipe
@@ -62,8 +63,8 @@ def _own_size(folder: Path) -> tuple[int | None, int | None]:
 
 def _config(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = read_json(path)
+    except UserError:
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from factory import card, manifest, yaml_source
+from factory import card, manifest
+from factory.dataset_files import MAX_CARD_BYTES
 from factory.errors import UserError
 from factory.existing import RECIPES, recipe_path
 from factory.jobs import Job
 from factory.library import load_stored_recipe
 from factory.manifest import ConfigEntry, Manifest
+from factory.outside import parse_yaml, read_text
 from factory.recipe import ResolvedRecipe
 from factory.sampling_summary import PipelineSettings, sampling_summary
 from factory.set_faults import SetFault, short
@@ -161,9 +163,15 @@ def stray_files(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
 
 
 def _links(path: AnyPath) -> list[str]:
-    return (
-        _LINK.findall(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
-    )
+    try:
+        return (
+            _LINK.findall(read_text(path, max_bytes=MAX_CARD_BYTES, shown=card.FILE_NAME))
+            if path.is_file()
+            else []
+        )
+    except UserError:
+        # `check_card` reports it.
+        return []
 
 
 def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
@@ -176,7 +184,11 @@ def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
         if any(entry.complete for entry in found.configs.values()):
             yield SetFault(card.FILE_NAME, "file", "none", "the set's card")
         return
-    text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        text = read_text(path, max_bytes=MAX_CARD_BYTES, shown=card.FILE_NAME)
+    except UserError as error:
+        yield SetFault(card.FILE_NAME, "file", error.faults[0].message, "the set's card")
+        return
     head = _header(text)
     if not isinstance(head, dict):
         yield SetFault(card.FILE_NAME, "header", head, "the configs")
@@ -191,21 +203,14 @@ def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
 
 def _header(text: str) -> dict[str, Any] | str:
     """Return the card's header, or what is wrong with it."""
-    import yaml
-
     missing = "no YAML between lines of ---"
     parts = text.split("---\n", 2)
     if len(parts) != 3 or parts[0].strip():
         return missing
     try:
-        # First within the limits of recipes: a card may come from anywhere too, and a few nested
-        # aliases grow beyond all memory once they are shown.
-        yaml_source.parse(parts[1], file=card.FILE_NAME)
-        head = yaml.safe_load(parts[1])
+        head = parse_yaml(parts[1], file=card.FILE_NAME)
     except UserError as error:
         return error.faults[0].message
-    except yaml.YAMLError:
-        return missing
     return head if isinstance(head, dict) else missing
 
 

@@ -27,6 +27,24 @@ MAX_TOTAL_TEXT = 5_000_000
 """Characters of all texts, aliases counted in full."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much of a file is read.
+
+    Attributes:
+        max_bytes: Of the file.
+        max_nodes: Values in it, aliases counted in full.
+        empty: The message for a file without content.
+    """
+
+    max_bytes: int = MAX_BYTES
+    max_nodes: int = MAX_NODES
+    empty: str = "is empty; a recipe starts with `classes:` or `extends:`"
+
+
+RECIPE = Limits()
+
+
 def read(path: Path, *, shown: str | None = None) -> Node:
     """Read a YAML file.
 
@@ -60,7 +78,14 @@ def read(path: Path, *, shown: str | None = None) -> Node:
     return parse(text, file=name, path=path)
 
 
-def parse(text: str, *, file: str, placed: bool = True, path: Path | None = None) -> Node:
+def parse(
+    text: str,
+    *,
+    file: str,
+    placed: bool = True,
+    path: Path | None = None,
+    limits: Limits = RECIPE,
+) -> Node:
     """Parse YAML text.
 
     Args:
@@ -68,11 +93,12 @@ def parse(text: str, *, file: str, placed: bool = True, path: Path | None = None
         file: What messages call it.
         placed: False when line and column mean nothing to the user (a command line argument).
         path: The file itself.
+        limits: What the file is.
 
     Raises:
         UserError: The text is empty, not valid YAML, or beyond the limits.
     """
-    builder = _Builder(file, placed=placed, path=path)
+    builder = _Builder(file, placed=placed, path=path, max_nodes=limits.max_nodes)
     try:
         # PyYAML's pure parser refuses characters that libyaml lets pass; newer libyaml
         # gives up on depth of its own accord. Neither limits anything else.
@@ -90,7 +116,7 @@ def parse(text: str, *, file: str, placed: bool = True, path: Path | None = None
     except UnicodeEncodeError:
         raise UserError(Fault("holds characters that are no valid text", file=file)) from None
     if builder.root is None:
-        raise UserError(Fault("is empty; a recipe starts with `classes:` or `extends:`", file=file))
+        raise UserError(Fault(limits.empty, file=file))
     return builder.root
 
 
@@ -134,6 +160,7 @@ class _Builder:
     file: str
     placed: bool = True
     path: Path | None = None
+    max_nodes: int = MAX_NODES
     root: Node | None = None
     documents: int = 0
     count: int = 0
@@ -187,8 +214,8 @@ class _Builder:
         parent = self.stack[-1]
         parent.node.size += node.size
         parent.node.text += node.text
-        if parent.node.size > MAX_NODES:
-            raise UserError(node.place.fault(f"holds more than {MAX_NODES:,} values"))
+        if parent.node.size > self.max_nodes:
+            raise UserError(node.place.fault(f"holds more than {self.max_nodes:,} values"))
         if parent.node.text > MAX_TOTAL_TEXT:
             raise UserError(node.place.fault(f"holds more than {MAX_TOTAL_TEXT:,} characters"))
         if isinstance(parent.node.value, list):

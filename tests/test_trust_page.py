@@ -19,6 +19,13 @@ def test_every_test_that_is_named_is_there() -> None:
         assert not test or f"def {test}(" in text, f"{file} has no {test}"
 
 
+def test_each_line_on_data_from_others_names_its_test() -> None:
+    section = PAGE.partition("## What data from others may not do\n")[2].partition("\n## ")[0]
+    lines = re.findall(r"^\d+\. .*$", section, re.MULTILINE)
+    assert [line.partition(".")[0] for line in lines] == [str(number) for number in range(1, 11)]
+    assert not [line for line in lines if not re.search(r"`test_\w+\.py`: `test_\w+`", line)]
+
+
 def test_the_switches_it_shows_are_there() -> None:
     verbs = "".join(path.read_text() for path in (ROOT / "factory" / "verbs").glob("*.py"))
     for switch in set(re.findall(r"--[a-z][a-z-]+", PAGE)):

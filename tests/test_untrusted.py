@@ -148,6 +148,63 @@ def test_no_error_tells_a_token(
     assert not [token for token in [*tokens, "pass-word"] if token in told]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://S3CRET-word@host/x",
+        "https:/S3CRET-word@host/x",
+        "memory://user:S3CRET-word@x",
+        "s3://key:S3CRET/word@bucket/x",
+        "https://host/x.parquet?sv=1&sig=S3CRET-word",
+        "unrecognized arguments: --token S3CRET-word",
+        "--hf-token=S3CRET-word",
+        "secret_key=S3CRET-word",
+        "https://me:S3CRET@S3CRET@host/x",
+        "redis://:S3CRET-word@host/0",
+        "git+https://me:S3CRET-word@host/x.git",
+        "git+ssh://S3CRET-word@host/x.git",
+        "https://host/x?X-Amz-Credential=S3CRET%2Fword&X-Amz-Signature=S3CRET-word",
+        "https://host/x?a=1&whatever=S3CRET-word",
+        "https://host/x#access_token=S3CRET-word",
+        "{'token': 'S3CRET-word', \"client_secret\": \"S3CRET word\"}",
+        "Authorization: Bearer S3CRET-word-x",
+        "headers={'Authorization': 'Basic S3CRETwordx=='}",
+    ],
+)
+def test_no_message_contains_a_secret_of_an_address_or_option(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.log(text)
+    console.write(text)
+    captured = capsys.readouterr()
+    assert "S3CRET" not in captured.out + captured.err + told_by(UserError(text), capsys)
+    assert redaction.SHOWN in captured.out
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--auth", "S3CRET"], ["--auth=S3CRET"], ["--k", "a", "S3CRET"]]
+)
+def test_values_of_unknown_options_are_not_repeated(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        console.Parser(prog="factory").parse_args(arguments)
+    told = capsys.readouterr().err
+    assert f"unrecognized arguments: {arguments[0].partition('=')[0]}" in told
+    assert "S3CRET" not in told
+
+
+def test_a_name_does_not_break_out_of_its_table_cell() -> None:
+    shown = console.table([["cat\n\nERROR: run this", "1\t2"]], header=["class", "images"])
+    assert len(shown.splitlines()) == 3
+    assert "cat\\x0a\\x0aERROR" in shown
+
+
+@pytest.mark.parametrize("text", ["hf://datasets/a/b@main/x", "http://h:80/a@b", "hf-hub:a/b@v1"])
+def test_a_revision_is_no_secret(text: str) -> None:
+    assert redaction.redacted(text) == text
+
+
 def test_no_log_line_tells_a_token(tokens: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     console.log(f"loading with {tokens[0]}")
     assert capsys.readouterr().err == "loading with ***\n"

@@ -8,6 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import torch
 from torch import nn
 
 from factory.errors import UserError
+from factory.model_config import no_larger_than
+from factory.model_folder import fetch_model, read_model_folder
 from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
 from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS, replace_file
 
+_MOST_FEATURES = 8192
 _ORIGIN_KEYS = ("tag", "license", "origin_url", "paper_name", "paper_ids", "notes")
 
 
@@ -60,17 +64,21 @@ def create_classifier(
         UserError: Unknown model or argument, no weights, or an image size it does not take.
     """
     import timm
+    from safetensors import SafetensorError
     from timm.models import resolve_model_input_args
 
     check_model_name(name)
+    folder = _own_folder(name)
+    source = f"local-dir:{folder}" if folder else name
     try:
-        arguments = resolve_model_input_args(name, {"img_size": side}, **model_args)
-        # A model of a folder or of the Hub brings a number of classes of its own.
-        arguments |= {"num_classes": num_classes, "pretrained": pretrained}
-        model: nn.Module = timm.create_model(**arguments)
+        with _bounded(folder, num_classes=num_classes):
+            arguments = resolve_model_input_args(source, {"img_size": side}, **model_args)
+            # A model of a folder or of the Hub brings a number of classes of its own.
+            arguments |= {"num_classes": num_classes, "pretrained": pretrained}
+            model: nn.Module = timm.create_model(**arguments)
     except TypeError as error:
         raise UserError(f"--model-arg: {name} does not take it ({_first_line(error)})") from None
-    except (OSError, RuntimeError, ValueError, AssertionError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, AssertionError, KeyError, SafetensorError) as error:
         if pretrained:
             message = (
                 f"--pretrained: weights of {name} could not be loaded ({_first_line(error)}); "
@@ -81,6 +89,28 @@ def create_classifier(
         raise UserError(message) from None
     _check_input(model, name=name, side=side, num_classes=num_classes)
     return model
+
+
+def _own_folder(name: str) -> Path | None:
+    """Return the checked folder of a model that brings its own files; None for timm's models.
+
+    Raises:
+        UserError: No such model, or its files do not read.
+        Failure: The Hub cannot be reached.
+    """
+    source, _, place = name.partition(":")
+    if source not in ("local-dir", "hf-hub", "hf_hub"):
+        return None
+    folder = Path(place) if source == "local-dir" else fetch_model(name)[0]
+    read_model_folder(folder, name)
+    return folder
+
+
+def _bounded(folder: Path | None, *, num_classes: int) -> AbstractContextManager[None]:
+    """Keep the making of a model of `folder` within the size of its weights."""
+    if folder is None:
+        return nullcontext()
+    return no_larger_than(folder / WEIGHTS, spare=_MOST_FEATURES * max(num_classes, 1000))
 
 
 def _check_input(model: nn.Module, *, name: str, side: int, num_classes: int) -> None:
