@@ -17,6 +17,7 @@ from factory.card_images import PLOTS, SHEET, write_images
 from factory.card_scores import Score, kept_scores
 from factory.existing import RECIPES
 from factory.manifest import GateEntry, Manifest
+from factory.schema import TEMPLATE
 from factory.recipe_paths import packaged_dir
 from factory.storage import AnyPath, local_copy, write_text
 
@@ -135,6 +136,8 @@ def _text(
         ],
         "facts": facts(manifest),
     }
+    if TEMPLATE in manifest.variables:
+        filled["variables"] = sorted({*filled["variables"], TEMPLATE})
     return render(general | built_fields(manifest), filled)
 
 
