@@ -7,6 +7,7 @@ from itertools import islice
 from math import gcd
 from pathlib import Path
 
+from factory.caption_checks import caption_warnings
 from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault
 from factory.known_words import unknown_words
@@ -203,6 +204,7 @@ _CHECKS = (
     _unknown_twin,
     _low_guidance,
     _uneven_cycles,
+    caption_warnings,
     unknown_words,
 )
 _COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)
