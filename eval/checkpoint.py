@@ -18,6 +18,8 @@ from factory.errors import Fault, UserError
 if TYPE_CHECKING:
     import torch
 
+METRICS = "metrics.csv"
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -74,6 +76,8 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
         dropout=scoring.dropout,
         selected_on=_selected_on(training),
         train_seconds=_train_seconds(folder),
+        epochs_done=_epochs_done(folder),
+        epochs_planned=_epochs_planned(training),
     )
     set_modes(model, scoring)
     return Checkpoint(
@@ -111,13 +115,29 @@ def _selected_on(training: dict[str, Any] | None) -> str | None:
     return "held-out synthetic" if held_out else "nothing (last epoch)"
 
 
+def _epochs_planned(training: dict[str, Any] | None) -> int | None:
+    found = ((training or {}).get("hyperparameters") or {}).get("epochs")
+    return found if isinstance(found, int) else None
+
+
+def _epochs_done(folder: Path) -> int | None:
+    """Return how many epochs a run has finished, or None without a table of them."""
+    path = folder / METRICS
+    return len(_metrics(path)) if path.is_file() else None
+
+
+def _metrics(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's table of epochs."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def _train_seconds(folder: Path) -> float | None:
     """Return the time of all epochs as the run measured it, or None without a table of them."""
-    path = folder / "metrics.csv"
+    path = folder / METRICS
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8", newline="") as file:
-        cells = [row.get("seconds") for row in csv.DictReader(file)]
+    cells = [row.get("seconds") for row in _metrics(path)]
     try:
         return round(sum(float(cell or "") for cell in cells), 3)
     except ValueError:

@@ -39,6 +39,7 @@ def open_real(
     row_filter: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    name: str | None = None,
 ) -> RealImages:
     """Open real images to score on.
 
@@ -49,10 +50,13 @@ def open_real(
         row_filter: Leave only these rows, see `factory.row_filter`.
         image_column: Default: found by its type.
         label_column: Default: found by its type.
+        name: Short name; default: made of the reference, config, split and filter.
 
     Raises:
-        UserError: See `open_dataset`; or images without a label.
+        UserError: See `open_dataset`; or images without a label, or a name that fits no file.
     """
+    if name is not None and not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"--real-name {name}: use letters, digits, _, - and . only")
     opened = open_dataset(
         reference,
         config_name=config_name,
@@ -66,7 +70,7 @@ def open_real(
         opened=opened,
         row_filter=row_filter,
         labels=_known_labels(opened),
-        name=_short_name(opened, row_filter),
+        name=name or _short_name(opened, row_filter),
     )
 
 

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from eval.labels import LabelMatch, match_real
 from eval.measure import measure
 from eval.predict import Predictions, make_transform, predict, this_process
 from eval.real import RealImages
-from eval.scores import Labels, RealSet, Scores, Visit
+from eval.scores import Labels, RealSet, Scores, Visit, free_place, write_scores
 from eval.scoring import HONEST, Scoring, order_of, require_fitting
 from eval.visits import best_visit
 from factory.console import log
@@ -196,6 +197,7 @@ def describe(scores: Scores) -> str:
     metrics, real = scores.metrics, scores.real
     top5 = "" if metrics.top5 is None else f", top-5 {100 * metrics.top5:.2f} %"
     how = "" if scores.scoring == HONEST else f", scored with {scores.scoring}"
+    how += f", {scores.model.unfinished}" if scores.model.unfinished else ""
     return (
         f"{scores.run} on {real.name} ({real.num_images:,} images{how}): "
         f"top-1 {100 * metrics.top1:.2f} % "
@@ -224,6 +226,43 @@ def note_labels(who: str, labels: Labels, *, real: str) -> None:
         log(f"{who}: {_MATCHED[labels.matched].format(real=real)}")
     for group in labels.merged:
         log(f"{who}: counted as one class: {', '.join(group)}")
+
+
+def write_apart(scores: Scores, path: Path) -> tuple[Scores, Path]:
+    """Write a scores file, beside those of other images that have its name; report it.
+
+    Returns:
+        The scores and the path as they were written.
+    """
+    scores, place = free_place(scores, path)
+    if place != path:
+        log(
+            f"{path} holds scores of other images that are named alike; "
+            f"these are named {scores.real.name} (--real-name NAME chooses another name)"
+        )
+    write_scores(scores, place)
+    log(f"wrote {place}")
+    return scores, place
+
+
+def note_unfinished(scores: Scores) -> None:
+    """Report on stderr that a run's training was not finished."""
+    if scores.model.unfinished:
+        log(
+            f"warning: {scores.run} is {scores.model.unfinished}; finish it with the same `train` "
+            "command and score it again"
+        )
+
+
+def note_cut(scores: Scores) -> None:
+    """Report on stderr how many prompts of a zero-shot model are longer than it reads."""
+    found = scores.zero_shot
+    if found and found.cut:
+        total = len(found.templates) * len(found.wordings)
+        log(
+            f"warning: {found.cut} of {total} {found.prompts} prompts are longer than "
+            f"{found.model} reads; their last words are cut off"
+        )
 
 
 def note_unmeasured(scores: Scores) -> None:

@@ -40,6 +40,16 @@ class ModelFacts(_Part):
     train_seconds: float | None = Field(
         default=None, description="time of all epochs, of the run's metrics.csv"
     )
+    epochs_done: int | None = Field(default=None, description="by the run's metrics.csv")
+    epochs_planned: int | None = Field(default=None, description="by the run's config.yaml")
+
+    @property
+    def unfinished(self) -> str | None:
+        """Say how far a training came that was not finished; None if it was or that is unknown."""
+        done, planned = self.epochs_done, self.epochs_planned
+        if done is None or planned is None or done >= planned:
+            return None
+        return f"unfinished: {done} of {planned} epochs"
 
 
 class ZeroShot(_Part):
@@ -50,6 +60,7 @@ class ZeroShot(_Part):
     prompts: str = Field(description="name of the prompts; part of the table's row")
     templates: list[str] = Field(description="averaged, `{class}` stands for the wording")
     wordings: list[str] = Field(description="of the classes, in the order of `labels.names`")
+    cut: int = Field(default=0, description="texts that are longer than the model reads")
 
 
 class Visit(_Part):
@@ -151,6 +162,29 @@ class Scores(_Part):
         if self.scoring != measured:
             raise ValueError(f"scoring says {self.scoring!r}, the figures are {measured!r}")
         return self
+
+
+def free_place(scores: Scores, path: Path) -> tuple[Scores, Path]:
+    """Return where to write scores so that no scores of other real images are replaced.
+
+    Two real sets may have one name, such as two folders named `photos`. The second gets a name of
+    its own, in the file's name and in tables: with the start of the fingerprint of its images.
+
+    Args:
+        scores: To write.
+        path: Where they should go.
+    """
+    try:
+        there = read_scores(path).real if path.is_file() else None
+    except UserError:
+        there = None
+    if there is None or there.fingerprint == scores.real.fingerprint:
+        return scores, path
+    mark = f"-{scores.real.fingerprint[:8]}"
+    if there.name == scores.real.name:
+        real = scores.real.model_copy(update={"name": scores.real.name + mark})
+        scores = scores.model_copy(update={"real": real})
+    return scores, path.with_name(f"{path.stem}{mark}{path.suffix}")
 
 
 def write_scores(scores: Scores, path: Path) -> None:

@@ -17,8 +17,8 @@ from factory.card_images import PLOTS, SHEET, write_images
 from factory.card_scores import Score, kept_scores
 from factory.existing import RECIPES
 from factory.manifest import GateEntry, Manifest
-from factory.schema import TEMPLATE
 from factory.recipe_paths import packaged_dir
+from factory.schema import TEMPLATE
 from factory.storage import AnyPath, local_copy, write_text
 
 if TYPE_CHECKING:

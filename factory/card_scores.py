@@ -143,6 +143,12 @@ def _score_of(path: Path, data: dict[str, Any], manifest: Manifest) -> Score:
         raise UserError(
             f"{path}: does not say what its model was trained on; train it with `train`"
         )
+    done, planned = (data["model"].get(f"epochs_{name}") for name in ("done", "planned"))
+    if None not in (done, planned) and done < planned:
+        raise UserError(
+            f"{path}: its training is unfinished ({done} of {planned} epochs); finish it with the "
+            "same `train` command and score it again"
+        )
     rows = training["data"]
     config = rows["config_name"]
     _require_same_rows(path, rows, manifest)

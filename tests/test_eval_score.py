@@ -278,3 +278,48 @@ def test_missing_run_and_bad_set_are_named(scored, tmp_path):
     datasets.Dataset.from_dict(rows, features=features).to_parquet(unlabelled / "test.parquet")
     with pytest.raises(UserError, match="1 of 2 images of split 'test' have no label"):
         main(["score", str(folder / "run"), "--real", str(unlabelled)])
+
+
+def test_an_unfinished_run_is_marked(tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    (run / "config.yaml").write_text("hyperparameters: {epochs: 500, val_fraction: 0.1}\n")
+    (run / "metrics.csv").write_text("epoch,seconds\n" + "".join(f"{n},1\n" for n in range(27)))
+    real, *_ = write_real(tmp_path / "real")
+    main(["score", str(run), "--real", str(real)])
+    seen = capsys.readouterr()
+    assert "unfinished: 27 of 500 epochs" in seen.out
+    assert "is unfinished: 27 of 500 epochs; finish it" in seen.err
+    model = read_scores(run / "scores-real-test.json").model
+    assert (model.epochs_done, model.epochs_planned) == (27, 500)
+    main(["table", str(run)])
+    assert "| run [unfinished: 27 of 500 epochs]" in capsys.readouterr().out
+    (run / "config.yaml").write_text("hyperparameters: {epochs: 27}\n")
+    main(["score", str(run), "--real", str(real)])
+    seen = capsys.readouterr()
+    assert "unfinished" not in seen.out + seen.err
+
+
+def test_scores_of_other_images_of_the_same_name_are_kept(tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    for place, names in (("a", NAMES), ("b", NAMES[::-1])):
+        (tmp_path / place).mkdir()
+        write_real(tmp_path / place / "real", names=names)
+    for place in ("a", "b", "a", "b"):
+        main(["score", str(run), "--real", str(tmp_path / place / "real")])
+    assert "scores of other images that are named alike" in capsys.readouterr().err
+    found = [read_scores(path) for path in sorted(run.glob("scores-*.json"))]
+    assert [one.real.reference for one in found] == [
+        str(tmp_path / "b" / "real"),
+        str(tmp_path / "a" / "real"),
+    ]
+    second, first = (one.real for one in found)
+    assert (first.name, second.name) == ("real-test", f"real-test-{second.fingerprint[:8]}")
+    main(["table", str(run)])
+    assert second.name in capsys.readouterr().out
+    real = ["--real", str(tmp_path / "b" / "real")]
+    main(["score", str(run), *real, "--real-name", "mine"])
+    assert read_scores(run / "scores-mine.json").real.name == "mine"
+    main(["score", str(run), *real, "--out", str(run / "scores-real-test.json")])
+    assert read_scores(run / "scores-real-test.json") == found[1]
+    with pytest.raises(UserError, match="--real-name a/b: use letters"):
+        main(["score", str(run), *real, "--real-name", "a/b"])

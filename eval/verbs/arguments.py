@@ -38,6 +38,11 @@ def add_real(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--image-column", metavar="NAME")
     parser.add_argument("--label-column", metavar="NAME")
+    parser.add_argument(
+        "--real-name",
+        metavar="NAME",
+        help="name of the real set in files and tables (default: made of folder, config and split)",
+    )
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:

@@ -128,6 +128,7 @@ def _open(args: argparse.Namespace) -> tuple[Any, Any]:
         row_filter=args.filter,
         image_column=args.image_column,
         label_column=args.label_column,
+        name=args.real_name,
     )
     synthetic = open_real(
         args.synthetic,

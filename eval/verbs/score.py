@@ -81,6 +81,7 @@ def run(args: argparse.Namespace) -> None:
             row_filter=args.filter,
             image_column=args.image_column,
             label_column=args.label_column,
+            name=args.real_name,
         )
         for one in args.runs:
             _score_run(
@@ -121,8 +122,14 @@ def _score_run(
     labels: LabelMap | None,
     writes: bool,
 ) -> None:
-    from eval.score import describe, note_labels, note_unmeasured, score
-    from eval.scores import write_scores
+    from eval.score import (
+        describe,
+        note_labels,
+        note_unfinished,
+        note_unmeasured,
+        score,
+        write_apart,
+    )
 
     usual = _CODE_BATCH_SIZE if scoring.batch_norm == "test-batch" else _BATCH_SIZE
     scored = score(
@@ -138,9 +145,9 @@ def _score_run(
         return
     note_unmeasured(scores)
     note_labels(scores.run, scores.labels, real=real.name)
+    note_unfinished(scores)
     path = args.out or _default_path(scores, scoring, tag=args.tag)
-    write_scores(scores, path)
-    log(f"wrote {path}")
+    scores, path = write_apart(scores, path)
     beside = path.with_name(f"{path.stem.replace('scores', 'predictions', 1)}.parquet")
     for file in (args.predictions, beside if args.save_predictions else None):
         if file:
