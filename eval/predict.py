@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.scores import Preprocessing
+from eval.fit import Transform
 from factory.console import progress
 from factory.devices import on_cpus
 from factory.errors import UserError
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 _RANKED = 5
-
-Transform = Callable[[Any], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
@@ -175,14 +173,6 @@ def _prepare_batch(
         digests.append(hashlib.sha256(size + picture.tobytes()).digest())
         pixels.append(transform(picture))
     return torch.stack(pixels), digests
-
-
-def make_transform(preprocessing: Preprocessing) -> Transform:
-    """Return timm's own evaluation transform: PIL image to normalised (3, height, width)."""
-    from timm.data.transforms_factory import create_transform
-
-    transform: Transform = create_transform(**preprocessing.model_dump(), is_training=False)
-    return transform
 
 
 def _decode(item: dict[str, Any] | None, row: int) -> Any:

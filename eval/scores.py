@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from eval.fit import Fit
 from eval.scoring import HONEST, BatchNorm, Scoring
 from factory.errors import Fault, UserError
 
@@ -79,6 +80,9 @@ class Preprocessing(_Part):
     crop_mode: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    fit: Fit | None = Field(
+        default=None, description="of images that are not square; null: as crop_mode says"
+    )
 
 
 class RealSet(_Part):
@@ -94,6 +98,10 @@ class RealSet(_Part):
     label_column: str
     num_images: int
     fingerprint: str = Field(description="sha256 over the decoded pixels and label names, in order")
+    class_counts: dict[str, int] | None = Field(default=None, description="images of each class")
+    left_out: dict[str, int] = Field(
+        default={}, description="files of an image folder that were not read, by suffix"
+    )
 
 
 class Labels(_Part):

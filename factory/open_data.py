@@ -8,20 +8,24 @@ modification time.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.dataset_builders import find_builder, first_line, module_name, quiet, suggest
 from factory.errors import UserError
 from factory.hub_target import looks_like_hub_id, parse_target
+from factory.image_folder import ImageFolder, find_images, load_images
 from factory.row_filter import filter_rows
 
 if TYPE_CHECKING:
     import datasets
 
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+# A header that says which files are data.
+_NAMES_FILES = re.compile(r"---\n(?:(?!---).*\n)*?(?:configs|data_files):")
 _IMAGE_COLUMNS = ("image", "img", "picture")
 
 
@@ -38,6 +42,8 @@ class OpenedDataset:
         config_name: The config that was read.
         split: The split that was read.
         commit: What a Hub id's revision named when it was read; None for a directory.
+        row_filter: The filter that the rows went through, or None.
+        left_out: Files of an image folder that were not read: their number by suffix.
     """
 
     dataset: datasets.Dataset
@@ -48,6 +54,15 @@ class OpenedDataset:
     config_name: str
     split: str
     commit: str | None = None
+    row_filter: str | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """What was read, for messages: the reference, with config, split and filter."""
+        parts = [self.reference, self.config_name if self.config_name != "default" else ""]
+        kept = f" where {self.row_filter}" if self.row_filter else ""
+        return f"{' '.join(filter(None, parts))}, split {self.split}{kept}"
 
 
 def open_dataset(
@@ -59,6 +74,7 @@ def open_dataset(
     row_filter: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    skip_unreadable: bool = False,
 ) -> OpenedDataset:
     """Open one split of a dataset of labelled pictures.
 
@@ -70,12 +86,19 @@ def open_dataset(
         row_filter: See `factory.row_filter.filter_rows`.
         image_column: Default: `image`, else the only column of type `Image`.
         label_column: Default: `label`, else the only column of type `ClassLabel`.
+        skip_unreadable: Leave out images of an image folder in formats that are not read.
 
     Raises:
         UserError: No such dataset, config, split or column; a filter that is wrong or that
-            leaves nothing.
+            leaves nothing; an image folder with images that have no class or are not read.
     """
-    loaded, config, commit = _load_any(reference, config_name)
+    photos = _image_folder_of(reference, config_name)
+    left_out = photos.left_out if photos else {}
+    if photos:
+        loaded = load_images(photos, skip_unreadable=skip_unreadable, shown=reference)
+        config, commit = "default", None
+    else:
+        loaded, config, commit = _load_any(reference, config_name)
     name = _choose_split(loaded, split, reference, preferred=preferred_split)
     dataset = loaded[name]
     images = _image_column(dataset, image_column, reference)
@@ -84,7 +107,25 @@ def open_dataset(
     if row_filter is not None:
         dataset = filter_rows(dataset, row_filter)
     names = list(dataset.features[labels].names)
-    return OpenedDataset(dataset, images, labels, names, reference, config, name, commit)
+    return OpenedDataset(
+        dataset, images, labels, names, reference, config, name, commit, row_filter, left_out
+    )
+
+
+def _image_folder_of(reference: str, config_name: str | None) -> ImageFolder | None:
+    """Return the images of a directory, if images are all that it holds.
+
+    A directory with a card that names its files is what the card says.
+    """
+    path = Path(reference).expanduser()
+    if config_name not in (None, "default") or not _is_directory(reference) or not path.is_dir():
+        return None
+    if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
+        return None
+    card = path / "README.md"
+    if card.is_file() and _NAMES_FILES.match(card.read_text(encoding="utf-8", errors="replace")):
+        return None
+    return find_images(path)
 
 
 def _is_directory(reference: str) -> bool:

@@ -355,7 +355,7 @@ def test_the_command_counts_label_noise_and_cut_prompts(
     assert told in capsys.readouterr().out
     # The tiny model's tokenizer makes a token of every letter and reads 64 of them.
     prompt = ["a {class}", "a {class} " + "and a tree " * 6]
-    draw(recipe(tmp_path, "long", prompt=prompt, output={"size": PIXELS}), tmp_path / "long")
+    draw(recipe(tmp_path, "long", prompt=prompt, images_per_class=20), tmp_path / "long")
     model = save_clip(tmp_path / "clip")
     main(["gate", str(tmp_path / "long"), "--clip-score", str(model), "--quiet", "--json"])
     seen = capsys.readouterr()

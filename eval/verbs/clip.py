@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.clip import score_zero_shot
     from eval.predict import this_process
     from eval.real import open_real
-    from eval.score import describe, note_cut, note_labels, write_apart
+    from eval.score import describe, note_counts, note_cut, note_labels, write_apart
     from factory.clip_model import load_clip
 
     state = this_process()
@@ -68,7 +68,10 @@ def run(args: argparse.Namespace) -> None:
             image_column=args.image_column,
             label_column=args.label_column,
             name=args.real_name,
+            skip_unreadable=args.skip_unreadable,
         )
+        if state.is_main_process:
+            note_counts(real)
         model = load_clip(args.model)
         for prompts in chosen:
             scores = score_zero_shot(

@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import add_labels, add_process, add_real, check_file, label_map_of
+from eval.verbs.arguments import (
+    add_fit,
+    add_labels,
+    add_process,
+    add_real,
+    check_file,
+    label_map_of,
+)
 from factory.console import log, write
 from factory.errors import UserError
 
@@ -31,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
     add_real(parser)
+    add_fit(parser)
     add_labels(parser)
     add_process(parser, batch_size=_BATCH_SIZE)
     parser.add_argument("--out", type=Path, metavar="FILE", help="scores file of a single run")
@@ -70,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
 
     from eval.predict import this_process
     from eval.real import open_real
+    from eval.score import note_counts
 
     scoring, labels = _scoring(args), label_map_of(args)
     state = this_process()
@@ -82,7 +91,10 @@ def run(args: argparse.Namespace) -> None:
             image_column=args.image_column,
             label_column=args.label_column,
             name=args.real_name,
+            skip_unreadable=args.skip_unreadable,
         )
+        if state.is_main_process:
+            note_counts(real)
         for one in args.runs:
             _score_run(
                 one,
@@ -139,6 +151,7 @@ def _score_run(
         threads=args.threads,
         scoring=scoring,
         labels=labels,
+        fit=args.fit,
     )
     scores = scored.scores
     if not writes:

@@ -1,0 +1,228 @@
+"""Image folders as people keep them: the class of an image is the folder at the top that it is in.
+
+    photos/cat/IMG_0001.JPG             class cat
+    photos/cat/2024/summer/a.png        class cat
+    photos/train/cat/a.png              split train, class cat: only where the top holds nothing
+    photos/test/cat/b.png               but folders named train, test or val(idation)
+
+Nothing is inferred from file names, and nothing is left out without a count: other files are
+counted by their suffix, and images in formats that are not read are refused unless that is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from factory.errors import UserError
+from factory.inside import is_inside
+
+if TYPE_CHECKING:
+    import datasets
+
+_READ = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
+# Images all the same, in formats that `factory.row_images` does not read.
+_NOT_READ = """.heic .heif .hif .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf
+    .pef .srw .svg .psd .xcf .eps .ico .tga .exr .hdr .dds .apng .mpo"""
+_DATA = ".parquet .arrow .feather .tar .lance .hdf5 .h5"
+_METADATA = "metadata.csv metadata.jsonl metadata.parquet"
+_ARCHIVES = ".zip .7z .rar .tgz .gz .bz2 .xz .zst"
+_OF_SYSTEMS = "thumbs.db ehthumbs.db desktop.ini __macosx @eadir $recycle.bin lost+found"
+READ, NOT_READ, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
+    frozenset(names.split())
+    for names in (_READ, _NOT_READ, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
+)
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+}
+
+
+@dataclass
+class ImageFolder:
+    """What an image folder holds.
+
+    Attributes:
+        folder: Where it is.
+        images: Paths inside the folder, sorted, of images in formats that are read.
+        not_read: Paths of images in other formats.
+        others: Number of other files by suffix; files of operating systems do not count.
+        is_dataset: Whether there are files that make it a dataset of another kind.
+    """
+
+    folder: Path
+    images: list[PurePosixPath] = field(default_factory=list)
+    not_read: list[PurePosixPath] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    is_dataset: bool = False
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Number of files that are not read, by suffix."""
+        suffixes = Counter(path.suffix.lower() for path in self.not_read)
+        return dict(sorted((suffixes + self.others).items()))
+
+
+def find_images(folder: Path) -> ImageFolder | None:
+    """Look through a directory; None where it is no image folder but a dataset of another kind.
+
+    Raises:
+        UserError: A link leads out of the folder, or its only files are archives.
+    """
+    found = ImageFolder(folder)
+    for path in _walk(folder, PurePosixPath()):
+        suffix = path.suffix.lower()
+        if suffix in DATA or path.name.lower() in METADATA:
+            found.is_dataset = True
+            return None
+        if suffix in READ:
+            found.images.append(path)
+        elif suffix in NOT_READ:
+            found.not_read.append(path)
+        else:
+            found.others[suffix or "without suffix"] += 1
+    if found.images or found.not_read:
+        found.images.sort()
+        return found
+    archives = [suffix for suffix in found.others if suffix in ARCHIVES]
+    if archives and set(found.others) <= ARCHIVES:
+        raise UserError(f"{folder}: holds {_counted(found.others)} and no images; unpack them")
+    return None
+
+
+def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> datasets.DatasetDict:
+    """Return the images of a folder by split, as rows of path and label.
+
+    Args:
+        found: From `find_images`.
+        skip_unreadable: Whether images in formats that are not read may be left out.
+        shown: The folder as the user named it.
+
+    Raises:
+        UserError: Some image has no class, or is in a format that is not read.
+    """
+    import datasets as hf
+
+    if found.not_read and not skip_unreadable:
+        raise UserError(_unread(found, shown))
+    splits = _splits(found, shown)
+    names = sorted({name for rows in splits.values() for _, name in rows})
+    features = hf.Features({"image": hf.Image(decode=False), "label": hf.ClassLabel(names=names)})
+    numbers = {name: number for number, name in enumerate(names)}
+    return hf.DatasetDict(
+        {
+            split: hf.Dataset.from_dict(
+                {
+                    "image": [str(found.folder / path) for path, _ in rows],
+                    "label": [numbers[name] for _, name in rows],
+                },
+                features=features,
+            )
+            for split, rows in splits.items()
+        }
+    )
+
+
+def _walk(folder: Path, inside: PurePosixPath) -> Iterator[PurePosixPath]:
+    """Yield all files, without those of operating systems, folders in order."""
+    with os.scandir(folder / inside) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    for entry in listed:
+        path = inside / entry.name
+        if entry.name.startswith(".") or entry.name.lower() in OF_SYSTEMS:
+            continue
+        if entry.is_symlink() and (entry.is_dir() or not is_inside(folder / path, folder)):
+            raise UserError(
+                f"{folder / path}: is a link to {(folder / path).readlink()}, which is not "
+                "followed; put the images themselves there, or remove the link"
+            )
+        if entry.is_dir():
+            yield from _walk(folder, path)
+        else:
+            yield path
+
+
+def _splits(found: ImageFolder, shown: str) -> dict[str, list[tuple[PurePosixPath, str]]]:
+    """Return the images of each split with their classes.
+
+    Raises:
+        UserError: An image has no class, or splits are not where they are looked for.
+    """
+    loose = [path for path in found.images if len(path.parts) == 1]
+    if len(loose) == len(found.images):
+        raise UserError(
+            f"{shown}: its {_images(len(loose))} are in no class folders, so they have no labels; "
+            "move the images of each class into a folder with its name, or add a metadata.csv "
+            "with the columns file_name and label"
+        )
+    if loose:
+        raise UserError(_without_class(shown, loose))
+    tops = {path.parts[0] for path in found.images}
+    if any(top.lower() not in _SPLITS for top in tops):
+        _refuse_inner_splits(found, shown)
+        return {"train": [(path, _name(path.parts[0])) for path in found.images]}
+    loose = [path for path in found.images if len(path.parts) == 2]
+    if loose:
+        raise UserError(_without_class(shown, loose))
+    splits: dict[str, list[tuple[PurePosixPath, str]]] = {}
+    for path in found.images:
+        rows = splits.setdefault(_SPLITS[path.parts[0].lower()], [])
+        rows.append((path, _name(path.parts[1])))
+    if len(splits) < len(tops):
+        raise UserError(
+            f"{shown}: several of its folders mean one split ({', '.join(sorted(tops))}); keep one"
+        )
+    return splits
+
+
+def _refuse_inner_splits(found: ImageFolder, shown: str) -> None:
+    """Refuse class folders that hold splits: read as one, test images would be trained on."""
+    seconds = {path.parts[1] if len(path.parts) > 2 else "" for path in found.images}
+    if len(seconds) > 1 and all(second.lower() in _SPLITS for second in seconds):
+        first = found.images[0]
+        raise UserError(
+            f"{shown}: its class folders hold splits ({', '.join(sorted(seconds))}); put the "
+            f"classes into the splits instead, such as {first.parts[1]}/{first.parts[0]}"
+        )
+
+
+def _name(part: str) -> str:
+    # File systems of Apple store letters with accents in another form than people type.
+    return unicodedata.normalize("NFC", part)
+
+
+def _without_class(shown: str, loose: Sequence[PurePosixPath]) -> str:
+    more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
+    verb = "is" if len(loose) == 1 else "are"
+    return (
+        f"{shown}: {loose[0]}{more} {verb} in no class folder, so there is no label; move the "
+        "images into the folder of their class, or out of the dataset"
+    )
+
+
+def _unread(found: ImageFolder, shown: str) -> str:
+    total = len(found.images) + len(found.not_read)
+    suffixes = Counter(path.suffix.lower() for path in found.not_read)
+    return (
+        f"{shown}: {len(found.not_read):,} of {_images(total)} are in formats that are not read "
+        f"({_counted(suffixes)}; the first is {found.not_read[0]}); convert them to JPEG or PNG"
+        + (", or leave them out with --skip-unreadable" if found.images else "")
+    )
+
+
+def _counted(suffixes: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(suffixes.items()))
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
