@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from eval.model_files import WEIGHTS, load_model
 from eval.scores import ModelFacts, Preprocessing
 from eval.scoring import Scoring, set_modes
-from factory.errors import Fault, UserError
+from factory.dataset_files import check_files
+from factory.errors import UserError
+from factory.outside import read_text, read_yaml
 
 if TYPE_CHECKING:
     import torch
 
 METRICS = "metrics.csv"
+_MAX_METRICS_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     model, folder = loaded.model, loaded.folder
     training = _training(folder)
     facts = ModelFacts(
-        architecture=str(loaded.config["architecture"]),
+        architecture=loaded.config.architecture,
         num_classes=model.num_classes,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         weights_sha256=sha256(folder / WEIGHTS),
@@ -95,11 +98,8 @@ def _training(folder: Path) -> dict[str, Any] | None:
     path = folder / "config.yaml"
     if not path.is_file():
         return None
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(Fault(f"not YAML: {reason}", file=str(path))) from None
+    check_files([path], folder)
+    found = read_yaml(path)
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds {type(found).__name__}, not a mapping; is it the run's?")
     return found
@@ -108,6 +108,8 @@ def _training(folder: Path) -> dict[str, Any] | None:
 def _selected_on(training: dict[str, Any] | None) -> str | None:
     """Say what the run chose its best epoch by: `train` holds out synthetic images, or nothing."""
     values = (training or {}).get("hyperparameters") or {}
+    if not isinstance(values, dict):
+        return None
     fraction = values.get("val_fraction")
     if fraction is None:
         return None
@@ -123,13 +125,17 @@ def _epochs_planned(training: dict[str, Any] | None) -> int | None:
 def _epochs_done(folder: Path) -> int | None:
     """Return how many epochs a run has finished, or None without a table of them."""
     path = folder / METRICS
-    return len(_metrics(path)) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return len(_metrics(path))
+    except csv.Error:
+        return None
 
 
 def _metrics(path: Path) -> list[dict[str, str]]:
     """Return the rows of a run's table of epochs."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return list(csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_METRICS_BYTES))))
 
 
 def _train_seconds(folder: Path) -> float | None:
@@ -137,11 +143,14 @@ def _train_seconds(folder: Path) -> float | None:
     path = folder / METRICS
     if not path.is_file():
         return None
-    cells = [row.get("seconds") for row in _metrics(path)]
+    check_files([path], folder)
     try:
-        return round(sum(float(cell or "") for cell in cells), 3)
-    except ValueError:
+        rows = _metrics(path)
+        seconds = [float(row.get("seconds") or "") for row in rows]
+    except (ValueError, csv.Error):
         return None
+    total = math.fsum(one for one in seconds if math.isfinite(one))
+    return round(total, 3) if all(0 <= one < math.inf for one in seconds) else None
 
 
 def sha256(path: Path) -> str:

@@ -5,24 +5,33 @@ Results go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-from factory.redaction import redacted
+from factory.redaction import for_terminal
+
+
+class Parser(argparse.ArgumentParser):
+    """Repeats what it does not understand, but no secret in it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2 after one line."""
+        super().error(for_terminal(message))
 
 
 def write(text: str = "", *, stream: TextIO | None = None) -> None:
     """Write a line of results to stdout (or to `stream`)."""
-    (stream or sys.stdout).write(f"{text}\n")
+    (stream or sys.stdout).write(f"{for_terminal(text)}\n")
 
 
 def log(text: str) -> None:
     """Write a line about the work to stderr, with the rank when there are several processes."""
     rank, world_size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
     prefix = f"[rank {rank}] " if world_size > 1 else ""
-    sys.stderr.write(f"{prefix}{redacted(text)}\n")
+    sys.stderr.write(f"{prefix}{for_terminal(text)}\n")
     sys.stderr.flush()
 
 

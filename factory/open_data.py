@@ -8,24 +8,22 @@ modification time.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.dataset_builders import find_builder, first_line, module_name, quiet, suggest
+from factory.dataset_files import check_card, check_files, check_saved, names_files
 from factory.errors import UserError
 from factory.hub_target import looks_like_hub_id, parse_target
-from factory.image_folder import ImageFolder, find_images, load_images
+from factory.image_folder import find_images, load_images
 from factory.row_filter import filter_rows
 
 if TYPE_CHECKING:
     import datasets
 
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
-# A header that says which files are data.
-_NAMES_FILES = re.compile(r"---\n(?:(?!---).*\n)*?(?:configs|data_files):")
 _IMAGE_COLUMNS = ("image", "img", "picture")
 
 
@@ -41,6 +39,7 @@ class OpenedDataset:
         reference: As the user gave it.
         config_name: The config that was read.
         split: The split that was read.
+        image_folder: Where paths of rows may point: the folder of an image folder; else None.
         commit: What a Hub id's revision named when it was read; None for a directory.
         row_filter: The filter that the rows went through, or None.
         left_out: Files of an image folder that were not read: their number by suffix.
@@ -54,6 +53,7 @@ class OpenedDataset:
     config_name: str
     split: str
     commit: str | None = None
+    image_folder: Path | None = None
     row_filter: str | None = None
     left_out: dict[str, int] = field(default_factory=dict)
 
@@ -92,28 +92,36 @@ def open_dataset(
         UserError: No such dataset, config, split or column; a filter that is wrong or that
             leaves nothing; an image folder with images that have no class or are not read.
     """
-    photos = _image_folder_of(reference, config_name)
-    left_out = photos.left_out if photos else {}
-    if photos:
-        loaded = load_images(photos, skip_unreadable=skip_unreadable, shown=reference)
-        config, commit = "default", None
-    else:
-        loaded, config, commit = _load_any(reference, config_name)
-    name = _choose_split(loaded, split, reference, preferred=preferred_split)
-    dataset = loaded[name]
+    found = _image_folder_of(reference, config_name, skip_unreadable=skip_unreadable)
+    found = found or _load_any(reference, config_name)
+    name = _choose_split(found.splits, split, reference, preferred=preferred_split)
+    dataset = found.splits[name]
     images = _image_column(dataset, image_column, reference)
+    dataset = undecoded(dataset)
     labels = _label_column(dataset, label_column, reference)
     dataset = _with_class_label(dataset, labels, reference)
     if row_filter is not None:
         dataset = filter_rows(dataset, row_filter)
     names = list(dataset.features[labels].names)
     return OpenedDataset(
-        dataset, images, labels, names, reference, config, name, commit, row_filter, left_out
+        dataset=dataset,
+        image_column=images,
+        label_column=labels,
+        label_names=names,
+        reference=reference,
+        config_name=found.config_name,
+        split=name,
+        commit=found.commit,
+        image_folder=found.image_folder,
+        row_filter=row_filter,
+        left_out=found.left_out,
     )
 
 
-def _image_folder_of(reference: str, config_name: str | None) -> ImageFolder | None:
-    """Return the images of a directory, if images are all that it holds.
+def _image_folder_of(
+    reference: str, config_name: str | None, *, skip_unreadable: bool
+) -> _Loaded | None:
+    """Load the images of a directory, if images are all that it holds.
 
     A directory with a card that names its files is what the card says.
     """
@@ -122,10 +130,26 @@ def _image_folder_of(reference: str, config_name: str | None) -> ImageFolder | N
         return None
     if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
         return None
-    card = path / "README.md"
-    if card.is_file() and _NAMES_FILES.match(card.read_text(encoding="utf-8", errors="replace")):
+    if names_files(path, shown=reference):
         return None
-    return find_images(path)
+    found = find_images(path)
+    if found is None:
+        return None
+    splits = load_images(found, skip_unreadable=skip_unreadable, shown=reference)
+    return _Loaded(splits, "default", image_folder=path, left_out=found.left_out)
+
+
+def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
+    """Keep datasets from decoding images itself, which would follow any path or address in a row.
+
+    `factory.row_images` decodes them.
+    """
+    from datasets import Image
+
+    for name, feature in dataset.features.items():
+        if isinstance(feature, Image) and feature.decode:
+            dataset = dataset.cast_column(name, Image(mode=feature.mode, decode=False))
+    return dataset
 
 
 def _is_directory(reference: str) -> bool:
@@ -136,7 +160,9 @@ def _is_directory(reference: str) -> bool:
     return not reference.startswith("hf://") and Path(Path(reference).parts[0]).is_dir()
 
 
-def open_rows(reference: str, *, config_name: str | None, split: str) -> datasets.Dataset:
+def open_rows(
+    reference: str, *, config_name: str | None, split: str
+) -> tuple[datasets.Dataset, Path | None]:
     """Open one split of any dataset, whatever its columns.
 
     Args:
@@ -144,24 +170,36 @@ def open_rows(reference: str, *, config_name: str | None, split: str) -> dataset
         config_name: Default: the dataset's default config.
         split: Its name.
 
+    Returns:
+        The rows, images not decoded, and the folder that their paths may point into (see
+        `factory.row_images`).
+
     Raises:
         UserError: No such dataset, config or split.
     """
-    loaded, _, _ = _load_any(reference, config_name)
-    return loaded[_choose_split(loaded, split, reference, preferred=split)]
+    found = _load_any(reference, config_name)
+    name = _choose_split(found.splits, split, reference, preferred=split)
+    return undecoded(found.splits[name]), found.image_folder
 
 
-def _load_any(
-    reference: str, config_name: str | None
-) -> tuple[datasets.DatasetDict, str, str | None]:
-    """Return a dataset's splits, its config, and the commit where it comes from the Hub."""
+@dataclass(frozen=True)
+class _Loaded:
+    """The splits of one config, and where they come from."""
+
+    splits: datasets.DatasetDict
+    config_name: str
+    commit: str | None = None
+    image_folder: Path | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def _load_any(reference: str, config_name: str | None) -> _Loaded:
     if _is_directory(reference):
-        return *_load_directory(Path(reference).expanduser(), config_name), None
+        return _load_directory(Path(reference).expanduser(), config_name)
     return _load_hub(reference, config_name)
 
 
-def _load_directory(path: Path, config_name: str | None) -> tuple[datasets.DatasetDict, str]:
-    import datasets as hf
+def _load_directory(path: Path, config_name: str | None) -> _Loaded:
 
     if not path.exists():
         raise UserError(
@@ -171,20 +209,35 @@ def _load_directory(path: Path, config_name: str | None) -> tuple[datasets.Datas
     if path.is_file():
         raise UserError(f"{path}: is a file; give the dataset's directory")
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        saved = hf.load_from_disk(str(path))
-        return (
-            saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
-        ), "default"
+        return _Loaded(_load_saved(path), "default")
+    check_card(path, shown=str(path))
     try:
         builder = find_builder(str(path), config_name)
     except ConnectionError as error:
         raise UserError(f"{path}: {first_line(error)}; is it a dataset directory?") from None
     files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
     # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
-    loaded = _load(
-        str(path), module_name(builder), data_files=files, features=builder.config.features
-    )
-    return loaded, builder.config.name
+    check_files((file for listed in files.values() for file in listed), path)
+    module = module_name(builder)
+    loaded = _load(str(path), module, data_files=files, features=builder.config.features)
+    return _Loaded(loaded, builder.config.name, image_folder=_image_folder(module, path))
+
+
+def _load_saved(path: Path) -> datasets.DatasetDict:
+    """Load what `Dataset.save_to_disk` wrote."""
+    import datasets as hf
+
+    check_saved(path)
+    try:
+        saved = hf.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be loaded ({first_line(error)})") from None
+    return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
+
+
+def _image_folder(module: str, folder: Path) -> Path | None:
+    """Return the folder that paths of rows may point into: only an image folder has such paths."""
+    return folder if module == "imagefolder" else None
 
 
 def _load(
@@ -205,7 +258,7 @@ def _load(
         raise UserError(f"{reference}: its files do not load as one dataset ({cause})") from None
 
 
-def _load_hub(reference: str, config_name: str | None) -> tuple[datasets.DatasetDict, str, str]:
+def _load_hub(reference: str, config_name: str | None) -> _Loaded:
     """Load files of the Hub the way a directory's are loaded, after they were checked."""
     import datasets as hf
 
@@ -214,7 +267,8 @@ def _load_hub(reference: str, config_name: str | None) -> tuple[datasets.Dataset
     found = fetch_dataset(parse_target(reference, "dataset"), config_name)
     features = hf.Features.from_dict(found.features) if found.features else None
     loaded = _load(reference, found.module, data_files=found.data_files(), features=features)
-    return loaded, found.config_name, found.commit
+    folder = _image_folder(found.module, Path(found.folder))
+    return _Loaded(loaded, found.config_name, found.commit, folder)
 
 
 def _choose_split(

@@ -225,6 +225,8 @@ def test_what_is_not_read_is_counted(tmp_path: Path) -> None:
     assert open_dataset(str(classes(tmp_path / "clean"))).left_out == {}
 
 
+# datasets leaves the file open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_folder_with_metadata_is_read_by_it(tmp_path: Path) -> None:
     folder = put(tmp_path / "photos", "a.jpg", "b.jpg")
     (folder / "metadata.csv").write_text("file_name,label\na.jpg,cat\nb.jpg,dog\n")

@@ -19,17 +19,28 @@ GROUND_FLOOR = {
     "hub_plan",
     "hub_publish",
     "hub_target",
+    "dataset_files",
+    "inside",
+    "markup",
     "open_data",
+    "outside",
     "pixels",
+    "row_counts",
     "row_filter",
+    "row_images",
     "schema",
+    "score_file",
     "yaml_source",
 }
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
     {"errors", "console", "devices"},
+    {"inside", "image_modes", "row_counts"},
+    {"row_images", "image_folder"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
     | {"clip_model"},
+    {"outside"},
+    {"dataset_files"},
     {"hub_target", "hub_plan"},
     {"hub_errors"},
     {"hub_session"},

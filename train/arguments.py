@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from factory.console import Parser
 from factory.errors import UserError
+from factory.outside import parse_yaml
 from train.presets import PRESETS
 from train.run import TrainOptions
 
@@ -46,7 +46,7 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `train`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="train",
         description="Train a timm classifier on a dataset of images; real images are never read.",
         epilog=_EPILOG,
@@ -264,6 +264,6 @@ def _split(pair: str, *, option: str) -> tuple[str, str]:
 
 def _value(text: str, *, option: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text, file=option)
+    except UserError:
         raise UserError(f"{option}: {text!r} is not a number, word or list") from None
