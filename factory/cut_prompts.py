@@ -74,15 +74,16 @@ def check_prompts(recipes: Iterable[ResolvedRecipe]) -> tuple[list[Fault], list[
     """Check the prompts of recipes with the tokenizers that are on this machine.
 
     Args:
-        recipes: Combinations are left out: their members' prompts count.
+        recipes: Of combinations, the prompts of their members.
 
     Returns:
         Errors, and warnings; as `cut_faults`.
     """
     errors: list[Fault] = []
     warnings: list[Fault] = []
-    for recipe in recipes:
-        if not recipe.is_combination and _is_readable(recipe):
+    leaves = {leaf.fingerprint: leaf for recipe in recipes for leaf in _leaves(recipe)}
+    for recipe in leaves.values():
+        if _is_readable(recipe):
             found = cut_faults(recipe, encoders_at_hand(recipe.model), most=_CHECKED_IMAGES)
             errors += found[0]
             warnings += found[1]
@@ -194,6 +195,13 @@ def _specs(recipe: ResolvedRecipe, most: int | None) -> Iterator[ImageSpec]:
         size = wanted * (number + 1) // blocks - wanted * number // blocks
         start = total * number // blocks
         yield from planned.rows(start, min(start + size, total))
+
+
+def _leaves(recipe: ResolvedRecipe) -> Iterator[ResolvedRecipe]:
+    if not recipe.is_combination:
+        yield recipe
+    for member in recipe.members:
+        yield from _leaves(member)
 
 
 def _is_readable(recipe: ResolvedRecipe) -> bool:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from factory.errors import UserError
 from factory.inside import is_inside
+from factory.row_counts import some
 
 if TYPE_CHECKING:
     import datasets
@@ -57,20 +58,24 @@ class ImageFolder:
         images: Paths inside the folder, sorted, of images in formats that are read.
         not_read: Paths of images in other formats.
         others: Number of other files by suffix; files of operating systems do not count.
-        is_dataset: Whether there are files that make it a dataset of another kind.
     """
 
     folder: Path
     images: list[PurePosixPath] = field(default_factory=list)
     not_read: list[PurePosixPath] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
-    is_dataset: bool = False
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Number of files that are not read, by suffix."""
+        """Number of files that are not read, by suffix, and of folders without images."""
         suffixes = Counter(path.suffix.lower() for path in self.not_read)
-        return dict(sorted((suffixes + self.others).items()))
+        found = dict(sorted((suffixes + self.others).items()))
+        used = {path.parts[0] for path in self.images}
+        entries = (one for one in self.folder.iterdir() if not _is_of_system(one.name))
+        empty = sorted(one.name for one in entries if one.is_dir() and one.name not in used)
+        if empty:
+            found[f"without readable images (folders: {some(empty)})"] = len(empty)
+        return found
 
 
 def find_images(folder: Path) -> ImageFolder | None:
@@ -83,7 +88,6 @@ def find_images(folder: Path) -> ImageFolder | None:
     for path in _walk(folder, PurePosixPath()):
         suffix = path.suffix.lower()
         if suffix in DATA or path.name.lower() in METADATA:
-            found.is_dataset = True
             return None
         if suffix in READ:
             found.images.append(path)
@@ -139,7 +143,7 @@ def _walk(folder: Path, inside: PurePosixPath) -> Iterator[PurePosixPath]:
         listed = sorted(entries, key=lambda entry: entry.name)
     for entry in listed:
         path = inside / entry.name
-        if entry.name.startswith(".") or entry.name.lower() in OF_SYSTEMS:
+        if _is_of_system(entry.name):
             continue
         if entry.is_symlink() and (entry.is_dir() or not is_inside(folder / path, folder)):
             raise UserError(
@@ -150,6 +154,10 @@ def _walk(folder: Path, inside: PurePosixPath) -> Iterator[PurePosixPath]:
             yield from _walk(folder, path)
         else:
             yield path
+
+
+def _is_of_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in OF_SYSTEMS
 
 
 def _splits(found: ImageFolder, shown: str) -> dict[str, list[tuple[PurePosixPath, str]]]:

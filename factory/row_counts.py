@@ -35,7 +35,7 @@ def counts_line(where: str, counts: Mapping[str, int], left_out: Mapping[str, in
         line += f" of {min(counts.values()):,} to {max(counts.values()):,} images"
     if left_out:
         files = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
-        line += f"; other files, not read: {files}"
+        line += f"; not read: {files}"
     return line
 
 

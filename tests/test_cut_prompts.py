@@ -188,3 +188,10 @@ def test_models_of_the_hub_are_checked_from_the_cache(
     assert [(one.name, one.limit) for one in found] == [("tokenizer", 20)]
     (snapshot / "tokenizer" / "tokenizer.json").write_text("{")
     assert encoders_at_hand(Model(id="org/model", revision=commit)) == []
+
+
+def test_members_of_a_combination_are_checked(tmp_path: Path) -> None:
+    write(tmp_path, LONG + "a {class}")
+    (tmp_path / "both.yaml").write_text("name: both\ncombine: [r]\n")
+    with pytest.raises(UserError, match=r"cuts off \{class\} in 4 of 4 images"):
+        run_check(str(tmp_path / "both.yaml"))

@@ -282,6 +282,26 @@ def test_missing_run_and_bad_set_are_named(scored, tmp_path):
         main(["score", str(folder / "run"), "--real", str(unlabelled)])
 
 
+def test_counts_and_files_that_are_not_read_are_in_the_scores(tmp_path, capsys):
+    run, real = write_run(tmp_path / "run"), tmp_path / "photos"
+    for place, name in enumerate(NAMES):
+        (real / name).mkdir(parents=True)
+        for number in range(place + 1):
+            Image.new("RGB", (8, 8), (place * 30, 0, 0)).save(real / name / f"{number}.JPG")
+    (real / "notes.txt").touch()
+    (real / "ant" / "x.heic").touch()
+    with pytest.raises(UserError, match=r"1 of 29 images are in formats that are not read"):
+        main(["score", str(run), "--real", str(real)])
+    main(["score", str(run), "--real", str(real), "--skip-unreadable"])
+    told = capsys.readouterr().err
+    counts = {name: place + 1 for place, name in enumerate(NAMES)}
+    line = ", ".join(f"{name} {count}" for name, count in counts.items())
+    assert f"28 images, 7 classes: {line}; not read: 1 .heic, 1 .txt" in told
+    assert "warning: 7 of 7 classes with fewer than 10 images: ant 1, bee 2" in told
+    found = read_scores(run / "scores-photos-train.json").real
+    assert (found.class_counts, found.left_out) == (counts, {".heic": 1, ".txt": 1})
+
+
 def test_an_unfinished_run_is_marked(tmp_path, capsys):
     run = write_run(tmp_path / "run")
     (run / "config.yaml").write_text("hyperparameters: {epochs: 500, val_fraction: 0.1}\n")

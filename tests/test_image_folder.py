@@ -222,7 +222,10 @@ def test_what_is_not_read_is_counted(tmp_path: Path) -> None:
     opened = open_dataset(str(folder), skip_unreadable=True)
     assert opened.left_out == {".heic": 2, ".txt": 1, "without suffix": 1}
     assert len(opened.dataset) == 9
-    assert open_dataset(str(classes(tmp_path / "clean"))).left_out == {}
+    clean = classes(tmp_path / "clean")
+    assert open_dataset(str(clean)).left_out == {}
+    (clean / "emu").mkdir()
+    assert open_dataset(str(clean)).left_out == {"without readable images (folders: emu)": 1}
 
 
 # datasets leaves the file open.
