@@ -12,14 +12,14 @@ counted by their suffix, and images in formats that are not read are refused unl
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from factory.errors import UserError
+from factory.image_classes import splits_of
 from factory.inside import is_inside
 from factory.row_counts import some
 
@@ -38,15 +38,6 @@ READ, NOT_READ, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
     frozenset(names.split())
     for names in (_READ, _NOT_READ, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
 )
-_SPLITS = {
-    "train": "train",
-    "training": "train",
-    "test": "test",
-    "testing": "test",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-}
 
 
 @dataclass
@@ -119,7 +110,7 @@ def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> dat
 
     if found.not_read and not skip_unreadable:
         raise UserError(_unread(found, shown))
-    splits = _splits(found, shown)
+    splits = splits_of(found.images, shown)
     names = sorted({name for rows in splits.values() for _, name in rows})
     features = hf.Features({"image": hf.Image(decode=False), "label": hf.ClassLabel(names=names)})
     numbers = {name: number for number, name in enumerate(names)}
@@ -145,77 +136,31 @@ def _walk(folder: Path, inside: PurePosixPath) -> Iterator[PurePosixPath]:
         path = inside / entry.name
         if _is_of_system(entry.name):
             continue
-        if entry.is_symlink() and (entry.is_dir() or not is_inside(folder / path, folder)):
-            raise UserError(
-                f"{folder / path}: is a link to {(folder / path).readlink()}, which is not "
-                "followed; put the images themselves there, or remove the link"
-            )
+        if entry.is_symlink():
+            _refuse_link(folder, path)
         if entry.is_dir():
             yield from _walk(folder, path)
         else:
             yield path
 
 
-def _is_of_system(name: str) -> bool:
-    return name.startswith(".") or name.lower() in OF_SYSTEMS
-
-
-def _splits(found: ImageFolder, shown: str) -> dict[str, list[tuple[PurePosixPath, str]]]:
-    """Return the images of each split with their classes.
+def _refuse_link(folder: Path, path: PurePosixPath) -> None:
+    """Refuse a link that leads out of a folder, and one to a folder, whose images would be doubled.
 
     Raises:
-        UserError: An image has no class, or splits are not where they are looked for.
+        UserError: Names the link.
     """
-    loose = [path for path in found.images if len(path.parts) == 1]
-    if len(loose) == len(found.images):
+    if not is_inside(folder / path, folder):
         raise UserError(
-            f"{shown}: its {_images(len(loose))} are in no class folders, so they have no labels; "
-            "move the images of each class into a folder with its name, or add a metadata.csv "
-            "with the columns file_name and label"
+            f"{folder / path}: leads out of {folder} and is not read; remove it, or put the images "
+            "themselves there"
         )
-    if loose:
-        raise UserError(_without_class(shown, loose))
-    tops = {path.parts[0] for path in found.images}
-    if any(top.lower() not in _SPLITS for top in tops):
-        _refuse_inner_splits(found, shown)
-        return {"train": [(path, _name(path.parts[0])) for path in found.images]}
-    loose = [path for path in found.images if len(path.parts) == 2]
-    if loose:
-        raise UserError(_without_class(shown, loose))
-    splits: dict[str, list[tuple[PurePosixPath, str]]] = {}
-    for path in found.images:
-        rows = splits.setdefault(_SPLITS[path.parts[0].lower()], [])
-        rows.append((path, _name(path.parts[1])))
-    if len(splits) < len(tops):
-        raise UserError(
-            f"{shown}: several of its folders mean one split ({', '.join(sorted(tops))}); keep one"
-        )
-    return splits
+    if (folder / path).is_dir():
+        raise UserError(f"{folder / path}: is a link to a folder, which is not read; remove it")
 
 
-def _refuse_inner_splits(found: ImageFolder, shown: str) -> None:
-    """Refuse class folders that hold splits: read as one, test images would be trained on."""
-    seconds = {path.parts[1] if len(path.parts) > 2 else "" for path in found.images}
-    if len(seconds) > 1 and all(second.lower() in _SPLITS for second in seconds):
-        first = found.images[0]
-        raise UserError(
-            f"{shown}: its class folders hold splits ({', '.join(sorted(seconds))}); put the "
-            f"classes into the splits instead, such as {first.parts[1]}/{first.parts[0]}"
-        )
-
-
-def _name(part: str) -> str:
-    # File systems of Apple store letters with accents in another form than people type.
-    return unicodedata.normalize("NFC", part)
-
-
-def _without_class(shown: str, loose: Sequence[PurePosixPath]) -> str:
-    more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
-    verb = "is" if len(loose) == 1 else "are"
-    return (
-        f"{shown}: {loose[0]}{more} {verb} in no class folder, so there is no label; move the "
-        "images into the folder of their class, or out of the dataset"
-    )
+def _is_of_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in OF_SYSTEMS
 
 
 def _unread(found: ImageFolder, shown: str) -> str:

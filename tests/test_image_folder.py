@@ -101,6 +101,10 @@ READ: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         lambda one: classes(one, "cat/2024/a.jpg", "cat/2024/may/b.jpg"),
         {**EVEN, "cat": 5},
     ),
+    "one class by years": (
+        lambda one: put(one, "cat/2024/a.jpg", "cat/2025/b.jpg"),
+        {"cat": 2},
+    ),
     "one class": (lambda one: classes(one, names=("cat",)), {"cat": 3}),
     "a class named train": (
         lambda one: classes(one, names=("cat", "train", "test")),
@@ -164,6 +168,11 @@ def inner(folder: Path) -> None:
     put(folder, *(f"{name}/{split}/0.jpg" for name in THREE for split in ("train", "test")))
 
 
+def link_inside(folder: Path) -> None:
+    classes(folder)
+    (folder / "all cats").symlink_to("cat")
+
+
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "HEIC beside JPEG": (
         lambda one: write(classes(one), *(f"{name}/IMG.HEIC" for name in THREE), "cat/a.avif"),
@@ -198,11 +207,24 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda one: (classes(one / "val"), classes(one / "validation")),
         r"mean one split \(val, validation\)",
     ),
+    "a folder around the classes": (
+        lambda one: classes(one / "Images").parent,
+        r"its only folder is Images; name .*photos/Images instead",
+    ),
+    "a folder around the splits": (
+        lambda one: classes(one / "mine" / "train"),
+        r"its only folder is mine; name .*photos/mine instead",
+    ),
+    "splits beside another folder": (
+        lambda one: (classes(one / "train"), classes(one / "test"), put(one, "raw/0.jpg")),
+        r"holds splits \(test, train\) beside other folders \(raw\); move",
+    ),
     "archives only": (lambda one: write(one, "photos.zip"), r"holds 1 \.zip and no images; unpack"),
-    "a linked folder": (link, r"dog: is a link to .*albums/dog, which is not followed"),
+    "a linked folder": (link, r"dog: leads out of .*photos and is not read; remove it"),
+    "a link to a class": (link_inside, "all cats: is a link to a folder, which is not read"),
     "a link that leads out": (
         link_file,
-        r"cat/x\.jpg: is a link to .*private\.jpg, which is not followed",
+        r"cat/x\.jpg: leads out of .*photos and is not read",
     ),
 }
 

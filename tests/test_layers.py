@@ -35,7 +35,7 @@ GROUND_FLOOR = {
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
     {"errors", "console", "devices"},
-    {"inside", "image_modes", "row_counts"},
+    {"inside", "image_classes", "image_modes", "row_counts"},
     {"row_images", "image_folder"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
     | {"clip_model"},
