@@ -21,6 +21,7 @@ from factory.outside import read_text, read_yaml
 if TYPE_CHECKING:
     import torch
 
+METRICS = "metrics.csv"
 _MAX_METRICS_BYTES = 16_000_000
 
 
@@ -79,6 +80,8 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
         dropout=scoring.dropout,
         selected_on=_selected_on(training),
         train_seconds=_train_seconds(folder),
+        epochs_done=_epochs_done(folder),
+        epochs_planned=_epochs_planned(training),
     )
     set_modes(model, scoring)
     return Checkpoint(
@@ -115,14 +118,35 @@ def _selected_on(training: dict[str, Any] | None) -> str | None:
     return "held-out synthetic" if held_out else "nothing (last epoch)"
 
 
+def _epochs_planned(training: dict[str, Any] | None) -> int | None:
+    found = ((training or {}).get("hyperparameters") or {}).get("epochs")
+    return found if isinstance(found, int) else None
+
+
+def _epochs_done(folder: Path) -> int | None:
+    """Return how many epochs a run has finished, or None without a table of them."""
+    path = folder / METRICS
+    if not path.is_file():
+        return None
+    try:
+        return len(_metrics(path))
+    except csv.Error:
+        return None
+
+
+def _metrics(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a run's table of epochs."""
+    return list(csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_METRICS_BYTES))))
+
+
 def _train_seconds(folder: Path) -> float | None:
     """Return the time of all epochs as the run measured it, or None without a table of them."""
-    path = folder / "metrics.csv"
+    path = folder / METRICS
     if not path.is_file():
         return None
     check_files([path], folder)
-    rows = csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_METRICS_BYTES)))
     try:
+        rows = _metrics(path)
         seconds = [float(row.get("seconds") or "") for row in rows]
     except (ValueError, csv.Error):
         return None

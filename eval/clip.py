@@ -32,10 +32,15 @@ if TYPE_CHECKING:
 _LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "numpy", "pillow")
 
 
+def texts_of(prompts: Prompts, words: Sequence[str]) -> list[str]:
+    """Return the texts of all classes: one for each template, class by class."""
+    return [fill(template, word) for word in words for template in prompts.templates]
+
+
 def class_vectors(model: ClipModel, prompts: Prompts, words: Sequence[str]) -> torch.Tensor:
     """Return a unit vector for each class: the mean of its templates' vectors, (classes, D)."""
-    texts = [fill(template, word) for word in words for template in prompts.templates]
-    vectors = model.embed_texts(texts).view(len(words), len(prompts.templates), -1)
+    vectors = model.embed_texts(texts_of(prompts, words))
+    vectors = vectors.view(len(words), len(prompts.templates), -1)
     mean = vectors.mean(dim=1)
     if len(prompts.templates) == 1:
         return mean
@@ -103,6 +108,7 @@ def score_zero_shot(
             prompts=prompts.name,
             templates=list(prompts.templates),
             wordings=words,
+            cut=model.num_cut(texts_of(prompts, words)),
         ),
         real=real_facts(real, predictions),
         labels=label_facts(match),

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.fit import make_transform
 from eval.labels import missing_names
 from eval.model_files import is_hub_id, load_model, preprocessing_of
-from eval.predict import make_transform, pad, prepared, this_process
+from eval.predict import pad, prepared, this_process
 from eval.score import set_precision
 from eval.scores import Preprocessing
 from factory.console import progress

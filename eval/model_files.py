@@ -119,4 +119,6 @@ def preprocessing_of(model: Any, run: str) -> Preprocessing:
             f"{run}: the model takes {config['input_size'][0]} channels; "
             "only RGB models can be scored"
         )
-    return Preprocessing(**{name: config[name] for name in Preprocessing.model_fields})
+    return Preprocessing(
+        **{name: config[name] for name in Preprocessing.model_fields if name != "fit"}
+    )

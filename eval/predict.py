@@ -8,7 +8,7 @@ full size.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.scores import Preprocessing
+from eval.fit import Transform
 from factory.console import progress
 from factory.devices import on_cpus
 from factory.row_images import read_image
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from accelerate import PartialState
 
 _RANKED = 5
-
-Transform = Callable[[Any], "torch.Tensor"]
 
 
 @dataclass(frozen=True)
@@ -184,14 +182,6 @@ def _prepare_batch(
         digests.append(hashlib.sha256(size + picture.tobytes()).digest())
         pixels.append(transform(picture))
     return torch.stack(pixels), digests
-
-
-def make_transform(preprocessing: Preprocessing) -> Transform:
-    """Return timm's own evaluation transform: PIL image to normalised (3, height, width)."""
-    from timm.data.transforms_factory import create_transform
-
-    transform: Transform = create_transform(**preprocessing.model_dump(), is_training=False)
-    return transform
 
 
 def pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from factory.errors import UserError
 from factory.open_data import OpenedDataset, open_dataset
+from factory.row_counts import class_counts
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class RealImages:
     labels: NDArray[np.int64]
     name: str
 
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of images of each class, by name."""
+        return class_counts(self.labels, self.opened.label_names)
+
 
 def open_real(
     reference: str,
@@ -39,6 +45,8 @@ def open_real(
     row_filter: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    name: str | None = None,
+    skip_unreadable: bool = False,
 ) -> RealImages:
     """Open real images to score on.
 
@@ -49,10 +57,14 @@ def open_real(
         row_filter: Leave only these rows, see `factory.row_filter`.
         image_column: Default: found by its type.
         label_column: Default: found by its type.
+        name: Short name; default: made of the reference, config, split and filter.
+        skip_unreadable: Leave out images of an image folder in formats that are not read.
 
     Raises:
-        UserError: See `open_dataset`; or images without a label.
+        UserError: See `open_dataset`; or images without a label, or a name that fits no file.
     """
+    if name is not None and not re.fullmatch(r"[\w.-]+", name):
+        raise UserError(f"--real-name {name}: use letters, digits, _, - and . only")
     opened = open_dataset(
         reference,
         config_name=config_name,
@@ -61,12 +73,13 @@ def open_real(
         row_filter=row_filter,
         image_column=image_column,
         label_column=label_column,
+        skip_unreadable=skip_unreadable,
     )
     return RealImages(
         opened=opened,
         row_filter=row_filter,
         labels=_known_labels(opened),
-        name=_short_name(opened, row_filter),
+        name=name or _short_name(opened, row_filter),
     )
 
 

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.checkpoint import Checkpoint, load_checkpoint
+from eval.fit import Fit, make_transform, with_fit
 from eval.labels import LabelMatch, match_real
 from eval.measure import measure
-from eval.predict import Predictions, make_transform, predict, this_process
+from eval.predict import Predictions, predict, this_process
 from eval.real import RealImages
-from eval.scores import Labels, RealSet, Scores, Visit
+from eval.scores import Labels, RealSet, Scores, Visit, free_place, write_scores
 from eval.scoring import HONEST, Scoring, order_of, require_fitting
 from eval.visits import best_visit
 from factory.console import log
+from factory.row_counts import count_warnings, counts_line
 
 if TYPE_CHECKING:
     from accelerate import PartialState
@@ -52,6 +55,7 @@ def score(
     threads: int = 1,
     scoring: Scoring | None = None,
     labels: LabelMap | None = None,
+    fit: Fit | None = None,
 ) -> Scored:
     """Score one run on a real set. Under several processes each one calls this and gets the same.
 
@@ -63,6 +67,7 @@ def score(
             number.
         scoring: Honest by default.
         labels: The model's classes of real labels that it calls otherwise.
+        fit: What is done with images that are not square; see `eval.fit.with_fit`.
 
     Raises:
         UserError: The run or a picture cannot be read, or classes don't match.
@@ -72,6 +77,7 @@ def score(
     state = this_process()
     set_precision(threads)
     checkpoint = load_checkpoint(run, scoring)
+    checkpoint = replace(checkpoint, preprocessing=with_fit(checkpoint.preprocessing, fit))
     match = match_real(checkpoint.label_names, real, model=run, labels=labels)
     run_model = partial(
         _predict,
@@ -189,6 +195,8 @@ def real_facts(real: RealImages, predictions: Predictions) -> RealSet:
         label_column=opened.label_column,
         num_images=len(real.labels),
         fingerprint=content.hexdigest(),
+        class_counts=real.class_counts,
+        left_out=opened.left_out,
     )
 
 
@@ -197,6 +205,7 @@ def describe(scores: Scores) -> str:
     metrics, real = scores.metrics, scores.real
     top5 = "" if metrics.top5 is None else f", top-5 {100 * metrics.top5:.2f} %"
     how = "" if scores.scoring == HONEST else f", scored with {scores.scoring}"
+    how += f", {scores.model.unfinished}" if scores.model.unfinished else ""
     return (
         f"{scores.run} on {real.name} ({real.num_images:,} images{how}): "
         f"top-1 {100 * metrics.top1:.2f} % "
@@ -225,6 +234,50 @@ def note_labels(who: str, labels: Labels, *, real: str) -> None:
         log(f"{who}: {_MATCHED[labels.matched].format(real=real)}")
     for group in labels.merged:
         log(f"{who}: counted as one class: {', '.join(group)}")
+
+
+def note_counts(real: RealImages) -> None:
+    """Report on stderr how many images of each class there are, with warnings."""
+    log(counts_line(real.opened.shown, real.class_counts, real.opened.left_out))
+    for warning in count_warnings(real.class_counts):
+        log(f"warning: {warning}")
+
+
+def write_apart(scores: Scores, path: Path) -> tuple[Scores, Path]:
+    """Write a scores file, beside those of other images that have its name; report it.
+
+    Returns:
+        The scores and the path as they were written.
+    """
+    scores, place = free_place(scores, path)
+    if place != path:
+        log(
+            f"{path} holds scores of other images that are named alike; "
+            f"these are named {scores.real.name} (--real-name NAME chooses another name)"
+        )
+    write_scores(scores, place)
+    log(f"wrote {place}")
+    return scores, place
+
+
+def note_unfinished(scores: Scores) -> None:
+    """Report on stderr that a run's training was not finished."""
+    if scores.model.unfinished:
+        log(
+            f"warning: {scores.run} is {scores.model.unfinished}; finish it with the same `train` "
+            "command and score it again"
+        )
+
+
+def note_cut(scores: Scores) -> None:
+    """Report on stderr how many prompts of a zero-shot model are longer than it reads."""
+    found = scores.zero_shot
+    if found and found.cut:
+        total = len(found.templates) * len(found.wordings)
+        log(
+            f"warning: {found.cut} of {total} {found.prompts} prompts are longer than "
+            f"{found.model} reads; their last words are cut off"
+        )
 
 
 def note_unmeasured(scores: Scores) -> None:

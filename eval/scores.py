@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from eval.fit import Fit
 from eval.scoring import HONEST, BatchNorm, Scoring
 from factory.errors import Fault, UserError
 from factory.outside import read_json
@@ -52,6 +53,16 @@ class ModelFacts(_Part):
         allow_inf_nan=False,
         description="time of all epochs, of the run's metrics.csv",
     )
+    epochs_done: int | None = Field(default=None, description="by the run's metrics.csv")
+    epochs_planned: int | None = Field(default=None, description="by the run's config.yaml")
+
+    @property
+    def unfinished(self) -> str | None:
+        """Say how far a training came that was not finished; None if it was or that is unknown."""
+        done, planned = self.epochs_done, self.epochs_planned
+        if done is None or planned is None or done >= planned:
+            return None
+        return f"unfinished: {done} of {planned} epochs"
 
 
 class ZeroShot(_Part):
@@ -62,6 +73,7 @@ class ZeroShot(_Part):
     prompts: str = Field(description="name of the prompts; part of the table's row")
     templates: list[str] = Field(description="averaged, `{class}` stands for the wording")
     wordings: list[str] = Field(description="of the classes, in the order of `labels.names`")
+    cut: int = Field(default=0, description="texts that are longer than the model reads")
 
 
 class Visit(_Part):
@@ -80,6 +92,9 @@ class Preprocessing(_Part):
     crop_mode: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    fit: Fit | None = Field(
+        default=None, description="of images that are not square; null: as crop_mode says"
+    )
 
 
 class RealSet(_Part):
@@ -95,6 +110,10 @@ class RealSet(_Part):
     label_column: str
     num_images: Count
     fingerprint: str = Field(description="sha256 over the decoded pixels and label names, in order")
+    class_counts: dict[str, int] | None = Field(default=None, description="images of each class")
+    left_out: dict[str, int] = Field(
+        default={}, description="files of an image folder that were not read, by suffix"
+    )
 
 
 class Labels(_Part):
@@ -200,6 +219,29 @@ class Scores(_Part):
             key = ".".join(map(str, first["loc"]))
             raise ValueError(f"{key}: {first['msg']}") from None
         return training
+
+
+def free_place(scores: Scores, path: Path) -> tuple[Scores, Path]:
+    """Return where to write scores so that no scores of other real images are replaced.
+
+    Two real sets may have one name, such as two folders named `photos`. The second gets a name of
+    its own, in the file's name and in tables: with the start of the fingerprint of its images.
+
+    Args:
+        scores: To write.
+        path: Where they should go.
+    """
+    try:
+        there = read_scores(path).real if path.is_file() else None
+    except UserError:
+        there = None
+    if there is None or there.fingerprint == scores.real.fingerprint:
+        return scores, path
+    mark = f"-{scores.real.fingerprint[:8]}"
+    if there.name == scores.real.name:
+        real = scores.real.model_copy(update={"name": scores.real.name + mark})
+        scores = scores.model_copy(update={"real": real})
+    return scores, path.with_name(f"{path.stem}{mark}{path.suffix}")
 
 
 def write_scores(scores: Scores, path: Path) -> None:

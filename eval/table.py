@@ -232,6 +232,11 @@ def _check_same_training(group: Sequence[Scores], row: str) -> None:
 def _settings(training: dict[str, Any]) -> dict[str, Any]:
     """Return a run's settings and last library versions, without the machines it ran on."""
     settings = dict(training)
+    data = settings.get("data")
+    if isinstance(data, dict):
+        # Counts follow from the rows, and older runs do not have them.
+        counted = ("class_counts", "left_out")
+        settings["data"] = {key: one for key, one in data.items() if key not in counted}
     environments = settings.pop("environments", None)
     if environments:
         settings["versions"] = environments[-1].get("versions")

@@ -26,12 +26,15 @@ _COMBINING = {"all", "best", "combined", "combination", "but", "union"}
 
 
 def row_name(scores: Scores, row_key: RowKey = "config") -> str:
-    """Return the trick, and how it was scored if that is not honest.
+    """Return the trick, and how it was scored if that is not honest, and an unfinished training.
 
     The trick is the config that the run was trained on, else the set's name, else the run's own.
     """
     name = _trick(scores, row_key)
-    return name if scores.scoring == HONEST else f"{name}{OPEN}{scores.scoring}]"
+    marks = [scores.model.unfinished] if scores.model.unfinished else []
+    if scores.scoring != HONEST:
+        marks.insert(0, scores.scoring)
+    return f"{name}{OPEN}{', '.join(marks)}]" if marks else name
 
 
 def _trick(scores: Scores, row_key: RowKey) -> str:

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from factory import console
 from factory.claim_folder import ClaimFolder
 from factory.claims import EXPIRY_S, MAX_EXPIRY_S, Claims, heartbeat
+from factory.cut_prompts import require_whole_prompts
 from factory.errors import UserError
 from factory.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.manifest import Manifest, read_manifest
 from factory.part import RankOfBuild
 from factory.prepare import judge, prepare
 from factory.processes import Ranks
-from factory.renderers import RendererFactory, Renderers, pipeline_settings
+from factory.renderers import RendererFactory, Renderers, pipeline_settings, text_encoders
 from factory.report import BuildReport, Part
 from factory.sampling_summary import sampling_line
 from factory.settings import BuildSettings
@@ -46,12 +47,15 @@ class BuildOptions:
             machine is taken over.
         show_progress: Whether to show a progress bar on stderr.
         allow_pickle: Whether models without safetensors may be read from pickles.
+        allow_cut_prompts: Whether prompts may be so long that the model cuts off a class name or
+            a variable's value.
     """
 
     part: Part = field(default_factory=Part)
     claim_expiry_s: float = EXPIRY_S
     show_progress: bool = True
     allow_pickle: bool = False
+    allow_cut_prompts: bool = False
 
 
 def build(
@@ -98,7 +102,13 @@ def build(
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
         with ranks.telling_failure(), _claims(place, ranks, how) as claims:
             start = _prepare(
-                place, jobs, ranks=ranks, wanted=wanted, renderers=renderers, claims=claims
+                place,
+                jobs,
+                ranks=ranks,
+                wanted=wanted,
+                renderers=renderers,
+                claims=claims,
+                allow_cut_prompts=how.allow_cut_prompts,
             )
             manifest = read_manifest(place)
             assert manifest is not None, "the lead has written it"
@@ -138,16 +148,20 @@ def _prepare(
     wanted: BuildSettings,
     renderers: Renderers,
     claims: Claims,
+    allow_cut_prompts: bool,
 ) -> Start:
     """Let the lead ready the directory; return what all ranks must know of it."""
     if ranks.is_lead:
         device = ranks.device.type
         state = judge(out, jobs, wanted=wanted, device=device)
-        # A model that cannot be loaded is reported before a directory is begun.
-        loaded = {
-            job.name: pipeline_settings(renderers.get(job.recipe, dtype=state.settings.dtype))
-            for job in state.unfinished()
-        }
+        # A model that cannot be loaded or cannot read its prompts is reported before a directory is
+        # begun.
+        loaded = {}
+        for job in state.unfinished():
+            renderer = renderers.get(job.recipe, dtype=state.settings.dtype)
+            encoders = text_encoders(renderer)
+            require_whole_prompts(job.recipe, encoders, allowed=allow_cut_prompts)
+            loaded[job.name] = pipeline_settings(renderer)
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
         start = prepare(out, jobs, wanted=wanted, device=device, claims=claims)
         ranks.announce("prepared", start.to_text())

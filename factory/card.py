@@ -19,6 +19,7 @@ from factory.existing import RECIPES
 from factory.manifest import GateEntry, Manifest
 from factory.markup import cell
 from factory.recipe_paths import packaged_dir
+from factory.schema import TEMPLATE
 from factory.storage import AnyPath, local_copy, write_text
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ def _text(
         ],
         "facts": facts(manifest),
     }
+    if TEMPLATE in manifest.variables:
+        filled["variables"] = sorted({*filled["variables"], TEMPLATE})
     return render(general | built_fields(manifest), filled)
 
 

@@ -119,6 +119,7 @@ def _identity(score: Score) -> tuple[str, str, str]:
 def _read(path: Path, manifest: Manifest) -> Score:
     data = read_score_file(path)
     run = data.trained(path)
+    data.model.require_finished(path)
     config = _require_same_rows(path, run.data, manifest)
     return Score(
         config=config,

@@ -48,16 +48,25 @@ class ClipModel:
         """Return unit vectors of pictures, (B, D), of `pixels` (B, 3, height, width)."""
         return _unit(self.model.get_image_features(pixel_values=pixels))
 
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that the model reads, marks of start and end included."""
+        limit = int(getattr(self.model.config.text_config, "max_position_embeddings", 77))
+        return min(limit, 64) if self.is_sigmoid else limit
+
+    def num_cut(self, texts: Sequence[str]) -> int:
+        """Return how many texts are longer than the model reads."""
+        with quiet_transformers():
+            tokens = self._tokenizer(list(texts), padding=False, truncation=False)["input_ids"]
+        return sum(len(one) > self.max_tokens for one in tokens)
+
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Return unit vectors of texts, (N, D); texts that are too long are cut."""
+        """Return unit vectors of texts, (N, D); texts that are too long are cut, see `num_cut`."""
         import torch
 
-        options: dict[str, Any] = {"padding": True, "truncation": True}
-        if self.is_sigmoid:
-            # SigLIP was trained on texts padded to its full length.
-            options = {"padding": "max_length", "truncation": True, "max_length": 64}
-        limit = getattr(self.model.config.text_config, "max_position_embeddings", 77)
-        options["max_length"] = min(options.get("max_length", limit), limit)
+        # SigLIP was trained on texts padded to its full length.
+        padding = "max_length" if self.is_sigmoid else True
+        options = {"padding": padding, "truncation": True, "max_length": self.max_tokens}
         parts = []
         with torch.inference_mode():
             for start in range(0, len(texts), _TEXT_BATCH):

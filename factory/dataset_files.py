@@ -39,6 +39,18 @@ def check_card(folder: Path, *, shown: str) -> None:
                 )
 
 
+def names_files(folder: Path, *, shown: str) -> bool:
+    """Whether a dataset's card says which of its files are data.
+
+    Raises:
+        UserError: The card does not read.
+    """
+    return any(
+        isinstance(head, dict) and ("configs" in head or "data_files" in head)
+        for head in _headers(folder, shown)
+    )
+
+
 def _headers(folder: Path, shown: str) -> Iterator[Any]:
     card, other, infos = (folder / name for name in CARDS)
     check_files([path for path in (card, other, infos) if path.exists()], folder)

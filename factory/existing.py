@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 from factory.errors import UserError
 from factory.jobs import Job
+from factory.library import stored_recipe
 from factory.manifest import FILE_NAME, Manifest, read_manifest
+from factory.schema import TEMPLATE
 from factory.shards import list_shards
 from factory.storage import AnyPath
 
@@ -124,7 +126,35 @@ def merge_variables(
                     f"{out}: variable {name} of {job.name} is {kind}, in another config of the "
                     f"set it is {merged[name]}; rename one of them"
                 )
+    if _gets_templates(manifest, jobs, out=out):
+        taken = [job.name for job in jobs if TEMPLATE in job.recipe.variable_types]
+        if taken:
+            raise UserError(
+                f"{out}: variable {TEMPLATE} of {taken[0]} has the name of the column that says "
+                "which prompt made an image; rename the variable"
+            )
+        merged[TEMPLATE] = "string"
     return dict(sorted(merged.items()))
+
+
+def _gets_templates(manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath) -> bool:
+    """Whether the dataset gets the column that names each row's template.
+
+    A config of several prompts that was begun without the column resumes without it: the rows it
+    has could not be told from damaged ones otherwise.
+    """
+    before = manifest.configs if manifest else {}
+    several = {
+        job.name
+        for job in jobs
+        if len(job.recipe.prompt) > 1 and TEMPLATE not in job.recipe.variable_types
+    }
+    if not several - set(before):
+        return False
+    return not any(
+        entry.kind == "set" and len(stored_recipe(out, name).prompt) > 1
+        for name, entry in before.items()
+    )
 
 
 def _difference(out: AnyPath, job: Job) -> str:

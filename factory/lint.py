@@ -7,6 +7,7 @@ from itertools import islice
 from math import gcd
 from pathlib import Path
 
+from factory.caption_checks import caption_warnings
 from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault
 from factory.known_words import unknown_words
@@ -15,6 +16,7 @@ from factory.model_presets import find_preset
 from factory.quantities import Linked
 from factory.recipe import ResolvedRecipe
 from factory.recipe_faults import MOST_FAULTS
+from factory.schema import TEMPLATE
 from factory.template import parse_template
 
 # Class names that text-to-image models may draw in another sense; the paper's four among them.
@@ -99,6 +101,15 @@ def _unused_variables(recipe: ResolvedRecipe) -> Iterator[Fault]:
                 f"no prompt uses {{{name}}}: it becomes a column and changes no image",
                 *("variables", name),
             )
+
+
+def _hidden_template(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    if len(recipe.prompt) > 1 and TEMPLATE in recipe.variable_types:
+        yield recipe.fault(
+            f"a variable named {TEMPLATE} takes the place of the column that says which prompt "
+            "made an image; choose another name",
+            *("variables", TEMPLATE),
+        )
 
 
 def _unpinned_model(recipe: ResolvedRecipe) -> Iterator[Fault]:
@@ -188,10 +199,12 @@ _CHECKS = (
     _two_senses,
     _classless_prompt,
     _unused_variables,
+    _hidden_template,
     _unpinned_model,
     _unknown_twin,
     _low_guidance,
     _uneven_cycles,
+    caption_warnings,
     unknown_words,
 )
 _COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)

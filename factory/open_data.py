@@ -9,14 +9,15 @@ modification time.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.dataset_builders import find_builder, first_line, module_name, quiet, suggest
-from factory.dataset_files import check_card, check_files, check_saved
+from factory.dataset_files import check_card, check_files, check_saved, names_files
 from factory.errors import UserError
 from factory.hub_target import looks_like_hub_id, parse_target
+from factory.image_folder import find_images, load_images
 from factory.row_filter import filter_rows
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class OpenedDataset:
         split: The split that was read.
         image_folder: Where paths of rows may point: the folder of an image folder; else None.
         commit: What a Hub id's revision named when it was read; None for a directory.
+        row_filter: The filter that the rows went through, or None.
+        left_out: Files of an image folder that were not read: their number by suffix.
     """
 
     dataset: datasets.Dataset
@@ -51,6 +54,15 @@ class OpenedDataset:
     split: str
     commit: str | None = None
     image_folder: Path | None = None
+    row_filter: str | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """What was read, for messages: the reference, with config, split and filter."""
+        parts = [self.reference, self.config_name if self.config_name != "default" else ""]
+        kept = f" where {self.row_filter}" if self.row_filter else ""
+        return f"{' '.join(filter(None, parts))}, split {self.split}{kept}"
 
 
 def open_dataset(
@@ -62,6 +74,7 @@ def open_dataset(
     row_filter: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    skip_unreadable: bool = False,
 ) -> OpenedDataset:
     """Open one split of a dataset of labelled pictures.
 
@@ -73,12 +86,14 @@ def open_dataset(
         row_filter: See `factory.row_filter.filter_rows`.
         image_column: Default: `image`, else the only column of type `Image`.
         label_column: Default: `label`, else the only column of type `ClassLabel`.
+        skip_unreadable: Leave out images of an image folder in formats that are not read.
 
     Raises:
         UserError: No such dataset, config, split or column; a filter that is wrong or that
-            leaves nothing.
+            leaves nothing; an image folder with images that have no class or are not read.
     """
-    found = _load_any(reference, config_name)
+    found = _image_folder_of(reference, config_name, skip_unreadable=skip_unreadable)
+    found = found or _load_any(reference, config_name)
     name = _choose_split(found.splits, split, reference, preferred=preferred_split)
     dataset = found.splits[name]
     images = _image_column(dataset, image_column, reference)
@@ -98,7 +113,30 @@ def open_dataset(
         split=name,
         commit=found.commit,
         image_folder=found.image_folder,
+        row_filter=row_filter,
+        left_out=found.left_out,
     )
+
+
+def _image_folder_of(
+    reference: str, config_name: str | None, *, skip_unreadable: bool
+) -> _Loaded | None:
+    """Load the images of a directory, if images are all that it holds.
+
+    A directory with a card that names its files is what the card says.
+    """
+    path = Path(reference).expanduser()
+    if config_name not in (None, "default") or not _is_directory(reference) or not path.is_dir():
+        return None
+    if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
+        return None
+    if names_files(path, shown=reference):
+        return None
+    found = find_images(path)
+    if found is None:
+        return None
+    splits = load_images(found, skip_unreadable=skip_unreadable, shown=reference)
+    return _Loaded(splits, "default", image_folder=path, left_out=found.left_out)
 
 
 def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
@@ -152,6 +190,7 @@ class _Loaded:
     config_name: str
     commit: str | None = None
     image_folder: Path | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def _load_any(reference: str, config_name: str | None) -> _Loaded:

@@ -44,6 +44,7 @@ class ImageSpec:
         num_inference_steps: Of the scheduler.
         seed: Of the noise it starts from, 63 bits.
         attempt: 0; raised when an image is drawn again with other noise.
+        template: The template of `prompt` where the config has several; None where it has one.
     """
 
     index: int
@@ -57,6 +58,7 @@ class ImageSpec:
     num_inference_steps: int
     seed: int
     attempt: int = 0
+    template: str | None = None
 
     def again(self, attempt: int) -> ImageSpec:
         """Return the row of a later attempt: the same words and numbers, other noise.
@@ -75,6 +77,7 @@ class ImageSpec:
             schema.RECIPE: self.recipe,
             schema.PROMPT: self.prompt,
             schema.NEGATIVE_PROMPT: self.negative_prompt,
+            **({schema.TEMPLATE: self.template} if self.template is not None else {}),
             **{name: self.variables[name] for name in sorted(self.variables)},
             schema.GUIDANCE_SCALE: self.guidance_scale,
             schema.NUM_INFERENCE_STEPS: self.num_inference_steps,
@@ -182,9 +185,10 @@ class _Rows:
         guidance = self._draw(sampling.guidance_scale, "guidance_scale")
         steps = self._draw(sampling.num_inference_steps, "num_inference_steps")
         scales = np.asarray(guidance, np.float32).astype(np.float64).tolist()
-        prompts, negative = self._prompts(), _template(self.recipe.negative_prompt)
+        texts, negative = self._texts(), template_of(self.recipe.negative_prompt)
+        several = len(self.recipe.prompt) > 1
         names = list(variables)
-        columns = zip(*variables.values(), strict=True) if names else iter([()] * len(prompts))
+        columns = zip(*variables.values(), strict=True) if names else iter([()] * len(texts))
         specs = []
         for row, (values, label, image_seed) in enumerate(
             zip(columns, self.labels.tolist(), self._seeds().tolist(), strict=True)
@@ -197,12 +201,13 @@ class _Rows:
                     label=label,
                     class_name=str(wordings[row]),
                     recipe=self.recipe.name,
-                    prompt=prompts[row].fill(known),
+                    prompt=template_of(texts[row]).fill(known),
                     negative_prompt=negative.fill(known),
                     variables=own,
                     guidance_scale=scales[row],
                     num_inference_steps=int(steps[row] or 0),
                     seed=image_seed,
+                    template=texts[row] if several else None,
                 )
             )
         return specs
@@ -251,8 +256,9 @@ class _Rows:
             for column in self.recipe.columns
         }
 
-    def _prompts(self) -> list[Template]:
-        texts = [_template(one.text) for one in self.recipe.prompt]
+    def _texts(self) -> list[str]:
+        """Return the template of each row, as the recipe writes it."""
+        texts = [one.text for one in self.recipe.prompt]
         if len(texts) == 1:
             return texts * (self.stop - self.start)
         weights = [one.weight for one in self.recipe.prompt]
@@ -261,5 +267,6 @@ class _Rows:
 
 
 @lru_cache(maxsize=1024)
-def _template(text: str) -> Template:
+def template_of(text: str) -> Template:
+    """Return a text taken apart; a plan has few distinct ones and many rows."""
     return parse_template(text)

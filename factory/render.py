@@ -24,6 +24,7 @@ from factory.guidance import GuidancePerImage, guidance_as_input, takes_guidance
 from factory.prompts import PromptEncoder
 from factory.rescale import rescale
 from factory.sampling_summary import PipelineSettings
+from factory.text_encoders import TextEncoder, encoders_of_pipeline
 
 if TYPE_CHECKING:
     from factory.planner import ImageSpec
@@ -82,6 +83,11 @@ class DiffusersRenderer:
             return PipelineSettings(scheduler)
         factor = self._pipeline.vae_scale_factor
         return PipelineSettings(scheduler, shape[1] * factor, shape[2] * factor)
+
+    @property
+    def text_encoders(self) -> list[TextEncoder]:
+        """How many tokens each of the pipeline's text encoders reads."""
+        return encoders_of_pipeline(self._pipeline)
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture | None]:
         """Draw the rows, in order; see `Renderer`."""

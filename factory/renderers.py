@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
     from factory.render import Renderer
     from factory.sampling_summary import PipelineSettings
+    from factory.text_encoders import TextEncoder
 
 RendererFactory = Callable[["ResolvedRecipe"], "Renderer"]
 
@@ -21,6 +22,12 @@ RendererFactory = Callable[["ResolvedRecipe"], "Renderer"]
 def pipeline_settings(renderer: Renderer) -> PipelineSettings | None:
     """Return the settings of a renderer's pipeline; None where it draws without one."""
     found: PipelineSettings | None = getattr(renderer, "pipeline_settings", None)
+    return found
+
+
+def text_encoders(renderer: Renderer) -> list[TextEncoder]:
+    """Return the text encoders of a renderer's pipeline; none where it draws without one."""
+    found: list[TextEncoder] = getattr(renderer, "text_encoders", [])
     return found
 
 

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import UserError
+from factory.image_modes import as_seen
 from factory.inside import is_inside
 
 if TYPE_CHECKING:
@@ -40,15 +41,15 @@ def read_image(item: Any, *, where: str, folder: Path | None = None) -> Image:
         folder: The image folder that paths may point into; None: rows must hold bytes.
 
     Returns:
-        The image as RGB.
+        The image as RGB, as `factory.image_modes` describes it.
 
     Raises:
         UserError: There is no image, it is not read, or it cannot be decoded.
     """
     try:
-        return load_image(_source(item, folder)).convert("RGB")
+        return _as_seen(load_image(_source(item, folder)))
     except ImageFault as fault:
-        raise UserError(f"{where}: {fault}") from None
+        raise UserError(f"{where}{_file(item, folder)}: {fault}") from None
 
 
 def embedded(dataset: datasets.Dataset, *, where: str, folder: Path | None) -> datasets.Dataset:
@@ -107,6 +108,22 @@ def load_image(data: bytes) -> Image:
     except Exception as error:  # noqa: BLE001 (Pillow raises anything for damaged bytes)
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise ImageFault(f"the image cannot be decoded ({reason[:200]})") from None
+
+
+def _as_seen(image: Image) -> Image:
+    try:
+        return as_seen(image)
+    except (ValueError, OSError) as error:
+        raise ImageFault(f"the image cannot be converted to RGB ({error})") from None
+
+
+def _file(item: Any, folder: Path | None) -> str:
+    """Name the file of a row of an image folder."""
+    path = item.get("path") if isinstance(item, Mapping) else None
+    if folder is None or not isinstance(path, str):
+        return ""
+    file = Path(path)
+    return f" ({file.relative_to(folder) if file.is_relative_to(folder) else path[:200]})"
 
 
 def _too_large(size: str) -> ImageFault:

@@ -26,6 +26,8 @@ NUM_INFERENCE_STEPS = "num_inference_steps"
 SEED = "seed"
 INDEX = "index"
 ATTEMPT = "attempt"
+TEMPLATE = "template"
+"""Column of datasets with a config of several prompts: the template that made the row's prompt."""
 
 _BEFORE = {
     CLASS: "string",

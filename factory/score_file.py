@@ -27,6 +27,21 @@ class ScoredModel(_Part):
 
     architecture: Name
     weights_sha256: Name
+    epochs_done: Count | None = None
+    epochs_planned: Count | None = None
+
+    def require_finished(self, path: Path) -> None:
+        """Refuse a run that was scored before its last epoch.
+
+        Raises:
+            UserError: The file at `path` says that.
+        """
+        done, planned = self.epochs_done, self.epochs_planned
+        if done is not None and planned is not None and done < planned:
+            raise UserError(
+                f"{path}: its training is unfinished ({done} of {planned} epochs); finish it with "
+                "the same `train` command and score it again"
+            )
 
 
 class ScoredOn(_Part):

@@ -249,3 +249,48 @@ def test_a_share_larger_than_a_member_is_refused(tmp_path: Path) -> None:
         draw([small, word, share], tmp_path / "out")
     assert base.images_per_class == 10
     assert not (tmp_path / "out").exists()
+
+
+def test_rows_name_the_template_that_made_their_prompt(tmp_path: Path) -> None:
+    texts = ["a {d} of a {class}", "one {class}, {d}"]
+    several = recipe(tmp_path, "several", prompt=texts, variables={"d": ["photo", "sketch"]})
+    one = recipe(tmp_path, "one")
+    draw([several, one], tmp_path / "out")
+    rows = rows_of(tmp_path / "out", "several")
+    assert {row["template"] for row in rows} == set(texts)
+    for row in rows:
+        assert row["template"].format(**{"class": row["class"], "d": row["d"]}) == row["prompt"]
+    assert {row["template"] for row in rows_of(tmp_path / "out", "one")} == {None}
+    assert "`template`" in (tmp_path / "out" / "README.md").read_text()
+    assert verify_set(tmp_path / "out").whole
+    draw([recipe(tmp_path, "alone")], tmp_path / "plain")
+    assert "template" not in rows_of(tmp_path / "plain", "alone")[0]
+
+
+def test_a_dataset_begun_without_the_template_column_resumes_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {"prompt": ["a {class}", "one {class}"]}
+    with monkeypatch.context() as older:
+        older.setattr("factory.existing._gets_templates", lambda *_, **__: False)
+        draw([recipe(tmp_path, "several", **keys)], tmp_path / "out")
+    kept = rows_of(tmp_path / "out", "several")
+    assert "template" not in kept[0]
+    assert verify_set(tmp_path / "out").whole
+    draw([recipe(tmp_path, "several", images_per_class=9, **keys)], tmp_path / "out")
+    draw([recipe(tmp_path, "more", **keys)], tmp_path / "out")
+    rows = rows_of(tmp_path / "out", "several")
+    assert rows[: len(kept)] == kept and len(rows) == 27
+    assert not any("template" in row for row in [*rows, *rows_of(tmp_path / "out", "more")])
+    assert verify_set(tmp_path / "out").whole
+
+
+def test_a_dataset_of_one_prompt_gets_the_column_with_a_config_of_several(tmp_path: Path) -> None:
+    draw([recipe(tmp_path, "one")], tmp_path / "out")
+    draw([recipe(tmp_path, "several", prompt=["a {class}", "b {class}"])], tmp_path / "out")
+    assert None not in {row["template"] for row in rows_of(tmp_path / "out", "several")}
+    assert verify_set(tmp_path / "out").whole
+    taken = recipe(tmp_path, "taken", prompt="a {template}", variables={"template": ["x"]})
+    both = [taken, recipe(tmp_path, "several", prompt=["a {class}", "b {class}"])]
+    with pytest.raises(UserError, match="variable template of taken has the name of the column"):
+        draw(both, tmp_path / "other")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from recipe_texts import BASE, write
 
+from factory.caption_checks import caption_warnings
 from factory.errors import UserError
 from factory.library import load_recipe
 from factory.lint import lint
@@ -160,3 +161,49 @@ def test_caption_files_need_no_heavy_library(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+CAPTIONS = "text,label\na cat on a mat,cat\na cat on a mat,cat\na cat,cat\ndogs in a park,cat\n"
+
+
+@pytest.mark.parametrize(
+    ("rows", "warned"),
+    [
+        (
+            CAPTIONS + "a dog,dog\n",
+            [
+                "1 of 5 captions (20 %) repeat an earlier one of their class (most: cat 1 of 4)",
+                "1 of 5 captions (20 %) name another class than their own, such as 'dogs in a "
+                "park' names 'dog' as a caption of 'cat'",
+            ],
+        ),
+        # A longer name is not the shorter one in it, and a word that holds a name is another word.
+        ("text,label\na catalogue,dog\na guide dog,guide dog\na cat,cat\na dog,dog\n", []),
+        ("text,label\na cat,cat\na guide dog,dog\na guide dog,guide dog\n", ["1 of 3 captions"]),
+    ],
+)
+def test_captions_that_make_poor_labels_are_counted(
+    tmp_path: Path, rows: str, warned: list[str]
+) -> None:
+    classes = "cat, dog, guide dog" if "guide" in rows else "cat, dog"
+    (tmp_path / "captions.csv").write_text(rows)
+    (tmp_path / "r.yaml").write_text(
+        f"name: r\nclasses: [{classes}]\nimages_per_class: 2\nprompt: '{{c}}'\n"
+        "variables: {c: {captions: {file: captions.csv, label_column: label}}}\n"
+        "model: {id: embedded}\n"
+    )
+    found = [fault.message for fault in caption_warnings(load_recipe(str(tmp_path / "r.yaml")))]
+    assert len(found) == len(warned)
+    for message, start in zip(found, warned, strict=True):
+        assert message.startswith(start), message
+
+
+def test_captions_of_no_class_that_name_one(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("at sea\nwith a cat\nat sea\n")
+    (tmp_path / "r.yaml").write_text(
+        "name: r\nclasses: [cat, dog]\nimages_per_class: 2\nprompt: 'a {class} {c}'\n"
+        "variables: {c: {captions: {file: captions.txt}}}\nmodel: {id: embedded}\n"
+    )
+    repeats, named = caption_warnings(load_recipe(str(tmp_path / "r.yaml")))
+    assert repeats.message.startswith("1 of 3 captions (33.3 %) repeat an earlier one: their")
+    assert named.message.startswith("1 of 3 captions (33.3 %) name a class, such as 'with a cat'")

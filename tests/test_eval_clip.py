@@ -166,3 +166,17 @@ def test_a_model_of_another_kind_is_refused(tmp_path: Path) -> None:
     save_stable_diffusion(tmp_path / "sd")
     with pytest.raises(UserError, match=r"--model .*text_encoder"):
         load_clip(str(tmp_path / "sd" / "text_encoder"))
+
+
+def test_prompts_that_are_cut_are_counted(
+    model: Path,
+    real: tuple[Path, np.ndarray, np.ndarray],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["clip", "--model", str(model), "--real", str(real[0]), "--batch-size", "30"]
+    arguments += ["--out", str(tmp_path), "--prompts", "a {class}"]
+    main([*arguments, "--prompts", "a photo of a small " + "brown " * 10 + "{class}"])
+    assert "warning: 7 of 7 " in capsys.readouterr().err
+    found = [read_scores(path).zero_shot for path in tmp_path.glob("scores-*.json")]
+    assert sorted(one.cut for one in found if one is not None) == [0, 7]

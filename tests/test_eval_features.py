@@ -19,7 +19,7 @@ from test_eval_gap import NAMES, gap, write_set
 from test_eval_score import write_run
 
 from eval.features import FeatureModel, choose_space, extract, load_features
-from eval.predict import make_transform
+from eval.fit import make_transform
 from factory.errors import UserError
 from train.run import TrainOptions, train
 

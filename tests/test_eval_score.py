@@ -94,7 +94,9 @@ def scored(tmp_path_factory):
 def test_numbers_are_those_by_hand(scored):
     folder, pixels, labels = scored
     model = timm.create_model(f"local-dir:{folder / 'run'}", pretrained=True).eval()
-    resized = [Image.fromarray(one).resize((32, 32), Image.Resampling.BILINEAR) for one in pixels]
+    # Of 10 x 12 pixels: the middle is cropped.
+    square = [Image.fromarray(one[1:11]) for one in pixels]
+    resized = [one.resize((32, 32), Image.Resampling.BILINEAR) for one in square]
     x = np.stack([np.asarray(one) for one in resized]).astype(np.float32) / 255
     x = (x - np.float32([0.4, 0.5, 0.6])) / np.float32([0.2, 0.25, 0.3])
     with torch.no_grad():
@@ -278,3 +280,68 @@ def test_missing_run_and_bad_set_are_named(scored, tmp_path):
     datasets.Dataset.from_dict(rows, features=features).to_parquet(unlabelled / "test.parquet")
     with pytest.raises(UserError, match="1 of 2 images of split 'test' have no label"):
         main(["score", str(folder / "run"), "--real", str(unlabelled)])
+
+
+def test_counts_and_files_that_are_not_read_are_in_the_scores(tmp_path, capsys):
+    run, real = write_run(tmp_path / "run"), tmp_path / "photos"
+    for place, name in enumerate(NAMES):
+        (real / name).mkdir(parents=True)
+        for number in range(place + 1):
+            Image.new("RGB", (8, 8), (place * 30, 0, 0)).save(real / name / f"{number}.JPG")
+    (real / "notes.txt").touch()
+    (real / "ant" / "x.heic").touch()
+    with pytest.raises(UserError, match=r"1 of 29 images are in formats that are not read"):
+        main(["score", str(run), "--real", str(real)])
+    main(["score", str(run), "--real", str(real), "--skip-unreadable"])
+    told = capsys.readouterr().err
+    counts = {name: place + 1 for place, name in enumerate(NAMES)}
+    line = ", ".join(f"{name} {count}" for name, count in counts.items())
+    assert f"28 images, 7 classes: {line}; not read: 1 .heic, 1 .txt" in told
+    assert "warning: 7 of 7 classes with fewer than 10 images: ant 1, bee 2" in told
+    found = read_scores(run / "scores-photos-train.json").real
+    assert (found.class_counts, found.left_out) == (counts, {".heic": 1, ".txt": 1})
+
+
+def test_an_unfinished_run_is_marked(tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    (run / "config.yaml").write_text("hyperparameters: {epochs: 500, val_fraction: 0.1}\n")
+    (run / "metrics.csv").write_text("epoch,seconds\n" + "".join(f"{n},1\n" for n in range(27)))
+    real, *_ = write_real(tmp_path / "real")
+    main(["score", str(run), "--real", str(real)])
+    seen = capsys.readouterr()
+    assert "unfinished: 27 of 500 epochs" in seen.out
+    assert "is unfinished: 27 of 500 epochs; finish it" in seen.err
+    model = read_scores(run / "scores-real-test.json").model
+    assert (model.epochs_done, model.epochs_planned) == (27, 500)
+    main(["table", str(run)])
+    assert "| run [unfinished: 27 of 500 epochs]" in capsys.readouterr().out
+    (run / "config.yaml").write_text("hyperparameters: {epochs: 27}\n")
+    main(["score", str(run), "--real", str(real)])
+    seen = capsys.readouterr()
+    assert "unfinished:" not in seen.out + seen.err
+
+
+def test_scores_of_other_images_of_the_same_name_are_kept(tmp_path, capsys):
+    run = write_run(tmp_path / "run")
+    for place, names in (("a", NAMES), ("b", NAMES[::-1])):
+        (tmp_path / place).mkdir()
+        write_real(tmp_path / place / "real", names=names)
+    for place in ("a", "b", "a", "b"):
+        main(["score", str(run), "--real", str(tmp_path / place / "real")])
+    assert "scores of other images that are named alike" in capsys.readouterr().err
+    found = [read_scores(path) for path in sorted(run.glob("scores-*.json"))]
+    assert [one.real.reference for one in found] == [
+        str(tmp_path / "b" / "real"),
+        str(tmp_path / "a" / "real"),
+    ]
+    second, first = (one.real for one in found)
+    assert (first.name, second.name) == ("real-test", f"real-test-{second.fingerprint[:8]}")
+    main(["table", str(run)])
+    assert second.name in capsys.readouterr().out
+    real = ["--real", str(tmp_path / "b" / "real")]
+    main(["score", str(run), *real, "--real-name", "mine"])
+    assert read_scores(run / "scores-mine.json").real.name == "mine"
+    main(["score", str(run), *real, "--out", str(run / "scores-real-test.json")])
+    assert read_scores(run / "scores-real-test.json") == found[1]
+    with pytest.raises(UserError, match="--real-name a/b: use letters"):
+        main(["score", str(run), *real, "--real-name", "a/b"])

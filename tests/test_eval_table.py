@@ -205,3 +205,14 @@ def test_missing_things_are_named(tmp_path):
         collect([tmp_path])
     with pytest.raises(UserError, match="no row 'bass' in the table; its rows: all-combined"):
         make_tables(SOME, base="bass")
+
+
+def test_unfinished_runs_share_no_cell_with_finished_ones():
+    half = scores("multi-domain", 0.5)
+    half = half.model_copy(
+        update={"model": half.model.model_copy(update={"epochs_done": 1, "epochs_planned": 3})}
+    )
+    (table,) = make_tables([scores("base-class", 0.3), scores("multi-domain", 0.4, seed=1), half])
+    marked = table.cells["multi-domain [unfinished: 1 of 3 epochs]", "digits-test"]
+    assert (marked.top1, marked.difference) == (50, None)
+    assert table.cells["multi-domain", "digits-test"].top1 == pytest.approx(40)

@@ -21,7 +21,7 @@ from factory.builder import build
 from factory.cli import main
 from factory.errors import UserError
 from factory.gates import run as gate_run
-from factory.gates.duplicates import FLAG, OF, NearDuplicates
+from factory.gates.duplicates import FLAG, OF, OTHER_LABEL, NearDuplicates
 from factory.gates.run import run_gates
 from factory.manifest import read_manifest
 from factory.open_data import open_dataset
@@ -75,13 +75,17 @@ def rows_of(out: Path, config: str) -> list[dict[str, Any]]:
 
 def test_near_duplicates_are_flagged_and_the_first_is_kept(made: Path) -> None:
     report = run_gates(made, [NearDuplicates()], show_progress=False)
-    assert report.columns == (FLAG, OF)
+    assert report.columns == (FLAG, OF, OTHER_LABEL)
     for config in ("base", "domain"):
         rows = rows_of(made, config)
         expected = [row["index"] % 4 == 0 and row["index"] > 0 for row in rows]
         assert [row[FLAG] for row in rows] == expected
         assert [row[OF] for row in rows] == [0 if flag else None for flag in expected]
+        # Image 0 is a cat; its repeats 4, 8 and 12 are a dog, a ship and a cat.
+        noise = [row["index"] in (4, 8) for row in rows]
+        assert [row[OTHER_LABEL] for row in rows] == noise
     assert report.flagged[FLAG] >= 6
+    assert 4 <= report.flagged[OTHER_LABEL] < report.flagged[FLAG]
     assert len(rows_of(made, "share")) == 12
 
 
@@ -92,7 +96,9 @@ def test_pictures_rows_and_places_stay(made: Path) -> None:
     run_gates(made, [NearDuplicates()], show_progress=False)
     for config, rows in before.items():
         now = rows_of(made, config)
-        assert [{k: v for k, v in row.items() if k not in (FLAG, OF)} for row in now] == rows
+        assert [
+            {k: v for k, v in row.items() if k not in (FLAG, OF, OTHER_LABEL)} for row in now
+        ] == rows
     assert names == {path for path in tree(made) if path.startswith("data/")}
     assert not (made / ".gating").exists()
     new = read_manifest(made)
@@ -104,7 +110,7 @@ def test_pictures_rows_and_places_stay(made: Path) -> None:
             assert (found.sha256, found.fault, found.rows) == (shard.sha256, None, shard.rows)
             assert found.stamp is not None and found.stamp.config == name
     gate = new.gates["near_duplicates"]
-    assert gate.columns == {FLAG: "bool", OF: "int64"}
+    assert gate.columns == {FLAG: "bool", OF: "int64", OTHER_LABEL: "bool"}
     assert gate.thresholds == {"bits": 4.0, "levels": 8.0}
 
 
@@ -119,7 +125,10 @@ def test_the_set_reads_with_its_columns_and_filters(
     kept = open_dataset(str(made), config_name="both", row_filter=f"not {FLAG}")
     assert len(kept.dataset) == 24
     card = (made / "README.md").read_text()
-    assert "`near_duplicate`, `near_duplicate_of` | difference hash" in card
+    assert (
+        "`near_duplicate`, `near_duplicate_of`, `near_duplicate_other_label` | difference hash"
+        in card
+    )
     drawn = card.split("chosen for its image")[1].split("Measured")[0]
     assert FLAG not in drawn
 
@@ -334,3 +343,23 @@ def test_a_variable_of_a_gates_name_is_refused(tmp_path: Path) -> None:
     folder = save_safety_checker(tmp_path / "checker", threshold=2.0)
     with pytest.raises(UserError, match="has a variable unsafe, which is the name of a gate's"):
         main(["gate", str(tmp_path / "out"), "--safety", str(folder), "--quiet"])
+
+
+def test_the_command_counts_label_noise_and_cut_prompts(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["gate", str(made), "--near-duplicates", "--quiet"])
+    flagged = run_gates(made, [NearDuplicates()], show_progress=False).flagged
+    same, noise = flagged[FLAG] - flagged[OTHER_LABEL], flagged[OTHER_LABEL]
+    told = f"near-duplicates: {same} of an image of their own class, {noise} of an image of another"
+    assert told in capsys.readouterr().out
+    # The tiny model's tokenizer makes a token of every letter and reads 64 of them.
+    prompt = ["a {class}", "a {class} " + "and a tree " * 6]
+    draw(recipe(tmp_path, "long", prompt=prompt, images_per_class=20), tmp_path / "long")
+    model = save_clip(tmp_path / "clip")
+    main(["gate", str(tmp_path / "long"), "--clip-score", str(model), "--quiet", "--json"])
+    seen = capsys.readouterr()
+    assert "3 of 6 distinct prompts are longer than the 64 tokens that" in seen.err
+    assert "3 of 6 distinct prompts" in json.loads(seen.out)["notes"][0]
+    main(["gate", str(made), "--clip-score", str(model), "--quiet"])
+    assert "longer than" not in capsys.readouterr().err

@@ -27,6 +27,7 @@ GROUND_FLOOR = {
     "open_data",
     "outside",
     "pixels",
+    "row_counts",
     "row_filter",
     "row_images",
     "schema",
@@ -36,8 +37,8 @@ GROUND_FLOOR = {
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
     {"errors", "console", "devices"},
-    {"inside"},
-    {"row_images"},
+    {"inside", "image_classes", "image_modes", "row_counts"},
+    {"row_images", "image_folder"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
     | {"clip_model"},
     {"outside"},

@@ -294,6 +294,7 @@ BAD = [
     ({"augmentation": {"crop_scale": [1, 0.5]}}, r"--augment: crop_scale must be LOW,HIGH"),
     ({"row_filter": "guidance_scale > 99"}, r"guidance_scale > 99"),
     ({"row_filter": "label == 'red'"}, r"two classes or more; the 20 rows have one \(red\)"),
+    ({"row_filter": "label != 'red'"}, r"1 of 3 classes have no images \(red\).*--allow-empty"),
     ({"label_column": "guidance_scale"}, r"guidance_scale"),
     ({"dataset": "./nowhere"}, r"nowhere: no such directory"),
     ({"model_args": {"wings": 2}}, r"--model-arg: test_resnet does not take it.*wings"),
@@ -366,3 +367,39 @@ def test_help_starts_without_torch() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert "paper-eurosat" in result.stdout
+
+
+def test_counts_of_classes_are_reported_and_recorded(
+    options: TrainOptions, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = "label != 'red' and (label == 'blue' or guidance_scale < 2)"
+    one = replace(options, overrides={**options.overrides, "epochs": 1}, row_filter=kept)
+    train(replace(one, allow_empty_classes=True))
+    told = capsys.readouterr().err
+    line = f"split train where {kept}: 24 images, 3 classes: red 0, green 4, blue 20"
+    assert line in told
+    assert "warning: 1 of 3 classes without images: red" in told
+    assert "warning: 1 of 3 classes with fewer than 10 images: green 4" in told
+    path = options.out / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    assert config["data"]["class_counts"] == {"red": 0, "green": 4, "blue": 20}
+    assert config["data"]["left_out"] == {}
+    # A run of an older version has no counts, and resumes.
+    del config["data"]["class_counts"], config["data"]["left_out"]
+    path.write_text(yaml.safe_dump(config))
+    train(replace(one, allow_empty_classes=True))
+
+
+def test_strong_imbalance_is_a_warning(tmp_path: Path) -> None:
+    from factory.row_counts import count_warnings, counts_line
+
+    counts = {"cat": 200, "dog": 4, "emu": 4}
+    assert count_warnings(counts) == [
+        "2 of 3 classes with fewer than 10 images: dog 4, emu 4",
+        "cat has 200 images, dog has 4: accuracy mostly measures the large classes",
+    ]
+    assert count_warnings({"cat": 99, "dog": 10}) == []
+    many = {f"class {number}": 5 + number for number in range(100)}
+    assert counts_line("set", many, {".heic": 3}) == (
+        "set: 5,450 images, 100 classes of 5 to 104 images; not read: 3 .heic"
+    )

@@ -79,6 +79,16 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="draw N of each class, to compare sets of one size",
     )
+    add(
+        "--allow-empty-classes",
+        action="store_true",
+        help="train though classes have no images; the model has an output for them all the same",
+    )
+    add(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out images of an image folder in formats that are not read; they are counted",
+    )
     add("--image-column", metavar="NAME", help="column of images")
     add("--label-column", metavar="NAME", help="column of labels")
 
@@ -177,6 +187,8 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         push_to=parsed.push,
         push_private=parsed.private,
         push_tag=parsed.tag,
+        allow_empty_classes=parsed.allow_empty_classes,
+        skip_unreadable=parsed.skip_unreadable,
     )
 
 

@@ -162,6 +162,8 @@ class DataSource(_Frozen):
         num_images: Rows after filtering, the held-out part included.
         pixels_sha256: Hash of all decoded pixels and labels: the same rows, or not.
         commit: What a Hub id's revision named when it was read; None for a directory.
+        class_counts: Images of each class, the held-out part included; None in older runs.
+        left_out: Files of an image folder that were not read, by suffix.
     """
 
     reference: str
@@ -175,6 +177,8 @@ class DataSource(_Frozen):
     num_images: int
     pixels_sha256: str
     commit: str | None = None
+    class_counts: dict[str, int] | None = None
+    left_out: dict[str, int] = {}
 
 
 class RunConfig(_Frozen):

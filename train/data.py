@@ -7,6 +7,7 @@ same with one process and with many.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from factory.errors import Failure, UserError
 from factory.open_data import OpenedDataset
 from factory.pixels import decode_images
+from factory.row_counts import class_counts, count_warnings, counts_line, some
 from factory.row_images import read_image
 
 if TYPE_CHECKING:
@@ -67,6 +69,37 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
             f"the {len(labels)} rows have one ({found})"
         )
     return labels
+
+
+def report_counts(
+    opened: OpenedDataset, *, allow_empty: bool, note: Callable[[str], None]
+) -> dict[str, int]:
+    """Report how many images of each class there are to learn from.
+
+    Args:
+        opened: The rows.
+        allow_empty: Whether classes may have none: the model then has outputs for them all the
+            same.
+        note: Receives the line, and warnings.
+
+    Returns:
+        Images of each class, by name.
+
+    Raises:
+        UserError: A class has none, or as `check_labels`.
+    """
+    counts = class_counts(check_labels(opened), opened.label_names)
+    note(counts_line(opened.shown, counts, opened.left_out))
+    empty = [name for name, count in counts.items() if not count]
+    if empty and not allow_empty:
+        raise UserError(
+            f"{opened.shown}: {len(empty)} of {len(counts)} classes have no images "
+            f"({some(empty)}); choose other rows, or train a model that has an output for classes "
+            "it never sees with --allow-empty-classes"
+        )
+    for warning in count_warnings(counts):
+        note(f"warning: {warning}")
+    return counts
 
 
 def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDataset:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from factory.console import log
 from factory.devices import on_cpus
 from factory.errors import UserError
+from factory.row_counts import class_counts
 from train import presets
 from train.architectures import timm_name
 from train.config import DataSource, Hyperparameters, RunConfig
@@ -53,6 +54,8 @@ class TrainOptions:
         push_to: Model repository `ORG/NAME` to publish the finished run in, or None.
         push_private: Make that repository private.
         push_tag: Name for the commit, or None.
+        allow_empty_classes: Train though classes have no images.
+        skip_unreadable: Leave out images of an image folder in formats that are not read.
     """
 
     dataset: str
@@ -75,6 +78,8 @@ class TrainOptions:
     push_to: str | None = None
     push_private: bool = False
     push_tag: str | None = None
+    allow_empty_classes: bool = False
+    skip_unreadable: bool = False
 
 
 @dataclass(frozen=True)
@@ -209,7 +214,7 @@ def _load(
     options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
 ) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
     from factory.open_data import open_dataset
-    from train.data import image_side, load_pixels, take_per_class
+    from train.data import image_side, load_pixels, report_counts, take_per_class
 
     # One process a machine fills the datasets cache, the others find it.
     with accelerator.local_main_process_first():
@@ -220,9 +225,11 @@ def _load(
             row_filter=options.row_filter,
             image_column=options.image_column,
             label_column=options.label_column,
+            skip_unreadable=options.skip_unreadable,
         )
     if options.images_per_class is not None:
         opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
+    report_counts(opened, allow_empty=options.allow_empty_classes, note=_log_once)
     side = image_side(opened, values.image_size)
     # Only now: a dataset that is refused leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
@@ -289,6 +296,8 @@ def _run_config(
             num_images=len(data.labels),
             pixels_sha256=data.sha256,
             commit=opened.commit,
+            class_counts=class_counts(data.labels, data.label_names),
+            left_out=opened.left_out,
         ),
         hyperparameters=values,
     )

@@ -118,7 +118,7 @@ def claim(out: Path, config: RunConfig) -> None:
         written = read_config(path)
         there = _with_defaults(written)
         moved = _follow_moved_data(there, now)
-        different = differing_keys(there, now)
+        different = differing_keys(_compared(there), _compared(now))
         if different:
             raise UserError(
                 f"{out}: holds another run, which differs in {'; '.join(different)}; "
@@ -129,6 +129,15 @@ def claim(out: Path, config: RunConfig) -> None:
             write_config(path, written | {"data": now["data"]})
         return
     write_config(path, now)
+
+
+def _compared(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes a run: the pixels' hash covers the counts, which older runs do not have."""
+    data = config.get("data")
+    if not isinstance(data, dict):
+        return config
+    counted = ("class_counts", "left_out")
+    return config | {"data": {key: one for key, one in data.items() if key not in counted}}
 
 
 def _follow_moved_data(there: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -38,6 +38,26 @@ def add_real(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--image-column", metavar="NAME")
     parser.add_argument("--label-column", metavar="NAME")
+    parser.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out images of an image folder in formats that are not read; they are counted",
+    )
+    parser.add_argument(
+        "--real-name",
+        metavar="NAME",
+        help="name of the real set in files and tables (default: made of folder, config and split)",
+    )
+
+
+def add_fit(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says what is done with images that are not square."""
+    parser.add_argument(
+        "--fit",
+        choices=("crop", "pad", "squash"),
+        help="images that are not square: crop their middle (default; pad for models that were "
+        "trained with borders), pad them with borders, or squash them",
+    )
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:

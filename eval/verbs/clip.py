@@ -55,8 +55,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.clip import score_zero_shot
     from eval.predict import this_process
     from eval.real import open_real
-    from eval.score import describe, note_labels
-    from eval.scores import write_scores
+    from eval.score import describe, note_counts, note_cut, note_labels, write_apart
     from factory.clip_model import load_clip
 
     state = this_process()
@@ -68,7 +67,11 @@ def run(args: argparse.Namespace) -> None:
             row_filter=args.filter,
             image_column=args.image_column,
             label_column=args.label_column,
+            name=args.real_name,
+            skip_unreadable=args.skip_unreadable,
         )
+        if state.is_main_process:
+            note_counts(real)
         model = load_clip(args.model)
         for prompts in chosen:
             scores = score_zero_shot(
@@ -84,8 +87,8 @@ def run(args: argparse.Namespace) -> None:
                 _note_unworded(prompts, scores.labels.names)
                 args.out.mkdir(parents=True, exist_ok=True)
                 path = args.out / _file_name(scores.model.architecture, prompts.name, real.name)
-                write_scores(scores, path)
-                log(f"wrote {path}")
+                write_apart(scores, path)
+                note_cut(scores)
                 write(f"{describe(scores)}, {prompts.name} prompts")
     finally:
         state.destroy_process_group()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.verbs.arguments import (
+    add_fit,
     add_labels,
     add_process,
     add_real,
@@ -39,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--syn-split", metavar="NAME", help="split of SYN (default: train)")
     add("--syn-filter", metavar="EXPR", help="keep only these rows of SYN")
     add_real(parser)
+    add_fit(parser)
     add_labels(parser)
     add(
         "--model",
@@ -81,15 +84,19 @@ def run(args: argparse.Namespace) -> None:
     import numpy as np
 
     from eval.features import choose_space, load_features
+    from eval.fit import with_fit
     from eval.gap import embed, measure_gap
     from eval.gap_sample import sample_images
-    from eval.score import label_facts, note_labels
+    from eval.score import label_facts, note_counts, note_labels
 
     real, synthetic = _open(args)
+    note_counts(real)
+    note_counts(synthetic)
     sample = sample_images(real, synthetic, images=args.images, seed=args.seed, labels=labels)
     matched = label_facts(sample.match)
     note_labels(args.synthetic, matched, real=real.name)
     model = load_features(args.model)
+    model = replace(model, preprocessing=with_fit(model.preprocessing, args.fit))
     space, reason = choose_space(model, sample.compared, args.space)
     sides = _represent(args, model, space, real=real, synthetic=synthetic, sample=sample)
     figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
@@ -104,6 +111,8 @@ def run(args: argparse.Namespace) -> None:
         "space_reason": reason,
         "dimensions": sides[0].shape[1],
         "preprocessing": model.preprocessing.model_dump(mode="json"),
+        "class_counts": {"real": real.class_counts, "synthetic": synthetic.class_counts},
+        "left_out": {"real": real.opened.left_out, "synthetic": synthetic.opened.left_out},
         "images_per_side": len(sample.labels),
         "classes": sample.match.names,
         "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
@@ -128,12 +137,15 @@ def _open(args: argparse.Namespace) -> tuple[Any, Any]:
         row_filter=args.filter,
         image_column=args.image_column,
         label_column=args.label_column,
+        name=args.real_name,
+        skip_unreadable=args.skip_unreadable,
     )
     synthetic = open_real(
         args.synthetic,
         config_name=args.syn_config,
         split=args.syn_split or "train",
         row_filter=args.syn_filter,
+        skip_unreadable=args.skip_unreadable,
     )
     return real, synthetic
 

@@ -6,7 +6,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import add_labels, add_process, add_real, check_file, label_map_of
+from eval.verbs.arguments import (
+    add_fit,
+    add_labels,
+    add_process,
+    add_real,
+    check_file,
+    label_map_of,
+)
 from factory.console import log, write
 from factory.errors import UserError
 
@@ -31,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
     add_real(parser)
+    add_fit(parser)
     add_labels(parser)
     add_process(parser, batch_size=_BATCH_SIZE)
     parser.add_argument("--out", type=Path, metavar="FILE", help="scores file of a single run")
@@ -70,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
 
     from eval.predict import this_process
     from eval.real import open_real
+    from eval.score import note_counts
 
     scoring, labels = _scoring(args), label_map_of(args)
     state = this_process()
@@ -81,7 +90,11 @@ def run(args: argparse.Namespace) -> None:
             row_filter=args.filter,
             image_column=args.image_column,
             label_column=args.label_column,
+            name=args.real_name,
+            skip_unreadable=args.skip_unreadable,
         )
+        if state.is_main_process:
+            note_counts(real)
         for one in args.runs:
             _score_run(
                 one,
@@ -121,8 +134,14 @@ def _score_run(
     labels: LabelMap | None,
     writes: bool,
 ) -> None:
-    from eval.score import describe, note_labels, note_unmeasured, score
-    from eval.scores import write_scores
+    from eval.score import (
+        describe,
+        note_labels,
+        note_unfinished,
+        note_unmeasured,
+        score,
+        write_apart,
+    )
 
     usual = _CODE_BATCH_SIZE if scoring.batch_norm == "test-batch" else _BATCH_SIZE
     scored = score(
@@ -132,15 +151,16 @@ def _score_run(
         threads=args.threads,
         scoring=scoring,
         labels=labels,
+        fit=args.fit,
     )
     scores = scored.scores
     if not writes:
         return
     note_unmeasured(scores)
     note_labels(scores.run, scores.labels, real=real.name)
+    note_unfinished(scores)
     path = args.out or _default_path(scores, scoring, tag=args.tag)
-    write_scores(scores, path)
-    log(f"wrote {path}")
+    scores, path = write_apart(scores, path)
     beside = path.with_name(f"{path.stem.replace('scores', 'predictions', 1)}.parquet")
     for file in (args.predictions, beside if args.save_predictions else None):
         if file:

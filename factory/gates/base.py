@@ -35,6 +35,10 @@ class Gate(Protocol):
         """Return the values of its columns for each row."""
         ...
 
+    def notes(self) -> list[str]:
+        """Return what limits what was measured, in words; after the last row."""
+        ...
+
 
 def picture_of(row: Row) -> Any:
     """Return a row's picture as a PIL image, RGB."""

@@ -33,6 +33,7 @@ class ClipScore:
         self._clip.model.to(device)
         self._device, self._batch_size = device, batch_size
         self._texts: dict[str, torch.Tensor] = {}
+        self._cut = 0
 
     def entry(self) -> GateEntry:
         """Return column and model."""
@@ -65,3 +66,14 @@ class ClipScore:
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._texts]
         if new:
             self._texts |= dict(zip(new, self._clip.embed_texts(new), strict=True))
+            self._cut += self._clip.num_cut(new)
+
+    def notes(self) -> list[str]:
+        """Return how many prompts are longer than the model reads."""
+        if not self._cut:
+            return []
+        return [
+            f"{self._cut:,} of {len(self._texts):,} distinct prompts are longer than the "
+            f"{self._clip.max_tokens} tokens that {self._clip.name} reads; {COLUMN} compares their "
+            "images with the first tokens only"
+        ]

@@ -3,6 +3,7 @@
 A picture repeats an earlier one when their difference hashes (Neal Krawetz, 2013: is each of 8x8
 places lighter than the one to its right?) differ in few bits and their 4x4 colour thumbnails in few
 levels. The first of its kind is never flagged, so that dropping what is flagged leaves one of each.
+Repeats of an image of another class have a flag of their own: one of the two labels is wrong.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 
 from factory.gates.base import picture_of
 from factory.manifest import GateEntry
-from factory.schema import INDEX
+from factory.schema import INDEX, LABEL
 from factory.shards import Row
 
 FLAG = "near_duplicate"
 OF = "near_duplicate_of"
+OTHER_LABEL = "near_duplicate_other_label"
 BITS = 4
 LEVELS = 8.0
 
@@ -43,7 +45,7 @@ class NearDuplicates:
     def entry(self) -> GateEntry:
         """Return columns and limits."""
         return GateEntry(
-            columns={FLAG: "bool", OF: "int64"},
+            columns={FLAG: "bool", OF: "int64", OTHER_LABEL: "bool"},
             method="difference hash of 8x8 and colour thumbnail of 4x4",
             thresholds={"bits": float(self._bits), "levels": self._levels},
         )
@@ -52,27 +54,36 @@ class NearDuplicates:
         """Forget the pictures of other configs."""
         self._hashes = np.empty(0, dtype=np.uint64)
         self._thumbnails = np.empty((0, 48), dtype=np.float32)
-        self._rows: list[int] = []
+        self._rows: list[tuple[int, int]] = []
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Say of each row whether it repeats an earlier one, and which: its `index`."""
+        """Return for each row whether it repeats an earlier one, which, and across labels."""
         found = []
         for row in rows:
             picture = picture_of(row)
             hashed, thumbnail = difference_hash(picture), colour_thumbnail(picture)
-            first = self._first_like(hashed, thumbnail)
-            if first is None:
+            alike = self._alike(hashed, thumbnail)
+            if not alike:
                 self._keep(hashed, thumbnail, row)
-            found.append({FLAG: first is not None, OF: first})
+            found.append(
+                {
+                    FLAG: bool(alike),
+                    OF: alike[0][0] if alike else None,
+                    OTHER_LABEL: any(label != row[LABEL] for _, label in alike),
+                }
+            )
         return found
 
-    def _first_like(self, hashed: np.uint64, thumbnail: NDArray[np.float32]) -> int | None:
+    def notes(self) -> list[str]:
+        """Return nothing: every image is measured whole."""
+        return []
+
+    def _alike(self, hashed: np.uint64, thumbnail: NDArray[np.float32]) -> list[tuple[int, int]]:
+        """Return index and label of the kept images that an image repeats, in order."""
         count = len(self._rows)
-        near = np.bitwise_count(self._hashes[:count] ^ hashed) <= self._bits
-        for place in np.flatnonzero(near):
-            if np.abs(self._thumbnails[place] - thumbnail).mean() <= self._levels:
-                return self._rows[int(place)]
-        return None
+        places = np.flatnonzero(np.bitwise_count(self._hashes[:count] ^ hashed) <= self._bits)
+        apart = np.abs(self._thumbnails[places] - thumbnail).mean(axis=1)
+        return [self._rows[place] for place in places[apart <= self._levels].tolist()]
 
     def _keep(self, hashed: np.uint64, thumbnail: NDArray[np.float32], row: Row) -> None:
         count = len(self._rows)
@@ -81,7 +92,7 @@ class NearDuplicates:
             self._hashes = np.resize(self._hashes, max(2 * count, 1024))
             self._thumbnails = np.resize(self._thumbnails, (len(self._hashes), 48))
         self._hashes[count], self._thumbnails[count] = hashed, thumbnail
-        self._rows.append(int(row[INDEX]))
+        self._rows.append((int(row[INDEX]), int(row[LABEL])))
 
 
 def difference_hash(picture: Any) -> np.uint64:

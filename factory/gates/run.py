@@ -33,12 +33,14 @@ class GateReport:
         rows: Of all configs.
         flagged: By column of flags, how many rows are flagged.
         columns: That the set has now through its gates.
+        notes: What limits the measurements of this pass, in words.
     """
 
     out: Path
     rows: int
     flagged: dict[str, int]
     columns: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -> GateReport:
@@ -70,7 +72,8 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
     stage.decide(out, changed.model_copy(update={"configs": configs}))
     stage.put_in_place(out)
     columns = tuple(name for entry in changed.gates.values() for name in entry.columns)
-    return GateReport(out, total, passing.flagged, columns)
+    notes = tuple(note for gate in gates for note in gate.notes())
+    return GateReport(out, total, passing.flagged, columns, notes)
 
 
 class _Pass:

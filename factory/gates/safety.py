@@ -108,6 +108,10 @@ class Safety:
         scores = likely[:, list(self._unsafe.values())].sum(dim=1).tolist()
         return [{FLAG: score >= self._threshold, SCORE: score} for score in scores]
 
+    def notes(self) -> list[str]:
+        """Return nothing: every image is measured whole."""
+        return []
+
 
 def _model_class(is_checker: bool) -> Any:
     if is_checker:

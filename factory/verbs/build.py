@@ -11,6 +11,7 @@ from factory import console
 from factory.errors import Failure
 from factory.verbs.recipe_arguments import (
     RECIPE_HELP,
+    add_allow_cut_prompts,
     add_allow_pickle,
     add_recipe_changes,
     recipes_of,
@@ -67,6 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="exit with 0 though some images could not be drawn; they are reported either way",
     )
+    add_allow_cut_prompts(parser)
     add_allow_pickle(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
@@ -96,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
         claim_expiry_s=args.claim_expiry,
         show_progress=not args.quiet,
         allow_pickle=args.allow_pickle,
+        allow_cut_prompts=args.allow_cut_prompts,
     )
     recipes = _recipes(args)
     rank, world_size, device = world(args.device)

@@ -5,9 +5,15 @@ from __future__ import annotations
 import argparse
 
 from factory.console import log, write
+from factory.cut_prompts import check_prompts
 from factory.errors import Fault, UserError
 from factory.lint import lint
-from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
+from factory.verbs.recipe_arguments import (
+    RECIPE_HELP,
+    add_allow_cut_prompts,
+    add_recipe_changes,
+    recipes_of,
+)
 
 NAME = "check"
 HELP = "Check recipes: all errors at once, with their places, and warnings."
@@ -17,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.add_argument("recipe", nargs="+", metavar="RECIPE", help=RECIPE_HELP)
     parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
+    add_allow_cut_prompts(parser)
     add_recipe_changes(parser)
 
 
@@ -36,6 +43,12 @@ def run(args: argparse.Namespace) -> None:
             faults += error.faults
             continue
         warnings += lint(loaded)
+        cut, partly_cut = check_prompts(loaded)
+        warnings += partly_cut
+        if args.allow_cut_prompts:
+            warnings += cut
+        else:
+            faults += cut
         recipes += len(loaded)
         images += sum(one.num_images for one in loaded if not one.is_combination)
     distinct = list(dict.fromkeys(warnings))

@@ -12,6 +12,7 @@ from factory.errors import UserError
 
 if TYPE_CHECKING:
     from factory.gates.base import Gate
+    from factory.gates.run import GateReport
 
 NAME = "gate"
 HELP = "Add quality columns to a finished set: CLIP score, safety flag, near-duplicates."
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--near-duplicates",
         action="store_true",
-        help="columns near_duplicate, near_duplicate_of (index of the earlier picture); no model",
+        help="columns near_duplicate, near_duplicate_of (index of the earlier image) and "
+        "near_duplicate_other_label (its class is another one: label noise); no model",
     )
     add("--duplicate-bits", type=int, default=4, metavar="N", help="of 64 (default 4)")
     add("--duplicate-levels", type=float, default=8.0, metavar="X", help="of 255 (default 8)")
@@ -66,13 +68,33 @@ def run(args: argparse.Namespace) -> None:
     from factory.gates.run import run_gates
 
     report = run_gates(args.out, _gates(args), show_progress=not args.quiet)
+    for note in report.notes:
+        console.log(f"warning: {note}")
     if args.json:
-        found = {"rows": report.rows, "flagged": report.flagged, "columns": report.columns}
+        found = {
+            "rows": report.rows,
+            "flagged": report.flagged,
+            "columns": report.columns,
+            "notes": report.notes,
+        }
         console.write(json.dumps(found))
         return
     flagged = [f"{column} {count}" for column, count in report.flagged.items()]
     told = f"; flagged: {', '.join(flagged)}" if flagged else ""
     console.write(f"{args.out}: {report.rows} rows, columns {', '.join(report.columns)}{told}")
+    if args.near_duplicates:
+        _tell_label_noise(report)
+
+
+def _tell_label_noise(report: GateReport) -> None:
+    from factory.gates.duplicates import FLAG, OTHER_LABEL
+
+    repeats, noise = report.flagged.get(FLAG, 0), report.flagged.get(OTHER_LABEL, 0)
+    if repeats:
+        console.write(
+            f"near-duplicates: {repeats - noise} of an image of their own class, {noise} of an "
+            "image of another class (label noise)"
+        )
 
 
 def _gates(args: argparse.Namespace) -> list[Gate]:

@@ -58,6 +58,15 @@ def add_allow_pickle(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_allow_cut_prompts(parser: argparse.ArgumentParser) -> None:
+    """Add --allow-cut-prompts, for the verbs that refuse prompts which a model reads in part."""
+    parser.add_argument(
+        "--allow-cut-prompts",
+        action="store_true",
+        help="accept prompts so long that a class name or the value of a variable is cut off",
+    )
+
+
 def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]:
     """Load what `reference` means, with the command line's changes.
 

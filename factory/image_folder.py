@@ -1,0 +1,181 @@
+"""Image folders as people keep them: the class of an image is the folder at the top that it is in.
+
+    photos/cat/IMG_0001.JPG             class cat
+    photos/cat/2024/summer/a.png        class cat
+    photos/train/cat/a.png              split train, class cat: only where the top holds nothing
+    photos/test/cat/b.png               but folders named train, test or val(idation)
+
+Nothing is inferred from file names, and nothing is left out without a count: other files are
+counted by their suffix, and images in formats that are not read are refused unless that is allowed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from factory.errors import UserError
+from factory.image_classes import splits_of
+from factory.inside import is_inside
+from factory.row_counts import some
+
+if TYPE_CHECKING:
+    import datasets
+
+_READ = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
+# Images all the same, in formats that `factory.row_images` does not read.
+_NOT_READ = """.heic .heif .hif .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf
+    .pef .srw .svg .psd .xcf .eps .ico .tga .exr .hdr .dds .apng .mpo"""
+_DATA = ".parquet .arrow .feather .tar .lance .hdf5 .h5"
+_METADATA = "metadata.csv metadata.jsonl metadata.parquet"
+_ARCHIVES = ".zip .7z .rar .tgz .gz .bz2 .xz .zst"
+_OF_SYSTEMS = "thumbs.db ehthumbs.db desktop.ini __macosx @eadir $recycle.bin lost+found"
+READ, NOT_READ, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
+    frozenset(names.split())
+    for names in (_READ, _NOT_READ, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
+)
+
+
+@dataclass
+class ImageFolder:
+    """What an image folder holds.
+
+    Attributes:
+        folder: Where it is.
+        images: Paths inside the folder, sorted, of images in formats that are read.
+        not_read: Paths of images in other formats.
+        others: Number of other files by suffix; files of operating systems do not count.
+    """
+
+    folder: Path
+    images: list[PurePosixPath] = field(default_factory=list)
+    not_read: list[PurePosixPath] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Number of files that are not read, by suffix, and of folders without images."""
+        suffixes = Counter(path.suffix.lower() for path in self.not_read)
+        found = dict(sorted((suffixes + self.others).items()))
+        used = {path.parts[0] for path in self.images}
+        entries = (one for one in self.folder.iterdir() if not _is_of_system(one.name))
+        empty = sorted(one.name for one in entries if one.is_dir() and one.name not in used)
+        if empty:
+            found[f"without readable images (folders: {some(empty)})"] = len(empty)
+        return found
+
+
+def find_images(folder: Path) -> ImageFolder | None:
+    """Look through a directory; None where it is no image folder but a dataset of another kind.
+
+    Raises:
+        UserError: A link leads out of the folder, or its only files are archives.
+    """
+    found = ImageFolder(folder)
+    for path in _walk(folder, PurePosixPath()):
+        suffix = path.suffix.lower()
+        if suffix in DATA or path.name.lower() in METADATA:
+            return None
+        if suffix in READ:
+            found.images.append(path)
+        elif suffix in NOT_READ:
+            found.not_read.append(path)
+        else:
+            found.others[suffix or "without suffix"] += 1
+    if found.images or found.not_read:
+        found.images.sort()
+        return found
+    archives = [suffix for suffix in found.others if suffix in ARCHIVES]
+    if archives and set(found.others) <= ARCHIVES:
+        raise UserError(f"{folder}: holds {_counted(found.others)} and no images; unpack them")
+    return None
+
+
+def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> datasets.DatasetDict:
+    """Return the images of a folder by split, as rows of path and label.
+
+    Args:
+        found: From `find_images`.
+        skip_unreadable: Whether images in formats that are not read may be left out.
+        shown: The folder as the user named it.
+
+    Raises:
+        UserError: Some image has no class, or is in a format that is not read.
+    """
+    import datasets as hf
+
+    if found.not_read and not skip_unreadable:
+        raise UserError(_unread(found, shown))
+    splits = splits_of(found.images, shown)
+    names = sorted({name for rows in splits.values() for _, name in rows})
+    features = hf.Features({"image": hf.Image(decode=False), "label": hf.ClassLabel(names=names)})
+    numbers = {name: number for number, name in enumerate(names)}
+    return hf.DatasetDict(
+        {
+            split: hf.Dataset.from_dict(
+                {
+                    "image": [str(found.folder / path) for path, _ in rows],
+                    "label": [numbers[name] for _, name in rows],
+                },
+                features=features,
+            )
+            for split, rows in splits.items()
+        }
+    )
+
+
+def _walk(folder: Path, inside: PurePosixPath) -> Iterator[PurePosixPath]:
+    """Yield all files, without those of operating systems, folders in order."""
+    with os.scandir(folder / inside) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    for entry in listed:
+        path = inside / entry.name
+        if _is_of_system(entry.name):
+            continue
+        if entry.is_symlink():
+            _refuse_link(folder, path)
+        if entry.is_dir():
+            yield from _walk(folder, path)
+        else:
+            yield path
+
+
+def _refuse_link(folder: Path, path: PurePosixPath) -> None:
+    """Refuse a link that leads out of a folder, and one to a folder, whose images would be doubled.
+
+    Raises:
+        UserError: Names the link.
+    """
+    if not is_inside(folder / path, folder):
+        raise UserError(
+            f"{folder / path}: leads out of {folder} and is not read; remove it, or put the images "
+            "themselves there"
+        )
+    if (folder / path).is_dir():
+        raise UserError(f"{folder / path}: is a link to a folder, which is not read; remove it")
+
+
+def _is_of_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in OF_SYSTEMS
+
+
+def _unread(found: ImageFolder, shown: str) -> str:
+    total = len(found.images) + len(found.not_read)
+    suffixes = Counter(path.suffix.lower() for path in found.not_read)
+    return (
+        f"{shown}: {len(found.not_read):,} of {_images(total)} are in formats that are not read "
+        f"({_counted(suffixes)}; the first is {found.not_read[0]}); convert them to JPEG or PNG"
+        + (", or leave them out with --skip-unreadable" if found.images else "")
+    )
+
+
+def _counted(suffixes: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(suffixes.items()))
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"

@@ -1,0 +1,197 @@
+"""Prompts over a model's limit: counted for each text encoder, refused where a value is cut off."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_families
+from test_families import recipe_for
+
+from factory.builder import BuildOptions, build
+from factory.cut_prompts import cut_faults, cut_prompts
+from factory.embedded_model import embedded_dir
+from factory.errors import UserError
+from factory.library import load_recipe
+from factory.models import Pipelines
+from factory.recipe_file import Model
+from factory.settings import BuildSettings
+from factory.text_encoders import encoders_at_hand, encoders_of_pipeline
+from factory.verbs import check
+
+LONG = "a photo of a small table in a field under a sky with a house and a tree and a boat near "
+SETTINGS = BuildSettings(batch_size=4, shard_size=8, dtype="float32", device="cpu")
+# Limits of the tiny models: their CLIP tokenizers read 32 tokens, T5's limit is the pipeline's own.
+LIMITS = {
+    "stable_diffusion": {"tokenizer": 32},
+    "sdxl": {"tokenizer": 32, "tokenizer_2": 32},
+    "sd3": {"tokenizer": 32, "tokenizer_2": 32, "tokenizer_3": 256},
+    "pixart": {"tokenizer": 120},
+    "flux": {"tokenizer": 32, "tokenizer_2": 512},
+}
+
+
+def write(folder: Path, prompt: Any, **keys: Any) -> Path:
+    import yaml
+
+    text = {
+        "name": "r",
+        "classes": ["cat", "dog"],
+        "images_per_class": 2,
+        "prompt": prompt,
+        "sampling": {"num_inference_steps": 1, "guidance_scale": 1, "noise": "shared"},
+        "model": {"id": "embedded"},
+        "output": {"size": 8},
+    }
+    path = folder / "r.yaml"
+    path.write_text(yaml.safe_dump(text | keys))
+    return path
+
+
+def run_check(*arguments: str) -> None:
+    parser = argparse.ArgumentParser()
+    check.add_arguments(parser)
+    check.run(parser.parse_args(arguments))
+
+
+def test_a_class_name_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, LONG + "a {class}")
+    message = (
+        r"prompt: embedded cuts off \{class\} in 4 of 4 images: tokenizer reads 20 of up to "
+        r"\d+ tokens; .*--allow-cut-prompts"
+    )
+    with pytest.raises(UserError, match=message):
+        run_check(str(path))
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=message):
+        build(load_recipe(str(path)), out, settings=SETTINGS, show_progress=False)
+    assert not out.exists()
+
+
+def test_cut_prompts_can_be_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, LONG + "a {class}")
+    run_check(str(path), "--allow-cut-prompts")
+    assert "cuts off {class} in 4 of 4 images" in capsys.readouterr().err
+    options = BuildOptions(allow_cut_prompts=True, show_progress=False)
+    report = build(load_recipe(str(path)), tmp_path / "out", settings=SETTINGS, options=options)
+    assert report.drawn == 4
+    assert "cuts off {class} in 4 of 4 images" in capsys.readouterr().err
+
+
+def test_words_after_the_last_value_are_only_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, "a {class}, " + LONG)
+    run_check(str(path))
+    assert "4 of 4 prompts are longer than embedded reads: tokenizer" in capsys.readouterr().err
+    with pytest.raises(UserError, match="longer than embedded reads"):
+        run_check(str(path), "--strict")
+    run_check(str(write(tmp_path, "a photo of a {class}")))
+    assert "embedded" not in capsys.readouterr().err
+
+
+def test_values_of_variables_captions_and_negative_prompts_count(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_text("a cat\n" + LONG + "\n")
+    captions = {"c": {"captions": {"file": "captions.txt", "order": "cycle"}}}
+    path = write(tmp_path, "{class} {c}", variables=captions)
+    with pytest.raises(UserError, match=r"cuts off \{c\} in 2 of 4 images"):
+        run_check(str(path))
+    place = {"place": {"cycle": ["sea", "port"]}}
+    keys = {"negative_prompt": LONG + "{place}", "sampling": {"guidance_scale": 3}}
+    path = write(tmp_path, "a {class} {place}", variables=place, **keys)
+    with pytest.raises(UserError, match=r"cuts off \{place\} in 4 of 4 images"):
+        run_check(str(path))
+
+
+def test_a_value_that_is_read_once_is_not_lost(tmp_path: Path) -> None:
+    recipe = load_recipe(str(write(tmp_path, "a {class}, " + LONG + "a {class}")))
+    errors, warnings = cut_faults(recipe, encoders_at_hand(recipe.model))
+    assert not errors and len(warnings) == 1
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    root = tmp_path_factory.mktemp("cut")
+
+    def save(name: str) -> Path:
+        if not (root / name).is_dir():
+            pipeline = getattr(tiny_families, name)(root / f"parts-{name}")
+            pipeline.save_pretrained(root / name)
+        return root / name
+
+    return save
+
+
+@pytest.mark.parametrize("family", LIMITS)
+def test_limits_are_those_of_each_text_encoder(saved: Callable[[str], Path], family: str) -> None:
+    folder = saved(family)
+    at_hand = encoders_at_hand(Model(id=str(folder)))
+    loaded = encoders_of_pipeline(Pipelines(device="cpu", dtype=_float32()).get(recipe_for(folder)))
+    assert {one.name: one.limit for one in at_hand} == LIMITS[family]
+    assert {one.name: one.limit for one in loaded} == LIMITS[family]
+    for one, other in zip(at_hand, loaded, strict=True):
+        assert one.count(LONG) == other.count(LONG) > 32
+
+
+def _float32() -> Any:
+    import torch
+
+    return torch.float32
+
+
+# The tiny tokenizers make a token of every letter: 40 words are over 120, 150 over 512.
+@pytest.mark.parametrize(
+    ("family", "words", "refused", "told"),
+    [
+        ("sdxl", 10, True, "tokenizer reads 32 of up to 35 tokens, tokenizer_2 reads 32 of"),
+        ("sd3", 10, False, r"tokenizer_2 reads 32 of up to 35 tokens \(tokenizer_3 reads all\)"),
+        ("sd3", 100, True, "tokenizer_3 reads 256 of"),
+        ("flux", 100, False, r"\(tokenizer_2 reads all\)"),
+        ("flux", 200, True, "tokenizer_2 reads 512 of"),
+        ("pixart", 10, None, ""),
+        ("pixart", 60, True, "tokenizer reads 120 of"),
+    ],
+)
+def test_a_value_is_lost_where_no_encoder_reads_it(
+    saved: Callable[[str], Path], family: str, words: int, refused: bool | None, told: str
+) -> None:
+    import re
+
+    prompt = [{"text": "abc " * words + "{class}"}]
+    recipe = recipe_for(saved(family), prompt=prompt)
+    errors, warnings = cut_faults(recipe, encoders_at_hand(recipe.model))
+    assert (bool(errors), bool(warnings)) == (refused is True, refused is False)
+    for fault in (*errors, *warnings):
+        assert re.search(told, fault.message), fault.message
+
+
+def test_large_plans_are_sampled_over_their_length(tmp_path: Path) -> None:
+    recipe = load_recipe(str(write(tmp_path, LONG + "{class}", images_per_class=100_000)))
+    found = cut_prompts(recipe, encoders_at_hand(recipe.model), most=12_000)
+    assert (found.images, found.cut, found.lost) == (12_000, 12_000, {"class": 12_000})
+
+
+def test_models_of_the_hub_are_checked_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = "a" * 40
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    assert encoders_at_hand(Model(id="org/model", revision=commit)) == []
+    snapshot = tmp_path / "cache" / "models--org--model" / "snapshots" / commit
+    shutil.copytree(embedded_dir() / "tokenizer", snapshot / "tokenizer")
+    shutil.copy(embedded_dir() / "model_index.json", snapshot)
+    found = encoders_at_hand(Model(id="org/model", revision=commit))
+    assert [(one.name, one.limit) for one in found] == [("tokenizer", 20)]
+    (snapshot / "tokenizer" / "tokenizer.json").write_text("{")
+    assert encoders_at_hand(Model(id="org/model", revision=commit)) == []
+
+
+def test_members_of_a_combination_are_checked(tmp_path: Path) -> None:
+    write(tmp_path, LONG + "a {class}")
+    (tmp_path / "both.yaml").write_text("name: both\ncombine: [r]\n")
+    with pytest.raises(UserError, match=r"cuts off \{class\} in 4 of 4 images"):
+        run_check(str(tmp_path / "both.yaml"))

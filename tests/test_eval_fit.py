@@ -1,0 +1,83 @@
+"""Images that are not square at scoring."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_eval_score import NAMES, write_real, write_run
+
+from eval.cli import main
+from eval.fit import FITS, make_transform, with_fit
+from eval.scores import Preprocessing, read_scores
+
+
+def preprocessing(crop_mode: str = "squash", crop_pct: float = 1.0) -> Preprocessing:
+    return Preprocessing(
+        input_size=(3, 32, 32),
+        interpolation="bilinear",
+        crop_pct=crop_pct,
+        crop_mode=crop_mode,
+        mean=(0.4, 0.5, 0.6),
+        std=(0.2, 0.25, 0.3),
+    )
+
+
+def wide() -> Image.Image:
+    """Return an image of 64 x 32 pixels: red, white, red."""
+    image = Image.new("RGB", (64, 32), "red")
+    image.paste("white", (16, 0, 48, 32))
+    return image
+
+
+def pixels(image: Image.Image, **options) -> np.ndarray:
+    """Return what the model gets, back in 0..255."""
+    fit = options.pop("fit")
+    found = make_transform(with_fit(preprocessing(**options), fit))(image)
+    mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
+    return ((found * std[:, None, None] + mean[:, None, None]) * 255).round().numpy()
+
+
+@pytest.mark.parametrize("crop_mode", ["squash", "center", "border"])
+def test_wide_images_are_cropped_padded_or_squashed(crop_mode: str) -> None:
+    cropped = pixels(wide(), crop_mode=crop_mode, fit="crop")
+    assert (cropped == 255).all()
+    padded = pixels(wide(), crop_mode=crop_mode, fit="pad")
+    border = np.round(255 * np.float32([0.4, 0.5, 0.6]))
+    assert (padded[:, :7] == border[:, None, None]).all()
+    assert (padded[:, 16, 16] == 255).all() and (padded[:, 16, 2] == [255, 0, 0]).all()
+    squashed = pixels(wide(), crop_mode=crop_mode, fit="squash")
+    assert (squashed[:, :, 16] == 255).all()
+    assert (squashed[:, 0, 2] == [255, 0, 0]).all() and (squashed[:, 31, 2] == [255, 0, 0]).all()
+
+
+def test_the_default_is_to_crop_unless_the_model_knows_borders() -> None:
+    found = {mode: with_fit(preprocessing(mode), None).fit for mode in ("squash", "center")}
+    assert found == {"squash": "crop", "center": "crop"}
+    assert with_fit(preprocessing("border"), None).fit == "pad"
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875])
+@pytest.mark.parametrize("size", [20, 32, 77])
+def test_square_images_stay_the_same(fit: str, crop_pct: float, size: int) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    own = make_transform(preprocessing(crop_pct=crop_pct))(Image.fromarray(noise))
+    fitted = with_fit(preprocessing(crop_pct=crop_pct), fit)
+    assert torch.equal(make_transform(fitted)(Image.fromarray(noise)), own)
+
+
+def test_scores_record_the_fit(tmp_path) -> None:
+    run = write_run(tmp_path / "run")
+    real, *_ = write_real(tmp_path / "real", names=NAMES)
+    found = {}
+    for fit in (None, *FITS):
+        options = ["--fit", fit] if fit else []
+        main(["score", str(run), "--real", str(real), "--tag", str(fit), *options])
+        found[fit] = read_scores(run / f"scores-{fit}.json")
+    assert {fit: one.preprocessing.fit for fit, one in found.items()} == {
+        None: "crop",
+        "crop": "crop",
+        "pad": "pad",
+        "squash": "squash",
+    }
+    assert found[None].metrics == found["crop"].metrics != found["squash"].metrics
