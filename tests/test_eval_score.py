@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from eval.cli import main
 from eval.predict import this_process
 from eval.scores import read_scores
-from factory.errors import UserError
+from factory.errors import Failure, UserError
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["ant", "bee", "cat", "dog", "emu", "fox", "gnu"]
@@ -173,6 +173,19 @@ def test_a_label_map_translates_merges_and_is_recorded(scored, tmp_path, capsys)
         main(["score", str(run), "--real", str(folder / "real"), "--labels", str(path)])
 
 
+def test_imagenet_style_labels_score_as_their_first_synonym(scored, tmp_path, capsys):
+    folder = scored[0]
+    theirs = [f"{name.title()}, Genus {name}us" for name in NAMES]
+    real, *_ = write_real(tmp_path / "real", names=theirs)
+    run = write_run(tmp_path / "run")
+    main(["score", str(run), "--real", str(real), "--batch-size", "8"])
+    told = capsys.readouterr().err
+    assert "class names of real-test hold synonyms; matched by the part before" in told
+    scores = read_scores(run / "scores-real-test.json")
+    assert (scores.labels.matched, scores.labels.names) == ("synonym", theirs)
+    assert scores.metrics == read_scores(folder / "run" / "scores-real-test.json").metrics
+
+
 def test_scores_written_before_label_maps_are_read(scored, tmp_path):
     path = scored[0] / "run" / "scores-real-test.json"
     data = json.loads(path.read_text())
@@ -278,3 +291,27 @@ def test_missing_run_and_bad_set_are_named(scored, tmp_path):
     datasets.Dataset.from_dict(rows, features=features).to_parquet(unlabelled / "test.parquet")
     with pytest.raises(UserError, match="1 of 2 images of split 'test' have no label"):
         main(["score", str(folder / "run"), "--real", str(unlabelled)])
+
+
+def test_a_broken_run_among_several_is_named_and_the_others_are_scored(scored, tmp_path, capsys):
+    real = ["--real", str(scored[0] / "real")]
+    runs = [tmp_path / name for name in ("a", "unfinished", "foreign", "d")]
+    write_run(runs[0]), write_run(runs[3])
+    runs[1].mkdir()
+    write_run(runs[2], label_names=[*NAMES[:-1], "newt"])
+    with pytest.raises(Failure) as caught:
+        main(["score", *map(str, runs), *real])
+    assert str(caught.value) == (
+        f"2 of 4 runs were not scored, for the reasons above: {runs[1]}, {runs[2]}"
+    )
+    err = capsys.readouterr().err
+    assert f"not scored: {runs[1]}: no config.json in it" in err
+    assert f"not scored: {runs[2]} doesn't know 'gnu'" in err
+    assert [len(list(run.glob("scores-*.json"))) for run in runs] == [1, 0, 0, 1]
+    with pytest.raises(Failure, match=f"2 of 4 are not in the table.*: {runs[1]}, {runs[2]}$"):
+        main(["table", *map(str, runs)])
+    out = capsys.readouterr()
+    assert "| a " in out.out and "| d " in out.out
+    assert f"not in the table: {runs[1]}: no scores-*.json in it" in out.err
+    with pytest.raises(UserError, match="unfinished: no scores.*\n.*foreign: no scores"):
+        main(["table", *map(str, runs[1:3])])
