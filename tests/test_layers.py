@@ -21,6 +21,7 @@ GROUND_FLOOR = {
     "hub_target",
     "open_data",
     "pixels",
+    "plot_text",
     "row_filter",
     "schema",
     "yaml_source",
@@ -29,7 +30,7 @@ GROUND_FLOOR = {
 LAYERS = [
     {"errors", "console", "devices"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
-    | {"clip_model"},
+    | {"clip_model", "plot_text"},
     {"hub_target", "hub_plan"},
     {"hub_errors"},
     {"hub_session"},
