@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from factory.errors import Failure, UserError
 from factory.open_data import OpenedDataset
-from factory.pixels import decode_images
+from factory.pixels import decode_images, require_space
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -128,7 +128,7 @@ def load_pixels(
 
     Raises:
         UserError: An image does not decode, a label is missing, fewer than two classes.
-        Failure: The decoding process of this machine failed.
+        Failure: The decoding process of this machine failed, or a disk is too small.
     """
     labels = check_labels(opened)
 
@@ -147,6 +147,8 @@ def load_pixels(
         shared = out / f".pixels-{accelerator.process_index - accelerator.local_process_index}.npy"
         try:
             if accelerator.is_local_main_process:
+                size = len(labels) * side * side * 3
+                require_space(out, size, remedy="choose --out on a disk with more space")
                 np.save(shared, decode())
         finally:
             accelerator.wait_for_everyone()
