@@ -82,7 +82,7 @@ def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
 
 
 def _reserve(descriptor: int, size: int, *, remedy: str) -> None:
-    """Take a file's space now: writing to a mapped file on a full disk ends the process (SIGBUS)."""
+    """Take a file's space now: a mapped file on a full disk ends its process (SIGBUS)."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
