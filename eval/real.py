@@ -32,7 +32,7 @@ class RealImages:
 
 
 def open_real(
-    reference: str,
+    reference: str | Path,
     *,
     config_name: str | None = None,
     split: str | None = None,

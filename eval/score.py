@@ -22,6 +22,8 @@ from eval.visits import best_visit
 from factory.console import log
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from accelerate import PartialState
 
     from eval.label_map import LabelMap
@@ -45,7 +47,7 @@ class Scored:
 
 
 def score(
-    run: str,
+    run: str | Path,
     real: RealImages,
     *,
     batch_size: int = 256,
@@ -67,7 +69,7 @@ def score(
     Raises:
         UserError: The run or a picture cannot be read, or classes don't match.
     """
-    scoring = scoring or Scoring()
+    run, scoring = str(run), scoring or Scoring()
     require_fitting(scoring, run=run, batch_size=batch_size, num_images=len(real.labels))
     state = this_process()
     set_precision(threads)

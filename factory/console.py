@@ -22,8 +22,31 @@ def log(text: str) -> None:
     """Write a line about the work to stderr, with the rank when there are several processes."""
     rank, world_size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
     prefix = f"[rank {rank}] " if world_size > 1 else ""
+    _leave_bars()
     sys.stderr.write(f"{prefix}{redacted(text)}\n")
     sys.stderr.flush()
+
+
+def close_bars() -> None:
+    """Close every open progress bar, so that what is written next starts on a line of its own."""
+    for bar in _open_bars():
+        bar.close()
+
+
+def _leave_bars() -> None:
+    """Put the cursor at the start of a line; a bar on a terminal is shown again by its update."""
+    for bar in _open_bars():
+        if sys.stderr.isatty():
+            bar.clear()
+        elif getattr(bar, "left_at", None) != bar.last_print_t:
+            bar.left_at = bar.last_print_t
+            sys.stderr.write("\n")
+
+
+def _open_bars() -> list[Any]:
+    # Without tqdm there is no bar, and importing it here would slow down every command.
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    return [bar for bar in list(getattr(tqdm, "_instances", ())) if not bar.disable]
 
 
 def progress(

@@ -51,7 +51,7 @@ class OpenedDataset:
 
 
 def open_dataset(
-    reference: str,
+    reference: str | Path,
     *,
     config_name: str | None = None,
     split: str | None = None,
@@ -75,6 +75,7 @@ def open_dataset(
         UserError: No such dataset, config, split or column; a filter that is wrong or that
             leaves nothing.
     """
+    reference = str(reference)
     loaded, config, commit = _load_any(reference, config_name)
     name = _choose_split(loaded, split, reference, preferred=preferred_split)
     dataset = loaded[name]

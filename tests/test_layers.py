@@ -15,10 +15,12 @@ GROUND_FLOOR = {
     "embedded_model",
     "entry",
     "errors",
+    "hub_client",
     "hub_fetch",
     "hub_plan",
     "hub_publish",
     "hub_target",
+    "launch",
     "open_data",
     "pixels",
     "plot_text",
@@ -28,7 +30,8 @@ GROUND_FLOOR = {
 }
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
-    {"errors", "console", "devices"},
+    {"errors", "console", "devices", "hub_client"},
+    {"launch"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
     | {"clip_model", "plot_text"},
     {"hub_target", "hub_plan"},

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from factory.errors import UserError
+from factory.hub_client import bound_requests
 from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
 from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS, replace_file
 
@@ -63,6 +64,8 @@ def create_classifier(
     from timm.models import resolve_model_input_args
 
     check_model_name(name)
+    if pretrained:
+        bound_requests()
     try:
         arguments = resolve_model_input_args(name, {"img_size": side}, **model_args)
         # A model of a folder or of the Hub brings a number of classes of its own.
@@ -99,6 +102,13 @@ def _check_input(model: nn.Module, *, name: str, side: int, num_classes: int) ->
             f"a classifier of {num_classes} classes gives ({num_classes},)"
         )
     model.train()
+
+
+def reduction_of(model: nn.Module) -> int:
+    """Return by which factor the sides of a model's last feature map are smaller; 1 if unknown."""
+    stages = getattr(model, "feature_info", None)
+    last = stages[-1] if isinstance(stages, list) and stages else {}
+    return int(last.get("reduction", 1))
 
 
 def pixel_statistics(model: nn.Module, *, pretrained: bool) -> tuple[Any, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from factory.console import log
 from factory.devices import on_cpus
 from factory.errors import UserError
+from factory.launch import warn_if_alone
 from train import presets
 from train.architectures import timm_name
 from train.config import DataSource, Hyperparameters, RunConfig
@@ -30,9 +31,9 @@ class TrainOptions:
     """What a user asks for.
 
     Attributes:
-        dataset: Directory, Hub id or `hf://` path.
+        dataset: Directory (a path will do), Hub id or `hf://` path.
         model: timm model name, or one of Table 2 (`train.architectures`).
-        out: The run folder.
+        out: The run folder; a text is taken as its path.
         config_name: Config of the dataset, or None for its default.
         split: Split, or None for its only one or `train`.
         row_filter: Expression over metadata columns, or None.
@@ -74,6 +75,10 @@ class TrainOptions:
     push_to: str | None = None
     push_private: bool = False
     push_tag: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", str(self.dataset))
+        object.__setattr__(self, "out", Path(self.out))
 
 
 @dataclass(frozen=True)
@@ -132,6 +137,8 @@ def train(options: TrainOptions) -> RunSummary:
     check_model_name(options.model)
     check_folder(options.out)
     accelerator = Accelerator(cpu=on_cpus())
+    if accelerator.num_processes == 1:
+        warn_if_alone(f"train {options.dataset} --model {options.model} --out {options.out} ...")
     _set_threads(options.threads)
     data, opened, values = _load(options, values, accelerator)
     model, values = _create_model(options, values, num_classes=len(data.label_names))
@@ -250,6 +257,7 @@ def _create_model(
     )
     if values.initialisation == "torchvision" and not options.pretrained:
         initialise_as_torchvision(model)
+    _note_small_map(model, options.model, side=values.image_size)
     mean, std = pixel_statistics(model, pretrained=options.pretrained)
     return model, values.model_copy(
         update={
@@ -257,6 +265,18 @@ def _create_model(
             "std": std if values.std is None else values.std,
         }
     )
+
+
+def _note_small_map(model: nn.Module, name: str, *, side: int) -> None:
+    """Report a model whose stem and stages leave one feature per channel of such small images."""
+    from train.model import reduction_of
+
+    factor = reduction_of(model)
+    if factor >= side:
+        _log_once(
+            f"{name} reduces each side {factor}-fold, so its last feature map of {side} px images "
+            f"is 1x1; --image-size {4 * side} enlarges the images for such a model"
+        )
 
 
 def _run_config(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from eval.verbs.arguments import add_labels, add_process, add_real, check_file, label_map_of
 from factory.console import log, write
 from factory.errors import Failure, UserError
+from factory.launch import warn_if_alone
 
 if TYPE_CHECKING:
     from eval.label_map import LabelMap
@@ -75,6 +76,8 @@ def run(args: argparse.Namespace) -> None:
 
     scoring, labels = _scoring(args), label_map_of(args)
     state = this_process()
+    if state.num_processes == 1:
+        warn_if_alone("eval score ...")
     try:
         real = open_real(
             args.real,
