@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from eval.verbs import clip, digits, gap, label, score, study, table
+from factory.console import Parser
 
 _VERBS = (score, table, clip, gap, study, label, digits)
 
@@ -17,7 +18,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="eval", description="Scores trained models on real images and tabulates the scores."
     )
     verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")

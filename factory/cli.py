@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
 
 from factory import __version__
-from factory.redaction import for_terminal
+from factory.console import Parser
 from factory.verbs import (
     build,
     card,
@@ -67,15 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     return status
 
 
-class _Parser(argparse.ArgumentParser):
-    """Repeats what it does not understand, but no token in it."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(for_terminal(message))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="factory",
         description="Draws image datasets for training classifiers from recipes.",
         epilog=_EPILOG,

@@ -5,12 +5,48 @@ Results go to stdout, everything else to stderr.
 
 from __future__ import annotations
 
+import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
-from factory.redaction import redacted
+from factory.redaction import for_terminal, redacted
+
+
+class Parser(argparse.ArgumentParser):
+    """Says which known option or command is nearest to an unknown one; repeats no secret."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse unknown options in the parser of the command, which knows its own ones."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and not self._subparsers:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2 after one line."""
+        found = (self._nearest(word.partition("=")[0], message) for word in self._given)
+        near = dict(filter(None, found))
+        hints = ", ".join(f"{known} instead of {word}" for word, known in near.items())
+        super().error(for_terminal(f"{message}; did you mean {hints}?" if hints else message))
+
+    def _nearest(self, word: str, message: str) -> tuple[str, str] | None:
+        """Return an unknown word with the known option, command or value spelled most alike."""
+        known: list[str] = []
+        if word.startswith("-"):
+            known = list(self._option_string_actions)
+            if any(one.startswith(word) for one in known):
+                return None
+        elif f"invalid choice: {word!r}" in message:
+            known = [str(name) for action in self._actions for name in action.choices or ()]
+        wanted = f"--{word.strip('-')}" if word.startswith("-") else word
+        near = difflib.get_close_matches(wanted, known, n=1)
+        return (word, near[0]) if near else None
 
 
 def write(text: str = "", *, stream: TextIO | None = None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from factory.console import Parser
 from factory.errors import UserError
 from train.presets import PRESETS
 from train.run import TrainOptions
@@ -46,7 +47,7 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `train`."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="train",
         description="Train a timm classifier on a dataset of images; real images are never read.",
         epilog=_EPILOG,
