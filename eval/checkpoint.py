@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from eval.model_files import WEIGHTS, load_model
 from eval.scores import ModelFacts, Preprocessing
 from eval.scoring import Scoring, set_modes
-from factory.errors import Fault, UserError
+from factory.dataset_files import check_files
+from factory.errors import UserError
+from factory.outside import read_text, read_yaml
 
 if TYPE_CHECKING:
     import torch
+
+_MAX_METRICS_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,7 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     model, folder = loaded.model, loaded.folder
     training = _training(folder)
     facts = ModelFacts(
-        architecture=str(loaded.config["architecture"]),
+        architecture=loaded.config.architecture,
         num_classes=model.num_classes,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         weights_sha256=sha256(folder / WEIGHTS),
@@ -91,11 +95,8 @@ def _training(folder: Path) -> dict[str, Any] | None:
     path = folder / "config.yaml"
     if not path.is_file():
         return None
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise UserError(Fault(f"not YAML: {reason}", file=str(path))) from None
+    check_files([path], folder)
+    found = read_yaml(path)
     if not isinstance(found, dict):
         raise UserError(f"{path}: holds {type(found).__name__}, not a mapping; is it the run's?")
     return found
@@ -104,6 +105,8 @@ def _training(folder: Path) -> dict[str, Any] | None:
 def _selected_on(training: dict[str, Any] | None) -> str | None:
     """Say what the run chose its best epoch by: `train` holds out synthetic images, or nothing."""
     values = (training or {}).get("hyperparameters") or {}
+    if not isinstance(values, dict):
+        return None
     fraction = values.get("val_fraction")
     if fraction is None:
         return None
@@ -116,12 +119,14 @@ def _train_seconds(folder: Path) -> float | None:
     path = folder / "metrics.csv"
     if not path.is_file():
         return None
-    with path.open(encoding="utf-8", newline="") as file:
-        cells = [row.get("seconds") for row in csv.DictReader(file)]
+    check_files([path], folder)
+    rows = csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_METRICS_BYTES)))
     try:
-        return round(sum(float(cell or "") for cell in cells), 3)
-    except ValueError:
+        seconds = [float(row.get("seconds") or "") for row in rows]
+    except (ValueError, csv.Error):
         return None
+    total = math.fsum(one for one in seconds if math.isfinite(one))
+    return round(total, 3) if all(0 <= one < math.inf for one in seconds) else None
 
 
 def sha256(path: Path) -> str:

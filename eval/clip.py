@@ -85,6 +85,7 @@ def score_zero_shot(
         Classifier().eval(),
         real.opened.dataset,
         image_column=real.opened.image_column,
+        image_folder=real.opened.image_folder,
         class_order=match.model_indices,
         transform=model.pixels,
         batch_size=batch_size,

@@ -134,6 +134,7 @@ def extract(
     *,
     space: Space,
     image_column: str,
+    image_folder: Path | None = None,
     batch_size: int,
     threads: int,
 ) -> NDArray[np.float64]:
@@ -154,8 +155,13 @@ def extract(
         for start in range(0, len(rows), batch_size)
     ]
     parts: list[NDArray[np.float64]] = []
-    transform = make_transform(model.preprocessing)
-    images = prepared(chosen, batches, image_column=image_column, transform=transform)
+    images = prepared(
+        chosen,
+        batches,
+        image_column=image_column,
+        transform=make_transform(model.preprocessing),
+        image_folder=image_folder,
+    )
     bar = progress(len(rows), unit="image", description=space)
     net.eval()
     with torch.inference_mode(), bar:

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from factory.errors import Fault, UserError
+from factory.outside import MAX_YAML_BYTES, read_text
 from factory.yaml_source import parse
 
 OPEN = "?"
@@ -64,12 +65,7 @@ def read_labels(path: Path) -> LabelMap:
     Raises:
         UserError: The file is missing, no text, or no such map.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"--labels {path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--labels {path}: cannot be read as UTF-8 text ({error})") from None
+    text = read_text(path, max_bytes=MAX_YAML_BYTES, shown=f"--labels {path}")
     if not text.strip():
         raise UserError(Fault(f"is empty; {_FORM}", file=str(path)))
     is_csv = path.suffix.lower() == ".csv"

@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import UserError
+from factory.dataset_files import check_files
+from factory.errors import UserError, first_line
+from factory.open_data import open_rows
 from factory.row_filter import filter_rows
+from factory.row_images import embedded
 
 if TYPE_CHECKING:
     import datasets
@@ -84,7 +87,11 @@ def write_labelled(
         raise UserError(f"{source}: no image whose words name {empty[0]} alone among the classes")
     hf.disable_progress_bars()
     features = hf.Features(image=hf.Image(), label=hf.ClassLabel(names=list(classes)))
-    chosen = rows.select(places).select_columns(["image"]).cast_column("image", hf.Image())
+    chosen = rows.select(places).select_columns(["image"])
+    # Rows without bytes are refused: `to_parquet` would read the path or address they hold.
+    chosen = embedded(
+        chosen.cast_column("image", hf.Image(decode=False)), where=source, folder=None
+    )
     chosen = chosen.add_column("label", ids).cast(features)
     out.mkdir(parents=True)
     chosen.to_parquet(str(out / _FILE))
@@ -96,19 +103,18 @@ def write_labelled(
 
 def _open(source: str) -> datasets.Dataset:
     import datasets as hf
-    from datasets.exceptions import DatasetNotFoundError
 
     folder = Path(source).expanduser()
+    if not folder.is_dir():
+        return open_rows(source, config_name=None, split="train")[0]
+    files = sorted(str(path) for path in folder.rglob("*.parquet"))
+    check_files(files, folder)
+    if not files:
+        raise UserError(f"{source}: holds no Parquet files")
     try:
-        if folder.is_dir():
-            files = sorted(str(path) for path in folder.rglob("*.parquet"))
-            if not files:
-                raise UserError(f"{source}: holds no Parquet files")
-            return hf.load_dataset("parquet", data_files=files, split="train")
-        return hf.load_dataset(source, split="train")
-    except (DatasetNotFoundError, ValueError, OSError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise UserError(f"{source}: {reason}; is it a dataset directory or Hub id?") from None
+        return hf.load_dataset("parquet", data_files=files, split="train")
+    except (ValueError, OSError) as error:
+        raise UserError(f"{source}: its files do not load ({first_line(error)})") from None
 
 
 def _words(rows: datasets.Dataset, columns: Sequence[str]) -> list[set[str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eval.model_config import ModelConfig, no_larger_than, read_model_config
 from eval.scores import Preprocessing
-from factory.errors import Fault, UserError
+from factory.dataset_files import check_files
+from factory.errors import UserError
 from factory.hub_fetch import cached, fetch, offline
 from factory.hub_target import looks_like_hub_id, parse_target
 
@@ -24,7 +25,7 @@ class Loaded:
     Attributes:
         folder: Folder of its files; for a Hub id, in the local cache.
         commit: Of a model of the Hub, else None.
-        config: Its `config.json`.
+        config: Its `config.json`, checked.
         model: In evaluation mode, float32, on the CPU.
         label_names: Class names in the order of the model's outputs, or None.
         preprocessing: Evaluation preprocessing that its config describes.
@@ -32,7 +33,7 @@ class Loaded:
 
     folder: Path
     commit: str | None
-    config: dict[str, Any]
+    config: ModelConfig
     model: Any
     label_names: list[str] | None
     preprocessing: Preprocessing
@@ -63,9 +64,11 @@ def load_model(run: str) -> Loaded:
     if is_hub_id(run):
         folder, commit = _fetch(run)
     config = _read_config(folder, run)
-    if not (folder / WEIGHTS).is_file():
+    weights = folder / WEIGHTS
+    if not weights.is_file():
         raise UserError(f"{run}: no {WEIGHTS} in it; is the run finished?")
-    model = _create(folder, run).eval()
+    check_files([weights], folder)
+    model = _create(config, weights, run).eval()
     return Loaded(
         folder=folder,
         commit=commit,
@@ -83,7 +86,7 @@ def _fetch(run: str) -> tuple[Path, str]:
     return snapshot.folder, snapshot.commit
 
 
-def _read_config(folder: Path, run: str) -> dict[str, Any]:
+def _read_config(folder: Path, run: str) -> ModelConfig:
     if not folder.exists():
         raise UserError(
             f"{run}: no such run folder; for a model of the Hub write hf-hub:ORG/NAME[@REVISION]"
@@ -93,46 +96,41 @@ def _read_config(folder: Path, run: str) -> dict[str, Any]:
         raise UserError(
             f"{run}: no config.json in it; is it a run folder, and is the run finished?"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(Fault(f"not JSON: {error}", file=str(path))) from None
-    if not isinstance(config, dict) or "architecture" not in config:
-        raise UserError(f"{path}: no `architecture` in it; timm's form of config.json is needed")
-    return config
+    check_files([path], folder)
+    return read_model_config(path)
 
 
-def _create(folder: Path, run: str) -> Any:
+def _create(config: ModelConfig, weights: Path, run: str) -> Any:
     """Let timm build the model and load the weights; each way to fail becomes one line."""
     import timm
     from safetensors import SafetensorError
 
     try:
-        return timm.create_model(f"local-dir:{folder}", pretrained=True)
+        with no_larger_than(weights):
+            return timm.create_model(**config.timm_arguments(weights))
     except SafetensorError as error:
         raise UserError(
             f"{run}: {WEIGHTS} is damaged ({error}); copy or train the run again"
         ) from None
-    except (RuntimeError, TypeError, KeyError) as error:
-        # timm answers an unknown architecture, foreign arguments or other shapes with these.
+    except Exception as error:  # noqa: BLE001 (architectures raise anything for odd arguments)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = " ".join(lines[:2]) or type(error).__name__
+        reason = " ".join(lines[:2])[:300] or type(error).__name__
         raise UserError(f"{run}: config.json and {WEIGHTS} don't make a model ({reason})") from None
 
 
-def _label_names(config: dict[str, Any], *, num_classes: int, run: str) -> list[str] | None:
+def _label_names(config: ModelConfig, *, num_classes: int, run: str) -> list[str] | None:
     """Return class names in the order of outputs; timm stores a list, or a dict by output."""
-    found = config.get("label_names") or config.get("pretrained_cfg", {}).get("label_names")
-    if isinstance(found, dict):
-        found = [found.get(str(index)) for index in range(num_classes)]
+    found = config.label_names or config.pretrained_cfg.label_names
     if not found:
         return None
-    if len(found) != num_classes or None in found:
+    keys = map(str, range(num_classes))
+    names = [found.get(key) for key in keys] if isinstance(found, dict) else list(found)
+    if len(found) != num_classes or None in names:
         raise UserError(
             f"{run}: config.json names {len(found)} labels for {num_classes} outputs; "
             "fix label_names"
         )
-    return [str(name) for name in found]
+    return [str(name) for name in names]
 
 
 def preprocessing_of(model: Any, run: str) -> Preprocessing:

@@ -8,9 +8,9 @@ full size.
 from __future__ import annotations
 
 import hashlib
-import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from eval.scores import Preprocessing
 from factory.console import progress
 from factory.devices import on_cpus
-from factory.errors import UserError
+from factory.row_images import read_image
 
 if TYPE_CHECKING:
     import datasets
@@ -71,6 +71,7 @@ def predict(
     state: PartialState,
     wrap: bool = False,
     probability: Literal["softmax", "sigmoid"] = "softmax",
+    image_folder: Path | None = None,
 ) -> Predictions:
     """Predict every image; each process calls this and gets the whole result.
 
@@ -85,6 +86,7 @@ def predict(
         wrap: Fill the last batch with the set's first images instead of repeats of its last one:
             for models whose output depends on the batch.
         probability: What makes probabilities of the model's outputs.
+        image_folder: See `factory.row_images.read_image`.
 
     Raises:
         UserError: A picture is missing or cannot be decoded.
@@ -101,7 +103,9 @@ def predict(
     )
     parts: list[tuple[NDArray[np.int64], NDArray[np.float64], list[bytes]]] = []
     rows = [_rows_of(batch, batch_size=batch_size, num_images=filler) for batch in mine]
-    pictures = prepared(dataset, rows, image_column=image_column, transform=transform)
+    pictures = prepared(
+        dataset, rows, image_column=image_column, transform=transform, image_folder=image_folder
+    )
     with torch.inference_mode():
         for (start, stop), (pixels, digests) in zip(mine, pictures, strict=True):
             # Dropout, where it is on, depends on the batch and not on who scores it.
@@ -138,6 +142,7 @@ def prepared(
     *,
     image_column: str,
     transform: Transform,
+    image_folder: Path | None = None,
 ) -> Iterator[tuple[torch.Tensor, list[bytes]]]:
     """Yield each batch: pixels (images, 3, height, width), normalised float32, and digests.
 
@@ -150,7 +155,12 @@ def prepared(
     encoded = dataset.select_columns([image_column]).cast_column(image_column, Image(decode=False))
 
     def prepare(rows: list[int]) -> tuple[torch.Tensor, list[bytes]]:
-        return _prepare_batch(encoded[rows][image_column], rows, transform=transform)
+        items = encoded[rows][image_column]
+        pictures = (
+            read_image(item, where=f"row {row}", folder=image_folder)
+            for row, item in zip(rows, items, strict=True)
+        )
+        return _prepare_batch(pictures, transform=transform)
 
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting = None
@@ -164,13 +174,12 @@ def prepared(
 
 
 def _prepare_batch(
-    items: Sequence[dict[str, Any] | None], rows: Sequence[int], *, transform: Transform
+    pictures: Iterable[Any], *, transform: Transform
 ) -> tuple[torch.Tensor, list[bytes]]:
     import torch
 
     pixels, digests = [], []
-    for row, item in zip(rows, items, strict=True):
-        picture = _decode(item, row)
+    for picture in pictures:
         size = f"{picture.width}x{picture.height} ".encode()
         digests.append(hashlib.sha256(size + picture.tobytes()).digest())
         pixels.append(transform(picture))
@@ -183,19 +192,6 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
 
     transform: Transform = create_transform(**preprocessing.model_dump(), is_training=False)
     return transform
-
-
-def _decode(item: dict[str, Any] | None, row: int) -> Any:
-    from PIL import Image
-
-    if item is None:
-        raise UserError(f"row {row}: the picture is missing (null); filter such rows out")
-    source = io.BytesIO(item["bytes"]) if item.get("bytes") is not None else item["path"]
-    try:
-        with Image.open(source) as picture:
-            return picture.convert("RGB")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"row {row}: the picture cannot be decoded ({error})") from None
 
 
 def pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:

@@ -128,6 +128,7 @@ def _predict(
         checkpoint.model,
         dataset,
         image_column=real.opened.image_column,
+        image_folder=real.opened.image_folder,
         class_order=match.model_indices,
         transform=make_transform(checkpoint.preprocessing),
         batch_size=batch_size,

@@ -7,10 +7,19 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from eval.scoring import HONEST, BatchNorm, Scoring
 from factory.errors import Fault, UserError
+from factory.outside import read_json
+from factory.score_file import Count, Name, Share
 
 FORMAT: Literal["data-factory/scores"] = "data-factory/scores"
 FORMAT_VERSION: Literal[1] = 1
@@ -21,7 +30,7 @@ _LONG_LIST = re.compile(r"\[\n\s*([^\[\]{}]*?)\n\s*\]")
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=20_000)
 
 
 class ModelFacts(_Part):
@@ -38,7 +47,10 @@ class ModelFacts(_Part):
         description="what the checkpoint was chosen by, as its run says"
     )
     train_seconds: float | None = Field(
-        default=None, description="time of all epochs, of the run's metrics.csv"
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="time of all epochs, of the run's metrics.csv",
     )
 
 
@@ -55,8 +67,8 @@ class ZeroShot(_Part):
 class Visit(_Part):
     """One kept epoch's score on the real images, where the best was chosen by it."""
 
-    epoch: int
-    top1: float
+    epoch: Count
+    top1: Share
 
 
 class Preprocessing(_Part):
@@ -81,7 +93,7 @@ class RealSet(_Part):
     row_filter: str | None
     image_column: str
     label_column: str
-    num_images: int
+    num_images: Count
     fingerprint: str = Field(description="sha256 over the decoded pixels and label names, in order")
 
 
@@ -108,20 +120,32 @@ class Labels(_Part):
 class Metrics(_Part):
     """The figures, as shares in [0, 1]."""
 
-    top1: float
-    top1_low: float = Field(description="lower end of the 95 % Wilson interval")
-    top1_high: float = Field(description="upper end of the 95 % Wilson interval")
-    num_correct: int
-    top5: float | None = Field(description="null with five classes or fewer, where it says nothing")
-    mean_per_class: float
-    per_class: list[float | None] = Field(
-        description="in the order of `labels.names`; null: no images"
+    top1: Share
+    top1_low: Share = Field(description="lower end of the 95 % Wilson interval")
+    top1_high: Share = Field(description="upper end of the 95 % Wilson interval")
+    num_correct: Count
+    top5: Share | None = Field(description="null with five classes or fewer, where it says nothing")
+    mean_per_class: Share
+    per_class: list[Share | None] = Field(
+        description="of the real set's classes, in the order of `labels.names`; null: no images"
     )
-    confusion_matrix: list[list[int]] = Field(
-        description="rows: true class, columns: predicted class"
+    confusion_matrix: list[list[Count]] = Field(
+        description="rows: true class (the real set's), columns: predicted class"
     )
-    calibration_error: float = Field(description="expected calibration error, 15 bins")
-    mean_confidence: float
+    calibration_error: Share = Field(description="expected calibration error, 15 bins")
+    mean_confidence: Share
+
+
+class _TrainingData(BaseModel):
+    config_name: Name | None = None
+    reference: Name | None = None
+    num_images: Count | None = None
+
+
+class _Training(BaseModel):
+    """What tables read of a run's config.yaml."""
+
+    data: _TrainingData | None = None
 
 
 class Scores(_Part):
@@ -152,6 +176,31 @@ class Scores(_Part):
             raise ValueError(f"scoring says {self.scoring!r}, the figures are {measured!r}")
         return self
 
+    @model_validator(mode="after")
+    def _of_one_length(self) -> Scores:
+        real, classes, metrics = self.labels.num_real, len(self.labels.names), self.metrics
+        rows = metrics.confusion_matrix
+        if real > classes:
+            raise ValueError(f"labels.num_real is {real}, but there are {classes} labels")
+        if len(metrics.per_class) != real:
+            raise ValueError(f"per_class has {len(metrics.per_class)} values for {real} classes")
+        if len(rows) != real or any(len(row) != classes for row in rows):
+            raise ValueError(f"confusion_matrix is not of {real} rows and {classes} columns")
+        if metrics.num_correct > self.real.num_images:
+            raise ValueError("num_correct is larger than the number of images")
+        return self
+
+    @field_validator("training")
+    @classmethod
+    def _as_a_run_writes_it(cls, training: dict[str, Any] | None) -> dict[str, Any] | None:
+        try:
+            _Training.model_validate(training or {})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{key}: {first['msg']}") from None
+        return training
+
 
 def write_scores(scores: Scores, path: Path) -> None:
     """Write `path` whole or not at all; its bytes depend on the scores alone.
@@ -178,22 +227,17 @@ def read_scores(path: Path) -> Scores:
     Raises:
         UserError: It is missing, no JSON, of another format or version, or damaged.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such file; write it with `eval score RUN --real DATASET`"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(Fault(f"not JSON: {error}", file=str(path))) from None
+    if not path.exists():
+        raise UserError(f"{path}: no such file; write it with `eval score RUN --real DATASET`")
+    data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(
             f"{path}: not a scores file (no `format: {FORMAT}`); eval score writes them"
         )
     if data.get("format_version") != FORMAT_VERSION:
-        found = data.get("format_version")
+        found = str(data.get("format_version"))[:40]
         raise UserError(
-            f"{path}: scores of format version {found!r}, this program reads {FORMAT_VERSION}; "
+            f"{path}: scores of format version {found}, this program reads {FORMAT_VERSION}; "
             "score the run again"
         )
     try:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eval.table import Cell, Table
+from factory.markup import table_cell
 
 
 def to_markdown(tables: Sequence[Table], *, intervals: bool = False, cost: bool = False) -> str:
@@ -18,13 +19,15 @@ def to_markdown(tables: Sequence[Table], *, intervals: bool = False, cost: bool 
     """
     parts = []
     for table in tables:
-        heading = f"### {table.architecture}\n\n" if len(tables) > 1 else ""
+        heading = f"### {table_cell(table.architecture)}\n\n" if len(tables) > 1 else ""
         parts.append(heading + _markdown(table, intervals=intervals, cost=cost))
     return "\n\n".join(parts)
 
 
 def grid(lines: Sequence[Sequence[str]]) -> str:
     """Return rows of cells as a Markdown table: the first column to the left, others right."""
+    # Names come from files of others.
+    lines = [[table_cell(one) for one in line] for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
 

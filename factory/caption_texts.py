@@ -147,7 +147,7 @@ def _dataset_pairs(place: CaptionPlace) -> Iterator[_Pair]:
     from factory.open_data import open_rows
 
     reference = f"{place.dataset}@{place.revision}" if place.revision else str(place.dataset)
-    found = open_rows(reference, config_name=place.config, split=place.split)
+    found, _ = open_rows(reference, config_name=place.config, split=place.split)
     wanted = [name for name in (place.column, place.label_column) if name]
     missing = [name for name in wanted if name not in found.column_names]
     if missing:

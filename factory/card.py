@@ -17,6 +17,7 @@ from factory.card_images import PLOTS, SHEET, write_images
 from factory.card_scores import Score, kept_scores
 from factory.existing import RECIPES
 from factory.manifest import GateEntry, Manifest
+from factory.markup import cell
 from factory.recipe_paths import packaged_dir
 from factory.storage import AnyPath, local_copy, write_text
 
@@ -148,13 +149,5 @@ def environment(folder: Path) -> Any:
         autoescape=False,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = _cell
+    environment.filters["cell"] = cell
     return environment
-
-
-def _cell(value: object) -> str:
-    """Make text safe inside a line or table cell of Markdown."""
-    text = " ".join(str(value).split())
-    for mark in ("\\", "|", "`", "<", "*", "_", "[", "]"):
-        text = text.replace(mark, f"\\{mark}")
-    return text

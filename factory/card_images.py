@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.card_plots import plot_distributions
+from factory.row_images import read_image
 from factory.schema import IMAGE, INDEX
 from factory.shards import shard_path
 from factory.storage import AnyPath, write_bytes
@@ -137,8 +138,7 @@ def _decoded(data: bytes) -> Any:
     import numpy as np
     from PIL import Image
 
-    with Image.open(io.BytesIO(data)) as picture:
-        rgb = picture.convert("RGB")
+    rgb = read_image({"bytes": data}, where="a stored image")
     # Large pictures would make a card of megabytes.
     rgb.thumbnail((_GREATEST_SIDE, _GREATEST_SIDE), Image.Resampling.LANCZOS)
     return np.asarray(rgb)

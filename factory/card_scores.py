@@ -9,18 +9,17 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.errors import UserError
 from factory.manifest import Manifest
+from factory.outside import read_json
+from factory.score_file import Count, Name, Share, TrainedOn, read_score_file
 from factory.shards import fingerprint
 from factory.storage import AnyPath, write_text
 
 FILE_NAME = "scores.json"
-_FORMAT = "data-factory/scores"
-_FORMAT_VERSION = 1
 
 
 class Score(BaseModel):
@@ -41,14 +40,14 @@ class Score(BaseModel):
 
     config: str
     shards: str
-    architecture: str
+    architecture: Name
     seed: int
-    weights_sha256: str
-    real: str
-    num_images: int
-    top1: float
-    top1_low: float
-    top1_high: float
+    weights_sha256: Name
+    real: Name
+    num_images: Count
+    top1: Share
+    top1_low: Share
+    top1_high: Share
 
 
 def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
@@ -61,9 +60,9 @@ def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
     if not path.is_file():
         return []
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+        kept = read_json(path)
         scores = [Score.model_validate(entry) for entry in kept["scores"]]
-    except (ValueError, KeyError, TypeError, ValidationError):
+    except (UserError, ValueError, KeyError, TypeError, ValidationError):
         raise UserError(
             f"{path}: holds no scores of this version; delete it, and give the scores again with "
             "`factory card OUT --scores FILE`"
@@ -118,60 +117,36 @@ def _identity(score: Score) -> tuple[str, str, str]:
 
 
 def _read(path: Path, manifest: Manifest) -> Score:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; `eval score` writes scores-*.json") from None
-    except ValueError:
-        raise UserError(f"{path}: is no JSON; give a scores-*.json of `eval score`") from None
-    if not isinstance(data, dict) or data.get("format") != _FORMAT:
-        raise UserError(f"{path}: holds no scores; give a scores-*.json of `eval score`")
-    if data.get("format_version") != _FORMAT_VERSION:
-        raise UserError(
-            f"{path}: scores of format {data.get('format_version')}, this version reads "
-            f"{_FORMAT_VERSION}; score the run again"
-        )
-    try:
-        return _score_of(path, data, manifest)
-    except (KeyError, TypeError, ValidationError) as error:
-        raise UserError(f"{path}: is damaged ({error!r:.80}); score the run again") from None
-
-
-def _score_of(path: Path, data: dict[str, Any], manifest: Manifest) -> Score:
-    training, metrics = data["training"], data["metrics"]
-    if training is None:
-        raise UserError(
-            f"{path}: does not say what its model was trained on; train it with `train`"
-        )
-    rows = training["data"]
-    config = rows["config_name"]
-    _require_same_rows(path, rows, manifest)
+    data = read_score_file(path)
+    run = data.trained(path)
+    config = _require_same_rows(path, run.data, manifest)
     return Score(
         config=config,
         shards=_shards_of(manifest, config),
-        architecture=data["model"]["architecture"],
-        seed=training["seed"],
-        weights_sha256=data["model"]["weights_sha256"],
-        real=data["real"]["name"],
-        num_images=data["real"]["num_images"],
-        **{name: metrics[name] for name in ("top1", "top1_low", "top1_high")},
+        architecture=data.model.architecture,
+        seed=run.seed,
+        weights_sha256=data.model.weights_sha256,
+        real=data.real.name,
+        num_images=data.real.num_images,
+        **data.metrics.model_dump(),
     )
 
 
-def _require_same_rows(path: Path, rows: dict[str, Any], manifest: Manifest) -> None:
-    """Refuse a model of other rows, as far as its run tells."""
-    config = rows["config_name"]
+def _require_same_rows(path: Path, rows: TrainedOn, manifest: Manifest) -> str:
+    """Return the config it was trained on; refuse a model of other rows, as far as its run says."""
+    config = rows.config_name
     if config not in manifest.in_order():
         raise UserError(
             f"{path}: its model was trained on {config}, which this set does not have "
             f"(it has {', '.join(manifest.in_order())})"
         )
-    if list(rows["label_names"]) != list(manifest.labels):
+    if rows.label_names != list(manifest.labels):
         raise UserError(f"{path}: its model was trained on other classes")
-    found, trained = manifest.num_images(config), rows["num_images"]
-    if rows["row_filter"] or trained != found:
-        chosen = f" chosen by --filter {rows['row_filter']}" if rows["row_filter"] else ""
+    found, trained = manifest.num_images(config), rows.num_images
+    if rows.row_filter or trained != found:
+        chosen = f" chosen by --filter {rows.row_filter}" if rows.row_filter else ""
         raise UserError(
             f"{path}: its model was trained on {trained} images{chosen}, {config} has {found}; "
             "a card shows scores of its own rows only"
         )
+    return config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from factory.errors import Failure
 from factory.flaws import NOT_FINITE
 from factory.planner import ImageSpec
 from factory.recipe import ResolvedRecipe
+from factory.row_images import ImageFault, load_image
 from factory.shards import Row, encode_picture
 
 if TYPE_CHECKING:
@@ -93,13 +93,11 @@ def decode(data: bytes) -> Picture:
         Failure: the bytes are no picture.
     """
     import numpy as np
-    from PIL import Image
 
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise Failure(f"a stored picture cannot be decoded ({error}); see `verify`") from None
+        return np.asarray(load_image(data).convert("RGB"))
+    except ImageFault as fault:
+        raise Failure(f"a stored image is damaged: {fault}; see `verify`") from None
 
 
 def spec_of(row: Row, recipe: ResolvedRecipe) -> ImageSpec:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
-from factory.redaction import for_terminal, redacted
+from factory.redaction import for_terminal
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
 
 def write(text: str = "", *, stream: TextIO | None = None) -> None:
     """Write a line of results to stdout (or to `stream`)."""
-    (stream or sys.stdout).write(f"{text}\n")
+    (stream or sys.stdout).write(f"{for_terminal(text)}\n")
 
 
 def log(text: str) -> None:
@@ -59,7 +59,7 @@ def log(text: str) -> None:
     rank, world_size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
     prefix = f"[rank {rank}] " if world_size > 1 else ""
     _leave_bars()
-    sys.stderr.write(f"{prefix}{redacted(text)}\n")
+    sys.stderr.write(f"{prefix}{for_terminal(text)}\n")
     sys.stderr.flush()
 
 

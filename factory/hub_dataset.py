@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.dataset_builders import find_builder, module_name
+from factory.dataset_files import CARDS, check_card
 from factory.errors import UserError
 from factory.hub_errors import client_errors, is_transient, status_of
 from factory.hub_fetch import check_read_access, fetch, offline, resolve_commit
@@ -62,6 +63,9 @@ def fetch_dataset(target: HubTarget, config_name: str | None) -> HubDataset:
         return _remembered(target, config_name)
     commit = resolve_commit(target)
     check_read_access(target)
+    # datasets follows whatever the card names as files, addresses too.
+    card = fetch(target.at(commit), CARDS.__contains__)
+    check_card(card.folder, shown=str(target))
     builder = _find(target, config_name, commit)
     prefix = f"hf://datasets/{target.repo_id}@{commit}/"
     files = {str(split): list(urls) for split, urls in (builder.config.data_files or {}).items()}

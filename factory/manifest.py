@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from factory.errors import UserError
+from factory.outside import MAX_JSON_BYTES, read_text
 from factory.schema import CONFIG_NAME
 from factory.settings import FixedSettings
 from factory.storage import AnyPath, write_text
@@ -200,18 +201,16 @@ def read_manifest(out: AnyPath) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, UnicodeDecodeError) as error:
+        return Manifest.model_validate_json(read_text(path, max_bytes=MAX_JSON_BYTES))
+    except ValidationError as error:
         raise UserError(
             f"{path}: is not a manifest of this version ({_reason(error)}); "
             "restore it, or build into another directory"
         ) from None
 
 
-def _reason(error: ValidationError | UnicodeDecodeError) -> str:
+def _reason(error: ValidationError) -> str:
     """Return the first thing that is wrong, and where."""
-    if isinstance(error, UnicodeDecodeError):
-        return f"no text at byte {error.start}"
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.dataset_builders import find_builder, first_line, module_name, quiet, suggest
+from factory.dataset_files import check_card, check_files, check_saved
 from factory.errors import UserError
 from factory.hub_target import looks_like_hub_id, parse_target
 from factory.row_filter import filter_rows
@@ -37,6 +38,7 @@ class OpenedDataset:
         reference: As the user gave it.
         config_name: The config that was read.
         split: The split that was read.
+        image_folder: Where paths of rows may point: the folder of an image folder; else None.
         commit: What a Hub id's revision named when it was read; None for a directory.
     """
 
@@ -48,6 +50,7 @@ class OpenedDataset:
     config_name: str
     split: str
     commit: str | None = None
+    image_folder: Path | None = None
 
 
 def open_dataset(
@@ -76,16 +79,40 @@ def open_dataset(
             leaves nothing.
     """
     reference = str(reference)
-    loaded, config, commit = _load_any(reference, config_name)
-    name = _choose_split(loaded, split, reference, preferred=preferred_split)
-    dataset = loaded[name]
+    found = _load_any(reference, config_name)
+    name = _choose_split(found.splits, split, reference, preferred=preferred_split)
+    dataset = found.splits[name]
     images = _image_column(dataset, image_column, reference)
+    dataset = undecoded(dataset)
     labels = _label_column(dataset, label_column, reference)
     dataset = _with_class_label(dataset, labels, reference)
     if row_filter is not None:
         dataset = filter_rows(dataset, row_filter)
     names = list(dataset.features[labels].names)
-    return OpenedDataset(dataset, images, labels, names, reference, config, name, commit)
+    return OpenedDataset(
+        dataset=dataset,
+        image_column=images,
+        label_column=labels,
+        label_names=names,
+        reference=reference,
+        config_name=found.config_name,
+        split=name,
+        commit=found.commit,
+        image_folder=found.image_folder,
+    )
+
+
+def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
+    """Keep datasets from decoding images itself, which would follow any path or address in a row.
+
+    `factory.row_images` decodes them.
+    """
+    from datasets import Image
+
+    for name, feature in dataset.features.items():
+        if isinstance(feature, Image) and feature.decode:
+            dataset = dataset.cast_column(name, Image(mode=feature.mode, decode=False))
+    return dataset
 
 
 def _is_directory(reference: str) -> bool:
@@ -96,7 +123,9 @@ def _is_directory(reference: str) -> bool:
     return not reference.startswith("hf://") and Path(Path(reference).parts[0]).is_dir()
 
 
-def open_rows(reference: str, *, config_name: str | None, split: str) -> datasets.Dataset:
+def open_rows(
+    reference: str, *, config_name: str | None, split: str
+) -> tuple[datasets.Dataset, Path | None]:
     """Open one split of any dataset, whatever its columns.
 
     Args:
@@ -104,24 +133,35 @@ def open_rows(reference: str, *, config_name: str | None, split: str) -> dataset
         config_name: Default: the dataset's default config.
         split: Its name.
 
+    Returns:
+        The rows, images not decoded, and the folder that their paths may point into (see
+        `factory.row_images`).
+
     Raises:
         UserError: No such dataset, config or split.
     """
-    loaded, _, _ = _load_any(reference, config_name)
-    return loaded[_choose_split(loaded, split, reference, preferred=split)]
+    found = _load_any(reference, config_name)
+    name = _choose_split(found.splits, split, reference, preferred=split)
+    return undecoded(found.splits[name]), found.image_folder
 
 
-def _load_any(
-    reference: str, config_name: str | None
-) -> tuple[datasets.DatasetDict, str, str | None]:
-    """Return a dataset's splits, its config, and the commit where it comes from the Hub."""
+@dataclass(frozen=True)
+class _Loaded:
+    """The splits of one config, and where they come from."""
+
+    splits: datasets.DatasetDict
+    config_name: str
+    commit: str | None = None
+    image_folder: Path | None = None
+
+
+def _load_any(reference: str, config_name: str | None) -> _Loaded:
     if _is_directory(reference):
-        return *_load_directory(Path(reference).expanduser(), config_name), None
+        return _load_directory(Path(reference).expanduser(), config_name)
     return _load_hub(reference, config_name)
 
 
-def _load_directory(path: Path, config_name: str | None) -> tuple[datasets.DatasetDict, str]:
-    import datasets as hf
+def _load_directory(path: Path, config_name: str | None) -> _Loaded:
 
     if not path.exists():
         raise UserError(
@@ -131,20 +171,35 @@ def _load_directory(path: Path, config_name: str | None) -> tuple[datasets.Datas
     if path.is_file():
         raise UserError(f"{path}: is a file; give the dataset's directory")
     if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
-        saved = hf.load_from_disk(str(path))
-        return (
-            saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
-        ), "default"
+        return _Loaded(_load_saved(path), "default")
+    check_card(path, shown=str(path))
     try:
         builder = find_builder(str(path), config_name)
     except ConnectionError as error:
         raise UserError(f"{path}: {first_line(error)}; is it a dataset directory?") from None
     files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
     # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
-    loaded = _load(
-        str(path), module_name(builder), data_files=files, features=builder.config.features
-    )
-    return loaded, builder.config.name
+    check_files((file for listed in files.values() for file in listed), path)
+    module = module_name(builder)
+    loaded = _load(str(path), module, data_files=files, features=builder.config.features)
+    return _Loaded(loaded, builder.config.name, image_folder=_image_folder(module, path))
+
+
+def _load_saved(path: Path) -> datasets.DatasetDict:
+    """Load what `Dataset.save_to_disk` wrote."""
+    import datasets as hf
+
+    check_saved(path)
+    try:
+        saved = hf.load_from_disk(str(path))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: cannot be loaded ({first_line(error)})") from None
+    return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
+
+
+def _image_folder(module: str, folder: Path) -> Path | None:
+    """Return the folder that paths of rows may point into: only an image folder has such paths."""
+    return folder if module == "imagefolder" else None
 
 
 def _load(
@@ -165,7 +220,7 @@ def _load(
         raise UserError(f"{reference}: its files do not load as one dataset ({cause})") from None
 
 
-def _load_hub(reference: str, config_name: str | None) -> tuple[datasets.DatasetDict, str, str]:
+def _load_hub(reference: str, config_name: str | None) -> _Loaded:
     """Load files of the Hub the way a directory's are loaded, after they were checked."""
     import datasets as hf
 
@@ -174,7 +229,8 @@ def _load_hub(reference: str, config_name: str | None) -> tuple[datasets.Dataset
     found = fetch_dataset(parse_target(reference, "dataset"), config_name)
     features = hf.Features.from_dict(found.features) if found.features else None
     loaded = _load(reference, found.module, data_files=found.data_files(), features=features)
-    return loaded, found.config_name, found.commit
+    folder = _image_folder(found.module, Path(found.folder))
+    return _Loaded(loaded, found.config_name, found.commit, folder)
 
 
 def _choose_split(

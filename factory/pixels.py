@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import math
 import os
 import shutil
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.errors import Failure, UserError
+from factory.row_images import read_image
 
 if TYPE_CHECKING:
     import datasets
@@ -33,6 +33,7 @@ def decode_images(
     height: int,
     width: int,
     resample: str = "bicubic",
+    image_folder: Path | None = None,
 ) -> NDArray[np.uint8]:
     """Decode every picture to RGB and resize it.
 
@@ -42,6 +43,7 @@ def decode_images(
         height: Of the result, pixels.
         width: Of the result, pixels.
         resample: One of `RESAMPLES`; Pillow's filters, which widen when they shrink (anti-aliased).
+        image_folder: See `factory.row_images.read_image`.
 
     Returns:
         Array of shape (len(dataset), height, width, 3), uint8.
@@ -61,7 +63,8 @@ def decode_images(
 
     def fill(start: int) -> None:
         for offset, item in enumerate(encoded[start : start + _CHUNK][image_column]):
-            images[start + offset] = _decode(item, start + offset, (width, height), resample)
+            rgb = read_image(item, where=f"row {start + offset}", folder=image_folder)
+            images[start + offset] = _resized(rgb, (width, height), resample)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         for _ in pool.map(fill, range(0, len(dataset), _CHUNK)):
@@ -114,21 +117,9 @@ def require_space(folder: Path, size: int, *, remedy: str) -> None:
         )
 
 
-def _decode(
-    item: dict[str, Any] | None, row: int, size: tuple[int, int], resample: str
-) -> NDArray[np.uint8]:
+def _resized(rgb: Any, size: tuple[int, int], resample: str) -> NDArray[np.uint8]:
     from PIL import Image
 
-    if item is None:
-        raise UserError(f"row {row}: the picture is missing (null); filter such rows out")
-    source = io.BytesIO(item["bytes"]) if item.get("bytes") is not None else item["path"]
-    try:
-        with Image.open(source) as picture:
-            rgb = picture.convert("RGB")
-    except FileNotFoundError as error:
-        raise Failure(f"row {row}: {error.filename} is gone; restore the file") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"row {row}: the picture cannot be decoded ({error})") from None
     if rgb.size != size:
         rgb = rgb.resize(size, Image.Resampling[resample.upper()])
     return np.asarray(rgb, dtype=np.uint8)

@@ -10,6 +10,7 @@ from factory.errors import Fault, UserError
 from factory.hub_plan import LocalFile, local_file
 from factory.hub_publish import Publication, PublishReport, check_may_push, publish
 from factory.hub_target import parse_target
+from factory.inside import is_inside
 from factory.manifest import FILE_NAME, Manifest, read_manifest
 from factory.shards import DATA
 from factory.verify import verify_set
@@ -78,13 +79,16 @@ def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
     """Return every file of a set by its path in the repository; shards with the manifest's hash.
 
     Names that begin with a dot are left out: they belong to version control and file managers.
+    So are symbolic links that lead out of the directory, which `verify` calls faults.
     """
     hashes = {shard.file: shard.sha256 for one in found.configs.values() for shard in one.shards}
     paths = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
     return {
         name: local_file(path, sha256=hashes.get(name))
         for name, path in paths.items()
-        if path.is_file() and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+        if path.is_file()
+        and is_inside(path, out)
+        and not any(part.startswith(".") for part in PurePosixPath(name).parts)
     }
 
 

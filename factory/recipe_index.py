@@ -13,6 +13,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.errors import UserError
+from factory.outside import read_json
 from factory.recipe import ResolvedRecipe
 
 MARK = "data-factory-recipes"
@@ -80,7 +81,7 @@ def read_index(path: Path, *, shown: str) -> list[IndexEntry]:
         UserError: It is none, or of another version.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, shown=shown)
         if (content["format"], content["format_version"]) != (_FORMAT, _FORMAT_VERSION):
             raise ValueError(f"format {content['format']} {content['format_version']}")
         return [IndexEntry.model_validate(entry) for entry in content["recipes"]]

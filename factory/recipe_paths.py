@@ -12,6 +12,9 @@ from factory.yaml_nodes import Place
 
 _PACKAGE = Path(__file__).resolve().parent
 _CLASSES = "classes"
+# Systems refuse longer paths, each with an error of its own.
+_LONGEST = 1000
+_LONGEST_NAME = 200
 
 
 def packaged_dir(kind: str) -> Path:
@@ -81,6 +84,9 @@ def find_recipe(
         UserError: There is no such recipe.
     """
     text = str(reference)
+    if len(text) > _LONGEST or any(len(part) > _LONGEST_NAME for part in Path(text).parts):
+        message = f"there is no recipe '{text[:60]}...' ({len(text):,} characters)"
+        raise UserError(place.fault(message) if place else message)
     if is_hub_reference(text):
         return _from_hub(text, place)
     shared = place_of(folder) if folder else None

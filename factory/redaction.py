@@ -14,12 +14,25 @@ SHOWN = "***"
 
 # Tokens that can be told by their form: of the Hugging Face Hub, of Amazon's keys, of GitHub.
 _TOKEN = re.compile(
-    r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|AKIA[A-Z0-9]{16}|gh[a-z]_[A-Za-z0-9]{20,})"
+    r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|AKIA[A-Z0-9]{16}|gh[a-z]_[A-Za-z0-9]{20,}"
+    r"|github_pat_\w{20,}|glpat-[\w-]{16,})"
 )
-_CREDENTIALS = re.compile(r"(?<=://)[^\s/@:]*:[^\s/@]+(?=@)")
+_SECRET_WORD = r"(?:token(?!iz)|secret|passw|pwd|api[-_]?key|access[-_]?key|credential|signature)"
+# What an address, an option or an assignment gives away by where it stands; the group stays.
+_PLACES = (
+    # `scheme://NAME:PASSWORD@host`, `scheme://PASSWORD@host`; pathlib leaves one slash of the two.
+    re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s/@:]+:(?!\d+/)[^\s@]+(?=@)"),
+    re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s/]+(?=@)"),
+    # `?sig=SECRET&...`: stores and signed addresses put keys there under many names.
+    re.compile(r"([?&][\w.%-]{1,80}=)[^\s&#'\"),;]+"),
+    # `--token SECRET`, `password=SECRET`
+    re.compile(rf"(--?[\w-]*{_SECRET_WORD}[\w-]*[ =])[^\s'\"]+", re.IGNORECASE),
+    re.compile(rf"(\b[\w.-]*{_SECRET_WORD}[\w.-]*=)[^\s&'\",;]+", re.IGNORECASE),
+)
 _SECRET_NAME = re.compile(r"TOKEN(?!IZER)|SECRET|PASSWORD|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 _PLACE_NAME = re.compile(r"(?:PATH|FILE|DIR|HOME|URL|NAME|ID)$", re.IGNORECASE)
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Control characters, and those that turn the direction of writing.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 # A shorter value is a switch such as `1`, and would be found everywhere.
 _LEAST_LENGTH = 8
 
@@ -28,12 +41,19 @@ def redacted(text: str) -> str:
     """Return a text with every token and password in it replaced."""
     for secret in known_secrets():
         text = text.replace(secret, SHOWN)
-    return _CREDENTIALS.sub(SHOWN, _TOKEN.sub(SHOWN, text))
+    text = _TOKEN.sub(SHOWN, text)
+    for place in _PLACES:
+        text = place.sub(rf"\g<1>{SHOWN}", text)
+    return text
 
 
 def for_terminal(text: str) -> str:
     """Return a text without secrets and without what a terminal would obey instead of show."""
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", redacted(text))
+    return _CONTROLS.sub(lambda found: _shown(ord(found[0])), redacted(text))
+
+
+def _shown(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def holds_token(text: str) -> bool:

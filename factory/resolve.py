@@ -14,9 +14,9 @@ from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault, UserError
 from factory.model_presets import AUTO, SAMPLING_KEYS, find_preset
 from factory.recipe_file import COMBINATION_KEYS
-from factory.yaml_nodes import Node, Place, mapping_of
+from factory.yaml_nodes import Node, Place, clipped, mapping_of
 from factory.yaml_scalars import refuse_odd_text
-from factory.yaml_source import parse
+from factory.yaml_source import MAX_DEPTH, TOO_DEEP, parse
 
 MERGED = ("variables", "sampling", "model", "output")
 """Keys whose mappings are merged key by key; everything else is replaced whole."""
@@ -86,11 +86,13 @@ def read_overrides(
 
 
 def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
-    file = f"--set {text}"
+    file = clipped(f"--set {text}")
     path, equals, value = text.partition("=")
     keys = tuple(key.strip() for key in path.split("."))
     if not equals or not all(keys):
         raise UserError(Fault("expected key=value, such as sampling.seed=1", file=file))
+    if len(keys) > MAX_DEPTH:
+        raise UserError(Place(file).fault(f"{TOO_DEEP}; the deepest key has four"))
     if keys[0] == "extends":
         raise UserError(Fault("a parent cannot be set from outside; edit the recipe", file=file))
     if not value.strip():

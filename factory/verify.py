@@ -16,13 +16,14 @@ from pathlib import Path
 from factory import console
 from factory.errors import UserError
 from factory.existing import require_config, require_set
+from factory.inside import foreign_files
 from factory.manifest import FILE_NAME, Manifest
 from factory.recipe import ResolvedRecipe
 from factory.schema import features
 from factory.set_faults import SetFault
 from factory.shards import shard_rows
 from factory.stamp import Stamp
-from factory.storage import AnyPath, open_path
+from factory.storage import AnyPath, is_local, open_path
 from factory.verify_files import (
     check_card,
     check_listing,
@@ -32,6 +33,8 @@ from factory.verify_files import (
 )
 from factory.verify_pictures import Comparison, Sample, compare_sample
 from factory.verify_rows import ShardTask, balance_faults, check_shard
+
+_FOREIGN = "a link that leads out of the dataset, or no regular file; nothing was read"
 
 __all__ = ["Sample", "SetFault", "VerifyReport", "verify_set"]
 
@@ -86,6 +89,13 @@ def verify_set(
         UserError: there is no set, no such config, or nothing to draw the sample with.
     """
     place = open_path(out)
+    foreign = [
+        SetFault(path.relative_to(place).as_posix(), "file", _FOREIGN, "the file itself")
+        for path in (foreign_files(place) if is_local(place) else ())
+    ]
+    if foreign:
+        # Nothing is read where a name may lead anywhere.
+        return VerifyReport(str(out), tuple(foreign))
     try:
         found = require_set(place)
     except UserError as error:

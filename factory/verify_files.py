@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from factory import card, manifest, yaml_source
+from factory import card, manifest
 from factory.errors import UserError
 from factory.existing import RECIPES, recipe_path
 from factory.jobs import Job
 from factory.library import load_stored_recipe
 from factory.manifest import ConfigEntry, Manifest
+from factory.outside import parse_yaml
 from factory.recipe import ResolvedRecipe
 from factory.sampling_summary import PipelineSettings, sampling_summary
 from factory.set_faults import SetFault, short
@@ -191,21 +192,14 @@ def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
 
 def _header(text: str) -> dict[str, Any] | str:
     """Return the card's header, or what is wrong with it."""
-    import yaml
-
     missing = "no YAML between lines of ---"
     parts = text.split("---\n", 2)
     if len(parts) != 3 or parts[0].strip():
         return missing
     try:
-        # First within the limits of recipes: a card may come from anywhere too, and a few nested
-        # aliases grow beyond all memory once they are shown.
-        yaml_source.parse(parts[1], file=card.FILE_NAME)
-        head = yaml.safe_load(parts[1])
+        head = parse_yaml(parts[1], file=card.FILE_NAME)
     except UserError as error:
         return error.faults[0].message
-    except yaml.YAMLError:
-        return missing
     return head if isinstance(head, dict) else missing
 
 

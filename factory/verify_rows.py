@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +12,7 @@ from factory import schema
 from factory.manifest import FailedImage, ShardEntry
 from factory.planner import plan
 from factory.recipe import Output, ResolvedRecipe
+from factory.row_images import ImageFault, load_image
 from factory.set_faults import SetFault, first_few, short
 from factory.stamp import Inspection, Stamp, inspect
 from factory.storage import AnyPath
@@ -23,8 +21,6 @@ if TYPE_CHECKING:
     import datasets
 
 _DECODERS = 4
-# What PIL's readers raise for bytes that are no picture.
-_UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -203,17 +199,14 @@ def _picture_faults(task: ShardTask, recipe: ResolvedRecipe, table: Any) -> Iter
 
 def _picture_fault(stored: Any, output: Output) -> str | None:
     """Return what is wrong with a stored picture, or None."""
-    from PIL import Image
-
     data = stored.get("bytes") if isinstance(stored, dict) else None
-    if not data:
+    if not isinstance(data, bytes) or not data:
         return "no picture"
     try:
-        with Image.open(io.BytesIO(data)) as picture:
-            picture.load()
-            kind, mode, size = picture.format, picture.mode, picture.size
-    except (*_UNDECODABLE, zlib.error, Image.DecompressionBombError) as error:
-        return f"an undecodable picture ({short(str(error))})"
+        picture = load_image(data)
+    except ImageFault as fault:
+        return f"an undecodable picture ({short(str(fault))})"
+    kind, mode, size = picture.format, picture.mode, picture.size
     if kind != output.format.upper() or mode != "RGB":
         return f"{kind} {mode}"
     if output.shape is not None and size != (output.shape[1], output.shape[0]):

@@ -27,6 +27,22 @@ MAX_TOTAL_TEXT = 5_000_000
 """Characters of all texts, aliases counted in full."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """How much of a file is read.
+
+    Attributes:
+        max_bytes: Of the file.
+        empty: The message for a file without content.
+    """
+
+    max_bytes: int = MAX_BYTES
+    empty: str = "is empty; a recipe starts with `classes:` or `extends:`"
+
+
+RECIPE = Limits()
+
+
 def read(path: Path, *, shown: str | None = None) -> Node:
     """Read a YAML file.
 
@@ -60,7 +76,14 @@ def read(path: Path, *, shown: str | None = None) -> Node:
     return parse(text, file=name, path=path)
 
 
-def parse(text: str, *, file: str, placed: bool = True, path: Path | None = None) -> Node:
+def parse(
+    text: str,
+    *,
+    file: str,
+    placed: bool = True,
+    path: Path | None = None,
+    limits: Limits = RECIPE,
+) -> Node:
     """Parse YAML text.
 
     Args:
@@ -68,6 +91,7 @@ def parse(text: str, *, file: str, placed: bool = True, path: Path | None = None
         file: What messages call it.
         placed: False when line and column mean nothing to the user (a command line argument).
         path: The file itself.
+        limits: What the file is.
 
     Raises:
         UserError: The text is empty, not valid YAML, or beyond the limits.
@@ -90,7 +114,7 @@ def parse(text: str, *, file: str, placed: bool = True, path: Path | None = None
     except UnicodeEncodeError:
         raise UserError(Fault("holds characters that are no valid text", file=file)) from None
     if builder.root is None:
-        raise UserError(Fault("is empty; a recipe starts with `classes:` or `extends:`", file=file))
+        raise UserError(Fault(limits.empty, file=file))
     return builder.root
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from eval.cli import main
 from factory.errors import UserError
 from factory.open_data import open_dataset
+from factory.row_images import read_image
 
 ROWS = [
     ("sports car", ["automobile", "vehicle"], "photo"),
@@ -48,7 +49,8 @@ def test_words_that_name_one_class_make_the_label(captioned: Path, tmp_path: Pat
     opened = open_dataset(str(tmp_path / "out"))
     assert opened.label_names == classes.split(",")
     assert opened.dataset["label"] == [0, 0, 1, 1, 2]
-    reds = [image.getpixel((0, 0))[0] for image in opened.dataset["image"]]
+    images = [read_image(item, where="a row") for item in opened.dataset["image"]]
+    reds = [image.getpixel((0, 0))[0] for image in images]
     assert reds == [0, 20, 40, 60, 120]
 
 

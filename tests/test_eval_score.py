@@ -252,10 +252,10 @@ def _break(run, how):
     ("how", "message"),
     [
         ("config", "no config.json in it; is it a run folder"),
-        ("json", r"config.json: not JSON"),
+        ("json", r"config.json: is no valid JSON"),
         ("weights", "no model.safetensors in it; is the run finished"),
         ("damaged", "model.safetensors is damaged"),
-        ({"architecture": "resnet9000"}, r"don't make a model \(Unknown model \(resnet9000\)\)"),
+        ({"architecture": "resnet9000"}, r"timm has no architecture 'resnet9000'"),
         ({"num_classes": 3}, r"don't make a model \(Error\(s\) in loading state_dict"),
         ({"label_names": None}, "config.json has no label_names"),
         ({"label_names": ["ant"]}, "config.json names 1 labels for 7 outputs"),

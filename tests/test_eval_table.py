@@ -181,7 +181,7 @@ def test_scores_file_is_read_back_and_stays_readable(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not JSON: "),
+        ("{", "is no valid JSON: "),
         ('{"a": 1}', "not a scores file"),
         ("[]", "not a scores file"),
         (

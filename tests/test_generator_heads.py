@@ -126,12 +126,12 @@ def test_sets_without_what_is_looked_for(tmp_path: Path) -> None:
     ):
         main(["heads", str(data), str(tmp_path / "out"), *asked])
     missing = write_set(tmp_path / "missing", {"grey cat": draw_cat(), "tabby cat": None})
-    with pytest.raises(UserError, match="missing: image, row 1: holds NoneType, no picture"):
+    with pytest.raises(UserError, match="missing: image, row 1: the image is missing"):
         main(["heads", str(missing), str(tmp_path / "out"), *asked])
-    with pytest.raises(UserError, match="missing: name, row 0: holds str, no picture"):
+    with pytest.raises(UserError, match="missing: name, row 0: holds str, no image"):
         main(["heads", str(missing), str(tmp_path / "out"), *asked, "--image-column", "name"])
     broken = write_set(tmp_path / "broken", {"grey cat": {"bytes": b"no picture", "path": None}})
-    with pytest.raises(UserError, match="broken: image, row 0: cannot be decoded"):
+    with pytest.raises(UserError, match="broken: image, row 0: the image cannot be decoded"):
         main(["heads", str(broken), str(tmp_path / "out"), *asked])
     assert not (tmp_path / "out").exists()
     with pytest.raises(

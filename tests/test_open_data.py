@@ -174,7 +174,7 @@ def test_a_set_without_labels_is_refused(tmp_path: Path) -> None:
 def test_a_broken_picture_is_named_by_row() -> None:
     data = datasets.Dataset.from_dict({"image": [png(1), {"bytes": b"nonsense", "path": None}]})
     data = data.cast_column("image", datasets.Image())
-    with pytest.raises(UserError, match=r"row 1: the picture cannot be decoded"):
+    with pytest.raises(UserError, match=r"row 1: the image cannot be decoded"):
         decode_images(data, image_column="image", height=4, width=4)
 
 

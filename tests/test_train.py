@@ -167,6 +167,7 @@ def test_run_folder_tells_everything(options: TrainOptions, colours: Path) -> No
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert all(float(row["images_per_s"]) > 0 for row in rows)
     assert sorted(path.name for path in options.out.iterdir()) == [
+        ".lock",
         "checkpoint.pt",
         "config.json",
         "config.yaml",

@@ -148,6 +148,34 @@ def test_no_error_tells_a_token(
     assert not [token for token in [*tokens, "pass-word"] if token in told]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://S3CRET-word@host/x",
+        "https:/S3CRET-word@host/x",
+        "memory://user:S3CRET-word@x",
+        "s3://key:S3CRET/word@bucket/x",
+        "https://host/x.parquet?sv=1&sig=S3CRET-word",
+        "unrecognized arguments: --token S3CRET-word",
+        "--hf-token=S3CRET-word",
+        "secret_key=S3CRET-word",
+    ],
+)
+def test_no_message_contains_a_secret_of_an_address_or_option(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console.log(text)
+    console.write(text)
+    captured = capsys.readouterr()
+    assert "S3CRET" not in captured.out + captured.err + told_by(UserError(text), capsys)
+    assert redaction.SHOWN in captured.out
+
+
+@pytest.mark.parametrize("text", ["hf://datasets/a/b@main/x", "http://h:80/a@b", "hf-hub:a/b@v1"])
+def test_a_revision_is_no_secret(text: str) -> None:
+    assert redaction.redacted(text) == text
+
+
 def test_no_log_line_tells_a_token(tokens: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     console.log(f"loading with {tokens[0]}")
     assert capsys.readouterr().err == "loading with ***\n"

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from factory.console import Parser
 from factory.errors import UserError
+from factory.outside import parse_yaml
 from train.presets import PRESETS
 from train.run import TrainOptions
 
@@ -253,6 +252,6 @@ def _split(pair: str, *, option: str) -> tuple[str, str]:
 
 def _value(text: str, *, option: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse_yaml(text, file=option)
+    except UserError:
         raise UserError(f"{option}: {text!r} is not a number, word or list") from None

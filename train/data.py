@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from factory.errors import Failure, UserError
 from factory.open_data import OpenedDataset
 from factory.pixels import decode_images, require_space
+from factory.row_images import read_image
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -101,11 +102,12 @@ def image_side(opened: OpenedDataset, requested: int | None) -> int:
     """Return the height and width to train at: the one asked for, or that of the first image.
 
     Raises:
-        UserError: None was asked for and the first image is not square.
+        UserError: None was asked for, and the first image is not square or cannot be read.
     """
     if requested is not None:
         return requested
-    width, height = opened.dataset[0][opened.image_column].size
+    first = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
+    width, height = read_image(first, where="row 0", folder=opened.image_folder).size
     if width != height:
         raise UserError(
             f"{opened.reference}: its first image is {width}x{height}, not square; "
@@ -136,6 +138,7 @@ def load_pixels(
         return decode_images(
             opened.dataset,
             image_column=opened.image_column,
+            image_folder=opened.image_folder,
             height=side,
             width=side,
             resample=resample,

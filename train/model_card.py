@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from factory.errors import UserError
+from factory.markup import cell, code, table_cell
+from factory.outside import read_json, read_yaml
+from factory.score_file import ScoreFile, read_score_file
 from train.run_folder import CONFIG, CONFIG_JSON, WEIGHTS
 
 SCORES = "scores-*.json"
-_SCORES_FORMAT = "data-factory/scores"
 
 
 def card_text(out: Path, *, repo_id: str) -> str:
@@ -34,19 +33,19 @@ def card_text(out: Path, *, repo_id: str) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _header(run: dict[str, Any], scores: list[dict[str, Any]], *, repo_id: str) -> str:
+def _header(run: dict[str, Any], scores: list[ScoreFile], *, repo_id: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
     data = run["data"]
     results = [
         EvalResult(
             task_type="image-classification",
-            dataset_type=one["real"]["name"],
-            dataset_name=one["real"]["name"],
-            dataset_split=one["real"]["split"],
+            dataset_type=code(one.real.name),
+            dataset_name=code(one.real.name),
+            dataset_split=code(one.real.split or "test"),
             metric_type="accuracy",
             metric_name="top-1",
-            metric_value=round(one["metrics"]["top1"], 6),
+            metric_value=round(one.metrics.top1, 6),
         )
         for one in scores
     ]
@@ -66,12 +65,12 @@ def _header(run: dict[str, Any], scores: list[dict[str, Any]], *, repo_id: str) 
 def _body(
     run: dict[str, Any],
     model: dict[str, Any],
-    scores: list[dict[str, Any]],
+    scores: list[ScoreFile],
     *,
     repo_id: str,
     note: dict[str, str],
 ) -> list[str]:
-    names = [str(name) for name in model["label_names"]]
+    names = [cell(name) for name in model["label_names"]]
     shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     side = run["hyperparameters"]["image_size"]
     return [
@@ -123,17 +122,17 @@ def _training_set(data: dict[str, Any]) -> list[str]:
         name = _hub_name(data)
         where = f"[{name}](https://huggingface.co/datasets/{name}) at `{data['commit']}`"
     else:
-        where = f"`{Path(data['reference']).name}`, a local directory"
+        where = f"`{code(Path(data['reference']).name)}`, a local directory"
     rows = f"{data['num_images']:,} images"
-    kept = f", rows where `{data['row_filter']}`" if data["row_filter"] else ""
+    kept = f", rows where `{code(data['row_filter'])}`" if data["row_filter"] else ""
     return [
         f"- {where}",
-        f"- config `{data['config_name']}`, split `{data['split']}`{kept}: {rows}",
+        f"- config `{code(data['config_name'])}`, split `{code(data['split'])}`{kept}: {rows}",
         f"- sha256 of pixels and labels: `{data['pixels_sha256']}`",
     ]
 
 
-def _score_lines(scores: list[dict[str, Any]], note: dict[str, str]) -> list[str]:
+def _score_lines(scores: list[ScoreFile], note: dict[str, str]) -> list[str]:
     if "val_top1" in note:
         held = f"{100 * float(note['val_top1']):.2f} % top-1 on held-out synthetic images"
         lines = [f"Epoch {note['epoch']} was kept: {held}.", ""]
@@ -143,25 +142,20 @@ def _score_lines(scores: list[dict[str, Any]], note: dict[str, str]) -> list[str
         return [*lines, "Not scored on real images yet."]
     lines += ["| real images | number | top-1 | 95 % interval |", "|---|---:|---:|---|"]
     for one in scores:
-        metrics = one["metrics"]
-        low, high = 100 * metrics["top1_low"], 100 * metrics["top1_high"]
+        low, high = 100 * one.metrics.top1_low, 100 * one.metrics.top1_high
         lines.append(
-            f"| {one['real']['name']} | {one['real']['num_images']:,} | "
-            f"{100 * metrics['top1']:.2f} % | {low:.2f} to {high:.2f} % |"
+            f"| {table_cell(one.real.name)} | {one.real.num_images:,} | "
+            f"{100 * one.metrics.top1:.2f} % | {low:.2f} to {high:.2f} % |"
         )
     return lines
 
 
-def _scores(out: Path) -> list[dict[str, Any]]:
+def _scores(out: Path) -> list[ScoreFile]:
     """Return the scores of the weights that lie in a run folder; older ones are not theirs."""
     with (out / WEIGHTS).open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
-    found = [_read(path) for path in sorted(out.glob(SCORES))]
-    return [
-        one
-        for one in found
-        if one.get("format") == _SCORES_FORMAT and one["model"]["weights_sha256"] == weights
-    ]
+    found = [read_score_file(path) for path in sorted(out.glob(SCORES))]
+    return [one for one in found if one.model.weights_sha256 == weights]
 
 
 def _weights_note(path: Path) -> dict[str, str]:
@@ -176,11 +170,7 @@ def _hub_name(data: dict[str, Any]) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    try:
-        found = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: does not read ({str(error).splitlines()[0]})") from None
+    found = read_json(path) if path.suffix == ".json" else read_yaml(path)
     if not isinstance(found, dict):
         raise UserError(f"{path}: is not what a run writes")
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from factory.launch import warn_if_alone
 from train import presets
 from train.architectures import timm_name
 from train.config import DataSource, Hyperparameters, RunConfig
-from train.run_folder import check_folder, claim
+from train.run_folder import check_folder, claim, only_run
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -145,12 +146,14 @@ def train(options: TrainOptions) -> RunSummary:
     config = _run_config(options, values, preset=preset, data=data, opened=opened)
     # What cannot be trained is told before a folder is taken for it.
     split_rows(data, config, world_size=accelerator.num_processes)
-    # The others wait until the folder is claimed, then only read it.
-    with accelerator.main_process_first():
-        claim(options.out, config)
-    trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
-    _record_environment(options, trainer)
-    trainer.fit()
+    # Processes of one launch share the run; the first of them keeps other launches out.
+    with only_run(options.out) if accelerator.is_main_process else nullcontext():
+        # The others wait until the folder is claimed, then only read it.
+        with accelerator.main_process_first():
+            claim(options.out, config)
+        trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
+        _record_environment(options, trainer)
+        trainer.fit()
     summary = RunSummary(
         out=options.out,
         epochs=trainer.epochs_done,

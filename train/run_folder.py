@@ -16,7 +16,8 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,14 @@ from pydantic import ValidationError
 
 from factory.console import log
 from factory.errors import UserError
+from factory.outside import read_yaml
 from train.config import RunConfig, differing_keys
 
 CONFIG = "config.yaml"
 CONFIG_JSON = "config.json"
 METRICS = "metrics.csv"
 WEIGHTS = "model.safetensors"
+LOCK = ".lock"
 EPOCHS = "epochs"
 _EPOCHS_KEY = "hyperparameters.epochs "
 METRIC_COLUMNS = (
@@ -65,6 +68,25 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+@contextmanager
+def only_run(out: Path) -> Iterator[None]:
+    """Keep a second training out of a run folder; the lock ends with the process that holds it.
+
+    Raises:
+        UserError: Another training is at work there.
+    """
+    import fcntl
+
+    with (out / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{out}: another training is at work in it; wait for it, or choose another --out"
+            ) from None
+        yield
 
 
 def check_folder(out: Path) -> None:
@@ -171,8 +193,8 @@ def read_config(path: Path) -> dict[str, Any]:
         UserError: It is not one.
     """
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError):
+        loaded = read_yaml(path)
+    except UserError:
         loaded = None
     if not isinstance(loaded, dict):
         raise UserError(f"{path}: not a run's config; choose another --out")

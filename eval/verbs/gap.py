@@ -153,6 +153,7 @@ def _represent(
             rows,
             space=space,
             image_column=side.opened.image_column,
+            image_folder=side.opened.image_folder,
             batch_size=args.batch_size or _BATCH_SIZE,
             threads=args.threads,
         )

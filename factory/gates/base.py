@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from factory.manifest import GateEntry
-from factory.schema import IMAGE
+from factory.row_images import read_image
+from factory.schema import IMAGE, INDEX
 from factory.shards import Row
 
 
@@ -38,7 +38,4 @@ class Gate(Protocol):
 
 def picture_of(row: Row) -> Any:
     """Return a row's picture as a PIL image, RGB."""
-    from PIL import Image
-
-    with Image.open(io.BytesIO(row[IMAGE]["bytes"])) as picture:
-        return picture.convert("RGB")
+    return read_image(row[IMAGE], where=f"image {row[INDEX]}")

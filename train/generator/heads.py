@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.errors import UserError
+from factory.row_images import embedded
 from train.generator.config import SourceConfig
 from train.generator.rendered import check_new, write_set
 from train.generator.rows import open_rows, read_picture, read_words
@@ -163,7 +164,7 @@ def write_heads(source: SourceConfig, out: Path) -> None:
     own = Path(source.source)
     if own.is_dir() and out.resolve().is_relative_to(own.resolve()):
         raise UserError(f"{out}: lies inside the set itself, {own}; give a folder elsewhere")
-    rows = open_rows(source)
+    rows, folder = open_rows(source)
     if COLUMN in rows.column_names:
         raise UserError(f"{source.source}: has a column {COLUMN} already")
     words = [_word_of(known) for known in read_words(source, rows)]
@@ -176,7 +177,7 @@ def write_heads(source: SourceConfig, out: Path) -> None:
     for index, word in enumerate(words):
         head = None
         if word:
-            picture = read_picture(rows, index, source)
+            picture = read_picture(rows, index, source, folder=folder)
             height, width = picture.shape[:2]
             head = choose_head(finder.find(picture), RULES[word], width=width, height=height)
         heads.append(head)
@@ -184,7 +185,8 @@ def write_heads(source: SourceConfig, out: Path) -> None:
         of_word = [head for head, one in zip(heads, words, strict=True) if one == word]
         found = sum(head is not None for head in of_word)
         log.info("%s: a head in %d of %d pictures", word, found, len(of_word))
-    write_set(_with_heads(rows, heads), out)
+    # Of a folder of images a dataset knows only where they are.
+    write_set(embedded(_with_heads(rows, heads), where=source.source, folder=folder), out)
 
 
 def _word_of(known: Sequence[str]) -> str | None:
@@ -193,10 +195,6 @@ def _word_of(known: Sequence[str]) -> str | None:
 
 def _with_heads(rows: Any, heads: list[list[float] | None]) -> Any:
     import datasets
-    from datasets.table import embed_table_storage
 
     feature = datasets.List(datasets.Value("float32"))
-    with_heads = rows.add_column(COLUMN, heads, feature=feature)
-    # Of a folder of pictures a set knows only where they are.
-    arrow = with_heads.with_format("arrow")
-    return arrow.map(embed_table_storage, batched=True, batch_size=1000).with_format(None)
+    return rows.add_column(COLUMN, heads, feature=feature)

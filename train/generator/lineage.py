@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from factory.errors import UserError
+from factory.outside import read_yaml
 from train.generator.class_gap import GAP_TIMES
 from train.generator.data import RECORD, load_collection
 from train.generator.data_summary import data_lines
@@ -73,12 +74,12 @@ def read_lineage(folder: Path) -> list[Part]:
     if not path.exists():
         return []
     try:
-        return _Lineage.model_validate(yaml.safe_load(path.read_text(encoding="utf-8"))).parts
+        return _Lineage.model_validate(read_yaml(path)).parts
     except ValidationError as error:
         first = error.errors()[0]
         found = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        found = str(error).splitlines()[0]
+    except UserError as error:
+        found = error.faults[0].message
     raise UserError(
         f"{path}: not what `export` writes ({found}); put the file back, or remove it: what was "
         "trained before then counts as not recorded"

@@ -140,6 +140,10 @@ def open_real(reference: str, names: tuple[str, ...]) -> Drawn:
         )
     order = np.array([names.index(name) for name in theirs], np.int64)
     images: NDArray[np.uint8] = decode_images(
-        opened.dataset, image_column=opened.image_column, height=IMAGE_SIZE, width=IMAGE_SIZE
+        opened.dataset,
+        image_column=opened.image_column,
+        image_folder=opened.image_folder,
+        height=IMAGE_SIZE,
+        width=IMAGE_SIZE,
     )
     return Drawn(images, order[np.array(opened.dataset[opened.label_column])])

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from factory import open_data
 from factory.errors import UserError
 from factory.row_filter import filter_rows
+from factory.row_images import read_image
 from train.generator.captions import Facts
 from train.generator.config import SourceConfig
 
@@ -49,22 +52,19 @@ def columns_of(config: SourceConfig) -> dict[str, str]:
     return {fact: column for fact, column in columns.items() if column}
 
 
-def open_rows(config: SourceConfig) -> Any:
+def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
     """Open the rows of a source that its `where` and `row_filter` keep.
+
+    Returns:
+        The rows, and the folder of images that their paths may point into.
 
     Raises:
         UserError: It cannot be opened, lacks a column that the source names, or no row is left.
     """
-    import datasets
-
     columns = columns_of(config)
-    try:
-        rows = datasets.load_dataset(config.source, config.config_name, split=config.split)
-    except (FileNotFoundError, ValueError, ConnectionError) as error:
-        raise UserError(
-            f"{config.source}: cannot be opened ({str(error).splitlines()[0]}); "
-            "name a dataset directory or a Hub id"
-        ) from None
+    rows, folder = open_data.open_rows(
+        config.source, config_name=config.config_name, split=config.split
+    )
     missing = sorted({*columns.values(), *config.where} - set(rows.column_names))
     if missing:
         boxes = config.boxes and config.boxes.column
@@ -88,9 +88,9 @@ def open_rows(config: SourceConfig) -> Any:
     if not len(rows):
         raise UserError(f"{config.source}: no rows with {config.where}; change `where`")
     if config.row_filter is None:
-        return rows
+        return rows, folder
     try:
-        return filter_rows(rows, config.row_filter)
+        return filter_rows(rows, config.row_filter), folder
     except UserError as error:
         named = f"{config.source} with {config.where}" if config.where else config.source
         raise UserError(f"{named}: {error}") from None
@@ -104,23 +104,21 @@ def row_name(config: SourceConfig, column: str, row: int) -> str:
     )
 
 
-def read_picture(rows: Any, row: int, config: SourceConfig) -> Pictures:
+def read_picture(rows: Any, row: int, config: SourceConfig, *, folder: Path | None) -> Pictures:
     """Read the picture of a row as it is, uint8 (height, width, 3).
+
+    Args:
+        rows: From `open_rows`, as `folder`.
+        row: Its number.
+        config: The source.
+        folder: See `factory.row_images.read_image`.
 
     Raises:
         UserError: There is none, or it cannot be decoded.
     """
-    from PIL import Image
-
     where = row_name(config, config.image_column, row)
-    try:
-        image = rows[row][config.image_column]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise UserError(f"{where}: cannot be decoded ({reason})") from None
-    if not hasattr(image, "convert"):
-        raise UserError(f"{where}: holds {type(image).__name__}, no picture")
-    return np.asarray(image.convert("RGB"), np.uint8)
+    image = read_image(rows[row][config.image_column], where=where, folder=folder)
+    return np.asarray(image, np.uint8)
 
 
 def read_words(config: SourceConfig, rows: Any) -> Iterator[list[str]]:

@@ -157,7 +157,7 @@ class CaptionedSource:
         self._config = config
         self._size = image_size
         self._columns = columns_of(config)
-        self._rows = open_rows(config)
+        self._rows, self._folder = open_rows(config)
         unknown = sorted(set(config.filters) - set(FILTERS))
         if unknown:
             raise UserError(
@@ -230,7 +230,7 @@ class CaptionedSource:
         return _square(self._image(row), size=self._size)
 
     def _image(self, row: int) -> Pictures:
-        return read_picture(self._rows, row, self._config)
+        return read_picture(self._rows, row, self._config, folder=self._folder)
 
     def _read_facts(self, row: Mapping[str, Any]) -> Facts:
         facts = facts_of(row, self._columns, self._rows.features)

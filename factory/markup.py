@@ -1,0 +1,35 @@
+"""Makes text that others wrote safe and short inside Markdown: cards, tables, headings."""
+
+from __future__ import annotations
+
+MOST_CHARACTERS = 200
+_MARKS = ("\\", "|", "`", "<", "*", "_", "[", "]")
+_STRUCTURE = ("|", "`", "<", "](")
+
+
+def cell(text: object) -> str:
+    """Return text for a line or table cell of Markdown; every mark shows as itself."""
+    return _escaped(text, _MARKS)
+
+
+def table_cell(text: object) -> str:
+    """Return text for a table that is read in terminals too: only what breaks it is escaped."""
+    return _escaped(text, _STRUCTURE)
+
+
+def code(text: object) -> str:
+    """Return text for inline code: between backticks everything but a backtick shows as itself."""
+    return _one_line(text).replace("`", "'").replace("|", "/")
+
+
+def _escaped(text: object, marks: tuple[str, ...]) -> str:
+    line = _one_line(text)
+    for mark in marks:
+        line = line.replace(mark, f"{mark[:-1]}\\{mark[-1]}")
+    return line
+
+
+def _one_line(text: object) -> str:
+    shown = "".join(mark if mark.isprintable() else " " for mark in str(text))
+    line = " ".join(shown.split())
+    return line if len(line) <= MOST_CHARACTERS else f"{line[: MOST_CHARACTERS - 3]}..."

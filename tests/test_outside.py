@@ -1,0 +1,176 @@
+"""Files that come from outside: bounded when read, checked before use, never led out of."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from eval.model_config import no_larger_than, read_model_config
+from factory.errors import UserError
+from factory.inside import foreign_files
+from factory.manifest import Manifest
+from factory.markup import cell, code, table_cell
+from factory.outside import read_json, read_yaml
+from factory.push import set_files
+from factory.recipe_paths import find_recipe
+from factory.resolve import read_overrides
+from factory.score_file import read_score_file
+from factory.verify import verify_set
+from train.run_folder import only_run
+
+BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
+    f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n"
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("x.yaml", BOMB, "holds more than 100,000 values"),
+        ("x.yaml", "[" * 20_000, "is nested deeper than 50 levels"),
+        ("x.yaml", "a: !!python/name:os.system", "is not allowed"),
+        ("x.yaml", "", "is empty"),
+        ("x.yaml", "#" * 4_000_001, "is larger than 4,000,000 bytes"),
+        ("x.json", "[" * 100_000, "is nested deeper than 50 levels"),
+        ("x.json", "[" * 60 + "]" * 60, "is nested deeper than 50 levels"),
+        ("x.json", '{"a": NaN}', "NaN is no finite number"),
+        ("x.json", "1e999", "1e999 is no finite number"),
+        ("x.json", '{"a": 1, "a": 2}', "'a' occurs twice"),
+        ("x.json", "9" * 5000, "is no valid JSON"),
+        ("x.json", '"\\ud800"', "no valid text"),
+    ],
+)
+def test_files_from_outside_are_bounded(name: str, text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as caught:
+        (read_json if name.endswith("json") else read_yaml)(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    with pytest.raises(UserError, match="is no regular file"):
+        read_json(tmp_path / "pipe.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"architecture": "local-dir:/etc"},
+        {"architecture": ["a"]},
+        {"architecture": "no_such_net"},
+        {"num_classes": 10**12},
+        {"label_names": "ab"},
+        {"model_args": {"checkpoint_path": "/etc/passwd"}},
+        {"model_args": {"pretrained_cfg_overlay": {"url": "http://127.0.0.1:9/x"}}},
+        {"model_args": {"layers": [10**6, 1, 1, 1]}},
+        {"pretrained_cfg": {"input_size": [3, 100_000, 100_000]}},
+        {"pretrained_cfg": {"std": [0, 0, 0]}},
+        {"pretrained_cfg": {"crop_pct": -1}},
+        {"pretrained_cfg": []},
+    ],
+)
+def test_a_model_config_is_checked_before_a_model_is_made(
+    change: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"architecture": "test_resnet", "pretrained_cfg": {}, **change}))
+    with pytest.raises(UserError, match=r"config\.json"):
+        read_model_config(path)
+
+
+def test_a_model_is_not_larger_than_its_weights(tmp_path: Path) -> None:
+    weights = tmp_path / "model.safetensors"
+    save_file({"weight": torch.zeros(2, 3), "bias": torch.zeros(2)}, weights)
+    with no_larger_than(weights):
+        torch.nn.Linear(3, 2)
+    with pytest.raises(ValueError, match="larger than its weights"), no_larger_than(weights):
+        torch.nn.Linear(30_000, 20_000)
+    with pytest.raises(ValueError, match="larger than its weights"), no_larger_than(weights):
+        torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(1000)))
+    torch.nn.Linear(30, 20)
+
+
+def test_a_link_out_of_a_dataset_is_never_sent(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("PRIVATE")
+    out = tmp_path / "set"
+    (out / "card").mkdir(parents=True)
+    (out / "manifest.json").write_text("{}")
+    (out / "card" / "plot.png").write_text("image")
+    (out / "card" / "near.png").symlink_to("plot.png")
+    (out / "card" / "far.png").symlink_to(tmp_path / "key")
+    (out / "card" / "folder").symlink_to(tmp_path)
+    os.mkfifo(out / "card" / "pipe.png")
+    assert [path.name for path in foreign_files(out)] == ["far.png", "folder", "pipe.png"]
+    faults = verify_set(out).faults
+    assert [fault.file for fault in faults] == ["card/far.png", "card/folder", "card/pipe.png"]
+    sent = set_files(out, Manifest.model_construct(configs={}))
+    assert set(sent) == {"manifest.json", "card/plot.png", "card/near.png"}
+
+
+GOOD: dict[str, Any] = {
+    "format": "data-factory/scores",
+    "format_version": 1,
+    "model": {"architecture": "net", "weights_sha256": "0"},
+    "real": {"name": "real", "split": "test", "num_images": 5},
+    "metrics": {"top1": 0.5, "top1_low": 0.1, "top1_high": 0.9},
+}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"metrics": {"top1": 5.0, "top1_low": 0.1, "top1_high": 0.9}},
+        {"metrics": {"top1": "a", "top1_low": 0.1, "top1_high": 0.9}},
+        {"metrics": 1},
+        {"real": []},
+        {"real": {"name": "x" * 5000, "num_images": 5}},
+        {"real": {"name": "x", "num_images": -5}},
+        {"model": None},
+    ],
+)
+def test_scores_are_checked_when_read(change: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "scores-real.json"
+    path.write_text(json.dumps(GOOD))
+    assert read_score_file(path).metrics.top1 == 0.5
+    path.write_text(json.dumps({**GOOD, **change}))
+    with pytest.raises(UserError, match=r"scores-real\.json: is damaged"):
+        read_score_file(path)
+
+
+def test_names_of_others_are_escaped() -> None:
+    name = "x | y\n\n# Heading <b> [a](b) `c` \x1b[31m\u202e"
+    assert cell(name) == "x \\| y # Heading \\<b> \\[a\\](b) \\`c\\` \\[31m"
+    assert table_cell(name) == "x \\| y # Heading \\<b> [a]\\(b) \\`c\\` [31m"
+    assert code(name) == "x / y # Heading <b> [a](b) 'c' [31m"
+    assert len(cell("x" * 5000)) == 200
+
+
+def test_a_second_training_in_one_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        only_run(tmp_path),
+        pytest.raises(UserError, match="another training is at work in it"),
+        only_run(tmp_path),
+    ):
+        pass
+    with only_run(tmp_path):
+        pass
+
+
+def test_endless_names_and_keys_are_refused_in_one_short_line() -> None:
+    with pytest.raises(UserError, match="nested deeper than 50 levels") as caught:
+        read_overrides([f"{'.'.join('a' * 5000)}=1"], images_per_class=None, model=None)
+    assert len(str(caught.value)) < 1000
+    for name in ("a" * 5000, "b/" * 2000, "c" * 300):
+        with pytest.raises(UserError, match="there is no recipe") as caught:
+            find_recipe(name)
+        assert len(str(caught.value)) < 1000

@@ -1,0 +1,237 @@
+"""Images of rows are bytes: no file outside an image folder is read, no address is requested."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from factory import row_images
+from factory.errors import UserError
+from factory.open_data import OpenedDataset, open_dataset, open_rows
+from factory.pixels import decode_images
+from factory.row_images import FORMATS, read_image
+from train.data import image_side
+
+FEATURES = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))
+CELL = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def encoded(kind: str = "PNG", size: tuple[int, int] = (8, 8)) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (1, 2, 3)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+def bomb(side: int) -> bytes:
+    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    pixels = zlib.compress(b"\0" * ((side // 8 + 1) * side), 9)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+GOOD = {"bytes": encoded(), "path": "x.png"}
+
+
+def write(folder: Path, first: Any) -> Path:
+    (folder / "data").mkdir(parents=True)
+    cells = pa.array([first, GOOD, GOOD, GOOD], CELL)
+    table = pa.table({"image": cells, "label": [0, 1, 0, 1]}, schema=FEATURES.arrow_schema)
+    pq.write_table(table, folder / "data" / "train-00000-of-00001.parquet")
+    return folder
+
+
+def decode(opened: OpenedDataset) -> Any:
+    return decode_images(
+        opened.dataset,
+        image_column=opened.image_column,
+        height=8,
+        width=8,
+        image_folder=opened.image_folder,
+    )
+
+
+@pytest.fixture
+def requests() -> Iterator[tuple[str, list[str]]]:
+    """Serve an image on this machine; yields the address and what was asked for."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(encoded())
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{url}/x.png",
+        "zip://x.png::{url}/x.zip",
+        "hf://datasets/a/b@main/x.png",
+        "{private}",
+        "../private.png",
+        "/dev/zero",
+        "/etc",
+    ],
+)
+def test_a_path_in_a_row_is_never_followed(
+    path: str, tmp_path: Path, requests: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, asked = requests
+    monkeypatch.setenv("HF_ENDPOINT", url)
+    private = tmp_path / "private.png"
+    private.write_bytes(encoded())
+    cell = {"bytes": None, "path": path.format(url=url, private=private)}
+    opened = open_dataset(str(write(tmp_path / "set", cell)))
+    with pytest.raises(UserError, match=r"^row 0: holds no image, only the path or address"):
+        decode(opened)
+    with pytest.raises(UserError, match=r"^row 0: holds no image, only the path or address"):
+        image_side(opened, None)
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (None, r"the image is missing \(null\)"),
+        ({"bytes": None, "path": None}, r"the image is missing \(no bytes\)"),
+        ({"bytes": b"", "path": None}, r"is none of PNG, JPEG"),
+        ({"bytes": b"no image", "path": None}, r"is none of PNG, JPEG"),
+        ({"bytes": encoded(size=(64, 64))[:60], "path": None}, "cannot be decoded"),
+        ({"bytes": bomb(8_900), "path": None}, r"of 8,900 x 8,900 pixels is larger than"),
+        ({"bytes": bomb(13_300), "path": None}, "is larger than 67,108,864 pixels"),
+        ({"bytes": bomb(20_000), "path": None}, "is larger than 67,108,864 pixels"),
+    ],
+)
+def test_a_row_without_a_readable_image_is_named_in_one_line(
+    cell: Any, message: str, tmp_path: Path
+) -> None:
+    opened = open_dataset(str(write(tmp_path / "set", cell)))
+    for read in (decode, lambda one: image_side(one, None)):
+        with pytest.raises(UserError, match=message) as caught:
+            read(opened)
+        assert str(caught.value).startswith("row 0: ")
+        assert "\n" not in str(caught.value)
+
+
+def test_only_listed_formats_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a program is started")
+
+    for name in ("Popen", "run", "check_call"):
+        monkeypatch.setattr(f"subprocess.{name}", refuse)
+    for kind in FORMATS:
+        assert read_image({"bytes": encoded(kind), "path": None}, where="row 1").mode == "RGB"
+    for kind in ("EPS", "PDF", "ICO", "PCX", "TGA"):
+        with pytest.raises(UserError, match=r"^row 1: the image cannot be decoded: it is none of"):
+            read_image({"bytes": encoded(kind), "path": None}, where="row 1")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Write a folder of images by class."""
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(2):
+            (tmp_path / "photos" / name / f"{number}.png").write_bytes(encoded())
+    return tmp_path / "photos"
+
+
+def test_paths_are_followed_inside_the_image_folder_that_was_named(photos: Path) -> None:
+    opened = open_dataset(str(photos))
+    assert opened.image_folder == photos
+    assert decode(opened).shape == (4, 8, 8, 3)
+    assert image_side(opened, None) == 8
+
+
+def test_a_link_out_of_an_image_folder_is_not_followed(photos: Path, tmp_path: Path) -> None:
+    private = tmp_path / "private.png"
+    private.write_bytes(encoded())
+    (photos / "dog" / "2.png").symlink_to(private)
+    with pytest.raises(UserError, match=r"2\.png: leads out of .*photos and is not read"):
+        open_dataset(str(photos))
+
+
+def test_a_pipe_in_an_image_folder_is_not_waited_for(photos: Path) -> None:
+    (photos / "dog" / "1.png").unlink()
+    os.mkfifo(photos / "dog" / "1.png")
+    item = {"bytes": None, "path": str(photos / "dog" / "1.png")}
+    with pytest.raises(UserError, match="is gone or no regular file"):
+        read_image(item, where="row 3", folder=photos)
+
+
+def test_a_file_beyond_the_size_limit_is_not_read(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(row_images, "MAX_BYTES", 10)
+    with pytest.raises(UserError, match=r"^row 0: .* is larger than 10 bytes"):
+        decode(open_dataset(str(photos)))
+
+
+@pytest.mark.parametrize(
+    "files", ["{url}/a.parquet", "hf://datasets/a/b/x.parquet", "/etc/*", "../other/*.parquet"]
+)
+def test_a_card_names_files_of_its_dataset_only(
+    files: str, tmp_path: Path, requests: tuple[str, list[str]]
+) -> None:
+    url, asked = requests
+    folder = write(tmp_path / "set", GOOD)
+    listed = f"- split: train\n    path: '{files.format(url=url)}'"
+    (folder / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files:\n  {listed}\n---\n"
+    )
+    for call in (
+        lambda: open_dataset(str(folder)),
+        lambda: open_rows(str(folder), config_name=None, split="train"),
+    ):
+        with pytest.raises(UserError, match="its card names files outside the dataset"):
+            call()
+    assert not asked
+
+
+def test_a_link_out_of_a_dataset_is_not_read(tmp_path: Path) -> None:
+    other = write(tmp_path / "other", GOOD)
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "data").symlink_to(other / "data")
+    with pytest.raises(UserError, match=r"leads out of .*set and is not read"):
+        open_dataset(str(tmp_path / "set"))
+
+
+def test_a_saved_dataset_lists_its_own_files_only(tmp_path: Path) -> None:
+    opened = open_dataset(str(write(tmp_path / "set", GOOD)))
+    for name in ("one", "two"):
+        opened.dataset.save_to_disk(str(tmp_path / name))
+    assert len(open_dataset(str(tmp_path / "one")).dataset) == 4
+    state = tmp_path / "one" / "state.json"
+    state.write_text(state.read_text().replace('"data-', '"../two/data-'))
+    with pytest.raises(UserError, match=r"two/data-.* leads out of .*one and is not read"):
+        open_dataset(str(tmp_path / "one"))
