@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from eval.labels import match_real
 from eval.measure import measure
-from eval.predict import predict, this_process
+from eval.predict import Transform, predict, this_process
 from eval.prompts import Prompts, fill
 from eval.real import RealImages
 from eval.score import (
@@ -87,7 +87,7 @@ def score_zero_shot(
         image_column=real.opened.image_column,
         image_folder=real.opened.image_folder,
         class_order=match.model_indices,
-        transform=model.pixels,
+        transform=Transform(model.pixels, side=_preprocessing(model).input_size[1]),
         batch_size=batch_size,
         state=state,
         probability="sigmoid" if model.is_sigmoid else "softmax",

@@ -7,8 +7,8 @@ full size.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,17 +18,32 @@ from numpy.typing import NDArray
 
 from eval.scores import Preprocessing
 from factory.console import progress
-from factory.devices import on_cpus
-from factory.row_images import read_image
+from factory.devices import cores_per_process, on_cpus
+from factory.row_images import read_hashed, skipping_advised
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import datasets
     import torch
     from accelerate import PartialState
 
 _RANKED = 5
 
-Transform = Callable[[Any], "torch.Tensor"]
+_CHUNK = 8
+
+
+@dataclass(frozen=True)
+class Transform:
+    """Makes a model's input of an image.
+
+    Attributes:
+        apply: Of a PIL image to (3, height, width).
+        side: Longest side in pixels that it resizes the image to, before it crops.
+    """
+
+    apply: Callable[[Any], torch.Tensor]
+    side: int
 
 
 @dataclass(frozen=True)
@@ -146,7 +161,7 @@ def prepared(
 ) -> Iterator[tuple[torch.Tensor, list[bytes]]]:
     """Yield each batch: pixels (images, 3, height, width), normalised float32, and digests.
 
-    One batch is decoded ahead, while the model is at work on the one before.
+    All cores decode. One batch is decoded ahead, while the model is at work on the one before.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -154,44 +169,46 @@ def prepared(
 
     encoded = dataset.select_columns([image_column]).cast_column(image_column, Image(decode=False))
 
-    def prepare(rows: list[int]) -> tuple[torch.Tensor, list[bytes]]:
-        items = encoded[rows][image_column]
-        pictures = (
-            read_image(item, where=f"row {row}", folder=image_folder)
-            for row, item in zip(rows, items, strict=True)
-        )
-        return _prepare_batch(pictures, transform=transform)
+    def prepare(rows: Sequence[int]) -> list[tuple[torch.Tensor, bytes]]:
+        found = []
+        for row, item in zip(rows, encoded[rows][image_column], strict=True):
+            with skipping_advised():
+                picture, digest = read_hashed(
+                    item, where=f"row {row}", folder=image_folder, side=transform.side
+                )
+            found.append((transform.apply(picture), digest))
+        return found
 
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    pool = ThreadPoolExecutor(max_workers=cores_per_process())
+    try:
         waiting = None
         for rows in batches:
-            following = pool.submit(prepare, rows)
+            parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+            following = [pool.submit(prepare, part) for part in parts]
             if waiting is not None:
-                yield waiting.result()
+                yield _joined(waiting)
             waiting = following
         if waiting is not None:
-            yield waiting.result()
+            yield _joined(waiting)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _prepare_batch(
-    pictures: Iterable[Any], *, transform: Transform
+def _joined(
+    parts: Sequence[Future[list[tuple[torch.Tensor, bytes]]]],
 ) -> tuple[torch.Tensor, list[bytes]]:
     import torch
 
-    pixels, digests = [], []
-    for picture in pictures:
-        size = f"{picture.width}x{picture.height} ".encode()
-        digests.append(hashlib.sha256(size + picture.tobytes()).digest())
-        pixels.append(transform(picture))
-    return torch.stack(pixels), digests
+    pixels, digests = zip(*(one for part in parts for one in part.result()), strict=True)
+    return torch.stack(pixels), list(digests)
 
 
 def make_transform(preprocessing: Preprocessing) -> Transform:
     """Return timm's own evaluation transform: PIL image to normalised (3, height, width)."""
     from timm.data.transforms_factory import create_transform
 
-    transform: Transform = create_transform(**preprocessing.model_dump(), is_training=False)
-    return transform
+    side = math.ceil(max(preprocessing.input_size[1:]) / preprocessing.crop_pct)
+    return Transform(create_transform(**preprocessing.model_dump(), is_training=False), side)
 
 
 def pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from factory.errors import UserError
 from factory.open_data import OpenedDataset, open_dataset
+from factory.readable import only_readable
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ def open_real(
     row_filter: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    skip_unreadable: bool = False,
+    shows: bool = True,
 ) -> RealImages:
     """Open real images to score on.
 
@@ -49,6 +52,8 @@ def open_real(
         row_filter: Leave only these rows, see `factory.row_filter`.
         image_column: Default: found by its type.
         label_column: Default: found by its type.
+        skip_unreadable: Leave out images that cannot be read, see `factory.readable`.
+        shows: Whether this process reports them.
 
     Raises:
         UserError: See `open_dataset`; or images without a label.
@@ -62,6 +67,8 @@ def open_real(
         image_column=image_column,
         label_column=label_column,
     )
+    if skip_unreadable:
+        opened = only_readable(opened, shows=shows)
     return RealImages(
         opened=opened,
         row_filter=row_filter,

@@ -190,6 +190,7 @@ def real_facts(real: RealImages, predictions: Predictions) -> RealSet:
         image_column=opened.image_column,
         label_column=opened.label_column,
         num_images=len(real.labels),
+        unreadable=list(opened.unreadable),
         fingerprint=content.hexdigest(),
     )
 

@@ -94,7 +94,14 @@ class RealSet(_Part):
     image_column: str
     label_column: str
     num_images: Count
-    fingerprint: str = Field(description="sha256 over the decoded pixels and label names, in order")
+    unreadable: list[str] = Field(
+        default=[],
+        description="images that --skip-unreadable left out: row, file, reason",
+    )
+    fingerprint: str = Field(
+        description="sha256 over the images' hashes and label names, in order; see "
+        "`factory.row_images.read_hashed`"
+    )
 
 
 class Labels(_Part):

@@ -40,6 +40,7 @@ class OpenedDataset:
         split: The split that was read.
         image_folder: Where paths of rows may point: the folder of an image folder; else None.
         commit: What a Hub id's revision named when it was read; None for a directory.
+        unreadable: Images that were left out since they cannot be read: row, file, reason.
     """
 
     dataset: datasets.Dataset
@@ -51,6 +52,7 @@ class OpenedDataset:
     split: str
     commit: str | None = None
     image_folder: Path | None = None
+    unreadable: tuple[str, ...] = ()
 
 
 def open_dataset(

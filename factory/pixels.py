@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.errors import Failure, UserError
-from factory.row_images import read_image
+from factory.row_images import read_image, skipping_advised
 
 if TYPE_CHECKING:
     import datasets
@@ -63,7 +63,8 @@ def decode_images(
 
     def fill(start: int) -> None:
         for offset, item in enumerate(encoded[start : start + _CHUNK][image_column]):
-            rgb = read_image(item, where=f"row {start + offset}", folder=image_folder)
+            with skipping_advised():
+                rgb = read_image(item, where=f"row {start + offset}", folder=image_folder)
             images[start + offset] = _resized(rgb, (width, height), resample)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -184,6 +185,39 @@ def test_imagenet_style_labels_score_as_their_first_synonym(scored, tmp_path, ca
     scores = read_scores(run / "scores-real-test.json")
     assert (scores.labels.matched, scores.labels.names) == ("synonym", theirs)
     assert scores.metrics == read_scores(folder / "run" / "scores-real-test.json").metrics
+
+
+def test_unreadable_images_are_named_or_left_out_and_counted(scored, tmp_path, capsys):
+    folder = scored[0]
+    table = pq.read_table(folder / "real" / "test.parquet")
+    rows = table.to_pylist()
+    rows[3]["image"] = {"bytes": rows[3]["image"]["bytes"][:60], "path": "fox/3.png"}
+    rows[20]["image"] = None
+    for name, kept in (("damaged", range(NUM_IMAGES)), ("rest", set(range(NUM_IMAGES)) - {3, 20})):
+        (tmp_path / name).mkdir()
+        some = pa.Table.from_pylist([rows[row] for row in kept], schema=table.schema)
+        pq.write_table(some, tmp_path / name / "test.parquet")
+    runs = [str(write_run(tmp_path / name)) for name in ("a", "b")]
+    damaged = ["--real", str(tmp_path / "damaged"), "--batch-size", "8"]
+    message = r"^row 3 \(fox/3.png\): the image cannot be decoded .*; --skip-unreadable leaves out"
+    with pytest.raises(UserError, match=message):
+        # The real images' fault: no other run is tried.
+        main(["score", *runs, *damaged])
+    assert not list(tmp_path.rglob("scores*"))
+    out = [tmp_path / "damaged.json", tmp_path / "rest.json"]
+    main(["score", runs[0], *damaged, "--skip-unreadable", "--out", str(out[0])])
+    told = capsys.readouterr().err
+    assert "damaged: 2 of 30 images cannot be read and are left out:" in told
+    assert "  row 20: the image is missing (null)" in told
+    rest = ["--real", str(tmp_path / "rest"), "--batch-size", "8", "--skip-unreadable"]
+    main(["score", runs[0], *rest, "--out", str(out[1])])
+    one, other = map(read_scores, out)
+    assert [fault.partition(":")[0] for fault in one.real.unreadable] == [
+        "row 3 (fox/3.png)",
+        "row 20",
+    ]
+    assert (one.real.num_images, other.real.unreadable) == (28, [])
+    assert (one.metrics, one.real.fingerprint) == (other.metrics, other.real.fingerprint)
 
 
 def test_scores_written_before_label_maps_are_read(scored, tmp_path):

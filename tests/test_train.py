@@ -128,6 +128,29 @@ def test_more_epochs_continue_a_constant_schedule_and_name_the_way_out_of_anothe
     assert train(further).epochs == 4
 
 
+def test_unreadable_images_are_named_or_left_out_and_counted(
+    options: TrainOptions, colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (file,) = colours.rglob("*.parquet")
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[5]["image"]["bytes"] = rows[5]["image"]["bytes"][:50]
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "set" / file.name)
+    options = replace(
+        options, dataset=str(tmp_path / "set"), overrides={**options.overrides, "epochs": 1}
+    )
+    with pytest.raises(UserError, match=r"^row 5.*cannot be decoded.*; --skip-unreadable leaves"):
+        train(options)
+    train(replace(options, skip_unreadable=True))
+    data = yaml.safe_load((options.out / "config.yaml").read_text())["data"]
+    assert (data["num_images"], data["num_unreadable"]) == (len(rows) - 1, 1)
+    assert f"1 of {len(rows)} images cannot be read and are left out:" in capsys.readouterr().err
+
+
 def test_local_dir_gives_the_same_logits_and_keeps_model_args(options: TrainOptions) -> None:
     import timm
 

@@ -79,6 +79,11 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="draw N of each class, to compare sets of one size",
     )
+    add(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out images that cannot be read, and count them in config.yaml",
+    )
     add("--image-column", metavar="NAME", help="column of images")
     add("--label-column", metavar="NAME", help="column of labels")
 
@@ -166,6 +171,7 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         images_per_class=parsed.images_per_class,
         image_column=parsed.image_column,
         label_column=parsed.label_column,
+        skip_unreadable=parsed.skip_unreadable,
         preset=parsed.preset,
         pretrained=parsed.pretrained,
         head_only=parsed.head_only,

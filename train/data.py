@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from factory.errors import Failure, UserError
 from factory.open_data import OpenedDataset
 from factory.pixels import decode_images, require_space
-from factory.row_images import read_image
+from factory.row_images import read_image, skipping_advised
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -107,7 +107,8 @@ def image_side(opened: OpenedDataset, requested: int | None) -> int:
     if requested is not None:
         return requested
     first = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
-    width, height = read_image(first, where="row 0", folder=opened.image_folder).size
+    with skipping_advised():
+        width, height = read_image(first, where="row 0", folder=opened.image_folder).size
     if width != height:
         raise UserError(
             f"{opened.reference}: its first image is {width}x{height}, not square; "

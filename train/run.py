@@ -41,6 +41,7 @@ class TrainOptions:
         images_per_class: Rows to draw of each class, or None for all.
         image_column: Column of images, or None for the only one.
         label_column: Column of labels, or None for the only one.
+        skip_unreadable: Leave out images that cannot be read.
         preset: A key of `train.presets.PRESETS`; None is `finetune` for a pretrained model, else
             `quick`.
         pretrained: Start from timm's weights.
@@ -65,6 +66,7 @@ class TrainOptions:
     images_per_class: int | None = None
     image_column: str | None = None
     label_column: str | None = None
+    skip_unreadable: bool = False
     preset: str | None = None
     pretrained: bool = False
     head_only: bool = False
@@ -216,6 +218,7 @@ def _load(
     options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
 ) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
     from factory.open_data import open_dataset
+    from factory.readable import only_readable
     from train.data import image_side, load_pixels, take_per_class
 
     # One process a machine fills the datasets cache, the others find it.
@@ -228,6 +231,8 @@ def _load(
             image_column=options.image_column,
             label_column=options.label_column,
         )
+    if options.skip_unreadable:
+        opened = only_readable(opened, shows=accelerator.is_main_process)
     if options.images_per_class is not None:
         opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
     side = image_side(opened, values.image_size)
@@ -307,6 +312,7 @@ def _run_config(
             label_column=opened.label_column,
             label_names=data.label_names,
             num_images=len(data.labels),
+            num_unreadable=len(opened.unreadable),
             pixels_sha256=data.sha256,
             commit=opened.commit,
         ),

@@ -36,6 +36,11 @@ def add_real(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--filter", metavar="EXPR", help="keep only these rows, e.g. 'place == \"sea\"'"
     )
+    parser.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out images that cannot be read, and count them in the output file",
+    )
     parser.add_argument("--image-column", metavar="NAME")
     parser.add_argument("--label-column", metavar="NAME")
 

@@ -71,6 +71,8 @@ def run(args: argparse.Namespace) -> None:
             row_filter=args.filter,
             image_column=args.image_column,
             label_column=args.label_column,
+            skip_unreadable=args.skip_unreadable,
+            shows=state.is_main_process,
         )
         model = load_clip(args.model)
         for prompts in chosen:

@@ -105,6 +105,10 @@ def run(args: argparse.Namespace) -> None:
         "dimensions": sides[0].shape[1],
         "preprocessing": model.preprocessing.model_dump(mode="json"),
         "images_per_side": len(sample.labels),
+        "unreadable": {
+            "real": list(real.opened.unreadable),
+            "synthetic": list(synthetic.opened.unreadable),
+        },
         "classes": sample.match.names,
         "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
         "seed": args.seed,
@@ -128,12 +132,14 @@ def _open(args: argparse.Namespace) -> tuple[Any, Any]:
         row_filter=args.filter,
         image_column=args.image_column,
         label_column=args.label_column,
+        skip_unreadable=args.skip_unreadable,
     )
     synthetic = open_real(
         args.synthetic,
         config_name=args.syn_config,
         split=args.syn_split or "train",
         row_filter=args.syn_filter,
+        skip_unreadable=args.skip_unreadable,
     )
     return real, synthetic
 

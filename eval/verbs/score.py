@@ -12,6 +12,7 @@ from eval.verbs.arguments import add_labels, add_process, add_real, check_file, 
 from factory.console import log, write
 from factory.errors import Failure, UserError
 from factory.launch import warn_if_alone
+from factory.row_images import UnreadableImage
 
 if TYPE_CHECKING:
     from eval.label_map import LabelMap
@@ -86,6 +87,8 @@ def run(args: argparse.Namespace) -> None:
             row_filter=args.filter,
             image_column=args.image_column,
             label_column=args.label_column,
+            skip_unreadable=args.skip_unreadable,
+            shows=state.is_main_process,
         )
         score_one = partial(
             _score_run,
@@ -114,6 +117,9 @@ def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool
     for one in runs:
         try:
             score_one(one)
+        except UnreadableImage:
+            # The real images', not the run's.
+            raise
         except UserError as error:
             if len(runs) == 1:
                 raise
