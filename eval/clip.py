@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eval.fit import Transform
 from eval.labels import match_real
 from eval.measure import measure
 from eval.predict import predict, this_process
@@ -92,7 +93,7 @@ def score_zero_shot(
         image_column=real.opened.image_column,
         image_folder=real.opened.image_folder,
         class_order=match.model_indices,
-        transform=model.pixels,
+        transform=Transform(model.pixels, side=_preprocessing(model).input_size[1]),
         batch_size=batch_size,
         state=state,
         probability="sigmoid" if model.is_sigmoid else "softmax",

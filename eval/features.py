@@ -18,6 +18,7 @@ from eval.score import set_precision
 from eval.scores import Preprocessing
 from factory.console import progress
 from factory.errors import UserError
+from factory.hub_client import bound_requests
 
 if TYPE_CHECKING:
     import datasets
@@ -91,6 +92,7 @@ def load_features(name: str) -> FeatureModel:
 def _pretrained(name: str) -> Any:
     import timm
 
+    bound_requests()
     try:
         return timm.create_model(name, pretrained=True).eval()
     except (OSError, RuntimeError, ValueError, KeyError) as error:

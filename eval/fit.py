@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -14,7 +16,18 @@ Fit = Literal["crop", "pad", "squash"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "squash")
 _OF_TIMM: dict[str, Fit] = {"center": "crop", "border": "pad", "squash": "squash"}
 
-Transform = Callable[[Any], "torch.Tensor"]
+
+@dataclass(frozen=True)
+class Transform:
+    """Makes a model's input of an image.
+
+    Attributes:
+        apply: Of a PIL image to (3, height, width).
+        side: Longest side in pixels that it resizes the image to, before it crops.
+    """
+
+    apply: Callable[[Any], torch.Tensor]
+    side: int
 
 
 def with_fit(preprocessing: Preprocessing, fit: Fit | None) -> Preprocessing:
@@ -38,10 +51,10 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
 
     options = preprocessing.model_dump(exclude={"fit"})
     fit, (_, height, width) = preprocessing.fit, preprocessing.input_size
+    side = math.ceil(max(height, width) / preprocessing.crop_pct)
     if fit is None or fit == _OF_TIMM.get(preprocessing.crop_mode):
-        own: Transform = create_transform(**options, is_training=False)
-        return own
-    squashed: Transform = create_transform(**options | {"crop_mode": "squash"}, is_training=False)
+        return Transform(create_transform(**options, is_training=False), side)
+    squashed = create_transform(**options | {"crop_mode": "squash"}, is_training=False)
     # The colour that the model gets as zeros.
     red, green, blue = (round(255 * value) for value in preprocessing.mean)
 
@@ -50,9 +63,10 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
             image = crop(image, width / height)
         elif fit == "pad":
             image = pad(image, width / height, colour=(red, green, blue))
-        return squashed(image)
+        found: torch.Tensor = squashed(image)
+        return found
 
-    return transform
+    return Transform(transform, side)
 
 
 def crop(image: Any, ratio: float) -> Any:

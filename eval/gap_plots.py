@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.plot_text import plot_font
+
 Places = NDArray[np.float64]
 
 # Okabe and Ito's blue and vermillion: distinct with colour blindness, and in grey.
@@ -24,7 +26,6 @@ _MOST_NAMED = 20
 _STYLE = {
     "svg.hashsalt": "data-factory",
     "svg.fonttype": "path",
-    "font.family": "DejaVu Sans",
     "font.size": 10,
 }
 
@@ -41,7 +42,8 @@ def plot_sets(places: Places, *, title: str, note: str, path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    font = plot_font([title, note])
+    with mpl.rc_context(_STYLE | font.style):
         figure = Figure(figsize=(6.4, 6.9), layout="constrained")
         axes = figure.add_subplot()
         half = len(places) // 2
@@ -52,7 +54,7 @@ def plot_sets(places: Places, *, title: str, note: str, path: Path) -> None:
         for colour, text in ((_REAL, "real"), (_SYNTHETIC, "synthetic")):
             axes.scatter([], [], s=40, c=colour, label=text, linewidths=0)
         figure.legend(loc="outside lower center", ncols=2, frameon=False, handletextpad=0.3)
-        _head(figure, title, note)
+        _head(figure, font.shown(title), font.shown(note))
         _frame(axes, places)
         _save(figure, path)
 
@@ -79,7 +81,8 @@ def plot_classes(
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE):
+    font = plot_font([title, note, *names])
+    with mpl.rc_context(_STYLE | font.style):
         figure = Figure(figsize=(11.4, 6.2), layout="constrained")
         half = len(places) // 2
         shown = [int(label) for label in np.unique(labels)]
@@ -96,8 +99,8 @@ def plot_classes(
             axes.set_title(text, fontsize=11, color=_INK)
             _frame(axes, places)
         if len(shown) <= _MOST_NAMED:
-            _name_classes(figure, sides, shown, palette, names)
-        _head(figure, title, note)
+            _name_classes(figure, sides, shown, palette, font.numbered(names))
+        _head(figure, font.shown(title), font.shown(note))
         _save(figure, path)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from eval.scores import Scores
+from factory.plot_text import plot_font
 
 # Above this many classes, numbers in the cells and names in full can't be read.
 _MAX_NUMBERED = 20
@@ -20,6 +22,18 @@ def plot_confusion(scores: Scores, path: Path) -> None:
         scores: Of one run.
         path: File to write, whole or not at all.
     """
+    import matplotlib as mpl
+
+    title = _title(scores)
+    font = plot_font([title, *scores.labels.names])
+    with mpl.rc_context(font.style):
+        figure = _figure(scores, font.numbered(scores.labels.names), title=font.shown(title))
+        temporary = path.with_name(f".{path.name}.tmp")
+        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+    temporary.replace(path)
+
+
+def _figure(scores: Scores, names: list[str], *, title: str) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -32,17 +46,14 @@ def plot_confusion(scores: Scores, path: Path) -> None:
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(image, ax=axes, label="share of the true class, %", fraction=0.046, pad=0.03)
-    names = scores.labels.names
     _name_axis(axes.xaxis, names, rotation=90 if columns > 10 or _longest(names) > 3 else 0)
     _name_axis(axes.yaxis, names[:rows], rotation=0)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if columns <= _MAX_NUMBERED:
         _number_cells(axes, shares)
-    axes.set_title(_title(scores), fontsize=10)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
-    temporary.replace(path)
+    axes.set_title(title, fontsize=10)
+    return figure
 
 
 def _title(scores: Scores) -> str:

@@ -7,26 +7,29 @@ full size.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.fit import Transform
 from factory.console import progress
-from factory.devices import on_cpus
-from factory.row_images import read_image
+from factory.devices import cores_per_process, on_cpus
+from factory.row_images import read_hashed, skipping_advised
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import datasets
     import torch
     from accelerate import PartialState
 
 _RANKED = 5
+
+_CHUNK = 8
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,7 @@ def prepared(
 ) -> Iterator[tuple[torch.Tensor, list[bytes]]]:
     """Yield each batch: pixels (images, 3, height, width), normalised float32, and digests.
 
-    One batch is decoded ahead, while the model is at work on the one before.
+    All cores decode. One batch is decoded ahead, while the model is at work on the one before.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -152,36 +155,38 @@ def prepared(
 
     encoded = dataset.select_columns([image_column]).cast_column(image_column, Image(decode=False))
 
-    def prepare(rows: list[int]) -> tuple[torch.Tensor, list[bytes]]:
-        items = encoded[rows][image_column]
-        pictures = (
-            read_image(item, where=f"row {row}", folder=image_folder)
-            for row, item in zip(rows, items, strict=True)
-        )
-        return _prepare_batch(pictures, transform=transform)
+    def prepare(rows: Sequence[int]) -> list[tuple[torch.Tensor, bytes]]:
+        found = []
+        for row, item in zip(rows, encoded[rows][image_column], strict=True):
+            with skipping_advised():
+                picture, digest = read_hashed(
+                    item, where=f"row {row}", folder=image_folder, side=transform.side
+                )
+            found.append((transform.apply(picture), digest))
+        return found
 
-    with ThreadPoolExecutor(max_workers=1) as pool:
+    pool = ThreadPoolExecutor(max_workers=cores_per_process())
+    try:
         waiting = None
         for rows in batches:
-            following = pool.submit(prepare, rows)
+            parts = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+            following = [pool.submit(prepare, part) for part in parts]
             if waiting is not None:
-                yield waiting.result()
+                yield _joined(waiting)
             waiting = following
         if waiting is not None:
-            yield waiting.result()
+            yield _joined(waiting)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _prepare_batch(
-    pictures: Iterable[Any], *, transform: Transform
+def _joined(
+    parts: Sequence[Future[list[tuple[torch.Tensor, bytes]]]],
 ) -> tuple[torch.Tensor, list[bytes]]:
     import torch
 
-    pixels, digests = [], []
-    for picture in pictures:
-        size = f"{picture.width}x{picture.height} ".encode()
-        digests.append(hashlib.sha256(size + picture.tobytes()).digest())
-        pixels.append(transform(picture))
-    return torch.stack(pixels), digests
+    pixels, digests = zip(*(one for part in parts for one in part.result()), strict=True)
+    return torch.stack(pixels), list(digests)
 
 
 def pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:

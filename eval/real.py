@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from factory.errors import UserError
 from factory.open_data import OpenedDataset, open_dataset
+from factory.readable import only_readable
 from factory.row_counts import class_counts
 
 
@@ -38,7 +39,7 @@ class RealImages:
 
 
 def open_real(
-    reference: str,
+    reference: str | Path,
     *,
     config_name: str | None = None,
     split: str | None = None,
@@ -47,6 +48,7 @@ def open_real(
     label_column: str | None = None,
     name: str | None = None,
     skip_unreadable: bool = False,
+    shows: bool = True,
 ) -> RealImages:
     """Open real images to score on.
 
@@ -58,7 +60,8 @@ def open_real(
         image_column: Default: found by its type.
         label_column: Default: found by its type.
         name: Short name; default: made of the reference, config, split and filter.
-        skip_unreadable: Leave out images of an image folder in formats that are not read.
+        skip_unreadable: Leave out images that cannot be read, see `factory.readable`.
+        shows: Whether this process reports them.
 
     Raises:
         UserError: See `open_dataset`; or images without a label, or a name that fits no file.
@@ -75,6 +78,8 @@ def open_real(
         label_column=label_column,
         skip_unreadable=skip_unreadable,
     )
+    if skip_unreadable:
+        opened = only_readable(opened, shows=shows)
     return RealImages(
         opened=opened,
         row_filter=row_filter,

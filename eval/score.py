@@ -25,6 +25,8 @@ from factory.console import log
 from factory.row_counts import count_warnings, counts_line
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from accelerate import PartialState
 
     from eval.label_map import LabelMap
@@ -48,7 +50,7 @@ class Scored:
 
 
 def score(
-    run: str,
+    run: str | Path,
     real: RealImages,
     *,
     batch_size: int = 256,
@@ -72,7 +74,7 @@ def score(
     Raises:
         UserError: The run or a picture cannot be read, or classes don't match.
     """
-    scoring = scoring or Scoring()
+    run, scoring = str(run), scoring or Scoring()
     require_fitting(scoring, run=run, batch_size=batch_size, num_images=len(real.labels))
     state = this_process()
     set_precision(threads)
@@ -194,6 +196,7 @@ def real_facts(real: RealImages, predictions: Predictions) -> RealSet:
         image_column=opened.image_column,
         label_column=opened.label_column,
         num_images=len(real.labels),
+        unreadable=list(opened.unreadable),
         fingerprint=content.hexdigest(),
         class_counts=real.class_counts,
         left_out=opened.left_out,

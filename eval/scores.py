@@ -109,10 +109,17 @@ class RealSet(_Part):
     image_column: str
     label_column: str
     num_images: Count
-    fingerprint: str = Field(description="sha256 over the decoded pixels and label names, in order")
     class_counts: dict[str, int] | None = Field(default=None, description="images of each class")
     left_out: dict[str, int] = Field(
         default={}, description="files of an image folder that were not read, by suffix"
+    )
+    unreadable: list[str] = Field(
+        default=[],
+        description="images that --skip-unreadable left out: row, file, reason",
+    )
+    fingerprint: str = Field(
+        description="sha256 over the images' hashes and label names, in order; see "
+        "`factory.row_images.read_hashed`"
     )
 
 

@@ -6,7 +6,7 @@ A row holds scores of one kind: honest ones, or those of one named departure fro
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,16 +57,28 @@ class Table:
     cells: dict[tuple[str, str], Cell]
 
 
-def collect(paths: Sequence[Path]) -> list[Scores]:
-    """Read scores files and run folders; the same weights on the same images count once a row.
+def collect(
+    paths: Sequence[Path], *, skip: Callable[[Path, UserError], None] | None = None
+) -> list[Scores]:
+    """Read scores files and run folders; the same weights on the same images count once per row.
+
+    Args:
+        paths: Files and folders.
+        skip: Called for a path that cannot be read, instead of raising its error.
 
     Raises:
         UserError: A file is missing or no scores file.
     """
     found: dict[tuple[str, ...], Scores] = {}
     for path in paths:
-        for file in find_scores(path):
-            scores = read_scores(file)
+        try:
+            read = [read_scores(file) for file in find_scores(path)]
+        except UserError as error:
+            if skip is None:
+                raise
+            skip(path, error)
+            continue
+        for scores in read:
             key = (scores.model.weights_sha256, scores.real.fingerprint, row_name(scores))
             found.setdefault(key, scores)
     return list(found.values())

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.planner import plan
+from factory.plot_text import in_bundled
 from factory.template import Value, shown
 
 if TYPE_CHECKING:
@@ -198,7 +199,8 @@ def _draw_bars(axes: Any, spread: Spread, colour: str, *, slots: int) -> None:
     shares = [100 * count / len(spread.values) for _, count in kept]
     colours = [colour] * min(len(counted), _MAX_BARS) + [_SOFT] * bool(rest)
     axes.barh(places, shares, height=0.66, color=colours, alpha=0.85)
-    axes.set_yticks(places, [_short(name) for name, _ in kept], fontsize=8, color=_INK)
+    names = in_bundled([name for name, _ in kept], what="distributions.png")
+    axes.set_yticks(places, [_short(name) for name in names], fontsize=8, color=_INK)
     # Bars are as thick as those of the panel beside, and begin at the top.
     axes.set_ylim(len(kept) - 0.4 - slots - 0.2, len(kept) - 0.4)
     axes.set_xlabel("% of images", fontsize=8, color=_INK)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.errors import UserError
+from factory.hub_client import bound_requests
 
 if TYPE_CHECKING:
     import torch
@@ -151,9 +152,10 @@ def cannot_load(option: str, name: str, error: BaseException) -> str:
 
 
 class quiet_transformers:
-    """Silence what transformers says while it loads: bars, and advice that is not for users."""
+    """Load with transformers: no bars, no advice that is not for users, no waiting for a host."""
 
     def __enter__(self) -> None:
+        bound_requests()
         from transformers.utils import logging
 
         self._level = logging.get_verbosity()

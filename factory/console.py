@@ -6,6 +6,7 @@ Results go to stdout, everything else to stderr.
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,7 +16,17 @@ from factory.redaction import for_terminal, one_line
 
 
 class Parser(argparse.ArgumentParser):
-    """Repeats what it does not understand, but no secret in it."""
+    """Says which known option or command is nearest to an unknown one; repeats no secret."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse unknown options in the parser of the command, which knows its own ones."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and not self._subparsers:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 after one line."""
@@ -23,7 +34,23 @@ class Parser(argparse.ArgumentParser):
         options = [one.partition("=")[0] for one in given.split() if one.startswith("-")]
         # Values of unknown options may be secrets, under any name.
         shown = f"{start}{colon}{' '.join(options)}" if options else message
-        super().error(for_terminal(shown))
+        found = (self._nearest(word.partition("=")[0], message) for word in self._given)
+        near = dict(filter(None, found))
+        hints = ", ".join(f"{known} instead of {word}" for word, known in near.items())
+        super().error(for_terminal(f"{shown}; did you mean {hints}?" if hints else shown))
+
+    def _nearest(self, word: str, message: str) -> tuple[str, str] | None:
+        """Return an unknown word with the known option, command or value spelled most alike."""
+        known: list[str] = []
+        if word.startswith("-"):
+            known = list(self._option_string_actions)
+            if any(one.startswith(word) for one in known):
+                return None
+        elif f"invalid choice: {word!r}" in message:
+            known = [str(name) for action in self._actions for name in action.choices or ()]
+        wanted = f"--{word.strip('-')}" if word.startswith("-") else word
+        near = difflib.get_close_matches(wanted, known, n=1)
+        return (word, near[0]) if near else None
 
 
 def write(text: str = "", *, stream: TextIO | None = None) -> None:
@@ -35,8 +62,31 @@ def log(text: str) -> None:
     """Write a line about the work to stderr, with the rank when there are several processes."""
     rank, world_size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
     prefix = f"[rank {rank}] " if world_size > 1 else ""
+    _leave_bars()
     sys.stderr.write(f"{prefix}{for_terminal(text)}\n")
     sys.stderr.flush()
+
+
+def close_bars() -> None:
+    """Close every open progress bar, so that what is written next starts on a line of its own."""
+    for bar in _open_bars():
+        bar.close()
+
+
+def _leave_bars() -> None:
+    """Put the cursor at the start of a line; a bar on a terminal is shown again by its update."""
+    for bar in _open_bars():
+        if sys.stderr.isatty():
+            bar.clear()
+        elif getattr(bar, "left_at", None) != bar.last_print_t:
+            bar.left_at = bar.last_print_t
+            sys.stderr.write("\n")
+
+
+def _open_bars() -> list[Any]:
+    # Without tqdm there is no bar, and importing it here would slow down every command.
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    return [bar for bar in list(getattr(tqdm, "_instances", ())) if not bar.disable]
 
 
 def progress(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from pathlib import Path
 
@@ -21,6 +22,13 @@ def on_cpus() -> bool:
     import torch
 
     return launched_on_cpus() or not torch.accelerator.is_available()
+
+
+def cores_per_process() -> int:
+    """Return the number of CPU cores for each of this machine's processes of one launch."""
+    available = getattr(os, "sched_getaffinity", None)
+    cores = len(available(0)) if available else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def device_name(device_type: str) -> str:

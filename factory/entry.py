@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable
 
+from factory.console import close_bars
 from factory.errors import FactoryError
 from factory.redaction import for_terminal
 
@@ -58,4 +59,5 @@ def run_main(main: Callable[[], int | None]) -> None:
 
 
 def _tell(text: str) -> None:
+    close_bars()
     sys.stderr.write(f"{for_terminal(text)}\n")

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 from factory.errors import FactoryError, Failure, UserError
+from factory.hub_client import is_unresolved
 from factory.hub_target import HubTarget, how_to_get_token, token_source
 
 _TRANSIENT = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
@@ -77,6 +79,12 @@ def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool
     """
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
 
+    if is_unresolved(error):
+        host = urlsplit(target.url).hostname
+        return Failure(
+            f"{target}: the host name {host} does not resolve (while {doing}); check the network, "
+            "HF_ENDPOINT and the proxy settings"
+        )
     chain = list(_chain(error))
     if any(isinstance(one, OfflineModeIsEnabled) for one in chain):
         return UserError(f"{target}: HF_HUB_OFFLINE is set and it is not in the cache; unset it")

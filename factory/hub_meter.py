@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from factory import console
-from factory.hub_session import counting_uploads
+from factory.hub_client import counting_uploads
 
 _XET_DISPLAY = "huggingface_hub.utils._xet_progress_reporting"
 _XET_REPORTER = "XetUploadProgressReporter"

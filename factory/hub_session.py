@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from factory import console
 from factory.errors import Failure, UserError
+from factory.hub_client import REQUEST_TIMEOUT_S, bound_requests
 from factory.hub_errors import (
     client_errors,
     explain,
@@ -30,7 +30,6 @@ T = TypeVar("T")
 PUSH_PATIENCE_S = 600.0
 LOAD_PATIENCE_S = 120.0
 PATIENCE_VARIABLE = "DATA_FACTORY_HUB_PATIENCE_S"
-_REQUEST_TIMEOUT_S = 120.0
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 30.0
 _MAX_ATTEMPTS = 12
@@ -69,7 +68,7 @@ class HubSession:
         """The client, with a time-out on each of its requests."""
         from huggingface_hub import HfApi
 
-        _bound_requests(min(_REQUEST_TIMEOUT_S, self.patience_s / 3))
+        bound_requests(min(REQUEST_TIMEOUT_S, self.patience_s / 3))
         return HfApi()
 
     def call(
@@ -120,43 +119,3 @@ class HubSession:
         self.num_retries += 1
         console.log(f"{doing}: {reason_of(error)}; trying again in {wait:.1f} s")
         time.sleep(wait)
-
-
-@contextmanager
-def counting_uploads(count: Callable[[int], None]) -> Iterator[None]:
-    """Call `count` with the body size in bytes of each PUT, which is how LFS contents go."""
-    _bound_requests(_REQUEST_TIMEOUT_S)
-    _counters.append(count)
-    try:
-        yield
-    finally:
-        _counters.remove(count)
-
-
-_counters: list[Callable[[int], None]] = []
-_bound = False
-
-
-def _bound_requests(timeout_s: float) -> None:
-    """Give the shared HTTP client a time-out, and let it count what it sends; once a process."""
-    global _bound
-    if _bound:
-        return
-    from huggingface_hub import get_session, set_client_factory
-
-    # A client like the library's own, whatever HTTP library that is in this version.
-    kind, hooks = type(get_session()), get_session().event_hooks
-    hooks = {**hooks, "request": [*hooks.get("request", ()), _count_request]}
-
-    def bounded() -> Any:
-        return kind(event_hooks=hooks, follow_redirects=True, timeout=timeout_s)
-
-    set_client_factory(bounded)
-    _bound = True
-
-
-def _count_request(request: Any) -> None:
-    if request.method == "PUT":
-        size = int(request.headers.get("Content-Length") or 0)
-        for count in _counters:
-            count(size)

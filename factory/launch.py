@@ -1,7 +1,7 @@
 """How many processes were asked for, by whatever launched this one.
 
 Some launch lines start one process where several were asked for: `accelerate launch --cpu
---num_processes 2` is one of them. The build is right all the same, but slow, so it says so.
+--num_processes 2` is one of them. The result is right all the same, but slow, so it says so.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ _VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _FLAGS = ("--num_processes", "--num-processes", "--nproc-per-node", "--nproc_per_node")
 
 
-def warn_if_alone(command: str) -> bool:
+def warn_if_alone(command: str, *, in_parts: bool = False) -> bool:
     """Say so if several processes were asked for; call where this process is the only one.
 
     Args:
         command: What was to be run, for the launch line to use.
+        in_parts: Whether it takes `--part`, for the tasks of an array job.
 
     Returns:
         Whether there was something to say.
@@ -28,11 +29,12 @@ def warn_if_alone(command: str) -> bool:
     asked, source = asked_for()
     if asked < 2:
         return False
+    parts = f"; tasks of an array job: --part I/{asked}" if in_parts else ""
     console.log(
         f"{asked} processes were asked for ({source}), 1 was started, without a group; to start "
         f"{asked}: accelerate launch --multi_gpu --num_processes {asked} {command} (it works "
         f"without GPUs; --cpu starts one process only), or torchrun --nproc-per-node {asked} -m "
-        f"{command}; tasks of an array job: --part I/{asked}"
+        f"{command}{parts}"
     )
     return True
 

@@ -43,6 +43,7 @@ class OpenedDataset:
         commit: What a Hub id's revision named when it was read; None for a directory.
         row_filter: The filter that the rows went through, or None.
         left_out: Files of an image folder that were not read: their number by suffix.
+        unreadable: Images that were left out since they cannot be read: row, file, reason.
     """
 
     dataset: datasets.Dataset
@@ -56,6 +57,7 @@ class OpenedDataset:
     image_folder: Path | None = None
     row_filter: str | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:
@@ -66,7 +68,7 @@ class OpenedDataset:
 
 
 def open_dataset(
-    reference: str,
+    reference: str | Path,
     *,
     config_name: str | None = None,
     split: str | None = None,
@@ -92,6 +94,7 @@ def open_dataset(
         UserError: No such dataset, config, split or column; a filter that is wrong or that
             leaves nothing; an image folder with images that have no class or are not read.
     """
+    reference = str(reference)
     found = _image_folder_of(reference, config_name, skip_unreadable=skip_unreadable)
     found = found or _load_any(reference, config_name)
     name = _choose_split(found.splits, split, reference, preferred=preferred_split)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
+import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.errors import UserError
-from factory.row_images import read_image
+from factory.errors import Failure, UserError
+from factory.row_images import read_image, skipping_advised
 
 if TYPE_CHECKING:
     import datasets
@@ -46,7 +49,8 @@ def decode_images(
         Array of shape (len(dataset), height, width, 3), uint8.
 
     Raises:
-        UserError: A picture cannot be decoded, or `resample` is unknown.
+        UserError: An image cannot be decoded, or `resample` is unknown.
+        Failure: The array is too large for memory and for the disk of temporary files.
     """
     import datasets as hf
 
@@ -59,7 +63,8 @@ def decode_images(
 
     def fill(start: int) -> None:
         for offset, item in enumerate(encoded[start : start + _CHUNK][image_column]):
-            rgb = read_image(item, where=f"row {start + offset}", folder=image_folder)
+            with skipping_advised():
+                rgb = read_image(item, where=f"row {start + offset}", folder=image_folder)
             images[start + offset] = _resized(rgb, (width, height), resample)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
@@ -69,14 +74,48 @@ def decode_images(
 
 
 def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
-    if int(np.prod(shape)) <= _IN_MEMORY_BYTES:
+    size = math.prod(shape)
+    if size <= _IN_MEMORY_BYTES:
         return np.empty(shape, dtype=np.uint8)
-    descriptor, name = tempfile.mkstemp(suffix=".images")
-    os.close(descriptor)
-    array = np.memmap(name, dtype=np.uint8, mode="w+", shape=shape)
-    # The mapping keeps the file alive; without a name it goes when the process does.
-    Path(name).unlink()
-    return array
+    with tempfile.NamedTemporaryFile(suffix=".images") as file:
+        remedy = "set TMPDIR to a directory with more space"
+        require_space(Path(file.name).parent, size, remedy=remedy)
+        _reserve(file.fileno(), size, remedy=remedy)
+        # The mapping keeps the file alive; without a name it goes when the process does.
+        return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
+
+
+def _reserve(descriptor: int, size: int, *, remedy: str) -> None:
+    """Take a file's space now: a mapped file on a full disk ends its process (SIGBUS)."""
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, size)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise Failure(
+                f"{tempfile.gettempdir()}: no space for {size / 2**30:,.1f} GiB of decoded images "
+                f"({error.strerror}); {remedy}, or lower --image-size"
+            ) from None
+
+
+def require_space(folder: Path, size: int, *, remedy: str) -> None:
+    """Check that decoded images fit onto a disk.
+
+    Args:
+        folder: Where they are going to be written.
+        size: In bytes.
+        remedy: What to do if they do not fit.
+
+    Raises:
+        Failure: There is less space; names the folder, what is needed and what is free.
+    """
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise Failure(
+            f"{folder}: the decoded images need {size / 2**30:,.1f} GiB there, {free / 2**30:,.1f} "
+            f"GiB are free; {remedy}, or lower --image-size"
+        )
 
 
 def _resized(rgb: Any, size: tuple[int, int], resample: str) -> NDArray[np.uint8]:

@@ -6,9 +6,11 @@ address is never requested, no format starts a program, and no image is larger t
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -26,10 +28,17 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 8192 * 8192
 """About 200 MB as RGB; several images are decoded at once."""
 MAX_BYTES = 256 << 20
+LARGE_PIXELS = 1 << 22
+"""JPEGs of more pixels may be decoded at a fraction of their size, see `read_hashed`."""
+_OVERSIZE = 3
 
 
 class ImageFault(ValueError):
     """Describes why an image is not read."""
+
+
+class UnreadableImage(UserError):
+    """The image of a row is not read, or cannot be decoded."""
 
 
 def read_image(item: Any, *, where: str, folder: Path | None = None) -> Image:
@@ -44,12 +53,68 @@ def read_image(item: Any, *, where: str, folder: Path | None = None) -> Image:
         The image as RGB, as `factory.image_modes` describes it.
 
     Raises:
-        UserError: There is no image, it is not read, or it cannot be decoded.
+        UnreadableImage: There is no image, it is not read, or it cannot be decoded.
+    """
+    return read_hashed(item, where=where, folder=folder)[0]
+
+
+def read_hashed(
+    item: Any, *, where: str, folder: Path | None = None, side: int | None = None
+) -> tuple[Image, bytes]:
+    """Read the image of one row, and a hash that tells it from other images.
+
+    A JPEG of more than `LARGE_PIXELS` pixels is decoded at 1/2, 1/4 or 1/8 of its size, as long as
+    both sides keep three times `side`: resized to `side` it then looks the same, in a fraction of
+    the time. Smaller images are always decoded whole.
+
+    Args:
+        item: As for `read_image`.
+        where: As for `read_image`.
+        folder: As for `read_image`.
+        side: Longest side in pixels that the image is going to be resized to; None: it is decoded
+            whole.
+
+    Returns:
+        The image as RGB, and the SHA-256 of its size and pixels; of a larger image than
+        `LARGE_PIXELS` that of its encoded bytes, which does not depend on `side`.
+
+    Raises:
+        UnreadableImage: As `read_image`.
     """
     try:
-        return _as_seen(load_image(_source(item, folder)))
+        data = _source(item, folder)
     except ImageFault as fault:
-        raise UserError(f"{where}{_file(item, folder)}: {fault}") from None
+        raise UnreadableImage(f"{where}: {fault}") from None
+    try:
+        image, num_pixels = _load(data, side=side)
+        rgb = _as_seen(image)
+    except ImageFault as fault:
+        raise UnreadableImage(f"{where}{_file_name(item, folder)}: {fault}") from None
+    if num_pixels > LARGE_PIXELS:
+        return rgb, hashlib.sha256(data).digest()
+    size = f"{rgb.width}x{rgb.height} ".encode()
+    return rgb, hashlib.sha256(size + rgb.tobytes()).digest()
+
+
+@contextmanager
+def skipping_advised() -> Iterator[None]:
+    """Name `--skip-unreadable` in the message of an image that is not read."""
+    try:
+        yield
+    except UnreadableImage as error:
+        raise UnreadableImage(
+            f"{error}; --skip-unreadable leaves out such images and counts them"
+        ) from None
+
+
+def _file_name(item: Any, folder: Path | None) -> str:
+    """Return the name of an image's file in brackets, or nothing."""
+    path = item.get("path") if isinstance(item, Mapping) else None
+    if not isinstance(path, str) or not path:
+        return ""
+    file = Path(path)
+    inside = folder is not None and file.is_relative_to(folder)
+    return f" ({file.relative_to(folder) if inside and folder else path[:200]})"
 
 
 def embedded(dataset: datasets.Dataset, *, where: str, folder: Path | None) -> datasets.Dataset:
@@ -88,14 +153,22 @@ def load_image(data: bytes) -> Image:
     Raises:
         ImageFault: It is too large, of another format, or damaged.
     """
+    return _load(data, side=None)[0]
+
+
+def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
+    """Return an image, decoded as `read_hashed` says, and the number of its pixels as stored."""
     pillow = _pillow()
     try:
         image: Image = pillow.open(io.BytesIO(data), formats=FORMATS)
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise _too_large(f"of {width:,} x {height:,} pixels ")
+        if side is not None and width * height > LARGE_PIXELS:
+            # Does nothing for other formats than JPEG.
+            image.draft(None, (_OVERSIZE * side, _OVERSIZE * side))
         image.load()
-        return image
+        return image, width * height
     except ImageFault:
         raise
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
+from factory.plot_text import in_bundled
+
 if TYPE_CHECKING:
     from factory.render import Picture
 
@@ -44,6 +46,10 @@ def contact_sheet(
         title: Above all.
         caption: Below the title, in smaller letters.
     """
+    title, caption, *labels = in_bundled(
+        [title, caption, *row_labels, *column_labels], what="contact sheet"
+    )
+    row_labels, column_labels = labels[: len(row_labels)], labels[len(row_labels) :]
     height, width = _cell_size(pictures[0][0])
     left = _GAP + (max(map(_text_width, row_labels)) + 2 * _GAP if row_labels else 0)
     wrapped = [_wrap(label, width) for label in column_labels]

@@ -133,7 +133,7 @@ def assert_preprocessed(
     model: FeatureModel, *, side: int, crop: float, mean: Any, std: Any
 ) -> None:
     """Check the pixels that reach the model, not only what the model's config says."""
-    pixels = make_transform(model.preprocessing)(framed())
+    pixels = make_transform(model.preprocessing).apply(framed())
     assert pixels.shape == (3, side, side)
     grey = [(0.4 - m) / s for m, s in zip(mean, std, strict=True)]
     assert pixels[:, side // 2, side // 2].tolist() == pytest.approx(grey, abs=1e-5)

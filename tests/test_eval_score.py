@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import timm
@@ -18,7 +19,7 @@ from safetensors.torch import save_file
 from eval.cli import main
 from eval.predict import this_process
 from eval.scores import read_scores
-from factory.errors import UserError
+from factory.errors import Failure, UserError
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["ant", "bee", "cat", "dog", "emu", "fox", "gnu"]
@@ -173,6 +174,52 @@ def test_a_label_map_translates_merges_and_is_recorded(scored, tmp_path, capsys)
     assert scores.metrics.num_correct == right
     with pytest.raises(UserError, match=r"has no label 'Ameise'; .*\n.*has no label 'kitten'"):
         main(["score", str(run), "--real", str(folder / "real"), "--labels", str(path)])
+
+
+def test_imagenet_style_labels_score_as_their_first_synonym(scored, tmp_path, capsys):
+    folder = scored[0]
+    theirs = [f"{name.title()}, Genus {name}us" for name in NAMES]
+    real, *_ = write_real(tmp_path / "real", names=theirs)
+    run = write_run(tmp_path / "run")
+    main(["score", str(run), "--real", str(real), "--batch-size", "8"])
+    told = capsys.readouterr().err
+    assert "class names of real-test hold synonyms; matched by the part before" in told
+    scores = read_scores(run / "scores-real-test.json")
+    assert (scores.labels.matched, scores.labels.names) == ("synonym", theirs)
+    assert scores.metrics == read_scores(folder / "run" / "scores-real-test.json").metrics
+
+
+def test_unreadable_images_are_named_or_left_out_and_counted(scored, tmp_path, capsys):
+    folder = scored[0]
+    table = pq.read_table(folder / "real" / "test.parquet")
+    rows = table.to_pylist()
+    rows[3]["image"] = {"bytes": rows[3]["image"]["bytes"][:60], "path": "fox/3.png"}
+    rows[20]["image"] = None
+    for name, kept in (("damaged", range(NUM_IMAGES)), ("rest", set(range(NUM_IMAGES)) - {3, 20})):
+        (tmp_path / name).mkdir()
+        some = pa.Table.from_pylist([rows[row] for row in kept], schema=table.schema)
+        pq.write_table(some, tmp_path / name / "test.parquet")
+    runs = [str(write_run(tmp_path / name)) for name in ("a", "b")]
+    damaged = ["--real", str(tmp_path / "damaged"), "--batch-size", "8"]
+    message = r"^row 3 \(fox/3.png\): the image cannot be decoded .*; --skip-unreadable leaves out"
+    with pytest.raises(UserError, match=message):
+        # The real images' fault: no other run is tried.
+        main(["score", *runs, *damaged])
+    assert not list(tmp_path.rglob("scores*"))
+    out = [tmp_path / "damaged.json", tmp_path / "rest.json"]
+    main(["score", runs[0], *damaged, "--skip-unreadable", "--out", str(out[0])])
+    told = capsys.readouterr().err
+    assert "damaged: 2 of 30 images cannot be read and are left out:" in told
+    assert "  row 20: the image is missing (null)" in told
+    rest = ["--real", str(tmp_path / "rest"), "--batch-size", "8", "--skip-unreadable"]
+    main(["score", runs[0], *rest, "--out", str(out[1])])
+    one, other = map(read_scores, out)
+    assert [fault.partition(":")[0] for fault in one.real.unreadable] == [
+        "row 3 (fox/3.png)",
+        "row 20",
+    ]
+    assert (one.real.num_images, other.real.unreadable) == (28, [])
+    assert (one.metrics, one.real.fingerprint) == (other.metrics, other.real.fingerprint)
 
 
 def test_scores_written_before_label_maps_are_read(scored, tmp_path):
@@ -345,3 +392,27 @@ def test_scores_of_other_images_of_the_same_name_are_kept(tmp_path, capsys):
     assert read_scores(run / "scores-real-test.json") == found[1]
     with pytest.raises(UserError, match="--real-name a/b: use letters"):
         main(["score", str(run), *real, "--real-name", "a/b"])
+
+
+def test_a_broken_run_among_several_is_named_and_the_others_are_scored(scored, tmp_path, capsys):
+    real = ["--real", str(scored[0] / "real")]
+    runs = [tmp_path / name for name in ("a", "unfinished", "foreign", "d")]
+    write_run(runs[0]), write_run(runs[3])
+    runs[1].mkdir()
+    write_run(runs[2], label_names=[*NAMES[:-1], "newt"])
+    with pytest.raises(Failure) as caught:
+        main(["score", *map(str, runs), *real])
+    assert str(caught.value) == (
+        f"2 of 4 runs were not scored, for the reasons above: {runs[1]}, {runs[2]}"
+    )
+    err = capsys.readouterr().err
+    assert f"not scored: {runs[1]}: no config.json in it" in err
+    assert f"not scored: {runs[2]} doesn't know 'gnu'" in err
+    assert [len(list(run.glob("scores-*.json"))) for run in runs] == [1, 0, 0, 1]
+    with pytest.raises(Failure, match=f"2 of 4 are not in the table.*: {runs[1]}, {runs[2]}$"):
+        main(["table", *map(str, runs)])
+    out = capsys.readouterr()
+    assert "| a " in out.out and "| d " in out.out
+    assert f"not in the table: {runs[1]}: no scores-*.json in it" in out.err
+    with pytest.raises(UserError, match=r"unfinished: no scores.*\n.*foreign: no scores"):
+        main(["table", *map(str, runs[1:3])])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from hub_sets import large_set, small_set
 from localhub import LocalHub
 
 REPO = f"{ORG}/set"
+ROOT = Path(__file__).parent.parent
 
 # Compares every row of every config with the directory it was pushed from.
 _COMPARE = """
@@ -193,3 +197,41 @@ def test_each_way_not_to_get_it_is_one_line(
         down = lines(f"{REPO} both", DATA_FACTORY_HUB_PATIENCE_S="1")[-1]
         assert down.startswith(f"1 {REPO}") and "could not be reached" in down
         hub.clear_faults()
+
+
+_UNRESOLVED = """
+from factory.errors import FactoryError
+from factory.hub_fetch import resolve_commit
+from factory.hub_target import parse_target
+from train.model import create_classifier
+for call in (
+    lambda: resolve_commit(parse_target("ORG/NAME", "dataset")),
+    lambda: create_classifier(
+        "test_resnet", num_classes=2, side=32, pretrained=True, model_args={}
+    ),
+):
+    try:
+        call()
+    except FactoryError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_host_that_does_not_resolve_ends_at_once(tmp_path: Path) -> None:
+    """Not after minutes of repeats, whichever library asks."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": "http://no-such-host.invalid",
+        "HF_HUB_OFFLINE": "0",
+        "HF_HOME": str(tmp_path),
+        "PYTHONPATH": str(ROOT),
+    }
+    code = [sys.executable, "-c", _UNRESOLVED]
+    done = subprocess.run(code, env=environment, capture_output=True, text=True, timeout=200)
+    lines = done.stdout.splitlines()
+    assert lines[0] == (
+        "Failure ORG/NAME: the host name no-such-host.invalid does not resolve (while looking it "
+        "up); check the network, HF_ENDPOINT and the proxy settings"
+    )
+    assert lines[1].startswith("UserError --pretrained: weights of test_resnet could not be loaded")
+    assert "again in" not in done.stderr and "Retry" not in done.stderr, done.stderr

@@ -207,8 +207,9 @@ def test_processes_that_were_asked_for_and_not_started(
     assert asked_for() == (1, "")
     assert not warn_if_alone("factory build R OUT")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert warn_if_alone("factory build R OUT")
+    assert warn_if_alone("factory build R OUT", in_parts=True)
     said = capsys.readouterr().err
+    assert "tasks of an array job: --part I/4" in said
     assert "4 processes were asked for (WORLD_SIZE=4), 1 was started" in said
     assert "accelerate launch --multi_gpu --num_processes 4 factory build R OUT" in said
 
@@ -233,3 +234,21 @@ def test_the_launch_line_is_read(
 
     monkeypatch.setattr(Path, "read_bytes", launcher)
     assert asked_for()[0] == expected
+
+
+def test_train_and_eval_say_that_they_are_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from eval.cli import main
+    from train.run import TrainOptions, train
+
+    monkeypatch.setenv("SLURM_NTASKS", "2")
+    none = tmp_path / "none"
+    with pytest.raises(UserError, match="no such directory"):
+        train(TrainOptions(dataset=str(none), model="test_resnet", out=tmp_path / "run"))
+    assert f"--num_processes 2 train {none} --model test_resnet" in capsys.readouterr().err
+    with pytest.raises(UserError, match="no such directory"):
+        main(["score", str(none), "--real", str(none)])
+    said = capsys.readouterr().err
+    assert "2 processes were asked for (SLURM_NTASKS=2), 1 was started" in said
+    assert "--num_processes 2 eval score ..." in said and "--part" not in said

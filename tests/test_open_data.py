@@ -1,7 +1,10 @@
 """Opening datasets: what is found, what is refused, and that a changed folder is read anew."""
 
 import io
+import math
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import datasets
@@ -9,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory.errors import UserError
+from factory import pixels
+from factory.errors import Failure, UserError
 from factory.open_data import open_dataset
 from factory.pixels import decode_images
 
@@ -181,3 +185,27 @@ def test_a_preferred_split_is_taken_and_a_filter_never_moves_to_another(tmp_path
     assert open_dataset(str(folder)).split == "train"
     with pytest.raises(UserError, match="leaves none of 3 rows"):
         open_dataset(str(folder), preferred_split="test", row_filter="guidance_scale > 5")
+
+
+def test_more_pixels_than_the_disk_holds_are_refused_before_any_is_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    opened = open_dataset(str(write_set(tmp_path / "set", [10])))
+    side = 100_000 + math.isqrt(shutil.disk_usage(tmp_path).free // 3)
+    message = rf"{tmp_path}: the decoded images need .* GiB there, .* GiB are free; set TMPDIR"
+    with pytest.raises(Failure, match=message):
+        decode_images(opened.dataset, image_column="image", height=side, width=side)
+    assert not list(tmp_path.glob("*.images"))
+
+
+def test_the_file_of_large_datasets_has_its_space_from_the_start(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(pixels, "_IN_MEMORY_BYTES", 0)
+    with (tmp_path / "reserved").open("wb") as file:
+        pixels._reserve(file.fileno(), 1 << 20, remedy="")
+        assert os.fstat(file.fileno()).st_blocks * 512 >= 1 << 20
+        with pytest.raises(Failure, match=r"no space for .* \(File too large\); set TMPDIR"):
+            pixels._reserve(file.fileno(), 2**63 - 1, remedy="set TMPDIR")
+    opened = open_dataset(str(write_set(tmp_path / "set", [10, 200])))
+    images = decode_images(opened.dataset, image_column="image", height=4, width=4)
+    assert isinstance(images, np.memmap) and images[:, 0, 0, 0].tolist() == [10, 200]
+    assert not list(tmp_path.glob("*.images"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
 import io
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -22,7 +24,7 @@ from factory import row_images
 from factory.errors import UserError
 from factory.open_data import OpenedDataset, open_dataset, open_rows
 from factory.pixels import decode_images
-from factory.row_images import FORMATS, read_image
+from factory.row_images import FORMATS, UnreadableImage, read_hashed, read_image
 from train.data import image_side
 
 FEATURES = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))
@@ -261,3 +263,50 @@ def test_a_saved_dataset_lists_its_own_files_only(tmp_path: Path) -> None:
     state.write_text(state.read_text().replace('"data-', '"../two/data-'))
     with pytest.raises(UserError, match=r"two/data-.* leads out of .*one and is not read"):
         open_dataset(str(tmp_path / "one"))
+
+
+def smooth(width: int, height: int, form: str = "JPEG") -> dict[str, Any]:
+    """Return a smooth image as a row holds it."""
+    noise = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    image = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    image.save(buffer, form, quality=92)
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same_at_the_size_wanted() -> None:
+    row = smooth(4032, 3024)
+    whole, digest = read_hashed(row, where="row 0")
+    assert whole.size == (4032, 3024)
+    for side, expected in ((224, (1008, 756)), (32, (504, 378)), (1000, (4032, 3024))):
+        image, own = read_hashed(row, where="row 0", side=side)
+        assert (image.size, own) == (expected, digest)
+        wanted, found = (
+            np.asarray(one.resize((side, side), Image.Resampling.BICUBIC), dtype=np.int16)
+            for one in (whole, image)
+        )
+        # Levels of 256; two JPEG encoders differ by more.
+        assert np.abs(wanted - found).mean() < 0.5
+        assert np.abs(wanted - found).max() <= 4
+    png, _ = read_hashed(smooth(2200, 2000, "PNG"), where="row 0", side=32)
+    assert png.size == (2200, 2000)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (2048, 2048)])
+def test_images_that_are_not_large_are_decoded_whole_and_hashed_as_ever(
+    size: tuple[int, int],
+) -> None:
+    row = smooth(*size)
+    image, digest = read_hashed(row, where="row 0", side=8)
+    with Image.open(io.BytesIO(row["bytes"])) as stored:
+        pixels = stored.convert("RGB").tobytes()
+    assert image.tobytes() == pixels
+    assert digest == hashlib.sha256(f"{size[0]}x{size[1]} ".encode() + pixels).digest()
+
+
+def test_the_file_of_an_image_that_cannot_be_decoded_is_named(photos: Path) -> None:
+    file = min(photos.rglob("*.png"))
+    file.write_bytes(file.read_bytes()[:45])
+    name = file.relative_to(photos)
+    with pytest.raises(UnreadableImage, match=rf"^row 0 \({name}\): the image cannot be decoded"):
+        decode(open_dataset(str(photos)))

@@ -82,6 +82,8 @@ def same_weights(one: Path, other: Path) -> bool:
 def test_learns_and_timm_loads_the_folder(options: TrainOptions, colours: Path) -> None:
     import timm
 
+    # Paths may be texts, and datasets paths.
+    options = replace(options, out=str(options.out), dataset=Path(options.dataset))
     options = replace(options, overrides={**options.overrides, "epochs": 8})
     summary = train(options)
     assert summary.best_val_top1 == 1.0
@@ -94,6 +96,59 @@ def test_learns_and_timm_loads_the_folder(options: TrainOptions, colours: Path) 
     mean, std = (torch.tensor(config[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.inference_mode():
         assert model((pixels - mean) / std).argmax(dim=1).tolist() == [0, 1, 2]
+
+
+def test_more_epochs_continue_a_constant_schedule_and_name_the_way_out_of_another(
+    options: TrainOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    constant = {**options.overrides, "schedule": "constant"}
+    whole = replace(options, out=tmp_path / "whole", overrides=constant)
+    train(whole)
+    short = replace(options, overrides={**constant, "epochs": 2})
+    train(short)
+    assert not same_weights(whole.out, options.out)
+    capsys.readouterr()
+    assert train(replace(options, overrides=constant)).epochs == 3
+    said = capsys.readouterr().err
+    assert "constant, so this run continues; hyperparameters.epochs (2 there, 3 now)" in said
+    assert "reduces each side 32-fold, so its last feature map of 32 px images is 1x1" in said
+    assert same_weights(whole.out, options.out)
+    with pytest.raises(UserError, match=r"epochs \(3 there, 2 now\); choose another --out$"):
+        train(short)
+    with pytest.raises(UserError, match=r"; choose another --out$"):
+        train(replace(options, overrides=constant, seed=1))
+    cosine = replace(options, out=tmp_path / "cosine")
+    train(cosine)
+    longer = replace(cosine, overrides={**options.overrides, "epochs": 4})
+    message = rf"trains the weights further with --model local-dir:{cosine.out} --pretrained"
+    with pytest.raises(UserError, match=message):
+        train(longer)
+    # The way out works.
+    further = replace(longer, out=tmp_path / "on", model=f"local-dir:{cosine.out}", pretrained=True)
+    assert train(further).epochs == 4
+
+
+def test_unreadable_images_are_named_or_left_out_and_counted(
+    options: TrainOptions, colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (file,) = colours.rglob("*.parquet")
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[5]["image"]["bytes"] = rows[5]["image"]["bytes"][:50]
+    (tmp_path / "set").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "set" / file.name)
+    options = replace(
+        options, dataset=str(tmp_path / "set"), overrides={**options.overrides, "epochs": 1}
+    )
+    with pytest.raises(UserError, match=r"^row 5.*cannot be decoded.*; --skip-unreadable leaves"):
+        train(options)
+    train(replace(options, skip_unreadable=True))
+    data = yaml.safe_load((options.out / "config.yaml").read_text())["data"]
+    assert (data["num_images"], data["num_unreadable"]) == (len(rows) - 1, 1)
+    assert f"1 of {len(rows)} images cannot be read and are left out:" in capsys.readouterr().err
 
 
 def test_local_dir_gives_the_same_logits_and_keeps_model_args(options: TrainOptions) -> None:

@@ -87,7 +87,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--skip-unreadable",
         action="store_true",
-        help="leave out images of an image folder in formats that are not read; they are counted",
+        help="leave out images that cannot be read, and count them in config.yaml",
     )
     add("--image-column", metavar="NAME", help="column of images")
     add("--label-column", metavar="NAME", help="column of labels")

@@ -160,6 +160,7 @@ class DataSource(_Frozen):
         label_column: Column of labels.
         label_names: Class names; the position is the label.
         num_images: Rows after filtering, the held-out part included.
+        num_unreadable: Rows left out by `--skip-unreadable`.
         pixels_sha256: Hash of all decoded pixels and labels: the same rows, or not.
         commit: What a Hub id's revision named when it was read; None for a directory.
         class_counts: Images of each class, the held-out part included; None in older runs.
@@ -175,6 +176,7 @@ class DataSource(_Frozen):
     label_column: str
     label_names: tuple[str, ...]
     num_images: int
+    num_unreadable: int = 0
     pixels_sha256: str
     commit: str | None = None
     class_counts: dict[str, int] | None = None

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from factory.errors import Failure, UserError
 from factory.open_data import OpenedDataset
-from factory.pixels import decode_images
+from factory.pixels import decode_images, require_space
 from factory.row_counts import class_counts, count_warnings, counts_line, some
-from factory.row_images import read_image
+from factory.row_images import read_image, skipping_advised
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -140,7 +140,8 @@ def image_side(opened: OpenedDataset, requested: int | None) -> int:
     if requested is not None:
         return requested
     first = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
-    width, height = read_image(first, where="row 0", folder=opened.image_folder).size
+    with skipping_advised():
+        width, height = read_image(first, where="row 0", folder=opened.image_folder).size
     if width != height:
         raise UserError(
             f"{opened.reference}: its first image is {width}x{height}, not square; "
@@ -163,7 +164,7 @@ def load_pixels(
 
     Raises:
         UserError: An image does not decode, a label is missing, fewer than two classes.
-        Failure: The decoding process of this machine failed.
+        Failure: The decoding process of this machine failed, or a disk is too small.
     """
     labels = check_labels(opened)
 
@@ -183,6 +184,8 @@ def load_pixels(
         shared = out / f".pixels-{accelerator.process_index - accelerator.local_process_index}.npy"
         try:
             if accelerator.is_local_main_process:
+                size = len(labels) * side * side * 3
+                require_space(out, size, remedy="choose --out on a disk with more space")
                 np.save(shared, decode())
         finally:
             accelerator.wait_for_everyone()

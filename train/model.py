@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from factory.errors import UserError
+from factory.hub_client import bound_requests
 from factory.model_config import no_larger_than
 from factory.model_folder import fetch_model, read_model_folder
 from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
@@ -70,6 +71,8 @@ def create_classifier(
     check_model_name(name)
     folder = _own_folder(name)
     source = f"local-dir:{folder}" if folder else name
+    if pretrained:
+        bound_requests()
     try:
         with _bounded(folder, num_classes=num_classes):
             arguments = resolve_model_input_args(source, {"img_size": side}, **model_args)
@@ -129,6 +132,13 @@ def _check_input(model: nn.Module, *, name: str, side: int, num_classes: int) ->
             f"a classifier of {num_classes} classes gives ({num_classes},)"
         )
     model.train()
+
+
+def reduction_of(model: nn.Module) -> int:
+    """Return by which factor the sides of a model's last feature map are smaller; 1 if unknown."""
+    stages = getattr(model, "feature_info", None)
+    last = stages[-1] if isinstance(stages, list) and stages else {}
+    return int(last.get("reduction", 1))
 
 
 def pixel_statistics(model: nn.Module, *, pretrained: bool) -> tuple[Any, Any]:

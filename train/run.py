@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from factory.console import log
 from factory.devices import on_cpus
 from factory.errors import UserError
+from factory.launch import warn_if_alone
 from factory.row_counts import class_counts
 from train import presets
 from train.architectures import timm_name
@@ -32,15 +33,16 @@ class TrainOptions:
     """What a user asks for.
 
     Attributes:
-        dataset: Directory, Hub id or `hf://` path.
+        dataset: Directory (a path will do), Hub id or `hf://` path.
         model: timm model name, or one of Table 2 (`train.architectures`).
-        out: The run folder.
+        out: The run folder; a text is taken as its path.
         config_name: Config of the dataset, or None for its default.
         split: Split, or None for its only one or `train`.
         row_filter: Expression over metadata columns, or None.
         images_per_class: Rows to draw of each class, or None for all.
         image_column: Column of images, or None for the only one.
         label_column: Column of labels, or None for the only one.
+        skip_unreadable: Leave out images that cannot be read.
         preset: A key of `train.presets.PRESETS`; None is `finetune` for a pretrained model, else
             `quick`.
         pretrained: Start from timm's weights.
@@ -55,7 +57,6 @@ class TrainOptions:
         push_private: Make that repository private.
         push_tag: Name for the commit, or None.
         allow_empty_classes: Train though classes have no images.
-        skip_unreadable: Leave out images of an image folder in formats that are not read.
     """
 
     dataset: str
@@ -67,6 +68,7 @@ class TrainOptions:
     images_per_class: int | None = None
     image_column: str | None = None
     label_column: str | None = None
+    skip_unreadable: bool = False
     preset: str | None = None
     pretrained: bool = False
     head_only: bool = False
@@ -79,7 +81,10 @@ class TrainOptions:
     push_private: bool = False
     push_tag: str | None = None
     allow_empty_classes: bool = False
-    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "dataset", str(self.dataset))
+        object.__setattr__(self, "out", Path(self.out))
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,8 @@ def train(options: TrainOptions) -> RunSummary:
     check_model_name(options.model)
     check_folder(options.out)
     accelerator = Accelerator(cpu=on_cpus())
+    if accelerator.num_processes == 1:
+        warn_if_alone(f"train {options.dataset} --model {options.model} --out {options.out} ...")
     _set_threads(options.threads)
     data, opened, values = _load(options, values, accelerator)
     model, values = _create_model(options, values, num_classes=len(data.label_names))
@@ -214,6 +221,7 @@ def _load(
     options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
 ) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
     from factory.open_data import open_dataset
+    from factory.readable import only_readable
     from train.data import image_side, load_pixels, report_counts, take_per_class
 
     # One process a machine fills the datasets cache, the others find it.
@@ -227,6 +235,8 @@ def _load(
             label_column=options.label_column,
             skip_unreadable=options.skip_unreadable,
         )
+    if options.skip_unreadable:
+        opened = only_readable(opened, shows=accelerator.is_main_process)
     if options.images_per_class is not None:
         opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
     report_counts(opened, allow_empty=options.allow_empty_classes, note=_log_once)
@@ -260,6 +270,7 @@ def _create_model(
     )
     if values.initialisation == "torchvision" and not options.pretrained:
         initialise_as_torchvision(model)
+    _note_small_map(model, options.model, side=values.image_size)
     mean, std = pixel_statistics(model, pretrained=options.pretrained)
     return model, values.model_copy(
         update={
@@ -267,6 +278,18 @@ def _create_model(
             "std": std if values.std is None else values.std,
         }
     )
+
+
+def _note_small_map(model: nn.Module, name: str, *, side: int) -> None:
+    """Report a model whose stem and stages leave one feature per channel of such small images."""
+    from train.model import reduction_of
+
+    factor = reduction_of(model)
+    if factor >= side:
+        _log_once(
+            f"{name} reduces each side {factor}-fold, so its last feature map of {side} px images "
+            f"is 1x1; --image-size {4 * side} enlarges the images for such a model"
+        )
 
 
 def _run_config(
@@ -294,6 +317,7 @@ def _run_config(
             label_column=opened.label_column,
             label_names=data.label_names,
             num_images=len(data.labels),
+            num_unreadable=len(opened.unreadable),
             pixels_sha256=data.sha256,
             commit=opened.commit,
             class_counts=class_counts(data.labels, data.label_names),

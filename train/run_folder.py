@@ -35,6 +35,7 @@ METRICS = "metrics.csv"
 WEIGHTS = "model.safetensors"
 LOCK = ".lock"
 EPOCHS = "epochs"
+_EPOCHS_KEY = "hyperparameters.epochs "
 METRIC_COLUMNS = (
     "epoch",
     "lr",
@@ -108,6 +109,7 @@ def claim(out: Path, config: RunConfig) -> None:
     """Write `config.yaml`, or see that the folder already belongs to the very same run.
 
     The data's pixels decide, not where they are: of a moved dataset the new reference is recorded.
+    With a constant learning rate a run may get more epochs, which are recorded.
 
     Raises:
         UserError: The folder is another run's; names each key that differs.
@@ -119,14 +121,19 @@ def claim(out: Path, config: RunConfig) -> None:
         there = _with_defaults(written)
         moved = _follow_moved_data(there, now)
         different = differing_keys(_compared(there), _compared(now))
-        if different:
+        longer = _is_longer(there, now, different)
+        if different and not longer:
             raise UserError(
                 f"{out}: holds another run, which differs in {'; '.join(different)}; "
-                "choose another --out"
+                f"{_way_out(out, there, now)}"
             )
         if moved:
             log(f"{out}: same pixels and labels, so this run continues; {'; '.join(moved)}")
-            write_config(path, written | {"data": now["data"]})
+        if longer:
+            log(f"{out}: the learning rate is constant, so this run continues; {different[0]}")
+        if moved or longer:
+            keys = ("data", "hyperparameters")
+            write_config(path, written | {key: now[key] for key in keys})
         return
     write_config(path, now)
 
@@ -138,6 +145,29 @@ def _compared(config: dict[str, Any]) -> dict[str, Any]:
         return config
     counted = ("class_counts", "left_out")
     return config | {"data": {key: one for key, one in data.items() if key not in counted}}
+
+
+def _is_longer(there: dict[str, Any], now: dict[str, Any], different: list[str]) -> bool:
+    """Whether a run only gets more epochs, and those it has would have been the same with them."""
+    old, new = there.get("hyperparameters"), now["hyperparameters"]
+    return (
+        len(different) == 1
+        and different[0].startswith(_EPOCHS_KEY)
+        and isinstance(old, dict)
+        and new["schedule"] == "constant"
+        and new["epochs"] > old["epochs"]
+    )
+
+
+def _way_out(out: Path, there: dict[str, Any], now: dict[str, Any]) -> str:
+    remedy = "choose another --out"
+    old = (there.get("hyperparameters") or {}).get("epochs")
+    if old is None or now["hyperparameters"]["epochs"] <= old:
+        return remedy
+    return (
+        f"for more epochs {remedy}: the run starts again, since its learning rate depends on their "
+        f"number, or trains the weights further with --model local-dir:{out} --pretrained"
+    )
 
 
 def _follow_moved_data(there: dict[str, Any], now: dict[str, Any]) -> list[str]:

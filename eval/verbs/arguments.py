@@ -36,13 +36,13 @@ def add_real(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--filter", metavar="EXPR", help="keep only these rows, e.g. 'place == \"sea\"'"
     )
-    parser.add_argument("--image-column", metavar="NAME")
-    parser.add_argument("--label-column", metavar="NAME")
     parser.add_argument(
         "--skip-unreadable",
         action="store_true",
-        help="leave out images of an image folder in formats that are not read; they are counted",
+        help="leave out images that cannot be read, and count them in the output file",
     )
+    parser.add_argument("--image-column", metavar="NAME")
+    parser.add_argument("--label-column", metavar="NAME")
     parser.add_argument(
         "--real-name",
         metavar="NAME",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from eval.verbs.arguments import add_labels, add_process, add_real, label_map_of
 from factory.console import log, write
 from factory.errors import UserError
+from factory.launch import warn_if_alone
 
 if TYPE_CHECKING:
     from eval.prompts import Prompts
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> None:
     from factory.clip_model import load_clip
 
     state = this_process()
+    if state.num_processes == 1:
+        warn_if_alone("eval clip ...")
     try:
         real = open_real(
             args.real,
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> None:
             label_column=args.label_column,
             name=args.real_name,
             skip_unreadable=args.skip_unreadable,
+            shows=state.is_main_process,
         )
         if state.is_main_process:
             note_counts(real)

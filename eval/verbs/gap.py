@@ -114,6 +114,10 @@ def run(args: argparse.Namespace) -> None:
         "class_counts": {"real": real.class_counts, "synthetic": synthetic.class_counts},
         "left_out": {"real": real.opened.left_out, "synthetic": synthetic.opened.left_out},
         "images_per_side": len(sample.labels),
+        "unreadable": {
+            "real": list(real.opened.unreadable),
+            "synthetic": list(synthetic.opened.unreadable),
+        },
         "classes": sample.match.names,
         "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
         "seed": args.seed,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,9 @@ from eval.verbs.arguments import (
     label_map_of,
 )
 from factory.console import log, write
-from factory.errors import UserError
+from factory.errors import Failure, UserError
+from factory.launch import warn_if_alone
+from factory.row_images import UnreadableImage
 
 if TYPE_CHECKING:
     from eval.label_map import LabelMap
@@ -82,6 +86,8 @@ def run(args: argparse.Namespace) -> None:
 
     scoring, labels = _scoring(args), label_map_of(args)
     state = this_process()
+    if state.num_processes == 1:
+        warn_if_alone("eval score ...")
     try:
         real = open_real(
             args.real,
@@ -92,20 +98,51 @@ def run(args: argparse.Namespace) -> None:
             label_column=args.label_column,
             name=args.real_name,
             skip_unreadable=args.skip_unreadable,
+            shows=state.is_main_process,
         )
         if state.is_main_process:
             note_counts(real)
-        for one in args.runs:
-            _score_run(
-                one,
-                args,
-                real=real,
-                scoring=scoring,
-                labels=labels,
-                writes=state.is_main_process,
-            )
+        score_one = partial(
+            _score_run,
+            args=args,
+            real=real,
+            scoring=scoring,
+            labels=labels,
+            writes=state.is_main_process,
+        )
+        _score_all(args.runs, score_one, shows=state.is_main_process)
     finally:
         state.destroy_process_group()
+
+
+def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool) -> None:
+    """Score every run; a run that cannot be scored does not keep the others from it.
+
+    Processes find the same `UserError` in a run, so they stay in step. A `Failure` may be one
+    process's own and ends the command.
+
+    Raises:
+        UserError: The only run cannot be scored.
+        Failure: One of several runs cannot be scored; each reason was logged.
+    """
+    failed = []
+    for one in runs:
+        try:
+            score_one(one)
+        except UnreadableImage:
+            # The real images', not the run's.
+            raise
+        except UserError as error:
+            if len(runs) == 1:
+                raise
+            failed.append(one)
+            if shows:
+                log(f"not scored: {error}")
+    if failed:
+        raise Failure(
+            f"{len(failed)} of {len(runs)} runs were not scored, for the reasons above: "
+            f"{', '.join(failed)}"
+        )
 
 
 def _scoring(args: argparse.Namespace) -> Scoring:

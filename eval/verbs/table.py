@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from factory.console import log, write
-from factory.errors import UserError
+from factory.errors import Failure, UserError
+
+if TYPE_CHECKING:
+    from eval.scores import Scores
 
 NAME = "table"
 HELP = "tabulate scores: tricks against real sets"
@@ -42,13 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Read, tabulate, write."""
-    from eval.table import collect, make_tables
+    from eval.table import make_tables
     from eval.table_text import to_json, to_markdown
 
+    if args.out is not None and not args.out.parent.is_dir():
+        raise UserError(
+            f"--out {args.out}: folder {args.out.parent} doesn't exist; create it or choose another"
+        )
+    scores, skipped = _collect(args.scores)
     order = [name.strip() for name in args.order.split(",") if name.strip()]
     reference, _, shown = args.reference.partition("=")
     tables = make_tables(
-        collect(args.scores),
+        scores,
         base=args.base,
         order=order,
         row_key=args.rows,
@@ -61,10 +70,28 @@ def run(args: argparse.Namespace) -> None:
         text = to_markdown(tables, intervals=args.intervals, cost=args.cost)
     if args.out is None:
         write(text)
-        return
-    if not args.out.parent.is_dir():
-        raise UserError(
-            f"--out {args.out}: folder {args.out.parent} doesn't exist; create it or choose another"
+    else:
+        args.out.write_text(f"{text}\n", encoding="utf-8")
+        log(f"wrote {args.out}")
+    if skipped:
+        raise Failure(
+            f"{len(skipped)} of {len(args.scores)} are not in the table, for the reasons above: "
+            f"{', '.join(skipped)}"
         )
-    args.out.write_text(f"{text}\n", encoding="utf-8")
-    log(f"wrote {args.out}")
+
+
+def _collect(paths: list[Path]) -> tuple[list[Scores], list[str]]:
+    """Return the scores of the paths that can be read, and the other paths.
+
+    Raises:
+        UserError: None can be read.
+    """
+    from eval.table import collect
+
+    faults: dict[str, UserError] = {}
+    scores = collect(paths, skip=lambda path, error: faults.update({str(path): error}))
+    if not scores:
+        raise UserError(fault for error in faults.values() for fault in error.faults)
+    for error in faults.values():
+        log(f"not in the table: {error}")
+    return scores, list(faults)

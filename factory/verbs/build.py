@@ -104,7 +104,9 @@ def run(args: argparse.Namespace) -> None:
     rank, world_size, device = world(args.device)
     if rank == 0 and world_size == 1:
         # Tasks of an array job were meant to have no group.
-        alone = not args.part and warn_if_alone(f"factory build {args.recipe} {args.out}")
+        alone = not args.part and warn_if_alone(
+            f"factory build {args.recipe} {args.out}", in_parts=True
+        )
         if not (alone or args.part) and device == "cpu" and args.threads is None:
             _suggest_processes(args)
     if rank == 0:

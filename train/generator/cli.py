@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from factory.console import Parser
+
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m train.generator",
         description="Train, export and judge the small text-to-image model.",
     )

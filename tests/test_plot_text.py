@@ -1,0 +1,114 @@
+"""Plots show names whose characters the bundled font lacks."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fontTools.fontBuilder import FontBuilder
+from fontTools.pens.ttGlyphPen import TTGlyphPen
+from matplotlib import font_manager
+from PIL import Image
+from test_eval_table import SOME
+
+from eval.gap_plots import plot_classes
+from eval.plots import plot_confusion
+from factory.plot_text import in_bundled, plot_font
+from factory.sheet import contact_sheet
+
+CHINESE, JAPANESE, EMOJI = "\u732b", "\u306d\u3053", "\U0001f40e"
+NAMES = [CHINESE, f"cat {EMOJI}", "ca$t$"]
+
+
+def write_font(path: Path, characters: str, family: str) -> str:
+    """Write a font whose every glyph is a solid square."""
+    pen = TTGlyphPen(None)
+    pen.moveTo((0, 0)), pen.lineTo((0, 800)), pen.lineTo((800, 800)), pen.lineTo((800, 0))
+    pen.closePath()
+    names = [f"u{ord(letter):X}" for letter in characters]
+    builder = FontBuilder(1000, isTTF=True)
+    builder.setupGlyphOrder([".notdef", *names])
+    builder.setupCharacterMap({ord(a): name for a, name in zip(characters, names, strict=True)})
+    builder.setupGlyf({name: pen.glyph() for name in [".notdef", *names]})
+    builder.setupHorizontalMetrics({name: (1000, 0) for name in [".notdef", *names]})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": family, "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    builder.save(path)
+    return str(path)
+
+
+def install(monkeypatch: pytest.MonkeyPatch, *paths: str) -> None:
+    """Let the system have these fonts and no other."""
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: list(paths))
+
+
+def confusion(path: Path, names: list[str] | None = None) -> np.ndarray:
+    scores = SOME[0]
+    if names:
+        labels = scores.labels.model_copy(update={"names": names, "num_real": len(names)})
+        shape = [[1] * len(names)] * len(names)
+        metrics = scores.metrics.model_copy(update={"confusion_matrix": shape})
+        scores = scores.model_copy(update={"labels": labels, "metrics": metrics})
+    plot_confusion(scores, path)
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L"))
+
+
+def test_installed_fonts_are_found_and_used(tmp_path, monkeypatch, capsys):
+    (tmp_path / "bad.ttf").write_bytes(b"no font")
+    install(
+        monkeypatch,
+        str(tmp_path / "bad.ttf"),
+        write_font(tmp_path / "c.ttf", CHINESE + EMOJI, "Noto Color Emoji"),
+        write_font(tmp_path / "l.ttf", CHINESE + EMOJI, "LastResort"),
+        write_font(tmp_path / "a.ttf", CHINESE + JAPANESE, "Test CJK"),
+        write_font(tmp_path / "e.ttf", EMOJI, "Test Emoji"),
+    )
+    font = plot_font([*NAMES, JAPANESE])
+    assert font.families == ("DejaVu Sans", "Test CJK", "Test Emoji")
+    assert font.numbered(NAMES) == NAMES
+    squares = confusion(tmp_path / "a.png", NAMES)
+    install(monkeypatch)
+    numbers = confusion(tmp_path / "b.png", NAMES)
+    assert squares.shape != numbers.shape or (squares != numbers).any()
+    assert capsys.readouterr().err.count("no installed font") == 1
+
+
+def test_without_a_font_classes_have_numbers_and_a_line_says_so(tmp_path, monkeypatch, capsys):
+    install(monkeypatch)
+    assert plot_font(NAMES).numbered(NAMES) == ["#0", "#1 cat", "ca$t$"]
+    told = capsys.readouterr().err
+    assert f"shows their numbers: #0 {CHINESE}, #1 cat {EMOJI}; install a font" in told
+    assert told.count("\n") == 1
+    assert plot_font(["a"]).shown("a") == "a"
+    assert plot_font([CHINESE]).shown(f"runs/{CHINESE}") == "runs/?"
+    with warnings.catch_warnings():
+        # matplotlib warns of each character that no font has.
+        warnings.simplefilter("error")
+        confusion(tmp_path / "a.png", NAMES)
+        places = np.random.default_rng(0).random((12, 2))
+        plot_classes(
+            places,
+            labels=np.arange(6) % 3,
+            names=NAMES,
+            title=f"{CHINESE} and $x",
+            note=JAPANESE,
+            path=tmp_path / "classes",
+        )
+    assert (tmp_path / "classes.svg").exists()
+
+
+def test_a_name_that_is_no_formula_is_plotted_as_it_is(tmp_path):
+    confusion(tmp_path / "a.png", [r"$\frac$", "b", "c"])
+
+
+def test_sheets_show_code_points_on_every_machine(capsys):
+    assert in_bundled(["a  b", f"{CHINESE}x"], what="sheet") == ["a  b", "U+732B x"]
+    assert capsys.readouterr().err == f"sheet: its font lacks {CHINESE}; shown as code points\n"
+    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    one, other = (
+        contact_sheet([[picture]], row_labels=[label]).tobytes() for label in (CHINESE, "U+732B")
+    )
+    assert one == other
