@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -50,6 +48,7 @@ def _upright(image: Image) -> Image:
 
 def _eight_bits(image: Image) -> Image:
     """Scale grey values of 16 bits, rounded to the nearest; a 32-bit image may hold these."""
+    import numpy as np
     from PIL import Image as Pillow
 
     values = np.asarray(image)
