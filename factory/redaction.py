@@ -27,7 +27,7 @@ _PLACES = (
     # `?sig=SECRET&...`: stores and signed addresses put keys there under many names.
     re.compile(r"([?&][\w.%-]{1,80}=)[^\s&#'\"),;]*[^\s&#'\"),;:]"),
     # `NAME:PASSWORD@host` anywhere; model ids have a revision there.
-    re.compile(r"(\b(?!hf[-_]hub:|local-dir:)[\w.%+-]+:)[^\s/@:'\"]+(?=@[\w\[])"),
+    re.compile(r"((?<![\w.%+-])(?!hf[-_]hub:|local-dir:)[\w.%+-]+:)[^\s/@:'\"]+(?=@[\w\[])"),
     # `--token SECRET`, `password=SECRET`, `"token": "SECRET"`, `Bearer SECRET`
     re.compile(rf"(--?[\w-]*{_SECRET_WORD}[\w-]*[ =])[^\s'\"]+", re.IGNORECASE),
     re.compile(rf"(\b[\w.-]*{_SECRET_WORD}[\w.-]*=)[^\s&'\",;]+", re.IGNORECASE),
