@@ -168,10 +168,15 @@ class _TrainingData(BaseModel):
     num_images: Count | None = None
 
 
+class _Environment(BaseModel):
+    versions: dict[str, str] = {}
+
+
 class _Training(BaseModel):
     """What tables read of a run's config.yaml."""
 
     data: _TrainingData | None = None
+    environments: list[_Environment] | None = None
 
 
 class Scores(_Part):

@@ -17,7 +17,7 @@ from factory.card_images import PLOTS, SHEET, write_images
 from factory.card_scores import Score, kept_scores
 from factory.existing import RECIPES
 from factory.manifest import GateEntry, Manifest
-from factory.markup import cell
+from factory.markup import cell, code, table_cell
 from factory.recipe_paths import packaged_dir
 from factory.schema import TEMPLATE
 from factory.storage import AnyPath, local_copy, write_text
@@ -76,11 +76,12 @@ def facts(manifest: Manifest) -> list[str]:
     """Return the lines that say how the set was drawn."""
 
     def joined(values: Mapping[str, object]) -> str:
-        return ", ".join(f"{name} {value}" for name, value in values.items())
+        pairs = (f"{table_cell(name)} {table_cell(value)}" for name, value in values.items())
+        return ", ".join(pairs)
 
     return [
         f"- Settings: {joined(manifest.settings.as_dict())}",
-        f"- Device: {manifest.device}",
+        f"- Device: {table_cell(manifest.device)}",
         *(f"- Versions: {joined(one)}" for one in manifest.versions),
     ]
 
@@ -96,7 +97,7 @@ def _gate(gate: GateEntry) -> dict[str, str]:
     revision = f" at {gate.revision[:12]}" if gate.revision else ""
     limits = [f"{name} {value:g}" for name, value in gate.thresholds.items()]
     return {
-        "columns": ", ".join(f"`{name}`" for name in gate.columns),
+        "columns": ", ".join(f"`{code(name)}`" for name in gate.columns),
         "method": gate.method,
         "model": f"{gate.model}{revision}" if gate.model else "",
         "limits": ", ".join(limits),
@@ -143,7 +144,7 @@ def _text(
 
 
 def environment(folder: Path) -> Any:
-    """Return the templates of a folder; `cell` makes text safe in a table."""
+    """Return the templates of a folder; `cell` and `code` make text safe."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -152,5 +153,5 @@ def environment(folder: Path) -> Any:
         autoescape=False,
         keep_trailing_newline=True,
     )
-    environment.filters["cell"] = cell
+    environment.filters.update(cell=cell, code=code)
     return environment

@@ -16,6 +16,7 @@ from factory.console import close_bars
 from factory.errors import FactoryError
 from factory.redaction import for_terminal
 
+_MOST_SHOWN = 200
 _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
@@ -43,7 +44,7 @@ def run_main(main: Callable[[], int | None]) -> None:
         if error.errno not in _DISK_ERRORS:
             _tell(traceback.format_exc().rstrip())
             sys.exit(1)
-        place = f"{error.filename}: " if error.filename else ""
+        place = f"{_short(str(error.filename))}: " if error.filename else ""
         remedy = _DISK_ERRORS[error.errno]
         _tell(f"{place}{remedy}, then run the same command again: it goes on where it stopped")
         status = 1
@@ -56,6 +57,10 @@ def run_main(main: Callable[[], int | None]) -> None:
         _tell(traceback.format_exc().rstrip())
         status = 1
     sys.exit(status)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MOST_SHOWN else f"{name[: _MOST_SHOWN - 3]}..."
 
 
 def _tell(text: str) -> None:

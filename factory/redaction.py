@@ -25,7 +25,9 @@ _PLACES = (
     re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s/@:]*:(?!\d+/)[^\s@]+(?:@[^\s/@]+)*(?=@)"),
     re.compile(r"(\b[A-Za-z][A-Za-z0-9+.-]+:/{1,2})[^\s/]+(?=@)"),
     # `?sig=SECRET&...`: stores and signed addresses put keys there under many names.
-    re.compile(r"([?&][\w.%-]{1,80}=)[^\s&#'\"),;]+"),
+    re.compile(r"([?&][\w.%-]{1,80}=)[^\s&#'\"),;]*[^\s&#'\"),;:]"),
+    # `NAME:PASSWORD@host` anywhere; model ids have a revision there.
+    re.compile(r"((?<![\w.%+-])(?!hf[-_]hub:|local-dir:)[\w.%+-]+:)[^\s/@:'\"]+(?=@[\w\[])"),
     # `--token SECRET`, `password=SECRET`, `"token": "SECRET"`, `Bearer SECRET`
     re.compile(rf"(--?[\w-]*{_SECRET_WORD}[\w-]*[ =])[^\s'\"]+", re.IGNORECASE),
     re.compile(rf"(\b[\w.-]*{_SECRET_WORD}[\w.-]*=)[^\s&'\",;]+", re.IGNORECASE),

@@ -17,7 +17,7 @@ from PIL import Image
 
 from factory import card_header, planned_cards
 from factory.builder import build
-from factory.card import at_home
+from factory.card import at_home, facts
 from factory.card_images import write_images
 from factory.card_models import licence_fields
 from factory.card_plots import plot_distributions, spreads
@@ -58,6 +58,18 @@ def test_the_header_lists_sets_before_combinations(card: DatasetCard) -> None:
     assert len({one["description"] for one in configs}) == 3
     assert card.data.task_categories == ["image-classification"]
     assert card.data.size_categories == ["n<1K"]
+
+
+def test_marks_in_names_are_shown_not_obeyed(tmp_path: Path) -> None:
+    names = ["<img src=x>", "[a](b)", "|c|"]
+    text = draw([recipe(tmp_path, "base", classes=names)], tmp_path / "out").text
+    assert "# Synthetic images: \\<img src=x>, \\[a\\](b), \\|c\\|\n" in text
+    assert "\n\\<img src=x>, \\[a\\](b), \\|c\\|\n" in text
+    assert verify_set(tmp_path / "out").whole
+    found = read_manifest(tmp_path / "out")
+    assert found is not None
+    lines = facts(found.model_copy(update={"device": "cpu\n\n# Heading <b>"}))
+    assert "- Device: cpu # Heading \\<b>" in lines
 
 
 def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None:

@@ -198,6 +198,26 @@ def test_foreign_file_is_one_clear_line(tmp_path, text, message):
         collect([path])
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"environments": ["x"]},
+        {"environments": [{"versions": ["x"]}]},
+        {"environments": {"a": 1}},
+        {"data": []},
+        {"data": {"reference": ["x"]}},
+    ],
+)
+def test_the_training_that_scores_name_is_checked(tmp_path, change):
+    path = tmp_path / "scores.json"
+    write_scores(SOME[0], path)
+    text = json.loads(path.read_text())
+    text["training"] |= change
+    path.write_text(json.dumps(text))
+    with pytest.raises(UserError, match=r"scores\.json: training: "):
+        collect([path])
+
+
 def test_missing_things_are_named(tmp_path):
     with pytest.raises(UserError, match="no such file; write it with `eval score"):
         collect([tmp_path / "none.json"])

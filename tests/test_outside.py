@@ -30,6 +30,7 @@ from factory.score_file import read_score_file
 from factory.verify import verify_set
 from factory.verify_files import check_card
 from train.model import create_classifier
+from train.publish import publish_run
 from train.run_folder import only_run
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -147,6 +148,17 @@ def test_a_link_out_of_a_dataset_is_never_sent(tmp_path: Path) -> None:
     assert [fault.file for fault in faults] == ["card/far.png", "card/folder", "card/pipe.png"]
     sent = set_files(out, Manifest.model_construct(configs={}))
     assert set(sent) == {"manifest.json", "card/plot.png", "card/near.png"}
+
+
+def test_a_link_out_of_a_run_is_never_sent(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in ("model.safetensors", "config.json", "config.yaml"):
+        (run / name).write_text("x")
+    (tmp_path / "key").write_text("PRIVATE")
+    (run / "metrics.csv").symlink_to(tmp_path / "key")
+    with pytest.raises(UserError, match=r"metrics\.csv: leads out of .*run and is not read"):
+        publish_run(run, "me/model")
 
 
 @pytest.mark.parametrize("store", ["datasets--a--b/blobs", "blobs/ab"])

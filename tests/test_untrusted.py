@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -161,6 +162,8 @@ def test_no_error_tells_a_token(
         "secret_key=S3CRET-word",
         "https://me:S3CRET@S3CRET@host/x",
         "redis://:S3CRET-word@host/0",
+        "hf://datasets/u:S3CRET-word@h/x",
+        "me:S3CRET-word@host:/x",
         "git+https://me:S3CRET-word@host/x.git",
         "git+ssh://S3CRET-word@host/x.git",
         "https://host/x?X-Amz-Credential=S3CRET%2Fword&X-Amz-Signature=S3CRET-word",
@@ -200,7 +203,9 @@ def test_a_name_does_not_break_out_of_its_table_cell() -> None:
     assert "cat\\x0a\\x0aERROR" in shown
 
 
-@pytest.mark.parametrize("text", ["hf://datasets/a/b@main/x", "http://h:80/a@b", "hf-hub:a/b@v1"])
+@pytest.mark.parametrize(
+    "text", ["hf://datasets/a/b@main/x", "http://h:80/a@b", "hf-hub:a/b@v1", "local-dir:run@1"]
+)
 def test_a_revision_is_no_secret(text: str) -> None:
     assert redaction.redacted(text) == text
 
@@ -208,6 +213,12 @@ def test_a_revision_is_no_secret(text: str) -> None:
 def test_no_log_line_tells_a_token(tokens: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     console.log(f"loading with {tokens[0]}")
     assert capsys.readouterr().err == "loading with ***\n"
+
+
+def test_a_name_that_is_too_long_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    told = told_by(OSError(errno.ENAMETOOLONG, "too long", "a" * 5000), capsys)
+    assert "aaa...: the name is too long" in told
+    assert len(told) < 500
 
 
 def test_a_terminal_obeys_no_message(capsys: pytest.CaptureFixture[str]) -> None:

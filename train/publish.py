@@ -6,6 +6,7 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from factory.dataset_files import check_files
 from factory.errors import UserError
 from factory.hub_plan import local_file
 from factory.hub_publish import Publication, PublishReport, publish
@@ -37,7 +38,8 @@ def publish_run(
         show_progress: Whether to show a progress bar on stderr.
 
     Raises:
-        UserError: The run is not finished, or the Hub refuses it.
+        UserError: The run is not finished, a file of it is a link that leads out, or the Hub
+            refuses it.
         Failure: The Hub went on failing.
     """
     missing = [name for name in (WEIGHTS, CONFIG_JSON, CONFIG) if not (out / name).is_file()]
@@ -46,6 +48,8 @@ def publish_run(
     target = parse_target(repo_id, "model")
     scores = sorted(path.name for path in out.glob(SCORES))
     names = [WEIGHTS, CONFIG_JSON, CONFIG, METRICS, *scores]
+    # A link must not publish another file of this machine.
+    check_files([out / name for name in names], out)
     files = {name: local_file(out / name) for name in names if (out / name).is_file()}
     files[CARD] = local_file(card_text(out, repo_id=target.repo_id).encode())
     publication = Publication(
