@@ -115,7 +115,7 @@ def test_unreadable_images_are_left_out_and_listed(place: Path, tmp_path: Path) 
     found = gap(place, synthetic, tmp_path / "out", "--skip-unreadable")
     assert found["unreadable"]["real"] == []
     assert [fault.partition(":")[0] for fault in found["unreadable"]["synthetic"]] == ["row 4"]
-    assert found["images_per_side"] == 57
+    assert found["images_per_side"] == 59
 
 
 def test_a_label_map_compares_renamed_and_merged_classes(place: Path, tmp_path: Path) -> None:
