@@ -8,6 +8,8 @@ from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from test_eval_score import write_run
@@ -98,6 +100,22 @@ def test_figures_are_the_same_bytes_every_time(place: Path, tmp_path: Path) -> N
             colours = figure.convert("RGB").quantize(16).getcolors()
             assert colours is not None and len(colours) > 8
     assert b"<svg" in (tmp_path / "one" / "sets.svg").read_bytes()
+
+
+def test_unreadable_images_are_left_out_and_listed(place: Path, tmp_path: Path) -> None:
+    # Half of each real class is compared, 20 images: all synthetic ones are wanted.
+    (file,) = write_set(tmp_path / "set", split="train", seed=2, per_class=20).glob("*.parquet")
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[4]["image"]["bytes"] = rows[4]["image"]["bytes"][:60]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
+    synthetic = str(tmp_path / "set")
+    with pytest.raises(UserError, match=r"cannot be decoded .*; --skip-unreadable leaves out"):
+        gap(place, synthetic, tmp_path / "out")
+    found = gap(place, synthetic, tmp_path / "out", "--skip-unreadable")
+    assert found["unreadable"]["real"] == []
+    assert [fault.partition(":")[0] for fault in found["unreadable"]["synthetic"]] == ["row 4"]
+    assert found["images_per_side"] == 59
 
 
 def test_a_label_map_compares_renamed_and_merged_classes(place: Path, tmp_path: Path) -> None:
