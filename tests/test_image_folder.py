@@ -41,8 +41,8 @@ def write(folder: Path, *paths: str) -> Path:
     return folder
 
 
-def counts(folder: Path, split: str | None = None, **options: bool) -> dict[str, int]:
-    opened = open_dataset(str(folder), split=split, **options)
+def counts(folder: Path, split: str | None = None) -> dict[str, int]:
+    opened = open_dataset(str(folder), split=split)
     found = Counter(opened.dataset[opened.label_column])
     return {name: found[number] for number, name in enumerate(opened.label_names)}
 
