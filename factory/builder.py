@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from factory.claim_folder import ClaimFolder
 from factory.claims import EXPIRY_S, MAX_EXPIRY_S, Claims, heartbeat
 from factory.errors import UserError
+from factory.generations import newest
 from factory.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
-from factory.manifest import read_manifest
 from factory.part import RankOfBuild
 from factory.prepare import judge, prepare
 from factory.processes import Ranks
@@ -98,7 +98,7 @@ def build(
             start = _prepare(
                 place, jobs, ranks=ranks, wanted=wanted, renderers=renderers, claims=claims
             )
-            manifest = read_manifest(place)
+            manifest = newest(place).manifest
             assert manifest is not None, "the lead has written it"
             require_same_as_begun(jobs, manifest)
             rank = RankOfBuild(

@@ -6,14 +6,16 @@ by this header alone, so without it a set that was grown or drawn anew would giv
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
 from factory.card_facts import title
 from factory.card_models import licence_fields
-from factory.manifest import Manifest
-from factory.shards import DATA, fingerprint
+from factory.manifest import ConfigEntry, Manifest
+from factory.shards import fingerprint
 
+_COUNTED = re.compile(r"-of-\d{5,}\.parquet$")
 _SIZES = (
     (1_000, "n<1K"),
     (10_000, "1K<n<10K"),
@@ -68,7 +70,7 @@ def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
     entries = []
     for place, name in enumerate(manifest.in_order()):
         leaves = manifest.leaves(name)
-        paths = [f"{DATA}/{leaf}/train-*.parquet" for leaf in leaves]
+        paths = [path for leaf in leaves for path in _paths(manifest.configs[leaf])]
         hashes = [shard.sha256 for leaf in leaves for shard in manifest.configs[leaf].shards]
         entry: dict[str, Any] = {"config_name": name}
         if place == 0:
@@ -77,6 +79,17 @@ def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
         entry["data_files"] = [{"split": "train", "path": paths if len(paths) > 1 else paths[0]}]
         entries.append(entry)
     return entries
+
+
+def _paths(entry: ConfigEntry) -> list[str]:
+    """Return the files of a config: no glob, which would find what is left over beside them too.
+
+    Datasets of older versions keep the glob their cards have: they were cleared of all else.
+    """
+    files = [shard.file for shard in entry.shards]
+    if files and all(_COUNTED.search(file) for file in files):
+        return [f"{files[0].rpartition('/')[0]}/train-*.parquet"]
+    return files
 
 
 def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:

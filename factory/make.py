@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 from factory import console
 from factory.draw import Drawn, copy_rows, draw_rows
+from factory.errors import Failure
+from factory.fence import Fence
+from factory.generations import newest
 from factory.jobs import Job
+from factory.layout import is_wanted, planned_file
 from factory.manifest import Manifest, ShardEntry
 from factory.processes import Ranks
 from factory.renderers import Renderers
-from factory.repair import Found, assess
+from factory.repair import Candidates, Found, assess
 from factory.schema import features
-from factory.shards import DATA, read_shard, shard_path, write_shard
+from factory.shards import list_shards, read_shard, write_shard
+from factory.stamp import Stamp
 from factory.start import Start
 from factory.storage import AnyPath
 
@@ -30,6 +36,7 @@ class ShardMaker:
         ranks: Ranks,
         renderers: Renderers,
         show: Callable[[int], None],
+        file_of: Callable[[str, int], str],
     ) -> None:
         """Take what the lead has readied.
 
@@ -41,13 +48,14 @@ class ShardMaker:
             ranks: Count what was drawn, kept and drawn again.
             renderers: Make what draws.
             show: Told how many images were drawn, batch by batch.
+            file_of: Says where a shard lies that was made before, by config and number.
         """
         self._out = out
         self._settings = manifest.settings
         self._manifest = manifest
-        self._start = start
+        self._present = {name: frozenset(numbers) for name, numbers in start.present.items()}
         self._features = features(manifest.labels, manifest.variables)
-        self._totals = {job.name: job.total(manifest.settings.shard_size) for job in jobs}
+        self._sizes = {job.name: job.total(manifest.settings.shard_size) for job in jobs}
         self._twins: dict[str, list[Job]] = {}
         for job in jobs:
             if job.twin_of is not None:
@@ -55,18 +63,27 @@ class ShardMaker:
         self._ranks = ranks
         self._renderers = renderers
         self._show = show
+        self._file_of = file_of
+        self._fence = Fence(out, self._sizes, manifest)
+        self._there: dict[str, dict[int, list[str]]] = {}
 
-    def path(self, job: Job, index: int) -> AnyPath:
-        """Return where a shard lies when it is whole."""
-        return shard_path(self._out, job.name, index=index, total=self._totals[job.name])
+    def exists(self, job: Job, index: int) -> bool:
+        """Whether a shard is there, going by its name."""
+        if index in self._present[job.name]:
+            return True
+        return (self._out / planned_file(self._manifest, job.name, index)).is_file()
 
     def make(self, job: Job, index: int) -> ShardEntry:
         """Make sure of a shard: whole, its own, undamaged; of its twins' too if it must be drawn.
 
         Returns:
             What the manifest says of it.
+
+        Raises:
+            Failure: another launch has changed what this one relies on.
         """
-        twins = [] if self.path(job, index).is_file() else self._missing_twins(job, index)
+        self._fence.check()
+        twins = [] if self.exists(job, index) else self._missing_twins(job, index)
         with self._renderers.together([job.recipe, *(twin.recipe for twin in twins)]):
             entry = self._make(job, index)
             for twin in twins:
@@ -77,84 +94,113 @@ class ShardMaker:
         return [
             twin
             for twin in self._twins.get(job.name, ())
-            if index < self._totals[twin.name] and not self.path(twin, index).is_file()
+            if index < self._sizes[twin.name] and not self.exists(twin, index)
         ]
 
     def _make(self, job: Job, index: int) -> ShardEntry:
-        path, images = self.path(job, index), self._images(job, index)
-        found = self._assess(path, job, index)
-        if found is not None and not found.fault and found.covered == len(images):
-            return self._keep(found, path, job, index)
-        damaged = found is not None and found.fault is not None
-        if found is not None and damaged:
-            console.log(f"{path}: {found.fault}; it is drawn anew")
-        shorter = self._shorter(found, path, job, index)
-        rows = self._rows(job, images, shorter=shorter)
-        if damaged:
+        images = job.rows(index, shard_size=self._settings.shard_size)
+        there = self._look(job, index, images)
+        if there.best is not None and there.best.covered == len(images):
+            return self._keep(there.best, job, index)
+        for found in there.damaged:
+            console.log(f"{found.path}: {found.fault}; its images are generated again")
+        rows = self._rows(job, images, shorter=there.best)
+        if there.damaged:
             self._ranks.add("redrawn", len(rows.rows))
+        stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
+        entry = self._write(there.free, rows, stamp)
+        # Another may have been faster: then its file is looked at like any other.
+        return entry or self._make(job, index)
+
+    def _write(self, file: str, rows: Drawn, stamp: Stamp) -> ShardEntry | None:
+        """Write a shard under a name that was free; None where it no longer is."""
+        self._fence.check()
+        path = self._out / file
         entry = write_shard(
-            path,
-            rows.rows,
-            features=self._features,
-            stamp=job.stamp(images, settings=self._settings, failed=rows.failed),
-            # Where nothing was, another may have been faster; what was short or damaged goes.
-            exclusive=found is None,
-            writer=self._ranks.launch,
+            path, rows.rows, features=self._features, stamp=stamp, writer=self._ranks.launch
         )
-        if entry is None:
-            return self._make(job, index)
-        if shorter is not None and shorter != path:
-            # Its rows stand in the new shard; beside it, a reader would find them twice.
-            shorter.unlink(missing_ok=True)
+        try:
+            self._fence.check()
+        except Failure:
+            if entry is not None:
+                self._take_back(file, stamp)
+            raise
         return entry
 
-    def _images(self, job: Job, index: int) -> range:
-        return job.rows(index, shard_size=self._settings.shard_size)
+    def _take_back(self, file: str, stamp: Stamp) -> None:
+        """Remove a file that only the old plan wants; others may have found one that stays wanted.
 
-    def _assess(self, path: AnyPath, job: Job, index: int) -> Found | None:
-        stamp = job.stamp(self._images(job, index), settings=self._settings)
-        known = self._manifest.configs[job.name].shards
-        return assess(path, stamp, known=known[index] if index < len(known) else None)
+        A name that a newer plan does not want is wanted by none after it: what is planned grows.
+        """
+        now = newest(self._out).manifest
+        index = stamp.start // self._settings.shard_size
+        if now is not None and not is_wanted(now, file, stamp.config, index):
+            (self._out / file).unlink(missing_ok=True)
 
-    def _keep(self, found: Found, path: AnyPath, job: Job, index: int) -> ShardEntry:
-        if job.twin_of is None or index in self._start.present[job.name]:
+    def _look(self, job: Job, index: int, images: range) -> Candidates:
+        """Judge the files that may hold a shard, up to the first that is whole."""
+        there, known = Candidates(), [*self._known(job, index)]
+        for file in self._named(job, index, known):
+            found = self._assess(file, job, index, images)
+            if found is None and file not in known:
+                there.free = file
+                break
+            there.add(found)
+            if there.best is not None and there.best.covered == len(images):
+                break
+        return there
+
+    def _named(self, job: Job, index: int, known: Sequence[str]) -> Iterator[str]:
+        """Yield the files that are known, then the names that the shard may be written to."""
+        yield from known
+        for attempt in itertools.count():
+            file = planned_file(self._manifest, job.name, index, attempt=attempt)
+            if file not in known:
+                yield file
+
+    def _known(self, job: Job, index: int) -> Iterator[str]:
+        """Yield the files that held a shard, or its first rows, when this build began."""
+        listed = self._manifest.configs[job.name].shards
+        if index < len(listed):
+            yield listed[index].file
+        if job.kind == "share":
+            # What is not listed may be of a smaller share, which has other rows.
+            return
+        if job.name not in self._there:
+            files: dict[int, list[str]] = {}
+            for shard in list_shards(self._out, job.name):
+                file = shard.path.relative_to(self._out).as_posix()
+                files.setdefault(shard.index, []).append(file)
+            self._there[job.name] = files
+        yield from self._there[job.name].get(index, ())
+
+    def _assess(self, file: str, job: Job, index: int, images: range) -> Found | None:
+        """Judge a file; one that lacks columns of the dataset is none of it any more."""
+        listed = self._manifest.configs[job.name].shards
+        known = listed[index] if index < len(listed) else None
+        stamp = job.stamp(images, settings=self._settings)
+        found = assess(
+            self._out / file, stamp, known=known if known and known.file == file else None
+        )
+        if found and not found.fault and found.inspection.columns != tuple(self._features):
+            return None
+        return found
+
+    def _keep(self, found: Found, job: Job, index: int) -> ShardEntry:
+        if job.twin_of is None or index in self._present[job.name]:
             # Made beside another set's shard in this launch, it was counted as it was drawn.
             self._ranks.add("kept", found.inspection.rows)
-        name = self._start.shorter[job.name].get(index)
-        if name is not None:
-            # A growth was stopped between the whole shard and the removal of the shorter one.
-            path.with_name(name).unlink(missing_ok=True)
-        return found.inspection.entry("/".join((DATA, job.name, path.name)))
+        return found.inspection.entry(found.path.relative_to(self._out).as_posix())
 
-    def _shorter(self, found: Found | None, path: AnyPath, job: Job, index: int) -> AnyPath | None:
-        """Return the shard that holds the first rows of this one, if there is one."""
-        if found is not None and not found.fault:
-            return path
-        name = self._start.shorter[job.name].get(index)
-        if name is None:
-            return None
-        other = path.with_name(name)
-        before = self._assess(other, job, index)
-        if before is not None and before.fault:
-            console.log(f"{other}: {before.fault}; it is drawn anew")
-            self._ranks.add("redrawn", len(self._images(job, index)))
-            other.unlink(missing_ok=True)
-        return other if before is not None and not before.fault else None
-
-    def _rows(self, job: Job, images: range, *, shorter: AnyPath | None) -> Drawn:
+    def _rows(self, job: Job, images: range, *, shorter: Found | None) -> Drawn:
         if job.kind == "share":
-            rows = copy_rows(
-                self._out,
-                job,
-                images,
-                totals=self._totals,
-                shard_size=self._settings.shard_size,
-            )
+            size = self._settings.shard_size
+            rows = copy_rows(self._out, job, images, file_of=self._file_of, shard_size=size)
             self._show(len(rows.rows))
             return rows
         kept = Drawn()
         if shorter is not None:
-            before = read_shard(shorter)
+            before = read_shard(shorter.path)
             kept = Drawn(before.rows, list(before.failed))
             self._ranks.add("kept", len(kept.rows))
         drawn = draw_rows(

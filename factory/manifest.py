@@ -179,12 +179,14 @@ class Manifest(_Entry):
         complete = [name for name, entry in self.configs.items() if entry.complete]
         return sorted(complete, key=lambda name: (self.configs[name].kind != "set", name))
 
+    def text(self) -> str:
+        """Return the manifest as `manifest.json` holds it."""
+        fields = self.model_dump(mode="json")
+        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
     def write(self, out: AnyPath) -> None:
-        """Write the manifest into the set's directory, whole or not at all."""
-        text = json.dumps(
-            self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False
-        )
-        write_text(out / FILE_NAME, text + "\n")
+        """Write the manifest into the dataset's directory, whole or not at all."""
+        write_text(out / FILE_NAME, self.text())
 
 
 def read_manifest(out: AnyPath) -> Manifest | None:
@@ -194,10 +196,17 @@ def read_manifest(out: AnyPath) -> Manifest | None:
         UserError: the file is damaged or of another version.
     """
     path = out / FILE_NAME
-    if not path.is_file():
-        return None
+    return parse_manifest(path, path.read_bytes()) if path.is_file() else None
+
+
+def parse_manifest(path: AnyPath, data: bytes) -> Manifest:
+    """Read a manifest's bytes; `path` stands in messages.
+
+    Raises:
+        UserError: they are damaged or of another version.
+    """
     try:
-        return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
+        return Manifest.model_validate_json(data.decode())
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: is not a manifest of this version ({_reason(error)}); "

@@ -90,6 +90,11 @@ def write_bytes(
             file.flush()
             os.fsync(file.fileno())
         written = _link(temporary, path) if exclusive else bool(temporary.rename(path))
+    except FileNotFoundError:
+        if temporary.exists() or not path.parent.is_dir():
+            raise
+        # Another launch took this process for dead, and cleared its half-written file away.
+        return write_bytes(path, data, exclusive=exclusive, writer=writer)
     finally:
         # Also after Ctrl-C: a set holds its own files and nothing else.
         if not written or exclusive:
@@ -101,11 +106,6 @@ def write_bytes(
 def write_text(path: AnyPath, text: str, *, writer: str = "one") -> None:
     """Write a small text file the same way: it has the old text or the new one, never half."""
     write_bytes(path, text.encode(), writer=writer)
-
-
-def rename(path: AnyPath, final: AnyPath) -> None:
-    """Give a file another name; on an object store it is copied, then removed."""
-    path.rename(final)
 
 
 def sync_folder(folder: AnyPath) -> None:

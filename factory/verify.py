@@ -16,18 +16,16 @@ from pathlib import Path
 from factory import console
 from factory.errors import UserError
 from factory.existing import require_config, require_set
+from factory.layout import shard_files, wanted_stamp
 from factory.manifest import FILE_NAME, Manifest
 from factory.recipe import ResolvedRecipe
 from factory.schema import features
 from factory.set_faults import SetFault
-from factory.shards import shard_rows
-from factory.stamp import Stamp
 from factory.storage import AnyPath, open_path
 from factory.verify_files import (
     check_card,
     check_listing,
     check_recipes,
-    expected_shards,
     stray_files,
 )
 from factory.verify_pictures import Comparison, Sample, compare_sample
@@ -168,23 +166,14 @@ def shard_tasks(
 ) -> Iterator[ShardTask]:
     """Yield what is to be checked of a config's shards, by number."""
     entry = found.configs[name]
-    size = found.settings.shard_size
     listed = {shard.file: shard for shard in entry.shards}
     owners = {one.sha256: one.file for other in found.configs.values() for one in other.shards}
-    for number, path in enumerate(expected_shards(out, name, entry, shard_size=size)):
-        file = path.relative_to(out).as_posix()
-        rows = shard_rows(number, num_images=entry.images, shard_size=size)
+    for number, file in enumerate(shard_files(found, name)):
         yield ShardTask(
-            path=path,
+            path=out / file,
             file=file,
             recipe=recipes.get(name),
-            stamp=Stamp(
-                config=name,
-                fingerprint=entry.fingerprint,
-                settings=found.settings.as_dict(),
-                start=rows.start,
-                stop=rows.stop,
-            ),
+            stamp=wanted_stamp(found, name, number),
             listed=listed.get(file),
             owners=owners,
             measured=found.measured,

@@ -10,11 +10,11 @@ from factory import card, manifest, yaml_source
 from factory.errors import UserError
 from factory.existing import RECIPES, recipe_path
 from factory.jobs import Job
+from factory.layout import number_of, shard_files, total_shards, wanted_stamp
 from factory.library import load_stored_recipe
 from factory.manifest import ConfigEntry, Manifest
 from factory.recipe import ResolvedRecipe
 from factory.set_faults import SetFault, short
-from factory.shards import shard_count, shard_path, shard_rows
 from factory.storage import AnyPath, is_temporary, local_copy
 
 # What the manifest says of a config and its recipe says too.
@@ -28,16 +28,6 @@ _FROM_RECIPE = (
     "members",
 )
 _LINK = re.compile(r"(?:\]\(|src=\")([^)\"\s]+)")
-
-
-def expected_shards(
-    out: AnyPath, name: str, entry: ConfigEntry, *, shard_size: int
-) -> list[AnyPath]:
-    """Return where the shards of a config belong, by number; none for a union."""
-    if entry.kind == "union":
-        return []
-    total = shard_count(entry.images, shard_size=shard_size)
-    return [shard_path(out, name, index=index, total=total) for index in range(total)]
 
 
 def check_recipes(
@@ -95,21 +85,20 @@ def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
                 "complete: run the same build again",
             )
             continue
-        size = found.settings.shard_size
-        paths = expected_shards(out, name, entry, shard_size=size)
-        wanted = [path.relative_to(out).as_posix() for path in paths]
-        listed = [shard.file for shard in entry.shards]
-        if listed != wanted:
+        total = total_shards(found, name)
+        numbers = [number_of(shard.file) for shard in entry.shards]
+        if numbers != list(range(total)):
             yield SetFault(
                 manifest.FILE_NAME,
                 f"configs.{name}.shards",
-                _some(listed, wanted),
-                f"{len(wanted)} shards, as {entry.images} images make",
+                _some(entry),
+                f"{total} shards, as {entry.images} images make",
             )
+            continue
         for number, shard in enumerate(entry.shards):
-            rows = len(shard_rows(number, num_images=entry.images, shard_size=size))
-            rows -= len(shard.failed)
-            if listed == wanted and shard.rows != rows:
+            stamp = wanted_stamp(found, name, number)
+            rows = stamp.stop - stamp.start - len(shard.failed)
+            if shard.rows != rows:
                 yield SetFault(
                     manifest.FILE_NAME,
                     f"configs.{name}.shards.{number}.rows",
@@ -118,9 +107,9 @@ def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
                 )
 
 
-def _some(listed: list[str], wanted: list[str]) -> str:
-    odd = [file for file in listed if file not in wanted]
-    return f"{len(listed)} shards" + (f", {odd[0]} among them" if odd else "")
+def _some(entry: ConfigEntry) -> str:
+    odd = [one.file for place, one in enumerate(entry.shards) if number_of(one.file) != place]
+    return f"{len(entry.shards)} shards" + (f", {odd[0]} among them" if odd else "")
 
 
 def stray_files(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
@@ -129,10 +118,9 @@ def stray_files(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
     Names that begin with a dot at the top belong to version control and to file managers; pictures
     that the card shows belong to the card.
     """
-    size = found.settings.shard_size
     known = {out / manifest.FILE_NAME, out / card.FILE_NAME}
-    for name, entry in found.configs.items():
-        known |= {recipe_path(out, name), *expected_shards(out, name, entry, shard_size=size)}
+    for name in found.configs:
+        known |= {recipe_path(out, name), *(out / file for file in shard_files(found, name))}
     linked = {out / link for link in _links(out / card.FILE_NAME)}
     for path in sorted(out.rglob("*")):
         inner = path.relative_to(out)

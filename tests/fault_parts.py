@@ -19,6 +19,7 @@ from typing import Any
 from build_parts import SETTINGS, FakeRenderer
 
 from factory.builder import BuildOptions, build
+from factory.generations import FOLDER
 from factory.library import load_recipe
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -94,8 +95,26 @@ def build_elsewhere(recipes: Sequence[Path], out: Path, batch_s: float, expiry_s
 
 def build_and_die(recipes: Sequence[Path], out: Path, event: int, after: bool) -> None:
     """Build, and end by SIGKILL before or after the n-th change to the file system."""
-    _on_change(out, _killing(event), after=after)
+    _on_change(out, _sending(event, signal.SIGKILL), after=after)
     draw(recipes, out)
+
+
+def build_and_sleep(recipes: Sequence[Path], out: Path, event: int) -> None:
+    """Build as another machine would, and stand still at the n-th change to the file system."""
+    from factory import owner
+
+    owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
+    _on_change(out, _sending(event, signal.SIGSTOP), after=False)
+    draw(recipes, out, claim_expiry_s=0.2)
+
+
+def sleeps(process: Any) -> bool:
+    """Whether a process stands still, or has ended without."""
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in ("T", "Z")
 
 
 def count_changes(recipes: Sequence[Path], out: Path, result: Any) -> None:
@@ -107,14 +126,14 @@ def count_changes(recipes: Sequence[Path], out: Path, result: Any) -> None:
     result.put(changes)
 
 
-def _killing(event: int) -> Callable[[str], None]:
+def _sending(event: int, number: signal.Signals) -> Callable[[str], None]:
     numbers = itertools.count(1)
 
-    def kill(name: str) -> None:
+    def send(name: str) -> None:
         if next(numbers) == event:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
-    return kill
+    return send
 
 
 def _on_change(out: Path, told: Callable[[str], None], *, after: bool) -> None:
@@ -157,5 +176,6 @@ def strays(out: Path) -> list[str]:
     return [
         path.relative_to(out).as_posix()
         for path in out.rglob("*")
-        if path.name.startswith(".") or (path.is_dir() and not any(path.iterdir()))
+        if (path.name.startswith(".") and path.name != FOLDER)
+        or (path.is_dir() and not any(path.iterdir()))
     ]

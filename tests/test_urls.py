@@ -12,7 +12,7 @@ from typing import Any
 import datasets
 import fsspec
 import pytest
-from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, tree
 from fault_parts import build_once, finished, start
 from moto.server import ThreadedMotoServer
 
@@ -21,6 +21,7 @@ from factory.claim_folder import ClaimFolder
 from factory.claims import Claims, heartbeat
 from factory.cli import main
 from factory.errors import Failure, UserError
+from factory.generations import FOLDER
 from factory.library import load_recipe
 from factory.manifest import read_manifest
 from factory.renderers import Renderers
@@ -74,6 +75,7 @@ def remote_tree(url: str) -> dict[str, str]:
     return {
         name.removeprefix(root).lstrip("/"): hashlib.sha256(fs.cat_file(name)).hexdigest()
         for name in sorted(fs.find(root))
+        if FOLDER not in name.split("/")
     }
 
 
@@ -109,8 +111,8 @@ def test_stopped_damaged_and_grown(place: str, tmp_path: Path) -> None:
     assert [name for name in remote_tree(place) if ".claims" in name] == []
     report = draw(base, place)
     assert (report.kept, report.drawn) == (8, 7)
-    shard = open_path(place) / "data/base/train-00000-of-00002.parquet"
-    write_bytes(shard, shard.read_bytes()[:-9])
+    damaged = shard(open_path(place))
+    write_bytes(damaged, damaged.read_bytes()[:-9])
     report = draw(base, place)
     assert (report.kept, report.drawn, report.redrawn) == (7, 8, 8)
     grown = draw(recipe(tmp_path, "base", images_per_class=8), place)
@@ -242,7 +244,7 @@ def test_a_store_that_stops_answering_ends_the_build_in_one_line(
     def away(*args: Any, **kwargs: Any) -> Any:
         raise EndpointConnectionError(endpoint_url="http://bucket")
 
-    monkeypatch.setattr("factory.builder.read_manifest", away)
+    monkeypatch.setattr("factory.builder.newest", away)
     with pytest.raises(Failure, match=r"memory://gone/set: the store does not answer \(Could not"):
         draw(recipe(tmp_path, "base"), "memory://gone/set")
 

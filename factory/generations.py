@@ -1,0 +1,133 @@
+"""Generations of a dataset: its manifest is replaced only if it is still the one that was read.
+
+Each change of the manifest is a file of its own, `OUT/.generations/00000007.json`, created only if
+no other process has created that number: a compare-and-swap that works on file systems (a hard
+link) and object stores (a conditional put) alike. The file with the highest number is the dataset.
+A process that slept for hours finds its number taken, whatever it believes, and has to read again.
+
+`manifest.json`, the recipes and the card are copies for readers: `factory.derived` writes them from
+the newest generation and looks again afterwards, so that a copy from an old one does not stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from factory.manifest import FILE_NAME, Manifest, parse_manifest
+from factory.storage import AnyPath, write_bytes
+
+FOLDER = ".generations"
+_NAME = re.compile(r"(\d{8,})\.json")
+
+
+class Generation(BaseModel):
+    """One state of a dataset.
+
+    Attributes:
+        number: Counts the changes; 0 for a dataset that has only `manifest.json`, or nothing.
+        manifest: None before the first change of a new dataset.
+        recipes: Resolved recipes as YAML, by config; those of a dataset of number 0 are files only.
+        earlier: SHA-256 of the manifest's text in the generations before.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    number: int = 0
+    manifest: Manifest | None = None
+    recipes: dict[str, str] = {}
+    earlier: tuple[str, ...] = ()
+
+
+def latest(out: AnyPath) -> int:
+    """Return the number of the newest generation; 0 where there is none."""
+    return max(_numbers(out), default=0)
+
+
+def newest(out: AnyPath) -> Generation:
+    """Return the newest generation.
+
+    A `manifest.json` that no generation has written comes from elsewhere, e.g. a restored copy or
+    an older version of this program: it counts as the newest.
+
+    Raises:
+        UserError: `manifest.json` comes from elsewhere and is damaged.
+    """
+    found = _read(out)
+    path = out / FILE_NAME
+    data = path.read_bytes() if path.is_file() else None
+    if data is None:
+        return found
+    text = _sha256(data)
+    if found.manifest and text in (_hash_of(found.manifest), *found.earlier):
+        return found
+    manifest = parse_manifest(path, data)
+    return found.model_copy(update={"manifest": manifest, "earlier": (*found.earlier, text)})
+
+
+def replace(
+    out: AnyPath, base: Generation, manifest: Manifest, *, recipes: dict[str, str]
+) -> Generation | None:
+    """Make a manifest the dataset's, if `base` is still the newest generation.
+
+    Args:
+        out: The dataset's directory.
+        base: The generation that was read.
+        manifest: What takes its place.
+        recipes: Of configs that are new or changed.
+
+    Returns:
+        The new generation; None where another process was faster: read again.
+    """
+    before = () if base.manifest is None else (_hash_of(base.manifest),)
+    kept = {name: text for name, text in base.recipes.items() if name in manifest.configs}
+    new = Generation(
+        number=base.number + 1,
+        manifest=manifest,
+        recipes=kept | recipes,
+        earlier=tuple(dict.fromkeys((*base.earlier, *before))),
+    )
+    if not write_bytes(_path(out, new.number), new.model_dump_json().encode(), exclusive=True):
+        return None
+    numbers = _numbers(out)
+    if max(numbers) != new.number:
+        # The number was free because it had been cleared away long ago.
+        return None
+    for number in numbers:
+        if number < new.number:
+            _path(out, number).unlink(missing_ok=True)
+    return new
+
+
+def _read(out: AnyPath) -> Generation:
+    while number := latest(out):
+        try:
+            return Generation.model_validate_json(_path(out, number).read_bytes())
+        except FileNotFoundError:
+            # Replaced between the two calls.
+            continue
+    return Generation()
+
+
+def _numbers(out: AnyPath) -> list[int]:
+    folder = out / FOLDER
+    try:
+        matches = [_NAME.fullmatch(path.name) for path in folder.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return [int(match[1]) for match in matches if match]
+
+
+def _path(out: AnyPath, number: int) -> Any:
+    return out / FOLDER / f"{number:08d}.json"
+
+
+def _hash_of(manifest: Manifest) -> str:
+    return _sha256(manifest.text().encode())
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
