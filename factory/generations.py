@@ -12,6 +12,7 @@ the newest generation and looks again afterwards, so that a copy from an old one
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from typing import Any
 
@@ -40,6 +41,10 @@ class Generation(BaseModel):
     manifest: Manifest | None = None
     recipes: dict[str, str] = {}
     earlier: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """Return it as its file holds it: keys in the order that `manifest.json` has them in."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def latest(out: AnyPath) -> int:
@@ -90,7 +95,7 @@ def replace(
         recipes=kept | recipes,
         earlier=tuple(dict.fromkeys((*base.earlier, *before))),
     )
-    if not write_bytes(_path(out, new.number), new.model_dump_json().encode(), exclusive=True):
+    if not write_bytes(_path(out, new.number), new.text().encode(), exclusive=True):
         return None
     numbers = _numbers(out)
     if max(numbers) != new.number:

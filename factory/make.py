@@ -140,9 +140,11 @@ class ShardMaker:
     def _look(self, job: Job, index: int, images: range) -> Candidates:
         """Judge the files that may hold a shard, up to the first that is whole."""
         there, known = Candidates(), [*self._known(job, index)]
+        first = planned_file(self._manifest, job.name, index)
         for file in self._named(job, index, known):
             found = self._assess(file, job, index, images)
-            if found is None and file not in known:
+            # A listed file that was lost leaves its name free.
+            if found is None and (file not in known or file == first):
                 there.free = file
                 break
             there.add(found)
