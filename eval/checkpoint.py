@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from eval.model_files import WEIGHTS, load_model
 from eval.scores import ModelFacts, Preprocessing
 from eval.scoring import Scoring, set_modes
 from factory.errors import Fault, UserError
-from factory.hub_fetch import cached, fetch, offline
-from factory.hub_target import looks_like_hub_id, parse_target
 
 if TYPE_CHECKING:
     import torch
-
-_HUB_PREFIXES = ("hf-hub:", "hf_hub:")
-_WEIGHTS = "model.safetensors"
-_FILES = ("config.json", "config.yaml", _WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -48,15 +42,6 @@ class Checkpoint:
     training: dict[str, Any] | None
 
 
-def is_hub_id(run: str) -> bool:
-    """Whether `run` names a model of the Hub instead of a folder."""
-    if run.startswith(_HUB_PREFIXES):
-        return True
-    # `runs/base` beside a folder `runs` is a slip in a path, no reason to ask the Hub.
-    here = Path(run).exists() or Path(Path(run).parts[0] if run else ".").is_dir()
-    return not here and looks_like_hub_id(run)
-
-
 def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     """Load a run's weights into the model that its `config.json` describes.
 
@@ -71,23 +56,20 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
         Failure: The Hub cannot be reached.
     """
     scoring = scoring or Scoring()
-    commit = None
-    folder = Path(run)
-    if is_hub_id(run):
-        folder, commit = _fetch(run)
-    config = _read_config(folder, run)
-    weights = folder / _WEIGHTS
-    if not weights.is_file():
-        raise UserError(f"{run}: no {_WEIGHTS} in it; is the run finished?")
-    model = _create(folder, run)
-    names = _label_names(config, num_classes=model.num_classes, run=run)
+    loaded = load_model(run)
+    if loaded.label_names is None:
+        raise UserError(
+            f"{run}: config.json has no label_names, so outputs can't be matched to real classes; "
+            "add the list of class names"
+        )
+    model, folder = loaded.model, loaded.folder
     training = _training(folder)
     facts = ModelFacts(
-        architecture=str(config["architecture"]),
+        architecture=str(loaded.config["architecture"]),
         num_classes=model.num_classes,
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
-        weights_sha256=sha256(weights),
-        commit=commit,
+        weights_sha256=sha256(folder / WEIGHTS),
+        commit=loaded.commit,
         batch_norm=scoring.batch_norm,
         dropout=scoring.dropout,
         selected_on=_selected_on(training),
@@ -98,87 +80,11 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
         run=run,
         folder=folder,
         model=model,
-        label_names=names,
+        label_names=loaded.label_names,
         facts=facts,
-        preprocessing=_preprocessing(model, run),
+        preprocessing=loaded.preprocessing,
         training=training,
     )
-
-
-def _fetch(run: str) -> tuple[Path, str]:
-    """Return the cached, checked snapshot of a Hub model's files, and its commit."""
-    target = parse_target(run, "model")
-    snapshot = cached(target) if offline() else fetch(target, _FILES.__contains__)
-    return snapshot.folder, snapshot.commit
-
-
-def _read_config(folder: Path, run: str) -> dict[str, Any]:
-    if not folder.exists():
-        raise UserError(
-            f"{run}: no such run folder; for a model of the Hub write hf-hub:ORG/NAME[@REVISION]"
-        )
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(
-            f"{run}: no config.json in it; is it a run folder, and is the run finished?"
-        )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(Fault(f"not JSON: {error}", file=str(path))) from None
-    if not isinstance(config, dict) or "architecture" not in config:
-        raise UserError(f"{path}: no `architecture` in it; timm's form of config.json is needed")
-    return config
-
-
-def _create(folder: Path, run: str) -> Any:
-    """Let timm build the model and load the weights; each way to fail becomes one line."""
-    import timm
-    from safetensors import SafetensorError
-
-    try:
-        return timm.create_model(f"local-dir:{folder}", pretrained=True)
-    except SafetensorError as error:
-        raise UserError(
-            f"{run}: {_WEIGHTS} is damaged ({error}); copy or train the run again"
-        ) from None
-    except (RuntimeError, TypeError, KeyError) as error:
-        # timm answers an unknown architecture, foreign arguments or other shapes with these.
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = " ".join(lines[:2]) or type(error).__name__
-        raise UserError(
-            f"{run}: config.json and {_WEIGHTS} don't make a model ({reason})"
-        ) from None
-
-
-def _label_names(config: dict[str, Any], *, num_classes: int, run: str) -> list[str]:
-    """Return class names in the order of outputs; timm stores a list, or a dict by output."""
-    found = config.get("label_names") or config.get("pretrained_cfg", {}).get("label_names")
-    if isinstance(found, dict):
-        found = [found.get(str(index)) for index in range(num_classes)]
-    if not found:
-        raise UserError(
-            f"{run}: config.json has no label_names, so outputs can't be matched to real classes; "
-            "add the list of class names"
-        )
-    if len(found) != num_classes or None in found:
-        raise UserError(
-            f"{run}: config.json names {len(found)} labels for {num_classes} outputs; "
-            "mend label_names"
-        )
-    return [str(name) for name in found]
-
-
-def _preprocessing(model: Any, run: str) -> Preprocessing:
-    from timm.data.config import resolve_model_data_config
-
-    config: dict[str, Any] = resolve_model_data_config(model)
-    if config["input_size"][0] != 3:
-        raise UserError(
-            f"{run}: the model takes {config['input_size'][0]} channels; "
-            "only RGB models can be scored"
-        )
-    return Preprocessing(**{name: config[name] for name in Preprocessing.model_fields})
 
 
 def _training(folder: Path) -> dict[str, Any] | None:

@@ -8,17 +8,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.labels import match_labels
+from eval.labels import match_real
 from eval.measure import measure
 from eval.predict import predict, this_process
 from eval.prompts import Prompts, fill
 from eval.real import RealImages
-from eval.score import Scored, real_facts, references_of, set_precision, settings_of
-from eval.scores import Labels, ModelFacts, Preprocessing, Scores, ZeroShot
+from eval.score import (
+    Scored,
+    label_facts,
+    real_facts,
+    references_of,
+    set_precision,
+    settings_of,
+)
+from eval.scores import ModelFacts, Preprocessing, Scores, ZeroShot
 from factory.clip_model import ClipModel, split_revision
 
 if TYPE_CHECKING:
     import torch
+
+    from eval.label_map import LabelMap
 
 _LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "numpy", "pillow")
 
@@ -41,6 +50,7 @@ def score_zero_shot(
     prompts: Prompts,
     batch_size: int,
     threads: int,
+    labels: LabelMap | None = None,
 ) -> Scored:
     """Score a model on a real set. Under several processes each one calls this and gets the same.
 
@@ -50,15 +60,19 @@ def score_zero_shot(
         prompts: What each class is compared by.
         batch_size: Images a step on each process.
         threads: CPU threads of each process.
+        labels: Class names for real labels; the prompts are made of these. Any name will do.
 
     Raises:
-        UserError: A picture cannot be read.
+        UserError: An image cannot be read, or the map names a label that doesn't exist.
     """
     import torch
 
     state = this_process()
     set_precision(threads)
     names = list(real.opened.label_names)
+    if labels:
+        names = list(dict.fromkeys([*labels.translated(names), *labels.pairs.values()]))
+    match = match_real(names, real, model=model.name, labels=labels)
     words = prompts.words(names)
     model.model.to(state.device)
     vectors = class_vectors(model, prompts, words)
@@ -71,18 +85,11 @@ def score_zero_shot(
         Classifier().eval(),
         real.opened.dataset,
         image_column=real.opened.image_column,
-        class_order=range(len(names)),
+        class_order=match.model_indices,
         transform=model.pixels,
         batch_size=batch_size,
         state=state,
         probability="sigmoid" if model.is_sigmoid else "softmax",
-    )
-    match = match_labels(
-        names,
-        names,
-        present=set(real.labels.tolist()),
-        model=real.opened.reference,
-        real=real.opened.reference,
     )
     references = references_of(match, real)
     scores = Scores(
@@ -97,7 +104,7 @@ def score_zero_shot(
             wordings=words,
         ),
         real=real_facts(real, predictions),
-        labels=Labels(names=match.names, num_real=match.num_real, matched=match.how),
+        labels=label_facts(match),
         preprocessing=_preprocessing(model),
         metrics=measure(predictions, references, num_real=len(names), num_classes=len(names)),
         settings=settings_of(state, batch_size=batch_size, threads=threads),

@@ -1,17 +1,18 @@
-"""Features of pictures: what a model sees just before its last layer."""
+"""Representations of images by a model: its logits, or the features that its head reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.checkpoint import is_hub_id, load_checkpoint
-from eval.predict import Transform, make_transform, pad, prepared, this_process
+from eval.labels import missing_names
+from eval.model_files import is_hub_id, load_model, preprocessing_of
+from eval.predict import make_transform, pad, prepared, this_process
 from eval.score import set_precision
 from eval.scores import Preprocessing
 from factory.console import progress
@@ -21,63 +22,107 @@ if TYPE_CHECKING:
     import datasets
     import torch
 
+Space = Literal["logits", "features"]
+
 
 @dataclass(frozen=True)
 class FeatureModel:
-    """A model whose features are taken.
+    """A model that represents images.
 
     Attributes:
         name: As it was given.
-        transform: Of a PIL image to its input.
-        features: Pixels (B, 3, H, W) to (B, D).
-        model: In evaluation mode.
+        model: A timm model, in evaluation mode.
+        label_names: Classes of its head in the order of the logits, or None if it lists none.
+        preprocessing: Of an image, as the model's weights were trained with.
     """
 
     name: str
-    transform: Transform
-    features: Callable[[torch.Tensor], torch.Tensor]
-    model: torch.nn.Module
+    model: Any
+    label_names: list[str] | None
+    preprocessing: Preprocessing
+
+    def representation(self, space: Space) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return a function of pixels, shape (B, 3, H, W), to logits or features, shape (B, D).
+
+        Raises:
+            UserError: The model has no head, or doesn't separate its features from its head.
+        """
+        model = self.model
+        if space == "logits":
+            if model.num_classes == 0:
+                raise UserError(
+                    f"--space logits: {self.name} has no classification head; use --space features"
+                )
+            return model  # type: ignore[no-any-return]
+        if not hasattr(model, "forward_head"):
+            raise UserError(
+                f"--space features: {self.name} has no `forward_head`, so its features cannot be "
+                "separated from its head; use --space logits or another model"
+            )
+
+        def features(pixels: torch.Tensor) -> torch.Tensor:
+            found: torch.Tensor = model.forward_head(
+                model.forward_features(pixels), pre_logits=True
+            )
+            return found
+
+        return features
 
 
 def load_features(name: str) -> FeatureModel:
     """Load a run, a model of the Hub, or a pretrained model of timm.
 
     Args:
-        name: Run folder, `hf-hub:ORG/NAME`, or timm's name of a model with pretrained weights.
+        name: Run folder (timm's `local-dir:` before it is allowed), `hf-hub:ORG/NAME`, or timm's
+            name of a model with pretrained weights.
 
     Raises:
-        UserError: There is none, or its weights cannot be had.
+        UserError: No such model, or its weights cannot be loaded.
     """
-    if Path(name).exists() or is_hub_id(name):
-        checkpoint = load_checkpoint(name)
-        model: Any = checkpoint.model
-        preprocessing = checkpoint.preprocessing
-    else:
-        model, preprocessing = _pretrained(name)
-    if not hasattr(model, "forward_head"):
-        raise UserError(f"--model {name}: tells no features apart from its outputs; choose another")
-
-    def features(pixels: torch.Tensor) -> torch.Tensor:
-        found: torch.Tensor = model.forward_head(model.forward_features(pixels), pre_logits=True)
-        return found
-
-    return FeatureModel(name, make_transform(preprocessing), features, model)
+    path = name.removeprefix("local-dir:")
+    if path != name or Path(path).exists() or is_hub_id(name):
+        loaded = load_model(path)
+        return FeatureModel(name, loaded.model, loaded.label_names, loaded.preprocessing)
+    model = _pretrained(name)
+    return FeatureModel(name, model, None, preprocessing_of(model, name))
 
 
-def _pretrained(name: str) -> tuple[Any, Preprocessing]:
+def _pretrained(name: str) -> Any:
     import timm
-    from timm.data.config import resolve_model_data_config
 
     try:
-        model = timm.create_model(name, pretrained=True).eval()
+        return timm.create_model(name, pretrained=True).eval()
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
-            f"--model {name}: no folder, and timm has no such weights at hand ({reason}); give a "
-            "run of `train`, which needs no network, or a pretrained model and the network"
+            f"--model {name}: no such folder, and timm cannot load pretrained weights of that name "
+            f"({reason}); give a run folder of `train`, or check the name and the network"
         ) from None
-    config = resolve_model_data_config(model)
-    return model, Preprocessing(**{key: config[key] for key in Preprocessing.model_fields})
+
+
+def choose_space(
+    model: FeatureModel, classes: Sequence[str], requested: Space | None
+) -> tuple[Space, str]:
+    """Return the space to compare in, and the reason.
+
+    By default it is the logits if the model's head has an output for every class, as in a run of
+    `train`; else the features. An ImageNet head, for example, reads other classes.
+
+    Args:
+        model: The model.
+        classes: Names of the classes that are compared.
+        requested: The space to use, whatever the head's classes.
+    """
+    if model.label_names is None:
+        head, knows = "its head lists no class names", False
+    else:
+        missing = missing_names(model.label_names, classes)
+        knows = not missing
+        head = "its head has every class compared"
+        if missing:
+            head = f"its head lacks {len(missing)} of {len(classes)} classes compared"
+    default: Space = "logits" if knows else "features"
+    return requested or default, f"{'requested' if requested else 'default'}: {head}"
 
 
 def extract(
@@ -85,17 +130,19 @@ def extract(
     dataset: datasets.Dataset,
     rows: NDArray[np.int64],
     *,
+    space: Space,
     image_column: str,
     batch_size: int,
     threads: int,
 ) -> NDArray[np.float64]:
-    """Return the features of some rows, in their order: shape (len(rows), D).
+    """Return the logits or features of some rows, in their order: shape (len(rows), D).
 
     Raises:
-        UserError: A picture is missing or cannot be decoded.
+        UserError: An image is missing or cannot be decoded, or see `representation`.
     """
     import torch
 
+    represent = model.representation(space)
     set_precision(threads)
     device = this_process().device
     net = model.model.to(device)
@@ -105,12 +152,13 @@ def extract(
         for start in range(0, len(rows), batch_size)
     ]
     parts: list[NDArray[np.float64]] = []
-    pictures = prepared(chosen, batches, image_column=image_column, transform=model.transform)
-    bar = progress(len(rows), unit="image", description="features")
+    transform = make_transform(model.preprocessing)
+    images = prepared(chosen, batches, image_column=image_column, transform=transform)
+    bar = progress(len(rows), unit="image", description=space)
     net.eval()
     with torch.inference_mode(), bar:
-        for pixels, digests in pictures:
-            found = model.features(pad(pixels, batch_size).to(device))[: len(digests)]
+        for pixels, digests in images:
+            found = represent(pad(pixels, batch_size).to(device))[: len(digests)]
             parts.append(found.flatten(1).double().cpu().numpy())
             bar.update(len(digests))
     return np.concatenate(parts)

@@ -1,94 +1,29 @@
-"""How far a synthetic set is from real images, in the features of a model.
+"""How far a synthetic dataset is from real images, in the logits or features of a model.
 
-The paper shows it as two pictures (its Figures 2 and 3) and an impression. The number here is a
-two-sample classifier's: trained to tell real images from synthetic ones, how often is it right
-about images it has not seen? Half of the time is what no gap looks like; what the same classifier
-makes of two halves of the real set is the floor, measured with as many images.
+The paper shows the gap as two plots (its Figures 2 and 3). Here it is also a number, the accuracy
+of a two-sample classifier (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR
+2017): a classifier learns to tell real from synthetic images and is tested on held-out images. An
+accuracy of 0.5 means that it cannot. The baseline (`floor`) is the same measure between two halves
+of the real images.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eval.intervals import share_difference, share_interval
-from eval.labels import match_labels
-from eval.real import RealImages
-from factory.errors import UserError
+from eval.intervals import share_correlation, share_difference, share_interval
+from eval.spread import compare_spread
 
 Features = NDArray[np.float64]
 Labels = NDArray[np.int64]
+Correct = NDArray[np.bool_]
 
-_FEWEST = 20
 _COMPONENTS = 50
-
-
-@dataclass(frozen=True)
-class Sample:
-    """As many images of each class from both sides, and as many other real ones for the floor.
-
-    Attributes:
-        real: Rows of the real set.
-        other_real: Rows of the real set, none of `real`.
-        synthetic: Rows of the synthetic set.
-        labels: Class of each place, the same in all three; counts `names`.
-        names: Class names, in the real set's order.
-    """
-
-    real: Labels
-    other_real: Labels
-    synthetic: Labels
-    labels: Labels
-    names: list[str]
-
-
-def draw_sample(real: RealImages, synthetic: RealImages, *, images: int, seed: int) -> Sample:
-    """Draw the images that are compared, class by class.
-
-    Args:
-        real: Half of each class at most is compared, the other half is the floor's.
-        synthetic: Its classes are matched by name.
-        images: Of each side at most.
-        seed: Of the draw.
-
-    Raises:
-        UserError: Classes don't meet, or there are too few images.
-    """
-    match = match_labels(
-        synthetic.opened.label_names,
-        real.opened.label_names,
-        present=set(real.labels.tolist()),
-        model=synthetic.opened.reference,
-        real=real.opened.reference,
-    )
-    rng = np.random.default_rng(seed)
-    known = sorted(set(real.labels.tolist()))
-    most = max(images // len(known), 1)
-    parts: dict[str, list[Labels]] = {"real": [], "other": [], "synthetic": [], "labels": []}
-    for label in known:
-        place = match.real_indices[label]
-        assert place is not None, "classes that have images are matched"
-        mine = rng.permutation(np.flatnonzero(real.labels == label))
-        drawn = rng.permutation(np.flatnonzero(synthetic.labels == match.model_indices[place]))
-        count = min(len(mine) // 2, len(drawn), most)
-        parts["real"].append(mine[:count])
-        parts["other"].append(mine[count : 2 * count])
-        parts["synthetic"].append(drawn[:count])
-        parts["labels"].append(np.full(count, place, dtype=np.int64))
-    joined = {name: np.concatenate(part) for name, part in parts.items()}
-    if len(joined["labels"]) < _FEWEST:
-        raise UserError(
-            f"{len(joined['labels'])} images of either side can be compared class by class (half "
-            f"of the real ones are the floor's); {_FEWEST} are needed: give more"
-        )
-    return Sample(
-        joined["real"], joined["other"], joined["synthetic"], joined["labels"], match.names
-    )
 
 
 def measure_gap(
@@ -96,56 +31,71 @@ def measure_gap(
 ) -> dict[str, Any]:
     """Return all figures, as plain data.
 
+    The intervals are 95 % and about the images alone: how far a figure would move with other
+    images from the same sources. Those of `two_sample`, `floor`, `above_floor` and `head` take
+    the classifiers as they were trained and vary the held-out images; that of `spread` varies all
+    images. None includes another training half or seed, another model or space, or another run of
+    the generator.
+
+    `two_sample` and `floor` are tested on the same held-out images of `real`, which are half of
+    each. So their errors are correlated, and `above_floor` uses that correlation.
+
     Args:
         real: Shape (images, D).
-        other_real: Same shape, other images.
+        other_real: Same shape, other real images.
         synthetic: Same shape.
-        labels: Classes of the places of all three.
-        seed: Of the halves.
+        labels: Shape (images,): classes, the same in all three.
+        seed: Of the training halves and of the bootstrap.
     """
+    train, test = _halves(labels, seed=seed)
     with one_thread():
-        gap = _told_apart(real, synthetic, labels=labels, seed=seed)
-        floor = _told_apart(real, other_real, labels=labels, seed=seed)
-        head = _head(real, other_real, synthetic, labels=labels)
-    difference, interval = share_difference(gap, floor)
+        gap = _two_sample(real, synthetic, train=train, test=test)
+        floor = _two_sample(real, other_real, train=train, test=test)
+        probe = _linear_probe(real, other_real, synthetic, labels=labels)
+        spread = compare_spread(real, synthetic, labels=labels, seed=seed)
     return {
-        "two_sample": _share(*gap),
-        "floor": _share(*floor),
-        "above_floor": {
-            "difference": difference,
-            "low": interval.low,
-            "high": interval.high,
-        },
-        "head": head,
-        "spread": _spread(real, synthetic, labels=labels),
+        "two_sample": _share(gap),
+        "floor": _share(floor),
+        "above_floor": _above(gap, floor, shared=test < len(labels)),
+        "head": probe,
+        "spread": spread,
     }
 
 
-def _told_apart(one: Features, other: Features, *, labels: Labels, seed: int) -> tuple[int, int]:
-    """Count the held-out images that a classifier puts on the right side, and all held-out ones.
+def _halves(labels: Labels, *, seed: int) -> tuple[Labels, Labels]:
+    """Split the positions of two sides, one after the other, into training and held-out halves.
 
-    Standardised features, their first principal components, logistic regression, learnt from half
-    of the images. The other half is judged once: the counts of cross-validation would depend on
-    each other, and an interval made of them would be too narrow. Both halves hold both sides and
-    all classes in equal parts.
+    Both halves contain equally many images of both sides and of every class.
     """
-    from sklearn.decomposition import PCA
-    from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import train_test_split
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    x = np.concatenate([one, other])
     side = np.repeat([0, 1], len(labels))
     strata = side * (int(labels.max()) + 1) + np.concatenate([labels, labels])
-    # A class with a single image cannot lie in both halves.
+    # A class with a single image cannot be in both halves.
     splits = np.bincount(strata)[np.unique(strata)].min() > 1
     train, test = train_test_split(
-        np.arange(len(x)),
+        np.arange(len(side)),
         test_size=0.5,
         stratify=strata if splits else side,
         random_state=seed,
     )
+    return train, test
+
+
+def _two_sample(one: Features, other: Features, *, train: Labels, test: Labels) -> Correct:
+    """Return for each held-out image whether a classifier assigns it to the right side.
+
+    Standardised features, their first principal components, logistic regression, trained on one
+    half of the images. Cross-validation would test all images, but its counts depend on each
+    other, and an interval made of them would be too narrow.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = np.concatenate([one, other])
+    side = np.repeat([0, 1], len(one))
     components = min(_COMPONENTS, x.shape[1], max(len(train) // 4, 1))
     classifier = make_pipeline(
         StandardScaler(),
@@ -153,29 +103,44 @@ def _told_apart(one: Features, other: Features, *, labels: Labels, seed: int) ->
         LogisticRegression(max_iter=2000),
     )
     classifier.fit(x[train], side[train])
-    return int((classifier.predict(x[test]) == side[test]).sum()), len(test)
+    correct: Correct = classifier.predict(x[test]) == side[test]
+    return correct
 
 
-def _head(
+def _above(gap: Correct, floor: Correct, *, shared: Correct) -> dict[str, Any]:
+    """Return the difference of two accuracies, and the interval for partly the same images."""
+    correlation = share_correlation(gap, floor, shared=shared)
+    difference, interval = share_difference(_counted(gap), _counted(floor), correlation=correlation)
+    return {
+        "difference": difference,
+        "low": interval.low,
+        "high": interval.high,
+        "correlation": correlation,
+    }
+
+
+def _linear_probe(
     real: Features, other_real: Features, synthetic: Features, *, labels: Labels
 ) -> dict[str, Any]:
-    """Fit a last layer to the real images; say how well it knows other real and synthetic ones."""
+    """Train a linear classifier on real images; test it on other real and on synthetic ones."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     if len(np.unique(labels)) < 2:
         return {"real": None, "synthetic": None}
-    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1))
-    head.fit(real, labels)
-    found = {"real": other_real, "synthetic": synthetic}
-    return {
-        name: _share(int((head.predict(x) == labels).sum()), len(labels))
-        for name, x in found.items()
-    }
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1))
+    probe.fit(real, labels)
+    tested = {"real": other_real, "synthetic": synthetic}
+    return {name: _share(probe.predict(x) == labels) for name, x in tested.items()}
 
 
-def _share(count: int, total: int) -> dict[str, Any]:
+def _counted(correct: Correct) -> tuple[int, int]:
+    return int(correct.sum()), len(correct)
+
+
+def _share(correct: Correct) -> dict[str, Any]:
+    count, total = _counted(correct)
     interval = share_interval(count, total)
     return {
         "accuracy": count / total,
@@ -186,35 +151,10 @@ def _share(count: int, total: int) -> dict[str, Any]:
     }
 
 
-def _spread(real: Features, synthetic: Features, *, labels: Labels) -> dict[str, Any]:
-    """Compare how far images of a class lie from their class's centre: 1 is as varied as real ones.
-
-    The mean squared distance in features standardised over both sides, averaged over classes.
-    """
-    scale = np.concatenate([real, synthetic]).std(axis=0)
-    scale[scale == 0] = 1.0
-    ratios: list[float | None] = []
-    sums = np.zeros(2)
-    for label in np.unique(labels):
-        own = labels == label
-        if own.sum() < 2:
-            ratios.append(None)
-            continue
-        both = [_within(side[own] / scale) for side in (real, synthetic)]
-        ratios.append(both[1] / both[0] if both[0] else None)
-        sums += both
-    return {"ratio": float(sums[1] / sums[0]) if sums[0] else None, "per_class": ratios}
-
-
-def _within(x: Features) -> float:
-    centred = x - x.mean(axis=0)
-    return float((centred**2).sum() / (len(x) - 1))
-
-
 def embed(features: Features) -> Features:
-    """Return t-SNE places, shape (images, 2): the same for the same features.
+    """Return t-SNE coordinates, shape (images, 2): the same for the same features.
 
-    It starts from the first two principal components, so that no seed decides anything.
+    It starts from the first two principal components, so that no seed matters.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -234,7 +174,7 @@ def embed(features: Features) -> Features:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let linear algebra use one thread: sums then come out the same every time."""
+    """Limit linear algebra to one thread, so that results are the same every time."""
     from threadpoolctl import threadpool_limits
 
     with threadpool_limits(1):

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 Places = NDArray[np.float64]
 
-# Okabe and Ito's blue and vermillion: told apart by every kind of eye, and in grey.
+# Okabe and Ito's blue and vermillion: distinct with colour blindness, and in grey.
 _REAL, _SYNTHETIC = "#0072B2", "#D55E00"
 _INK, _PALE = "#333333", "#d9d9d9"
-# Ten hues of equal weight; more classes take shades of a wheel.
+# Ten equally strong hues; more classes take their colours from a continuous colour map.
 _TEN = (
     *("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE"),
     *("#AA3377", "#332288", "#EE7733", "#009988", "#882255"),
@@ -30,12 +30,12 @@ _STYLE = {
 
 
 def plot_sets(places: Places, *, title: str, note: str, path: Path) -> None:
-    """Draw real against synthetic images.
+    """Plot real and synthetic images in two colours.
 
     Args:
         places: Shape (2 n, 2): the real images first, then as many synthetic ones.
-        title: A line.
-        note: A smaller line below it.
+        title: One line.
+        note: Smaller text below it.
         path: Without suffix; `.png` and `.svg` are written.
     """
     import matplotlib as mpl
@@ -46,7 +46,7 @@ def plot_sets(places: Places, *, title: str, note: str, path: Path) -> None:
         axes = figure.add_subplot()
         half = len(places) // 2
         colours = np.repeat([_REAL, _SYNTHETIC], half)
-        # One side drawn after the other would hide it.
+        # Plotting one side after the other would hide the first.
         order = np.random.default_rng(0).permutation(len(places))
         _dots(axes, places[order], colours[order], size=_dot_size(len(places)))
         for colour, text in ((_REAL, "real"), (_SYNTHETIC, "synthetic")):
@@ -66,14 +66,14 @@ def plot_classes(
     note: str,
     path: Path,
 ) -> None:
-    """Draw the same places by class: real images to the left, synthetic ones to the right.
+    """Plot the same coordinates by class: real images on the left, synthetic ones on the right.
 
     Args:
         places: As for `plot_sets`.
         labels: Shape (n,): classes of the real images, and of the synthetic ones.
         names: Class names.
-        title: A line.
-        note: A smaller line below it.
+        title: One line.
+        note: Smaller text below it.
         path: Without suffix.
     """
     import matplotlib as mpl
@@ -133,7 +133,7 @@ def _dots(axes: Any, places: Places, colours: Any, *, size: float) -> None:
 
 
 def _dot_size(images: int) -> float:
-    """Return an area in square points: large for few images, small for many."""
+    """Return a dot's area in square points: large for few images, small for many."""
     return float(np.clip(24_000 / images, 5, 36))
 
 
@@ -150,9 +150,9 @@ def _frame(axes: Any, places: Places) -> None:
 
 
 def _head(figure: Any, title: str, note: str) -> None:
-    """Write title and note above what is drawn, in a strip of their own."""
+    """Write title and note in a strip above the plot."""
     height = figure.get_figheight()
-    # About fourteen letters an inch at this size.
+    # About fourteen letters per inch at this size.
     lines = textwrap.wrap(note, width=round(14 * figure.get_figwidth()))
     strip = (0.46 + 0.17 * len(lines)) / height
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - strip))

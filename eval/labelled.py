@@ -6,7 +6,7 @@ taken when its words name exactly one of the classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from factory.row_filter import filter_rows
 
 if TYPE_CHECKING:
     import datasets
+
+    from eval.label_map import LabelMap
 
 _FILE = "train-00000-of-00001.parquet"
 _CARD = """---
@@ -40,6 +42,7 @@ def write_labelled(
     classes: Sequence[str],
     columns: Sequence[str],
     row_filter: str | None = None,
+    labels: LabelMap | None = None,
 ) -> dict[str, int]:
     """Write the labelled set.
 
@@ -49,12 +52,14 @@ def write_labelled(
         classes: Class names, in label order; `_` is a space.
         columns: Of words: a text, or a list of texts.
         row_filter: Leave only these rows first, see `factory.row_filter`.
+        labels: Classes of words that are no class name (`sports car: automobile`).
 
     Returns:
         Images by class.
 
     Raises:
-        UserError: The folder is taken, a column is missing, or a class has no image.
+        UserError: The folder is taken, a column is missing, a class has no image, or the map
+            names a word of no image or a class that is not wanted.
     """
     import datasets as hf
 
@@ -66,20 +71,25 @@ def write_labelled(
         raise UserError(f"{source}: no column {missing[0]}; it has: {', '.join(rows.column_names)}")
     if row_filter:
         rows = filter_rows(rows, row_filter)
-    words = {name.replace("_", " ").casefold(): place for place, name in enumerate(classes)}
-    places, labels = _matching(rows, columns, words)
-    counts = {name: labels.count(place) for place, name in enumerate(classes)}
+    said = _words(rows, columns)
+    if labels:
+        known = sorted(set[str]().union(*said))
+        labels.check(
+            known, classes, real=f"{source}, columns {','.join(columns)},", model="--classes"
+        )
+    places, ids = _matching(said, classes, labels.pairs if labels else {})
+    counts = {name: ids.count(place) for place, name in enumerate(classes)}
     empty = [name for name, count in counts.items() if not count]
     if empty:
         raise UserError(f"{source}: no image whose words name {empty[0]} alone among the classes")
     hf.disable_progress_bars()
     features = hf.Features(image=hf.Image(), label=hf.ClassLabel(names=list(classes)))
     chosen = rows.select(places).select_columns(["image"]).cast_column("image", hf.Image())
-    chosen = chosen.add_column("label", labels).cast(features)
+    chosen = chosen.add_column("label", ids).cast(features)
     out.mkdir(parents=True)
     chosen.to_parquet(str(out / _FILE))
     names = ", ".join(classes)
-    card = _CARD.format(file=_FILE, count=len(labels), source=Path(source).name, classes=names)
+    card = _CARD.format(file=_FILE, count=len(ids), source=Path(source).name, classes=names)
     (out / "README.md").write_text(card, encoding="utf-8")
     return counts
 
@@ -101,19 +111,27 @@ def _open(source: str) -> datasets.Dataset:
         raise UserError(f"{source}: {reason}; is it a dataset directory or Hub id?") from None
 
 
+def _words(rows: datasets.Dataset, columns: Sequence[str]) -> list[set[str]]:
+    """Return the words of each row, as they are spelled."""
+    cells: list[list[Any]] = [list(rows[column]) for column in columns]
+    return [{word for cell in row for word in _texts(cell)} for row in zip(*cells, strict=True)]
+
+
 def _matching(
-    rows: datasets.Dataset, columns: Sequence[str], words: dict[str, int]
+    said: Sequence[set[str]], classes: Sequence[str], pairs: Mapping[str, str]
 ) -> tuple[list[int], list[int]]:
-    """Return the places of rows that name one class, and its label."""
-    places, labels = [], []
-    told: list[list[Any]] = [list(rows[column]) for column in columns]
-    for place, cells in enumerate(zip(*told, strict=True)):
-        said = [word for cell in cells for word in _texts(cell)]
-        named = {words[word.casefold()] for word in said if word.casefold() in words}
+    """Return the places of rows whose words name one class, and their label ids.
+
+    A word of the map counts as it is spelled there; class names in any case.
+    """
+    own = {name.replace("_", " ").casefold(): name for name in classes}
+    places, ids = [], []
+    for place, words in enumerate(said):
+        named = {pairs.get(word) or own.get(word.casefold()) for word in words} - {None}
         if len(named) == 1:
             places.append(place)
-            labels.append(named.pop())
-    return places, labels
+            ids.append(classes.index(named.pop()))
+    return places, ids
 
 
 def _texts(cell: Any) -> list[str]:

@@ -1,36 +1,88 @@
-"""Matches a model's classes to a real set's by name, never by number."""
+"""Matches a model's classes to a real dataset's by name, never by number."""
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from eval.label_map import LabelMap, listed, plain, suggested_map
 from factory.errors import UserError
 
-_SHOWN = 8
+if TYPE_CHECKING:
+    from eval.real import RealImages
+
+How = Literal["exact", "spelling", "synonym", "map"]
+
+
+def _first_synonym(name: str) -> str:
+    return plain(name.partition(",")[0])
+
+
+# Tried in this order until every class that has images is found.
+_STEPS: tuple[tuple[How, Callable[[str], str]], ...] = (
+    ("exact", str),
+    ("spelling", plain),
+    ("synonym", _first_synonym),
+)
 
 
 @dataclass(frozen=True)
 class LabelMatch:
-    """One order of classes for both sides: the real set's, then what only the model knows.
+    """One order of classes for both sides: the real dataset's, then those only the model has.
 
     Attributes:
-        names: Class names; the first `num_real` are the real set's, as it spells them.
-        num_real: How many of `names` the real set has.
+        names: Class names; the first `num_real` are the real dataset's, as it spells them. A
+            class that a label map names has the map's name.
+        num_real: How many of `names` the real dataset has.
         model_indices: For each name, its output of the model.
-        real_indices: For each label id of the real set, its place in `names`; None for a class
+        real_indices: For each label id of the real dataset, its place in `names`; None for a class
             without images that the model doesn't know.
-        how: `exact`, or `spelling` if letter case, spaces, `_` or `-` had to be overlooked.
+        how: `exact`; `spelling` if letter case, spaces, `_` or `-` had to be ignored; `synonym` if
+            only the part before the first comma agrees; `map` with a label map.
+        map: The label map, real label -> model class; None without one.
+        merged: Real labels that count as one class, a list for each such class.
     """
 
     names: list[str]
     num_real: int
     model_indices: list[int]
     real_indices: list[int | None]
-    how: Literal["exact", "spelling"]
+    how: How
+    map: Mapping[str, str] | None
+    merged: list[list[str]]
+
+
+def match_real(
+    model_names: Sequence[str],
+    real: RealImages,
+    *,
+    model: str,
+    labels: LabelMap | None = None,
+) -> LabelMatch:
+    """Find the classes of opened real images among a model's. No image is decoded.
+
+    Call it before anything expensive: it finds every fault that scoring would find in the names.
+
+    Args:
+        model_names: Class names of the model, in the order of its outputs; or of the recipe whose
+            images it will be trained on.
+        real: From `eval.real.open_real`.
+        model: The model's or recipe's name in messages.
+        labels: Translates real labels first.
+
+    Raises:
+        UserError: As `match_labels`.
+    """
+    return match_labels(
+        model_names,
+        real.opened.label_names,
+        present=set(real.labels.tolist()),
+        model=model,
+        real=real.opened.reference,
+        labels=labels,
+    )
 
 
 def match_labels(
@@ -40,100 +92,127 @@ def match_labels(
     present: Collection[int],
     model: str,
     real: str,
+    labels: LabelMap | None = None,
 ) -> LabelMatch:
     """Find each real class among the model's outputs.
 
     Args:
         model_names: Class names of the model, in the order of its outputs.
-        real_names: Class names of the real set, in the order of its label ids.
+        real_names: Class names of the real dataset, in the order of its label ids.
         present: Label ids that have images; names of other classes need not match.
-        model: What to call the model in a message.
-        real: What to call the real set in a message.
+        model: The model's name in messages.
+        real: The real dataset's name in messages.
+        labels: Translates real labels first; what it lacks is matched as without it.
 
     Raises:
-        UserError: The model has two classes of one name, or doesn't know a class that has images.
+        UserError: The model has two classes of one name, or doesn't know a class that has images;
+            or the map names a label or class that doesn't exist.
     """
-    twice = sorted({name for name in model_names if list(model_names).count(name) > 1})
+    twice = [name for name, count in Counter(model_names).items() if count > 1]
     if twice:
         raise UserError(
-            f"{model}: label_names has {_listed(twice)} more than once; make names unique"
+            f"{model}: label_names has {listed(twice)} more than once; make names unique"
         )
-    how: Literal["exact", "spelling"] = "exact"
-    found = _look_up(real_names, model_names)
-    if any(found[label] is None for label in present):
-        plain_model, plain_real = _plain_all(model_names), _plain_all(real_names)
-        if _unique(plain_model) and _unique(plain_real):
-            how, found = "spelling", _look_up(plain_real, plain_model)
+    pairs = labels.pairs if labels else {}
+    if labels:
+        labels.check(real_names, model_names, real=real, model=model)
+    found, how = _find(real_names, model_names, present=present, pairs=pairs)
     unknown = [real_names[label] for label in sorted(present) if found[label] is None]
     if unknown:
-        raise UserError(_mismatch(unknown, model_names, real_names, model=model, real=real))
-    return _join(model_names, real_names, found=found, how=how)
+        rest = [name for index, name in enumerate(model_names) if index not in set(found)]
+        raise UserError(_mismatch(unknown, rest, model=model, real=real, labels=labels))
+    return _join(
+        model_names,
+        real_names,
+        found,
+        how="map" if labels else how,
+        pairs=dict(pairs) if labels else None,
+    )
+
+
+def _find(
+    wanted: Sequence[str],
+    known: Sequence[str],
+    *,
+    present: Collection[int],
+    pairs: Mapping[str, str],
+) -> tuple[list[int | None], How]:
+    """Return each name's place among the known ones, and the last step that was needed."""
+    places = _places(known, str)
+    found = [places.get(pairs[name]) if name in pairs else None for name in wanted]
+    free = [name for name in wanted if name not in pairs]
+    how: How = "exact"
+    for step, key in _STEPS:
+        how = step
+        places, unique = _places(known, key), _places(free, key)
+        found = [
+            places.get(key(name)) if index is None and key(name) in unique else index
+            for name, index in zip(wanted, found, strict=True)
+        ]
+        if all(found[label] is not None for label in present):
+            break
+    return found, how
+
+
+def _places(names: Collection[str], key: Callable[[str], str]) -> dict[str, int]:
+    """Return the place of every key that only one name has."""
+    counts = Counter(map(key, names))
+    return {key(name): place for place, name in enumerate(names) if counts[key(name)] == 1}
+
+
+def missing_names(model_names: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return those of `names` that a model doesn't have, as `match_labels` compares spellings."""
+    found, _ = _find(names, model_names, present=range(len(names)), pairs={})
+    return [name for name, place in zip(names, found, strict=True) if place is None]
 
 
 def _join(
     model_names: Sequence[str],
     real_names: Sequence[str],
-    *,
     found: Sequence[int | None],
-    how: Literal["exact", "spelling"],
+    *,
+    how: How,
+    pairs: Mapping[str, str] | None,
 ) -> LabelMatch:
     """Put the known real classes first and the rest of the model's after them."""
+    groups: dict[int, list[str]] = {}
     names: list[str] = []
-    model_indices: list[int] = []
-    real_indices: list[int | None] = []
     for name, index in zip(real_names, found, strict=True):
-        real_indices.append(None if index is None else len(names))
-        if index is not None:
-            names.append(name)
-            model_indices.append(index)
-    num_real, taken = len(names), set(model_indices)
-    rest = [index for index in range(len(model_names)) if index not in taken]
+        if index is None:
+            continue
+        if index not in groups:
+            names.append(model_names[index] if pairs and name in pairs else name)
+        groups.setdefault(index, []).append(name)
+    places = {index: place for place, index in enumerate(groups)}
+    rest = [index for index in range(len(model_names)) if index not in groups]
     return LabelMatch(
         names=names + [model_names[index] for index in rest],
-        num_real=num_real,
-        model_indices=model_indices + rest,
-        real_indices=real_indices,
+        num_real=len(names),
+        model_indices=[*groups, *rest],
+        real_indices=[None if index is None else places[index] for index in found],
         how=how,
+        map=pairs,
+        merged=[group for group in groups.values() if len(group) > 1],
     )
-
-
-def _look_up(wanted: Sequence[str], known: Sequence[str]) -> list[int | None]:
-    places = {name: index for index, name in enumerate(known)}
-    return [places.get(name) for name in wanted]
-
-
-def _plain_all(names: Sequence[str]) -> list[str]:
-    """Drop what spellings differ in: `AnnualCrop`, `annual_crop` and `Annual Crop` are one."""
-    return [re.sub(r"[\s_-]+", "", name).casefold() for name in names]
-
-
-def _unique(names: Sequence[str]) -> bool:
-    return len(set(names)) == len(names)
 
 
 def _mismatch(
     unknown: Sequence[str],
-    model_names: Sequence[str],
-    real_names: Sequence[str],
+    rest: Sequence[str],
     *,
     model: str,
     real: str,
+    labels: LabelMap | None,
 ) -> str:
-    """Say which names don't meet, and which were perhaps meant."""
-    extra = [name for name in model_names if name not in set(real_names)]
-    near = []
-    for name in unknown:
-        close = difflib.get_close_matches(name, extra, n=1)
-        near += [f"{name!r} is perhaps the model's {close[0]!r}"] if close else []
-    parts = [f"{model} doesn't know {_listed(unknown)} of {real}"]
-    parts.append(
-        f"only the model has {_listed(extra)}" if extra else "the model has no other class"
+    """Say which names don't meet, and suggest a map."""
+    only = f"only the model has {listed(rest)}" if rest else "the model has no other class"
+    remedy = (
+        f"add them to {labels.source}"
+        if labels
+        else "write a label map and give it with --labels MAP.yaml"
     )
-    parts += near[:_SHOWN]
-    parts.append("rename classes so that they meet, or leave those images out with --filter")
-    return "; ".join(parts)
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+    return (
+        f"{model} doesn't know {listed(unknown)} of {real}; {only}; {remedy}, or leave those "
+        "images out with --filter. Suggested lines of the map (nearest names; check each):\n"
+        + suggested_map(unknown, rest).rstrip()
+    )

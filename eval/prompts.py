@@ -12,6 +12,7 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from eval.label_map import plain
 from factory.errors import UserError
 
 
@@ -31,7 +32,11 @@ class Prompts:
 
     def words(self, labels: Sequence[str]) -> list[str]:
         """Return what `{class}` stands for, for each class name."""
-        return [self.wordings.get(_plain(label), _spaced(label)) for label in labels]
+        return [self.wordings.get(plain(label), _spaced(label)) for label in labels]
+
+    def unworded(self, labels: Sequence[str]) -> list[str]:
+        """Return classes that have no wording of these prompts although others have one."""
+        return [label for label in labels if self.wordings and plain(label) not in self.wordings]
 
 
 _QUALITIES = ("", "blurry ", "black and white ", "low contrast ", "high contrast ", "bad ", "good ")
@@ -97,10 +102,6 @@ def find_prompts(text: str) -> Prompts:
 def fill(template: str, words: str) -> str:
     """Return a template's text for a class."""
     return template.replace("{class}", words)
-
-
-def _plain(label: str) -> str:
-    return re.sub(r"[\s_-]+", "", label).casefold()
 
 
 def _spaced(label: str) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.checkpoint import Checkpoint, load_checkpoint
-from eval.labels import LabelMatch, match_labels
+from eval.labels import LabelMatch, match_real
 from eval.measure import measure
 from eval.predict import Predictions, make_transform, predict, this_process
 from eval.real import RealImages
@@ -23,6 +23,8 @@ from factory.console import log
 
 if TYPE_CHECKING:
     from accelerate import PartialState
+
+    from eval.label_map import LabelMap
 
 _LIBRARIES = ("torch", "timm", "accelerate", "datasets", "evaluate", "numpy", "pillow")
 
@@ -49,6 +51,7 @@ def score(
     batch_size: int = 256,
     threads: int = 1,
     scoring: Scoring | None = None,
+    labels: LabelMap | None = None,
 ) -> Scored:
     """Score one run on a real set. Under several processes each one calls this and gets the same.
 
@@ -59,6 +62,7 @@ def score(
         threads: CPU threads of each process; float32 results move in the last digits with their
             number.
         scoring: Honest by default.
+        labels: The model's classes of real labels that it calls otherwise.
 
     Raises:
         UserError: The run or a picture cannot be read, or classes don't match.
@@ -68,13 +72,7 @@ def score(
     state = this_process()
     set_precision(threads)
     checkpoint = load_checkpoint(run, scoring)
-    match = match_labels(
-        checkpoint.label_names,
-        real.opened.label_names,
-        present=set(real.labels.tolist()),
-        model=run,
-        real=real.opened.reference,
-    )
+    match = match_real(checkpoint.label_names, real, model=run, labels=labels)
     run_model = partial(
         _predict,
         checkpoint,
@@ -101,7 +99,7 @@ def score(
         training=checkpoint.training,
         visits=visits,
         real=real_facts(real, predictions),
-        labels=Labels(names=match.names, num_real=match.num_real, matched=match.how),
+        labels=label_facts(match),
         preprocessing=checkpoint.preprocessing,
         metrics=measure(
             predictions, references, num_real=match.num_real, num_classes=len(match.names)
@@ -152,6 +150,17 @@ def references_of(match: LabelMatch, real: RealImages) -> NDArray[np.int64]:
     return np.asarray(found, dtype=np.int64)
 
 
+def label_facts(match: LabelMatch) -> Labels:
+    """Return what a scores file says of the classes."""
+    return Labels(
+        names=match.names,
+        num_real=match.num_real,
+        matched=match.how,
+        map=None if match.map is None else dict(match.map),
+        merged=match.merged,
+    )
+
+
 def settings_of(state: PartialState, *, batch_size: int, threads: int) -> dict[str, Any]:
     """Return what a scores file says of how it was measured."""
     return {
@@ -195,8 +204,30 @@ def describe(scores: Scores) -> str:
     )
 
 
+_MATCHED = {
+    "spelling": "class names differ in spelling from {real}; matched without regard to case, "
+    "spaces, _ and -",
+    "synonym": "class names of {real} hold synonyms; matched by the part before the first comma",
+    "map": "labels of {real} translated by the label map",
+}
+
+
+def note_labels(who: str, labels: Labels, *, real: str) -> None:
+    """Report on stderr how class names were matched, if not exactly.
+
+    Args:
+        who: The run or dataset whose classes were matched.
+        labels: How.
+        real: Name of the real dataset.
+    """
+    if labels.matched in _MATCHED:
+        log(f"{who}: {_MATCHED[labels.matched].format(real=real)}")
+    for group in labels.merged:
+        log(f"{who}: counted as one class: {', '.join(group)}")
+
+
 def note_unmeasured(scores: Scores) -> None:
-    """Say on stderr which of the model's classes have no real images, and if spellings differ."""
+    """Report on stderr which of the model's classes have no real images."""
     labels = scores.labels
     extra = labels.names[labels.num_real :]
     if extra:
@@ -204,9 +235,4 @@ def note_unmeasured(scores: Scores) -> None:
             f"{scores.run}: {len(extra)} of its {len(labels.names)} classes are not in "
             f"{scores.real.name} ({', '.join(extra[:5])}{', ...' if len(extra) > 5 else ''}); "
             "naming one of them counts as wrong"
-        )
-    if labels.matched == "spelling":
-        log(
-            f"{scores.run}: class names differ in spelling from {scores.real.name}; "
-            "matched without regard to case, spaces, _ and -"
         )

@@ -90,7 +90,19 @@ class Labels(_Part):
 
     names: list[str] = Field(description="the real set's classes, then those only the model has")
     num_real: int = Field(description="how many of `names` the real set has")
-    matched: Literal["exact", "spelling"]
+    matched: Literal["exact", "spelling", "synonym", "map"] = Field(
+        description="by which rule; with a map the labels it lacks were matched without it"
+    )
+    map: dict[str, str] | None = Field(
+        default=None, description="the label map: real label -> class of the model"
+    )
+    merged: list[list[str]] = Field(default=[], description="real labels that count as one class")
+
+    @model_validator(mode="after")
+    def _map_is_there(self) -> Labels:
+        if (self.matched == "map") != (self.map is not None):
+            raise ValueError(f"matched is {self.matched!r}, map is {self.map!r}")
+        return self
 
 
 class Metrics(_Part):

@@ -200,11 +200,22 @@ def _check_columns(scores: Sequence[Scores]) -> None:
                 f"({first.real.num_images} of {first.real.reference}, {one.real.num_images} of "
                 f"{one.real.reference}); score both on the same set"
             )
+        if sorted(first.labels.merged) != sorted(one.labels.merged):
+            raise UserError(
+                f"{one.real.name}: {first.run} and {one.run} were scored on different classes: "
+                f"one counts {_merged(first)}, the other {_merged(one)}; score both with the same "
+                "--labels"
+            )
+
+
+def _merged(scores: Scores) -> str:
+    groups = [" with ".join(group) for group in scores.labels.merged]
+    return ", ".join(groups) or "each label by itself"
 
 
 def _check_same_training(group: Sequence[Scores], row: str) -> None:
     """Refuse to average runs that differ in more than their seed."""
-    first, *others = (_flat(one.training or {}) for one in group)
+    first, *others = (_flat(_settings(one.training or {})) for one in group)
     for one, other in zip(group[1:], others, strict=True):
         differing = sorted(
             key for key in first.keys() | other.keys() if first.get(key) != other.get(key)
@@ -216,6 +227,15 @@ def _check_same_training(group: Sequence[Scores], row: str) -> None:
                 f"({first.get(found)} and {other.get(found)}), not just in seed; "
                 "give one of them, or --rows run"
             )
+
+
+def _settings(training: dict[str, Any]) -> dict[str, Any]:
+    """Return a run's settings and last library versions, without the machines it ran on."""
+    settings = dict(training)
+    environments = settings.pop("environments", None)
+    if environments:
+        settings["versions"] = environments[-1].get("versions")
+    return settings
 
 
 def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -9,13 +9,14 @@ from pydantic import ValidationError
 
 from factory.embedded_model import EMBEDDED_ID
 from factory.listed import Constant
-from factory.pins import pinned_model, pinned_variables
+from factory.pins import pinned_model, pinned_output, pinned_variables
 from factory.recipe import ResolvedRecipe
 from factory.recipe_checks import (
     Checked,
     check_classes,
     check_columns,
     check_model,
+    check_output,
     check_sampling,
     check_scheduler,
     check_variables,
@@ -100,7 +101,7 @@ def assemble(
         else file.variables,
         sampling=file.sampling,
         model=pinned_model(checked, model, folder) if find_models else model,
-        output=file.output,
+        output=pinned_output(file.output) if find_models else file.output,
         same_images_as=file.same_images_as,
     )
     recipe._node = checked.node
@@ -114,6 +115,8 @@ def assemble(
     check_sampling(checked, recipe)
     if find_models:
         check_scheduler(checked, recipe)
+        # Not of stored recipes: older versions wrote what is refused now.
+        check_output(checked, file.output)
     check_model(checked, recipe)
     return recipe
 

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory import console
 from factory.claim_folder import ClaimFolder
 from factory.claims import EXPIRY_S, MAX_EXPIRY_S, Claims, heartbeat
 from factory.errors import UserError
 from factory.generations import newest
 from factory.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
+from factory.manifest import Manifest
 from factory.part import RankOfBuild
 from factory.prepare import judge, prepare
 from factory.processes import Ranks
-from factory.renderers import RendererFactory, Renderers
+from factory.renderers import RendererFactory, Renderers, pipeline_settings
 from factory.report import BuildReport, Part
+from factory.sampling_summary import sampling_line
 from factory.settings import BuildSettings
 from factory.signals import stopping_on_signals
 from factory.start import Start
@@ -101,6 +104,8 @@ def build(
             manifest = newest(place).manifest
             assert manifest is not None, "the lead has written it"
             require_same_as_begun(jobs, manifest)
+            if ranks.is_lead:
+                _report_sampling(jobs, manifest)
             rank = RankOfBuild(
                 place,
                 adopt_counts(jobs, manifest),
@@ -139,12 +144,21 @@ def _prepare(
     if ranks.is_lead:
         device = ranks.device.type
         state = judge(out, jobs, wanted=wanted, device=device)
-        # A model that cannot be had is told before a directory is begun.
-        for job in state.unfinished():
-            renderers.get(job.recipe, dtype=state.settings.dtype)
+        # A model that cannot be loaded is reported before a directory is begun.
+        loaded = {
+            job.name: pipeline_settings(renderers.get(job.recipe, dtype=state.settings.dtype))
+            for job in state.unfinished()
+        }
+        jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
         start = prepare(out, jobs, wanted=wanted, device=device, claims=claims)
         ranks.announce("prepared", start.to_text())
     return Start.from_text(ranks.wait_for("prepared"))
+
+
+def _report_sampling(jobs: Sequence[Job], manifest: Manifest) -> None:
+    for job in jobs:
+        if sampling := manifest.configs[job.name].sampling:
+            console.log(sampling_line(job.recipe, sampling))
 
 
 @contextmanager

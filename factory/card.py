@@ -111,7 +111,8 @@ def _text(
     stored = sum(entry.rows for entry in manifest.configs.values() if entry.complete)
     general = general_fields(manifest.labels, models=model_ids(recipes), num_images=stored)
     counts = {recipe.name: manifest.num_images(recipe.name) for recipe in recipes}
-    filled = contents(recipes, counts) | {
+    sampling = {name: entry.sampling for name, entry in manifest.configs.items()}
+    filled = contents(recipes, counts, sampling=sampling) | {
         "title": title(manifest.labels),
         "num_images": stored,
         "location": _LOCATION,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.card_models import licence_of, note_of
 from factory.cost import Cost, duration, estimate
+from factory.sampling_summary import sampling_summary, sampling_texts
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -24,12 +25,18 @@ def title(labels: Sequence[str]) -> str:
     return f"Synthetic images: {shown}{more}"
 
 
-def contents(recipes: Sequence[ResolvedRecipe], images: Mapping[str, int]) -> dict[str, Any]:
-    """Return what the template says of recipes.
+def contents(
+    recipes: Sequence[ResolvedRecipe],
+    images: Mapping[str, int],
+    *,
+    sampling: Mapping[str, Mapping[str, Any] | None],
+) -> dict[str, Any]:
+    """Return the part of the template's values that follows from recipes.
 
     Args:
         recipes: All configs, in the card's order.
         images: Rows that each config reads, by name.
+        sampling: How each config was sampled, by name, as a build recorded it.
     """
     drawn = [recipe for recipe in recipes if not recipe.is_combination]
     labels = recipes[0].labels
@@ -48,7 +55,11 @@ def contents(recipes: Sequence[ResolvedRecipe], images: Mapping[str, int]) -> di
             for recipe in drawn
             for name, variable in sorted(recipe.variables.items())
         ],
-        "provenance": [_provenance(recipe) for recipe in drawn],
+        "sampling": [
+            {"config": recipe.name, "fingerprint": recipe.fingerprint[:16]}
+            | sampling_texts(recipe, sampling.get(recipe.name) or sampling_summary(recipe))
+            for recipe in drawn
+        ],
         "models": [
             {"id": name, "licence": licence_of(name), "note": note_of(name)}
             for name in model_ids(drawn)
@@ -66,22 +77,13 @@ def model_ids(recipes: Sequence[ResolvedRecipe]) -> list[str]:
 
 
 def _config_row(recipe: ResolvedRecipe, images: int) -> dict[str, Any]:
-    row = {
+    return {
         "name": recipe.name,
         "images": images,
         "images_per_class": images // len(recipe.labels),
         "summary": recipe.summary,
         "source": recipe.source,
-        "prompt": "",
-        "guidance_scale": "",
-        "num_inference_steps": "",
-    }
-    if recipe.is_combination:
-        return row
-    return row | {
-        "prompt": _prompts(recipe),
-        "guidance_scale": recipe.sampling.guidance_scale.describe(),
-        "num_inference_steps": recipe.sampling.num_inference_steps.describe(),
+        "prompt": "" if recipe.is_combination else _prompts(recipe),
     }
 
 
@@ -99,25 +101,6 @@ def _combination(recipe: ResolvedRecipe) -> str:
     if recipe.images_per_class is None:
         return f"reads the files of {members}."
     return f"holds copies of rows of {members}, the same number of each."
-
-
-def _provenance(recipe: ResolvedRecipe) -> dict[str, str]:
-    model, output = recipe.model, recipe.output
-    own = model.height is None and model.width is None
-    drawn = "the model's own size" if own else f"{model.width} x {model.height}"
-    kept = "as drawn" if output.shape is None else f"{output.shape[1]} x {output.shape[0]}"
-    smooth = ", anti-aliased" if output.antialias else ""
-    how = "" if output.shape is None else f", {output.resample}{smooth}"
-    return {
-        "config": recipe.name,
-        "fingerprint": recipe.fingerprint[:16],
-        "seed": str(recipe.sampling.seed),
-        "model": " + ".join([model.id, *(adapter.id for adapter in model.adapters)]),
-        "revision": model.revision or "",
-        "scheduler": model.scheduler or "the model's own",
-        "drawn": drawn,
-        "kept": f"{kept}{how}, {output.format}",
-    }
 
 
 def _is_twin(recipe: ResolvedRecipe, others: Sequence[ResolvedRecipe]) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from factory.errors import Failure, UserError
 from factory.manifest import ConfigEntry, FailedImage, Manifest
+from factory.sampling_summary import PipelineSettings, sampling_summary
 from factory.settings import FixedSettings
 from factory.shards import shard_count, shard_rows
 from factory.stamp import Stamp
@@ -30,12 +31,14 @@ class Job:
         num_images: Rows in all.
         implied: Whether only a combination asked for it.
         twin_of: The set of the same build that draws its images too and keeps them otherwise.
+        pipeline: Of the pipeline that was loaded for it, if one was.
     """
 
     recipe: ResolvedRecipe
     num_images: int
     implied: bool = False
     twin_of: str | None = None
+    pipeline: PipelineSettings | None = None
 
     @property
     def name(self) -> str:
@@ -91,6 +94,7 @@ class Job:
             images_per_class=None
             if self.kind == "union"
             else self.num_images // len(recipe.labels),
+            sampling=sampling_summary(recipe, self.pipeline) if drawn else None,
             members=() if drawn else tuple(member.name for member in recipe.members),
         )
 

@@ -17,7 +17,7 @@ from factory.recipe_paths import (
     recipe_files,
     shown_path,
 )
-from factory.resolve import read_overrides
+from factory.resolve import SamplingSource, read_overrides
 from factory.storage import AnyPath, local_copy
 from factory.yaml_source import read
 
@@ -41,6 +41,7 @@ def load_recipe(
     overrides: Sequence[str] = (),
     images_per_class: int | None = None,
     model: str | None = None,
+    sampling: SamplingSource = "recipe",
 ) -> ResolvedRecipe:
     """Load one recipe; a combination brings its members along as `members`.
 
@@ -49,11 +50,14 @@ def load_recipe(
         overrides: Texts `key.path=value`.
         images_per_class: Instead of the recipe's own.
         model: `ID` or `ID@REVISION`, instead of the recipe's own.
+        sampling: `model` takes the model's guidance and steps instead of the recipe's numbers.
 
     Raises:
         UserError: Everything that is wrong with it, at once.
     """
-    changes = read_overrides(overrides, images_per_class=images_per_class, model=model)
+    changes = read_overrides(
+        overrides, images_per_class=images_per_class, model=model, sampling=sampling
+    )
     path = find_recipe(reference)
     files = recipe_files(path) if path.is_dir() else [path]
     if len(files) != 1:
@@ -72,7 +76,7 @@ def load_stored_recipe(path: Path) -> ResolvedRecipe:
     Raises:
         UserError: Everything that is wrong with it, at once.
     """
-    loader = Loader(read_overrides((), images_per_class=None, model=None), find_models=False)
+    loader = Loader(read_overrides(), find_models=False)
     return _all_or_faults(loader, [loader.load(path)])[-1]
 
 
@@ -96,6 +100,7 @@ def load_recipes(
     overrides: Sequence[str] = (),
     images_per_class: int | None = None,
     model: str | None = None,
+    sampling: SamplingSource = "recipe",
 ) -> list[ResolvedRecipe]:
     """Load one recipe or a folder of them, with the members of combinations.
 
@@ -104,6 +109,7 @@ def load_recipes(
         overrides: Texts `key.path=value`, for every recipe.
         images_per_class: Instead of the recipes' own; a combination of everything stays one.
         model: `ID` or `ID@REVISION`, instead of the recipes' own.
+        sampling: `model` takes the model's guidance and steps instead of the recipes' numbers.
 
     Returns:
         Sets before combinations, then by name. All have one class list, and variables of one name
@@ -112,7 +118,9 @@ def load_recipes(
     Raises:
         UserError: Everything that is wrong with any of them, at once.
     """
-    changes = read_overrides(overrides, images_per_class=images_per_class, model=model)
+    changes = read_overrides(
+        overrides, images_per_class=images_per_class, model=model, sampling=sampling
+    )
     path = find_recipe(reference)
     files = recipe_files(path) if path.is_dir() else [path]
     if not files:

@@ -137,11 +137,6 @@ def _low_guidance(recipe: ResolvedRecipe) -> Iterator[Fault]:
         )
 
 
-def _idle_negative_prompt(recipe: ResolvedRecipe) -> Iterator[Fault]:
-    if recipe.negative_prompt and recipe.sampling.guidance_scale.bounds()[1] <= 1:
-        yield recipe.fault("changes nothing at a guidance scale of 1 and below", "negative_prompt")
-
-
 def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
     cycles = {name: v for name, v in recipe.variables.items() if isinstance(v, Cycle)}
     names = list(cycles)
@@ -196,7 +191,6 @@ _CHECKS = (
     _unpinned_model,
     _unknown_twin,
     _low_guidance,
-    _idle_negative_prompt,
     _uneven_cycles,
     unknown_words,
 )

@@ -8,7 +8,7 @@ between two builds of the same recipe on the same machine: no times, no number o
 from __future__ import annotations
 
 import json
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
@@ -69,6 +69,8 @@ class ConfigEntry(_Entry):
         images: Images in all, copies and failed ones included; 0 for unions, whose members have
             them.
         images_per_class: None for unions.
+        sampling: How its images are sampled; see `factory.sampling_summary`. None for combinations,
+            whose members have it, and in manifests of older versions.
         members: Configs a combination is made of.
         complete: Whether all shards are there.
         shards: By number; empty until the config is complete, and for unions.
@@ -80,6 +82,7 @@ class ConfigEntry(_Entry):
     revision: str | None
     images: int
     images_per_class: int | None
+    sampling: dict[str, Any] | None = None
     members: tuple[str, ...] = ()
     complete: bool = False
     shards: tuple[ShardEntry, ...] = ()

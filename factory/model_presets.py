@@ -1,8 +1,8 @@
 """Models by a short name: what `--model sdxl` means, and what each one can do.
 
-Taking a model by name or by one of the ids below brings its own steps, guidance, size and
-scheduler along: those belong to a model as much as its weights do. Everything else is a plain Hub
-id or directory.
+A model taken by name or by one of the ids below brings its revision, scheduler and size along.
+Its guidance and steps are used only where a recipe says `auto`, or with `--sampling model`: what a
+recipe says of sampling is the recipe's to decide. Any other id is a plain Hub id or directory.
 """
 
 from __future__ import annotations
@@ -11,6 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from factory.embedded_model import EMBEDDED_GUIDANCE_SCALE, EMBEDDED_ID, EMBEDDED_STEPS
+
+AUTO = "auto"
+"""Stands in a recipe's `sampling` for the model's own number."""
+SAMPLING_KEYS = ("guidance_scale", "num_inference_steps")
+"""Keys of `sampling` that may be `auto`."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class ModelPreset:
         return {key: value for key, value in keys.items() if value is not None}
 
     def sampling(self) -> dict[str, float]:
-        """Return what a recipe's `sampling` says where it gives plain numbers."""
+        """Return its own numbers, by `SAMPLING_KEYS`."""
         return {
             "guidance_scale": self.guidance_scale,
             "num_inference_steps": self.num_inference_steps,

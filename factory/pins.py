@@ -15,7 +15,7 @@ from factory.model_presets import PRESETS, find_preset
 from factory.quantities import Variable
 from factory.recipe_checks import Checked
 from factory.recipe_faults import error_words, nearest
-from factory.recipe_file import Adapter, Model
+from factory.recipe_file import LANCZOS_VERSION, Adapter, Model, Output
 from factory.yaml_nodes import Key, Place
 
 
@@ -26,6 +26,13 @@ def pinned_model(checked: Checked, model: Model, folder: Path) -> Model:
         for place, adapter in enumerate(model.adapters)
     )
     return _pinned_base(checked, model.model_copy(update={"adapters": adapters}), folder)
+
+
+def pinned_output(output: Output) -> Output:
+    """Return the output with the version of the interpolation that makes its pixels."""
+    if output.resample != "lanczos" or output.size is None:
+        return output
+    return output.model_copy(update={"lanczos_version": LANCZOS_VERSION})
 
 
 def _pinned_adapter(

@@ -41,7 +41,8 @@ def card_text(name: str) -> str:
         num_images=num_images,
     )
     header["pretty_name"] = f"{name}: {title(labels)}"
-    filled = contents(recipes, {recipe.name: recipe.num_images for recipe in recipes}) | {
+    counts = {recipe.name: recipe.num_images for recipe in recipes}
+    filled = contents(recipes, counts, sampling={}) | {
         "title": header["pretty_name"],
         "num_images": num_images,
         "location": f"out/{name}",

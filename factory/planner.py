@@ -147,6 +147,19 @@ def plan(recipe: ResolvedRecipe) -> Plan:
     return Plan(recipe)
 
 
+def value_for_all(recipe: ResolvedRecipe, quantity: Once, stream: str) -> Value:
+    """Return the one value that all images of a config share.
+
+    Args:
+        recipe: Of the config.
+        quantity: One of the recipe's.
+        stream: The quantity's name in random addresses, such as `guidance_scale`.
+    """
+    address = (recipe.draws_name, stream)
+    first = uniforms(recipe.sampling.seed, address, start=0, stop=1)
+    return quantity.draw(first, np.zeros(1, np.int64))[0]
+
+
 def equal_shares(total: int, members: int) -> list[int]:
     """Split `total` into so many parts that differ by one at most, the larger ones first."""
     return [total // members + (number < total % members) for number in range(members)]
@@ -212,10 +225,7 @@ class _Rows:
 
     def _draw(self, quantity: Distribution | PerClass, stream: str) -> list[Value | None]:
         if isinstance(quantity, Once):
-            address = (self.recipe.draws_name, stream)
-            first = uniforms(self.recipe.sampling.seed, address, start=0, stop=1)
-            (value,) = quantity.draw(first, np.zeros(1, np.int64))
-            return [value] * len(self.labels)
+            return [value_for_all(self.recipe, quantity, stream)] * len(self.labels)
         drawn = self._uniforms(stream)
         if isinstance(quantity, Distribution) and not quantity.by_class:
             return list(quantity.draw(drawn, self.numbers))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from factory import console
 from factory.claims import Claims
 from factory.derived import publish
+from factory.devices import device_name
 from factory.errors import UserError
 from factory.existing import begun, merge_variables, open_set, require_same_recipes
 from factory.generations import Generation, replace
@@ -26,7 +27,7 @@ from factory.schema import features
 from factory.settings import BuildSettings, FixedSettings, fix
 from factory.start import Start
 from factory.storage import AnyPath, remove_temporary_files
-from factory.versions import device_name, library_versions
+from factory.versions import library_versions
 
 PREPARING = "prepare"
 _POLL_S = 0.1
@@ -175,9 +176,12 @@ def _entry(job: Job, before: ConfigEntry | None) -> ConfigEntry:
     entry = job.entry()
     if before is None or job.kind == "union":
         return entry
+    if job.pipeline is None and before.sampling and before.fingerprint == entry.fingerprint:
+        # A build that loads no pipeline keeps what an earlier one learnt from its own.
+        entry = entry.model_copy(update={"sampling": before.sampling})
     kept = entry.model_copy(update={"complete": before.complete, "shards": before.shards})
-    if kept == before:
-        return before
+    if kept == before.model_copy(update={"sampling": entry.sampling}):
+        return kept
     # While a set grows, the hashes of the shards that stay are still known.
     shards = before.shards if job.kind == "set" else ()
     return entry.model_copy(update={"shards": shards})

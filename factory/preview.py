@@ -12,7 +12,8 @@ from factory.flaws import NOT_FINITE
 from factory.planner import ImageSpec, plan
 from factory.quantities import Linked, PerClass, Quantity
 from factory.recipe import ResolvedRecipe
-from factory.sampling import Constant
+from factory.sampling import Constant, Uniformly
+from factory.sampling_summary import PipelineSettings, sampling_line, sampling_summary
 from factory.sheet import contact_sheet
 from factory.template import Value, shown
 
@@ -26,6 +27,19 @@ GUIDANCE_SCALE = "guidance_scale"
 _GUIDANCE_SCALES = (1.0, 2.0, 3.0, 5.0, 7.5)
 _MAX_COLUMNS = 10
 _BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A contact sheet.
+
+    Attributes:
+        sheet: The image.
+        sampling: How its images were sampled, in one line.
+    """
+
+    sheet: Image.Image
+    sampling: str
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,8 @@ def preview(
     class_name: str | None = None,
     allow_pickle: bool = False,
     renderer_factory: RendererFactory | None = None,
-) -> Image.Image:
-    """Draw a contact sheet of a recipe.
+) -> Preview:
+    """Generate a contact sheet of a recipe.
 
     Args:
         recipe: A set; of a combination the first member is shown.
@@ -69,16 +83,29 @@ def preview(
     varied = vary or _default(recipe)
     shown_columns = _columns(recipe, varied, class_name=class_name)[:columns]
     specs = _specs(shown_columns, rows)
-    pictures = _draw(recipe, specs, renderer_factory, allow_pickle=allow_pickle)
+    pictures, pipeline = _draw(recipe, specs, renderer_factory, allow_pickle=allow_pickle)
+    sampling = _sampling(recipe, pipeline, scales=[spec.guidance_scale for spec in specs])
     width = len(shown_columns)
     grid = [pictures[row * width : (row + 1) * width] for row in range(rows)]
     label = "" if varied == CLASS else f", {recipe.labels[shown_columns[0].label]}"
-    return contact_sheet(
+    sheet = contact_sheet(
         grid,
         row_labels=[f"noise {row + 1}" for row in range(rows)],
         column_labels=[column.title for column in shown_columns],
         title=f"{recipe.name}{label}: {varied.replace('_', ' ')} by column, noise by row",
+        caption=sampling,
     )
+    return Preview(sheet, sampling)
+
+
+def _sampling(
+    recipe: ResolvedRecipe, pipeline: PipelineSettings | None, *, scales: Sequence[float]
+) -> str:
+    """Return the line about the sheet, with the guidance scales of its own images."""
+    distinct = tuple(dict.fromkeys(scales))
+    scale: Quantity = Uniformly(distinct) if len(distinct) > 1 else Constant(distinct[0])
+    own = _with_sampling(recipe, guidance_scale=scale)
+    return sampling_line(own, sampling_summary(own, pipeline))
 
 
 def _default(recipe: ResolvedRecipe) -> str:
@@ -139,9 +166,11 @@ def _with_variable(recipe: ResolvedRecipe, name: str, fixed: Any) -> ResolvedRec
 
 
 def _with_guidance(recipe: ResolvedRecipe, scale: Value) -> ResolvedRecipe:
-    fixed: Quantity = Constant(float(scale))
-    sampling = recipe.sampling.model_copy(update={"guidance_scale": fixed})
-    return _changed(recipe, {"sampling": sampling})
+    return _with_sampling(recipe, guidance_scale=Constant(float(scale)))
+
+
+def _with_sampling(recipe: ResolvedRecipe, **changes: Quantity) -> ResolvedRecipe:
+    return _changed(recipe, {"sampling": recipe.sampling.model_copy(update=changes)})
 
 
 def _changed(recipe: ResolvedRecipe, changes: dict[str, Any]) -> ResolvedRecipe:
@@ -170,9 +199,9 @@ def _draw(
     factory: RendererFactory | None,
     *,
     allow_pickle: bool,
-) -> list[Any]:
+) -> tuple[list[Any], PipelineSettings | None]:
     from factory.processes import own_device
-    from factory.renderers import Renderers
+    from factory.renderers import Renderers, pipeline_settings
     from factory.settings import BuildSettings, fix
 
     device = own_device()
@@ -188,4 +217,4 @@ def _draw(
             f"{recipe.name}: {NOT_FINITE} for {sum(one is None for one in pictures)} of "
             f"{len(pictures)} pictures; try another scheduler, or a model in float32"
         )
-    return pictures
+    return pictures, pipeline_settings(renderer)

@@ -33,6 +33,7 @@ _LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
     ("", "same_images_as", None),
     ("sampling", "images_per_noise", 1),
     ("model", "adapters", []),
+    ("output", "lanczos_version", None),
 )
 
 

@@ -13,6 +13,7 @@ from factory.model_presets import find_preset
 from factory.quantities import Linked, PerClass, joint_type
 from factory.recipe import ResolvedRecipe, fields_of
 from factory.recipe_faults import MOST_FAULTS, nearest, number_message
+from factory.recipe_file import Output
 from factory.scheduler_names import scheduler_names
 from factory.schema import fixed_columns
 from factory.template import NAME
@@ -200,15 +201,46 @@ def _sampling_fault(node: Node, key: str, quantity: Distribution | PerClass) -> 
 
 
 def check_model(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check what a known model cannot do; of others the pipeline is asked when it is loaded."""
+    """Check values that the model cannot use; unknown models are asked when they are loaded."""
     preset = find_preset(recipe.model.id)
+    most = recipe.sampling.guidance_scale.bounds()[1]
+    if recipe.negative_prompt and (preset is None or preset.negative_prompt) and most <= 1:
+        checked.add(
+            f"has no effect at guidance {most:g}: only guidance above 1 uses it; raise "
+            "sampling.guidance_scale, or remove it (--set 'negative_prompt=\"\"')",
+            "negative_prompt",
+        )
     if preset is None:
         return
     if not preset.negative_prompt and recipe.negative_prompt:
-        checked.add(f"{preset.id} draws without a negative prompt; remove it", "negative_prompt")
-    if not preset.guided and recipe.sampling.guidance_scale.bounds()[1] > 1:
         checked.add(
-            f"{preset.id} was distilled to draw without guidance; write 0, or choose a model that "
+            f"{preset.id} cannot use a negative prompt; remove it "
+            "(--set 'negative_prompt=\"\"'), or choose a model that can",
+            "negative_prompt",
+        )
+    if not preset.guided and most > 1:
+        checked.add(
+            f"{preset.id} is distilled and cannot use guidance, found up to {most:g}; write `auto` "
+            "(or --sampling model, for plain numbers) for its own value, or choose a model that "
             "can be guided",
             *("sampling", "guidance_scale"),
+        )
+
+
+def check_output(checked: Checked, output: Output) -> None:
+    """Check that the interpolation can do what is written beside it."""
+    if {"output.resample", "output.antialias"} & checked.refused:
+        return
+    if "antialias" in output.model_fields_set and output.antialias != output.filters:
+        always = "always filters" if output.filters else "never filters"
+        value = str(output.filters).lower()
+        checked.add(
+            f"{output.resample} {always} before it shrinks; write {value} or remove this, or "
+            "choose resample: bilinear or bicubic",
+            *("output", "antialias"),
+        )
+    if output.lanczos_version is not None and output.resample != "lanczos":
+        checked.add(
+            f"belongs to lanczos, and `resample` is {output.resample}; remove it",
+            *("output", "lanczos_version"),
         )

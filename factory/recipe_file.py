@@ -6,7 +6,7 @@ that into the `factory.recipe.ResolvedRecipe` that everything else works with.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
@@ -21,6 +21,12 @@ Pixels = Annotated[int, Field(strict=True, ge=1, le=16384)]
 Flag = Annotated[bool, Field(strict=True)]
 Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
 Format = Literal["png", "jpeg", "webp"]
+
+LANCZOS_VERSION: Final = 2
+"""Raised when `resample: lanczos` gives other pixels: part of the fingerprints it concerns."""
+
+# Whether an interpolation filters before it shrinks; the others do as `antialias` says.
+_FILTERS = {"nearest": False, "lanczos": True, "area": True}
 
 
 class WeightedText(Frozen):
@@ -56,10 +62,12 @@ class Sampling(Frozen):
 
     guidance_scale: Quantity = Field(
         default=Constant(7.5),
-        description="How closely an image follows its prompt. Lower is more diverse; 1 is none.",
+        description="How closely an image follows its prompt. Lower is more diverse; 1 is none; "
+        "auto is the model's own.",
     )
     num_inference_steps: Quantity = Field(
-        default=Constant(50), description="Denoising steps of the scheduler, whole numbers."
+        default=Constant(50),
+        description="Denoising steps of the scheduler, whole numbers; auto is the model's own.",
     )
     seed: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = Field(
         default=0, description="The set's base seed; every draw depends on it."
@@ -129,7 +137,16 @@ class Output(Frozen):
         BeforeValidator(_two_sizes, json_schema_input_type=Pixels | tuple[Pixels, Pixels] | None),
     ] = Field(default=None, description="Pixels, or [height, width]; default: as drawn.")
     resample: Resample = Field(default="bilinear", description="Interpolation to that size.")
-    antialias: Flag = Field(default=True, description="Filter before shrinking.")
+    antialias: Flag = Field(
+        default=True,
+        description="Filter before shrinking. Only bilinear and bicubic have the choice: lanczos "
+        "and area always filter, nearest never does.",
+    )
+    lanczos_version: Literal[2] | None = Field(
+        default=None,
+        description="Written into resolved recipes that resize with lanczos: 2 resizes before "
+        "pixels are rounded to 8 bits. Datasets of older versions have none: they rounded first.",
+    )
     format: Format = Field(
         default="png", description="png and webp keep every pixel; jpeg is smaller."
     )
@@ -138,6 +155,11 @@ class Output(Frozen):
     def shape(self) -> tuple[int, int] | None:
         """Height and width in pixels, or None: as drawn."""
         return self.size
+
+    @property
+    def filters(self) -> bool:
+        """Whether images are filtered before they shrink, whatever `antialias` says."""
+        return _FILTERS.get(self.resample, self.antialias)
 
 
 def _weighted_texts(given: Any) -> Any:
@@ -209,7 +231,6 @@ class RecipeFile(Frozen):
         "images_per_class an "
         "equal share of each, without it everything.",
     )
-
     origins: tuple[Text, ...] = Field(
         default=(),
         description="Written into resolved recipes: the shared recipes that this one was made of, "

@@ -58,7 +58,7 @@ def share_folder(folder: str, *, name: str | None = None) -> SharedFolder:
     names: dict[str, str] = {}
     resolved = []
     for path in recipe_files(source):
-        loader = Loader(read_overrides((), images_per_class=None, model=None))
+        loader = Loader(read_overrides())
         recipe = _loaded(loader, path)
         written = _as_written(loader, source.resolve())
         if written is None:
@@ -154,7 +154,7 @@ def _require_same(
             path = Path(temporary, file)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        loader = Loader(read_overrides((), images_per_class=None, model=None))
+        loader = Loader(read_overrides())
         for name, file in names.items():
             found = _loaded(loader, Path(temporary, file))
             if found.fingerprint != recipes[name].fingerprint:

@@ -19,6 +19,7 @@ from factory.resolve import (
     is_combination,
     merge,
     own_keys_only,
+    resolve_auto,
 )
 from factory.yaml_nodes import Node, Place
 from factory.yaml_source import read
@@ -78,7 +79,8 @@ class Loader:
             faults = ignored if "prompt" in node.value else self.faults
             node = own_keys_only(node, file=shown_path(path), faults=faults)
         try:
-            node = self._with_classes(apply_overrides(node, self.overrides), path.parent)
+            node = resolve_auto(apply_overrides(node, self.overrides))
+            node = self._with_classes(node, path.parent)
         except UserError as error:
             self.faults += error.faults
             return None

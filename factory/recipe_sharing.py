@@ -133,7 +133,7 @@ def pull(reference: str, out: Path, *, replace: bool = False) -> list[Path]:
 
 
 def _no_changes() -> Overrides:
-    return read_overrides((), images_per_class=None, model=None)
+    return read_overrides()
 
 
 def _load(loader: Loader, files: Sequence[Path]) -> list[ResolvedRecipe]:

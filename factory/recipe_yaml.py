@@ -84,4 +84,7 @@ def _output(output: Output) -> dict[str, Any]:
     written: dict[str, Any] = _plain(output)
     if output.size and output.size[0] == output.size[1]:
         written["size"] = output.size[0]
+    if output.antialias and not output.filters:
+        # The default, which says nothing here; written out, it would be refused.
+        del written["antialias"]
     return written

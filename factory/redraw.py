@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory import schema
 from factory.compare import Redrawn, compared, spec_of
+from factory.devices import device_name
 from factory.errors import UserError
 from factory.layout import file_at
 from factory.manifest import Manifest
@@ -21,7 +22,7 @@ from factory.planner import ImageSpec, plan
 from factory.recipe import ResolvedRecipe
 from factory.shards import Row, num_rows, read_rows, shard_rows
 from factory.storage import AnyPath
-from factory.versions import device_name, library_versions
+from factory.versions import library_versions
 
 if TYPE_CHECKING:
     from factory.render import Picture

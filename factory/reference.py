@@ -176,10 +176,11 @@ def _models() -> str:
 
 
 _MODELS = """\
-What `--model NAME` means: the model at a pinned commit, with the size, scheduler, steps and
-guidance that suit it. Its steps and guidance take the place of the recipe's plain numbers;
-distributions stay, since they are what a recipe is about. `--set` goes last. Any other Hub id or
-directory may stand for NAME; it brings nothing but itself.
+What `--model NAME` means: the model at a pinned commit, with its own size and scheduler. Guidance
+and steps stay as the recipe says. The model's own, in this table, are used where a recipe says
+`auto`, and with `--sampling model` wherever a recipe has a plain number; distributions stay.
+`--set` is applied last. Any other Hub id or directory may stand for NAME; it brings nothing but
+itself.
 
 """
 

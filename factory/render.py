@@ -23,6 +23,7 @@ from factory.families import require_able
 from factory.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
 from factory.prompts import PromptEncoder
 from factory.rescale import rescale
+from factory.sampling_summary import PipelineSettings
 
 if TYPE_CHECKING:
     from factory.planner import ImageSpec
@@ -71,6 +72,16 @@ class DiffusersRenderer:
         binned = "use_resolution_binning" in accepted
         self._exactly = {"use_resolution_binning": False} if binned else {}
         self._latent_shape = latent_shape(pipeline, recipe.model.height, recipe.model.width)
+
+    @property
+    def pipeline_settings(self) -> PipelineSettings:
+        """The scheduler that draws, and the size that the pipeline draws if left to itself."""
+        scheduler = type(self._pipeline.scheduler).__name__
+        shape = latent_shape(self._pipeline, None, None)
+        if shape is None:
+            return PipelineSettings(scheduler)
+        factor = self._pipeline.vae_scale_factor
+        return PipelineSettings(scheduler, shape[1] * factor, shape[2] * factor)
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture | None]:
         """Draw the rows, in order; see `Renderer`."""

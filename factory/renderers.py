@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from factory.models import Pipelines
     from factory.recipe import ResolvedRecipe
     from factory.render import Renderer
+    from factory.sampling_summary import PipelineSettings
 
 RendererFactory = Callable[["ResolvedRecipe"], "Renderer"]
+
+
+def pipeline_settings(renderer: Renderer) -> PipelineSettings | None:
+    """Return the settings of a renderer's pipeline; None where it draws without one."""
+    found: PipelineSettings | None = getattr(renderer, "pipeline_settings", None)
+    return found
 
 
 class Renderers:

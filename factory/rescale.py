@@ -1,12 +1,12 @@
-"""From what a model draws to what a set keeps: size and uint8.
+"""Generated images resized and rounded to the uint8 images that a dataset keeps.
 
-The interpolations run on the model's device and in float32; only the finished, small pictures leave
-it.
+All interpolations run in float32 and round once, at the end. They run on the model's device, but
+for lanczos, which PyTorch lacks: there Pillow resizes on the CPU.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,24 +23,24 @@ _TORCH_MODES = {"nearest": "nearest-exact"}
 
 
 def rescale(images: Tensor, output: Output) -> list[npt.NDArray[np.uint8]]:
-    """Resize a batch and round it to pictures.
+    """Resize a batch and round it to uint8.
 
     Args:
         images: In 0..1, float32, shape (batch, 3, height, width), any device.
         output: Size, interpolation and anti-aliasing.
 
     Returns:
-        A picture an image: uint8, shape (height, width, 3).
+        The images: uint8, shape (height, width, 3) each.
     """
     size = output.shape
     if size is None or tuple(images.shape[-2:]) == size:
         return _to_uint8(images)
     if output.resample == "lanczos":
-        return [_lanczos(picture, size) for picture in _to_uint8(images)]
+        return _lanczos(images, size) if output.lanczos_version else _rounded_first(images, size)
     mode = _TORCH_MODES.get(output.resample, output.resample)
-    # PyTorch anti-aliases the two it has filters for; the others would refuse the argument.
-    filtered = output.resample in ("bilinear", "bicubic")
-    antialias = {"antialias": output.antialias, "align_corners": False} if filtered else {}
+    # `nearest` and `area` have no choice and would refuse the argument.
+    has_choice = output.resample in ("bilinear", "bicubic")
+    antialias = {"antialias": output.antialias, "align_corners": False} if has_choice else {}
     return _to_uint8(functional.interpolate(images, size=size, mode=mode, **antialias))
 
 
@@ -49,7 +49,17 @@ def _to_uint8(images: Tensor) -> list[npt.NDArray[np.uint8]]:
     return list(pixels.contiguous().cpu().numpy())
 
 
-def _lanczos(picture: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _lanczos(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
+    planes = images.flatten(0, 1).cpu().numpy()
+    resized = np.stack([_resized(Image.fromarray(plane), size) for plane in planes])
+    return _to_uint8(torch.from_numpy(resized.reshape(*images.shape[:2], *size)))
+
+
+def _rounded_first(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
+    """Resize as older versions did, so that images of their datasets can be generated again."""
+    return [_resized(Image.fromarray(picture), size) for picture in _to_uint8(images)]
+
+
+def _resized(image: Image.Image, size: tuple[int, int]) -> npt.NDArray[Any]:
     height, width = size
-    resized = Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
-    return np.asarray(resized)
+    return np.asarray(image.resize((width, height), Image.Resampling.LANCZOS))

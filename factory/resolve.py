@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+from factory.embedded_model import EMBEDDED_ID
 from factory.errors import Fault, UserError
-from factory.model_presets import find_preset
+from factory.model_presets import AUTO, SAMPLING_KEYS, find_preset
 from factory.recipe_file import COMBINATION_KEYS
 from factory.yaml_nodes import Node, Place, mapping_of
 from factory.yaml_scalars import refuse_odd_text
@@ -18,6 +20,9 @@ from factory.yaml_source import parse
 
 MERGED = ("variables", "sampling", "model", "output")
 """Keys whose mappings are merged key by key; everything else is replaced whole."""
+
+SamplingSource = Literal["recipe", "model"]
+"""Who decides guidance and steps: the recipe, or the model where the recipe has plain numbers."""
 
 _NOT_INHERITED = ("name", "summary", "source", "extends", "same_images_as", "origins")
 
@@ -28,7 +33,8 @@ class Overrides:
 
     Attributes:
         model: Id and what belongs to it, instead of the recipe's model.
-        sampling: Steps and guidance of a known model, instead of the recipe's plain numbers.
+        sampling: `auto` for guidance and steps, instead of the recipe's plain numbers; None leaves
+            them as the recipe says.
         images_per_class: A count; not applied to a combination of everything.
         assignments: Paths with values, of `--set`.
     """
@@ -40,18 +46,26 @@ class Overrides:
 
 
 def read_overrides(
-    assignments: Sequence[str], *, images_per_class: int | None, model: str | None
+    assignments: Sequence[str] = (),
+    *,
+    images_per_class: int | None = None,
+    model: str | None = None,
+    sampling: SamplingSource = "recipe",
 ) -> Overrides:
-    """Parse what the command line changes.
+    """Parse the command line's changes to a recipe.
 
     Args:
         assignments: Texts `key.path=value`, the value as YAML.
         images_per_class: Or None.
         model: A preset's name, `ID` or `ID@REVISION`, or None.
+        sampling: `recipe` keeps the recipe's guidance and steps; `model` takes the model's own
+            instead of plain numbers.
 
     Raises:
         UserError: A text is no `key.path=value`; all of them at once.
     """
+    if sampling not in get_args(SamplingSource):
+        raise UserError(f"--sampling {sampling}: choose recipe or model")
     faults: list[Fault] = []
     parsed = []
     for text in assignments:
@@ -64,7 +78,10 @@ def read_overrides(
     count = None
     if images_per_class is not None:
         count = Node(images_per_class, Place(f"--images-per-class {images_per_class}"))
-    own_model, own_sampling = _model(model) if model is not None else (None, None)
+    own_model = _model(model) if model is not None else None
+    own_sampling = None
+    if sampling == "model":
+        own_sampling = mapping_of(dict.fromkeys(SAMPLING_KEYS, AUTO), Place("--sampling model"))
     return Overrides(own_model, own_sampling, count, tuple(parsed))
 
 
@@ -81,14 +98,13 @@ def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
     return keys, parse(value, file=file, placed=False)
 
 
-def _model(text: str) -> tuple[Node, Node | None]:
+def _model(text: str) -> Node:
     model_id, _, revision = text.partition("@")
     place = Place(f"--model {text}")
     refuse_odd_text(text, place)
     preset = find_preset(model_id)
     keys = preset.model() if preset else {"id": model_id}
-    model = mapping_of(keys | ({"revision": revision} if revision else {}), place)
-    return model, mapping_of(preset.sampling(), place) if preset else None
+    return mapping_of(keys | ({"revision": revision} if revision else {}), place)
 
 
 def merge(parent: Node, child: Node) -> Node:
@@ -170,8 +186,8 @@ def apply_overrides(node: Node, overrides: Overrides) -> Node:
     values = dict(node.value)
     if overrides.model is not None and not combination:
         values["model"] = overrides.model
-        if overrides.sampling is not None:
-            values["sampling"] = _resampled(values.get("sampling"), overrides.sampling)
+    if overrides.sampling is not None and not combination:
+        values["sampling"] = _resampled(values.get("sampling"), overrides.sampling)
     if overrides.images_per_class is not None and _takes_count(values):
         values["images_per_class"] = overrides.images_per_class
     changed = Node(values, node.place)
@@ -180,16 +196,55 @@ def apply_overrides(node: Node, overrides: Overrides) -> Node:
             continue
         if path == ("images_per_class",) and not _takes_count(changed.value):
             continue
+        before = changed.child("model")
         changed = _assigned(changed, path, value)
+        if (
+            path == ("model", "id")
+            and before is not None
+            and _other_model(before, changed.value["model"])
+        ):
+            # As in a child recipe: what belonged to the other model means nothing to this one.
+            changed = _assigned(changed, ("model",), mapping_of({"id": value.value}, value.place))
     return changed
 
 
 def _resampled(node: Node | None, model: Node) -> Node:
-    """Put a model's own numbers in place of the recipe's; a distribution is a trick and stays."""
+    """Ask for the model's numbers in place of plain ones; a distribution stays: it is a trick."""
     if node is None or not isinstance(node.value, dict):
         return model if node is None else node
     kept = {key: one for key, one in node.value.items() if isinstance(one.value, dict | list)}
     return Node(node.value | model.value | kept, node.place, key_place=node.key_place)
+
+
+def resolve_auto(node: Node) -> Node:
+    """Return a merged recipe with the model's own number wherever `sampling` says `auto`.
+
+    Raises:
+        UserError: The model has no numbers of its own that are known here.
+    """
+    sampling = node.child("sampling")
+    if sampling is None or not isinstance(sampling.value, dict):
+        return node
+    asked = [key for key in SAMPLING_KEYS if (one := sampling.child(key)) and one.value == AUTO]
+    if not asked:
+        return node
+    stated = node.child("model")
+    named = stated.child("id") if stated and isinstance(stated.value, dict) else None
+    model = str(named.value) if named else EMBEDDED_ID
+    preset = find_preset(model)
+    if preset is None:
+        raise UserError(
+            sampling.value[key].place.fault(
+                f"no {key} of its own is known for {model}; write a number "
+                f"(--set sampling.{key}=N)",
+                key=f"sampling.{key}",
+            )
+            for key in asked
+        )
+    own = preset.sampling()
+    values = {key: Node(own[key], sampling.value[key].place) for key in asked}
+    resolved = Node(sampling.value | values, sampling.place, key_place=sampling.key_place)
+    return Node({**node.value, "sampling": resolved}, node.place)
 
 
 def _takes_count(values: dict[str, Node]) -> bool:

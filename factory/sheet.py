@@ -31,6 +31,7 @@ def contact_sheet(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
     title: str = "",
+    caption: str = "",
 ) -> Image.Image:
     """Lay pictures out as a labelled grid.
 
@@ -41,20 +42,21 @@ def contact_sheet(
         row_labels: One a row, left of it.
         column_labels: One a column, above it.
         title: Above all.
+        caption: Below the title, in smaller letters.
     """
     height, width = _cell_size(pictures[0][0])
     left = _GAP + (max(map(_text_width, row_labels)) + 2 * _GAP if row_labels else 0)
     wrapped = [_wrap(label, width) for label in column_labels]
     lines = max((len(label) for label in wrapped), default=0)
-    title_lines = _wrap(title, left + max(map(len, pictures)) * (width + _GAP), size=_TITLE)
-    top = _GAP + len(title_lines) * (_LINE + _GAP) + lines * _LINE + (_GAP if lines else 0)
     columns = max(map(len, pictures))
-    sheet = Image.new(
-        "RGB", (left + columns * (width + _GAP), top + len(pictures) * (height + _GAP)), _PAPER
-    )
+    whole = left + columns * (width + _GAP)
+    heading = [(line, _TITLE) for line in _wrap(title, whole, size=_TITLE)]
+    heading += [(line, _TEXT) for line in _wrap(caption, whole)]
+    top = _GAP + len(heading) * (_LINE + _GAP) + lines * _LINE + (_GAP if lines else 0)
+    sheet = Image.new("RGB", (whole, top + len(pictures) * (height + _GAP)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    for number, line in enumerate(title_lines):
-        draw.text((_GAP, _GAP + number * (_LINE + _GAP)), line, _INK, font=_font(_TITLE))
+    for number, (line, size) in enumerate(heading):
+        draw.text((_GAP, _GAP + number * (_LINE + _GAP)), line, _INK, font=_font(size))
     for column, label in enumerate(wrapped):
         place = (left + column * (width + _GAP), top - _GAP - len(label) * _LINE)
         draw.multiline_text(place, "\n".join(label), _INK, font=_font(_TEXT))

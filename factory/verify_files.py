@@ -14,6 +14,7 @@ from factory.layout import number_of, shard_files, total_shards, wanted_stamp
 from factory.library import load_stored_recipe
 from factory.manifest import ConfigEntry, Manifest
 from factory.recipe import ResolvedRecipe
+from factory.sampling_summary import PipelineSettings, sampling_summary
 from factory.set_faults import SetFault, short
 from factory.storage import AnyPath, is_temporary, local_copy
 
@@ -57,6 +58,7 @@ def check_recipes(
             faults += wrong
             if not wrong:
                 recipes[name] = recipe
+                faults += _sampling_faults(recipe, entry)
     return recipes, faults
 
 
@@ -72,6 +74,21 @@ def _recipe_faults(
         if said != listed:
             expected = f"{short(listed)}, which the manifest names"
             yield SetFault(file, name, short(said), expected)
+
+
+def _sampling_faults(recipe: ResolvedRecipe, entry: ConfigEntry) -> Iterator[SetFault]:
+    """Yield where the manifest's sampling differs from the recipe's, if it has any.
+
+    The pipeline's own scheduler and size are in no recipe and are taken as written.
+    """
+    listed = entry.sampling or {}
+    own = PipelineSettings(listed.get("scheduler"), listed.get("height"), listed.get("width"))
+    said = sampling_summary(recipe, own) if listed else {}
+    for key in dict.fromkeys((*said, *listed)):
+        if said.get(key) != listed.get(key):
+            where = f"configs.{recipe.name}.sampling.{key}"
+            found, expected = short(listed.get(key)), f"{short(said.get(key))}, as in its recipe"
+            yield SetFault(manifest.FILE_NAME, where, found, expected)
 
 
 def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:

@@ -28,7 +28,7 @@ sampling:
   seed: 7
   noise: shared
 model: {id: embedded, scheduler: DDIMScheduler, scheduler_config: {steps_offset: 1}}
-output: {size: [8, 9], resample: area, antialias: false, format: webp}
+output: {size: [8, 9], resample: bicubic, antialias: false, format: webp}
 """
 
 _KEYS = sorted(

@@ -95,6 +95,22 @@ BAD: list[tuple[str, str]] = [
         "@:5:21: output.antialias: expected true or false, found 1",
     ),
     (
+        BASE + "output: {size: 8, resample: lanczos, antialias: false}\n",
+        "@:5:49: output.antialias: lanczos always filters before it shrinks; write true or remove this, or choose resample: bilinear or bicubic",
+    ),
+    (
+        BASE + "output: {size: 8, resample: area, antialias: false}\n",
+        "@:5:46: output.antialias: area always filters before it shrinks; write true or remove this, or choose resample: bilinear or bicubic",
+    ),
+    (
+        BASE + "output: {size: 8, resample: nearest, antialias: true}\n",
+        "@:5:49: output.antialias: nearest never filters before it shrinks; write false or remove this, or choose resample: bilinear or bicubic",
+    ),
+    (
+        BASE + "output: {size: 8, lanczos_version: 2}\n",
+        "@:5:36: output.lanczos_version: belongs to lanczos, and `resample` is bilinear; remove it",
+    ),
+    (
         'classes: [cat, no]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
         "@:1:16: classes.1: no is a truth value to YAML; quote it: 'no'",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from factory.errors import UserError
 from factory.manifest import read_manifest
 from factory.planner import plan
 from factory.recipe import ResolvedRecipe
+from factory.sampling_summary import PipelineSettings, sampling_summary
 from factory.settings import BuildSettings
 from factory.shards import encode_picture, read_rows
+from factory.verify import verify_set
 
 
 def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
@@ -78,6 +81,44 @@ def test_the_manifest_tells_settings_versions_and_hashes(tmp_path: Path) -> None
     hashes = tree(tmp_path / "out")
     assert [shard.rows for shard in entry.shards] == [8, 7]
     assert all(shard.sha256 == hashes[shard.file] for shard in entry.shards)
+
+
+class WithPipeline(FakeRenderer):
+    """A renderer that knows what its model brings along."""
+
+    pipeline_settings = PipelineSettings("EulerDiscreteScheduler", 16, 24)
+
+
+def test_manifest_and_log_tell_how_images_are_sampled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Once a pipeline was loaded its scheduler and size are known, and stay known."""
+    recipes = [recipe(tmp_path, "base"), combination(tmp_path, "both", ["base"])]
+    for renderer in (WithPipeline, FakeRenderer):
+        draw(recipes, tmp_path / "out", renderer_factory=renderer)
+        manifest = read_manifest(tmp_path / "out")
+        assert manifest is not None and manifest.configs["both"].sampling is None
+        assert manifest.configs["base"].sampling == sampling_summary(
+            recipes[0], WithPipeline.pipeline_settings
+        )
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line == (
+            "base: model tests/none; revision 000000000000; guidance uniform from 1 to 5; steps 2; "
+            "scheduler EulerDiscreteScheduler; size 24 x 16; output 8 x 8, bilinear, anti-aliased, "
+            "png; noise independent; seed 0"
+        )
+
+
+def test_a_manifest_without_sampling_gets_it_from_the_next_build(tmp_path: Path) -> None:
+    base, out = recipe(tmp_path, "base"), tmp_path / "out"
+    draw(base, out)
+    before = tree(out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    del manifest["configs"]["base"]["sampling"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    assert verify_set(out).whole
+    assert draw(base, out).drawn == 0
+    assert tree(out) == before
 
 
 @pytest.mark.parametrize("first", [1, 3, 4, 5, 7])

@@ -157,16 +157,18 @@ def test_a_full_disk_is_told_and_leaves_whole_shards(
 
 @pytest.mark.slow
 def test_a_paper_recipe_is_drawn_by_the_embedded_generator(tmp_path: Path) -> None:
-    """Size, steps and scheduler are the embedded model's; what the set keeps is the recipe's."""
+    """Size and scheduler are the embedded model's; guidance and output size are the recipe's."""
     from datasets import load_dataset
 
     launch = ["-m", "accelerate.commands.accelerate_cli", "launch", "--quiet", "--cpu"]
     build = ["factory", "build", "cifar10/multi-domain", str(tmp_path / "out"), "--quiet"]
     model = ["--model", "embedded", "--images-per-class", "2", "--batch-size", "4"]
+    model += ["--set", "sampling.num_inference_steps=auto"]
     run([sys.executable, *launch, "--num_processes", "1", *build, *model])
     rows = load_dataset(str(tmp_path / "out"), split="train")
     assert len(rows) == 20
     assert set(rows["num_inference_steps"]) == {EMBEDDED_STEPS}
+    assert set(rows["guidance_scale"]) == {7.5}
     assert rows[0]["image"].size == (32, 32)
     assert len(set(rows["domain"])) > 3
 

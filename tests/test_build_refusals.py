@@ -13,6 +13,7 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 from factory.builder import BuildReport, build
 from factory.errors import Failure, UserError
 from factory.settings import BuildSettings
+from factory.verify import verify_set
 
 
 def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
@@ -38,6 +39,19 @@ def test_another_recipe_of_the_same_name(begun: Path, tmp_path: Path) -> None:
     other = recipe(tmp_path, "base", prompt="one {class}")
     message = r"(?s)recipes/base\.yaml: .*-prompt: a \{class\}.*\+prompt: one \{class\}"
     refused(other, begun, message)
+
+
+def test_a_set_that_an_older_lanczos_resized(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is whole, and nothing that is resized otherwise is added to it."""
+    keys = {"output": {"size": 8, "resample": "lanczos"}}
+    with monkeypatch.context() as older:
+        older.setattr("factory.assemble.pinned_output", lambda output: output)
+        draw(recipe(tmp_path, "base", **keys), tmp_path / "out")
+    assert verify_set(tmp_path / "out").whole
+    grown = recipe(tmp_path, "base", images_per_class=9, **keys)
+    refused(grown, tmp_path / "out", r"(?s)another recipe .*\+  lanczos_version: 2")
 
 
 def test_fewer_images(begun: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from factory.errors import UserError
 from factory.library import load_recipe
 from factory.manifest import read_manifest
 from factory.planner import plan
+from factory.sampling_summary import sampling_summary, sampling_texts
 from factory.verify import verify_set
 
 
@@ -66,7 +67,10 @@ def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None
     text = card.text
     assert "# Synthetic images: cat, dog, ship\n" in text
     assert "30 images, 3 classes, 3 configs." in text
-    assert "| `zebra` | 15 | 5 | a {class} | uniform from 1 to 5 | always 2 |" in text
+    assert "| `zebra` | 15 | 5 | a {class} |\n" in text
+    own = "the model's own | the model's own"
+    sampling = f"uniform from 1 to 5 | 2 | {own} | 8 x 8, bilinear, anti-aliased, png"
+    assert f"| `zebra` | {sampling} | independent | 0 |\n" in text
     assert "| `all` | 30 | 10 |" in text
     assert "a {d} of a {class} (75%); {class} (25%)" in text
     assert "| `domain` | d | one of 'photo', 'sketch' |" in text
@@ -74,6 +78,40 @@ def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None
     assert "batch_size 4, shard_size 8, dtype " in text
     assert "calls of the network for 30 images to draw" in text
     assert "Plain \\| simple (after section 3.1)" in text
+
+
+@pytest.mark.parametrize(
+    ("output", "text"),
+    [
+        ({}, "as generated, png"),
+        ({"size": 64, "resample": "bicubic", "format": "webp"}, "as generated, webp"),
+        ({"size": 32}, "32 x 32, bilinear, anti-aliased, png"),
+        ({"size": 32, "antialias": False}, "32 x 32, bilinear, not anti-aliased, png"),
+        ({"size": 32, "resample": "nearest"}, "32 x 32, nearest, not anti-aliased, png"),
+        ({"size": [32, 64], "resample": "area"}, "64 x 32, area, anti-aliased, png"),
+        ({"size": 32, "resample": "lanczos"}, "32 x 32, lanczos, anti-aliased, png"),
+        ({"size": 96}, "96 x 96, bilinear, not anti-aliased, png"),
+    ],
+)
+def test_texts_report_what_the_resize_does(tmp_path: Path, output: Any, text: str) -> None:
+    """The embedded model generates 64 x 64 pixels."""
+    base = recipe(tmp_path, "base", model={"id": "embedded"}, output=output)
+    assert sampling_texts(base, sampling_summary(base))["output"] == text
+
+
+def test_the_sampling_summary_is_plain_json(tmp_path: Path) -> None:
+    model = {"id": "embedded", "scheduler_config": {"timestep_spacing": "leading"}}
+    once = {"guidance_scale": {"once": {"integers": [1, 5]}}, "num_inference_steps": 3, "seed": 7}
+    base = recipe(tmp_path, "base", model=model, sampling=once)
+    summary = sampling_summary(base)
+    assert json.loads(json.dumps(summary)) == summary
+    assert summary["guidance_scale"] == {"once": {"integers": [1, 5]}}
+    assert (summary["num_inference_steps"], summary["seed"]) == (3, 7)
+    assert (summary["height"], summary["width"]) == (64, 64)
+    texts = sampling_texts(base, summary)
+    assert texts["scheduler"] == "DPMSolverMultistepScheduler with timestep_spacing=leading"
+    (first,) = plan(base).rows(0, 1)
+    assert texts["guidance"].startswith(f"{first.guidance_scale:g}, once for all images: ")
 
 
 def test_the_fingerprint_follows_the_shards(tmp_path: Path) -> None:

@@ -121,6 +121,30 @@ def test_rows_stand_in_every_table(
     assert f"{name} (paper prompts)" in capsys.readouterr().out
 
 
+def test_a_label_map_words_the_prompts(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["Sea or Lake", "Forest", "Deep Forest"]
+    real, *_ = write_real(tmp_path / "real", names=names)
+    out, path = tmp_path / "out", tmp_path / "map.yaml"
+    arguments = ["clip", "--model", str(model), "--real", str(real), "--out", str(out)]
+    arguments += ["--prompts", "clip-eurosat"]
+    main(arguments)
+    assert "no wording for Sea or Lake, Deep Forest: the class name" in capsys.readouterr().err
+    path.write_text("Sea or Lake: SeaLake\nDeep Forest: Forest\n")
+    main([*arguments, "--labels", str(path)])
+    told = capsys.readouterr().err
+    assert "no wording" not in told and "counted as one class: Forest, Deep Forest" in told
+    found = read_scores(next(out.iterdir()))
+    assert found.labels.names == ["SeaLake", "Forest"] and found.labels.matched == "map"
+    assert found.zero_shot is not None
+    assert found.zero_shot.wordings == ["lake or sea", "forest"]
+    assert np.asarray(found.metrics.confusion_matrix).sum(axis=1).tolist() == [10, 20]
+    path.write_text("Sea: SeaLake\n")
+    with pytest.raises(UserError, match="has no label 'Sea'; did you mean 'Sea or Lake'"):
+        main([*arguments, "--labels", str(path)])
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

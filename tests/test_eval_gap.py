@@ -1,4 +1,4 @@
-"""The gap between a synthetic and a real set: the number, the figures, what is refused."""
+"""The gap between synthetic and real images: numbers, intervals, figures, errors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,23 @@ from test_eval_score import write_run
 
 from eval.cli import main
 from eval.gap import embed, measure_gap
-from eval.intervals import mean_difference, rank_correlation, share_difference, share_interval
+from eval.intervals import share_difference
 from factory.errors import UserError
 
 NAMES = ["ant", "bee", "cat"]
 COLOURS = np.array([[200, 60, 60], [60, 190, 60], [60, 60, 210]])
 
 
-def write_set(folder: Path, *, split: str, seed: int, per_class: int = 40, shift: int = 0) -> Path:
-    """Write a set of three colours; `shift` makes it brighter than another."""
+def write_set(
+    folder: Path,
+    *,
+    split: str,
+    seed: int,
+    per_class: int = 40,
+    shift: int = 0,
+    names: list[str] = NAMES,
+) -> Path:
+    """Write a dataset of three colours; `shift` makes it brighter."""
     rng = np.random.default_rng(seed)
     rows: dict[str, list[Any]] = {"image": [], "label": []}
     for label in range(3):
@@ -32,7 +40,7 @@ def write_set(folder: Path, *, split: str, seed: int, per_class: int = 40, shift
             rows["image"].append(Image.fromarray(pixels))
             rows["label"].append(label)
     features = datasets.Features(
-        {"image": datasets.Image(), "label": datasets.ClassLabel(names=NAMES)}
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
     )
     folder.mkdir()
     path = folder / f"{split}-00000-of-00001.parquet"
@@ -57,7 +65,9 @@ def gap(place: Path, synthetic: str, out: Path, *more: str) -> dict[str, Any]:
     return found
 
 
-def test_a_shifted_set_is_told_apart_and_a_like_one_is_not(place: Path, tmp_path: Path) -> None:
+def test_a_classifier_finds_a_shifted_dataset_and_not_a_similar_one(
+    place: Path, tmp_path: Path
+) -> None:
     near, far = gap(place, "near", tmp_path / "near"), gap(place, "far", tmp_path / "far")
     assert far["two_sample"]["accuracy"] > 0.9 > 0.75 > near["two_sample"]["accuracy"]
     for found in (near, far):
@@ -68,6 +78,7 @@ def test_a_shifted_set_is_told_apart_and_a_like_one_is_not(place: Path, tmp_path
         assert share["accuracy"] == share["num_correct"] / 60
         assert share["low"] < share["accuracy"] <= share["high"]
     assert near["above_floor"]["low"] < 0 < far["above_floor"]["low"]
+    assert near["spread"]["low"] < near["spread"]["ratio"] < near["spread"]["high"]
     assert far["floor"] == near["floor"]
     assert near["head"]["synthetic"]["accuracy"] == 1.0
     assert 0.5 < near["spread"]["ratio"] < 2 and len(near["spread"]["per_class"]) == 3
@@ -89,6 +100,31 @@ def test_figures_are_the_same_bytes_every_time(place: Path, tmp_path: Path) -> N
     assert b"<svg" in (tmp_path / "one" / "sets.svg").read_bytes()
 
 
+def test_a_label_map_compares_renamed_and_merged_classes(place: Path, tmp_path: Path) -> None:
+    names = ["Ameise", "bee", "Hummel"]
+    real = write_set(tmp_path / "real", split="test", seed=1, names=names)
+    path = tmp_path / "map.yaml"
+    path.write_text("Ameise: ant\nHummel: cat\n")
+    options = ["--real", str(real), "--model", str(place / "run"), "--out", str(tmp_path / "one")]
+    main(["gap", str(place / "near"), *options, "--labels", str(path)])
+    found = json.loads((tmp_path / "one" / "gap.json").read_text())
+    plain = gap(place, "near", tmp_path / "plain")
+    assert found["labels"] == {
+        "matched": "map",
+        "map": {"Ameise": "ant", "Hummel": "cat"},
+        "merged": [],
+    }
+    assert plain["labels"] == {"matched": "exact", "map": None, "merged": []}
+    assert {key for key in plain if plain[key] != found[key]} == {"labels"}
+    path.write_text("Ameise: ant\nHummel: bee\n")
+    main(["gap", str(place / "near"), *options, "--labels", str(path)])
+    merged = json.loads((tmp_path / "one" / "gap.json").read_text())
+    assert merged["labels"]["merged"] == [["bee", "Hummel"]]
+    assert merged["classes"] == ["ant", "bee", "cat"]
+    # Two classes share the images: 20 of 40 ants, and 40 (all of one kind) of 80 bees.
+    assert merged["images_per_side"] == 60
+
+
 def test_json_on_stdout_is_the_file(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,17 +132,75 @@ def test_json_on_stdout_is_the_file(
     assert json.loads(capsys.readouterr().out) == found
 
 
-def test_classes_alone_do_not_tell_sides_apart() -> None:
-    """Both halves hold classes in equal parts, so that what a class looks like says nothing."""
-    rng = np.random.default_rng(1)
-    labels = np.repeat(np.arange(4), 25)
-    sides = [rng.normal(size=(100, 8)) + 5 * labels[:, None] for _ in range(3)]
-    found = measure_gap(*sides, labels=labels, seed=0)
-    assert found["two_sample"]["low"] < 0.5 < found["two_sample"]["high"]
-    assert found["head"]["synthetic"]["accuracy"] > 0.9
-    assert 0.7 < found["spread"]["ratio"] < 1.4
-    wide = measure_gap(*sides[:2], 3 * (sides[2] - 5 * labels[:, None]), labels=labels, seed=0)
-    assert wide["spread"]["ratio"] > 4
+def planted(seed: int, *, shift: float = 0.0, scale: float = 1.0) -> list[Any]:
+    """Return features of real, other real and synthetic images, and their labels; D is 8."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(4), 50)
+    sides = [rng.normal(size=(200, 8)) for _ in range(3)]
+    sides[2] = sides[2] * scale + shift
+    return [*(side + 5 * np.eye(4, 8)[labels] for side in sides), labels]
+
+
+def measured(case: list[Any]) -> dict[str, Any]:
+    return measure_gap(*case[:3], labels=case[3], seed=0)
+
+
+def test_without_a_gap_the_intervals_cover_no_gap() -> None:
+    """Classes alone must not distinguish the sides: each half has them in equal parts."""
+    found = [measured(planted(seed)) for seed in range(12)]
+    for figures, ends in (
+        ([one["two_sample"] for one in found], 0.5),
+        ([one["floor"] for one in found], 0.5),
+        ([one["above_floor"] for one in found], 0.0),
+        ([one["spread"] for one in found], 1.0),
+    ):
+        # Of 12 intervals of 95 %, 3 or more miss with a probability of 2 %.
+        assert sum(one["low"] <= ends <= one["high"] for one in figures) >= 10
+    assert all(one["head"]["synthetic"]["accuracy"] > 0.9 for one in found)
+
+
+def test_a_shift_is_a_gap_and_leaves_the_spread() -> None:
+    found = measured(planted(1, shift=3.0))
+    assert found["two_sample"]["low"] > 0.9 and found["above_floor"]["low"] > 0.3
+    assert found["spread"]["low"] < 1 < found["spread"]["high"]
+
+
+def test_spread_is_the_ratio_of_variances() -> None:
+    # Deviations three times as large: a ratio of variances of nine.
+    spread = measured(planted(1, scale=3.0))["spread"]
+    assert spread["low"] < 9 < spread["high"] and spread["low"] > 6
+    # The interval is about as wide as theory has it: the log of a ratio of two variances with
+    # 196 * 8 degrees of freedom each has a standard error of sqrt(4 / 1568).
+    theory = 2 * 1.96 * np.sqrt(4 / (196 * 8))
+    assert np.log(spread["high"] / spread["low"]) == pytest.approx(theory, rel=0.2)
+
+
+def test_a_class_collapsed_to_one_image_lowers_the_spread() -> None:
+    real, other, synthetic, labels = planted(1)
+    before = measured([real, other, synthetic, labels])["spread"]
+    collapsed = synthetic.copy()
+    collapsed[labels == 2] = synthetic[labels == 2][0]
+    after = measured([real, other, collapsed, labels])["spread"]
+    assert after["per_class"][2] == pytest.approx(0, abs=1e-12)
+    assert after["ratio"] == pytest.approx(0.75 * before["ratio"], rel=0.1)
+    assert after["high"] < 1 < before["high"]
+    # Real images that are all the same have no spread to compare with.
+    same = np.ones_like(real)
+    nothing = measured([same + 5 * labels[:, None], other, synthetic, labels])["spread"]
+    assert (nothing["ratio"], nothing["low"], nothing["high"]) == (None, None, None)
+
+
+def test_the_gap_above_the_floor_uses_the_images_both_share() -> None:
+    """The same images as floor and as synthetic: the same errors, so a difference of exactly 0."""
+    real, other, _, labels = planted(1)
+    found = measured([real, other + 0.5, other + 0.5, labels])
+    above = found["above_floor"]
+    assert above["difference"] == 0
+    # Half of the held-out images are the same real ones, and on those every decision agrees.
+    assert 0.35 < above["correlation"] < 0.65
+    counts = [(one["num_correct"], one["num_images"]) for one in (found["two_sample"],) * 2]
+    _, independent = share_difference(*counts)
+    assert above["high"] - above["low"] < 0.85 * (independent.high - independent.low)
 
 
 def test_places_keep_neighbours_together() -> None:
@@ -123,13 +217,13 @@ def test_places_keep_neighbours_together() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("--images", "9"), "9 images of either side can be compared.* 20 are needed"),
-        (("--model", "resnet18"), "no folder, and timm has no such weights at hand"),
-        (("--model", "no-such-model"), "no folder, and timm has no such weights at hand"),
+        (("--images", "9"), "too few images: 9 real and 9 synthetic .* 20 are needed"),
+        (("--model", "resnet18"), "no such folder, and timm cannot load pretrained weights"),
+        (("--model", "no-such-model"), "no such folder, and timm cannot load pretrained weights"),
         (("--syn-split", "test"), "no split 'test'"),
     ],
 )
-def test_what_cannot_be_compared_is_one_line(
+def test_an_error_is_one_line(
     place: Path, tmp_path: Path, change: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
@@ -142,37 +236,3 @@ def test_a_negative_seed_is_refused(place: Path, capsys: pytest.CaptureFixture[s
     with pytest.raises((SystemExit, UserError)) as caught:
         gap(place, "near", place / "out", "--seed", "-1")
     assert "-1 is below 0" in f"{caught.value}{capsys.readouterr().err}"
-
-
-def test_intervals_are_the_published_ones() -> None:
-    # Newcombe (1998), table II, 56/70 against 48/80: 0.0524 to 0.3339 by method 10.
-    difference, interval = share_difference((56, 70), (48, 80))
-    assert difference == pytest.approx(0.2)
-    assert interval == pytest.approx((0.0524, 0.3339), abs=5e-5)
-    # Wilson for 81 of 263, same author's first paper: 0.2553 to 0.3662.
-    assert share_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-
-
-def test_differences_of_means_need_a_spread() -> None:
-    difference, interval = mean_difference([3.0, 4.0, 5.0], [1.0, 2.0, 3.0])
-    assert difference == 2.0 and interval is not None
-    # Welch: standard error sqrt(2/3), 4 degrees of freedom, t 2.776.
-    assert interval == pytest.approx(
-        (2 - 2.7764 * (2 / 3) ** 0.5, 2 + 2.7764 * (2 / 3) ** 0.5), abs=1e-3
-    )
-    assert mean_difference([1.0], [2.0]) == (-1.0, None)
-    # A side that is the same for every seed has no spread; the other's is all there is.
-    difference, interval = mean_difference([0.1, 0.1, 0.1], [0.3, 0.4, 0.5])
-    assert difference == pytest.approx(-0.3)
-    assert interval is not None
-    assert interval == pytest.approx(
-        (-0.3 - 4.303 * 0.1 / 3**0.5, -0.3 + 4.303 * 0.1 / 3**0.5), 1e-3
-    )
-
-
-def test_rank_correlation_is_exact_and_knows_when_it_says_nothing() -> None:
-    assert rank_correlation([1, 2, 3], [1, 2, 3]) is None
-    assert rank_correlation([1, 2, 3, 4], [2, 2, 2, 2]) is None
-    found = rank_correlation([1, 2, 3, 4], [10, 20, 30, 40])
-    # Of 24 orders one is as good and one as bad.
-    assert found == pytest.approx((1.0, 2 / 24))

@@ -52,6 +52,22 @@ def test_words_that_name_one_class_make_the_label(captioned: Path, tmp_path: Pat
     assert reds == [0, 20, 40, 60, 120]
 
 
+def test_a_map_gives_further_words_a_class(captioned: Path, tmp_path: Path) -> None:
+    path = tmp_path / "map.yaml"
+    path.write_text("building: cat\nmoving van: automobile\n")
+    arguments = ["label", str(captioned), str(tmp_path / "out"), "--classes", "automobile,cat"]
+    main([*arguments, "--labels", str(path)])
+    opened = open_dataset(str(tmp_path / "out"))
+    assert opened.dataset["label"] == [0, 0, 1, 1, 1, 0]
+    path.write_text("bilding: cat\nhouse: dog\n")
+    with pytest.raises(UserError) as caught:
+        main([*arguments[:2], str(tmp_path / "other"), *arguments[3:], "--labels", str(path)])
+    first, second = str(caught.value).splitlines()
+    assert "columns name,general, has no label 'bilding'; did you mean 'building'?" in first
+    assert second.endswith("house: --classes has no class 'dog'; it has 'automobile', 'cat'")
+    assert not (tmp_path / "other").exists()
+
+
 def test_filter_and_faults(captioned: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     arguments = ["label", str(captioned), str(out), "--classes", "automobile,cat"]

@@ -1,14 +1,31 @@
 """Classes are matched by name."""
 
-import pytest
+from pathlib import Path
 
-from eval.labels import match_labels
+import datasets
+import numpy as np
+import pytest
+import yaml
+
+from eval.label_map import LabelMap, read_labels
+from eval.labels import match_labels, match_real
+from eval.real import open_real
 from factory.errors import UserError
 
+EUROSAT = yaml.safe_load(
+    (Path(__file__).parent.parent / "recipes" / "classes" / "eurosat-labels.yaml").read_text()
+)
+# Names of a published EuroSAT whose spelling no rule overcomes.
+PUBLISHED = [
+    *("Annual Crop", "Forest", "Herbaceous Vegetation", "Highway", "Industrial Buildings"),
+    *("Pasture", "Permanent Crop", "Residential Buildings", "River", "Sea or Lake"),
+]
 
-def match(model, real, present=None):
+
+def match(model, real, present=None, pairs=None):
     ids = range(len(real)) if present is None else present
-    return match_labels(model, real, present=set(ids), model="run", real="set")
+    labels = LabelMap(pairs, "map.yaml") if pairs is not None else None
+    return match_labels(model, real, present=set(ids), model="run", real="set", labels=labels)
 
 
 def test_other_order_is_mapped():
@@ -38,14 +55,132 @@ def test_class_without_images_needs_no_match():
     assert found.names == ["cat"]
 
 
-def test_mismatch_names_both_sides_and_the_nearest():
+def test_mismatch_names_both_sides_and_suggests_a_map():
     with pytest.raises(UserError) as caught:
         match(["airplane", "ship"], ["aeroplane", "ship"])
     assert str(caught.value) == (
         "run doesn't know 'aeroplane' of set; only the model has 'airplane'; "
-        "'aeroplane' is perhaps the model's 'airplane'; "
-        "rename classes so that they meet, or leave those images out with --filter"
+        "write a label map and give it with --labels MAP.yaml, or leave those images out with "
+        "--filter. Suggested lines of the map (nearest names; check each):\n"
+        "aeroplane: airplane"
     )
+
+
+def test_the_suggested_map_of_a_published_dataset_is_right(tmp_path):
+    with pytest.raises(UserError, match="doesn't know 'Industrial Buildings'") as caught:
+        match(EUROSAT, PUBLISHED)
+    path = tmp_path / "map.yaml"
+    path.write_text(str(caught.value).partition("\n")[2])
+    found = match(EUROSAT, PUBLISHED, pairs=read_labels(path).pairs)
+    assert [found.model_indices[place] for place in found.real_indices] == list(range(10))
+    assert (found.how, found.map["Sea or Lake"], found.merged) == ("map", "SeaLake", [])
+    assert found.names[:5] == [*PUBLISHED[:4], "Industrial"]
+
+
+def test_a_class_is_suggested_once_and_nothing_far(tmp_path):
+    with pytest.raises(UserError) as caught:
+        match(["bee", "sea-gull"], ["sea gulls", "seagulls", "on"])
+    suggested = str(caught.value).partition("\n")[2]
+    assert suggested == "sea gulls: sea-gull\nseagulls: '?'\n'on': '?'"
+    path = tmp_path / "map.yaml"
+    path.write_text(suggested)
+    with pytest.raises(UserError) as caught:
+        read_labels(path)
+    assert str(caught.value).splitlines() == [
+        f"{path}: {label}: is still '?'; fill in a class, or remove the line"
+        for label in ("seagulls", "on")
+    ]
+
+
+def test_several_labels_may_share_a_class():
+    pairs = {"pickup": "truck", "lorry": "truck"}
+    found = match(
+        ["truck", "car"], ["Lorry", "lorry", "car", "pickup"], present=[1, 2, 3], pairs=pairs
+    )
+    assert found.names == ["truck", "car"]
+    assert found.real_indices == [None, 0, 1, 0]
+    assert (found.num_real, found.model_indices) == (2, [0, 1])
+    assert found.merged == [["lorry", "pickup"]]
+
+
+def test_the_map_counts_before_the_name_itself():
+    found = match(["cat", "dog"], ["cat", "dog"], pairs={"cat": "dog", "dog": "cat"})
+    assert found.model_indices == [1, 0]
+    assert found.names == ["dog", "cat"]
+
+
+def test_every_fault_of_a_map_is_named():
+    with pytest.raises(UserError) as caught:
+        match(["truck", "car"], ["lorry", "car"], pairs={"lory": "truck", "lorry": "trukc"})
+    assert str(caught.value).splitlines() == [
+        "map.yaml: lory: set has no label 'lory'; did you mean 'lorry'?",
+        "map.yaml: lorry: run has no class 'trukc'; did you mean 'truck'?",
+    ]
+    with pytest.raises(UserError, match=r"run has no class 'x'; it has 'truck', 'car'"):
+        match(["truck", "car"], ["lorry", "car"], pairs={"lorry": "x"})
+    with pytest.raises(UserError, match=r"add them to map\.yaml"):
+        match(["truck", "car"], ["lorry", "auto"], pairs={"lorry": "truck"})
+
+
+def test_first_synonyms_come_last():
+    names = ["tench, Tinca tinca", "cock", "crane", "crane, machine"]
+    found = match(["cock", "tench", "crane"], names, present=[0, 1, 2])
+    assert (found.how, found.real_indices) == ("synonym", [0, 1, 2, None])
+    assert found.names == ["tench, Tinca tinca", "cock", "crane"]
+    assert match(names, ["Tench"]).model_indices[0] == 0
+    with pytest.raises(UserError, match="doesn't know 'crane, machine'"):
+        match(["cock", "tench", "crane"], names)
+
+
+@pytest.mark.parametrize("text", ["1: one\non-off: 'no'\n", "'1': one\n'on-off': no\n"])
+def test_yaml_names_are_what_was_typed(tmp_path, text):
+    path = tmp_path / "map.yaml"
+    path.write_text(text)
+    assert read_labels(path).pairs == {"1": "one", "on-off": "no"}
+
+
+def test_csv_holds_names_with_commas(tmp_path):
+    path = tmp_path / "map.csv"
+    path.write_text('real,model\n"tench, Tinca tinca",tench\nlorry, truck\n\n')
+    assert read_labels(path).pairs == {"tench, Tinca tinca": "tench", "lorry": "truck"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("m.yaml", "- a\n", r"m.yaml:1:1: is no mapping; write lines `real label: model class`"),
+        ("m.yaml", "a: b\na: c\n", "m.yaml:2:1: key 'a' stands here twice"),
+        ("m.yaml", "a: [b, c]\nd:\n", "m.yaml:1:4: a: expected the name of one class\n.*: d: "),
+        ("m.yaml", " \n", "is empty; write lines"),
+        ("m.csv", "a,b\n", "m.csv:1: has the header 'a,b'"),
+        ("m.csv", "real,model\na\n", "m.csv:2: expected a label and a class"),
+        ("m.csv", "real,model\na,b\na,c\n", "m.csv:3: 'a' is here twice"),
+        ("none.yaml", None, "--labels .*none.yaml: no such file"),
+    ],
+)
+def test_a_file_that_is_no_map_is_named(tmp_path, name, text, message):
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_labels(tmp_path / name)
+
+
+def test_names_are_checked_without_an_image(tmp_path):
+    """Labels are known before an image is decoded: these are no images at all."""
+    features = datasets.Features(
+        {"image": datasets.Image(), "label": datasets.ClassLabel(names=PUBLISHED)}
+    )
+    labels = np.arange(30) % 10
+    rows = {"image": [{"bytes": b"none", "path": None}] * 30, "label": labels}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "test.parquet")
+    real = open_real(str(tmp_path))
+    with pytest.raises(UserError, match="eurosat doesn't know 'Industrial Buildings'"):
+        match_real(EUROSAT, real, model="eurosat")
+    pairs = dict(zip(PUBLISHED, EUROSAT, strict=True))
+    found = match_real(EUROSAT, real, model="eurosat", labels=LabelMap(pairs, "map.yaml"))
+    assert found.names == EUROSAT
+    with pytest.raises(UserError, match="has no label 'Sea'"):
+        match_real(EUROSAT, real, model="eurosat", labels=LabelMap({"Sea": "SeaLake"}, "m"))
 
 
 def test_doubled_name_is_an_error():

@@ -149,6 +149,43 @@ def test_model_may_know_more_classes(tmp_path, capsys):
     assert "5 of its 7 classes are not in few-test (ant, cat, dog" in capsys.readouterr().err
 
 
+def test_a_label_map_translates_merges_and_is_recorded(scored, tmp_path, capsys):
+    folder = scored[0]
+    theirs = ["Ameise", "bee", "kitten", "cat", "emu", "fox", "gnu"]
+    real, _, labels = write_real(tmp_path / "real", names=theirs)
+    run = write_run(tmp_path / "run")
+    path = tmp_path / "map.csv"
+    path.write_text("real,model\nAmeise,ant\nkitten,cat\n")
+    main(["score", str(run), "--real", str(real), "--labels", str(path)])
+    told = capsys.readouterr().err
+    assert "labels of real-test translated by the label map" in told
+    assert "counted as one class: kitten, cat" in told
+    scores = read_scores(run / "scores-real-test.json")
+    assert scores.labels.names == ["ant", "bee", "cat", "emu", "fox", "gnu", "dog"]
+    assert (scores.labels.matched, scores.labels.num_real) == ("map", 6)
+    assert scores.labels.map == {"Ameise": "ant", "kitten": "cat"}
+    assert scores.labels.merged == [["kitten", "cat"]]
+    predicted = pq.read_table(folder / "rows.parquet").to_pydict()["predicted"]
+    truth = [{"Ameise": "ant", "kitten": "cat"}.get(theirs[one], theirs[one]) for one in labels]
+    right = sum(a == b for a, b in zip(predicted, truth, strict=True))
+    assert scores.metrics.num_correct == right
+    with pytest.raises(UserError, match=r"has no label 'Ameise'; .*\n.*has no label 'kitten'"):
+        main(["score", str(run), "--real", str(folder / "real"), "--labels", str(path)])
+
+
+def test_scores_written_before_label_maps_are_read(scored, tmp_path):
+    path = scored[0] / "run" / "scores-real-test.json"
+    data = json.loads(path.read_text())
+    assert data["labels"].pop("map") is None and data["labels"].pop("merged") == []
+    old = tmp_path / "old.json"
+    old.write_text(json.dumps(data))
+    assert read_scores(old) == read_scores(path)
+    data["labels"]["matched"] = "map"
+    old.write_text(json.dumps(data))
+    with pytest.raises(UserError, match="labels: Value error, matched is 'map', map is None"):
+        read_scores(old)
+
+
 def _score_as_one_of_several(arguments):
     # The test's own process has counted itself as the only one.
     PartialState._reset_state()

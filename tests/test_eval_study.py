@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 import pytest
 import yaml
 
 from eval.cli import main
 from eval.scores import read_scores
+from eval.study.conclusions import filled_in, interval
+from eval.study.driver import check_labels
 from eval.study.paper import TABLE_1
-from eval.study.plan import REFERENCE
+from eval.study.plan import REFERENCE, Plan
 from eval.study.report import to_markdown, verdict
 from eval.study.results import Results
+from eval.study.settings import resolve
 from eval.study.spec import read_study
+from eval.study.statistics import (
+    Estimate,
+    Runs,
+    difference,
+    holm,
+    spread_of_differences,
+)
 from eval.study.steps import Ledger, Step, run_all
 from factory.embedded_model import embedded_revision
 from factory.errors import Failure, UserError
@@ -33,12 +47,18 @@ TOY: dict[str, Any] = {
     "epochs": 2,
     "keep_every": 1,
     "scorings": ["best-on-test"],
+    "set": {"sampling.num_inference_steps": 1},
+    "limits": "A toy.",
     "sets": {
         "digits": {
             "paper": "CIFAR-10",
-            "recipes": ["quickstart/base-class", "quickstart/class-prompt"],
+            "recipes": [
+                "quickstart/base-class",
+                {"recipe": "quickstart/class-prompt", "differs": ["prompt"], "draws": [3]},
+            ],
             "images_per_class": 4,
-            "build": ["--set", "sampling.num_inference_steps=1"],
+            "note": "Alone: {{ diff('digits', 'class-prompt', 'base-class') }}.",
+            "draws": [3, 4],
             "real": {"dataset": "", "filter": "label < 9"},
         }
     },
@@ -64,8 +84,14 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     ran: list[str] = []
 
-    def run(command: list[str], *, stdout: Any, check: bool, **_: Any) -> Any:
+    def run(command: list[str], *, stdout: Any = None, **_: Any) -> Any:
         package, *arguments = command[command.index("-m") + 1 :]
+        if stdout is None:
+            # A question whose answer is read, not a step.
+            answer = io.StringIO()
+            with redirect_stdout(answer):
+                factory.cli.main(arguments)
+            return subprocess.CompletedProcess(command, 0, answer.getvalue())
         ran.append(" ".join([package, *arguments[:1]]))
         try:
             if package == "train":
@@ -97,28 +123,36 @@ def test_a_study_measures_reports_and_repeats_nothing(
     toy, out = write_toy(tmp_path, real), tmp_path / "out"
     options = ["--reference", f"digits={real}"]
     main(["study", str(toy), str(out), *options])
-    assert in_process.count("factory build") == 2
-    assert sum(one.startswith("train ") for one in in_process) == 6
+    # Two draws of the base row, one of the other, one reference row, two seeds each.
+    assert in_process.count("factory build") == 3
+    assert sum(one.startswith("train ") for one in in_process) == 8
     assert in_process.count("eval gap") == 2
-    assert sum(one.startswith("eval score") for one in in_process) == 8
+    # Standard scores of four groups, best-on-test of the first draws' three, fidelity of two rows.
+    assert in_process.count("eval score") == 4 + 3 + 2
     results = Results.model_validate_json((out / "study.json").read_text())
     one = results.sets["digits"]
     assert [row.name for row in one.rows] == ["base-class", "class-prompt", REFERENCE]
     base, prompt, reference = one.rows
     assert (base.images, prompt.images, reference.images) == (40, 40, 40)
-    assert (base.drawn, reference.drawn, reference.build_seconds) == (40, 0, None)
-    assert (base.paper, prompt.paper_difference) == (60.5, 1.82)
+    assert (base.generated, reference.generated, reference.build_seconds) == (40, 0, None)
+    assert (base.draws, prompt.draws, reference.draws) == ([3, 4], [3], [])
+    assert base.settings is not None
+    assert (base.settings.guidance(), base.settings.steps()) == ("7.5", "1")
+    files = sorted((out / "runs/digits/class-prompt").glob("*/scores-study-standard.json"))
     cell = prompt.cells["test_resnet"]
-    files = sorted((out / "runs/digits/class-prompt").glob("*/scores-study-honest.json"))
     assert sorted(cell.top1) == sorted(100 * read_scores(f).metrics.top1 for f in files)
-    assert cell.difference == pytest.approx(cell.mean - base.cells["test_resnet"].mean)
-    assert all(value is not None for value in prompt.reasons.values())
-    assert set(one.scorings["best-on-test"]) == {"test_resnet"}
+    assert cell.mean == pytest.approx(sum(cell.top1) / 2)
+    (compared,) = one.comparisons
+    shared = base.cells["test_resnet"].top1[:2]
+    assert compared.estimate.value == pytest.approx((sum(cell.top1) - sum(shared)) / 2)
+    assert (compared.paper, compared.differs) == (1.82, ["prompt"])
+    assert base.gap is not None and base.gap.fidelity is not None
     assert one.scorings["best-on-test"]["test_resnet"] >= 0
     text = (out / "study.md").read_text()
     assert results.generator_revisions == [embedded_revision()]
-    assert f"Pictures by `embedded` (revision {str(embedded_revision())[:12]})" in text
-    assert f"| {cell.mean:.2f} ± {cell.std:.2f} ({cell.difference:+.2f})" in text
+    assert f"Images by `embedded` (revision {str(embedded_revision())[:12]})" in text
+    assert text.index("## Limits") < text.index("Alone: ") < text.index("### Settings")
+    assert f"Alone: {interval(compared.estimate)}." in text
     assert "python -m eval study" in text and str(tmp_path / "out") not in text.split("OUT")[0]
 
     in_process.clear()
@@ -127,21 +161,42 @@ def test_a_study_measures_reports_and_repeats_nothing(
     assert in_process == []
     assert first == ((out / "study.md").read_text(), (out / "study.json").read_text())
 
-    # A score that was lost is measured again, and it alone.
+    # A lost score is measured again, and nothing else.
     files[0].unlink()
     main(["study", str(toy), str(out), *options])
     assert in_process == ["eval score"]
     assert first[1] == (out / "study.json").read_text() or "seconds" in first[1]
 
-    # A larger set is grown, and gives other runs beside the old ones.
+    # A larger dataset is grown, and gives other runs beside the old ones.
     in_process.clear()
     main(["study", str(toy), str(out), "--images-per-class", "5", "--seeds", "0"])
-    assert in_process.count("factory build") == 2
-    assert sum(one.startswith("train ") for one in in_process) == 2
+    assert in_process.count("factory build") == 3
+    assert sum(one.startswith("train ") for one in in_process) == 3
     grown = json.loads((out / "study.json").read_text())["sets"]["digits"]["rows"]
     assert [row["images"] for row in grown] == [50, 50]
-    assert "| real images" in (out / "study.md").read_text()
-    assert "not measured" in (out / "study.md").read_text()
+
+
+def test_labels_that_do_not_match_are_found_before_anything_is_built(
+    real: Path, tmp_path: Path, in_process: list[str]
+) -> None:
+    rows = open_dataset(str(real), preferred_split="test").dataset
+    names = [f"digit {name}" for name in rows.features["label"].names]
+    renamed = tmp_path / "renamed"
+    renamed.mkdir()
+    features = rows.features.copy()
+    features["label"] = datasets.ClassLabel(names=names)
+    rows.cast(features).to_parquet(str(renamed / "test-00000-of-00001.parquet"))
+    toy, out = write_toy(tmp_path, renamed, models=["test_resnet"]), tmp_path / "out"
+    with pytest.raises(UserError, match=r"sets.digits doesn't know 'digit 0'.*--labels"):
+        main(["study", str(toy), str(out)])
+    assert in_process == [] and not out.exists()
+    text = yaml.safe_load(toy.read_text())
+    text["sets"]["digits"]["labels"] = {name: name.split()[1] for name in names}
+    toy.write_text(yaml.safe_dump(text))
+    spec = read_study(toy)
+    plan = Plan(spec, resolve(spec), out)
+    check_labels(plan)
+    assert plan.labels_path("digits") == out / "labels" / "digits.yaml"
 
 
 @pytest.mark.soak
@@ -198,7 +253,16 @@ BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda text: text.pop("models"), r"toy.yaml: models: Field required"),
     (lambda text: text.update(model_s=1), r"toy.yaml: model_s: Extra inputs"),
     (lambda text: text.update(seeds=[1, 1]), r"seeds: one of \[1, 1\] stands there twice"),
-    (lambda text: text["sets"]["digits"].update(recipes=["a/x", "b/x.yaml"]), "make the row x"),
+    (
+        lambda text: text["sets"]["digits"].update(recipes=["a/x", "b/x.yaml"]),
+        "two rows are named x",
+    ),
+    (
+        lambda text: text["sets"]["digits"].update(
+            comparisons=[{"row": "class-prompt", "to": "x", "differs": []}]
+        ),
+        "there is no row x",
+    ),
     (lambda text: text.update(seeds=[-1]), r"seeds.0: Input should be greater than or equal to 0"),
     (lambda text: text["sets"]["digits"].update(images_per_class=0), "greater than or equal to 1"),
 ]
@@ -232,15 +296,51 @@ def test_bad_arguments(real: Path, tmp_path: Path, options: tuple[str, ...], mes
     assert not (tmp_path / "out").exists()
 
 
-def test_the_study_of_the_repository_reads_and_names_recipes_that_are_there() -> None:
+def test_rows_that_differ_in_more_than_the_comparison_names_are_refused(
+    tmp_path: Path, in_process: list[str]
+) -> None:
+    text = json.loads(json.dumps(TOY))
+    text["sets"]["digits"]["recipes"][1] = {
+        "recipe": "quickstart/random-guidance",
+        "set": {"sampling.num_inference_steps": 2},
+        "differs": ["guidance_scale", "prompt"],
+    }
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(text))
+    with pytest.raises(UserError) as caught:
+        resolve(read_study(path))
+    more, not_there = str(caught.value).splitlines()
+    assert "random-guidance against base-class: they differ in num_inference_steps too" in more
+    assert "`differs` names prompt, but both have" in not_there
+    # This is how guidance 3 was once compared with guidance from 1 to 5, as if it were 7.5.
+    text["sets"]["digits"]["recipes"][1] = {
+        "recipe": "quickstart/random-guidance",
+        "set": {"sampling.guidance_scale": 7.5},
+        "differs": ["guidance_scale"],
+    }
+    path.write_text(yaml.safe_dump(text))
+    with pytest.raises(UserError, match="names guidance_scale, but both have"):
+        resolve(read_study(path))
+
+
+def test_the_packaged_studies_compare_what_they_name(
+    in_process: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["study", str(ROOT / "docs" / "full-size.yaml"), "nowhere", "--dry-run"])
+    *commands, cifar10, cifar100, eurosat = capsys.readouterr().out.splitlines()
+    assert len(commands) == 19
+    assert "cifar10: 250,000 images, 20,000,000 network calls, about 88.4 hours on one A100" in (
+        cifar10
+    )
+    assert cifar100.endswith("35 trainings") and eurosat.endswith("30 trainings")
     spec = read_study(ROOT / "docs" / "study.yaml")
-    assert list(spec.sets) == ["cifar10", "eurosat"]
-    for one in spec.sets.values():
+    assert list(spec.sets) == ["cifar10", "eurosat", "cifar100"]
+    settings = resolve(spec)
+    for key, one in spec.sets.items():
         assert one.rows[0] == "base-class" and one.paper in TABLE_1
-        assert {"multi-domain", "random-guidance", "all-combined"} < set(one.rows)
-        assert "all-combined-equal-size" in one.rows
-        for recipe in one.recipes:
-            assert (ROOT / "recipes" / f"{recipe}.yaml").is_file(), recipe
+        assert settings[key]["base-class"].guidance() == "7.5"
+        assert settings[key]["random-guidance"].guidance() == "1 to 5"
+        assert settings[key]["constant-guidance"].guidance() == "3"
 
 
 def test_the_papers_table_is_the_papers() -> None:
@@ -252,72 +352,127 @@ def test_the_papers_table_is_the_papers() -> None:
     assert "class-prompt" not in TABLE_1["EuroSAT"]
 
 
-def results_of(differences: dict[str, tuple[float, tuple[float, float] | None]]) -> Results:
+def results_of(paper: float | None, estimate: Estimate, p: float | None) -> Results:
     """Return made-up results: the report's words are under test, not a measurement."""
-
-    def row(name: str, paper: float | None, found: Any) -> dict[str, Any]:
-        difference, interval = found or (None, None)
-        cell = {
-            "top1": [50.0],
-            "mean": 50.0,
-            "std": None,
-            "difference": difference,
-            "difference_interval": interval,
-            "train_seconds": None,
-        }
-        return {
-            **{"name": name, "images": 10, "drawn": 10, "build_seconds": 60.0, "commands": []},
-            **{"paper": 1.0, "paper_difference": paper, "cells": {"net": cell}},
-            "reasons": {"two_sample": None, "spread": None, "fidelity": None},
-        }
-
-    rows = [row("base-class", None, None)]
-    rows += [row(name, paper_sign(name), found) for name, found in differences.items()]
+    cell = {"top1": [50.0], "mean": 50.0, "std": None, "train_seconds": None}
+    row = {
+        **{"name": "base-class", "images": 10, "generated": 10, "draws": [0], "paper": 1.0},
+        **{"settings": None, "build_seconds": 60.0, "cells": {"net": cell}},
+        **{"gap": None, "commands": []},
+    }
+    compared = {
+        **{"row": "better", "to": "base-class", "differs": [], "model": "net", "paper": paper},
+        **{"estimate": estimate, "adjusted_p": p},
+    }
     one = {
         **{"paper": "CIFAR-10", "real": "real", "real_images": 5, "real_fingerprint": "f" * 64},
-        **{"floor": None, "rows": rows, "scorings": {}},
-        "correlations": {"net": {"two_sample": None, "spread": (0.5, 0.1), "fidelity": None}},
+        **{"note": "", "floor": None, "rows": [row], "comparisons": [compared]},
+        **{"scorings": {}, "zero_shot": {"clip, paper": 40.0}},
     }
     return Results.model_validate(
         {
             **{"title": "T", "generator": "embedded", "models": ["net"], "seeds": [0]},
-            "generator_revisions": ["a" * 40],
-            **{"preset": "quick", "epochs": None, "features": {"s": "run"}, "reasons": ""},
+            **{"generator_revisions": ["a" * 40], "preset": "quick", "epochs": None},
+            **{"features": {"s": "run"}, "limits": ""},
             **{"versions": {"torch": "2"}, "sets": {"s": one}},
         }
     )
 
 
-def test_each_set_names_the_features_it_was_told_by() -> None:
-    text = results_of({}).model_dump()
-    one = text["sets"]["s"]
-    one["rows"][0]["reasons"]["spread"] = 0.5
-    text |= {"sets": {"a": one, "b": one}, "features": {"a": "runs/of-a", "b": "runs/of-b"}}
-    report = to_markdown(Results.model_validate(text), command="eval study")
-    assert report.count("Features of `runs/of-a`") == 1
-    assert report.count("Features of `runs/of-b`") == 1
-
-
-def paper_sign(name: str) -> float:
-    return -2.0 if name == "worse-there" else 2.0
-
-
 @pytest.mark.parametrize(
-    ("name", "interval", "expected"),
+    ("paper", "value", "p", "expected"),
     [
-        ("better-there", (1.0, 3.0), "reproduced"),
-        ("better-there", (-3.0, -1.0), "opposite"),
-        ("better-there", (-1.0, 3.0), "not told from 0"),
-        ("worse-there", (-3.0, -1.0), "reproduced"),
-        ("better-there", None, "one seed tells nothing"),
+        (5.0, 2.0, 0.01, "same sign, 0.4 of the paper's effect"),
+        (5.0, -2.0, 0.01, "opposite sign, -0.4 of the paper's effect"),
+        (5.0, 2.0, 0.2, "not significant, 0.4 of the paper's effect"),
+        (2.5, 2.0, 0.2, "not significant, 0.8 of the paper's effect; the interval contains"),
+        (None, 2.0, 0.01, "significant"),
+        (5.0, 2.0, None, "not tested: one run per row"),
+        (None, 2.0, 0.2, "not significant"),
     ],
 )
-def test_verdicts_follow_from_the_interval(
-    name: str, interval: tuple[float, float] | None, expected: str
+def test_a_verdict_gives_sign_and_size(
+    paper: float | None, value: float, p: float | None, expected: str
 ) -> None:
-    results = results_of({name: (1.0, interval)})
-    row = results.sets["s"].rows[1]
-    assert verdict(row, row.cells["net"]) == expected
+    estimate = Estimate(value, value - 1, value + 1, p, 6, "training seeds")
+    results = results_of(paper, estimate, p)
+    assert verdict(results.sets["s"].comparisons[0]).startswith(expected)
     text = to_markdown(results, command="eval study")
-    assert f"| {expected}" in text.replace("  ", " ") or expected in text
-    assert "No reason beyond these figures has been tested yet." in text
+    assert expected in text and "| clip, paper" in text
+
+
+def test_a_text_that_names_a_missing_figure_is_refused() -> None:
+    results = results_of(5.0, Estimate(2.0, 1.0, 3.0, 0.01, 6, ""), 0.01)
+    assert filled_in("{{ score('s', 'base-class') }}", results) == "50.00"
+    assert filled_in("{{ diff('s', 'better', 'base-class') }}", results) == "+2.00 [+1.00, +3.00]"
+    for text in ("{{ score('s', 'other') }}", "{{ diff('s', 'a', 'b') }}", "{{ nothing }}", "{{"):
+        with pytest.raises(UserError, match="text of the study: "):
+            filled_in(text, results)
+
+
+def simulated(
+    rng: np.random.Generator, *, effect: float, by_draw: float, by_seed: float
+) -> list[Runs]:
+    """Return eight rows of two draws and three seeds; the last row is better by `effect`."""
+    images = rng.uniform(0.2, 0.8, 400)
+    common = rng.normal(0, 0.03, (2, 3))
+    rows: list[Runs] = []
+    for row in range(8):
+        draws, seeds = rng.normal(0, by_draw, 2), rng.normal(0, by_seed, 3)
+        right = {}
+        for draw in range(2):
+            for seed in range(3):
+                noise = draws[draw] + seeds[seed] + common[draw, seed] + rng.normal(0, 0.01)
+                better = images + noise + (effect if row == 7 else 0)
+                right[draw, seed] = (rng.uniform(size=400) < better).astype(np.float64)
+        rows.append(right)
+    return rows
+
+
+@pytest.mark.parametrize(("by_draw", "by_seed"), [(0.03, 0.0), (0.0, 0.03), (0.02, 0.02)])
+def test_intervals_of_differences_cover_the_truth_and_tests_hold_their_level(
+    by_draw: float, by_seed: float
+) -> None:
+    rng = np.random.default_rng(0)
+    covered, false = 0, 0
+    for _ in range(300):
+        rows = simulated(rng, effect=0.08, by_draw=by_draw, by_seed=by_seed)
+        spread = spread_of_differences(rows)
+        assert spread.covers == "training seeds and draws"
+        one = difference(rows[7], rows[0], spread)
+        covered += one.low <= 8 <= one.high
+        same = difference(rows[1], rows[0], spread)
+        assert same.p is not None
+        false += same.p < 0.05
+    # 95 % of 300 is 285, with a standard deviation of 3.8.
+    assert covered >= 274
+    assert false <= 27
+
+
+def test_what_all_rows_share_cancels_in_differences() -> None:
+    rows = simulated(np.random.default_rng(1), effect=0.0, by_draw=0.03, by_seed=0.03)
+    shared = [{run: right + 0.2 * run[1] + run[0] for run, right in row.items()} for row in rows]
+    assert spread_of_differences(shared).mean_square == pytest.approx(
+        spread_of_differences(rows).mean_square
+    )
+    one_draw = [{cell: right for cell, right in row.items() if cell[0] == 0} for row in rows]
+    assert spread_of_differences(one_draw).covers == "training seeds"
+
+
+def test_rows_without_repeats_are_not_tested() -> None:
+    one = {(0, 0): np.array([1.0, 0.0, 1.0, 1.0])}
+    other = {(0, 0): np.array([0.0, 0.0, 1.0, 0.0])}
+    spread = spread_of_differences([one, other])
+    found = difference(one, other, spread)
+    assert (spread.degrees, found.covers, found.value, found.p) == (0, "", 50.0, None)
+    # t with 3 degrees of freedom; the standard error of (1, 0, 0, 1) is sqrt(1/3/4).
+    assert found.high - found.value == pytest.approx(100 * 3.18245 * (1 / 12) ** 0.5, rel=1e-4)
+    # One row alone has nothing to be compared within.
+    two = {(0, 0): one[0, 0], (1, 0): one[0, 0]}
+    assert spread_of_differences([two, one]).covers == ""
+
+
+def test_holms_correction_is_the_published_one() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

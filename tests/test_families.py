@@ -19,6 +19,7 @@ from factory.models import Pipelines
 from factory.planner import ImageSpec
 from factory.recipe import ResolvedRecipe
 from factory.render import DiffusersRenderer
+from factory.sampling_summary import settings_on_disk
 
 # Which can draw with a negative prompt, and which can be guided at all.
 FAMILIES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
@@ -101,6 +102,24 @@ def test_a_batch_equals_stock_calls(family: str, saved: Callable[[str], Path]) -
     assert all(image.std() > 0.02 for image in expected), "a flat picture would prove nothing"
     for image, alone in zip(drawn, expected, strict=False):
         np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), alone, atol=1e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_files_and_pipeline_name_the_same_scheduler_and_size(
+    family: str, saved: Callable[[str], Path]
+) -> None:
+    """Without a size in the recipe, images have the one that both name."""
+    own = {"model": {"id": str(saved(family))}, "sampling": {"guidance_scale": 0}}
+    recipe = recipe_for(saved(family), **own)
+    loaded = DiffusersRenderer(load(recipe), recipe).pipeline_settings
+    assert loaded == settings_on_disk(recipe.model)
+    assert loaded.scheduler == type(load(recipe).scheduler).__name__
+    if "flux" in family:
+        assert loaded.height is None
+        return
+    row = replace(SPECS[0], num_inference_steps=2, guidance_scale=0.0)
+    (image,) = DiffusersRenderer(load(recipe), recipe).render([row], batch_size=1)
+    assert image is not None and image.shape[:2] == (loaded.height, loaded.width)
 
 
 @pytest.mark.parametrize("family", [name for name, (_, _, guided) in FAMILIES.items() if guided])

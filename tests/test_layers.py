@@ -23,6 +23,7 @@ GROUND_FLOOR = {
     "pixels",
     "row_filter",
     "schema",
+    "yaml_source",
 }
 # Each may import what stands on lines above its own, never below.
 LAYERS = [

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from recipe_texts import BASE, write
 
 from factory.cli import main
-from factory.embedded_model import EMBEDDED_STEPS
+from factory.embedded_model import EMBEDDED_GUIDANCE_SCALE, EMBEDDED_STEPS
 from factory.errors import UserError
 from factory.library import load_recipe
 from factory.lint import lint
-from factory.model_presets import PRESETS, find_preset
+from factory.model_presets import PRESETS, ModelPreset, find_preset
 from factory.recipe import ResolvedRecipe
 
 
@@ -30,29 +31,89 @@ def test_names_and_ids_are_distinct_and_commits_whole() -> None:
     assert find_preset("org/other") is None
 
 
-@pytest.mark.parametrize("preset", PRESETS, ids=lambda one: one.name)
-def test_a_name_brings_what_belongs_to_the_model(preset: object) -> None:
-    assert isinstance(preset, type(PRESETS[0]))
+guided = [one for one in PRESETS if one.guided]
+
+
+@pytest.mark.parametrize("preset", guided, ids=lambda one: one.name)
+def test_a_model_replaces_what_belongs_to_it_and_never_the_recipes_sampling(
+    preset: ModelPreset,
+) -> None:
     for reference in (preset.name, preset.id):
         recipe = load_recipe("cifar10/multi-domain", model=reference)
         assert recipe.model.id == preset.id
         assert (recipe.model.height, recipe.model.width) == (preset.size, preset.size)
         assert recipe.model.scheduler == preset.scheduler
-        assert numbers(recipe) == (preset.guidance_scale, preset.num_inference_steps)
+        assert numbers(recipe) == (7.5, 40)
         assert recipe.output.shape == (32, 32)
         assert lint([recipe]) == []
 
 
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda one: one.name)
+def test_sampling_model_takes_the_models_numbers(preset: ModelPreset) -> None:
+    recipe = load_recipe("cifar10/multi-domain", model=preset.name, sampling="model")
+    assert numbers(recipe) == (preset.guidance_scale, preset.num_inference_steps)
+    assert lint([recipe]) == []
+
+
+def test_plan_shows_the_papers_guidance_with_another_model(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = ["plan", "cifar10/base-class", "--model", "embedded", "--json"]
+    rows = {}
+    for sampling in ("recipe", "model"):
+        main([*command, "--range", "0:1", "--sampling", sampling])
+        rows[sampling] = json.loads(capsys.readouterr().out)
+    shown = {key: (row["guidance_scale"], row["num_inference_steps"]) for key, row in rows.items()}
+    assert shown == {
+        "recipe": (7.5, 40),
+        "model": (EMBEDDED_GUIDANCE_SCALE, EMBEDDED_STEPS),
+    }
+    main([*command, "--configs"])
+    (config,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert config["recipe"]["sampling"]["guidance_scale"] == 7.5
+    assert config["cost"]["calls"] == 50_000 * 40 * 2
+
+
+def test_a_recipe_may_say_auto(tmp_path: Path) -> None:
+    text = BASE + "sampling: {guidance_scale: auto, num_inference_steps: 9}\n"
+    folder = write(tmp_path, r=text)
+    recipe = load_recipe(folder / "r.yaml")
+    assert numbers(recipe) == (EMBEDDED_GUIDANCE_SCALE, 9)
+    # What is stored beside a dataset holds the number, and nothing to look up.
+    write(tmp_path, again=recipe.to_yaml())
+    assert load_recipe(tmp_path / "again.yaml").sampling == recipe.sampling
+    assert numbers(load_recipe(folder / "r.yaml", model="sdxl")) == (5, 9)
+    set_auto = load_recipe("cifar10/base-class", overrides=["sampling.num_inference_steps=auto"])
+    assert numbers(set_auto) == (7.5, 40)
+    with pytest.raises(UserError, match="no guidance_scale of its own is known for org/other"):
+        load_recipe(folder / "r.yaml", model="org/other")
+
+
+def test_sampling_model_with_an_unknown_model_is_refused() -> None:
+    with pytest.raises(UserError, match="no num_inference_steps of its own is known for org/x"):
+        load_recipe("cifar10/base-class", model="org/x", sampling="model")
+
+
 def test_a_revision_and_set_go_last() -> None:
     recipe = load_recipe(
-        "cifar10/base-class", model="sdxl@abc", overrides=["sampling.num_inference_steps=7"]
+        "cifar10/base-class",
+        model="sdxl@abc",
+        sampling="model",
+        overrides=["sampling.num_inference_steps=7"],
     )
     assert recipe.model.revision == "abc"
     assert numbers(recipe) == (5, 7)
 
 
-def test_a_distribution_is_a_trick_and_stays() -> None:
-    recipe = load_recipe("cifar10/random-guidance", model="embedded")
+def test_another_id_by_set_keeps_nothing_of_the_model_before() -> None:
+    recipe = load_recipe("cifar10/base-class", overrides=["model.id=org/other", "model.width=8"])
+    model = recipe.model
+    assert (model.id, model.revision, model.scheduler, model.height) == ("org/other", *[None] * 3)
+    assert model.width == 8
+
+
+def test_sampling_model_leaves_distributions() -> None:
+    recipe = load_recipe("cifar10/random-guidance", model="embedded", sampling="model")
     assert recipe.sampling.guidance_scale.bounds() == (1, 5)
     assert numbers(recipe)[1] == EMBEDDED_STEPS
 
@@ -65,17 +126,29 @@ def test_another_model_brings_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "change", "message"),
     [
-        ("sdxl-turbo", "sampling.guidance_scale=3", "was distilled to draw without guidance"),
-        ("flux-schnell", "sampling.guidance_scale=3", "was distilled to draw without guidance"),
-        ("flux", "negative_prompt=dull", "FLUX.1-dev draws without a negative prompt; remove it"),
-        ("lcm", "negative_prompt=dull", "LCM_Dreamshaper_v7 draws without a negative prompt"),
+        ("sdxl-turbo", "sampling.guidance_scale=3", "cannot use guidance, found up to 3; write"),
+        ("flux-schnell", "sampling.guidance_scale=7.5", "or choose a model that can be guided"),
+        ("flux", "negative_prompt=dull", "FLUX.1-dev cannot use a negative prompt; remove it"),
+        ("lcm", "negative_prompt=dull", "LCM_Dreamshaper_v7 cannot use a negative prompt"),
     ],
 )
-def test_what_a_model_cannot_do_is_refused(model: str, change: str, message: str) -> None:
+def test_a_value_the_model_cannot_use_is_refused(model: str, change: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         load_recipe("cifar10/base-class", model=model, overrides=[change])
-    with pytest.raises(UserError, match="without guidance"):
-        load_recipe("cifar10/random-guidance", model="sd-turbo")
+    with pytest.raises(UserError, match=r"--sampling model.* or choose a model that can be guided"):
+        load_recipe("cifar10/base-class", model="sd-turbo")
+    with pytest.raises(UserError, match="cannot use guidance, found up to 5"):
+        load_recipe("cifar10/random-guidance", model="sd-turbo", sampling="model")
+
+
+@pytest.mark.parametrize("model", ["embedded", "org/other"])
+def test_a_negative_prompt_without_guidance_is_refused(model: str) -> None:
+    changes = ["negative_prompt=dull", "sampling.guidance_scale=1"]
+    with pytest.raises(
+        UserError, match=r"has no effect at guidance 1: .*guidance_scale, or remove"
+    ):
+        load_recipe("cifar10/base-class", model=model, overrides=changes)
+    load_recipe("cifar10/base-class", model=model, overrides=changes[:1])
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,15 @@ def test_guidance_and_classes_can_vary(tmp_path: Path) -> None:
     assert len({row.seed for row in classes}) == 1
 
 
+def test_the_sampling_of_the_sheet_is_told(tmp_path: Path) -> None:
+    """It names the guidance scales of the sheet, where those are not the recipe's."""
+    base = recipe(tmp_path, "base", sampling={"guidance_scale": 2, "num_inference_steps": 3})
+    made = preview(base, rows=1, renderer_factory=FakeRenderer)
+    assert "guidance 2; steps 3; scheduler the model's own; size the model's own" in made.sampling
+    varied = preview(base, rows=1, vary="guidance_scale", renderer_factory=FakeRenderer)
+    assert "guidance one of 1, 2, 3, 5, 7.5; steps 3" in varied.sampling
+
+
 def test_linked_variables_vary_together(tmp_path: Path) -> None:
     pairs = {"linked": ["style", "medium"], "values": [["baroque", "oil"], ["pop art", "print"]]}
     linked = recipe(
@@ -111,6 +120,8 @@ def test_labels_are_written(tmp_path: Path) -> None:
     labelled = contact_sheet(
         [[picture]], row_labels=["row"], column_labels=["a long label that wraps"], title="title"
     )
+    titled = contact_sheet([[picture]], title="title")
+    assert contact_sheet([[picture]], title="title", caption="more").height > titled.height
     assert labelled.width > plain.width
     assert labelled.height > plain.height
     assert np.asarray(labelled).min() < 60

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from recipe_texts import BASE, write
 
 from factory.errors import UserError
-from factory.library import list_recipes, load_recipe, load_recipes, packaged_dir
+from factory.library import (
+    list_recipes,
+    load_recipe,
+    load_recipes,
+    load_stored_recipe,
+    packaged_dir,
+)
 from factory.lint import lint
 from factory.planner import plan
 from factory.reference import EXAMPLES
@@ -326,6 +332,34 @@ def test_fingerprints_change_with_what_an_image_shows(tmp_path: Path) -> None:
     texts = [f"variables.x={{choice: {{{order}}}}}" for order in ("a: 1, b: 2", "b: 2, a: 1")]
     first, second = (load_recipe(tmp_path / "r.yaml", overrides=[text]) for text in texts)
     assert first.fingerprint != second.fingerprint
+
+
+def test_lanczos_names_its_version_and_older_sets_have_none(tmp_path: Path) -> None:
+    """Rows of an older version are never mixed with new ones: the recipes differ."""
+    path = write(tmp_path, r=BASE + "output: {size: 8, resample: lanczos}\n") / "r.yaml"
+    recipe = load_recipe(path)
+    assert recipe.output.lanczos_version == 2
+    path.write_text(recipe.to_yaml())
+    assert load_stored_recipe(path).fingerprint == load_recipe(path).fingerprint
+    path.write_text(recipe.to_yaml().replace("  lanczos_version: 2\n", ""))
+    old = load_stored_recipe(path)
+    assert old.output.lanczos_version is None
+    assert old.fingerprint != recipe.fingerprint
+    assert old.images_fingerprint == recipe.images_fingerprint
+
+
+@pytest.mark.parametrize("resample", ["nearest", "bilinear", "bicubic", "lanczos", "area"])
+def test_the_default_of_antialias_suits_every_interpolation(resample: str, tmp_path: Path) -> None:
+    text = BASE + f"output: {{size: 8, resample: {resample}}}\n"
+    recipe = load_recipe(write(tmp_path, r=text) / "r.yaml")
+    again = write(tmp_path, again=recipe.to_yaml()) / "again.yaml"
+    assert load_recipe(again).output == recipe.output
+
+
+def test_stored_recipes_of_older_versions_load(tmp_path: Path) -> None:
+    """They hold every key, so an `antialias` too that nobody wrote."""
+    text = BASE + "output: {size: 8, resample: nearest, antialias: true}\n"
+    assert load_stored_recipe(write(tmp_path, r=text) / "r.yaml").output.antialias
 
 
 def test_features_hold_the_rows_in_order(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pytest
 from recipe_texts import BASE, write
 
 from factory.cost import duration, estimate
-from factory.embedded_model import EMBEDDED_STEPS
 from factory.errors import UserError
 from factory.library import load_recipe
 from factory.planner import plan
@@ -49,7 +48,9 @@ def test_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     run(plan_verb, "quickstart", "--images-per-class", "5", "--rows", "2")
     out = capsys.readouterr().out
     assert "combines base-class, class-prompt, multi-domain, random-guidance" in out
-    assert "uniform from 1 to 5" in out
+    own = "DPMSolverMultistepScheduler  64 x 64"
+    assert f"random-guidance  uniform from 1 to 5      8  {own}\n" in out
+    assert max(map(len, out.partition("base-class:")[0].splitlines())) <= 100
     assert "in the first 50 images" in out
     assert "800 network calls (16 an image)" in out
     assert "an image of a handwritten one" in out
@@ -114,8 +115,8 @@ def test_cost_counts_calls(tmp_path: Path) -> None:
     twice = estimate(
         load_recipe(folder / "r.yaml", overrides=["sampling.guidance_scale=2"], model="embedded")
     )
-    # The embedded model brings its own steps; each runs with and without the prompt.
-    assert twice.calls == 4 * 2 * EMBEDDED_STEPS
+    # Each of the 50 steps runs with and without the prompt.
+    assert twice.calls == 4 * 2 * 50
     assert twice.seconds is not None
     assert "about" in twice.describe()
 
@@ -139,7 +140,9 @@ def test_a_twin_costs_nothing_beside_its_set(capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl", "sdxl-turbo", "sd3", "flux"])
 def test_presets_with_a_published_speed_have_an_estimate(name: str) -> None:
-    cost = estimate(load_recipe("cifar10/base-class", model=name, images_per_class=1))
+    cost = estimate(
+        load_recipe("cifar10/base-class", model=name, images_per_class=1, sampling="model")
+    )
     assert cost.seconds is not None
     assert "published" in cost.describe()
     if name == "flux":

@@ -212,15 +212,42 @@ def test_scheduler_settings_of_the_recipe_are_used(model: Path, pipelines: Pipel
 
 @pytest.mark.parametrize("resample", ["nearest", "bilinear", "bicubic", "lanczos", "area"])
 @pytest.mark.parametrize("antialias", [True, False])
-def test_every_interpolation_keeps_a_ramp_a_ramp(resample: str, antialias: bool) -> None:
+@pytest.mark.parametrize("lanczos_version", [None, 2])
+def test_every_interpolation_keeps_a_ramp_a_ramp(
+    resample: str, antialias: bool, lanczos_version: int | None
+) -> None:
     ramp = torch.linspace(0, 1, 32).expand(2, 3, 16, 32)
-    output = Output(size=(8, 16), resample=resample, antialias=antialias)
+    output = Output(
+        size=(8, 16), resample=resample, antialias=antialias, lanczos_version=lanczos_version
+    )
     pictures = rescale(ramp, output)
     assert len(pictures) == 2
     assert pictures[0].shape == (8, 16, 3)
     assert pictures[0].dtype == np.uint8
     line = pictures[0][4, :, 1].astype(float)
     np.testing.assert_allclose(line, (np.arange(16) * 2 + 0.5) / 31 * 255, atol=6)
+
+
+def test_only_two_interpolations_have_the_choice_of_filtering() -> None:
+    """`filters` says what is done, whatever `antialias` says."""
+    stripes = (torch.arange(32) % 2).float().expand(1, 3, 32, 32)
+    for resample in ("nearest", "bilinear", "bicubic", "lanczos", "area"):
+        for antialias in (True, False):
+            output = Output(size=(6, 6), resample=resample, antialias=antialias, lanczos_version=2)
+            (image,) = rescale(stripes, output)
+            # A filter as wide as a pixel leaves grey of the stripes, less of it at the edges.
+            assert (np.ptp(image[:, 1:-1].astype(int)) < 50) == output.filters, (output, image[0])
+
+
+def test_lanczos_rounds_once_at_the_end() -> None:
+    """An image of values between two steps of 255 keeps them until it is resized."""
+    between = torch.full((1, 3, 8, 8), 0.4 / 255)
+    between[..., ::2] = 0.8 / 255
+    output = {"size": (4, 4), "resample": "lanczos"}
+    (exact,) = rescale(between, Output(**output, lanczos_version=2))
+    np.testing.assert_array_equal(exact[:, 1:-1], 1)  # 0.6
+    (before,) = rescale(between, Output(**output))
+    assert before.min() == 0  # 0.5, of pixels that were rounded to 0 and 1
 
 
 def test_anti_aliasing_averages_what_lies_between() -> None:

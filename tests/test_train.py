@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from safetensors.torch import load_file
 from factory.errors import Failure, UserError
 from train.checkpoint import load_checkpoint
 from train.cli import main
+from train.config import Environment
+from train.environment import record_environment
 from train.run import TrainOptions, train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -125,7 +128,9 @@ def test_run_folder_tells_everything(options: TrainOptions, colours: Path) -> No
     assert config["data"]["label_names"] == ["red", "green", "blue"]
     assert config["hyperparameters"]["lr"] == 4.0e-3
     assert config["hyperparameters"]["image_size"] == 32
-    assert {"torch", "timm", "accelerate", "datasets"} <= config["versions"].keys()
+    assert {"torch", "timm", "accelerate", "datasets"} <= config["environments"][0][
+        "versions"
+    ].keys()
     rows = read_metrics(options.out)
     assert [row["epoch"] for row in rows] == ["1", "2", "3"]
     assert all(float(row["images_per_s"]) > 0 for row in rows)
@@ -236,6 +241,43 @@ def test_set_that_changed_is_refused(options: TrainOptions, tmp_path: Path) -> N
         train(options)
 
 
+def test_a_moved_set_resumes_and_is_recorded(options: TrainOptions, tmp_path: Path) -> None:
+    options = replace(options, overrides={**options.overrides, "epochs": 1})
+    train(options)
+    for name in ("moved", "moved/"):
+        if name == "moved":
+            shutil.copytree(options.dataset, tmp_path / "moved")
+        train(replace(options, dataset=f"{tmp_path}/{name}"))
+        config = yaml.safe_load((options.out / "config.yaml").read_text())
+        assert config["data"]["reference"] == f"{tmp_path}/{name}"
+        assert len(config["environments"]) == 1
+
+
+def test_other_threads_on_resuming_are_recorded_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text("model: x\nversions: {torch: '1'}\n")
+    now = Environment(
+        from_epoch=3,
+        device="cpu",
+        device_name="a processor",
+        precision="float32",
+        threads=1,
+        processes=1,
+        versions={"torch": "2"},
+    )
+    record_environment(tmp_path, now)
+    assert "versions.torch (1 there, 2 now)" in capsys.readouterr().err
+    other = now.model_copy(update={"from_epoch": 5, "threads": 2})
+    record_environment(tmp_path, other)
+    assert "epoch 5 with other values of threads (1 there, 2 now)" in capsys.readouterr().err
+    record_environment(tmp_path, other.model_copy(update={"from_epoch": 7}))
+    assert capsys.readouterr().err == ""
+    config = yaml.safe_load((tmp_path / "config.yaml").read_text())
+    assert [one["from_epoch"] for one in config["environments"]] == [1, 3, 5]
+    assert "versions" not in config
+
+
 def test_loss_that_is_not_finite_names_epoch_step_and_rate(options: TrainOptions) -> None:
     overrides = {**options.overrides, "lr": 1e30, "clip_grad_norm": None, "schedule": "constant"}
     message = r"epoch 1, step \d+: the loss is (nan|inf) at learning rate 1e\+30"
@@ -259,6 +301,9 @@ BAD = [
         r"--model test_vit (does not take|cannot be made for) 36 px images",
     ),
     ({"overrides": {"batch_size": 2, "val_fraction": 0.15}}, r"leave 1 images a step"),
+    ({"head_only": True}, r"--head-only .* add --pretrained"),
+    ({"preset": "finetune"}, r"--preset finetune .* add --pretrained"),
+    ({"model": "local-dir:x"}, r"--model local-dir:x: .* --pretrained only"),
     ({"threads": 0}, r"--threads 0: must be 1 or more"),
 ]
 

@@ -20,6 +20,7 @@ from train.architectures import TABLE_2, timm_name
 from train.arguments import parse_options
 from train.augment import centre_crop
 from train.data import hold_out
+from train.initialisation import initialise_as_torchvision
 from train.presets import PRESETS, model_args, resolve
 from train.run import TrainOptions, train
 
@@ -95,6 +96,30 @@ def test_dropout_and_depth_are_torchvisions() -> None:
         convnext = torchvision.models.convnext_small(weights=None)
     depths = [m.p for m in convnext.modules() if type(m).__name__ == "StochasticDepth"]
     assert model_args("as-code", "convnext_small") == {"drop_path_rate": max(depths)}
+
+
+def test_mobilenet_starts_as_torchvisions() -> None:
+    import torchvision
+
+    torch.manual_seed(0)
+    ours = timm.create_model("mobilenetv3_small_100", num_classes=10)
+    initialise_as_torchvision(ours)
+    theirs = torchvision.models.mobilenet_v3_small(weights=None, num_classes=10)
+    pairs = zip(
+        *(
+            [m for m in one.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+            for one in (ours, theirs)
+        ),
+        strict=True,
+    )
+    for mine, other in pairs:
+        assert mine.weight.numel() == other.weight.numel()
+        ratio = float(mine.weight.detach().std() / other.weight.detach().std())
+        # Two samples of as many normal numbers: five standard errors of the ratio.
+        assert ratio == pytest.approx(1, abs=5 / mine.weight.numel() ** 0.5)
+        assert mine.bias is None or not mine.bias.any()
+    values = resolve("as-code", model="mobilenetv3_small_100", overrides={})
+    assert (values.initialisation, values.schedule_every) == ("torchvision", "epoch")
 
 
 @pytest.mark.parametrize("name", TABLE_2)

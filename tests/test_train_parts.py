@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
+from factory.errors import UserError
 from train.augment import NUM_DRAWS, affine_maps, augment, to_float
 from train.config import Augmentation, Hyperparameters, differing_keys
 from train.data import epoch_batches, hold_out, part_of_rank
@@ -139,6 +142,46 @@ def test_schedule_warms_up_and_anneals_to_zero() -> None:
     assert rates[10] == 1.0
     assert rates[30] == pytest.approx(0.5)
     assert 0 < rates[-1] < 0.01
+
+
+def test_a_schedule_of_epochs_is_torchs_stepped_once_per_epoch() -> None:
+    values = Hyperparameters(epochs=4, batch_size=8, lr=0.3, schedule_every="epoch")
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
+    for step in range(12):
+        ours = learning_rate(step, steps_per_epoch=3, values=values)
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
+        if step % 3 == 2:
+            optimizer.step()
+            theirs.step()
+
+
+def test_preset_values_are_fitted_and_own_ones_refused() -> None:
+    notes: list[str] = []
+    values = resolve("quick", model="x", overrides={"epochs": 2}, note=notes.append)
+    assert values.warmup_epochs == 1 and len(notes) == 1 and "--warmup-epochs 1" in notes[0]
+    values = resolve("as-code", model="x", overrides={"epochs": 3}, note=notes.append)
+    assert values.keep_every == 3 and "--keep-every 3" in notes[1]
+    for own in ({"warmup_epochs": 30.0}, {"epochs": 2, "keep_every": 3, "warmup_epochs": 0.0}):
+        with pytest.raises(UserError, match=r"lower .*, or raise --epochs"):
+            resolve("quick", model="x", overrides=own)
+    with pytest.raises(UserError, match="exclude each other"):
+        resolve("quick", model="x", overrides={"val_images": 3, "val_fraction": 0.1})
+
+
+def test_a_crop_of_the_whole_image_is_none() -> None:
+    whole = {"crop_scale": [1, 1]}
+    policy = resolve("quick", model="x", overrides={}, augmentation=whole).augmentation
+    assert policy.crop_scale == policy.crop_ratio == (1, 1)
+    with pytest.raises(UserError, match="crop_scale 1,1 is no crop"):
+        own = {**whole, "crop_ratio": [0.5, 2]}
+        resolve("quick", model="x", overrides={}, augmentation=own)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_preset_numbers_stay(name: str) -> None:
+    kept = yaml.safe_load(Path(__file__).with_name("preset_values.yaml").read_text())[name]
+    assert resolve(name, model="test_resnet", overrides={}).model_dump(mode="json") == kept
 
 
 def test_cosine_is_torchs() -> None:

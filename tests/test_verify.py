@@ -189,6 +189,11 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
         "recipes/base.yaml: fingerprint: found ",
     ),
     (
+        "other steps in the manifest",
+        lambda out: replace(out / "manifest.json", 'inference_steps": 2', 'inference_steps": 4'),
+        "manifest.json: configs.base.sampling.num_inference_steps: found 4, expected 2, as in",
+    ),
+    (
         "a recipe's count edited",
         lambda out: replace(out / "recipes/base.yaml", "class: 5", "class: 6"),
         "recipes/base.yaml: images: found 18, expected 15, which the manifest names",

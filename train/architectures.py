@@ -41,8 +41,10 @@ AS_PAPER: dict[str, Family] = {"mobilenetv3": _MOBILENET, "tf_mobilenetv3": _MOB
 
 # torchvision's own settings, where timm's differ: the start of residual branches, dropout before
 # the last layer, batch norm's epsilon and momentum, stochastic depth.
+# MobileNetV3's initial weights differ too; ResNet's and ConvNeXt's are distributed alike.
 _CODE_MOBILENET = Family(
-    _MOBILENET.hyperparameters, {"drop_rate": 0.2, "bn_eps": 1.0e-3, "bn_momentum": 0.01}
+    {**_MOBILENET.hyperparameters, "initialisation": "torchvision"},
+    {"drop_rate": 0.2, "bn_eps": 1.0e-3, "bn_momentum": 0.01},
 )
 AS_CODE: dict[str, Family] = {
     "resnet": Family(model_args={"zero_init_last": False}),

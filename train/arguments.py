@@ -31,6 +31,7 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("lr", float, "highest learning rate"),
     ("weight_decay", float, "AdamW's weight decay"),
     ("schedule", str, "cosine or constant"),
+    ("schedule_every", str, "change the learning rate every step or every epoch"),
     ("warmup_epochs", float, "epochs of linear warm-up"),
     ("label_smoothing", float, "probability mass taken from the true class"),
     ("clip_grad_norm", float, "largest norm of the gradient"),
@@ -99,7 +100,11 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--preset", default="quick", metavar="NAME", help="where to start from (default: quick)")
+    add(
+        "--preset",
+        metavar="NAME",
+        help="where to start from (default: quick, or finetune with --pretrained)",
+    )
     add("--list-presets", action="store_true", help="show the presets and stop")
     for name, kind, text in _FIELDS:
         flag = f"--{name.replace('_', '-')}"
@@ -231,6 +236,9 @@ def _augmentation(pairs: Sequence[str], *, no_flip: bool) -> dict[str, Any]:
         else:
             found[key] = _value(value, option=f"--augment {key}")
     if no_flip:
+        flips = [key for key in ("horizontal_flip", "vertical_flip") if found.get(key)]
+        if flips:
+            raise UserError(f"--no-flip excludes --augment {flips[0]}=...; give one of them")
         found.update(horizontal_flip=0.0, vertical_flip=0.0)
     return found
 

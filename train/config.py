@@ -27,7 +27,7 @@ class Augmentation(_Frozen):
     Attributes:
         crop_scale: Area of the random crop as a fraction of the image, low and high. The crop is
             resized to the full image. (1, 1) is no crop.
-        crop_ratio: Width to height of the crop, low and high.
+        crop_ratio: Width to height of the crop, low and high; needs a crop.
         horizontal_flip: Probability of mirroring left and right. Wrong for digits and letters.
         vertical_flip: Probability of mirroring top and bottom.
         rotation: Largest rotation in degrees, either way.
@@ -65,6 +65,12 @@ class Augmentation(_Frozen):
                 raise ValueError(f"{name} must be LOW,HIGH with 0 < LOW <= HIGH, not {low},{high}")
         if self.crop_scale[1] > 1:
             raise ValueError(f"crop_scale ends at {self.crop_scale[1]}; 1 is the whole image")
+        if self.crop_scale == (1, 1) and self.crop_ratio != (1, 1):
+            low, high = self.crop_ratio
+            raise ValueError(
+                f"crop_scale 1,1 is no crop, so crop_ratio {low:.4g},{high:.4g} cannot apply; "
+                "lower crop_scale, or set crop_ratio=1,1"
+            )
         return self
 
 
@@ -78,6 +84,7 @@ class Hyperparameters(_Frozen):
         weight_decay: Decoupled weight decay of AdamW.
         decay_all: Decay biases and norms as well (plain AdamW), or weight matrices only.
         schedule: `cosine` anneals to zero after the warm-up, `constant` stays.
+        schedule_every: The learning rate changes after every `step`, or after every `epoch` only.
         warmup_epochs: Epochs of linear warm-up; may be a fraction.
         label_smoothing: Probability mass taken from the true class.
         clip_grad_norm: Largest norm of the gradient, or None.
@@ -91,6 +98,8 @@ class Hyperparameters(_Frozen):
         resample: Filter that resizes images.
         mean: Subtracted from RGB in 0 to 1; None is ImageNet's, or a pretrained model's own.
         std: Divides after that; None as for `mean`.
+        initialisation: Initial weights of a model that is not pretrained: `timm`'s own, or
+            `torchvision`'s for MobileNetV3.
         augmentation: Random changes of training images.
     """
 
@@ -100,6 +109,7 @@ class Hyperparameters(_Frozen):
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     decay_all: bool = False
     schedule: Literal["cosine", "constant"] = "cosine"
+    schedule_every: Literal["step", "epoch"] = "step"
     warmup_epochs: Annotated[float, Field(ge=0)] = 0.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
@@ -111,7 +121,30 @@ class Hyperparameters(_Frozen):
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     mean: Rgb | None = None
     std: Rgb | None = None
+    initialisation: Literal["timm", "torchvision"] = "timm"
     augmentation: Augmentation = Augmentation()
+
+
+class Environment(_Frozen):
+    """What one stretch of a run's training computed with; None is not recorded (earlier versions).
+
+    Attributes:
+        from_epoch: First epoch of the stretch, from 1.
+        device: Type of device, e.g. `cpu` or `cuda`.
+        device_name: Its model, e.g. `NVIDIA H100`.
+        precision: `float32`, or the type of mixed-precision training.
+        threads: CPU threads per process.
+        processes: Number of processes.
+        versions: Version of each library.
+    """
+
+    from_epoch: Annotated[int, Field(ge=1)] = 1
+    device: str | None = None
+    device_name: str | None = None
+    precision: str | None = None
+    threads: int | None = None
+    processes: int | None = None
+    versions: dict[str, str] = {}
 
 
 class DataSource(_Frozen):

@@ -100,8 +100,9 @@ def _body(
         "",
         "## Repeat it",
         "",
-        f"`config.yaml` holds every setting (preset `{run['preset']}`, seed {run['seed']}) and the "
-        "versions; `metrics.csv` a line an epoch.",
+        f"`config.yaml` records every setting (preset `{run['preset']}`, seed {run['seed']}), the "
+        "device, precision, threads, processes and library versions of each stretch of training, "
+        "and the hash of the data; `metrics.csv` has a line per epoch.",
         "",
         "## Limits",
         "",

@@ -9,15 +9,17 @@ takes the code's own numbers. `quick`, `digits` and `finetune` are ours.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 
+from factory.console import log
 from factory.errors import UserError
 from train.architectures import AS_CODE, AS_PAPER, CORRECTED_SMALL, Family, family_of
 from train.config import Augmentation, Hyperparameters
+from train.fitting import fit_to_epochs, fitted_augmentation
 from train.option_faults import option_faults
 
 _CIFAR_AUGMENTATION = Augmentation(
@@ -66,7 +68,7 @@ _EUROSAT: dict[str, Any] = {
 }
 # Every fifth epoch is kept for the code's visits of the real test set. CIFAR's images are held out
 # by one draw over the whole set, EuroSAT's not at all.
-_CODE: dict[str, Any] = {"keep_every": 5}
+_CODE: dict[str, Any] = {"keep_every": 5, "schedule_every": "epoch"}
 _CODE_CIFAR: dict[str, Any] = _CODE | {"val_images": 10_000}
 _CORRECTED: dict[str, Any] = {
     "lr": 1.0e-3,
@@ -218,6 +220,7 @@ def resolve(
     model: str,
     overrides: Mapping[str, Any],
     augmentation: Mapping[str, Any] | None = None,
+    note: Callable[[str], None] = log,
 ) -> Hyperparameters:
     """Return a preset's values for one model, with the user's own on top.
 
@@ -226,10 +229,14 @@ def resolve(
         model: timm model name; it decides what a preset says of a family, e.g. weight decay.
         overrides: Fields of `Hyperparameters`.
         augmentation: Fields of `Augmentation` to change, or None.
+        note: Receives a line for each value of the preset that had to be fitted to the user's.
 
     Raises:
-        UserError: Unknown preset; every value that is out of range, all at once.
+        UserError: Unknown preset; every value that is out of range, all at once; values that
+            contradict each other.
     """
+    if "val_fraction" in overrides and "val_images" in overrides:
+        raise UserError("--val-fraction and --val-images exclude each other; give one of them")
     if preset not in PRESETS:
         near = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PRESETS)}"
@@ -241,8 +248,9 @@ def resolve(
     if "val_fraction" in overrides and "val_images" not in overrides:
         # One way of holding out replaces the other.
         values["val_images"] = None
-    values["augmentation"] = {**values["augmentation"], **(augmentation or {})}
+    values["augmentation"] = fitted_augmentation(values["augmentation"], augmentation or {})
     try:
-        return Hyperparameters.model_validate(values)
+        valid = Hyperparameters.model_validate(values)
     except ValidationError as error:
         raise UserError(option_faults(error)) from None
+    return fit_to_epochs(valid, overrides=overrides, note=note)

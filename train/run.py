@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.console import log
 from factory.devices import on_cpus
 from factory.errors import UserError
 from train import presets
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from factory.open_data import OpenedDataset
     from train.data import LabelledPixels
+    from train.loop import Trainer
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class TrainOptions:
         images_per_class: Rows to draw of each class, or None for all.
         image_column: Column of images, or None for the only one.
         label_column: Column of labels, or None for the only one.
-        preset: A key of `train.presets.PRESETS`.
+        preset: A key of `train.presets.PRESETS`; None is `finetune` for a pretrained model, else
+            `quick`.
         pretrained: Start from timm's weights.
         head_only: Train the last layer alone.
         model_args: Further arguments of `timm.create_model`; must fit into JSON.
@@ -59,7 +63,7 @@ class TrainOptions:
     images_per_class: int | None = None
     image_column: str | None = None
     label_column: str | None = None
-    preset: str = "quick"
+    preset: str | None = None
     pretrained: bool = False
     head_only: bool = False
     model_args: Mapping[str, Any] = field(default_factory=dict)
@@ -107,6 +111,8 @@ def train(options: TrainOptions) -> RunSummary:
     from train.model import check_model_name, quieten_timm
 
     options = replace(options, model=timm_name(options.model))
+    options, preset = _choose_preset(options)
+    _check_weights_are_loaded(options)
     if options.push_to is not None:
         # Hours of training are not lost on a mistyped name or a token that may only read.
         from factory.hub_publish import check_may_push
@@ -114,12 +120,13 @@ def train(options: TrainOptions) -> RunSummary:
 
         check_may_push(parse_target(options.push_to, "model"), private=options.push_private)
     values = presets.resolve(
-        options.preset,
+        preset,
         model=options.model,
         overrides=options.overrides,
         augmentation=options.augmentation,
+        note=_log_once,
     )
-    own = presets.model_args(options.preset, options.model)
+    own = presets.model_args(preset, options.model)
     options = replace(options, model_args={**own, **options.model_args})
     quieten_timm()
     check_model_name(options.model)
@@ -128,13 +135,14 @@ def train(options: TrainOptions) -> RunSummary:
     _set_threads(options.threads)
     data, opened, values = _load(options, values, accelerator)
     model, values = _create_model(options, values, num_classes=len(data.label_names))
-    config = _run_config(options, values, data=data, opened=opened)
+    config = _run_config(options, values, preset=preset, data=data, opened=opened)
     # What cannot be trained is told before a folder is taken for it.
     split_rows(data, config, world_size=accelerator.num_processes)
     # The others wait until the folder is claimed, then only read it.
     with accelerator.main_process_first():
         claim(options.out, config)
     trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
+    _record_environment(options, trainer)
     trainer.fit()
     summary = RunSummary(
         out=options.out,
@@ -145,6 +153,53 @@ def train(options: TrainOptions) -> RunSummary:
     )
     accelerator.end_training()
     return summary
+
+
+def _choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:
+    """Name the preset of a user who named none: `quick` would ruin pretrained weights."""
+    if options.preset is not None:
+        return options, options.preset
+    preset = "finetune" if options.pretrained else "quick"
+    if options.pretrained:
+        _log_once("--pretrained: preset finetune is used; give --preset to choose another")
+    return replace(options, preset=preset), preset
+
+
+def _check_weights_are_loaded(options: TrainOptions) -> None:
+    """Refuse options that only make sense with pretrained weights when none are loaded.
+
+    Raises:
+        UserError: Names the option and the ways out.
+    """
+    if options.pretrained:
+        return
+    if options.head_only:
+        raise UserError("--head-only trains on top of pretrained weights; add --pretrained")
+    if options.preset == "finetune":
+        raise UserError(
+            "--preset finetune starts from pretrained weights; add --pretrained, or choose "
+            "another preset"
+        )
+    if ":" in options.model:
+        raise UserError(
+            f"--model {options.model}: its weights are loaded with --pretrained only; add it, or "
+            "give the name of the architecture to start from random weights"
+        )
+
+
+def _record_environment(options: TrainOptions, trainer: Trainer) -> None:
+    from train.environment import current_environment, record_environment
+
+    accelerator, done = trainer.accelerator, trainer.epochs_done
+    if accelerator.is_main_process and done < trainer.config.hyperparameters.epochs:
+        now = current_environment(accelerator, threads=options.threads, from_epoch=done + 1)
+        record_environment(options.out, now)
+
+
+def _log_once(text: str) -> None:
+    """Log from the first process alone, before accelerate has numbered them."""
+    if os.environ.get("RANK", "0") == "0":
+        log(text)
 
 
 def _load(
@@ -179,6 +234,7 @@ def _create_model(
 ) -> tuple[nn.Module, Hyperparameters]:
     import torch
 
+    from train.initialisation import initialise_as_torchvision
     from train.model import create_classifier, pixel_statistics
     from train.uniforms import stream_seed
 
@@ -192,6 +248,8 @@ def _create_model(
         pretrained=options.pretrained,
         model_args=options.model_args,
     )
+    if values.initialisation == "torchvision" and not options.pretrained:
+        initialise_as_torchvision(model)
     mean, std = pixel_statistics(model, pretrained=options.pretrained)
     return model, values.model_copy(
         update={
@@ -205,6 +263,7 @@ def _run_config(
     options: TrainOptions,
     values: Hyperparameters,
     *,
+    preset: str,
     data: LabelledPixels,
     opened: OpenedDataset,
 ) -> RunConfig:
@@ -213,7 +272,7 @@ def _run_config(
         pretrained=options.pretrained,
         head_only=options.head_only,
         model_args=dict(options.model_args),
-        preset=options.preset,
+        preset=preset,
         seed=options.seed,
         data=DataSource(
             reference=options.dataset,

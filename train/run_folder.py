@@ -1,6 +1,7 @@
 """The files of a run folder, and whose it is.
 
-    config.yaml         everything needed to repeat the run (`train.config.RunConfig`), versions
+    config.yaml         everything needed to repeat the run (`train.config.RunConfig`), and
+                        what each stretch of it computed on (`train.environment`)
     metrics.csv         a line an epoch
     checkpoint.pt       the last finished epoch, to go on from (`train.checkpoint`)
     epochs/             weights of every so many epochs, where they are asked for
@@ -16,13 +17,13 @@ import csv
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from factory.console import log
 from factory.errors import UserError
 from train.config import RunConfig, differing_keys
 
@@ -41,7 +42,6 @@ METRIC_COLUMNS = (
     "images_per_s",
     "seconds",
 )
-_PACKAGES = ("torch", "timm", "accelerate", "datasets", "numpy", "pillow")
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -85,35 +85,61 @@ def check_folder(out: Path) -> None:
 def claim(out: Path, config: RunConfig) -> None:
     """Write `config.yaml`, or see that the folder already belongs to the very same run.
 
+    The data's pixels decide, not where they are: of a moved dataset the new reference is recorded.
+
     Raises:
         UserError: The folder is another run's; names each key that differs.
     """
     now = config.model_dump(mode="json")
     path = out / CONFIG
     if path.exists():
-        there = _with_defaults(_read_config(path))
+        written = read_config(path)
+        there = _with_defaults(written)
+        moved = _follow_moved_data(there, now)
         different = differing_keys(there, now)
         if different:
             raise UserError(
                 f"{out}: holds another run, which differs in {'; '.join(different)}; "
                 "choose another --out"
             )
+        if moved:
+            log(f"{out}: same pixels and labels, so this run continues; {'; '.join(moved)}")
+            write_config(path, written | {"data": now["data"]})
         return
-    now["versions"] = {package: version(package) for package in _PACKAGES}
-    text = yaml.safe_dump(now, sort_keys=False, allow_unicode=True)
+    write_config(path, now)
+
+
+def _follow_moved_data(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Give `there` the new place of data with the same pixels; return what differed."""
+    old, new = there.get("data"), now["data"]
+    if not isinstance(old, dict) or old.get("pixels_sha256") != new["pixels_sha256"]:
+        return []
+    places = [{key: data.get(key) for key in ("reference", "commit")} for data in (old, new)]
+    old.update(places[1])
+    return differing_keys(*places, prefix="data.")
+
+
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Replace a run's `config.yaml` in one step."""
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def _with_defaults(there: dict[str, Any]) -> dict[str, Any]:
     """Fill in what a run of an earlier version could not say yet."""
-    there.pop("versions", None)
+    values = {key: there[key] for key in there if key not in ("versions", "environments")}
     try:
-        return RunConfig.model_validate(there).model_dump(mode="json")
+        return RunConfig.model_validate(values).model_dump(mode="json")
     except ValidationError:
-        return there
+        return values
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a run's `config.yaml`.
+
+    Raises:
+        UserError: It is not one.
+    """
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError):

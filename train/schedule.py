@@ -13,8 +13,10 @@ def learning_rate(step: int, *, steps_per_epoch: int, values: Hyperparameters) -
     Args:
         step: From 0 over the whole run.
         steps_per_epoch: Batches an epoch.
-        values: Gives `lr`, `schedule`, `warmup_epochs`, `epochs`.
+        values: Gives `lr`, `schedule`, `schedule_every`, `warmup_epochs`, `epochs`.
     """
+    if values.schedule_every == "epoch":
+        step, steps_per_epoch = step // steps_per_epoch, 1
     warmup = round(values.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return values.lr * (step + 1) / (warmup + 1)

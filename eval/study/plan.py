@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.study.spec import SetSpec, Source, StudySpec, row_of
+from eval.study.settings import Settings, recipe_options
+from eval.study.spec import ScoringName, Source, StudySpec
 from eval.study.steps import Step, content_of, sha256
 from factory.embedded_model import EMBEDDED_ID, embedded_revision
 from factory.errors import Failure
@@ -24,11 +26,15 @@ _FLAGS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One training: which set, which row, model and seed, and its folder."""
+    """One training: on which dataset, row and draw, which model and seed, and its folder.
+
+    `draw` is the base seed of the row's images; 0 for the reference row, whose images are real.
+    """
 
     set_name: str
     row: str
     model: str
+    draw: int
     seed: int
     folder: Path
     step: Step
@@ -39,54 +45,75 @@ class Plan:
 
     Attributes:
         spec: The study.
+        settings: From `eval.study.settings.resolve`.
         out: Its folder.
     """
 
-    def __init__(self, spec: StudySpec, out: Path, *, processes: int = 1) -> None:
+    def __init__(
+        self, spec: StudySpec, settings: Settings, out: Path, *, processes: int = 1
+    ) -> None:
         """Nothing is read or written yet."""
-        self.spec, self.out, self._processes = spec, out, processes
+        self.spec, self.settings, self.out = spec, settings, out
+        self._processes = processes
         self._hashes: dict[str, str] = {}
 
-    def set_folder(self, name: str) -> Path:
-        """Return where the synthetic sets of one real data set lie."""
-        return self.out / "sets" / name
+    def folder(self, name: str, row: str, draw: int) -> Path:
+        """Return the dataset directory of one draw of a row.
+
+        Rows without changes share a directory per draw, so that unions find their members.
+        """
+        own = f"-{row}" if self.spec.sets[name].row(row).set else ""
+        return self.out / "sets" / name / f"seed-{draw}{own}"
 
     def builds(self) -> list[Step]:
-        """Return a step a recipe."""
+        """Return a step per row and draw."""
         return [
-            self._build(name, one, recipe)
+            self._build(name, row, draw)
             for name, one in self.spec.sets.items()
-            for recipe in one.recipes
+            for row in one.rows
+            for draw in one.draws_of(row)
         ]
 
     def runs(self) -> list[Run]:
-        """Return every training; the sets must be there."""
+        """Return every training; the datasets must be there."""
         return [
-            self._run(name, one, row=row, model=model, seed=seed)
+            self._run(name, row=row, model=model, draw=draw, seed=seed)
             for name, one in self.spec.sets.items()
             for row in (*one.rows, *([REFERENCE] if one.reference else ()))
+            for draw in (one.draws_of(row) if row != REFERENCE else [0])
             for model in self.spec.models
             for seed in self.spec.seeds
         ]
 
     def scores(self, runs: list[Run]) -> list[Step]:
-        """Return a step a row and way of scoring, of the sets with real images."""
-        rows: dict[tuple[str, str], list[Run]] = {}
+        """Return a step per row, draw and way of scoring, of the datasets with real images."""
+        groups: dict[tuple[str, str, int], list[Run]] = {}
         for run in runs:
             if self.spec.sets[run.set_name].real is not None:
-                rows.setdefault((run.set_name, run.row), []).append(run)
+                groups.setdefault((run.set_name, run.row, run.draw), []).append(run)
         return [
             self._score(group, scoring)
-            for group in rows.values()
-            for scoring in (None, *self.spec.scorings)
+            for group in groups.values()
+            for scoring in (None, *self.scorings_of(group[0]))
         ]
+
+    def scorings_of(self, run: Run) -> Sequence[ScoringName]:
+        """Return the further ways of scoring of a run: those of its dataset's first draw."""
+        if run.row == REFERENCE:
+            return self.spec.scorings
+        first = self.spec.sets[run.set_name].draws_of(run.row)[0]
+        return self.spec.scorings if run.draw == first else ()
 
     def scores_path(self, run: Run, scoring: str | None = None) -> Path:
         """Return the scores file of a run."""
-        return run.folder / f"scores-study-{scoring or 'honest'}.json"
+        return run.folder / f"scores-study-{scoring or 'standard'}.json"
+
+    def predictions_path(self, run: Run) -> Path:
+        """Return the file with a row per test image."""
+        return run.folder / "predictions-study-standard.parquet"
 
     def gaps(self, runs: list[Run]) -> list[Step]:
-        """Return a step a row that has real images: how far its set is from them."""
+        """Return a step per row that has real images: the gap of its first draw."""
         return [
             self._gap(name, row, features=self.features(name, runs))
             for name, one in self.spec.sets.items()
@@ -95,12 +122,21 @@ class Plan:
         ]
 
     def fidelities(self, runs: list[Run]) -> list[Step]:
-        """Return a step a row: what a classifier trained on real images says of its pictures."""
+        """Return a step per row: a classifier trained on real images scores its first draw."""
         found = []
         for name, one in self.spec.sets.items():
             judge = next((r for r in runs if (r.set_name, r.row) == (name, REFERENCE)), None)
             found += [self._fidelity(name, row, judge) for row in one.rows if judge is not None]
         return found
+
+    def clips(self) -> list[Step]:
+        """Return a step per CLIP model and dataset with real images."""
+        return [
+            self._clip(name, model)
+            for name, one in self.spec.sets.items()
+            if one.real is not None
+            for model in self.spec.clip
+        ]
 
     def features(self, name: str, runs: list[Run]) -> str:
         """Return the model whose features are compared: as asked, else a run of this study."""
@@ -115,69 +151,70 @@ class Plan:
         return self.out / "gaps" / name / row
 
     def fidelity_path(self, name: str, row: str) -> Path:
-        """Return where the real classifier's score of a row's pictures is written."""
+        """Return where the real classifier's score of a row's images is written."""
         return self.out / "fidelity" / name / f"{row}.json"
 
-    def entry(self, name: str, row: str) -> dict[str, Any]:
-        """Return what the set's manifest says of a config; empty before it was begun."""
-        path = self.set_folder(name) / "manifest.json"
+    def clip_folder(self, name: str, model: str) -> Path:
+        """Return where a CLIP model's scores on a dataset are written."""
+        return self.out / "clip" / name / model.replace("/", "--")
+
+    def labels_path(self, name: str) -> Path:
+        """Return the label map of a dataset, a file as `--labels` reads it."""
+        return self.out / "labels" / f"{name}.yaml"
+
+    def entry(self, folder: Path, config: str) -> dict[str, Any]:
+        """Return what a dataset's manifest says of a config; empty before it was begun."""
+        path = folder / "manifest.json"
         if not path.is_file():
             return {}
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["configs"].get(row, {})
+        configs = json.loads(path.read_text(encoding="utf-8"))["configs"]
+        found: dict[str, Any] = configs.get(config, {})
         return found
 
-    def shards(self, name: str, row: str) -> list[dict[str, Any]]:
+    def shards(self, folder: Path, config: str) -> list[dict[str, Any]]:
         """Return the shards that a config reads, as the manifest lists them."""
-        entry = self.entry(name, row)
+        entry = self.entry(folder, config)
         if entry.get("kind") == "union":
-            return [shard for member in entry["members"] for shard in self.shards(name, member)]
+            return [one for member in entry["members"] for one in self.shards(folder, member)]
         return list(entry.get("shards", ()))
 
-    def revisions(self, name: str, row: str) -> set[str]:
-        """Return what pins the models that drew a config; a model without a revision has none."""
-        entry = self.entry(name, row)
+    def revisions(self, folder: Path, config: str) -> set[str]:
+        """Return what pins the models that generated a config."""
+        entry = self.entry(folder, config)
         found = {str(entry["revision"])} if entry.get("revision") else set()
-        return found.union(*(self.revisions(name, member) for member in entry.get("members", ())))
+        members = entry.get("members", ())
+        return found.union(*(self.revisions(folder, member) for member in members))
 
-    def _build(self, name: str, one: SetSpec, recipe: str) -> Step:
-        row, folder = row_of(recipe), self.set_folder(name)
+    def _build(self, name: str, row: str, draw: int) -> Step:
+        one, folder = self.spec.sets[name].row(row), self.folder(name, row, draw)
         command = (
-            *("factory", "build", recipe, str(folder), "--model", self.spec.model),
-            *("--images-per-class", str(one.images_per_class), "--quiet", *one.build),
+            *("factory", "build", one.recipe, str(folder), *recipe_options(self.spec, name, row)),
+            *("--set", f"sampling.seed={draw}", "--quiet", *self.spec.sets[name].build),
         )
 
         def outputs() -> list[Path]:
-            if not self.entry(name, row).get("complete"):
+            if not self.entry(folder, one.config).get("complete"):
                 return []
-            return [folder / shard["file"] for shard in self.shards(name, row)]
+            return [folder / shard["file"] for shard in self.shards(folder, one.config)]
 
         model = embedded_revision() if self.spec.model == EMBEDDED_ID else None
-        inputs = (recipes_digest(recipe), model or self.spec.model)
-        return Step(f"build/{name}/{row}", command, inputs, outputs, self._processes, grows=True)
+        inputs = (self.settings[name][row].digest, model or self.spec.model or "")
+        label = f"build/{name}/{row}-seed-{draw}"
+        return Step(label, command, inputs, outputs, self._processes, grows=True)
 
-    def _run(self, name: str, one: SetSpec, *, row: str, model: str, seed: int) -> Run:
-        if row == REFERENCE and one.reference is not None:
-            source = one.reference
-            inputs = (self._content(source),)
-            # As many as a synthetic set of one trick has.
-            chosen = [*source.options(), "--images-per-class", str(one.images_per_class)]
-        else:
-            source = Source(dataset=str(self.set_folder(name)), config=row)
-            shards = self.shards(name, row)
-            if not shards:
-                raise Failure(f"{source.dataset}: has no config {row}; a recipe is named otherwise")
-            inputs = tuple(shard["sha256"] for shard in shards)
-            chosen = source.options()
-        spec = self.spec
+    def _run(self, name: str, *, row: str, model: str, draw: int, seed: int) -> Run:
+        spec, one = self.spec, self.spec.sets[name]
+        source, inputs, chosen = self._training_data(name, row, draw)
+        keep = min(spec.keep_every, spec.epochs or spec.keep_every)
         arguments = [
             *("train", source.dataset, *chosen, "--model", model, "--seed", str(seed)),
-            *("--preset", spec.preset),
+            *("--preset", one.preset or spec.preset),
             *(("--epochs", str(spec.epochs)) if spec.epochs else ()),
-            *(("--keep-every", str(spec.keep_every)) if _wants_epochs(spec) else ()),
+            *(("--keep-every", str(keep)) if _wants_epochs(spec) else ()),
             *one.train,
         ]
-        label = f"{name}/{row.replace(' ', '-')}/{model}-s{seed}"
-        # Another set or other options are another run, with a folder of its own.
+        label = f"{name}/{row.replace(' ', '-')}/{model}-d{draw}-s{seed}"
+        # Another dataset or other options are another run, with a folder of its own.
         key = hashlib.sha256(json.dumps([arguments, inputs]).encode()).hexdigest()[:8]
         folder = self.out / "runs" / f"{label}-{key}"
         step = Step(
@@ -186,51 +223,99 @@ class Plan:
             inputs,
             lambda: [folder / "model.safetensors", folder / "config.yaml", folder / "metrics.csv"],
         )
-        return Run(name, row, model, seed, folder, step)
+        return Run(name, row, model, draw, seed, folder, step)
 
-    def _score(self, runs: list[Run], scoring: str | None) -> Step:
-        name, how = runs[0].set_name, scoring or "honest"
-        real = self._real(name)
+    def _training_data(
+        self, name: str, row: str, draw: int
+    ) -> tuple[Source, tuple[str, ...], list[str]]:
+        """Return a row's training images, their hashes, and the options that choose them."""
+        one = self.spec.sets[name]
+        if row == REFERENCE and one.reference is not None:
+            # As many as a single trick has.
+            count = ["--images-per-class", str(one.images_per_class)]
+            return (
+                one.reference,
+                (self._content(one.reference),),
+                [*one.reference.options(), *count],
+            )
+        folder, config = self.folder(name, row, draw), one.row(row).config
+        source = Source(dataset=str(folder), config=config)
+        shards = self.shards(folder, config)
+        if not shards:
+            raise Failure(f"{folder}: has no config {config}; its recipe has another name")
+        return source, tuple(shard["sha256"] for shard in shards), source.options()
+
+    def _score(self, runs: list[Run], scoring: ScoringName | None) -> Step:
+        name, how = runs[0].set_name, scoring or "standard"
         command = (
-            *("eval", "score", *(str(run.folder) for run in runs)),
-            *("--real", real.dataset, *real.options(), "--tag", f"study-{how}"),
-            *(_FLAGS[scoring] if scoring else ()),
+            *("eval", "score", *(str(run.folder) for run in runs), *self._real_options(name)),
+            *("--tag", f"study-{how}"),
+            *(_FLAGS[scoring] if scoring else ("--save-predictions",)),
         )
         weights = [sha256(run.folder / "model.safetensors") for run in runs]
         paths = [self.scores_path(run, scoring) for run in runs]
-        label = f"{name}/{runs[0].row.replace(' ', '-')}-{how}"
-        return Step(f"score/{label}", command, (*weights, self._content(real)), lambda: paths)
+        if scoring is None:
+            paths += [self.predictions_path(run) for run in runs]
+        label = f"{name}/{runs[0].row.replace(' ', '-')}-d{runs[0].draw}-{how}"
+        inputs = (*weights, self._content(self.real(name)))
+        return Step(f"score/{label}", command, inputs, lambda: paths)
+
+    def _first_draw(self, name: str, row: str) -> tuple[str, str, tuple[str, ...]]:
+        """Return directory, config and shard hashes of a row's first draw."""
+        one = self.spec.sets[name]
+        folder, config = self.folder(name, row, one.draws_of(row)[0]), one.row(row).config
+        return str(folder), config, tuple(one["sha256"] for one in self.shards(folder, config))
 
     def _gap(self, name: str, row: str, *, features: str) -> Step:
-        real, folder = self._real(name), self.gap_folder(name, row)
+        folder, (dataset, config, shards) = self.gap_folder(name, row), self._first_draw(name, row)
         command = (
-            *("eval", "gap", str(self.set_folder(name)), "--syn-config", row),
-            *("--real", real.dataset, *real.options(), "--model", features, "--out", str(folder)),
+            *("eval", "gap", dataset, "--syn-config", config, *self._real_options(name)),
+            *("--model", features, "--space", "features", "--out", str(folder)),
         )
         weights = Path(features) / "model.safetensors"
-        inputs = (
-            sha256(weights) if weights.is_file() else features,
-            self._content(real),
-            *(shard["sha256"] for shard in self.shards(name, row)),
-        )
+        own = sha256(weights) if weights.is_file() else features
+        inputs = (own, self._content(self.real(name)), *shards)
         return Step(f"gap/{name}/{row}", command, inputs, lambda: [folder / "gap.json"])
 
     def _fidelity(self, name: str, row: str, judge: Run) -> Step:
-        path = self.fidelity_path(name, row)
+        path, (dataset, config, shards) = self.fidelity_path(name, row), self._first_draw(name, row)
         command = (
-            *("eval", "score", str(judge.folder), "--real", str(self.set_folder(name))),
-            *("--config", row, "--split", "train", "--out", str(path)),
+            *("eval", "score", str(judge.folder), "--real", dataset),
+            *("--config", config, "--split", "train", "--out", str(path)),
         )
-        inputs = (
-            sha256(judge.folder / "model.safetensors"),
-            *(shard["sha256"] for shard in self.shards(name, row)),
-        )
+        inputs = (sha256(judge.folder / "model.safetensors"), *shards)
         return Step(f"fidelity/{name}/{row}", command, inputs, lambda: [path])
 
-    def _real(self, name: str) -> Source:
-        real = self.spec.sets[name].real
-        assert real is not None, "only sets with real images are scored"
-        return real
+    def _clip(self, name: str, model: str) -> Step:
+        folder = self.clip_folder(name, model)
+        command = (
+            *("eval", "clip", "--model", model, *self._real_options(name), "--out", str(folder)),
+            *(text for one in self.spec.sets[name].clip_prompts for text in ("--prompts", one)),
+        )
+        inputs = (model, self._content(self.real(name)))
+        return Step(
+            f"clip/{name}/{model.replace('/', '--')}",
+            command,
+            inputs,
+            lambda: sorted(folder.glob("scores-*.json")),
+        )
+
+    def _real_options(self, name: str) -> list[str]:
+        real, pairs = self.real(name), self.spec.sets[name].labels
+        own = ["--labels", str(self.labels_path(name))] if pairs else []
+        return ["--real", real.dataset, *real.options(), *own]
+
+    def real(self, name: str) -> Source:
+        """Return the test images of a dataset that has some, without classes that are not ours."""
+        one = self.spec.sets[name]
+        assert one.real is not None, "only datasets with real images are scored"
+        if not one.known_classes_only:
+            return one.real
+        labels = [*next(iter(self.settings[name].values())).labels, *one.labels]
+        listed = ", ".join(json.dumps(label, ensure_ascii=False) for label in labels)
+        known = f"{one.real.label_column or 'label'} in ({listed})"
+        own = f"({one.real.filter}) and {known}" if one.real.filter else known
+        return one.real.model_copy(update={"filter": own})
 
     def _content(self, source: Source) -> str:
         if source.dataset not in self._hashes:
@@ -240,14 +325,3 @@ class Plan:
 
 def _wants_epochs(spec: StudySpec) -> bool:
     return bool({"best-on-test", "as-code"} & set(spec.scorings))
-
-
-def recipes_digest(recipe: str) -> str:
-    """Return a hash of every recipe that one recipe may build on: its folder's, or all packaged."""
-    path = Path(recipe)
-    if path.exists():
-        folder = path.resolve() if path.is_dir() else path.resolve().parent
-        return content_of(str(folder))
-    package = Path(__file__).resolve().parent.parent.parent
-    folders = [package / "recipes", package / "factory" / "_recipes"]
-    return next((content_of(str(folder)) for folder in folders if folder.is_dir()), recipe)

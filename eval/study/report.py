@@ -1,15 +1,15 @@
-"""`docs/study.md`: the figures of a study as a text that says what reproduced and what did not."""
+"""A study's figures as one Markdown page: limits first, then conclusions, then the tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 
+from eval.study.conclusions import filled_in, interval
 from eval.study.paper import TITLE
-from eval.study.plan import REFERENCE
-from eval.study.results import REASONS, Cell, Results, Row, SetResult
+from eval.study.results import Cell, Compared, Gap, Results, Row, SetResult
 from eval.table_text import grid
 
-_NO_REASONS = "No reason beyond these figures has been tested yet."
+_LEVEL = 0.05
 
 
 def to_markdown(results: Results, *, command: str) -> str:
@@ -18,18 +18,39 @@ def to_markdown(results: Results, *, command: str) -> str:
     Args:
         results: From `gather`.
         command: The line that makes all of it again.
+
+    Raises:
+        UserError: The study's texts name a figure that it does not have.
     """
     parts = [f"# {results.title}", _opening(results, command)]
+    if results.limits.strip():
+        parts += ["## Limits", filled_in(results.limits, results)]
     for name, one in results.sets.items():
-        parts += [f"## {one.paper or name}", _facts(one), _table(results, one)]
-        parts += ["### What reproduced", _verdicts(results, one)]
-        parts += ["### Why: reasons, measured", _reasons(results, name)]
+        parts += [f"## {one.paper or name}", _facts(one), filled_in(one.note, results)]
+        parts += ["### Settings", _settings(one), "### Scores", _scores(results, one)]
+        parts += ["### Comparisons", _comparisons(one)]
+        parts += ["### Distance from real images", _gaps(results, name)]
         if one.scorings:
-            parts += ["### What the released code's scoring is worth", _scorings(results, one)]
+            parts += ["### The released code's way of scoring", _scorings(results, one)]
         parts += ["### Cost", _cost(results, one)]
-    parts += ["## Reasons tested", results.reasons.strip() or _NO_REASONS]
-    parts += ["## Commands", _commands(results)]
+    parts += ["## How intervals are made", _METHOD, "## Commands", _commands(results)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+_METHOD = """\
+Every interval is a 95 % interval. Those of differences add two sources of error:
+
+- Runs. Rows are compared over the same draws (base seeds of the generated images) and training \
+seeds. The error of a difference is row x draw plus row x seed less the residual, in an analysis \
+of variance of the runs' mean scores. With one draw it is row x seed, and the interval \
+says nothing about generating the images again; with one run per row only the test images count, \
+and nothing is tested. Mean squares are pooled over the rows that share no images with others.
+- Test images. The variance over test images of an image's mean difference, divided by their number.
+
+Degrees of freedom are Satterthwaite's. The p-values are corrected by Holm's method over all \
+comparisons of a dataset, all models included; intervals are not corrected. A difference is \
+called significant if its corrected p is below 0.05. The verdict gives the size of the effect as \
+a multiple of the paper's, whatever the p. `eval/study/statistics.py` has the formulas."""
 
 
 def _opening(results: Results, command: str) -> str:
@@ -37,14 +58,14 @@ def _opening(results: Results, command: str) -> str:
     seeds = ", ".join(map(str, results.seeds))
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
     revisions = ", ".join(revision[:12] for revision in results.generator_revisions)
-    drawn_by = f"`{results.generator}`{f' (revision {revisions})' if revisions else ''}"
+    generator = f"`{results.generator or 'the model of each recipe'}`"
     return (
-        f"After {TITLE}. Pictures by {drawn_by}; classifiers "
-        f"{', '.join(f'`{model}`' for model in results.models)} from random initialisation, preset "
-        f"`{results.preset}`{epochs}, seeds {seeds}. Scores are honest: the model in evaluation "
-        "mode, its epoch chosen without real images. Every figure is read from the files that the "
-        f"commands left; all of it again, resumed where it was stopped:\n\n    {command}\n\n"
-        f"Versions: {versions}."
+        f"After {TITLE}. Images by {generator}{f' (revision {revisions})' if revisions else ''}; "
+        f"classifiers {', '.join(f'`{model}`' for model in results.models)} from random "
+        f"initialisation, preset `{results.preset}`{epochs}, training seeds {seeds}. Scoring is "
+        "standard: evaluation mode, and the epoch is chosen without real images. Every figure is "
+        "read from the files that the commands left. To repeat everything, or to resume it:\n\n"
+        f"    {command}\n\nVersions: {versions}."
     )
 
 
@@ -55,119 +76,135 @@ def _facts(one: SetResult) -> str:
     )
 
 
-def _table(results: Results, one: SetResult) -> str:
-    """Return the paper's column beside ours: mean, spread over seeds, difference."""
-    lines = [["top-1 (%)", "images", "the paper, ResNet50", *results.models]]
+def _settings(one: SetResult) -> str:
+    """Return the resolved settings of each row."""
+    lines = [["row", "prompt", "guidance", "steps", "scheduler", "kept at", "images", "draws"]]
     for row in one.rows:
-        paper = "" if row.paper is None else f"{row.paper:g}{_signed(row.paper_difference)}"
-        cells = [_cell(row.cells[model]) for model in results.models]
-        lines.append([row.name, f"{row.images:,}", paper, *cells])
-    if all(row.name != REFERENCE for row in one.rows):
-        # No real training images were named.
-        lines.append([REFERENCE, "", "", *("not measured" for _ in results.models)])
-    note = (
-        f"Mean ± standard deviation over seeds; in brackets the difference to {one.rows[0].name}."
+        if row.settings is None:
+            lines.append([row.name, "", "", "", "", "", f"{row.images:,}", ""])
+            continue
+        found = row.settings
+        draws = ", ".join(map(str, row.draws))
+        lines.append(
+            [
+                *(row.name, found.prompts(), found.guidance(), found.steps(), found.scheduler),
+                *(found.output(), f"{row.images:,}", draws),
+            ]
+        )
+    return f"{grid(lines)}\n\nDraws: base seeds; each generates all images of the row again."
+
+
+def _scores(results: Results, one: SetResult) -> str:
+    lines = [["top-1 (%)", "runs", "paper, ResNet50", *results.models]]
+    for row in one.rows:
+        paper = "" if row.paper is None else f"{row.paper:g}"
+        runs = str(len(next(iter(row.cells.values())).top1))
+        lines.append([row.name, runs, paper, *(_cell(row.cells[m]) for m in results.models)])
+    for name, top1 in one.zero_shot.items():
+        lines.append([name, "", "", *(f"{top1:.2f}" for _ in results.models)])
+    return (
+        f"{grid(lines)}\n\nMean ± standard deviation over the runs: draws times training seeds. "
+        "Rows share draws, seeds and test images: compare them by the intervals of their "
+        "differences, not by these spreads."
     )
-    return f"{grid(lines)}\n\n{note}"
 
 
 def _cell(cell: Cell) -> str:
-    spread = "" if cell.std is None else f" ± {cell.std:.2f}"
-    return f"{cell.mean:.2f}{spread}{_signed(cell.difference)}"
+    return f"{cell.mean:.2f}" + ("" if cell.std is None else f" ± {cell.std:.2f}")
 
 
-def _signed(difference: float | None) -> str:
-    return "" if difference is None else f" ({difference:+.2f})"
+def _comparisons(one: SetResult) -> str:
+    header = ["row", "against", "differs in", "model", "runs", "difference", "p", "paper"]
+    lines = [[*header, "verdict"], *(_comparison(found) for found in one.comparisons)]
+    covers = sorted({found.estimate.covers or "nothing else" for found in one.comparisons})
+    return f"{grid(lines)}\n\nIntervals over test images and {', '.join(covers)}."
 
 
-def _verdicts(results: Results, one: SetResult) -> str:
-    lines = [
-        ["against " + one.rows[0].name, "the paper", "model", "here", "95 % interval", "verdict"]
+def _comparison(found: Compared) -> list[str]:
+    return [
+        *(found.row, found.to, ", ".join(found.differs), found.model),
+        *(str(found.estimate.num_runs), interval(found.estimate), _p(found.adjusted_p)),
+        *("" if found.paper is None else f"{found.paper:+.2f}", verdict(found)),
     ]
-    for row in one.rows[1:]:
-        for model in results.models:
-            cell = row.cells[model]
-            if cell.difference is None or row.paper_difference is None:
-                continue
-            ends = cell.difference_interval
-            interval = "" if ends is None else f"{ends[0]:+.2f} to {ends[1]:+.2f}"
-            paper = f"{row.paper_difference:+.2f}"
-            lines.append(
-                [row.name, paper, model, f"{cell.difference:+.2f}", interval, verdict(row, cell)]
-            )
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def verdict(found: Compared) -> str:
+    """Return what a comparison shows: significance, sign and size against the paper's effect."""
+    estimate, paper = found.estimate, found.paper
+    if found.adjusted_p is None:
+        return "not tested: one run per row"
+    significant = found.adjusted_p < _LEVEL
+    if not paper:
+        return "significant" if significant else "not significant"
+    size = f"{estimate.value / paper:.1f} of the paper's effect"
+    if significant:
+        same = (estimate.value > 0) == (paper > 0)
+        return f"{'same' if same else 'opposite'} sign, {size}"
+    inside = estimate.low <= paper <= estimate.high
+    more = "; the interval contains the paper's effect" if inside else ""
+    return f"not significant, {size}{more}"
+
+
+def _gaps(results: Results, name: str) -> str:
+    one = results.sets[name]
+    judged = any(row.gap and row.gap.fidelity is not None for row in one.rows)
+    header = ["row", "real or synthetic? (accuracy)", "spread within classes"]
+    lines = [[*header, *(["prompt accuracy"] if judged else [])]]
+    lines += [[row.name, *_gap(row.gap, judged)] for row in one.rows if row.gap is not None]
     if len(lines) == 1:
-        return "The paper has no figures for these rows."
+        return "Not measured."
+    floor = "" if one.floor is None else f" Two halves of the real images: {_of(one.floor)}."
     note = (
-        "Differences of means with Welch's interval over seeds: the spread of training, not of the "
-        "draw of the sets. `reproduced`: the interval lies on the paper's side of 0."
+        f"First draw, in the space of `{results.features[name]}`. Accuracy of a classifier that "
+        f"tells real from synthetic images; 0.5 is no difference.{floor} Spread: variance of "
+        "features within a class, 1 is that of the real images."
     )
+    if judged:
+        note += (
+            " Prompt accuracy: share of images in which a classifier trained on real images sees "
+            "the class of the prompt."
+        )
     return f"{grid(lines)}\n\n{note}"
 
 
-def verdict(row: Row, cell: Cell) -> str:
-    """Say what a difference tells of the paper's: computed from its interval alone."""
-    ends, paper = cell.difference_interval, row.paper_difference
-    if ends is None or paper is None:
-        return "one seed tells nothing"
-    if ends[0] <= 0 <= ends[1]:
-        return "not told from 0"
-    return "reproduced" if (ends[0] > 0) == (paper > 0) else "opposite"
+def _gap(gap: Gap, judged: bool) -> list[str]:
+    fidelity = [] if gap.fidelity is None else [f"{100 * gap.fidelity:.1f} %"]
+    return [_of(gap.two_sample), _of(gap.spread), *(fidelity if judged else [])]
 
 
-def _reasons(results: Results, name: str) -> str:
-    one = results.sets[name]
-    lines = [["", *REASONS.values()]]
-    lines += [
-        [row.name, *(_share(reason, row.reasons[reason]) for reason in REASONS)]
-        for row in one.rows
-        if any(value is not None for value in row.reasons.values())
-    ]
-    if len(lines) == 1:
-        return "Not measured."
-    floor = "" if one.floor is None else f" Real images against real ones: {one.floor:.3f}."
-    text = f"{grid(lines)}\n\nFeatures of `{results.features[name]}`.{floor}\n\n"
-    return text + "\n".join(_correlated(results, one))
-
-
-def _share(name: str, value: float | None) -> str:
+def _of(found: Sequence[float | None]) -> str:
+    value, low, high = found
     if value is None:
         return ""
-    return f"{value:.3f}" if name != "fidelity" else f"{100 * value:.1f} %"
-
-
-def _correlated(results: Results, one: SetResult) -> Iterator[str]:
-    for model in results.models:
-        for reason, text in REASONS.items():
-            found = one.correlations[model][reason]
-            if found is None:
-                yield f'- {model}: score against "{text}": not measured over enough rows.'
-            else:
-                yield (
-                    f'- {model}: score against "{text}": Spearman\'s rho {found[0]:+.2f}, '
-                    f"p {found[1]:.3f} over the rows above."
-                )
+    return f"{value:.2f}" + ("" if low is None or high is None else f" [{low:.2f}, {high:.2f}]")
 
 
 def _scorings(results: Results, one: SetResult) -> str:
     lines = [["scored with", *results.models]]
     for scoring, gains in one.scorings.items():
         lines.append([scoring, *(f"{gains[model]:+.2f}" for model in results.models)])
-    return f"{grid(lines)}\n\nMean points over all runs against the honest score of the same run."
+    return (
+        f"{grid(lines)}\n\nMean points over the runs of the first draw, against the standard "
+        "score of the same run."
+    )
 
 
 def _cost(results: Results, one: SetResult) -> str:
-    header = [
-        "",
-        "drawn",
-        "drawing (min)",
-        *(f"training {model} (min)" for model in results.models),
-    ]
+    header = ["row", "generated", "generating (min)", *(f"{m} (min)" for m in results.models)]
     lines = [header]
     for row in one.rows:
         cells = [_minutes(row.cells[model].train_seconds) for model in results.models]
-        lines.append([row.name, f"{row.drawn:,}", _minutes(row.build_seconds), *cells])
+        count = row.generated * max(len(row.draws), 1)
+        lines.append([row.name, f"{count:,}", _minutes(row.build_seconds), *cells])
     return (
-        f"{grid(lines)}\n\nTraining: the mean of one seed. Members of a combination are drawn once."
+        f"{grid(lines)}\n\nGenerating: all draws, start-up included. Training: mean of one run. "
+        "Members of a union are generated once."
     )
 
 
@@ -176,8 +213,6 @@ def _minutes(seconds: float | None) -> str:
 
 
 def _commands(results: Results) -> str:
-    lines: list[str] = []
-    for one in results.sets.values():
-        for row in one.rows:
-            lines += [f"    {command}" for command in row.commands]
-    return "\n".join(["The first seed's of each row:", "", *lines])
+    rows: list[Row] = [row for one in results.sets.values() for row in one.rows]
+    lines = [f"    {command}" for row in rows for command in row.commands]
+    return "\n".join(["The first run of each row:", "", *lines])

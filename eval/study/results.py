@@ -1,4 +1,4 @@
-"""What a study has measured, read from the files its steps left; nothing is written by hand."""
+"""Figures of a finished study, read from the files its steps left; nothing is written by hand."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from eval.intervals import Interval, mean_difference, rank_correlation
 from eval.scores import Scores, read_scores
 from eval.study.paper import paper_score
 from eval.study.plan import REFERENCE, Plan, Run
+from eval.study.settings import RowSettings
+from eval.study.statistics import (
+    Correct,
+    Estimate,
+    Runs,
+    difference,
+    holm,
+    spread_of_differences,
+)
 from eval.study.steps import Ledger, Step, shown
-
-# What may say why a trick helps or does not, measured for each row.
-REASONS = {
-    "two_sample": "told from real images by a classifier (accuracy)",
-    "spread": "spread of features within a class (real images: 1)",
-    "fidelity": "pictures in which a classifier trained on real images sees their class",
-}
 
 
 class _Part(BaseModel):
@@ -29,55 +31,89 @@ class _Part(BaseModel):
 
 
 class Cell(_Part):
-    """One row's scores with one model, in per cent; seeds in order."""
+    """One row's scores with one model.
+
+    Attributes:
+        top1: Of each run, in per cent: draws in order, seeds in order within a draw.
+        mean: Over the runs.
+        std: Sample standard deviation over the runs; None for one run.
+        train_seconds: Mean of a run.
+    """
 
     top1: list[float]
     mean: float
     std: float | None
-    difference: float | None
-    difference_interval: tuple[float, float] | None
     train_seconds: float | None
 
 
+class Gap(_Part):
+    """Distance of a row's first draw from the real images; `low` and `high` are 95 % intervals.
+
+    Attributes:
+        two_sample: Accuracy, low and high of a classifier that tells real from synthetic images.
+        spread: Variance within classes, synthetic over real: ratio, low and high.
+        fidelity: Share of images in which a classifier trained on real images sees their class.
+    """
+
+    two_sample: list[float]
+    spread: list[float | None]
+    fidelity: float | None
+
+
 class Row(_Part):
-    """One trick: what the paper reports, what was measured, what it cost, what may explain it."""
+    """One row of the table: the paper's figure, its settings, what was measured, its cost."""
 
     name: str
     images: int
-    drawn: int
-    build_seconds: float | None
+    generated: int
+    draws: list[int]
     paper: float | None
-    paper_difference: float | None
+    settings: RowSettings | None
+    build_seconds: float | None
     cells: dict[str, Cell]
-    reasons: dict[str, float | None]
+    gap: Gap | None
     commands: list[str]
 
 
+class Compared(_Part):
+    """Two rows compared with one model; `adjusted_p` is Holm's over all of the dataset."""
+
+    row: str
+    to: str
+    differs: list[str]
+    model: str
+    paper: float | None
+    estimate: Estimate
+    adjusted_p: float | None
+
+
 class SetResult(_Part):
-    """All rows of one real data set."""
+    """All rows of one test set."""
 
     paper: str | None
     real: str
     real_images: int
     real_fingerprint: str
-    floor: float | None
+    note: str
+    floor: list[float] | None
     rows: list[Row]
+    comparisons: list[Compared]
     scorings: dict[str, dict[str, float]]
-    correlations: dict[str, dict[str, tuple[float, float] | None]]
+    zero_shot: dict[str, float]
 
 
 class Results(_Part):
-    """A study's figures; `generator_revisions` is what drew them, one unless weights were mixed."""
+    """A study's figures; `generator_revisions` is one unless weights were mixed."""
 
     title: str
-    generator: str
+    generator: str | None
     generator_revisions: list[str]
     models: list[str]
     seeds: list[int]
     preset: str
     epochs: int | None
     features: dict[str, str]
-    reasons: str
+    limits: str
     versions: dict[str, str]
     sets: dict[str, SetResult]
 
@@ -85,7 +121,7 @@ class Results(_Part):
 def gather(plan: Plan, ledger: Ledger, *, builds: Sequence[Step], runs: Sequence[Run]) -> Results:
     """Read everything that a finished study has measured."""
     spec = plan.spec
-    scored = {name: one for name, one in spec.sets.items() if one.real is not None}
+    scored = [name for name, one in spec.sets.items() if one.real is not None]
     sets: dict[str, SetResult] = {}
     versions: dict[str, str] = {}
     for name in scored:
@@ -93,18 +129,25 @@ def gather(plan: Plan, ledger: Ledger, *, builds: Sequence[Step], runs: Sequence
         scores = {run.folder: read_scores(plan.scores_path(run)) for run in own}
         versions |= next(iter(scores.values())).versions
         sets[name] = _set_result(plan, ledger, name, builds=builds, runs=own, scores=scores)
-    rows = [(name, row) for name, one in scored.items() for row in one.rows]
-    drawn_by = set[str]().union(*(plan.revisions(name, row) for name, row in rows))
     return Results(
         title=spec.title,
         generator=spec.model,
-        generator_revisions=sorted(drawn_by),
+        generator_revisions=sorted(
+            set[str]().union(
+                *(
+                    plan.revisions(plan.folder(name, row, draw), spec.sets[name].row(row).config)
+                    for name in scored
+                    for row in spec.sets[name].rows
+                    for draw in spec.sets[name].draws_of(row)
+                )
+            )
+        ),
         models=spec.models,
         seeds=spec.seeds,
         preset=spec.preset,
         epochs=spec.epochs,
         features={name: _named(plan.features(name, list(runs)), plan) for name in scored},
-        reasons=spec.reasons,
+        limits=spec.limits,
         versions=versions,
         sets=sets,
     )
@@ -120,147 +163,169 @@ def _set_result(
     scores: dict[Path, Scores],
 ) -> SetResult:
     one = plan.spec.sets[name]
-    base = one.rows[0]
-    tops = {
-        (row, model): [
-            100 * scores[run.folder].metrics.top1
-            for run in runs
-            if (run.row, run.model) == (row, model)
-        ]
-        for row in {run.row for run in runs}
-        for model in plan.spec.models
-    }
-    steps = {step.name: step for step in builds}
-    names = [*one.rows, *([REFERENCE] if one.reference else [])]
+    correct = {model: _correct(plan, runs, model) for model in plan.spec.models}
     gaps = {row: _read_json(plan.gap_folder(name, row) / "gap.json") for row in one.rows}
-    rows = [
-        Row(
-            name=row,
-            images=_images(scores, runs, row),
-            drawn=_drawn(plan, name, row),
-            build_seconds=_seconds(ledger, steps.get(f"build/{name}/{row}")),
-            paper=paper_score(one.paper, row),
-            paper_difference=_paper_difference(one.paper, row, base),
-            cells={
-                model: _cell(
-                    tops[row, model],
-                    None if row == base else tops[base, model],
-                    runs=[
-                        scores[run.folder] for run in runs if (run.row, run.model) == (row, model)
-                    ],
-                )
-                for model in plan.spec.models
-            },
-            reasons=_reasons(plan, name, row, gaps.get(row)),
-            commands=_commands(plan, steps.get(f"build/{name}/{row}"), runs, row),
-        )
-        for row in names
-    ]
+    seconds = {step.name: ledger.seconds(step) for step in builds}
     first = next(iter(scores.values()))
-    floor = next((gap["floor"]["accuracy"] for gap in gaps.values() if gap), None)
     return SetResult(
         paper=one.paper,
         real=first.real.reference if not Path(first.real.reference).exists() else first.real.name,
         real_images=first.real.num_images,
         real_fingerprint=first.real.fingerprint,
-        floor=floor,
-        rows=rows,
+        note=one.note,
+        floor=next((_share(gap["floor"]) for gap in gaps.values() if gap), None),
+        rows=[
+            _row(plan, name, row, runs, scores, gap=gaps.get(row), seconds=seconds)
+            for row in [*one.rows, *([REFERENCE] if one.reference else [])]
+        ],
+        comparisons=_compared(plan, name, correct),
         scorings=_scorings(plan, runs, scores),
-        correlations={model: _correlations(rows, model) for model in plan.spec.models},
+        zero_shot=_zero_shot(plan, name),
     )
 
 
-def _cell(top1: list[float], base: list[float] | None, *, runs: Sequence[Scores]) -> Cell:
-    mean = math.fsum(top1) / len(top1)
-    std = None
-    if len(top1) > 1:
-        std = math.sqrt(math.fsum((one - mean) ** 2 for one in top1) / (len(top1) - 1))
-    difference: float | None = None
-    interval: Interval | None = None
-    if base is not None:
-        difference, interval = mean_difference(top1, base)
-    seconds = [one.model.train_seconds for one in runs if one.model.train_seconds is not None]
+def _correct(plan: Plan, runs: Sequence[Run], model: str) -> dict[str, Runs]:
+    """Return which test images each run of a model gets right, by row and run."""
+    found: dict[str, dict[tuple[int, int], Correct]] = {}
+    for run in runs:
+        if run.model == model:
+            right = _read_correct(plan.predictions_path(run))
+            found.setdefault(run.row, {})[run.draw, run.seed] = right
+    return dict(found)
+
+
+def _read_correct(path: Path) -> Correct:
+    import pyarrow.parquet as pq
+
+    column = pq.read_table(path, columns=["correct"])["correct"]
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _row(
+    plan: Plan,
+    name: str,
+    row: str,
+    runs: Sequence[Run],
+    scores: dict[Path, Scores],
+    *,
+    gap: dict[str, Any] | None,
+    seconds: dict[str, float | None],
+) -> Row:
+    one = plan.spec.sets[name]
+    own = [run for run in runs if run.row == row]
+    draws = one.draws_of(row) if row != REFERENCE else []
+    taken = [seconds.get(f"build/{name}/{row}-seed-{draw}") for draw in draws]
+    entry = plan.entry(plan.folder(name, row, draws[0]), one.row(row).config) if draws else {}
+    training = scores[own[0].folder].training or {}
+    return Row(
+        name=row,
+        images=int((training.get("data") or {}).get("num_images", 0)),
+        generated=int(entry["images"]) if entry.get("kind") == "set" else 0,
+        draws=draws,
+        paper=paper_score(one.paper, row),
+        settings=plan.settings[name][row] if draws else None,
+        build_seconds=None if None in taken or not taken else math.fsum(filter(None, taken)),
+        cells={
+            model: _cell([scores[run.folder] for run in own if run.model == model])
+            for model in plan.spec.models
+        },
+        gap=_gap(plan, name, row, gap),
+        commands=_commands(plan, name, own[0]),
+    )
+
+
+def _cell(runs: Sequence[Scores]) -> Cell:
+    times = [one.model.train_seconds for one in runs if one.model.train_seconds is not None]
+    top1 = [100 * one.metrics.top1 for one in runs]
     return Cell(
         top1=top1,
-        mean=mean,
-        std=std,
-        difference=difference,
-        difference_interval=interval,
-        train_seconds=math.fsum(seconds) / len(seconds) if seconds else None,
+        mean=math.fsum(top1) / len(top1),
+        std=float(np.std(top1, ddof=1)) if len(top1) > 1 else None,
+        train_seconds=math.fsum(times) / len(times) if times else None,
     )
 
 
-def _images(scores: dict[Path, Scores], runs: Sequence[Run], row: str) -> int:
-    first = next(scores[run.folder] for run in runs if run.row == row)
-    return int(((first.training or {}).get("data") or {}).get("num_images", 0))
+def _independent(plan: Plan, name: str, rows: dict[str, Runs]) -> list[Runs]:
+    """Return the rows whose images are generated for them alone: no unions, no twins."""
+    settings = plan.settings[name]
+    return [runs for row, runs in rows.items() if row in settings and not settings[row].shares]
 
 
-def _drawn(plan: Plan, name: str, row: str) -> int:
-    """Return how many pictures of a row were drawn for it alone: none for combinations."""
-    entry = plan.entry(name, row)
-    return int(entry["images"]) if entry.get("kind") == "set" else 0
+def _compared(plan: Plan, name: str, correct: dict[str, dict[str, Runs]]) -> list[Compared]:
+    """Compare the pairs of rows of a dataset; one family, over all models."""
+    one = plan.spec.sets[name]
+    found = []
+    for pair in one.all_comparisons():
+        paper = paper_score(one.paper, pair.row), paper_score(one.paper, pair.to)
+        for model, rows in correct.items():
+            spread = spread_of_differences(_independent(plan, name, rows))
+            estimate = difference(rows[pair.row], rows[pair.to], spread)
+            printed = None if None in paper else round((paper[0] or 0) - (paper[1] or 0), 4)
+            found.append((pair, model, printed, estimate))
+    adjusted = holm([estimate.p for _, _, _, estimate in found if estimate.p is not None])
+    corrected = iter(adjusted)
+    return [
+        Compared(
+            row=pair.row,
+            to=pair.to,
+            differs=list(pair.differs),
+            model=model,
+            paper=printed,
+            estimate=estimate,
+            adjusted_p=None if estimate.p is None else next(corrected),
+        )
+        for pair, model, printed, estimate in found
+    ]
 
 
-def _seconds(ledger: Ledger, step: Step | None) -> float | None:
-    return None if step is None else ledger.seconds(step)
-
-
-def _paper_difference(column: str | None, row: str, base: str) -> float | None:
-    own, of_base = paper_score(column, row), paper_score(column, base)
-    if row == base or own is None or of_base is None:
+def _gap(plan: Plan, name: str, row: str, gap: dict[str, Any] | None) -> Gap | None:
+    if gap is None:
         return None
-    return round(own - of_base, 4)
+    judged = plan.fidelity_path(name, row)
+    spread = gap["spread"]
+    return Gap(
+        two_sample=_share(gap["two_sample"]),
+        spread=[spread["ratio"], spread.get("low"), spread.get("high")],
+        fidelity=read_scores(judged).metrics.top1 if plan.spec.sets[name].reference else None,
+    )
 
 
-def _reasons(
-    plan: Plan, name: str, row: str, gap: dict[str, Any] | None
-) -> dict[str, float | None]:
-    judged = plan.spec.sets[name].reference is not None and row != REFERENCE
-    fidelity = plan.fidelity_path(name, row)
-    return {
-        "two_sample": gap["two_sample"]["accuracy"] if gap else None,
-        "spread": gap["spread"]["ratio"] if gap else None,
-        "fidelity": read_scores(fidelity).metrics.top1 if judged else None,
-    }
-
-
-def _correlations(rows: Sequence[Row], model: str) -> dict[str, tuple[float, float] | None]:
-    """Correlate the rows' scores with each likely reason, over the rows that have it."""
-    found = {}
-    for reason in REASONS:
-        pairs = [
-            (row.cells[model].mean, value)
-            for row in rows
-            if (value := row.reasons.get(reason)) is not None
-        ]
-        found[reason] = rank_correlation([a for a, _ in pairs], [b for _, b in pairs])
-    return found
+def _share(found: dict[str, Any]) -> list[float]:
+    return [found["accuracy"], found["low"], found["high"]]
 
 
 def _scorings(
     plan: Plan, runs: Sequence[Run], scores: dict[Path, Scores]
 ) -> dict[str, dict[str, float]]:
-    """Return what each other way of scoring adds to the honest score: mean points a model."""
+    """Return what each further way of scoring adds to the standard score: mean points a model."""
     found: dict[str, dict[str, float]] = {}
     for scoring in plan.spec.scorings:
         for model in plan.spec.models:
             gains = [
-                100
-                * (
-                    read_scores(plan.scores_path(run, scoring)).metrics.top1
-                    - scores[run.folder].metrics.top1
-                )
+                read_scores(plan.scores_path(run, scoring)).metrics.top1
+                - scores[run.folder].metrics.top1
                 for run in runs
-                if run.model == model
+                if run.model == model and scoring in plan.scorings_of(run)
             ]
-            found.setdefault(scoring, {})[model] = math.fsum(gains) / len(gains)
+            found.setdefault(scoring, {})[model] = 100 * math.fsum(gains) / len(gains)
     return found
 
 
-def _commands(plan: Plan, build: Step | None, runs: Sequence[Run], row: str) -> list[str]:
-    first = next(run for run in runs if run.row == row)
-    steps = [*([build] if build else []), first.step]
-    return [shown(step.command).replace(f"{plan.out}/", "OUT/") for step in steps]
+def _zero_shot(plan: Plan, name: str) -> dict[str, float]:
+    """Return the scores of the CLIP models, in per cent, by model and prompts."""
+    found = {}
+    for model in plan.spec.clip:
+        for path in sorted(plan.clip_folder(name, model).glob("scores-*.json")):
+            scores = read_scores(path)
+            prompts = scores.zero_shot.prompts if scores.zero_shot else ""
+            found[f"{model}, {prompts}"] = 100 * scores.metrics.top1
+    return found
+
+
+def _commands(plan: Plan, name: str, run: Run) -> list[str]:
+    label = f"build/{name}/{run.row}-seed-{run.draw}"
+    builds = [step for step in plan.builds() if step.name == label]
+    return [shown(step.command).replace(f"{plan.out}/", "OUT/") for step in [*builds, run.step]]
 
 
 def _named(features: str, plan: Plan) -> str:

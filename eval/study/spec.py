@@ -7,12 +7,24 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from factory.errors import Fault, UserError
 
 ScoringName = Literal["test-batch", "dropout", "best-on-test", "as-code"]
+Setting = Literal[
+    "prompt", "guidance_scale", "num_inference_steps", "model", "noise", "output", "images"
+]
+"""Groups of recipe keys in which two rows can differ; see `eval.study.settings`."""
 Count = Annotated[int, Field(ge=1)]
+Draws = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
 
 
 class _Frozen(BaseModel):
@@ -39,31 +51,110 @@ class Source(_Frozen):
         return found
 
 
+class RowSpec(_Frozen):
+    """A row of the table: one recipe, with changes.
+
+    Attributes:
+        recipe: Reference of the recipe; its last part names the dataset config.
+        name: Of the row; by default the config's.
+        differs: Settings in which the row may differ from the base row, and has to.
+        set: Changes of the recipe, as `--set` takes them, by key.
+        draws: Base seeds of the images, instead of the dataset's.
+    """
+
+    recipe: str
+    name: str | None = None
+    differs: list[Setting] = []
+    set: dict[str, Any] = {}
+    draws: Draws | None = None
+
+    @property
+    def row(self) -> str:
+        """Name in the table."""
+        return self.name or self.config
+
+    @property
+    def config(self) -> str:
+        """Name of the dataset config."""
+        return row_of(self.recipe)
+
+
+class Comparison(_Frozen):
+    """Two rows to compare besides the comparisons with the base row.
+
+    Attributes:
+        row: The one whose score counts positive.
+        to: The one that is subtracted.
+        differs: Settings in which the two may differ, and have to.
+    """
+
+    row: str
+    to: str
+    differs: list[Setting]
+
+
+def _as_rows(given: Any) -> Any:
+    if not isinstance(given, list):
+        return given
+    return [{"recipe": one} if isinstance(one, str) else one for one in given]
+
+
 class SetSpec(_Frozen):
-    """The sets of one real data set.
+    """The synthetic datasets for one real test set.
 
     Attributes:
         paper: Its column in the paper's Table 1, if it has one.
-        recipes: A row of the table each; the first is the base that the others are compared with.
-        images_per_class: Of every set that does not say otherwise by being a union.
+        recipes: One row of the table each; the first is the base that the others are compared with.
+        comparisons: Further pairs of rows to compare.
+        images_per_class: Of every config that is no union of others.
+        draws: Base seeds: every row is generated once with each.
+        set: Changes of every recipe, by key.
         build: Further options of `factory build`.
+        preset: Of `train`, instead of the study's.
         train: Further options of `train`.
-        real: What is scored on.
+        real: Test images.
+        known_classes_only: Leave out test images of classes that the recipes do not have.
+        labels: Real label -> class name here, where the two differ.
+        clip_prompts: Prompts of `eval clip`, by default its own.
         reference: Real images to train the reference row on, none of those in `real`.
+        note: Markdown, printed above the dataset's tables: its limits and conclusions. Figures are
+            filled in, see `eval.study.conclusions`.
     """
 
     paper: str | None = None
-    recipes: Annotated[list[str], Field(min_length=1)]
+    recipes: Annotated[list[RowSpec], Field(min_length=1), BeforeValidator(_as_rows)]
+    comparisons: list[Comparison] = []
     images_per_class: Count
+    draws: Draws = [0]
+    set: dict[str, Any] = {}
     build: list[str] = []
+    preset: str | None = None
     train: list[str] = []
     real: Source | None = None
+    known_classes_only: bool = False
+    labels: dict[str, str] = {}
+    clip_prompts: list[str] = []
     reference: Source | None = None
+    note: str = ""
 
     @property
     def rows(self) -> list[str]:
-        """Names of the configs, in the order of the table."""
-        return [row_of(recipe) for recipe in self.recipes]
+        """Names of the rows, in the order of the table."""
+        return [one.row for one in self.recipes]
+
+    def row(self, name: str) -> RowSpec:
+        """Return a row by its name."""
+        return next(one for one in self.recipes if one.row == name)
+
+    def draws_of(self, name: str) -> list[int]:
+        """Return the base seeds of a row."""
+        return self.row(name).draws or self.draws
+
+    def all_comparisons(self) -> list[Comparison]:
+        """Return every row against the base row, then the further pairs."""
+        base = self.recipes[0].row
+        own = [Comparison(row=r.row, to=base, differs=r.differs) for r in self.recipes[1:]]
+        return own + self.comparisons
 
 
 class StudySpec(_Frozen):
@@ -72,30 +163,33 @@ class StudySpec(_Frozen):
     Attributes:
         title: Of the report.
         sets: By name.
-        model: What draws: `--model` of `factory build`.
+        model: The generator: `--model` of `factory build`.
+        set: Changes of every recipe of every dataset, by key.
         models: timm models to train.
         seeds: Of training.
         preset: Of `train`.
         epochs: Instead of the preset's.
         keep_every: Epochs kept for `best-on-test`.
-        scorings: What else than honest scores to measure.
-        features: Model or run whose features tell sets apart; by default the first reference or
-            base run.
-        reasons: Markdown: which likely reasons were tested, and how. Printed with the measured
-            figures.
+        scorings: Ways of scoring besides the standard one, for each dataset's first draw.
+        clip: CLIP models to score zero-shot beside the rows, by Hub id.
+        features: Model or run whose features the gap is measured in; by default the first
+            reference or base run.
+        limits: Markdown: what the figures cannot show. Printed first.
     """
 
     title: str
     sets: Annotated[dict[str, SetSpec], Field(min_length=1)]
-    model: str = "embedded"
+    model: str | None = "embedded"
+    set: dict[str, Any] = {}
     models: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    seeds: Draws
     preset: str = "quick"
     epochs: Count | None = None
     keep_every: Count = 5
     scorings: list[ScoringName] = []
+    clip: list[str] = []
     features: str | None = None
-    reasons: str = ""
+    limits: str = ""
 
     @model_validator(mode="after")
     def _names_are_single(self) -> StudySpec:
@@ -103,7 +197,28 @@ class StudySpec(_Frozen):
             rows = one.rows
             twice = sorted({row for row in rows if rows.count(row) > 1})
             if twice:
-                raise ValueError(f"sets.{name}: two recipes would make the row {twice[0]}")
+                raise ValueError(f"sets.{name}: two rows are named {twice[0]}; give one a `name`")
+            if one.labels and one.reference:
+                raise ValueError(
+                    f"sets.{name}: `labels` translates test images only; give the images of "
+                    "`reference` the recipes' class names (`eval label`), or leave one out"
+                )
+            for row in one.recipes:
+                extra = set(row.draws or ()) - set(one.draws)
+                if extra or len(set(one.draws)) < len(one.draws):
+                    raise ValueError(
+                        f"sets.{name}: draws of {row.row} must be different ones, and among the "
+                        f"dataset's {one.draws}"
+                    )
+            for pair in one.all_comparisons():
+                if {pair.row, pair.to} <= set(rows) and not (
+                    set(one.draws_of(pair.row)) & set(one.draws_of(pair.to))
+                ):
+                    raise ValueError(f"sets.{name}: {pair.row} and {pair.to} have no common draw")
+            for pair in one.comparisons:
+                unknown = sorted({pair.row, pair.to} - set(rows))
+                if unknown:
+                    raise ValueError(f"sets.{name}.comparisons: there is no row {unknown[0]}")
         for key in ("models", "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):

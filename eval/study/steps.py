@@ -171,6 +171,24 @@ def run_all(ledger: Ledger, steps: Sequence[Step], *, jobs: int = 1) -> None:
             raise
 
 
+def output_of(command: Sequence[str]) -> str:
+    """Run a short command that writes no files and return what it prints.
+
+    Raises:
+        UserError: It refused, with what it said.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        capture_output=True,
+        text=True,
+        env=_environment(),
+        check=False,
+    )
+    if done.returncode:
+        raise UserError(done.stderr.strip() or f"{shown(command)}: exit status {done.returncode}")
+    return done.stdout
+
+
 def shown(command: Sequence[str]) -> str:
     """Return a command as a user types it."""
     import shlex

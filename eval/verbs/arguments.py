@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from factory.errors import UserError
+
+if TYPE_CHECKING:
+    from eval.label_map import LabelMap
 
 
 def positive(text: str) -> int:
@@ -34,6 +38,24 @@ def add_real(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--image-column", metavar="NAME")
     parser.add_argument("--label-column", metavar="NAME")
+
+
+def add_labels(parser: argparse.ArgumentParser) -> None:
+    """Add the option that translates real labels."""
+    parser.add_argument(
+        "--labels",
+        type=Path,
+        metavar="MAP",
+        help="YAML or CSV file that names the model's class for real labels it calls otherwise; "
+        "several labels may share a class",
+    )
+
+
+def label_map_of(args: argparse.Namespace) -> LabelMap | None:
+    """Read the map that `--labels` names, if it does."""
+    from eval.label_map import read_labels
+
+    return read_labels(args.labels) if args.labels else None
 
 
 def add_process(parser: argparse.ArgumentParser, *, batch_size: int = 256) -> None:

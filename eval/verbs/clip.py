@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import add_process, add_real
+from eval.verbs.arguments import add_labels, add_process, add_real, label_map_of
 from factory.console import log, write
 from factory.errors import UserError
+
+if TYPE_CHECKING:
+    from eval.prompts import Prompts
 
 NAME = "clip"
 HELP = "score a CLIP or SigLIP model zero-shot on a real set"
@@ -25,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", required=True, metavar="MODEL", help="Hub id (ID[@REVISION]) or directory"
     )
     add_real(parser)
+    add_labels(parser)
     parser.add_argument(
         "--prompts",
         action="append",
@@ -45,11 +50,12 @@ def run(args: argparse.Namespace) -> None:
     chosen = [find_prompts(text) for text in args.prompts or ("clip-single", "paper")]
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out}: is a file; choose a folder")
+    labels = label_map_of(args)
 
     from eval.clip import score_zero_shot
     from eval.predict import this_process
     from eval.real import open_real
-    from eval.score import describe
+    from eval.score import describe, note_labels
     from eval.scores import write_scores
     from factory.clip_model import load_clip
 
@@ -71,8 +77,11 @@ def run(args: argparse.Namespace) -> None:
                 prompts=prompts,
                 batch_size=args.batch_size or _BATCH_SIZE,
                 threads=args.threads,
+                labels=labels,
             ).scores
             if state.is_main_process:
+                note_labels(scores.run, scores.labels, real=real.name)
+                _note_unworded(prompts, scores.labels.names)
                 args.out.mkdir(parents=True, exist_ok=True)
                 path = args.out / _file_name(scores.model.architecture, prompts.name, real.name)
                 write_scores(scores, path)
@@ -80,6 +89,15 @@ def run(args: argparse.Namespace) -> None:
                 write(f"{describe(scores)}, {prompts.name} prompts")
     finally:
         state.destroy_process_group()
+
+
+def _note_unworded(prompts: Prompts, names: list[str]) -> None:
+    unworded = prompts.unworded(names)
+    if unworded:
+        log(
+            f"{prompts.name} has no wording for {', '.join(unworded)}: the class name itself is "
+            "used; --labels MAP can translate it"
+        )
 
 
 def _file_name(architecture: str, prompts: str, real: str) -> str:

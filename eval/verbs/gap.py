@@ -1,27 +1,37 @@
-"""`eval gap SYN --real REAL`: how far a synthetic set is from real images."""
+"""`eval gap SYN --real REAL`: how far a synthetic dataset is from real images."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eval.verbs.arguments import add_process, add_real, not_negative, positive
+from eval.verbs.arguments import (
+    add_labels,
+    add_process,
+    add_real,
+    label_map_of,
+    not_negative,
+    positive,
+)
 from factory.console import log, write
 from factory.errors import UserError
 
+if TYPE_CHECKING:
+    from eval.features import Space
+
 NAME = "gap"
-HELP = "tell a synthetic set from real images: figures and a number"
+HELP = "measure and plot how far a synthetic dataset is from real images"
 _BATCH_SIZE = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.description = (
-        "Compares features of synthetic and real images: t-SNE pictures (sets.png, classes.png, "
-        "and .svg), and how often a classifier tells the two apart, beside the same for two halves "
-        "of the real set (gap.json)."
+        "Compares synthetic and real images in the logits or features of a model: t-SNE plots "
+        "(sets.png, classes.png, and .svg), and the accuracy of a classifier that tells the two "
+        "apart, beside the same accuracy for two halves of the real images (gap.json)."
     )
     add = parser.add_argument
     add("synthetic", metavar="SYN", help="dataset directory or Hub id")
@@ -29,28 +39,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--syn-split", metavar="NAME", help="split of SYN (default: train)")
     add("--syn-filter", metavar="EXPR", help="keep only these rows of SYN")
     add_real(parser)
+    add_labels(parser)
     add(
         "--model",
         required=True,
         metavar="MODEL",
-        help="whose features: a run folder, hf-hub:ORG/NAME, or a pretrained model of timm",
+        help="a run folder, hf-hub:ORG/NAME, or timm's name of a pretrained model",
     )
-    add("--images", type=positive, default=1000, metavar="N", help="a side, at most (default 1000)")
-    add("--seed", type=not_negative, default=0, help="of the draw and of the halves (default: 0)")
+    add(
+        "--space",
+        choices=("logits", "features"),
+        default=None,
+        help="compare the model's logits (its classifications, as the paper's Figures 2 and 3), or "
+        "the features that its head reads (default: logits if its head has every class compared, "
+        "as after `train`, else features)",
+    )
+    add(
+        "--images",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="maximum number of real and of synthetic images to compare (default: 1000)",
+    )
+    add(
+        "--seed",
+        type=not_negative,
+        default=0,
+        help="of the sample, the training half and the bootstrap (default: 0)",
+    )
     add_process(parser, batch_size=_BATCH_SIZE)
     add("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
     add("--json", action="store_true", help="print gap.json instead of a line")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compare, draw, write."""
+    """Compare, plot, write."""
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out}: is a file; choose a folder")
+    labels = label_map_of(args)
 
     import numpy as np
 
-    from eval.features import extract, load_features
-    from eval.gap import draw_sample, embed, measure_gap
+    from eval.features import choose_space, load_features
+    from eval.gap import embed, measure_gap
+    from eval.gap_sample import sample_images
+    from eval.score import label_facts, note_labels
+
+    real, synthetic = _open(args)
+    sample = sample_images(real, synthetic, images=args.images, seed=args.seed, labels=labels)
+    matched = label_facts(sample.match)
+    note_labels(args.synthetic, matched, real=real.name)
+    model = load_features(args.model)
+    space, reason = choose_space(model, sample.compared, args.space)
+    sides = _represent(args, model, space, real=real, synthetic=synthetic, sample=sample)
+    figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
+    places = embed(np.concatenate([sides[0], sides[2]]))
+    found = {
+        "format": "data-factory/gap",
+        "format_version": 1,
+        "synthetic": synthetic.name,
+        "real": real.name,
+        "model": args.model,
+        "space": space,
+        "space_reason": reason,
+        "dimensions": sides[0].shape[1],
+        "preprocessing": model.preprocessing.model_dump(mode="json"),
+        "images_per_side": len(sample.labels),
+        "classes": sample.match.names,
+        "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
+        "seed": args.seed,
+        **figures,
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    _plot(args.out, places, sample=sample, found=found)
+    text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
+    (args.out / "gap.json").write_text(f"{text}\n", encoding="utf-8")
+    log(f"wrote {args.out}/gap.json, sets and classes as .png and .svg")
+    write(text if args.json else _line(found))
+
+
+def _open(args: argparse.Namespace) -> tuple[Any, Any]:
     from eval.real import open_real
 
     real = open_real(
@@ -67,50 +135,48 @@ def run(args: argparse.Namespace) -> None:
         split=args.syn_split or "train",
         row_filter=args.syn_filter,
     )
-    sample = draw_sample(real, synthetic, images=args.images, seed=args.seed)
-    model = load_features(args.model)
-    how: dict[str, Any] = {"batch_size": args.batch_size or _BATCH_SIZE, "threads": args.threads}
+    return real, synthetic
 
-    def features(side: Any, rows: Any) -> Any:
-        opened = side.opened
-        return extract(model, opened.dataset, rows, image_column=opened.image_column, **how)
 
-    sides = [
-        features(real, sample.real),
-        features(real, sample.other_real),
-        features(synthetic, sample.synthetic),
+def _represent(
+    args: argparse.Namespace, model: Any, space: Space, *, real: Any, synthetic: Any, sample: Any
+) -> list[Any]:
+    """Return logits or features of the real, other real and synthetic images."""
+    import numpy as np
+
+    from eval.features import extract
+
+    found = [
+        extract(
+            model,
+            side.opened.dataset,
+            rows,
+            space=space,
+            image_column=side.opened.image_column,
+            batch_size=args.batch_size or _BATCH_SIZE,
+            threads=args.threads,
+        )
+        for side, rows in (
+            (real, sample.real),
+            (real, sample.other_real),
+            (synthetic, sample.synthetic),
+        )
     ]
-    figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
-    places = embed(np.concatenate([sides[0], sides[2]]))
-    found = _told(args, real, synthetic, sample) | figures
-    args.out.mkdir(parents=True, exist_ok=True)
-    _plot(args.out, places, sample=sample, found=found)
-    text = json.dumps(found, indent=2, ensure_ascii=False)
-    (args.out / "gap.json").write_text(f"{text}\n", encoding="utf-8")
-    log(f"wrote {args.out}/gap.json, sets and classes as .png and .svg")
-    write(text if args.json else _line(found))
-
-
-def _told(args: argparse.Namespace, real: Any, synthetic: Any, sample: Any) -> dict[str, Any]:
-    return {
-        "format": "data-factory/gap",
-        "format_version": 1,
-        "synthetic": synthetic.name,
-        "real": real.name,
-        "model": args.model,
-        "images_per_side": len(sample.labels),
-        "classes": sample.names,
-        "seed": args.seed,
-    }
+    if not np.ptp(np.concatenate(found), axis=0).any():
+        other = "features" if space == "logits" else "logits"
+        raise UserError(
+            f"--model {model.name} gives the same {space} for every image, so there is nothing to "
+            f"compare; use --space {other} or another model"
+        )
+    return found
 
 
 def _plot(out: Path, places: Any, *, sample: Any, found: dict[str, Any]) -> None:
     from eval.gap_plots import plot_classes, plot_sets
 
-    model = Path(found["model"]).name
     note = (
-        f"t-SNE of {found['images_per_side']:,} images a side, features of {model}; told apart "
-        f"{found['two_sample']['accuracy']:.1%} of the time, two halves of the real set "
+        f"t-SNE of {found['images_per_side']:,} images per side, {_space(found)}; two-sample "
+        f"accuracy {found['two_sample']['accuracy']:.1%}, between two halves of the real images "
         f"{found['floor']['accuracy']:.1%}"
     )
     title = f"{found['synthetic']} and {found['real']}"
@@ -118,26 +184,42 @@ def _plot(out: Path, places: Any, *, sample: Any, found: dict[str, Any]) -> None
     plot_classes(
         places,
         labels=sample.labels,
-        names=sample.names,
+        names=sample.match.names,
         title=title,
         note=note,
         path=out / "classes",
     )
 
 
+def _space(found: dict[str, Any]) -> str:
+    return f"{found['space']} of {Path(found['model']).name}"
+
+
 def _line(found: dict[str, Any]) -> str:
-    gap, floor, head = found["two_sample"], found["floor"], found["head"]
-    ratio = found["spread"]["ratio"]
-    spread = "unknown" if ratio is None else f"{ratio:.2f}"
+    above, spread, probe = found["above_floor"], found["spread"], found["head"]
+    varied = "unknown"
+    if spread["ratio"] is not None:
+        varied = f"{spread['ratio']:.2f} {_ends(spread, '.2f')}"
     known = ""
-    if head["synthetic"] is not None:
+    if probe["synthetic"] is not None:
         known = (
-            f"; a last layer fitted to real images knows {head['real']['accuracy']:.1%} of other "
-            f"real ones, {head['synthetic']['accuracy']:.1%} of the synthetic ones"
+            f"; accuracy of a linear probe trained on real images: {probe['real']['accuracy']:.1%} "
+            f"on other real ones, {probe['synthetic']['accuracy']:.1%} on synthetic ones"
         )
     return (
-        f"{found['synthetic']} and {found['real']}: told apart {gap['accuracy']:.1%} "
-        f"[{gap['low']:.1%}, {gap['high']:.1%}], floor {floor['accuracy']:.1%} "
-        f"[{floor['low']:.1%}, {floor['high']:.1%}]; spread within classes {spread} of the real "
-        f"one{known}"
+        f"{found['synthetic']} and {found['real']}, {_space(found)} ({found['space_reason']}): "
+        f"two-sample accuracy {_share(found['two_sample'])}, between two halves of the real images "
+        f"{_share(found['floor'])}, difference {above['difference']:+.1%} {_ends(above, '+.1%')}; "
+        f"spread within classes, synthetic over real: {varied}{known}"
     )
+
+
+def _share(share: dict[str, Any]) -> str:
+    return f"{share['accuracy']:.1%} {_ends(share, '.1%')}"
+
+
+def _ends(found: dict[str, Any], form: str) -> str:
+    low, high = (
+        "unknown" if found[end] is None else format(found[end], form) for end in ("low", "high")
+    )
+    return f"[{low}, {high}]"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from eval.verbs.arguments import label_map_of
 from factory.console import write
 from factory.errors import UserError
 
@@ -23,6 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("out", type=Path, metavar="OUT", help="new folder")
     add("--classes", required=True, metavar="NAME,...", help="in label order; _ is a space")
     add("--columns", default="name,general", metavar="NAME,...", help="of words (default: both)")
+    add(
+        "--labels",
+        type=Path,
+        metavar="MAP",
+        help="YAML or CSV file that gives further words a class, e.g. `sports car: automobile`",
+    )
     add("--filter", metavar="EXPR", help="keep only these rows, e.g. 'domain == \"photo\"'")
 
 
@@ -37,7 +44,12 @@ def run(args: argparse.Namespace) -> None:
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise UserError(f"--classes {args.classes}: two different names or more")
     counts = write_labelled(
-        args.source, args.out, classes=classes, columns=columns, row_filter=args.filter
+        args.source,
+        args.out,
+        classes=classes,
+        columns=columns,
+        row_filter=args.filter,
+        labels=label_map_of(args),
     )
     told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     write(f"{args.out}: {sum(counts.values()):,} images ({told})")

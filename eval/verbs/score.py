@@ -6,11 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import add_process, add_real, check_file
+from eval.verbs.arguments import add_labels, add_process, add_real, check_file, label_map_of
 from factory.console import log, write
 from factory.errors import UserError
 
 if TYPE_CHECKING:
+    from eval.label_map import LabelMap
     from eval.real import RealImages
     from eval.scores import Scores
     from eval.scoring import Scoring
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
     add_real(parser)
+    add_labels(parser)
     add_process(parser, batch_size=_BATCH_SIZE)
     parser.add_argument("--out", type=Path, metavar="FILE", help="scores file of a single run")
     parser.add_argument(
@@ -37,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="also a row an image, Parquet"
+    )
+    parser.add_argument(
+        "--save-predictions",
+        action="store_true",
+        help="the same for every run, in RUN/predictions-*.parquet beside its scores",
     )
     parser.add_argument("--plot", action="store_true", help="also a confusion matrix, PNG")
     group = parser.add_argument_group(
@@ -64,7 +71,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.predict import this_process
     from eval.real import open_real
 
-    scoring = _scoring(args)
+    scoring, labels = _scoring(args), label_map_of(args)
     state = this_process()
     try:
         real = open_real(
@@ -76,7 +83,14 @@ def run(args: argparse.Namespace) -> None:
             label_column=args.label_column,
         )
         for one in args.runs:
-            _score_run(one, args, real=real, scoring=scoring, writes=state.is_main_process)
+            _score_run(
+                one,
+                args,
+                real=real,
+                scoring=scoring,
+                labels=labels,
+                writes=state.is_main_process,
+            )
     finally:
         state.destroy_process_group()
 
@@ -99,9 +113,15 @@ def _check_outputs(args: argparse.Namespace) -> None:
 
 
 def _score_run(
-    one: str, args: argparse.Namespace, *, real: RealImages, scoring: Scoring, writes: bool
+    one: str,
+    args: argparse.Namespace,
+    *,
+    real: RealImages,
+    scoring: Scoring,
+    labels: LabelMap | None,
+    writes: bool,
 ) -> None:
-    from eval.score import describe, note_unmeasured, score
+    from eval.score import describe, note_labels, note_unmeasured, score
     from eval.scores import write_scores
 
     usual = _CODE_BATCH_SIZE if scoring.batch_norm == "test-batch" else _BATCH_SIZE
@@ -111,19 +131,23 @@ def _score_run(
         batch_size=args.batch_size or usual,
         threads=args.threads,
         scoring=scoring,
+        labels=labels,
     )
     scores = scored.scores
     if not writes:
         return
     note_unmeasured(scores)
+    note_labels(scores.run, scores.labels, real=real.name)
     path = args.out or _default_path(scores, scoring, tag=args.tag)
     write_scores(scores, path)
     log(f"wrote {path}")
-    if args.predictions:
-        from eval.predictions import write_predictions
+    beside = path.with_name(f"{path.stem.replace('scores', 'predictions', 1)}.parquet")
+    for file in (args.predictions, beside if args.save_predictions else None):
+        if file:
+            from eval.predictions import write_predictions
 
-        write_predictions(scored, args.predictions)
-        log(f"wrote {args.predictions}")
+            write_predictions(scored, file)
+            log(f"wrote {file}")
     if args.plot:
         from eval.plots import plot_confusion
 
@@ -134,7 +158,7 @@ def _score_run(
 
 def _default_path(scores: Scores, scoring: Scoring, *, tag: str | None) -> Path:
     """Return `RUN/scores-<real set>[-<scoring>].json`; for a Hub model in the current folder."""
-    from eval.checkpoint import is_hub_id
+    from eval.model_files import is_hub_id
 
     name = tag or "-".join(part for part in (scores.real.name, scoring.slug) if part)
     if is_hub_id(scores.run):

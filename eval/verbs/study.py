@@ -40,13 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--processes", type=positive, default=1, metavar="N", help="that draw (default: 1)")
     add("--jobs", type=positive, default=1, metavar="N", help="trainings at a time (default: 1)")
     add("--report", type=Path, metavar="FILE", help="Markdown (default: OUT/study.md), JSON beside")
-    add("--dry-run", action="store_true", help="show the building commands and stop")
+    add("--dry-run", action="store_true", help="show building commands and cost, and stop")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the study."""
-    from eval.study.driver import run_study
+    from eval.study.driver import costs, run_study
     from eval.study.plan import Plan
+    from eval.study.settings import resolve
     from eval.study.spec import read_study
     from eval.study.steps import shown
 
@@ -61,10 +62,11 @@ def run(args: argparse.Namespace) -> None:
         count = {"images_per_class": args.images_per_class}
         sets = {name: one.model_copy(update=count) for name, one in spec.sets.items()}
         spec = spec.model_copy(update={"sets": sets})
-    plan = Plan(spec, args.out, processes=args.processes)
+    plan = Plan(spec, resolve(spec), args.out, processes=args.processes)
     if args.dry_run:
         for step in plan.builds():
             write(shown(step.command))
+        write(costs(plan))
         return
     report = args.report or args.out / "study.md"
     if not report.parent.is_dir() and report.parent != args.out:

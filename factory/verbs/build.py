@@ -130,6 +130,7 @@ def _recipes(args: argparse.Namespace) -> list[ResolvedRecipe]:
         overrides=args.overrides,
         images_per_class=args.images_per_class,
         model=args.model,
+        sampling=args.sampling,
     )
     return [recipe]
 

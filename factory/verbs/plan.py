@@ -7,6 +7,8 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from textwrap import shorten
+from typing import Any
 
 from factory.console import table, write
 from factory.cost import estimate
@@ -14,6 +16,8 @@ from factory.errors import UserError
 from factory.planner import ImageSpec, plan
 from factory.recipe import ResolvedRecipe
 from factory.recipe_paths import find_recipe
+from factory.recipe_yaml import plain_recipe
+from factory.sampling_summary import sampling_summary, sampling_texts
 from factory.verbs.recipe_arguments import RECIPE_HELP, add_recipe_changes, recipes_of
 
 NAME = "plan"
@@ -22,6 +26,7 @@ HELP = "Show what a set would hold: images, what is drawn for each, sample rows,
 _CHUNK = 1000
 _MEASURED = 1000
 _SHARES = 12
+_WIDEST = 27
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rows", type=int, default=3, metavar="N", help="sample rows a set")
     parser.add_argument("--json", action="store_true", help="one JSON object an image")
     parser.add_argument("--range", metavar="A:B", help="images A to B-1, with --json")
+    parser.add_argument(
+        "--configs",
+        action="store_true",
+        help="with --json: one object per config (its resolved recipe and cost), not per image",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,18 +53,26 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--rows is {args.rows}; give 0 or more")
     if args.range is not None and not args.json:
         raise UserError("--range chooses rows of --json; add --json, or use --rows")
+    if args.configs and (not args.json or args.range):
+        raise UserError("--configs changes what --json prints; give --json, and no --range")
     recipes = recipes_of(args, args.recipe)
+    if args.configs:
+        for recipe in recipes:
+            write(json.dumps(_config(recipe), ensure_ascii=False))
+        return
     if args.json:
         for recipe in _asked_for(recipes, args.recipe):
             _write_json(recipe, args.range)
         return
     _write_sets(recipes)
+    sampled = [recipe for recipe in recipes if not recipe.is_combination]
+    write()
+    _write_sampling(sampled)
     names = {recipe.name for recipe in recipes}
-    for recipe in recipes:
-        if not recipe.is_combination:
-            write()
-            _write_quantities(recipe, beside=names)
-            _write_rows(recipe, args.rows)
+    for recipe in sampled:
+        write()
+        _write_quantities(recipe, beside=names)
+        _write_rows(recipe, args.rows)
 
 
 def _asked_for(recipes: Sequence[ResolvedRecipe], reference: str) -> Sequence[ResolvedRecipe]:
@@ -66,6 +84,24 @@ def _asked_for(recipes: Sequence[ResolvedRecipe], reference: str) -> Sequence[Re
         if {one.name for one in recipes} == {alone.name, *(alone.combine or ())}:
             return combinations
     return recipes
+
+
+def _config(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """Return a config's resolved recipe and cost, as plain values."""
+    cost = estimate(recipe)
+    return {
+        "name": recipe.name,
+        "images": recipe.num_images,
+        "recipe": plain_recipe(recipe),
+        "sampling": None if recipe.is_combination else sampling_summary(recipe),
+        "cost": {
+            "images": cost.images,
+            "calls": cost.calls,
+            "seconds": cost.seconds,
+            "device": cost.speed.device if cost.speed else None,
+            "source": cost.speed.source if cost.speed else None,
+        },
+    }
 
 
 def _write_json(recipe: ResolvedRecipe, chosen: str | None) -> None:
@@ -99,12 +135,26 @@ def _write_sets(recipes: Sequence[ResolvedRecipe]) -> None:
             f"{recipe.num_images:,}",
             str(len(recipe.labels)),
             "-" if recipe.images_per_class is None else f"{recipe.images_per_class:,}",
-            f"combines {', '.join(recipe.combine)}" if recipe.combine else recipe.model.id,
+            "-" if recipe.combine else recipe.model.id,
         )
         for recipe in recipes
     ]
-    header = ("set", "images", "classes", "a class", "model")
+    header = ("config", "images", "classes", "per class", "model")
     write(table(rows, header=header, align="lrrrl"))
+    for recipe in recipes:
+        if recipe.combine:
+            write(f"{recipe.name} combines {', '.join(recipe.combine)}")
+
+
+def _write_sampling(recipes: Sequence[ResolvedRecipe]) -> None:
+    """Write a row per config with images of its own; combinations keep their members' settings."""
+    keys = ("guidance", "steps", "scheduler", "size")
+    rows = []
+    for recipe in recipes:
+        texts = sampling_texts(recipe, sampling_summary(recipe))
+        cells = (shorten(texts[key], _WIDEST, placeholder=" …") for key in keys)
+        rows.append((recipe.name, *cells))
+    write(table(rows, header=("config", *keys), align="lrrlr"))
 
 
 def _cost(recipe: ResolvedRecipe, beside: Collection[str]) -> str:
@@ -132,9 +182,11 @@ def _write_quantities(recipe: ResolvedRecipe, *, beside: Collection[str]) -> Non
     rows.append(("guidance_scale", sampling.guidance_scale.describe(), measured(scales)))
     steps = [row.num_inference_steps for row in sample]
     rows.append(("num_inference_steps", sampling.num_inference_steps.describe(), measured(steps)))
-    rows.append(("cost", _cost(recipe, beside), ""))
-    header = ("quantity", "drawn as", f"in the first {len(sample):,} images")
+    texts = sampling_texts(recipe, sampling_summary(recipe))
+    rows += [(key, texts[key], "") for key in ("scheduler", "size", "output", "noise", "seed")]
+    header = ("quantity", "value", f"in the first {len(sample):,} images")
     write(table(rows, header=header))
+    write(f"cost: {_cost(recipe, beside)}")
 
 
 def measured(drawn: Sequence[str | int | float | bool | None]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from factory import console
 from factory.errors import UserError
-from factory.verbs.recipe_arguments import add_allow_pickle
+from factory.verbs.recipe_arguments import add_allow_pickle, add_sampling_changes
 
 NAME = "preview"
 HELP = "Draw a contact sheet: rows share their noise, columns vary one thing."
@@ -27,15 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--class", dest="class_name", metavar="LABEL", help="what is shown (default: the first)"
     )
-    parser.add_argument("--model", metavar="ID[@REV]", help="instead of the recipe's")
-    parser.add_argument(
-        "--set",
-        dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY.PATH=VALUE",
-        help="change the recipe; may be given several times",
-    )
+    add_sampling_changes(parser)
     add_allow_pickle(parser)
 
 
@@ -48,9 +40,11 @@ def run(args: argparse.Namespace) -> None:
     out = Path(args.out)
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise UserError(f"{out}: is no picture's name; end it in .png, .jpg or .webp")
-    recipe = load_recipe(args.recipe, overrides=args.overrides, model=args.model)
+    recipe = load_recipe(
+        args.recipe, overrides=args.overrides, model=args.model, sampling=args.sampling
+    )
     warn_of_unknown_words([recipe])
-    sheet = preview(
+    made = preview(
         recipe,
         vary=args.vary,
         rows=args.rows,
@@ -59,5 +53,6 @@ def run(args: argparse.Namespace) -> None:
         allow_pickle=args.allow_pickle,
     )
     out.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(out)
-    console.write(f"{out}: {sheet.width} x {sheet.height} pixels")
+    made.sheet.save(out)
+    console.write(f"{out}: {made.sheet.width} x {made.sheet.height} pixels")
+    console.write(made.sampling)

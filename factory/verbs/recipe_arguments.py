@@ -17,14 +17,27 @@ RECIPE_HELP = (
 
 
 def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
-    """Add --images-per-class, --model and --set."""
+    """Add --images-per-class and what `add_sampling_changes` adds."""
     parser.add_argument(
         "--images-per-class", type=int, metavar="N", help="instead of the recipes' own number"
     )
+    add_sampling_changes(parser)
+
+
+def add_sampling_changes(parser: argparse.ArgumentParser) -> None:
+    """Add --model, --sampling and --set."""
     parser.add_argument(
         "--model",
         metavar="ID[@REV]",
-        help="another model: a name of `factory recipes models` such as sdxl, Hub id, or directory",
+        help="another model with its own scheduler and size: a name of `factory recipes models` "
+        "such as sdxl, Hub id, or directory; guidance and steps stay as the recipe says",
+    )
+    parser.add_argument(
+        "--sampling",
+        choices=("recipe", "model"),
+        default="recipe",
+        help="model: use the model's own guidance and steps wherever the recipe has plain numbers; "
+        "distributions stay (default: recipe)",
     )
     parser.add_argument(
         "--set",
@@ -56,6 +69,7 @@ def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]
         overrides=args.overrides,
         images_per_class=args.images_per_class,
         model=args.model,
+        sampling=args.sampling,
     )
 
 

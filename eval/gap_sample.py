@@ -1,0 +1,89 @@
+"""Samples the images that `eval gap` compares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.label_map import LabelMap
+from eval.labels import LabelMatch, match_real
+from eval.real import RealImages
+from eval.score import references_of
+from factory.errors import UserError
+
+Labels = NDArray[np.int64]
+
+_FEWEST = 20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Equally many images per class: real, other real (for the floor), and synthetic.
+
+    Attributes:
+        real: Rows of the real dataset.
+        other_real: Rows of the real dataset, none of them in `real`.
+        synthetic: Rows of the synthetic dataset.
+        labels: Class of each position, the same in all three; an index into `match.names`.
+        match: How the classes of both datasets were matched.
+    """
+
+    real: Labels
+    other_real: Labels
+    synthetic: Labels
+    labels: Labels
+    match: LabelMatch
+
+    @property
+    def compared(self) -> list[str]:
+        """Names of the classes that have images."""
+        return [self.match.names[label] for label in np.unique(self.labels)]
+
+
+def sample_images(
+    real: RealImages,
+    synthetic: RealImages,
+    *,
+    images: int,
+    seed: int,
+    labels: LabelMap | None = None,
+) -> Sample:
+    """Sample the images to compare, class by class.
+
+    Args:
+        real: At most half of each class is compared; the other half is for the floor.
+        synthetic: Its classes are matched by name.
+        images: Maximum number per side.
+        seed: Of the random sample.
+        labels: Classes of `synthetic` for real labels that it calls otherwise.
+
+    Raises:
+        UserError: Class names don't match, or there are too few images.
+    """
+    match = match_real(
+        synthetic.opened.label_names, real, model=synthetic.opened.reference, labels=labels
+    )
+    rng = np.random.default_rng(seed)
+    references = references_of(match, real)
+    known = sorted(set(references.tolist()))
+    most = max(images // len(known), 1)
+    parts: dict[str, list[Labels]] = {"real": [], "other": [], "synthetic": [], "labels": []}
+    for place in known:
+        own = rng.permutation(np.flatnonzero(references == place))
+        made = rng.permutation(np.flatnonzero(synthetic.labels == match.model_indices[place]))
+        count = min(len(own) // 2, len(made), most)
+        parts["real"].append(own[:count])
+        parts["other"].append(own[count : 2 * count])
+        parts["synthetic"].append(made[:count])
+        parts["labels"].append(np.full(count, place, dtype=np.int64))
+    joined = {name: np.concatenate(part) for name, part in parts.items()}
+    found = len(joined["labels"])
+    if found < _FEWEST:
+        raise UserError(
+            f"too few images: {found} real and {found} synthetic images of the same classes can be "
+            f"compared (half of the real ones are reserved for the baseline), {_FEWEST} are "
+            "needed; add images, or raise --images"
+        )
+    return Sample(joined["real"], joined["other"], joined["synthetic"], joined["labels"], match)

@@ -1,0 +1,163 @@
+"""Label maps: files that name the model's class for labels of a real dataset."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from factory.errors import Fault, UserError
+from factory.yaml_source import parse
+
+OPEN = "?"
+"""Stands in a suggested map where no class is near; the user fills it in."""
+_COLUMNS = ["real", "model"]
+_SHOWN = 8
+_SHORTEST_PART = 3
+_MOST_LINES = 120
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Real label -> model class; several labels may share a class.
+
+    Attributes:
+        pairs: The map.
+        source: Its file, for messages.
+    """
+
+    pairs: Mapping[str, str]
+    source: str
+
+    def translated(self, names: Sequence[str]) -> list[str]:
+        """Return real labels as the model calls them; labels that the map lacks stay."""
+        return [self.pairs.get(name, name) for name in names]
+
+    def check(
+        self, real_names: Sequence[str], model_names: Sequence[str], *, real: str, model: str
+    ) -> None:
+        """Check both sides of the map.
+
+        Raises:
+            UserError: All faults at once: no such real label, no such class.
+        """
+        faults = []
+        for label, name in self.pairs.items():
+            if label not in real_names:
+                problem = f"{real} has no label {label!r}; {_hint(label, real_names)}"
+                faults.append(Fault(problem, file=self.source, key=label))
+            if name not in model_names:
+                problem = f"{model} has no class {name!r}; {_hint(name, model_names)}"
+                faults.append(Fault(problem, file=self.source, key=label))
+        if faults:
+            raise UserError(faults)
+
+
+def read_labels(path: Path) -> LabelMap:
+    """Read a map: a YAML mapping, or CSV with the columns `real` and `model`.
+
+    Raises:
+        UserError: The file is missing, no text, or no such map.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise UserError(f"--labels {path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--labels {path}: cannot be read as UTF-8 text ({error})") from None
+    if not text.strip():
+        raise UserError(Fault(f"is empty; {_FORM}", file=str(path)))
+    is_csv = path.suffix.lower() == ".csv"
+    pairs = _from_csv(text, str(path)) if is_csv else _from_yaml(text, str(path))
+    left_open = [label for label, name in pairs.items() if name == OPEN]
+    if left_open:
+        problem = f"is still {OPEN!r}; fill in a class, or remove the line"
+        raise UserError(Fault(problem, file=str(path), key=label) for label in left_open)
+    return LabelMap(pairs, str(path))
+
+
+_FORM = "write lines `real label: model class`, or CSV with the header `real,model`"
+
+
+def _from_yaml(text: str, file: str) -> dict[str, str]:
+    root = parse(text, file=file)
+    if not isinstance(root.value, dict):
+        raise UserError(root.place.fault(f"is no mapping; {_FORM}"))
+    pairs, faults = {}, []
+    for label, node in root.value.items():
+        # Classes may look like numbers (`1`) or truth values (`on`): what was typed counts.
+        name = node.value if isinstance(node.value, str) else node.raw
+        if not name:
+            faults.append(node.place.fault("expected the name of one class", key=label))
+        pairs[label] = name or ""
+    if faults:
+        raise UserError(faults)
+    return pairs
+
+
+def _from_csv(text: str, file: str) -> dict[str, str]:
+    lines = csv.reader(text.splitlines(), skipinitialspace=True)
+    header = [cell.strip() for cell in next(lines)]
+    if header != _COLUMNS:
+        raise UserError(Fault(f"has the header {','.join(header)!r}; {_FORM}", file=file, line=1))
+    pairs: dict[str, str] = {}
+    faults = []
+    for cells in filter(None, lines):
+        row = [cell.strip() for cell in cells]
+        if len(row) != len(_COLUMNS) or not all(row):
+            problem = "expected a label and a class; put names with commas into double quotes"
+            faults.append(Fault(problem, file=file, line=lines.line_num))
+        elif row[0] in pairs:
+            faults.append(Fault(f"{row[0]!r} is here twice", file=file, line=lines.line_num))
+        else:
+            pairs[row[0]] = row[1]
+    if faults:
+        raise UserError(faults)
+    return pairs
+
+
+def plain(name: str) -> str:
+    """Drop what spellings differ in: `AnnualCrop`, `annual_crop` and `Annual Crop` are one."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is spelled most alike, or None where none is near.
+
+    A part of a name is near where it is the part of one name only: `Sea` of `Sea or Lake`.
+    """
+    wanted = plain(name)
+    by_spelling = {plain(one): one for one in known}
+    found = difflib.get_close_matches(wanted, by_spelling, n=1)
+    if not found and len(wanted) >= _SHORTEST_PART:
+        parts = [one for one in by_spelling if wanted in one]
+        found = parts if len(parts) == 1 else []
+    return by_spelling[found[0]] if found else None
+
+
+def suggested_map(labels: Sequence[str], classes: Sequence[str]) -> str:
+    """Return a map to start from as YAML: each label with the nearest class, used once, or `?`."""
+    left, pairs = list(classes), {}
+    for label in labels[:_MOST_LINES]:
+        pairs[label] = nearest(label, left) or OPEN
+        if pairs[label] != OPEN:
+            left.remove(pairs[label])
+    text: str = yaml.safe_dump(pairs, sort_keys=False, allow_unicode=True, width=2**16)
+    more = len(labels) - len(pairs)
+    return text + (f"# and {more} more labels\n" if more else "")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names, quoted."""
+    shown = ", ".join(repr(name) for name in names[:_SHOWN])
+    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    near = nearest(name, known)
+    return f"did you mean {near!r}?" if near else f"it has {listed(known)}"

@@ -1,0 +1,78 @@
+"""Texts of a study, with figures filled in from its results. The words around them are its own.
+
+Jinja templates with two functions: `score("cifar10", "base-class")` and
+`diff("cifar10", "random-guidance", "base-class")`. Both give a figure for each model, in order, or
+for the one that `model=` names. `gap("cifar10", "base-class")` gives the figures of the gap.
+"""
+
+from __future__ import annotations
+
+from eval.study.results import Compared, Results, Row
+from eval.study.statistics import Estimate
+from factory.errors import UserError
+
+
+def filled_in(text: str, results: Results) -> str:
+    """Return a text with its figures.
+
+    Raises:
+        UserError: It names a dataset, row or comparison that the study does not have, or is no
+            template.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    functions = _Figures(results)
+    try:
+        template = environment.from_string(text.strip())
+        return template.render(score=functions.score, diff=functions.diff, gap=functions.gap)
+    except (jinja2.TemplateError, KeyError) as error:
+        raise UserError(f"text of the study: {type(error).__name__}: {error}") from None
+
+
+def interval(estimate: Estimate) -> str:
+    """Return a difference with its interval: `+2.63 [+1.77, +3.49]`."""
+    return f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+
+
+class _Figures:
+    """The functions that a study's texts may call."""
+
+    def __init__(self, results: Results) -> None:
+        self._results = results
+
+    def score(self, name: str, row: str, model: str | None = None) -> str:
+        """Return the mean score of a row for each model, `30.12 and 28.50`."""
+        cells = self._row(name, row).cells
+        return _joined([f"{cells[one].mean:.2f}" for one in self._models(model)])
+
+    def diff(self, name: str, row: str, to: str, model: str | None = None) -> str:
+        """Return a difference with its interval for each model."""
+        found = [self._compared(name, row, to, one) for one in self._models(model)]
+        return _joined([interval(one.estimate) for one in found])
+
+    def gap(self, name: str, row: str) -> str:
+        """Return accuracy and spread of a row's gap, `0.80 and 0.47`."""
+        gap = self._row(name, row).gap
+        if gap is None:
+            raise KeyError(f"{name} has no gap for {row}")
+        return _joined([f"{gap.two_sample[0]:.2f}", f"{gap.spread[0] or 0:.2f}"])
+
+    def _models(self, model: str | None) -> list[str]:
+        return [model] if model else self._results.models
+
+    def _row(self, name: str, row: str) -> Row:
+        for one in self._results.sets[name].rows:
+            if one.name == row:
+                return one
+        raise KeyError(f"{name} has no row {row}")
+
+    def _compared(self, name: str, row: str, to: str, model: str) -> Compared:
+        for one in self._results.sets[name].comparisons:
+            if (one.row, one.to, one.model) == (row, to, model):
+                return one
+        raise KeyError(f"{name} does not compare {row} with {to}")
+
+
+def _joined(texts: list[str]) -> str:
+    return " and ".join(texts)

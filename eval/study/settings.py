@@ -1,0 +1,223 @@
+"""Resolved settings of a study's rows: shown in its tables, and compared before anything is built.
+
+Two rows may differ only in the settings that their comparison names, and must differ in each of
+them. Otherwise a score would be credited to a trick that was not the only, or not a, difference.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from eval.study.spec import SetSpec, Setting, StudySpec
+from eval.study.steps import output_of
+from factory.errors import Fault, UserError
+
+_SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
+    "prompt": (("classes",), ("prompt",), ("negative_prompt",), ("variables",)),
+    "guidance_scale": (("sampling", "guidance_scale"),),
+    "num_inference_steps": (("sampling", "num_inference_steps"),),
+    "model": (("model",),),
+    "noise": (("sampling", "noise"), ("sampling", "images_per_noise")),
+    "output": (("output",),),
+}
+
+
+class RowSettings(BaseModel):
+    """How a row's images are generated; of a union, the settings of each of its members.
+
+    Attributes:
+        images: Planned.
+        is_union: Whether it is made of other rows' images.
+        shares: Whether its images are those of other rows: a union, or a twin.
+        labels: Class names.
+        scheduler: Classes used, or the model's own where only the model knows.
+        digest: Hash of the resolved recipe, and of its members'.
+        settings: By name: the distinct values among the members, as JSON texts.
+        calls: Network calls to generate the row alone.
+        seconds: Estimated time on `device`, or None where no speed is known.
+        device: What the estimate is for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: int
+    is_union: bool
+    shares: bool
+    labels: list[str]
+    scheduler: str
+    digest: str
+    settings: dict[str, list[str]]
+    calls: int
+    seconds: float | None
+    device: str | None
+
+    def guidance(self) -> str:
+        """Return the guidance for people: `7.5`, `1 to 5`."""
+        return ", ".join(_quantity(one) for one in self.settings["guidance_scale"])
+
+    def steps(self) -> str:
+        """Return the denoising steps for people."""
+        return ", ".join(_quantity(one) for one in self.settings["num_inference_steps"])
+
+    def prompts(self) -> str:
+        """Return the prompt templates for people."""
+        return ", ".join(
+            str(text) for one in self.settings["prompt"] for text in _texts(json.loads(one)[1])
+        )
+
+    def output(self) -> str:
+        """Return how images are resized for people."""
+        found = []
+        for one in self.settings["output"]:
+            (output,) = json.loads(one)
+            filtered = ", anti-aliased" if output.get("antialias") else ""
+            found.append(f"{output.get('size', 'as generated')} px{filtered}")
+        return "; ".join(found)
+
+
+Settings = dict[str, dict[str, RowSettings]]
+"""By name of the dataset and row."""
+
+
+def resolve(spec: StudySpec) -> Settings:
+    """Return the resolved settings of every row.
+
+    Raises:
+        UserError: A recipe has faults, or rows that are compared differ in other settings than
+            their comparison names.
+    """
+    found: Settings = {}
+    faults: list[Fault] = []
+    for name, one in spec.sets.items():
+        found[name] = {
+            row.row: settings_of(
+                output_of(
+                    [
+                        *("factory", "plan", row.recipe, *recipe_options(spec, name, row.row)),
+                        *("--json", "--configs"),
+                    ]
+                )
+            )
+            for row in one.recipes
+        }
+        faults += comparison_faults(name, one, found[name])
+    if faults:
+        raise UserError(faults)
+    return found
+
+
+def recipe_options(spec: StudySpec, name: str, row: str) -> list[str]:
+    """Return the options of `factory build` and `factory plan` that change a row's recipe."""
+    one = spec.sets[name]
+    changes = spec.set | one.set | one.row(row).set
+    options = ["--model", spec.model] if spec.model else []
+    options += ["--images-per-class", str(one.images_per_class)]
+    for key, value in changes.items():
+        options += ["--set", f"{key}={json.dumps(value, ensure_ascii=False)}"]
+    return options
+
+
+def settings_of(lines: str) -> RowSettings:
+    """Return a row's settings from what `factory plan RECIPE --json --configs` prints.
+
+    Args:
+        lines: A JSON object per config, members before the config itself.
+    """
+    configs = [json.loads(line) for line in lines.splitlines() if line.strip()]
+    by_name = {one["name"]: one for one in configs}
+    own = configs[-1]
+    members = [by_name[name] for name in own["recipe"].get("combine", [own["name"]])]
+    seconds = [one["cost"]["seconds"] for one in members]
+    return RowSettings(
+        images=own["images"],
+        is_union="combine" in own["recipe"],
+        shares=bool({"combine", "same_images_as"} & set(own["recipe"])),
+        scheduler=", ".join(
+            sorted({one["sampling"]["scheduler"] or "the model's own" for one in members})
+        ),
+        labels=[one["label"] for one in members[0]["recipe"]["classes"]],
+        digest=_digest(configs),
+        settings={
+            "images": [f"{own['images']:,}"],
+            **{
+                name: sorted({_text(one["recipe"], paths) for one in members})
+                for name, paths in _SETTINGS.items()
+            },
+        },
+        calls=sum(one["cost"]["calls"] for one in members),
+        seconds=None if None in seconds else sum(seconds),
+        device=members[0]["cost"]["device"],
+    )
+
+
+def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings]) -> list[Fault]:
+    """Return what keeps the comparisons of a dataset from being what the study says.
+
+    Args:
+        name: Of the dataset in the study.
+        one: Its spec.
+        found: Settings by row.
+    """
+    faults = []
+    for pair in one.all_comparisons():
+        row, other = found[pair.row].settings, found[pair.to].settings
+        differing = {key for key in row if row[key] != other[key]}
+        where = f"sets.{name}: {pair.row} against {pair.to}"
+        if found[pair.row].labels != found[pair.to].labels:
+            faults.append(Fault(f"{where}: their classes differ; scores of them do not compare"))
+        for key in sorted(differing - set(pair.differs)):
+            faults.append(
+                Fault(
+                    f"{where}: they differ in {key} too ({_short(row[key])}; {_short(other[key])});"
+                    f" name it in `differs`, or make it equal with `set`"
+                )
+            )
+        for key in sorted(set(pair.differs) - differing):
+            faults.append(
+                Fault(
+                    f"{where}: `differs` names {key}, but both have {_short(row[key])}; "
+                    "correct the recipe or the study"
+                )
+            )
+    return faults
+
+
+def _digest(configs: list[dict[str, Any]]) -> str:
+    unseen = ("summary", "source")
+    recipes = [
+        {key: value for key, value in one["recipe"].items() if key not in unseen} for one in configs
+    ]
+    return hashlib.sha256(json.dumps(recipes, sort_keys=True).encode()).hexdigest()
+
+
+def _text(recipe: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -> str:
+    return json.dumps([_at(recipe, path) for path in paths], sort_keys=True, ensure_ascii=False)
+
+
+def _at(recipe: Mapping[str, Any], path: tuple[str, ...]) -> Any:
+    found: Any = recipe
+    for key in path:
+        found = found.get(key) if isinstance(found, Mapping) else None
+    return found
+
+
+def _texts(prompt: Any) -> list[str]:
+    return [prompt] if isinstance(prompt, str) else [one["text"] for one in prompt]
+
+
+def _quantity(text: str) -> str:
+    (value,) = json.loads(text)
+    if isinstance(value, dict) and list(value) == ["uniform"]:
+        low, high = value["uniform"]
+        return f"{low:g} to {high:g}"
+    return f"{value:g}" if isinstance(value, int | float) else json.dumps(value)
+
+
+def _short(values: list[str]) -> str:
+    text = ", ".join(values)
+    return text if len(text) <= 60 else f"{text[:57]}..."

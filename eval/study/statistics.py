@@ -1,0 +1,157 @@
+"""Differences of a study's rows, with intervals over test images, training seeds and draws.
+
+Every run scores the same test images. A run belongs to a draw (base seed of the generated images)
+and a training seed; every draw has the same training seeds. Rows are compared over the runs of the
+same draws and seeds, image by image. Two sources of error are added:
+
+- runs: an analysis of variance of the runs' mean scores, rows by draws by seeds. What all rows of a
+  draw and seed have in common cancels in a difference; its error is row x draw plus row x seed less
+  the residual. With one draw it is row x seed, which leaves the spread of generating out. Rows are
+  taken to vary alike and are pooled; rows that share images with others (unions, twins) do not
+  belong into the pool, since they vary less.
+- test images: the variance over images of the mean difference of an image, divided by their number.
+  It contains a share of the runs' noise too, which is thus counted twice: a little too wide.
+
+The degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eval.intervals import CONFIDENCE
+
+Cell = tuple[int, int]
+"""Draw and training seed."""
+Correct = NDArray[np.float64]
+"""One run: 1 where it is right and 0 where it is wrong, shape (images,)."""
+Runs = Mapping[Cell, Correct]
+"""A row's runs with one model."""
+
+
+Covers = Literal["", "training seeds", "training seeds and draws"]
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much the difference of a row from the others varies between runs.
+
+    Attributes:
+        mean_square: Of one run's mean score, in squared shares; half that of a difference.
+        degrees: Of freedom; 0 where it cannot be estimated.
+        covers: Sources of error in it; empty where it cannot be estimated.
+    """
+
+    mean_square: float
+    degrees: float
+    covers: Covers
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A difference of two rows, in percentage points.
+
+    Attributes:
+        value: The estimate.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
+        p: Two-sided, of no difference; None where only the test images are repeated.
+        num_runs: Runs per row it rests on.
+        covers: Sources of error in the interval besides the test images.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float | None
+    num_runs: int
+    covers: Covers
+
+
+def spread_of_differences(rows: Sequence[Runs]) -> Spread:
+    """Return the spread of rows after what all rows of a run share is taken out.
+
+    Args:
+        rows: Rows that do not share images. Those that lack a run of the others are left out.
+    """
+    most = max(len(one) for one in rows)
+    whole = [one for one in rows if len(one) == most]
+    draws = sorted({draw for draw, _ in whole[0]})
+    seeds = sorted({seed for _, seed in whole[0]})
+    scores = np.array([[[one[d, s].mean() for s in seeds] for d in draws] for one in whole])
+    scores = scores - scores.mean(axis=0)
+    scores = scores - scores.mean(axis=(1, 2), keepdims=True)
+    free = len(whole) - 1
+    by_draw = _mean_square(scores.mean(axis=2), len(seeds), free * (len(draws) - 1))
+    by_seed = _mean_square(scores.mean(axis=1), len(draws), free * (len(seeds) - 1))
+    if by_draw is None or by_seed is None:
+        known = by_draw or by_seed
+        covers: Covers = "training seeds" if known and len(draws) == 1 else ""
+        return Spread(*known, covers) if known and covers else Spread(0.0, 0, "")
+    rest = scores - scores.mean(axis=2, keepdims=True) - scores.mean(axis=1, keepdims=True)
+    residual = _mean_square(rest, 1, free * (len(draws) - 1) * (len(seeds) - 1))
+    assert residual is not None, "there are several draws and seeds"
+    largest = max(by_draw, by_seed)
+    total = by_draw[0] + by_seed[0] - residual[0]
+    if total <= largest[0]:
+        # A component that is estimated below zero is chance; the larger one stands for both.
+        return Spread(*largest, "training seeds and draws")
+    parts = (by_draw, by_seed, residual)
+    degrees = total**2 / sum(square**2 / count for square, count in parts)
+    return Spread(total, degrees, "training seeds and draws")
+
+
+def _mean_square(
+    scores: NDArray[np.float64], repeats: int, degrees: int
+) -> tuple[float, int] | None:
+    """Return sum of squares over degrees of freedom, and the latter; None without any."""
+    return (float((scores**2).sum()) * repeats / degrees, degrees) if degrees else None
+
+
+def difference(row: Runs, other: Runs, spread: Spread) -> Estimate:
+    """Return the mean of `row` less that of `other`, over the draws and seeds that both have.
+
+    Args:
+        row: Runs of one row.
+        other: Of the row that is subtracted.
+        spread: From `spread_of_differences`.
+    """
+    from scipy.stats import t
+
+    cells = [cell for cell in row if cell in other]
+    scores = np.stack([row[cell] - other[cell] for cell in cells])
+    num_runs, num_images = scores.shape
+    value = float(scores.mean())
+    runs = 2 * spread.mean_square / num_runs
+    images = float(scores.mean(axis=0).var(ddof=1)) / num_images
+    error = math.sqrt(runs + images)
+    reach, p = 0.0, 1.0 if value == 0 else 0.0
+    if error:
+        parts = ((runs, spread.degrees), (images, num_images - 1))
+        degrees = error**4 / sum(part**2 / free for part, free in parts if free)
+        reach = float(t.ppf((1 + CONFIDENCE) / 2, degrees)) * error
+        p = 2 * float(t.sf(abs(value) / error, degrees))
+    return Estimate(
+        value=100 * value,
+        low=100 * (value - reach),
+        high=100 * (value + reach),
+        p=p if spread.covers else None,
+        num_runs=num_runs,
+        covers=spread.covers,
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for the size of their family (Holm, Scand. J. Stat. 6, 1979)."""
+    corrected = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda one: p_values[one])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected

@@ -1,0 +1,100 @@
+"""What a run computes on, recorded in `config.yaml` for each stretch of its training."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from factory.console import log
+from factory.devices import device_name
+from factory.errors import UserError
+from train.config import Environment, differing_keys
+from train.run_folder import CONFIG, read_config, write_config
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_PACKAGES = ("torch", "timm", "accelerate", "datasets", "numpy", "pillow")
+_PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: int) -> Environment:
+    """Describe what this launch trains with.
+
+    Args:
+        accelerator: Gives device, precision and number of processes.
+        threads: CPU threads per process.
+        from_epoch: First epoch of this launch, from 1.
+    """
+    kind = accelerator.device.type
+    precision = str(accelerator.mixed_precision)
+    return Environment(
+        from_epoch=from_epoch,
+        device=kind,
+        device_name=device_name(kind),
+        precision=_PRECISIONS.get(precision, precision),
+        threads=threads,
+        processes=accelerator.num_processes,
+        versions={package: version(package) for package in _PACKAGES},
+    )
+
+
+def record_environment(out: Path, now: Environment) -> None:
+    """Add an entry to `environments` of `config.yaml` unless the last stretch was trained alike.
+
+    Warns in one line when a run resumes with other values. A stretch that was stopped before its
+    first epoch ended left nothing in the weights: its entry is replaced.
+
+    Raises:
+        UserError: The recorded environments cannot be read.
+    """
+    config = read_config(out / CONFIG)
+    trained = [one for one in _recorded(config, out / CONFIG) if one.from_epoch < now.from_epoch]
+    if now.from_epoch > 1:
+        _warn_of_changes(out, trained[-1] if trained else Environment(), now)
+    if not trained or _values(trained[-1]) != _values(now):
+        trained.append(now)
+    entries = [one.model_dump(mode="json") for one in trained]
+    if config.get("environments") != entries:
+        config.pop("versions", None)
+        config["environments"] = entries
+        write_config(out / CONFIG, config)
+
+
+def _warn_of_changes(out: Path, before: Environment, now: Environment) -> None:
+    there = _values(before)
+    unknown = [name for name, value in there.items() if value is None or value == {}]
+    known = {name: value for name, value in there.items() if name not in unknown}
+    here = {name: value for name, value in _values(now).items() if name in known}
+    changes = differing_keys(known, here)
+    if changes:
+        log(
+            f"{out}: resumes at epoch {now.from_epoch} with other values of {'; '.join(changes)}; "
+            "the final weights will differ from those of an uninterrupted run"
+        )
+    elif unknown:
+        log(
+            f"{out}: resumes at epoch {now.from_epoch}; its config.yaml does not record "
+            f"{', '.join(unknown)} of the earlier epochs, and with other values the final weights "
+            "differ from those of an uninterrupted run"
+        )
+
+
+def _recorded(config: dict[str, Any], path: Path) -> list[Environment]:
+    """Return the recorded stretches; runs of earlier versions recorded library versions alone.
+
+    Raises:
+        UserError: Something else is recorded.
+    """
+    entries = config.get("environments", [{"versions": config.get("versions", {})}])
+    try:
+        return [Environment.model_validate(entry) for entry in entries]
+    except (ValidationError, TypeError):
+        raise UserError(f"{path}: its environments do not read; choose another --out") from None
+
+
+def _values(environment: Environment) -> dict[str, Any]:
+    return environment.model_dump(mode="json", exclude={"from_epoch"})
