@@ -21,6 +21,7 @@ from factory.verbs import (
     recipes,
     replay,
     status,
+    tidy,
     verify,
 )
 
@@ -35,6 +36,7 @@ _VERBS = (
     replay,
     diff,
     card,
+    tidy,
     push,
     recipes,
     new,

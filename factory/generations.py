@@ -22,6 +22,8 @@ from factory.manifest import FILE_NAME, Manifest, parse_manifest
 from factory.storage import AnyPath, write_bytes
 
 FOLDER = ".generations"
+_KEPT = 2
+"""Listings are not atomic: with the one before kept, none of them comes out empty."""
 _NAME = re.compile(r"(\d{8,})\.json")
 
 
@@ -102,7 +104,7 @@ def replace(
         # The number was free because it had been cleared away long ago.
         return None
     for number in numbers:
-        if number < new.number:
+        if number <= new.number - _KEPT:
             _path(out, number).unlink(missing_ok=True)
     return new
 

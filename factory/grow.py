@@ -5,13 +5,12 @@ Nothing is drawn again, nothing is overwritten, and it can be stopped anywhere a
 
 from __future__ import annotations
 
-import itertools
 from typing import TYPE_CHECKING
 
 from factory.errors import Failure
-from factory.layout import file_of
+from factory.layout import file_of, names_from
 from factory.manifest import Manifest, ShardEntry
-from factory.shards import ShardFile, list_shards, read_rows, write_shard
+from factory.shards import ShardFile, list_shards, read_rows, shard_hash, write_shard
 from factory.stamp import Stamp, inspect
 from factory.storage import AnyPath
 
@@ -56,21 +55,22 @@ def _with_columns(
     found = inspect(shard.path)
     if found.fault:
         raise Failure(
-            f"{shard.path}: {found.fault}; build {config} again first, which draws it anew"
+            f"{shard.path}: {found.fault}; build {config} again first, which generates it again"
         )
     if found.columns == tuple(features):
         return found.entry(shard.path.relative_to(out).as_posix())
     stamp = found.stamp or _stamp(new, config, shard, rows=found.rows)
-    for attempt in itertools.count():
-        file = file_of(stamp, new, attempt=attempt)
-        written = write_shard(out / file, read_rows(shard.path), features=features, stamp=stamp)
+    rows = read_rows(shard.path)
+    for file in names_from(file_of(stamp, new)):
+        written = write_shard(out / file, rows, features=features, stamp=stamp)
         if written is not None:
             return written
-        # An earlier build was stopped after it had written the copy; a damaged one is passed over.
+        # An earlier build was stopped after it had written the copy. What it copied may have been
+        # damaged or measured again since.
         before = inspect(out / file)
-        if not before.fault:
+        if before.sha256 == shard_hash(rows, features=features, stamp=stamp):
             return before.entry(file)
-    raise AssertionError("it counts for ever")
+    raise AssertionError("there is always another name")
 
 
 def _stamp(manifest: Manifest, config: str, shard: ShardFile, *, rows: int) -> Stamp:

@@ -3,7 +3,8 @@
 A shard's name tells what it is planned to hold: `train-00003-1f0c9a52b7de.parquet` is number 3, and
 the twelve digits are a hash of recipe, settings, image range and columns. So a file's content never
 changes under its name: a grown last shard, a shard with new columns and one that replaces a damaged
-file are new files. The manifest lists those that belong to the dataset; the others are left over.
+file are new files. The manifest lists those that belong to the dataset; the others are left over
+(`factory.tidy`). The file that replaces a damaged one is named after it, so no name is used twice.
 
 Datasets of older versions have names that count the shards (`train-00003-of-00010.parquet`). They
 stay as they are, since the manifest lists them too.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 
 from factory.manifest import Manifest
 from factory.shards import DATA, NAME, shard_count, shard_rows
@@ -20,8 +22,6 @@ from factory.stamp import Stamp
 from factory.storage import AnyPath
 
 _KEY_DIGITS = 12
-MOST_ATTEMPTS = 10
-"""More damaged files of one shard than are ever expected."""
 
 
 def total_shards(manifest: Manifest, config: str) -> int:
@@ -45,33 +45,38 @@ def wanted_stamp(manifest: Manifest, config: str, index: int) -> Stamp:
     )
 
 
-def planned_file(manifest: Manifest, config: str, index: int, *, attempt: int = 0) -> str:
-    """Return the file that a shard is written to, relative to the dataset's directory.
-
-    Args:
-        manifest: Of the dataset.
-        config: A set or a share.
-        index: Number of the shard, from 0.
-        attempt: Counts the files of this shard that were found damaged: none is overwritten.
-    """
-    stamp = wanted_stamp(manifest, config, index)
-    return file_of(stamp, manifest, attempt=attempt)
-
-
-def file_of(stamp: Stamp, manifest: Manifest, *, attempt: int = 0) -> str:
+def file_of(stamp: Stamp, manifest: Manifest) -> str:
     """Return the file of what a stamp says, which may be the first rows of a shard."""
     entry = manifest.configs[stamp.config]
     # A larger share takes other rows of its members.
     of = entry.images if entry.kind == "share" else 0
-    what = [stamp.unsealed().model_dump(exclude={"failed"}), manifest.variables, of, attempt]
-    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:_KEY_DIGITS]
+    what = [stamp.unsealed().model_dump(exclude={"failed"}), manifest.variables, of]
     index = stamp.start // manifest.settings.shard_size
-    return shard_file(stamp.config, index, key)
+    return shard_file(stamp.config, index, key_of(json.dumps(what, sort_keys=True)))
+
+
+def names_from(file: str) -> Iterator[str]:
+    """Yield a shard's file, the one that replaces it if it is damaged, and so on."""
+    while True:
+        yield file
+        folder, _, name = file.rpartition("/")
+        number = number_of(name)
+        assert number is not None, "it is a shard's file"
+        file = f"{folder}/{_name(number, key_of(file))}"
+
+
+def key_of(text: str) -> str:
+    """Return the digits that tell a file from others of the same number."""
+    return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
 
 
 def shard_file(config: str, index: int, key: str) -> str:
     """Return a shard's file, relative to the dataset's directory."""
-    return f"{DATA}/{config}/train-{index:05d}-{key}.parquet"
+    return f"{DATA}/{config}/{_name(index, key)}"
+
+
+def _name(index: int, key: str) -> str:
+    return f"train-{index:05d}-{key}.parquet"
 
 
 def shard_files(manifest: Manifest, config: str) -> list[str]:
@@ -84,7 +89,22 @@ def file_at(manifest: Manifest, config: str, index: int) -> str:
     entry = manifest.configs[config]
     if entry.complete and index < len(entry.shards):
         return entry.shards[index].file
-    return listed_file(manifest, config, index) or planned_file(manifest, config, index)
+    return first_name(manifest, config, index)
+
+
+def first_name(manifest: Manifest, config: str, index: int) -> str:
+    """Return the file that holds a whole shard, or is the first to be written; see `names_from`."""
+    shards, stamp = manifest.configs[config].shards, wanted_stamp(manifest, config, index)
+    if index < len(shards) and number_of(shards[index].file) == index:
+        is_whole = shards[index].rows + len(shards[index].failed) == stamp.stop - stamp.start
+        if is_whole:
+            return shards[index].file
+    return file_of(stamp, manifest)
+
+
+def is_counted(file: str) -> bool:
+    """Whether a shard has a name of older versions, which counts the shards."""
+    return "-of-" in file.rpartition("/")[2]
 
 
 def number_of(file: str) -> int | None:
@@ -106,24 +126,3 @@ def present_shards(out: AnyPath, manifest: Manifest, config: str) -> dict[int, s
                 found[index] = file
                 break
     return found
-
-
-def is_wanted(manifest: Manifest, file: str, config: str, index: int) -> bool:
-    """Whether a manifest lists a file, or a build of it may write or find its shard there."""
-    if config not in manifest.configs or index >= total_shards(manifest, config):
-        return False
-    listed = (shard.file for shard in manifest.configs[config].shards)
-    planned = (
-        planned_file(manifest, config, index, attempt=attempt) for attempt in range(MOST_ATTEMPTS)
-    )
-    return file in planned or file in listed
-
-
-def listed_file(manifest: Manifest, config: str, index: int) -> str | None:
-    """Return the file that the manifest lists for a whole shard, if it does."""
-    shards = manifest.configs[config].shards
-    if index >= len(shards):
-        return None
-    shard, stamp = shards[index], wanted_stamp(manifest, config, index)
-    is_whole = shard.rows + len(shard.failed) == stamp.stop - stamp.start
-    return shard.file if is_whole else None

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from factory import console
 from factory.draw import Drawn, copy_rows, draw_rows
-from factory.errors import Failure
 from factory.fence import Fence
-from factory.generations import newest
 from factory.jobs import Job
-from factory.layout import is_wanted, planned_file
+from factory.layout import file_at, first_name, is_counted, names_from
 from factory.manifest import Manifest, ShardEntry
 from factory.processes import Ranks
 from factory.renderers import Renderers
@@ -24,7 +23,7 @@ from factory.storage import AnyPath
 
 
 class ShardMaker:
-    """Makes a set's shards, one at a time; the caller holds the shard's claim."""
+    """Makes a dataset's shards, one at a time; the caller holds the shard's claim."""
 
     def __init__(
         self,
@@ -71,7 +70,7 @@ class ShardMaker:
         """Whether a shard is there, going by its name."""
         if index in self._present[job.name]:
             return True
-        return (self._out / planned_file(self._manifest, job.name, index)).is_file()
+        return (self._out / file_at(self._manifest, job.name, index)).is_file()
 
     def make(self, job: Job, index: int) -> ShardEntry:
         """Make sure of a shard: whole, its own, undamaged; of its twins' too if it must be drawn.
@@ -85,9 +84,14 @@ class ShardMaker:
         self._fence.check()
         twins = [] if self.exists(job, index) else self._missing_twins(job, index)
         with self._renderers.together([job.recipe, *(twin.recipe for twin in twins)]):
-            entry = self._make(job, index)
-            for twin in twins:
-                self._make(twin, index)
+            try:
+                entry = self._make(job, index)
+                for twin in twins:
+                    self._make(twin, index)
+            except FileNotFoundError:
+                # Rows are read from files that a later generation may no longer have.
+                self._fence.check()
+                raise
         return entry
 
     def _missing_twins(self, job: Job, index: int) -> list[Job]:
@@ -100,7 +104,8 @@ class ShardMaker:
     def _make(self, job: Job, index: int) -> ShardEntry:
         images = job.rows(index, shard_size=self._settings.shard_size)
         there = self._look(job, index, images)
-        if there.best is not None and there.best.covered == len(images):
+        if not there.free:
+            assert there.best is not None, "a name is free, or a whole file was found"
             return self._keep(there.best, job, index)
         for found in there.damaged:
             console.log(f"{found.path}: {found.fault}; its images are generated again")
@@ -113,71 +118,65 @@ class ShardMaker:
         return entry or self._make(job, index)
 
     def _write(self, file: str, rows: Drawn, stamp: Stamp) -> ShardEntry | None:
-        """Write a shard under a name that was free; None where it no longer is."""
-        self._fence.check()
-        path = self._out / file
-        entry = write_shard(
-            path, rows.rows, features=self._features, stamp=stamp, writer=self._ranks.launch
-        )
-        try:
-            self._fence.check()
-        except Failure:
-            if entry is not None:
-                self._take_back(file, stamp)
-            raise
-        return entry
+        """Write a shard under a name that was free; None where it no longer is.
 
-    def _take_back(self, file: str, stamp: Stamp) -> None:
-        """Remove a file that only the old plan wants; others may have found one that stays wanted.
-
-        A name that a newer plan does not want is wanted by none after it: what is planned grows.
+        What is written for a plan that has changed meanwhile stays, unlisted: the next builds use
+        its rows or remove it. This launch does not delete it, since others may have found it.
         """
-        now = newest(self._out).manifest
-        index = stamp.start // self._settings.shard_size
-        if now is not None and not is_wanted(now, file, stamp.config, index):
-            (self._out / file).unlink(missing_ok=True)
+        self._fence.check()
+        entry = write_shard(
+            self._out / file,
+            rows.rows,
+            features=self._features,
+            stamp=stamp,
+            writer=self._ranks.launch,
+        )
+        self._fence.check()
+        return entry
 
     def _look(self, job: Job, index: int, images: range) -> Candidates:
         """Judge the files that may hold a shard, up to the first that is whole."""
-        there, known = Candidates(), [*self._known(job, index)]
-        first = planned_file(self._manifest, job.name, index)
-        for file in self._named(job, index, known):
+        there = Candidates()
+        named = dict.fromkeys([*self._listed(job, index), *self._unlisted(job, index, is_counted)])
+        first = first_name(self._manifest, job.name, index)
+        for file in itertools.chain(named, (one for one in names_from(first) if one not in named)):
             found = self._assess(file, job, index, images)
-            # A listed file that was lost leaves its name free.
-            if found is None and (file not in known or file == first):
+            if found is not None:
+                there.add(found)
+            elif file not in named or file == first:
+                # Also the name of a listed file that was lost.
                 there.free = file
                 break
-            there.add(found)
             if there.best is not None and there.best.covered == len(images):
-                break
+                return there
+        for file in self._unlisted(job, index, lambda file: not is_counted(file)):
+            found = self._assess(file, job, index, images)
+            if found is not None and not found.fault:
+                # Left over from a build of other counts: its rows are used, the file is not.
+                there.add(found)
         return there
 
-    def _named(self, job: Job, index: int, known: Sequence[str]) -> Iterator[str]:
-        """Yield the files that are known, then the names that the shard may be written to."""
-        yield from known
-        for attempt in itertools.count():
-            file = planned_file(self._manifest, job.name, index, attempt=attempt)
-            if file not in known:
-                yield file
+    def _listed(self, job: Job, index: int) -> list[str]:
+        """Return the file that held a shard, or its first rows, when this build began."""
+        return [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
 
-    def _known(self, job: Job, index: int) -> Iterator[str]:
-        """Yield the files that held a shard, or its first rows, when this build began."""
-        listed = self._manifest.configs[job.name].shards
-        if index < len(listed):
-            yield listed[index].file
+    def _unlisted(self, job: Job, index: int, wanted: Callable[[str], bool]) -> list[str]:
+        """Return other files that were there when this process first looked."""
         if job.kind == "share":
-            # What is not listed may be of a smaller share, which has other rows.
-            return
+            # They may be of a smaller share, which has other rows.
+            return []
         if job.name not in self._there:
             files: dict[int, list[str]] = {}
             for shard in list_shards(self._out, job.name):
                 file = shard.path.relative_to(self._out).as_posix()
-                files.setdefault(shard.index, []).append(file)
+                # What gates have measured is true of listed files; older ones may say otherwise.
+                if is_counted(file) or not self._manifest.gates:
+                    files.setdefault(shard.index, []).append(file)
             self._there[job.name] = files
-        yield from self._there[job.name].get(index, ())
+        return [file for file in self._there[job.name].get(index, ()) if wanted(file)]
 
     def _assess(self, file: str, job: Job, index: int, images: range) -> Found | None:
-        """Judge a file; one that lacks columns of the dataset is none of it any more."""
+        """Judge a file; one that lacks columns of the dataset has none of a shard's images."""
         listed = self._manifest.configs[job.name].shards
         known = listed[index] if index < len(listed) else None
         stamp = job.stamp(images, settings=self._settings)
@@ -185,7 +184,7 @@ class ShardMaker:
             self._out / file, stamp, known=known if known and known.file == file else None
         )
         if found and not found.fault and found.inspection.columns != tuple(self._features):
-            return None
+            return replace(found, covered=0)
         return found
 
     def _keep(self, found: Found, job: Job, index: int) -> ShardEntry:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from factory import console
 from factory.claims import Claims
-from factory.derived import publish
+from factory.derived import name_files, publish
 from factory.devices import device_name
 from factory.errors import UserError
 from factory.existing import begun, merge_variables, open_set, require_same_recipes
@@ -126,6 +126,8 @@ def _replaced(state: State, planned: Manifest) -> bool:
     before = state.generation
     if planned == before.manifest and recipes.items() <= before.recipes.items():
         return True
+    if before.number == 0 and before.manifest is not None:
+        name_files(state.out, before.manifest)
     return replace(state.out, before, planned, recipes=recipes) is not None
 
 

@@ -33,20 +33,18 @@ class Candidates:
     Attributes:
         best: That with most of the shard's images; None without any.
         damaged: Those that cannot be used.
-        free: A name that no file has: where the shard is written.
+        free: A name that no file has: where the shard is written. Empty where `best` is the shard.
     """
 
     best: Found | None = None
     damaged: list[Found] = field(default_factory=list)
     free: str = ""
 
-    def add(self, found: Found | None) -> None:
+    def add(self, found: Found) -> None:
         """Sort in what was found under a name."""
-        if found is None:
-            return
         if found.fault:
             self.damaged.append(found)
-        elif self.best is None or found.covered > self.best.covered:
+        elif found.covered > (self.best.covered if self.best else 0):
             self.best = found
 
 

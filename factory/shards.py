@@ -128,6 +128,11 @@ def write_shard(
     )
 
 
+def shard_hash(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> str:
+    """Return the SHA-256 of the file that `write_shard` would write."""
+    return hashlib.sha256(parquet_bytes(rows, features=features, stamp=stamp)).hexdigest()
+
+
 def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> bytes:
     """Return a shard's bytes, as `Dataset.to_parquet` lays them out, and a stamp in the footer."""
     import pyarrow

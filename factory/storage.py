@@ -132,11 +132,14 @@ def remove_temporary_files(out: AnyPath, *, at_work: frozenset[str] = frozenset(
         out: The set's directory.
         at_work: Writers whose files stay.
     """
-    if not is_local(out):
-        return
-    for path in out.rglob(f"{TEMPORARY}*"):
+    for path in temporary_files(out):
         if path.name.removeprefix(TEMPORARY).split("-")[0] not in at_work:
             path.unlink(missing_ok=True)
+
+
+def temporary_files(out: AnyPath) -> list[AnyPath]:
+    """Return the files that are being written, or were when their writers were killed."""
+    return sorted(out.rglob(f"{TEMPORARY}*")) if is_local(out) else []
 
 
 def remove_if_empty(folder: AnyPath) -> None:

@@ -24,8 +24,10 @@ from factory.set_faults import SetFault
 from factory.storage import AnyPath, open_path
 from factory.verify_files import (
     check_card,
+    check_generation,
     check_listing,
     check_recipes,
+    left_over_shards,
     stray_files,
 )
 from factory.verify_pictures import Comparison, Sample, compare_sample
@@ -47,6 +49,7 @@ class VerifyReport:
         failed: Images that could not be drawn and have no row, as the manifest lists them.
         compared: How many images were drawn again and compared.
         notes: How this machine differs from the one that drew the set, if anything was drawn.
+        left_over: Shards that no config lists, e.g. of a build that was stopped; nobody reads them.
     """
 
     out: str
@@ -57,6 +60,7 @@ class VerifyReport:
     failed: int = 0
     compared: int = 0
     notes: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -94,7 +98,9 @@ def verify_set(
     names = _configs(place, found, config)
     recipes, faults = check_recipes(place, found)
     faults += check_listing(place, found)
-    faults += stray_files(place, found)
+    faults += check_generation(place, found)
+    left_over = left_over_shards(place, found)
+    faults += stray_files(place, found, left_over)
     faults += check_card(place, found)
     read = _read_shards(place, found, names, recipes, show_progress=show_progress)
     faults += read.faults
@@ -112,6 +118,7 @@ def verify_set(
         failed=sum(len(found.configs[name].failed) for name in names),
         compared=compared.compared,
         notes=tuple(compared.notes),
+        left_over=tuple(left_over),
     )
 
 

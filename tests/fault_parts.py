@@ -18,9 +18,11 @@ from typing import Any
 
 from build_parts import SETTINGS, FakeRenderer
 
+from factory import storage
 from factory.builder import BuildOptions, build
 from factory.generations import FOLDER
 from factory.library import load_recipe
+from factory.storage import open_path
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["fault_parts", "torch.distributed", "datasets", "accelerate"])
@@ -95,17 +97,8 @@ def build_elsewhere(recipes: Sequence[Path], out: Path, batch_s: float, expiry_s
 
 def build_and_die(recipes: Sequence[Path], out: Path, event: int, after: bool) -> None:
     """Build, and end by SIGKILL before or after the n-th change to the file system."""
-    _on_change(out, _sending(event, signal.SIGKILL), after=after)
+    on_change(out, sending(event, signal.SIGKILL), after=after)
     draw(recipes, out)
-
-
-def build_and_sleep(recipes: Sequence[Path], out: Path, event: int) -> None:
-    """Build as another machine would, and stand still at the n-th change to the file system."""
-    from factory import owner
-
-    owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
-    _on_change(out, _sending(event, signal.SIGSTOP), after=False)
-    draw(recipes, out, claim_expiry_s=0.2)
 
 
 def sleeps(process: Any) -> bool:
@@ -121,12 +114,12 @@ def count_changes(recipes: Sequence[Path], out: Path, result: Any) -> None:
     """Build, and tell how many changes to the file system that takes."""
     numbers = itertools.count(1)
     changes: list[str] = []
-    _on_change(out, lambda name: changes.append(f"{next(numbers)} {name}"), after=True)
+    on_change(out, lambda name: changes.append(f"{next(numbers)} {name}"), after=True)
     draw(recipes, out)
     result.put(changes)
 
 
-def _sending(event: int, number: signal.Signals) -> Callable[[str], None]:
+def sending(event: int, number: signal.Signals) -> Callable[[str], None]:
     numbers = itertools.count(1)
 
     def send(name: str) -> None:
@@ -136,8 +129,8 @@ def _sending(event: int, number: signal.Signals) -> Callable[[str], None]:
     return send
 
 
-def _on_change(out: Path, told: Callable[[str], None], *, after: bool) -> None:
-    """Call `told` around every call that changes a file below `out`."""
+def on_change(out: str | Path, told: Callable[[str], None], *, after: bool) -> None:
+    """Call `told` around every call that changes a file below `out`, a directory or URL."""
 
     def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -151,6 +144,11 @@ def _on_change(out: Path, told: Callable[[str], None], *, after: bool) -> None:
 
         return wrapper
 
+    if "://" in str(out):
+        url_path = type(open_path(out))
+        url_path.unlink = watched("unlink", url_path.unlink)  # type: ignore[method-assign]
+        storage._put = watched("put", storage._put)
+        return
     for name in ("rename", "hardlink_to", "unlink", "mkdir", "rmdir"):
         setattr(Path, name, watched(name, getattr(Path, name)))
     for name in ("fsync", "write", "ftruncate"):

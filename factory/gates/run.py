@@ -92,7 +92,16 @@ class _Pass:
         return entry.model_copy(update={"shards": tuple(shards)})
 
     def _shard(self, config: str, shard: ShardEntry) -> ShardEntry:
+        """Stage one shard; return what the manifest will say of it, under the name it has."""
         self._stage.require_current()
+        try:
+            return self._staged(config, shard)
+        except FileNotFoundError:
+            # A later generation may no longer have the file; `factory tidy` clears old stages.
+            self._stage.require_current()
+            raise
+
+    def _staged(self, config: str, shard: ShardEntry) -> ShardEntry:
         path, staged = self._out / shard.file, self._stage.path(shard.file)
         if not path.is_file() or inspect(path).sha256 != shard.sha256:
             raise UserError(

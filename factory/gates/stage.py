@@ -8,7 +8,6 @@ Stopped anywhere before, the next pass goes on; readers never see half of a data
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -19,12 +18,10 @@ from pathlib import Path
 from factory.derived import publish
 from factory.errors import Failure
 from factory.generations import Generation, latest, newest, replace
-from factory.layout import number_of, shard_file
+from factory.layout import key_of, number_of, shard_file
 from factory.manifest import Manifest, ShardEntry
 from factory.storage import remove_if_empty, sync_folder, write_bytes
-from factory.tidy import remove_left_over
-
-FOLDER = ".gating"
+from factory.tidy import STAGES, remove_left_over
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Stage:
     Attributes:
         out: The dataset's directory.
         base: The generation the pass reads.
-        name: What tells this pass from another: a hash of the manifests before and after it.
+        name: Of the pass: number of its generation, and a hash of the manifests before and after.
     """
 
     out: Path
@@ -46,11 +43,11 @@ class Stage:
         """Return the stage of a pass: the same one for the same pass over the same files."""
         assert base.manifest is not None, "a finished dataset has a manifest"
         plan = json.dumps([one.model_dump(mode="json") for one in (base.manifest, changed)])
-        return cls(out, base, hashlib.sha256(plan.encode()).hexdigest()[:12])
+        return cls(out, base, f"{base.number}-{key_of(plan)}")
 
     def path(self, file: str) -> Path:
         """Return where the new form of a shard is written; `file` as in the manifest."""
-        return self.out / FOLDER / self.name / file
+        return self.out / STAGES / self.name / file
 
     def require_current(self) -> None:
         """Look whether the dataset is still the one that the pass reads.
@@ -126,15 +123,15 @@ class Stage:
 
     def discard(self) -> None:
         """Remove what was staged."""
-        shutil.rmtree(self.out / FOLDER / self.name, ignore_errors=True)
-        remove_if_empty(self.out / FOLDER)
+        shutil.rmtree(self.out / STAGES / self.name, ignore_errors=True)
+        remove_if_empty(self.out / STAGES)
 
     def _name(self, config: str, shard: ShardEntry) -> str:
         """Return a name that no pass before this one has used, whatever it measured."""
         number = number_of(shard.file)
         assert number is not None, "a finished dataset lists shards"
-        what = f"{self.base.number} {self.name} {shard.sha256}"
-        return shard_file(config, number, hashlib.sha256(what.encode()).hexdigest()[:12])
+        what = f"{self.name} {shard.sha256}"
+        return shard_file(config, number, key_of(what))
 
 
 def _link(staged: Path, final: Path) -> None:

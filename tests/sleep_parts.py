@@ -1,0 +1,158 @@
+"""What the tests of sleepers share: launches that change a dataset, each with images of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from build_parts import SETTINGS, FakeRenderer, recipe, shard
+from fault_parts import CONTEXT, finished, on_change, sending, sleeps, start
+
+from factory.builder import BuildOptions, build
+from factory.gates.duplicates import NearDuplicates
+from factory.gates.run import run_gates
+from factory.library import load_recipe
+from factory.manifest import read_manifest
+from factory.shards import read_rows, write_shard
+from factory.stamp import read_stamp
+from factory.storage import AnyPath, open_path
+from factory.tidy import tidy
+
+
+class Signed(FakeRenderer):
+    """Draws other images in each process: an image that was generated again shows."""
+
+    def render(self, rows: Sequence[Any], *, batch_size: int) -> Any:
+        images = super().render(rows, batch_size=batch_size)
+        return [image ^ np.uint8(os.getpid() % 251) for image in images]
+
+
+def generate(folder: Path, out: str | Path, *names: str) -> None:
+    """Build recipes of a folder."""
+    build(
+        [load_recipe(folder / f"{name}.yaml") for name in names],
+        out,
+        settings=SETTINGS,
+        options=BuildOptions(show_progress=False, claim_expiry_s=0.2),
+        renderer_factory=Signed,
+    )
+
+
+def damage(out: AnyPath) -> None:
+    """Cut a shard's file short."""
+    path = shard(out)
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def leave_over(out: AnyPath) -> None:
+    """Leave a shard that no manifest lists, as a build that was stopped does."""
+    found = read_manifest(out)
+    assert found is not None
+    path = shard(out, index=1)
+    stamp = read_stamp(path)
+    assert stamp is not None
+    from factory.schema import features
+
+    other = path.with_name("train-00001-0123456789ab.parquet")
+    columns = features(found.labels, found.variables)
+    write_shard(other, read_rows(path), features=columns, stamp=stamp)
+
+
+def repair(folder: Path, out: str | Path) -> None:
+    damage(open_path(out))
+    generate(folder, out, "base")
+
+
+def gate(folder: Path, out: str | Path) -> None:
+    run_gates(Path(out), [NearDuplicates()], show_progress=False)
+
+
+def grow(folder: Path, out: str | Path) -> None:
+    recipe(folder, "base", images_per_class=8)
+    generate(folder, out, "base")
+
+
+def grow_more(folder: Path, out: str | Path) -> None:
+    recipe(folder, "base", images_per_class=10)
+    generate(folder, out, "base")
+
+
+CHANGES: dict[str, Callable[[Path, Any], Any]] = {
+    "finishes": lambda folder, out: generate(folder, out, "base"),
+    "grows": grow,
+    "grows more": grow_more,
+    "adds a column": lambda folder, out: generate(folder, out, "word"),
+    "adds another column": lambda folder, out: generate(folder, out, "tone"),
+    "repairs": repair,
+    "gates": gate,
+    "tidies": lambda folder, out: tidy(open_path(out), delete=True),
+}
+SLEEPERS = ("finishes", "grows", "adds a column", "repairs", "gates", "tidies")
+OTHERS = ("grows more", "adds another column", "finishes", "repairs", "gates", "tidies")
+
+
+def ready(folder: Path, out: str | Path, sleeper: str) -> None:
+    """Write the recipes of both launches, and the dataset that a launch changes."""
+    folder.mkdir(parents=True)
+    recipe(folder, "base")
+    recipe(folder, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
+    recipe(folder, "tone", prompt="a {t} {class}", variables={"t": ["x", "y"]})
+    if sleeper != "finishes":
+        generate(folder, out, "base")
+    if sleeper == "tidies":
+        leave_over(open_path(out))
+
+
+def act(folder: Path, out: str | Path, what: str, event: int) -> None:
+    """Change a dataset as another machine would, and stand still at the n-th change to a file."""
+    from factory import owner
+
+    owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
+    on_change(out, sending(event, signal.SIGSTOP), after=False)
+    CHANGES[what](folder, out)
+
+
+def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
+    """Change a dataset and report how many changes to files that takes."""
+    changes: list[str] = []
+    on_change(out, changes.append, after=True)
+    CHANGES[what](folder, out)
+    result.put(len(changes))
+
+
+def changes_of(folder: Path, out: str | Path, what: str) -> int:
+    """Return how many changes to files a launch makes."""
+    ready(folder, out, what)
+    result: Any = CONTEXT.Queue()
+    process = start(count, folder, out, what, result)
+    number: int = result.get(timeout=120)
+    assert finished(process) == 0
+    return number
+
+
+def stopped(folder: Path, out: str | Path, what: str, event: int) -> Any:
+    """Start a launch; return its process once it stands still, or has ended."""
+    process = start(act, folder, out, what, event)
+    deadline = time.monotonic() + 60
+    while not sleeps(process):
+        assert time.monotonic() < deadline, "it neither sleeps nor ends"
+        time.sleep(0.005)
+    return process
+
+
+def images(out: str | Path) -> dict[tuple[str, int], bytes]:
+    """Return the encoded images that a dataset lists, by config and index."""
+    place = open_path(out)
+    found = read_manifest(place)
+    entries = found.configs.items() if found is not None else ()
+    return {
+        (name, row["index"]): row["image"]["bytes"]
+        for name, entry in entries
+        for one in entry.shards
+        for row in read_rows(place / one.file)
+    }
