@@ -54,7 +54,7 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     now = newest(out)
     assert now.manifest is not None, "the caller has looked"
     shards = [shard.path for _, shard in _unlisted(out, now.manifest)]
-    stages = _old_stages(out, now.number)
+    stages = old_stages(out, now.number)
     others = [file for stage in stages for file in stage.rglob("*") if file.is_file()]
     others += [path for path in temporary_files(out) if path not in others]
     sizes = {path.relative_to(out).as_posix(): path.stat().st_size for path in (*shards, *others)}
@@ -120,7 +120,7 @@ def _unlisted(out: AnyPath, manifest: Manifest) -> Iterator[tuple[str, ShardFile
                 yield name, shard
 
 
-def _old_stages(out: AnyPath, newest_number: int) -> list[AnyPath]:
+def old_stages(out: AnyPath, newest_number: int) -> list[AnyPath]:
     """Return the folders of passes over older generations, which can no longer end well."""
     folder = out / STAGES
     if not is_local(out) or not folder.is_dir():

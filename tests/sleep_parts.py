@@ -13,6 +13,7 @@ import numpy as np
 from build_parts import SETTINGS, FakeRenderer, recipe, shard
 from fault_parts import CONTEXT, finished, on_change, sending, sleeps, start
 
+from factory import card_images
 from factory.builder import BuildOptions, build
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
@@ -22,6 +23,17 @@ from factory.shards import read_rows, write_shard
 from factory.stamp import read_stamp
 from factory.storage import AnyPath, open_path
 from factory.tidy import tidy
+
+
+def quick(change: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Leave the plots out of cards, which take longer than all else; `change` sets attributes."""
+    change(card_images, "plot_distributions", lambda recipes: b"plots")
+
+
+class Patience:
+    """For how long a launch waits for claims: those who sleep wait for nobody, and beat rarely."""
+
+    seconds = 0.2
 
 
 class Signed(FakeRenderer):
@@ -38,7 +50,7 @@ def generate(folder: Path, out: str | Path, *names: str) -> None:
         [load_recipe(folder / f"{name}.yaml") for name in names],
         out,
         settings=SETTINGS,
-        options=BuildOptions(show_progress=False, claim_expiry_s=0.2),
+        options=BuildOptions(show_progress=False, claim_expiry_s=Patience.seconds),
         renderer_factory=Signed,
     )
 
@@ -112,6 +124,8 @@ def act(folder: Path, out: str | Path, what: str, event: int) -> None:
     """Change a dataset as another machine would, and stand still at the n-th change to a file."""
     from factory import owner
 
+    quick()
+    Patience.seconds = 60.0
     owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
     on_change(out, sending(event, signal.SIGSTOP), after=False)
     CHANGES[what](folder, out)
@@ -120,6 +134,8 @@ def act(folder: Path, out: str | Path, what: str, event: int) -> None:
 def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
     """Change a dataset and report how many changes to files that takes."""
     changes: list[str] = []
+    quick()
+    Patience.seconds = 60.0
     on_change(out, changes.append, after=True)
     CHANGES[what](folder, out)
     result.put(len(changes))

@@ -52,8 +52,8 @@ def test_the_same_recipe_gives_the_same_bytes_and_nothing_else(tmp_path: Path) -
         "card/contact-sheet.jpg",
         "card/distributions.png",
         # A change of these names would make every unfinished build look for others.
-        "data/base/train-00000-3882f1239107.parquet",
-        "data/base/train-00001-d079228f722c.parquet",
+        "data/base/train-00000-9a78e148d934.parquet",
+        "data/base/train-00001-9c294bd9fd10.parquet",
         "manifest.json",
         "recipes/base.yaml",
     ]

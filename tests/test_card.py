@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe
+from damaged_sets import manifest_of
 from huggingface_hub import DatasetCard, DatasetCardData
 from PIL import Image
 
@@ -26,6 +27,7 @@ from factory.errors import UserError
 from factory.library import load_recipe
 from factory.manifest import read_manifest
 from factory.planner import plan
+from factory.push import set_files
 from factory.sampling_summary import sampling_summary, sampling_texts
 from factory.verify import verify_set
 
@@ -274,7 +276,8 @@ def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
     assert (out / "README.md").read_text().count(row) == 1
     draw(recipe(tmp_path, "base", images_per_class=6), out)
     assert "## Scores" not in (out / "README.md").read_text()
-    assert not (out / "scores.json").exists()
+    assert verify_set(out, show_progress=False).whole
+    assert "scores.json" not in set_files(out, manifest_of(out))
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,17 @@ from pathlib import Path
 
 import pytest
 from fault_parts import finished
-from sleep_parts import CHANGES, OTHERS, SLEEPERS, changes_of, images, ready, stopped
+from sleep_parts import CHANGES, OTHERS, SLEEPERS, changes_of, images, quick, ready, stopped
 
 from factory.errors import UserError
 from factory.verify import verify_set
 
 PAIRS = [(sleeper, other) for sleeper in SLEEPERS for other in OTHERS]
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick(monkeypatch.setattr)
 
 
 def woken_up(folder: Path, out: str | Path, sleeper: str, event: int, other: str) -> int:

@@ -21,10 +21,10 @@ from factory.shards import read_rows
 from factory.verbs import verify as verb
 from factory.verify import VerifyReport, verify_set
 
-FIRST = "data/base/train-00000-a3769aad154d.parquet"
-SECOND = "data/base/train-00001-dc8213954fde.parquet"
-DOMAIN = "data/domain/train-00000-f75978ed9393.parquet"
-SHARE = "data/share/train-00000-5601f517d29c.parquet"
+FIRST = "data/base/train-00000-c57df319cb92.parquet"
+SECOND = "data/base/train-00001-95e094659926.parquet"
+DOMAIN = "data/domain/train-00000-1ea9bab8058c.parquet"
+SHARE = "data/share/train-00000-0c18c505bde1.parquet"
 
 
 def draw(recipes: Any, out: Path) -> None:

@@ -21,7 +21,7 @@ from factory.generations import Generation, latest, newest, replace
 from factory.layout import key_of, number_of, shard_file
 from factory.manifest import Manifest, ShardEntry
 from factory.storage import remove_if_empty, sync_folder, write_bytes
-from factory.tidy import STAGES, remove_left_over
+from factory.tidy import STAGES, old_stages, remove_left_over
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,9 @@ class Stage:
         raise self._changed()
 
     def discard(self) -> None:
-        """Remove what was staged."""
-        shutil.rmtree(self.out / STAGES / self.name, ignore_errors=True)
+        """Remove what was staged, here and by earlier passes that cannot end well any more."""
+        for stage in (self.out / STAGES / self.name, *old_stages(self.out, latest(self.out))):
+            shutil.rmtree(stage, ignore_errors=True)
         remove_if_empty(self.out / STAGES)
 
     def _name(self, config: str, shard: ShardEntry) -> str:
