@@ -36,6 +36,8 @@ def _write(out: AnyPath, now: Generation, *, card: bool) -> None:
     assert now.manifest is not None, "a generation was written before"
     for name, text in now.recipes.items():
         _write_recipe(out, name, text)
+    for name in now.dropped:
+        recipe_path(out, name).unlink(missing_ok=True)
     try:
         if card and now.manifest.in_order() and latest(out) == now.number:
             write_card(out, now.manifest)

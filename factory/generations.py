@@ -34,6 +34,7 @@ class Generation(BaseModel):
         number: Counts the changes; 0 for a dataset that has only `manifest.json`, or nothing.
         manifest: None before the first change of a new dataset.
         recipes: Resolved recipes as YAML, by config; those of a dataset of number 0 are files only.
+        dropped: Configs of generations before whose builds were stopped before their first shard.
         earlier: SHA-256 of the manifest's text in the generations before.
     """
 
@@ -42,6 +43,7 @@ class Generation(BaseModel):
     number: int = 0
     manifest: Manifest | None = None
     recipes: dict[str, str] = {}
+    dropped: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
 
     def text(self) -> str:
@@ -90,11 +92,13 @@ def replace(
         The new generation; None where another process was faster: read again.
     """
     before = () if base.manifest is None else (_hash_of(base.manifest),)
+    names = (*base.dropped, *(base.manifest.configs if base.manifest else ()))
     kept = {name: text for name, text in base.recipes.items() if name in manifest.configs}
     new = Generation(
         number=base.number + 1,
         manifest=manifest,
         recipes=kept | recipes,
+        dropped=tuple(sorted(set(names) - manifest.configs.keys())),
         earlier=tuple(dict.fromkeys((*base.earlier, *before))),
     )
     if not write_bytes(_path(out, new.number), new.text().encode(), exclusive=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from factory import console
 from factory.draw import Drawn, copy_rows, draw_rows
@@ -136,23 +135,29 @@ class ShardMaker:
 
     def _look(self, job: Job, index: int, images: range) -> Candidates:
         """Judge the files that may hold a shard, up to the first that is whole."""
-        there = Candidates()
+        there, others = Candidates(), []
         named = dict.fromkeys([*self._listed(job, index), *self._unlisted(job, index, is_counted)])
         first = first_name(self._manifest, job.name, index)
         for file in itertools.chain(named, (one for one in names_from(first) if one not in named)):
             found = self._assess(file, job, index, images)
-            if found is not None:
-                there.add(found)
-            elif file not in named or file == first:
+            if found is None:
                 # Also the name of a listed file that was lost.
-                there.free = file
-                break
+                if file not in named or file == first:
+                    there.free = file
+                    break
+            elif found.fault or found.inspection.columns == tuple(self._features):
+                there.add(found)
+            else:
+                others.append(found)
             if there.best is not None and there.best.covered == len(images):
                 return there
         for file in self._unlisted(job, index, lambda file: not is_counted(file)):
             found = self._assess(file, job, index, images)
             if found is not None and not found.fault:
-                # Left over from a build of other counts: its rows are used, the file is not.
+                others.append(found)
+        for found in others:
+            # Of a build of other counts or columns: its rows are used, the file is not.
+            if set(found.inspection.columns) <= set(self._features):
                 there.add(found)
         return there
 
@@ -176,16 +181,13 @@ class ShardMaker:
         return [file for file in self._there[job.name].get(index, ()) if wanted(file)]
 
     def _assess(self, file: str, job: Job, index: int, images: range) -> Found | None:
-        """Judge a file; one that lacks columns of the dataset has none of a shard's images."""
+        """Judge a file of the dataset's directory."""
         listed = self._manifest.configs[job.name].shards
         known = listed[index] if index < len(listed) else None
         stamp = job.stamp(images, settings=self._settings)
-        found = assess(
+        return assess(
             self._out / file, stamp, known=known if known and known.file == file else None
         )
-        if found and not found.fault and found.inspection.columns != tuple(self._features):
-            return replace(found, covered=0)
-        return found
 
     def _keep(self, found: Found, job: Job, index: int) -> ShardEntry:
         if job.twin_of is None or index in self._present[job.name]:

@@ -54,6 +54,7 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     now = newest(out)
     assert now.manifest is not None, "the caller has looked"
     shards = [shard.path for _, shard in _unlisted(out, now.manifest)]
+    shards += [shard.path for name in now.dropped for shard in list_shards(out, name)]
     stages = old_stages(out, now.number)
     others = [file for stage in stages for file in stage.rglob("*") if file.is_file()]
     others += [path for path in temporary_files(out) if path not in others]

@@ -2,8 +2,8 @@
 
 Nothing is written, and nothing that lies in the directory is trusted: shards are held against the
 manifest's hashes, rows against the plan that the recipes make, recipes and card against the
-manifest's fingerprints. `factory.verify_files` looks at the directory, `factory.verify_rows` into
-the shards.
+manifest's fingerprints. `factory.verify_files` and `factory.verify_strays` look at the directory,
+`factory.verify_rows` into the shards.
 """
 
 from __future__ import annotations
@@ -24,14 +24,12 @@ from factory.set_faults import SetFault
 from factory.storage import AnyPath, open_path
 from factory.verify_files import (
     check_card,
-    check_generation,
     check_listing,
     check_recipes,
-    left_over_shards,
-    stray_files,
 )
 from factory.verify_pictures import Comparison, Sample, compare_sample
 from factory.verify_rows import ShardTask, balance_faults, check_shard
+from factory.verify_strays import check_generation, left_over_shards, stray_files
 
 __all__ = ["Sample", "SetFault", "VerifyReport", "verify_set"]
 

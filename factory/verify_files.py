@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from factory import card, card_scores, manifest, yaml_source
+from factory import card, manifest, yaml_source
 from factory.card_header import older_data_files
 from factory.errors import UserError
-from factory.existing import RECIPES, recipe_path
-from factory.generations import newest
+from factory.existing import RECIPES
 from factory.jobs import Job
-from factory.layout import number_of, shard_files, total_shards, wanted_stamp
+from factory.layout import number_of, total_shards, wanted_stamp
 from factory.library import load_stored_recipe
 from factory.manifest import ConfigEntry, Manifest
 from factory.recipe import ResolvedRecipe
 from factory.sampling_summary import PipelineSettings, sampling_summary
 from factory.set_faults import SetFault, short
-from factory.shards import DATA, ShardFile, list_shards
-from factory.stamp import read_stamp
-from factory.storage import AnyPath, is_temporary, local_copy
+from factory.storage import AnyPath, local_copy
 
 # What the manifest says of a config and its recipe says too.
 _FROM_RECIPE = (
@@ -32,7 +28,6 @@ _FROM_RECIPE = (
     "images_per_class",
     "members",
 )
-_LINK = re.compile(r"(?:\]\(|src=\")([^)\"\s]+)")
 
 
 def check_recipes(
@@ -131,79 +126,6 @@ def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
 def _some(entry: ConfigEntry) -> str:
     odd = [one.file for place, one in enumerate(entry.shards) if number_of(one.file) != place]
     return f"{len(entry.shards)} shards" + (f", {odd[0]} among them" if odd else "")
-
-
-def check_generation(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
-    """Yield whether `manifest.json` is of an older generation: its writer was killed."""
-    if newest(out).manifest != found:
-        yield SetFault(
-            manifest.FILE_NAME,
-            "content",
-            "an older state of the dataset",
-            "the newest: `factory card` writes it, and the card, again",
-        )
-
-
-def stray_files(out: AnyPath, found: Manifest, left_over: Sequence[str]) -> Iterator[SetFault]:
-    """Yield the files that belong to no config.
-
-    Names that begin with a dot at the top belong to version control and to file managers; pictures
-    that the card shows belong to the card, and kept scores to the dataset. Shards that are
-    `left_over` are no fault as long as the card names the files of each config.
-    """
-    known = {out / name for name in (manifest.FILE_NAME, card.FILE_NAME, card_scores.FILE_NAME)}
-    for name in found.configs:
-        known |= {recipe_path(out, name), *(out / file for file in shard_files(found, name))}
-    known |= {out / link for link in _links(out / card.FILE_NAME)}
-    known |= {out / file for file in left_over}
-    for path in sorted(out.rglob("*")):
-        inner = path.relative_to(out)
-        hidden = inner.parts[0].startswith(".") and not is_temporary(path)
-        if path.is_dir() or hidden or path in known:
-            continue
-        what = "a file that a stopped build left" if is_temporary(path) else "a stray file"
-        yield SetFault(inner.as_posix(), "file", what, "none: no config of the set has it")
-
-
-def left_over_shards(out: AnyPath, found: Manifest) -> list[str]:
-    """Return the shards of this dataset's configs that the manifest no longer lists, or not yet."""
-    if any(_is_globbed(out, name) for name in found.configs):
-        return []
-    found_files = []
-    for name, entry in found.configs.items():
-        listed = set(shard_files(found, name))
-        for shard in list_shards(out, name):
-            file = shard.path.relative_to(out).as_posix()
-            if file not in listed and _is_of(
-                shard, name, entry, shard_size=found.settings.shard_size
-            ):
-                found_files.append(file)
-    return found_files
-
-
-def _is_globbed(out: AnyPath, config: str) -> bool:
-    """Whether the card of an older version reads all files of a config's folder."""
-    path = out / card.FILE_NAME
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    return f"{DATA}/{config}/train-*" in text
-
-
-def _is_of(shard: ShardFile, config: str, entry: ConfigEntry, *, shard_size: int) -> bool:
-    try:
-        stamp = read_stamp(shard.path)
-    except (OSError, ValueError):
-        return False
-    return (
-        stamp is not None
-        and (stamp.config, stamp.fingerprint) == (config, entry.fingerprint)
-        and stamp.start == shard.index * shard_size
-    )
-
-
-def _links(path: AnyPath) -> list[str]:
-    return (
-        _LINK.findall(path.read_text(encoding="utf-8", errors="replace")) if path.is_file() else []
-    )
 
 
 def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
