@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,17 @@ from fault_parts import CONTEXT, finished, on_change, sending, sleeps, start
 
 from factory import card_images
 from factory.builder import BuildOptions, build
+from factory.errors import Failure, UserError
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
 from factory.library import load_recipe
 from factory.manifest import read_manifest
+from factory.schema import features
 from factory.shards import read_rows, write_shard
 from factory.stamp import read_stamp
-from factory.storage import AnyPath, open_path
+from factory.storage import AnyPath, open_path, write_bytes
 from factory.tidy import tidy
+from factory.verify import verify_set
 
 
 def quick(change: Callable[[Any, str, Any], None] = setattr) -> None:
@@ -58,7 +62,7 @@ def generate(folder: Path, out: str | Path, *names: str) -> None:
 def damage(out: AnyPath) -> None:
     """Cut a shard's file short."""
     path = shard(out)
-    path.write_bytes(path.read_bytes()[:-9])
+    write_bytes(path, path.read_bytes()[:-9])
 
 
 def leave_over(out: AnyPath) -> None:
@@ -68,16 +72,19 @@ def leave_over(out: AnyPath) -> None:
     path = shard(out, index=1)
     stamp = read_stamp(path)
     assert stamp is not None
-    from factory.schema import features
-
     other = path.with_name("train-00001-0123456789ab.parquet")
     columns = features(found.labels, found.variables)
     write_shard(other, read_rows(path), features=columns, stamp=stamp)
 
 
-def repair(folder: Path, out: str | Path) -> None:
-    damage(open_path(out))
+def finish(folder: Path, out: str | Path) -> None:
     generate(folder, out, "base")
+
+
+def repair(folder: Path, out: str | Path) -> None:
+    finish(folder, out)
+    damage(open_path(out))
+    finish(folder, out)
 
 
 def gate(folder: Path, out: str | Path) -> None:
@@ -95,7 +102,7 @@ def grow_more(folder: Path, out: str | Path) -> None:
 
 
 CHANGES: dict[str, Callable[[Path, Any], Any]] = {
-    "finishes": lambda folder, out: generate(folder, out, "base"),
+    "finishes": finish,
     "grows": grow,
     "grows more": grow_more,
     "adds a column": lambda folder, out: generate(folder, out, "word"),
@@ -104,7 +111,9 @@ CHANGES: dict[str, Callable[[Path, Any], Any]] = {
     "gates": gate,
     "tidies": lambda folder, out: tidy(open_path(out), delete=True),
 }
-SLEEPERS = ("finishes", "grows", "adds a column", "repairs", "gates", "tidies")
+SLEEPERS = {
+    name: CHANGES[name] for name in ("finishes", "grows", "adds a column", "gates", "tidies")
+} | {"repairs": finish}
 OTHERS = ("grows more", "adds another column", "finishes", "repairs", "gates", "tidies")
 
 
@@ -118,6 +127,8 @@ def ready(folder: Path, out: str | Path, sleeper: str) -> None:
         generate(folder, out, "base")
     if sleeper == "tidies":
         leave_over(open_path(out))
+    if sleeper == "repairs":
+        damage(open_path(out))
 
 
 def act(folder: Path, out: str | Path, what: str, event: int) -> None:
@@ -128,7 +139,7 @@ def act(folder: Path, out: str | Path, what: str, event: int) -> None:
     Patience.seconds = 60.0
     owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
     on_change(out, sending(event, signal.SIGSTOP), after=False)
-    CHANGES[what](folder, out)
+    SLEEPERS[what](folder, out)
 
 
 def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
@@ -137,7 +148,7 @@ def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
     quick()
     Patience.seconds = 60.0
     on_change(out, changes.append, after=True)
-    CHANGES[what](folder, out)
+    SLEEPERS[what](folder, out)
     result.put(len(changes))
 
 
@@ -172,3 +183,29 @@ def images(out: str | Path) -> dict[tuple[str, int], bytes]:
         for one in entry.shards
         for row in read_rows(place / one.file)
     }
+
+
+def woken_up(folder: Path, out: str | Path, sleeper: str, event: int, other: str) -> int:
+    """Let a launch sleep before a change to a file while another one changes the dataset.
+
+    Returns:
+        The sleeper's exit status.
+    """
+    where = (sleeper, event, other)
+    ready(folder, out, sleeper)
+    process = stopped(folder, out, sleeper, event)
+    with suppress(UserError, Failure):
+        # Some changes must wait until a dataset is complete and undamaged.
+        CHANGES[other](folder, out)
+    before = images(out)
+    os.kill(process.pid, signal.SIGCONT)
+    status = finished(process)
+    assert status in (0, 1), where
+    assert {key: images(out).get(key) for key in before} == before, where
+    if not verify_set(out).whole:
+        # It was stopped before the end: the same command again ends it.
+        assert status == 1, (where, verify_set(out).faults)
+        SLEEPERS[sleeper](folder, out)
+    assert verify_set(out).faults == (), where
+    assert {key: images(out).get(key) for key in before} == before, where
+    return status

@@ -15,6 +15,7 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, tree
 from fault_parts import build_once, finished, start
 from moto.server import ThreadedMotoServer
+from sleep_parts import changes_of, quick, woken_up
 
 from factory.builder import BuildReport, build
 from factory.claim_folder import ClaimFolder
@@ -148,6 +149,26 @@ def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
     assert min(drawn) >= 8
     draw(load_recipe(files[0]), tmp_path / "alone")
     assert remote_tree(out) == tree(tmp_path / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sleeper", "other"),
+    [
+        ("finishes", "grows more"),
+        ("grows", "adds another column"),
+        ("adds a column", "repairs"),
+        ("tidies", "grows more"),
+    ],
+)
+def test_a_launch_that_wakes_up_harms_nothing_in_a_bucket(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: str, other: str
+) -> None:
+    quick(monkeypatch.setattr)
+    steps = changes_of(tmp_path / "count", f"{s3}/count", sleeper)
+    for part in (3, 4):
+        folder, out = tmp_path / str(part), f"{s3}/set-{part}"
+        woken_up(folder, out, sleeper, 1 + part * (steps - 1) // 4, other)
 
 
 def test_a_claim_in_a_bucket_is_got_by_one(place: str) -> None:
