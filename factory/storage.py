@@ -4,8 +4,8 @@ Everything that is written goes through here, whole or not at all. On a file sys
 temporary name, a sync and a rename; an object store's single put is atomic by itself. What must not
 be overwritten is created: by a hard link on a file system, by a conditional put (`If-None-Match`)
 on S3 and the stores that have one. A store without either gets "look, then put": two writers of one
-name at the same moment may then both believe to be the first, which costs a shard drawn twice and
-nothing else, since both would have written the same bytes.
+name at the same moment may then both believe to be the first. For a shard that costs one generated
+twice; for a generation of the manifest, one of two changes made in the same moment.
 """
 
 from __future__ import annotations
