@@ -37,6 +37,10 @@ def add_columns(
     """
     configs = dict(new.configs)
     for name, entry in old.configs.items():
+        same = entry.complete and configs[name].images == entry.images
+        if entry.kind == "share" and not same:
+            # A share of another size takes other rows of its members: it is written again.
+            continue
         listed = {shard.file for shard in entry.shards}
         copies = {}
         for shard in list_shards(out, name):

@@ -93,7 +93,7 @@ def test_it_gets_a_column_and_a_larger_share(tmp_path: Path) -> None:
     recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=5)
     tone = recipe(tmp_path, "tone", prompt="a {t} {class}", variables={"t": ["x", "y"]})
-    assert draw([share, tone], out).drawn == 15 + 15
+    assert draw([share, tone], out).drawn == 15 + 15, "a larger share has other rows"
     assert before.items() <= images(out).items()
     assert verify_set(out).faults == ()
 

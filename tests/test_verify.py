@@ -221,7 +221,7 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
     ),
     (
         "a card of other files",
-        lambda out: replace(out / "README.md", "path: data/base", "path: data/domain"),
+        lambda out: replace(out / "README.md", "- data/base/", "- data/domain/"),
         "README.md: configs.base.data_files: found ",
     ),
     (
