@@ -177,9 +177,7 @@ def _config(out: AnyPath, found: Manifest, name: str, workers: Sequence[Worker])
         images_done=sum(
             len(shard_rows(index, num_images=entry.images, shard_size=size)) for index in there
         ),
-        failed=len(entry.failed)
-        if entry.complete
-        else sum(_num_failed(out / file) for file in there.values()),
+        failed=_failed(out, entry, there.values()),
         complete=entry.complete,
     )
 
