@@ -105,7 +105,7 @@ def with_exact_files(text: str, manifest: Manifest) -> str:
         return text
     exact = {entry["config_name"]: entry["data_files"] for entry in config_entries(manifest)}
     for entry in entries:
-        name = entry.get("config_name")
+        name = str(entry.get("config_name"))
         if name in exact and entry.get("data_files") == older_data_files(manifest, name):
             entry["data_files"] = exact[name]
     return "---\n".join((parts[0], to_yaml(header), parts[2]))

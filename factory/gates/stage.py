@@ -76,15 +76,7 @@ class Stage:
         files = self._names(manifest)
         wanted = _renamed(manifest, files)
         try:
-            for old, new in files.items():
-                self.require_current()
-                if new != old:
-                    _link(self.path(old), self.out / new)
-            for folder in {(self.out / file).parent for file in files.values()}:
-                sync_folder(folder)
-            is_mine = wanted == self.base.manifest or replace(
-                self.out, self.base, wanted, recipes={}
-            )
+            is_mine = self._replace(files, wanted)
         except (Failure, FileNotFoundError):
             # Staged files go away when another process ends the very same pass.
             is_mine = False
@@ -93,6 +85,18 @@ class Stage:
         publish(self.out, card=True)
         remove_left_over(self.out)
         self.discard()
+
+    def _replace(self, files: Mapping[str, str], wanted: Manifest) -> bool:
+        """Link the staged shards and make the generation that lists them; False if too late."""
+        for old, new in files.items():
+            self.require_current()
+            if new != old:
+                _link(self.path(old), self.out / new)
+        for folder in {(self.out / file).parent for file in files.values()}:
+            sync_folder(folder)
+        if wanted == self.base.manifest:
+            return True
+        return replace(self.out, self.base, wanted, recipes={}) is not None
 
     def _names(self, manifest: Manifest) -> dict[str, str]:
         """Return the shards' new names by their old ones; the same where no byte has changed."""
