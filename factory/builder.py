@@ -18,8 +18,9 @@ from factory.claim_folder import ClaimFolder
 from factory.claims import EXPIRY_S, MAX_EXPIRY_S, Claims, heartbeat
 from factory.cut_prompts import require_whole_prompts
 from factory.errors import UserError
+from factory.generations import newest
 from factory.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
-from factory.manifest import Manifest, read_manifest
+from factory.manifest import Manifest
 from factory.part import RankOfBuild
 from factory.prepare import judge, prepare
 from factory.processes import Ranks
@@ -110,7 +111,7 @@ def build(
                 claims=claims,
                 allow_cut_prompts=how.allow_cut_prompts,
             )
-            manifest = read_manifest(place)
+            manifest = newest(place).manifest
             assert manifest is not None, "the lead has written it"
             require_same_as_begun(jobs, manifest)
             if ranks.is_lead:

@@ -11,6 +11,7 @@ from typing import Any
 
 from factory.card_facts import title
 from factory.card_models import licence_fields
+from factory.layout import is_counted
 from factory.manifest import Manifest
 from factory.shards import DATA, fingerprint
 
@@ -64,19 +65,54 @@ def to_yaml(fields: dict[str, Any]) -> str:
 
 
 def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
-    """Return the header's configs: names, files, and a fingerprint of the shards."""
+    """Return the header's configs: names, files, and a fingerprint of the shards.
+
+    Files are named one by one: a glob would also find what is left over beside them.
+    """
     entries = []
     for place, name in enumerate(manifest.in_order()):
-        leaves = manifest.leaves(name)
-        paths = [f"{DATA}/{leaf}/train-*.parquet" for leaf in leaves]
-        hashes = [shard.sha256 for leaf in leaves for shard in manifest.configs[leaf].shards]
+        shards = [one for leaf in manifest.leaves(name) for one in manifest.configs[leaf].shards]
         entry: dict[str, Any] = {"config_name": name}
         if place == 0:
             entry["default"] = True
-        entry["description"] = f"shards {fingerprint(hashes)}"
-        entry["data_files"] = [{"split": "train", "path": paths if len(paths) > 1 else paths[0]}]
+        entry["description"] = f"shards {fingerprint(one.sha256 for one in shards)}"
+        entry["data_files"] = _data_files([one.file for one in shards])
         entries.append(entry)
     return entries
+
+
+def older_data_files(manifest: Manifest, name: str) -> list[dict[str, Any]] | None:
+    """Return `data_files` as older versions wrote them, if they built all files of a config."""
+    leaves = manifest.leaves(name)
+    shards = [one for leaf in leaves for one in manifest.configs[leaf].shards]
+    if not all(is_counted(one.file) for one in shards):
+        return None
+    return _data_files([f"{DATA}/{leaf}/train-*.parquet" for leaf in leaves])
+
+
+def with_exact_files(text: str, manifest: Manifest) -> str:
+    """Return a card whose header names files where one of an older version has globs."""
+    import yaml
+
+    parts = text.split("---\n", 2)
+    if len(parts) != 3 or "train-*.parquet" not in parts[1]:
+        return text
+    try:
+        header = yaml.safe_load(parts[1])
+        entries = [entry for entry in header["configs"] if isinstance(entry, dict)]
+    except (yaml.YAMLError, KeyError, TypeError):
+        # No card of ours; `load_dataset` reads no configs from it.
+        return text
+    exact = {entry["config_name"]: entry["data_files"] for entry in config_entries(manifest)}
+    for entry in entries:
+        name = str(entry.get("config_name"))
+        if name in exact and entry.get("data_files") == older_data_files(manifest, name):
+            entry["data_files"] = exact[name]
+    return "---\n".join((parts[0], to_yaml(header), parts[2]))
+
+
+def _data_files(paths: Sequence[str]) -> list[dict[str, Any]]:
+    return [{"split": "train", "path": list(paths) if len(paths) > 1 else paths[0]}]
 
 
 def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from factory.card_plots import plot_distributions
 from factory.row_images import read_image
 from factory.schema import IMAGE, INDEX
-from factory.shards import shard_path
 from factory.storage import AnyPath, write_bytes
 
 if TYPE_CHECKING:
@@ -110,7 +109,7 @@ def _pictures(
     size = manifest.settings.shard_size
     found = {}
     for shard in sorted({index // size for index in wanted}):
-        path = shard_path(out, name, index=shard, total=len(entry.shards))
+        path = out / entry.shards[shard].file
         indexes = {index for index in wanted if index // size == shard}
         for index, data in _stored(path, indexes).items():
             found[wanted[index]] = _decoded(data)

@@ -1,7 +1,7 @@
 """Scores on a set's card: taken from the files of `eval score`, kept beside the set.
 
 A score belongs to the rows that its model was trained on. It is kept with the fingerprint of these
-shards, and dropped when they are no longer the set's.
+shards, and shown only while they are the dataset's.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Score(BaseModel):
 
 
 def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
-    """Return the scores that lie beside a set, in card order; drop those of other rows.
+    """Return the scores beside a dataset that belong to its rows, in card order.
 
     Raises:
         UserError: the file is damaged.
@@ -67,12 +67,7 @@ def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
             f"{path}: holds no scores of this version; delete it, and give the scores again with "
             "`factory card OUT --scores FILE`"
         ) from None
-    right = _current(scores, manifest)
-    if not right:
-        path.unlink()
-    elif right != scores:
-        _write(path, right)
-    return right
+    return _current(scores, manifest)
 
 
 def _current(scores: Sequence[Score], manifest: Manifest) -> list[Score]:

@@ -20,6 +20,7 @@ from factory.verbs import (
     recipes,
     replay,
     status,
+    tidy,
     verify,
 )
 
@@ -34,6 +35,7 @@ _VERBS = (
     replay,
     diff,
     card,
+    tidy,
     push,
     recipes,
     new,

@@ -7,7 +7,7 @@ its own, made of the flawed images of one batch: the bytes do not depend on who 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from factory.flaws import flaw
 from factory.jobs import Job
 from factory.manifest import FailedImage
 from factory.memory import telling_batch_size
-from factory.shards import Row, encode_picture, read_shard, shard_path
+from factory.shards import Row, encode_picture, read_shard
 
 if TYPE_CHECKING:
     from factory.planner import ImageSpec
@@ -86,7 +86,7 @@ def draw_rows(
 
 
 def copy_rows(
-    out: AnyPath, job: Job, shard: range, *, totals: Mapping[str, int], shard_size: int
+    out: AnyPath, job: Job, shard: range, *, file_of: Callable[[str, int], str], shard_size: int
 ) -> Drawn:
     """Copy the rows of a share's shard out of the shards of the sets it is made of.
 
@@ -96,7 +96,7 @@ def copy_rows(
         out: The set's directory.
         job: The share.
         shard: Its row numbers.
-        totals: Number of shards of each set, all complete, by name.
+        file_of: Says where a set's shard lies, by config and number.
         shard_size: Of sets and share.
     """
     from factory.planner import plan
@@ -107,8 +107,7 @@ def copy_rows(
         number = spec.index // shard_size
         source = (spec.recipe, number)
         if source not in sources:
-            path = shard_path(out, spec.recipe, index=number, total=totals[spec.recipe])
-            read = read_shard(path)
+            read = read_shard(out / file_of(spec.recipe, number))
             sources[source] = (
                 {row["index"]: row for row in read.rows},
                 {image.index: image for image in read.failed},

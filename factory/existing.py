@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Sequence
 
 from factory.errors import UserError
+from factory.generations import Generation, newest
 from factory.jobs import Job
 from factory.library import stored_recipe
 from factory.manifest import FILE_NAME, Manifest, read_manifest
@@ -22,8 +23,8 @@ def recipe_path(out: AnyPath, config: str) -> AnyPath:
     return out / RECIPES / f"{config}.yaml"
 
 
-def open_set(out: AnyPath) -> Manifest | None:
-    """Return the manifest of the set in `out`, or None where a new one may begin.
+def open_set(out: AnyPath) -> Generation:
+    """Return the newest generation of the dataset in `out`; one without manifest for a new one.
 
     Raises:
         UserError: `out` is a file, or holds something that is not a set.
@@ -36,13 +37,13 @@ def open_set(out: AnyPath) -> Manifest | None:
     # Files whose names begin with a dot belong to file managers and version control.
     inside = list(out.iterdir()) if out.is_dir() else []
     found = sorted(path.name for path in inside if not path.name.startswith("."))
-    manifest = read_manifest(out)
-    if manifest is None and found:
+    generation = newest(out)
+    if generation.manifest is None and found:
         raise UserError(
             f"{out}: is not empty and holds no {FILE_NAME} "
             f"(it holds {', '.join(found[:3])}); build into a new directory"
         )
-    return manifest
+    return generation
 
 
 def require_set(out: AnyPath) -> Manifest:

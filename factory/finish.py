@@ -1,14 +1,15 @@
-"""The end of a build: every shard accounted for, then card and manifest written."""
+"""The end of a build: every shard accounted for, then manifest and card written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from factory.card import write_card
+from factory.derived import publish
 from factory.errors import Failure
-from factory.grow import remove_outgrown
+from factory.fence import Fence
+from factory.generations import newest, replace
 from factory.jobs import Job
-from factory.manifest import ConfigEntry, Manifest, ShardEntry, read_manifest
+from factory.manifest import ConfigEntry, Manifest, ShardEntry
 from factory.prepare import merged_versions
 from factory.shards import list_shards
 from factory.storage import AnyPath
@@ -19,33 +20,37 @@ Shards = Mapping[str, Sequence[ShardEntry]]
 
 def finish(
     out: AnyPath, jobs: Sequence[Job], *, manifest: Manifest, shards: Shards, drew: bool
-) -> Manifest:
-    """Complete the set's manifest and write its card.
+) -> None:
+    """Complete the dataset's manifest and write its card.
 
     Args:
-        out: The set's directory; all shards of `jobs` are there.
+        out: The dataset's directory; all shards of `jobs` are there.
         jobs: What this build made.
         manifest: As it was when this build began.
         shards: Of the jobs, as this build saw them.
         drew: Whether this build drew anything.
 
     Raises:
-        Failure: a shard is missing, e.g. deleted while the build ran.
+        Failure: a shard is missing, e.g. deleted while the build ran; or another launch has changed
+            what this one relied on.
     """
-    for job in jobs:
-        if job.kind != "union":
-            remove_outgrown(out, job, shard_size=manifest.settings.shard_size)
-    # Another launch may have added configs of its own meanwhile.
-    now = read_manifest(out) or manifest
-    configs = dict(now.configs)
-    for job in jobs:
-        entry = manifest.configs[job.name]
-        configs[job.name] = _complete(out, job.name, entry, shards=shards.get(job.name, ()))
-    versions = merged_versions(now, draws=drew)
-    complete = now.model_copy(update={"configs": configs, "versions": versions})
-    write_card(out, complete)
-    complete.write(out)
-    return complete
+    fence = Fence(out, [job.name for job in jobs], manifest)
+    while True:
+        # Another launch may have added configs of its own, or finished these, meanwhile.
+        now = newest(out)
+        fence.require_same(now.manifest)
+        assert now.manifest is not None, "the fence has seen it"
+        configs = dict(now.manifest.configs)
+        for job in jobs:
+            before, there = manifest.configs[job.name], configs[job.name]
+            if there == before or not there.complete:
+                mine = _complete(out, job.name, before, shards=shards.get(job.name, ()))
+                configs[job.name] = mine
+        versions = merged_versions(now.manifest, draws=drew)
+        complete = now.manifest.model_copy(update={"configs": configs, "versions": versions})
+        if complete == now.manifest or replace(out, now, complete, recipes={}) is not None:
+            break
+    publish(out, card=True)
 
 
 def _complete(

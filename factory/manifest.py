@@ -187,12 +187,14 @@ class Manifest(_Entry):
         complete = [name for name, entry in self.configs.items() if entry.complete]
         return sorted(complete, key=lambda name: (self.configs[name].kind != "set", name))
 
+    def text(self) -> str:
+        """Return the manifest as `manifest.json` holds it."""
+        fields = self.model_dump(mode="json")
+        return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
     def write(self, out: AnyPath) -> None:
-        """Write the manifest into the set's directory, whole or not at all."""
-        text = json.dumps(
-            self.model_dump(mode="json"), indent=2, sort_keys=True, ensure_ascii=False
-        )
-        write_text(out / FILE_NAME, text + "\n")
+        """Write the manifest into the dataset's directory, whole or not at all."""
+        write_text(out / FILE_NAME, self.text())
 
 
 def read_manifest(out: AnyPath) -> Manifest | None:
@@ -204,8 +206,17 @@ def read_manifest(out: AnyPath) -> Manifest | None:
     path = out / FILE_NAME
     if not path.is_file():
         return None
+    return parse_manifest(path, read_text(path, max_bytes=MAX_JSON_BYTES))
+
+
+def parse_manifest(path: AnyPath, text: str) -> Manifest:
+    """Read a manifest's text; `path` is for messages.
+
+    Raises:
+        UserError: it is damaged or of another version.
+    """
     try:
-        return Manifest.model_validate_json(read_text(path, max_bytes=MAX_JSON_BYTES))
+        return Manifest.model_validate_json(text)
     except ValidationError as error:
         raise UserError(
             f"{path}: is not a manifest of this version ({_reason(error)}); "

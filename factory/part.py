@@ -18,9 +18,9 @@ from factory.prepare import PREPARING
 from factory.processes import Ranks
 from factory.renderers import Renderers
 from factory.report import BuildReport, Part
-from factory.shards import list_shards
 from factory.start import Start
 from factory.storage import AnyPath, remove_temporary_files
+from factory.tidy import remove_left_over
 from factory.work import Turn, Worklist
 
 _POLL_S = 0.1
@@ -61,6 +61,7 @@ class RankOfBuild:
         self._renderers = renderers
         self._worked: list[tuple[str, LaunchBoard, Sequence[int]]] = []
         self._shown = 0
+        self._makers_of: dict[tuple[str, int], tuple[LaunchBoard, int]] | None = None
 
     def run(self, *, part: Part, show_progress: bool) -> BuildReport:
         """Make shards until none is left; the lead finishes the set."""
@@ -81,6 +82,7 @@ class RankOfBuild:
                 ranks=ranks,
                 renderers=self._renderers,
                 show=self._show,
+                file_of=self._file_of,
             )
             is_complete = self._make_all(part)
         if ranks.is_lead:
@@ -143,7 +145,7 @@ class RankOfBuild:
             self._claims.release(turn.claim)
 
     def _exists(self, task: tuple[Job, int]) -> bool:
-        return self._maker.path(*task).is_file()
+        return self._maker.exists(*task)
 
     def _finish(self, is_complete: bool, *, started: float) -> str:
         """Write card and manifest if the set is whole; return what the report is made of."""
@@ -183,10 +185,22 @@ class RankOfBuild:
                 found.setdefault(job.name, {})[index] = board.entry(task)
         return {name: [by[index] for index in sorted(by)] for name, by in found.items()}
 
+    def _file_of(self, config: str, index: int) -> str:
+        """Return where a shard lies that this launch has made or looked at."""
+        if self._makers_of is None:
+            self._makers_of = {
+                (job.name, number): (board, task)
+                for phase, board, _ in self._worked
+                for task, (job, number) in enumerate(self._tasks(phase))
+            }
+        board, task = self._makers_of[config, index]
+        return board.entry(task).file
+
     def _tidy(self) -> None:
         """Remove what launches left that did not end well; those at work keep theirs."""
         at_work = self._claims.live_launches(wait=lambda: self._ranks.pause(_POLL_S))
         self._claims.remove_dead()
+        remove_left_over(self._out)
         remove_temporary_files(self._out, at_work=at_work)
 
     def _report(self, fields: Any) -> BuildReport:
@@ -208,9 +222,7 @@ class RankOfBuild:
         """Count the images of the shards that are there, by their names alone."""
         size = self._manifest.settings.shard_size
         return sum(
-            len(job.rows(shard.index, shard_size=size))
+            len(job.rows(index, shard_size=size))
             for job in self._jobs
-            if job.kind != "union"
-            for shard in list_shards(self._out, job.name)
-            if shard.total == job.total(size)
+            for index in self._start.present[job.name]
         )

@@ -14,23 +14,19 @@ from dataclasses import dataclass
 
 from factory import console
 from factory.claims import Claims
+from factory.derived import name_files, publish
 from factory.devices import device_name
 from factory.errors import UserError
-from factory.existing import (
-    begun,
-    merge_variables,
-    open_set,
-    recipe_path,
-    require_same_recipes,
-)
-from factory.grow import add_columns, remove_shards, rename_shards, shorter_shards
+from factory.existing import begun, merge_variables, open_set, require_same_recipes
+from factory.generations import Generation, replace
+from factory.grow import add_columns
 from factory.jobs import Job, adopt_counts
+from factory.layout import present_shards
 from factory.manifest import ConfigEntry, Manifest
 from factory.schema import features
 from factory.settings import BuildSettings, FixedSettings, fix
-from factory.shards import list_shards
 from factory.start import Start
-from factory.storage import AnyPath, remove_temporary_files, write_text
+from factory.storage import AnyPath, remove_temporary_files
 from factory.versions import library_versions
 
 PREPARING = "prepare"
@@ -44,7 +40,7 @@ class State:
     Attributes:
         out: The directory.
         old: What binds this build of the manifest that is there, or None for a new set.
-        found: The whole manifest that is there.
+        generation: What is there.
         jobs: With the counts they will have.
         settings: Those of the set.
         variables: Columns of the whole set, types by name.
@@ -52,10 +48,15 @@ class State:
 
     out: AnyPath
     old: Manifest | None
-    found: Manifest | None
+    generation: Generation
     jobs: list[Job]
     settings: FixedSettings
     variables: dict[str, str]
+
+    @property
+    def found(self) -> Manifest | None:
+        """The whole manifest that is there."""
+        return self.generation.manifest
 
     def unfinished(self) -> Iterator[Job]:
         """Yield the sets that need a model: those with pictures to draw."""
@@ -81,13 +82,14 @@ def judge(
     Raises:
         UserError: the directory holds something else, or another set.
     """
-    found = open_set(out)
+    generation = open_set(out)
+    found = generation.manifest
     old = found if busy else begun(out, found)
     counted = adopt_counts(jobs, old)
     settings = fix(wanted, recorded=old.settings if old else None, device=device, out=str(out))
     if old is not None:
         require_same_recipes(out, old, counted)
-    return State(out, old, found, counted, settings, merge_variables(old, counted, out=out))
+    return State(out, old, generation, counted, settings, merge_variables(old, counted, out=out))
 
 
 def prepare(
@@ -99,61 +101,45 @@ def prepare(
         UserError: as `judge`; or another launch is at work there and wants something else.
     """
     with claims.holding(PREPARING, wait=lambda: time.sleep(_POLL_S)):
-        state = judge(out, jobs, wanted=wanted, device=device)
-        planned = _manifest(state)
-        if planned != state.found or _needs_change(state):
-            others = claims.live_launches(wait=lambda: time.sleep(_POLL_S))
-            if others:
-                state = judge(out, jobs, wanted=wanted, device=device, busy=True)
-                planned = _manifest(state)
-                _require_agreement(out, state.found, planned)
-            else:
-                planned = _change(state, planned)
+        while True:
+            state = judge(out, jobs, wanted=wanted, device=device)
+            planned = _manifest(state)
             if planned != state.found:
-                planned.write(out)
-        for job in state.jobs:
-            _write_recipe(out, job)
+                others = claims.live_launches(wait=lambda: time.sleep(_POLL_S))
+                if others:
+                    state = judge(out, jobs, wanted=wanted, device=device, busy=True)
+                    planned = _manifest(state)
+                    _require_agreement(out, state.found, planned)
+                else:
+                    planned = _with_columns(state, planned)
+            if _replaced(state, planned):
+                break
+        publish(out, card=False)
         # Shows other launches that this one is at work, between shards too.
         claims.acquire(f"launch-{claims.launch}")
-        return _start(out, state)
+        return _start(out, state, planned)
 
 
-def _needs_change(state: State) -> bool:
-    """Whether shards must be renamed, as after a growth that was stopped."""
-    size = state.settings.shard_size
-    return any(
-        shard.total != job.total(size)
-        for job in state.jobs
-        for shard in list_shards(state.out, job.name)
-    )
+def _replaced(state: State, planned: Manifest) -> bool:
+    """Make a manifest the dataset's unless it is already; False where another was faster."""
+    recipes = {job.name: job.recipe.to_yaml() for job in state.jobs}
+    before = state.generation
+    if planned == before.manifest and recipes.items() <= before.recipes.items():
+        return True
+    if before.number == 0 and before.manifest is not None:
+        name_files(state.out, before.manifest)
+    return replace(state.out, before, planned, recipes=recipes) is not None
 
 
-def _change(state: State, planned: Manifest) -> Manifest:
-    """Give shards that exist the columns and names they will have; return the manifest to write."""
+def _with_columns(state: State, planned: Manifest) -> Manifest:
+    """Give shards that exist the columns they will have; return the manifest to write."""
     out, old = state.out, state.old
     if out.is_dir():
         remove_temporary_files(out)
-    if old is not None and state.variables != old.variables:
-        # Before the manifest says so: stopped here, the next build finds the same thing to do.
-        labels = tuple(state.jobs[0].recipe.labels)
-        rewritten = add_columns(out, old, features=features(labels, state.variables))
-        shards = {name: entry.shards for name, entry in rewritten.configs.items()}
-        configs = {
-            name: entry.model_copy(update={"shards": shards.get(name, entry.shards)})
-            for name, entry in planned.configs.items()
-        }
-        planned = planned.model_copy(update={"configs": configs})
-    for job in state.jobs:
-        entry = old.configs.get(job.name) if old else None
-        if job.kind == "share" and entry is not None and entry.images != job.num_images:
-            # Copies are cheap, and a larger share begins with other rows: all are copied anew.
-            remove_shards(out, job.name)
-    if planned != state.found:
-        # Before shards take the names of a larger set: stopped here, the next build goes on.
-        planned.write(out)
-    for job in state.jobs:
-        rename_shards(out, job, shard_size=state.settings.shard_size)
-    return planned
+    if old is None or state.variables == old.variables:
+        return planned
+    labels = tuple(state.jobs[0].recipe.labels)
+    return add_columns(out, old, planned, features=features(labels, state.variables))
 
 
 def _require_agreement(out: AnyPath, found: Manifest | None, planned: Manifest) -> None:
@@ -203,22 +189,8 @@ def _entry(job: Job, before: ConfigEntry | None) -> ConfigEntry:
     return entry.model_copy(update={"shards": shards})
 
 
-def _write_recipe(out: AnyPath, job: Job) -> None:
-    path, text = recipe_path(out, job.name), job.recipe.to_yaml()
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
-        write_text(path, text)
-
-
-def _start(out: AnyPath, state: State) -> Start:
-    size = state.settings.shard_size
-    present, shorter = {}, {}
-    for job in state.jobs:
-        total = job.total(size)
-        numbers = {one.index for one in list_shards(out, job.name) if one.total == total}
-        present[job.name] = sorted(numbers)
-        files = shorter_shards(out, job, shard_size=size)
-        shorter[job.name] = {number: path.name for number, path in files.items()}
-    return Start(present, shorter)
+def _start(out: AnyPath, state: State, planned: Manifest) -> Start:
+    return Start({job.name: [*present_shards(out, planned, job.name)] for job in state.jobs})
 
 
 def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:

@@ -78,8 +78,9 @@ def push(
 def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
     """Return every file of a set by its path in the repository; shards with the manifest's hash.
 
-    Names that begin with a dot are left out: they belong to version control and file managers.
-    So are symbolic links that lead out of the directory, which `verify` calls faults.
+    Names that begin with a dot are left out: they belong to version control and file managers. So
+    are symbolic links that lead out of the directory (`verify` calls them faults), shards that are
+    not listed, and scores of other rows.
     """
     hashes = {shard.file: shard.sha256 for one in found.configs.values() for shard in one.shards}
     paths = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
@@ -89,6 +90,8 @@ def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
         if path.is_file()
         and is_inside(path, out)
         and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+        and (name in hashes or not name.startswith(f"{DATA}/"))
+        and (name != card_scores.FILE_NAME or card_scores.kept_scores(out, found))
     }
 
 

@@ -16,17 +16,11 @@ from factory import schema
 from factory.compare import Redrawn, compared, spec_of
 from factory.devices import device_name
 from factory.errors import UserError
+from factory.layout import file_at
 from factory.manifest import Manifest
 from factory.planner import ImageSpec, plan
 from factory.recipe import ResolvedRecipe
-from factory.shards import (
-    Row,
-    num_rows,
-    read_rows,
-    shard_count,
-    shard_path,
-    shard_rows,
-)
+from factory.shards import Row, num_rows, read_rows, shard_rows
 from factory.storage import AnyPath
 from factory.versions import library_versions
 
@@ -169,8 +163,7 @@ def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -
     """
     entry, size = manifest.configs[config], manifest.settings.shard_size
     number = indexes.start // size
-    total = shard_count(entry.images, shard_size=size)
-    path = shard_path(out, config, index=number, total=total)
+    path = out / file_at(manifest, config, number)
     if not path.is_file():
         raise UserError(f"{path}: is not there; `factory build` draws what is missing")
     num_rows(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from factory.manifest import ShardEntry
 from factory.stamp import Inspection, Stamp, inspect
@@ -14,14 +14,38 @@ class Found:
     """A shard's file, judged.
 
     Attributes:
+        path: Of the file.
         inspection: What was read.
         covered: How many images of its range it accounts for, failed ones included.
         fault: Why it must be drawn anew, or None.
     """
 
+    path: AnyPath
     inspection: Inspection
     covered: int
     fault: str | None
+
+
+@dataclass
+class Candidates:
+    """The files that may hold a shard, as far as they were judged.
+
+    Attributes:
+        best: That with most of the shard's images; None without any.
+        damaged: Those that cannot be used.
+        free: A name that no file has: where the shard is written. Empty where `best` is the shard.
+    """
+
+    best: Found | None = None
+    damaged: list[Found] = field(default_factory=list)
+    free: str = ""
+
+    def add(self, found: Found) -> None:
+        """Sort in what was found under a name."""
+        if found.fault:
+            self.damaged.append(found)
+        elif found.covered > (self.best.covered if self.best else 0):
+            self.best = found
 
 
 def assess(path: AnyPath, wanted: Stamp, *, known: ShardEntry | None) -> Found | None:
@@ -41,16 +65,16 @@ def assess(path: AnyPath, wanted: Stamp, *, known: ShardEntry | None) -> Found |
         return None
     stamp = inspection.stamp
     if inspection.fault:
-        return Found(inspection, 0, inspection.fault)
+        return Found(path, inspection, 0, inspection.fault)
     if stamp is None:
         if known is None or known.sha256 != inspection.sha256:
-            return Found(inspection, 0, "has other bytes than the manifest names")
-        return Found(inspection, inspection.rows, None)
+            return Found(path, inspection, 0, "has other bytes than the manifest names")
+        return Found(path, inspection, inspection.rows, None)
     if not stamp.is_of(wanted):
-        return Found(inspection, 0, f"is {_place(stamp)}, not {_place(wanted)}")
+        return Found(path, inspection, 0, f"is {_place(stamp)}, not {_place(wanted)}")
     if stamp.stop > wanted.stop:
-        return Found(inspection, 0, f"ends at image {stamp.stop}, not at {wanted.stop}")
-    return Found(inspection, stamp.stop - stamp.start, None)
+        return Found(path, inspection, 0, f"ends at image {stamp.stop}, not at {wanted.stop}")
+    return Found(path, inspection, stamp.stop - stamp.start, None)
 
 
 def _place(stamp: Stamp) -> str:

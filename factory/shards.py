@@ -1,4 +1,4 @@
-"""Shards: names, rows to Parquet by rename, reading back, hashing.
+"""Shards: names, rows to Parquet, reading back, hashing.
 
 A shard appears whole under its name or not at all (`factory.storage`), and that is the only commit
 point. Its bytes depend on its rows and its stamp alone; nothing in it tells when, where or by which
@@ -29,16 +29,15 @@ Row = dict[str, Any]
 """A row by column name; `image` is `{"bytes": encoded picture, "path": None}`."""
 
 DATA = "data"
-_NAME = re.compile(r"train-(\d{5,})-of-(\d{5,})\.parquet")
+NAME = re.compile(r"train-(\d{5,})-(?:of-\d{5,}|[0-9a-f]{12})\.parquet")
 _ROW_GROUP_BYTES = 100_000_000
 
 
 @dataclass(frozen=True)
 class ShardFile:
-    """A shard on disk: its number, the number of shards its name speaks of, and its path."""
+    """A shard on disk: its number and its path."""
 
     index: int
-    total: int
     path: AnyPath
 
 
@@ -65,20 +64,15 @@ def shard_rows(index: int, *, num_images: int, shard_size: int) -> range:
     return range(index * shard_size, min((index + 1) * shard_size, num_images))
 
 
-def shard_path(out: AnyPath, config: str, *, index: int, total: int) -> AnyPath:
-    """Return where a shard lies; `index` from 0."""
-    return out / DATA / config / f"train-{index:05d}-of-{total:05d}.parquet"
-
-
 def list_shards(out: AnyPath, config: str) -> list[ShardFile]:
-    """Return a config's shards on disk, by number; several may share one while a set grows."""
+    """Return a config's shards on disk, by number; those left over from before it grew too."""
     folder = out / DATA / config
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
-        match = _NAME.fullmatch(path.name)
+        match = NAME.fullmatch(path.name)
         if match:
-            found.append(ShardFile(int(match[1]), int(match[2]), path))
-    return sorted(found, key=lambda shard: (shard.index, shard.total))
+            found.append(ShardFile(int(match[1]), path))
+    return sorted(found, key=lambda shard: (shard.index, shard.path.name))
 
 
 def encode_picture(picture: Picture, output: Output) -> bytes:
@@ -106,27 +100,25 @@ def write_shard(
     *,
     features: datasets.Features,
     stamp: Stamp,
-    exclusive: bool = False,
     writer: str = "one",
 ) -> ShardEntry | None:
-    """Write one shard as Parquet.
+    """Write one shard as Parquet; a file that is there already is left alone.
 
     Args:
         path: Its final name. After a crash it holds all rows or does not exist.
         rows: In plan order. Columns of `features` that a row lacks are null.
         features: Columns and types, the same for all configs of a set.
         stamp: What the shard is; its hash is filled in here.
-        exclusive: Whether to leave a shard alone that is there already.
         writer: Whose temporary file this is.
 
     Returns:
-        What the manifest says of it; None where `exclusive` found a shard.
+        What the manifest says of it; None where a file was there.
 
     Raises:
         OSError: the disk is full or cannot be written; no file is left behind.
     """
     data = parquet_bytes(rows, features=features, stamp=stamp)
-    if not write_bytes(path, data, exclusive=exclusive, writer=writer):
+    if not write_bytes(path, data, exclusive=True, writer=writer):
         return None
     return ShardEntry(
         file="/".join((DATA, stamp.config, path.name)),
@@ -134,6 +126,11 @@ def write_shard(
         sha256=hashlib.sha256(data).hexdigest(),
         failed=stamp.failed,
     )
+
+
+def shard_hash(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> str:
+    """Return the SHA-256 of the file that `write_shard` would write."""
+    return hashlib.sha256(parquet_bytes(rows, features=features, stamp=stamp)).hexdigest()
 
 
 def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> bytes:

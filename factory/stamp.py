@@ -70,12 +70,14 @@ class Inspection:
         rows: That its footer speaks of; 0 where it cannot be read.
         stamp: Its own words; None where it has none or they cannot be read.
         fault: What is wrong with it, or None.
+        columns: Of its rows, in order.
     """
 
     sha256: str
     rows: int
     stamp: Stamp | None
     fault: str | None
+    columns: tuple[str, ...] = ()
 
     def entry(self, file: str) -> ShardEntry:
         """Return what the manifest says of it; `file` is relative to the set's directory."""
@@ -145,8 +147,9 @@ def _judge(sha256: str, head: Any, footer: bytes) -> Inspection:
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         words = (str(error).splitlines() or ["unreadable"])[0]
         return Inspection(sha256, 0, None, f"is no whole Parquet file ({words})")
+    columns = tuple(metadata.schema.to_arrow_schema().names)
     if stamp is None:
-        return Inspection(sha256, metadata.num_rows, None, None)
+        return Inspection(sha256, metadata.num_rows, None, None, columns)
     digest = stamp.sha256.encode()
     head.update(footer.replace(digest, _ZEROS.encode()))
     fault = None
@@ -154,7 +157,7 @@ def _judge(sha256: str, head: Any, footer: bytes) -> Inspection:
         fault = "has other bytes than were written"
     elif metadata.num_rows + len(stamp.failed) != stamp.stop - stamp.start:
         fault = "has another number of rows than it says"
-    return Inspection(sha256, metadata.num_rows, stamp, fault)
+    return Inspection(sha256, metadata.num_rows, stamp, fault, columns)
 
 
 def _stamp(metadata: Any) -> Stamp | None:

@@ -12,35 +12,23 @@ class Start:
     """The shards that were there when a launch began.
 
     Attributes:
-        present: By config, numbers of the shards that were there.
-        shorter: By config and number, names of shards that hold the first rows of one to come.
+        present: By config, numbers of the shards that were there, going by their names.
     """
 
     present: dict[str, list[int]]
-    shorter: dict[str, dict[int, str]]
 
     def to_text(self) -> str:
         """Return it as JSON, runs of numbers as pairs: a set may have a hundred thousand shards."""
-        return json.dumps(
-            {
-                "present": {name: _runs(numbers) for name, numbers in self.present.items()},
-                "shorter": self.shorter,
-            }
-        )
+        return json.dumps({name: _runs(numbers) for name, numbers in self.present.items()})
 
     @classmethod
     def from_text(cls, text: str) -> Start:
         """Read what `to_text` wrote."""
-        fields = json.loads(text)
         return cls(
-            present={
+            {
                 name: [number for start, stop in runs for number in range(start, stop)]
-                for name, runs in fields["present"].items()
-            },
-            shorter={
-                name: {int(number): file for number, file in files.items()}
-                for name, files in fields["shorter"].items()
-            },
+                for name, runs in json.loads(text).items()
+            }
         )
 
 

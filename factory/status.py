@@ -13,7 +13,7 @@ since nobody wrote down when it was begun. A pause among them counts as time the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from factory import owner
 from factory.claim_folder import ClaimFolder
 from factory.claims import field_of
 from factory.existing import require_set
-from factory.manifest import Manifest
-from factory.shards import ShardFile, list_shards, shard_count, shard_rows
+from factory.layout import present_shards, total_shards
+from factory.manifest import ConfigEntry, Manifest
+from factory.shards import shard_rows
 from factory.stamp import read_stamp
 from factory.storage import AnyPath, open_path
 
@@ -164,28 +165,34 @@ def _workers(out: AnyPath) -> Iterator[Worker]:
 
 def _config(out: AnyPath, found: Manifest, name: str, workers: Sequence[Worker]) -> ConfigStatus:
     entry, size = found.configs[name], found.settings.shard_size
-    total = 0 if entry.kind == "union" else shard_count(entry.images, shard_size=size)
-    there = {one.index: one for one in list_shards(out, name) if one.total == total}
+    there = present_shards(out, found, name)
     claimed = {one.shard for one in workers if one.config == name and one.alive is not False}
     return ConfigStatus(
         name=name,
         kind=entry.kind,
-        shards=total,
+        shards=total_shards(found, name),
         done=len(there),
         running=len(claimed - there.keys()),
         images=entry.images,
         images_done=sum(
             len(shard_rows(index, num_images=entry.images, shard_size=size)) for index in there
         ),
-        failed=len(entry.failed) if entry.complete else sum(map(_num_failed, there.values())),
+        failed=_failed(out, entry, there.values()),
         complete=entry.complete,
     )
 
 
-def _num_failed(shard: ShardFile) -> int:
+def _failed(out: AnyPath, entry: ConfigEntry, files: Iterable[str]) -> int:
+    """Return how many images failed: by the manifest, or by the shards that are there."""
+    if entry.complete:
+        return len(entry.failed)
+    return sum(_num_failed(out / file) for file in files)
+
+
+def _num_failed(path: AnyPath) -> int:
     """Return how many images of a shard failed; what is damaged is the build's and `verify`'s."""
     try:
-        stamp = read_stamp(shard.path)
+        stamp = read_stamp(path)
     except (OSError, ValueError):
         return 0
     return len(stamp.failed) if stamp else 0
@@ -195,11 +202,11 @@ def _finished(out: AnyPath, found: Manifest) -> list[tuple[float, int]]:
     """Return when the latest shards of sets were finished, with their images; in that order."""
     size = found.settings.shard_size
     times = [
-        (modified, len(shard_rows(one.index, num_images=entry.images, shard_size=size)))
+        (modified, len(shard_rows(index, num_images=entry.images, shard_size=size)))
         for name, entry in found.configs.items()
         if entry.kind == "set"
-        for one in list_shards(out, name)
-        if (modified := _modified(one.path)) is not None
+        for index, file in present_shards(out, found, name).items()
+        if (modified := _modified(out / file)) is not None
     ]
     return sorted(times)
 

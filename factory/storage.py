@@ -4,8 +4,8 @@ Everything that is written goes through here, whole or not at all. On a file sys
 temporary name, a sync and a rename; an object store's single put is atomic by itself. What must not
 be overwritten is created: by a hard link on a file system, by a conditional put (`If-None-Match`)
 on S3 and the stores that have one. A store without either gets "look, then put": two writers of one
-name at the same moment may then both believe to be the first, which costs a shard drawn twice and
-nothing else, since both would have written the same bytes.
+name at the same moment may then both believe to be the first. For a shard that costs one generated
+twice; for a generation of the manifest, one of two changes made in the same moment.
 """
 
 from __future__ import annotations
@@ -90,6 +90,11 @@ def write_bytes(
             file.flush()
             os.fsync(file.fileno())
         written = _link(temporary, path) if exclusive else bool(temporary.rename(path))
+    except FileNotFoundError:
+        if temporary.exists() or not path.parent.is_dir():
+            raise
+        # Another launch took this process for dead, and cleared its half-written file away.
+        return write_bytes(path, data, exclusive=exclusive, writer=writer)
     finally:
         # Also after Ctrl-C: a set holds its own files and nothing else.
         if not written or exclusive:
@@ -101,11 +106,6 @@ def write_bytes(
 def write_text(path: AnyPath, text: str, *, writer: str = "one") -> None:
     """Write a small text file the same way: it has the old text or the new one, never half."""
     write_bytes(path, text.encode(), writer=writer)
-
-
-def rename(path: AnyPath, final: AnyPath) -> None:
-    """Give a file another name; on an object store it is copied, then removed."""
-    path.rename(final)
 
 
 def sync_folder(folder: AnyPath) -> None:
@@ -132,11 +132,14 @@ def remove_temporary_files(out: AnyPath, *, at_work: frozenset[str] = frozenset(
         out: The set's directory.
         at_work: Writers whose files stay.
     """
-    if not is_local(out):
-        return
-    for path in out.rglob(f"{TEMPORARY}*"):
+    for path in temporary_files(out):
         if path.name.removeprefix(TEMPORARY).split("-")[0] not in at_work:
             path.unlink(missing_ok=True)
+
+
+def temporary_files(out: AnyPath) -> list[AnyPath]:
+    """Return the files that are being written, or were when their writers were killed."""
+    return sorted(out.rglob(f"{TEMPORARY}*")) if is_local(out) else []
 
 
 def remove_if_empty(folder: AnyPath) -> None:

@@ -2,8 +2,8 @@
 
 Nothing is written, and nothing that lies in the directory is trusted: shards are held against the
 manifest's hashes, rows against the plan that the recipes make, recipes and card against the
-manifest's fingerprints. `factory.verify_files` looks at the directory, `factory.verify_rows` into
-the shards.
+manifest's fingerprints. `factory.verify_files` and `factory.verify_strays` look at the directory,
+`factory.verify_rows` into the shards.
 """
 
 from __future__ import annotations
@@ -17,22 +17,20 @@ from factory import console
 from factory.errors import UserError
 from factory.existing import require_config, require_set
 from factory.inside import foreign_files
+from factory.layout import shard_files, wanted_stamp
 from factory.manifest import FILE_NAME, Manifest
 from factory.recipe import ResolvedRecipe
 from factory.schema import features
 from factory.set_faults import SetFault
-from factory.shards import shard_rows
-from factory.stamp import Stamp
 from factory.storage import AnyPath, is_local, open_path
 from factory.verify_files import (
     check_card,
     check_listing,
     check_recipes,
-    expected_shards,
-    stray_files,
 )
 from factory.verify_pictures import Comparison, Sample, compare_sample
 from factory.verify_rows import ShardTask, balance_faults, check_shard
+from factory.verify_strays import check_generation, left_over_shards, stray_files
 
 _FOREIGN = "a link that leads out of the dataset, or no regular file; nothing was read"
 
@@ -52,6 +50,7 @@ class VerifyReport:
         failed: Images that could not be drawn and have no row, as the manifest lists them.
         compared: How many images were drawn again and compared.
         notes: How this machine differs from the one that drew the set, if anything was drawn.
+        left_over: Shards that no config lists, e.g. of a build that was stopped; nobody reads them.
     """
 
     out: str
@@ -62,6 +61,7 @@ class VerifyReport:
     failed: int = 0
     compared: int = 0
     notes: tuple[str, ...] = ()
+    left_over: tuple[str, ...] = ()
 
     @property
     def whole(self) -> bool:
@@ -106,7 +106,9 @@ def verify_set(
     names = _configs(place, found, config)
     recipes, faults = check_recipes(place, found)
     faults += check_listing(place, found)
-    faults += stray_files(place, found)
+    faults += check_generation(place, found)
+    left_over = left_over_shards(place, found)
+    faults += stray_files(place, found, left_over)
     faults += check_card(place, found)
     read = _read_shards(place, found, names, recipes, show_progress=show_progress)
     faults += read.faults
@@ -124,6 +126,7 @@ def verify_set(
         failed=sum(len(found.configs[name].failed) for name in names),
         compared=compared.compared,
         notes=tuple(compared.notes),
+        left_over=tuple(left_over),
     )
 
 
@@ -178,23 +181,14 @@ def shard_tasks(
 ) -> Iterator[ShardTask]:
     """Yield what is to be checked of a config's shards, by number."""
     entry = found.configs[name]
-    size = found.settings.shard_size
     listed = {shard.file: shard for shard in entry.shards}
     owners = {one.sha256: one.file for other in found.configs.values() for one in other.shards}
-    for number, path in enumerate(expected_shards(out, name, entry, shard_size=size)):
-        file = path.relative_to(out).as_posix()
-        rows = shard_rows(number, num_images=entry.images, shard_size=size)
+    for number, file in enumerate(shard_files(found, name)):
         yield ShardTask(
-            path=path,
+            path=out / file,
             file=file,
             recipe=recipes.get(name),
-            stamp=Stamp(
-                config=name,
-                fingerprint=entry.fingerprint,
-                settings=found.settings.as_dict(),
-                start=rows.start,
-                stop=rows.stop,
-            ),
+            stamp=wanted_stamp(found, name, number),
             listed=listed.get(file),
             owners=owners,
             measured=found.measured,

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from factory import card, manifest
+from factory.card_header import older_data_files
 from factory.dataset_files import MAX_CARD_BYTES
 from factory.errors import UserError
-from factory.existing import RECIPES, recipe_path
+from factory.existing import RECIPES
 from factory.jobs import Job
+from factory.layout import number_of, total_shards, wanted_stamp
 from factory.library import load_stored_recipe
 from factory.manifest import ConfigEntry, Manifest
 from factory.outside import parse_yaml, read_text
 from factory.recipe import ResolvedRecipe
 from factory.sampling_summary import PipelineSettings, sampling_summary
 from factory.set_faults import SetFault, short
-from factory.shards import shard_count, shard_path, shard_rows
-from factory.storage import AnyPath, is_temporary, local_copy
+from factory.storage import AnyPath, local_copy
 
 # What the manifest says of a config and its recipe says too.
 _FROM_RECIPE = (
@@ -30,17 +30,6 @@ _FROM_RECIPE = (
     "images_per_class",
     "members",
 )
-_LINK = re.compile(r"(?:\]\(|src=\")([^)\"\s]+)")
-
-
-def expected_shards(
-    out: AnyPath, name: str, entry: ConfigEntry, *, shard_size: int
-) -> list[AnyPath]:
-    """Return where the shards of a config belong, by number; none for a union."""
-    if entry.kind == "union":
-        return []
-    total = shard_count(entry.images, shard_size=shard_size)
-    return [shard_path(out, name, index=index, total=total) for index in range(total)]
 
 
 def check_recipes(
@@ -114,21 +103,20 @@ def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
                 "complete: run the same build again",
             )
             continue
-        size = found.settings.shard_size
-        paths = expected_shards(out, name, entry, shard_size=size)
-        wanted = [path.relative_to(out).as_posix() for path in paths]
-        listed = [shard.file for shard in entry.shards]
-        if listed != wanted:
+        total = total_shards(found, name)
+        numbers = [number_of(shard.file) for shard in entry.shards]
+        if numbers != list(range(total)):
             yield SetFault(
                 manifest.FILE_NAME,
                 f"configs.{name}.shards",
-                _some(listed, wanted),
-                f"{len(wanted)} shards, as {entry.images} images make",
+                _some(entry),
+                f"{total} shards, as {entry.images} images make",
             )
+            continue
         for number, shard in enumerate(entry.shards):
-            rows = len(shard_rows(number, num_images=entry.images, shard_size=size))
-            rows -= len(shard.failed)
-            if listed == wanted and shard.rows != rows:
+            stamp = wanted_stamp(found, name, number)
+            rows = stamp.stop - stamp.start - len(shard.failed)
+            if shard.rows != rows:
                 yield SetFault(
                     manifest.FILE_NAME,
                     f"configs.{name}.shards.{number}.rows",
@@ -137,41 +125,9 @@ def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
                 )
 
 
-def _some(listed: list[str], wanted: list[str]) -> str:
-    odd = [file for file in listed if file not in wanted]
-    return f"{len(listed)} shards" + (f", {odd[0]} among them" if odd else "")
-
-
-def stray_files(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
-    """Yield the files that belong to no config.
-
-    Names that begin with a dot at the top belong to version control and to file managers; pictures
-    that the card shows belong to the card.
-    """
-    size = found.settings.shard_size
-    known = {out / manifest.FILE_NAME, out / card.FILE_NAME}
-    for name, entry in found.configs.items():
-        known |= {recipe_path(out, name), *expected_shards(out, name, entry, shard_size=size)}
-    linked = {out / link for link in _links(out / card.FILE_NAME)}
-    for path in sorted(out.rglob("*")):
-        inner = path.relative_to(out)
-        hidden = inner.parts[0].startswith(".") and not is_temporary(path)
-        if path.is_dir() or hidden or path in known or path in linked:
-            continue
-        what = "a file that a stopped build left" if is_temporary(path) else "a stray file"
-        yield SetFault(inner.as_posix(), "file", what, "none: no config of the set has it")
-
-
-def _links(path: AnyPath) -> list[str]:
-    try:
-        return (
-            _LINK.findall(read_text(path, max_bytes=MAX_CARD_BYTES, shown=card.FILE_NAME))
-            if path.is_file()
-            else []
-        )
-    except UserError:
-        # `check_card` reports it.
-        return []
+def _some(entry: ConfigEntry) -> str:
+    odd = [one.file for place, one in enumerate(entry.shards) if number_of(one.file) != place]
+    return f"{len(entry.shards)} shards" + (f", {odd[0]} among them" if odd else "")
 
 
 def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
@@ -223,6 +179,13 @@ def _config_faults(head: Mapping[str, Any], found: Manifest) -> Iterator[SetFaul
         yield SetFault(card.FILE_NAME, "configs", short(list(entries)), short(list(wanted)))
     for name, entry in wanted.items():
         for key, value in entry.items():
-            if name in entries and entries[name].get(key) != value:
-                now = short(entries[name].get(key))
+            said = entries.get(name, {}).get(key)
+            if name in entries and said not in _allowed(found, name, key, value):
+                now = short(said)
                 yield SetFault(card.FILE_NAME, f"configs.{name}.{key}", now, short(value))
+
+
+def _allowed(found: Manifest, name: str, key: str, value: object) -> list[object]:
+    """Return what a card may say of a config: cards of older versions have a glob."""
+    older = older_data_files(found, name) if key == "data_files" else None
+    return [value] if older is None else [value, older]

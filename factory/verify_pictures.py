@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from factory import schema
 from factory.compare import Redrawn
+from factory.layout import file_at
 from factory.manifest import ConfigEntry, Manifest
 from factory.recipe import ResolvedRecipe
 from factory.redraw import Redrawer, batch_of, stored_rows
 from factory.set_faults import SetFault
-from factory.shards import Row, shard_count, shard_path
+from factory.shards import Row
 from factory.storage import AnyPath
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def compare_sample(
     for name, recipe in recipes.items():
         entry = found.configs[name]
         for indexes in _batches(found, entry, sample) if entry.complete else ():
-            file = _file(out, found, name, indexes.start)
+            file = _file(found, name, indexes.start)
             if file in damaged:
                 continue
             if entry.kind == "set":
@@ -129,11 +130,8 @@ def _batches(found: Manifest, entry: ConfigEntry, sample: Sample) -> Iterator[ra
         )
 
 
-def _file(out: AnyPath, found: Manifest, name: str, index: int) -> str:
-    size = found.settings.shard_size
-    total = shard_count(found.configs[name].images, shard_size=size)
-    path = shard_path(out, name, index=index // size, total=total)
-    return path.relative_to(out).as_posix()
+def _file(found: Manifest, name: str, index: int) -> str:
+    return file_at(found, name, index // found.settings.shard_size)
 
 
 def _copy_faults(
@@ -142,7 +140,7 @@ def _copy_faults(
     """Yield the rows of a share that differ from the rows they were copied from."""
     for row in rows:
         owner, index = row[schema.RECIPE], row[schema.INDEX]
-        if owner not in found.configs or _file(out, found, owner, index) in damaged:
+        if owner not in found.configs or _file(found, owner, index) in damaged:
             continue
         original = stored_rows(out, found, owner, range(index, index + 1))
         if original != [row]:

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from factory.generations import FOLDER
+from factory.layout import file_at
 from factory.library import load_recipe
+from factory.manifest import read_manifest
 from factory.planner import ImageSpec
 from factory.recipe import ResolvedRecipe
 from factory.render import Picture
@@ -62,9 +65,29 @@ class FakeRenderer:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file under a folder, by relative path."""
+    """Return the SHA-256 of every file under a folder, by relative path.
+
+    The generations of a dataset are left out: their number tells its history.
+    """
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and FOLDER not in path.relative_to(folder).parts
+    }
+
+
+def shard(out: Path, config: str = "base", index: int = 0) -> Path:
+    """Return the path of a shard, as the dataset's manifest names it."""
+    manifest = read_manifest(out)
+    assert manifest is not None
+    return out / file_at(manifest, config, index)
+
+
+def shard_hashes(out: Path) -> dict[str, list[str]]:
+    """Return the SHA-256 of every shard by config, in order, whatever the files' names."""
+    manifest = read_manifest(out)
+    assert manifest is not None
+    return {
+        name: [hashlib.sha256((out / one.file).read_bytes()).hexdigest() for one in entry.shards]
+        for name, entry in manifest.configs.items()
     }

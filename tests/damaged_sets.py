@@ -46,6 +46,7 @@ def restamp(path: Path, rows: list[dict[str, Any]], columns: Any) -> None:
     """Write other rows or columns into a shard, with a seal that fits them."""
     stamp = read_stamp(path)
     assert stamp is not None
+    path.unlink()
     write_shard(path, rows, features=columns, stamp=stamp)
 
 

@@ -18,8 +18,11 @@ from typing import Any
 
 from build_parts import SETTINGS, FakeRenderer
 
+from factory import storage
 from factory.builder import BuildOptions, build
+from factory.generations import FOLDER
 from factory.library import load_recipe
+from factory.storage import open_path
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["fault_parts", "torch.distributed", "datasets", "accelerate"])
@@ -94,31 +97,40 @@ def build_elsewhere(recipes: Sequence[Path], out: Path, batch_s: float, expiry_s
 
 def build_and_die(recipes: Sequence[Path], out: Path, event: int, after: bool) -> None:
     """Build, and end by SIGKILL before or after the n-th change to the file system."""
-    _on_change(out, _killing(event), after=after)
+    on_change(out, sending(event, signal.SIGKILL), after=after)
     draw(recipes, out)
+
+
+def sleeps(process: Any) -> bool:
+    """Whether a process stands still, or has ended without."""
+    try:
+        stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return True
+    return stat.rpartition(")")[2].split()[0] in ("T", "Z")
 
 
 def count_changes(recipes: Sequence[Path], out: Path, result: Any) -> None:
     """Build, and tell how many changes to the file system that takes."""
     numbers = itertools.count(1)
     changes: list[str] = []
-    _on_change(out, lambda name: changes.append(f"{next(numbers)} {name}"), after=True)
+    on_change(out, lambda name: changes.append(f"{next(numbers)} {name}"), after=True)
     draw(recipes, out)
     result.put(changes)
 
 
-def _killing(event: int) -> Callable[[str], None]:
+def sending(event: int, number: signal.Signals) -> Callable[[str], None]:
     numbers = itertools.count(1)
 
-    def kill(name: str) -> None:
+    def send(name: str) -> None:
         if next(numbers) == event:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
 
-    return kill
+    return send
 
 
-def _on_change(out: Path, told: Callable[[str], None], *, after: bool) -> None:
-    """Call `told` around every call that changes a file below `out`."""
+def on_change(out: str | Path, told: Callable[[str], None], *, after: bool) -> None:
+    """Call `told` around every call that changes a file below `out`, a directory or URL."""
 
     def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -132,6 +144,11 @@ def _on_change(out: Path, told: Callable[[str], None], *, after: bool) -> None:
 
         return wrapper
 
+    if "://" in str(out):
+        url_path = type(open_path(out))
+        url_path.unlink = watched("unlink", url_path.unlink)  # type: ignore[method-assign]
+        storage._put = watched("put", storage._put)
+        return
     for name in ("rename", "hardlink_to", "unlink", "mkdir", "rmdir"):
         setattr(Path, name, watched(name, getattr(Path, name)))
     for name in ("fsync", "write", "ftruncate"):
@@ -157,5 +174,6 @@ def strays(out: Path) -> list[str]:
     return [
         path.relative_to(out).as_posix()
         for path in out.rglob("*")
-        if path.name.startswith(".") or (path.is_dir() and not any(path.iterdir()))
+        if (path.name.startswith(".") and path.name != FOLDER)
+        or (path.is_dir() and not any(path.iterdir()))
     ]

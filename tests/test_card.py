@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe
+from damaged_sets import manifest_of
 from huggingface_hub import DatasetCard, DatasetCardData
 from PIL import Image
 
@@ -26,6 +27,7 @@ from factory.errors import UserError
 from factory.library import load_recipe
 from factory.manifest import read_manifest
 from factory.planner import plan
+from factory.push import set_files
 from factory.sampling_summary import sampling_summary, sampling_texts
 from factory.verify import verify_set
 
@@ -53,8 +55,11 @@ def test_the_header_lists_sets_before_combinations(card: DatasetCard) -> None:
     assert [one["config_name"] for one in configs] == ["domain", "zebra", "all"]
     assert [one.get("default") for one in configs] == [True, None, None]
     paths = [one["data_files"][0]["path"] for one in configs]
-    assert paths[0] == "data/domain/train-*.parquet"
-    assert paths[2] == ["data/zebra/train-*.parquet", "data/domain/train-*.parquet"]
+    assert [file[:23] for file in paths[0]] == [
+        "data/domain/train-00000",
+        "data/domain/train-00001",
+    ]
+    assert paths[2] == [*paths[1], *paths[0]], "the files of its members, and nothing beside them"
     assert len({one["description"] for one in configs}) == 3
     assert card.data.task_categories == ["image-classification"]
     assert card.data.size_categories == ["n<1K"]
@@ -283,7 +288,8 @@ def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
     assert (out / "README.md").read_text().count(row) == 1
     draw(recipe(tmp_path, "base", images_per_class=6), out)
     assert "## Scores" not in (out / "README.md").read_text()
-    assert not (out / "scores.json").exists()
+    assert verify_set(out, show_progress=False).whole
+    assert "scores.json" not in set_files(out, manifest_of(out))
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,12 @@ from typing import Any
 
 import pyarrow.parquet
 import pytest
-from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, shard_hashes, tree
 
 from factory.builder import BuildReport, build
 from factory.settings import BuildSettings
 from factory.shards import sha256
-
-SHARD = "data/base/train-{:05d}-of-00003.parquet"
+from factory.verify import verify_set
 
 
 def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
@@ -37,7 +36,10 @@ def repaired(whole: Path, damaged: Path, tmp_path: Path, *, shards: int) -> None
     assert (report.drawn, report.kept) == (8 * shards, 24 - 8 * shards)
     assert report.redrawn == 8 * shards
     assert FakeRenderer.calls == 2 * shards
-    assert tree(damaged) == tree(whole)
+    # What replaces a damaged file is a new file: nothing is overwritten.
+    assert shard_hashes(damaged) == shard_hashes(whole)
+    assert len(list(damaged.glob("data/base/*"))) == 3
+    assert verify_set(damaged).faults == ()
 
 
 def copy(whole: Path) -> Path:
@@ -50,16 +52,16 @@ def copy(whole: Path) -> Path:
 def test_cut_shards(whole: Path, tmp_path: Path) -> None:
     for size in (0, 5, 1000, -1):
         damaged = copy(whole)
-        path = damaged / SHARD.format(1)
+        path = shard(damaged, index=1)
         path.write_bytes(path.read_bytes()[:size])
         repaired(whole, damaged, tmp_path, shards=1)
 
 
 def test_flipped_bits(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    size = (whole / SHARD.format(0)).stat().st_size
+    size = shard(whole).stat().st_size
     for place in (40, size // 3, size // 2, size - 600, size - 20):
         damaged = copy(whole)
-        path = damaged / SHARD.format(0)
+        path = shard(damaged)
         data = bytearray(path.read_bytes())
         data[place] ^= 4
         path.write_bytes(data)
@@ -69,7 +71,7 @@ def test_flipped_bits(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_swapped_shards(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     damaged = copy(whole)
-    first, second = (damaged / SHARD.format(number) for number in (0, 1))
+    first, second = (shard(damaged, index=number) for number in (0, 1))
     first.rename(damaged / "x")
     second.rename(first)
     (damaged / "x").rename(second)
@@ -88,14 +90,13 @@ def test_the_shard_of_another_recipe_or_of_other_settings(whole: Path, tmp_path:
         foreign = recipe(tmp_path / "others", name, images_per_class=8, **changes)
         draw(foreign, other, settings=settings)
         damaged = copy(whole)
-        source = other / SHARD.format(1).replace("base", name)
-        shutil.copy(source, damaged / SHARD.format(1))
+        shutil.copy(shard(other, name, index=1), shard(damaged, index=1))
         repaired(whole, damaged, tmp_path, shards=1)
 
 
 def test_a_lost_shard_and_a_lost_card(whole: Path, tmp_path: Path) -> None:
     damaged = copy(whole)
-    (damaged / SHARD.format(2)).unlink()
+    shard(damaged, index=2).unlink()
     (damaged / "README.md").unlink()
     report = draw(recipe(tmp_path, "base", images_per_class=8), damaged)
     assert (report.drawn, report.kept, report.redrawn) == (8, 16, 0)
@@ -107,34 +108,35 @@ def test_a_damaged_share_is_copied_again(tmp_path: Path) -> None:
     recipe(tmp_path, "word", prompt="{class}", images_per_class=10)
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
     draw(share, tmp_path / "out")
-    before = tree(tmp_path / "out")
-    path = tmp_path / "out/data/share/train-00001-of-00002.parquet"
+    before = shard_hashes(tmp_path / "out")
+    path = shard(tmp_path / "out", "share", index=1)
     path.write_bytes(path.read_bytes()[:-3])
     FakeRenderer.calls = 0
     draw(share, tmp_path / "out")
     assert FakeRenderer.calls == 0
-    assert tree(tmp_path / "out") == before
+    assert shard_hashes(tmp_path / "out") == before
 
 
 def test_damage_to_what_a_set_grows_from(tmp_path: Path) -> None:
-    for name in ("train-00000-of-00002.parquet", "train-00001-of-00002.parquet"):
-        out = tmp_path / name
+    for number in (0, 1):
+        out = tmp_path / str(number)
         draw(recipe(tmp_path, "base"), out)
-        path = out / "data/base" / name
+        path = shard(out, index=number)
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
         draw(recipe(tmp_path, "base", images_per_class=8), out)
         draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "once")
-        assert tree(out) == tree(tmp_path / "once")
+        assert shard_hashes(out) == shard_hashes(tmp_path / "once")
+        assert verify_set(out).faults == ()
 
 
 def test_shards_from_before_stamps_are_kept_by_their_hashes(whole: Path, tmp_path: Path) -> None:
     """They are known by the manifest alone: kept while it names them, drawn anew otherwise."""
     old = copy(whole)
     manifest = json.loads((old / "manifest.json").read_text())
-    for number, entry in enumerate(manifest["configs"]["base"]["shards"]):
-        path = old / SHARD.format(number)
+    for entry in manifest["configs"]["base"]["shards"]:
+        path = old / entry["file"]
         table = pyarrow.parquet.read_table(path)
         pyarrow.parquet.write_table(table, path)
         entry["sha256"] = sha256(path)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_models
-from build_parts import SETTINGS, FakeRenderer, combination, recipe
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard
 from damaged_sets import rewrite
 from PIL import Image
 
@@ -121,7 +121,7 @@ def test_pictures_that_rows_do_not_draw_are_named(out: Path) -> None:
     faults = whole_again(out, FakeRenderer).faults
     assert len(faults) == 30
     assert str(faults[0]).startswith(
-        "data/base/train-00000-of-00002.parquet: image 0 drawn again: found max difference "
+        f"{shard(out).relative_to(out)}: image 0 drawn again: found max difference "
     )
     assert whole_again(out, FakeRenderer, tolerance=255).whole
 
@@ -133,7 +133,7 @@ def test_a_share_that_is_no_copy_is_named(out: Path, tmp_path: Path) -> None:
         rows[0]["image"], rows[1]["image"] = rows[1]["image"], rows[0]["image"]
 
     place = Path(shutil.copytree(out, tmp_path / "out"))
-    rewrite(place, "data/share/train-00000-of-00002.parquet", exchange)
+    rewrite(place, shard(place, "share").relative_to(place).as_posix(), exchange)
     named = [fault.what for fault in whole_again(place).faults if fault.file.startswith("data/")]
     assert named == ["image 0 of base", "image 1 of base"]
 
@@ -174,7 +174,7 @@ def test_failed_images_that_are_listed_are_no_fault(moody: Path) -> None:
     report = whole_again(moody, Moody)
     assert report.faults == ()
     assert (report.failed, report.rows, report.compared) == (4, 42 - 4, 42 - 4)
-    rewrite(moody, "data/base/train-00000-of-00002.parquet", lambda rows: rows[:-1])
+    rewrite(moody, shard(moody).relative_to(moody).as_posix(), lambda rows: rows[:-1])
     missing = [fault for fault in verify_set(moody).faults if fault.what == "rows"]
     assert [(fault.found, fault.expected) for fault in missing] == [("6", "7")]
 
@@ -213,9 +213,7 @@ def test_the_verb_draws_with_the_real_model(
     assert width(sheet) > 3 * 112
     run(replay_verb, *where, "--json", "--alone")
     report = json.loads(capsys.readouterr().out)
-    (row,) = [
-        row for row in read_rows(drawn / "data/tiny/train-00001-of-00002.parquet", start=1, stop=2)
-    ]
+    (row,) = read_rows(shard(drawn, "tiny", 1), start=1, stop=2)
     assert report["row"] == {name: value for name, value in row.items() if name != "image"}
     assert report["max_difference"] <= 8, "alone, only the last digits differ"
 

@@ -21,7 +21,6 @@ from factory.shards import (
     num_rows,
     read_rows,
     shard_count,
-    shard_path,
     shard_rows,
     write_shard,
 )
@@ -30,6 +29,7 @@ from factory.storage import write_bytes, write_text
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 STAMP = Stamp(config="c", fingerprint="f", settings={"batch_size": 4}, start=0, stop=2)
+FILE = "data/c/train-00000-0123456789ab.parquet"
 FEATURES = features(["cat", "dog"], {"d": "string", "n": "float64"})
 
 
@@ -51,10 +51,10 @@ def row(index: int) -> dict[str, Any]:
 
 
 def test_rows_come_back_with_nulls_for_what_they_lack(tmp_path: Path) -> None:
-    path = shard_path(tmp_path, "c", index=0, total=1)
+    path = tmp_path / FILE
     entry = write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
     assert entry is not None
-    assert (entry.file, entry.rows) == ("data/c/train-00000-of-00001.parquet", 2)
+    assert (entry.file, entry.rows) == (FILE, 2)
     assert entry.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert read_rows(path) == [row(0) | {"n": None}, row(1) | {"n": None}]
     assert read_rows(path, start=1) == [row(1) | {"n": None}]
@@ -122,18 +122,18 @@ def test_only_shards_are_listed(tmp_path: Path) -> None:
     folder = tmp_path / "data" / "c"
     folder.mkdir(parents=True)
     for name in (
-        "train-00001-of-00002.parquet",
+        "train-00001-0123456789ab.parquet",
         "train-00000-of-00002.parquet",
-        ".writing-7-train-00001-of-00002.parquet",
+        ".writing-7-train-00001-0123456789ab.parquet",
         "notes.txt",
     ):
         (folder / name).touch()
-    assert [(one.index, one.total) for one in list_shards(tmp_path, "c")] == [(0, 2), (1, 2)]
+    assert [one.index for one in list_shards(tmp_path, "c")] == [0, 1]
     assert list_shards(tmp_path, "absent") == []
 
 
 def test_a_shard_knows_when_any_bit_of_it_changes(tmp_path: Path) -> None:
-    path = shard_path(tmp_path, "c", index=0, total=1)
+    path = tmp_path / FILE
     write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
     found = inspect(path)
     assert (found.fault, found.rows) == (None, 2)
@@ -180,7 +180,7 @@ def test_datasets_reads_a_shard_as_one_of_its_own(tmp_path: Path) -> None:
     import datasets
     import pyarrow.parquet
 
-    path, own = shard_path(tmp_path, "c", index=0, total=1), tmp_path / "own.parquet"
+    path, own = tmp_path / FILE, tmp_path / "own.parquet"
     rows = [row(0), row(1)]
     write_shard(path, rows, features=FEATURES, stamp=STAMP)
     columns = {name: [one.get(name) for one in rows] for name in FEATURES}

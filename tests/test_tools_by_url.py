@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from build_parts import SETTINGS, FakeRenderer, combination, recipe
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard
 
 from factory.builder import build
 from factory.difference import diff
@@ -36,15 +36,16 @@ def test_a_whole_set_and_a_damaged_one(url: str) -> None:
     sample = Sample(1.0, renderer_factory=FakeRenderer)
     report = verify_set(url, sample=sample)
     assert (report.faults, report.rows, report.compared) == ((), 36, 36)
-    shard = open_path(url) / "data" / "base" / "train-00000-of-00002.parquet"
-    data = bytearray(shard.read_bytes())
+    place = open_path(url)
+    flipped, lost = shard(place), shard(place, "word", index=1)
+    data = bytearray(flipped.read_bytes())
     data[len(data) // 2] ^= 1
-    shard.write_bytes(bytes(data))
-    (open_path(url) / "data" / "word" / "train-00001-of-00002.parquet").unlink()
+    flipped.write_bytes(bytes(data))
+    lost.unlink()
     (open_path(url) / "data" / "word" / "stray.parquet").write_bytes(b"x")
     assert {fault.file for fault in verify_set(url, sample=sample).faults} == {
-        "data/base/train-00000-of-00002.parquet",
-        "data/word/train-00001-of-00002.parquet",
+        flipped.relative_to(place).as_posix(),
+        lost.relative_to(place).as_posix(),
         "data/word/stray.parquet",
     }
 

@@ -12,15 +12,17 @@ from typing import Any
 import datasets
 import fsspec
 import pytest
-from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, tree
 from fault_parts import build_once, finished, start
 from moto.server import ThreadedMotoServer
+from sleep_parts import changes_of, quick, woken_up
 
 from factory.builder import BuildReport, build
 from factory.claim_folder import ClaimFolder
 from factory.claims import Claims, heartbeat
 from factory.cli import main
 from factory.errors import Failure, UserError
+from factory.generations import FOLDER
 from factory.library import load_recipe
 from factory.manifest import read_manifest
 from factory.renderers import Renderers
@@ -74,6 +76,7 @@ def remote_tree(url: str) -> dict[str, str]:
     return {
         name.removeprefix(root).lstrip("/"): hashlib.sha256(fs.cat_file(name)).hexdigest()
         for name in sorted(fs.find(root))
+        if FOLDER not in name.split("/")
     }
 
 
@@ -109,8 +112,8 @@ def test_stopped_damaged_and_grown(place: str, tmp_path: Path) -> None:
     assert [name for name in remote_tree(place) if ".claims" in name] == []
     report = draw(base, place)
     assert (report.kept, report.drawn) == (8, 7)
-    shard = open_path(place) / "data/base/train-00000-of-00002.parquet"
-    write_bytes(shard, shard.read_bytes()[:-9])
+    damaged = shard(open_path(place))
+    write_bytes(damaged, damaged.read_bytes()[:-9])
     report = draw(base, place)
     assert (report.kept, report.drawn, report.redrawn) == (7, 8, 8)
     grown = draw(recipe(tmp_path, "base", images_per_class=8), place)
@@ -146,6 +149,26 @@ def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
     assert min(drawn) >= 8
     draw(load_recipe(files[0]), tmp_path / "alone")
     assert remote_tree(out) == tree(tmp_path / "alone")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sleeper", "other"),
+    [
+        ("finishes", "grows more"),
+        ("grows", "adds another column"),
+        ("adds a column", "repairs"),
+        ("tidies", "grows more"),
+    ],
+)
+def test_a_launch_that_wakes_up_harms_nothing_in_a_bucket(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: str, other: str
+) -> None:
+    quick(monkeypatch.setattr)
+    steps = changes_of(tmp_path / "count", f"{s3}/count", sleeper)
+    for part in (3, 4):
+        folder, out = tmp_path / str(part), f"{s3}/set-{part}"
+        woken_up(folder, out, sleeper, 1 + part * (steps - 1) // 4, other)
 
 
 def test_a_claim_in_a_bucket_is_got_by_one(place: str) -> None:
@@ -242,7 +265,7 @@ def test_a_store_that_stops_answering_ends_the_build_in_one_line(
     def away(*args: Any, **kwargs: Any) -> Any:
         raise EndpointConnectionError(endpoint_url="http://bucket")
 
-    monkeypatch.setattr("factory.builder.read_manifest", away)
+    monkeypatch.setattr("factory.builder.newest", away)
     with pytest.raises(Failure, match=r"memory://gone/set: the store does not answer \(Could not"):
         draw(recipe(tmp_path, "base"), "memory://gone/set")
 

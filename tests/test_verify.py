@@ -21,10 +21,10 @@ from factory.shards import read_rows
 from factory.verbs import verify as verb
 from factory.verify import VerifyReport, verify_set
 
-FIRST = "data/base/train-00000-of-00002.parquet"
-SECOND = "data/base/train-00001-of-00002.parquet"
-DOMAIN = "data/domain/train-00000-of-00002.parquet"
-SHARE = "data/share/train-00000-of-00002.parquet"
+FIRST = "data/base/train-00000-c57df319cb92.parquet"
+SECOND = "data/base/train-00001-95e094659926.parquet"
+DOMAIN = "data/domain/train-00000-1ea9bab8058c.parquet"
+SHARE = "data/share/train-00000-0c18c505bde1.parquet"
 
 
 def draw(recipes: Any, out: Path) -> None:
@@ -160,13 +160,13 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
     ("other class names", lambda out: other_labels(out), f"{FIRST}: schema of label"),
     (
         "a stray shard",
-        lambda out: shutil.copy(out / FIRST, out / "data/base/train-00002-of-00003.parquet"),
-        "data/base/train-00002-of-00003.parquet: file: found a stray file",
+        lambda out: shutil.copy(out / FIRST, out / "data/base/train-00002-0123456789ab.parquet"),
+        "data/base/train-00002-0123456789ab.parquet: file: found a stray file",
     ),
     (
         "a stray config",
         lambda out: shutil.copytree(out / "data/base", out / "data/bass"),
-        "data/bass/train-00000-of-00002.parquet: file: found a stray file",
+        f"{FIRST.replace('base', 'bass')}: file: found a stray file",
     ),
     (
         "what a killed build left",
@@ -221,7 +221,7 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
     ),
     (
         "a card of other files",
-        lambda out: replace(out / "README.md", "path: data/base", "path: data/domain"),
+        lambda out: replace(out / "README.md", "- data/base/", "- data/domain/"),
         "README.md: configs.base.data_files: found ",
     ),
     (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from factory import console
 from factory.errors import UserError
-from factory.gates import stage
 from factory.gates.base import Gate
-from factory.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry, read_manifest
+from factory.gates.stage import Stage
+from factory.generations import Generation, newest
+from factory.layout import wanted_stamp
+from factory.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry
 from factory.schema import features, fixed_columns
 from factory.shards import Row, read_shard, write_shard
 from factory.stamp import Stamp, inspect
-from factory.storage import write_text
 
 if TYPE_CHECKING:
     import datasets
-
-_PLAN = "gates.json"
 
 
 @dataclass(frozen=True)
@@ -57,20 +55,19 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
         UserError: It is no finished set, its files are not those of its manifest, or a variable
             has the name of a gate's column.
     """
-    stage.put_in_place(out)
-    manifest = _finished(out)
+    base = newest(out)
+    manifest = _finished(out, base)
     entries = {gate.name: gate.entry() for gate in gates}
     changed = _with_columns(manifest, entries, out=out)
-    _begin(out, manifest, changed)
-    passing = _Pass(out, gates, old=manifest, new=changed)
+    stage = Stage.of(out, base, changed)
+    passing = _Pass(stage, gates, old=manifest, new=changed)
     leaves = {name: entry for name, entry in manifest.configs.items() if entry.kind != "union"}
     total = sum(shard.rows for entry in leaves.values() for shard in entry.shards)
     with console.progress(total, unit="row", description="gate", show=show_progress) as bar:
         configs = dict(manifest.configs)
         for name, entry in leaves.items():
             configs[name] = passing.config(name, entry, bar=bar)
-    stage.decide(out, changed.model_copy(update={"configs": configs}))
-    stage.put_in_place(out)
+    stage.put_in_place(changed.model_copy(update={"configs": configs}))
     columns = tuple(name for entry in changed.gates.values() for name in entry.columns)
     notes = tuple(note for gate in gates for note in gate.notes())
     return GateReport(out, total, passing.flagged, columns, notes)
@@ -79,8 +76,10 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
 class _Pass:
     """Goes through the shards of a set and stages the new ones."""
 
-    def __init__(self, out: Path, gates: Sequence[Gate], *, old: Manifest, new: Manifest) -> None:
-        self._out, self._gates = out, gates
+    def __init__(
+        self, stage: Stage, gates: Sequence[Gate], *, old: Manifest, new: Manifest
+    ) -> None:
+        self._stage, self._out, self._gates = stage, stage.out, gates
         self._old = old
         self._features: datasets.Features = features(new.labels, new.variables)
         self.flagged: dict[str, int] = {}
@@ -96,7 +95,17 @@ class _Pass:
         return entry.model_copy(update={"shards": tuple(shards)})
 
     def _shard(self, config: str, shard: ShardEntry) -> ShardEntry:
-        path, staged = self._out / shard.file, stage.staged_path(self._out, shard.file)
+        """Stage one shard; return what the manifest will say of it, under the name it has."""
+        self._stage.require_current()
+        try:
+            return self._staged(config, shard)
+        except FileNotFoundError:
+            # A later generation may no longer have the file; `factory tidy` clears old stages.
+            self._stage.require_current()
+            raise
+
+    def _staged(self, config: str, shard: ShardEntry) -> ShardEntry:
+        path, staged = self._out / shard.file, self._stage.path(shard.file)
         if not path.is_file() or inspect(path).sha256 != shard.sha256:
             raise UserError(
                 f"{path}: is not the file that {FILE_NAME} lists; build the set again, or restore "
@@ -119,15 +128,8 @@ class _Pass:
 
     def _stamp(self, config: str, shard: ShardEntry) -> Stamp:
         """Return the stamp of a shard that was written before shards had one."""
-        size = self._old.settings.shard_size
-        start = int(Path(shard.file).name.split("-")[1]) * size
-        return Stamp(
-            config=config,
-            fingerprint=self._old.configs[config].fingerprint,
-            settings=self._old.settings.as_dict(),
-            start=start,
-            stop=start + shard.rows,
-        )
+        number = self._old.configs[config].shards.index(shard)
+        return wanted_stamp(self._old, config, number)
 
     def _measure(self, gate: Gate, rows: list[Row], *, is_staged: bool) -> None:
         """Fill a gate's columns where they are not known yet."""
@@ -141,8 +143,8 @@ class _Pass:
             row.update(values)
 
 
-def _finished(out: Path) -> Manifest:
-    manifest = read_manifest(out)
+def _finished(out: Path, base: Generation) -> Manifest:
+    manifest = base.manifest
     if manifest is None:
         raise UserError(f"{out}: is no set of `factory build` (it holds no {FILE_NAME})")
     unfinished = [name for name, entry in manifest.configs.items() if not entry.complete]
@@ -173,13 +175,3 @@ def _with_columns(manifest: Manifest, entries: dict[str, Any], *, out: Path) -> 
             "gates": dict(sorted({**manifest.gates, **entries}.items())),
         }
     )
-
-
-def _begin(out: Path, old: Manifest, new: Manifest) -> None:
-    """Keep what an interrupted pass has staged if it was this one, on the same files."""
-    plan = json.dumps([old.model_dump(mode="json"), new.model_dump(mode="json")], sort_keys=True)
-    path = out / stage.FOLDER / _PLAN
-    if path.is_file() and path.read_text(encoding="utf-8") == plan:
-        return
-    stage.discard(out)
-    write_text(path, plan)

@@ -1,52 +1,164 @@
-"""New shards beside the old ones, put in place together.
+"""New shards beside the old ones, listed together.
 
-All shards with new columns are written to a hidden folder of the set, then a manifest that names
-them: from then on the pass is decided. Renaming them into place, the card and the manifest follow;
-stopped anywhere, the next pass finishes or goes on. Readers never see half of a set changed, but
-for the moment of the renames.
+All shards with new columns are written to a hidden folder of the dataset that is this pass's own.
+Then they get names that no file had before, and a new generation lists them: that is the one step
+that changes the dataset, and it fails if another process has changed it since the pass began.
+Stopped anywhere before, the next pass goes on; readers never see half of a dataset changed.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from factory.card import write_card
-from factory.manifest import FILE_NAME, Manifest, read_manifest
-
-FOLDER = ".gating"
-
-
-def staged_path(out: Path, file: str) -> Path:
-    """Return where the new form of a shard is written; `file` as in the manifest."""
-    return out / FOLDER / file
+from factory.derived import publish
+from factory.errors import Failure
+from factory.generations import Generation, latest, newest, replace
+from factory.layout import key_of, number_of, shard_file
+from factory.manifest import Manifest, ShardEntry
+from factory.storage import remove_if_empty, sync_folder, write_bytes
+from factory.tidy import STAGES, old_stages, remove_left_over
 
 
-def decide(out: Path, manifest: Manifest) -> None:
-    """Write the manifest that makes the staged shards the set's."""
-    manifest.write(out / FOLDER)
+@dataclass(frozen=True)
+class Stage:
+    """The hidden folder of a pass.
 
-
-def put_in_place(out: Path) -> Manifest | None:
-    """Finish a pass that is decided; None where none is.
-
-    May be stopped anywhere and called again.
+    Attributes:
+        out: The dataset's directory.
+        base: The generation the pass reads.
+        name: Of the pass: number of its generation, and a hash of the manifests before and after.
     """
-    manifest = read_manifest(out / FOLDER)
-    if manifest is None:
-        return None
-    for entry in manifest.configs.values():
-        for shard in entry.shards:
-            staged = staged_path(out, shard.file)
-            if staged.is_file():
-                staged.rename(out / shard.file)
-    write_card(out, manifest)
-    manifest.write(out)
-    discard(out)
-    return manifest
+
+    out: Path
+    base: Generation
+    name: str
+
+    @classmethod
+    def of(cls, out: Path, base: Generation, changed: Manifest) -> Stage:
+        """Return the stage of a pass: the same one for the same pass over the same files."""
+        assert base.manifest is not None, "a finished dataset has a manifest"
+        plan = json.dumps([one.model_dump(mode="json") for one in (base.manifest, changed)])
+        return cls(out, base, f"{base.number}-{key_of(plan)}")
+
+    def path(self, file: str) -> Path:
+        """Return where the new form of a shard is written; `file` as in the manifest."""
+        return self.out / STAGES / self.name / file
+
+    def require_current(self) -> None:
+        """Look whether the dataset is still the one that the pass reads.
+
+        Raises:
+            Failure: it is not.
+        """
+        if latest(self.out) != self.base.number:
+            raise self._changed()
+
+    def _changed(self) -> Failure:
+        return Failure(
+            f"{self.out}: another process has changed this dataset while its rows were measured; "
+            "nothing was overwritten; run the same command again"
+        )
+
+    def put_in_place(self, manifest: Manifest) -> None:
+        """Make the staged shards the dataset's.
+
+        Args:
+            manifest: Lists shards by the names they had, with the hashes of the staged ones.
+
+        Raises:
+            Failure: the dataset was changed since the pass began.
+        """
+        files = self._names(manifest)
+        wanted = _renamed(manifest, files)
+        try:
+            is_mine = self._replace(files, wanted)
+        except (Failure, FileNotFoundError):
+            # Staged files go away when another process ends the very same pass.
+            is_mine = False
+        if not is_mine:
+            self._give_up(files, wanted)
+        publish(self.out, card=True)
+        remove_left_over(self.out)
+        self.discard()
+
+    def _replace(self, files: Mapping[str, str], wanted: Manifest) -> bool:
+        """Link the staged shards and make the generation that lists them; False if too late."""
+        for old, new in files.items():
+            self.require_current()
+            if new != old:
+                _link(self.path(old), self.out / new)
+        for folder in {(self.out / file).parent for file in files.values()}:
+            sync_folder(folder)
+        if wanted == self.base.manifest:
+            return True
+        return replace(self.out, self.base, wanted, recipes={}) is not None
+
+    def _names(self, manifest: Manifest) -> dict[str, str]:
+        """Return the shards' new names by their old ones; the same where no byte has changed."""
+        assert self.base.manifest is not None, "a finished dataset has a manifest"
+        return {
+            shard.file: shard.file if shard == before else self._name(name, shard)
+            for name, entry in manifest.configs.items()
+            for shard, before in zip(
+                entry.shards, self.base.manifest.configs[name].shards, strict=True
+            )
+        }
+
+    def _give_up(self, files: Mapping[str, str], wanted: Manifest) -> None:
+        """Remove what was put in place for nothing; these names are never used again.
+
+        Raises:
+            Failure: unless another process has made the very same pass.
+        """
+        now = newest(self.out).manifest
+        if now == wanted:
+            return
+        listed = {shard.file for one in now.configs.values() for shard in one.shards} if now else ()
+        for old, new in files.items():
+            if new != old and new not in listed:
+                (self.out / new).unlink(missing_ok=True)
+        self.discard()
+        raise self._changed()
+
+    def discard(self) -> None:
+        """Remove what was staged, here and by earlier passes that cannot end well any more."""
+        for stage in (self.out / STAGES / self.name, *old_stages(self.out, latest(self.out))):
+            shutil.rmtree(stage, ignore_errors=True)
+        remove_if_empty(self.out / STAGES)
+
+    def _name(self, config: str, shard: ShardEntry) -> str:
+        """Return a name that no pass before this one has used, whatever it measured."""
+        number = number_of(shard.file)
+        assert number is not None, "a finished dataset lists shards"
+        what = f"{self.name} {shard.sha256}"
+        return shard_file(config, number, key_of(what))
 
 
-def discard(out: Path) -> None:
-    """Remove the hidden folder: its manifest first, so that half of it is never put in place."""
-    (out / FOLDER / FILE_NAME).unlink(missing_ok=True)
-    shutil.rmtree(out / FOLDER, ignore_errors=True)
+def _link(staged: Path, final: Path) -> None:
+    with suppress(FileExistsError):
+        try:
+            final.hardlink_to(staged)
+        except (FileExistsError, FileNotFoundError):
+            raise
+        except OSError:
+            # A file system without links.
+            write_bytes(final, staged.read_bytes(), exclusive=True)
+
+
+def _renamed(manifest: Manifest, files: Mapping[str, str]) -> Manifest:
+    configs = {
+        name: entry.model_copy(
+            update={
+                "shards": tuple(
+                    shard.model_copy(update={"file": files[shard.file]}) for shard in entry.shards
+                )
+            }
+        )
+        for name, entry in manifest.configs.items()
+    }
+    return manifest.model_copy(update={"configs": configs})

@@ -32,21 +32,23 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         UserError: OUT is no finished set, or a file of scores is none of its models'.
     """
-    from factory.card import FILE_NAME, write_card
+    from factory.card import FILE_NAME
     from factory.card_scores import keep, kept_scores
-    from factory.manifest import read_manifest
+    from factory.derived import publish
+    from factory.generations import newest
     from factory.storage import open_path
 
     out = open_path(args.out)
-    manifest = read_manifest(out)
+    manifest = newest(out).manifest
     if manifest is None:
         raise UserError(f"{args.out}: holds no set; name a directory of `factory build`")
     if not manifest.in_order():
         raise UserError(f"{args.out}: no config is complete yet; run its build again first")
     if args.scores:
         keep(out, manifest, [file for path in args.scores for file in _files(path)])
-    write_card(out, manifest)
-    shown = len(kept_scores(out, manifest))
+    written = publish(out, card=True).manifest
+    assert written is not None, "it was read above"
+    shown = len(kept_scores(out, written))
     console.write(f"{out / FILE_NAME}: {shown} score{'' if shown == 1 else 's'}")
 
 

@@ -92,6 +92,7 @@ def _plain(report: VerifyReport) -> dict[str, object]:
         "failed": report.failed,
         "compared": report.compared,
         "notes": list(report.notes),
+        "left_over": list(report.left_over),
         "faults": [fault.as_dict() for fault in report.faults],
     }
 
@@ -102,6 +103,12 @@ def _tell(report: VerifyReport) -> None:
     if report.notes and not report.whole:
         for note in report.notes:
             console.log(f"note: {note}; small differences of pixels are no damage (--tolerance)")
+    if report.left_over:
+        files = f"{len(report.left_over)} shard file{'' if len(report.left_over) == 1 else 's'}"
+        console.log(
+            f"note: {files} in the directory, but not in the dataset; "
+            f"`factory tidy {report.out}` lists what is left over"
+        )
     read = f"{report.shards} shards, {report.rows:,} rows"
     if report.failed:
         read += f", {report.failed} failed images listed"

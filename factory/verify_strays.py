@@ -1,0 +1,100 @@
+"""Files beside those that a dataset lists: stray ones, left-over shards, an older manifest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from factory import card, card_scores, manifest
+from factory.dataset_files import MAX_CARD_BYTES
+from factory.errors import UserError
+from factory.existing import recipe_path
+from factory.generations import newest
+from factory.layout import shard_files
+from factory.manifest import Manifest
+from factory.outside import read_text
+from factory.set_faults import SetFault
+from factory.shards import DATA, ShardFile, list_shards
+from factory.stamp import read_stamp
+from factory.storage import AnyPath, is_temporary
+
+_LINK = re.compile(r"(?:\]\(|src=\")([^)\"\s]+)")
+
+
+def check_generation(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
+    """Yield whether `manifest.json` is of an older generation: its writer was killed."""
+    if newest(out).manifest != found:
+        yield SetFault(
+            manifest.FILE_NAME,
+            "content",
+            "an older state of the dataset",
+            "the newest: `factory card` writes it, and the card, again",
+        )
+
+
+def stray_files(out: AnyPath, found: Manifest, left_over: Sequence[str]) -> Iterator[SetFault]:
+    """Yield the files that belong to no config.
+
+    Names that begin with a dot at the top belong to version control and to file managers; pictures
+    that the card shows belong to the card, and kept scores to the dataset. Shards that are
+    `left_over` are no fault as long as the card names the files of each config.
+    """
+    known = {out / name for name in (manifest.FILE_NAME, card.FILE_NAME, card_scores.FILE_NAME)}
+    for name in found.configs:
+        known |= {recipe_path(out, name), *(out / file for file in shard_files(found, name))}
+    known |= {out / link for link in _LINK.findall(_card_text(out))}
+    known |= {out / file for file in left_over}
+    for path in sorted(out.rglob("*")):
+        inner = path.relative_to(out)
+        hidden = inner.parts[0].startswith(".") and not is_temporary(path)
+        if path.is_dir() or hidden or path in known:
+            continue
+        what = "a file that a stopped build left" if is_temporary(path) else "a stray file"
+        yield SetFault(inner.as_posix(), "file", what, "none: no config of the set has it")
+
+
+def left_over_shards(out: AnyPath, found: Manifest) -> list[str]:
+    """Return the shards that were built into this dataset and that no config lists, or not yet."""
+    if any(_is_globbed(out, name) for name in found.configs):
+        return []
+    left = []
+    for name in _config_folders(out):
+        listed = set(shard_files(found, name)) if name in found.configs else set()
+        for shard in list_shards(out, name):
+            file = shard.path.relative_to(out).as_posix()
+            if file not in listed and _is_of(shard, name, found):
+                left.append(file)
+    return left
+
+
+def _config_folders(out: AnyPath) -> list[str]:
+    folder = out / DATA
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def _is_globbed(out: AnyPath, config: str) -> bool:
+    """Whether the card of an older version reads all files of a config's folder."""
+    return f"{DATA}/{config}/train-*" in _card_text(out)
+
+
+def _is_of(shard: ShardFile, config: str, found: Manifest) -> bool:
+    """Whether a shard's stamp says that it was built into this dataset, at this place."""
+    try:
+        stamp = read_stamp(shard.path)
+    except (OSError, ValueError):
+        return False
+    entry = found.configs.get(config)
+    return (
+        stamp is not None
+        and (stamp.config, stamp.settings) == (config, found.settings.as_dict())
+        and (entry is None or stamp.fingerprint == entry.fingerprint)
+        and stamp.start == shard.index * found.settings.shard_size
+    )
+
+
+def _card_text(out: AnyPath) -> str:
+    try:
+        return read_text(out / card.FILE_NAME, max_bytes=MAX_CARD_BYTES)
+    except UserError:
+        # `check_card` reports it.
+        return ""

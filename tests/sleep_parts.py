@@ -1,0 +1,213 @@
+"""What the tests of sleepers share: launches that change a dataset, each with images of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from build_parts import SETTINGS, FakeRenderer, recipe, shard
+from fault_parts import CONTEXT, finished, on_change, sending, sleeps, start
+
+from factory import card_images
+from factory.builder import BuildOptions, build
+from factory.errors import Failure, UserError
+from factory.gates.duplicates import NearDuplicates
+from factory.gates.run import run_gates
+from factory.library import load_recipe
+from factory.manifest import read_manifest
+from factory.schema import features
+from factory.shards import read_rows, write_shard
+from factory.stamp import read_stamp
+from factory.storage import AnyPath, open_path, write_bytes
+from factory.tidy import tidy
+from factory.verify import verify_set
+
+
+def quick(change: Callable[[Any, str, Any], None] = setattr) -> None:
+    """Leave the plots out of cards, which take longer than all else; `change` sets attributes."""
+    change(card_images, "plot_distributions", lambda recipes: b"plots")
+
+
+class Patience:
+    """For how long a launch waits for claims: those who sleep wait for nobody, and beat rarely."""
+
+    seconds = 0.2
+
+
+class Signed(FakeRenderer):
+    """Draws other images in each process: an image that was generated again shows."""
+
+    def render(self, rows: Sequence[Any], *, batch_size: int) -> Any:
+        images = super().render(rows, batch_size=batch_size)
+        return [image ^ np.uint8(os.getpid() % 251) for image in images]
+
+
+def generate(folder: Path, out: str | Path, *names: str) -> None:
+    """Build recipes of a folder."""
+    build(
+        [load_recipe(folder / f"{name}.yaml") for name in names],
+        out,
+        settings=SETTINGS,
+        options=BuildOptions(show_progress=False, claim_expiry_s=Patience.seconds),
+        renderer_factory=Signed,
+    )
+
+
+def damage(out: AnyPath) -> None:
+    """Cut a shard's file short."""
+    path = shard(out)
+    write_bytes(path, path.read_bytes()[:-9])
+
+
+def leave_over(out: AnyPath) -> None:
+    """Leave a shard that no manifest lists, as a build that was stopped does."""
+    found = read_manifest(out)
+    assert found is not None
+    path = shard(out, index=1)
+    stamp = read_stamp(path)
+    assert stamp is not None
+    other = path.with_name("train-00001-0123456789ab.parquet")
+    columns = features(found.labels, found.variables)
+    write_shard(other, read_rows(path), features=columns, stamp=stamp)
+
+
+def finish(folder: Path, out: str | Path) -> None:
+    generate(folder, out, "base")
+
+
+def repair(folder: Path, out: str | Path) -> None:
+    finish(folder, out)
+    damage(open_path(out))
+    finish(folder, out)
+
+
+def gate(folder: Path, out: str | Path) -> None:
+    run_gates(Path(out), [NearDuplicates()], show_progress=False)
+
+
+def grow(folder: Path, out: str | Path) -> None:
+    recipe(folder, "base", images_per_class=8)
+    generate(folder, out, "base")
+
+
+def grow_more(folder: Path, out: str | Path) -> None:
+    recipe(folder, "base", images_per_class=10)
+    generate(folder, out, "base")
+
+
+CHANGES: dict[str, Callable[[Path, Any], Any]] = {
+    "finishes": finish,
+    "grows": grow,
+    "grows more": grow_more,
+    "adds a column": lambda folder, out: generate(folder, out, "word"),
+    "adds another column": lambda folder, out: generate(folder, out, "tone"),
+    "repairs": repair,
+    "gates": gate,
+    "tidies": lambda folder, out: tidy(open_path(out), delete=True),
+}
+SLEEPERS = {
+    name: CHANGES[name] for name in ("finishes", "grows", "adds a column", "gates", "tidies")
+} | {"repairs": finish}
+OTHERS = ("grows more", "adds another column", "finishes", "repairs", "gates", "tidies")
+
+
+def ready(folder: Path, out: str | Path, sleeper: str) -> None:
+    """Write the recipes of both launches, and the dataset that a launch changes."""
+    folder.mkdir(parents=True)
+    recipe(folder, "base")
+    recipe(folder, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
+    recipe(folder, "tone", prompt="a {t} {class}", variables={"t": ["x", "y"]})
+    if sleeper != "finishes":
+        generate(folder, out, "base")
+    if sleeper == "tidies":
+        leave_over(open_path(out))
+    if sleeper == "repairs":
+        damage(open_path(out))
+
+
+def act(folder: Path, out: str | Path, what: str, event: int) -> None:
+    """Change a dataset as another machine would, and stand still at the n-th change to a file."""
+    from factory import owner
+
+    quick()
+    Patience.seconds = 60.0
+    owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
+    on_change(out, sending(event, signal.SIGSTOP), after=False)
+    SLEEPERS[what](folder, out)
+
+
+def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
+    """Change a dataset and report how many changes to files that takes."""
+    changes: list[str] = []
+    quick()
+    Patience.seconds = 60.0
+    on_change(out, changes.append, after=True)
+    SLEEPERS[what](folder, out)
+    result.put(len(changes))
+
+
+def changes_of(folder: Path, out: str | Path, what: str) -> int:
+    """Return how many changes to files a launch makes."""
+    ready(folder, out, what)
+    result: Any = CONTEXT.Queue()
+    process = start(count, folder, out, what, result)
+    number: int = result.get(timeout=120)
+    assert finished(process) == 0
+    return number
+
+
+def stopped(folder: Path, out: str | Path, what: str, event: int) -> Any:
+    """Start a launch; return its process once it stands still, or has ended."""
+    process = start(act, folder, out, what, event)
+    deadline = time.monotonic() + 60
+    while not sleeps(process):
+        assert time.monotonic() < deadline, "it neither sleeps nor ends"
+        time.sleep(0.005)
+    return process
+
+
+def images(out: str | Path) -> dict[tuple[str, int], bytes]:
+    """Return the encoded images that a dataset lists, by config and index."""
+    place = open_path(out)
+    found = read_manifest(place)
+    entries = found.configs.items() if found is not None else ()
+    return {
+        (name, row["index"]): row["image"]["bytes"]
+        for name, entry in entries
+        for one in entry.shards
+        for row in read_rows(place / one.file)
+    }
+
+
+def woken_up(folder: Path, out: str | Path, sleeper: str, event: int, other: str) -> int:
+    """Let a launch sleep before a change to a file while another one changes the dataset.
+
+    Returns:
+        The sleeper's exit status.
+    """
+    where = (sleeper, event, other)
+    ready(folder, out, sleeper)
+    process = stopped(folder, out, sleeper, event)
+    with suppress(UserError, Failure):
+        # Some changes must wait until a dataset is complete and undamaged.
+        CHANGES[other](folder, out)
+    before = images(out)
+    with suppress(ProcessLookupError):
+        # It may have had fewer steps than others of its kind.
+        os.kill(process.pid, signal.SIGCONT)
+    status = finished(process)
+    assert status in (0, 1), where
+    assert {key: images(out).get(key) for key in before} == before, where
+    if not verify_set(out).whole:
+        # It was stopped before the end: the same command again ends it.
+        assert status == 1, (where, verify_set(out).faults)
+        SLEEPERS[sleeper](folder, out)
+    assert verify_set(out).faults == (), where
+    assert {key: images(out).get(key) for key in before} == before, where
+    return status

@@ -1,0 +1,127 @@
+"""Datasets that version 0.1 built, with names that count the shards; `tests/older` holds two.
+
+They are whole but for the pictures of the card; `stopped` has one of its two shards.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+import yaml
+from build_parts import SETTINGS, FakeRenderer, combination, recipe
+from sleep_parts import images
+
+from factory.builder import BuildReport, build
+from factory.manifest import read_manifest
+from factory.verify import verify_set
+
+
+@pytest.fixture(params=["finished", "stopped"])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def copied(tmp_path: Path, name: str) -> Path:
+    return Path(shutil.copytree(Path(__file__).parent / "older" / name, tmp_path / name))
+
+
+def draw(recipes: Any, out: Path) -> BuildReport:
+    return build(
+        recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=FakeRenderer
+    )
+
+
+def loaded(out: Path, tmp_path: Path, config: str) -> list[int]:
+    cache = str(tmp_path / "cache")
+    found: list[int] = datasets.load_dataset(str(out), config, split="train", cache_dir=cache)[
+        "index"
+    ][:]
+    return found
+
+
+def files(out: Path) -> list[str]:
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob("*.parquet"))
+
+
+def test_it_is_verified_and_loaded(tmp_path: Path) -> None:
+    out = copied(tmp_path, "finished")
+    assert verify_set(out).faults == ()
+    assert loaded(out, tmp_path, "base") == list(range(15))
+    assert len(loaded(out, tmp_path, "both")) == 30
+    stray = shutil.copy(
+        out / "data/base/train-00000-of-00002.parquet",
+        out / "data/base/train-00000-of-00009.parquet",
+    )
+    found = [fault.file for fault in verify_set(out).faults]
+    assert found == [Path(stray).relative_to(out).as_posix()], "its card's glob reads this too"
+
+
+def test_it_is_built_again_and_resumed(tmp_path: Path, name: str) -> None:
+    out = copied(tmp_path, name)
+    before, kept = images(out), files(out)
+    report = draw(recipe(tmp_path, "base"), out)
+    assert (report.kept, report.drawn) == ((15, 0) if name == "finished" else (8, 7))
+    assert set(kept) <= set(files(out))
+    assert before.items() <= images(out).items()
+    assert verify_set(out).faults == ()
+    assert loaded(out, tmp_path, "base") == list(range(15))
+
+
+def test_it_grows(tmp_path: Path, name: str) -> None:
+    out = copied(tmp_path, name)
+    before = images(out)
+    report = draw(recipe(tmp_path, "base", images_per_class=8), out)
+    assert (report.kept, report.drawn) == ((15, 9) if name == "finished" else (8, 16))
+    assert before.items() <= images(out).items()
+    assert verify_set(out).faults == ()
+    assert loaded(out, tmp_path, "base") == list(range(24))
+    found = read_manifest(out)
+    assert found is not None
+    listed = [one.file for entry in found.configs.values() for one in entry.shards]
+    assert files(out) == sorted(listed), "the shard it grew from is gone"
+    assert "data/base/train-00000-of-00002.parquet" in listed
+
+
+def test_it_gets_a_column_and_a_larger_share(tmp_path: Path) -> None:
+    out = copied(tmp_path, "finished")
+    before = {key: data for key, data in images(out).items() if key[0] != "share"}
+    recipe(tmp_path, "base")
+    recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
+    share = combination(tmp_path, "share", ["base", "word"], images_per_class=5)
+    tone = recipe(tmp_path, "tone", prompt="a {t} {class}", variables={"t": ["x", "y"]})
+    assert draw([share, tone], out).drawn == 15 + 15, "a larger share has other rows"
+    assert before.items() <= images(out).items()
+    assert verify_set(out).faults == ()
+
+
+class Dies(Exception):
+    pass
+
+
+class Dying(FakeRenderer):
+    def render(self, rows: Any, *, batch_size: int) -> Any:
+        if rows[0].index >= 20:
+            raise Dies
+        return super().render(rows, batch_size=batch_size)
+
+
+def test_it_reads_the_same_while_it_grows(tmp_path: Path) -> None:
+    """Its card's glob would find the rows of its last shard twice."""
+    out = copied(tmp_path, "finished")
+    (out / "README.md").write_text((out / "README.md").read_text() + "\nA word of its owner.\n")
+    with pytest.raises(Dies):
+        build(
+            recipe(tmp_path, "base", images_per_class=8),
+            out,
+            settings=SETTINGS,
+            show_progress=False,
+            renderer_factory=Dying,
+        )
+    assert loaded(out, tmp_path, "base") == list(range(15))
+    header = yaml.safe_load((out / "README.md").read_text().split("---\n")[1])
+    assert "*" not in str(header["configs"])
+    assert "A word of its owner." in (out / "README.md").read_text()

@@ -1,0 +1,114 @@
+"""Files that no config lists: noted, listed, removed on request, and nothing else with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from build_parts import SETTINGS, FakeRenderer, recipe, shard, tree
+from damaged_sets import manifest_of
+from sleep_parts import leave_over
+
+from factory.builder import build
+from factory.cli import main
+from factory.errors import UserError
+from factory.generations import newest
+from factory.push import set_files
+from factory.verify import verify_set
+
+
+def draw(recipes: Any, out: Path, **changes: Any) -> None:
+    options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
+    build(recipes, out, **(options | changes))
+
+
+class Dies(Exception):
+    pass
+
+
+class Dying(FakeRenderer):
+    last = 0
+
+    def render(self, rows: Any, *, batch_size: int) -> Any:
+        if rows[0].index >= Dying.last:
+            raise Dies
+        return super().render(rows, batch_size=batch_size)
+
+
+def test_tidy_lists_and_removes_what_is_left_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    whole = tree(out)
+    leave_over(out)
+    (out / "data/base/.writing-7-x.parquet").write_text("half")
+    stage = out / ".gating/0-0123456789ab/data/base/train-00000-0123456789ab.parquet"
+    stage.parent.mkdir(parents=True)
+    stage.write_text("staged")
+    notes = out / "data/base/notes.txt"
+    notes.write_text("the owner's")
+    before = tree(out)
+    assert main(["tidy", str(out)]) is None
+    listed = capsys.readouterr().out
+    assert tree(out) == before
+    for path in ("data/base/train-00001-0123456789ab.parquet", "data/base/.writing-7-x.parquet"):
+        assert path in listed
+    assert "3 files left over; --delete removes them" in listed
+    main(["tidy", str(out), "--delete"])
+    assert "3 files removed" in capsys.readouterr().out
+    assert notes.read_text() == "the owner's"
+    notes.unlink()
+    assert tree(out) == whole
+    assert not (out / ".gating").exists()
+    with pytest.raises(UserError, match="no set is here"):
+        main(["tidy", str(tmp_path)])
+
+
+def test_left_over_shards_are_noted_and_not_pushed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    files = set_files(out, manifest_of(out)).keys()
+    leave_over(out)
+    report = verify_set(out)
+    assert (report.faults, len(report.left_over)) == ((), 1)
+    assert main(["verify", str(out), "--quiet"]) == 0
+    assert "1 shard file in the directory, but not in the dataset" in capsys.readouterr().err
+    assert set_files(out, manifest_of(out)).keys() == files
+
+
+def test_shards_of_an_unfinished_config_stay(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    Dying.last = 16
+    with pytest.raises(Dies):
+        draw(recipe(tmp_path, "base", images_per_class=10), out, renderer_factory=Dying)
+    before = tree(out)
+    main(["tidy", str(out), "--delete"])
+    assert tree(out) == before
+    draw(recipe(tmp_path, "base", images_per_class=10), out)
+    assert verify_set(out).left_over == ()
+
+
+def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
+    """Its recipe goes with it; rows that its launch finished later are used when it is built."""
+    out = tmp_path / "out"
+    base = recipe(tmp_path, "base")
+    draw(base, tmp_path / "late")
+    Dying.last = 0
+    with pytest.raises(Dies):
+        draw(base, out, renderer_factory=Dying)
+    draw(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
+    assert (newest(out).dropped, verify_set(out).faults) == (("base",), ())
+    late = shard(tmp_path / "late")
+    (out / "data/base").mkdir()
+    (out / "data/base" / late.name).write_bytes(late.read_bytes())
+    assert len(verify_set(out).left_over) == 1
+    FakeRenderer.calls = 0
+    draw(base, out)
+    assert FakeRenderer.calls == 2, "eight of its fifteen images were there"
+    report = verify_set(out)
+    assert (report.faults, report.left_over) == ((), ())
