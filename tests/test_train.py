@@ -119,6 +119,29 @@ def test_local_dir_gives_the_same_logits_and_keeps_model_args(options: TrainOpti
         torch.testing.assert_close(loaded(images), trained(images), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("model", "arguments"), [("test_resnet", {}), ("test_vit", {"patch_size": 8, "depth": 2})]
+)
+def test_transformers_pipeline_gives_the_probabilities_that_eval_scores(
+    model: str, arguments: dict[str, int], options: TrainOptions
+) -> None:
+    from transformers import pipeline
+
+    from eval.checkpoint import load_checkpoint
+    from eval.predict import make_transform
+
+    one_epoch = {**options.overrides, "epochs": 1, "test_crop": 0.875}
+    train(replace(options, model=model, model_args=arguments, overrides=one_epoch))
+    noise = np.random.default_rng(1).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    image = PilImage.fromarray(noise)
+    found = pipeline("image-classification", model=str(options.out), top_k=3)(image)
+    scored = load_checkpoint(str(options.out))
+    with torch.inference_mode():
+        logits = scored.model(make_transform(scored.preprocessing)(image)[None])
+    expected = dict(zip(scored.label_names, logits.softmax(dim=1)[0].tolist(), strict=True))
+    assert {one["label"]: one["score"] for one in found} == pytest.approx(expected, abs=1e-5)
+
+
 def test_run_folder_tells_everything(options: TrainOptions, colours: Path) -> None:
     train(replace(options, row_filter="guidance_scale < 3"))
     config = yaml.safe_load((options.out / "config.yaml").read_text())
