@@ -132,7 +132,7 @@ def _on_change(out: Path, told: Callable[[str], None], *, after: bool) -> None:
 
         return wrapper
 
-    for name in ("rename", "hardlink_to", "unlink", "mkdir", "rmdir"):
+    for name in ("rename", "replace", "hardlink_to", "unlink", "mkdir", "rmdir"):
         setattr(Path, name, watched(name, getattr(Path, name)))
     for name in ("fsync", "write", "ftruncate"):
         setattr(os, name, watched(name, getattr(os, name)))

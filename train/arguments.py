@@ -28,6 +28,7 @@ Then: accelerate launch eval score RUN --real DATASET
 _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("epochs", int, "passes over the training images"),
     ("batch_size", int, "images a step, over all processes together"),
+    ("accumulate", int, "parts of a batch whose gradients are added up, to save memory"),
     ("lr", float, "highest learning rate"),
     ("weight_decay", float, "AdamW's weight decay"),
     ("schedule", str, "cosine or constant"),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.console import log
-from factory.devices import on_cpus
+from factory.devices import on_cpus, reporting_lack_of_memory
 from factory.errors import UserError
 from train import presets
 from train.architectures import timm_name
@@ -141,9 +141,10 @@ def train(options: TrainOptions) -> RunSummary:
     # The others wait until the folder is claimed, then only read it.
     with accelerator.main_process_first():
         claim(options.out, config)
-    trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
-    _record_environment(options, trainer)
-    trainer.fit()
+    with reporting_lack_of_memory(_more_memory(values)):
+        trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
+        _record_environment(options, trainer)
+        trainer.fit()
     summary = RunSummary(
         out=options.out,
         epochs=trainer.epochs_done,
@@ -153,6 +154,15 @@ def train(options: TrainOptions) -> RunSummary:
     )
     accelerator.end_training()
     return summary
+
+
+def _more_memory(values: Hyperparameters) -> str:
+    parts = 2 * values.accumulate
+    return (
+        f"keep --batch-size {values.batch_size} and accumulate its gradients over smaller parts "
+        f"with --accumulate {parts}, or lower --batch-size, which trains differently; another "
+        "run needs another --out"
+    )
 
 
 def _choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:

@@ -39,7 +39,7 @@ def put_in_place(out: Path) -> Manifest | None:
         for shard in entry.shards:
             staged = staged_path(out, shard.file)
             if staged.is_file():
-                staged.rename(out / shard.file)
+                staged.replace(out / shard.file)
     write_card(out, manifest)
     manifest.write(out)
     discard(out)
