@@ -24,6 +24,7 @@ from factory.existing import (
     require_same_recipes,
 )
 from factory.grow import add_columns, remove_shards, rename_shards, shorter_shards
+from factory.hub_limits import warn_of_many_shards
 from factory.jobs import Job, adopt_counts
 from factory.manifest import ConfigEntry, Manifest
 from factory.schema import features
@@ -113,6 +114,8 @@ def prepare(
                 planned.write(out)
         for job in state.jobs:
             _write_recipe(out, job)
+            if job.kind != "union":
+                warn_of_many_shards(job.name, job.num_images, settings=state.settings)
         # Shows other launches that this one is at work, between shards too.
         claims.acquire(f"launch-{claims.launch}")
         return _start(out, state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from factory import card, manifest, yaml_source
@@ -12,11 +13,13 @@ from factory.existing import RECIPES, recipe_path
 from factory.jobs import Job
 from factory.library import load_stored_recipe
 from factory.manifest import ConfigEntry, Manifest
+from factory.model_files import PipelineSettings
 from factory.recipe import ResolvedRecipe
-from factory.sampling_summary import PipelineSettings, sampling_summary
+from factory.sampling_summary import sampling_summary
 from factory.set_faults import SetFault, short
 from factory.shards import shard_count, shard_path, shard_rows
 from factory.storage import AnyPath, is_temporary, local_copy
+from factory.system_files import is_system_file
 
 # What the manifest says of a config and its recipe says too.
 _FROM_RECIPE = (
@@ -92,7 +95,9 @@ def _sampling_faults(recipe: ResolvedRecipe, entry: ConfigEntry) -> Iterator[Set
     The pipeline's own scheduler and size are in no recipe and are taken as written.
     """
     listed = entry.sampling or {}
-    own = PipelineSettings(listed.get("scheduler"), listed.get("height"), listed.get("width"))
+    own = PipelineSettings(
+        **{key: listed.get(key) for key in ("scheduler", "height", "width", "variant")}
+    )
     said = sampling_summary(recipe, own) if listed else {}
     for key in dict.fromkeys((*said, *listed)):
         if said.get(key) != listed.get(key):
@@ -143,8 +148,8 @@ def _some(listed: list[str], wanted: list[str]) -> str:
 def stray_files(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
     """Yield the files that belong to no config.
 
-    Names that begin with a dot at the top belong to version control and to file managers; pictures
-    that the card shows belong to the card.
+    Names that begin with a dot at the top belong to version control, system files to nobody;
+    images that the card shows belong to the card.
     """
     size = found.settings.shard_size
     known = {out / manifest.FILE_NAME, out / card.FILE_NAME}
@@ -153,11 +158,12 @@ def stray_files(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
     linked = {out / link for link in _links(out / card.FILE_NAME)}
     for path in sorted(out.rglob("*")):
         inner = path.relative_to(out)
-        hidden = inner.parts[0].startswith(".") and not is_temporary(path)
-        if path.is_dir() or hidden or path in known or path in linked:
+        hidden = inner.parts[0].startswith(".") or is_system_file(PurePath(*inner.parts))
+        overlooked = hidden and not is_temporary(path)
+        if path.is_dir() or overlooked or path in known or path in linked:
             continue
         what = "a file that a stopped build left" if is_temporary(path) else "a stray file"
-        yield SetFault(inner.as_posix(), "file", what, "none: no config of the set has it")
+        yield SetFault(inner.as_posix(), "file", what, "none (no config has it): move or delete it")
 
 
 def _links(path: AnyPath) -> list[str]:

@@ -126,6 +126,7 @@ def _add_push_options(group: argparse._ArgumentGroup) -> None:
     add("--push", metavar="ORG/NAME", help="publish model, card and scores on the Hub")
     add("--private", action="store_true", help="make the model's repository private")
     add("--tag", metavar="TAG", help="name the published commit, e.g. v1")
+    add("--replace-card", action="store_true", help="overwrite changes of the card on the Hub")
 
 
 def parse_options(argv: Sequence[str]) -> TrainOptions | None:
@@ -137,8 +138,10 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
     parsed = build_parser().parse_args(argv)
     if parsed.list_presets:
         return None
-    if parsed.push is None and (parsed.private or parsed.tag):
-        raise UserError("--private and --tag belong to --push; give it, or leave them out")
+    if parsed.push is None and (parsed.private or parsed.tag or parsed.replace_card):
+        raise UserError(
+            "--private, --tag and --replace-card belong to --push; give it, or leave them out"
+        )
     missing = [
         name
         for name, value in (
@@ -178,6 +181,7 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         push_to=parsed.push,
         push_private=parsed.private,
         push_tag=parsed.tag,
+        push_replace_card=parsed.replace_card,
     )
 
 

@@ -52,6 +52,7 @@ class TrainOptions:
         push_to: Model repository `ORG/NAME` to publish the finished run in, or None.
         push_private: Make that repository private.
         push_tag: Name for the commit, or None.
+        push_replace_card: Drop what people changed in the card there, instead of refusing.
     """
 
     dataset: str
@@ -74,6 +75,7 @@ class TrainOptions:
     push_to: str | None = None
     push_private: bool = False
     push_tag: str | None = None
+    push_replace_card: bool = False
 
 
 @dataclass(frozen=True)
