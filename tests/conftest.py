@@ -5,6 +5,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -63,12 +64,12 @@ def windows_rules(monkeypatch: pytest.MonkeyPatch) -> None:
         real_fsync(descriptor)
 
     def open_file(path: Any, *arguments: Any, **options: Any) -> int:
-        if os.path.isdir(path):
+        if Path(path).is_dir():
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return real_open(path, *arguments, **options)
 
     def rename(source: Any, target: Any, **options: Any) -> None:
-        if os.path.exists(target):
+        if Path(target).exists():
             raise FileExistsError(errno.EEXIST, "File exists", str(source), None, str(target))
         real_rename(source, target, **options)
 

@@ -429,7 +429,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(options: TrainOption
 
 def test_parts_of_less_than_two_images_are_refused(options: TrainOptions) -> None:
     overrides = {**options.overrides, "accumulate": 9}
-    with pytest.raises(UserError, match="--accumulate 9: batches of .* lower it"):
+    with pytest.raises(UserError, match=r"--accumulate 9: batches of .* lower it"):
         train(replace(options, overrides=overrides))
 
 
@@ -458,8 +458,6 @@ def test_training_and_scoring_need_no_float64_tensors(
             assert not eval_main()
 
 
-def test_a_run_keeps_to_the_rules_of_windows(
-    options: TrainOptions, windows_rules: None
-) -> None:
+def test_a_run_keeps_to_the_rules_of_windows(options: TrainOptions, windows_rules: None) -> None:
     train(replace(options, overrides={**options.overrides, "epochs": 1}))
     assert (options.out / "model.safetensors").is_file()

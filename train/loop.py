@@ -199,9 +199,7 @@ class Trainer:
             bar.update(len(batch))
         return self._scores(parts)
 
-    def _backward_in_parts(
-        self, rows: NDArray[np.int64], *, epoch: int, num_global: int
-    ) -> Tensor:
+    def _backward_in_parts(self, rows: NDArray[np.int64], *, epoch: int, num_global: int) -> Tensor:
         """Call `backward` for each part of the rows; processes exchange gradients in the last."""
         *first, last = np.array_split(rows, self.config.hyperparameters.accumulate)
         sums = []
