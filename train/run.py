@@ -135,7 +135,8 @@ def train(options: TrainOptions) -> RunSummary:
     check_folder(options.out)
     accelerator = Accelerator(cpu=on_cpus())
     _set_threads(options.threads)
-    data, opened, values = _load(options, values, accelerator)
+    with reporting_lack_of_memory("lower --image-size, or --images-per-class: all pixels are kept"):
+        data, opened, values = _load(options, values, accelerator)
     model, values = _create_model(options, values, num_classes=len(data.label_names))
     config = _run_config(options, values, preset=preset, data=data, opened=opened)
     # What cannot be trained is told before a folder is taken for it.
