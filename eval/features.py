@@ -17,6 +17,7 @@ from eval.predict import pad, prepared, this_process
 from eval.score import set_precision
 from eval.scores import Preprocessing
 from factory.console import progress
+from factory.devices import reporting_lack_of_memory
 from factory.errors import UserError
 from factory.hub_client import bound_requests
 
@@ -165,9 +166,10 @@ def extract(
     )
     bar = progress(len(rows), unit="image", description=space)
     net.eval()
-    with torch.inference_mode(), bar:
+    smaller = f"give a --batch-size below {batch_size}"
+    with torch.inference_mode(), bar, reporting_lack_of_memory(smaller):
         for pixels, digests in images:
             found = represent(pad(pixels, batch_size).to(device))[: len(digests)]
-            parts.append(found.flatten(1).double().cpu().numpy())
+            parts.append(found.flatten(1).cpu().numpy().astype(np.float64))
             bar.update(len(digests))
     return np.concatenate(parts)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from eval.fit import Transform
 from factory.console import progress
-from factory.devices import cores_per_process, on_cpus
+from factory.devices import cores_per_process, on_cpus, reporting_lack_of_memory
 from factory.row_images import read_hashed, skipping_advised
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def predict(
 
     Raises:
         UserError: A picture is missing or cannot be decoded.
+        Failure: The memory does not hold a batch.
     """
     import torch
 
@@ -107,7 +108,8 @@ def predict(
     pictures = prepared(
         dataset, rows, image_column=image_column, transform=transform, image_folder=image_folder
     )
-    with torch.inference_mode():
+    smaller = f"give a --batch-size below {batch_size}"
+    with torch.inference_mode(), reporting_lack_of_memory(smaller):
         for (start, stop), (pixels, digests) in zip(mine, pictures, strict=True):
             # Dropout, where it is on, depends on the batch and not on who scores it.
             torch.manual_seed(start)
@@ -200,10 +202,14 @@ def pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
 def _rank(
     logits: torch.Tensor, *, probability: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the most likely classes and their probabilities; equal logits go by class order."""
-    exact = logits.double()
-    likely = exact.sigmoid() if probability == "sigmoid" else exact.softmax(dim=1)
-    probabilities = likely.cpu().numpy()
+    """Return the most likely classes and their probabilities; equal logits go by class order.
+
+    In NumPy, since Apple's MPS devices have no float64.
+    """
+    from scipy.special import expit, softmax
+
+    exact = logits.cpu().numpy().astype(np.float64)
+    probabilities = expit(exact) if probability == "sigmoid" else softmax(exact, axis=1)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :_RANKED]
     return ranked, np.take_along_axis(probabilities, ranked, axis=1)
 

@@ -9,16 +9,15 @@ from pydantic import ValidationError
 
 from factory.embedded_model import EMBEDDED_ID
 from factory.listed import Constant
+from factory.model_checks import check_model, check_scheduler, check_sizes
 from factory.pins import pinned_model, pinned_output, pinned_variables
 from factory.recipe import ResolvedRecipe
 from factory.recipe_checks import (
     Checked,
     check_classes,
     check_columns,
-    check_model,
     check_output,
     check_sampling,
-    check_scheduler,
     check_variables,
 )
 from factory.recipe_faults import faults_of
@@ -114,8 +113,9 @@ def assemble(
     check_templates(checked, recipe, names_known=names_known)
     check_sampling(checked, recipe)
     if find_models:
-        check_scheduler(checked, recipe)
         # Not of stored recipes: older versions wrote what is refused now.
+        check_scheduler(checked, recipe)
+        check_sizes(checked, recipe)
         check_output(checked, file.output)
     check_model(checked, recipe)
     return recipe

@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory import card_notes, console
 from factory.card_facts import contents, model_ids, title
 from factory.card_header import built_fields, config_entries, general_fields, to_yaml
 from factory.card_images import PLOTS, SHEET, write_images
+from factory.card_notes import FILE_NAME
 from factory.card_scores import Score, kept_scores
 from factory.existing import RECIPES
 from factory.manifest import GateEntry, Manifest
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["FILE_NAME", "at_home", "config_entries", "facts", "render", "write_card"]
 
-FILE_NAME = "README.md"
+REPLACED = ".README.replaced.md"
+"""What `write_card` replaced although people had changed it; hidden, so no part of the set."""
 _TEMPLATE = "set.md.jinja"
 _LOCATION = "path/to/this/directory"
 _HUB_NOTE = " Once the set is on the Hub, its id stands in place of the directory."
@@ -45,7 +48,24 @@ def write_card(out: AnyPath, manifest: Manifest) -> None:
     recipes = _recipes(out, manifest)
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
     scores = kept_scores(out, manifest)
-    write_text(out / FILE_NAME, _text(manifest, recipes, images=images, scores=scores))
+    body = _text(manifest, recipes, images=images, scores=scores)
+    write_text(out / FILE_NAME, card_notes.write_card(body, _kept_notes(out, body)))
+
+
+def _kept_notes(out: AnyPath, body: str) -> str:
+    """Return the notes of the card that is replaced; a copy of it stays if it was changed."""
+    path = out / FILE_NAME
+    if not path.is_file():
+        return ""
+    text = path.read_text(encoding="utf-8", errors="replace")
+    old = card_notes.read_card(text)
+    if not old.body_sealed and not card_notes.same_body(old.body, body):
+        write_text(out / REPLACED, text)
+        console.log(
+            f"{path} was changed by hand and is written again; the old text is in {REPLACED}. "
+            f"Notes below the line `{card_notes.LINE} ... -->` are kept"
+        )
+    return old.notes
 
 
 def at_home(content: bytes, repo_id: str) -> bytes:

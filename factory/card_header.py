@@ -27,6 +27,8 @@ _SIZES = (
     (100_000_000_000, "10B<n<100B"),
     (1_000_000_000_000, "100B<n<1T"),
 )
+# Half of the card that the Hub takes (`factory.hub_limits`).
+_MOST_INFO_BYTES = 500_000
 
 
 def general_fields(
@@ -52,8 +54,15 @@ def general_fields(
 
 
 def built_fields(manifest: Manifest) -> dict[str, Any]:
-    """Return the part of the header that speaks of files."""
-    return {"dataset_info": _dataset_info(manifest), "configs": config_entries(manifest)}
+    """Return the part of the header that speaks of files.
+
+    `dataset_info` is left out where it would be too large for the Hub: `load_dataset` finds the
+    features in the Parquet files too.
+    """
+    info = {"dataset_info": _dataset_info(manifest)}
+    if len(to_yaml(info).encode()) > _MOST_INFO_BYTES:
+        info = {}
+    return {**info, "configs": config_entries(manifest)}
 
 
 def to_yaml(fields: dict[str, Any]) -> str:

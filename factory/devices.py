@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import os
 import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from factory.errors import Failure, first_line
+
+# Where an allocator has no error class of its own, these words tell.
+_LACK_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|_STATUS_ALLOC_FAILED", re.IGNORECASE
+)
 
 
 def launched_on_cpus() -> bool:
@@ -42,6 +52,40 @@ def device_name(device_type: str) -> str:
 
         return str(torch.cuda.get_device_name())
     return _cpu_name() if device_type == "cpu" else device_type
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a device or this machine has too little memory."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_LACK_OF_MEMORY.search(str(error)))
+
+
+@contextmanager
+def reporting_lack_of_memory(remedy: str) -> Iterator[None]:
+    """Report a lack of memory in one line.
+
+    Args:
+        remedy: What to do about it.
+
+    Raises:
+        Failure: The memory did not suffice.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_lack_of_memory(error):
+            raise
+        raise Failure(f"out of memory ({memory_words(error)}); {remedy}") from None
+
+
+def memory_words(error: BaseException) -> str:
+    """Return what failed without the allocator's statistics and advice."""
+    line = first_line(error)
+    tried = re.match(r".*?Tried to allocate [\d.]+ \w+", line)
+    return tried.group() if tried else line
 
 
 def _cpu_name() -> str:

@@ -6,11 +6,13 @@ guidance scales and negative prompts that no picture has seen.
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import Fault, UserError
+from factory.errors import Fault, UserError, first_line
 from factory.guidance import network_of, takes_guidance_as_input
+from factory.model_checks import LEAST_SIZE_STEP, size_problem
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -20,10 +22,10 @@ def require_able(pipeline: Any, recipe: ResolvedRecipe) -> None:
     """Refuse a recipe that asks for what its pipeline cannot do.
 
     Raises:
-        UserError: a negative prompt, guidance, or a size; all at once.
+        UserError: a negative prompt, guidance, a size, or a number of steps; all at once.
     """
     faults = [*_negative_faults(pipeline, recipe), *_guidance_faults(pipeline, recipe)]
-    faults += _size_faults(pipeline, recipe)
+    faults += [*_size_faults(pipeline, recipe), *_steps_faults(pipeline, recipe)]
     if faults:
         raise UserError(faults)
 
@@ -65,24 +67,38 @@ def _guidance_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
 
 
 def _size_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
-    step = _size_step(pipeline)
+    step = size_step(pipeline)
     return [
-        recipe.fault(
-            f"{pixels} is not a multiple of {step}; write "
-            f"{max(step, round(pixels / step) * step)}, and give `output.size` what the set needs",
-            *("model", name),
-        )
+        recipe.fault(problem, "model", name)
         for name in ("height", "width")
-        if (pixels := getattr(recipe.model, name)) is not None and pixels % step
+        if (problem := size_problem(getattr(recipe.model, name), step))
     ]
 
 
-def _size_step(pipeline: Any) -> int:
+def _steps_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
+    """Return whether the scheduler can plan the fewest steps; some need several to begin with."""
+    scheduler = copy.deepcopy(pipeline.scheduler)
+    if "mu" in inspect.signature(scheduler.set_timesteps).parameters:
+        # These need a number that only the pipeline's call knows, and take any number of steps.
+        return []
+    steps = int(recipe.sampling.num_inference_steps.bounds()[0])
+    try:
+        scheduler.set_timesteps(steps)
+    except (ValueError, IndexError) as error:
+        message = (
+            f"{type(scheduler).__name__} cannot use {steps} steps ({first_line(error)}); "
+            "use more steps, or another scheduler"
+        )
+        return [recipe.fault(message, "sampling", "num_inference_steps")]
+    return []
+
+
+def size_step(pipeline: Any) -> int:
     """Return what heights and widths must be multiples of, for no pipeline to round them."""
     if not hasattr(pipeline, "transformer"):
-        return 8
+        return LEAST_SIZE_STEP
     patch = getattr(network_of(pipeline).config, "patch_size", None)
     if hasattr(pipeline, "_pack_latents"):
         # Latents are packed two by two before the network sees them.
         patch = 2
-    return max(8, (getattr(pipeline, "vae_scale_factor", None) or 8) * (patch or 1))
+    return max(LEAST_SIZE_STEP, (getattr(pipeline, "vae_scale_factor", None) or 8) * (patch or 1))

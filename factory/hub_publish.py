@@ -12,11 +12,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from factory import console
+from factory.card_notes import FILE_NAME, merge_cards, read_card, write_card
 from factory.errors import Failure, UserError
 from factory.hub_commit import Message, OtherCommit, additions, commit, upload
-from factory.hub_fetch import offline
+from factory.hub_fetch import fetch, offline
 from factory.hub_meter import Meter
-from factory.hub_plan import LocalFile, Plan, RemoteFile, differences, make_plan, remote_files
+from factory.hub_plan import (
+    LocalFile,
+    Plan,
+    RemoteFile,
+    differences,
+    local_file,
+    make_plan,
+    remote_files,
+    same,
+)
 from factory.hub_refs import (
     check_tag,
     check_token_role,
@@ -43,6 +53,8 @@ class Publication:
         title: The commit's title.
         private: Whether a repository that is made is private; one that exists must be.
         tag: Name for the commit, or None.
+        replaces_card: Drop what people changed in the README there, instead of refusing; None for
+            publishers whose README has no place for notes.
     """
 
     files: Mapping[str, LocalFile]
@@ -50,6 +62,7 @@ class Publication:
     title: str
     private: bool = False
     tag: str | None = None
+    replaces_card: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +146,8 @@ def publish(
         show_progress: Whether to show a progress bar on stderr.
 
     Raises:
-        UserError: No permission, a name that is not allowed, a tag or visibility that is taken.
+        UserError: No permission, a name that is not allowed, a tag or visibility that is taken, a
+            README that people changed.
         OtherCommit: Another push was faster.
         Failure: The Hub went on failing, or holds something else than was sent.
     """
@@ -146,6 +160,7 @@ def publish(
     created = not head.repository
     if dry_run:
         remote = _files_at(session, head.commit) if head.commit else {}
+        publication = _with_notes(session, publication, head.commit, remote)
         plan = make_plan(publication.files, remote, owned=publication.owned)
         check_tag(session, publication.tag, head=head, changes=not plan.empty)
         return PublishReport(session.target, plan, head.commit, created, False, 0, None)
@@ -153,8 +168,14 @@ def publish(
         make_repository(session, private=publication.private)
     if head.commit is None:
         head = make_branch(session)
+    if head.commit is None:
+        raise AssertionError("a branch that was made has a commit")
+    remote = _files_at(session, head.commit)
+    publication = _with_notes(session, publication, head.commit, remote)
     try:
-        report = _bring_up_to_date(session, publication, head, show_progress=show_progress)
+        report = _bring_up_to_date(
+            session, publication, head, remote=remote, show_progress=show_progress
+        )
     except OtherCommit as other:
         # Two pushes of the same files: the other one did the work.
         remote = _files_at(session, other.head)
@@ -169,14 +190,42 @@ def publish(
     return replace(report, created=created, tag=publication.tag, num_retries=session.num_retries)
 
 
+def _with_notes(
+    session: HubSession,
+    publication: Publication,
+    commit_id: str | None,
+    remote: Mapping[str, RemoteFile],
+) -> Publication:
+    """Return a publication whose README has the notes that people wrote into the one there."""
+    ours = publication.files.get(FILE_NAME)
+    if ours is None or publication.replaces_card is None:
+        return publication
+    content = ours.content if isinstance(ours.content, bytes) else ours.content.read_bytes()
+    card = read_card(content.decode(errors="replace"))
+    text = write_card(card.body, card.notes)
+    there = remote.get(FILE_NAME)
+    if there and commit_id and not publication.replaces_card:
+        sealed = local_file(text.encode())
+        if not same(sealed, there):
+            folder = fetch(session.target.at(commit_id), FILE_NAME.__eq__).folder
+            theirs = (folder / FILE_NAME).read_text(encoding="utf-8", errors="replace")
+            text = merge_cards(text, theirs, place=session.target)
+    return replace(publication, files={**publication.files, FILE_NAME: local_file(text.encode())})
+
+
 def _bring_up_to_date(
-    session: HubSession, publication: Publication, head: Any, *, show_progress: bool
+    session: HubSession,
+    publication: Publication,
+    head: Any,
+    *,
+    remote: Mapping[str, RemoteFile],
+    show_progress: bool,
 ) -> PublishReport:
     """Upload what differs, commit it on the head that was compared with, and check."""
     from huggingface_hub import CommitOperationDelete
 
     files, parent = publication.files, head.commit
-    plan = make_plan(files, _files_at(session, parent), owned=publication.owned)
+    plan = make_plan(files, remote, owned=publication.owned)
     check_tag(session, publication.tag, head=head, changes=not plan.empty)
     if plan.empty:
         return PublishReport(session.target, plan, parent, False, False, 0, None)

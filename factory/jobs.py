@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Literal
 
 from factory.errors import Failure, UserError
 from factory.manifest import ConfigEntry, FailedImage, Manifest
-from factory.sampling_summary import PipelineSettings, sampling_summary
+from factory.model_files import PipelineSettings
+from factory.sampling_summary import sampling_summary
 from factory.settings import FixedSettings
 from factory.shards import shard_count, shard_rows
 from factory.stamp import Stamp

@@ -10,14 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from factory.errors import Failure, first_line
+from factory.devices import is_lack_of_memory, memory_words
+from factory.errors import Failure
 
 if TYPE_CHECKING:
     from factory.planner import ImageSpec
     from factory.render import Renderer
-
-# PyTorch's allocator for the CPU raises a plain RuntimeError with these words.
-_CPU_WORDS = ("can't allocate memory", "not enough memory")
 
 
 @contextmanager
@@ -38,10 +36,9 @@ def telling_batch_size(
         yield
         return
     except (RuntimeError, MemoryError) as error:
-        if not _is_lack_of_memory(error):
+        if not is_lack_of_memory(error):
             raise
-        words = str(error).splitlines()
-        reason = words[0] if words else "out of memory"
+        reason = memory_words(error)
     # Outside of the handler: the traceback would keep the failed batch's tensors alive.
     fitting = _fitting(rows, renderer=renderer, below=batch_size)
     if fitting is None:
@@ -69,11 +66,11 @@ def telling_that_it_is_too_large(model: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _is_lack_of_memory(error):
+        if not is_lack_of_memory(error):
             raise
         raise Failure(
             f"model {model}: the device's memory does not hold its weights; free memory, use a "
-            f"larger device, --dtype bfloat16, or a smaller model ({first_line(error)})"
+            f"larger device, --dtype bfloat16, or a smaller model ({memory_words(error)})"
         ) from None
 
 
@@ -85,20 +82,12 @@ def _fitting(rows: Sequence[ImageSpec], *, renderer: Renderer, below: int) -> in
         try:
             renderer.render(rows[:size], batch_size=size)
         except (RuntimeError, MemoryError) as error:
-            if not _is_lack_of_memory(error):
+            if not is_lack_of_memory(error):
                 raise
         else:
             return size
         size //= 2
     return None
-
-
-def _is_lack_of_memory(error: BaseException) -> bool:
-    import torch
-
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return any(words in str(error) for words in _CPU_WORDS)
 
 
 def _free() -> None:

@@ -33,6 +33,8 @@ class ModelPreset:
         guided: Whether it can be guided at all; few-step models are distilled to do without.
         negative_prompt: Whether a negative prompt changes anything.
         note: A few words for the table.
+        own_scheduler: Class of the scheduler that its repository names.
+        size_step: What heights and widths must be multiples of.
     """
 
     name: str
@@ -45,6 +47,8 @@ class ModelPreset:
     guided: bool = True
     negative_prompt: bool = True
     note: str = ""
+    own_scheduler: str = "PNDMScheduler"
+    size_step: int = 8
 
     def model(self) -> dict[str, Any]:
         """Return what a recipe's `model` says."""
@@ -96,6 +100,7 @@ PRESETS = (
         40,
         5.0,
         1024,
+        own_scheduler="EulerDiscreteScheduler",
     ),
     ModelPreset(
         "sd-turbo",
@@ -107,6 +112,7 @@ PRESETS = (
         guided=False,
         negative_prompt=False,
         note="1 to 4 steps",
+        own_scheduler="EulerDiscreteScheduler",
     ),
     ModelPreset(
         "sdxl-turbo",
@@ -118,6 +124,7 @@ PRESETS = (
         guided=False,
         negative_prompt=False,
         note="1 to 4 steps",
+        own_scheduler="EulerAncestralDiscreteScheduler",
     ),
     ModelPreset(
         "lcm",
@@ -128,6 +135,7 @@ PRESETS = (
         512,
         negative_prompt=False,
         note="2 to 8 steps; guidance is an input of the network",
+        own_scheduler="LCMScheduler",
     ),
     ModelPreset(
         "pixart",
@@ -136,6 +144,8 @@ PRESETS = (
         20,
         4.5,
         512,
+        own_scheduler="DPMSolverMultistepScheduler",
+        size_step=16,
     ),
     ModelPreset(
         "sd3",
@@ -145,6 +155,8 @@ PRESETS = (
         7.0,
         1024,
         note="gated: accept its terms on the Hub",
+        own_scheduler="FlowMatchEulerDiscreteScheduler",
+        size_step=16,
     ),
     ModelPreset(
         "sd35",
@@ -154,6 +166,8 @@ PRESETS = (
         4.5,
         1024,
         note="gated: accept its terms on the Hub",
+        own_scheduler="FlowMatchEulerDiscreteScheduler",
+        size_step=16,
     ),
     ModelPreset(
         "flux",
@@ -164,6 +178,8 @@ PRESETS = (
         1024,
         negative_prompt=False,
         note="gated; guidance is an input of the network",
+        own_scheduler="FlowMatchEulerDiscreteScheduler",
+        size_step=16,
     ),
     ModelPreset(
         "flux-schnell",
@@ -175,6 +191,8 @@ PRESETS = (
         guided=False,
         negative_prompt=False,
         note="1 to 4 steps",
+        own_scheduler="FlowMatchEulerDiscreteScheduler",
+        size_step=16,
     ),
 )
 

@@ -12,7 +12,8 @@ import copy
 import inspect
 import pickle
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +21,14 @@ from factory.adapters import load_adapters
 from factory.embedded_model import EMBEDDED_ID, embedded_dir, embedded_revision
 from factory.errors import UserError, first_line
 from factory.recipe_file import Model
+from factory.scheduler_families import scheduler_problem
 from factory.schedulers import make_scheduler
+from factory.variants import LEFT_OUT, variant_of_folder, variant_on_hub
 
 if TYPE_CHECKING:
     import torch
 
     from factory.recipe import ResolvedRecipe
-
-# What a pipeline may carry that judges or watermarks pictures, or only serves that.
-_LEFT_OUT = ("safety_checker", "feature_extractor")
 
 # What a text-to-image call takes, and what only other tasks ask for.
 _NEEDED_ARGUMENTS = ("prompt", "guidance_scale", "num_inference_steps", "generator", "output_type")
@@ -64,7 +64,8 @@ class Pipelines:
         """Return a pipeline that draws a recipe.
 
         Raises:
-            UserError: the model or its scheduler cannot be had, or it is no text-to-image model.
+            UserError: the model or its scheduler cannot be had, the scheduler does not fit the
+                model, or it is no text-to-image model.
         """
         model = recipe.model
         key = Model(id=model.id, revision=model.revision, adapters=model.adapters)
@@ -75,10 +76,24 @@ class Pipelines:
         # The copy shares the weights; only its scheduler is its own.
         pipeline = copy.copy(self._loaded[key])
         if model.scheduler or model.scheduler_config:
-            pipeline.scheduler = make_scheduler(
-                pipeline.scheduler, model.scheduler, model.scheduler_config
-            )
+            made = make_scheduler(pipeline.scheduler, model.scheduler, model.scheduler_config)
+            _require_fitting_scheduler(pipeline, recipe)
+            pipeline.scheduler = made
         return pipeline
+
+
+def _require_fitting_scheduler(pipeline: Any, recipe: ResolvedRecipe) -> None:
+    model, own = recipe.model, pipeline.scheduler
+    problem = scheduler_problem(
+        type(own).__name__,
+        own.config,
+        name=model.scheduler,
+        changes=model.scheduler_config,
+        pipeline_class=type(pipeline).__name__,
+    )
+    if problem:
+        key = "scheduler" if model.scheduler else "scheduler_config"
+        raise UserError(recipe.fault(problem, "model", key))
 
 
 def load_pipeline(
@@ -154,20 +169,17 @@ def _read(
     pipelines: Any = diffusers.DiffusionPipeline
     try:
         parts = pipelines.load_config(source, revision=revision)
-        left_out: dict[str, Any] = {name: None for name in _LEFT_OUT if name in parts}
-        if "requires_safety_checker" in parts:
-            left_out["requires_safety_checker"] = False
-        if "XL" in str(parts.get("_class_name")):
-            left_out["add_watermarker"] = False
-        return pipelines.from_pretrained(
+        read = partial(
+            pipelines.from_pretrained,
             source,
             revision=revision,
             torch_dtype=dtype,
             # None takes safetensors where there are any.
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=False,
-            **left_out,
+            **_left_out(parts),
         )
+        return _read_variant(read, source, revision=revision, parts=parts)
     except pickle.UnpicklingError:
         raise UserError(
             f"model {model_id}: its pickled weights hold more than tensors and may run code; "
@@ -176,6 +188,37 @@ def _read(
     except (OSError, ValueError, AttributeError, ImportError) as error:
         # OSError covers huggingface_hub too: missing, gated, unreachable, offline.
         raise UserError(_cannot_load(model_id, revision, error)) from None
+
+
+def _left_out(parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments that keep safety checker and watermark out of a pipeline."""
+    found: dict[str, Any] = {name: None for name in LEFT_OUT if name in parts}
+    if "requires_safety_checker" in parts:
+        found["requires_safety_checker"] = False
+    if "XL" in str(parts.get("_class_name")):
+        found["add_watermarker"] = False
+    return found
+
+
+def _read_variant(
+    read: Callable[..., Any], source: str, *, revision: str | None, parts: dict[str, Any]
+) -> Any:
+    """Read plain weights, or those of the only other name that there is, such as `fp16`."""
+    variant = variant_of_folder(Path(source), parts) if Path(source).is_dir() else None
+    try:
+        pipeline = read(variant=variant)
+    except OSError as error:
+        # The list of the Hub's files costs a request, which most models do without.
+        asks_for_weights = "safetensors" in str(error) or "no file named" in str(error)
+        if Path(source).is_dir() or not asks_for_weights:
+            raise
+        variant = variant_on_hub(source, revision, parts)
+        if variant is None:
+            raise
+        pipeline = read(variant=variant)
+    # For the records; diffusers forgets it.
+    pipeline.weights_variant = variant
+    return pipeline
 
 
 def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:

@@ -20,6 +20,7 @@ from factory.errors import UserError
 from factory.existing import begun, merge_variables, open_set, require_same_recipes
 from factory.generations import Generation, replace
 from factory.grow import add_columns
+from factory.hub_limits import warn_of_many_shards
 from factory.jobs import Job, adopt_counts
 from factory.layout import present_shards
 from factory.manifest import ConfigEntry, Manifest
@@ -115,6 +116,9 @@ def prepare(
             if _replaced(state, planned):
                 break
         publish(out, card=False)
+        for job in state.jobs:
+            if job.kind != "union":
+                warn_of_many_shards(job.name, job.num_images, settings=state.settings)
         # Shows other launches that this one is at work, between shards too.
         claims.acquire(f"launch-{claims.launch}")
         return _start(out, state, planned)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import Failure, UserError
 from factory.flaws import NOT_FINITE
+from factory.model_files import PipelineSettings
 from factory.planner import ImageSpec, plan
 from factory.quantities import Linked, PerClass, Quantity
 from factory.recipe import ResolvedRecipe
 from factory.sampling import Constant, Uniformly
-from factory.sampling_summary import PipelineSettings, sampling_line, sampling_summary
+from factory.sampling_summary import sampling_line, sampling_summary
 from factory.sheet import contact_sheet
 from factory.template import Value, shown
 

@@ -7,12 +7,15 @@ from pathlib import Path, PurePosixPath
 
 from factory import card, card_scores
 from factory.errors import Fault, UserError
+from factory.existing import require_set
+from factory.hub_limits import limit_faults
 from factory.hub_plan import LocalFile, local_file
 from factory.hub_publish import Publication, PublishReport, check_may_push, publish
 from factory.hub_target import parse_target
 from factory.inside import is_inside
-from factory.manifest import FILE_NAME, Manifest, read_manifest
+from factory.manifest import FILE_NAME, Manifest
 from factory.shards import DATA
+from factory.system_files import is_system_file
 from factory.verify import verify_set
 
 _FOLDERS = frozenset({DATA, "recipes", "card"})
@@ -27,6 +30,7 @@ def push(
     private: bool = False,
     tag: str | None = None,
     message: str | None = None,
+    replace_card: bool = False,
     dry_run: bool = False,
     show_progress: bool = True,
 ) -> PublishReport:
@@ -44,11 +48,13 @@ def push(
         private: Make it private; a public one that exists is refused.
         tag: Name for the commit, e.g. `v1`.
         message: Title of the commit.
+        replace_card: Drop what people changed in the card there, instead of refusing.
         dry_run: Verify and compare, change nothing.
         show_progress: Whether to show progress bars on stderr.
 
     Raises:
-        UserError: The set is unfinished or damaged, or the Hub refuses it.
+        UserError: The set is unfinished or damaged, people changed its card on the Hub, or the Hub
+            refuses it.
         Failure: The Hub went on failing, or another push was faster.
     """
     target = parse_target(repo_id, "dataset")
@@ -59,11 +65,10 @@ def push(
         raise UserError(f"{out}: push reads a local directory; copy the set to one first")
     if not place.is_dir():
         raise UserError(f"{out}: no such directory; give the directory of a set")
+    found = require_set(place)
+    _require_within_limits(place, found, target.repo_id)
     check_may_push(target, private=private)
     _require_whole(place, show_progress=show_progress)
-    found = read_manifest(place)
-    if found is None:
-        raise UserError(f"{out}: no set is here (no {FILE_NAME}); name the directory of a build")
     files = set_files(place, found) | _card_at_home(place, target.repo_id)
     publication = Publication(
         files=files,
@@ -71,6 +76,7 @@ def push(
         title=message or _title(found),
         private=private,
         tag=tag,
+        replaces_card=replace_card,
     )
     return publish(target, publication, dry_run=dry_run, show_progress=show_progress)
 
@@ -78,9 +84,9 @@ def push(
 def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
     """Return every file of a set by its path in the repository; shards with the manifest's hash.
 
-    Names that begin with a dot are left out: they belong to version control and file managers. So
-    are symbolic links that lead out of the directory (`verify` calls them faults), shards that are
-    not listed, and scores of other rows.
+    Left out are names that begin with a dot, which belong to version control, system files, links
+    that lead out of the directory (`verify` calls them faults), shards that are not listed, and
+    scores of other rows.
     """
     hashes = {shard.file: shard.sha256 for one in found.configs.values() for shard in one.shards}
     paths = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
@@ -89,10 +95,22 @@ def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
         for name, path in paths.items()
         if path.is_file()
         and is_inside(path, out)
-        and not any(part.startswith(".") for part in PurePosixPath(name).parts)
+        and not _is_left_out(PurePosixPath(name))
         and (name in hashes or not name.startswith(f"{DATA}/"))
         and (name != card_scores.FILE_NAME or card_scores.kept_scores(out, found))
     }
+
+
+def _is_left_out(path: PurePosixPath) -> bool:
+    return is_system_file(path) or any(part.startswith(".") for part in path.parts)
+
+
+def _require_within_limits(out: Path, found: Manifest, repo_id: str) -> None:
+    path = out / card.FILE_NAME
+    content = card.at_home(path.read_bytes(), repo_id) if path.is_file() else b""
+    faults = list(limit_faults(found, content))
+    if faults:
+        raise UserError([*faults, Fault(f"{out}: nothing was pushed")])
 
 
 def _card_at_home(out: Path, repo_id: str) -> dict[str, LocalFile]:
@@ -119,8 +137,8 @@ def _require_whole(out: Path, *, show_progress: bool) -> None:
         [
             *shown,
             Fault(
-                f"{out}: nothing was pushed: {rest}the set is not whole; run the same build again, "
-                f"then `factory verify {out}`"
+                f"{out}: nothing was pushed: {rest}the set is not whole; delete or move stray "
+                f"files, for other faults run the same build again, then `factory verify {out}`"
             ),
         ]
     )

@@ -9,12 +9,10 @@ from dataclasses import dataclass, field
 
 from factory.distribution import Distribution
 from factory.errors import Fault
-from factory.model_presets import find_preset
 from factory.quantities import Linked, PerClass, joint_type
 from factory.recipe import ResolvedRecipe, fields_of
 from factory.recipe_faults import MOST_FAULTS, nearest, number_message
 from factory.recipe_file import Output
-from factory.scheduler_names import scheduler_names
 from factory.schema import fixed_columns
 from factory.template import NAME
 from factory.yaml_nodes import Key, Node
@@ -75,9 +73,7 @@ def check_classes(checked: Checked, recipe: ResolvedRecipe) -> None:
 
 
 def _label_problem(label: str) -> str | None:
-    """Return what keeps a label from being a column value, a folder's name and a line of text."""
-    if "/" in label or "\\" in label or label in (".", ".."):
-        return "would be a path where labels name folders; write it without / and \\"
+    """Return what keeps a label from being one line of text; no label becomes a path."""
     if label != label.strip() or "\n" in label or "\r" in label or "\t" in label:
         return "holds space at an end or a line break; write one line"
     if len(label) > _LONGEST_LABEL:
@@ -163,14 +159,6 @@ def check_columns(checked: Checked, recipe: ResolvedRecipe) -> bool:
     return True
 
 
-def check_scheduler(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check that diffusers has the scheduler that is named."""
-    name, known = recipe.model.scheduler, scheduler_names()
-    if name is not None and known and name not in known and "model" not in checked.refused:
-        hint = nearest(name, known)
-        checked.add(f"diffusers has no scheduler '{name}'{hint}", "model", "scheduler")
-
-
 def check_sampling(checked: Checked, recipe: ResolvedRecipe) -> None:
     """Check types and ranges of what steers the drawing."""
     sampling = recipe.sampling
@@ -198,33 +186,6 @@ def _sampling_fault(node: Node, key: str, quantity: Distribution | PerClass) -> 
     if high > most and math.isfinite(high):
         return f"goes up to {high:g}; {most:g} is the most"
     return None
-
-
-def check_model(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check values that the model cannot use; unknown models are asked when they are loaded."""
-    preset = find_preset(recipe.model.id)
-    most = recipe.sampling.guidance_scale.bounds()[1]
-    if recipe.negative_prompt and (preset is None or preset.negative_prompt) and most <= 1:
-        checked.add(
-            f"has no effect at guidance {most:g}: only guidance above 1 uses it; raise "
-            "sampling.guidance_scale, or remove it (--set 'negative_prompt=\"\"')",
-            "negative_prompt",
-        )
-    if preset is None:
-        return
-    if not preset.negative_prompt and recipe.negative_prompt:
-        checked.add(
-            f"{preset.id} cannot use a negative prompt; remove it "
-            "(--set 'negative_prompt=\"\"'), or choose a model that can",
-            "negative_prompt",
-        )
-    if not preset.guided and most > 1:
-        checked.add(
-            f"{preset.id} is distilled and cannot use guidance, found up to {most:g}; write `auto` "
-            "(or --sampling model, for plain numbers) for its own value, or choose a model that "
-            "can be guided",
-            *("sampling", "guidance_scale"),
-        )
 
 
 def check_output(checked: Checked, output: Output) -> None:

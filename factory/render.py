@@ -21,9 +21,9 @@ from torch import Tensor
 
 from factory.families import require_able
 from factory.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
+from factory.model_files import PipelineSettings
 from factory.prompts import PromptEncoder
 from factory.rescale import rescale
-from factory.sampling_summary import PipelineSettings
 from factory.text_encoders import TextEncoder, encoders_of_pipeline
 
 if TYPE_CHECKING:
@@ -76,13 +76,14 @@ class DiffusersRenderer:
 
     @property
     def pipeline_settings(self) -> PipelineSettings:
-        """The scheduler that draws, and the size that the pipeline draws if left to itself."""
+        """Scheduler and variant of the weights in use, and the size of images without one given."""
         scheduler = type(self._pipeline.scheduler).__name__
+        variant: str | None = getattr(self._pipeline, "weights_variant", None)
         shape = latent_shape(self._pipeline, None, None)
         if shape is None:
-            return PipelineSettings(scheduler)
+            return PipelineSettings(scheduler, variant=variant)
         factor = self._pipeline.vae_scale_factor
-        return PipelineSettings(scheduler, shape[1] * factor, shape[2] * factor)
+        return PipelineSettings(scheduler, shape[1] * factor, shape[2] * factor, variant)
 
     @property
     def text_encoders(self) -> list[TextEncoder]:

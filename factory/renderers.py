@@ -10,10 +10,10 @@ from factory.memory import telling_that_it_is_too_large
 from factory.twins import RendersSeveral, TwinMemory, TwinRenderer
 
 if TYPE_CHECKING:
+    from factory.model_files import PipelineSettings
     from factory.models import Pipelines
     from factory.recipe import ResolvedRecipe
     from factory.render import Renderer
-    from factory.sampling_summary import PipelineSettings
     from factory.text_encoders import TextEncoder
 
 RendererFactory = Callable[["ResolvedRecipe"], "Renderer"]

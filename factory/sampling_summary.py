@@ -1,72 +1,21 @@
 """How a config's images are sampled: guidance, steps, scheduler, sizes, resize, noise.
 
 Plan, build, preview, card and manifest report it from here. What a recipe leaves to its model is
-read from the model's configuration files, without importing torch or diffusers; a pipeline that was
-loaded knows it of every model.
+read from the model's configuration files (`factory.model_files`); a pipeline that was loaded knows
+it of every model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from factory.embedded_model import EMBEDDED_ID, embedded_dir
-from factory.errors import UserError
 from factory.listed import Constant
-from factory.outside import read_json
+from factory.model_files import PipelineSettings, settings_on_disk
 from factory.planner import value_for_all
 from factory.quantities import Once
-from factory.recipe import Model, Output, ResolvedRecipe
+from factory.recipe import Output, ResolvedRecipe
 from factory.template import shown
-
-
-@dataclass(frozen=True)
-class PipelineSettings:
-    """What a pipeline uses where a recipe leaves it open; None where that is not known.
-
-    Attributes:
-        scheduler: Name of its class.
-        height: Of generated images, in pixels.
-        width: Of generated images, in pixels.
-    """
-
-    scheduler: str | None = None
-    height: int | None = None
-    width: int | None = None
-
-
-def settings_on_disk(model: Model) -> PipelineSettings:
-    """Return what the configuration files of a model on this machine say; nothing for others."""
-    folder = embedded_dir() if model.id == EMBEDDED_ID else Path(model.id).expanduser()
-    # Of a pair [library, class]: the class that diffusers makes, whatever its own file says.
-    scheduler = _config(folder / "model_index.json").get("scheduler")
-    name = scheduler[-1] if isinstance(scheduler, list) and scheduler else None
-    return PipelineSettings(name if isinstance(name, str) else None, *_own_size(folder))
-
-
-def _own_size(folder: Path) -> tuple[int | None, int | None]:
-    network = _config(folder / "unet/config.json") or _config(folder / "transformer/config.json")
-    decoder = _config(folder / "vae/config.json")
-    # Small decoders differ from their encoders and name both.
-    blocks = decoder.get("block_out_channels") or decoder.get("decoder_block_out_channels")
-    size = network.get("sample_size")
-    sides = size if isinstance(size, list) else [size, size]
-    whole = len(sides) == 2 and all(isinstance(side, int) for side in sides)
-    if not isinstance(blocks, list) or not whole:
-        return None, None
-    # Every block of the decoder but the first doubles the sides of its latents.
-    factor = 2 ** (len(blocks) - 1)
-    return sides[0] * factor, sides[1] * factor
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        found = read_json(path)
-    except UserError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def sampling_summary(
@@ -79,7 +28,8 @@ def sampling_summary(
         pipeline: Of a pipeline that was loaded; by default what the model's files say.
 
     Returns:
-        `guidance_scale` and `num_inference_steps` as the recipe writes them. `scheduler`, `height`
+        `guidance_scale` and `num_inference_steps` as the recipe writes them. `variant` is there
+        where the weights of another name, such as `fp16`, are read. `scheduler`, `height`
         and `width` are null where the model decides and was not at hand; `output.resample` and
         `output.antialias` are null where nothing is resized.
     """
@@ -89,6 +39,7 @@ def sampling_summary(
     return {
         "model": model.id,
         "revision": model.revision,
+        **({"variant": own.variant} if own.variant else {}),
         "adapters": [one.model_dump(mode="json", exclude_none=True) for one in model.adapters],
         "scheduler": model.scheduler or own.scheduler,
         "scheduler_config": model.scheduler_config or {},
@@ -117,7 +68,7 @@ def sampling_texts(recipe: ResolvedRecipe, summary: Mapping[str, Any]) -> dict[s
     """Return a summary for people, each part a short text; sizes are width x height."""
     every = summary["images_per_noise"]
     return {
-        "model": " + ".join([summary["model"], *(one["id"] for one in summary["adapters"])]),
+        "model": _model_text(summary),
         "revision": summary["revision"] or "not pinned",
         "guidance": _quantity_text(recipe, "guidance_scale"),
         "steps": _quantity_text(recipe, "num_inference_steps"),
@@ -152,6 +103,11 @@ def _scheduler_text(summary: Mapping[str, Any]) -> str:
 
 def _pixels(height: int | None, width: int | None) -> str:
     return f"{width} x {height}" if height and width else ""
+
+
+def _model_text(summary: Mapping[str, Any]) -> str:
+    variant = f" ({summary['variant']} weights)" if summary.get("variant") else ""
+    return " + ".join([summary["model"] + variant, *(one["id"] for one in summary["adapters"])])
 
 
 def _output_text(output: Mapping[str, Any]) -> str:

@@ -1,31 +1,12 @@
-"""The schedulers of the installed diffusers: their names, and how one is made.
-
-Importing diffusers takes seconds; its `__init__.py` lists what it can import lazily, as texts, and
-that is where the names are read.
-"""
+"""Makes the scheduler that a recipe names; `factory.scheduler_names` knows names only."""
 
 from __future__ import annotations
 
 import difflib
 import inspect
-import re
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from factory.errors import UserError, first_line
-
-_LISTED = re.compile(r"\"((?!Flax)[A-Z]\w*Scheduler)\"")
-
-
-@cache
-def scheduler_names() -> frozenset[str]:
-    """Return the scheduler classes diffusers knows; empty where it is not installed."""
-    found = find_spec("diffusers")
-    if found is None or found.origin is None:
-        return frozenset()
-    return frozenset(_LISTED.findall(Path(found.origin).read_text(encoding="utf-8")))
 
 
 def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | None) -> Any:
@@ -44,7 +25,7 @@ def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | Non
     _require_known_settings(scheduler_class, changes)
     try:
         return scheduler_class.from_config(current.config, **changes)
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
         raise UserError(f"scheduler {scheduler_class.__name__}: {first_line(error)}") from None
 
 

@@ -89,7 +89,7 @@ def write_bytes(
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        written = _link(temporary, path) if exclusive else bool(temporary.rename(path))
+        written = _link(temporary, path) if exclusive else bool(temporary.replace(path))
     except FileNotFoundError:
         if temporary.exists() or not path.parent.is_dir():
             raise
@@ -109,10 +109,14 @@ def write_text(path: AnyPath, text: str, *, writer: str = "one") -> None:
 
 
 def sync_folder(folder: AnyPath) -> None:
-    """Make renames in a folder survive a power cut."""
+    """Make renames in a folder survive a power cut, where the system lets folders be opened."""
     if not is_local(folder):
         return
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        # Windows opens no folders.
+        return
     try:
         with _naming(folder):
             os.fsync(descriptor)

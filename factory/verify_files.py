@@ -14,9 +14,10 @@ from factory.jobs import Job
 from factory.layout import number_of, total_shards, wanted_stamp
 from factory.library import load_stored_recipe
 from factory.manifest import ConfigEntry, Manifest
+from factory.model_files import PipelineSettings
 from factory.outside import parse_yaml, read_text
 from factory.recipe import ResolvedRecipe
-from factory.sampling_summary import PipelineSettings, sampling_summary
+from factory.sampling_summary import sampling_summary
 from factory.set_faults import SetFault, short
 from factory.storage import AnyPath, local_copy
 
@@ -83,7 +84,9 @@ def _sampling_faults(recipe: ResolvedRecipe, entry: ConfigEntry) -> Iterator[Set
     The pipeline's own scheduler and size are in no recipe and are taken as written.
     """
     listed = entry.sampling or {}
-    own = PipelineSettings(listed.get("scheduler"), listed.get("height"), listed.get("width"))
+    own = PipelineSettings(
+        **{key: listed.get(key) for key in ("scheduler", "height", "width", "variant")}
+    )
     said = sampling_summary(recipe, own) if listed else {}
     for key in dict.fromkeys((*said, *listed)):
         if said.get(key) != listed.get(key):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import PurePath
 
 from factory import card, card_scores, manifest
 from factory.dataset_files import MAX_CARD_BYTES
@@ -17,6 +18,7 @@ from factory.set_faults import SetFault
 from factory.shards import DATA, ShardFile, list_shards
 from factory.stamp import read_stamp
 from factory.storage import AnyPath, is_temporary
+from factory.system_files import is_system_file
 
 _LINK = re.compile(r"(?:\]\(|src=\")([^)\"\s]+)")
 
@@ -35,8 +37,8 @@ def check_generation(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
 def stray_files(out: AnyPath, found: Manifest, left_over: Sequence[str]) -> Iterator[SetFault]:
     """Yield the files that belong to no config.
 
-    Names that begin with a dot at the top belong to version control and to file managers; pictures
-    that the card shows belong to the card, and kept scores to the dataset. Shards that are
+    Names that begin with a dot at the top belong to version control, system files to nobody;
+    images that the card shows belong to the card, and kept scores to the dataset. Shards that are
     `left_over` are no fault as long as the card names the files of each config.
     """
     known = {out / name for name in (manifest.FILE_NAME, card.FILE_NAME, card_scores.FILE_NAME)}
@@ -46,11 +48,12 @@ def stray_files(out: AnyPath, found: Manifest, left_over: Sequence[str]) -> Iter
     known |= {out / file for file in left_over}
     for path in sorted(out.rglob("*")):
         inner = path.relative_to(out)
-        hidden = inner.parts[0].startswith(".") and not is_temporary(path)
-        if path.is_dir() or hidden or path in known:
+        hidden = inner.parts[0].startswith(".") or is_system_file(PurePath(*inner.parts))
+        overlooked = hidden and not is_temporary(path)
+        if path.is_dir() or overlooked or path in known:
             continue
         what = "a file that a stopped build left" if is_temporary(path) else "a stray file"
-        yield SetFault(inner.as_posix(), "file", what, "none: no config of the set has it")
+        yield SetFault(inner.as_posix(), "file", what, "none (no config has it): move or delete it")
 
 
 def left_over_shards(out: AnyPath, found: Manifest) -> list[str]:

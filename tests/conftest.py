@@ -1,10 +1,12 @@
 """Every test runs without a network, on one thread, with caches of its own."""
 
+import errno
 import os
 import signal
 import tempfile
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -44,3 +46,33 @@ def _signals_as_they_were() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def windows_rules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rules of Windows: folders are not opened, only writable files synced, none replaced.
+
+    `os.rename` refuses a name that is taken; `os.replace` does not.
+    """
+    import fcntl
+
+    real_fsync, real_open, real_rename = os.fsync, os.open, os.rename
+
+    def fsync(descriptor: int) -> None:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        real_fsync(descriptor)
+
+    def open_file(path: Any, *arguments: Any, **options: Any) -> int:
+        if Path(path).is_dir():
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real_open(path, *arguments, **options)
+
+    def rename(source: Any, target: Any, **options: Any) -> None:
+        if Path(target).exists():
+            raise FileExistsError(errno.EEXIST, "File exists", str(source), None, str(target))
+        real_rename(source, target, **options)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "open", open_file)
+    monkeypatch.setattr(os, "rename", rename)

@@ -149,7 +149,7 @@ def on_change(out: str | Path, told: Callable[[str], None], *, after: bool) -> N
         url_path.unlink = watched("unlink", url_path.unlink)  # type: ignore[method-assign]
         storage._put = watched("put", storage._put)
         return
-    for name in ("rename", "hardlink_to", "unlink", "mkdir", "rmdir"):
+    for name in ("rename", "replace", "hardlink_to", "unlink", "mkdir", "rmdir"):
         setattr(Path, name, watched(name, getattr(Path, name)))
     for name in ("fsync", "write", "ftruncate"):
         setattr(os, name, watched(name, getattr(os, name)))

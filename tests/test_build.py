@@ -11,10 +11,13 @@ from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, tre
 
 from factory.builder import BuildReport, build
 from factory.errors import UserError
+from factory.hub_limits import fitting_shard_size
+from factory.library import load_stored_recipe
 from factory.manifest import read_manifest
+from factory.model_files import PipelineSettings
 from factory.planner import plan
 from factory.recipe import ResolvedRecipe
-from factory.sampling_summary import PipelineSettings, sampling_summary
+from factory.sampling_summary import sampling_summary
 from factory.settings import BuildSettings
 from factory.shards import encode_picture, read_rows
 from factory.verify import verify_set
@@ -295,3 +298,34 @@ def test_a_dataset_of_one_prompt_gets_the_column_with_a_config_of_several(tmp_pa
     both = [taken, recipe(tmp_path, "several", prompt=["a {class}", "b {class}"])]
     with pytest.raises(UserError, match="variable template of taken has the name of the column"):
         draw(both, tmp_path / "other")
+
+
+def test_labels_may_hold_slashes(tmp_path: Path) -> None:
+    """FGVC-Aircraft names classes so; no label becomes a path."""
+    labels = ["F-16A/B", "F/A-18", "..\\x", "../../y"]
+    base = recipe(tmp_path, "base", classes=labels, images_per_class=2)
+    draw(base, tmp_path / "out")
+    assert verify_set(tmp_path / "out").whole
+    rows = rows_of(tmp_path / "out", "base")
+    assert [labels[row["label"]] for row in rows] == [row["class"] for row in rows]
+    stored = load_stored_recipe(tmp_path / "out/recipes/base.yaml")
+    assert stored.labels == tuple(labels)
+    card = (tmp_path / "out/README.md").read_text()
+    assert "F-16A/B, F/A-18, ..\\\\x, ../../y" in card
+    assert not [path for path in tmp_path.rglob("*") if path.name in ("y", "A-18", "B")]
+
+
+def test_a_build_keeps_to_the_rules_of_windows(tmp_path: Path, windows_rules: None) -> None:
+    base = recipe(tmp_path, "base")
+    draw(base, tmp_path / "out")
+    draw(recipe(tmp_path, "base", images_per_class=9), tmp_path / "out")
+    assert verify_set(tmp_path / "out").whole
+
+
+def test_more_shards_than_the_hub_takes_are_reported_before_the_build(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("factory.hub_limits.MOST_FILES", 2)
+    draw(recipe(tmp_path, "base", images_per_class=7), tmp_path / "out")
+    assert "base: 3 shards" in capsys.readouterr().err
+    assert fitting_shard_size(21, batch_size=4) == 12

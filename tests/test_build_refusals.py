@@ -150,10 +150,9 @@ def test_a_path_below_a_file(tmp_path: Path) -> None:
     refused(recipe(tmp_path, "base"), tmp_path / "file" / "out", r"file: is a file; name a direc")
 
 
-def test_a_size_that_no_pipeline_draws_begins_no_directory(tmp_path: Path) -> None:
-    odd = recipe(tmp_path, "base", model={"id": "embedded", "height": 33, "width": 32})
-    refused(odd, tmp_path / "out", r"height: 33 is not a multiple of 8", renderer_factory=None)
-    assert not (tmp_path / "out").exists()
+def test_a_size_that_no_pipeline_generates_is_refused_with_the_recipe(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"height: 33 is not a multiple of 8; write 32"):
+        recipe(tmp_path, "base", model={"id": "embedded", "height": 33, "width": 32})
 
 
 def test_growth_that_is_stopped_leaves_no_row_twice(begun: Path, tmp_path: Path) -> None:

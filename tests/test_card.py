@@ -18,17 +18,18 @@ from PIL import Image
 
 from factory import card_header, planned_cards
 from factory.builder import build
-from factory.card import at_home, facts
+from factory.card import REPLACED, at_home, facts
 from factory.card_images import write_images
 from factory.card_models import licence_fields
 from factory.card_plots import plot_distributions, spreads
 from factory.cli import main
 from factory.errors import UserError
 from factory.library import load_recipe
-from factory.manifest import read_manifest
+from factory.manifest import Manifest, read_manifest
 from factory.planner import plan
 from factory.push import set_files
 from factory.sampling_summary import sampling_summary, sampling_texts
+from factory.settings import fix
 from factory.verify import verify_set
 
 
@@ -359,3 +360,49 @@ def test_a_sheet_of_pictures_of_noise_can_be_written(tmp_path: Path) -> None:
         renderer_factory=FakeRenderer,
     )
     assert (tmp_path / "out" / "card" / "contact-sheet.jpg").stat().st_size > 10_000
+
+
+def test_notes_below_the_line_stay_and_changes_above_it_are_saved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, out = recipe(tmp_path, "base"), tmp_path / "out"
+    draw(base, out)
+    path = out / "README.md"
+    fresh = path.read_text()
+    path.write_text(fresh + "\n## Ours\n\nAsk Ann.\n")
+    draw(recipe(tmp_path, "base", images_per_class=7), out)
+    grown = path.read_text()
+    assert grown.endswith("\n## Ours\n\nAsk Ann.\n") and "21 images" in grown
+    assert verify_set(out).whole and not (out / REPLACED).exists()
+
+    path.write_text(grown.replace("## Limits and bias", "## Limits, bias and us"))
+    capsys.readouterr()
+    draw(recipe(tmp_path, "base", images_per_class=8), out)
+    assert path.read_text().endswith("\n## Ours\n\nAsk Ann.\n")
+    assert "Limits, bias and us" in (out / REPLACED).read_text()
+    assert "was changed by hand" in capsys.readouterr().err
+    assert verify_set(out).whole and REPLACED not in set_files(out, read_manifest(out))
+
+
+def test_names_of_many_classes_stand_in_a_card_once_at_most() -> None:
+    labels = [f"n{number:08d} a class of a large taxonomy" for number in range(21_841)]
+    entry = {"kind": "set", "fingerprint": "f", "images": 21_841, "images_per_class": 1}
+    entry |= {"model": "m", "revision": None, "shards": [], "complete": True}
+    names = [f"c{number}" for number in range(7)]
+
+    def header(labels: list[str]) -> str:
+        manifest = Manifest.model_validate(
+            {
+                "settings": fix(SETTINGS, recorded=None, device="cpu", out="out"),
+                "device": "cpu",
+                "versions": [],
+                "labels": labels,
+                "variables": {},
+                "configs": {name: entry for name in names},
+            }
+        )
+        return card_header.to_yaml(card_header.built_fields(manifest))
+
+    assert header(labels[:500]).count(labels[7]) == 1
+    large = header(labels)
+    assert len(large) < 5_000 and labels[7] not in large

@@ -22,7 +22,7 @@ from eval.scores import read_scores
 from factory.errors import Failure, UserError
 
 ROOT = Path(__file__).parent.parent
-NAMES = ["ant", "bee", "cat", "dog", "emu", "fox", "gnu"]
+NAMES = ["ant", "bee", "cat", "dog", "emu", "fox", "F/A-18"]
 NUM_IMAGES = 30
 
 
@@ -144,17 +144,17 @@ def test_other_label_order_scores_the_same(scored, tmp_path):
 
 def test_model_may_know_more_classes(tmp_path, capsys):
     run = write_run(tmp_path / "run")
-    real, *_ = write_real(tmp_path / "few", names=["gnu", "bee"])
+    real, *_ = write_real(tmp_path / "few", names=["F/A-18", "bee"])
     main(["score", str(run), "--real", str(real)])
     scores = read_scores(run / "scores-few-test.json")
-    assert scores.labels.names == ["gnu", "bee", "ant", "cat", "dog", "emu", "fox"]
+    assert scores.labels.names == ["F/A-18", "bee", "ant", "cat", "dog", "emu", "fox"]
     assert np.asarray(scores.metrics.confusion_matrix).shape == (2, 7)
     assert "5 of its 7 classes are not in few-test (ant, cat, dog" in capsys.readouterr().err
 
 
 def test_a_label_map_translates_merges_and_is_recorded(scored, tmp_path, capsys):
     folder = scored[0]
-    theirs = ["Ameise", "bee", "kitten", "cat", "emu", "fox", "gnu"]
+    theirs = ["Ameise", "bee", "kitten", "cat", "emu", "fox", "F/A-18"]
     real, _, labels = write_real(tmp_path / "real", names=theirs)
     run = write_run(tmp_path / "run")
     path = tmp_path / "map.csv"
@@ -164,7 +164,7 @@ def test_a_label_map_translates_merges_and_is_recorded(scored, tmp_path, capsys)
     assert "labels of real-test translated by the label map" in told
     assert "counted as one class: kitten, cat" in told
     scores = read_scores(run / "scores-real-test.json")
-    assert scores.labels.names == ["ant", "bee", "cat", "emu", "fox", "gnu", "dog"]
+    assert scores.labels.names == ["ant", "bee", "cat", "emu", "fox", "F/A-18", "dog"]
     assert (scores.labels.matched, scores.labels.num_real) == ("map", 6)
     assert scores.labels.map == {"Ameise": "ant", "kitten": "cat"}
     assert scores.labels.merged == [["kitten", "cat"]]
@@ -297,7 +297,7 @@ def _break(run, how):
         ({"label_names": ["ant"]}, "config.json names 1 labels for 7 outputs"),
         (
             {"label_names": [*NAMES[:-1], "newt"]},
-            "doesn't know 'gnu' of .*; only the model has 'newt'",
+            "doesn't know 'F/A-18' of .*; only the model has 'newt'",
         ),
     ],
 )
@@ -416,3 +416,15 @@ def test_a_broken_run_among_several_is_named_and_the_others_are_scored(scored, t
     assert f"not in the table: {runs[1]}: no scores-*.json in it" in out.err
     with pytest.raises(UserError, match=r"unfinished: no scores.*\n.*foreign: no scores"):
         main(["table", *map(str, runs[1:3])])
+
+
+def test_too_little_memory_names_the_batch_size(scored, monkeypatch):
+    folder, *_ = scored
+
+    def fail(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+
+    monkeypatch.setattr("timm.models.resnet.ResNet.forward", fail)
+    message = r"^out of memory \(.* allocate 2.00 GiB\); give a --batch-size below 8$"
+    with pytest.raises(Failure, match=message):
+        main(["score", str(folder / "run"), "--real", str(folder / "real"), "--batch-size", "8"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +15,16 @@ import tiny_families
 import torch
 from test_render import SPECS
 
+from factory.cli import main
 from factory.errors import UserError
+from factory.families import size_step
+from factory.library import load_recipe
+from factory.model_files import settings_on_disk, size_step_on_disk
+from factory.model_presets import find_preset
 from factory.models import Pipelines
 from factory.planner import ImageSpec
 from factory.recipe import ResolvedRecipe
 from factory.render import DiffusersRenderer
-from factory.sampling_summary import settings_on_disk
 
 # Which can draw with a negative prompt, and which can be guided at all.
 FAMILIES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
@@ -196,3 +201,134 @@ def test_prompts_are_encoded_once(family: str, saved: Callable[[str], Path]) -> 
     first = renderer._draw(rows)
     renderer._pipeline.text_encoder = None  # whoever encodes again fails
     assert torch.equal(renderer._draw(rows), first)
+
+
+# What each family's models are trained with, and a scheduler of another one.
+FLOW, NOISE = "FlowMatchEulerDiscreteScheduler", "DDIMScheduler"
+MISFITS = [
+    ("sd3", {"scheduler": NOISE}, FLOW),
+    ("sd3", {"scheduler": "UniPCMultistepScheduler"}, "use_flow_sigmas: true"),
+    ("flux", {"scheduler": NOISE}, FLOW),
+    ("flux", {"scheduler": "FlowMatchHeunDiscreteScheduler"}, FLOW),
+    (
+        "flux",
+        {
+            "scheduler": "DPMSolverMultistepScheduler",
+            "scheduler_config": {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+        },
+        FLOW,
+    ),
+    ("sdxl", {"scheduler": FLOW}, NOISE),
+    ("stable_diffusion", {"scheduler": "EDMEulerScheduler"}, NOISE),
+    ("pixart", {"scheduler": "RePaintScheduler"}, NOISE),
+    (
+        "stable_diffusion",
+        {
+            "scheduler": "UniPCMultistepScheduler",
+            "scheduler_config": {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+        },
+        NOISE,
+    ),
+]
+
+
+@pytest.mark.parametrize(("family", "changes", "named"), MISFITS)
+def test_a_scheduler_of_another_family_is_refused_when_loaded_and_by_check(
+    family: str,
+    changes: dict[str, Any],
+    named: str,
+    saved: Callable[[str], Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    recipe = recipe_for(saved(family), model={"id": str(saved(family))} | changes)
+    with pytest.raises(UserError, match="does not fit this model") as loaded:
+        load(recipe)
+    path = write_recipe(tmp_path, {"id": str(saved(family))} | changes)
+    with pytest.raises(UserError, match="does not fit this model") as checked:
+        main(["check", str(path)])
+    for raised in (loaded, checked):
+        (fault,) = raised.value.faults
+        assert (fault.key, fault.message.count("\n")) == ("model.scheduler", 0)
+        assert fault.message.startswith(changes["scheduler"]) and named in fault.message
+    assert checked.value.faults[0].line == 5
+
+
+@pytest.mark.parametrize(
+    ("family", "scheduler"),
+    [
+        ("stable_diffusion", {"scheduler": "EulerDiscreteScheduler"}),
+        ("pixart", {"scheduler": "DDIMScheduler"}),
+        ("sd3", {"scheduler": "FlowMatchHeunDiscreteScheduler"}),
+        (
+            "flux",
+            {
+                "scheduler": "UniPCMultistepScheduler",
+                "scheduler_config": {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+            },
+        ),
+    ],
+)
+def test_schedulers_that_fit_generate_images(
+    family: str, scheduler: dict[str, Any], saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = {"id": str(saved(family)), "height": 16, "width": 16} | scheduler
+    assert load_recipe(write_recipe(tmp_path, model))
+    recipe = recipe_for(saved(family), model=model, sampling={"guidance_scale": 1})
+    row = replace(SPECS[0], num_inference_steps=4, negative_prompt="", guidance_scale=1.0)
+    (image,) = DiffusersRenderer(load(recipe), recipe).render([row], batch_size=1)
+    assert image is not None
+
+
+def test_too_few_steps_for_a_scheduler_are_refused(saved: Callable[[str], Path]) -> None:
+    model = {"id": str(saved("stable_diffusion")), "scheduler": "PNDMScheduler"}
+    for steps, works in ((3, False), (4, True)):
+        sampling = {"guidance_scale": 1, "num_inference_steps": steps}
+        recipe = recipe_for(saved("stable_diffusion"), model=model, sampling=sampling)
+        if works:
+            DiffusersRenderer(load(recipe), recipe)
+            continue
+        with pytest.raises(UserError, match="PNDMScheduler cannot use 3 steps") as raised:
+            DiffusersRenderer(load(recipe), recipe)
+        assert raised.value.faults[0].key == "sampling.num_inference_steps"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_files_and_pipeline_name_the_same_size_step(
+    family: str, saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    recipe = recipe_for(saved(family))
+    step = size_step(load(recipe))
+    assert size_step_on_disk(recipe.model) == step
+    path = write_recipe(tmp_path, {"id": str(saved(family)), "height": 4 * step + 1})
+    with pytest.raises(UserError, match=rf"height: {4 * step + 1} is not a multiple of {step};"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("preset", "keys", "words"),
+    [
+        ("embedded", {"height": 63}, "63 is not a multiple of 8; write 64"),
+        ("sd3", {"width": 1000}, "1000 is not a multiple of 16; write"),
+        ("flux", {"scheduler": NOISE}, f"flow-matching model; use {FLOW}"),
+        ("sd15", {"scheduler": FLOW}, "which is a diffusion model; use DDIMScheduler or"),
+    ],
+)
+def test_models_known_by_name_are_checked_without_their_files(
+    preset: str, keys: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    found = find_preset(preset)
+    assert found is not None
+    with pytest.raises(UserError, match=words):
+        load_recipe(write_recipe(tmp_path, {"id": found.id, "revision": found.revision} | keys))
+
+
+def write_recipe(folder: Path, model: dict[str, Any]) -> Path:
+    """Write a recipe whose line 5 is its scheduler."""
+    order = ["id", *(key for key in model if key != "id")]
+    path = folder / "r.yaml"
+    lines = ["classes: [cat, dog]", "images_per_class: 1", 'prompt: "a {class}"', "model:"]
+    if "scheduler" in model:
+        order = ["scheduler", *(key for key in order if key != "scheduler")]
+    path.write_text("\n".join([*lines, *(f"  {key}: {json.dumps(model[key])}" for key in order)]))
+    return path

@@ -92,7 +92,7 @@ def test_killed_at_some_change_to_the_file_system(
     changes = changes_of(recipes, tmp_path / "counted")
     wanted = {
         "hardlink_to": [3],
-        "rename": [-3, -2, -1],
+        "replace": [-3, -2, -1],
         "fsync": [2, -3],
         "write": [2],
         "unlink": [1],

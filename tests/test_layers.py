@@ -40,7 +40,8 @@ GROUND_FLOOR = {
 }
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
-    {"errors", "console", "devices", "hub_client"},
+    {"errors"},
+    {"console", "devices", "hub_client", "card_notes"},
     {"launch", "inside", "image_classes", "image_modes", "row_counts"},
     {"row_images", "image_folder"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}

@@ -288,3 +288,51 @@ def test_a_hub_that_stays_down_ends_the_push(
     hub.clear_faults()
     hub.fault("info", "status", status=429, retry_after=3600, times=None)
     assert "asks to wait 3600 s" in refused(hub, tmp_path, out, REPO, status=1)
+
+
+def change_card(hub: LocalHub, change: Callable[[str], str]) -> None:
+    """Change the card on the Hub, as people do in their browser."""
+    repo = hub.repos["datasets", REPO]
+    head = repo.at("main")
+    text = change(hub.read_text_file(head, "README.md").decode())
+    files = {**head.files, "README.md": hub.regular_blob(text.encode())}
+    repo.add_commit("main", "Update README.md", "", "somebody", files)
+
+
+def test_a_card_that_people_changed_is_kept_or_the_push_refused(
+    either_hub: LocalHub, out: Path, grown: Path, tmp_path: Path
+) -> None:
+    hub = either_hub
+    push(hub, tmp_path, out)
+    change_card(hub, lambda text: text + "\n## Notes\n\nAsk Ann.\n")
+    assert not push(hub, tmp_path, out)["committed"]
+    push(hub, tmp_path, grown)
+    shown = hub.read_text_file(hub.repos["datasets", REPO].at("main"), "README.md").decode()
+    assert shown.endswith("\n## Notes\n\nAsk Ann.\n") and "54 images" in shown
+
+    change_card(hub, lambda text: text.replace("tags:\n", "tags:\n- mine\n"))
+    commits = titles(hub)
+    done = run_factory(hub, tmp_path, "push", out, REPO, "--quiet")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "changed by hand" in done.stderr and "-- mine" in done.stderr.splitlines()
+    assert "--replace-card" in done.stderr and titles(hub) == commits
+    push(hub, tmp_path, out, "--replace-card")
+    shown = hub.read_text_file(hub.repos["datasets", REPO].at("main"), "README.md").decode()
+    assert "- mine" not in shown and "Ask Ann" not in shown
+
+
+def test_what_the_hub_does_not_take_is_refused_before_a_byte_is_sent(
+    out: Path, tmp_path: Path
+) -> None:
+    many = Path(shutil.copytree(out, tmp_path / "many"))
+    found = json.loads((many / "manifest.json").read_text())
+    entry = found["configs"]["base"]
+    entry |= {"images": 40_001, "shards": entry["shards"][:1] * 10_001}
+    (many / "manifest.json").write_text(json.dumps(found))
+    (many / "README.md").write_text((many / "README.md").read_text() + "x" * 1_000_000)
+    with LocalHub() as hub:
+        done = run_factory(hub, tmp_path / "home", "push", many, REPO, "--quiet")
+        assert done.returncode == 2 and not hub.log() and not hub.repos
+    lines = done.stderr.strip().splitlines()
+    assert "10,001 shards" in lines[0] and "--shard-size 8 or more" in lines[0]
+    assert "README.md: 1,0" in lines[1] and "the Hub takes cards of 1,000,000" in lines[1]

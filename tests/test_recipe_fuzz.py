@@ -165,8 +165,6 @@ ATTACKS: dict[str, tuple[str, str]] = {
     "a zero byte": (BASE.replace("a {class}", r"a \0"), r"holds the invisible character U\+0000"),
     "a terminal's orders": (BASE.replace("dog", r'"\e[2J"'), r"invisible character U\+001B"),
     "text turned around": (BASE.replace("dog", "\u202egod"), r"invisible character U\+202E"),
-    "a label that is a path": (BASE.replace("dog", "../dog"), "would be a path where labels name"),
-    "a label that is the folder above": (BASE.replace("dog", '".."'), "would be a path where"),
     "a label of two lines": (BASE.replace("dog", r'"a\nb"'), "holds space at an end or a line"),
     "a label written in two ways": (
         BASE.replace("cat, dog", "\u00e9, e\u0301"),

@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as PilImage
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from factory.errors import Failure, UserError
 from train.checkpoint import load_checkpoint
@@ -172,6 +174,29 @@ def test_local_dir_gives_the_same_logits_and_keeps_model_args(options: TrainOpti
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         torch.testing.assert_close(loaded(images), trained(images), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments"), [("test_resnet", {}), ("test_vit", {"patch_size": 8, "depth": 2})]
+)
+def test_transformers_pipeline_gives_the_probabilities_that_eval_scores(
+    model: str, arguments: dict[str, int], options: TrainOptions
+) -> None:
+    from transformers import pipeline
+
+    from eval.checkpoint import load_checkpoint
+    from eval.predict import make_transform
+
+    one_epoch = {**options.overrides, "epochs": 1, "test_crop": 0.875}
+    train(replace(options, model=model, model_args=arguments, overrides=one_epoch))
+    noise = np.random.default_rng(1).integers(0, 256, (50, 70, 3), dtype=np.uint8)
+    image = PilImage.fromarray(noise)
+    found = pipeline("image-classification", model=str(options.out), top_k=3)(image)
+    scored = load_checkpoint(str(options.out))
+    with torch.inference_mode():
+        logits = scored.model(make_transform(scored.preprocessing)(image)[None])
+    expected = dict(zip(scored.label_names, logits.softmax(dim=1)[0].tolist(), strict=True))
+    assert {one["label"]: one["score"] for one in found} == pytest.approx(expected, abs=1e-5)
 
 
 def test_run_folder_tells_everything(options: TrainOptions, colours: Path) -> None:
@@ -458,3 +483,74 @@ def test_strong_imbalance_is_a_warning(tmp_path: Path) -> None:
     assert counts_line("set", many, {".heic": 3}) == (
         "set: 5,450 images, 100 classes of 5 to 104 images; not read: 3 .heic"
     )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 392.00 MiB. GPU 0 has 7 GiB"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1 GB)"),
+    ],
+)
+def test_too_little_memory_is_one_line_that_names_the_ways_out(
+    error: RuntimeError, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("train.loop.functional.cross_entropy", fail)
+    with pytest.raises(Failure) as raised:
+        train(options)
+    text = str(raised.value)
+    assert text.startswith("out of memory (") and "\n" not in text and "GPU 0 has" not in text
+    assert "--batch-size 16" in text and "--accumulate 2" in text
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(options: TrainOptions) -> None:
+    """Layer norm looks at one image; batch norm would see smaller batches."""
+    one_step = {**options.overrides, "epochs": 1, "batch_size": 64, "val_fraction": 0.0}
+    model = {"model": "test_vit", "model_args": {"patch_size": 8, "depth": 2}}
+    for parts in (1, 4):
+        overrides = {**one_step, "accumulate": parts}
+        train(replace(options, out=options.out / str(parts), overrides=overrides, **model))
+    whole, split = (load_file(options.out / n / "model.safetensors") for n in ("1", "4"))
+    for name, weights in whole.items():
+        torch.testing.assert_close(split[name], weights, rtol=0, atol=2e-5)
+    rows = [read_metrics(options.out / name)[0] for name in ("1", "4")]
+    assert rows[0]["train_loss"] == rows[1]["train_loss"]
+
+
+def test_parts_of_less_than_two_images_are_refused(options: TrainOptions) -> None:
+    overrides = {**options.overrides, "accumulate": 9}
+    with pytest.raises(UserError, match=r"--accumulate 9: batches of .* lower it"):
+        train(replace(options, overrides=overrides))
+
+
+class _NoFloat64(TorchDispatchMode):
+    """Refuses float64 tensors, as Apple's MPS devices do."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor) and out.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return out
+
+
+def test_training_and_scoring_need_no_float64_tensors(
+    options: TrainOptions, colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eval.cli import main as eval_main
+
+    out = options.out
+    score = ["score", str(out), "--real", str(colours), "--out", str(out / "scores.json")]
+    gap = ["gap", str(colours), "--real", str(colours), "--model", str(out)]
+    with _NoFloat64():
+        train(replace(options, overrides={**options.overrides, "epochs": 1}))
+        for command in (score, [*gap, "--out", str(out / "gap"), "--images", "60"]):
+            monkeypatch.setattr(sys, "argv", ["eval", *command])
+            assert not eval_main()
+
+
+def test_a_run_keeps_to_the_rules_of_windows(options: TrainOptions, windows_rules: None) -> None:
+    train(replace(options, overrides={**options.overrides, "epochs": 1}))
+    assert (options.out / "model.safetensors").is_file()

@@ -21,6 +21,13 @@ import torch
 there = timm.create_model(f"hf_hub:{sys.argv[1]}", pretrained=True).state_dict()
 here = timm.create_model(f"local-dir:{sys.argv[2]}", pretrained=True).state_dict()
 assert all(torch.equal(there[name], here[name]) for name in here)
+
+from PIL import Image
+from transformers import pipeline
+
+image = Image.new("RGB", (32, 32), (200, 60, 60))
+there, here = (pipeline("image-classification", model=name)(image) for name in sys.argv[1:])
+assert there == here, (there, here)
 """
 
 

@@ -16,6 +16,9 @@ import pytest
 import tiny_models
 import torch
 from build_parts import SETTINGS, FakeRenderer, recipe, tree
+from diffusers import StableDiffusionPipeline
+from hub_parts import ORG, run_python
+from localhub import LocalHub
 from safetensors.torch import load_file
 
 from factory import console, redaction
@@ -23,8 +26,10 @@ from factory.adapters import load_adapters
 from factory.builder import build
 from factory.entry import run_main
 from factory.errors import Failure, UserError
+from factory.model_files import settings_on_disk
 from factory.models import load_pipeline
 from factory.recipe_file import Adapter, Model
+from factory.variants import needed_variant
 
 ROOT = Path(__file__).parent.parent
 HUB_TOKEN = "hf_" + "PlantedInTests1" * 2
@@ -72,6 +77,72 @@ def test_pickled_weights_are_read_only_when_allowed(model: Path, tmp_path: Path,
     whole = load(model)
     for name, tensor in getattr(whole, part).state_dict().items():
         assert torch.equal(tensor, getattr(found, part).state_dict()[name])
+
+
+@pytest.mark.parametrize("shard_size", ["10GB", "50KB"])
+def test_weights_of_another_name_are_found(model: Path, tmp_path: Path, shard_size: str) -> None:
+    whole = load(model)
+    half = StableDiffusionPipeline.from_pretrained(model).to(torch.float16)
+    half.save_pretrained(tmp_path / "half", variant="fp16", max_shard_size=shard_size)
+    found = load(tmp_path / "half")
+    assert (whole.weights_variant, found.weights_variant) == (None, "fp16")
+    for part in ("unet", "vae", "text_encoder"):
+        tensors = getattr(whole, part).state_dict()
+        for name, tensor in getattr(found, part).state_dict().items():
+            torch.testing.assert_close(tensor.half().float(), tensors[name].half().float())
+            assert tensor.dtype == torch.float32
+    assert settings_on_disk(Model(id=str(tmp_path / "half"))).variant == "fp16"
+    # One part has plain weights: these are read.
+    shutil.rmtree(tmp_path / "half/vae")
+    shutil.copytree(model / "vae", tmp_path / "half/vae")
+    mixed = load(tmp_path / "half").vae.state_dict()
+    assert all(torch.equal(mixed[name], one) for name, one in whole.vae.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("files", "variant"),
+    [
+        (["unet/model.safetensors", "unet/model.fp16.safetensors"], None),
+        (["unet/model.fp16.safetensors", "unet/model.bf16.safetensors"], "bf16"),
+        (["unet/model.ema.safetensors", "vae/model.safetensors"], "ema"),
+        (["unet/model.fp16.safetensors", "vae/model.bf16.safetensors"], None),
+        (["unet/model.fp16-00001-of-00002.safetensors"], "fp16"),
+        (["unet/model-00001-of-00002.fp16.safetensors"], "fp16"),
+        (["unet/model-00001-of-00002.safetensors"], None),
+        (["safety_checker/model.fp16.safetensors", "unet/model.safetensors"], None),
+        (["other/model.fp16.safetensors", "unet/model.safetensors"], None),
+        (["sd.fp16.safetensors", "unet/model.fp16.bin"], None),
+    ],
+)
+def test_the_variant_follows_from_the_files(files: list[str], variant: str | None) -> None:
+    assert needed_variant(files, {"unet", "vae", "safety_checker"}) == variant
+    assert needed_variant(reversed(files), {"unet", "vae", "safety_checker"}) == variant
+
+
+_HUB_VARIANT = """
+import sys, torch
+from huggingface_hub import HfApi
+from factory.models import load_pipeline
+from factory.recipe_file import Model
+
+repo, folder = sys.argv[1:]
+HfApi().create_repo(repo)
+commit = HfApi().upload_folder(repo_id=repo, folder_path=folder).oid
+load = lambda: load_pipeline(Model(id=repo, revision=commit), device="cpu", dtype=torch.float32)
+print(load().weights_variant)
+from huggingface_hub import constants
+constants.HF_HUB_OFFLINE = True
+print(load().weights_variant)
+"""
+
+
+@pytest.mark.slow
+def test_weights_of_another_name_are_found_on_the_hub(model: Path, tmp_path: Path) -> None:
+    half = StableDiffusionPipeline.from_pretrained(model)
+    half.save_pretrained(tmp_path / "half", variant="fp16")
+    with LocalHub() as hub:
+        done = run_python(hub, tmp_path / "home", _HUB_VARIANT, f"{ORG}/half", tmp_path / "half")
+    assert done.stdout.split() == ["fp16", "fp16"], done.stderr
 
 
 @pytest.mark.parametrize("part", ["unet", "text_encoder"])

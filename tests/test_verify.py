@@ -16,6 +16,7 @@ from damaged_sets import flip, manifest_of, replace, restamp, rewrite, swap, tru
 
 from factory.builder import build
 from factory.errors import UserError
+from factory.push import set_files
 from factory.schema import features
 from factory.shards import read_rows
 from factory.verbs import verify as verb
@@ -439,3 +440,30 @@ def test_a_card_made_to_cost_memory_is_answered_in_words(out: Path) -> None:
         (fault,) = (one for one in verify_set(out).faults if one.file == "README.md")
         assert fault.what == "header"
         assert "more than" in fault.found or "deeper than" in fault.found
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/.DS_Store",
+        "data/base/._train-00000-of-00002.parquet",
+        "recipes/Thumbs.db",
+        "desktop.ini",
+        "data/base/.nfs000000000123",
+        "card/@eaDir/contact-sheet.jpg",
+        "recipes/base.yaml~",
+        "recipes/.base.yaml.swp",
+    ],
+)
+def test_files_of_systems_are_overlooked_and_never_published(out: Path, name: str) -> None:
+    path = out / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"x")
+    assert verify_set(out).whole
+    assert name not in set_files(out, manifest_of(out))
+
+
+def test_a_stray_file_says_what_to_do(out: Path) -> None:
+    (out / "data/base/notes.txt").write_text("x")
+    (fault,) = verify_set(out).faults
+    assert "move or delete it" in str(fault)

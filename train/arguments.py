@@ -28,6 +28,7 @@ Then: accelerate launch eval score RUN --real DATASET
 _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("epochs", int, "passes over the training images"),
     ("batch_size", int, "images a step, over all processes together"),
+    ("accumulate", int, "parts of a batch whose gradients are added up, to save memory"),
     ("lr", float, "highest learning rate"),
     ("weight_decay", float, "AdamW's weight decay"),
     ("schedule", str, "cosine or constant"),
@@ -135,6 +136,7 @@ def _add_push_options(group: argparse._ArgumentGroup) -> None:
     add("--push", metavar="ORG/NAME", help="publish model, card and scores on the Hub")
     add("--private", action="store_true", help="make the model's repository private")
     add("--tag", metavar="TAG", help="name the published commit, e.g. v1")
+    add("--replace-card", action="store_true", help="overwrite changes of the card on the Hub")
 
 
 def parse_options(argv: Sequence[str]) -> TrainOptions | None:
@@ -146,8 +148,10 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
     parsed = build_parser().parse_args(argv)
     if parsed.list_presets:
         return None
-    if parsed.push is None and (parsed.private or parsed.tag):
-        raise UserError("--private and --tag belong to --push; give it, or leave them out")
+    if parsed.push is None and (parsed.private or parsed.tag or parsed.replace_card):
+        raise UserError(
+            "--private, --tag and --replace-card belong to --push; give it, or leave them out"
+        )
     missing = [
         name
         for name, value in (
@@ -189,6 +193,7 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         push_tag=parsed.tag,
         allow_empty_classes=parsed.allow_empty_classes,
         skip_unreadable=parsed.skip_unreadable,
+        push_replace_card=parsed.replace_card,
     )
 
 

@@ -34,7 +34,13 @@ def main() -> int | None:
 def _push(options: TrainOptions, repo_id: str) -> None:
     from train.publish import publish_run
 
-    report = publish_run(options.out, repo_id, private=options.push_private, tag=options.push_tag)
+    report = publish_run(
+        options.out,
+        repo_id,
+        private=options.push_private,
+        tag=options.push_tag,
+        replace_card=options.push_replace_card,
+    )
     made = "published" if report.committed else "up to date"
     write(f"{report.target.url}: {made} at commit {str(report.commit)[:8]}")
     write(f'load it: timm.create_model("hf_hub:{report.target.repo_id}", pretrained=True)')

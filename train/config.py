@@ -80,6 +80,8 @@ class Hyperparameters(_Frozen):
     Attributes:
         epochs: Passes over the training part.
         batch_size: Images a step over all processes together.
+        accumulate: Parts that a process computes its share of a batch in. Their gradients add up to
+            those of the whole share, in less memory; batch norm sees one part at a time.
         lr: Highest learning rate of AdamW.
         weight_decay: Decoupled weight decay of AdamW.
         decay_all: Decay biases and norms as well (plain AdamW), or weight matrices only.
@@ -105,6 +107,7 @@ class Hyperparameters(_Frozen):
 
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Annotated[int, Field(ge=2)]
+    accumulate: Annotated[int, Field(ge=1)] = 1
     lr: Annotated[float, Field(gt=0)]
     weight_decay: Annotated[float, Field(ge=0)] = 0.05
     decay_all: bool = False

@@ -267,13 +267,18 @@ def part_of_rank(batch: NDArray[np.int64], *, rank: int, world_size: int) -> NDA
     return batch[rank::world_size]
 
 
-def check_batches(num_rows: int, *, batch_size: int, world_size: int) -> None:
-    """See that each process gets two images or more of every batch.
+def check_batches(num_rows: int, *, batch_size: int, world_size: int, accumulate: int = 1) -> None:
+    """See that each process gets two images or more of every batch, and of each part of it.
 
     Raises:
-        UserError: The batches are too small for the number of processes.
+        UserError: The batches are too small for the number of processes or parts.
     """
     smallest = num_rows // num_batches(num_rows, batch_size=batch_size) if num_rows else 0
+    if accumulate > 1 and 2 * world_size <= smallest < 2 * world_size * accumulate:
+        raise UserError(
+            f"--accumulate {accumulate}: batches of {smallest} images on {world_size} processes "
+            f"have {smallest // (2 * world_size)} parts of 2 images at most; lower it"
+        )
     if smallest < 2 * world_size:
         raise UserError(
             f"{num_rows} training images in batches of {batch_size} leave {smallest} images a "

@@ -40,7 +40,7 @@ from train.model import (
 )
 from train.run_folder import WEIGHTS, write_metrics
 from train.schedule import learning_rate
-from train.scores import Scores, check_finite, sums_of
+from train.scores import Scores, check_finite, sums_of, total_of
 from train.uniforms import stream_seed, uniforms
 
 if TYPE_CHECKING:
@@ -66,7 +66,12 @@ def split_rows(
     train_rows, val_rows = hold_out(
         data.labels, fraction=values.val_fraction, seed=config.seed, count=values.val_images
     )
-    check_batches(len(train_rows), batch_size=values.batch_size, world_size=world_size)
+    check_batches(
+        len(train_rows),
+        batch_size=values.batch_size,
+        world_size=world_size,
+        accumulate=values.accumulate,
+    )
     return train_rows, val_rows
 
 
@@ -138,15 +143,15 @@ class Trainer:
         self.bare_model.eval()
         rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
         rows = part_of_rank(self.val_rows, rank=rank, world_size=world_size)
-        sums = torch.zeros(3, device=self.accelerator.device, dtype=torch.float64)
+        parts: list[Tensor] = []
         with torch.inference_mode(), self.accelerator.autocast():
             for start in range(0, len(rows), _VAL_BATCH):
                 images, labels = self._batch(rows[start : start + _VAL_BATCH], epoch=None)
                 logits = self.bare_model(images).float()
                 loss = functional.cross_entropy(logits, labels, reduction="sum")
-                sums += sums_of(loss, logits, labels)
+                parts.append(sums_of(loss, logits, labels))
         train_mode(self.bare_model, head_only=self.config.head_only)
-        return self._scores(sums)
+        return self._scores(parts)
 
     def backward(self, rows: NDArray[np.int64], *, epoch: int, num_global: int) -> Tensor:
         """Add a batch's gradients to the model's.
@@ -157,7 +162,7 @@ class Trainer:
             num_global: Images in the batch over all processes.
 
         Returns:
-            Sum of losses, number of right answers, number of images, of this process; float64.
+            Sum of losses, number of right answers, number of images, of this process; float32.
         """
         images, labels = self._batch(rows, epoch=epoch)
         smoothing = self.config.hyperparameters.label_smoothing
@@ -184,7 +189,7 @@ class Trainer:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr
             rows = part_of_rank(batch, rank=rank, world_size=self.accelerator.num_processes)
-            parts.append(self.backward(rows, epoch=epoch, num_global=len(batch)))
+            parts.append(self._backward_in_parts(rows, epoch=epoch, num_global=len(batch)))
             if (number + 1) % every == 0 or number + 1 == len(batches):
                 check_finite(parts, epoch=epoch, lr=lr)
             if values.clip_grad_norm is not None:
@@ -192,7 +197,17 @@ class Trainer:
             self.optimizer.step()
             self.optimizer.zero_grad()
             bar.update(len(batch))
-        return self._scores(torch.stack(parts).sum(dim=0))
+        return self._scores(parts)
+
+    def _backward_in_parts(self, rows: NDArray[np.int64], *, epoch: int, num_global: int) -> Tensor:
+        """Call `backward` for each part of the rows; processes exchange gradients in the last."""
+        *first, last = np.array_split(rows, self.config.hyperparameters.accumulate)
+        sums = []
+        for part in first:
+            with self.accelerator.no_sync(self.model):
+                sums.append(self.backward(part, epoch=epoch, num_global=num_global))
+        sums.append(self.backward(last, epoch=epoch, num_global=num_global))
+        return torch.stack(sums).sum(dim=0)
 
     def _batch(self, rows: NDArray[np.int64], *, epoch: int | None) -> tuple[Tensor, Tensor]:
         """Return normalised images (B, 3, S, S) and labels (B,); augmented with an `epoch`.
@@ -320,6 +335,9 @@ class Trainer:
             for buffer in self.bare_model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
 
-    def _scores(self, sums: Tensor) -> Scores:
-        total = self.accelerator.reduce(sums, reduction="sum").tolist()
-        return Scores(loss=total[0] / total[2], top1=total[1] / total[2])
+    def _scores(self, parts: list[Tensor]) -> Scores:
+        total = total_of(parts)
+        if self.accelerator.num_processes > 1:
+            mine = torch.from_numpy(total).to(self.accelerator.device)
+            total = self.accelerator.reduce(mine, reduction="sum").cpu().numpy()
+        return Scores(loss=float(total[0] / total[2]), top1=float(total[1] / total[2]))

@@ -257,6 +257,9 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
         saved = json.loads(Path(name).read_text())
     finally:
         Path(name).unlink()
+    # The number of classes is `num_classes` at the top. transformers passes it on beside
+    # `model_args`, so a second one here would keep its pipelines from loading the model.
+    saved.get("model_args", {}).pop("num_classes", None)
     if not config.pretrained:
         # They tell of timm's weights, which these are not.
         for key in _ORIGIN_KEYS:

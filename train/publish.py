@@ -23,6 +23,7 @@ def publish_run(
     *,
     private: bool = False,
     tag: str | None = None,
+    replace_card: bool = False,
     show_progress: bool = True,
 ) -> PublishReport:
     """Publish a run: weights and config in timm's form, card, settings, metrics, scores.
@@ -35,6 +36,7 @@ def publish_run(
         repo_id: `ORG/NAME` of a model repository; made if it is not there.
         private: Make it private.
         tag: Name for the commit.
+        replace_card: Drop what people changed in the card there, instead of refusing.
         show_progress: Whether to show a progress bar on stderr.
 
     Raises:
@@ -58,5 +60,6 @@ def publish_run(
         title=f"{target.repo_id.rpartition('/')[2]}: weights, card, {len(scores)} scores",
         private=private,
         tag=tag,
+        replaces_card=replace_card,
     )
     return publish(replace(target, revision=None), publication, show_progress=show_progress)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.console import log
-from factory.devices import on_cpus
+from factory.devices import on_cpus, reporting_lack_of_memory
 from factory.errors import UserError
 from factory.launch import warn_if_alone
 from factory.row_counts import class_counts
@@ -57,6 +57,7 @@ class TrainOptions:
         push_private: Make that repository private.
         push_tag: Name for the commit, or None.
         allow_empty_classes: Train though classes have no images.
+        push_replace_card: Drop what people changed in the card there, instead of refusing.
     """
 
     dataset: str
@@ -80,6 +81,7 @@ class TrainOptions:
     push_to: str | None = None
     push_private: bool = False
     push_tag: str | None = None
+    push_replace_card: bool = False
     allow_empty_classes: bool = False
 
     def __post_init__(self) -> None:
@@ -146,7 +148,8 @@ def train(options: TrainOptions) -> RunSummary:
     if accelerator.num_processes == 1:
         warn_if_alone(f"train {options.dataset} --model {options.model} --out {options.out} ...")
     _set_threads(options.threads)
-    data, opened, values = _load(options, values, accelerator)
+    with reporting_lack_of_memory("lower --image-size, or --images-per-class: all pixels are kept"):
+        data, opened, values = _load(options, values, accelerator)
     model, values = _create_model(options, values, num_classes=len(data.label_names))
     config = _run_config(options, values, preset=preset, data=data, opened=opened)
     # What cannot be trained is told before a folder is taken for it.
@@ -156,9 +159,10 @@ def train(options: TrainOptions) -> RunSummary:
         # The others wait until the folder is claimed, then only read it.
         with accelerator.main_process_first():
             claim(options.out, config)
-        trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
-        _record_environment(options, trainer)
-        trainer.fit()
+        with reporting_lack_of_memory(_more_memory(values)):
+            trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
+            _record_environment(options, trainer)
+            trainer.fit()
     summary = RunSummary(
         out=options.out,
         epochs=trainer.epochs_done,
@@ -168,6 +172,15 @@ def train(options: TrainOptions) -> RunSummary:
     )
     accelerator.end_training()
     return summary
+
+
+def _more_memory(values: Hyperparameters) -> str:
+    parts = 2 * values.accumulate
+    return (
+        f"keep --batch-size {values.batch_size} and accumulate its gradients over smaller parts "
+        f"with --accumulate {parts}, or lower --batch-size, which trains differently; another "
+        "run needs another --out"
+    )
 
 
 def _choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:

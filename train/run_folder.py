@@ -54,10 +54,11 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         write(temporary)
+        # Windows syncs only files that are open for writing.
+        with temporary.open("r+b") as stream:
+            os.fsync(stream.fileno())
         # safetensors writes files that only their owner may read.
         temporary.chmod(0o666 & ~_umask())
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

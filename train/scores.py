@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from factory.errors import Failure
@@ -18,10 +21,24 @@ class Scores(NamedTuple):
 
 
 def sums_of(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Return loss summed over images, right answers and images of a batch; float64, shape (3,)."""
+    """Return loss summed over images, right answers and images of a batch; float32, shape (3,).
+
+    Float32 holds both counts exactly.
+    """
     right = (logits.argmax(dim=1) == labels).sum()
     count = torch.tensor(len(labels), device=loss.device)
-    return torch.stack((loss.double(), right.double(), count.double()))
+    return torch.stack((loss.float(), right.float(), count.float()))
+
+
+def total_of(parts: Sequence[Tensor]) -> NDArray[np.float64]:
+    """Return the sum of results of `sums_of`, shape (3,).
+
+    NumPy adds in float64, which Apple's MPS devices do not have.
+    """
+    if not parts:
+        return np.zeros(3)
+    total: NDArray[np.float64] = torch.stack(list(parts)).cpu().numpy().sum(0, dtype=np.float64)
+    return total
 
 
 def check_finite(parts: list[Tensor], *, epoch: int, lr: float) -> None:

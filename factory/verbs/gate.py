@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory import console
+from factory.devices import reporting_lack_of_memory
 from factory.errors import UserError
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def run(args: argparse.Namespace) -> None:
 
     from factory.gates.run import run_gates
 
-    report = run_gates(args.out, _gates(args), show_progress=not args.quiet)
+    with reporting_lack_of_memory(f"give a --batch-size below {args.batch_size}"):
+        report = run_gates(args.out, _gates(args), show_progress=not args.quiet)
     for note in report.notes:
         console.log(f"warning: {note}")
     if args.json:

@@ -25,6 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--revision", metavar="BRANCH", help="branch, made if not there (default: main)"
     )
+    parser.add_argument(
+        "--replace-card",
+        action="store_true",
+        help="overwrite what people changed in the card on the Hub (default: refuse, and show it)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="compare, change nothing")
     parser.add_argument("--json", action="store_true", help="the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -41,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
         private=args.private,
         tag=args.tag,
         message=args.message,
+        replace_card=args.replace_card,
         dry_run=args.dry_run,
         show_progress=not args.quiet,
     )

@@ -110,6 +110,7 @@ def _add_heads(commands: Any) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
+    from factory.devices import reporting_lack_of_memory
     from train.generator.config import load_config, with_source
     from train.generator.fit import STAGES, Stage, fit
 
@@ -131,7 +132,8 @@ def _fit(arguments: argparse.Namespace) -> int:
     overrides = {"data": _given(data), "fit": _given(length)}
     config = with_source(load_config(arguments.config, overrides), _given(source))
     stages: tuple[Stage, ...] = (arguments.stage,) if arguments.stage else STAGES
-    fit(config, arguments.out, stages=stages)
+    with reporting_lack_of_memory("lower --batch-size, or `batch_size` of the stage in the config"):
+        fit(config, arguments.out, stages=stages)
     return 0
 
 

@@ -1,0 +1,77 @@
+"""Which schedulers fit which models: a network follows the noise schedule it was trained with.
+
+With a scheduler of another family the pipelines stop in the middle, or generate noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def _named(text: str) -> tuple[str, ...]:
+    return tuple(f"{name}Scheduler" for name in text.split())
+
+
+# The first of each are named in messages.
+_FAMILIES: dict[str, tuple[str, ...]] = {
+    "flow-matching": _named("FlowMatchEulerDiscrete FlowMatchHeunDiscrete FlowMatchLCM"),
+    "diffusion": _named(
+        "DDIM DPMSolverMultistep EulerDiscrete EulerAncestralDiscrete UniPCMultistep PNDM LCM TCD "
+        "DDIMParallel DDPM DDPMParallel DEISMultistep DPMSolverSDE DPMSolverSinglestep "
+        "HeunDiscrete IPNDM KDPM2AncestralDiscrete KDPM2Discrete LMSDiscrete SASolver"
+    ),
+    "EDM": _named("EDMDPMSolverMultistep EDMEuler"),
+}
+# These become flow-matching ones with two settings.
+_SOLVERS = _named("DEISMultistep DPMSolverMultistep DPMSolverSinglestep SASolver UniPCMultistep")
+_SHOWN = 5
+# These pipelines give the noise levels themselves, and only these schedulers take them.
+_GIVES_SIGMAS = "Flux"
+_TAKE_SIGMAS = _named("FlowMatchEulerDiscrete FlowMatchLCM UniPCMultistep")
+_AS_FLOW = (
+    " or UniPCMultistepScheduler with scheduler_config: "
+    "{use_flow_sigmas: true, prediction_type: flow_prediction}"
+)
+
+
+def scheduler_problem(
+    own: str,
+    own_settings: Mapping[str, Any],
+    *,
+    name: str | None,
+    changes: Mapping[str, Any] | None,
+    pipeline_class: str = "",
+) -> str | None:
+    """Return why a model cannot use a scheduler, naming those that fit it; None where it can.
+
+    Args:
+        own: Class of the scheduler that the model came with.
+        own_settings: Its settings.
+        name: Class of the scheduler wanted; None for the model's own.
+        changes: Settings wanted in place of its own.
+        pipeline_class: Of the model; empty where it is not known.
+    """
+    wanted = name or own
+    family = _family(own, own_settings)
+    asked = _family(wanted, {**own_settings, **(changes or {})})
+    given = pipeline_class.startswith(_GIVES_SIGMAS)
+    fits = wanted in _TAKE_SIGMAS or wanted == own if given else True
+    if asked == family and fits:
+        return None
+    fitting = [one for one in _FAMILIES.get(family, (own,)) if not given or one in _TAKE_SIGMAS]
+    kind = f"a {family} model" if family in _FAMILIES else f"made for {own}"
+    made = f" with these settings is of the {asked} family and" if name is None else ""
+    return (
+        f"{wanted}{made} does not fit this model, which is {kind}; use "
+        f"{' or '.join(fitting[:_SHOWN])}{_AS_FLOW if family == 'flow-matching' else ''}, or "
+        "remove the key for the model's own"
+    )
+
+
+def _family(name: str, settings: Mapping[str, Any]) -> str:
+    """Return a scheduler's family; one that is in none fits its own models only."""
+    flow = settings.get("prediction_type") == "flow_prediction" and settings.get("use_flow_sigmas")
+    if flow and name in _SOLVERS:
+        return "flow-matching"
+    return next((family for family, names in _FAMILIES.items() if name in names), name)
