@@ -133,7 +133,7 @@ def test_a_label_map_compares_renamed_and_merged_classes(place: Path, tmp_path: 
         "merged": [],
     }
     assert plain["labels"] == {"matched": "exact", "map": None, "merged": []}
-    assert {key for key in plain if plain[key] != found[key]} == {"labels"}
+    assert {key for key in plain if plain[key] != found[key]} == {"labels", "class_counts"}
     path.write_text("Ameise: ant\nHummel: bee\n")
     main(["gap", str(place / "near"), *options, "--labels", str(path)])
     merged = json.loads((tmp_path / "one" / "gap.json").read_text())
