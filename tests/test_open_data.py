@@ -12,6 +12,7 @@ from PIL import Image
 from factory.errors import UserError
 from factory.open_data import open_dataset
 from factory.pixels import decode_images
+from factory.row_filter import filter_rows
 
 
 def png(value: int, size: tuple[int, int] = (4, 4)) -> dict[str, bytes | None]:
@@ -172,6 +173,28 @@ def test_a_broken_picture_is_named_by_row() -> None:
     data = data.cast_column("image", datasets.Image())
     with pytest.raises(UserError, match=r"row 1: the picture cannot be decoded"):
         decode_images(data, image_column="image", height=4, width=4)
+
+
+@pytest.mark.parametrize(
+    ("expression", "kept"),
+    [
+        ("scale == 1.1", [0]),
+        ("scale <= 1.1", [0, 2]),
+        ("scale != 1.1", [1, 2]),
+        ("0.1 == scale", [2]),
+        ("seed > 1e18", [0]),
+        ("seed < 3.5", [2]),
+        ("seed == 9007199254740993", [1]),
+        ("7.0 <= seed", [0, 1]),
+        ("seed < 1e30", [0, 1, 2]),
+    ],
+)
+def test_filters_compare_numbers_of_any_type(expression: str, kept: list[int]) -> None:
+    columns = {"scale": [1.1, 7.5, 0.1], "seed": [2**62, 2**53 + 1, 3], "row": [0, 1, 2]}
+    types = {"scale": "float32", "seed": "int64", "row": "int64"}
+    features = datasets.Features({name: datasets.Value(kind) for name, kind in types.items()})
+    rows = datasets.Dataset.from_dict(columns, features=features)
+    assert filter_rows(rows, expression)["row"][:] == kept
 
 
 def test_a_preferred_split_is_taken_and_a_filter_never_moves_to_another(tmp_path: Path) -> None:
