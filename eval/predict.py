@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from eval.scores import Preprocessing
 from factory.console import progress
-from factory.devices import on_cpus
+from factory.devices import joining_processes, on_cpus
 from factory.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,10 +54,15 @@ class Predictions:
 
 
 def this_process() -> PartialState:
-    """Join the processes that the launcher started, if it started several."""
+    """Join the processes that the launcher started, if it started several.
+
+    Raises:
+        UserError: The launch's variables fit no launch.
+    """
     from accelerate import PartialState
 
-    return PartialState(cpu=on_cpus())
+    with joining_processes():
+        return PartialState(cpu=on_cpus())
 
 
 def predict(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.console import log
-from factory.devices import on_cpus
+from factory.console import launched_as, log
 from factory.errors import UserError
 from train import presets
 from train.architectures import timm_name
@@ -105,8 +103,7 @@ def train(options: TrainOptions) -> RunSummary:
         UserError: Anything the user can mend; nothing was trained.
         Failure: The loss is not finite any more.
     """
-    from accelerate import Accelerator
-
+    from train.environment import join_launch
     from train.loop import Trainer, split_rows
     from train.model import check_model_name, quieten_timm
 
@@ -131,7 +128,7 @@ def train(options: TrainOptions) -> RunSummary:
     quieten_timm()
     check_model_name(options.model)
     check_folder(options.out)
-    accelerator = Accelerator(cpu=on_cpus())
+    accelerator = join_launch()
     _set_threads(options.threads)
     data, opened, values = _load(options, values, accelerator)
     model, values = _create_model(options, values, num_classes=len(data.label_names))
@@ -198,7 +195,7 @@ def _record_environment(options: TrainOptions, trainer: Trainer) -> None:
 
 def _log_once(text: str) -> None:
     """Log from the first process alone, before accelerate has numbered them."""
-    if os.environ.get("RANK", "0") == "0":
+    if launched_as()[0] == 0:
         log(text)
 
 
