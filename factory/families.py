@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import Fault, UserError
 from factory.guidance import network_of, takes_guidance_as_input
+from factory.steps import step_faults
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -20,10 +21,11 @@ def require_able(pipeline: Any, recipe: ResolvedRecipe) -> None:
     """Refuse a recipe that asks for what its pipeline cannot do.
 
     Raises:
-        UserError: a negative prompt, guidance, or a size; all at once.
+        UserError: a negative prompt, guidance, a size or a number of steps; all at once.
     """
     faults = [*_negative_faults(pipeline, recipe), *_guidance_faults(pipeline, recipe)]
     faults += _size_faults(pipeline, recipe)
+    faults += step_faults(pipeline, recipe)
     if faults:
         raise UserError(faults)
 

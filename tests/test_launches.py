@@ -283,7 +283,6 @@ def test_what_another_launch_left_is_named(
     ("name", "value", "message"),
     [
         ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "gradient accumulation over 4 steps"),
-        ("ACCELERATE_MIXED_PRECISION", "half", "ACCELERATE_MIXED_PRECISION=half"),
         ("ACCELERATE_USE_DEEPSPEED", "true", "ACCELERATE_USE_DEEPSPEED=true"),
     ],
 )
