@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ _MOST_STEPS = 10_000
 _MOST_COLUMNS = 500
 _LONGEST_LABEL = 200
 _MOST_GUIDANCE = 1e6
+# Soft hyphens, spaces of no width and byte order marks, which pages and tables leave in copies.
+_INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
 
 
 @dataclass
@@ -80,6 +83,9 @@ def _label_problem(label: str) -> str | None:
         return "would be a path where labels name folders; write it without / and \\"
     if label != label.strip() or "\n" in label or "\r" in label or "\t" in label:
         return "holds space at an end or a line break; write one line"
+    invisible = _INVISIBLE.search(label)
+    if invisible:
+        return f"holds the invisible character U+{ord(invisible[0]):04X}; remove it"
     if len(label) > _LONGEST_LABEL:
         return f"is {len(label):,} characters long; {_LONGEST_LABEL} is the most"
     return None

@@ -123,6 +123,11 @@ BAD: list[tuple[str, str]] = [
         "@:1:16: classes.1: label 'cat' stands here twice; remove one",
     ),
     (
+        'classes: [cat, "cat\\u200b"]\nimages_per_class: 2\nprompt: "a {class}"\n'
+        "model: {id: embedded}\n",
+        "@:1:16: classes.1: 'cat\\u200b' holds the invisible character U+200B; remove it",
+    ),
+    (
         'classes: cifar11\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
         "@:1:10: classes: there is no class list 'cifar11'; did you mean 'cifar10'?",
     ),
