@@ -45,6 +45,7 @@ _PIPE_CLOSED = 128 + 13
 def run_main(main: Callable[[], int | None]) -> None:
     """Run `main` and exit: 0 done, 1 a failure, 2 for the user to mend, 128 + a signal."""
     _open_streams()
+    sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
     try:
         _require_directory()
         status = main() or 0
@@ -88,6 +89,15 @@ def _open_streams() -> None:
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _at_home(word: str) -> str:
+    """Put the home directory in the place of `~`, which no shell does after `--out=`."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if value == "~" or value.startswith("~/"):
+        # Unlike pathlib's, it never raises.
+        value = os.path.expanduser(value)  # noqa: PTH111
+    return f"{option}{equals}{value}"
 
 
 def _require_directory() -> None:

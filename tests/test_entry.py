@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from factory.storage import open_path
+
 ROOT = Path(__file__).parent.parent
 BEGIN = "import os, sys; from factory.entry import run_main\n"
 
@@ -88,3 +90,22 @@ def test_errors_of_the_system_are_told_in_a_line(body: str, remedy: str, tmp_pat
     assert (status, told.count("\n")) == (1, 1)
     assert remedy in told
     assert told.endswith("run the same command again: it goes on where it stopped\n")
+
+
+def test_a_tilde_is_the_home_directory_wherever_it_stands(tmp_path: Path) -> None:
+    code = f"{BEGIN}run_main(lambda: print(sys.argv[1:]))"
+    words = ["~/a", "--out=~/b", "--out", "~", "--set", "a=~/c", "~nobody/d", "e~"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/home/me"},
+        capture_output=True,
+        text=True,
+    )
+    expected = ["/home/me/a", "--out=/home/me/b", "--out", "/home/me", *words[4:]]
+    assert done.stdout == f"{expected}\n"
+
+
+def test_a_directory_is_opened_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert open_path("~/out") == Path("/home/me/out")
+    assert open_path("out/~") == Path("out/~")
