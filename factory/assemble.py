@@ -16,6 +16,7 @@ from factory.recipe_checks import (
     check_classes,
     check_columns,
     check_model,
+    check_name,
     check_output,
     check_sampling,
     check_scheduler,
@@ -117,6 +118,7 @@ def assemble(
         check_scheduler(checked, recipe)
         # Not of stored recipes: older versions wrote what is refused now.
         check_output(checked, file.output)
+        check_name(checked, recipe)
     check_model(checked, recipe)
     return recipe
 

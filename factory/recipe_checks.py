@@ -24,6 +24,7 @@ _MOST_STEPS = 10_000
 _MOST_COLUMNS = 500
 _LONGEST_LABEL = 200
 _MOST_GUIDANCE = 1e6
+_UNFIT_FOR_WINDOWS = re.compile(r"(con|nul|aux|prn|com\d|lpt\d)(\..*)?|.*\.", re.IGNORECASE)
 # Soft hyphens, spaces of no width and byte order marks, which pages and tables leave in copies.
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
 
@@ -75,6 +76,16 @@ def check_classes(checked: Checked, recipe: ResolvedRecipe) -> None:
             checked.add("the wording is empty; write words", "classes", place, "prompt")
         for name in entry.fields:
             _check_name(checked, name, ("classes", place, name))
+
+
+def check_name(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check that the set's folder can be downloaded everywhere."""
+    if _UNFIT_FOR_WINDOWS.fullmatch(recipe.name):
+        checked.add(
+            f"'{recipe.name}' cannot name a folder on Windows, where the dataset may be "
+            "downloaded; choose another name",
+            "name",
+        )
 
 
 def _label_problem(label: str) -> str | None:
