@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ OPEN = "?"
 """Stands in a suggested map where no class is near; the user fills it in."""
 _COLUMNS = ["real", "model"]
 _SHOWN = 8
+# With characters of no width, which copies of texts hold unseen.
+_SPELLING = re.compile(r"[\s_\-\u00ad\u200b\u2060\ufeff]+")
 _SHORTEST_PART = 3
 _MOST_LINES = 120
 
@@ -118,8 +121,11 @@ def _from_csv(text: str, file: str) -> dict[str, str]:
 
 
 def plain(name: str) -> str:
-    """Drop what spellings differ in: `AnnualCrop`, `annual_crop` and `Annual Crop` are one."""
-    return re.sub(r"[\s_-]+", "", name).casefold()
+    """Drop what spellings differ in: `AnnualCrop`, `annual_crop` and `Annual Crop` are one.
+
+    So are the forms in which Unicode writes a letter; macOS names folders in another than most.
+    """
+    return _SPELLING.sub("", unicodedata.normalize("NFKC", name)).casefold()
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from eval.fit import Transform
 from factory.console import progress
-from factory.devices import cores_per_process, on_cpus, reporting_lack_of_memory
+from factory.devices import cores_per_process, joining_processes, on_cpus, reporting_lack_of_memory
 from factory.row_images import read_hashed, skipping_advised
 
 if TYPE_CHECKING:
@@ -55,10 +55,15 @@ class Predictions:
 
 
 def this_process() -> PartialState:
-    """Join the processes that the launcher started, if it started several."""
+    """Join the processes that the launcher started, if it started several.
+
+    Raises:
+        UserError: The launch's variables fit no launch.
+    """
     from accelerate import PartialState
 
-    return PartialState(cpu=on_cpus())
+    with joining_processes():
+        return PartialState(cpu=on_cpus())
 
 
 def predict(

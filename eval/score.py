@@ -219,7 +219,7 @@ def describe(scores: Scores) -> str:
 
 _MATCHED = {
     "spelling": "class names differ in spelling from {real}; matched without regard to case, "
-    "spaces, _ and -",
+    "spaces, _, - and Unicode form",
     "synonym": "class names of {real} hold synonyms; matched by the part before the first comma",
     "map": "labels of {real} translated by the label map",
 }

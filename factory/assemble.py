@@ -16,6 +16,7 @@ from factory.recipe_checks import (
     Checked,
     check_classes,
     check_columns,
+    check_name,
     check_output,
     check_sampling,
     check_variables,
@@ -117,6 +118,7 @@ def assemble(
         check_scheduler(checked, recipe)
         check_sizes(checked, recipe)
         check_output(checked, file.output)
+        check_name(checked, recipe)
     check_model(checked, recipe)
     return recipe
 

@@ -5,17 +5,21 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from factory.console import log
 from factory.errors import UserError
 
 _Pair = tuple[str, str | None]
 _MAX_BYTES = 1 << 30
 """All captions are kept in memory."""
+# Skips the byte order mark that spreadsheets put first.
+_ENCODING = "utf-8-sig"
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,17 @@ class CaptionTexts:
 
     Attributes:
         all: Every caption.
-        by_label: Those of each label; empty without a label column.
+        by_label: Those of each label in Unicode's composed form; empty without a label column.
         sha256: Of captions and labels, in hexadecimal.
     """
 
     all: Sequence[str]
     by_label: dict[str, list[str]] = field(repr=False)
     sha256: str
+
+    def of(self, label: str) -> Sequence[str]:
+        """Return the captions of a class; accents may be encoded in either of Unicode's ways."""
+        return self.by_label.get(_plain(label), ())
 
 
 def require_captions(place: CaptionPlace, texts: CaptionTexts, labels: Iterable[str]) -> None:
@@ -57,7 +65,7 @@ def require_captions(place: CaptionPlace, texts: CaptionTexts, labels: Iterable[
     Raises:
         UserError: a label has none.
     """
-    left = [label for label in labels if place.label_column and label not in texts.by_label]
+    left = [label for label in labels if place.label_column and not texts.of(label)]
     if left:
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         raise UserError(
@@ -99,29 +107,42 @@ def _read(place: CaptionPlace, version: int) -> CaptionTexts:
     for text, label in pairs:
         # JSON, so that no caption can end where another begins.
         digest.update(json.dumps([text, label]).encode())
-        if label is not None:
-            by_label.setdefault(label, []).append(text)
+        if label is not None and label.strip():
+            by_label.setdefault(_plain(label), []).append(text)
+    unlabelled = len(pairs) - sum(map(len, by_label.values()))
+    if place.label_column and unlabelled:
+        log(f"{place.shown}: {unlabelled} of {len(pairs)} captions have no label and are not used")
     return CaptionTexts([text for text, _ in pairs], by_label, digest.hexdigest())
+
+
+def _plain(label: str) -> str:
+    """Return a label without space around it and with one code per accented letter."""
+    return unicodedata.normalize("NFC", label.strip())
 
 
 def _file_pairs(place: CaptionPlace) -> Iterator[_Pair]:
     path = Path(str(place.file))
     _check_file(path, place)
     readers = {".csv": _csv_rows, ".tsv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet}
+    suffix = path.suffix.lower()
     try:
-        if path.suffix in readers:
-            yield from _pairs(place, readers[path.suffix](path))
+        if suffix in readers:
+            yield from _pairs(place, readers[suffix](path))
             return
         if place.label_column is not None:
             raise UserError(
                 f"{place.shown}: a text file has no columns; for captions by class give a .csv, "
                 ".tsv, .jsonl or .parquet file"
             )
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.strip():
-                yield line.strip(), None
+        with path.open(encoding=_ENCODING) as file:
+            # Not `splitlines`: it would also end lines within a caption, such as at U+2028.
+            yield from ((line.strip(), None) for line in file if line.strip())
     except FileNotFoundError:
         raise UserError(f"{place.shown}: there is no such caption file") from None
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{place.shown}: is no UTF-8 text (byte {error.start}); save it as UTF-8"
+        ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{place.shown}: captions cannot be read ({error})") from None
 
@@ -135,12 +156,18 @@ def _check_file(path: Path, place: CaptionPlace) -> None:
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+    with path.open(encoding=_ENCODING, newline="") as file:
+        # Strict: a quote that is left open would make one caption of all rows that follow.
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+        try:
+            yield from reader
+        except csv.Error as error:
+            raise ValueError(f"after line {reader.line_num}: {error}") from None
 
 
 def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding=_ENCODING) as file:
         for line in file:
             if line.strip():
                 row = json.loads(line)
@@ -166,10 +193,15 @@ def _dataset_pairs(place: CaptionPlace) -> Iterator[_Pair]:
     rows = found.select_columns(wanted)
     label = found.features.get(place.label_column) if place.label_column else None
     names = getattr(label, "names", None)
-    for row in rows:
-        if names is not None and place.label_column:
-            row = {**row, place.label_column: names[row[place.label_column]]}
-        yield from _pairs(place, [row])
+    yield from _pairs(place, (_named(row, place.label_column, names) for row in rows))
+
+
+def _named(row: dict[str, Any], column: str | None, names: Sequence[str] | None) -> dict[str, Any]:
+    """Return a row with its class by name; unlabelled rows have -1 or nothing."""
+    if column is None or names is None:
+        return row
+    number = row[column]
+    return row | {column: names[number] if number is not None and number >= 0 else None}
 
 
 def _pairs(place: CaptionPlace, rows: Iterable[dict[str, Any]]) -> Iterator[_Pair]:

@@ -114,7 +114,7 @@ class _ClassCaptions:
         texts = captions_of(self._source.place, sha256=self._source.sha256)
         if self._label is not None:
             require_captions(self._source.place, texts, [self._label])
-        own = texts.all if self._label is None else texts.by_label[self._label]
+        own = texts.all if self._label is None else texts.of(self._label)
         if self._source.order == "cycle":
             places = numbers % len(own)
         else:

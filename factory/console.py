@@ -58,9 +58,20 @@ def write(text: str = "", *, stream: TextIO | None = None) -> None:
     (stream or sys.stdout).write(f"{for_terminal(text)}\n")
 
 
+def launched_as() -> tuple[int, int]:
+    """Return this process's rank and the number of processes as its launcher set them.
+
+    (0, 1) for a process that is alone, whatever another launch has left in the environment.
+    """
+    rank, world_size = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    if not (rank.isdecimal() and world_size.isdecimal()) or int(world_size) < 2:
+        return 0, 1
+    return int(rank), int(world_size)
+
+
 def log(text: str) -> None:
     """Write a line about the work to stderr, with the rank when there are several processes."""
-    rank, world_size = os.environ.get("RANK", "0"), int(os.environ.get("WORLD_SIZE", "1"))
+    rank, world_size = launched_as()
     prefix = f"[rank {rank}] " if world_size > 1 else ""
     _leave_bars()
     sys.stderr.write(f"{prefix}{for_terminal(text)}\n")

@@ -9,11 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from factory.errors import Failure, first_line
+from factory.errors import Failure, UserError, first_line
 
 # Where an allocator has no error class of its own, these words tell.
 _LACK_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|_STATUS_ALLOC_FAILED", re.IGNORECASE
+)
+
+# What launchers tell the processes they start; another tool may have left them behind.
+_LAUNCH = re.compile(
+    r"(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|(OMPI_COMM_WORLD|MV2_COMM_WORLD|PMI)_(SIZE|RANK)"
+    r"|ACCELERATE_(USE_\w+|MIXED_PRECISION)"
 )
 
 
@@ -95,3 +101,25 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+@contextmanager
+def joining_processes() -> Iterator[None]:
+    """Say which variables fit no launch where the processes of one cannot be joined.
+
+    Raises:
+        UserError: The variables contradict each other or ask for what is not there.
+    """
+    import torch.distributed
+
+    try:
+        yield
+    except (ValueError, ImportError, torch.distributed.DistError) as error:
+        found = [name for name in sorted(os.environ) if _LAUNCH.fullmatch(name)]
+        if not found:
+            raise
+        listed = ", ".join(f"{name}={os.environ[name]}" for name in found)
+        raise UserError(
+            f"this process cannot join a launch ({first_line(error)}); the environment says "
+            f"{listed}: unset what another launch left there, or correct it"
+        ) from None

@@ -6,13 +6,13 @@ guidance scales and negative prompts that no picture has seen.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import Fault, UserError, first_line
+from factory.errors import Fault, UserError
 from factory.guidance import network_of, takes_guidance_as_input
 from factory.model_checks import LEAST_SIZE_STEP, size_problem
+from factory.steps import step_faults
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -25,7 +25,7 @@ def require_able(pipeline: Any, recipe: ResolvedRecipe) -> None:
         UserError: a negative prompt, guidance, a size, or a number of steps; all at once.
     """
     faults = [*_negative_faults(pipeline, recipe), *_guidance_faults(pipeline, recipe)]
-    faults += [*_size_faults(pipeline, recipe), *_steps_faults(pipeline, recipe)]
+    faults += [*_size_faults(pipeline, recipe), *step_faults(pipeline, recipe)]
     if faults:
         raise UserError(faults)
 
@@ -73,24 +73,6 @@ def _size_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
         for name in ("height", "width")
         if (problem := size_problem(getattr(recipe.model, name), step))
     ]
-
-
-def _steps_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
-    """Return whether the scheduler can plan the fewest steps; some need several to begin with."""
-    scheduler = copy.deepcopy(pipeline.scheduler)
-    if "mu" in inspect.signature(scheduler.set_timesteps).parameters:
-        # These need a number that only the pipeline's call knows, and take any number of steps.
-        return []
-    steps = int(recipe.sampling.num_inference_steps.bounds()[0])
-    try:
-        scheduler.set_timesteps(steps)
-    except (ValueError, IndexError) as error:
-        message = (
-            f"{type(scheduler).__name__} cannot use {steps} steps ({first_line(error)}); "
-            "use more steps, or another scheduler"
-        )
-        return [recipe.fault(message, "sampling", "num_inference_steps")]
-    return []
 
 
 def size_step(pipeline: Any) -> int:

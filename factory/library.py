@@ -148,10 +148,12 @@ def _all_or_faults(loader: Loader, wanted: Sequence[ResolvedRecipe | None]) -> l
     found: dict[str, ResolvedRecipe] = {}
     for recipe in wanted:
         for one in (*_members(recipe), recipe) if recipe else ():
-            other = found.setdefault(one.name, one)
+            # Names are folders, and not every file system tells letter case apart.
+            other = found.setdefault(one.name.casefold(), one)
             if other is not one:
+                case = "" if other.name == one.name else ", but for letter case"
                 loader.faults.append(
-                    one.fault(f"another recipe of the set is named '{one.name}' too", "name")
+                    one.fault(f"another recipe of the set is named '{one.name}' too{case}", "name")
                 )
     if not loader.faults:
         loader.faults += _agreement_faults(list(found.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import gcd
@@ -18,6 +19,7 @@ from factory.recipe import ResolvedRecipe
 from factory.recipe_faults import MOST_FAULTS
 from factory.schema import TEMPLATE
 from factory.template import parse_template
+from factory.yaml_nodes import Key
 
 # Class names that text-to-image models may draw in another sense; the paper's four among them.
 TWO_SENSES = {
@@ -38,6 +40,9 @@ TWO_SENSES = {
     "ray": "the fish or of light",
     "seal": "the animal or the stamp",
 }
+
+# Weights of words and LoRAs as other front ends write them: `(cat:1.3)`, `<lora:name:0.8>`.
+_FOREIGN_SYNTAX = re.compile(r"\([^()]+:\s*-?\d*\.?\d+\s*\)|<(?:lora|lyco|hypernet):[^<>]+>")
 
 
 def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
@@ -89,6 +94,24 @@ def _classless_prompt(recipe: ResolvedRecipe) -> Iterator[Fault]:
                 "a prompt without {class} says the same for every class: images will not fit "
                 "their labels",
                 "prompt",
+            )
+
+
+def _foreign_syntax(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    texts: dict[tuple[Key, ...], list[str]] = {
+        ("prompt",): [one.text for one in recipe.prompt],
+        ("negative_prompt",): [recipe.negative_prompt],
+    }
+    for place, entry in enumerate(recipe.classes):
+        texts[("classes", place)] = [str(wording) for wording in entry.prompt.values() or ()]
+    for path, own in texts.items():
+        found = next(filter(None, map(_FOREIGN_SYNTAX.search, own)), None)
+        if found:
+            remedy = "name it in model.adapters" if found[0].startswith("<") else "leave it out"
+            yield recipe.fault(
+                f"'{found[0]}' is syntax of other tools: here the model reads it as plain text; "
+                f"{remedy}",
+                *path,
             )
 
 
@@ -198,6 +221,7 @@ _CHECKS = (
     _same_wording,
     _two_senses,
     _classless_prompt,
+    _foreign_syntax,
     _unused_variables,
     _hidden_template,
     _unpinned_model,

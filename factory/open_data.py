@@ -259,6 +259,10 @@ def _load(
     except DatasetGenerationError as error:
         cause = first_line(error.__cause__ or error)
         raise UserError(f"{reference}: its files do not load as one dataset ({cause})") from None
+    except ValueError as error:
+        if "no data" not in str(error):
+            raise
+        raise UserError(f"{reference}: its files hold no rows") from None
 
 
 def _load_hub(reference: str, config_name: str | None) -> _Loaded:
@@ -352,13 +356,29 @@ def _choose_column(
 
 
 def _with_class_label(dataset: datasets.Dataset, column: str, reference: str) -> datasets.Dataset:
-    """Make the label column a `ClassLabel`; texts are numbered in sorted order."""
-    if hasattr(dataset.features[column], "names"):
+    """Make the label column a `ClassLabel`; texts are numbered in sorted order.
+
+    Whole numbers below 0 mean that a row has no label, as in a `ClassLabel`.
+    """
+    import pyarrow.compute as pc
+
+    names = getattr(dataset.features[column], "names", None)
+    if names is not None:
+        highest = pc.max(dataset.data.column(column)).as_py()
+        if highest is not None and highest >= len(names):
+            raise UserError(
+                f"{reference}: labels in {column!r} go up to {highest}, but only {len(names)} "
+                "classes have names, counted from 0; correct the labels or the names"
+            )
         return dataset
     dtype = str(dataset.features[column].dtype)
     if not dtype.startswith(("string", "large_string", "int", "uint", "bool")):
         raise UserError(
             f"{reference}: labels in {column!r} are {dtype}; texts or whole numbers are needed"
         )
+    if dtype.startswith("int") and (pc.min(dataset.data.column(column)).as_py() or 0) < 0:
+        known = [value if value is not None and value >= 0 else None for value in dataset[column]]
+        feature = dataset.features[column]
+        dataset = dataset.remove_columns(column).add_column(column, known, feature=feature)
     with quiet():
         return dataset.class_encode_column(column)

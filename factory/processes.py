@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from factory.devices import launched_on_cpus, on_cpus
+from factory.devices import joining_processes, launched_on_cpus, on_cpus
 from factory.errors import Failure, UserError
 
 _POLL_S = 0.05
@@ -32,11 +32,12 @@ def own_device(wanted: str = "auto") -> Any:
         wanted: `auto`, or a device type; `cpu` keeps off the GPUs.
 
     Raises:
-        UserError: there is no such device here.
+        UserError: there is no such device here, or the launch's variables fit no launch.
     """
     from accelerate import PartialState
 
-    state = PartialState(cpu=wanted == "cpu" or on_cpus(), timeout=_MEETING)
+    with joining_processes():
+        state = PartialState(cpu=wanted == "cpu" or on_cpus(), timeout=_MEETING)
     if wanted not in ("auto", state.device.type):
         raise UserError(f"device {wanted} was asked for, {_offer(state.device.type)}")
     return state.device

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -21,6 +22,9 @@ _MOST_STEPS = 10_000
 _MOST_COLUMNS = 500
 _LONGEST_LABEL = 200
 _MOST_GUIDANCE = 1e6
+_UNFIT_FOR_WINDOWS = re.compile(r"(con|nul|aux|prn|com\d|lpt\d)(\..*)?|.*\.", re.IGNORECASE)
+# Soft hyphens, spaces of no width and byte order marks, which pages and tables leave in copies.
+_INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
 
 
 @dataclass
@@ -72,10 +76,23 @@ def check_classes(checked: Checked, recipe: ResolvedRecipe) -> None:
             _check_name(checked, name, ("classes", place, name))
 
 
+def check_name(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check that the set's folder can be downloaded everywhere."""
+    if _UNFIT_FOR_WINDOWS.fullmatch(recipe.name):
+        checked.add(
+            f"'{recipe.name}' cannot name a folder on Windows, where the dataset may be "
+            "downloaded; choose another name",
+            "name",
+        )
+
+
 def _label_problem(label: str) -> str | None:
     """Return what keeps a label from being one line of text; no label becomes a path."""
     if label != label.strip() or "\n" in label or "\r" in label or "\t" in label:
         return "holds space at an end or a line break; write one line"
+    invisible = _INVISIBLE.search(label)
+    if invisible:
+        return f"holds the invisible character U+{ord(invisible[0]):04X}; remove it"
     if len(label) > _LONGEST_LABEL:
         return f"is {len(label):,} characters long; {_LONGEST_LABEL} is the most"
     return None

@@ -160,7 +160,8 @@ class _Translator(ast.NodeVisitor):
         if not isinstance(left, ast.Name):
             if not isinstance(right, ast.Name) or type(op) not in _COMPARE:
                 raise _fault(self.expression, "one side of a comparison must be a column")
-            return _COMPARE[type(op)](pc.scalar(self._value(right.id, left)), pc.field(right.id))
+            column, literal = self._sides(right.id, left)
+            return _COMPARE[type(op)](literal, column)
         field = pc.field(left.id)
         if isinstance(op, ast.Is | ast.IsNot):
             if self._literal(right) is not None:
@@ -173,7 +174,24 @@ class _Translator(ast.NodeVisitor):
             return inside if isinstance(op, ast.In) else ~inside & field.is_valid()
         if isinstance(right, ast.Name):
             return _COMPARE[type(op)](field, pc.field(right.id))
-        return _COMPARE[type(op)](field, pc.scalar(self._value(left.id, right)))
+        return _COMPARE[type(op)](*self._sides(left.id, right))
+
+    def _sides(self, name: str, node: ast.expr) -> tuple[Any, Any]:
+        """Return a column and a literal in one type, so that equal numbers compare as equal."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        field, value = pc.field(name), self._value(name, node)
+        dtype = str(getattr(self.features[name], "dtype", ""))
+        if dtype in ("float16", "float32") and isinstance(value, int | float):
+            # 1.1 is another number in 32 bits than in 64.
+            return field, pc.scalar(pa.scalar(value, dtype))
+        if dtype.startswith(("int", "uint")) and isinstance(value, float):
+            if value.is_integer() and abs(value) < 2**63:
+                return field, pc.scalar(int(value))
+            # Arrow would refuse columns that hold numbers beyond 2**53, such as seeds.
+            return field.cast("float64", safe=False), pc.scalar(value)
+        return field, pc.scalar(value)
 
     def _value(self, column: str, node: ast.expr) -> Any:
         value, names = self._literal(node), getattr(self.features[column], "names", None)

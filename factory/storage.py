@@ -38,7 +38,7 @@ def open_path(reference: str | Path) -> AnyPath:
         UserError: no library here reads such a URL, or the store cannot be reached.
     """
     if not isinstance(reference, str) or "://" not in reference:
-        return Path(reference) if isinstance(reference, (str, PurePath)) else reference
+        return _at_home(reference) if isinstance(reference, (str, PurePath)) else reference
     from upath import UPath
 
     try:
@@ -54,6 +54,12 @@ def open_path(reference: str | Path) -> AnyPath:
         words = str(error).splitlines() or [type(error).__name__]
         raise UserError(f"{reference}: cannot be reached: {words[0]}") from error
     return cast("AnyPath", path)
+
+
+def _at_home(reference: str | Path) -> Path:
+    """Return a local path; a leading `~` is the home directory, as in every other path we take."""
+    # Unlike pathlib's, it never raises: a name that is nobody's stays a name.
+    return Path(os.path.expanduser(reference))  # noqa: PTH111
 
 
 def is_local(path: AnyPath) -> bool:

@@ -123,6 +123,21 @@ BAD: list[tuple[str, str]] = [
         "@:1:16: classes.1: label 'cat' stands here twice; remove one",
     ),
     (
+        "name: Aux.2\n" + BASE,
+        "@:1:7: name: 'Aux.2' cannot name a folder on Windows, where the dataset may be "
+        "downloaded; choose another name",
+    ),
+    (
+        "name: photos.\n" + BASE,
+        "@:1:7: name: 'photos.' cannot name a folder on Windows, where the dataset may be "
+        "downloaded; choose another name",
+    ),
+    (
+        'classes: [cat, "cat\\u200b"]\nimages_per_class: 2\nprompt: "a {class}"\n'
+        "model: {id: embedded}\n",
+        "@:1:16: classes.1: 'cat\\u200b' holds the invisible character U+200B; remove it",
+    ),
+    (
         'classes: cifar11\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
         "@:1:10: classes: there is no class list 'cifar11'; did you mean 'cifar10'?",
     ),

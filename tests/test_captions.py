@@ -77,6 +77,48 @@ def test_a_dataset_holds_captions_by_class(tmp_path: Path) -> None:
     assert "sha256" in recipe.to_yaml()
 
 
+@pytest.mark.parametrize("suffix", ["csv", "CSV", "jsonl", "txt"])
+def test_a_byte_order_mark_is_no_part_of_a_caption(suffix: str, tmp_path: Path) -> None:
+    texts = {"csv": "text\na cat\n", "jsonl": '{"text": "a cat"}\n', "txt": "a cat\n"}
+    path = tmp_path / f"captions.{suffix}"
+    path.write_text(texts[suffix.lower()], encoding="utf-8-sig")
+    assert prompts(caption_recipe(tmp_path, f"{{file: {path.name}}}")) == {"a cat"}
+
+
+def test_a_line_of_a_text_file_ends_at_its_line_break_alone(tmp_path: Path) -> None:
+    (tmp_path / "captions.txt").write_bytes("a\u2028b\r\nc\x85d\ne\x0cf".encode())
+    recipe = caption_recipe(tmp_path, "{file: captions.txt}")
+    assert prompts(recipe) == {"a\u2028b", "c\x85d", "e\x0cf"}
+
+
+def test_captions_without_a_label_are_left_out_and_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    # What benchmarks put in place of labels that they keep to themselves: -1, or nothing.
+    columns = {"label": [0, 1, -1, None], "text": ["a cat", "a dog", "a ship", "a car"]}
+    features = Features({"label": ClassLabel(names=["cat", "dog"]), "text": Value("string")})
+    (tmp_path / "captions").mkdir()
+    Dataset.from_dict(columns, features=features).to_parquet(tmp_path / "captions/train.parquet")
+    recipe = caption_recipe(tmp_path, "{dataset: captions, label_column: label}")
+    assert prompts(recipe) == {"a cat", "a dog"}
+    assert "2 of 4 captions have no label and are not used" in capsys.readouterr().err
+    (tmp_path / "captions.csv").write_text(TABLE + ",a tree\n")
+    assert "a tree" not in prompts(caption_recipe(tmp_path, PER_CLASS))
+    assert "1 of 4 captions have no label and are not used" in capsys.readouterr().err
+
+
+def test_labels_of_captions_match_in_either_form_of_unicode(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text("label,text\n cafe\u0301 ,a table\ndog,a dog\n")
+    write(
+        tmp_path,
+        r=BASE.replace("cat", '"caf\\u00e9"').replace('"a {class}"', '"{caption}"')
+        + f"variables: {{caption: {{captions: {PER_CLASS}}}}}\n",
+    )
+    assert prompts(load_recipe(tmp_path / "r.yaml"), 0) == {"a table"}
+
+
 def test_captions_in_turn_come_equally_often(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text(TABLE)
     recipe = caption_recipe(tmp_path, PER_CLASS.replace("}", ", order: cycle}"), count=4)
@@ -121,7 +163,9 @@ def test_a_hub_dataset_is_pinned_by_its_commit_and_read_when_rows_are_planned(
         ("{file: captions.txt, label_column: label}", "a text file has no columns"),
         ("{file: captions.csv, column: caption}", "has no column 'caption'; it has: label, text"),
         ("{file: gap.csv}", "gap.csv: row 2: 'text' holds no text"),
-        ("{file: latin.txt}", "latin.txt: captions cannot be read"),
+        ("{file: latin.txt}", "latin.txt: is no UTF-8 text (byte 3); save it as UTF-8"),
+        ("{file: long.csv}", "long.csv: captions cannot be read (after line 1: field larger"),
+        ("{file: open.csv}", "open.csv: captions cannot be read (after line 1: unexpected end"),
         ("{dataset: org/captions}", "org/captions is not pinned; add `revision`"),
         ("{dataset: org/captions, revision: main}", "revision main may move; write the commit"),
         ("{file: a, dataset: b}", "name a `file` or a `dataset`, one of the two"),
@@ -136,6 +180,8 @@ def test_captions_that_cannot_be_had(source: str, message: str, tmp_path: Path) 
     (tmp_path / "few.csv").write_text("label,text\ncat,a cat\n")
     (tmp_path / "gap.csv").write_text("label,text\ncat,a\ndog,\n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
+    (tmp_path / "long.csv").write_text(f"label,text\ncat,{'a' * 2**18}\n")
+    (tmp_path / "open.csv").write_text('label,text\ncat,"a cat\ndog,a dog\n')
     with pytest.raises(UserError) as raised:
         caption_recipe(tmp_path, source)
     assert message in str(raised.value)

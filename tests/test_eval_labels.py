@@ -49,6 +49,14 @@ def test_spelling_is_overlooked_only_if_names_stay_apart():
         match(["a_b", "ab"], ["AB"])
 
 
+def test_names_match_in_every_form_of_unicode():
+    names = ["caf\u00e9", "ice cream", "cat"]
+    # As macOS names folders, with a space that does not break, with a space of no width.
+    found = match(names, ["cafe\u0301", "ice\u00a0cream", "cat\u200b"])
+    assert (found.model_indices, found.how) == ([0, 1, 2], "spelling")
+    assert match(["cafe\u0301", "caf\u00e9"], ["caf\u00e9"]).model_indices == [1, 0]
+
+
 def test_class_without_images_needs_no_match():
     found = match(["cat"], ["yak", "cat"], present=[1])
     assert found.real_indices == [None, 0]

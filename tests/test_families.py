@@ -182,6 +182,25 @@ def test_guidance_where_there_is_none_is_refused(saved: Callable[[str], Path]) -
     assert raised.value.faults[0].key == "sampling.guidance_scale"
 
 
+@pytest.mark.parametrize(
+    ("family", "steps", "words"),
+    [
+        ("stable_diffusion", 1000, "its times reach 1000, the model knows those up to 999"),
+        ("stable_diffusion", 1001, "cannot be larger than"),
+        ("lcm", {"integers": [1, 51]}, "LCMScheduler cannot use 51 steps"),
+    ],
+)
+def test_steps_beyond_those_of_the_training_are_refused(
+    family: str, steps: Any, words: str, saved: Callable[[str], Path]
+) -> None:
+    sampling = {"guidance_scale": 3, "num_inference_steps": 4}
+    recipe = recipe_for(saved(family), sampling=sampling)
+    DiffusersRenderer(load(recipe), recipe)
+    recipe = recipe_for(saved(family), sampling=sampling | {"num_inference_steps": steps})
+    with pytest.raises(UserError, match=words):
+        DiffusersRenderer(load(recipe), recipe)
+
+
 @pytest.mark.parametrize(("family", "step"), [("stable_diffusion", 8), ("sd3", 8), ("flux", 8)])
 def test_sizes_that_would_be_rounded_are_refused(
     family: str, step: int, saved: Callable[[str], Path]

@@ -19,9 +19,13 @@ import pytest
 from build_parts import recipe, tree
 from fault_parts import build_once, draw, finished, start, strays
 
+from factory.console import log
 from factory.errors import UserError
 from factory.launch import asked_for, warn_if_alone
+from factory.processes import own_device
 from factory.report import Part
+from train.cli import main as train_main
+from train.environment import join_launch
 
 ROOT = Path(__file__).parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -252,3 +256,72 @@ def test_train_and_eval_say_that_they_are_alone(
     said = capsys.readouterr().err
     assert "2 processes were asked for (SLURM_NTASKS=2), 1 was started" in said
     assert "--num_processes 2 eval score ..." in said and "--part" not in said
+
+
+@pytest.fixture
+def alone() -> Iterator[None]:
+    """Let a test join the processes of a launch of its own."""
+    from accelerate.state import AcceleratorState, GradientState
+
+    def reset() -> None:
+        AcceleratorState._reset_state(True)
+        GradientState._reset_state()
+
+    before = dict(os.environ)
+    reset()
+    yield
+    reset()
+    # accelerate writes some of them.
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        {"LOCAL_RANK": "0"},
+        {"WORLD_SIZE": "2"},
+        {"WORLD_SIZE": ""},
+        {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"},
+        {"LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "abc"},
+        {"OMPI_COMM_WORLD_SIZE": "2"},
+        {"ACCELERATE_USE_CPU": "maybe"},
+    ],
+)
+def test_what_another_launch_left_is_named(
+    left: dict[str, str], alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in left.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError) as raised:
+        own_device()
+    assert all(f"{name}={value}" in str(raised.value) for name, value in left.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4", "gradient accumulation over 4 steps"),
+        ("ACCELERATE_USE_DEEPSPEED", "true", "ACCELERATE_USE_DEEPSPEED=true"),
+    ],
+)
+def test_training_refuses_what_a_launch_asks_for_and_it_does_not_do(
+    name: str, value: str, message: str, alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=message):
+        join_launch()
+
+
+def test_a_rank_that_was_left_silences_nobody(
+    alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setattr(sys, "argv", ["train", str(tmp_path), "--model", "nothing", "--out", "run"])
+    with pytest.raises(UserError, match="timm has no such model"):
+        train_main()
+    monkeypatch.setenv("WORLD_SIZE", "")
+    log("told")
+    assert capsys.readouterr().err.endswith("told\n")

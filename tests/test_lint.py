@@ -30,6 +30,21 @@ WARNED = [
         "fit their labels",
     ),
     (
+        BASE.replace("a {class}", "a (red:1.3) {class}"),
+        "@:3:9: prompt: '(red:1.3)' is syntax of other tools: here the model reads it as plain "
+        "text; leave it out",
+    ),
+    (
+        BASE + "negative_prompt: 'dull, (blurred: -.5)'\n",
+        "@:5:18: negative_prompt: '(blurred: -.5)' is syntax of other tools: here the model reads "
+        "it as plain text; leave it out",
+    ),
+    (
+        BASE.replace("dog", "{label: dog, prompt: 'dog <lora:pixel art:0.8>'}"),
+        "@:1:16: classes.1: '<lora:pixel art:0.8>' is syntax of other tools: here the model reads "
+        "it as plain text; name it in model.adapters",
+    ),
+    (
         BASE + "variables: {sea: [a, b]}\n",
         "@:5:18: variables.sea: no prompt uses {sea}: it becomes a column and changes no image",
     ),
@@ -73,6 +88,7 @@ def test_warnings(text: str, warning: str, tmp_path: Path, monkeypatch: pytest.M
     [
         BASE,
         BASE.replace("dog", "{label: crane, prompt: crane bird}"),
+        BASE.replace("a {class}", "a (red) {class} (left: 2 of 3), 16:9, <b>"),
         BASE.replace(
             "[cat, dog]", "[{label: a, prompt: x, f: 1}, {label: b, prompt: x, f: 2}]"
         ).replace("a {class}", "a {class} {f}"),

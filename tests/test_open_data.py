@@ -1,6 +1,7 @@
 """Opening datasets: what is found, what is refused, and that a changed folder is read anew."""
 
 import io
+import json
 import math
 import os
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -16,6 +18,7 @@ from factory import pixels
 from factory.errors import Failure, UserError
 from factory.open_data import open_dataset
 from factory.pixels import decode_images
+from factory.row_filter import filter_rows
 
 
 def png(value: int, size: tuple[int, int] = (4, 4)) -> dict[str, bytes | None]:
@@ -176,6 +179,59 @@ def test_a_broken_picture_is_named_by_row() -> None:
     data = data.cast_column("image", datasets.Image())
     with pytest.raises(UserError, match=r"row 1: the image cannot be decoded"):
         decode_images(data, image_column="image", height=4, width=4)
+
+
+@pytest.mark.parametrize(
+    ("expression", "kept"),
+    [
+        ("scale == 1.1", [0]),
+        ("scale <= 1.1", [0, 2]),
+        ("scale != 1.1", [1, 2]),
+        ("0.1 == scale", [2]),
+        ("seed > 1e18", [0]),
+        ("seed < 3.5", [2]),
+        ("seed == 9007199254740993", [1]),
+        ("7.0 <= seed", [0, 1]),
+        ("seed < 1e30", [0, 1, 2]),
+    ],
+)
+def test_filters_compare_numbers_of_any_type(expression: str, kept: list[int]) -> None:
+    columns = {"scale": [1.1, 7.5, 0.1], "seed": [2**62, 2**53 + 1, 3], "row": [0, 1, 2]}
+    types = {"scale": "float32", "seed": "int64", "row": "int64"}
+    features = datasets.Features({name: datasets.Value(kind) for name, kind in types.items()})
+    rows = datasets.Dataset.from_dict(columns, features=features)
+    assert filter_rows(rows, expression)["row"][:] == kept
+
+
+def write_labels(folder: Path, labels: list[int | None]) -> Path:
+    """Write images with plain whole numbers for labels."""
+    types = {"image": datasets.Image(), "label": datasets.Value("int64")}
+    rows = {"image": [png(9)] * len(labels), "label": labels}
+    folder.mkdir()
+    made = datasets.Dataset.from_dict(rows, features=datasets.Features(types))
+    made.to_parquet(folder / "train.parquet")
+    return folder
+
+
+def test_numbers_below_zero_are_no_class(tmp_path: Path) -> None:
+    opened = open_dataset(str(write_labels(tmp_path / "set", [3, -1, 1, None, -100])))
+    assert opened.label_names == ["1", "3"]
+    assert opened.dataset["label"][:] == [1, None, 0, None, None]
+
+
+def test_labels_beyond_the_names_are_refused(tmp_path: Path) -> None:
+    folder = write_labels(tmp_path / "set", [0, 1, 2])
+    names = {"label": {"_type": "ClassLabel", "names": ["a", "b"]}, "image": {"_type": "Image"}}
+    table = pq.read_table(folder / "train.parquet")
+    told = {"huggingface": json.dumps({"info": {"features": names}})}
+    pq.write_table(table.replace_schema_metadata(told), folder / "train.parquet")
+    with pytest.raises(UserError, match="go up to 2, but only 2 classes have names"):
+        open_dataset(str(folder))
+
+
+def test_files_without_rows_are_told(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="its files hold no rows"):
+        open_dataset(str(write_labels(tmp_path / "set", [])))
 
 
 def test_a_preferred_split_is_taken_and_a_filter_never_moves_to_another(tmp_path: Path) -> None:

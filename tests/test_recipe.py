@@ -211,6 +211,12 @@ def test_recipes_of_a_set_agree(tmp_path: Path) -> None:
         load_recipes(tmp_path)
 
 
+def test_names_that_some_file_systems_take_for_one_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, a="name: Photos\n" + BASE, b="name: photos\n" + BASE)
+    with pytest.raises(UserError, match="is named 'photos' too, but for letter case"):
+        load_recipes(tmp_path)
+
+
 def test_same_images_as_takes_the_other_sets_draws(tmp_path: Path) -> None:
     write(
         tmp_path,

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
-from factory.console import write
+from factory.console import launched_as, write
 from factory.errors import UserError
 from train.arguments import parse_options, presets_text
 from train.run import RunSummary, TrainOptions, train
@@ -20,7 +19,7 @@ def main() -> int | None:
             return 0
         summary = train(options)
     except UserError as error:
-        if os.environ.get("RANK", "0") != "0":
+        if launched_as()[0] != 0:
             # Every process finds the same fault; one tells it.
             return error.exit_status
         raise

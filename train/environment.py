@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from factory.console import log
-from factory.devices import device_name
+from factory.devices import device_name, joining_processes, on_cpus
 from factory.errors import UserError
 from train.config import Environment, differing_keys
 from train.run_folder import CONFIG, read_config, write_config
@@ -18,7 +18,37 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _PACKAGES = ("torch", "timm", "accelerate", "datasets", "numpy", "pillow")
+_SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
 _PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def join_launch(**options: Any) -> Accelerator:
+    """Join the processes of the launch.
+
+    Args:
+        options: Of `accelerate.Accelerator`.
+
+    Raises:
+        UserError: The launch's variables fit no launch, or it asks for what training does not do.
+    """
+    from accelerate import Accelerator
+
+    with joining_processes():
+        accelerator = Accelerator(cpu=on_cpus(), **options)
+    steps, kind = accelerator.gradient_accumulation_steps, accelerator.distributed_type.value
+    if steps != 1:
+        # accelerate would divide every gradient by it.
+        raise UserError(
+            f"the launch asks for gradient accumulation over {steps} steps, which are given "
+            "nowhere else: remove --gradient_accumulation_steps from the launch line and its "
+            "config (ACCELERATE_GRADIENT_ACCUMULATION_STEPS)"
+        )
+    if kind in _SHARDED:
+        raise UserError(
+            f"the launch asks for {kind}, which splits a model's weights over processes; train "
+            "keeps them whole: choose MULTI_GPU with `accelerate config` or --multi_gpu"
+        )
+    return accelerator
 
 
 def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: int) -> Environment:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.console import log
-from factory.devices import on_cpus, reporting_lack_of_memory
+from factory.console import launched_as, log
+from factory.devices import reporting_lack_of_memory
 from factory.errors import UserError
 from factory.launch import warn_if_alone
 from factory.row_counts import class_counts
@@ -118,8 +117,7 @@ def train(options: TrainOptions) -> RunSummary:
         UserError: Anything the user can mend; nothing was trained.
         Failure: The loss is not finite any more.
     """
-    from accelerate import Accelerator
-
+    from train.environment import join_launch
     from train.loop import Trainer, split_rows
     from train.model import check_model_name, quieten_timm
 
@@ -144,7 +142,7 @@ def train(options: TrainOptions) -> RunSummary:
     quieten_timm()
     check_model_name(options.model)
     check_folder(options.out)
-    accelerator = Accelerator(cpu=on_cpus())
+    accelerator = join_launch()
     if accelerator.num_processes == 1:
         warn_if_alone(f"train {options.dataset} --model {options.model} --out {options.out} ...")
     _set_threads(options.threads)
@@ -226,7 +224,7 @@ def _record_environment(options: TrainOptions, trainer: Trainer) -> None:
 
 def _log_once(text: str) -> None:
     """Log from the first process alone, before accelerate has numbered them."""
-    if os.environ.get("RANK", "0") == "0":
+    if launched_as()[0] == 0:
         log(text)
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from factory.devices import on_cpus
+from train.environment import join_launch
 from train.generator.batches import TrainingSet
 from train.generator.captions import WORDS, make_captioner, with_article
 from train.generator.config import DIGITS, Config, SourceConfig
@@ -71,13 +72,10 @@ class Prepared:
 
 def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
     """Make the run folder, or carry on where an earlier start of it was stopped."""
-    from accelerate import Accelerator
     from accelerate.utils import DistributedDataParallelKwargs
 
     handlers = [DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
-    accelerator = Accelerator(
-        cpu=on_cpus(), mixed_precision=mixed_precision(config), kwargs_handlers=handlers
-    )
+    accelerator = join_launch(mixed_precision=mixed_precision(config), kwargs_handlers=handlers)
     check_config(config, folder)
     config = with_saved_start(config, folder)
     prepared = prepare(config, folder, accelerator)
