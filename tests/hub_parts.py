@@ -90,7 +90,7 @@ def set_sha256(out: Path, repo_id: str) -> dict[str, str]:
     contents = {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.relative_to(out).parts[0].startswith(".")
     }
     contents[card.FILE_NAME] = card.at_home(contents[card.FILE_NAME], repo_id)
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
