@@ -53,6 +53,7 @@ GOLDEN = {
     "recipe": "r",
     "prompt": "dog, sunny, dog",
     "negative_prompt": "no drawing",
+    "template": "{class}, {weather}, {label}",
     "domain": "drawing",
     "habitat": "yard",
     "medium": "oil",
