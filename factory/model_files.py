@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ def size_step_on_disk(model: Model) -> int | None:
 
 
 def _folder(model: Model) -> Path:
-    return embedded_dir() if model.id == EMBEDDED_ID else Path(model.id).expanduser()
+    # Unlike pathlib's, it never raises.
+    return embedded_dir() if model.id == EMBEDDED_ID else Path(os.path.expanduser(model.id))  # noqa: PTH111
 
 
 def _scheduler_name(parts: dict[str, Any]) -> str | None:

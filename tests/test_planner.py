@@ -159,7 +159,7 @@ def test_values_of_a_row(tmp_path: Path) -> None:
     found = rows(tmp_path, RICH)
     for row in found:
         own = row.variables
-        assert list(row.as_row())[5:12] == sorted(own)
+        assert list(row.as_row())[5:13] == ["template", *sorted(own)]
         label = ("cat", "dog", "bird")[row.label]
         assert row.prompt in (
             f"a {own['domain']} of a {row.class_name}",
