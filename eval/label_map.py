@@ -20,8 +20,8 @@ OPEN = "?"
 """Stands in a suggested map where no class is near; the user fills it in."""
 _COLUMNS = ["real", "model"]
 _SHOWN = 8
-# With characters of no width, which copies of texts hold unseen.
-_SPELLING = re.compile(r"[\s_\-\u00ad\u200b\u2060\ufeff]+")
+# With the slash, which names of folders cannot have, and characters of no width.
+_SPELLING = re.compile(r"[\s_/\-\u00ad\u200b\u2060\ufeff]+")
 _SHORTEST_PART = 3
 _MOST_LINES = 120
 

@@ -316,7 +316,8 @@ def test_what_holds_no_scores_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no set"):
         main(["card", str(tmp_path)])
     draw(recipe(tmp_path, "base"), out)
-    for text, message in [("{", "is no JSON"), ("[]", "holds no scores"), (None, "no such file")]:
+    held = {"{": "is no valid JSON", "[]": "holds no scores", None: "no such file"}
+    for text, message in held.items():
         path = tmp_path / "scores-x.json"
         path.unlink(missing_ok=True)
         if text is not None:
@@ -336,7 +337,7 @@ def test_cards_of_packaged_sets_are_current() -> None:
 def test_a_planned_card_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planned_cards, "set_names", lambda: ["quickstart"])
     text = planned_cards.card_text("quickstart")
-    assert "**This set is not built yet.**" in text
+    assert "**This dataset is not built yet.**" in text
     assert "4,000 images, 10 classes, 5 configs." in text
     assert "## Scores" not in text
     assert "Device" not in text
@@ -387,7 +388,8 @@ def test_notes_below_the_line_stay_and_changes_above_it_are_saved(
 def test_names_of_many_classes_stand_in_a_card_once_at_most() -> None:
     labels = [f"n{number:08d} a class of a large taxonomy" for number in range(21_841)]
     entry = {"kind": "set", "fingerprint": "f", "images": 21_841, "images_per_class": 1}
-    entry |= {"model": "m", "revision": None, "shards": [], "complete": True}
+    entry |= {"model": "m", "revision": None, "complete": True}
+    shard = {"rows": 21_841, "sha256": "0"}
     names = [f"c{number}" for number in range(7)]
 
     def header(labels: list[str]) -> str:
@@ -398,7 +400,10 @@ def test_names_of_many_classes_stand_in_a_card_once_at_most() -> None:
                 "versions": [],
                 "labels": labels,
                 "variables": {},
-                "configs": {name: entry for name in names},
+                "configs": {
+                    name: entry | {"shards": [shard | {"file": f"data/{name}/train-00000-0"}]}
+                    for name in names
+                },
             }
         )
         return card_header.to_yaml(card_header.built_fields(manifest))

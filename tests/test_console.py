@@ -38,7 +38,11 @@ def test_logs_and_errors_have_lines_of_their_own_beside_a_bar():
 @pytest.mark.parametrize(
     ("package", "words", "hint"),
     [
-        ("train", "x --epochz 3", "unrecognized arguments: --epochz 3; did you mean --epochs inst"),
+        (
+            "train",
+            "x --epochz 3",
+            "unrecognized arguments: --epochz; did you mean --epochs ins",
+        ),
         ("train", "x -model=a --lrr 1", "--model instead of -model, --lr instead of --lrr?"),
         ("eval", "score run --reel x", "required: --real; did you mean --real instead of --reel?"),
         ("eval", "gap a --space logit", "'features'); did you mean logits instead of logit?"),

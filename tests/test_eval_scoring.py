@@ -69,7 +69,7 @@ def test_names_say_every_departure() -> None:
 
 def test_batch_norm_of_the_test_batch_is_that_of_training_mode(run: Path) -> None:
     """By hand: the model in training mode over the same batches, the last filled from the front."""
-    score(run, "--batch-norm", "test-batch")
+    score(run, "--batch-norm", "test-batch", "--fit", "squash")
     found = read_scores(run / "scores-real-test-test-batch.json")
     assert (found.scoring, found.model.batch_norm) == ("test-batch", "test-batch")
     model = timm.create_model(f"local-dir:{run}", pretrained=True).train()

@@ -1,6 +1,8 @@
 """The project as a package: declared dependencies, version, licence, what the wheel carries."""
 
 import ast
+import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -85,3 +87,20 @@ def test_no_path_of_one_machine_is_in_the_tree() -> None:
         ["git", "grep", "-nIE", "(/wor[k]/|/root[/])"], cwd=ROOT, capture_output=True, text=True
     )
     assert listed.stdout == ""
+
+
+def test_figures_in_the_readme_are_those_of_the_study() -> None:
+    text = (ROOT / "README.md").read_text()
+    study = json.loads((ROOT / "docs/study.json").read_text())["sets"]["cifar10"]
+    compared = {(one["row"], one["to"], one["model"]): one for one in study["comparisons"]}
+    shown = re.findall(r"^\| ([a-z -]+?)(?: \(.*?\))? \|(.*)\|(.*)\|(.*)\|$", text, re.MULTILINE)
+    assert len(shown) == 4
+    for name, *cells, paper in shown:
+        for model, cell in zip(("test_resnet", "test_efficientnet"), cells, strict=True):
+            found = compared[name.replace(" ", "-"), "base-class", model]
+            value, low, high = (found["estimate"][key] for key in ("value", "low", "high"))
+            assert cell.strip() == f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+            assert float(paper) == round(found["paper"], 2)
+    base = study["rows"][0]["cells"]
+    means = [f"{base[model]['mean']:.2f}" for model in ("test_resnet", "test_efficientnet")]
+    assert f"{means[0]} and {means[1]} %" in text

@@ -89,7 +89,7 @@ def test_an_interrupted_text_keeps_the_old_one(
     def no_rename(self: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "rename", no_rename)
+    monkeypatch.setattr(Path, "replace", no_rename)
     with pytest.raises(OSError, match="No space left"):
         write_text(tmp_path / "t", "new")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
