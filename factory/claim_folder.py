@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import Any
 
@@ -60,10 +61,16 @@ class ClaimFolder:
 
     def read(self, name: str) -> str | None:
         """Return a claim's text, or None where there is none."""
-        try:
-            return (self._folder / name).read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return None
+        path = self._folder / name
+        while True:
+            try:
+                return path.read_text(encoding="utf-8", errors="replace")
+            except FileNotFoundError:
+                return None
+            except OSError as error:
+                # A store's answer where the claim was rewritten while it was read.
+                if is_local(path) or error.errno != errno.EBUSY:
+                    raise
 
     def remove(self, name: str) -> None:
         """Remove a claim, if it is there."""

@@ -435,10 +435,10 @@ def results_of(paper: float | None, estimate: Estimate, p: float | None) -> Resu
 @pytest.mark.parametrize(
     ("paper", "value", "p", "expected"),
     [
-        (5.0, 2.0, 0.01, "same sign, 0.4 of the paper's effect"),
+        (5.0, 2.0, 0.01, "same sign, 0.4 of the paper's effect; the interval excludes it"),
         (5.0, -2.0, 0.01, "opposite sign, -0.4 of the paper's effect"),
-        (5.0, 2.0, 0.2, "not significant, 0.4 of the paper's effect"),
-        (2.5, 2.0, 0.2, "not significant, 0.8 of the paper's effect; the interval contains"),
+        (5.0, 2.0, 0.2, "not significant; the interval excludes the paper's effect"),
+        (2.5, 2.0, 0.2, "not significant; the interval contains the paper's effect"),
         (None, 2.0, 0.01, "significant"),
         (5.0, 2.0, None, "not tested: one run per row"),
         (None, 2.0, 0.2, "not significant"),

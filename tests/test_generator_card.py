@@ -80,7 +80,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     assert f"| photographs: prompt accuracy, guidance 2 | {shown:.1f} % |" in card
     assert "pictures of 2 kinds of things and places as photographs and in other domains" in card
     known = 100 * figures["photos"]["judge_on_filtered_held_out"]["poster"]
-    assert f"it knows:\nposter {known:.0f} %. Here too" in card
+    assert f"put through them:\nposter {known:.0f} %. Here too" in card
     assert "of different runs do not compare" not in card, "there was one"
     assert "- ships are drawn as cats\n" in card
     assert "Blocks of colour, public domain." in card

@@ -40,17 +40,19 @@ def to_markdown(results: Results, *, command: str) -> str:
 _METHOD = """\
 Every interval is a 95 % interval. Those of differences add two sources of error:
 
-- Runs. Rows are compared over the same draws (base seeds of the generated images) and training \
-seeds. The error of a difference is row x draw plus row x seed less the residual, in an analysis \
-of variance of the runs' mean scores. With one draw it is row x seed, and the interval \
-says nothing about generating the images again; with one run per row only the test images count, \
-and nothing is tested. Mean squares are pooled over the rows that share no images with others.
+- Runs. A difference varies when images are generated again (draws: base seeds) and when models \
+are trained again (seeds). Rows are compared over the same draws and seeds, in an analysis of \
+variance of the runs' mean scores: the error is row x draw plus row x seed less the residual, or \
+the largest of them where this is smaller. Mean squares are pooled over the rows that share no \
+images with others, so rows with one draw use the spread of the rows with several. If a whole \
+study has one draw, the error is row x seed and says nothing about generating the images again; \
+with one run per row only the test images count, and nothing is tested.
 - Test images. The variance over test images of an image's mean difference, divided by their number.
 
 Degrees of freedom are Satterthwaite's. The p-values are corrected by Holm's method over all \
 comparisons of a dataset, all models included; intervals are not corrected. A difference is \
-called significant if its corrected p is below 0.05. The verdict gives the size of the effect as \
-a multiple of the paper's, whatever the p. `eval/study/statistics.py` has the formulas."""
+called significant if its corrected p is below 0.05; the verdict then gives its size as a multiple \
+of the paper's effect. `eval/study/statistics.py` has the formulas."""
 
 
 def _opening(results: Results, command: str) -> str:
@@ -63,8 +65,9 @@ def _opening(results: Results, command: str) -> str:
         f"After {TITLE}. Images by {generator}{f' (revision {revisions})' if revisions else ''}; "
         f"classifiers {', '.join(f'`{model}`' for model in results.models)} from random "
         f"initialisation, preset `{results.preset}`{epochs}, training seeds {seeds}. Scoring is "
-        "standard: evaluation mode, and the epoch is chosen without real images. Every figure is "
-        "read from the files that the commands left. To repeat everything, or to resume it:\n\n"
+        "standard: evaluation mode, and the epoch is chosen without test images. Every figure in "
+        "the tables, and every difference with an interval, is read from the files that the "
+        "commands left. To repeat everything, or to resume it:\n\n"
         f"    {command}\n\nVersions: {versions}."
     )
 
@@ -142,13 +145,14 @@ def verdict(found: Compared) -> str:
     significant = found.adjusted_p < _LEVEL
     if not paper:
         return "significant" if significant else "not significant"
-    size = f"{estimate.value / paper:.1f} of the paper's effect"
+    inside = "contains" if estimate.low <= paper <= estimate.high else "excludes"
+    size = "not significant"
     if significant:
         same = (estimate.value > 0) == (paper > 0)
-        return f"{'same' if same else 'opposite'} sign, {size}"
-    inside = estimate.low <= paper <= estimate.high
-    more = "; the interval contains the paper's effect" if inside else ""
-    return f"not significant, {size}{more}"
+        sign = "same" if same else "opposite"
+        size = f"{sign} sign, {estimate.value / paper:.1f} of the paper's effect"
+    paper_effect = "it" if significant else "the paper's effect"
+    return f"{size}; the interval {inside} {paper_effect}"
 
 
 def _gaps(results: Results, name: str) -> str:
