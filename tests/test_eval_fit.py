@@ -32,7 +32,7 @@ def wide() -> Image.Image:
 def pixels(image: Image.Image, **options) -> np.ndarray:
     """Return what the model gets, back in 0..255."""
     fit = options.pop("fit")
-    found = make_transform(with_fit(preprocessing(**options), fit))(image)
+    found = make_transform(with_fit(preprocessing(**options), fit)).apply(image)
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
     return ((found * std[:, None, None] + mean[:, None, None]) * 255).round().numpy()
 
@@ -61,9 +61,37 @@ def test_the_default_is_to_crop_unless_the_model_knows_borders() -> None:
 @pytest.mark.parametrize("size", [20, 32, 77])
 def test_square_images_stay_the_same(fit: str, crop_pct: float, size: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (size, size, 3), dtype=np.uint8)
-    own = make_transform(preprocessing(crop_pct=crop_pct))(Image.fromarray(noise))
+    own = make_transform(preprocessing(crop_pct=crop_pct)).apply(Image.fromarray(noise))
     fitted = with_fit(preprocessing(crop_pct=crop_pct), fit)
-    assert torch.equal(make_transform(fitted)(Image.fromarray(noise)), own)
+    assert torch.equal(make_transform(fitted).apply(Image.fromarray(noise)), own)
+
+
+@pytest.mark.parametrize("fit", [None, *FITS])
+@pytest.mark.parametrize("crop_mode", ["squash", "center", "border"])
+def test_long_images_stay_small(fit: str | None, crop_mode: str, monkeypatch) -> None:
+    image = Image.new("RGB", (2000, 20), "white")
+    image.paste("red", (0, 0, 600, 20))
+    expected = pixels(image, crop_mode=crop_mode, fit=fit)
+    sizes = []
+    monkeypatch.setattr("eval.fit.MAX_PIXELS", 40_000)
+    for name in ("resize", "crop", "new"):
+        wrap_sizes(monkeypatch, name, sizes)
+    found = pixels(image, crop_mode=crop_mode, fit=fit)
+    assert max(sizes, default=0) <= 40_000
+    assert np.abs(found - expected).mean() < 4
+
+
+def wrap_sizes(monkeypatch, name: str, sizes: list[int]) -> None:
+    """Note the pixels of every image that Pillow makes."""
+    owner = Image if name == "new" else Image.Image
+    made = getattr(owner, name)
+
+    def noted(*args, **kwargs):
+        found = made(*args, **kwargs)
+        sizes.append(found.width * found.height)
+        return found
+
+    monkeypatch.setattr(owner, name, noted)
 
 
 def test_scores_record_the_fit(tmp_path) -> None:

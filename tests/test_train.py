@@ -185,7 +185,7 @@ def test_transformers_pipeline_gives_the_probabilities_that_eval_scores(
     from transformers import pipeline
 
     from eval.checkpoint import load_checkpoint
-    from eval.predict import make_transform
+    from eval.fit import make_transform
 
     one_epoch = {**options.overrides, "epochs": 1, "test_crop": 0.875}
     train(replace(options, model=model, model_args=arguments, overrides=one_epoch))
@@ -194,7 +194,7 @@ def test_transformers_pipeline_gives_the_probabilities_that_eval_scores(
     found = pipeline("image-classification", model=str(options.out), top_k=3)(image)
     scored = load_checkpoint(str(options.out))
     with torch.inference_mode():
-        logits = scored.model(make_transform(scored.preprocessing)(image)[None])
+        logits = scored.model(make_transform(scored.preprocessing).apply(image)[None])
     expected = dict(zip(scored.label_names, logits.softmax(dim=1)[0].tolist(), strict=True))
     assert {one["label"]: one["score"] for one in found} == pytest.approx(expected, abs=1e-5)
 
@@ -483,6 +483,35 @@ def test_strong_imbalance_is_a_warning(tmp_path: Path) -> None:
     assert counts_line("set", many, {".heic": 3}) == (
         "set: 5,450 images, 100 classes of 5 to 104 images; not read: 3 .heic"
     )
+
+
+def test_odd_settings_in_a_run_folder_are_no_settings(options: TrainOptions) -> None:
+    from eval.checkpoint import load_checkpoint
+
+    one = replace(options, overrides={**options.overrides, "epochs": 1, "schedule": "constant"})
+    train(one)
+    path = options.out / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    assert load_checkpoint(str(options.out)).facts.epochs_planned == 1
+    whole = config["hyperparameters"]
+    for odd in ([1], "x", 5, whole | {"epochs": "x"}, whole | {"epochs": [3]}):
+        path.write_text(yaml.safe_dump(config | {"hyperparameters": odd}))
+        with pytest.raises(UserError, match=r"holds another run, .*choose another --out"):
+            train(replace(one, overrides={**one.overrides, "epochs": 2}))
+        assert load_checkpoint(str(options.out)).facts.epochs_planned is None
+
+
+def test_names_of_others_stay_on_their_line_and_are_cut() -> None:
+    from factory.row_counts import count_warnings, counts_line, some
+
+    names = {"a\nfactory: all is well": 100, "b" * 3000: 0, "c\r" + "c" * 3000: 3}
+    suffixes = {f".{number}\n": 1 for number in range(1000)}
+    told = [counts_line("set", names, suffixes), some([*names]), *count_warnings(names)]
+    assert all(line.isprintable() and len(line) < 500 for line in told)
+    assert told[0].startswith(
+        f"set: 103 images, 3 classes: a\\x0afactory: all is well 100, {'b' * 77}... 0, c\\x0dc"
+    )
+    assert told[0].endswith("1 .19\\x0a and 980 other kinds")
 
 
 @pytest.mark.parametrize(
