@@ -108,9 +108,7 @@ def _training(folder: Path) -> dict[str, Any] | None:
 
 def _selected_on(training: dict[str, Any] | None) -> str | None:
     """Say what the run chose its best epoch by: `train` holds out synthetic images, or nothing."""
-    values = (training or {}).get("hyperparameters") or {}
-    if not isinstance(values, dict):
-        return None
+    values = _hyperparameters(training)
     fraction = values.get("val_fraction")
     if fraction is None:
         return None
@@ -119,8 +117,14 @@ def _selected_on(training: dict[str, Any] | None) -> str | None:
 
 
 def _epochs_planned(training: dict[str, Any] | None) -> int | None:
-    found = ((training or {}).get("hyperparameters") or {}).get("epochs")
-    return found if isinstance(found, int) else None
+    found = _hyperparameters(training).get("epochs")
+    return found if isinstance(found, int) and not isinstance(found, bool) else None
+
+
+def _hyperparameters(training: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a run's settings; none where it has them in no form that we know."""
+    values = (training or {}).get("hyperparameters")
+    return values if isinstance(values, dict) else {}
 
 
 def _epochs_done(folder: Path) -> int | None:

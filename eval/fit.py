@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from factory.row_images import MAX_PIXELS
+
 if TYPE_CHECKING:
     import torch
 
@@ -50,23 +52,35 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
     from timm.data.transforms_factory import create_transform
 
     options = preprocessing.model_dump(exclude={"fit"})
-    fit, (_, height, width) = preprocessing.fit, preprocessing.input_size
+    _, height, width = preprocessing.input_size
+    own_fit = _OF_TIMM.get(preprocessing.crop_mode, "crop")
+    fit = preprocessing.fit or own_fit
     side = math.ceil(max(height, width) / preprocessing.crop_pct)
-    if fit is None or fit == _OF_TIMM.get(preprocessing.crop_mode):
-        return Transform(create_transform(**options, is_training=False), side)
+    own = create_transform(**options, is_training=False)
     squashed = create_transform(**options | {"crop_mode": "squash"}, is_training=False)
     # The colour that the model gets as zeros.
     red, green, blue = (round(255 * value) for value in preprocessing.mean)
 
     def transform(image: Any) -> torch.Tensor:
-        if fit == "crop":
+        chosen = squashed
+        if fit == own_fit and _timm_can(fit, image, side):
+            chosen = own
+        elif fit == "crop":
             image = crop(image, width / height)
         elif fit == "pad":
             image = pad(image, width / height, colour=(red, green, blue))
-        found: torch.Tensor = squashed(image)
+        found: torch.Tensor = chosen(image)
         return found
 
     return Transform(transform, side)
+
+
+def _timm_can(fit: Fit, image: Any, side: int) -> bool:
+    """Whether timm's own transform keeps a thin image of bounded size and a pixel wide."""
+    short, long = sorted(image.size)
+    if fit == "crop":
+        return bool(side**2 * long <= MAX_PIXELS * short)
+    return fit == "squash" or bool(side * short >= long)
 
 
 def crop(image: Any, ratio: float) -> Any:
@@ -78,11 +92,23 @@ def crop(image: Any, ratio: float) -> Any:
 
 
 def pad(image: Any, ratio: float, *, colour: tuple[int, int, int]) -> Any:
-    """Return an image with borders that give it a ratio of width to height."""
+    """Return an image with borders that give it a ratio of width to height.
+
+    An image that would get more than `MAX_PIXELS` pixels is first resized to fit into them.
+    """
     from PIL import Image
 
-    width = max(image.width, round(image.height * ratio))
-    height = max(image.height, round(image.width / ratio))
+    width, height = _padded(image, ratio)
+    if width * height > MAX_PIXELS:
+        scale = math.sqrt(MAX_PIXELS / (width * height))
+        image = image.resize([max(1, int(one * scale)) for one in image.size], reducing_gap=2)
+        width, height = _padded(image, ratio)
     found = Image.new("RGB", (width, height), colour)
     found.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     return found
+
+
+def _padded(image: Any, ratio: float) -> tuple[int, int]:
+    """Return the size of the smallest image of a ratio that an image fits into."""
+    width = max(image.width, round(image.height * ratio))
+    return width, max(image.height, round(image.width / ratio))

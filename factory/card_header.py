@@ -11,8 +11,10 @@ from typing import Any
 
 from factory.card_facts import title
 from factory.card_models import licence_fields
+from factory.errors import UserError
 from factory.layout import is_counted
 from factory.manifest import Manifest
+from factory.outside import parse_yaml
 from factory.shards import DATA, fingerprint
 
 _SIZES = (
@@ -101,22 +103,24 @@ def older_data_files(manifest: Manifest, name: str) -> list[dict[str, Any]] | No
 
 def with_exact_files(text: str, manifest: Manifest) -> str:
     """Return a card whose header names files where one of an older version has globs."""
-    import yaml
-
     parts = text.split("---\n", 2)
     if len(parts) != 3 or "train-*.parquet" not in parts[1]:
         return text
     try:
-        header = yaml.safe_load(parts[1])
+        header = parse_yaml(parts[1], file="README.md")
         entries = [entry for entry in header["configs"] if isinstance(entry, dict)]
-    except (yaml.YAMLError, KeyError, TypeError):
+    except (UserError, KeyError, TypeError):
         # No card of ours; `load_dataset` reads no configs from it.
         return text
     exact = {entry["config_name"]: entry["data_files"] for entry in config_entries(manifest)}
+    changed = False
     for entry in entries:
         name = str(entry.get("config_name"))
         if name in exact and entry.get("data_files") == older_data_files(manifest, name):
             entry["data_files"] = exact[name]
+            changed = True
+    if not changed:
+        return text
     return "---\n".join((parts[0], to_yaml(header), parts[2]))
 
 

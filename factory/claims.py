@@ -260,5 +260,5 @@ def field_of(text: str, name: str) -> str:
     """Return a field of a claim's text; a half-written claim has none."""
     try:
         return str(json.loads(text).get(name, ""))
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return ""

@@ -1,18 +1,19 @@
-"""CLIP and SigLIP models of transformers: pictures and prompts to one space.
+"""CLIP and SigLIP models of transformers: images and prompts to one space.
 
-Used for the zero-shot rows of `eval clip` and for the CLIP score of `factory gate`. Weights only;
-no code of a model's author is run.
+Used for the zero-shot rows of `eval clip` and for the CLIP score of `factory gate`. Only
+safetensors weights are read; no code of a model's author is run.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import UserError
+from factory.errors import UserError, first_line
 from factory.hub_client import bound_requests
 
 if TYPE_CHECKING:
@@ -96,10 +97,10 @@ def load_clip(name: str, *, option: str = "--model") -> ClipModel:
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     source, revision = split_revision(name)
-    options: dict[str, Any] = {"revision": revision} if revision else {}
+    options = only_data(revision)
     with quiet_transformers():
         try:
-            model = AutoModel.from_pretrained(source, **options)
+            model = AutoModel.from_pretrained(source, use_safetensors=True, **options)
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
             image_processor = AutoImageProcessor.from_pretrained(source, **options)
         except (OSError, ValueError, ImportError, KeyError) as error:
@@ -127,6 +128,12 @@ def split_revision(name: str) -> tuple[str, str | None]:
     return source, revision or None
 
 
+def only_data(revision: str | None) -> dict[str, Any]:
+    """Return the options of `from_pretrained` that run no code of a model and pin its revision."""
+    # Left out, transformers asks on stdin whether to run the code.
+    return {"trust_remote_code": False} | ({"revision": revision} if revision else {})
+
+
 def revision_of(source: str, config: Any) -> str:
     """Return what pins a loaded model: the Hub's commit, or a hash of a directory's files."""
     folder = Path(source)
@@ -143,8 +150,15 @@ def revision_of(source: str, config: Any) -> str:
 
 def cannot_load(option: str, name: str, error: BaseException) -> str:
     """Return the message of a model that transformers could not load."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    reason = lines[0].rstrip(".") if lines else type(error).__name__
+    text = str(error)
+    if "trust_remote_code" in text:
+        return f"{option} {name}: code that comes with a model is never run; choose another model"
+    if re.search(r"file named\s+\S*model\.safetensors", text):
+        return (
+            f"{option} {name}: holds no safetensors weights, and pickled ones are not read; choose "
+            "a model that has them, or save this one with save_pretrained"
+        )
+    reason = first_line(error)
     return (
         f"{option} {name}: cannot be loaded ({reason}); check the id and the connection to the "
         "Hub, or give a model's directory"

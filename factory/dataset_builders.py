@@ -12,6 +12,13 @@ from factory.errors import UserError
 # files elsewhere, or have parsers of their own.
 _MODULES = ("parquet", "imagefolder", "arrow", "csv", "json", "text", "webdataset")
 
+# What datasets raises for descriptions of another form than it expects: in a card, in a JSON file,
+# in the metadata of a Parquet file.
+MALFORMED = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(NotImplementedError, RecursionError, TypeError),
+)
+
 
 def find_builder(path: str, config_name: str | None, revision: str | None = None) -> Any:
     """Resolve a dataset without reading its rows; each way to fail becomes a line with a remedy.
@@ -38,6 +45,11 @@ def find_builder(path: str, config_name: str | None, revision: str | None = None
     except ValueError as error:
         fault = _config_fault(path, config_name, revision, error)
         raise UserError(f"{shown}: {fault}") from None
+    except MALFORMED as error:
+        raise UserError(
+            f"{shown}: its card is malformed ({first_line(error)}); correct `configs` and "
+            "`dataset_info`, or remove them"
+        ) from None
 
 
 def _config_fault(
@@ -49,7 +61,7 @@ def _config_fault(
         return first_line(error)
     try:
         known = hf.get_dataset_config_names(path, revision=revision)
-    except (OSError, ValueError):
+    except (OSError, ValueError, *MALFORMED):
         return first_line(error)
     if config_name is None:
         return f"name one of its configs with --config: {', '.join(known)}"

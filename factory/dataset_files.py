@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from factory.errors import UserError
 from factory.inside import is_inside
@@ -17,6 +17,7 @@ CARDS = (_CARD, _CARD_FILE, _INFOS)
 """The files of a dataset that tell the library datasets where its rows are."""
 MAX_CARD_BYTES = 16_000_000
 _SAVED_LISTS = ("_data_files", "_indices_data_files")
+_T = TypeVar("_T")
 
 
 def check_card(folder: Path, *, shown: str) -> None:
@@ -85,6 +86,8 @@ def check_files(files: Iterable[str | Path], folder: Path) -> None:
         UserError: One is not; a missing file is.
     """
     for file in files:
+        if "\0" in str(file):
+            raise UserError(f"{folder}: names a file {str(file)[-80:]!r}, which cannot exist")
         if not is_inside(Path(file), folder):
             raise UserError(
                 f"{file}: leads out of {folder} and is not read; remove it, or put the file itself "
@@ -102,14 +105,26 @@ def check_saved(folder: Path) -> None:
         UserError: It lists others, or does not read.
     """
     parts = [folder]
-    if (folder / "dataset_dict.json").exists():
-        splits = _mapping(folder / "dataset_dict.json", folder).get("splits")
-        parts = [folder / str(name) for name in splits or ()]
+    whole = folder / "dataset_dict.json"
+    if whole.exists():
+        parts = [folder / name for name in _list(_mapping(whole, folder), "splits", str, whole)]
     for part in parts:
-        state = _mapping(part / "state.json", folder)
-        files = [one for name in _SAVED_LISTS for one in state.get(name) or ()]
+        path = part / "state.json"
+        state = _mapping(path, folder)
+        files = [one for name in _SAVED_LISTS for one in _list(state, name, dict, path)]
         check_files([part / str(one.get("filename")) for one in files], folder)
-        check_files([part / "dataset_info.json"], folder)
+        if (part / "dataset_info.json").exists():
+            _mapping(part / "dataset_info.json", folder)
+
+
+def _list(found: dict[str, Any], key: str, kind: type[_T], path: Path) -> list[_T]:
+    """Return the list under a key, empty where there is none."""
+    listed = found.get(key) or []
+    if not isinstance(listed, list) or not all(isinstance(one, kind) for one in listed):
+        raise UserError(
+            f"{path}: `{key}` is no list of {kind.__name__} values; save the dataset again"
+        )
+    return listed
 
 
 def _mapping(path: Path, folder: Path) -> dict[str, Any]:

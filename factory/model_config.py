@@ -18,6 +18,7 @@ from factory.outside import read_json
 
 MAX_SIDE = 2048
 """The largest input of a model of timm is 1024."""
+_MAX_RESIZED = 8192
 _MAX_NUMBER = 1 << 16
 _MAX_VALUES = 1000
 # Arguments of `timm.create_model` that read other files, or give something else than a classifier.
@@ -29,7 +30,7 @@ _REFUSED_ARGUMENTS = frozenset(
 )
 
 Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
-Ratio = Annotated[float, Field(gt=0.01, le=10, allow_inf_nan=False)]
+Ratio = Annotated[float, Field(ge=0.1, le=10, allow_inf_nan=False)]
 Mean = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
 Std = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=1000)]
@@ -54,6 +55,13 @@ class PreprocessingConfig(BaseModel):
     std: tuple[Std, Std, Std] = (0.229, 0.224, 0.225)
     label_names: Names | None = None
     num_classes: int | None = Field(default=None, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _resized(self) -> PreprocessingConfig:
+        sides = (*self.input_size[1:], *(self.test_input_size or self.input_size)[1:])
+        if max(sides) > _MAX_RESIZED * min(self.crop_pct, self.test_crop_pct or self.crop_pct):
+            raise ValueError(f"input_size / crop_pct is more than {_MAX_RESIZED:,} pixels")
+        return self
 
 
 class ModelConfig(BaseModel):

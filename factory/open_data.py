@@ -8,12 +8,20 @@ modification time.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.dataset_builders import find_builder, first_line, module_name, quiet, suggest
+from factory.dataset_builders import (
+    MALFORMED,
+    find_builder,
+    first_line,
+    module_name,
+    quiet,
+    suggest,
+)
 from factory.dataset_files import check_card, check_files, check_saved, names_files
 from factory.errors import UserError
 from factory.hub_target import looks_like_hub_id, parse_target
@@ -233,7 +241,7 @@ def _load_saved(path: Path) -> datasets.DatasetDict:
     check_saved(path)
     try:
         saved = hf.load_from_disk(str(path))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, *MALFORMED) as error:
         raise UserError(f"{path}: cannot be loaded ({first_line(error)})") from None
     return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
 
@@ -259,10 +267,13 @@ def _load(
     except DatasetGenerationError as error:
         cause = first_line(error.__cause__ or error)
         raise UserError(f"{reference}: its files do not load as one dataset ({cause})") from None
-    except ValueError as error:
-        if "no data" not in str(error):
+    except (OSError, ValueError, *MALFORMED) as error:
+        # pyarrow raises OSError without a number for damaged files; others are the machine's.
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
-        raise UserError(f"{reference}: its files hold no rows") from None
+        if isinstance(error, ValueError) and "no data" in str(error):
+            raise UserError(f"{reference}: its files hold no rows") from None
+        raise UserError(f"{reference}: its files do not load ({first_line(error)})") from None
 
 
 def _load_hub(reference: str, config_name: str | None) -> _Loaded:

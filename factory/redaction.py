@@ -66,6 +66,12 @@ def one_line(text: str) -> str:
     return _BREAKS.sub(lambda found: _shown(ord(found[0])), text)
 
 
+def cut_line(text: str, most: int) -> str:
+    """Return a text of others as one line of at most `most` characters."""
+    line = one_line(text)
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 def _shown(code: int) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 

@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from factory.redaction import cut_line, one_line
+
 FEW = 10
 """Fewer images than this of a class are reported."""
 IMBALANCE = 10
 """So many times as many images of the largest class as of the smallest are reported."""
 _LISTED = 20
+_LONGEST = 80
 
 
 def class_counts(labels: Iterable[int], names: Sequence[str]) -> dict[str, int]:
@@ -30,12 +33,14 @@ def counts_line(where: str, counts: Mapping[str, int], left_out: Mapping[str, in
     total, classes = sum(counts.values()), len(counts)
     line = f"{where}: {_plural(total, 'image')}, {_plural(classes, 'class', 'classes')}"
     if classes <= _LISTED:
-        line += f": {', '.join(f'{name} {count:,}' for name, count in counts.items())}"
+        line += f": {', '.join(f'{_shown(name)} {count:,}' for name, count in counts.items())}"
     else:
         line += f" of {min(counts.values()):,} to {max(counts.values()):,} images"
     if left_out:
-        files = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
-        line += f"; not read: {files}"
+        # A reason may list folders, whose names `some` has cut.
+        files = [f"{count:,} {one_line(reason)}" for reason, count in left_out.items()]
+        more = f" and {len(files) - _LISTED} other kinds" if len(files) > _LISTED else ""
+        line += f"; not read: {', '.join(files[:_LISTED])}{more}"
     return line
 
 
@@ -43,25 +48,30 @@ def count_warnings(counts: Mapping[str, int]) -> list[str]:
     """Return warnings about classes without images, with few, and about imbalance."""
     warnings = []
     empty = [name for name, count in counts.items() if not count]
-    few = [f"{name} {count}" for name, count in counts.items() if 0 < count < FEW]
+    few = {name: count for name, count in counts.items() if 0 < count < FEW}
     if empty:
         warnings.append(f"{_of(len(empty), counts)} without images: {some(empty)}")
     if few:
-        warnings.append(f"{_of(len(few), counts)} with fewer than {FEW} images: {some(few)}")
+        shown = [f"{_shown(name)} {count}" for name, count in few.items()]
+        warnings.append(f"{_of(len(few), counts)} with fewer than {FEW} images: {some(shown)}")
     present = {name: count for name, count in counts.items() if count}
     if present and max(present.values()) >= IMBALANCE * min(present.values()):
         least, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
         warnings.append(
-            f"{most} has {present[most]:,} images, {least} has {present[least]:,}: accuracy mostly "
-            "measures the large classes"
+            f"{_shown(most)} has {present[most]:,} images, {_shown(least)} has "
+            f"{present[least]:,}: accuracy mostly measures the large classes"
         )
     return warnings
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names, and how many more there are."""
+    """Return the first names, each cut and on one line, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(names[:most])}{more}"
+    return f"{', '.join(map(_shown, names[:most]))}{more}"
+
+
+def _shown(name: str) -> str:
+    return cut_line(name, _LONGEST)
 
 
 def _of(count: int, counts: Mapping[str, int]) -> str:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from factory.errors import UserError
 from factory.image_modes import as_seen
 from factory.inside import is_inside
+from factory.redaction import cut_line
 
 if TYPE_CHECKING:
     import datasets
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 8192 * 8192
 """About 200 MB as RGB; several images are decoded at once."""
+MAX_ASPECT = 100
+"""A thin strip of few pixels would become large where it is padded or resized by its short side."""
 MAX_BYTES = 256 << 20
 LARGE_PIXELS = 1 << 22
 """JPEGs of more pixels may be decoded at a fraction of their size, see `read_hashed`."""
@@ -114,7 +117,7 @@ def _file_name(item: Any, folder: Path | None) -> str:
         return ""
     file = Path(path)
     inside = folder is not None and file.is_relative_to(folder)
-    return f" ({file.relative_to(folder) if inside and folder else path[:200]})"
+    return f" ({cut_line(str(file.relative_to(folder)) if inside and folder else path, 200)})"
 
 
 def embedded(dataset: datasets.Dataset, *, where: str, folder: Path | None) -> datasets.Dataset:
@@ -164,6 +167,11 @@ def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise _too_large(f"of {width:,} x {height:,} pixels ")
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            raise ImageFault(
+                f"the image of {width:,} x {height:,} pixels is more than {MAX_ASPECT} times as "
+                "long as wide; cut it into parts, or filter the row out"
+            )
         if side is not None and width * height > LARGE_PIXELS:
             # Does nothing for other formats than JPEG.
             image.draft(None, (_OVERSIZE * side, _OVERSIZE * side))
@@ -188,15 +196,6 @@ def _as_seen(image: Image) -> Image:
         return as_seen(image)
     except (ValueError, OSError) as error:
         raise ImageFault(f"the image cannot be converted to RGB ({error})") from None
-
-
-def _file(item: Any, folder: Path | None) -> str:
-    """Name the file of a row of an image folder."""
-    path = item.get("path") if isinstance(item, Mapping) else None
-    if folder is None or not isinstance(path, str):
-        return ""
-    file = Path(path)
-    return f" ({file.relative_to(folder) if file.is_relative_to(folder) else path[:200]})"
 
 
 def _too_large(size: str) -> ImageFault:

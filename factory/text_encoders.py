@@ -7,7 +7,7 @@ limits: 77 tokens for CLIP, up to 512 for T5.
 from __future__ import annotations
 
 import inspect
-import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +15,12 @@ from typing import Any
 
 from factory.clip_model import quiet_transformers
 from factory.embedded_model import EMBEDDED_ID, embedded_dir
+from factory.errors import UserError
+from factory.outside import read_json
 from factory.recipe_file import Model
 
 _NAME = "tokenizer"
+_TOKENIZER_CLASS = re.compile(r"(?!Auto)\w*Tokenizer(Fast)?")
 _ARGUMENT = "max_sequence_length"
 # Tokenizers without a limit of their own have a huge number instead.
 _MOST_TOKENS = 1_000_000
@@ -59,7 +62,7 @@ def encoders_at_hand(model: Model) -> list[TextEncoder]:
     if folder is None:
         return []
     try:
-        index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+        index = read_json(folder / "model_index.json")
         found = [_read(folder / name, index, index[name][1]) for name in _names(index)]
     except Exception:  # noqa: BLE001 (the tokenizers library raises nothing narrower)
         # A model that cannot be read is reported by the build, which needs all of it.
@@ -90,7 +93,7 @@ def _names(index: dict[str, Any]) -> list[str]:
 
 def _read(folder: Path, index: dict[str, Any], class_name: str) -> TextEncoder:
     """Read one tokenizer; by the light library where its file allows it."""
-    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "tokenizer_config.json")
     pipeline: Any = None
     if "CLIP" not in class_name:
         import diffusers
@@ -104,11 +107,18 @@ def _read(folder: Path, index: dict[str, Any], class_name: str) -> TextEncoder:
         fast.no_truncation()
         fast.no_padding()
         return TextEncoder(folder.name, limit, lambda text: len(fast.encode(text).ids))
+    with quiet_transformers():
+        tokenizer = _tokenizer_class(class_name).from_pretrained(folder, trust_remote_code=False)
+    return TextEncoder(folder.name, limit, _counter(tokenizer))
+
+
+def _tokenizer_class(name: str) -> Any:
+    """Return a tokenizer of transformers; `AutoTokenizer` would look for code in the folder."""
     import transformers
 
-    with quiet_transformers():
-        tokenizer = getattr(transformers, class_name).from_pretrained(folder)
-    return TextEncoder(folder.name, limit, _counter(tokenizer))
+    if not _TOKENIZER_CLASS.fullmatch(name):
+        raise UserError(f"{name} is no tokenizer of transformers")
+    return getattr(transformers, name)
 
 
 def _limit(tokenizer_name: str, own: float, pipeline: Any) -> int:

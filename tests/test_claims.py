@@ -158,12 +158,17 @@ def test_a_dead_process_of_this_machine_is_known_at_once(tmp_path: Path) -> None
 
 def test_half_written_and_foreign_files_are_watched_like_claims(tmp_path: Path) -> None:
     clock, store = Clock(), ClaimFolder(tmp_path)
-    for name, text in {"a.0": "", "b.0": '{"launch": "x", "ow', "c.0": "[1]"}.items():
+    for name, text in {
+        "a.0": "",
+        "b.0": '{"launch": "x", "ow',
+        "c.0": "[1]",
+        "d.0": "[" * 100_000,
+    }.items():
         assert store.create(name, text)
     claims = claims_of(store, "me", clock)
-    assert claims.others() == {"a.0": None, "b.0": None, "c.0": None}
+    assert claims.others() == dict.fromkeys(("a.0", "b.0", "c.0", "d.0"))
     clock.now += 60
-    assert claims.others() == {"a.0": False, "b.0": False, "c.0": False}
+    assert claims.others() == dict.fromkeys(("a.0", "b.0", "c.0", "d.0"), False)
     claims.remove_dead()
     assert store.names() == []
 

@@ -66,6 +66,34 @@ def test_square_images_stay_the_same(fit: str, crop_pct: float, size: int) -> No
     assert torch.equal(make_transform(fitted).apply(Image.fromarray(noise)), own)
 
 
+@pytest.mark.parametrize("fit", [None, *FITS])
+@pytest.mark.parametrize("crop_mode", ["squash", "center", "border"])
+def test_long_images_stay_small(fit: str | None, crop_mode: str, monkeypatch) -> None:
+    image = Image.new("RGB", (2000, 20), "white")
+    image.paste("red", (0, 0, 600, 20))
+    expected = pixels(image, crop_mode=crop_mode, fit=fit)
+    sizes = []
+    monkeypatch.setattr("eval.fit.MAX_PIXELS", 40_000)
+    for name in ("resize", "crop", "new"):
+        wrap_sizes(monkeypatch, name, sizes)
+    found = pixels(image, crop_mode=crop_mode, fit=fit)
+    assert max(sizes, default=0) <= 40_000
+    assert np.abs(found - expected).mean() < 4
+
+
+def wrap_sizes(monkeypatch, name: str, sizes: list[int]) -> None:
+    """Note the pixels of every image that Pillow makes."""
+    owner = Image if name == "new" else Image.Image
+    made = getattr(owner, name)
+
+    def noted(*args, **kwargs):
+        found = made(*args, **kwargs)
+        sizes.append(found.width * found.height)
+        return found
+
+    monkeypatch.setattr(owner, name, noted)
+
+
 def test_scores_record_the_fit(tmp_path) -> None:
     run = write_run(tmp_path / "run")
     real, *_ = write_real(tmp_path / "real", names=NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,10 @@ import timm
 import torch
 from safetensors.torch import save_file
 
+from eval.study.spec import read_study
 from factory.caption_texts import captions_of
 from factory.captions import CaptionSource
+from factory.card_header import with_exact_files
 from factory.errors import UserError
 from factory.inside import foreign_files, is_inside
 from factory.known_words import known_words
@@ -29,6 +32,7 @@ from factory.sampling_summary import settings_on_disk
 from factory.score_file import read_score_file
 from factory.verify import verify_set
 from factory.verify_files import check_card
+from train.generator.config import load_config
 from train.model import create_classifier
 from train.publish import publish_run
 from train.run_folder import only_run
@@ -65,6 +69,29 @@ def test_files_from_outside_are_bounded(name: str, text: str, message: str, tmp_
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("read", [read_study, lambda path: load_config(path, {})])
+@pytest.mark.parametrize(
+    "text", [BOMB, "[" * 20_000, "a: 2024-99-99", "a: " + "9" * 5000, "[1]", "a: \0", "a: *b"]
+)
+def test_settings_of_studies_and_generators_are_bounded(
+    read: Callable[[Path], Any], text: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as caught:
+        read(path)
+    assert all(line.startswith(str(path)) for line in str(caught.value).splitlines())
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["a: 2024-99-99", "[" * 3000, "a: " + "9" * 5000, "configs: 5", "configs: [5]", "- configs"],
+)
+def test_an_odd_header_of_a_card_is_left_as_it_is(header: str) -> None:
+    text = f"---\n{header}\n# train-*.parquet\n---\n# A card\n"
+    assert with_exact_files(text, Manifest.model_construct(configs={})) == text
+
+
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     with pytest.raises(UserError, match="is no regular file"):
@@ -85,6 +112,9 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         {"pretrained_cfg": {"input_size": [3, 100_000, 100_000]}},
         {"pretrained_cfg": {"std": [0, 0, 0]}},
         {"pretrained_cfg": {"crop_pct": -1}},
+        {"pretrained_cfg": {"crop_pct": 0.0101}},
+        {"pretrained_cfg": {"input_size": [3, 2048, 2048], "crop_pct": 0.2}},
+        {"pretrained_cfg": {"input_size": [3, 2048, 2048], "test_crop_pct": 0.2}},
         {"pretrained_cfg": []},
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import http.server
 import io
@@ -132,6 +133,14 @@ def test_a_path_in_a_row_is_never_followed(
         ({"bytes": bomb(8_900), "path": None}, r"of 8,900 x 8,900 pixels is larger than"),
         ({"bytes": bomb(13_300), "path": None}, "is larger than 67,108,864 pixels"),
         ({"bytes": bomb(20_000), "path": None}, "is larger than 67,108,864 pixels"),
+        (
+            {"bytes": encoded(size=(1, 101)), "path": None},
+            "of 1 x 101 pixels is more than 100 times",
+        ),
+        (
+            {"bytes": encoded(size=(909, 9)), "path": None},
+            "of 909 x 9 pixels is more than 100 times",
+        ),
     ],
 )
 def test_a_row_without_a_readable_image_is_named_in_one_line(
@@ -143,6 +152,18 @@ def test_a_row_without_a_readable_image_is_named_in_one_line(
             read(opened)
         assert str(caught.value).startswith("row 0: ")
         assert "\n" not in str(caught.value)
+
+
+def test_a_long_image_is_read_up_to_the_limit() -> None:
+    assert read_image({"bytes": encoded(size=(900, 9))}, where="row 0").size == (900, 9)
+
+
+def test_the_name_of_a_file_stays_on_its_line_and_is_cut() -> None:
+    for name in ("x\nfactory: all is well", "y" * 5000):
+        with pytest.raises(UnreadableImage) as caught:
+            read_image({"bytes": b"junk", "path": name}, where="row 0")
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+    assert str(caught.value).startswith(f"row 0 ({'y' * 197}...): the image cannot be decoded")
 
 
 def test_only_listed_formats_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,7 +216,7 @@ def test_a_file_beyond_the_size_limit_is_not_read(
     photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_images, "MAX_BYTES", 10)
-    with pytest.raises(UserError, match=r"^row 0 \(cat/0\.png\): .* is larger than 10 bytes"):
+    with pytest.raises(UserError, match=r"^row 0: '.*/cat/0\.png' is larger than 10 bytes"):
         decode(open_dataset(str(photos)))
 
 
@@ -244,6 +265,85 @@ def test_descriptions_of_a_dataset_are_bounded(name: str, tmp_path: Path) -> Non
     (folder / name).symlink_to("/dev/zero")
     with pytest.raises(UserError, match=r"leads out of .*set and is not read"):
         open_dataset(str(folder))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dataset_info: [5]",
+        "dataset_info: {features: 7}",
+        "dataset_info: {features: [1, 2]}",
+        "dataset_info: {features: [{name: label, dtype: {class_label: 5}}]}",
+        "configs: [5]",
+        "configs: [{config_name: 5, data_files: data/*.parquet}]",
+        "configs: [{config_name: x, data_files: [{split: 5, path: data/*.parquet}]}]",
+        "configs: [{config_name: x, data_files: data/*.parquet, features: 3}]",
+    ],
+)
+def test_a_malformed_card_is_one_line(text: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", GOOD)
+    (folder / "README.md").write_text(f"---\n{text}\n---\n")
+    for config_name in (None, "x"):
+        with pytest.raises(UserError, match="its card is malformed") as caught:
+            open_dataset(str(folder), config_name=config_name)
+        assert str(caught.value).startswith(f"{folder}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("damage", ["empty", "junk", "cut", "page", "metadata"])
+def test_a_damaged_parquet_file_is_one_line(damage: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "set", GOOD)
+    (file,) = folder.rglob("*.parquet")
+    data = file.read_bytes()
+    if damage == "metadata":
+        table = pq.read_table(file)
+        odd = table.schema.with_metadata({"huggingface": '{"info": {"features": [5]}}'})
+        pq.write_table(table.cast(odd), file)
+    else:
+        page = data[:4] + b"\xff" * 300 + data[304:]
+        file.write_bytes({"empty": b"", "junk": b"junk", "cut": data[:-99], "page": page}[damage])
+    with pytest.raises(UserError, match=r"its files do not load") as caught:
+        open_dataset(str(folder))
+    assert str(caught.value).startswith(f"{folder}: ") and "\n" not in str(caught.value)
+
+
+def test_faults_of_the_machine_are_not_blamed_on_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write(tmp_path / "set", GOOD)
+    for code, kind in ((errno.ENOSPC, OSError), (errno.ENOENT, UserError)):
+
+        def fail(*_: object, code: int = code, **__: object) -> None:
+            raise OSError(code, "fails")
+
+        monkeypatch.setattr(datasets, "load_dataset", fail)
+        with pytest.raises(kind):
+            open_dataset(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dataset_info.json", '{"features":' * 3000 + "1" + "}" * 3000),
+        ("dataset_info.json", "[1]"),
+        ("dataset_info.json", '{"features": 5}'),
+        ("dataset_info.json", '{"features": {"image": {"_type": "Value", "dtype": {}}}}'),
+        ("state.json", '{"_data_files": 1}'),
+        ("state.json", '{"_data_files": [1]}'),
+        ("state.json", '{"_data_files": [{"filename": 1}]}'),
+        ("state.json", '{"_data_files": [{"filename": "a\\u0000b"}]}'),
+        ("state.json", '{"_data_files": [], "_indices_data_files": "ab"}'),
+        ("dataset_dict.json", '{"splits": 5}'),
+        ("dataset_dict.json", '{"splits": [5]}'),
+        ("dataset_dict.json", '{"splits": ["a\\u0000b"]}'),
+    ],
+)
+def test_a_malformed_saved_dataset_is_one_line(name: str, text: str, tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
+    open_dataset(str(write(tmp_path / "set", GOOD))).dataset.save_to_disk(str(folder))
+    (folder / name).write_text(text)
+    with pytest.raises(UserError) as caught:
+        open_dataset(str(folder))
+    assert str(caught.value).startswith(str(folder)) and "\n" not in str(caught.value)
 
 
 def test_a_link_out_of_a_dataset_is_not_read(tmp_path: Path) -> None:

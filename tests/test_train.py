@@ -485,6 +485,35 @@ def test_strong_imbalance_is_a_warning(tmp_path: Path) -> None:
     )
 
 
+def test_odd_settings_in_a_run_folder_are_no_settings(options: TrainOptions) -> None:
+    from eval.checkpoint import load_checkpoint
+
+    one = replace(options, overrides={**options.overrides, "epochs": 1, "schedule": "constant"})
+    train(one)
+    path = options.out / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    assert load_checkpoint(str(options.out)).facts.epochs_planned == 1
+    whole = config["hyperparameters"]
+    for odd in ([1], "x", 5, whole | {"epochs": "x"}, whole | {"epochs": [3]}):
+        path.write_text(yaml.safe_dump(config | {"hyperparameters": odd}))
+        with pytest.raises(UserError, match=r"holds another run, .*choose another --out"):
+            train(replace(one, overrides={**one.overrides, "epochs": 2}))
+        assert load_checkpoint(str(options.out)).facts.epochs_planned is None
+
+
+def test_names_of_others_stay_on_their_line_and_are_cut() -> None:
+    from factory.row_counts import count_warnings, counts_line, some
+
+    names = {"a\nfactory: all is well": 100, "b" * 3000: 0, "c\r" + "c" * 3000: 3}
+    suffixes = {f".{number}\n": 1 for number in range(1000)}
+    told = [counts_line("set", names, suffixes), some([*names]), *count_warnings(names)]
+    assert all(line.isprintable() and len(line) < 500 for line in told)
+    assert told[0].startswith(
+        f"set: 103 images, 3 classes: a\\x0afactory: all is well 100, {'b' * 77}... 0, c\\x0dc"
+    )
+    assert told[0].endswith("1 .19\\x0a and 980 other kinds")
+
+
 @pytest.mark.parametrize(
     "error",
     [

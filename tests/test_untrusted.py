@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_clip
 import tiny_models
 import torch
 from build_parts import SETTINGS, FakeRenderer, recipe, tree
@@ -24,11 +26,14 @@ from safetensors.torch import load_file
 from factory import console, redaction
 from factory.adapters import load_adapters
 from factory.builder import build
+from factory.clip_model import load_clip
 from factory.entry import run_main
 from factory.errors import Failure, UserError
+from factory.gates.safety import Safety
 from factory.model_files import settings_on_disk
 from factory.models import load_pipeline
 from factory.recipe_file import Adapter, Model
+from factory.text_encoders import encoders_at_hand
 from factory.variants import needed_variant
 
 ROOT = Path(__file__).parent.parent
@@ -169,6 +174,71 @@ def test_code_that_comes_with_a_model_is_never_run(model: Path, tmp_path: Path, 
     (copy / "unet" / "own.py").write_text(code)
     with pytest.raises(UserError, match="code that comes with a model is never run"):
         load(copy)
+    assert not (tmp_path / "ran").exists()
+
+
+JUDGES: dict[str, tuple[Callable[[Path], Path], Callable[[Path], Any]]] = {
+    "clip": (tiny_clip.save_clip, lambda folder: load_clip(str(folder))),
+    "checker": (
+        lambda folder: tiny_clip.save_safety_checker(folder, threshold=2.0),
+        lambda folder: Safety(str(folder), device="cpu", batch_size=1),
+    ),
+    "classifier": (
+        lambda folder: tiny_clip.save_image_classifier(folder, ["nsfw", "safe"]),
+        lambda folder: Safety(str(folder), device="cpu", batch_size=1),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", JUDGES)
+def test_a_judge_with_pickled_weights_is_not_read(tmp_path: Path, kind: str) -> None:
+    save, read = JUDGES[kind]
+    folder = save(tmp_path / "judge")
+    read(folder)
+    weights = folder / "model.safetensors"
+    torch.save(load_file(weights), folder / "pytorch_model.bin")
+    weights.unlink()
+    with pytest.raises(UserError, match="holds no safetensors weights, and pickled") as caught:
+        read(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", JUDGES)
+@pytest.mark.parametrize("part", ["config.json", "preprocessor_config.json"])
+def test_code_that_comes_with_a_judge_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, part: str
+) -> None:
+    save, read = JUDGES[kind]
+    folder = save(tmp_path / "judge")
+    names = ("AutoConfig", "AutoModel", "AutoModelForImageClassification", "AutoImageProcessor")
+    path = folder / part
+    keys = ("model_type", "architectures", "image_processor_type", "processor_class")
+    values = {key: one for key, one in json.loads(path.read_text()).items() if key not in keys}
+    path.write_text(json.dumps(values | {"auto_map": dict.fromkeys(names, "own.Own")}))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
+    # Asked whether to run it, the answer would be yes.
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    refused = pytest.raises(UserError, match="code that comes with a model is never run")
+    # The image processor follows from the model then: its class in transformers is taken.
+    with refused if part == "config.json" else contextlib.nullcontext():
+        read(folder)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("name", ["AutoTokenizer", "AutoProcessor", "Own", "CLIPTextModel"])
+def test_code_that_comes_with_a_tokenizer_is_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = tmp_path / "model" / "tokenizer"
+    folder.mkdir(parents=True)
+    index = {"_class_name": "StableDiffusionPipeline", "tokenizer": ["transformers", name]}
+    (folder.parent / "model_index.json").write_text(json.dumps(index))
+    own = {"auto_map": {"AutoTokenizer": ["own.Own", None], "AutoProcessor": "own.Own"}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(own | {"model_max_length": 77}))
+    (folder / "config.json").write_text(json.dumps({"model_type": "own"}))
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    assert encoders_at_hand(Model(id=str(folder.parent))) == []
     assert not (tmp_path / "ran").exists()
 
 

@@ -150,19 +150,26 @@ def _compared(config: dict[str, Any]) -> dict[str, Any]:
 
 def _is_longer(there: dict[str, Any], now: dict[str, Any], different: list[str]) -> bool:
     """Whether a run only gets more epochs, and those it has would have been the same with them."""
-    old, new = there.get("hyperparameters"), now["hyperparameters"]
+    old, new = _epochs(there), now["hyperparameters"]
     return (
         len(different) == 1
         and different[0].startswith(_EPOCHS_KEY)
-        and isinstance(old, dict)
+        and old is not None
         and new["schedule"] == "constant"
-        and new["epochs"] > old["epochs"]
+        and new["epochs"] > old
     )
+
+
+def _epochs(there: dict[str, Any]) -> int | None:
+    """Return the epochs that a config found on disk asks for, if it does."""
+    values = there.get("hyperparameters")
+    found = values.get("epochs") if isinstance(values, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def _way_out(out: Path, there: dict[str, Any], now: dict[str, Any]) -> str:
     remedy = "choose another --out"
-    old = (there.get("hyperparameters") or {}).get("epochs")
+    old = _epochs(there)
     if old is None or now["hyperparameters"]["epochs"] <= old:
         return remedy
     return (

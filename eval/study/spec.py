@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -17,6 +16,7 @@ from pydantic import (
 )
 
 from factory.errors import Fault, UserError
+from factory.outside import read_yaml
 
 ScoringName = Literal["test-batch", "dropout", "best-on-test", "as-code"]
 Setting = Literal[
@@ -244,12 +244,7 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
     Raises:
         UserError: No such file, no YAML, or keys that are not a study's.
     """
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; docs/study.yaml is one") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(Fault(" ".join(str(error).split()), file=str(path))) from None
+    data = read_yaml(path)
     if not isinstance(data, dict):
         raise UserError(f"{path}: holds {type(data).__name__}, not a mapping with title and sets")
     for key, value in (changes or {}).items():

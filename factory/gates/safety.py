@@ -6,7 +6,13 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from factory.clip_model import cannot_load, quiet_transformers, revision_of, split_revision
+from factory.clip_model import (
+    cannot_load,
+    only_data,
+    quiet_transformers,
+    revision_of,
+    split_revision,
+)
 from factory.errors import UserError
 from factory.gates.base import picture_of
 from factory.manifest import GateEntry
@@ -49,13 +55,15 @@ class Safety:
         from transformers import AutoConfig, AutoImageProcessor
 
         source, revision = split_revision(model)
-        options: dict[str, Any] = {"revision": revision} if revision else {}
+        options = only_data(revision)
         with quiet_transformers():
             try:
                 config = AutoConfig.from_pretrained(source, **options)
                 self._processor = AutoImageProcessor.from_pretrained(source, **options)
                 self._is_checker = _CHECKER in (config.architectures or ())
-                self._model = _model_class(self._is_checker).from_pretrained(source, **options)
+                self._model = _model_class(self._is_checker).from_pretrained(
+                    source, use_safetensors=True, **options
+                )
             except (OSError, ValueError, ImportError, KeyError) as error:
                 raise UserError(cannot_load("--safety", model, error)) from None
         self._model = self._model.float().to(device).eval()
