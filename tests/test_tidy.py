@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from sleep_parts import leave_over
 
 from factory.builder import build
 from factory.cli import main
+from factory.derived import publish
 from factory.errors import UserError
-from factory.generations import newest
+from factory.generations import FOLDER, latest, newest
 from factory.push import set_files
 from factory.verify import verify_set
 
@@ -112,3 +114,52 @@ def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
     assert FakeRenderer.calls == 2, "eight of its fifteen images were there"
     report = verify_set(out)
     assert (report.faults, report.left_over) == ((), ())
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipes": {"../../other/conf": "x: 1\n"}}, "'../../other/conf' cannot name a config"),
+        ({"recipes": {"other": "x: 1\n"}}, "a recipe of 'other', which is no config of it"),
+        ({"dropped": ["../../other/conf"]}, "'../../other/conf' cannot name a config"),
+        ({"dropped": ["base"]}, "lists config 'base', and drops it"),
+        ({"number": 7}, "it says that it is number 7"),
+        ({"manifest": None, "recipes": {}}, "it has no manifest"),
+    ],
+)
+def test_a_generation_of_others_leads_nowhere(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Recipes are written and removed by the names in it."""
+    out = tmp_path / "out"
+    base = recipe(tmp_path, "base")
+    draw(base, out)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/conf.yaml").write_text("of somebody")
+    (tmp_path / "other/train-00000-0123456789ab.parquet").write_text("of somebody")
+    path = out / FOLDER / f"{latest(out):08d}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    before = tree(tmp_path)
+    for command in (
+        lambda: publish(out, card=True),
+        lambda: main(["tidy", str(out), "--delete"]),
+        lambda: main(["card", str(out)]),
+        lambda: draw(base, out),
+    ):
+        with pytest.raises(UserError, match=message):
+            command()
+    assert tree(tmp_path) == before
+    faults = [(fault.file, message in fault.found) for fault in verify_set(out).faults]
+    assert faults == [(FOLDER, True)]
+
+
+@pytest.mark.timeout(60)
+def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    (out / FOLDER / "00000000099.json").write_text("{}")
+    assert newest(out).number == latest(out) < 99, "no number is written like this"
+    (out / FOLDER / "00000098.json").symlink_to(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"00000098\.json: no such file"):
+        publish(out, card=True)
