@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from factory.inside import CLAIMS
 from factory.storage import AnyPath, is_local, remove_if_empty, write_bytes
 
-FOLDER = ".claims"
+FOLDER = CLAIMS
 
 
 class ClaimFolder:

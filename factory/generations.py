@@ -19,12 +19,13 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from factory.errors import UserError
+from factory.inside import GENERATIONS
 from factory.manifest import FILE_NAME, Manifest, parse_manifest
 from factory.outside import MAX_JSON_BYTES, read_text
 from factory.schema import CONFIG_NAME
 from factory.storage import AnyPath, write_bytes
 
-FOLDER = ".generations"
+FOLDER = GENERATIONS
 _KEPT = 2
 """Listings are not atomic: with the one before kept, none of them comes out empty."""
 _NAME = re.compile(r"([0-9]{8}|[1-9][0-9]{8,})\.json")

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from itertools import islice
 
 from factory.derived import publish
+from factory.existing import require_set
 from factory.generations import Generation, latest, newest, replace
+from factory.inside import STAGES, require_own
 from factory.layout import names_from, total_shards, wanted_stamp
 from factory.manifest import FILE_NAME, Manifest
 from factory.schema import features
@@ -22,7 +24,6 @@ from factory.shards import ShardFile, list_shards
 from factory.stamp import inspect
 from factory.storage import AnyPath, is_local, remove_if_empty, temporary_files
 
-STAGES = ".gating"
 _REPLACEMENTS = 10
 """More damaged files of one shard in a row than are ever expected."""
 
@@ -48,11 +49,17 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     Files that the newest generation lists and files of unknown names are never touched.
 
     Args:
-        out: The dataset's directory; it has a manifest.
+        out: The dataset's directory.
         delete: Whether to remove what is found.
+
+    Raises:
+        UserError: No dataset is there, or a folder of it is a link to another place.
     """
+    if is_local(out):
+        require_own(out)
+    require_set(out)
     now = newest(out)
-    assert now.manifest is not None, "the caller has looked"
+    assert now.manifest is not None, "a dataset is there"
     shards = [shard.path for _, shard in _unlisted(out, now.manifest)]
     shards += [shard.path for name in now.dropped for shard in list_shards(out, name)]
     stages = old_stages(out, now.number)

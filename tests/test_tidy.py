@@ -15,8 +15,10 @@ from factory.builder import build
 from factory.cli import main
 from factory.derived import publish
 from factory.errors import UserError
+from factory.gates.duplicates import NearDuplicates
+from factory.gates.run import run_gates
 from factory.generations import FOLDER, latest, newest
-from factory.push import set_files
+from factory.push import push, set_files
 from factory.verify import verify_set
 
 
@@ -163,3 +165,60 @@ def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) ->
     (out / FOLDER / "00000098.json").symlink_to(tmp_path / "nothing")
     with pytest.raises(UserError, match=r"00000098\.json: no such file"):
         publish(out, card=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".gating",
+        ".gating/1-ab",
+        ".claims",
+        ".generations",
+        "data",
+        "data/base",
+        "recipes",
+        "card",
+        "README.md",
+        "manifest.json",
+        "scores.json",
+        "recipes/base.yaml",
+    ],
+)
+def test_nothing_is_written_or_deleted_through_a_link(name: str, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    base = recipe(tmp_path, "base")
+    draw(base, out)
+    for made in ("7-x/a", "data/b", "contact-sheet.jpg", "train-00000-0123456789ab.parquet"):
+        (other / made).parent.mkdir(parents=True, exist_ok=True)
+        (other / made).write_text("of somebody")
+    path, is_folder = out / name, "." not in name.lstrip(".")
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        path.rename(tmp_path / "moved")
+    path.symlink_to(other if is_folder else other / "contact-sheet.jpg")
+    before = tree(tmp_path)
+    for command in (
+        lambda: main(["tidy", str(out), "--delete"]),
+        lambda: main(["card", str(out)]),
+        lambda: draw(base, out),
+        lambda: run_gates(out, [NearDuplicates()], show_progress=False),
+        lambda: push(out, "me/data"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: is a link to {other}"):
+            command()
+    assert tree(tmp_path) == before
+    assert [fault.file for fault in verify_set(out).faults] == [name]
+
+
+def test_folders_of_a_dataset_do_not_stand_for_each_other(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "7"), out)
+    (out / ".gating").symlink_to("data")
+    before = tree(out)
+    with pytest.raises(UserError, match=r"\.gating: is a link"):
+        main(["tidy", str(out), "--delete"])
+    assert tree(out) == before
+    (out / ".gating").unlink()
+    (tmp_path / "here").symlink_to(out)
+    main(["tidy", str(tmp_path / "here"), "--delete"])
+    draw(recipe(tmp_path, "7"), tmp_path / "here")
