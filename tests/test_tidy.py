@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from build_parts import SETTINGS, FakeRenderer, recipe, shard, tree
 from damaged_sets import manifest_of
@@ -14,10 +16,10 @@ from sleep_parts import leave_over
 from factory.builder import build
 from factory.cli import main
 from factory.derived import publish
-from factory.errors import UserError
+from factory.errors import Failure, UserError
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
-from factory.generations import FOLDER, latest, newest
+from factory.generations import FOLDER, latest, newest, replace
 from factory.push import push, set_files
 from factory.verify import verify_set
 
@@ -68,6 +70,65 @@ def test_tidy_lists_and_removes_what_is_left_over(
     assert not (out / ".gating").exists()
     with pytest.raises(UserError, match="no set is here"):
         main(["tidy", str(tmp_path)])
+
+
+def test_a_file_that_is_used_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process sleeps between its last look and the removal; a build uses the file."""
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    grown = shutil.copytree(out, tmp_path / "grown")
+    more = recipe(tmp_path, "base", images_per_class=8)
+    draw(more, grown)
+    planned = out / shard(grown, index=2).relative_to(grown)
+    shutil.copy(shard(grown, index=2), planned)
+
+    def renamed(path: Path, to: Path) -> Path:
+        monkeypatch.undo()
+        draw(more, out)
+        return path.rename(to)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    with pytest.raises(Failure, match="another process has changed this dataset meanwhile"):
+        main(["tidy", str(out), "--delete"])
+    assert shard(out, index=2) == planned, "the build lists the file that was left over"
+    assert verify_set(out).faults == ()
+    assert list(out.rglob(".writing-*")) == []
+
+
+def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path: Path) -> None:
+    """A sleeping `tidy` has made a generation, and may remove the copies it found before."""
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    word = recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
+    stopped = shutil.copytree(out, tmp_path / "stopped")
+    draw(word, stopped)
+    copies = [path for path in (stopped / "data/base").iterdir()]
+    for path in copies:
+        shutil.copy(path, out / "data/base")
+    leave_over(out)
+    now = newest(out)
+    assert now.manifest is not None
+    assert replace(out, now, now.manifest, recipes={}) is not None
+    draw(word, out)
+    for path in copies:
+        (out / "data/base" / path.name).unlink(missing_ok=True)
+    assert verify_set(out).faults == ()
+
+
+def test_the_card_no_longer_names_what_is_removed(tmp_path: Path) -> None:
+    """A writer was killed between the manifest and the card."""
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    before = shutil.copytree(out, tmp_path / "before")
+    draw(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
+    shutil.copytree(before / "data", out / "data", dirs_exist_ok=True)
+    shutil.copy(before / "README.md", out)
+    main(["tidy", str(out), "--delete"])
+    found = datasets.load_dataset(str(out), "base", cache_dir=str(tmp_path / "cache"))
+    assert len(found["train"]) == 15
+    assert verify_set(out).faults == ()
 
 
 def test_left_over_shards_are_noted_and_not_pushed(
