@@ -165,7 +165,8 @@ def _gets_templates(manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyP
 def _difference(out: AnyPath, job: Job) -> str:
     """Say in a few lines how the recipe differs from the one the set was drawn from."""
     path = recipe_path(out, job.name)
-    before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    before = text.splitlines()
     after = job.recipe.to_yaml().splitlines()
     changed = [
         line

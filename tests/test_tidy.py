@@ -283,3 +283,17 @@ def test_folders_of_a_dataset_do_not_stand_for_each_other(tmp_path: Path) -> Non
     (tmp_path / "here").symlink_to(out)
     main(["tidy", str(tmp_path / "here"), "--delete"])
     draw(recipe(tmp_path, "7"), tmp_path / "here")
+
+
+def test_a_damaged_copy_of_a_recipe_is_written_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    base = recipe(tmp_path, "base")
+    draw(base, out)
+    path = out / "recipes/base.yaml"
+    right = path.read_bytes()
+    path.write_bytes(b"\xff\xfe\x00" + right)
+    with pytest.raises(UserError, match="was drawn from another recipe"):
+        draw(recipe(tmp_path, "base", prompt="one {class}"), out)
+    draw(base, out)
+    assert path.read_bytes() == right
+    assert verify_set(out).faults == ()
