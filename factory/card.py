@@ -6,6 +6,7 @@ pictures are `factory.card_images`'s.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ from factory.manifest import GateEntry, Manifest
 from factory.markup import cell, code, table_cell
 from factory.recipe_paths import packaged_dir
 from factory.schema import TEMPLATE
-from factory.storage import AnyPath, local_copy, write_text
+from factory.storage import AnyPath, local_copy, write_bytes, write_text
 
 if TYPE_CHECKING:
     from factory.recipe import ResolvedRecipe
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["FILE_NAME", "at_home", "config_entries", "facts", "render", "write_card"]
 
 REPLACED = ".README.replaced.md"
-"""What `write_card` replaced although people had changed it; hidden, so no part of the set."""
+"""What `write_card` replaced although people had changed it; hidden, so no part of the dataset.
+
+Later copies are numbered: `.README.replaced-2.md`.
+"""
 _TEMPLATE = "set.md.jinja"
 _LOCATION = "path/to/this/directory"
 _HUB_NOTE = " Once the set is on the Hub, its id stands in place of the directory."
@@ -49,23 +53,47 @@ def write_card(out: AnyPath, manifest: Manifest) -> None:
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
     scores = kept_scores(out, manifest)
     body = _text(manifest, recipes, images=images, scores=scores)
-    write_text(out / FILE_NAME, card_notes.write_card(body, _kept_notes(out, body)))
+    _replace(out, body)
 
 
-def _kept_notes(out: AnyPath, body: str) -> str:
-    """Return the notes of the card that is replaced; a copy of it stays if it was changed."""
+def _replace(out: AnyPath, body: str) -> None:
+    """Write a card with the notes of the one that is there.
+
+    What people write between the last look and the rename of the new file, some milliseconds, is
+    lost: no file system can replace a file only if it is unchanged.
+    """
     path = out / FILE_NAME
-    if not path.is_file():
-        return ""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    old = card_notes.read_card(text)
-    if not old.body_sealed and not card_notes.same_body(old.body, body):
-        write_text(out / REPLACED, text)
+    seen = None
+    while (there := _bytes_of(path)) != seen:
+        seen, notes = there, _kept_notes(out, there, body)
+    write_text(path, card_notes.write_card(body, notes))
+
+
+def _bytes_of(path: AnyPath) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _kept_notes(out: AnyPath, replaced: bytes, body: str) -> str:
+    """Return the notes of the card that is replaced; a copy of it stays if it was changed."""
+    old = card_notes.read_card(replaced.decode(errors="replace"))
+    if replaced and not old.body_sealed and not card_notes.same_body(old.body, body):
+        name = _keep(out, replaced)
         console.log(
-            f"{path} was changed by hand and is written again; the old text is in {REPLACED}. "
-            f"Notes below the line `{card_notes.LINE} ... -->` are kept"
+            f"{out / FILE_NAME} was changed by hand and is written again; the old text is in "
+            f"{name}. Notes below the line `{card_notes.LINE} ... -->` are kept"
         )
     return old.notes
+
+
+def _keep(out: AnyPath, replaced: bytes) -> str:
+    """Write a copy beside earlier ones; return its name."""
+    for number in itertools.count(1):
+        name = REPLACED if number == 1 else REPLACED.replace(".md", f"-{number}.md")
+        if _bytes_of(out / name) == replaced:
+            return name
+        if write_bytes(out / name, replaced, exclusive=True):
+            return name
+    raise AssertionError("there is always another name")
 
 
 def at_home(content: bytes, repo_id: str) -> bytes:

@@ -6,9 +6,10 @@ import errno
 import os
 from typing import Any
 
+from factory.inside import CLAIMS
 from factory.storage import AnyPath, is_local, remove_if_empty, write_bytes
 
-FOLDER = ".claims"
+FOLDER = CLAIMS
 
 
 class ClaimFolder:

@@ -8,7 +8,7 @@ from factory.card_header import with_exact_files
 from factory.existing import recipe_path
 from factory.generations import Generation, latest, newest
 from factory.manifest import Manifest
-from factory.storage import AnyPath, write_text
+from factory.storage import AnyPath, write_bytes, write_text
 
 
 def publish(out: AnyPath, *, card: bool) -> Generation:
@@ -51,7 +51,7 @@ def _write(out: AnyPath, now: Generation, *, card: bool) -> None:
 
 def _write_recipe(out: AnyPath, name: str, text: str) -> None:
     path = recipe_path(out, name)
-    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+    if not path.is_file() or path.read_bytes() != text.encode():
         write_text(path, text)
 
 
@@ -68,11 +68,11 @@ def name_files(out: AnyPath, old: Manifest) -> None:
     path = out / CARD
     if not path.is_file():
         return
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="surrogateescape")
     changed = with_exact_files(text, old)
     if changed == text:
         return
-    write_text(path, changed)
+    write_bytes(path, changed.encode(errors="surrogateescape"))
     if latest(out) != 0:
         # Another launch was faster; its card is right.
         publish(out, card=True)

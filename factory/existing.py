@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 from factory.errors import UserError
 from factory.generations import Generation, newest
+from factory.inside import require_own
 from factory.jobs import Job
 from factory.library import stored_recipe
 from factory.manifest import FILE_NAME, Manifest, read_manifest
 from factory.schema import TEMPLATE
 from factory.shards import list_shards
-from factory.storage import AnyPath
+from factory.storage import AnyPath, is_local
 
 RECIPES = "recipes"
 _DIFF_LINES = 6
@@ -27,11 +28,14 @@ def open_set(out: AnyPath) -> Generation:
     """Return the newest generation of the dataset in `out`; one without manifest for a new one.
 
     Raises:
-        UserError: `out` is a file, or holds something that is not a set.
+        UserError: `out` is a file, holds something that is not a set, or a folder of it is a link
+            to another place.
     """
     for path in (out, *out.parents):
         if path.is_file():
             raise UserError(f"{path}: is a file; name a directory")
+    if is_local(out):
+        require_own(out)
     # Listed before the manifest is read: another launch may begin the set meanwhile, which writes
     # its manifest first.
     # Files whose names begin with a dot belong to file managers and version control.
@@ -161,7 +165,8 @@ def _gets_templates(manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyP
 def _difference(out: AnyPath, job: Job) -> str:
     """Say in a few lines how the recipe differs from the one the set was drawn from."""
     path = recipe_path(out, job.name)
-    before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    before = text.splitlines()
     after = job.recipe.to_yaml().splitlines()
     changed = [
         line

@@ -16,17 +16,19 @@ import json
 import re
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from factory.errors import UserError
+from factory.inside import GENERATIONS
 from factory.manifest import FILE_NAME, Manifest, parse_manifest
 from factory.outside import MAX_JSON_BYTES, read_text
+from factory.schema import CONFIG_NAME
 from factory.storage import AnyPath, write_bytes
 
-FOLDER = ".generations"
+FOLDER = GENERATIONS
 _KEPT = 2
 """Listings are not atomic: with the one before kept, none of them comes out empty."""
-_NAME = re.compile(r"(\d{8,})\.json")
+_NAME = re.compile(r"([0-9]{8}|[1-9][0-9]{8,})\.json")
 
 
 class Generation(BaseModel):
@@ -47,6 +49,19 @@ class Generation(BaseModel):
     recipes: dict[str, str] = {}
     dropped: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _stays_in_its_directory(self) -> Generation:
+        """Refuse names that would lead out of the directory: recipes are written and removed."""
+        configs = self.manifest.configs if self.manifest else {}
+        for name in (*self.recipes, *self.dropped):
+            if not CONFIG_NAME.fullmatch(name):
+                raise ValueError(f"{name[:100]!r} cannot name a config, which is a directory")
+        if unknown := sorted(self.recipes.keys() - configs.keys()):
+            raise ValueError(f"it has a recipe of {unknown[0]!r}, which is no config of it")
+        if kept := sorted(configs.keys() & set(self.dropped)):
+            raise ValueError(f"it lists config {kept[0]!r}, and drops it")
+        return self
 
     def text(self) -> str:
         """Return it as its file holds it: keys in the order that `manifest.json` has them in."""
@@ -76,7 +91,9 @@ def newest(out: AnyPath) -> Generation:
     if found.manifest and digest in (_hash_of(found.manifest), *found.earlier):
         return found
     manifest = parse_manifest(path, text)
-    return found.model_copy(update={"manifest": manifest, "earlier": (*found.earlier, digest)})
+    dropped = tuple(name for name in found.dropped if name not in manifest.configs)
+    earlier = (*found.earlier, digest)
+    return found.model_copy(update={"manifest": manifest, "dropped": dropped, "earlier": earlier})
 
 
 def replace(
@@ -119,17 +136,31 @@ def _read(out: AnyPath) -> Generation:
     while number := latest(out):
         path = _path(out, number)
         try:
-            return Generation.model_validate_json(read_text(path, max_bytes=MAX_JSON_BYTES))
+            return _parse(path, number, read_text(path, max_bytes=MAX_JSON_BYTES))
         except UserError:
-            if path.exists():
+            if latest(out) == number:
                 raise
             # Replaced between the two calls.
-        except ValidationError as error:
-            raise UserError(
-                f"{path}: is damaged ({error.errors()[0]['msg']}); remove the folder {FOLDER}, and "
-                "the dataset is what its manifest.json lists"
-            ) from None
     return Generation()
+
+
+def _parse(path: AnyPath, number: int, text: str) -> Generation:
+    try:
+        found = Generation.model_validate_json(text)
+    except ValidationError as error:
+        raise _damaged(path, str(error.errors()[0]["msg"])) from None
+    if found.number != number:
+        raise _damaged(path, f"it says that it is number {found.number}")
+    if found.manifest is None:
+        raise _damaged(path, "it has no manifest")
+    return found
+
+
+def _damaged(path: AnyPath, what: str) -> UserError:
+    return UserError(
+        f"{path}: is damaged ({what}); remove the folder {FOLDER}, and the dataset is what its "
+        f"{FILE_NAME} lists"
+    )
 
 
 def _numbers(out: AnyPath) -> list[int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from factory.errors import Failure
-from factory.layout import file_of, names_from
+from factory.layout import file_of, key_of, names_from, shard_file
 from factory.manifest import Manifest, ShardEntry
 from factory.shards import ShardFile, list_shards, read_rows, shard_hash, write_shard
 from factory.stamp import Stamp, inspect
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_columns(
-    out: AnyPath, old: Manifest, new: Manifest, *, features: datasets.Features
+    out: AnyPath, old: Manifest, new: Manifest, *, features: datasets.Features, number: int
 ) -> Manifest:
     """Write copies of the shards that lack columns of the dataset, which are null there.
 
@@ -28,6 +28,7 @@ def add_columns(
         old: The manifest that is there.
         new: With the columns the dataset will have.
         features: Of `new`.
+        number: Of the generation that was read.
 
     Returns:
         `new`, listing the copies of what `old` lists.
@@ -47,14 +48,23 @@ def add_columns(
             file = shard.path.relative_to(out).as_posix()
             # Of a complete config, files that are not listed are left over.
             if file in listed or not entry.complete:
-                copies[file] = _with_columns(out, shard, new, features=features, config=name)
+                base = number if entry.complete else None
+                copies[file] = _with_columns(
+                    out, shard, new, features=features, config=name, number=base
+                )
         shards = tuple(copies.get(shard.file, shard) for shard in configs[name].shards)
         configs[name] = configs[name].model_copy(update={"shards": shards})
     return new.model_copy(update={"configs": configs})
 
 
 def _with_columns(
-    out: AnyPath, shard: ShardFile, new: Manifest, *, features: datasets.Features, config: str
+    out: AnyPath,
+    shard: ShardFile,
+    new: Manifest,
+    *,
+    features: datasets.Features,
+    config: str,
+    number: int | None,
 ) -> ShardEntry:
     found = inspect(shard.path)
     if found.fault:
@@ -65,7 +75,12 @@ def _with_columns(
         return found.entry(shard.path.relative_to(out).as_posix())
     stamp = found.stamp or _stamp(new, config, shard, rows=found.rows)
     rows = read_rows(shard.path)
-    for file in names_from(file_of(stamp, new)):
+    first = file_of(stamp, new)
+    if number is not None:
+        # Listed in the next generation or never: `factory tidy`, which makes one before it removes
+        # a file, cannot remove a copy that a later build uses.
+        first = shard_file(config, shard.index, key_of(f"{number} {first}"))
+    for file in names_from(first):
         written = write_shard(out / file, rows, features=features, stamp=stamp)
         if written is not None:
             return written

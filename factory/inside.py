@@ -6,6 +6,12 @@ import os
 import re
 from pathlib import Path
 
+from factory.errors import UserError
+
+GENERATIONS, STAGES, CLAIMS = ".generations", ".gating", ".claims"
+_HIDDEN = (GENERATIONS, STAGES, CLAIMS)
+_FOLDERS = (*_HIDDEN, "data", "recipes", "card")
+_FILES = ("README.md", "manifest.json", "scores.json")
 _SNAPSHOT = re.compile(
     r"(?P<repository>(?P<cache>.*)/(?:datasets|models|spaces)--[^/]+)/snapshots/[0-9a-f]{40}"
 )
@@ -35,14 +41,50 @@ def foreign_files(folder: Path) -> list[Path]:
     """Return what in a directory is never read nor sent, sorted.
 
     That is: symbolic links that leave it, pipes, devices, and links to nothing. Names at its top
-    that begin with a dot belong to version control and are left out.
+    that begin with a dot belong to version control and are left out, but for a dataset's own.
     """
     found = []
     for parent, folders, files in os.walk(folder):
         if Path(parent) == folder:
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            files = [name for name in files if not name.startswith(".")]
+            folders[:] = [name for name in folders if _is_read(name)]
+            files = [name for name in files if _is_read(name)]
         found += [path for name in folders if not is_inside(path := Path(parent, name), folder)]
-        paths = [Path(parent, name) for name in files]
-        found += [path for path in paths if not (is_inside(path, folder) and path.is_file())]
+        found += [path for name in files if _is_foreign(path := Path(parent, name), folder)]
     return sorted(found)
+
+
+def _is_read(name: str) -> bool:
+    return name in _HIDDEN or not name.startswith(".")
+
+
+def _is_foreign(path: Path, folder: Path) -> bool:
+    if path.is_symlink():
+        return not (is_inside(path, folder) and path.is_file())
+    # Claims and generations may go away meanwhile.
+    return path.exists() and not path.is_file()
+
+
+def require_own(out: Path) -> None:
+    """Refuse a dataset whose own folders and files are links to other places.
+
+    Builds, gates and `factory tidy` write and delete in these folders, by names that others choose.
+
+    Args:
+        out: The dataset's local directory.
+
+    Raises:
+        UserError: A folder is a link, or a file is one that leads out of the directory.
+    """
+    folders = [out / name for name in _FOLDERS]
+    below = [path for folder in folders if _is_folder(folder) for path in sorted(folder.iterdir())]
+    for path in (*folders, *(out / name for name in _FILES), *below):
+        if path.is_symlink() and (path.is_dir() or not is_inside(path, out)):
+            raise UserError(
+                f"{path}: is a link to {os.path.realpath(path)}; a dataset's folders and files "
+                "must lie in its directory, where commands write and delete: replace the link by "
+                "what it leads to, or give the place where all of the dataset lies as OUT"
+            )
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

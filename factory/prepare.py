@@ -143,7 +143,8 @@ def _with_columns(state: State, planned: Manifest) -> Manifest:
     if old is None or state.variables == old.variables:
         return planned
     labels = tuple(state.jobs[0].recipe.labels)
-    return add_columns(out, old, planned, features=features(labels, state.variables))
+    columns = features(labels, state.variables)
+    return add_columns(out, old, planned, features=columns, number=state.generation.number)
 
 
 def _require_agreement(out: AnyPath, found: Manifest | None, planned: Manifest) -> None:

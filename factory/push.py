@@ -12,7 +12,7 @@ from factory.hub_limits import limit_faults
 from factory.hub_plan import LocalFile, local_file
 from factory.hub_publish import Publication, PublishReport, check_may_push, publish
 from factory.hub_target import parse_target
-from factory.inside import is_inside
+from factory.inside import is_inside, require_own
 from factory.manifest import FILE_NAME, Manifest
 from factory.shards import DATA
 from factory.system_files import is_system_file
@@ -65,6 +65,7 @@ def push(
         raise UserError(f"{out}: push reads a local directory; copy the set to one first")
     if not place.is_dir():
         raise UserError(f"{out}: no such directory; give the directory of a set")
+    require_own(place)
     found = require_set(place)
     _require_within_limits(place, found, target.repo_id)
     check_may_push(target, private=private)

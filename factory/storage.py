@@ -95,7 +95,7 @@ def write_bytes(
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        written = _link(temporary, path) if exclusive else bool(temporary.replace(path))
+        written = link(temporary, path) if exclusive else bool(temporary.replace(path))
     except FileNotFoundError:
         if temporary.exists() or not path.parent.is_dir():
             raise
@@ -209,7 +209,7 @@ def _put(path: Any, data: bytes, *, exclusive: bool) -> bool:
     return True
 
 
-def _link(temporary: Path, final: Path) -> bool:
+def link(temporary: Path, final: Path) -> bool:
     """Give a file its final name unless that is taken."""
     try:
         final.hardlink_to(temporary)

@@ -8,21 +8,31 @@ left over waits for `factory tidy`.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
 from factory.derived import publish
+from factory.existing import require_set
 from factory.generations import Generation, latest, newest, replace
+from factory.inside import STAGES, require_own
 from factory.layout import names_from, total_shards, wanted_stamp
-from factory.manifest import FILE_NAME, Manifest
+from factory.manifest import Manifest
 from factory.schema import features
 from factory.shards import ShardFile, list_shards
 from factory.stamp import inspect
-from factory.storage import AnyPath, is_local, remove_if_empty, temporary_files
+from factory.storage import (
+    TEMPORARY,
+    AnyPath,
+    is_local,
+    link,
+    remove_if_empty,
+    temporary_files,
+)
 
-STAGES = ".gating"
 _REPLACEMENTS = 10
 """More damaged files of one shard in a row than are ever expected."""
 
@@ -48,11 +58,17 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     Files that the newest generation lists and files of unknown names are never touched.
 
     Args:
-        out: The dataset's directory; it has a manifest.
+        out: The dataset's directory.
         delete: Whether to remove what is found.
+
+    Raises:
+        UserError: No dataset is there, or a folder of it is a link to another place.
     """
+    if is_local(out):
+        require_own(out)
+    require_set(out)
     now = newest(out)
-    assert now.manifest is not None, "the caller has looked"
+    assert now.manifest is not None, "a dataset is there"
     shards = [shard.path for _, shard in _unlisted(out, now.manifest)]
     shards += [shard.path for name in now.dropped for shard in list_shards(out, name)]
     stages = old_stages(out, now.number)
@@ -96,14 +112,37 @@ def _remove(out: AnyPath, now: Generation, paths: list[AnyPath]) -> int:
     mine = replace(out, now, now.manifest, recipes={}) if paths else None
     if mine is None:
         return 0
-    if (out / FILE_NAME).read_bytes() != now.manifest.text().encode():
-        # Readers still see a card of files that are about to go.
-        publish(out, card=True)
+    # The card, or a `manifest.json` of before, may still name files that are about to go.
+    publish(out, card=True)
     for number, path in enumerate(paths):
-        if latest(out) != mine.number:
+        if not _is_removed(out, path, mine.number):
             return number
-        path.unlink(missing_ok=True)
     return len(paths)
+
+
+def _is_removed(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
+    """Remove a file unless a newer generation is there, which may list it.
+
+    A process may sleep between looking and removing. So the file is first put aside, where nobody
+    uses it, and put back if a newer generation is there by then: a build makes its generation
+    before it uses a file that is left over.
+    """
+    if latest(out) != newest_number:
+        return False
+    if not is_local(path):
+        path.unlink(missing_ok=True)
+        return True
+    aside = path.with_name(f"{TEMPORARY}tidied-{secrets.token_hex(3)}-{path.name}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return True
+    is_newest = latest(out) == newest_number
+    if not is_newest:
+        with suppress(FileNotFoundError):
+            link(aside, path)
+    aside.unlink(missing_ok=True)
+    return is_newest
 
 
 def _unlisted(out: AnyPath, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]:

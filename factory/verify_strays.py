@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 
-from factory import card, card_scores, manifest
+from factory import card, card_scores, generations, manifest
 from factory.dataset_files import MAX_CARD_BYTES
 from factory.errors import UserError
 from factory.existing import recipe_path
@@ -25,7 +25,12 @@ _LINK = re.compile(r"(?:\]\(|src=\")([^)\"\s]+)")
 
 def check_generation(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
     """Yield whether `manifest.json` is of an older generation: its writer was killed."""
-    if newest(out).manifest != found:
+    try:
+        now = newest(out).manifest
+    except UserError as error:
+        yield SetFault(generations.FOLDER, "content", str(error.faults[0]), "a state that loads")
+        return
+    if now != found:
         yield SetFault(
             manifest.FILE_NAME,
             "content",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
@@ -66,7 +67,7 @@ def damage(out: AnyPath) -> None:
 
 
 def leave_over(out: AnyPath) -> None:
-    """Leave a shard that no manifest lists, as a build that was stopped does."""
+    """Leave a shard that no manifest lists, under a name that no build gives it."""
     found = read_manifest(out)
     assert found is not None
     path = shard(out, index=1)
@@ -75,6 +76,18 @@ def leave_over(out: AnyPath) -> None:
     other = path.with_name("train-00001-0123456789ab.parquet")
     columns = features(found.labels, found.variables)
     write_shard(other, read_rows(path), features=columns, stamp=stamp)
+
+
+def leave_planned(folder: Path, out: Path) -> None:
+    """Leave the shards of builds that were stopped, under the names that another one uses."""
+    for number, change in enumerate((grow_more, CHANGES["adds another column"])):
+        work = folder / f"stopped-{number}"
+        shutil.copytree(folder, work, ignore=shutil.ignore_patterns("stopped-*"))
+        shutil.copytree(out, work / "out")
+        change(work, work / "out")
+        for path in (work / "out/data/base").iterdir():
+            if not (out / "data/base" / path.name).exists():
+                shutil.copy(path, out / "data/base")
 
 
 def finish(folder: Path, out: str | Path) -> None:
@@ -127,6 +140,8 @@ def ready(folder: Path, out: str | Path, sleeper: str) -> None:
         generate(folder, out, "base")
     if sleeper == "tidies":
         leave_over(open_path(out))
+        if "://" not in str(out):
+            leave_planned(folder, Path(out))
     if sleeper == "repairs":
         damage(open_path(out))
 

@@ -385,6 +385,30 @@ def test_notes_below_the_line_stay_and_changes_above_it_are_saved(
     assert verify_set(out).whole and REPLACED not in set_files(out, read_manifest(out))
 
 
+def test_every_text_of_people_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base, out = recipe(tmp_path, "base"), tmp_path / "out"
+    draw(base, out)
+    path = out / "README.md"
+    fresh = path.read_bytes()
+    edits = [fresh.replace(b"## Limits", b"## %b limits" % word) for word in (b"Our", b"\xff")]
+    for edit in (*edits, edits[0]):
+        path.write_bytes(edit)
+        main(["card", str(out)])
+        assert path.read_bytes() == fresh
+    kept = [(out / name).read_bytes() for name in (REPLACED, ".README.replaced-2.md")]
+    assert kept == edits and len(list(out.glob(".README*"))) == 2
+
+    def keep(out: Path, replaced: bytes) -> str:
+        monkeypatch.undo()
+        path.write_bytes(fresh + b"\nAsk Ann.\n")
+        return REPLACED
+
+    path.write_bytes(edits[0])
+    monkeypatch.setattr("factory.card._keep", keep)
+    main(["card", str(out)])
+    assert path.read_text().endswith("-->\n\nAsk Ann.\n"), "written while the card was replaced"
+
+
 def test_names_of_many_classes_stand_in_a_card_once_at_most() -> None:
     labels = [f"n{number:08d} a class of a large taxonomy" for number in range(21_841)]
     entry = {"kind": "set", "fingerprint": "f", "images": 21_841, "images_per_class": 1}

@@ -125,3 +125,12 @@ def test_it_reads_the_same_while_it_grows(tmp_path: Path) -> None:
     header = yaml.safe_load((out / "README.md").read_text().split("---\n")[1])
     assert "*" not in str(header["configs"])
     assert "A word of its owner." in (out / "README.md").read_text()
+
+
+def test_a_card_that_is_no_text_stops_no_build(tmp_path: Path) -> None:
+    out = copied(tmp_path, "finished")
+    path = out / "README.md"
+    path.write_bytes(path.read_bytes() + b"\nA word of its \xff owner.\n")
+    draw(recipe(tmp_path, "base", images_per_class=8), out)
+    assert verify_set(out).faults == ()
+    assert b"A word of its \xff owner." in (out / ".README.replaced.md").read_bytes()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+import datasets
 import pytest
 from build_parts import SETTINGS, FakeRenderer, recipe, shard, tree
 from damaged_sets import manifest_of
@@ -12,9 +15,12 @@ from sleep_parts import leave_over
 
 from factory.builder import build
 from factory.cli import main
-from factory.errors import UserError
-from factory.generations import newest
-from factory.push import set_files
+from factory.derived import publish
+from factory.errors import Failure, UserError
+from factory.gates.duplicates import NearDuplicates
+from factory.gates.run import run_gates
+from factory.generations import FOLDER, latest, newest, replace
+from factory.push import push, set_files
 from factory.verify import verify_set
 
 
@@ -66,6 +72,65 @@ def test_tidy_lists_and_removes_what_is_left_over(
         main(["tidy", str(tmp_path)])
 
 
+def test_a_file_that_is_used_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process sleeps between its last look and the removal; a build uses the file."""
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    grown = shutil.copytree(out, tmp_path / "grown")
+    more = recipe(tmp_path, "base", images_per_class=8)
+    draw(more, grown)
+    planned = out / shard(grown, index=2).relative_to(grown)
+    shutil.copy(shard(grown, index=2), planned)
+
+    def renamed(path: Path, to: Path) -> Path:
+        monkeypatch.undo()
+        draw(more, out)
+        return path.rename(to)
+
+    monkeypatch.setattr(Path, "rename", renamed)
+    with pytest.raises(Failure, match="another process has changed this dataset meanwhile"):
+        main(["tidy", str(out), "--delete"])
+    assert shard(out, index=2) == planned, "the build lists the file that was left over"
+    assert verify_set(out).faults == ()
+    assert list(out.rglob(".writing-*")) == []
+
+
+def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path: Path) -> None:
+    """A sleeping `tidy` has made a generation, and may remove the copies it found before."""
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    word = recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
+    stopped = shutil.copytree(out, tmp_path / "stopped")
+    draw(word, stopped)
+    copies = [path for path in (stopped / "data/base").iterdir()]
+    for path in copies:
+        shutil.copy(path, out / "data/base")
+    leave_over(out)
+    now = newest(out)
+    assert now.manifest is not None
+    assert replace(out, now, now.manifest, recipes={}) is not None
+    draw(word, out)
+    for path in copies:
+        (out / "data/base" / path.name).unlink(missing_ok=True)
+    assert verify_set(out).faults == ()
+
+
+def test_the_card_no_longer_names_what_is_removed(tmp_path: Path) -> None:
+    """A writer was killed between the manifest and the card."""
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    before = shutil.copytree(out, tmp_path / "before")
+    draw(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
+    shutil.copytree(before / "data", out / "data", dirs_exist_ok=True)
+    shutil.copy(before / "README.md", out)
+    main(["tidy", str(out), "--delete"])
+    found = datasets.load_dataset(str(out), "base", cache_dir=str(tmp_path / "cache"))
+    assert len(found["train"]) == 15
+    assert verify_set(out).faults == ()
+
+
 def test_left_over_shards_are_noted_and_not_pushed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,3 +177,123 @@ def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
     assert FakeRenderer.calls == 2, "eight of its fifteen images were there"
     report = verify_set(out)
     assert (report.faults, report.left_over) == ((), ())
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipes": {"../../other/conf": "x: 1\n"}}, "'../../other/conf' cannot name a config"),
+        ({"recipes": {"other": "x: 1\n"}}, "a recipe of 'other', which is no config of it"),
+        ({"dropped": ["../../other/conf"]}, "'../../other/conf' cannot name a config"),
+        ({"dropped": ["base"]}, "lists config 'base', and drops it"),
+        ({"number": 7}, "it says that it is number 7"),
+        ({"manifest": None, "recipes": {}}, "it has no manifest"),
+    ],
+)
+def test_a_generation_of_others_leads_nowhere(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Recipes are written and removed by the names in it."""
+    out = tmp_path / "out"
+    base = recipe(tmp_path, "base")
+    draw(base, out)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/conf.yaml").write_text("of somebody")
+    (tmp_path / "other/train-00000-0123456789ab.parquet").write_text("of somebody")
+    path = out / FOLDER / f"{latest(out):08d}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    before = tree(tmp_path)
+    for command in (
+        lambda: publish(out, card=True),
+        lambda: main(["tidy", str(out), "--delete"]),
+        lambda: main(["card", str(out)]),
+        lambda: draw(base, out),
+    ):
+        with pytest.raises(UserError, match=message):
+            command()
+    assert tree(tmp_path) == before
+    faults = [(fault.file, message in fault.found) for fault in verify_set(out).faults]
+    assert faults == [(FOLDER, True)]
+
+
+@pytest.mark.timeout(60)
+def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    (out / FOLDER / "00000000099.json").write_text("{}")
+    assert newest(out).number == latest(out) < 99, "no number is written like this"
+    (out / FOLDER / "00000098.json").symlink_to(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"00000098\.json: no such file"):
+        publish(out, card=True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".gating",
+        ".gating/1-ab",
+        ".claims",
+        ".generations",
+        "data",
+        "data/base",
+        "recipes",
+        "card",
+        "README.md",
+        "manifest.json",
+        "scores.json",
+        "recipes/base.yaml",
+    ],
+)
+def test_nothing_is_written_or_deleted_through_a_link(name: str, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    base = recipe(tmp_path, "base")
+    draw(base, out)
+    for made in ("7-x/a", "data/b", "contact-sheet.jpg", "train-00000-0123456789ab.parquet"):
+        (other / made).parent.mkdir(parents=True, exist_ok=True)
+        (other / made).write_text("of somebody")
+    path, is_folder = out / name, "." not in name.lstrip(".")
+    path.parent.mkdir(exist_ok=True)
+    if path.exists():
+        path.rename(tmp_path / "moved")
+    path.symlink_to(other if is_folder else other / "contact-sheet.jpg")
+    before = tree(tmp_path)
+    for command in (
+        lambda: main(["tidy", str(out), "--delete"]),
+        lambda: main(["card", str(out)]),
+        lambda: draw(base, out),
+        lambda: run_gates(out, [NearDuplicates()], show_progress=False),
+        lambda: push(out, "me/data"),
+    ):
+        with pytest.raises(UserError, match=f"{name}: is a link to {other}"):
+            command()
+    assert tree(tmp_path) == before
+    assert [fault.file for fault in verify_set(out).faults] == [name]
+
+
+def test_folders_of_a_dataset_do_not_stand_for_each_other(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "7"), out)
+    (out / ".gating").symlink_to("data")
+    before = tree(out)
+    with pytest.raises(UserError, match=r"\.gating: is a link"):
+        main(["tidy", str(out), "--delete"])
+    assert tree(out) == before
+    (out / ".gating").unlink()
+    (tmp_path / "here").symlink_to(out)
+    main(["tidy", str(tmp_path / "here"), "--delete"])
+    draw(recipe(tmp_path, "7"), tmp_path / "here")
+
+
+def test_a_damaged_copy_of_a_recipe_is_written_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    base = recipe(tmp_path, "base")
+    draw(base, out)
+    path = out / "recipes/base.yaml"
+    right = path.read_bytes()
+    path.write_bytes(b"\xff\xfe\x00" + right)
+    with pytest.raises(UserError, match="was drawn from another recipe"):
+        draw(recipe(tmp_path, "base", prompt="one {class}"), out)
+    draw(base, out)
+    assert path.read_bytes() == right
+    assert verify_set(out).faults == ()

@@ -12,6 +12,7 @@ from factory.errors import UserError
 from factory.gates.base import Gate
 from factory.gates.stage import Stage
 from factory.generations import Generation, newest
+from factory.inside import require_own
 from factory.layout import wanted_stamp
 from factory.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry
 from factory.schema import features, fixed_columns
@@ -53,8 +54,9 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
 
     Raises:
         UserError: It is no finished set, its files are not those of its manifest, or a variable
-            has the name of a gate's column.
+            has the name of a gate's column, or a folder of it is a link to another place.
     """
+    require_own(out)
     base = newest(out)
     manifest = _finished(out, base)
     entries = {gate.name: gate.entry() for gate in gates}

@@ -18,10 +18,11 @@ from pathlib import Path
 from factory.derived import publish
 from factory.errors import Failure
 from factory.generations import Generation, latest, newest, replace
+from factory.inside import STAGES
 from factory.layout import key_of, number_of, shard_file
 from factory.manifest import Manifest, ShardEntry
 from factory.storage import remove_if_empty, sync_folder, write_bytes
-from factory.tidy import STAGES, old_stages, remove_left_over
+from factory.tidy import old_stages, remove_left_over
 
 
 @dataclass(frozen=True)

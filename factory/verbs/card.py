@@ -36,9 +36,12 @@ def run(args: argparse.Namespace) -> None:
     from factory.card_scores import keep, kept_scores
     from factory.derived import publish
     from factory.generations import newest
-    from factory.storage import open_path
+    from factory.inside import require_own
+    from factory.storage import is_local, open_path
 
     out = open_path(args.out)
+    if is_local(out):
+        require_own(out)
     manifest = newest(out).manifest
     if manifest is None:
         raise UserError(f"{args.out}: holds no set; name a directory of `factory build`")

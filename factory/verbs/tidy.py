@@ -29,13 +29,11 @@ def run(args: argparse.Namespace) -> None:
         Failure: another process has changed the dataset meanwhile.
     """
     from factory.errors import Failure
-    from factory.existing import require_set
     from factory.storage import answering, open_path
     from factory.tidy import tidy
 
     out = open_path(args.out)
     with answering(out):
-        require_set(out)
         found = tidy(out, delete=args.delete)
     for file, size in found.files.items():
         console.write(f"{file} ({size:,} bytes)")
