@@ -186,6 +186,8 @@ def load_pixels(
             if accelerator.is_local_main_process:
                 size = len(labels) * side * side * 3
                 require_space(out, size, remedy="choose --out on a disk with more space")
+                # Not through a link, in a folder from elsewhere.
+                shared.unlink(missing_ok=True)
                 np.save(shared, decode())
         finally:
             accelerator.wait_for_everyone()
