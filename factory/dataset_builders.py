@@ -10,7 +10,8 @@ from factory.errors import UserError
 
 # The formats whose files hold their rows. Others, such as hdf5, iceberg and lance, may point to
 # files elsewhere, or have parsers of their own.
-_MODULES = ("parquet", "imagefolder", "arrow", "csv", "json", "text", "webdataset")
+IMAGES = "imagefolder"
+_MODULES = ("parquet", IMAGES, "arrow", "csv", "json", "text", "webdataset")
 
 
 def find_builder(path: str, config_name: str | None, revision: str | None = None) -> Any:

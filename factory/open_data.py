@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from factory.dataset_builders import find_builder, first_line, module_name, quiet, suggest
+from factory.console import launched_as, log
+from factory.dataset_builders import IMAGES, find_builder, first_line, module_name, quiet, suggest
 from factory.dataset_files import check_card, check_files, check_saved, names_files
 from factory.errors import UserError
 from factory.hub_target import looks_like_hub_id, parse_target
-from factory.image_folder import find_images, load_images
+from factory.image_folder import ImageFolder, find_images, has_images, load_images
+from factory.left_out import left_out_of
+from factory.row_counts import left_out_line
 from factory.row_filter import filter_rows
 
 if TYPE_CHECKING:
@@ -96,7 +99,7 @@ def open_dataset(
     """
     reference = str(reference)
     found = _image_folder_of(reference, config_name, skip_unreadable=skip_unreadable)
-    found = found or _load_any(reference, config_name)
+    found = found or _load_any(reference, config_name, skip_unreadable=skip_unreadable)
     name = _choose_split(found.splits, split, reference, preferred=preferred_split)
     dataset = found.splits[name]
     images = _image_column(dataset, image_column, reference)
@@ -124,9 +127,10 @@ def open_dataset(
 def _image_folder_of(
     reference: str, config_name: str | None, *, skip_unreadable: bool
 ) -> _Loaded | None:
-    """Load the images of a directory, if images are all that it holds.
+    """Load the images of a directory by its folders, if it is a folder of images.
 
-    A directory with a card that names its files is what the card says.
+    A directory with a card that names its files is what the card says, and one with a metadata file
+    what that says; among files of several kinds the most frequent counts, as in datasets itself.
     """
     path = Path(reference).expanduser()
     if config_name not in (None, "default") or not _is_directory(reference) or not path.is_dir():
@@ -136,7 +140,9 @@ def _image_folder_of(
     if names_files(path, shown=reference):
         return None
     found = find_images(path)
-    if found is None:
+    if found.has_metadata or not has_images(found):
+        return None
+    if found.has_data and module_name(find_builder(str(path), None), shown=reference) != IMAGES:
         return None
     splits = load_images(found, skip_unreadable=skip_unreadable, shown=reference)
     return _Loaded(splits, "default", image_folder=path, left_out=found.left_out)
@@ -180,8 +186,10 @@ def open_rows(
     Raises:
         UserError: No such dataset, config or split.
     """
-    found = _load_any(reference, config_name)
+    found = _load_any(reference, config_name, skip_unreadable=True)
     name = _choose_split(found.splits, split, reference, preferred=split)
+    if found.left_out and launched_as()[0] == 0:
+        log(f"{reference}: not read: {left_out_line(found.left_out)}")
     return undecoded(found.splits[name]), found.image_folder
 
 
@@ -196,14 +204,14 @@ class _Loaded:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def _load_any(reference: str, config_name: str | None) -> _Loaded:
-    if _is_directory(reference):
-        return _load_directory(Path(reference).expanduser(), config_name)
-    return _load_hub(reference, config_name)
+def _load_any(reference: str, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
+    if not _is_directory(reference):
+        return _load_hub(reference, config_name, skip_unreadable=skip_unreadable)
+    path = Path(reference).expanduser()
+    return _load_directory(path, config_name, skip_unreadable=skip_unreadable)
 
 
-def _load_directory(path: Path, config_name: str | None) -> _Loaded:
-
+def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
     if not path.exists():
         raise UserError(
             f"{path}: no such directory; give a dataset directory or a Hub id "
@@ -223,7 +231,16 @@ def _load_directory(path: Path, config_name: str | None) -> _Loaded:
     check_files((file for listed in files.values() for file in listed), path)
     module = module_name(builder, shown=str(path))
     loaded = _load(str(path), module, data_files=files, features=builder.config.features)
-    return _Loaded(loaded, builder.config.name, image_folder=_image_folder(module, path))
+    if module != IMAGES:
+        return _Loaded(loaded, builder.config.name)
+    left_out = left_out_of(
+        find_images(path),
+        loaded.values(),
+        # The files of one config of several are no whole folder.
+        skip_unreadable=skip_unreadable or len(builder.builder_configs) > 1,
+        shown=str(path),
+    )
+    return _Loaded(loaded, builder.config.name, image_folder=path, left_out=left_out)
 
 
 def _load_saved(path: Path) -> datasets.DatasetDict:
@@ -236,11 +253,6 @@ def _load_saved(path: Path) -> datasets.DatasetDict:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be loaded ({first_line(error)})") from None
     return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
-
-
-def _image_folder(module: str, folder: Path) -> Path | None:
-    """Return the folder that paths of rows may point into: only an image folder has such paths."""
-    return folder if module == "imagefolder" else None
 
 
 def _load(
@@ -265,7 +277,7 @@ def _load(
         raise UserError(f"{reference}: its files hold no rows") from None
 
 
-def _load_hub(reference: str, config_name: str | None) -> _Loaded:
+def _load_hub(reference: str, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
     """Load files of the Hub the way a directory's are loaded, after they were checked."""
     import datasets as hf
 
@@ -274,8 +286,15 @@ def _load_hub(reference: str, config_name: str | None) -> _Loaded:
     found = fetch_dataset(parse_target(reference, "dataset"), config_name)
     features = hf.Features.from_dict(found.features) if found.features else None
     loaded = _load(reference, found.module, data_files=found.data_files(), features=features)
-    folder = _image_folder(found.module, Path(found.folder))
-    return _Loaded(loaded, found.config_name, found.commit, folder)
+    if found.module != IMAGES:
+        return _Loaded(loaded, found.config_name, found.commit)
+    # Only an image folder has paths in its rows, which may point into it.
+    held = ImageFolder(Path(found.folder))
+    listed = [one for paths in found.paths.values() for one in paths]
+    for path in sorted({*listed, *found.others}):
+        held.add_unless_of_system(PurePosixPath(path))
+    left_out = left_out_of(held, loaded.values(), skip_unreadable=skip_unreadable, shown=reference)
+    return _Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
 
 
 def _choose_split(

@@ -33,10 +33,12 @@ def counts_line(where: str, counts: Mapping[str, int], left_out: Mapping[str, in
         line += f": {', '.join(f'{name} {count:,}' for name, count in counts.items())}"
     else:
         line += f" of {min(counts.values()):,} to {max(counts.values()):,} images"
-    if left_out:
-        files = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
-        line += f"; not read: {files}"
-    return line
+    return f"{line}; not read: {left_out_line(left_out)}" if left_out else line
+
+
+def left_out_line(left_out: Mapping[str, int]) -> str:
+    """Return how many files were not read, by reason, on one line."""
+    return ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
 
 
 def count_warnings(counts: Mapping[str, int]) -> list[str]:

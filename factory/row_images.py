@@ -84,7 +84,7 @@ def read_hashed(
     try:
         data = _source(item, folder)
     except ImageFault as fault:
-        raise UnreadableImage(f"{where}: {fault}") from None
+        raise UnreadableImage(f"{where}{_file(item, folder)}: {fault}") from None
     try:
         image, num_pixels = _load(data, side=side)
         rgb = _as_seen(image)

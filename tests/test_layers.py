@@ -45,6 +45,7 @@ LAYERS = [
     {"console", "devices", "hub_client", "card_notes", "whole_files"},
     {"launch", "inside", "image_classes", "image_modes", "row_counts"},
     {"row_images", "image_folder"},
+    {"left_out"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
     | {"clip_model", "plot_text"},
     {"outside"},
