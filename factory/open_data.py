@@ -8,8 +8,8 @@ modification time.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,8 @@ class OpenedDataset:
         row_filter: The filter that the rows went through, or None.
         left_out: Files of an image folder that were not read: their number by suffix.
         unreadable: Images that were left out since they cannot be read: row, file, reason.
+        row_numbers: The number of each row in what was opened, for messages, where not all of its
+            rows are left; else None.
     """
 
     dataset: datasets.Dataset
@@ -61,6 +63,7 @@ class OpenedDataset:
     row_filter: str | None = None
     left_out: dict[str, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
+    row_numbers: tuple[int, ...] | None = None
 
     @property
     def shown(self) -> str:
@@ -68,6 +71,12 @@ class OpenedDataset:
         parts = [self.reference, self.config_name if self.config_name != "default" else ""]
         kept = f" where {self.row_filter}" if self.row_filter else ""
         return f"{' '.join(filter(None, parts))}, split {self.split}{kept}"
+
+    def keep(self, rows: Sequence[int]) -> OpenedDataset:
+        """Return some of the rows, which messages number as before."""
+        before = self.row_numbers
+        numbers = tuple(int(row) if before is None else before[row] for row in rows)
+        return replace(self, dataset=self.dataset.select(rows), row_numbers=numbers)
 
 
 def open_dataset(

@@ -31,6 +31,7 @@ MAX_BYTES = 256 << 20
 LARGE_PIXELS = 1 << 22
 """JPEGs of more pixels may be decoded at a fraction of their size, see `read_hashed`."""
 _OVERSIZE = 3
+SKIPPING = "--skip-unreadable leaves out such images and counts them"
 
 
 class ImageFault(ValueError):
@@ -102,9 +103,7 @@ def skipping_advised() -> Iterator[None]:
     try:
         yield
     except UnreadableImage as error:
-        raise UnreadableImage(
-            f"{error}; --skip-unreadable leaves out such images and counts them"
-        ) from None
+        raise UnreadableImage(f"{error}; {SKIPPING}") from None
 
 
 def _file_name(item: Any, folder: Path | None) -> str:

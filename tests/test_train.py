@@ -24,9 +24,11 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from factory.errors import Failure, UserError
+from factory.open_data import open_dataset
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
+from train.data import take_per_class
 from train.environment import record_environment
 from train.run import TrainOptions, train
 from train.run_folder import only_run
@@ -148,6 +150,12 @@ def test_unreadable_images_are_named_or_left_out_and_counted(
     )
     with pytest.raises(UserError, match=r"^row 5.*cannot be decoded.*; --skip-unreadable leaves"):
         train(options)
+    # A sample of the rows keeps their numbers.
+    opened = open_dataset(tmp_path / "set")
+    samples = ((seed, take_per_class(opened, count=10, seed=seed).row_numbers) for seed in range(9))
+    seed = next(seed for seed, rows in samples if rows and 5 in rows and rows.index(5) != 5)
+    with pytest.raises(UserError, match=r"^row 5.*cannot be decoded"):
+        train(replace(options, images_per_class=10, seed=seed))
     train(replace(options, skip_unreadable=True))
     data = yaml.safe_load((options.out / "config.yaml").read_text())["data"]
     assert (data["num_images"], data["num_unreadable"]) == (len(rows) - 1, 1)

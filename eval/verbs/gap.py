@@ -171,6 +171,7 @@ def _represent(
             space=space,
             image_column=side.opened.image_column,
             image_folder=side.opened.image_folder,
+            row_numbers=side.opened.row_numbers,
             batch_size=args.batch_size or _BATCH_SIZE,
             threads=args.threads,
         )
