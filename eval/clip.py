@@ -92,6 +92,7 @@ def score_zero_shot(
         real.opened.dataset,
         image_column=real.opened.image_column,
         image_folder=real.opened.image_folder,
+        row_numbers=real.opened.row_numbers,
         class_order=match.model_indices,
         transform=Transform(model.pixels, side=_preprocessing(model).input_size[1]),
         batch_size=batch_size,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.errors import UserError
+from factory.whole_files import replace_file, replace_text
 
 _NAMES = [str(digit) for digit in range(10)]
 _DATA_FILE = Path("data") / "test-00000-of-00001.parquet"
@@ -68,14 +69,13 @@ def write_digits(out_dir: Path) -> int:
     pixels, labels = digit_pixels()
     data_file = out_dir / _DATA_FILE
     data_file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = data_file.with_name(f".{data_file.name}.tmp")
-    _write_parquet(_as_dataset(pixels, labels), temporary)
-    fingerprint = hashlib.sha256(temporary.read_bytes()).hexdigest()
-    temporary.replace(data_file)
+    dataset = _as_dataset(pixels, labels)
+    replace_file(data_file, lambda temporary: _write_parquet(dataset, temporary))
+    fingerprint = hashlib.sha256(data_file.read_bytes()).hexdigest()
     card = _CARD.format(
         fingerprint=fingerprint[:16], path=_DATA_FILE.as_posix(), num_images=len(labels)
     )
-    (out_dir / "README.md").write_text(card, encoding="utf-8")
+    replace_text(out_dir / "README.md", card)
     return len(labels)
 
 

@@ -137,6 +137,7 @@ def extract(
     space: Space,
     image_column: str,
     image_folder: Path | None = None,
+    row_numbers: Sequence[int] | None = None,
     batch_size: int,
     threads: int,
 ) -> NDArray[np.float64]:
@@ -151,18 +152,17 @@ def extract(
     set_precision(threads)
     device = this_process().device
     net = model.model.to(device)
-    chosen = dataset.select(rows)
     batches = [
-        list(range(start, min(start + batch_size, len(rows))))
-        for start in range(0, len(rows), batch_size)
+        rows[start : start + batch_size].tolist() for start in range(0, len(rows), batch_size)
     ]
     parts: list[NDArray[np.float64]] = []
     images = prepared(
-        chosen,
+        dataset,
         batches,
         image_column=image_column,
         transform=make_transform(model.preprocessing),
         image_folder=image_folder,
+        row_numbers=row_numbers,
     )
     bar = progress(len(rows), unit="image", description=space)
     net.eval()

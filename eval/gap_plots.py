@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.plot_text import plot_font
+from factory.whole_files import replace_file
 
 Places = NDArray[np.float64]
 
@@ -167,7 +169,5 @@ def _head(figure: Any, title: str, note: str) -> None:
 
 def _save(figure: Any, path: Path) -> None:
     for form, metadata in (("png", {"Software": None}), ("svg", {"Date": None, "Creator": None})):
-        final = path.with_name(f"{path.name}.{form}")
-        temporary = final.with_name(f".{final.name}.tmp")
-        figure.savefig(temporary, format=form, dpi=150, metadata=metadata)
-        temporary.replace(final)
+        write = partial(figure.savefig, format=form, dpi=150, metadata=metadata)
+        replace_file(path.with_name(f"{path.name}.{form}"), write)

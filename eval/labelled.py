@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.dataset_files import check_files
-from factory.errors import UserError, first_line
+from factory.errors import UserError
 from factory.open_data import open_rows
+from factory.readable import report_unreadable, unreadable_rows
 from factory.row_filter import filter_rows
-from factory.row_images import embedded
+from factory.row_images import SKIPPING, embedded
 
 if TYPE_CHECKING:
     import datasets
@@ -45,30 +45,32 @@ def write_labelled(
     classes: Sequence[str],
     columns: Sequence[str],
     row_filter: str | None = None,
+    skip_unreadable: bool = False,
     labels: LabelMap | None = None,
 ) -> dict[str, int]:
     """Write the labelled set.
 
     Args:
-        source: Directory of Parquet files, or Hub id; split `train`.
+        source: Dataset directory or Hub id; split `train`.
         out: New folder.
         classes: Class names, in label order; `_` is a space.
         columns: Of words: a text, or a list of texts.
         row_filter: Leave only these rows first, see `factory.row_filter`.
+        skip_unreadable: Whether to leave out images that cannot be read, which are reported.
         labels: Classes of words that are no class name (`sports car: automobile`).
 
     Returns:
         Images by class.
 
     Raises:
-        UserError: The folder is taken, a column is missing, a class has no image, or the map
-            names a word of no image or a class that is not wanted.
+        UserError: The folder is taken, a column is missing, a class has no image, an image cannot
+            be read, or the map names a word of no image or a class that is not wanted.
     """
     import datasets as hf
 
     if out.exists():
         raise UserError(f"{out}: exists; choose a new folder")
-    rows = _open(source)
+    rows, folder = open_rows(source, config_name=None, split="train")
     missing = [name for name in ("image", *columns) if name not in rows.column_names]
     if missing:
         raise UserError(f"{source}: no column {missing[0]}; it has: {', '.join(rows.column_names)}")
@@ -81,6 +83,7 @@ def write_labelled(
             known, classes, real=f"{source}, columns {','.join(columns)},", model="--classes"
         )
     places, ids = _matching(said, classes, labels.pairs if labels else {})
+    places, ids = _readable(rows, places, ids, source=source, folder=folder, skip=skip_unreadable)
     counts = {name: ids.count(place) for place, name in enumerate(classes)}
     empty = [name for name, count in counts.items() if not count]
     if empty:
@@ -90,7 +93,7 @@ def write_labelled(
     chosen = rows.select(places).select_columns(["image"])
     # Rows without bytes are refused: `to_parquet` would read the path or address they hold.
     chosen = embedded(
-        chosen.cast_column("image", hf.Image(decode=False)), where=source, folder=None
+        chosen.cast_column("image", hf.Image(decode=False)), where=source, folder=folder
     )
     chosen = chosen.add_column("label", ids).cast(features)
     out.mkdir(parents=True)
@@ -101,20 +104,29 @@ def write_labelled(
     return counts
 
 
-def _open(source: str) -> datasets.Dataset:
-    import datasets as hf
+def _readable(
+    rows: datasets.Dataset,
+    places: list[int],
+    ids: list[int],
+    *,
+    source: str,
+    folder: Path | None,
+    skip: bool,
+) -> tuple[list[int], list[int]]:
+    """Return the places whose image can be read, and their label ids.
 
-    folder = Path(source).expanduser()
-    if not folder.is_dir():
-        return open_rows(source, config_name=None, split="train")[0]
-    files = sorted(str(path) for path in folder.rglob("*.parquet"))
-    check_files(files, folder)
-    if not files:
-        raise UserError(f"{source}: holds no Parquet files")
-    try:
-        return hf.load_dataset("parquet", data_files=files, split="train")
-    except (ValueError, OSError) as error:
-        raise UserError(f"{source}: its files do not load ({first_line(error)})") from None
+    Raises:
+        UserError: One cannot be read, and that is not allowed; or none can.
+    """
+    faults = unreadable_rows(rows, places, image_column="image", folder=folder)
+    if not faults:
+        return places, ids
+    listed = list(faults.values())
+    if not skip or len(faults) == len(places):
+        raise UserError(f"{source}: {listed[0]}" + ("" if skip else f"; {SKIPPING}"))
+    report_unreadable(source, listed, total=len(places))
+    kept = [(place, label) for place, label in zip(places, ids, strict=True) if place not in faults]
+    return [place for place, _ in kept], [label for _, label in kept]
 
 
 def _words(rows: datasets.Dataset, columns: Sequence[str]) -> list[set[str]]:

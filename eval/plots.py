@@ -9,6 +9,7 @@ import numpy as np
 
 from eval.scores import Scores
 from factory.plot_text import plot_font
+from factory.whole_files import replace_file
 
 # Above this many classes, numbers in the cells and names in full can't be read.
 _MAX_NUMBERED = 20
@@ -28,9 +29,8 @@ def plot_confusion(scores: Scores, path: Path) -> None:
     font = plot_font([title, *scores.labels.names])
     with mpl.rc_context(font.style):
         figure = _figure(scores, font.numbered(scores.labels.names), title=font.shown(title))
-        temporary = path.with_name(f".{path.name}.tmp")
-        figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
-    temporary.replace(path)
+        plain = {"Software": None}
+        replace_file(path, lambda to: figure.savefig(to, format="png", dpi=120, metadata=plain))
 
 
 def _figure(scores: Scores, names: list[str], *, title: str) -> Any:

@@ -78,6 +78,7 @@ def predict(
     wrap: bool = False,
     probability: Literal["softmax", "sigmoid"] = "softmax",
     image_folder: Path | None = None,
+    row_numbers: Sequence[int] | None = None,
 ) -> Predictions:
     """Predict every image; each process calls this and gets the whole result.
 
@@ -93,6 +94,7 @@ def predict(
             for models whose output depends on the batch.
         probability: What makes probabilities of the model's outputs.
         image_folder: See `factory.row_images.read_image`.
+        row_numbers: Numbers of the rows in messages; default: from 0.
 
     Raises:
         UserError: A picture is missing or cannot be decoded.
@@ -111,7 +113,12 @@ def predict(
     parts: list[tuple[NDArray[np.int64], NDArray[np.float64], list[bytes]]] = []
     rows = [_rows_of(batch, batch_size=batch_size, num_images=filler) for batch in mine]
     pictures = prepared(
-        dataset, rows, image_column=image_column, transform=transform, image_folder=image_folder
+        dataset,
+        rows,
+        image_column=image_column,
+        transform=transform,
+        image_folder=image_folder,
+        row_numbers=row_numbers,
     )
     smaller = f"give a --batch-size below {batch_size}"
     with torch.inference_mode(), reporting_lack_of_memory(smaller):
@@ -151,6 +158,7 @@ def prepared(
     image_column: str,
     transform: Transform,
     image_folder: Path | None = None,
+    row_numbers: Sequence[int] | None = None,
 ) -> Iterator[tuple[torch.Tensor, list[bytes]]]:
     """Yield each batch: pixels (images, 3, height, width), normalised float32, and digests.
 
@@ -160,6 +168,7 @@ def prepared(
 
     from datasets import Image
 
+    numbers = row_numbers or range(len(dataset))
     encoded = dataset.select_columns([image_column]).cast_column(image_column, Image(decode=False))
 
     def prepare(rows: Sequence[int]) -> list[tuple[torch.Tensor, bytes]]:
@@ -167,7 +176,7 @@ def prepared(
         for row, item in zip(rows, encoded[rows][image_column], strict=True):
             with skipping_advised():
                 picture, digest = read_hashed(
-                    item, where=f"row {row}", folder=image_folder, side=transform.side
+                    item, where=f"row {numbers[row]}", folder=image_folder, side=transform.side
                 )
             found.append((transform.apply(picture), digest))
         return found

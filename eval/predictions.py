@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.score import Scored
+from factory.whole_files import replace_file
 
 
 def write_predictions(scored: Scored, path: Path) -> None:
@@ -38,6 +39,4 @@ def write_predictions(scored: Scored, path: Path) -> None:
             "probabilities": predictions.probabilities.tolist(),
         }
     )
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, temporary)
-    temporary.replace(path)
+    replace_file(path, lambda temporary: pq.write_table(table, temporary))

@@ -129,12 +129,13 @@ def _predict(
 ) -> Predictions:
     """Return what the model says now of each real image, in the real set's order."""
     order = order_of(len(real.labels), scoring)
-    dataset = real.opened.dataset if order is None else real.opened.dataset.select(order)
+    opened = real.opened if order is None else real.opened.keep(order.tolist())
     found = predict(
         checkpoint.model,
-        dataset,
-        image_column=real.opened.image_column,
-        image_folder=real.opened.image_folder,
+        opened.dataset,
+        image_column=opened.image_column,
+        image_folder=opened.image_folder,
+        row_numbers=opened.row_numbers,
         class_order=match.model_indices,
         transform=make_transform(checkpoint.preprocessing),
         batch_size=batch_size,

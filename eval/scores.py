@@ -21,6 +21,7 @@ from eval.scoring import HONEST, BatchNorm, Scoring
 from factory.errors import Fault, UserError
 from factory.outside import read_json
 from factory.score_file import Count, Name, Share
+from factory.whole_files import replace_text
 
 FORMAT: Literal["data-factory/scores"] = "data-factory/scores"
 FORMAT_VERSION: Literal[1] = 1
@@ -264,10 +265,8 @@ def write_scores(scores: Scores, path: Path) -> None:
     """
     if not path.parent.is_dir():
         raise UserError(f"{path}: folder {path.parent} doesn't exist; create it or choose another")
-    temporary = path.with_name(f".{path.name}.tmp")
     text = json.dumps(scores.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    temporary.write_text(_LONG_LIST.sub(_on_one_line, text) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    replace_text(path, _LONG_LIST.sub(_on_one_line, text) + "\n")
 
 
 def _on_one_line(found: re.Match[str]) -> str:

@@ -247,7 +247,7 @@ def _settings(training: dict[str, Any]) -> dict[str, Any]:
     data = settings.get("data")
     if isinstance(data, dict):
         # Counts follow from the rows, and older runs do not have them.
-        counted = ("class_counts", "left_out")
+        counted = ("class_counts", "left_out", "num_unreadable")
         settings["data"] = {key: one for key, one in data.items() if key not in counted}
     environments = settings.pop("environments", None)
     if environments:

@@ -10,7 +10,8 @@ from factory.errors import UserError
 
 # The formats whose files hold their rows. Others, such as hdf5, iceberg and lance, may point to
 # files elsewhere, or have parsers of their own.
-_MODULES = ("parquet", "imagefolder", "arrow", "csv", "json", "text", "webdataset")
+IMAGES = "imagefolder"
+_MODULES = ("parquet", IMAGES, "arrow", "csv", "json", "text", "webdataset")
 
 # What datasets raises for descriptions of another form than it expects: in a card, in a JSON file,
 # in the metadata of a Parquet file.

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.dataset_builders import find_builder, module_name
+from factory.dataset_builders import IMAGES, find_builder, module_name
 from factory.dataset_files import CARDS, check_card
 from factory.errors import UserError
 from factory.hub_errors import client_errors, is_transient, status_of
@@ -35,6 +35,7 @@ class HubDataset:
         paths: Paths in the repository, by split.
         features: As `Features.to_dict` gives them, or None where the files tell.
         folder: Holds the paths.
+        others: Other paths of the repository, where one config reads a whole folder of images.
     """
 
     commit: str
@@ -43,6 +44,7 @@ class HubDataset:
     paths: dict[str, list[str]]
     features: dict[str, Any] | None
     folder: str
+    others: tuple[str, ...] = ()
 
     def data_files(self) -> dict[str, list[str]]:
         """Return the local files by split."""
@@ -72,15 +74,25 @@ def fetch_dataset(target: HubTarget, config_name: str | None) -> HubDataset:
     paths = {split: [_path(url, prefix, target) for url in urls] for split, urls in files.items()}
     wanted = {path for listed in paths.values() for path in listed}
     # By the commit: the branch may move, and what was resolved must be what is read.
-    snapshot = fetch(target.at(commit), wanted.__contains__)
+    others: set[str] = set()
+
+    def is_wanted(path: str) -> bool:
+        if path not in wanted:
+            others.add(path)
+        return path in wanted
+
+    snapshot = fetch(target.at(commit), is_wanted)
     features = builder.config.features
+    module = module_name(builder, shown=str(target))
+    whole = module == IMAGES and len(builder.builder_configs) == 1
     found = HubDataset(
         commit=commit,
         config_name=builder.config.name,
-        module=module_name(builder, shown=str(target)),
+        module=module,
         paths=paths,
         features=features.to_dict() if features is not None else None,
         folder=str(snapshot.folder),
+        others=tuple(sorted(others)) if whole else (),
     )
     _remember(found, target, config_name)
     return found

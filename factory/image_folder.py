@@ -7,13 +7,14 @@
 
 Nothing is inferred from file names, and nothing is left out without a count: other files are
 counted by their suffix, and images in formats that are not read are refused unless that is allowed.
+`factory.left_out` sees to the same where a metadata file or a card names the rows.
 """
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -49,12 +50,58 @@ class ImageFolder:
         images: Paths inside the folder, sorted, of images in formats that are read.
         not_read: Paths of images in other formats.
         others: Number of other files by suffix; files of operating systems do not count.
+        has_metadata: Whether files say which images are rows, which the library datasets reads.
+        has_data: Whether there are files of other datasets among them, such as Parquet.
+        fault: What a link in the folder does that is not followed; empty without one.
     """
 
     folder: Path
     images: list[PurePosixPath] = field(default_factory=list)
     not_read: list[PurePosixPath] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    has_metadata: bool = False
+    has_data: bool = False
+    fault: str = ""
+
+    def add_unless_of_system(self, path: PurePosixPath) -> None:
+        """Count a file that was listed elsewhere; `find_images` walks around those of systems."""
+        if not any(_is_of_system(part) for part in path.parts):
+            self.add(path)
+
+    def add(self, path: PurePosixPath) -> None:
+        """Count a file."""
+        suffix = path.suffix.lower()
+        if path.name.lower() in METADATA:
+            self.has_metadata = True
+        elif suffix in READ:
+            self.images.append(path)
+        elif suffix in NOT_READ:
+            self.not_read.append(path)
+        else:
+            self.has_data |= suffix in DATA
+            self.others[suffix or "without suffix"] += 1
+
+    def require_read(self, shown: str, refused: Sequence[PurePosixPath]) -> None:
+        """Refuse a folder with a link that is not followed, or with images that are not read.
+
+        Args:
+            shown: The folder as the user named it.
+            refused: Those images.
+
+        Raises:
+            UserError: Says what to do about them.
+        """
+        if self.fault:
+            raise UserError(self.fault)
+        if not refused:
+            return
+        total = _images(len(self.images) + len(self.not_read))
+        suffixes = _counted(Counter(path.suffix.lower() for path in refused))
+        raise UserError(
+            f"{shown}: {len(refused):,} of {total} are in formats that are not read "
+            f"({suffixes}; the first is {refused[0]}); convert them to JPEG or PNG"
+            + (", or leave them out with --skip-unreadable" if self.images else "")
+        )
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -69,30 +116,27 @@ class ImageFolder:
         return found
 
 
-def find_images(folder: Path) -> ImageFolder | None:
-    """Look through a directory; None where it is no image folder but a dataset of another kind.
+def find_images(folder: Path) -> ImageFolder:
+    """Look through a directory."""
+    found = ImageFolder(folder)
+    for path in _walk(found, PurePosixPath()):
+        found.add(path)
+    found.images.sort()
+    return found
+
+
+def has_images(found: ImageFolder) -> bool:
+    """Whether there is an image in a folder, of any format.
 
     Raises:
-        UserError: A link leads out of the folder, or its only files are archives.
+        UserError: Its only files are archives.
     """
-    found = ImageFolder(folder)
-    for path in _walk(folder, PurePosixPath()):
-        suffix = path.suffix.lower()
-        if suffix in DATA or path.name.lower() in METADATA:
-            return None
-        if suffix in READ:
-            found.images.append(path)
-        elif suffix in NOT_READ:
-            found.not_read.append(path)
-        else:
-            found.others[suffix or "without suffix"] += 1
     if found.images or found.not_read:
-        found.images.sort()
-        return found
-    archives = [suffix for suffix in found.others if suffix in ARCHIVES]
-    if archives and set(found.others) <= ARCHIVES:
-        raise UserError(f"{folder}: holds {_counted(found.others)} and no images; unpack them")
-    return None
+        return True
+    if found.others and set(found.others) <= ARCHIVES:
+        held = _counted(found.others)
+        raise UserError(f"{found.folder}: holds {held} and no images; unpack them")
+    return False
 
 
 def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> datasets.DatasetDict:
@@ -104,12 +148,12 @@ def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> dat
         shown: The folder as the user named it.
 
     Raises:
-        UserError: Some image has no class, or is in a format that is not read.
+        UserError: Some image has no class, or is in a format that is not read; or a link leads out
+            of the folder.
     """
     import datasets as hf
 
-    if found.not_read and not skip_unreadable:
-        raise UserError(_unread(found, shown))
+    found.require_read(shown, found.not_read if not skip_unreadable else [])
     splits = splits_of(found.images, shown)
     names = sorted({name for rows in splits.values() for _, name in rows})
     features = hf.Features({"image": hf.Image(decode=False), "label": hf.ClassLabel(names=names)})
@@ -128,49 +172,37 @@ def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> dat
     )
 
 
-def _walk(folder: Path, inside: PurePosixPath) -> Iterator[PurePosixPath]:
+def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
     """Yield all files, without those of operating systems, folders in order."""
-    with os.scandir(folder / inside) as entries:
+    with os.scandir(found.folder / inside) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
     for entry in listed:
         path = inside / entry.name
         if _is_of_system(entry.name):
             continue
-        if entry.is_symlink():
-            _refuse_link(folder, path)
-        if entry.is_dir():
-            yield from _walk(folder, path)
+        fault = _link_fault(found.folder, path) if entry.is_symlink() else ""
+        if fault:
+            found.fault = found.fault or fault
+        elif entry.is_dir():
+            yield from _walk(found, path)
         else:
             yield path
 
 
-def _refuse_link(folder: Path, path: PurePosixPath) -> None:
-    """Refuse a link that leads out of a folder, and one to a folder, whose images would be doubled.
-
-    Raises:
-        UserError: Names the link.
-    """
+def _link_fault(folder: Path, path: PurePosixPath) -> str:
+    """Say why a link is not followed: it leads out, or its images would be read twice."""
     if not is_inside(folder / path, folder):
-        raise UserError(
+        return (
             f"{folder / path}: leads out of {folder} and is not read; remove it, or put the images "
             "themselves there"
         )
     if (folder / path).is_dir():
-        raise UserError(f"{folder / path}: is a link to a folder, which is not read; remove it")
+        return f"{folder / path}: is a link to a folder, which is not read; remove it"
+    return ""
 
 
 def _is_of_system(name: str) -> bool:
     return name.startswith(".") or name.lower() in OF_SYSTEMS
-
-
-def _unread(found: ImageFolder, shown: str) -> str:
-    total = len(found.images) + len(found.not_read)
-    suffixes = Counter(path.suffix.lower() for path in found.not_read)
-    return (
-        f"{shown}: {len(found.not_read):,} of {_images(total)} are in formats that are not read "
-        f"({_counted(suffixes)}; the first is {found.not_read[0]}); convert them to JPEG or PNG"
-        + (", or leave them out with --skip-unreadable" if found.images else "")
-    )
 
 
 def _counted(suffixes: Counter[str]) -> str:

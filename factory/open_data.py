@@ -9,12 +9,14 @@ modification time.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
+from factory.console import launched_as, log
 from factory.dataset_builders import (
+    IMAGES,
     MALFORMED,
     find_builder,
     first_line,
@@ -25,7 +27,9 @@ from factory.dataset_builders import (
 from factory.dataset_files import check_card, check_files, check_saved, names_files
 from factory.errors import UserError
 from factory.hub_target import looks_like_hub_id, parse_target
-from factory.image_folder import find_images, load_images
+from factory.image_folder import ImageFolder, find_images, has_images, load_images
+from factory.left_out import left_out_of
+from factory.row_counts import left_out_line
 from factory.row_filter import filter_rows
 
 if TYPE_CHECKING:
@@ -52,6 +56,8 @@ class OpenedDataset:
         row_filter: The filter that the rows went through, or None.
         left_out: Files of an image folder that were not read: their number by suffix.
         unreadable: Images that were left out since they cannot be read: row, file, reason.
+        row_numbers: The number of each row in what was opened, for messages, where not all of its
+            rows are left; else None.
     """
 
     dataset: datasets.Dataset
@@ -66,6 +72,7 @@ class OpenedDataset:
     row_filter: str | None = None
     left_out: dict[str, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
+    row_numbers: tuple[int, ...] | None = None
 
     @property
     def shown(self) -> str:
@@ -73,6 +80,12 @@ class OpenedDataset:
         parts = [self.reference, self.config_name if self.config_name != "default" else ""]
         kept = f" where {self.row_filter}" if self.row_filter else ""
         return f"{' '.join(filter(None, parts))}, split {self.split}{kept}"
+
+    def keep(self, rows: Sequence[int]) -> OpenedDataset:
+        """Return some of the rows, which messages number as before."""
+        before = self.row_numbers
+        numbers = tuple(int(row) if before is None else before[row] for row in rows)
+        return replace(self, dataset=self.dataset.select(rows), row_numbers=numbers)
 
 
 def open_dataset(
@@ -104,7 +117,7 @@ def open_dataset(
     """
     reference = str(reference)
     found = _image_folder_of(reference, config_name, skip_unreadable=skip_unreadable)
-    found = found or _load_any(reference, config_name)
+    found = found or _load_any(reference, config_name, skip_unreadable=skip_unreadable)
     name = _choose_split(found.splits, split, reference, preferred=preferred_split)
     dataset = found.splits[name]
     images = _image_column(dataset, image_column, reference)
@@ -132,9 +145,10 @@ def open_dataset(
 def _image_folder_of(
     reference: str, config_name: str | None, *, skip_unreadable: bool
 ) -> _Loaded | None:
-    """Load the images of a directory, if images are all that it holds.
+    """Load the images of a directory by its folders, if it is a folder of images.
 
-    A directory with a card that names its files is what the card says.
+    A directory with a card that names its files is what the card says, and one with a metadata file
+    what that says; among files of several kinds the most frequent counts, as in datasets itself.
     """
     path = Path(reference).expanduser()
     if config_name not in (None, "default") or not _is_directory(reference) or not path.is_dir():
@@ -144,7 +158,9 @@ def _image_folder_of(
     if names_files(path, shown=reference):
         return None
     found = find_images(path)
-    if found is None:
+    if found.has_metadata or not has_images(found):
+        return None
+    if found.has_data and module_name(find_builder(str(path), None), shown=reference) != IMAGES:
         return None
     splits = load_images(found, skip_unreadable=skip_unreadable, shown=reference)
     return _Loaded(splits, "default", image_folder=path, left_out=found.left_out)
@@ -188,8 +204,10 @@ def open_rows(
     Raises:
         UserError: No such dataset, config or split.
     """
-    found = _load_any(reference, config_name)
+    found = _load_any(reference, config_name, skip_unreadable=True)
     name = _choose_split(found.splits, split, reference, preferred=split)
+    if found.left_out and launched_as()[0] == 0:
+        log(f"{reference}: not read: {left_out_line(found.left_out)}")
     return undecoded(found.splits[name]), found.image_folder
 
 
@@ -204,14 +222,14 @@ class _Loaded:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def _load_any(reference: str, config_name: str | None) -> _Loaded:
-    if _is_directory(reference):
-        return _load_directory(Path(reference).expanduser(), config_name)
-    return _load_hub(reference, config_name)
+def _load_any(reference: str, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
+    if not _is_directory(reference):
+        return _load_hub(reference, config_name, skip_unreadable=skip_unreadable)
+    path = Path(reference).expanduser()
+    return _load_directory(path, config_name, skip_unreadable=skip_unreadable)
 
 
-def _load_directory(path: Path, config_name: str | None) -> _Loaded:
-
+def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
     if not path.exists():
         raise UserError(
             f"{path}: no such directory; give a dataset directory or a Hub id "
@@ -231,7 +249,16 @@ def _load_directory(path: Path, config_name: str | None) -> _Loaded:
     check_files((file for listed in files.values() for file in listed), path)
     module = module_name(builder, shown=str(path))
     loaded = _load(str(path), module, data_files=files, features=builder.config.features)
-    return _Loaded(loaded, builder.config.name, image_folder=_image_folder(module, path))
+    if module != IMAGES:
+        return _Loaded(loaded, builder.config.name)
+    left_out = left_out_of(
+        find_images(path),
+        loaded.values(),
+        # The files of one config of several are no whole folder.
+        skip_unreadable=skip_unreadable or len(builder.builder_configs) > 1,
+        shown=str(path),
+    )
+    return _Loaded(loaded, builder.config.name, image_folder=path, left_out=left_out)
 
 
 def _load_saved(path: Path) -> datasets.DatasetDict:
@@ -244,11 +271,6 @@ def _load_saved(path: Path) -> datasets.DatasetDict:
     except (OSError, ValueError, *MALFORMED) as error:
         raise UserError(f"{path}: cannot be loaded ({first_line(error)})") from None
     return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
-
-
-def _image_folder(module: str, folder: Path) -> Path | None:
-    """Return the folder that paths of rows may point into: only an image folder has such paths."""
-    return folder if module == "imagefolder" else None
 
 
 def _load(
@@ -276,7 +298,7 @@ def _load(
         raise UserError(f"{reference}: its files do not load ({first_line(error)})") from None
 
 
-def _load_hub(reference: str, config_name: str | None) -> _Loaded:
+def _load_hub(reference: str, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
     """Load files of the Hub the way a directory's are loaded, after they were checked."""
     import datasets as hf
 
@@ -285,8 +307,15 @@ def _load_hub(reference: str, config_name: str | None) -> _Loaded:
     found = fetch_dataset(parse_target(reference, "dataset"), config_name)
     features = hf.Features.from_dict(found.features) if found.features else None
     loaded = _load(reference, found.module, data_files=found.data_files(), features=features)
-    folder = _image_folder(found.module, Path(found.folder))
-    return _Loaded(loaded, found.config_name, found.commit, folder)
+    if found.module != IMAGES:
+        return _Loaded(loaded, found.config_name, found.commit)
+    # Only an image folder has paths in its rows, which may point into it.
+    held = ImageFolder(Path(found.folder))
+    listed = [one for paths in found.paths.values() for one in paths]
+    for path in sorted({*listed, *found.others}):
+        held.add_unless_of_system(PurePosixPath(path))
+    left_out = left_out_of(held, loaded.values(), skip_unreadable=skip_unreadable, shown=reference)
+    return _Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
 
 
 def _choose_split(

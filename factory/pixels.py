@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ def decode_images(
     width: int,
     resample: str = "bicubic",
     image_folder: Path | None = None,
+    row_numbers: Sequence[int] | None = None,
 ) -> NDArray[np.uint8]:
     """Decode every picture to RGB and resize it.
 
@@ -44,6 +46,7 @@ def decode_images(
         width: Of the result, pixels.
         resample: One of `RESAMPLES`; Pillow's filters, which widen when they shrink (anti-aliased).
         image_folder: See `factory.row_images.read_image`.
+        row_numbers: Numbers of the rows in messages; default: from 0.
 
     Returns:
         Array of shape (len(dataset), height, width, 3), uint8.
@@ -56,6 +59,7 @@ def decode_images(
 
     if resample not in RESAMPLES:
         raise UserError(f"resample {resample!r} is unknown; choose one of {', '.join(RESAMPLES)}")
+    numbers = row_numbers or range(len(dataset))
     images = _allocate((len(dataset), height, width, 3))
     encoded = dataset.select_columns([image_column]).cast_column(
         image_column, hf.Image(decode=False)
@@ -64,7 +68,8 @@ def decode_images(
     def fill(start: int) -> None:
         for offset, item in enumerate(encoded[start : start + _CHUNK][image_column]):
             with skipping_advised():
-                rgb = read_image(item, where=f"row {start + offset}", folder=image_folder)
+                where = f"row {numbers[start + offset]}"
+                rgb = read_image(item, where=where, folder=image_folder)
             images[start + offset] = _resized(rgb, (width, height), resample)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from factory import card, card_scores
-from factory.errors import Fault, UserError
+from factory.errors import Failure, Fault, UserError
 from factory.existing import require_set
+from factory.generations import newest
 from factory.hub_limits import limit_faults
 from factory.hub_plan import LocalFile, local_file
 from factory.hub_publish import Publication, PublishReport, check_may_push, publish
@@ -55,7 +56,7 @@ def push(
     Raises:
         UserError: The set is unfinished or damaged, people changed its card on the Hub, or the Hub
             refuses it.
-        Failure: The Hub went on failing, or another push was faster.
+        Failure: The Hub went on failing, another push was faster, or the set changed meanwhile.
     """
     target = parse_target(repo_id, "dataset")
     if revision is not None:
@@ -69,8 +70,8 @@ def push(
     found = require_set(place)
     _require_within_limits(place, found, target.repo_id)
     check_may_push(target, private=private)
-    _require_whole(place, show_progress=show_progress)
-    files = set_files(place, found) | _card_at_home(place, target.repo_id)
+    _require_whole(place, found, show_progress=show_progress)
+    files = _collected(place, found, target.repo_id)
     publication = Publication(
         files=files,
         owned=lambda path: _is_owned(path, files),
@@ -114,9 +115,28 @@ def _require_within_limits(out: Path, found: Manifest, repo_id: str) -> None:
         raise UserError([*faults, Fault(f"{out}: nothing was pushed")])
 
 
-def _card_at_home(out: Path, repo_id: str) -> dict[str, LocalFile]:
-    content = (out / card.FILE_NAME).read_bytes()
-    return {card.FILE_NAME: local_file(card.at_home(content, repo_id))}
+def _collected(out: Path, found: Manifest, repo_id: str) -> dict[str, LocalFile]:
+    """Return the files of the manifest that was verified, or none of them.
+
+    Manifest and card go as they are now: a build or gate that ends later cannot exchange them.
+
+    Raises:
+        Failure: A build or gate changed the set since the manifest was read.
+    """
+    try:
+        shown = card.at_home((out / card.FILE_NAME).read_bytes(), repo_id)
+        pinned = {FILE_NAME: (out / FILE_NAME).read_bytes(), card.FILE_NAME: shown}
+        files = set_files(out, found)
+    except FileNotFoundError:
+        raise _changed(out) from None
+    # Only now: a new generation is written before the files that it replaces go.
+    if newest(out).manifest != found or require_set(out) != found:
+        raise _changed(out)
+    return files | {name: local_file(data) for name, data in pinned.items()}
+
+
+def _changed(out: Path) -> Failure:
+    return Failure(f"{out}: changed while it was read, so nothing was pushed; push again")
 
 
 def _is_owned(path: str, files: dict[str, LocalFile]) -> bool:
@@ -127,10 +147,12 @@ def _is_owned(path: str, files: dict[str, LocalFile]) -> bool:
     return folder in _FOLDERS or any(name.startswith(f"{folder}/") for name in files)
 
 
-def _require_whole(out: Path, *, show_progress: bool) -> None:
+def _require_whole(out: Path, found: Manifest, *, show_progress: bool) -> None:
     report = verify_set(out, show_progress=show_progress)
     if report.whole:
         return
+    if require_set(out) != found:
+        raise _changed(out)
     shown = [Fault(str(fault), file=str(out)) for fault in report.faults[:_SHOWN_FAULTS]]
     more = len(report.faults) - len(shown)
     rest = f"{more} more faults; " if more else ""

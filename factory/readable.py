@@ -12,6 +12,11 @@ from factory.errors import UserError
 from factory.row_images import UnreadableImage, read_image
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import datasets
+
     from factory.open_data import OpenedDataset
 
 _CHUNK = 32
@@ -31,33 +36,65 @@ def only_readable(opened: OpenedDataset, *, shows: bool = True) -> OpenedDataset
     Raises:
         UserError: No image can be read.
     """
-    images = opened.dataset.select_columns([opened.image_column])
+    faults = unreadable_rows(
+        opened.dataset,
+        range(len(opened.dataset)),
+        image_column=opened.image_column,
+        folder=opened.image_folder,
+        row_numbers=opened.row_numbers,
+        shows=shows,
+    )
+    if not faults:
+        return opened
+    listed = list(faults.values())
+    if len(faults) == len(opened.dataset):
+        raise UserError(f"{opened.reference}: no image can be read; {listed[0]}")
+    if shows:
+        report_unreadable(opened.reference, listed, total=len(opened.dataset))
+    kept = [row for row in range(len(opened.dataset)) if row not in faults]
+    return replace(opened.keep(kept), unreadable=tuple(listed))
+
+
+def unreadable_rows(
+    dataset: datasets.Dataset,
+    rows: Sequence[int],
+    *,
+    image_column: str,
+    folder: Path | None,
+    row_numbers: Sequence[int] | None = None,
+    shows: bool = True,
+) -> dict[int, str]:
+    """Decode the images of some rows; return the rows whose image cannot be read, and why.
+
+    Args:
+        dataset: Its images are not decoded.
+        rows: Which.
+        image_column: Holds the images.
+        folder: See `factory.row_images.read_image`.
+        row_numbers: Numbers of all rows in messages; default: from 0.
+        shows: Whether this process shows the progress.
+    """
+    numbers = row_numbers or range(len(dataset))
+    images = dataset.select_columns([image_column])
     faults: dict[int, str] = {}
-    bar = progress(len(images), unit="image", description="checking images", show=shows)
+    bar = progress(len(rows), unit="image", description="checking images", show=shows)
 
     def check(start: int) -> None:
-        for offset, item in enumerate(images[start : start + _CHUNK][opened.image_column]):
-            row = start + offset
+        part = list(rows[start : start + _CHUNK])
+        for row, item in zip(part, images[part][image_column], strict=True):
             try:
-                read_image(item, where=f"row {row}", folder=opened.image_folder)
+                read_image(item, where=f"row {numbers[row]}", folder=folder)
             except UnreadableImage as error:
                 faults[row] = str(error)
 
     with ThreadPoolExecutor(cores_per_process()) as pool, bar:
-        for _ in pool.map(check, range(0, len(images), _CHUNK)):
-            bar.update(min(_CHUNK, len(images) - bar.n))
-    if not faults:
-        return opened
-    listed = [faults[row] for row in sorted(faults)]
-    if len(faults) == len(images):
-        raise UserError(f"{opened.reference}: no image can be read; {listed[0]}")
-    if shows:
-        _report(opened.reference, listed, total=len(images))
-    kept = [row for row in range(len(images)) if row not in faults]
-    return replace(opened, dataset=opened.dataset.select(kept), unreadable=tuple(listed))
+        for _ in pool.map(check, range(0, len(rows), _CHUNK)):
+            bar.update(min(_CHUNK, len(rows) - bar.n))
+    return {row: faults[row] for row in sorted(faults)}
 
 
-def _report(reference: str, faults: list[str], *, total: int) -> None:
+def report_unreadable(reference: str, faults: list[str], *, total: int) -> None:
+    """Report what is left out: the first rows, and how many more."""
     more = len(faults) - _LISTED
     log(f"{reference}: {len(faults)} of {total} images cannot be read and are left out:")
     for fault in faults[:_LISTED]:

@@ -36,12 +36,15 @@ def counts_line(where: str, counts: Mapping[str, int], left_out: Mapping[str, in
         line += f": {', '.join(f'{_shown(name)} {count:,}' for name, count in counts.items())}"
     else:
         line += f" of {min(counts.values()):,} to {max(counts.values()):,} images"
-    if left_out:
-        # A reason may list folders, whose names `some` has cut.
-        files = [f"{count:,} {one_line(reason)}" for reason, count in left_out.items()]
-        more = f" and {len(files) - _LISTED} other kinds" if len(files) > _LISTED else ""
-        line += f"; not read: {', '.join(files[:_LISTED])}{more}"
-    return line
+    return f"{line}; not read: {left_out_line(left_out)}" if left_out else line
+
+
+def left_out_line(left_out: Mapping[str, int]) -> str:
+    """Return how many files were not read, by reason, on one line."""
+    # A reason may list folders, whose names `some` has cut.
+    files = [f"{count:,} {one_line(reason)}" for reason, count in left_out.items()]
+    more = f" and {len(files) - _LISTED} other kinds" if len(files) > _LISTED else ""
+    return f"{', '.join(files[:_LISTED])}{more}"
 
 
 def count_warnings(counts: Mapping[str, int]) -> list[str]:

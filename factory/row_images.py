@@ -34,6 +34,7 @@ MAX_BYTES = 256 << 20
 LARGE_PIXELS = 1 << 22
 """JPEGs of more pixels may be decoded at a fraction of their size, see `read_hashed`."""
 _OVERSIZE = 3
+SKIPPING = "--skip-unreadable leaves out such images and counts them"
 
 
 class ImageFault(ValueError):
@@ -87,7 +88,9 @@ def read_hashed(
     try:
         data = _source(item, folder)
     except ImageFault as fault:
-        raise UnreadableImage(f"{where}: {fault}") from None
+        # A path that is not followed is named already.
+        file = _file_name(item, folder) if folder else ""
+        raise UnreadableImage(f"{where}{file}: {fault}") from None
     try:
         image, num_pixels = _load(data, side=side)
         rgb = _as_seen(image)
@@ -105,9 +108,7 @@ def skipping_advised() -> Iterator[None]:
     try:
         yield
     except UnreadableImage as error:
-        raise UnreadableImage(
-            f"{error}; --skip-unreadable leaves out such images and counts them"
-        ) from None
+        raise UnreadableImage(f"{error}; {SKIPPING}") from None
 
 
 def _file_name(item: Any, folder: Path | None) -> str:

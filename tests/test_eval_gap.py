@@ -110,7 +110,9 @@ def test_unreadable_images_are_left_out_and_listed(place: Path, tmp_path: Path) 
     rows[4]["image"]["bytes"] = rows[4]["image"]["bytes"][:60]
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
     synthetic = str(tmp_path / "set")
-    with pytest.raises(UserError, match=r"cannot be decoded .*; --skip-unreadable leaves out"):
+    with pytest.raises(
+        UserError, match=r"^row 4: .*cannot be decoded .*; --skip-unreadable leaves"
+    ):
         gap(place, synthetic, tmp_path / "out")
     found = gap(place, synthetic, tmp_path / "out", "--skip-unreadable")
     assert found["unreadable"]["real"] == []

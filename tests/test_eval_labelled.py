@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -68,6 +71,55 @@ def test_a_map_gives_further_words_a_class(captioned: Path, tmp_path: Path) -> N
     assert "columns name,general, has no label 'bilding'; did you mean 'building'?" in first
     assert second.endswith("house: --classes has no class 'dog'; it has 'automobile', 'cat'")
     assert not (tmp_path / "other").exists()
+
+
+def test_images_that_cannot_be_read_are_named_or_left_out(
+    captioned: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = captioned.glob("*.parquet")
+    table = pq.read_table(file)
+    rows = table.to_pylist()
+    rows[3]["image"]["bytes"] = rows[3]["image"]["bytes"][:50]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
+    out = tmp_path / "out"
+    arguments = ["label", str(captioned), str(out), "--classes", "automobile,cat"]
+    with pytest.raises(UserError, match=r"captioned: row 3.*cannot be decoded.*; --skip-unread"):
+        main(arguments)
+    assert not out.exists()
+    main([*arguments, "--skip-unreadable"])
+    assert "1 of 4 images cannot be read and are left out:" in capsys.readouterr().err
+    assert open_dataset(str(out)).dataset["label"] == [0, 0, 1]
+
+
+def test_only_the_files_that_the_dataset_lists_are_read(captioned: Path, tmp_path: Path) -> None:
+    (file,) = captioned.glob("*.parquet")
+    (captioned / ".gating" / "7").mkdir(parents=True)
+    for other in (".gating/7/train-00000.parquet", "train-00000-of-00002.parquet"):
+        shutil.copy(file, captioned / other)
+    (captioned / "README.md").write_text(
+        f"---\nconfigs:\n- config_name: default\n  data_files: {file.name}\n---\n"
+    )
+    main(["label", str(captioned), str(tmp_path / "out"), "--classes", "automobile,cat"])
+    assert open_dataset(str(tmp_path / "out")).dataset["label"] == [0, 0, 1, 1]
+
+
+# datasets leaves the metadata file open.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_captioned_image_folder_is_labelled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for place in range(4):
+        Image.new("RGB", (8, 8), (20 * place, 0, 0)).save(folder / f"{place}.png")
+    (folder / "metadata.csv").write_text("file_name,name\n2.png,cat\n0.png,dog\n1.png,emu\n")
+    arguments = ["--classes", "cat,dog", "--columns", "name"]
+    main(["label", str(folder), str(tmp_path / "out"), *arguments])
+    opened = open_dataset(str(tmp_path / "out"))
+    images = [read_image(item, where="a row") for item in opened.dataset["image"]]
+    assert [image.getpixel((0, 0))[0] for image in images] == [40, 0]
+    assert opened.dataset["label"] == [0, 1]
+    assert "not read: 1 .png that no row names" in capsys.readouterr().err
 
 
 def test_filter_and_faults(captioned: Path, tmp_path: Path) -> None:

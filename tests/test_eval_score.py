@@ -1,6 +1,7 @@
 """Scoring a saved model on a tiny real set."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,22 @@ def test_numbers_are_those_by_hand(scored):
     assert rows["label"] == [NAMES[index] for index in labels]
     confidence = logits.softmax(1).max(1).values.numpy()
     assert rows["probability"] == pytest.approx(confidence, abs=1e-4)
+
+
+def test_nothing_is_written_through_links_in_the_folder_of_a_stranger(scored, tmp_path):
+    folder, *_ = scored
+    run = Path(shutil.copytree(folder / "run", tmp_path / "run"))
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    written = ("scores-real-test.json", "scores-real-test.png", "rows.parquet")
+    for name in written:
+        (run / f".{name}.tmp").symlink_to(mine)
+    rows = str(run / "rows.parquet")
+    arguments = ["--real", str(folder / "real"), "--plot", "--predictions", rows]
+    main(["score", str(run), *arguments])
+    assert mine.read_text() == "mine"
+    assert not list(run.glob(".*.tmp"))
+    assert all((run / name).stat().st_size > 1000 for name in written)
 
 
 def test_scores_say_what_was_measured(scored):

@@ -132,6 +132,13 @@ def test_architectures_have_tables_of_their_own():
     assert text.startswith("### resnet50\n\n| top-1") and "\n\n### vit\n\n| top-1" in text
 
 
+def test_counts_of_what_was_left_out_are_no_setting():
+    one, other = scores("base", 0.5), scores("base", 0.7, seed=1)
+    other.training["data"] |= {"num_unreadable": 1, "left_out": {".heic": 2}, "class_counts": {}}
+    (table,) = make_tables([one, other])
+    assert table.cells["base", "digits-test"].top1 == pytest.approx(60)
+
+
 def test_runs_that_differ_in_more_than_seed_are_not_averaged():
     pair = [scores("base-class", 0.5), scores("base-class", 0.6, run="runs/long", epochs=9)]
     with pytest.raises(UserError, match=r"differ in hyperparameters.epochs \(3 and 9\), not just"):

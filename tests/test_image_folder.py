@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from factory.errors import UserError
-from factory.open_data import open_dataset
+from factory.open_data import open_dataset, open_rows
 
 THREE = ("cat", "dog", "horse")
 FORMATS = {".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF", ".png": "PNG"}
@@ -248,6 +248,76 @@ def test_what_is_not_read_is_counted(tmp_path: Path) -> None:
     assert open_dataset(str(clean)).left_out == {}
     (clean / "emu").mkdir()
     assert open_dataset(str(clean)).left_out == {"without readable images (folders: emu)": 1}
+
+
+CARD = '---\nconfigs:\n- config_name: default\n  data_files: "**"\n---\n'
+STRAY: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
+    "hdf5": (lambda one: write(one, "cat/features.h5"), {".h5": 1}),
+    "an archive": (lambda one: write(one, "backup.tar"), {".tar": 1}),
+    "Parquet": (lambda one: write(one, "features.parquet"), {".parquet": 1}),
+    "a card that names all": (lambda one: (one / "README.md").write_text(CARD), {".md": 1}),
+    "a card that names some": (
+        lambda one: (one / "README.md").write_text(
+            CARD.replace('"**"', '["cat/*.jpg", "dog/*.jpg"]')
+        ),
+        {".md": 1, ".jpg that no row names": 3},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", STRAY)
+def test_no_image_is_lost_beside_files_of_other_datasets(tmp_path: Path, kind: str) -> None:
+    make, expected = STRAY[kind]
+    folder = classes(tmp_path / "photos")
+    make(folder)
+    read = {name: 3 for name in THREE if name != "horse" or "some" not in kind}
+    assert (counts(folder), open_dataset(folder).left_out) == (read, expected)
+    write(folder, "cat/IMG.HEIC")
+    refused = r"1 of 10 images are in .* \(1 \.heic; the first is cat/IMG.*--skip-unreadable"
+    with pytest.raises(UserError, match=refused):
+        open_dataset(folder)
+    opened = open_dataset(folder, skip_unreadable=True)
+    assert (len(opened.dataset), opened.left_out) == (3 * len(read), {**expected, ".heic": 1})
+
+
+def test_classes_do_not_depend_on_a_stray_file(tmp_path: Path) -> None:
+    folder = put(tmp_path / "photos", "cat/2024/a.jpg", "cat/2025/test.jpg", "dog/2024/c.jpg")
+    write(folder, "dog/2024/features.h5")
+    assert counts(folder) == {"cat": 2, "dog": 1}
+    assert open_dataset(folder).left_out == {".h5": 1}
+
+
+def test_one_config_of_several_is_no_whole_folder(tmp_path: Path) -> None:
+    folder = write(classes(tmp_path / "photos"), "horse/IMG.HEIC")
+    (folder / "README.md").write_text(
+        "---\nconfigs:\n- config_name: pets\n  data_files: [cat/*, dog/*]\n"
+        "- config_name: farm\n  data_files: horse/*\n---\n"
+    )
+    opened = open_dataset(folder, config_name="pets")
+    assert opened.label_names == ["cat", "dog"]
+    assert opened.left_out == {".heic": 1, ".jpg that no row names": 3, ".md": 1}
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_images_that_no_metadata_names_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = put(tmp_path / "photos", "cat/0.jpg", "cat/1.jpg", "dog/0.png", "dog/1.jpg")
+    (folder / "metadata.csv").write_text("file_name,label\ncat/0.jpg,cat\n")
+    left = {".jpg that no row names": 2, ".png that no row names": 1}
+    assert (counts(folder), open_dataset(folder).left_out) == ({"cat": 1}, left)
+    (tmp_path / "link").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    for place in ("photos", "link", tmp_path / "link"):
+        assert open_dataset(place).left_out == left
+    capsys.readouterr()
+    rows, _ = open_rows(str(folder), config_name=None, split="train")
+    said = f"{folder}: not read: 2 .jpg that no row names, 1 .png that no row names"
+    assert len(rows) == 1 and capsys.readouterr().err.splitlines() == [said]
+    write(folder, "dog/a.avif")
+    with pytest.raises(UserError, match=r"1 of 5 images are in .* the first is dog/a\.avif"):
+        open_dataset(folder)
+    assert open_dataset(folder, skip_unreadable=True).left_out == {".avif": 1, **left}
 
 
 # datasets leaves the file open.

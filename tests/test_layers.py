@@ -36,14 +36,16 @@ GROUND_FLOOR = {
     "row_images",
     "schema",
     "score_file",
+    "whole_files",
     "yaml_source",
 }
 # Each may import what stands on lines above its own, never below.
 LAYERS = [
     {"errors"},
-    {"console", "devices", "hub_client", "card_notes"},
+    {"console", "devices", "hub_client", "card_notes", "whole_files"},
     {"launch", "inside", "image_classes", "image_modes", "row_counts"},
     {"row_images", "image_folder"},
+    {"left_out"},
     {"entry", "schema", "row_filter", "pixels", "embedded_model", "yaml_source", "sampling"}
     | {"clip_model", "plot_text"},
     {"outside"},

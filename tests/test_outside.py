@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 from collections.abc import Callable
@@ -32,10 +34,11 @@ from factory.sampling_summary import settings_on_disk
 from factory.score_file import read_score_file
 from factory.verify import verify_set
 from factory.verify_files import check_card
+from factory.whole_files import replace_text
 from train.generator.config import load_config
-from train.model import create_classifier
+from train.model import create_classifier, keep_weights
 from train.publish import publish_run
-from train.run_folder import only_run
+from train.run_folder import only_run, write_config, write_metrics
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n"
@@ -291,6 +294,55 @@ def test_a_second_training_in_one_folder_is_refused(tmp_path: Path) -> None:
         pass
     with only_run(tmp_path):
         pass
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_reported_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with only_run(tmp_path):
+        pass
+    said = capsys.readouterr().err
+    assert f"{tmp_path}: its file system has no locks ({os.strerror(number)})" in said
+    assert said.count("second training in it is not kept out") == 1
+
+
+def test_other_errors_of_locks_are_not_taken_for_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(OSError, match="broken"), only_run(tmp_path):
+        pass
+
+
+def test_nothing_is_written_through_links_in_the_folder_of_a_stranger(tmp_path: Path) -> None:
+    mine, run = tmp_path / "mine", tmp_path / "run"
+    mine.write_text("mine")
+    run.mkdir()
+    for name in (".config.yaml.tmp", ".metrics.csv.tmp", ".a.txt.tmp", "a.txt", ".lock"):
+        (run / name).symlink_to(mine)
+    write_config(run / "config.yaml", {"a": 1})
+    write_metrics(run, [])
+    replace_text(run / "a.txt", "text\n")
+    assert (run / "config.yaml").read_text() == "a: 1\n"
+    assert (run / "a.txt").read_text() == "text\n" and not (run / "a.txt").is_symlink()
+    assert (run / "metrics.csv").read_text().startswith("epoch,lr,")
+    refused = pytest.raises(UserError, match=r"\.lock: is a link, which a training never makes")
+    with refused, only_run(run):
+        pass
+    (run / "epochs").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(UserError, match="epochs: leads out of the run folder"):
+        keep_weights(torch.nn.Linear(1, 1), run, epoch=1)
+    assert mine.read_text() == "mine" and not list((tmp_path / "elsewhere").iterdir())
+    assert not list(run.glob(".*.tmp"))
 
 
 def test_endless_names_and_keys_are_refused_in_one_short_line() -> None:

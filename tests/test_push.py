@@ -17,6 +17,12 @@ from hub_parts import ORG, ROOT, client_env, remote_sha256, run_factory, set_sha
 from hub_sets import small_set
 from localhub import LocalHub
 
+import factory.push as pushing
+from factory.errors import Failure
+from factory.gates.duplicates import NearDuplicates
+from factory.gates.run import run_gates
+from factory.hub_publish import Publication
+
 REPO = f"{ORG}/digits"
 
 
@@ -224,6 +230,52 @@ def test_a_damaged_or_unfinished_set_is_not_sent(
     shard.unlink()
     assert "nothing was pushed" in refused(hub, tmp_path, broken, REPO)
     assert ("datasets", REPO) not in hub.repos
+
+
+@pytest.mark.parametrize("moment", ["before it is verified", "after it was verified", "meanwhile"])
+def test_a_set_that_changes_while_it_is_read_is_not_pushed(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    changing = Path(shutil.copytree(out, tmp_path / "out"))
+    verified, listed = pushing.verify_set, pushing.set_files
+    sent: list[Publication] = []
+
+    def gate() -> None:
+        run_gates(changing, [NearDuplicates()], show_progress=False)
+
+    def verify(*arguments: Any, **options: Any) -> Any:
+        if moment == "before it is verified":
+            gate()
+        report = verified(*arguments, **options)
+        assert report.whole
+        if moment == "after it was verified":
+            gate()
+        return report
+
+    def files(*arguments: Any) -> Any:
+        found = listed(*arguments)
+        if moment == "meanwhile":
+            gate()
+        return found
+
+    def publish(target: object, publication: Publication, **options: Any) -> None:
+        sent.append(publication)
+
+    monkeypatch.setattr(pushing, "verify_set", verify)
+    monkeypatch.setattr(pushing, "set_files", files)
+    monkeypatch.setattr(pushing, "check_may_push", lambda *_, **__: None)
+    monkeypatch.setattr(pushing, "publish", publish)
+    with pytest.raises(Failure, match="changed while it was read, so nothing was pushed"):
+        pushing.push(changing, REPO, show_progress=False)
+    moment = "never again"
+    pushing.push(changing, REPO, show_progress=False)
+    (files_sent,) = (one.files for one in sent)
+    manifest = files_sent["manifest.json"].content
+    assert manifest == (changing / "manifest.json").read_bytes() and b"near_duplicate" in manifest
+    shards = {
+        one["file"] for entry in json.loads(manifest)["configs"].values() for one in entry["shards"]
+    }
+    assert {name for name in files_sent if name.startswith("data/")} == shards
 
 
 def test_a_gitignore_there_is_noticed(either_hub: LocalHub, out: Path, tmp_path: Path) -> None:

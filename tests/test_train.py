@@ -24,11 +24,14 @@ from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from factory.errors import Failure, UserError
+from factory.open_data import open_dataset
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
+from train.data import take_per_class
 from train.environment import record_environment
 from train.run import TrainOptions, train
+from train.run_folder import only_run
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = np.array([[200, 60, 60], [60, 190, 60], [60, 60, 210]])
@@ -147,10 +150,22 @@ def test_unreadable_images_are_named_or_left_out_and_counted(
     )
     with pytest.raises(UserError, match=r"^row 5.*cannot be decoded.*; --skip-unreadable leaves"):
         train(options)
+    # A sample of the rows keeps their numbers.
+    opened = open_dataset(tmp_path / "set")
+    samples = ((seed, take_per_class(opened, count=10, seed=seed).row_numbers) for seed in range(9))
+    seed = next(seed for seed, rows in samples if rows and 5 in rows and rows.index(5) != 5)
+    with pytest.raises(UserError, match=r"^row 5.*cannot be decoded"):
+        train(replace(options, images_per_class=10, seed=seed))
     train(replace(options, skip_unreadable=True))
     data = yaml.safe_load((options.out / "config.yaml").read_text())["data"]
     assert (data["num_images"], data["num_unreadable"]) == (len(rows) - 1, 1)
     assert f"1 of {len(rows)} images cannot be read and are left out:" in capsys.readouterr().err
+    # Without that row the pixels are the same, so the run resumes.
+    clean = pa.Table.from_pylist(rows[:5] + rows[6:], schema=table.schema)
+    pq.write_table(clean, tmp_path / "set" / file.name)
+    weights = (options.out / "model.safetensors").read_bytes()
+    assert train(options).epochs == 1
+    assert (options.out / "model.safetensors").read_bytes() == weights
 
 
 def test_local_dir_gives_the_same_logits_and_keeps_model_args(options: TrainOptions) -> None:
@@ -307,6 +322,33 @@ def test_another_run_in_the_folder_is_refused_by_key(options: TrainOptions) -> N
     message = r"differs in seed \(0 there, 7 now\); hyperparameters.lr \(0.004 there, 0.5 now\)"
     with pytest.raises(UserError, match=message + ".*choose another --out"):
         train(other)
+
+
+def test_a_second_training_is_refused_before_it_decodes_into_the_folder(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded = []
+
+    def load(*_: object, out: Path, **__: object) -> None:
+        with pytest.raises(UserError, match="another training is at work"), only_run(out):
+            pass
+        decoded.append(out)
+        raise Failure("stopped here")
+
+    monkeypatch.setattr("train.data.load_pixels", load)
+    options.out.mkdir()
+    with (
+        only_run(options.out),
+        pytest.raises(UserError, match="another training is at work in it"),
+    ):
+        train(options)
+    assert not decoded
+    with pytest.raises(Failure, match="stopped here"):
+        train(options)
+    assert decoded == [options.out]
+    # A training that fails gives the folder back.
+    with only_run(options.out):
+        pass
 
 
 def test_set_that_changed_is_refused(options: TrainOptions, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from zipfile import BadZipFile
 import torch
 
 from factory.errors import UserError
-from train.run_folder import replace_file
+from factory.whole_files import replace_file
 
 CHECKPOINT = "checkpoint.pt"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +128,7 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
             )
         order = np.random.default_rng((_SUBSET_STREAM, seed, int(label))).permutation(rows)
         chosen.append(order[:count])
-    return replace(opened, dataset=opened.dataset.select(np.sort(np.concatenate(chosen))))
+    return opened.keep(np.sort(np.concatenate(chosen)).tolist())
 
 
 def image_side(opened: OpenedDataset, requested: int | None) -> int:
@@ -140,8 +140,9 @@ def image_side(opened: OpenedDataset, requested: int | None) -> int:
     if requested is not None:
         return requested
     first = opened.dataset.select_columns([opened.image_column])[0][opened.image_column]
+    where = f"row {opened.row_numbers[0] if opened.row_numbers else 0}"
     with skipping_advised():
-        width, height = read_image(first, where="row 0", folder=opened.image_folder).size
+        width, height = read_image(first, where=where, folder=opened.image_folder).size
     if width != height:
         raise UserError(
             f"{opened.reference}: its first image is {width}x{height}, not square; "
@@ -173,6 +174,7 @@ def load_pixels(
             opened.dataset,
             image_column=opened.image_column,
             image_folder=opened.image_folder,
+            row_numbers=opened.row_numbers,
             height=side,
             width=side,
             resample=resample,
@@ -186,6 +188,8 @@ def load_pixels(
             if accelerator.is_local_main_process:
                 size = len(labels) * side * side * 3
                 require_space(out, size, remedy="choose --out on a disk with more space")
+                # Not through a link, in a folder from elsewhere.
+                shared.unlink(missing_ok=True)
                 np.save(shared, decode())
         finally:
             accelerator.wait_for_everyone()

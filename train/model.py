@@ -17,10 +17,12 @@ from torch import nn
 
 from factory.errors import UserError
 from factory.hub_client import bound_requests
+from factory.inside import is_inside
 from factory.model_config import no_larger_than
 from factory.model_folder import fetch_model, read_model_folder
+from factory.whole_files import replace_file, replace_text
 from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
-from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS, replace_file
+from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS
 
 _MOST_FEATURES = 8192
 _ORIGIN_KEYS = ("tag", "license", "origin_url", "paper_name", "paper_ids", "notes")
@@ -182,7 +184,7 @@ def save_classifier(
     note = {"format": "pt", "epoch": str(epoch)}
     if val_top1 is not None:
         note["val_top1"] = f"{val_top1:.6f}"
-    replace_file(out / CONFIG_JSON, lambda path: path.write_text(_timm_config(model, config)))
+    replace_text(out / CONFIG_JSON, _timm_config(model, config))
     replace_file(out / WEIGHTS, lambda path: save_file(weights, path, metadata=note))
 
 
@@ -193,6 +195,8 @@ def keep_weights(model: nn.Module, out: Path, *, epoch: int) -> None:
     weights = _weights_of(model)
     path = out / EPOCHS / f"epoch-{epoch:04d}.safetensors"
     path.parent.mkdir(exist_ok=True)
+    if not is_inside(path.parent, out):
+        raise UserError(f"{path.parent}: leads out of the run folder and is not written to")
     note = {"format": "pt", "epoch": str(epoch)}
     replace_file(path, lambda temporary: save_file(weights, temporary, metadata=note))
 

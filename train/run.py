@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -146,14 +146,15 @@ def train(options: TrainOptions) -> RunSummary:
     if accelerator.num_processes == 1:
         warn_if_alone(f"train {options.dataset} --model {options.model} --out {options.out} ...")
     _set_threads(options.threads)
-    with reporting_lack_of_memory("lower --image-size, or --images-per-class: all pixels are kept"):
-        data, opened, values = _load(options, values, accelerator)
-    model, values = _create_model(options, values, num_classes=len(data.label_names))
-    config = _run_config(options, values, preset=preset, data=data, opened=opened)
-    # What cannot be trained is told before a folder is taken for it.
-    split_rows(data, config, world_size=accelerator.num_processes)
-    # Processes of one launch share the run; the first of them keeps other launches out.
-    with only_run(options.out) if accelerator.is_main_process else nullcontext():
+    with ExitStack() as until_the_end:
+        with reporting_lack_of_memory(
+            "lower --image-size, or --images-per-class: all pixels are kept"
+        ):
+            data, opened, values = _load(options, values, accelerator, until_the_end)
+        model, values = _create_model(options, values, num_classes=len(data.label_names))
+        config = _run_config(options, values, preset=preset, data=data, opened=opened)
+        # What cannot be trained is refused before the folder is claimed for it.
+        split_rows(data, config, world_size=accelerator.num_processes)
         # The others wait until the folder is claimed, then only read it.
         with accelerator.main_process_first():
             claim(options.out, config)
@@ -229,7 +230,10 @@ def _log_once(text: str) -> None:
 
 
 def _load(
-    options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
+    options: TrainOptions,
+    values: Hyperparameters,
+    accelerator: Accelerator,
+    until_the_end: ExitStack,
 ) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
     from factory.open_data import open_dataset
     from factory.readable import only_readable
@@ -254,6 +258,11 @@ def _load(
     side = image_side(opened, values.image_size)
     # Only now: a dataset that is refused leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
+    # Processes of one launch share the run; the first of them keeps other launches out, before any
+    # of them writes a file there.
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            until_the_end.enter_context(only_run(options.out))
     data = load_pixels(
         opened, side=side, resample=values.resample, accelerator=accelerator, out=options.out
     )

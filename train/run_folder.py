@@ -14,9 +14,9 @@ Every file is written under another name and renamed: what exists is whole.
 from __future__ import annotations
 
 import csv
+import errno
 import io
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from pydantic import ValidationError
 from factory.console import log
 from factory.errors import UserError
 from factory.outside import read_yaml
+from factory.whole_files import replace_text
 from train.config import RunConfig, differing_keys
 
 CONFIG = "config.yaml"
@@ -35,6 +36,7 @@ METRICS = "metrics.csv"
 WEIGHTS = "model.safetensors"
 LOCK = ".lock"
 EPOCHS = "epochs"
+_NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
 _EPOCHS_KEY = "hyperparameters.epochs "
 METRIC_COLUMNS = (
     "epoch",
@@ -48,45 +50,34 @@ METRIC_COLUMNS = (
 )
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a new file, then put it in place of `path` in one step."""
-    # One process writes a run folder, so one name does, and a killed run's leftover is overwritten.
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        # Windows syncs only files that are open for writing.
-        with temporary.open("r+b") as stream:
-            os.fsync(stream.fileno())
-        # safetensors writes files that only their owner may read.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    """Return the process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
 @contextmanager
 def only_run(out: Path) -> Iterator[None]:
     """Keep a second training out of a run folder; the lock ends with the process that holds it.
 
+    A file system without locks keeps nobody out, which is logged.
+
     Raises:
-        UserError: Another training is at work there.
+        UserError: Another training is at work there, or the lock's name is a link.
     """
     import fcntl
 
-    with (out / LOCK).open("a") as file:
+    path = out / LOCK
+    if path.is_symlink():
+        raise UserError(f"{path}: is a link, which a training never makes; remove it")
+    with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"{out}: another training is at work in it; wait for it, or choose another --out"
             ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            log(
+                f"{out}: its file system has no locks ({error.strerror}), so a second training "
+                "in it is not kept out; start only one"
+            )
         yield
 
 
@@ -144,7 +135,7 @@ def _compared(config: dict[str, Any]) -> dict[str, Any]:
     data = config.get("data")
     if not isinstance(data, dict):
         return config
-    counted = ("class_counts", "left_out")
+    counted = ("class_counts", "left_out", "num_unreadable")
     return config | {"data": {key: one for key, one in data.items() if key not in counted}}
 
 
@@ -190,8 +181,7 @@ def _follow_moved_data(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
     """Replace a run's `config.yaml` in one step."""
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    replace_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
 
 def _with_defaults(there: dict[str, Any]) -> dict[str, Any]:
@@ -225,7 +215,7 @@ def write_metrics(out: Path, rows: Sequence[Mapping[str, float | int | None]]) -
     writer.writerow(METRIC_COLUMNS)
     for row in rows:
         writer.writerow(["" if row[name] is None else _cell(row[name]) for name in METRIC_COLUMNS])
-    replace_file(out / METRICS, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))
+    replace_text(out / METRICS, text.getvalue())
 
 
 def _cell(value: float | int | None) -> str:

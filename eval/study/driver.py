@@ -14,6 +14,7 @@ from eval.study.results import gather
 from eval.study.steps import Ledger, run_all
 from factory.console import log
 from factory.errors import UserError
+from factory.whole_files import replace_text
 
 
 def check_labels(plan: Plan) -> None:
@@ -81,7 +82,7 @@ def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
         if one.real and one.real.labels:
             plan.labels_path(name).parent.mkdir(exist_ok=True)
             text = yaml.safe_dump(one.real.labels, allow_unicode=True)
-            plan.labels_path(name).write_text(text, encoding="utf-8")
+            replace_text(plan.labels_path(name), text)
     ledger = Ledger(plan.out)
     builds = plan.builds()
     log(f"sets: {len(builds)}")
@@ -97,5 +98,5 @@ def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
     run_all(ledger, [*plan.gaps(runs), *plan.fidelities(runs), *plan.clips()], jobs=jobs)
     results = gather(plan, ledger, builds=builds, runs=runs)
     text = json.dumps(results.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    report.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
-    report.write_text(to_markdown(results, command=command), encoding="utf-8")
+    replace_text(report.with_suffix(".json"), text + "\n")
+    replace_text(report, to_markdown(results, command=command))

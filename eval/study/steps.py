@@ -22,6 +22,7 @@ from typing import Any
 
 from factory.console import log
 from factory.errors import Failure, UserError
+from factory.whole_files import replace_text
 
 _TAIL = 12
 
@@ -132,9 +133,7 @@ class Ledger:
         }
         path = self._path(step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        replace_text(path, json.dumps(record, indent=2) + "\n")
 
 
 def run_all(ledger: Ledger, steps: Sequence[Step], *, jobs: int = 1) -> None:

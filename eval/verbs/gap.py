@@ -19,6 +19,7 @@ from eval.verbs.arguments import (
 )
 from factory.console import log, write
 from factory.errors import UserError
+from factory.whole_files import replace_text
 
 if TYPE_CHECKING:
     from eval.features import Space
@@ -126,7 +127,7 @@ def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     _plot(args.out, places, sample=sample, found=found)
     text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
-    (args.out / "gap.json").write_text(f"{text}\n", encoding="utf-8")
+    replace_text(args.out / "gap.json", f"{text}\n")
     log(f"wrote {args.out}/gap.json, sets and classes as .png and .svg")
     write(text if args.json else _line(found))
 
@@ -170,6 +171,7 @@ def _represent(
             space=space,
             image_column=side.opened.image_column,
             image_folder=side.opened.image_folder,
+            row_numbers=side.opened.row_numbers,
             batch_size=args.batch_size or _BATCH_SIZE,
             threads=args.threads,
         )

@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "is a reference, not zero-shot."
     )
     add = parser.add_argument
-    add("source", metavar="SRC", help="directory of Parquet files, or Hub id")
+    add("source", metavar="SRC", help="dataset directory or Hub id")
     add("out", type=Path, metavar="OUT", help="new folder")
     add("--classes", required=True, metavar="NAME,...", help="in label order; _ is a space")
     add("--columns", default="name,general", metavar="NAME,...", help="of words (default: both)")
@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="YAML or CSV file that gives further words a class, e.g. `sports car: automobile`",
     )
     add("--filter", metavar="EXPR", help="keep only these rows, e.g. 'domain == \"photo\"'")
+    add(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out images that cannot be read, and report them",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
         classes=classes,
         columns=columns,
         row_filter=args.filter,
+        skip_unreadable=args.skip_unreadable,
         labels=label_map_of(args),
     )
     told = ", ".join(f"{name} {count:,}" for name, count in counts.items())

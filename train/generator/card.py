@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from factory.whole_files import replace_text
 from train.generator.class_gap import GAP_TIMES
 from train.generator.config import DIGITS, Config, load_config, with_source
 from train.generator.data import load_collection, load_held_out
@@ -36,7 +37,7 @@ def write_card(folder: Path, *, run: Path, figures: dict[str, Any], sheets: Path
     for name in (*figures["sheets"], "nearest.jpg"):
         if (sheets / name).exists():
             shutil.copy(sheets / name, folder / name)
-    (folder / CARD).write_text(_card_text(run, figures, training), encoding="utf-8")
+    replace_text(folder / CARD, _card_text(run, figures, training))
 
 
 def card_text(run: Path, figures: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from factory.errors import UserError
+from factory.whole_files import replace_text
 from train.generator.config import DIGITS
 from train.generator.digit_figures import measure_digits
 from train.generator.drawing import BATCH_SIZE, STEPS, Drawn, draw, load_pipeline
@@ -81,7 +82,7 @@ def evaluate(
         figures |= _photo_figures(
             pipeline, photos, out, real=sets, images_per_class=images_per_class
         )
-    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    replace_text(out / "figures.json", json.dumps(figures, indent=1) + "\n")
     if write_card_to:
         from train.generator.card import write_card
 

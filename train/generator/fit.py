@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from factory.devices import on_cpus
+from factory.whole_files import replace_text
 from train.environment import join_launch
 from train.generator.batches import TrainingSet
 from train.generator.captions import WORDS, make_captioner, with_article
@@ -165,7 +166,7 @@ def _prepare_models(config: Config, folder: Path, collection: Collection) -> Non
         corpus = [caption(collection.facts[i], rng) for i in indexes[:CORPUS]]
         often = max(1, min(KNOWN_FROM, len(corpus) // 2_000))
         words = words_of(corpus, at_least=often)
-        (folder / WORDS_FILE).write_text("\n".join(words) + "\n", encoding="utf-8")
+        replace_text(folder / WORDS_FILE, "\n".join(words) + "\n")
         train_tokenizer(corpus, config.text).save_pretrained(folder / "tokenizer")
 
 

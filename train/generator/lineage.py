@@ -14,12 +14,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from factory.errors import UserError
 from factory.outside import read_yaml
+from factory.whole_files import replace_text
 from train.generator.class_gap import GAP_TIMES
 from train.generator.data import RECORD, load_collection
 from train.generator.data_summary import data_lines
 from train.generator.loss_log import LOG_FILE, read_log
 from train.generator.run_config import UNRECORDED, load_config_of, read_by_hand
-from train.run_folder import replace_file
 
 LINEAGE_FILE = "training.yaml"
 ROWS = 8
@@ -90,7 +90,7 @@ def write_lineage(parts: list[Part], folder: Path) -> None:
     """Write `training.yaml`, whole or not at all."""
     told = {"parts": [part.model_dump() for part in parts]}
     text = yaml.safe_dump(told, sort_keys=False, default_flow_style=None, width=120)
-    replace_file(folder / LINEAGE_FILE, lambda to: to.write_text(text, encoding="utf-8"))
+    replace_text(folder / LINEAGE_FILE, text)
 
 
 def inherit(pipeline: Path, folder: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from factory.errors import UserError
+from factory.whole_files import replace_file
 from train.generator.captions import Facts
 from train.generator.config import SourceConfig
 from train.generator.domains import DOMAINS
 from train.generator.rows import Pictures
 from train.generator.sources import DigitSource
-from train.run_folder import replace_file
 
 DATA_FILE = Path("data") / "train-00000-of-00001.parquet"
 

@@ -8,9 +8,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from factory.errors import UserError
+from factory.whole_files import replace_text
 from train.config import differing_keys
 from train.generator.config import DIGITS, Config, DataConfig
-from train.run_folder import replace_file
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "checkpoint.pt"
@@ -85,7 +85,7 @@ def _is_same_start(start: str, before: Config) -> bool:
 def save_config(config: Config, folder: Path) -> None:
     """Keep the settings in the run folder: whole or not at all."""
     text = config.model_dump_json(indent=2)
-    replace_file(folder / CONFIG_FILE, lambda to: to.write_text(text, encoding="utf-8"))
+    replace_text(folder / CONFIG_FILE, text)
 
 
 def are_alike(one: Config, other: Config) -> bool:

@@ -1,0 +1,41 @@
+"""Files of runs and measurements, written under another name and renamed: what exists is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a new file, then put it in place of `path` in one step.
+
+    Args:
+        path: A link there is replaced, not followed.
+        write: Receives the temporary name, which nothing has.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    # What a killed process left; or, in a folder from elsewhere, a link to a file of the user.
+    temporary.unlink(missing_ok=True)
+    try:
+        write(temporary)
+        # Windows syncs only files that are open for writing.
+        with temporary.open("r+b") as stream:
+            os.fsync(stream.fileno())
+        # safetensors writes files that only their owner may read.
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Replace a text file in one step."""
+    replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def _umask() -> int:
+    """Return the process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
