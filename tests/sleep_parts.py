@@ -24,7 +24,7 @@ from factory.library import load_recipe
 from factory.manifest import read_manifest
 from factory.schema import features
 from factory.shards import read_rows, write_shard
-from factory.stamp import read_stamp
+from factory.stamp import inspect, read_stamp
 from factory.storage import AnyPath, open_path, write_bytes
 from factory.tidy import tidy
 from factory.verify import verify_set
@@ -188,7 +188,7 @@ def stopped(folder: Path, out: str | Path, what: str, event: int) -> Any:
 
 
 def images(out: str | Path) -> dict[tuple[str, int], bytes]:
-    """Return the encoded images that a dataset lists, by config and index."""
+    """Return the encoded images that a dataset lists, by config and index; of whole shards."""
     place = open_path(out)
     found = read_manifest(place)
     entries = found.configs.items() if found is not None else ()
@@ -196,6 +196,7 @@ def images(out: str | Path) -> dict[tuple[str, int], bytes]:
         (name, row["index"]): row["image"]["bytes"]
         for name, entry in entries
         for one in entry.shards
+        if inspect(place / one.file).fault is None
         for row in read_rows(place / one.file)
     }
 
