@@ -200,7 +200,7 @@ def test_transformers_pipeline_gives_the_probabilities_that_eval_scores(
     from transformers import pipeline
 
     from eval.checkpoint import load_checkpoint
-    from eval.predict import make_transform
+    from eval.fit import make_transform
 
     one_epoch = {**options.overrides, "epochs": 1, "test_crop": 0.875}
     train(replace(options, model=model, model_args=arguments, overrides=one_epoch))
@@ -209,7 +209,7 @@ def test_transformers_pipeline_gives_the_probabilities_that_eval_scores(
     found = pipeline("image-classification", model=str(options.out), top_k=3)(image)
     scored = load_checkpoint(str(options.out))
     with torch.inference_mode():
-        logits = scored.model(make_transform(scored.preprocessing)(image)[None])
+        logits = scored.model(make_transform(scored.preprocessing).apply(image)[None])
     expected = dict(zip(scored.label_names, logits.softmax(dim=1)[0].tolist(), strict=True))
     assert {one["label"]: one["score"] for one in found} == pytest.approx(expected, abs=1e-5)
 
