@@ -75,7 +75,13 @@ def fetch_dataset(target: HubTarget, config_name: str | None) -> HubDataset:
     wanted = {path for listed in paths.values() for path in listed}
     # By the commit: the branch may move, and what was resolved must be what is read.
     others: set[str] = set()
-    snapshot = fetch(target.at(commit), lambda path: path in wanted or bool(others.add(path)))
+
+    def is_wanted(path: str) -> bool:
+        if path not in wanted:
+            others.add(path)
+        return path in wanted
+
+    snapshot = fetch(target.at(commit), is_wanted)
     features = builder.config.features
     module = module_name(builder, shown=str(target))
     whole = module == IMAGES and len(builder.builder_configs) == 1
