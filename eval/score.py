@@ -19,7 +19,7 @@ from eval.measure import measure
 from eval.predict import Predictions, predict, this_process
 from eval.real import RealImages
 from eval.scores import Labels, RealSet, Scores, Visit, free_place, write_scores
-from eval.scoring import HONEST, Scoring, order_of, require_fitting
+from eval.scoring import STANDARD, Scoring, order_of, require_fitting
 from eval.visits import best_visit
 from factory.console import log
 from factory.row_counts import count_warnings, counts_line
@@ -67,7 +67,7 @@ def score(
         batch_size: Images a step on each process.
         threads: CPU threads of each process; float32 results move in the last digits with their
             number.
-        scoring: Honest by default.
+        scoring: Standard by default.
         labels: The model's classes of real labels that it calls otherwise.
         fit: What is done with images that are not square; see `eval.fit.with_fit`.
 
@@ -208,7 +208,7 @@ def describe(scores: Scores) -> str:
     """Return the result as one line for the terminal."""
     metrics, real = scores.metrics, scores.real
     top5 = "" if metrics.top5 is None else f", top-5 {100 * metrics.top5:.2f} %"
-    how = "" if scores.scoring == HONEST else f", scored with {scores.scoring}"
+    how = "" if scores.scoring == STANDARD else f", scored with {scores.scoring}"
     how += f", {scores.model.unfinished}" if scores.model.unfinished else ""
     return (
         f"{scores.run} on {real.name} ({real.num_images:,} images{how}): "

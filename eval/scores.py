@@ -17,7 +17,7 @@ from pydantic import (
 )
 
 from eval.fit import Fit
-from eval.scoring import HONEST, BatchNorm, Scoring
+from eval.scoring import STANDARD, BatchNorm, Scoring
 from factory.errors import Fault, UserError
 from factory.outside import read_json
 from factory.score_file import Count, Name, Share
@@ -25,6 +25,9 @@ from factory.whole_files import replace_text
 
 FORMAT: Literal["data-factory/scores"] = "data-factory/scores"
 FORMAT_VERSION: Literal[1] = 1
+
+_FORMERLY_STANDARD = "honest"
+"""What files of earlier versions call it."""
 
 # A list without lists or objects in it. Strings in JSON hold no raw line break, so a break after
 # the bracket means that the bracket is no string's.
@@ -185,7 +188,7 @@ class Scores(_Part):
 
     format: Literal["data-factory/scores"] = FORMAT
     format_version: Literal[1] = FORMAT_VERSION
-    scoring: str = Field(default=HONEST, description="honest, or how it departs from that")
+    scoring: str = Field(default=STANDARD, description="standard, or how it departs from that")
     run: str = Field(description="folder or Hub id that was scored, as given")
     model: ModelFacts
     training: dict[str, Any] | None = Field(
@@ -199,6 +202,11 @@ class Scores(_Part):
     metrics: Metrics
     settings: dict[str, Any] = Field(description="batch size, device, dtype, threads a process")
     versions: dict[str, str]
+
+    @field_validator("scoring")
+    @classmethod
+    def _as_it_is_called_now(cls, scoring: str) -> str:
+        return STANDARD if scoring == _FORMERLY_STANDARD else scoring
 
     @model_validator(mode="after")
     def _named_as_measured(self) -> Scores:

@@ -1,6 +1,6 @@
-"""How a model is scored: honestly, or with what the paper's released code does, named.
+"""How a model is scored: as is standard, or with what the paper's released code does, named.
 
-Honest is the default: the model in evaluation mode, its weights chosen without a look at real
+Standard is the default: the model in evaluation mode, its weights chosen without a look at real
 images. The code leaves the model in training mode, so that batch norm takes its statistics from
 the test batch and dropout stays on, and it keeps the best of its visits of the real test set. Each
 of these is an option here; a score that uses one says so in its file and in every table.
@@ -16,7 +16,7 @@ from factory.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-HONEST = "honest"
+STANDARD = "standard"
 BatchNorm = Literal["eval", "test-batch"]
 
 
@@ -36,12 +36,12 @@ class Scoring:
 
     @property
     def name(self) -> str:
-        """`honest`, or every departure from it, for files and tables."""
-        return " + ".join(self._departures()) or HONEST
+        """`standard`, or every departure from it, for files and tables."""
+        return " + ".join(self._departures()) or STANDARD
 
     @property
     def slug(self) -> str:
-        """The same for a file's name; empty when honest."""
+        """The same for a file's name; empty when standard."""
         return "-".join(self._departures()).replace(" ", "-")
 
     def _departures(self) -> list[str]:

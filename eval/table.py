@@ -1,6 +1,6 @@
 """Makes the paper's Table 1 out of scores: a row a trick, a column a real set, the gain on base.
 
-A row holds scores of one kind: honest ones, or those of one named departure from that.
+A row holds scores of one kind: standard ones, or those of one named departure from that.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from eval.scores import Scores
-from eval.scoring import HONEST
+from eval.scoring import STANDARD
 
 RowKey = Literal["config", "run"]
 
@@ -26,13 +26,13 @@ _COMBINING = {"all", "best", "combined", "combination", "but", "union"}
 
 
 def row_name(scores: Scores, row_key: RowKey = "config") -> str:
-    """Return the trick, and how it was scored if that is not honest, and an unfinished training.
+    """Return the trick, and how it was scored if that is not standard, and an unfinished training.
 
     The trick is the config that the run was trained on, else the set's name, else the run's own.
     """
     name = _trick(scores, row_key)
     marks = [scores.model.unfinished] if scores.model.unfinished else []
-    if scores.scoring != HONEST:
+    if scores.scoring != STANDARD:
         marks.insert(0, scores.scoring)
     return f"{name}{OPEN}{', '.join(marks)}]" if marks else name
 
@@ -56,7 +56,7 @@ def order_rows(
 ) -> list[str]:
     """Sort row names: `order`, CLIP, base, Table 1's tricks, others by name, combinations, `last`.
 
-    A trick that was scored in several ways has its rows side by side, the honest one first.
+    A trick that was scored in several ways has its rows side by side, the standard one first.
     """
 
     def place(name: str) -> tuple[int, int, str]:

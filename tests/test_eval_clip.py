@@ -100,7 +100,7 @@ def test_rows_stand_in_every_table(
     found = read_scores(files[0])
     assert found.zero_shot is not None and found.training is None
     assert found.model.architecture == f"CLIP-{model.name.removeprefix('clip-')}"
-    assert (found.scoring, len(found.zero_shot.revision)) == ("honest", 40)
+    assert (found.scoring, len(found.zero_shot.revision)) == ("standard", 40)
     assert found.real.num_images == NUM_IMAGES
     for arch in ("resnet50", "vit"):
         one = scores("base-class", 0.5, arch=arch, real="real-test")

@@ -1,4 +1,4 @@
-"""Scores as the paper's code makes them: measured, named, and never mixed with honest ones."""
+"""Scores as the paper's code makes them: measured, named, and never mixed with standard ones."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def pictures(run: Path) -> torch.Tensor:
 
 
 def test_names_say_every_departure() -> None:
-    assert (Scoring().name, Scoring().slug) == ("honest", "")
+    assert (Scoring().name, Scoring().slug) == ("standard", "")
     every = Scoring("test-batch", dropout=True, best_on_test=True)
     assert every.name == "test-batch + dropout + best on test"
     assert every.slug == "test-batch-dropout-best-on-test"
@@ -84,9 +84,9 @@ def test_batch_norm_of_the_test_batch_is_that_of_training_mode(run: Path) -> Non
             first = model(x[filled]).argmax(1)[: len(rows)].numpy()
             right += (first == labels[rows]).sum()
     assert found.metrics.num_correct == right
-    honest = timm.create_model(f"local-dir:{run}", pretrained=True).eval()
+    plain = timm.create_model(f"local-dir:{run}", pretrained=True).eval()
     with torch.no_grad():
-        assert not np.array_equal(honest(x).argmax(1).numpy(), model(x).argmax(1).numpy())
+        assert not np.array_equal(plain(x).argmax(1).numpy(), model(x).argmax(1).numpy())
 
 
 def test_best_on_test_is_the_best_visit_and_says_so(run: Path) -> None:
@@ -117,15 +117,15 @@ def test_dropout_stays_on_where_a_model_has_it(run: Path, tmp_path: Path) -> Non
     write_real(tmp_path / "real")
     score(with_dropout)
     score(with_dropout, "--dropout")
-    honest = read_scores(with_dropout / "scores-real-test.json")
+    standard = read_scores(with_dropout / "scores-real-test.json")
     dropped = read_scores(with_dropout / "scores-real-test-dropout.json")
-    assert honest.metrics.confusion_matrix != dropped.metrics.confusion_matrix
+    assert standard.metrics.confusion_matrix != dropped.metrics.confusion_matrix
     score(run, "--dropout")  # its model has none
     without = read_scores(run / "scores-real-test-dropout.json")
     score(run)
     plain = read_scores(run / "scores-real-test.json")
     assert without.metrics == plain.metrics and without.scoring == "dropout"
-    assert (plain.scoring, plain.visits, plain.model.train_seconds) == ("honest", [], 2.75)
+    assert (plain.scoring, plain.visits, plain.model.train_seconds) == ("standard", [], 2.75)
 
 
 def test_a_score_that_is_misnamed_is_refused(run: Path, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_score_that_is_misnamed_is_refused(run: Path, tmp_path: Path) -> None:
     text = json.loads((run / "scores-real-test-test-batch.json").read_text())
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(text | {"scoring": "honest"}))
-    with pytest.raises(UserError, match=r"scoring says 'honest', the figures are 'test-batch'"):
+    with pytest.raises(UserError, match=r"scoring says 'standard', the figures are 'test-batch'"):
         read_scores(path)
 
 
@@ -200,7 +200,7 @@ def test_what_cannot_be_scored_so_is_told(
     assert not list(bare.glob("scores-*"))
 
 
-def test_an_old_scores_file_is_honest(run: Path, tmp_path: Path) -> None:
+def test_an_old_scores_file_is_standard(run: Path, tmp_path: Path) -> None:
     score(run)
     text = json.loads((run / "scores-real-test.json").read_text())
     for key in ("scoring", "zero_shot", "visits"):
@@ -210,4 +210,8 @@ def test_an_old_scores_file_is_honest(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "old.json"
     path.write_text(json.dumps(text))
     (one,) = collect([path])
-    assert one.scoring == "honest"
+    assert one.scoring == "standard"
+    # What 0.1.0 called it.
+    path.write_text(json.dumps(text | {"scoring": "honest"}))
+    (one,) = collect([path])
+    assert one.scoring == "standard"

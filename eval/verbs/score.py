@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plot", action="store_true", help="also a confusion matrix, PNG")
     group = parser.add_argument_group(
         "as the paper's released code scores",
-        "not honest scores: the file and every table name them, and they share no cell with those",
+        "no standard scores: the file and every table name them, and they share no cell with those",
     )
     group.add_argument(
         "--batch-norm",

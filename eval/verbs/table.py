@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Top-1 in per cent, with the difference to the base row. "
         "Runs that differ only in seed share a cell: mean ± standard deviation. "
-        "Scores that are not honest have rows of their own, named."
+        "Scores that are not standard have rows of their own, named."
     )
     parser.add_argument("scores", nargs="+", type=Path, metavar="SCORES", help="file or run folder")
     parser.add_argument("--base", help="row that differences are to (default: base-class)")
