@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.errors import UserError, first_line
 from factory.hub_client import bound_requests
+from factory.inside import at_home
 
 if TYPE_CHECKING:
     import torch
@@ -122,8 +123,8 @@ def load_clip(name: str, *, option: str = "--model") -> ClipModel:
 
 def split_revision(name: str) -> tuple[str, str | None]:
     """Return a directory or Hub id, and the revision that stands behind an `@`."""
-    if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser()), None
+    if at_home(name).is_dir():
+        return str(at_home(name)), None
     source, _, revision = name.partition("@")
     return source, revision or None
 

@@ -1,4 +1,4 @@
-"""Tells whether a file is really inside a directory, with all symbolic links followed."""
+"""Where paths lead: home, and inside a directory or out of it, with all symbolic links followed."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ _FILES = ("README.md", "manifest.json", "scores.json")
 _SNAPSHOT = re.compile(
     r"(?P<repository>(?P<cache>.*)/(?:datasets|models|spaces)--[^/]+)/snapshots/[0-9a-f]{40}"
 )
+
+
+def at_home(name: str | Path) -> Path:
+    """Return a path with the home directory in the place of `~`.
+
+    Unlike `Path.expanduser`, it does not raise for `~name` of an unknown user.
+    """
+    return Path(os.path.expanduser(name))  # noqa: PTH111
 
 
 def is_inside(path: Path, folder: Path) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from factory.embedded_model import EMBEDDED_ID, embedded_dir
 from factory.errors import UserError
+from factory.inside import at_home
 from factory.outside import read_json
 from factory.recipe_file import Model
 from factory.variants import variant_of_folder
@@ -64,8 +64,7 @@ def size_step_on_disk(model: Model) -> int | None:
 
 
 def _folder(model: Model) -> Path:
-    # Unlike pathlib's, it never raises.
-    return embedded_dir() if model.id == EMBEDDED_ID else Path(os.path.expanduser(model.id))  # noqa: PTH111
+    return embedded_dir() if model.id == EMBEDDED_ID else at_home(model.id)
 
 
 def _scheduler_name(parts: dict[str, Any]) -> str | None:

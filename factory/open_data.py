@@ -28,6 +28,7 @@ from factory.dataset_files import check_card, check_files, check_saved, names_fi
 from factory.errors import UserError
 from factory.hub_target import looks_like_hub_id, parse_target
 from factory.image_folder import ImageFolder, find_images, has_images, load_images
+from factory.inside import at_home
 from factory.left_out import left_out_of
 from factory.row_counts import left_out_line
 from factory.row_filter import filter_rows
@@ -150,7 +151,7 @@ def _image_folder_of(
     A directory with a card that names its files is what the card says, and one with a metadata file
     what that says; among files of several kinds the most frequent counts, as in datasets itself.
     """
-    path = Path(reference).expanduser()
+    path = at_home(reference)
     if config_name not in (None, "default") or not _is_directory(reference) or not path.is_dir():
         return None
     if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
@@ -225,7 +226,7 @@ class _Loaded:
 def _load_any(reference: str, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
     if not _is_directory(reference):
         return _load_hub(reference, config_name, skip_unreadable=skip_unreadable)
-    path = Path(reference).expanduser()
+    path = at_home(reference)
     return _load_directory(path, config_name, skip_unreadable=skip_unreadable)
 
 

@@ -265,3 +265,8 @@ def test_the_file_of_large_datasets_has_its_space_from_the_start(tmp_path, monke
     images = decode_images(opened.dataset, image_column="image", height=4, width=4)
     assert isinstance(images, np.memmap) and images[:, 0, 0, 0].tolist() == [10, 200]
     assert not list(tmp_path.glob("*.images"))
+
+
+def test_the_home_of_an_unknown_user_is_one_line() -> None:
+    with pytest.raises(UserError, match="~no-such-user/x"):
+        open_dataset("~no-such-user/x")

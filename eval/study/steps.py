@@ -22,6 +22,7 @@ from typing import Any
 
 from factory.console import log
 from factory.errors import Failure, UserError
+from factory.inside import at_home
 from factory.whole_files import replace_text
 
 _TAIL = 12
@@ -203,7 +204,7 @@ def sha256(path: Path) -> str:
 
 def content_of(reference: str) -> str:
     """Return what identifies a data set: a hash of all files of a directory, else its name."""
-    folder = Path(reference).expanduser()
+    folder = at_home(reference)
     if not folder.is_dir():
         return reference
     digest = hashlib.sha256()
