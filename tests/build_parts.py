@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,17 @@ def tree(folder: Path) -> dict[str, str]:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and FOLDER not in path.relative_to(folder).parts
     }
+
+
+def shards_of(files: dict[str, str]) -> dict[tuple[str, ...], str]:
+    """Return the SHA-256 of each shard by config and number, from what `tree` gives.
+
+    Names of shards that got new columns tell the generation in which they got them.
+    """
+    shards = [(PurePath(name), digest) for name, digest in files.items() if "parquet" in name]
+    found = {(path.parent.name, path.name[:11]): digest for path, digest in shards}
+    assert len(found) == len(shards), "each number has one file"
+    return found
 
 
 def shard(out: Path, config: str = "base", index: int = 0) -> Path:
