@@ -71,8 +71,6 @@ def score_zero_shot(
     Raises:
         UserError: An image cannot be read, or the map names a label that doesn't exist.
     """
-    import torch
-
     state = this_process()
     set_precision(threads)
     names = list(real.opened.label_names)
@@ -81,14 +79,8 @@ def score_zero_shot(
     match = match_real(names, real, model=model.name, labels=labels)
     words = prompts.words(names)
     model.model.to(state.device)
-    vectors = class_vectors(model, prompts, words)
-
-    class Classifier(torch.nn.Module):
-        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-            return model.logits(model.embed_images(pixels), vectors)
-
     predictions = predict(
-        Classifier().eval(),
+        _classifier(model, class_vectors(model, prompts, words)),
         real.opened.dataset,
         image_column=real.opened.image_column,
         image_folder=real.opened.image_folder,
@@ -120,6 +112,17 @@ def score_zero_shot(
         versions={name: version(name) for name in _LIBRARIES},
     )
     return Scored(scores=scores, predictions=predictions, references=references)
+
+
+def _classifier(model: ClipModel, vectors: torch.Tensor) -> torch.nn.Module:
+    """Return a module from pixels to one logit per class vector."""
+    import torch
+
+    class Classifier(torch.nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            return model.logits(model.embed_images(pixels), vectors)
+
+    return Classifier().eval()
 
 
 def _facts(model: ClipModel, *, num_classes: int) -> ModelFacts:

@@ -14,7 +14,7 @@ from typing import Any
 
 from factory.dataset_builders import IMAGES, find_builder, module_name
 from factory.dataset_files import CARDS, check_card
-from factory.errors import UserError
+from factory.errors import UserError, first_line
 from factory.hub_errors import client_errors, is_transient, status_of
 from factory.hub_fetch import check_read_access, fetch, offline, resolve_commit
 from factory.hub_session import HubSession
@@ -100,7 +100,6 @@ def fetch_dataset(target: HubTarget, config_name: str | None) -> HubDataset:
 
 def _find(target: HubTarget, config_name: str | None, commit: str) -> Any:
     """Let datasets resolve the config; what the line did is repeated, the rest is a fault."""
-    from factory.dataset_builders import first_line
 
     def is_final(error: BaseException) -> None:
         network = isinstance(error, ConnectionError | TimeoutError) or status_of(error) is not None

@@ -19,13 +19,12 @@ from factory.dataset_builders import (
     IMAGES,
     MALFORMED,
     find_builder,
-    first_line,
     module_name,
     quiet,
     suggest,
 )
 from factory.dataset_files import check_card, check_files, check_saved, names_files
-from factory.errors import UserError
+from factory.errors import UserError, first_line
 from factory.hub_target import looks_like_hub_id, parse_target
 from factory.image_folder import ImageFolder, find_images, has_images, load_images
 from factory.inside import at_home
