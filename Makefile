@@ -74,7 +74,7 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 
 cards: install ## Write dataset_cards/*.md, the cards of the packaged sets
-	$(BIN)/python -m factory.planned_cards
+	$(BIN)/python -m factory.card.planned
 
 schema: install ## Write recipes/schema.json and docs/recipe-reference.md from the recipe models
-	$(BIN)/python -m factory.reference
+	$(BIN)/python -m factory.recipe.reference

@@ -8,7 +8,7 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from eval.cli import main
-from factory.entry import run_main
+from factory.common.entry import run_main
 
 if __name__ == "__main__":
     run_main(main)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.model_files import load_model
-from eval.scores import ModelFacts, Preprocessing
-from eval.scoring import Scoring, set_modes
-from factory.dataset_files import check_files
-from factory.errors import UserError
-from factory.model_folder import WEIGHTS
-from factory.outside import read_text, read_yaml
+from eval.scores_file import ModelFacts, Preprocessing
+from eval.scoring_mode import Scoring, set_modes
+from factory.common.dataset_files import check_files
+from factory.common.errors import UserError
+from factory.common.outside import read_text, read_yaml
+from factory.models.model_folder import WEIGHTS
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from eval.verbs import clip, digits, gap, label, score, study, table
-from factory.console import Parser
+from factory.common.console import Parser
 
 _VERBS = (score, table, clip, gap, study, label, digits)
 

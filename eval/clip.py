@@ -22,8 +22,8 @@ from eval.score import (
     set_precision,
     settings_of,
 )
-from eval.scores import ModelFacts, Preprocessing, Scores, ZeroShot
-from factory.clip_model import ClipModel, split_revision
+from eval.scores_file import ModelFacts, Preprocessing, Scores, ZeroShot
+from factory.models.clip import ClipModel, split_revision
 
 if TYPE_CHECKING:
     import torch

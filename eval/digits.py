@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.errors import UserError
-from factory.whole_files import replace_file, replace_text
+from factory.common.errors import UserError
+from factory.common.whole_files import replace_file, replace_text
 
 _NAMES = [str(digit) for digit in range(10)]
 _DATA_FILE = Path("data") / "test-00000-of-00001.parquet"

@@ -15,11 +15,11 @@ from eval.labels import missing_names
 from eval.model_files import is_hub_id, load_model, preprocessing_of
 from eval.predict import pad, prepared, this_process
 from eval.score import set_precision
-from eval.scores import Preprocessing
-from factory.console import progress
-from factory.devices import reporting_lack_of_memory
-from factory.errors import UserError
-from factory.hub_client import bound_requests
+from eval.scores_file import Preprocessing
+from factory.common.console import progress
+from factory.common.devices import reporting_lack_of_memory
+from factory.common.errors import UserError
+from factory.hub.client import bound_requests
 
 if TYPE_CHECKING:
     import datasets

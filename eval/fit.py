@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from factory.row_images import MAX_PIXELS
+from factory.common.row_images import MAX_PIXELS
 
 if TYPE_CHECKING:
     import torch
 
-    from eval.scores import Preprocessing
+    from eval.scores_file import Preprocessing
 
 Fit = Literal["crop", "pad", "squash"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "squash")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.plot_text import plot_font
-from factory.whole_files import replace_file
+from factory.common.plot_text import plot_font
+from factory.common.whole_files import replace_file
 
 Places = NDArray[np.float64]
 

@@ -11,7 +11,7 @@ from eval.label_map import LabelMap
 from eval.labels import LabelMatch, match_real
 from eval.real import RealImages
 from eval.score import references_of
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 Labels = NDArray[np.int64]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import yaml
 
-from factory.errors import Fault, UserError
-from factory.outside import MAX_YAML_BYTES, read_text
-from factory.yaml_source import parse
+from factory.common.errors import Fault, UserError
+from factory.common.outside import MAX_YAML_BYTES, read_text
+from factory.common.yaml_reader import parse
 
 OPEN = "?"
 """Stands in a suggested map where no class is near; the user fills it in."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.errors import UserError
-from factory.open_data import open_rows
-from factory.readable import report_unreadable, unreadable_rows
-from factory.row_filter import filter_rows
-from factory.row_images import SKIPPING, embedded
+from factory.common.errors import UserError
+from factory.common.row_images import SKIPPING, embedded
+from factory.data.open import open_rows
+from factory.data.readable import report_unreadable, unreadable_rows
+from factory.data.row_filter import filter_rows
 
 if TYPE_CHECKING:
     import datasets
@@ -55,7 +55,7 @@ def write_labelled(
         out: New folder.
         classes: Class names, in label order; `_` is a space.
         columns: Of words: a text, or a list of texts.
-        row_filter: Leave only these rows first, see `factory.row_filter`.
+        row_filter: Leave only these rows first, see `factory.data.row_filter`.
         skip_unreadable: Whether to leave out images that cannot be read, which are reported.
         labels: Classes of words that are no class name (`sports car: automobile`).
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from eval.label_map import LabelMap, listed, plain, suggested_map
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 if TYPE_CHECKING:
     from eval.real import RealImages

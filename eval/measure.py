@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.predict import Predictions
-from eval.scores import Metrics
+from eval.scores_file import Metrics
 
 _METRICS = Path(__file__).parent / "metrics"
 _NUM_BINS = 15

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.scores import Preprocessing
-from factory.errors import UserError
-from factory.hub_target import looks_like_hub_id
-from factory.model_config import ModelConfig, no_larger_than
-from factory.model_folder import WEIGHTS, fetch_model, read_model_folder
+from eval.scores_file import Preprocessing
+from factory.common.errors import UserError
+from factory.hub.ids import looks_like_hub_id
+from factory.models.model_config import ModelConfig, no_larger_than
+from factory.models.model_folder import WEIGHTS, fetch_model, read_model_folder
 
 _HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 

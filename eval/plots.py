@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from eval.scores import Scores
-from factory.plot_text import plot_font
-from factory.whole_files import replace_file
+from eval.scores_file import Scores
+from factory.common.plot_text import plot_font
+from factory.common.whole_files import replace_file
 
 # Above this many classes, numbers in the cells and names in full can't be read.
 _MAX_NUMBERED = 20

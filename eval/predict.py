@@ -16,9 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.fit import Transform
-from factory.console import progress
-from factory.devices import cores_per_process, joining_processes, on_cpus, reporting_lack_of_memory
-from factory.row_images import read_hashed, skipping_advised
+from factory.common.console import progress
+from factory.common.devices import (
+    cores_per_process,
+    joining_processes,
+    on_cpus,
+    reporting_lack_of_memory,
+)
+from factory.common.row_images import read_hashed, skipping_advised
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -93,7 +98,7 @@ def predict(
         wrap: Fill the last batch with the set's first images instead of repeats of its last one:
             for models whose output depends on the batch.
         probability: What makes probabilities of the model's outputs.
-        image_folder: See `factory.row_images.read_image`.
+        image_folder: See `factory.common.row_images.read_image`.
         row_numbers: Numbers of the rows in messages; default: from 0.
 
     Raises:

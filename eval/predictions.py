@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from eval.score import Scored
-from factory.whole_files import replace_file
+from factory.common.whole_files import replace_file
 
 
 def write_predictions(scored: Scored, path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from eval.label_map import plain
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 
 @dataclass(frozen=True)

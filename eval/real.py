@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.errors import UserError
-from factory.open_data import OpenedDataset, open_dataset
-from factory.readable import only_readable
-from factory.row_counts import class_counts
+from factory.common.errors import UserError
+from factory.data.open import OpenedDataset, open_dataset
+from factory.data.readable import only_readable
+from factory.data.row_counts import class_counts
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ def open_real(
         reference: Dataset directory, Hub id or `hf://` path.
         config_name: Default: the dataset's default config.
         split: Default: `test` if there is one, else the only one, else `train`.
-        row_filter: Leave only these rows, see `factory.row_filter`.
+        row_filter: Leave only these rows, see `factory.data.row_filter`.
         image_column: Default: found by its type.
         label_column: Default: found by its type.
         name: Short name; default: made of the reference, config, split and filter.
-        skip_unreadable: Leave out images that cannot be read, see `factory.readable`.
+        skip_unreadable: Leave out images that cannot be read, see `factory.data.readable`.
         shows: Whether this process reports them.
 
     Raises:

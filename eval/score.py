@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 
 from eval.checkpoint import Checkpoint, load_checkpoint
 from eval.fit import Fit, make_transform, with_fit
+from eval.kept_epochs import best_visit
 from eval.labels import LabelMatch, match_real
 from eval.measure import measure
 from eval.predict import Predictions, predict, this_process
 from eval.real import RealImages
-from eval.scores import Labels, RealSet, Scores, Visit, free_place, write_scores
-from eval.scoring import STANDARD, Scoring, order_of, require_fitting
-from eval.visits import best_visit
-from factory.console import log
-from factory.row_counts import count_warnings, counts_line
+from eval.scores_file import Labels, RealSet, Scores, Visit, free_place, write_scores
+from eval.scoring_mode import STANDARD, Scoring, order_of, require_fitting
+from factory.common.console import log
+from factory.data.row_counts import count_warnings, counts_line
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.scores import Scores, find_scores, read_scores
+from eval.scores_file import Scores, find_scores, read_scores
 from eval.table_rows import OPEN, RowKey, order_rows, row_name
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 DEFAULT_BASE = "base-class"
 # What may differ between runs of one cell: another seed, and the set that another base seed draws.

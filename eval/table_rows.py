@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
-from eval.scores import Scores
-from eval.scoring import STANDARD
+from eval.scores_file import Scores
+from eval.scoring_mode import STANDARD
 
 RowKey = Literal["config", "run"]
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eval.table import Cell, Table
-from factory.markup import table_cell
+from factory.common.markup import table_cell
 
 
 def to_markdown(tables: Sequence[Table], *, intervals: bool = False, cost: bool = False) -> str:

@@ -15,18 +15,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from factory.builder import build
-    from factory.library import load_recipe, load_recipes
-    from factory.planner import plan
+    from factory.builder.build import build
+    from factory.planner.plan import plan
+    from factory.recipe.library import load_recipe, load_recipes
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "build", "load_recipe", "load_recipes", "plan"]
 
 _HOMES = {
-    "build": "factory.builder",
-    "load_recipe": "factory.library",
-    "load_recipes": "factory.library",
-    "plan": "factory.planner",
+    "build": "factory.builder.build",
+    "load_recipe": "factory.recipe.library",
+    "load_recipes": "factory.recipe.library",
+    "plan": "factory.planner.plan",
 }
 
 

@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import yaml
 
-from factory.generations import FOLDER
-from factory.layout import file_at
-from factory.library import load_recipe
-from factory.manifest import read_manifest
-from factory.planner import ImageSpec
-from factory.recipe import ResolvedRecipe
-from factory.render import Picture
-from factory.settings import BuildSettings
+from factory.planner.plan import ImageSpec
+from factory.recipe.library import load_recipe
+from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.diffusers_renderer import Picture
+from factory.shards.generations import FOLDER
+from factory.shards.layout import file_at
+from factory.shards.manifest import read_manifest
+from factory.shards.settings import BuildSettings
 
 SETTINGS = BuildSettings(batch_size=4, shard_size=8, dtype="float32")
 LABELS = ["cat", "dog", "ship"]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from factory.manifest import Manifest, read_manifest
-from factory.schema import features
-from factory.shards import read_rows, sha256, write_shard
-from factory.stamp import read_stamp
+from factory.recipe.columns import features
+from factory.shards.manifest import Manifest, read_manifest
+from factory.shards.parquet import read_rows, sha256, write_shard
+from factory.shards.stamp import read_stamp
 
 
 def truncate(path: Path) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 
 from build_parts import SETTINGS, FakeRenderer
 
-from factory import storage
-from factory.builder import BuildOptions, build
-from factory.generations import FOLDER
-from factory.library import load_recipe
-from factory.storage import open_path
+from factory.builder.build import BuildOptions, build
+from factory.common import storage
+from factory.common.storage import open_path
+from factory.recipe.library import load_recipe
+from factory.shards.generations import FOLDER
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["fault_parts", "torch.distributed", "datasets", "accelerate"])
@@ -89,7 +89,7 @@ def build_once(
 
 def build_elsewhere(recipes: Sequence[Path], out: Path, batch_s: float, expiry_s: float) -> None:
     """Build as a process of another machine would: nobody here can ask whether it lives."""
-    from factory import owner
+    from factory.builder import owner
 
     owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
     build_once(recipes, out, batch_s, claim_expiry_s=expiry_s)
@@ -157,9 +157,9 @@ def on_change(out: str | Path, told: Callable[[str], None], *, after: bool) -> N
 
 def run_verb(recipes: Sequence[Path], out: Path, batch_s: float, errors: Path) -> None:
     """Run the verb `build` as the command line does, errors and exit status included."""
-    from factory.cli import main
-    from factory.entry import run_main
-    from factory.renderers import Renderers
+    from factory.cli.main import main
+    from factory.common.entry import run_main
+    from factory.renderer.pool import Renderers
 
     Slow.seconds = batch_s
     Renderers._make = lambda self, recipe, dtype: Slow(recipe)  # type: ignore[method-assign]

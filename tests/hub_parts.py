@@ -16,7 +16,7 @@ from typing import Any
 
 from localhub import LocalHub
 
-from factory import card
+from factory.card import page
 
 ROOT = Path(__file__).parent.parent
 ORG = "localorg"
@@ -92,5 +92,5 @@ def set_sha256(out: Path, repo_id: str) -> dict[str, str]:
         for path in sorted(out.rglob("*"))
         if path.is_file() and not path.relative_to(out).parts[0].startswith(".")
     }
-    contents[card.FILE_NAME] = card.at_home(contents[card.FILE_NAME], repo_id)
+    contents[page.FILE_NAME] = page.at_home(contents[page.FILE_NAME], repo_id)
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from build_parts import SETTINGS, FakeRenderer, combination, recipe
 
-from factory.builder import build
-from factory.settings import BuildSettings
+from factory.builder.build import build
+from factory.shards.settings import BuildSettings
 
 
 def small_set(folder: Path, *, per_class: int = 5) -> Path:

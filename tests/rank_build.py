@@ -10,8 +10,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from fault_parts import draw
 
-from factory.entry import run_main
-from factory.processes import leave
+from factory.builder.ranks import leave
+from factory.common.entry import run_main
 
 
 def main() -> None:

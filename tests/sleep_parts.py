@@ -15,19 +15,19 @@ import numpy as np
 from build_parts import SETTINGS, FakeRenderer, recipe, shard
 from fault_parts import CONTEXT, finished, on_change, sending, sleeps, start
 
-from factory import card_images
-from factory.builder import BuildOptions, build
-from factory.errors import Failure, UserError
+from factory.builder.build import BuildOptions, build
+from factory.builder.tidy import tidy
+from factory.card import images as card_images
+from factory.common.errors import Failure, UserError
+from factory.common.storage import AnyPath, open_path, write_bytes
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
-from factory.library import load_recipe
-from factory.manifest import read_manifest
-from factory.schema import features
-from factory.shards import read_rows, write_shard
-from factory.stamp import inspect, read_stamp
-from factory.storage import AnyPath, open_path, write_bytes
-from factory.tidy import tidy
-from factory.verify import verify_set
+from factory.inspection.verify import verify_set
+from factory.recipe.columns import features
+from factory.recipe.library import load_recipe
+from factory.shards.manifest import read_manifest
+from factory.shards.parquet import read_rows, write_shard
+from factory.shards.stamp import inspect, read_stamp
 
 
 def quick(change: Callable[[Any, str, Any], None] = setattr) -> None:
@@ -148,7 +148,7 @@ def ready(folder: Path, out: str | Path, sleeper: str) -> None:
 
 def act(folder: Path, out: str | Path, what: str, event: int) -> None:
     """Change a dataset as another machine would, and stand still at the n-th change to a file."""
-    from factory import owner
+    from factory.builder import owner
 
     quick()
     Patience.seconds = 60.0

@@ -11,12 +11,12 @@ import torch
 from recipe_texts import BASE, write
 from test_render import SPECS
 
-from factory.errors import UserError
-from factory.library import load_recipe
-from factory.lint import lint
-from factory.models import Pipelines
-from factory.recipe import ResolvedRecipe
-from factory.render import DiffusersRenderer
+from factory.common.errors import UserError
+from factory.recipe.library import load_recipe
+from factory.recipe.lint import lint
+from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.diffusers_renderer import DiffusersRenderer
+from factory.renderer.pipelines import Pipelines
 
 
 def _save_adapter(pipeline: Any, folder: Path, *, seed: int) -> None:

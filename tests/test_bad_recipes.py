@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from recipe_texts import BASE
 
-from factory.errors import UserError
-from factory.library import load_recipe
+from factory.common.errors import UserError
+from factory.recipe.library import load_recipe
 
 BAD: list[tuple[str, str]] = [
     ("", "@: is empty; a recipe starts with `classes:` or `extends:`"),

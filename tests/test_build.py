@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, shards_of, tree
 
-from factory.builder import BuildReport, build
-from factory.errors import UserError
-from factory.hub_limits import fitting_shard_size
-from factory.library import load_stored_recipe
-from factory.manifest import read_manifest
-from factory.model_files import PipelineSettings
-from factory.planner import plan
-from factory.recipe import ResolvedRecipe
-from factory.sampling_summary import sampling_summary
-from factory.settings import BuildSettings
-from factory.shards import encode_picture, read_rows
-from factory.verify import verify_set
+from factory.builder.build import BuildReport, build
+from factory.common.errors import UserError
+from factory.inspection.verify import verify_set
+from factory.planner.plan import plan
+from factory.planner.sampling_summary import sampling_summary
+from factory.recipe.library import load_stored_recipe
+from factory.recipe.model_files import PipelineSettings
+from factory.recipe.resolved import ResolvedRecipe
+from factory.shards.hub_limits import fitting_shard_size
+from factory.shards.manifest import read_manifest
+from factory.shards.parquet import encode_picture, read_rows
+from factory.shards.settings import BuildSettings
 
 
 def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
@@ -276,7 +276,7 @@ def test_a_dataset_begun_without_the_template_column_resumes_without_it(
 ) -> None:
     keys = {"prompt": ["a {class}", "one {class}"]}
     with monkeypatch.context() as older:
-        older.setattr("factory.existing._gets_templates", lambda *_, **__: False)
+        older.setattr("factory.shards.directory._gets_templates", lambda *_, **__: False)
         draw([recipe(tmp_path, "several", **keys)], tmp_path / "out")
     kept = rows_of(tmp_path / "out", "several")
     assert "template" not in kept[0]
@@ -325,7 +325,7 @@ def test_a_build_keeps_to_the_rules_of_windows(tmp_path: Path, windows_rules: No
 def test_more_shards_than_the_hub_takes_are_reported_before_the_build(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("factory.hub_limits.MOST_FILES", 2)
+    monkeypatch.setattr("factory.shards.hub_limits.MOST_FILES", 2)
     draw(recipe(tmp_path, "base", images_per_class=7), tmp_path / "out")
     assert "base: 3 shards" in capsys.readouterr().err
     assert fitting_shard_size(21, batch_size=4) == 12

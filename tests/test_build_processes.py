@@ -14,7 +14,7 @@ import pytest
 import tiny_models
 from build_parts import tree
 
-from factory.embedded_model import EMBEDDED_STEPS
+from factory.models.embedded import EMBEDDED_STEPS
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = ["--batch-size", "4", "--shard-size", "8", "--quiet"]
@@ -174,7 +174,7 @@ def test_a_paper_recipe_is_drawn_by_the_embedded_generator(tmp_path: Path) -> No
 
 
 def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
-    code = "from factory.processes import own_device; print(own_device()); own_device('cuda')"
+    code = "from factory.builder.ranks import own_device; print(own_device()); own_device('cuda')"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},

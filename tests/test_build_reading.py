@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe
 
-from factory.builder import build
-from factory.planner import plan
+from factory.builder.build import build
+from factory.planner.plan import plan
 
 
 @pytest.fixture(autouse=True)

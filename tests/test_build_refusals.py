@@ -10,10 +10,10 @@ import pytest
 import yaml
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
-from factory.builder import BuildReport, build
-from factory.errors import Failure, UserError
-from factory.settings import BuildSettings
-from factory.verify import verify_set
+from factory.builder.build import BuildReport, build
+from factory.common.errors import Failure, UserError
+from factory.inspection.verify import verify_set
+from factory.shards.settings import BuildSettings
 
 
 def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
@@ -47,7 +47,7 @@ def test_a_set_that_an_older_lanczos_resized(
     """It is whole, and nothing that is resized otherwise is added to it."""
     keys = {"output": {"size": 8, "resample": "lanczos"}}
     with monkeypatch.context() as older:
-        older.setattr("factory.assemble.pinned_output", lambda output: output)
+        older.setattr("factory.recipe.validate.pinned_output", lambda output: output)
         draw(recipe(tmp_path, "base", **keys), tmp_path / "out")
     assert verify_set(tmp_path / "out").whole
     grown = recipe(tmp_path, "base", images_per_class=9, **keys)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 from recipe_texts import BASE, write
 
-from factory.caption_checks import caption_warnings
-from factory.errors import UserError
-from factory.library import load_recipe
-from factory.lint import lint
-from factory.planner import plan
-from factory.preview import preview
-from factory.recipe import ResolvedRecipe
+from factory.common.errors import UserError
+from factory.inspection.preview import preview
+from factory.planner.plan import plan
+from factory.recipe.caption_checks import caption_warnings
+from factory.recipe.library import load_recipe
+from factory.recipe.lint import lint
+from factory.recipe.resolved import ResolvedRecipe
 
 ROOT = Path(__file__).parent.parent
 TABLE = "label,text\ncat,a cat on a sofa\ncat,two cats\ndog,a wet dog\n"
@@ -200,7 +200,7 @@ def test_caption_files_need_no_heavy_library(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text(TABLE)
     caption_recipe(tmp_path, PER_CLASS)
     code = (
-        "import sys\nfrom factory.cli import main\n"
+        "import sys\nfrom factory.cli.main import main\n"
         f"main(['plan', {str(tmp_path / 'r.yaml')!r}])\n"
         "heavy = {'torch', 'diffusers', 'datasets', 'pandas', 'pyarrow'}\n"
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or None)\n"

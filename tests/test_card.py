@@ -16,21 +16,22 @@ from damaged_sets import manifest_of
 from huggingface_hub import DatasetCard, DatasetCardData
 from PIL import Image
 
-from factory import card_header, planned_cards
-from factory.builder import build
-from factory.card import REPLACED, at_home, facts
-from factory.card_images import write_images
-from factory.card_models import licence_fields
-from factory.card_plots import plot_distributions, spreads
-from factory.cli import main
-from factory.errors import UserError
-from factory.library import load_recipe
-from factory.manifest import Manifest, read_manifest
-from factory.planner import plan
-from factory.push import set_files
-from factory.sampling_summary import sampling_summary, sampling_texts
-from factory.settings import fix
-from factory.verify import verify_set
+from factory.builder.build import build
+from factory.card import header as card_header
+from factory.card import planned
+from factory.card.images import write_images
+from factory.card.licences import licence_fields
+from factory.card.page import REPLACED, at_home, facts
+from factory.card.plots import plot_distributions, spreads
+from factory.cli.main import main
+from factory.common.errors import UserError
+from factory.inspection.verify import verify_set
+from factory.planner.plan import plan
+from factory.planner.sampling_summary import sampling_summary, sampling_texts
+from factory.recipe.library import load_recipe
+from factory.shards.manifest import Manifest, read_manifest
+from factory.shards.settings import fix
+from factory.sharing.push_dataset import set_files
 
 
 def draw(recipes: Any, out: Path) -> DatasetCard:
@@ -329,25 +330,23 @@ def test_what_holds_no_scores_is_refused(tmp_path: Path) -> None:
 
 
 def test_cards_of_packaged_sets_are_current() -> None:
-    assert planned_cards.stale(planned_cards.packaged_dir("dataset_cards")) == [], (
-        "run `make cards`"
-    )
+    assert planned.stale(planned.packaged_dir("dataset_cards")) == [], "run `make cards`"
 
 
 def test_a_planned_card_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planned_cards, "set_names", lambda: ["quickstart"])
-    text = planned_cards.card_text("quickstart")
+    monkeypatch.setattr(planned, "set_names", lambda: ["quickstart"])
+    text = planned.card_text("quickstart")
     assert "**This dataset is not built yet.**" in text
     assert "4,000 images, 10 classes, 5 configs." in text
     assert "## Scores" not in text
     assert "Device" not in text
     assert DatasetCard(text).data.license == "other"
     (tmp_path / "gone.md").write_text("a set that is no more")
-    written = planned_cards.write(tmp_path)
-    assert planned_cards.stale(tmp_path) == []
+    written = planned.write(tmp_path)
+    assert planned.stale(tmp_path) == []
     assert not (tmp_path / "gone.md").exists()
     written[0].write_text("edited")
-    assert planned_cards.stale(tmp_path) == [written[0]]
+    assert planned.stale(tmp_path) == [written[0]]
 
 
 def test_a_sheet_of_pictures_of_noise_can_be_written(tmp_path: Path) -> None:
@@ -404,7 +403,7 @@ def test_every_text_of_people_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
         return REPLACED
 
     path.write_bytes(edits[0])
-    monkeypatch.setattr("factory.card._keep", keep)
+    monkeypatch.setattr("factory.card.page._keep", keep)
     main(["card", str(out)])
     assert path.read_text().endswith("-->\n\nAsk Ann.\n"), "written while the card was replaced"
 

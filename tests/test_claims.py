@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 from build_parts import recipe
+from simulation.__main__ import main
+from simulation.machines import MemoryStore, Simulation
+from simulation.scenario import Scenario
 
-from factory import owner
-from factory.claim_folder import FOLDER, ClaimFolder
-from factory.claims import Claims, heartbeat
-from factory.planner import plan
-from factory.scenario import Scenario
-from factory.simulate import main
-from factory.simulation import MemoryStore, Simulation
+from factory.builder import owner
+from factory.builder.claim_files import FOLDER, ClaimFolder
+from factory.builder.claims import Claims, heartbeat
+from factory.planner.plan import plan
 
 
 class Clock:

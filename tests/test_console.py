@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 _BAR = """
-from factory.console import log, progress
-from factory.entry import run_main
-from factory.errors import UserError
+from factory.common.console import log, progress
+from factory.common.entry import run_main
+from factory.common.errors import UserError
 
 def main():
     bar = progress(10, unit="image", description="scoring")

@@ -12,16 +12,16 @@ import pytest
 import tiny_families
 from test_families import recipe_for
 
-from factory.builder import BuildOptions, build
-from factory.cut_prompts import cut_faults, cut_prompts
-from factory.embedded_model import embedded_dir
-from factory.errors import UserError
-from factory.library import load_recipe
-from factory.models import Pipelines
-from factory.recipe_file import Model
-from factory.settings import BuildSettings
-from factory.text_encoders import encoders_at_hand, encoders_of_pipeline
-from factory.verbs import check
+from factory.builder.build import BuildOptions, build
+from factory.cli import check
+from factory.common.errors import UserError
+from factory.models.embedded import embedded_dir
+from factory.planner.cut_prompts import cut_faults, cut_prompts
+from factory.recipe.library import load_recipe
+from factory.recipe.schema import Model
+from factory.recipe.text_encoders import encoders_at_hand, encoders_of_pipeline
+from factory.renderer.pipelines import Pipelines
+from factory.shards.settings import BuildSettings
 
 LONG = "a photo of a small table in a field under a sky with a house and a tree and a boat near "
 SETTINGS = BuildSettings(batch_size=4, shard_size=8, dtype="float32", device="cpu")

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
-from factory.builder import build
-from factory.difference import Change, ConfigDifference, diff
-from factory.errors import UserError
-from factory.settings import BuildSettings
-from factory.verbs import diff as verb
+from factory.builder.build import build
+from factory.cli import diff as verb
+from factory.common.errors import UserError
+from factory.inspection.diff import Change, ConfigDifference, diff
+from factory.shards.settings import BuildSettings
 
 
 def draw(recipes: Any, out: Path, **changes: Any) -> Any:

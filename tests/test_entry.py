@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from factory.storage import open_path
+from factory.common.storage import open_path
 
 ROOT = Path(__file__).parent.parent
-BEGIN = "import os, sys; from factory.entry import run_main\n"
+BEGIN = "import os, sys; from factory.common.entry import run_main\n"
 
 
 def ends(body: str, redirections: str = "", **variables: str) -> tuple[int, str, str]:

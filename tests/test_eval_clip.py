@@ -18,9 +18,9 @@ from eval.cli import main
 from eval.clip import class_vectors, score_zero_shot
 from eval.prompts import PROMPTS, find_prompts
 from eval.real import open_real
-from eval.scores import read_scores, write_scores
-from factory.clip_model import load_clip
-from factory.errors import UserError
+from eval.scores_file import read_scores, write_scores
+from factory.common.errors import UserError
+from factory.models.clip import load_clip
 
 SAVE: dict[str, Callable[[Path], Path]] = {"clip": save_clip, "siglip": save_siglip}
 

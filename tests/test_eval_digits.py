@@ -6,8 +6,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from eval.digits import write_digits
-from factory.errors import UserError
-from factory.open_data import open_dataset
+from factory.common.errors import UserError
+from factory.data.open import open_dataset
 
 
 def test_digits_load_with_exact_pixels_and_names(tmp_path):

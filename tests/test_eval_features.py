@@ -20,7 +20,7 @@ from test_eval_score import write_run
 
 from eval.features import FeatureModel, choose_space, extract, load_features
 from eval.fit import make_transform
-from factory.errors import UserError
+from factory.common.errors import UserError
 from train.run import TrainOptions, train
 
 CONFIG = {

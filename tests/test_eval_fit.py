@@ -8,7 +8,7 @@ from test_eval_score import NAMES, write_real, write_run
 
 from eval.cli import main
 from eval.fit import FITS, make_transform, with_fit
-from eval.scores import Preprocessing, read_scores
+from eval.scores_file import Preprocessing, read_scores
 
 
 def preprocessing(crop_mode: str = "squash", crop_pct: float = 1.0) -> Preprocessing:

@@ -17,7 +17,7 @@ from test_eval_score import write_run
 from eval.cli import main
 from eval.gap import embed, measure_gap
 from eval.intervals import share_difference
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 NAMES = ["ant", "bee", "cat"]
 COLOURS = np.array([[200, 60, 60], [60, 190, 60], [60, 60, 210]])

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from eval.cli import main
-from factory.errors import UserError
-from factory.open_data import open_dataset
-from factory.row_images import read_image
+from factory.common.errors import UserError
+from factory.common.row_images import read_image
+from factory.data.open import open_dataset
 
 ROWS = [
     ("sports car", ["automobile", "vehicle"], "photo"),

@@ -10,7 +10,7 @@ import yaml
 from eval.label_map import LabelMap, read_labels
 from eval.labels import match_labels, match_real
 from eval.real import open_real
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 EUROSAT = yaml.safe_load(
     (Path(__file__).parent.parent / "recipes" / "classes" / "eurosat-labels.yaml").read_text()

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 
 from eval.cli import main
 from eval.predict import this_process
-from eval.scores import read_scores
-from factory.errors import Failure, UserError
+from eval.scores_file import read_scores
+from factory.common.errors import Failure, UserError
 
 ROOT = Path(__file__).parent.parent
 NAMES = ["ant", "bee", "cat", "dog", "emu", "fox", "F/A-18"]

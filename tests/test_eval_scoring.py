@@ -15,11 +15,11 @@ from test_eval_score import NAMES, NUM_IMAGES, write_real, write_run
 from test_eval_table import scores
 
 from eval.cli import main
-from eval.scores import read_scores
-from eval.scoring import Scoring, order_of
+from eval.scores_file import read_scores
+from eval.scoring_mode import Scoring, order_of
 from eval.table import collect, make_tables
 from eval.table_text import to_markdown
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 TRAINING = """\
 seed: 3

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from eval.cli import main
-from eval.scores import read_scores
+from eval.scores_file import read_scores
 from eval.study.conclusions import check_texts, filled_in, interval
 from eval.study.costs import costs
 from eval.study.driver import check_labels
@@ -35,9 +35,9 @@ from eval.study.statistics import (
     spread_of_differences,
 )
 from eval.study.steps import Ledger, Step, run_all
-from factory.embedded_model import embedded_revision
-from factory.errors import Failure, UserError
-from factory.open_data import open_dataset
+from factory.common.errors import Failure, UserError
+from factory.data.open import open_dataset
+from factory.models.embedded import embedded_revision
 
 ROOT = Path(__file__).parent.parent
 TOY: dict[str, Any] = {
@@ -80,7 +80,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Run each step's command in this process, as `python -m` would; return what was run."""
-    import factory.cli
+    import factory.cli.main
     import train.cli
 
     ran: list[str] = []
@@ -91,7 +91,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             # A question whose answer is read, not a step.
             answer = io.StringIO()
             with redirect_stdout(answer):
-                factory.cli.main(arguments)
+                factory.cli.main.main(arguments)
             return subprocess.CompletedProcess(command, 0, answer.getvalue())
         ran.append(" ".join([package, *arguments[:1]]))
         try:
@@ -99,7 +99,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 monkeypatch.setattr(sys, "argv", ["train", *arguments])
                 train.cli.main()
             else:
-                (factory.cli.main if package == "factory" else main)(arguments)
+                (factory.cli.main.main if package == "factory" else main)(arguments)
         except UserError as error:
             stdout.write(f"{error}\n")
             return subprocess.CompletedProcess(command, 2)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from eval.cli import main
-from eval.scores import (
+from eval.scores_file import (
     Labels,
     Metrics,
     ModelFacts,
@@ -18,7 +18,7 @@ from eval.scores import (
 from eval.table import collect, make_tables
 from eval.table_rows import order_rows
 from eval.table_text import to_markdown
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 
 def scores(trick, top1, *, real="digits-test", seed=0, run=None, arch="resnet50", epochs=3, of="f"):

@@ -13,16 +13,16 @@ import pytest
 import torch
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
-from factory.builder import BuildReport, build
-from factory.cli import main
-from factory.draws import attempt_seed
-from factory.errors import Failure
-from factory.flaws import BLACK, FLAT, NOT_FINITE, flaw
-from factory.manifest import read_manifest
-from factory.models import Pipelines
-from factory.planner import ImageSpec, plan
-from factory.renderers import Renderers
-from factory.shards import encode_picture, list_shards, read_rows
+from factory.builder.build import BuildReport, build
+from factory.cli.main import main
+from factory.common.errors import Failure
+from factory.planner.plan import ImageSpec, plan
+from factory.planner.streams import attempt_seed
+from factory.renderer.flaws import BLACK, FLAT, NOT_FINITE, flaw
+from factory.renderer.pipelines import Pipelines
+from factory.renderer.pool import Renderers
+from factory.shards.manifest import read_manifest
+from factory.shards.parquet import encode_picture, list_shards, read_rows
 
 NEVER = {5: np.zeros, 6: None, 13: "flat"}
 """Indexes that always come out wrong, and how."""

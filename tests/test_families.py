@@ -15,16 +15,16 @@ import tiny_families
 import torch
 from test_render import SPECS
 
-from factory.cli import main
-from factory.errors import UserError
-from factory.families import size_step
-from factory.library import load_recipe
-from factory.model_files import settings_on_disk, size_step_on_disk
-from factory.model_presets import find_preset
-from factory.models import Pipelines
-from factory.planner import ImageSpec
-from factory.recipe import ResolvedRecipe
-from factory.render import DiffusersRenderer
+from factory.cli.main import main
+from factory.common.errors import UserError
+from factory.models.presets import find_preset
+from factory.planner.plan import ImageSpec
+from factory.recipe.library import load_recipe
+from factory.recipe.model_files import settings_on_disk, size_step_on_disk
+from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.capabilities import size_step
+from factory.renderer.diffusers_renderer import DiffusersRenderer
+from factory.renderer.pipelines import Pipelines
 
 # Which can draw with a negative prompt, and which can be guided at all.
 FAMILIES: dict[str, tuple[Callable[..., Any], bool, bool]] = {

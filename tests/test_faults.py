@@ -27,9 +27,9 @@ from fault_parts import (
     strays,
 )
 
-from factory import part
-from factory.errors import UserError
-from factory.signals import Stopped, stopping_on_signals
+from factory.builder import worker
+from factory.builder.signals import Stopped, stopping_on_signals
+from factory.common.errors import UserError
 
 KILLED = -signal.SIGKILL
 
@@ -346,7 +346,7 @@ def test_nobody_prepares_while_another_finishes_and_tidies(
         return wrapper
 
     for name in ("finish", "remove_temporary_files"):
-        monkeypatch.setattr(part, name, watched(getattr(part, name)))
+        monkeypatch.setattr(worker, name, watched(getattr(worker, name)))
     draw(recipes, out)
     assert seen == [True, True]
     assert not strays(out)

@@ -17,16 +17,16 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 from PIL import Image
 from tiny_clip import save_clip, save_image_classifier, save_safety_checker, save_siglip
 
-from factory.builder import build
-from factory.cli import main
-from factory.errors import UserError
+from factory.builder.build import build
+from factory.cli.main import main
+from factory.common.errors import UserError
+from factory.data.open import open_dataset
 from factory.gates import run as gate_run
 from factory.gates import stage
 from factory.gates.duplicates import FLAG, OF, OTHER_LABEL, NearDuplicates
 from factory.gates.run import run_gates
-from factory.manifest import read_manifest
-from factory.open_data import open_dataset
-from factory.stamp import inspect
+from factory.shards.manifest import read_manifest
+from factory.shards.stamp import inspect
 
 PIXELS = 24
 
@@ -140,7 +140,7 @@ def test_twice_is_once(made: Path) -> None:
 
 
 def test_a_gated_set_is_what_verify_expects(made: Path) -> None:
-    from factory.verify import verify_set
+    from factory.inspection.verify import verify_set
 
     run_gates(made, [NearDuplicates()], show_progress=False)
     report = verify_set(made)

@@ -11,15 +11,15 @@ import torch
 from accelerate.state import AcceleratorState
 from photo_parts import photo_source, write_boxed_photos
 
-from factory.errors import UserError
-from train.generator.card import EMBEDDED_SETTINGS, card_text, training_command, write_card
+from factory.common.errors import UserError
 from train.generator.cli import main
 from train.generator.config import Config, load_config, with_source
-from train.generator.export import export
-from train.generator.fit import fit
-from train.generator.lineage import Part, read_lineage, table_of, write_lineage
-from train.generator.loss_log import read_log
-from train.generator.run_data import open_run_photos
+from train.generator.evaluation.run_data import open_run_photos
+from train.generator.release.card import EMBEDDED_SETTINGS, card_text, training_command, write_card
+from train.generator.release.export import export
+from train.generator.training.fit import fit
+from train.generator.training.lineage import Part, read_lineage, table_of, write_lineage
+from train.generator.training.loss_log import read_log
 
 SETTINGS = {
     "latents": {"channels": 4, "images": 20},

@@ -7,16 +7,17 @@ import numpy as np
 import pytest
 from datasets import load_dataset
 
-from factory.errors import UserError
-from train.generator import captions, digits
-from train.generator.card import _draws
+import train.generator
+from factory.common.errors import UserError
 from train.generator.cli import main
 from train.generator.config import Config, DataConfig, SourceConfig, load_config, with_source
-from train.generator.data import draw_weights, join_parts, load_collection, prepare_part
-from train.generator.domains import DOMAINS, render
-from train.generator.sources import DigitSource
+from train.generator.pictures import captions, digits
+from train.generator.pictures.data import draw_weights, join_parts, load_collection, prepare_part
+from train.generator.pictures.domains import DOMAINS, render
+from train.generator.pictures.sources import DigitSource
+from train.generator.release.card import _draws
 
-SOURCES = Path(captions.__file__).parent
+SOURCES = Path(train.generator.__file__).parent
 
 
 def digit_source(*, images: int, seed: int = 0, image_size: int = 32) -> DigitSource:
@@ -54,7 +55,7 @@ def test_held_out_digits_are_never_drawn_from() -> None:
 
 
 def test_the_study_s_test_set_is_not_used_here() -> None:
-    for path in SOURCES.glob("*.py"):
+    for path in SOURCES.rglob("*.py"):
         assert "load_digits" not in path.read_text(encoding="utf-8"), path
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from factory.errors import UserError
+from factory.common.errors import UserError
 from train.generator.cli import main
-from train.generator.heads import RULES, Face, FaceFinder, choose_head
+from train.generator.pictures.heads import RULES, Face, FaceFinder, choose_head
 
 
 def draw_cat(*, size: int = 96, x: float = 48, y: float = 52, scale: float = 1.0) -> Image.Image:

@@ -10,14 +10,14 @@ from photo_parts import photo_source, write_boxed_photos, write_photos
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from factory import row_images
-from factory.errors import UserError
-from train.generator.boxes import check_box, cut_out
-from train.generator.captions import caption_named, make_captioner, with_article
+from factory.common import row_images
+from factory.common.errors import UserError
 from train.generator.config import Config, DataConfig, SourceConfig, with_source
-from train.generator.data_summary import data_lines
-from train.generator.filters import FILTERS, apply_filter
-from train.generator.sources import open_source
+from train.generator.pictures.boxes import check_box, cut_out
+from train.generator.pictures.captions import caption_named, make_captioner, with_article
+from train.generator.pictures.data_summary import data_lines
+from train.generator.pictures.filters import FILTERS, apply_filter
+from train.generator.pictures.sources import open_source
 
 LANCZOS = Image.Resampling.LANCZOS
 

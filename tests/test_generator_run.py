@@ -17,17 +17,17 @@ from accelerate.state import AcceleratorState
 from photo_parts import photo_source, write_photos
 from safetensors.torch import load_file
 
-from factory.errors import UserError
-from train.generator.card import training_command
+from factory.common.errors import UserError
 from train.generator.cli import main
 from train.generator.config import Config
-from train.generator.data_summary import data_lines
-from train.generator.drawing import digit_prompts, draw, load_pipeline
-from train.generator.export import export, folder_bytes
-from train.generator.fit import fit
-from train.generator.lineage import read_lineage
-from train.generator.loss_log import read_log
-from train.generator.run_config import check_config, save_config
+from train.generator.network.drawing import digit_prompts, draw, load_pipeline
+from train.generator.pictures.data_summary import data_lines
+from train.generator.release.card import training_command
+from train.generator.release.export import export, folder_bytes
+from train.generator.training.fit import fit
+from train.generator.training.lineage import read_lineage
+from train.generator.training.loss_log import read_log
+from train.generator.training.run_config import check_config, save_config
 
 EMBEDDED = Path(__file__).parent.parent / "factory" / "embedded"
 TINY = {

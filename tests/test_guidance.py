@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from factory.guidance import GuidancePerImage, takes_guidance_as_input
+from factory.renderer.guidance import GuidancePerImage, takes_guidance_as_input
 
 
 def test_each_image_is_scaled_by_its_own_number():

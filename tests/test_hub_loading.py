@@ -70,8 +70,8 @@ print(len(there))
 
 _OPEN = """
 import sys
-from factory.entry import run_main
-from factory.open_data import open_dataset
+from factory.common.entry import run_main
+from factory.data.open import open_dataset
 
 def main():
     opened = open_dataset(sys.argv[1], config_name=sys.argv[2])
@@ -84,8 +84,8 @@ run_main(main)
 # A line for each "REFERENCE CONFIG" that is refused: exit status, message.
 _REFUSED = """
 import sys
-from factory.errors import FactoryError
-from factory.open_data import open_dataset
+from factory.common.errors import FactoryError
+from factory.data.open import open_dataset
 
 for reference in sys.argv[1:]:
     try:
@@ -200,9 +200,9 @@ def test_each_way_not_to_get_it_is_one_line(
 
 
 _UNRESOLVED = """
-from factory.errors import FactoryError
-from factory.hub_fetch import resolve_commit
-from factory.hub_target import parse_target
+from factory.common.errors import FactoryError
+from factory.hub.download import resolve_commit
+from factory.hub.ids import parse_target
 from train.model import create_classifier
 for call in (
     lambda: resolve_commit(parse_target("ORG/NAME", "dataset")),

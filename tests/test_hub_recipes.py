@@ -15,14 +15,14 @@ from localhub import LocalHub
 from localhub_repos import Repo
 from recipe_texts import BASE
 
-from factory.builder import build
-from factory.errors import Failure, UserError
-from factory.hub_place import HubPlace, parse_reference, place_of
-from factory.jobs import make_jobs, require_same_as_begun
-from factory.manifest import read_manifest
-from factory.recipe_folder import share_folder
-from factory.recipe_index import readme_text
-from factory.recipe_paths import packaged_dir
+from factory.builder.build import build
+from factory.builder.jobs import make_jobs, require_same_as_begun
+from factory.common.errors import Failure, UserError
+from factory.hub.place import HubPlace, parse_reference, place_of
+from factory.recipe.paths import packaged_dir
+from factory.shards.manifest import read_manifest
+from factory.sharing.recipe_folder import share_folder
+from factory.sharing.recipe_index import readme_text
 
 TEAM = "team/recipes"
 COMMIT = "0123456789" * 4
@@ -168,8 +168,8 @@ def test_one_cached_recipe_is_no_folder(team_hub: LocalHub, tmp_path: Path) -> N
 
 _REFUSALS = """
 import json, sys
-from factory.errors import FactoryError
-from factory.library import load_recipe
+from factory.common.errors import FactoryError
+from factory.recipe.library import load_recipe
 told = {}
 for name in json.loads(sys.argv[1]):
     try:

@@ -14,9 +14,9 @@ from recipe_texts import BASE, write
 from test_adapters import _save_adapter
 from test_hub_recipes import put, team_hub
 
-from factory.builder import build
-from factory.library import load_recipe
-from factory.settings import BuildSettings
+from factory.builder.build import build
+from factory.recipe.library import load_recipe
+from factory.shards.settings import BuildSettings
 
 __all__ = ["team_hub"]
 TABLE = "label,text\ncat,a cat on a sofa\ncat,two cats\ndog,a wet dog\n"

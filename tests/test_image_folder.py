@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory.errors import UserError
-from factory.open_data import open_dataset, open_rows
+from factory.common.errors import UserError
+from factory.data.open import open_dataset, open_rows
 
 THREE = ("cat", "dog", "horse")
 FORMATS = {".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF", ".png": "PNG"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory.image_modes import as_seen
+from factory.common.image_modes import as_seen
 
 RED, BLUE, WHITE, BLACK = (255, 0, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0)
 

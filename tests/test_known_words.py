@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from recipe_texts import write
 
-from factory.known_words import unknown_words
-from factory.library import load_recipe
-from factory.lint import lint
+from factory.recipe.known_words import unknown_words
+from factory.recipe.library import load_recipe
+from factory.recipe.lint import lint
 
 RECIPE = """\
 classes: [sheep, {{label: dog, prompt: [dog, poodle]}}]

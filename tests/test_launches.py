@@ -19,11 +19,11 @@ import pytest
 from build_parts import recipe, tree
 from fault_parts import build_once, draw, finished, start, strays
 
-from factory.console import log
-from factory.errors import UserError
-from factory.launch import asked_for, warn_if_alone
-from factory.processes import own_device
-from factory.report import Part
+from factory.builder.ranks import own_device
+from factory.builder.report import Part
+from factory.common.console import log
+from factory.common.errors import UserError
+from factory.common.launch import asked_for, warn_if_alone
 from train.cli import main as train_main
 from train.environment import join_launch
 

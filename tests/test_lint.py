@@ -3,14 +3,14 @@ from pathlib import Path
 import pytest
 from recipe_texts import BASE, write
 
-from factory.library import load_recipes
-from factory.lint import lint
+from factory.recipe.library import load_recipes
+from factory.recipe.lint import lint
 
 
 @pytest.fixture(autouse=True)
 def _a_model_that_knows_every_word(monkeypatch: pytest.MonkeyPatch) -> None:
     """Unknown words have tests of their own, in `test_known_words`."""
-    monkeypatch.setattr("factory.known_words.known_words", lambda model_id: None)
+    monkeypatch.setattr("factory.recipe.known_words.known_words", lambda model_id: None)
 
 
 WARNED = [

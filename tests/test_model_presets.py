@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from recipe_texts import BASE, write
 
-from factory.cli import main
-from factory.embedded_model import EMBEDDED_GUIDANCE_SCALE, EMBEDDED_STEPS
-from factory.errors import UserError
-from factory.library import load_recipe
-from factory.lint import lint
-from factory.model_presets import PRESETS, ModelPreset, find_preset
-from factory.recipe import ResolvedRecipe
+from factory.cli.main import main
+from factory.common.errors import UserError
+from factory.models.embedded import EMBEDDED_GUIDANCE_SCALE, EMBEDDED_STEPS
+from factory.models.presets import PRESETS, ModelPreset, find_preset
+from factory.recipe.library import load_recipe
+from factory.recipe.lint import lint
+from factory.recipe.resolved import ResolvedRecipe
 
 
 def numbers(recipe: ResolvedRecipe) -> tuple[float, float]:

@@ -15,9 +15,9 @@ import yaml
 from build_parts import SETTINGS, FakeRenderer, combination, recipe
 from sleep_parts import images
 
-from factory.builder import BuildReport, build
-from factory.manifest import read_manifest
-from factory.verify import verify_set
+from factory.builder.build import BuildReport, build
+from factory.inspection.verify import verify_set
+from factory.shards.manifest import read_manifest
 
 
 @pytest.fixture(params=["finished", "stopped"])

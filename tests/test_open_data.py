@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from factory import pixels
-from factory.errors import Failure, UserError
-from factory.open_data import open_dataset
-from factory.pixels import decode_images
-from factory.row_filter import filter_rows
+from factory.common.errors import Failure, UserError
+from factory.data import pixels
+from factory.data.open import open_dataset
+from factory.data.pixels import decode_images
+from factory.data.row_filter import filter_rows
 
 
 def png(value: int, size: tuple[int, int] = (4, 4)) -> dict[str, bytes | None]:

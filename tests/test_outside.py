@@ -16,25 +16,25 @@ import torch
 from safetensors.torch import save_file
 
 from eval.study.spec import read_study
-from factory.caption_texts import captions_of
-from factory.captions import CaptionSource
-from factory.card_header import with_exact_files
-from factory.errors import UserError
-from factory.inside import foreign_files, is_inside
-from factory.known_words import known_words
-from factory.manifest import Manifest, read_manifest
-from factory.markup import cell, code, table_cell
-from factory.model_config import no_larger_than, read_model_config
-from factory.outside import read_json, read_yaml
-from factory.push import set_files
-from factory.recipe_file import Model
-from factory.recipe_paths import find_recipe
-from factory.resolve import read_overrides
-from factory.sampling_summary import settings_on_disk
-from factory.score_file import read_score_file
-from factory.verify import verify_set
-from factory.verify_files import check_card
-from factory.whole_files import replace_text
+from factory.card.header import with_exact_files
+from factory.common.errors import UserError
+from factory.common.inside import foreign_files, is_inside
+from factory.common.markup import cell, code, table_cell
+from factory.common.outside import read_json, read_yaml
+from factory.common.score_file import read_score_file
+from factory.common.whole_files import replace_text
+from factory.distributions.caption_texts import captions_of
+from factory.distributions.captions import CaptionSource
+from factory.inspection.verify import verify_set
+from factory.inspection.verify_files import check_card
+from factory.models.model_config import no_larger_than, read_model_config
+from factory.planner.sampling_summary import settings_on_disk
+from factory.recipe.known_words import known_words
+from factory.recipe.merge import read_overrides
+from factory.recipe.paths import find_recipe
+from factory.recipe.schema import Model
+from factory.shards.manifest import Manifest, read_manifest
+from factory.sharing.push_dataset import set_files
 from train.generator.config import load_config
 from train.model import create_classifier, keep_weights
 from train.publish import publish_run

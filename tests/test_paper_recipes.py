@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from eval.study.paper import TABLE_1
-from factory.cli import main
-from factory.cost import estimate
-from factory.library import load_recipe, load_recipes, packaged_dir
-from factory.planner import plan
-from factory.recipe import ResolvedRecipe
+from factory.cli.main import main
+from factory.planner.cost import estimate
+from factory.planner.plan import plan
+from factory.recipe.library import load_recipe, load_recipes, packaged_dir
+from factory.recipe.resolved import ResolvedRecipe
 
 RECIPES = packaged_dir("recipes")
 FILES = sorted(

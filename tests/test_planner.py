@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from recipe_texts import BASE, write
 
-from factory.errors import UserError
-from factory.library import load_recipe
-from factory.planner import ImageSpec, plan
-from factory.recipe import ResolvedRecipe
+from factory.common.errors import UserError
+from factory.planner.plan import ImageSpec, plan
+from factory.recipe.library import load_recipe
+from factory.recipe.resolved import ResolvedRecipe
 
 RICH = """\
 classes:

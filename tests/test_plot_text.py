@@ -13,8 +13,8 @@ from test_eval_table import SOME
 
 from eval.gap_plots import plot_classes
 from eval.plots import plot_confusion
-from factory.plot_text import in_bundled, plot_font
-from factory.sheet import contact_sheet
+from factory.common.plot_text import in_bundled, plot_font
+from factory.renderer.contact_sheet import contact_sheet
 
 CHINESE, JAPANESE, EMOJI = "\u732b", "\u306d\u3053", "\U0001f40e"
 NAMES = [CHINESE, f"cat {EMOJI}", "ca$t$"]

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from build_parts import FakeRenderer, combination, recipe
 
-from factory.errors import UserError
-from factory.planner import ImageSpec
-from factory.preview import preview
-from factory.sheet import contact_sheet
+from factory.common.errors import UserError
+from factory.inspection.preview import preview
+from factory.planner.plan import ImageSpec
+from factory.renderer.contact_sheet import contact_sheet
 
 DOMAINS = {"prompt": "a {d} of a {class}", "variables": {"d": ["photo", "sketch", "stick figure"]}}
 
@@ -45,7 +45,7 @@ def test_rows_share_noise_and_columns_vary_the_first_variable(tmp_path: Path) ->
 
 def test_the_sheet_shows_images_of_the_set(tmp_path: Path) -> None:
     """The first row starts from the noise of the class's first image."""
-    from factory.planner import plan
+    from factory.planner.plan import plan
 
     domain = recipe(tmp_path, "domain", **DOMAINS)
     rows = drawn(domain, rows=1, class_name="dog")

@@ -17,11 +17,11 @@ from hub_parts import ORG, ROOT, client_env, remote_sha256, run_factory, set_sha
 from hub_sets import small_set
 from localhub import LocalHub
 
-import factory.push as pushing
-from factory.errors import Failure
+import factory.sharing.push_dataset as pushing
+from factory.common.errors import Failure
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
-from factory.hub_publish import Publication
+from factory.hub.publish import Publication
 
 REPO = f"{ORG}/digits"
 

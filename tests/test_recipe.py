@@ -10,18 +10,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recipe_texts import BASE, write
 
-from factory.errors import UserError
-from factory.library import (
+from factory.common.errors import UserError
+from factory.planner.plan import plan
+from factory.recipe.columns import features, fixed_columns
+from factory.recipe.library import (
     list_recipes,
     load_recipe,
     load_recipes,
     load_stored_recipe,
     packaged_dir,
 )
-from factory.lint import lint
-from factory.planner import plan
-from factory.reference import EXAMPLES
-from factory.schema import features, fixed_columns
+from factory.recipe.lint import lint
+from factory.recipe.reference import EXAMPLES
 
 ROOT = Path(__file__).parent.parent
 
@@ -385,8 +385,9 @@ def test_features_hold_the_rows_in_order(tmp_path: Path) -> None:
 def test_loading_and_planning_start_light() -> None:
     code = (
         "import sys\n"
-        "import factory.library, factory.planner, factory.lint, factory.scaffold\n"
-        "import factory.verbs.check, factory.verbs.plan, factory.verbs.new, factory.verbs.recipes\n"
+        "import factory.recipe.library, factory.recipe.lint, factory.recipe.scaffold\n"
+        "import factory.planner.plan\n"
+        "import factory.cli.check, factory.cli.plan, factory.cli.new, factory.cli.recipes\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'datasets', 'scipy', 'pandas', 'PIL'}\n"
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or None)\n"
     )

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from recipe_texts import BASE
 
-from factory.errors import UserError
-from factory.library import load_recipe
-from factory.lint import lint
-from factory.planner import plan
+from factory.common.errors import UserError
+from factory.planner.plan import plan
+from factory.recipe.library import load_recipe
+from factory.recipe.lint import lint
 
 MOST_CPU_S = 10.0
 # What Python tells its auditors of when code is run, processes are started or files changed.

@@ -12,11 +12,11 @@ from localhub import LocalHub
 from recipe_texts import BASE, write
 from test_hub_recipes import put, team_hub
 
-from factory.cli import main
-from factory.errors import UserError
-from factory.library import load_recipe
-from factory.recipe_folder import share_folder
-from factory.recipe_index import read_index
+from factory.cli.main import main
+from factory.common.errors import UserError
+from factory.recipe.library import load_recipe
+from factory.sharing.recipe_folder import share_folder
+from factory.sharing.recipe_index import read_index
 
 __all__ = ["team_hub"]
 REPO = f"{ORG}/recipes"
@@ -157,7 +157,7 @@ def test_a_broken_index_of_another_team_stops_nobody(team_hub: LocalHub, tmp_pat
 
 _RACE = """
 import sys
-from factory import recipe_push as module
+from factory.sharing import push_recipes as module
 original, raced = module.publish, []
 def publish(*given, **named):
     if not raced:

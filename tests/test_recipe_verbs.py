@@ -6,12 +6,12 @@ from types import ModuleType
 import pytest
 from recipe_texts import BASE, write
 
-from factory.cost import duration, estimate
-from factory.errors import UserError
-from factory.library import load_recipe
-from factory.planner import plan
-from factory.verbs import check, new, recipes
-from factory.verbs import plan as plan_verb
+from factory.cli import check, new, recipes
+from factory.cli import plan as plan_verb
+from factory.common.errors import UserError
+from factory.planner.cost import duration, estimate
+from factory.planner.plan import plan
+from factory.recipe.library import load_recipe
 
 
 def run(verb: ModuleType, *arguments: str) -> None:

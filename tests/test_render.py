@@ -11,13 +11,13 @@ import pytest
 import tiny_models
 import torch
 
-from factory.errors import UserError
-from factory.models import Pipelines
-from factory.planner import ImageSpec
-from factory.prompts import PromptEncoder
-from factory.recipe_file import Output
-from factory.render import DiffusersRenderer
-from factory.rescale import rescale
+from factory.common.errors import UserError
+from factory.planner.plan import ImageSpec
+from factory.recipe.schema import Output
+from factory.renderer.diffusers_renderer import DiffusersRenderer
+from factory.renderer.pipelines import Pipelines
+from factory.renderer.prompt_encoder import PromptEncoder
+from factory.renderer.resize import rescale
 
 # Of diffusers 0.42 with numpy 2.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -58,7 +58,7 @@ SPECS = [
 
 
 def recipe_for(model: Path, scheduler: str | None = None, **config: Any) -> Any:
-    from factory.recipe import ResolvedRecipe
+    from factory.recipe.resolved import ResolvedRecipe
 
     return ResolvedRecipe.model_validate(
         {

@@ -11,10 +11,10 @@ import pyarrow.parquet
 import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, shard_hashes, tree
 
-from factory.builder import BuildReport, build
-from factory.settings import BuildSettings
-from factory.shards import sha256
-from factory.verify import verify_set
+from factory.builder.build import BuildReport, build
+from factory.inspection.verify import verify_set
+from factory.shards.parquet import sha256
+from factory.shards.settings import BuildSettings
 
 
 def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:

@@ -16,16 +16,16 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard
 from damaged_sets import rewrite
 from PIL import Image
 
-from factory.builder import build
-from factory.errors import UserError
-from factory.planner import ImageSpec
-from factory.redraw import batch_of
-from factory.replay import replay
-from factory.settings import BuildSettings
-from factory.shards import read_rows
-from factory.verbs import replay as replay_verb
-from factory.verbs import verify as verify_verb
-from factory.verify import Sample, verify_set
+from factory.builder.build import build
+from factory.cli import replay as replay_verb
+from factory.cli import verify as verify_verb
+from factory.common.errors import UserError
+from factory.inspection.redraw import batch_of
+from factory.inspection.replay import replay
+from factory.inspection.verify import Sample, verify_set
+from factory.planner.plan import ImageSpec
+from factory.shards.parquet import read_rows
+from factory.shards.settings import BuildSettings
 
 
 class Neighbourly(FakeRenderer):

@@ -21,11 +21,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from factory import row_images
-from factory.errors import UserError
-from factory.open_data import OpenedDataset, open_dataset, open_rows
-from factory.pixels import decode_images
-from factory.row_images import FORMATS, UnreadableImage, read_hashed, read_image
+from factory.common import row_images
+from factory.common.errors import UserError
+from factory.common.row_images import FORMATS, UnreadableImage, read_hashed, read_image
+from factory.data.open import OpenedDataset, open_dataset, open_rows
+from factory.data.pixels import decode_images
 from train.data import image_side
 
 FEATURES = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))

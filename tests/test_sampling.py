@@ -5,8 +5,8 @@ import pytest
 from pydantic import TypeAdapter
 from scipy import stats
 
-from factory.draws import seeds, uniforms
-from factory.sampling import AnyDistribution, Distribution
+from factory.distributions.scalar import AnyDistribution, Distribution
+from factory.planner.streams import seeds, uniforms
 
 IMAGES = 20_000
 U = uniforms(7, ("set", "quantity"), start=0, stop=IMAGES)

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from factory.errors import UserError
-from factory.library import load_recipes
-from factory.planner import plan
-from factory.scaffold import parse_classes, scaffold
+from factory.common.errors import UserError
+from factory.planner.plan import plan
+from factory.recipe.library import load_recipes
+from factory.recipe.scaffold import parse_classes, scaffold
 
 NAMES = ["base-class", "class-prompt", "multi-domain", "random-guidance", "all-combined"]
 

@@ -6,10 +6,10 @@ import jsonschema
 import pytest
 import yaml
 
-from factory.library import list_recipes
-from factory.recipe_file import RecipeFile
-from factory.reference import EXAMPLES, SCHEMA_PATH, stale, write
-from factory.scaffold import scaffold
+from factory.recipe.library import list_recipes
+from factory.recipe.reference import EXAMPLES, SCHEMA_PATH, stale, write
+from factory.recipe.scaffold import scaffold
+from factory.recipe.schema import RecipeFile
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from factory.recipe_file import Output
-from factory.schema import features
-from factory.shards import (
+from factory.common.storage import write_bytes, write_text
+from factory.recipe.columns import features
+from factory.recipe.schema import Output
+from factory.shards.parquet import (
     column_names,
     encode_picture,
     list_shards,
@@ -24,8 +25,7 @@ from factory.shards import (
     shard_rows,
     write_shard,
 )
-from factory.stamp import Stamp, inspect, read_stamp
-from factory.storage import write_bytes, write_text
+from factory.shards.stamp import Stamp, inspect, read_stamp
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 STAMP = Stamp(config="c", fingerprint="f", settings={"batch_size": 4}, start=0, stop=2)

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe
 
-from factory.builder import build
-from factory.claim_folder import ClaimFolder
-from factory.claims import Claims
-from factory.errors import UserError
-from factory.planner import ImageSpec
-from factory.status import Status, status
-from factory.verbs import status as verb
+from factory.builder.build import build
+from factory.builder.claim_files import ClaimFolder
+from factory.builder.claims import Claims
+from factory.cli import status as verb
+from factory.common.errors import UserError
+from factory.inspection.status import Status, status
+from factory.planner.plan import ImageSpec
 
 
 class Stopped(Exception):

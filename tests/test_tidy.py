@@ -13,15 +13,15 @@ from build_parts import SETTINGS, FakeRenderer, recipe, shard, tree
 from damaged_sets import manifest_of
 from sleep_parts import leave_over
 
-from factory.builder import build
-from factory.cli import main
-from factory.derived import publish
-from factory.errors import Failure, UserError
+from factory.builder.build import build
+from factory.card.derived import publish
+from factory.cli.main import main
+from factory.common.errors import Failure, UserError
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
-from factory.generations import FOLDER, latest, newest, replace
-from factory.push import push, set_files
-from factory.verify import verify_set
+from factory.inspection.verify import verify_set
+from factory.shards.generations import FOLDER, latest, newest, replace
+from factory.sharing.push_dataset import push, set_files
 
 
 def draw(recipes: Any, out: Path, **changes: Any) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard
 
-from factory.builder import build
-from factory.difference import diff
-from factory.replay import replay
-from factory.status import status
-from factory.storage import open_path
-from factory.verify import Sample, verify_set
+from factory.builder.build import build
+from factory.common.storage import open_path
+from factory.inspection.diff import diff
+from factory.inspection.replay import replay
+from factory.inspection.status import status
+from factory.inspection.verify import Sample, verify_set
 
 
 @pytest.fixture

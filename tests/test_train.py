@@ -23,8 +23,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from factory.errors import Failure, UserError
-from factory.open_data import open_dataset
+from factory.common.errors import Failure, UserError
+from factory.data.open import open_dataset
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
@@ -513,7 +513,7 @@ def test_counts_of_classes_are_reported_and_recorded(
 
 
 def test_strong_imbalance_is_a_warning(tmp_path: Path) -> None:
-    from factory.row_counts import count_warnings, counts_line
+    from factory.data.row_counts import count_warnings, counts_line
 
     counts = {"cat": 200, "dog": 4, "emu": 4}
     assert count_warnings(counts) == [
@@ -544,7 +544,7 @@ def test_odd_settings_in_a_run_folder_are_no_settings(options: TrainOptions) -> 
 
 
 def test_names_of_others_stay_on_their_line_and_are_cut() -> None:
-    from factory.row_counts import count_warnings, counts_line, some
+    from factory.data.row_counts import count_warnings, counts_line, some
 
     names = {"a\nfactory: all is well": 100, "b" * 3000: 0, "c\r" + "c" * 3000: 3}
     suffixes = {f".{number}\n": 1 for number in range(1000)}

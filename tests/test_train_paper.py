@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from test_train import make_set
 
-from factory.errors import UserError
+from factory.common.errors import UserError
 from train.architectures import TABLE_2, timm_name
 from train.arguments import parse_options
 from train.augment import centre_crop

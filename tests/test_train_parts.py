@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from factory.errors import UserError
+from factory.common.errors import UserError
 from train.augment import NUM_DRAWS, affine_maps, augment, to_float
 from train.config import Augmentation, Hyperparameters, differing_keys
 from train.data import epoch_batches, hold_out, part_of_rank

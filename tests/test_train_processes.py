@@ -24,7 +24,7 @@ NUM_IMAGES = 45
 def make_trainer(out: Path):
     from accelerate import Accelerator
 
-    from factory.devices import on_cpus
+    from factory.common.devices import on_cpus
     from train.config import IMAGENET_MEAN, IMAGENET_STD, DataSource, RunConfig
     from train.data import LabelledPixels
     from train.loop import Trainer

@@ -12,12 +12,12 @@ import tiny_models
 import torch
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
-from factory.builder import build
-from factory.planner import ImageSpec
-from factory.recipe import ResolvedRecipe
-from factory.recipe_file import Output
-from factory.render import Picture
-from factory.rescale import rescale
+from factory.builder.build import build
+from factory.planner.plan import ImageSpec
+from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.schema import Output
+from factory.renderer.diffusers_renderer import Picture
+from factory.renderer.resize import rescale
 
 
 class Several(FakeRenderer):
@@ -110,7 +110,7 @@ def test_a_renderer_that_knows_nothing_of_twins_draws_each(tmp_path: Path) -> No
 
 @pytest.mark.slow
 def test_a_real_pipeline_draws_twins_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from factory.render import DiffusersRenderer
+    from factory.renderer.diffusers_renderer import DiffusersRenderer
 
     model = {"id": str(tiny_models.save_stable_diffusion(tmp_path / "sd"))}
     base, smooth = twins(tmp_path, model=model, images_per_class=3)

@@ -23,18 +23,18 @@ from hub_parts import ORG, run_python
 from localhub import LocalHub
 from safetensors.torch import load_file
 
-from factory import console, redaction
-from factory.adapters import load_adapters
-from factory.builder import build
-from factory.clip_model import load_clip
-from factory.entry import run_main
-from factory.errors import Failure, UserError
+from factory.builder.build import build
+from factory.common import console, redaction
+from factory.common.entry import run_main
+from factory.common.errors import Failure, UserError
 from factory.gates.safety import Safety
-from factory.model_files import settings_on_disk
-from factory.models import load_pipeline
-from factory.recipe_file import Adapter, Model
-from factory.text_encoders import encoders_at_hand
-from factory.variants import needed_variant
+from factory.models.clip import load_clip
+from factory.models.variants import needed_variant
+from factory.recipe.model_files import settings_on_disk
+from factory.recipe.schema import Adapter, Model
+from factory.recipe.text_encoders import encoders_at_hand
+from factory.renderer.adapters import load_adapters
+from factory.renderer.pipelines import load_pipeline
 
 ROOT = Path(__file__).parent.parent
 HUB_TOKEN = "hf_" + "PlantedInTests1" * 2
@@ -127,8 +127,8 @@ def test_the_variant_follows_from_the_files(files: list[str], variant: str | Non
 _HUB_VARIANT = """
 import sys, torch
 from huggingface_hub import HfApi
-from factory.models import load_pipeline
-from factory.recipe_file import Model
+from factory.renderer.pipelines import load_pipeline
+from factory.recipe.schema import Model
 
 repo, folder = sys.argv[1:]
 HfApi().create_repo(repo)

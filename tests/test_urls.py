@@ -15,19 +15,19 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, shards_of, tree
 from fault_parts import build_once, finished, start
 from moto.server import ThreadedMotoServer
+from simulation.machines import MemoryStore
 from sleep_parts import changes_of, quick, woken_up
 
-from factory.builder import BuildReport, build
-from factory.claim_folder import ClaimFolder
-from factory.claims import Claims, heartbeat
-from factory.cli import main
-from factory.errors import Failure, UserError
-from factory.generations import FOLDER
-from factory.library import load_recipe
-from factory.manifest import read_manifest
-from factory.renderers import Renderers
-from factory.simulation import MemoryStore
-from factory.storage import open_path, write_bytes
+from factory.builder.build import BuildReport, build
+from factory.builder.claim_files import ClaimFolder
+from factory.builder.claims import Claims, heartbeat
+from factory.cli.main import main
+from factory.common.errors import Failure, UserError
+from factory.common.storage import open_path, write_bytes
+from factory.recipe.library import load_recipe
+from factory.renderer.pool import Renderers
+from factory.shards.generations import FOLDER
+from factory.shards.manifest import read_manifest
 
 
 def draw(recipes: Any, out: str | Path, **changes: Any) -> BuildReport:
@@ -265,7 +265,7 @@ def test_a_store_that_stops_answering_ends_the_build_in_one_line(
     def away(*args: Any, **kwargs: Any) -> Any:
         raise EndpointConnectionError(endpoint_url="http://bucket")
 
-    monkeypatch.setattr("factory.builder.newest", away)
+    monkeypatch.setattr("factory.builder.build.newest", away)
     with pytest.raises(Failure, match=r"memory://gone/set: the store does not answer \(Could not"):
         draw(recipe(tmp_path, "base"), "memory://gone/set")
 

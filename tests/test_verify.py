@@ -14,13 +14,13 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe
 from damaged_sets import flip, manifest_of, replace, restamp, rewrite, swap, truncate
 
-from factory.builder import build
-from factory.errors import UserError
-from factory.push import set_files
-from factory.schema import features
-from factory.shards import read_rows
-from factory.verbs import verify as verb
-from factory.verify import VerifyReport, verify_set
+from factory.builder.build import build
+from factory.cli import verify as verb
+from factory.common.errors import UserError
+from factory.inspection.verify import VerifyReport, verify_set
+from factory.recipe.columns import features
+from factory.shards.parquet import read_rows
+from factory.sharing.push_dataset import set_files
 
 FIRST = "data/base/train-00000-c57df319cb92.parquet"
 SECOND = "data/base/train-00001-95e094659926.parquet"

@@ -7,7 +7,7 @@ if not __package__:
     # Launched as a folder, sys.path[0] is the folder itself: put its parent there instead.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from factory.entry import run_main
+from factory.common.entry import run_main
 from train.cli import main
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.console import Parser
-from factory.errors import UserError
-from factory.outside import parse_yaml
+from factory.common.console import Parser
+from factory.common.errors import UserError
+from factory.common.outside import parse_yaml
 from train.presets import PRESETS
 from train.run import TrainOptions
 

@@ -14,8 +14,8 @@ from zipfile import BadZipFile
 
 import torch
 
-from factory.errors import UserError
-from factory.whole_files import replace_file
+from factory.common.errors import UserError
+from factory.common.whole_files import replace_file
 
 CHECKPOINT = "checkpoint.pt"
 

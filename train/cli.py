@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from factory.console import launched_as, write
-from factory.errors import UserError
+from factory.common.console import launched_as, write
+from factory.common.errors import UserError
 from train.arguments import parse_options, presets_text
 from train.run import RunSummary, TrainOptions, train
 

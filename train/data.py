@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from factory.errors import Failure, UserError
-from factory.open_data import OpenedDataset
-from factory.pixels import decode_images, require_space
-from factory.row_counts import class_counts, count_warnings, counts_line, some
-from factory.row_images import read_image, skipping_advised
+from factory.common.errors import Failure, UserError
+from factory.common.row_images import read_image, skipping_advised
+from factory.data.open import OpenedDataset
+from factory.data.pixels import decode_images, require_space
+from factory.data.row_counts import class_counts, count_warnings, counts_line, some
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from factory.console import log
-from factory.devices import device_name, joining_processes, on_cpus
-from factory.errors import UserError
+from factory.common.console import log
+from factory.common.devices import device_name, joining_processes, on_cpus
+from factory.common.errors import UserError
 from train.config import Environment, differing_keys
 from train.run_folder import CONFIG, read_config, write_config
 

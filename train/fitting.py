@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from factory.errors import Fault, UserError
+from factory.common.errors import Fault, UserError
 from train.config import Hyperparameters
 
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from factory.console import progress
-from factory.errors import UserError
+from factory.common.console import progress
+from factory.common.errors import UserError
 from train.augment import NUM_DRAWS, augment, centre_crop, normalise, to_float
 from train.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from train.config import RunConfig

@@ -6,10 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from factory.errors import UserError
-from factory.markup import cell, code, table_cell
-from factory.outside import read_json, read_yaml
-from factory.score_file import ScoreFile, read_score_file
+from factory.common.errors import UserError
+from factory.common.markup import cell, code, table_cell
+from factory.common.outside import read_json, read_yaml
+from factory.common.score_file import ScoreFile, read_score_file
 from train.run_folder import CONFIG, CONFIG_JSON, WEIGHTS
 
 SCORES = "scores-*.json"

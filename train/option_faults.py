@@ -6,7 +6,7 @@ import difflib
 
 from pydantic import ValidationError
 
-from factory.errors import Fault
+from factory.common.errors import Fault
 from train.config import Augmentation
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from factory.console import log
-from factory.errors import UserError
+from factory.common.console import log
+from factory.common.errors import UserError
 from train.architectures import AS_CODE, AS_PAPER, CORRECTED_SMALL, Family, family_of
 from train.config import Augmentation, Hyperparameters
 from train.fitting import fit_to_epochs, fitted_augmentation

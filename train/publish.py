@@ -6,11 +6,11 @@ from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from factory.dataset_files import check_files
-from factory.errors import UserError
-from factory.hub_plan import local_file
-from factory.hub_publish import Publication, PublishReport, publish
-from factory.hub_target import parse_target
+from factory.common.dataset_files import check_files
+from factory.common.errors import UserError
+from factory.hub.changes import local_file
+from factory.hub.ids import parse_target
+from factory.hub.publish import Publication, PublishReport, publish
 from train.model_card import SCORES, card_text
 from train.run_folder import CONFIG, CONFIG_JSON, METRICS, WEIGHTS
 

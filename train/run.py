@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.console import launched_as, log
-from factory.devices import reporting_lack_of_memory
-from factory.errors import UserError
-from factory.launch import warn_if_alone
-from factory.row_counts import class_counts
+from factory.common.console import launched_as, log
+from factory.common.devices import reporting_lack_of_memory
+from factory.common.errors import UserError
+from factory.common.launch import warn_if_alone
+from factory.data.row_counts import class_counts
 from train import presets
 from train.architectures import timm_name
 from train.config import DataSource, Hyperparameters, RunConfig
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
 
-    from factory.open_data import OpenedDataset
+    from factory.data.open import OpenedDataset
     from train.data import LabelledPixels
     from train.loop import Trainer
 
@@ -126,8 +126,8 @@ def train(options: TrainOptions) -> RunSummary:
     _check_weights_are_loaded(options)
     if options.push_to is not None:
         # Hours of training are not lost on a mistyped name or a token that may only read.
-        from factory.hub_publish import check_may_push
-        from factory.hub_target import parse_target
+        from factory.hub.ids import parse_target
+        from factory.hub.publish import check_may_push
 
         check_may_push(parse_target(options.push_to, "model"), private=options.push_private)
     values = presets.resolve(
@@ -235,8 +235,8 @@ def _load(
     accelerator: Accelerator,
     until_the_end: ExitStack,
 ) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
-    from factory.open_data import open_dataset
-    from factory.readable import only_readable
+    from factory.data.open import open_dataset
+    from factory.data.readable import only_readable
     from train.data import image_side, load_pixels, report_counts, take_per_class
 
     # One process a machine fills the datasets cache, the others find it.

@@ -24,10 +24,10 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from factory.console import log
-from factory.errors import UserError
-from factory.outside import read_yaml
-from factory.whole_files import replace_text
+from factory.common.console import log
+from factory.common.errors import UserError
+from factory.common.outside import read_yaml
+from factory.common.whole_files import replace_text
 from train.config import RunConfig, differing_keys
 
 CONFIG = "config.yaml"

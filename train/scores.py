@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from factory.errors import Failure
+from factory.common.errors import Failure
 
 
 class Scores(NamedTuple):

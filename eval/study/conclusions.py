@@ -11,7 +11,7 @@ from eval.study.plan import REFERENCE
 from eval.study.results import Compared, Results, Row
 from eval.study.spec import StudySpec
 from eval.study.statistics import Estimate
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 
 def filled_in(text: str, results: Results) -> str:

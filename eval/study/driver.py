@@ -12,9 +12,9 @@ from eval.study.plan import Plan
 from eval.study.report import to_markdown
 from eval.study.results import gather
 from eval.study.steps import Ledger, run_all
-from factory.console import log
-from factory.errors import UserError
-from factory.whole_files import replace_text
+from factory.common.console import log
+from factory.common.errors import UserError
+from factory.common.whole_files import replace_text
 
 
 def check_labels(plan: Plan) -> None:

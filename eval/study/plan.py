@@ -12,8 +12,8 @@ from typing import Any
 from eval.study.settings import Settings, recipe_options
 from eval.study.spec import ScoringName, Source, StudySpec
 from eval.study.steps import Step, content_of, sha256
-from factory.embedded_model import EMBEDDED_ID, embedded_revision
-from factory.errors import Failure
+from factory.common.errors import Failure
+from factory.models.embedded import EMBEDDED_ID, embedded_revision
 
 REFERENCE = "real images"
 _FLAGS = {

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from eval.scores import Scores, read_scores
+from eval.scores_file import Scores, read_scores
 from eval.study.paper import paper_score
 from eval.study.plan import REFERENCE, Plan, Run
 from eval.study.settings import RowSettings

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 
 from eval.study.spec import SetSpec, Setting, StudySpec
 from eval.study.steps import output_of
-from factory.errors import Fault, UserError
+from factory.common.errors import Fault, UserError
 
 _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
     "prompt": (("classes",), ("prompt",), ("negative_prompt",), ("variables",)),

@@ -15,8 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from factory.errors import Fault, UserError
-from factory.outside import read_yaml
+from factory.common.errors import Fault, UserError
+from factory.common.outside import read_yaml
 
 ScoringName = Literal["test-batch", "dropout", "best-on-test", "as-code"]
 Setting = Literal[

@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.console import log
-from factory.errors import Failure, UserError
-from factory.inside import at_home
-from factory.whole_files import replace_text
+from factory.common.console import log
+from factory.common.errors import Failure, UserError
+from factory.common.inside import at_home
+from factory.common.whole_files import replace_text
 
 _TAIL = 12
 

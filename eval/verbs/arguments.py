@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.errors import UserError
+from factory.common.errors import UserError
 
 if TYPE_CHECKING:
     from eval.label_map import LabelMap

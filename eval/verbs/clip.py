@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.verbs.arguments import add_labels, add_process, add_real, label_map_of
-from factory.console import log, write
-from factory.errors import UserError
-from factory.launch import warn_if_alone
+from factory.common.console import log, write
+from factory.common.errors import UserError
+from factory.common.launch import warn_if_alone
 
 if TYPE_CHECKING:
     from eval.prompts import Prompts
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.predict import this_process
     from eval.real import open_real
     from eval.score import describe, note_counts, note_cut, note_labels, write_apart
-    from factory.clip_model import load_clip
+    from factory.models.clip import load_clip
 
     state = this_process()
     if state.num_processes == 1:

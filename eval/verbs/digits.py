@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from factory.console import write
+from factory.common.console import write
 
 NAME = "digits"
 HELP = "write 1,797 real handwritten digits as a test set"

@@ -17,9 +17,9 @@ from eval.verbs.arguments import (
     not_negative,
     positive,
 )
-from factory.console import log, write
-from factory.errors import UserError
-from factory.whole_files import replace_text
+from factory.common.console import log, write
+from factory.common.errors import UserError
+from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
     from eval.features import Space

@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from eval.verbs.arguments import label_map_of
-from factory.console import write
-from factory.errors import UserError
+from factory.common.console import write
+from factory.common.errors import UserError
 
 NAME = "label"
 HELP = "make a labelled set of real images out of a captioned one, for reference rows"

@@ -16,16 +16,16 @@ from eval.verbs.arguments import (
     check_file,
     label_map_of,
 )
-from factory.console import log, write
-from factory.errors import Failure, UserError
-from factory.launch import warn_if_alone
-from factory.row_images import UnreadableImage
+from factory.common.console import log, write
+from factory.common.errors import Failure, UserError
+from factory.common.launch import warn_if_alone
+from factory.common.row_images import UnreadableImage
 
 if TYPE_CHECKING:
     from eval.label_map import LabelMap
     from eval.real import RealImages
-    from eval.scores import Scores
-    from eval.scoring import Scoring
+    from eval.scores_file import Scores
+    from eval.scoring_mode import Scoring
 
 NAME = "score"
 HELP = "score runs on a real set"
@@ -146,7 +146,7 @@ def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool
 
 
 def _scoring(args: argparse.Namespace) -> Scoring:
-    from eval.scoring import Scoring
+    from eval.scoring_mode import Scoring
 
     if args.as_code:
         return Scoring("test-batch", dropout=True, best_on_test=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from eval.verbs.arguments import positive
-from factory.console import log, write
-from factory.errors import UserError
+from factory.common.console import log, write
+from factory.common.errors import UserError
 
 NAME = "study"
 HELP = "build sets, train, score and report, from one file"

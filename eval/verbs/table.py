@@ -7,11 +7,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.console import log, write
-from factory.errors import Failure, UserError
+from factory.common.console import log, write
+from factory.common.errors import Failure, UserError
 
 if TYPE_CHECKING:
-    from eval.scores import Scores
+    from eval.scores_file import Scores
 
 NAME = "table"
 HELP = "tabulate scores: tricks against real sets"

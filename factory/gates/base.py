@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from factory.manifest import GateEntry
-from factory.row_images import read_image
-from factory.schema import IMAGE, INDEX
-from factory.shards import Row
+from factory.common.row_images import read_image
+from factory.recipe.columns import IMAGE, INDEX
+from factory.shards.manifest import GateEntry
+from factory.shards.parquet import Row
 
 
 class Gate(Protocol):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from factory.clip_model import ClipModel, load_clip
 from factory.gates.base import picture_of
-from factory.manifest import GateEntry
-from factory.schema import PROMPT
-from factory.shards import Row
+from factory.models.clip import ClipModel, load_clip
+from factory.recipe.columns import PROMPT
+from factory.shards.manifest import GateEntry
+from factory.shards.parquet import Row
 
 if TYPE_CHECKING:
     import torch

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.gates.base import picture_of
-from factory.manifest import GateEntry
-from factory.schema import INDEX, LABEL
-from factory.shards import Row
+from factory.recipe.columns import INDEX, LABEL
+from factory.shards.manifest import GateEntry
+from factory.shards.parquet import Row
 
 FLAG = "near_duplicate"
 OF = "near_duplicate_of"

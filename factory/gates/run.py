@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory import console
-from factory.errors import UserError
+from factory.common import console
+from factory.common.errors import UserError
+from factory.common.inside import require_own
 from factory.gates.base import Gate
 from factory.gates.stage import Stage
-from factory.generations import Generation, newest
-from factory.inside import require_own
-from factory.layout import wanted_stamp
-from factory.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry
-from factory.schema import features, fixed_columns
-from factory.shards import Row, read_shard, write_shard
-from factory.stamp import Stamp, inspect
+from factory.recipe.columns import features, fixed_columns
+from factory.shards.generations import Generation, newest
+from factory.shards.layout import wanted_stamp
+from factory.shards.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry
+from factory.shards.parquet import Row, read_shard, write_shard
+from factory.shards.stamp import Stamp, inspect
 
 if TYPE_CHECKING:
     import datasets

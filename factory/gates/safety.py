@@ -6,17 +6,17 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from factory.clip_model import (
+from factory.common.errors import UserError
+from factory.gates.base import picture_of
+from factory.models.clip import (
     cannot_load,
     only_data,
     quiet_transformers,
     revision_of,
     split_revision,
 )
-from factory.errors import UserError
-from factory.gates.base import picture_of
-from factory.manifest import GateEntry
-from factory.shards import Row
+from factory.shards.manifest import GateEntry
+from factory.shards.parquet import Row
 
 FLAG = "unsafe"
 SCORE = "unsafe_score"

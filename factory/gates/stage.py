@@ -15,14 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from factory.derived import publish
-from factory.errors import Failure
-from factory.generations import Generation, latest, newest, replace
-from factory.inside import STAGES
-from factory.layout import key_of, number_of, shard_file
-from factory.manifest import Manifest, ShardEntry
-from factory.storage import remove_if_empty, sync_folder, write_bytes
-from factory.tidy import old_stages, remove_left_over
+from factory.builder.tidy import old_stages, remove_left_over
+from factory.card.derived import publish
+from factory.common.errors import Failure
+from factory.common.inside import STAGES
+from factory.common.storage import remove_if_empty, sync_folder, write_bytes
+from factory.shards.generations import Generation, latest, newest, replace
+from factory.shards.layout import key_of, number_of, shard_file
+from factory.shards.manifest import Manifest, ShardEntry
 
 
 @dataclass(frozen=True)

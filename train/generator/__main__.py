@@ -6,7 +6,7 @@ from pathlib import Path
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parent.parent.parent)
 
-from factory.entry import run_main
+from factory.common.entry import run_main
 from train.generator.cli import main
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.console import Parser
+from factory.common.console import Parser
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -110,9 +110,9 @@ def _add_heads(commands: Any) -> None:
 
 
 def _fit(arguments: argparse.Namespace) -> int:
-    from factory.devices import reporting_lack_of_memory
+    from factory.common.devices import reporting_lack_of_memory
     from train.generator.config import load_config, with_source
-    from train.generator.fit import STAGES, Stage, fit
+    from train.generator.training.fit import STAGES, Stage, fit
 
     source = {
         "source": arguments.data,
@@ -142,14 +142,14 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from train.generator.export import export
+    from train.generator.release.export import export
 
     export(arguments.run_folder, arguments.to)
     return 0
 
 
 def _evaluate(arguments: argparse.Namespace) -> int:
-    from train.generator.evaluate import evaluate
+    from train.generator.evaluation.evaluate import evaluate
 
     evaluate(
         arguments.pipeline,
@@ -164,7 +164,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _digits(arguments: argparse.Namespace) -> int:
-    from train.generator.rendered import write_rendered
+    from train.generator.pictures.rendered import write_rendered
 
     write_rendered(
         arguments.out,
@@ -177,7 +177,7 @@ def _digits(arguments: argparse.Namespace) -> int:
 
 def _heads(arguments: argparse.Namespace) -> int:
     from train.generator.config import SourceConfig
-    from train.generator.heads import write_heads
+    from train.generator.pictures.heads import write_heads
 
     source = SourceConfig(
         source=arguments.data,

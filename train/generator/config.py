@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from factory.errors import Fault, UserError
-from factory.outside import read_yaml
+from factory.common.errors import Fault, UserError
+from factory.common.outside import read_yaml
 
 DIGITS = "digits"
 
@@ -50,7 +50,7 @@ class SourceConfig(_Settings):
         images: How many digits are drawn; for other sources the most that are read.
         where: Only rows whose columns have these values, e.g. `{view: ground}`.
         row_filter: Of those, the rows for which this expression holds, e.g. `license != "none"`;
-            see `factory.row_filter`.
+            see `factory.data.row_filter`.
         caption_column: One caption a picture; not needed where `name_column` is given.
         name_column: What a picture shows; captions are made of it and the three columns below.
         general_column: More general words for it; text, or a list from near to far.

@@ -1,0 +1,326 @@
+"""`scores.json`: what was measured, on what, with what. Read and written here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from eval.fit import Fit
+from eval.scoring_mode import STANDARD, BatchNorm, Scoring
+from factory.common.errors import Fault, UserError
+from factory.common.outside import read_json
+from factory.common.score_file import Count, Name, Share
+from factory.common.whole_files import replace_text
+
+FORMAT: Literal["data-factory/scores"] = "data-factory/scores"
+FORMAT_VERSION: Literal[1] = 1
+
+_FORMERLY_STANDARD = "honest"
+"""What files of earlier versions call it."""
+
+# A list without lists or objects in it. Strings in JSON hold no raw line break, so a break after
+# the bracket means that the bracket is no string's.
+_LONG_LIST = re.compile(r"\[\n\s*([^\[\]{}]*?)\n\s*\]")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=20_000)
+
+
+class ModelFacts(_Part):
+    """The checkpoint that was scored."""
+
+    architecture: str = Field(description="timm's name of the architecture")
+    num_classes: int = Field(description="outputs of the model")
+    num_parameters: int
+    weights_sha256: str = Field(description="of model.safetensors")
+    commit: str | None = Field(default=None, description="of a model from the Hub")
+    batch_norm: BatchNorm = Field(description="statistics of training, or of the test batch")
+    dropout: bool = Field(default=False, description="whether it stayed on")
+    selected_on: str | None = Field(
+        description="what the checkpoint was chosen by, as its run says"
+    )
+    train_seconds: float | None = Field(
+        default=None,
+        ge=0,
+        allow_inf_nan=False,
+        description="time of all epochs, of the run's metrics.csv",
+    )
+    epochs_done: int | None = Field(default=None, description="by the run's metrics.csv")
+    epochs_planned: int | None = Field(default=None, description="by the run's config.yaml")
+
+    @property
+    def unfinished(self) -> str | None:
+        """Say how far a training came that was not finished; None if it was or that is unknown."""
+        done, planned = self.epochs_done, self.epochs_planned
+        if done is None or planned is None or done >= planned:
+            return None
+        return f"unfinished: {done} of {planned} epochs"
+
+
+class ZeroShot(_Part):
+    """A model that was never trained on these classes: it compares pictures with prompts."""
+
+    model: str = Field(description="Hub id or directory")
+    revision: str = Field(description="commit, or hash of the files of a directory")
+    prompts: str = Field(description="name of the prompts; part of the table's row")
+    templates: list[str] = Field(description="averaged, `{class}` stands for the wording")
+    wordings: list[str] = Field(description="of the classes, in the order of `labels.names`")
+    cut: int = Field(default=0, description="texts that are longer than the model reads")
+
+
+class Visit(_Part):
+    """One kept epoch's score on the real images, where the best was chosen by it."""
+
+    epoch: Count
+    top1: Share
+
+
+class Preprocessing(_Part):
+    """What an image went through before the model: timm's evaluation transform of its config."""
+
+    input_size: tuple[int, int, int] = Field(description="channels, height, width in pixels")
+    interpolation: str
+    crop_pct: float
+    crop_mode: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    fit: Fit | None = Field(
+        default=None, description="of images that are not square; null: as crop_mode says"
+    )
+
+
+class RealSet(_Part):
+    """The real images."""
+
+    name: str = Field(description="short name: column of the table, part of the file's name")
+    reference: str
+    commit: str | None = Field(None, description="of a set from the Hub")
+    config_name: str | None
+    split: str | None
+    row_filter: str | None
+    image_column: str
+    label_column: str
+    num_images: Count
+    class_counts: dict[str, int] | None = Field(default=None, description="images of each class")
+    left_out: dict[str, int] = Field(
+        default={}, description="files of an image folder that were not read, by suffix"
+    )
+    unreadable: list[str] = Field(
+        default=[],
+        description="images that --skip-unreadable left out: row, file, reason",
+    )
+    fingerprint: str = Field(
+        description="sha256 over the images' hashes and label names, in order; see "
+        "`factory.common.row_images.read_hashed`"
+    )
+
+
+class Labels(_Part):
+    """The order of classes in `per_class` and `confusion_matrix`, and how they were matched."""
+
+    names: list[str] = Field(description="the real set's classes, then those only the model has")
+    num_real: int = Field(description="how many of `names` the real set has")
+    matched: Literal["exact", "spelling", "synonym", "map"] = Field(
+        description="by which rule; with a map the labels it lacks were matched without it"
+    )
+    map: dict[str, str] | None = Field(
+        default=None, description="the label map: real label -> class of the model"
+    )
+    merged: list[list[str]] = Field(default=[], description="real labels that count as one class")
+
+    @model_validator(mode="after")
+    def _map_is_there(self) -> Labels:
+        if (self.matched == "map") != (self.map is not None):
+            raise ValueError(f"matched is {self.matched!r}, map is {self.map!r}")
+        return self
+
+
+class Metrics(_Part):
+    """The figures, as shares in [0, 1]."""
+
+    top1: Share
+    top1_low: Share = Field(description="lower end of the 95 % Wilson interval")
+    top1_high: Share = Field(description="upper end of the 95 % Wilson interval")
+    num_correct: Count
+    top5: Share | None = Field(description="null with five classes or fewer, where it says nothing")
+    mean_per_class: Share
+    per_class: list[Share | None] = Field(
+        description="of the real set's classes, in the order of `labels.names`; null: no images"
+    )
+    confusion_matrix: list[list[Count]] = Field(
+        description="rows: true class (the real set's), columns: predicted class"
+    )
+    calibration_error: Share = Field(description="expected calibration error, 15 bins")
+    mean_confidence: Share
+
+
+class _TrainingData(BaseModel):
+    config_name: Name | None = None
+    reference: Name | None = None
+    num_images: Count | None = None
+
+
+class _Environment(BaseModel):
+    versions: dict[str, str] = {}
+
+
+class _Training(BaseModel):
+    """What tables read of a run's config.yaml."""
+
+    data: _TrainingData | None = None
+    environments: list[_Environment] | None = None
+
+
+class Scores(_Part):
+    """One run measured on one real set."""
+
+    format: Literal["data-factory/scores"] = FORMAT
+    format_version: Literal[1] = FORMAT_VERSION
+    scoring: str = Field(default=STANDARD, description="standard, or how it departs from that")
+    run: str = Field(description="folder or Hub id that was scored, as given")
+    model: ModelFacts
+    training: dict[str, Any] | None = Field(
+        description="the run's config.yaml, null if it has none"
+    )
+    zero_shot: ZeroShot | None = None
+    visits: list[Visit] = Field(default=[], description="kept epochs the best was chosen of")
+    real: RealSet
+    labels: Labels
+    preprocessing: Preprocessing
+    metrics: Metrics
+    settings: dict[str, Any] = Field(description="batch size, device, dtype, threads a process")
+    versions: dict[str, str]
+
+    @field_validator("scoring")
+    @classmethod
+    def _as_it_is_called_now(cls, scoring: str) -> str:
+        return STANDARD if scoring == _FORMERLY_STANDARD else scoring
+
+    @model_validator(mode="after")
+    def _named_as_measured(self) -> Scores:
+        model = self.model
+        measured = Scoring(model.batch_norm, model.dropout, bool(self.visits)).name
+        if self.scoring != measured:
+            raise ValueError(f"scoring says {self.scoring!r}, the figures are {measured!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _of_one_length(self) -> Scores:
+        real, classes, metrics = self.labels.num_real, len(self.labels.names), self.metrics
+        rows = metrics.confusion_matrix
+        if real > classes:
+            raise ValueError(f"labels.num_real is {real}, but there are {classes} labels")
+        if len(metrics.per_class) != real:
+            raise ValueError(f"per_class has {len(metrics.per_class)} values for {real} classes")
+        if len(rows) != real or any(len(row) != classes for row in rows):
+            raise ValueError(f"confusion_matrix is not of {real} rows and {classes} columns")
+        if metrics.num_correct > self.real.num_images:
+            raise ValueError("num_correct is larger than the number of images")
+        return self
+
+    @field_validator("training")
+    @classmethod
+    def _as_a_run_writes_it(cls, training: dict[str, Any] | None) -> dict[str, Any] | None:
+        try:
+            _Training.model_validate(training or {})
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            key = ".".join(map(str, first["loc"]))
+            raise ValueError(f"{key}: {first['msg']}") from None
+        return training
+
+
+def free_place(scores: Scores, path: Path) -> tuple[Scores, Path]:
+    """Return where to write scores so that no scores of other real images are replaced.
+
+    Two real sets may have one name, such as two folders named `photos`. The second gets a name of
+    its own, in the file's name and in tables: with the start of the fingerprint of its images.
+
+    Args:
+        scores: To write.
+        path: Where they should go.
+    """
+    try:
+        there = read_scores(path).real if path.is_file() else None
+    except UserError:
+        there = None
+    if there is None or there.fingerprint == scores.real.fingerprint:
+        return scores, path
+    mark = f"-{scores.real.fingerprint[:8]}"
+    if there.name == scores.real.name:
+        real = scores.real.model_copy(update={"name": scores.real.name + mark})
+        scores = scores.model_copy(update={"real": real})
+    return scores, path.with_name(f"{path.stem}{mark}{path.suffix}")
+
+
+def write_scores(scores: Scores, path: Path) -> None:
+    """Write `path` whole or not at all; its bytes depend on the scores alone.
+
+    Raises:
+        UserError: Its folder doesn't exist.
+    """
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: folder {path.parent} doesn't exist; create it or choose another")
+    text = json.dumps(scores.model_dump(mode="json"), indent=2, ensure_ascii=False)
+    replace_text(path, _LONG_LIST.sub(_on_one_line, text) + "\n")
+
+
+def _on_one_line(found: re.Match[str]) -> str:
+    items = re.sub(r",\n *", ", ", found[1])
+    return f"[{items}]"
+
+
+def read_scores(path: Path) -> Scores:
+    """Read one file.
+
+    Raises:
+        UserError: It is missing, no JSON, of another format or version, or damaged.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file; write it with `eval score RUN --real DATASET`")
+    data = read_json(path)
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise UserError(
+            f"{path}: not a scores file (no `format: {FORMAT}`); eval score writes them"
+        )
+    if data.get("format_version") != FORMAT_VERSION:
+        found = str(data.get("format_version"))[:40]
+        raise UserError(
+            f"{path}: scores of format version {found}, this program reads {FORMAT_VERSION}; "
+            "score the run again"
+        )
+    try:
+        return Scores.model_validate(data)
+    except ValidationError as error:
+        raise UserError(
+            Fault(problem["msg"], file=str(path), key=".".join(map(str, problem["loc"])))
+            for problem in error.errors()
+        ) from None
+
+
+def find_scores(path: Path) -> list[Path]:
+    """Return the files that `path` stands for: itself, or all `scores-*.json` of a run folder.
+
+    Raises:
+        UserError: It doesn't exist, or the folder has none.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("scores-*.json"))
+    if not found:
+        raise UserError(
+            f"{path}: no scores-*.json in it; run `eval score {path} --real DATASET` first"
+        )
+    return found

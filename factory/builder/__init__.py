@@ -1,0 +1,1 @@
+"""Which process generates which shard, and when."""

@@ -1,0 +1,188 @@
+"""`build`: recipes to a dataset directory.
+
+The lead rank judges what is there and readies the directory; then all ranks make shards until none
+is left; then the lead writes card and manifest. A shard exists or it does not, so a build that was
+stopped anywhere goes on by being run again, and others may join it from anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.builder.claim_files import ClaimFolder
+from factory.builder.claims import EXPIRY_S, MAX_EXPIRY_S, Claims, heartbeat
+from factory.builder.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
+from factory.builder.prepare import judge, prepare
+from factory.builder.ranks import Ranks
+from factory.builder.report import BuildReport, Part
+from factory.builder.signals import stopping_on_signals
+from factory.builder.start import Start
+from factory.builder.worker import RankOfBuild
+from factory.common import console
+from factory.common.errors import UserError
+from factory.common.storage import AnyPath, answering, open_path
+from factory.planner.cut_prompts import require_whole_prompts
+from factory.planner.sampling_summary import sampling_line
+from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings, text_encoders
+from factory.shards.generations import newest
+from factory.shards.manifest import Manifest
+from factory.shards.settings import BuildSettings
+
+if TYPE_CHECKING:
+    from factory.recipe.resolved import ResolvedRecipe
+
+__all__ = ["BuildOptions", "BuildReport", "Part", "build"]
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a build runs; nothing here changes a byte.
+
+    Attributes:
+        part: Which part of the shards to make, of several launches that share no group.
+        claim_expiry_s: Seconds without a sign of life after which the shard of a process on another
+            machine is taken over.
+        show_progress: Whether to show a progress bar on stderr.
+        allow_pickle: Whether models without safetensors may be read from pickles.
+        allow_cut_prompts: Whether prompts may be so long that the model cuts off a class name or
+            a variable's value.
+    """
+
+    part: Part = field(default_factory=Part)
+    claim_expiry_s: float = EXPIRY_S
+    show_progress: bool = True
+    allow_pickle: bool = False
+    allow_cut_prompts: bool = False
+
+
+def build(
+    recipes: ResolvedRecipe | Sequence[ResolvedRecipe],
+    out: str | Path,
+    *,
+    settings: BuildSettings | None = None,
+    options: BuildOptions | None = None,
+    show_progress: bool = True,
+    renderer_factory: RendererFactory | None = None,
+) -> BuildReport:
+    """Draw recipes into a dataset directory that `load_dataset` reads.
+
+    Run again, it goes on where it stopped and draws anew what is damaged; with more images a class,
+    it grows the set. Started by accelerate's or torch's launcher, all processes draw together;
+    started several times, the launches share the work. The bytes stay the same.
+
+    Args:
+        recipes: One config each; combinations bring their members.
+        out: The directory or fsspec URL; new, or a set that was begun from the same recipes.
+        settings: Build settings; those of a set that exists are taken from it.
+        options: How to run.
+        show_progress: False hides the progress bar, whatever `options` say.
+        renderer_factory: Makes what draws a recipe; by default its diffusers model.
+
+    Returns:
+        What was done, the same on every rank; with the images that could not be drawn.
+
+    Raises:
+        UserError: something the user can mend: recipes, settings, directory, or model.
+        Failure: another rank failed, memory was short, or the model drew nothing usable.
+        OSError: the disk is full or cannot be written.
+        KeyboardInterrupt: a signal asked to stop; the directory can be built on.
+    """
+    wanted, how = settings or BuildSettings(), options or BuildOptions()
+    if not 0 < how.claim_expiry_s <= MAX_EXPIRY_S:
+        raise UserError(
+            f"claim expiry is {how.claim_expiry_s:g} s; give more than 0, up to {MAX_EXPIRY_S:g}"
+        )
+    jobs = make_jobs([*recipes] if isinstance(recipes, Sequence) else [recipes])
+    place = open_path(out)
+    with stopping_on_signals(), answering(place):
+        ranks = Ranks(device=wanted.device)
+        renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
+        with ranks.telling_failure(), _claims(place, ranks, how) as claims:
+            start = _prepare(
+                place,
+                jobs,
+                ranks=ranks,
+                wanted=wanted,
+                renderers=renderers,
+                claims=claims,
+                allow_cut_prompts=how.allow_cut_prompts,
+            )
+            manifest = newest(place).manifest
+            assert manifest is not None, "the lead has written it"
+            require_same_as_begun(jobs, manifest)
+            if ranks.is_lead:
+                _report_sampling(jobs, manifest)
+            rank = RankOfBuild(
+                place,
+                adopt_counts(jobs, manifest),
+                manifest,
+                start,
+                ranks=ranks,
+                claims=claims,
+                renderers=renderers,
+            )
+            with _threads(manifest.settings.threads):
+                return rank.run(part=how.part, show_progress=show_progress and how.show_progress)
+
+
+@contextmanager
+def _claims(out: AnyPath, ranks: Ranks, how: BuildOptions) -> Iterator[Claims]:
+    """Open the directory's claims; leave nothing of them behind."""
+    folder = ClaimFolder(out)
+    claims = Claims(folder, launch=ranks.launch, expiry_s=how.claim_expiry_s)
+    try:
+        with heartbeat(claims):
+            yield claims
+    finally:
+        folder.clean()
+
+
+def _prepare(
+    out: AnyPath,
+    jobs: list[Job],
+    *,
+    ranks: Ranks,
+    wanted: BuildSettings,
+    renderers: Renderers,
+    claims: Claims,
+    allow_cut_prompts: bool,
+) -> Start:
+    """Let the lead ready the directory; return what all ranks must know of it."""
+    if ranks.is_lead:
+        device = ranks.device.type
+        state = judge(out, jobs, wanted=wanted, device=device)
+        # A model that cannot be loaded or cannot read its prompts is reported before a directory is
+        # begun.
+        loaded = {}
+        for job in state.unfinished():
+            renderer = renderers.get(job.recipe, dtype=state.settings.dtype)
+            encoders = text_encoders(renderer)
+            require_whole_prompts(job.recipe, encoders, allowed=allow_cut_prompts)
+            loaded[job.name] = pipeline_settings(renderer)
+        jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
+        start = prepare(out, jobs, wanted=wanted, device=device, claims=claims)
+        ranks.announce("prepared", start.to_text())
+    return Start.from_text(ranks.wait_for("prepared"))
+
+
+def _report_sampling(jobs: Sequence[Job], manifest: Manifest) -> None:
+    for job in jobs:
+        if sampling := manifest.configs[job.name].sampling:
+            console.log(sampling_line(job.recipe, sampling))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Set PyTorch's threads for a block: their number changes the last digits of float32."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

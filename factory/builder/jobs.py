@@ -1,0 +1,215 @@
+"""From recipes to jobs: which configs a build makes, in which order, and of how many images.
+
+A combination brings its members along: a union reads their files, a share copies rows out of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
+
+from factory.common.errors import Failure, UserError
+from factory.planner.sampling_summary import sampling_summary
+from factory.recipe.model_files import PipelineSettings
+from factory.shards.manifest import ConfigEntry, FailedImage, Manifest
+from factory.shards.parquet import shard_count, shard_rows
+from factory.shards.settings import FixedSettings
+from factory.shards.stamp import Stamp
+
+if TYPE_CHECKING:
+    from factory.recipe.resolved import ResolvedRecipe
+
+Kind = Literal["set", "share", "union"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One config to make.
+
+    Attributes:
+        recipe: Resolved.
+        num_images: Rows in all.
+        implied: Whether only a combination asked for it.
+        twin_of: The set of the same build that draws its images too and keeps them otherwise.
+        pipeline: Of the pipeline that was loaded for it, if one was.
+    """
+
+    recipe: ResolvedRecipe
+    num_images: int
+    implied: bool = False
+    twin_of: str | None = None
+    pipeline: PipelineSettings | None = None
+
+    @property
+    def name(self) -> str:
+        """The config's name."""
+        return self.recipe.name
+
+    @property
+    def kind(self) -> Kind:
+        """How the config gets its rows."""
+        if not self.recipe.is_combination:
+            return "set"
+        return "union" if self.recipe.images_per_class is None else "share"
+
+    def total(self, shard_size: int) -> int:
+        """Return the number of shards: 0 for a union."""
+        if self.kind == "union":
+            return 0
+        return shard_count(self.num_images, shard_size=shard_size)
+
+    def rows(self, index: int, *, shard_size: int) -> range:
+        """Return the row numbers of one shard."""
+        return shard_rows(index, num_images=self.num_images, shard_size=shard_size)
+
+    def stamp(
+        self, shard: range, *, settings: FixedSettings, failed: Sequence[FailedImage] = ()
+    ) -> Stamp:
+        """Return what a shard of this config says of itself.
+
+        Args:
+            shard: Its range of row numbers.
+            settings: Of the set.
+            failed: Images of the range that have no row.
+        """
+        return Stamp(
+            config=self.name,
+            fingerprint=self.recipe.fingerprint,
+            settings=settings.as_dict(),
+            start=shard.start,
+            stop=shard.stop,
+            failed=tuple(failed),
+        )
+
+    def entry(self) -> ConfigEntry:
+        """Return what the manifest says about the config before it is complete."""
+        recipe = self.recipe
+        drawn = self.kind == "set"
+        return ConfigEntry(
+            kind=self.kind,
+            fingerprint=recipe.fingerprint,
+            model=recipe.model.id if drawn else None,
+            revision=recipe.model.revision if drawn else None,
+            images=0 if self.kind == "union" else self.num_images,
+            images_per_class=None
+            if self.kind == "union"
+            else self.num_images // len(recipe.labels),
+            sampling=sampling_summary(recipe, self.pipeline) if drawn else None,
+            members=() if drawn else tuple(member.name for member in recipe.members),
+        )
+
+
+def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
+    """Return the configs to make: members before combinations, otherwise as given.
+
+    A member that only combinations ask for gets as many images as the largest of them takes.
+
+    Raises:
+        UserError: two recipes share a name, classes differ, or a share asks for more than a set
+            has.
+    """
+    jobs: dict[str, Job] = {}
+    for recipe in recipes:
+        _add(jobs, Job(recipe, recipe.num_images))
+    for recipe in recipes:
+        for member, taken in _parts(recipe):
+            _add(jobs, Job(_with_images(member, taken), taken, implied=True))
+    for job in jobs.values():
+        _require_enough(job, jobs)
+    ordered = _with_twins(sorted(jobs.values(), key=lambda job: job.recipe.is_combination))
+    _require_same_classes([job.recipe for job in ordered])
+    return ordered
+
+
+def _with_twins(jobs: Sequence[Job]) -> list[Job]:
+    """Note which sets show the images of another one: the set named by them, or the first."""
+    first: dict[str, str] = {}
+    for job in sorted(jobs, key=lambda job: job.name != job.recipe.draws_name):
+        first.setdefault(job.recipe.images_fingerprint, job.name)
+    leaders = {job.name: first[job.recipe.images_fingerprint] for job in jobs}
+    return [
+        job if leaders[job.name] == job.name else replace(job, twin_of=leaders[job.name])
+        for job in jobs
+    ]
+
+
+def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:
+    """Return the jobs with the counts they will have in a set that exists already.
+
+    A member that only a combination asks for keeps the images it has.
+    """
+    adopted = []
+    for job in jobs:
+        entry = manifest.configs.get(job.name) if manifest else None
+        if entry is not None and job.implied and entry.images > job.num_images:
+            recipe = _with_images(job.recipe, entry.images)
+            job = replace(job, recipe=recipe, num_images=entry.images)
+        adopted.append(job)
+    return adopted
+
+
+def require_same_as_begun(jobs: Sequence[Job], manifest: Manifest) -> None:
+    """See that this process has the recipes that the lead began with.
+
+    Each process reads them for itself: a file that is edited meanwhile, or a branch of the Hub that
+    moves, must not mix two sets.
+
+    Raises:
+        Failure: It has others.
+    """
+    for job in jobs:
+        entry = manifest.configs.get(job.name)
+        if entry is None or entry.fingerprint != job.recipe.fingerprint:
+            raise Failure(
+                f"{job.name}: the recipe changed while the processes were starting; "
+                "run the same command again"
+            )
+
+
+def _parts(recipe: ResolvedRecipe) -> Iterator[tuple[ResolvedRecipe, int]]:
+    """Yield all members of a combination, at any depth, with how many images it takes of each."""
+    from factory.planner.plan import plan
+
+    if recipe.is_combination:
+        for member, taken in plan(recipe).parts():
+            yield member, taken
+            yield from _parts(member)
+
+
+def _with_images(recipe: ResolvedRecipe, num_images: int) -> ResolvedRecipe:
+    """Return the recipe with another number of images; its pictures stay the same."""
+    if recipe.images_per_class is None:
+        return recipe
+    return recipe.model_copy(update={"images_per_class": num_images // len(recipe.labels)})
+
+
+def _require_enough(job: Job, jobs: Mapping[str, Job]) -> None:
+    for member, taken in _parts(job.recipe):
+        found = jobs[member.name].num_images
+        if found < taken and job.kind == "share":
+            classes = len(job.recipe.labels)
+            raise UserError(
+                f"{job.name} takes {taken // classes} images a class of {member.name}, which has "
+                f"{found // classes}; raise its images_per_class or lower that of {job.name}"
+            )
+
+
+def _add(jobs: dict[str, Job], job: Job) -> None:
+    known = jobs.get(job.name)
+    if known is not None and known.recipe.fingerprint != job.recipe.fingerprint:
+        raise UserError(
+            f"two different recipes are named {job.name}; give one of them another `name`"
+        )
+    if known is None or (known.implied and known.num_images < job.num_images):
+        jobs[job.name] = job
+
+
+def _require_same_classes(recipes: Sequence[ResolvedRecipe]) -> None:
+    first = recipes[0]
+    for other in recipes[1:]:
+        if list(other.labels) != list(first.labels):
+            raise UserError(
+                f"{other.name} and {first.name} have different classes; "
+                "configs of one set share their classes: build them into different directories"
+            )

@@ -1,0 +1,179 @@
+"""The rows of one shard: drawn by a renderer, or copied from the shards of other sets.
+
+A picture that comes out black, flat or not finite is drawn again with other noise. The new seed is
+a function of the planned one and the number of the attempt, and what is drawn again is a batch of
+its own, made of the flawed images of one batch: the bytes do not depend on who draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from factory.builder.jobs import Job
+from factory.common.errors import Failure
+from factory.renderer.flaws import flaw
+from factory.renderer.out_of_memory import telling_batch_size
+from factory.shards.manifest import FailedImage
+from factory.shards.parquet import Row, encode_picture, read_shard
+
+if TYPE_CHECKING:
+    from factory.common.storage import AnyPath
+    from factory.planner.plan import ImageSpec
+    from factory.renderer.diffusers_renderer import Picture, Renderer
+    from factory.shards.settings import FixedSettings
+
+# Encoding a 512 px PNG takes about as long as a GPU draws it; PIL lets go of the interpreter
+# meanwhile.
+_ENCODERS = 4
+
+
+@dataclass
+class Drawn:
+    """Rows of a range, and the images of it that have none; both in order."""
+
+    rows: list[Row] = field(default_factory=list)
+    failed: list[FailedImage] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.rows) + len(self.failed)
+
+
+def draw_rows(
+    job: Job,
+    shard: range,
+    *,
+    kept: int,
+    renderer: Renderer,
+    settings: FixedSettings,
+    drawn: Callable[[int], None],
+) -> Drawn:
+    """Draw the images of a shard that are missing.
+
+    A batch is always the same run of a shard's indexes, so one that holds a missing image is drawn
+    whole.
+
+    Args:
+        job: The set.
+        shard: Image indexes of the shard.
+        kept: How many of its first images were drawn before, failed ones included.
+        renderer: Draws the pictures.
+        settings: Of the set.
+        drawn: Told after each batch how many missing images it brought.
+
+    Raises:
+        Failure: the memory is too small, or no image of a whole shard could be drawn.
+    """
+    from factory.planner.plan import plan
+
+    planned = plan(job.recipe)
+    missing_from = shard.start + kept
+    found = Drawn()
+    with ThreadPoolExecutor(_ENCODERS) as pool:
+        for start in range(shard.start, shard.stop, settings.batch_size):
+            stop = min(start + settings.batch_size, shard.stop)
+            if stop <= missing_from:
+                continue
+            tries = _draw_batch(planned.rows(start, stop), renderer=renderer, settings=settings)
+            skipped = max(missing_from - start, 0)
+            before = len(found.failed)
+            _sort(job, tries[skipped:], into=found, pool=pool)
+            drawn(stop - start - skipped - (len(found.failed) - before))
+    _refuse_nothing(job, found, kept=kept)
+    return found
+
+
+def copy_rows(
+    out: AnyPath, job: Job, shard: range, *, file_of: Callable[[str, int], str], shard_size: int
+) -> Drawn:
+    """Copy the rows of a share's shard out of the shards of the sets it is made of.
+
+    Places are found by the `index` column: a failed image has no row.
+
+    Args:
+        out: The set's directory.
+        job: The share.
+        shard: Its row numbers.
+        file_of: Says where a set's shard lies, by config and number.
+        shard_size: Of sets and share.
+    """
+    from factory.planner.plan import plan
+
+    sources: dict[tuple[str, int], tuple[dict[int, Row], dict[int, FailedImage]]] = {}
+    found = Drawn()
+    for place, spec in zip(shard, plan(job.recipe).rows(shard.start, shard.stop), strict=True):
+        number = spec.index // shard_size
+        source = (spec.recipe, number)
+        if source not in sources:
+            read = read_shard(out / file_of(spec.recipe, number))
+            sources[source] = (
+                {row["index"]: row for row in read.rows},
+                {image.index: image for image in read.failed},
+            )
+        rows, failed = sources[source]
+        if spec.index in failed:
+            found.failed.append(failed[spec.index].model_copy(update={"index": place}))
+        else:
+            found.rows.append(rows[spec.index])
+    return found
+
+
+@dataclass(frozen=True)
+class _Try:
+    """The last attempt at an image."""
+
+    spec: ImageSpec
+    picture: Picture | None
+    flaw: str | None
+
+
+def _draw_batch(
+    specs: Sequence[ImageSpec], *, renderer: Renderer, settings: FixedSettings
+) -> list[_Try]:
+    """Draw a batch, and again what is flawed, as often as the set's settings say."""
+    tries: dict[int, _Try] = {}
+    wanted = {place: spec for place, spec in enumerate(specs)}
+    for attempt in range(settings.attempts):
+        batch = [spec.again(attempt) if attempt else spec for spec in wanted.values()]
+        with telling_batch_size(batch, renderer=renderer, batch_size=settings.batch_size):
+            pictures = renderer.render(batch, batch_size=settings.batch_size)
+        for place, spec, picture in zip(wanted, batch, pictures, strict=True):
+            tries[place] = _Try(spec, picture, flaw(picture))
+        wanted = {place: spec for place, spec in wanted.items() if tries[place].flaw}
+        if not wanted:
+            break
+    return [tries[place] for place in range(len(specs))]
+
+
+def _sort(job: Job, tries: Sequence[_Try], *, into: Drawn, pool: ThreadPoolExecutor) -> None:
+    """Encode what can be used, and record the rest as failed."""
+    good = [one for one in tries if one.flaw is None]
+    pictures = [one.picture for one in good if one.picture is not None]
+    encoded = pool.map(lambda picture: encode_picture(picture, job.recipe.output), pictures)
+    into.rows += [
+        {**one.spec.as_row(), "image": {"bytes": data, "path": None}}
+        for one, data in zip(good, encoded, strict=True)
+    ]
+    into.failed += [
+        FailedImage(
+            index=one.spec.index,
+            label=one.spec.label,
+            reason=one.flaw,
+            attempts=one.spec.attempt + 1,
+        )
+        for one in tries
+        if one.flaw is not None
+    ]
+
+
+def _refuse_nothing(job: Job, found: Drawn, *, kept: int) -> None:
+    """Stop where nothing at all can be drawn: a week of that would help nobody."""
+    if not kept and not found.rows and len(found.failed) > 1:
+        first, last = found.failed[0], found.failed[-1]
+        raise Failure(
+            f"{job.name}: none of the images {first.index} to {last.index} could be drawn in "
+            f"{first.attempts} attempts each ({first.reason}); "
+            "try --dtype float32, or another scheduler"
+        )

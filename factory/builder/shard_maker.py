@@ -1,0 +1,217 @@
+"""One shard of a build: looked at where it exists, otherwise drawn, completed or copied."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+from factory.builder.jobs import Job
+from factory.builder.ranks import Ranks
+from factory.builder.rows import Drawn, copy_rows, draw_rows
+from factory.builder.start import Start
+from factory.common import console
+from factory.common.storage import AnyPath
+from factory.recipe.columns import features
+from factory.renderer.pool import Renderers
+from factory.shards.fence import Fence
+from factory.shards.layout import file_at, first_name, is_counted, names_from
+from factory.shards.manifest import Manifest, ShardEntry
+from factory.shards.parquet import list_shards, read_shard, write_shard
+from factory.shards.repair import Candidates, Found, assess
+from factory.shards.stamp import Stamp
+
+
+class ShardMaker:
+    """Makes a dataset's shards, one at a time; the caller holds the shard's claim."""
+
+    def __init__(
+        self,
+        out: AnyPath,
+        jobs: Sequence[Job],
+        manifest: Manifest,
+        start: Start,
+        *,
+        ranks: Ranks,
+        renderers: Renderers,
+        show: Callable[[int], None],
+        file_of: Callable[[str, int], str],
+    ) -> None:
+        """Take what the lead has readied.
+
+        Args:
+            out: The set's directory.
+            jobs: All of the build, with the counts they have in the set.
+            manifest: Of the set.
+            start: What was there.
+            ranks: Count what was drawn, kept and drawn again.
+            renderers: Make what draws.
+            show: Told how many images were drawn, batch by batch.
+            file_of: Says where a shard lies that was made before, by config and number.
+        """
+        self._out = out
+        self._settings = manifest.settings
+        self._manifest = manifest
+        self._present = {name: frozenset(numbers) for name, numbers in start.present.items()}
+        self._features = features(manifest.labels, manifest.variables)
+        self._sizes = {job.name: job.total(manifest.settings.shard_size) for job in jobs}
+        self._twins: dict[str, list[Job]] = {}
+        for job in jobs:
+            if job.twin_of is not None:
+                self._twins.setdefault(job.twin_of, []).append(job)
+        self._ranks = ranks
+        self._renderers = renderers
+        self._show = show
+        self._file_of = file_of
+        self._fence = Fence(out, self._sizes, manifest)
+        self._there: dict[str, dict[int, list[str]]] = {}
+
+    def exists(self, job: Job, index: int) -> bool:
+        """Whether a shard is there, going by its name."""
+        if index in self._present[job.name]:
+            return True
+        return (self._out / file_at(self._manifest, job.name, index)).is_file()
+
+    def make(self, job: Job, index: int) -> ShardEntry:
+        """Make sure of a shard: whole, its own, undamaged; of its twins' too if it must be drawn.
+
+        Returns:
+            What the manifest says of it.
+
+        Raises:
+            Failure: another launch has changed what this one relies on.
+        """
+        self._fence.check()
+        twins = [] if self.exists(job, index) else self._missing_twins(job, index)
+        with self._renderers.together([job.recipe, *(twin.recipe for twin in twins)]):
+            try:
+                entry = self._make(job, index)
+                for twin in twins:
+                    self._make(twin, index)
+            except FileNotFoundError:
+                # Rows are read from files that a later generation may no longer have.
+                self._fence.check()
+                raise
+        return entry
+
+    def _missing_twins(self, job: Job, index: int) -> list[Job]:
+        return [
+            twin
+            for twin in self._twins.get(job.name, ())
+            if index < self._sizes[twin.name] and not self.exists(twin, index)
+        ]
+
+    def _make(self, job: Job, index: int) -> ShardEntry:
+        images = job.rows(index, shard_size=self._settings.shard_size)
+        there = self._look(job, index, images)
+        if not there.free:
+            assert there.best is not None, "a name is free, or a whole file was found"
+            return self._keep(there.best, job, index)
+        for found in there.damaged:
+            console.log(f"{found.path}: {found.fault}; its images are generated again")
+        rows = self._rows(job, images, shorter=there.best)
+        if there.damaged:
+            self._ranks.add("redrawn", len(rows.rows))
+        stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
+        entry = self._write(there.free, rows, stamp)
+        # Another may have been faster: then its file is looked at like any other.
+        return entry or self._make(job, index)
+
+    def _write(self, file: str, rows: Drawn, stamp: Stamp) -> ShardEntry | None:
+        """Write a shard under a name that was free; None where it no longer is.
+
+        What is written for a plan that has changed meanwhile stays, unlisted: the next builds use
+        its rows or remove it. This launch does not delete it, since others may have found it.
+        """
+        self._fence.check()
+        entry = write_shard(
+            self._out / file,
+            rows.rows,
+            features=self._features,
+            stamp=stamp,
+            writer=self._ranks.launch,
+        )
+        self._fence.check()
+        return entry
+
+    def _look(self, job: Job, index: int, images: range) -> Candidates:
+        """Judge the files that may hold a shard, up to the first that is whole."""
+        there, others = Candidates(), []
+        named = dict.fromkeys([*self._listed(job, index), *self._unlisted(job, index, is_counted)])
+        first = first_name(self._manifest, job.name, index)
+        for file in itertools.chain(named, (one for one in names_from(first) if one not in named)):
+            found = self._assess(file, job, index, images)
+            if found is None:
+                # Also the name of a listed file that was lost.
+                if file not in named or file == first:
+                    there.free = file
+                    break
+            elif found.fault or found.inspection.columns == tuple(self._features):
+                there.add(found)
+            else:
+                others.append(found)
+            if there.best is not None and there.best.covered == len(images):
+                return there
+        for file in self._unlisted(job, index, lambda file: not is_counted(file)):
+            found = self._assess(file, job, index, images)
+            if found is not None and not found.fault:
+                others.append(found)
+        for found in others:
+            # Of a build of other counts or columns: its rows are used, the file is not.
+            if set(found.inspection.columns) <= set(self._features):
+                there.add(found)
+        return there
+
+    def _listed(self, job: Job, index: int) -> list[str]:
+        """Return the file that held a shard, or its first rows, when this build began."""
+        return [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
+
+    def _unlisted(self, job: Job, index: int, wanted: Callable[[str], bool]) -> list[str]:
+        """Return other files that were there when this process first looked."""
+        if job.kind == "share":
+            # They may be of a smaller share, which has other rows.
+            return []
+        if job.name not in self._there:
+            files: dict[int, list[str]] = {}
+            for shard in list_shards(self._out, job.name):
+                file = shard.path.relative_to(self._out).as_posix()
+                # What gates have measured is true of listed files; older ones may say otherwise.
+                if is_counted(file) or not self._manifest.gates:
+                    files.setdefault(shard.index, []).append(file)
+            self._there[job.name] = files
+        return [file for file in self._there[job.name].get(index, ()) if wanted(file)]
+
+    def _assess(self, file: str, job: Job, index: int, images: range) -> Found | None:
+        """Judge a file of the dataset's directory."""
+        listed = self._manifest.configs[job.name].shards
+        known = listed[index] if index < len(listed) else None
+        stamp = job.stamp(images, settings=self._settings)
+        return assess(
+            self._out / file, stamp, known=known if known and known.file == file else None
+        )
+
+    def _keep(self, found: Found, job: Job, index: int) -> ShardEntry:
+        if job.twin_of is None or index in self._present[job.name]:
+            # Made beside another set's shard in this launch, it was counted as it was drawn.
+            self._ranks.add("kept", found.inspection.rows)
+        return found.inspection.entry(found.path.relative_to(self._out).as_posix())
+
+    def _rows(self, job: Job, images: range, *, shorter: Found | None) -> Drawn:
+        if job.kind == "share":
+            size = self._settings.shard_size
+            rows = copy_rows(self._out, job, images, file_of=self._file_of, shard_size=size)
+            self._show(len(rows.rows))
+            return rows
+        kept = Drawn()
+        if shorter is not None:
+            before = read_shard(shorter.path)
+            kept = Drawn(before.rows, list(before.failed))
+            self._ranks.add("kept", len(kept.rows))
+        drawn = draw_rows(
+            job,
+            images,
+            kept=len(kept),
+            renderer=self._renderers.get(job.recipe, dtype=self._settings.dtype),
+            settings=self._settings,
+            drawn=self._show,
+        )
+        return Drawn(kept.rows + drawn.rows, kept.failed + drawn.failed)

@@ -1,0 +1,216 @@
+"""Files that a dataset no longer lists: shards from before it grew, damaged ones, old columns.
+
+Removing a file is the one step that cannot be taken back, and a process may sleep right before it.
+So a build removes by itself only files that no build can list again: damaged ones, and shards of
+fewer images or columns than the listed ones, since a dataset only grows. Everything else that is
+left over waits for `factory tidy`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import islice
+
+from factory.card.derived import publish
+from factory.common.inside import STAGES, require_own
+from factory.common.storage import (
+    TEMPORARY,
+    AnyPath,
+    is_local,
+    link,
+    remove_if_empty,
+    temporary_files,
+)
+from factory.recipe.columns import features
+from factory.shards.directory import require_set
+from factory.shards.generations import Generation, latest, newest, replace
+from factory.shards.layout import names_from, total_shards, wanted_stamp
+from factory.shards.manifest import Manifest
+from factory.shards.parquet import ShardFile, list_shards
+from factory.shards.stamp import inspect
+
+_REPLACEMENTS = 10
+"""More damaged files of one shard in a row than are ever expected."""
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What `factory tidy` has found.
+
+    Attributes:
+        files: Left over, relative to the dataset's directory, with their sizes in bytes.
+        unfinished: Configs whose files were left alone: a build may list them later.
+        removed: How many of the files were removed.
+    """
+
+    files: dict[str, int]
+    unfinished: tuple[str, ...]
+    removed: int
+
+
+def tidy(out: AnyPath, *, delete: bool) -> Tidied:
+    """Find, and remove if wanted, what builds and gates have left over.
+
+    Files that the newest generation lists and files of unknown names are never touched.
+
+    Args:
+        out: The dataset's directory.
+        delete: Whether to remove what is found.
+
+    Raises:
+        UserError: No dataset is there, or a folder of it is a link to another place.
+    """
+    if is_local(out):
+        require_own(out)
+    require_set(out)
+    now = newest(out)
+    assert now.manifest is not None, "a dataset is there"
+    shards = [shard.path for _, shard in _unlisted(out, now.manifest)]
+    shards += [shard.path for name in now.dropped for shard in list_shards(out, name)]
+    stages = old_stages(out, now.number)
+    others = [file for stage in stages for file in stage.rglob("*") if file.is_file()]
+    others += [path for path in temporary_files(out) if path not in others]
+    sizes = {path.relative_to(out).as_posix(): path.stat().st_size for path in (*shards, *others)}
+    unfinished = [name for name, entry in now.manifest.configs.items() if not entry.complete]
+    removed = 0
+    if delete:
+        removed = _remove(out, now, shards)
+        for path in others:
+            path.unlink(missing_ok=True)
+        for stage in stages:
+            shutil.rmtree(stage, ignore_errors=True)
+        remove_if_empty(out / STAGES)
+        removed += len(others)
+    return Tidied(sizes, tuple(unfinished), removed)
+
+
+def remove_left_over(out: AnyPath) -> int:
+    """Remove the shards that no build can list again; return how many."""
+    now = newest(out)
+    if now.manifest is None:
+        return 0
+    found = [
+        shard.path
+        for config, shard in _unlisted(out, now.manifest)
+        if _is_superseded(out, now.manifest, config, shard)
+    ]
+    return _remove(out, now, found)
+
+
+def _remove(out: AnyPath, now: Generation, paths: list[AnyPath]) -> int:
+    """Remove files that generation `now` does not list.
+
+    A new generation comes first: whoever has written files meanwhile, to list them in a generation
+    after `now`, finds its number taken and looks again. Whoever changes the dataset afterwards has
+    looked at the directory too, so this stops as soon as a newer generation is there.
+    """
+    assert now.manifest is not None, "it was read"
+    mine = replace(out, now, now.manifest, recipes={}) if paths else None
+    if mine is None:
+        return 0
+    # The card, or a `manifest.json` of before, may still name files that are about to go.
+    publish(out, card=True)
+    for number, path in enumerate(paths):
+        if not _is_removed(out, path, mine.number):
+            return number
+    return len(paths)
+
+
+def _is_removed(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
+    """Remove a file unless a newer generation is there, which may list it.
+
+    A process may sleep between looking and removing. So the file is first put aside, where nobody
+    uses it, and put back if a newer generation is there by then: a build makes its generation
+    before it uses a file that is left over.
+    """
+    if latest(out) != newest_number:
+        return False
+    if not is_local(path):
+        path.unlink(missing_ok=True)
+        return True
+    aside = path.with_name(f"{TEMPORARY}tidied-{secrets.token_hex(3)}-{path.name}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return True
+    is_newest = latest(out) == newest_number
+    if not is_newest:
+        with suppress(FileNotFoundError):
+            link(aside, path)
+    aside.unlink(missing_ok=True)
+    return is_newest
+
+
+def _unlisted(out: AnyPath, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]:
+    """Yield the shards of complete configs that are not listed.
+
+    Those of a config that is not complete may be another launch's, which lists them later.
+    """
+    for name, entry in manifest.configs.items():
+        if not entry.complete:
+            continue
+        listed = {shard.file for shard in entry.shards}
+        for shard in list_shards(out, name):
+            file = shard.path.relative_to(out).as_posix()
+            if file not in listed and not _repairs(out, manifest, name, shard):
+                yield name, shard
+
+
+def old_stages(out: AnyPath, newest_number: int) -> list[AnyPath]:
+    """Return the folders of passes over older generations, which can no longer end well."""
+    folder = out / STAGES
+    if not is_local(out) or not folder.is_dir():
+        return []
+    numbers = {path: path.name.partition("-")[0] for path in sorted(folder.iterdir())}
+    return [
+        path for path, number in numbers.items() if number.isdigit() and int(number) < newest_number
+    ]
+
+
+def _is_superseded(out: AnyPath, manifest: Manifest, config: str, shard: ShardFile) -> bool:
+    """Whether no build can list a file again, since datasets only grow."""
+    try:
+        found = inspect(shard.path)
+    except FileNotFoundError:
+        return False
+    file = shard.path.relative_to(out).as_posix()
+    if found.fault or found.stamp is None or _was_replaced(manifest, config, shard.index, file):
+        return True
+    if shard.index >= total_shards(manifest, config):
+        return False
+    wanted = wanted_stamp(manifest, config, shard.index)
+    columns = features(manifest.labels, manifest.variables)
+    return (
+        found.stamp.is_of(wanted)
+        and found.stamp.stop <= wanted.stop
+        and set(found.columns) <= set(columns)
+    )
+
+
+def _was_replaced(manifest: Manifest, config: str, index: int, file: str) -> bool:
+    """Whether the listed file is named after this one, or after one that is."""
+    shards = manifest.configs[config].shards
+    return index < len(shards) and shards[index].file in islice(names_from(file), 1, _REPLACEMENTS)
+
+
+def _repairs(out: AnyPath, manifest: Manifest, config: str, shard: ShardFile) -> bool:
+    """Whether a file takes the place of one that is listed and damaged: a repair is at work."""
+    entry = manifest.configs[config]
+    if shard.index >= len(entry.shards):
+        return False
+    listed = entry.shards[shard.index].file
+    file = shard.path.relative_to(out).as_posix()
+    if file not in islice(names_from(listed), 1, _REPLACEMENTS) or _is_damaged(shard.path):
+        return False
+    return _is_damaged(out / listed)
+
+
+def _is_damaged(path: AnyPath) -> bool:
+    try:
+        return inspect(path).fault is not None
+    except FileNotFoundError:
+        return True

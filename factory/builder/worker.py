@@ -1,0 +1,228 @@
+"""One rank's part of a build: take shards, make them, and let the lead finish the set."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from factory.builder.board import LaunchBoard
+from factory.builder.claims import Claims
+from factory.builder.finish import finish
+from factory.builder.jobs import Job
+from factory.builder.prepare import PREPARING
+from factory.builder.ranks import Ranks
+from factory.builder.report import BuildReport, Part
+from factory.builder.shard_maker import ShardMaker
+from factory.builder.start import Start
+from factory.builder.task_queue import Turn, Worklist
+from factory.builder.tidy import remove_left_over
+from factory.common import console
+from factory.common.storage import AnyPath, remove_temporary_files
+from factory.renderer.pool import Renderers
+from factory.shards.manifest import FailedImage, Manifest, ShardEntry
+
+_POLL_S = 0.1
+_MAX_POLL_S = 2.0
+
+
+class RankOfBuild:
+    """One rank of a build."""
+
+    def __init__(
+        self,
+        out: AnyPath,
+        jobs: Sequence[Job],
+        manifest: Manifest,
+        start: Start,
+        *,
+        ranks: Ranks,
+        claims: Claims,
+        renderers: Renderers,
+    ) -> None:
+        """Take what the lead has readied.
+
+        Args:
+            out: The set's directory.
+            jobs: With the counts they have in the set.
+            manifest: As the lead has written it.
+            start: What was there.
+            ranks: This launch.
+            claims: Of this process.
+            renderers: Make what draws.
+        """
+        self._out = out
+        self._jobs = list(jobs)
+        self._manifest = manifest
+        self._start = start
+        self._ranks = ranks
+        self._claims = claims
+        self._renderers = renderers
+        self._worked: list[tuple[str, LaunchBoard, Sequence[int]]] = []
+        self._shown = 0
+        self._makers_of: dict[tuple[str, int], tuple[LaunchBoard, int]] | None = None
+
+    def run(self, *, part: Part, show_progress: bool) -> BuildReport:
+        """Make shards until none is left; the lead finishes the set."""
+        ranks = self._ranks
+        started = time.monotonic()
+        with console.progress(
+            sum(job.num_images for job in self._jobs if job.kind != "union"),
+            unit="image",
+            description="build",
+            initial=self._count_present(),
+            show=show_progress and ranks.is_lead,
+        ) as self._bar:
+            self._maker = ShardMaker(
+                self._out,
+                self._jobs,
+                self._manifest,
+                self._start,
+                ranks=ranks,
+                renderers=self._renderers,
+                show=self._show,
+                file_of=self._file_of,
+            )
+            is_complete = self._make_all(part)
+        if ranks.is_lead:
+            ranks.announce("finished", self._finish(is_complete, started=started))
+        report = self._report(json.loads(ranks.wait_for("finished")))
+        ranks.leave_together()
+        return report
+
+    def _make_all(self, part: Part) -> bool:
+        """Make the shards of this part, then what is left; return whether the set is whole."""
+        tasks = self._tasks("set")
+        if part.count > 1:
+            own = [task for task in range(len(tasks)) if task % part.count == part.number - 1]
+            self._work_through("set", own, name="part")
+            if not all(map(self._exists, tasks)):
+                # Whoever ends last finds all shards there and finishes the set.
+                return False
+        self._work_through("set", range(len(tasks)), name="set")
+        # What twins lack by now was not drawn beside another set's shards.
+        self._work_through("twin", range(len(self._tasks("twin"))), name="twin")
+        # Shares copy from sets, so they come after all of them.
+        self._work_through("share", range(len(self._tasks("share"))), name="share")
+        return True
+
+    def _tasks(self, phase: str) -> list[tuple[Job, int]]:
+        size = self._manifest.settings.shard_size
+        jobs = [job for job in self._jobs if (job.kind if not job.twin_of else "twin") == phase]
+        return [(job, index) for job in jobs for index in range(job.total(size))]
+
+    def _work_through(self, phase: str, wanted: Sequence[int], *, name: str) -> None:
+        """Make some shards with the other ranks; return when all are there."""
+        tasks, board = self._tasks(phase), LaunchBoard(self._ranks, name)
+        self._worked.append((phase, board, wanted))
+        present = {name: set(numbers) for name, numbers in self._start.present.items()}
+        there = [task for task in wanted if tasks[task][1] in present[tasks[task][0].name]]
+        missing = sorted(set(wanted).difference(there))
+        work = Worklist(
+            [f"{job.name}.{index:05d}" for job, index in tasks],
+            board=board,
+            claims=self._claims,
+            order=[*missing, *there],
+            fresh=len(missing),
+            exists=lambda task: self._exists(tasks[task]),
+            start=self._ranks.rank,
+        )
+        poll_s = _POLL_S
+        while turn := work.next():
+            if isinstance(turn, Turn):
+                poll_s = _POLL_S
+                self._take_turn(turn, tasks[turn.task], board)
+            else:
+                self._show(0)
+                self._ranks.pause(poll_s)
+                poll_s = min(2 * poll_s, _MAX_POLL_S)
+
+    def _take_turn(self, turn: Turn, task: tuple[Job, int], board: LaunchBoard) -> None:
+        try:
+            board.settle(turn.task, self._maker.make(*task))
+        finally:
+            self._claims.release(turn.claim)
+
+    def _exists(self, task: tuple[Job, int]) -> bool:
+        return self._maker.exists(*task)
+
+    def _finish(self, is_complete: bool, *, started: float) -> str:
+        """Write card and manifest if the set is whole; return what the report is made of."""
+        ranks, shards = self._ranks, self._shards()
+        drawn = ranks.add("drawn", 0)
+        if is_complete:
+            # Under the claim that launches prepare with: who reads the manifest, changes it and
+            # writes it back must not meet another who does, and nobody may tidy away what another
+            # is writing.
+            with self._claims.holding(PREPARING, wait=lambda: ranks.pause(_POLL_S)):
+                finish(
+                    self._out, self._jobs, manifest=self._manifest, shards=shards, drew=drawn > 0
+                )
+                self._tidy()
+        failed = {
+            name: [image.model_dump() for shard in found for image in shard.failed]
+            for name, found in shards.items()
+        }
+        return json.dumps(
+            {
+                "drawn": drawn,
+                "kept": ranks.add("kept", 0),
+                "redrawn": ranks.add("redrawn", 0),
+                "failed": {name: images for name, images in failed.items() if images},
+                "seconds": time.monotonic() - started,
+                "is_complete": is_complete,
+            }
+        )
+
+    def _shards(self) -> dict[str, list[ShardEntry]]:
+        """Return the shards that this launch has seen whole, by config, in order."""
+        found: dict[str, dict[int, ShardEntry]] = {}
+        for phase, board, wanted in self._worked:
+            tasks = self._tasks(phase)
+            for task in wanted:
+                job, index = tasks[task]
+                found.setdefault(job.name, {})[index] = board.entry(task)
+        return {name: [by[index] for index in sorted(by)] for name, by in found.items()}
+
+    def _file_of(self, config: str, index: int) -> str:
+        """Return where a shard lies that this launch has made or looked at."""
+        if self._makers_of is None:
+            self._makers_of = {
+                (job.name, number): (board, task)
+                for phase, board, _ in self._worked
+                for task, (job, number) in enumerate(self._tasks(phase))
+            }
+        board, task = self._makers_of[config, index]
+        return board.entry(task).file
+
+    def _tidy(self) -> None:
+        """Remove what launches left that did not end well; those at work keep theirs."""
+        at_work = self._claims.live_launches(wait=lambda: self._ranks.pause(_POLL_S))
+        self._claims.remove_dead()
+        remove_left_over(self._out)
+        remove_temporary_files(self._out, at_work=at_work)
+
+    def _report(self, fields: Any) -> BuildReport:
+        failed = {
+            name: tuple(FailedImage.model_validate(image) for image in images)
+            for name, images in fields.pop("failed").items()
+        }
+        names = tuple(job.name for job in self._jobs)
+        return BuildReport(self._out, names, failed=failed, **fields)
+
+    def _show(self, images: int) -> None:
+        """Count images of this rank; show those of all ranks; stop where another has failed."""
+        self._ranks.stop_if_another_failed()
+        everyones = self._ranks.add("drawn", images)
+        self._bar.update(everyones - self._shown)
+        self._shown = everyones
+
+    def _count_present(self) -> int:
+        """Count the images of the shards that are there, by their names alone."""
+        size = self._manifest.settings.shard_size
+        return sum(
+            len(job.rows(index, shard_size=size))
+            for job in self._jobs
+            for index in self._start.present[job.name]
+        )

@@ -1,0 +1,121 @@
+"""What a card's template is filled with that follows from the recipes, built or only planned."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from factory.card.licences import licence_of, note_of
+from factory.planner.cost import Cost, duration, estimate
+from factory.planner.sampling_summary import sampling_summary, sampling_texts
+
+if TYPE_CHECKING:
+    from factory.recipe.resolved import ResolvedRecipe
+
+_MANY = 5
+# How the packaged recipes name their source; another paper's sections come with its name.
+_PAPER_SOURCE = re.compile(r"sections? \d")
+
+
+def title(labels: Sequence[str]) -> str:
+    """Name a set by its classes: a directory's name would change with every copy."""
+    shown = ", ".join(label.replace("_", " ") for label in labels[:3])
+    more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
+    return f"Synthetic images: {shown}{more}"
+
+
+def contents(
+    recipes: Sequence[ResolvedRecipe],
+    images: Mapping[str, int],
+    *,
+    sampling: Mapping[str, Mapping[str, Any] | None],
+) -> dict[str, Any]:
+    """Return the part of the template's values that follows from recipes.
+
+    Args:
+        recipes: All configs, in the card's order.
+        images: Rows that each config reads, by name.
+        sampling: How each config was sampled, by name, as a build recorded it.
+    """
+    drawn = [recipe for recipe in recipes if not recipe.is_combination]
+    labels = recipes[0].labels
+    return {
+        "labels": list(labels),
+        "variables": sorted({name for recipe in recipes for name in recipe.variable_types}),
+        "gates": [],
+        "configs": [_config_row(recipe, images[recipe.name]) for recipe in recipes],
+        "combinations": [
+            {"name": recipe.name, "text": _combination(recipe)}
+            for recipe in recipes
+            if recipe.is_combination
+        ],
+        "distributions": [
+            {"config": recipe.name, "variable": name, "text": variable.describe()}
+            for recipe in drawn
+            for name, variable in sorted(recipe.variables.items())
+        ],
+        "sampling": [
+            {"config": recipe.name, "fingerprint": recipe.fingerprint[:16]}
+            | sampling_texts(recipe, sampling.get(recipe.name) or sampling_summary(recipe))
+            for recipe in drawn
+        ],
+        "models": [
+            {"id": name, "licence": licence_of(name), "note": note_of(name)}
+            for name in model_ids(drawn)
+        ],
+        "cost": _cost([estimate(recipe) for recipe in drawn if not _is_twin(recipe, drawn)]),
+        "follows_paper": any(_PAPER_SOURCE.match(recipe.source) for recipe in recipes),
+    }
+
+
+def model_ids(recipes: Sequence[ResolvedRecipe]) -> list[str]:
+    """Return the models and adapters that draw some recipes' pictures, each once."""
+    drawn = [recipe.model for recipe in recipes if not recipe.is_combination]
+    names = [[model.id, *(adapter.id for adapter in model.adapters)] for model in drawn]
+    return list(dict.fromkeys(name for own in names for name in own))
+
+
+def _config_row(recipe: ResolvedRecipe, images: int) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "images": images,
+        "images_per_class": images // len(recipe.labels),
+        "summary": recipe.summary,
+        "source": recipe.source,
+        "prompt": "" if recipe.is_combination else _prompts(recipe),
+    }
+
+
+def _prompts(recipe: ResolvedRecipe) -> str:
+    total = sum(one.weight for one in recipe.prompt)
+    if len(recipe.prompt) == 1:
+        return recipe.prompt[0].text
+    shown = [f"{one.text} ({one.weight / total:.0%})" for one in recipe.prompt[:_MANY]]
+    more = [f"and {len(recipe.prompt) - _MANY} more"] if len(recipe.prompt) > _MANY else []
+    return "; ".join([*shown, *more])
+
+
+def _combination(recipe: ResolvedRecipe) -> str:
+    members = ", ".join(f"`{member}`" for member in recipe.combine or ())
+    if recipe.images_per_class is None:
+        return f"reads the files of {members}."
+    return f"holds copies of rows of {members}, the same number of each."
+
+
+def _is_twin(recipe: ResolvedRecipe, others: Sequence[ResolvedRecipe]) -> bool:
+    """Whether its images are those of another set, which are drawn once for both."""
+    return recipe.same_images_as in {other.name for other in others}
+
+
+def _cost(costs: Sequence[Cost]) -> str:
+    """Return the cost of all sets together, by what their recipes ask for."""
+    calls = sum(cost.calls for cost in costs)
+    images = sum(cost.images for cost in costs)
+    text = f"{calls:,} calls of the network for {images:,} images to draw"
+    speeds = {cost.speed for cost in costs}
+    speed = next(iter(speeds)) if len(speeds) == 1 else None
+    if speed is None:
+        return text
+    seconds = calls * speed.seconds_per_call
+    return f"{text}: about {duration(seconds)} on {speed.device} (speed: {speed.source})"

@@ -1,0 +1,143 @@
+"""The pictures of a card: a contact sheet of stored images, and plots of what is varied.
+
+Made by the lead rank when a build ends. Both depend on what the finished set holds and on nothing
+else, so a set that was grown has the bytes of one drawn at once. They lie in a folder of their own,
+outside of the globs that `load_dataset` follows.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from factory.card.plots import plot_distributions
+from factory.common.row_images import read_image
+from factory.common.storage import AnyPath, write_bytes
+from factory.recipe.columns import IMAGE, INDEX
+
+if TYPE_CHECKING:
+    from factory.recipe.resolved import ResolvedRecipe
+    from factory.shards.manifest import Manifest
+
+FOLDER = "card"
+SHEET = f"{FOLDER}/contact-sheet.jpg"
+PLOTS = f"{FOLDER}/distributions.png"
+
+_MAX_ROWS = 10
+_MAX_COLUMNS = 10
+_GREATEST_SIDE = 128
+
+
+def write_images(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> list[str]:
+    """Write the pictures of a set's card; those that no longer belong to it are removed.
+
+    Args:
+        out: The set's directory.
+        manifest: With the shards of complete configs.
+        recipes: The sets that draw pictures of their own, in the card's order.
+
+    Returns:
+        Paths relative to `out`.
+    """
+    made = {SHEET: _sheet(out, manifest, recipes), PLOTS: plot_distributions(recipes)}
+    for file, data in made.items():
+        if data is None:
+            (out / file).unlink(missing_ok=True)
+        else:
+            write_bytes(out / file, data)
+    return [file for file, data in made.items() if data is not None]
+
+
+def _sheet(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> bytes | None:
+    """Return a sheet with a row a class and columns of each set, or None for a set of nothing."""
+    import numpy as np
+
+    from factory.renderer.contact_sheet import contact_sheet
+
+    shown = list(recipes[:_MAX_COLUMNS])
+    if not shown:
+        return None
+    labels = _spaced(range(len(manifest.labels)), _MAX_ROWS)
+    numbers = max(1, _MAX_COLUMNS // len(shown))
+    columns = [
+        (recipe.name, number)
+        for recipe in shown
+        for number in range(min(numbers, recipe.images_per_class or numbers))
+    ]
+    pictures = {
+        name: _pictures(out, manifest, name, labels=labels, count=numbers)
+        for name in dict.fromkeys(name for name, _ in columns)
+    }
+    some = next((picture for own in pictures.values() for picture in own.values()), None)
+    if some is None:
+        return None
+    # An image that could not be drawn has no row: its place stays white.
+    blank = np.full_like(some, 255)
+    sheet = contact_sheet(
+        [
+            [pictures[name].get((label, number), blank) for name, number in columns]
+            for label in labels
+        ],
+        row_labels=[manifest.labels[label] for label in labels],
+        column_labels=[name if number == 0 else "" for name, number in columns],
+    )
+    buffer = io.BytesIO()
+    # Not `optimize`: Pillow then takes a buffer of a byte a pixel, and noise needs more.
+    sheet.save(buffer, format="JPEG", quality=90, subsampling=0)
+    return buffer.getvalue()
+
+
+def _spaced(places: Sequence[int], most: int) -> list[int]:
+    """Return at most so many of them, evenly apart."""
+    if len(places) <= most:
+        return list(places)
+    return [places[number * len(places) // most] for number in range(most)]
+
+
+def _pictures(
+    out: AnyPath, manifest: Manifest, name: str, *, labels: Sequence[int], count: int
+) -> dict[tuple[int, int], Any]:
+    """Return the first pictures of some classes of a set, by label and number in the class."""
+    entry, classes = manifest.configs[name], len(manifest.labels)
+    wanted = {
+        number * classes + label: (label, number)
+        for number in range(count)
+        for label in labels
+        if number * classes + label < entry.images
+    }
+    size = manifest.settings.shard_size
+    found = {}
+    for shard in sorted({index // size for index in wanted}):
+        path = out / entry.shards[shard].file
+        indexes = {index for index in wanted if index // size == shard}
+        for index, data in _stored(path, indexes).items():
+            found[wanted[index]] = _decoded(data)
+    return found
+
+
+def _stored(path: AnyPath, indexes: set[int]) -> dict[int, bytes]:
+    """Return encoded pictures by index; only the row groups that hold them are read in full."""
+    import pyarrow.parquet
+
+    found: dict[int, bytes] = {}
+    with path.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as file:
+        for group in range(file.num_row_groups):
+            here = file.read_row_group(group, columns=[INDEX])[INDEX].to_pylist()
+            if indexes.isdisjoint(here):
+                continue
+            column = file.read_row_group(group, columns=[f"{IMAGE}.bytes"])[IMAGE]
+            for place, index in enumerate(here):
+                if index in indexes:
+                    found[index] = column[place]["bytes"].as_py()
+    return found
+
+
+def _decoded(data: bytes) -> Any:
+    import numpy as np
+    from PIL import Image
+
+    rgb = read_image({"bytes": data}, where="a stored image")
+    # Large pictures would make a card of megabytes.
+    rgb.thumbnail((_GREATEST_SIDE, _GREATEST_SIDE), Image.Resampling.LANCZOS)
+    return np.asarray(rgb)

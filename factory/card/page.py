@@ -1,0 +1,205 @@
+"""The card of a set, `README.md`: manifest, recipes and a template become what people read.
+
+The header is `factory.card.header`'s, what is said of the recipes `factory.card.facts`'s; the
+pictures are `factory.card.images`'s.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.card.facts import contents, model_ids, title
+from factory.card.header import built_fields, config_entries, general_fields, to_yaml
+from factory.card.images import PLOTS, SHEET, write_images
+from factory.card.scores import Score, kept_scores
+from factory.common import card_notes, console
+from factory.common.card_notes import FILE_NAME
+from factory.common.markup import cell, code, table_cell
+from factory.common.storage import AnyPath, local_copy, write_bytes, write_text
+from factory.recipe.columns import TEMPLATE
+from factory.recipe.paths import packaged_dir
+from factory.shards.directory import RECIPES
+from factory.shards.manifest import GateEntry, Manifest
+
+if TYPE_CHECKING:
+    from factory.recipe.resolved import ResolvedRecipe
+
+__all__ = ["FILE_NAME", "at_home", "config_entries", "facts", "render", "write_card"]
+
+REPLACED = ".README.replaced.md"
+"""What `write_card` replaced although people had changed it; hidden, so no part of the dataset.
+
+Later copies are numbered: `.README.replaced-2.md`.
+"""
+_TEMPLATE = "set.md.jinja"
+_LOCATION = "path/to/this/directory"
+_HUB_NOTE = " Once the set is on the Hub, its id stands in place of the directory."
+_LOADING = re.compile(rb"^## Load it\r?$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_PLACES = (re.compile(rb'(load_dataset\(")[^"]*'), re.compile(rb'(create_dataset\("hfds/)[^"]*'))
+
+
+def write_card(out: AnyPath, manifest: Manifest) -> None:
+    """Write the card of a set and its pictures; configs that are not complete are left out.
+
+    Args:
+        out: The set's directory, with `recipes/`; `scores.json`, if there is one, is shown.
+        manifest: With shards and hashes.
+    """
+    recipes = _recipes(out, manifest)
+    images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
+    scores = kept_scores(out, manifest)
+    body = _text(manifest, recipes, images=images, scores=scores)
+    _replace(out, body)
+
+
+def _replace(out: AnyPath, body: str) -> None:
+    """Write a card with the notes of the one that is there.
+
+    What people write between the last look and the rename of the new file, some milliseconds, is
+    lost: no file system can replace a file only if it is unchanged.
+    """
+    path = out / FILE_NAME
+    seen = None
+    while (there := _bytes_of(path)) != seen:
+        seen, notes = there, _kept_notes(out, there, body)
+    write_text(path, card_notes.write_card(body, notes))
+
+
+def _bytes_of(path: AnyPath) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
+
+
+def _kept_notes(out: AnyPath, replaced: bytes, body: str) -> str:
+    """Return the notes of the card that is replaced; a copy of it stays if it was changed."""
+    old = card_notes.read_card(replaced.decode(errors="replace"))
+    if replaced and not old.body_sealed and not card_notes.same_body(old.body, body):
+        name = _keep(out, replaced)
+        console.log(
+            f"{out / FILE_NAME} was changed by hand and is written again; the old text is in "
+            f"{name}. Notes below the line `{card_notes.LINE} ... -->` are kept"
+        )
+    return old.notes
+
+
+def _keep(out: AnyPath, replaced: bytes) -> str:
+    """Write a copy beside earlier ones; return its name."""
+    for number in itertools.count(1):
+        name = REPLACED if number == 1 else REPLACED.replace(".md", f"-{number}.md")
+        if _bytes_of(out / name) == replaced:
+            return name
+        if write_bytes(out / name, replaced, exclusive=True):
+            return name
+    raise AssertionError("there is always another name")
+
+
+def at_home(content: bytes, repo_id: str) -> bytes:
+    """Return a card as it reads on the Hub: "Load it" names the repository.
+
+    Args:
+        content: Of a card; the rest of it, and what else people wrote into it, stays as it is.
+        repo_id: `ORG/NAME`, in place of a directory or of the repository it was downloaded from.
+    """
+
+    def moved(found: re.Match[bytes]) -> bytes:
+        section = found[0].replace(_HUB_NOTE.encode(), b"")
+        for place in _PLACES:
+            section = place.sub(lambda one: one[1] + repo_id.encode(), section, count=1)
+        return section
+
+    return _LOADING.sub(moved, content, count=1)
+
+
+def render(header: Mapping[str, Any], filled: Mapping[str, Any]) -> str:
+    """Fill the template."""
+    template = environment(packaged_dir("dataset_cards")).get_template(_TEMPLATE)
+    text: str = template.render(header=to_yaml(dict(header)), **filled)
+    return text
+
+
+def facts(manifest: Manifest) -> list[str]:
+    """Return the lines that say how the set was drawn."""
+
+    def joined(values: Mapping[str, object]) -> str:
+        pairs = (f"{table_cell(name)} {table_cell(value)}" for name, value in values.items())
+        return ", ".join(pairs)
+
+    return [
+        f"- Settings: {joined(manifest.settings.as_dict())}",
+        f"- Device: {table_cell(manifest.device)}",
+        *(f"- Versions: {joined(one)}" for one in manifest.versions),
+    ]
+
+
+def _recipes(out: AnyPath, manifest: Manifest) -> list[ResolvedRecipe]:
+    from factory.recipe.library import load_stored_recipe
+
+    with local_copy(out / RECIPES) as folder:
+        return [load_stored_recipe(folder / f"{name}.yaml") for name in manifest.in_order()]
+
+
+def _gate(gate: GateEntry) -> dict[str, str]:
+    revision = f" at {gate.revision[:12]}" if gate.revision else ""
+    limits = [f"{name} {value:g}" for name, value in gate.thresholds.items()]
+    return {
+        "columns": ", ".join(f"`{code(name)}`" for name in gate.columns),
+        "method": gate.method,
+        "model": f"{gate.model}{revision}" if gate.model else "",
+        "limits": ", ".join(limits),
+    }
+
+
+def _text(
+    manifest: Manifest,
+    recipes: Sequence[ResolvedRecipe],
+    *,
+    images: Sequence[str],
+    scores: Sequence[Score],
+) -> str:
+    stored = sum(entry.rows for entry in manifest.configs.values() if entry.complete)
+    general = general_fields(manifest.labels, models=model_ids(recipes), num_images=stored)
+    counts = {recipe.name: manifest.num_images(recipe.name) for recipe in recipes}
+    sampling = {name: entry.sampling for name, entry in manifest.configs.items()}
+    filled = contents(recipes, counts, sampling=sampling) | {
+        "title": title(manifest.labels),
+        "num_images": stored,
+        "location": _LOCATION,
+        "hub_note": _HUB_NOTE,
+        "planned": None,
+        "sheet": SHEET if SHEET in images else None,
+        "plots": PLOTS if PLOTS in images else None,
+        "scores": scores,
+        "gates": [_gate(gate) for gate in manifest.gates.values()],
+        "failed": [
+            {
+                "config": recipe.name,
+                "count": len(manifest.configs[recipe.name].failed),
+                "reasons": ", ".join(
+                    sorted({one.reason for one in manifest.configs[recipe.name].failed})
+                ),
+            }
+            for recipe in recipes
+            if manifest.configs[recipe.name].failed
+        ],
+        "facts": facts(manifest),
+    }
+    if TEMPLATE in manifest.variables:
+        filled["variables"] = sorted({*filled["variables"], TEMPLATE})
+    return render(general | built_fields(manifest), filled)
+
+
+def environment(folder: Path) -> Any:
+    """Return the templates of a folder; `cell` and `code` make text safe."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(cell=cell, code=code)
+    return environment

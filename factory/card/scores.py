@@ -1,0 +1,148 @@
+"""Scores on a set's card: taken from the files of `eval score`, kept beside the set.
+
+A score belongs to the rows that its model was trained on. It is kept with the fingerprint of these
+shards, and shown only while they are the dataset's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from factory.common.errors import UserError
+from factory.common.outside import read_json
+from factory.common.score_file import Count, Name, Share, TrainedOn, read_score_file
+from factory.common.storage import AnyPath, write_text
+from factory.shards.manifest import Manifest
+from factory.shards.parquet import fingerprint
+
+FILE_NAME = "scores.json"
+
+
+class Score(BaseModel):
+    """One model, trained on one config, on one set of real images; shares in [0, 1].
+
+    Attributes:
+        config: Of this set.
+        shards: Fingerprint of the shards it was trained on.
+        architecture: timm's name.
+        seed: Of the training.
+        weights_sha256: Of the model.
+        real: Name of the real set.
+        num_images: How many real images.
+        top1: With `top1_low` and `top1_high`, its 95 % interval.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    config: str
+    shards: str
+    architecture: Name
+    seed: int
+    weights_sha256: Name
+    real: Name
+    num_images: Count
+    top1: Share
+    top1_low: Share
+    top1_high: Share
+
+
+def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
+    """Return the scores beside a dataset that belong to its rows, in card order.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = out / FILE_NAME
+    if not path.is_file():
+        return []
+    try:
+        kept = read_json(path)
+        scores = [Score.model_validate(entry) for entry in kept["scores"]]
+    except (UserError, ValueError, KeyError, TypeError, ValidationError):
+        raise UserError(
+            f"{path}: holds no scores of this version; delete it, and give the scores again with "
+            "`factory card OUT --scores FILE`"
+        ) from None
+    return _current(scores, manifest)
+
+
+def _current(scores: Sequence[Score], manifest: Manifest) -> list[Score]:
+    names = manifest.in_order()
+    right = [
+        one
+        for one in scores
+        if one.config in names and one.shards == _shards_of(manifest, one.config)
+    ]
+    return sorted(
+        right, key=lambda one: (one.real, one.architecture, names.index(one.config), one.seed)
+    )
+
+
+def _shards_of(manifest: Manifest, config: str) -> str:
+    leaves = manifest.leaves(config)
+    return fingerprint(shard.sha256 for leaf in leaves for shard in manifest.configs[leaf].shards)
+
+
+def _write(path: AnyPath, scores: Sequence[Score]) -> None:
+    text = json.dumps({"scores": [one.model_dump() for one in scores]}, indent=2)
+    write_text(path, text + "\n")
+
+
+def keep(out: AnyPath, manifest: Manifest, files: Sequence[Path]) -> list[Score]:
+    """Take scores files into `OUT/scores.json`; a model that was there already is replaced.
+
+    Raises:
+        UserError: a file is none, or its model was trained on something else.
+    """
+    merged = {_identity(one): one for one in kept_scores(out, manifest)}
+    for path in files:
+        score = _read(path, manifest)
+        merged[_identity(score)] = score
+    scores = _current(list(merged.values()), manifest)
+    _write(out / FILE_NAME, scores)
+    return scores
+
+
+def _identity(score: Score) -> tuple[str, str, str]:
+    return (score.config, score.weights_sha256, score.real)
+
+
+def _read(path: Path, manifest: Manifest) -> Score:
+    data = read_score_file(path)
+    run = data.trained(path)
+    data.model.require_finished(path)
+    config = _require_same_rows(path, run.data, manifest)
+    return Score(
+        config=config,
+        shards=_shards_of(manifest, config),
+        architecture=data.model.architecture,
+        seed=run.seed,
+        weights_sha256=data.model.weights_sha256,
+        real=data.real.name,
+        num_images=data.real.num_images,
+        **data.metrics.model_dump(),
+    )
+
+
+def _require_same_rows(path: Path, rows: TrainedOn, manifest: Manifest) -> str:
+    """Return the config it was trained on; refuse a model of other rows, as far as its run says."""
+    config = rows.config_name
+    if config not in manifest.in_order():
+        raise UserError(
+            f"{path}: its model was trained on {config}, which this set does not have "
+            f"(it has {', '.join(manifest.in_order())})"
+        )
+    if rows.label_names != list(manifest.labels):
+        raise UserError(f"{path}: its model was trained on other classes")
+    found, trained = manifest.num_images(config), rows.num_images
+    if rows.row_filter or trained != found:
+        chosen = f" chosen by --filter {rows.row_filter}" if rows.row_filter else ""
+        raise UserError(
+            f"{path}: its model was trained on {trained} images{chosen}, {config} has {found}; "
+            "a card shows scores of its own rows only"
+        )
+    return config

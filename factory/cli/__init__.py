@@ -1,0 +1,1 @@
+"""The command line: a module per command, with `NAME`, `HELP`, `add_arguments` and `run`."""

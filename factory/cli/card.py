@@ -1,0 +1,64 @@
+"""`factory card OUT`: writes the card of a set again, with scores if there are any."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from factory.common import console
+from factory.common.errors import UserError
+
+NAME = "card"
+HELP = "Write a set's card again: README.md, contact sheet, plots, and scores on real images."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("out", metavar="OUT", help="the dataset directory")
+    parser.add_argument(
+        "--scores",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="scores-*.json of `eval score`, or run folders that hold some; they are kept in "
+        "OUT/scores.json and shown for as long as the set's rows stay the same",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write the card.
+
+    Raises:
+        UserError: OUT is no finished set, or a file of scores is none of its models'.
+    """
+    from factory.card.derived import publish
+    from factory.card.page import FILE_NAME
+    from factory.card.scores import keep, kept_scores
+    from factory.common.inside import require_own
+    from factory.common.storage import is_local, open_path
+    from factory.shards.generations import newest
+
+    out = open_path(args.out)
+    if is_local(out):
+        require_own(out)
+    manifest = newest(out).manifest
+    if manifest is None:
+        raise UserError(f"{args.out}: holds no set; name a directory of `factory build`")
+    if not manifest.in_order():
+        raise UserError(f"{args.out}: no config is complete yet; run its build again first")
+    if args.scores:
+        keep(out, manifest, [file for path in args.scores for file in _files(path)])
+    written = publish(out, card=True).manifest
+    assert written is not None, "it was read above"
+    shown = len(kept_scores(out, written))
+    console.write(f"{out / FILE_NAME}: {shown} score{'' if shown == 1 else 's'}")
+
+
+def _files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    found = sorted(path.glob("scores-*.json"))
+    if not found:
+        raise UserError(f"{path}: holds no scores-*.json; run `eval score {path} --real DATASET`")
+    return found

@@ -1,0 +1,66 @@
+"""`factory check`: are the recipes right, and what about them is suspicious?"""
+
+from __future__ import annotations
+
+import argparse
+
+from factory.cli.arguments import (
+    RECIPE_HELP,
+    add_allow_cut_prompts,
+    add_recipe_changes,
+    recipes_of,
+)
+from factory.common.console import log, write
+from factory.common.errors import Fault, UserError
+from factory.planner.cut_prompts import check_prompts
+from factory.recipe.lint import lint
+
+NAME = "check"
+HELP = "Check recipes: all errors at once, with their places, and warnings."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.add_argument("recipe", nargs="+", metavar="RECIPE", help=RECIPE_HELP)
+    parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
+    add_allow_cut_prompts(parser)
+    add_recipe_changes(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Check every recipe named.
+
+    Raises:
+        UserError: All faults of all of them; with --strict the warnings too.
+    """
+    faults: list[Fault] = []
+    warnings: list[Fault] = []
+    recipes = images = 0
+    for reference in args.recipe:
+        try:
+            loaded = recipes_of(args, reference)
+        except UserError as error:
+            faults += error.faults
+            continue
+        warnings += lint(loaded)
+        cut, partly_cut = check_prompts(loaded)
+        warnings += partly_cut
+        if args.allow_cut_prompts:
+            warnings += cut
+        else:
+            faults += cut
+        recipes += len(loaded)
+        images += sum(one.num_images for one in loaded if not one.is_combination)
+    distinct = list(dict.fromkeys(warnings))
+    if args.strict:
+        faults += distinct
+    else:
+        for warning in distinct:
+            log(f"warning: {warning}")
+    if faults:
+        raise UserError(list(dict.fromkeys(faults)))
+    write(f"ok: {_count(recipes, 'recipe')}, {_count(images, 'image')} to draw")
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number:,} {unit}{'' if number == 1 else 's'}"

@@ -1,0 +1,80 @@
+"""`factory diff A B`: what changed between two sets or recipes, and what would be drawn anew?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from factory.common import console
+
+if TYPE_CHECKING:
+    from factory.inspection.diff import Change, ConfigDifference
+
+NAME = "diff"
+HELP = "Show what changed from A to B, sets or recipes, and which shards would be drawn anew."
+_WIDEST = 60
+_MANY = 10
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    what = "a set's directory or URL, a recipe, a folder of recipes, or hf://datasets/ORG/NAME"
+    parser.add_argument("before", metavar="A", help=what)
+    parser.add_argument("after", metavar="B", help=what)
+    parser.add_argument("--exit-code", action="store_true", help="exit with 1 if they differ")
+    parser.add_argument("--json", action="store_true", help="the differences as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, and print what differs."""
+    from factory.inspection.diff import diff
+
+    found = diff(args.before, args.after)
+    if args.json:
+        console.write(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+    elif found.same:
+        console.write(f"{args.before} and {args.after} are the same")
+    else:
+        for change in found.settings:
+            console.write(change_line(change))
+        for config in found.configs:
+            for line in _lines(config):
+                console.write(line)
+    return 1 if args.exit_code and not found.same else 0
+
+
+def _lines(config: ConfigDifference) -> Iterator[str]:
+    before, after = config.images
+    if before is None:
+        yield f"{config.name}: only in B, {after:,} images"
+    elif after is None:
+        yield f"{config.name}: only in A, {before:,} images"
+    elif config.same:
+        yield f"{config.name}: the same"
+    else:
+        pictures = "the same pictures" if config.same_pictures else "other pictures"
+        yield f"{config.name}: {pictures}, {before:,} -> {after:,} images"
+    for change in config.changes:
+        yield f"  {change_line(change)}"
+    for file in (config.other_bytes or ())[:_MANY]:
+        yield f"  other bytes: {file}"
+    if len(config.other_bytes or ()) > _MANY:
+        yield f"  other bytes: {len(config.other_bytes or ()) - _MANY} more files"
+    if config.shards is not None and not config.same:
+        one = config.shards
+        counts = f"{one.kept} kept, {one.completed} completed, {one.drawn} drawn"
+        yield f"  shards: {counts} ({one.why})"
+    elif before is not None and after is not None and after < before:
+        yield "  shards: none (a set is never cut; build into another directory)"
+
+
+def change_line(change: Change) -> str:
+    """Return a change as a line, long values cut."""
+    return f"{change.key}: {_short(change.before)} -> {_short(change.after)}"
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."

@@ -1,0 +1,131 @@
+"""`factory gate OUT`: adds measured columns to a finished set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.common import console
+from factory.common.devices import reporting_lack_of_memory
+from factory.common.errors import UserError
+
+if TYPE_CHECKING:
+    from factory.gates.base import Gate
+    from factory.gates.run import GateReport
+
+NAME = "gate"
+HELP = "Add quality columns to a finished set: CLIP score, safety flag, near-duplicates."
+
+_EPILOG = """\
+Nothing is redrawn, changed or deleted: pictures keep their bytes, rows their places. After a set
+has grown, run it again: new rows are measured. Then, for example:
+  train OUT --filter "not near_duplicate and clip_score > 0.25" ...
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT", help="the dataset directory, finished")
+    add(
+        "--clip-score",
+        metavar="MODEL",
+        help="CLIP or SigLIP model, Hub id (ID[@REVISION]) or directory: column clip_score",
+    )
+    add(
+        "--safety",
+        metavar="MODEL",
+        help="Stable Diffusion's safety checker or an image classifier: column unsafe",
+    )
+    add("--unsafe-labels", default="", metavar="NAME,...", help="a classifier's unsafe classes")
+    add("--unsafe-threshold", type=float, default=0.5, metavar="P", help="default 0.5")
+    add(
+        "--near-duplicates",
+        action="store_true",
+        help="columns near_duplicate, near_duplicate_of (index of the earlier image) and "
+        "near_duplicate_other_label (its class is another one: label noise); no model",
+    )
+    add("--duplicate-bits", type=int, default=4, metavar="N", help="of 64 (default 4)")
+    add("--duplicate-levels", type=float, default=8.0, metavar="X", help="of 255 (default 8)")
+    add("--batch-size", type=int, default=32, metavar="N", help="pictures a step (default 32)")
+    add("--device", default="auto", help="auto, cpu, cuda, mps or xpu")
+    add("--json", action="store_true", help="print the result as JSON")
+    add("--quiet", action="store_true", help="no progress bar")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, and say what was found."""
+    if not (args.clip_score or args.safety or args.near_duplicates):
+        raise UserError("name a gate: --clip-score MODEL, --safety MODEL or --near-duplicates")
+    if not 0 <= args.unsafe_threshold <= 1:
+        raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
+    if args.batch_size < 1:
+        raise UserError(f"--batch-size is {args.batch_size}; give 1 or more")
+
+    from factory.gates.run import run_gates
+
+    with reporting_lack_of_memory(f"give a --batch-size below {args.batch_size}"):
+        report = run_gates(args.out, _gates(args), show_progress=not args.quiet)
+    for note in report.notes:
+        console.log(f"warning: {note}")
+    if args.json:
+        found = {
+            "rows": report.rows,
+            "flagged": report.flagged,
+            "columns": report.columns,
+            "notes": report.notes,
+        }
+        console.write(json.dumps(found))
+        return
+    flagged = [f"{column} {count}" for column, count in report.flagged.items()]
+    told = f"; flagged: {', '.join(flagged)}" if flagged else ""
+    console.write(f"{args.out}: {report.rows} rows, columns {', '.join(report.columns)}{told}")
+    if args.near_duplicates:
+        _tell_label_noise(report)
+
+
+def _tell_label_noise(report: GateReport) -> None:
+    from factory.gates.duplicates import FLAG, OTHER_LABEL
+
+    repeats, noise = report.flagged.get(FLAG, 0), report.flagged.get(OTHER_LABEL, 0)
+    if repeats:
+        console.write(
+            f"near-duplicates: {repeats - noise} of an image of their own class, {noise} of an "
+            "image of another class (label noise)"
+        )
+
+
+def _gates(args: argparse.Namespace) -> list[Gate]:
+    gates: list[Gate] = []
+    if args.near_duplicates:
+        from factory.gates.duplicates import NearDuplicates
+
+        if not (0 <= args.duplicate_bits <= 64 and args.duplicate_levels >= 0):
+            raise UserError("--duplicate-bits is 0 to 64, --duplicate-levels 0 or more")
+        gates.append(NearDuplicates(bits=args.duplicate_bits, levels=args.duplicate_levels))
+    if args.clip_score or args.safety:
+        from factory.builder.ranks import own_device
+
+        device = own_device(args.device).type
+    if args.clip_score:
+        from factory.gates.clip_score import ClipScore
+
+        gates.append(ClipScore(args.clip_score, device=device, batch_size=args.batch_size))
+    if args.safety:
+        from factory.gates.safety import Safety
+
+        labels = [label.strip() for label in args.unsafe_labels.split(",") if label.strip()]
+        gates.append(
+            Safety(
+                args.safety,
+                device=device,
+                batch_size=args.batch_size,
+                labels=labels,
+                threshold=args.unsafe_threshold,
+            )
+        )
+    return gates

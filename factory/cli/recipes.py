@@ -1,0 +1,173 @@
+"""`factory recipes`: recipes that ship and shared ones: list, show, compare, exchange."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from factory.common.console import log, table, write
+from factory.common.errors import UserError
+from factory.hub.place import is_hub_reference, place_of
+from factory.models.presets import PRESETS, ModelPreset
+from factory.recipe.library import list_recipes, load_recipe
+from factory.recipe.paths import find_recipe
+
+NAME = "recipes"
+HELP = "List, show, compare and share recipes: packaged ones, files, and those on the Hub."
+
+_REFERENCE = "name such as quickstart/base-class, file, or hf://datasets/ORG/NAME[@REV][/PATH]"
+_MODEL_HEADER = ("name", "model", "steps", "guidance", "pixels", "")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the verb's arguments."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("models", help="the models that --model knows by name")
+    lists = actions.add_parser("list", help="names and summaries")
+    lists.add_argument(
+        "reference",
+        nargs="?",
+        metavar="REFERENCE",
+        help="hf://datasets/ORG/NAME[@REV]: a repository's; default: those that ship",
+    )
+    show = actions.add_parser("show", help="the text of one")
+    show.add_argument("name", metavar="RECIPE", help=_REFERENCE)
+    show.add_argument(
+        "--resolved", action="store_true", help="with everything filled in, as it would be built"
+    )
+    diff = actions.add_parser("diff", help="the keys at which two recipes, or two folders, differ")
+    diff.add_argument("left", metavar="A", help=_REFERENCE)
+    diff.add_argument("right", metavar="B", help="the same")
+    pull = actions.add_parser("pull", help="copy shared recipes into a folder, references pinned")
+    pull.add_argument("reference", metavar="REFERENCE", help="hf://datasets/ORG/NAME[@REV][/PATH]")
+    pull.add_argument("folder", type=Path, metavar="FOLDER", help="where they go")
+    pull.add_argument("--replace", action="store_true", help="replace files that are there")
+    _add_push(actions.add_parser("push", help="share a folder of recipes in a repository"))
+
+
+def _add_push(push: argparse.ArgumentParser) -> None:
+    push.add_argument("folder", metavar="FOLDER", help="folder of recipes, or a packaged one")
+    push.add_argument("repo_id", metavar="ORG/NAME", help="dataset repository; made if not there")
+    push.add_argument("--name", metavar="NAME", help="the folder's name there (default: its own)")
+    push.add_argument("--tag", metavar="TAG", help="name the commit, e.g. v1")
+    push.add_argument("--message", metavar="TEXT", help="title of the commit")
+    push.add_argument("--private", action="store_true", help="make the repository private")
+    push.add_argument("--dry-run", action="store_true", help="compare, change nothing")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Do what was asked for.
+
+    Raises:
+        UserError: There is no such recipe, it has faults, or the Hub refuses it.
+        Failure: The Hub cannot be reached.
+    """
+    actions = {
+        "list": _list,
+        "models": _models,
+        "show": _show,
+        "diff": _diff,
+        "pull": _pull,
+        "push": _push,
+    }
+    actions[args.action](args)
+
+
+def _models(args: argparse.Namespace) -> None:
+    del args
+    write(table([_model(one) for one in PRESETS], header=_MODEL_HEADER))
+
+
+def _model(preset: ModelPreset) -> tuple[str, ...]:
+    return (
+        preset.name,
+        preset.id,
+        str(preset.num_inference_steps),
+        f"{preset.guidance_scale:g}",
+        str(preset.size or "its own"),
+        preset.note,
+    )
+
+
+def _list(args: argparse.Namespace) -> None:
+    if args.reference is None:
+        rows = [(entry.name, entry.summary) for entry in list_recipes()]
+        write(table(rows, header=("recipe", "summary")))
+        return
+    if not is_hub_reference(args.reference):
+        raise UserError(f"{args.reference}: list takes hf://datasets/ORG/NAME, or nothing")
+    from factory.sharing.pull_recipes import list_shared
+
+    found = list_shared(args.reference)
+    tags = [f"{tag} ({commit[:12]})" for tag, commit in sorted(found.tags.items())]
+    write(f"{found.repo_id} at {found.commit}; tags: {', '.join(tags) or 'none'}")
+    rows = [(one.name, one.summary) for one in found.recipes]
+    write(table(rows, header=("recipe", "summary")))
+
+
+def _show(args: argparse.Namespace) -> None:
+    if args.resolved:
+        write(load_recipe(args.name).to_yaml().rstrip("\n"))
+        return
+    path = find_recipe(args.name)
+    if path.is_dir():
+        raise UserError(f"{args.name} is a folder of recipes; name one of them")
+    text = path.read_text(encoding="utf-8")
+    place = place_of(path)
+    if place is not None:
+        from factory.recipe.remote import is_printable
+
+        if not is_printable(text):
+            raise UserError(f"{place.shown}: holds control characters; it is not shown")
+        log(str(place))
+    write(text.rstrip("\n"))
+
+
+def _diff(args: argparse.Namespace) -> None:
+    from factory.cli import diff
+    from factory.inspection.diff import recipe_changes
+
+    if any(find_recipe(reference).is_dir() for reference in (args.left, args.right)):
+        both = argparse.Namespace(before=args.left, after=args.right, json=False, exit_code=False)
+        diff.run(both)
+        return
+    # Two recipes are compared whatever they are called.
+    changes = list(recipe_changes(load_recipe(args.left), load_recipe(args.right)))
+    for change in changes:
+        write(diff.change_line(change))
+    if not changes:
+        write(f"{args.left} and {args.right} are the same")
+
+
+def _pull(args: argparse.Namespace) -> None:
+    from factory.sharing.pull_recipes import pull
+
+    for path in pull(args.reference, args.folder, replace=args.replace):
+        write(str(path))
+    write(f"next: factory plan {args.folder}; factory build {args.folder} OUT")
+
+
+def _push(args: argparse.Namespace) -> None:
+    from factory.sharing.push_recipes import push_recipes
+
+    shared, report = push_recipes(
+        args.folder,
+        args.repo_id,
+        name=args.name,
+        private=args.private,
+        tag=args.tag,
+        message=args.message,
+        dry_run=args.dry_run,
+    )
+    plan, where = report.plan, report.target.url
+    if args.dry_run:
+        changed = [
+            *(f"send    {path}" for path in plan.add),
+            *(f"remove  {p}" for p in plan.delete),
+        ]
+        write("\n".join([f"{where}: nothing was changed (--dry-run)", *changed]))
+        return
+    revision = report.tag or str(report.commit)
+    made = "committed" if report.committed else "up to date"
+    write(f"{where}: {made} at {str(report.commit)[:12]}, {len(shared.entries)} recipes")
+    write(f"next: factory plan hf://datasets/{report.target.repo_id}@{revision}/{shared.name}")

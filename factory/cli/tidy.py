@@ -1,0 +1,49 @@
+"""`factory tidy OUT`: removes the files that a dataset no longer lists."""
+
+from __future__ import annotations
+
+import argparse
+
+from factory.common import console
+
+NAME = "tidy"
+HELP = "List files that stopped builds left over in a dataset's directory; --delete removes them."
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("out", metavar="OUT", help="the dataset's directory or URL")
+    parser.add_argument(
+        "--delete",
+        action="store_true",
+        help="remove the files; without it they are only listed. Files that the dataset lists, "
+        "shards of configs that are not complete, and files of unknown names always stay",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """List what is left over, and remove it if wanted.
+
+    Raises:
+        UserError: no dataset is there.
+        Failure: another process has changed the dataset meanwhile.
+    """
+    from factory.builder.tidy import tidy
+    from factory.common.errors import Failure
+    from factory.common.storage import answering, open_path
+
+    out = open_path(args.out)
+    with answering(out):
+        found = tidy(out, delete=args.delete)
+    for file, size in found.files.items():
+        console.write(f"{file} ({size:,} bytes)")
+    for name in found.unfinished:
+        console.log(f"note: {name} is not complete: its shards were left alone")
+    if args.delete and found.removed < len(found.files):
+        raise Failure(
+            f"{out}: another process has changed this dataset meanwhile; {found.removed} of "
+            f"{len(found.files)} files were removed; run the same command again"
+        )
+    done = "removed" if args.delete else "left over; --delete removes them"
+    count = len(found.files)
+    console.write(f"{out}: {count} file{'' if count == 1 else 's'} {done}")

@@ -1,0 +1,115 @@
+"""People's notes in a card that programs write: kept below a line, and changes above it noticed.
+
+The line carries a hash of the text above it and of the notes below, so that any copy of a card
+tells whether somebody changed it after it was written.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from dataclasses import dataclass
+
+from factory.common.errors import UserError
+
+FILE_NAME = "README.md"
+LINE = "<!-- Notes below this line are kept when this card is written again."
+_LINE = re.compile(
+    rf"^{re.escape(LINE)}(?: (?P<body>\w+) (?P<notes>\w+))? -->[ \t\r]*$", re.MULTILINE
+)
+# It names the repository on the Hub and a directory elsewhere.
+_LOADING = re.compile(r"^## Load it$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+_MOST_LINES = 60
+
+
+@dataclass(frozen=True)
+class Card:
+    """A card's text in two parts.
+
+    Attributes:
+        body: What a program wrote, and may write again.
+        notes: What people wrote below the line.
+        body_sealed: Whether the body is as it was written.
+        notes_sealed: Whether the notes are as they were when it was written.
+    """
+
+    body: str
+    notes: str
+    body_sealed: bool
+    notes_sealed: bool
+
+
+def read_card(text: str) -> Card:
+    """Split a card at its line; one without a line is all body, changed or not."""
+    plain = text.replace("\r\n", "\n")
+    found = _LINE.search(plain)
+    if found is None:
+        return Card(plain.rstrip(), "", body_sealed=False, notes_sealed=False)
+    body, notes = plain[: found.start()].rstrip(), plain[found.end() :].strip()
+    return Card(body, notes, found["body"] == _hash(body), found["notes"] == _hash(notes))
+
+
+def write_card(body: str, notes: str = "") -> str:
+    """Return a card with its line."""
+    body, notes = body.rstrip(), notes.strip()
+    line = f"{LINE} {_hash(body)} {_hash(notes)} -->"
+    return f"{body}\n\n{line}\n" + (f"\n{notes}\n" if notes else "")
+
+
+def same_body(one: str, other: str) -> bool:
+    """Whether two bodies say the same, wherever each says that the dataset is."""
+    return _hash(one) == _hash(other)
+
+
+def merge_cards(ours: str, theirs: str, *, place: object) -> str:
+    """Return the card to publish over one that is there: our body, and the notes of either.
+
+    Args:
+        ours: The card here.
+        theirs: The card there.
+        place: Where that is, for messages.
+
+    Raises:
+        UserError: Somebody changed the body there, or both sides' notes; shows the difference.
+    """
+    here, there = read_card(ours), read_card(theirs)
+    if not there.body_sealed and not same_body(here.body, there.body):
+        raise _conflict(there.body, here.body, place=place, what="card")
+    if here.notes and there.notes not in ("", here.notes) and not there.notes_sealed:
+        raise _conflict(there.notes, here.notes, place=place, what="notes")
+    notes = here.notes or there.notes
+    if (here.body, notes) == (there.body, there.notes):
+        return theirs
+    return write_card(here.body, notes)
+
+
+def _conflict(theirs: str, ours: str, *, place: object, what: str) -> UserError:
+    lines = [
+        line.rstrip()
+        for line in difflib.unified_diff(
+            theirs.splitlines(), ours.splitlines(), "there", "here", n=1, lineterm=""
+        )
+    ]
+    more = [f"... and {len(lines) - _MOST_LINES} more lines"] if len(lines) > _MOST_LINES else []
+    way = (
+        f"move your text there below the line `{LINE} ... -->`, where it is kept"
+        if what == "card"
+        else "copy the notes there into the card here"
+    )
+    return UserError(
+        "\n".join(
+            [
+                f"{place}: the {what} in {FILE_NAME} there was changed by hand and would be lost; "
+                f"nothing was pushed; {way}, make the same change here, or give --replace-card to "
+                "drop it. The difference:",
+                *lines[:_MOST_LINES],
+                *more,
+            ]
+        )
+    )
+
+
+def _hash(text: str) -> str:
+    plain = "\n".join(line.rstrip() for line in _LOADING.sub("", text).strip().splitlines())
+    return hashlib.sha256(plain.encode()).hexdigest()[:16]

@@ -1,0 +1,166 @@
+"""Terminal output that the three packages share: log lines, progress bars, plain tables.
+
+Results go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn, TextIO
+
+from factory.common.redaction import for_terminal, one_line
+
+
+class Parser(argparse.ArgumentParser):
+    """Says which known option or command is nearest to an unknown one; repeats no secret."""
+
+    _given: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Refuse unknown options in the parser of the command, which knows its own ones."""
+        self._given = list(sys.argv[1:] if args is None else args)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and not self._subparsers:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2 after one line."""
+        start, colon, given = message.partition("unrecognized arguments: ")
+        options = [one.partition("=")[0] for one in given.split() if one.startswith("-")]
+        # Values of unknown options may be secrets, under any name.
+        shown = f"{start}{colon}{' '.join(options)}" if options else message
+        found = (self._nearest(word.partition("=")[0], message) for word in self._given)
+        near = dict(filter(None, found))
+        hints = ", ".join(f"{known} instead of {word}" for word, known in near.items())
+        super().error(for_terminal(f"{shown}; did you mean {hints}?" if hints else shown))
+
+    def _nearest(self, word: str, message: str) -> tuple[str, str] | None:
+        """Return an unknown word with the known option, command or value spelled most alike."""
+        known: list[str] = []
+        if word.startswith("-"):
+            known = list(self._option_string_actions)
+            if any(one.startswith(word) for one in known):
+                return None
+        elif f"invalid choice: {word!r}" in message:
+            known = [str(name) for action in self._actions for name in action.choices or ()]
+        wanted = f"--{word.strip('-')}" if word.startswith("-") else word
+        near = difflib.get_close_matches(wanted, known, n=1)
+        return (word, near[0]) if near else None
+
+
+def write(text: str = "", *, stream: TextIO | None = None) -> None:
+    """Write a line of results to stdout (or to `stream`)."""
+    (stream or sys.stdout).write(f"{for_terminal(text)}\n")
+
+
+def launched_as() -> tuple[int, int]:
+    """Return this process's rank and the number of processes as its launcher set them.
+
+    (0, 1) for a process that is alone, whatever another launch has left in the environment.
+    """
+    rank, world_size = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
+    if not (rank.isdecimal() and world_size.isdecimal()) or int(world_size) < 2:
+        return 0, 1
+    return int(rank), int(world_size)
+
+
+def log(text: str) -> None:
+    """Write a line about the work to stderr, with the rank when there are several processes."""
+    rank, world_size = launched_as()
+    prefix = f"[rank {rank}] " if world_size > 1 else ""
+    _leave_bars()
+    sys.stderr.write(f"{prefix}{for_terminal(text)}\n")
+    sys.stderr.flush()
+
+
+def close_bars() -> None:
+    """Close every open progress bar, so that what is written next starts on a line of its own."""
+    for bar in _open_bars():
+        bar.close()
+
+
+def _leave_bars() -> None:
+    """Put the cursor at the start of a line; a bar on a terminal is shown again by its update."""
+    for bar in _open_bars():
+        if sys.stderr.isatty():
+            bar.clear()
+        elif getattr(bar, "left_at", None) != bar.last_print_t:
+            bar.left_at = bar.last_print_t
+            sys.stderr.write("\n")
+
+
+def _open_bars() -> list[Any]:
+    # Without tqdm there is no bar, and importing it here would slow down every command.
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    return [bar for bar in list(getattr(tqdm, "_instances", ())) if not bar.disable]
+
+
+def progress(
+    total: int,
+    *,
+    unit: str,
+    description: str,
+    initial: int = 0,
+    show: bool = True,
+    in_bytes: bool = False,
+) -> Any:
+    """Return a tqdm bar with rate and time left.
+
+    Without a terminal it writes a line every 30 s, so that logs stay readable.
+
+    Args:
+        total: Units of work in all.
+        unit: What is counted, singular, e.g. `image`.
+        description: What is being done.
+        initial: Units that were done before this run; they count in the bar but not in the rate.
+        show: False on ranks that should stay silent.
+        in_bytes: Units are bytes, shown as kB, MB, GB.
+    """
+    from tqdm import tqdm
+
+    terminal = sys.stderr.isatty()
+    return tqdm(
+        total=total,
+        initial=initial,
+        unit="B" if in_bytes else f" {unit}s",
+        unit_scale=in_bytes,
+        desc=description,
+        disable=not show,
+        dynamic_ncols=terminal,
+        ncols=None if terminal else 100,
+        mininterval=0.2 if terminal else 30.0,
+        maxinterval=10.0 if terminal else 60.0,
+        file=sys.stderr,
+    )
+
+
+def table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), align: str = "") -> str:
+    """Format rows as a plain text table.
+
+    Args:
+        rows: Cells as text, all rows of one length.
+        header: Column titles, or nothing.
+        align: A letter a column, `l` or `r`; missing ones are `l`.
+    """
+    lines = [[one_line(cell) for cell in row] for row in ([header] if header else []) + [*rows]]
+    if not lines:
+        return ""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    align = align.ljust(len(widths), "l")
+
+    def one(line: Sequence[str]) -> str:
+        cells = [
+            c.rjust(w) if a == "r" else c.ljust(w)
+            for c, w, a in zip(line, widths, align, strict=True)
+        ]
+        return "  ".join(cells).rstrip()
+
+    text = [one(line) for line in lines]
+    if header:
+        text.insert(1, "  ".join("-" * width for width in widths))
+    return "\n".join(text)

@@ -1,0 +1,135 @@
+"""Checks that a dataset's files are its own: in its directory, links followed, with no address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
+
+from factory.common.errors import UserError
+from factory.common.inside import is_inside
+from factory.common.outside import parse_yaml, read_json, read_text, read_yaml
+
+_CARD = "README.md"
+_CARD_FILE = ".huggingface.yaml"
+_INFOS = "dataset_infos.json"
+CARDS = (_CARD, _CARD_FILE, _INFOS)
+"""The files of a dataset that tell the library datasets where its rows are."""
+MAX_CARD_BYTES = 16_000_000
+_SAVED_LISTS = ("_data_files", "_indices_data_files")
+_T = TypeVar("_T")
+
+
+def check_card(folder: Path, *, shown: str) -> None:
+    """See that a dataset's card names files of the dataset only.
+
+    Args:
+        folder: Of the dataset.
+        shown: The dataset's name in messages.
+
+    Raises:
+        UserError: The card does not read, or names an address or a file elsewhere.
+    """
+    for head in _headers(folder, shown):
+        configs = head.get("configs") if isinstance(head, dict) else None
+        for name in _texts(configs):
+            if "://" in name or name.startswith(("/", "~")) or ".." in PurePosixPath(name).parts:
+                raise UserError(
+                    f"{shown}: its card names files outside the dataset ({name[:200]!r}), which "
+                    "are not read; remove them from `configs`"
+                )
+
+
+def names_files(folder: Path, *, shown: str) -> bool:
+    """Whether a dataset's card says which of its files are data.
+
+    Raises:
+        UserError: The card does not read.
+    """
+    return any(
+        isinstance(head, dict) and ("configs" in head or "data_files" in head)
+        for head in _headers(folder, shown)
+    )
+
+
+def _headers(folder: Path, shown: str) -> Iterator[Any]:
+    card, other, infos = (folder / name for name in CARDS)
+    check_files([path for path in (card, other, infos) if path.exists()], folder)
+    if infos.exists():
+        # It only describes columns, but datasets reads it, so it must be bounded.
+        read_json(infos)
+    if card.exists():
+        text = read_text(card, max_bytes=MAX_CARD_BYTES)
+        lines = text.splitlines(keepends=True)
+        rest = lines[1:] if lines and lines[0].strip() == "---" else []
+        ends = [number for number, line in enumerate(rest) if line.strip() == "---"]
+        header = "".join(rest[: ends[0]]) if ends else ""
+        if header.strip():
+            yield parse_yaml(header, file=f"{shown}/{_CARD}")
+    if other.exists():
+        yield read_yaml(other)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield every text in nested lists and mappings."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
+def check_files(files: Iterable[str | Path], folder: Path) -> None:
+    """See that files are regular files in a directory, symbolic links followed.
+
+    Raises:
+        UserError: One is not; a missing file is.
+    """
+    for file in files:
+        if "\0" in str(file):
+            raise UserError(f"{folder}: names a file {str(file)[-80:]!r}, which cannot exist")
+        if not is_inside(Path(file), folder):
+            raise UserError(
+                f"{file}: leads out of {folder} and is not read; remove it, or put the file itself "
+                "in its place"
+            )
+        if Path(file).exists() and not Path(file).is_file():
+            # A pipe or a device may never end.
+            raise UserError(f"{file}: is no regular file and is not read; remove it")
+
+
+def check_saved(folder: Path) -> None:
+    """See that what `save_to_disk` wrote lists files of the directory only.
+
+    Raises:
+        UserError: It lists others, or does not read.
+    """
+    parts = [folder]
+    whole = folder / "dataset_dict.json"
+    if whole.exists():
+        parts = [folder / name for name in _list(_mapping(whole, folder), "splits", str, whole)]
+    for part in parts:
+        path = part / "state.json"
+        state = _mapping(path, folder)
+        files = [one for name in _SAVED_LISTS for one in _list(state, name, dict, path)]
+        check_files([part / str(one.get("filename")) for one in files], folder)
+        if (part / "dataset_info.json").exists():
+            _mapping(part / "dataset_info.json", folder)
+
+
+def _list(found: dict[str, Any], key: str, kind: type[_T], path: Path) -> list[_T]:
+    """Return the list under a key, empty where there is none."""
+    listed = found.get(key) or []
+    if not isinstance(listed, list) or not all(isinstance(one, kind) for one in listed):
+        raise UserError(
+            f"{path}: `{key}` is no list of {kind.__name__} values; save the dataset again"
+        )
+    return listed
+
+
+def _mapping(path: Path, folder: Path) -> dict[str, Any]:
+    check_files([path], folder)
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise UserError(f"{path}: holds {type(found).__name__}, not a mapping")
+    return found

@@ -1,0 +1,125 @@
+"""What a process computes on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from factory.common.errors import Failure, UserError, first_line
+
+# Where an allocator has no error class of its own, these words tell.
+_LACK_OF_MEMORY = re.compile(
+    r"out of memory|can't allocate memory|not enough memory|_STATUS_ALLOC_FAILED", re.IGNORECASE
+)
+
+# What launchers tell the processes they start; another tool may have left them behind.
+_LAUNCH = re.compile(
+    r"(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|(OMPI_COMM_WORLD|MV2_COMM_WORLD|PMI)_(SIZE|RANK)"
+    r"|ACCELERATE_(USE_\w+|MIXED_PRECISION)"
+)
+
+
+def launched_on_cpus() -> bool:
+    """Return whether the launch said so: `accelerate launch --cpu`, or its environment."""
+    from accelerate.utils import parse_flag_from_env
+
+    return bool(parse_flag_from_env("ACCELERATE_USE_CPU"))
+
+
+def on_cpus() -> bool:
+    """Return whether this process computes on a CPU: none other is there, or it was launched so.
+
+    Unless told so, accelerate takes each of several processes on CPUs for the only one.
+    """
+    import torch
+
+    return launched_on_cpus() or not torch.accelerator.is_available()
+
+
+def cores_per_process() -> int:
+    """Return the number of CPU cores for each of this machine's processes of one launch."""
+    available = getattr(os, "sched_getaffinity", None)
+    cores = len(available(0)) if available else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+
+
+def device_name(device_type: str) -> str:
+    """Return the name of the device, as its maker sells it.
+
+    Args:
+        device_type: `cpu`, `cuda`, ...
+    """
+    if device_type == "cuda":
+        import torch
+
+        return str(torch.cuda.get_device_name())
+    return _cpu_name() if device_type == "cpu" else device_type
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that a device or this machine has too little memory."""
+    import torch
+
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_LACK_OF_MEMORY.search(str(error)))
+
+
+@contextmanager
+def reporting_lack_of_memory(remedy: str) -> Iterator[None]:
+    """Report a lack of memory in one line.
+
+    Args:
+        remedy: What to do about it.
+
+    Raises:
+        Failure: The memory did not suffice.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_lack_of_memory(error):
+            raise
+        raise Failure(f"out of memory ({memory_words(error)}); {remedy}") from None
+
+
+def memory_words(error: BaseException) -> str:
+    """Return what failed without the allocator's statistics and advice."""
+    line = first_line(error)
+    tried = re.match(r".*?Tried to allocate [\d.]+ \w+", line)
+    return tried.group() if tried else line
+
+
+def _cpu_name() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+@contextmanager
+def joining_processes() -> Iterator[None]:
+    """Say which variables fit no launch where the processes of one cannot be joined.
+
+    Raises:
+        UserError: The variables contradict each other or ask for what is not there.
+    """
+    import torch.distributed
+
+    try:
+        yield
+    except (ValueError, ImportError, torch.distributed.DistError) as error:
+        found = [name for name in sorted(os.environ) if _LAUNCH.fullmatch(name)]
+        if not found:
+            raise
+        listed = ", ".join(f"{name}={os.environ[name]}" for name in found)
+        raise UserError(
+            f"this process cannot join a launch ({first_line(error)}); the environment says "
+            f"{listed}: unset what another launch left there, or correct it"
+        ) from None

@@ -1,0 +1,144 @@
+"""What the three `__main__` modules share: errors become text and an exit status.
+
+Only here do errors become text, so only here must tokens be kept out of it
+(`factory.common.redaction`).
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import select
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TextIO
+
+from factory.common.console import close_bars
+from factory.common.errors import FactoryError, UserError
+from factory.common.redaction import for_terminal
+
+_MOST_SHOWN = 200
+_DISK_ERRORS = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.EROFS: "the file system is read-only; choose another directory",
+    errno.EACCES: "permission denied; choose a directory you may write to",
+    errno.ENOTDIR: "a part of this path is a file; choose another directory",
+    errno.ENAMETOOLONG: "the name is too long; choose another directory",
+    errno.EPERM: "operation not permitted; choose a directory you may write to",
+    errno.ELOOP: "a symbolic link leads back to itself; choose another directory",
+    errno.EFBIG: "a file would be larger than the file system or `ulimit -f` allows; raise the "
+    "limit or choose another directory",
+    errno.EMFILE: "too many files are open; raise the limit (ulimit -n)",
+    errno.ENFILE: "too many files are open on this machine; close some",
+    errno.EIO: "the disk fails to read or write; check it",
+    errno.ESTALE: "the network file system has lost this file; mount it again",
+}
+
+# After stdin, stdout and stderr.
+_FIRST_FREE = 3
+# As a shell says it of a process that SIGPIPE has ended.
+_PIPE_CLOSED = 128 + 13
+
+
+def run_main(main: Callable[[], int | None]) -> None:
+    """Run `main` and exit: 0 done, 1 a failure, 2 for the user to mend, 128 + a signal."""
+    _open_streams()
+    sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
+    try:
+        _require_directory()
+        status = main() or 0
+        sys.stdout.flush()
+    except FactoryError as error:
+        _tell(str(error))
+        status = error.exit_status
+    except BrokenPipeError as error:
+        status = _after_broken_pipe(error)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            _tell(traceback.format_exc().rstrip())
+            sys.exit(1)
+        place = f"{_short(str(error.filename))}: " if error.filename else ""
+        remedy = _DISK_ERRORS[error.errno]
+        _tell(f"{place}{remedy}, then run the same command again: it goes on where it stopped")
+        status = 1
+    except KeyboardInterrupt as stop:
+        words = str(stop) or "interrupted"
+        _tell(f"{words}; run the same command again to go on where it stopped")
+        # As a shell says it of a process that a signal has ended.
+        status = 128 + getattr(stop, "number", signal.SIGINT)
+    except Exception:  # noqa: BLE001 (a bug: it keeps its traceback, but no token in it)
+        _tell(traceback.format_exc().rstrip())
+        status = 1
+    sys.exit(status)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MOST_SHOWN else f"{name[: _MOST_SHOWN - 3]}..."
+
+
+def _open_streams() -> None:
+    """Open the standard streams that are closed; let no character stop what is written.
+
+    Without this, a closed stream's number would go to the next file that is opened.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < _FIRST_FREE:
+        pass
+    os.close(descriptor)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # It stays open as long as the process.
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _at_home(word: str) -> str:
+    """Put the home directory in the place of `~`, which no shell does after `--out=`."""
+    option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    if value == "~" or value.startswith("~/"):
+        # Unlike pathlib's, it never raises.
+        value = os.path.expanduser(value)  # noqa: PTH111
+    return f"{option}{equals}{value}"
+
+
+def _require_directory() -> None:
+    """Raise a `UserError` if the current directory was removed: paths would mean nothing."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        raise UserError("the current directory was removed; change to another one") from None
+
+
+def _after_broken_pipe(error: BrokenPipeError) -> int:
+    """Return the status after a write that nobody reads: 0 only if results went unread.
+
+    Where the reader of stderr left too, the work may have been stopped anywhere.
+    """
+    unread = [stream for stream in (sys.stdout, sys.stderr) if not _is_read(stream)]
+    for stream in unread:
+        # The interpreter's last flush goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if sys.stderr in unread:
+        return _PIPE_CLOSED
+    if sys.stdout in unread:
+        return 0
+    _tell(f"a connection was closed ({error}); run the same command again to go on")
+    return 1
+
+
+def _is_read(stream: TextIO) -> bool:
+    """Whether the other end of a stream, if it is a pipe, is still open."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _tell(text: str) -> None:
+    close_bars()
+    sys.stderr.write(f"{for_terminal(text)}\n")

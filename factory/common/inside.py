@@ -1,0 +1,98 @@
+"""Where paths lead: home, and inside a directory or out of it, with all symbolic links followed."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+from factory.common.errors import UserError
+
+GENERATIONS, STAGES, CLAIMS = ".generations", ".gating", ".claims"
+_HIDDEN = (GENERATIONS, STAGES, CLAIMS)
+_FOLDERS = (*_HIDDEN, "data", "recipes", "card")
+_FILES = ("README.md", "manifest.json", "scores.json")
+_SNAPSHOT = re.compile(
+    r"(?P<repository>(?P<cache>.*)/(?:datasets|models|spaces)--[^/]+)/snapshots/[0-9a-f]{40}"
+)
+
+
+def at_home(name: str | Path) -> Path:
+    """Return a path with the home directory in the place of `~`.
+
+    Unlike `Path.expanduser`, it does not raise for `~name` of an unknown user.
+    """
+    return Path(os.path.expanduser(name))  # noqa: PTH111
+
+
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether `path` is in `folder` after all symbolic links are followed.
+
+    Files of a snapshot in the Hub's cache are links to its `blobs`; these count as inside.
+    """
+    # Unlike `Path.resolve`, it does not raise for links that lead in a circle.
+    home = Path(os.path.realpath(folder))
+    real = Path(os.path.realpath(path))
+    return any(real.is_relative_to(one) for one in (home, *_blobs(home)))
+
+
+def _blobs(folder: Path) -> list[Path]:
+    """Return where `CACHE/models--ORG--NAME/snapshots/COMMIT` keeps its files' contents.
+
+    huggingface_hub keeps some in the repository's `blobs`, and shares others in the cache's.
+    """
+    match = _SNAPSHOT.fullmatch(str(folder))
+    return [Path(match[name], "blobs") for name in ("repository", "cache")] if match else []
+
+
+def foreign_files(folder: Path) -> list[Path]:
+    """Return what in a directory is never read nor sent, sorted.
+
+    That is: symbolic links that leave it, pipes, devices, and links to nothing. Names at its top
+    that begin with a dot belong to version control and are left out, but for a dataset's own.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder):
+        if Path(parent) == folder:
+            folders[:] = [name for name in folders if _is_read(name)]
+            files = [name for name in files if _is_read(name)]
+        found += [path for name in folders if not is_inside(path := Path(parent, name), folder)]
+        found += [path for name in files if _is_foreign(path := Path(parent, name), folder)]
+    return sorted(found)
+
+
+def _is_read(name: str) -> bool:
+    return name in _HIDDEN or not name.startswith(".")
+
+
+def _is_foreign(path: Path, folder: Path) -> bool:
+    if path.is_symlink():
+        return not (is_inside(path, folder) and path.is_file())
+    # Claims and generations may go away meanwhile.
+    return path.exists() and not path.is_file()
+
+
+def require_own(out: Path) -> None:
+    """Refuse a dataset whose own folders and files are links to other places.
+
+    Builds, gates and `factory tidy` write and delete in these folders, by names that others choose.
+
+    Args:
+        out: The dataset's local directory.
+
+    Raises:
+        UserError: A folder is a link, or a file is one that leads out of the directory.
+    """
+    folders = [out / name for name in _FOLDERS]
+    below = [path for folder in folders if _is_folder(folder) for path in sorted(folder.iterdir())]
+    for path in (*folders, *(out / name for name in _FILES), *below):
+        if path.is_symlink() and (path.is_dir() or not is_inside(path, out)):
+            raise UserError(
+                f"{path}: is a link to {os.path.realpath(path)}; a dataset's folders and files "
+                "must lie in its directory, where commands write and delete: replace the link by "
+                "what it leads to, or give the place where all of the dataset lies as OUT"
+            )
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()

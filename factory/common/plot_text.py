@@ -1,0 +1,143 @@
+"""Text in plots: installed fonts for characters that the bundled font lacks, else replacements."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from factory.common.console import log
+
+_BUNDLED = "DejaVu Sans"
+_MISSING = "?"
+_LISTED = 8
+
+
+@dataclass(frozen=True)
+class PlotFont:
+    """Fonts for some texts.
+
+    Attributes:
+        families: The bundled font, then installed fonts for what it lacks.
+        missing: Characters that none of them has.
+    """
+
+    families: tuple[str, ...]
+    missing: frozenset[str]
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """Settings of matplotlib; a dollar sign in a name is no formula."""
+        return {"font.family": list(self.families), "text.parse_math": False}
+
+    def shown(self, text: str) -> str:
+        """Return a text with `?` for each missing character."""
+        return "".join(_MISSING if letter in self.missing else letter for letter in text)
+
+    def numbered(self, names: Sequence[str]) -> list[str]:
+        """Return names for the plot; one with missing characters becomes `#` and its number.
+
+        A line on stderr reports them.
+        """
+        lacking = [(place, name) for place, name in enumerate(names) if self.missing & set(name)]
+        if not lacking:
+            return list(names)
+        told = ", ".join(f"#{place} {name}" for place, name in lacking[:_LISTED])
+        more = f" and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
+        log(
+            f"no installed font has every character of these class names, so the plot shows their "
+            f"numbers: {told}{more}; install a font that has them, such as Noto Sans CJK or Noto "
+            "Emoji (not Noto Color Emoji)"
+        )
+        found = list(names)
+        for place, name in lacking:
+            rest = "".join(letter for letter in name if letter not in self.missing)
+            found[place] = f"#{place} {' '.join(rest.split())}".rstrip()
+        return found
+
+
+def plot_font(texts: Iterable[str]) -> PlotFont:
+    """Find fonts that have every character of some texts. Fonts are searched only if needed."""
+    lacking = _visible(texts) - bundled_characters()
+    families = [_BUNDLED]
+    covered = _installed(lacking) if lacking else {}
+    while covered:
+        # The font with most of what is still missing; of equals the regular one.
+        best = max(covered, key=lambda path: (len(covered[path] & lacking), "Regular" in path))
+        if not covered[best] & lacking:
+            break
+        lacking -= covered[best]
+        families.append(_use(best))
+    return PlotFont(tuple(families), lacking)
+
+
+def in_bundled(texts: Iterable[str], *, what: str) -> list[str]:
+    """Return texts in the bundled font's characters alone, the same on every machine.
+
+    Other characters become code points (`U+732B`), and a line on stderr reports them.
+
+    Args:
+        texts: The texts.
+        what: What they are shown in, for the line.
+    """
+    texts = list(texts)
+    lacking = sorted(_visible(texts) - bundled_characters())
+    if lacking:
+        more = f" and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
+        log(f"{what}: its font lacks {' '.join(lacking[:_LISTED])}{more}; shown as code points")
+    points = str.maketrans({letter: f" U+{ord(letter):04X} " for letter in lacking})
+    changed = (text.translate(points) for text in texts)
+    return [
+        new if new == old else re.sub(" +", " ", new).strip(" ")
+        for new, old in zip(changed, texts, strict=True)
+    ]
+
+
+def _visible(texts: Iterable[str]) -> frozenset[str]:
+    return frozenset(letter for text in texts for letter in text if not letter.isspace())
+
+
+@cache
+def bundled_characters() -> frozenset[str]:
+    """Return the characters of matplotlib's own font, and those that have no glyph at all."""
+    import matplotlib
+    from matplotlib.ft2font import FT2Font
+
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    codes = FT2Font(str(path)).get_charmap()
+    invisible = (chr(code) for code in (*range(0xFE00, 0xFE10), 0x200B, 0x200C, 0x200D, 0x2060))
+    return frozenset([*map(chr, codes), *invisible])
+
+
+def _installed(wanted: frozenset[str]) -> dict[str, frozenset[str]]:
+    """Return each installed font's part of the wanted characters.
+
+    The system is asked each time: matplotlib's own list of fonts would miss one installed today.
+    """
+    from matplotlib.font_manager import findSystemFonts
+    from matplotlib.ft2font import FT2Font
+
+    found = {}
+    for path in sorted(findSystemFonts()):
+        try:
+            font = FT2Font(path)
+            characters = wanted & frozenset(map(chr, font.get_charmap()))
+        except (OSError, RuntimeError, ValueError):
+            continue
+        # Colour fonts have empty outlines; the last-resort font has a box for everything.
+        unfit = any(word in font.family_name for word in ("Color", "LastResort", "Last Resort"))
+        if characters and font.scalable and not unfit:
+            found[path] = characters
+    return found
+
+
+def _use(path: str) -> str:
+    """Make a font file known to matplotlib; return its family."""
+    from matplotlib.font_manager import fontManager
+    from matplotlib.ft2font import FT2Font
+
+    fontManager.addfont(path)
+    return str(FT2Font(path).family_name)

@@ -1,0 +1,240 @@
+"""The one reader of images from dataset rows: bytes of a few formats, nothing else.
+
+A row comes from anywhere. Its path is followed only inside an image folder that the user named; an
+address is never requested, no format starts a program, and no image is larger than `MAX_PIXELS`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from factory.common.errors import UserError
+from factory.common.image_modes import as_seen
+from factory.common.inside import is_inside
+from factory.common.redaction import cut_line
+
+if TYPE_CHECKING:
+    import datasets
+    from PIL.Image import Image
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+MAX_PIXELS = 8192 * 8192
+"""About 200 MB as RGB; several images are decoded at once."""
+MAX_ASPECT = 100
+"""A thin strip of few pixels would become large where it is padded or resized by its short side."""
+MAX_BYTES = 256 << 20
+LARGE_PIXELS = 1 << 22
+"""JPEGs of more pixels may be decoded at a fraction of their size, see `read_hashed`."""
+_OVERSIZE = 3
+SKIPPING = "--skip-unreadable leaves out such images and counts them"
+
+
+class ImageFault(ValueError):
+    """Describes why an image is not read."""
+
+
+class UnreadableImage(UserError):
+    """The image of a row is not read, or cannot be decoded."""
+
+
+def read_image(item: Any, *, where: str, folder: Path | None = None) -> Image:
+    """Read the image of one row.
+
+    Args:
+        item: The cell as `datasets.Image(decode=False)` gives it: `bytes` and `path`, or None.
+        where: The row, for messages.
+        folder: The image folder that paths may point into; None: rows must hold bytes.
+
+    Returns:
+        The image as RGB, as `factory.common.image_modes` describes it.
+
+    Raises:
+        UnreadableImage: There is no image, it is not read, or it cannot be decoded.
+    """
+    return read_hashed(item, where=where, folder=folder)[0]
+
+
+def read_hashed(
+    item: Any, *, where: str, folder: Path | None = None, side: int | None = None
+) -> tuple[Image, bytes]:
+    """Read the image of one row, and a hash that tells it from other images.
+
+    A JPEG of more than `LARGE_PIXELS` pixels is decoded at 1/2, 1/4 or 1/8 of its size, as long as
+    both sides keep three times `side`: resized to `side` it then looks the same, in a fraction of
+    the time. Smaller images are always decoded whole.
+
+    Args:
+        item: As for `read_image`.
+        where: As for `read_image`.
+        folder: As for `read_image`.
+        side: Longest side in pixels that the image is going to be resized to; None: it is decoded
+            whole.
+
+    Returns:
+        The image as RGB, and the SHA-256 of its size and pixels; of a larger image than
+        `LARGE_PIXELS` that of its encoded bytes, which does not depend on `side`.
+
+    Raises:
+        UnreadableImage: As `read_image`.
+    """
+    try:
+        data = _source(item, folder)
+    except ImageFault as fault:
+        # A path that is not followed is named already.
+        file = _file_name(item, folder) if folder else ""
+        raise UnreadableImage(f"{where}{file}: {fault}") from None
+    try:
+        image, num_pixels = _load(data, side=side)
+        rgb = _as_seen(image)
+    except ImageFault as fault:
+        raise UnreadableImage(f"{where}{_file_name(item, folder)}: {fault}") from None
+    if num_pixels > LARGE_PIXELS:
+        return rgb, hashlib.sha256(data).digest()
+    size = f"{rgb.width}x{rgb.height} ".encode()
+    return rgb, hashlib.sha256(size + rgb.tobytes()).digest()
+
+
+@contextmanager
+def skipping_advised() -> Iterator[None]:
+    """Name `--skip-unreadable` in the message of an image that is not read."""
+    try:
+        yield
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{error}; {SKIPPING}") from None
+
+
+def _file_name(item: Any, folder: Path | None) -> str:
+    """Return the name of an image's file in brackets, or nothing."""
+    path = item.get("path") if isinstance(item, Mapping) else None
+    if not isinstance(path, str) or not path:
+        return ""
+    file = Path(path)
+    inside = folder is not None and file.is_relative_to(folder)
+    return f" ({cut_line(str(file.relative_to(folder)) if inside and folder else path, 200)})"
+
+
+def embedded(dataset: datasets.Dataset, *, where: str, folder: Path | None) -> datasets.Dataset:
+    """Put the bytes of every image into the rows, as `read_image` finds them; nulls stay.
+
+    Args:
+        dataset: Its columns of images are `datasets.Image(decode=False)`.
+        where: The dataset, for messages.
+        folder: As for `read_image`.
+
+    Raises:
+        UserError: The image of a row is not read.
+    """
+    from datasets import Image
+
+    def cell(item: Any, row: int) -> Any:
+        try:
+            return item and {"bytes": _source(item, folder), "path": None}
+        except ImageFault as fault:
+            raise UserError(f"{where}: row {row}: {fault}") from None
+
+    for name in [name for name, one in dataset.features.items() if isinstance(one, Image)]:
+
+        def batch(items: list[Any], rows: list[int], name: str = name) -> dict[str, list[Any]]:
+            return {name: [cell(item, row) for item, row in zip(items, rows, strict=True)]}
+
+        dataset = dataset.map(
+            batch, with_indices=True, batched=True, batch_size=100, input_columns=[name]
+        ).cast_column(name, Image())
+    return dataset
+
+
+def load_image(data: bytes) -> Image:
+    """Decode an image, in the mode that it is stored in.
+
+    Raises:
+        ImageFault: It is too large, of another format, or damaged.
+    """
+    return _load(data, side=None)[0]
+
+
+def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
+    """Return an image, decoded as `read_hashed` says, and the number of its pixels as stored."""
+    pillow = _pillow()
+    try:
+        image: Image = pillow.open(io.BytesIO(data), formats=FORMATS)
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise _too_large(f"of {width:,} x {height:,} pixels ")
+        if max(width, height) > MAX_ASPECT * min(width, height):
+            raise ImageFault(
+                f"the image of {width:,} x {height:,} pixels is more than {MAX_ASPECT} times as "
+                "long as wide; cut it into parts, or filter the row out"
+            )
+        if side is not None and width * height > LARGE_PIXELS:
+            # Does nothing for other formats than JPEG.
+            image.draft(None, (_OVERSIZE * side, _OVERSIZE * side))
+        image.load()
+        return image, width * height
+    except ImageFault:
+        raise
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
+        raise _too_large("") from None
+    except pillow.UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise ImageFault(
+            f"the image cannot be decoded: it is none of {known}; convert it, or filter the row out"
+        ) from None
+    except Exception as error:  # noqa: BLE001 (Pillow raises anything for damaged bytes)
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise ImageFault(f"the image cannot be decoded ({reason[:200]})") from None
+
+
+def _as_seen(image: Image) -> Image:
+    try:
+        return as_seen(image)
+    except (ValueError, OSError) as error:
+        raise ImageFault(f"the image cannot be converted to RGB ({error})") from None
+
+
+def _too_large(size: str) -> ImageFault:
+    return ImageFault(
+        f"the image {size}is larger than {MAX_PIXELS:,} pixels; shrink it, or filter the row out"
+    )
+
+
+@cache
+def _pillow() -> ModuleType:
+    from PIL import Image
+
+    # The limit above is lower than where Pillow starts to warn.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    return Image
+
+
+def _source(item: Any, folder: Path | None) -> bytes:
+    """Return the bytes of a row, or of the file that it names inside `folder`."""
+    if item is None:
+        raise ImageFault("the image is missing (null); filter such rows out")
+    if not isinstance(item, Mapping):
+        raise ImageFault(f"holds {type(item).__name__}, no image")
+    data, path = item.get("bytes"), item.get("path")
+    if isinstance(data, bytes):
+        return data
+    if not isinstance(path, str) or not path:
+        raise ImageFault("the image is missing (no bytes); filter such rows out")
+    if folder is None:
+        raise ImageFault(
+            f"holds no image, only the path or address {path[:200]!r}, which is not followed; "
+            "use a dataset whose rows hold their images, or filter the row out"
+        )
+    file = Path(path)
+    if not is_inside(file, folder):
+        raise ImageFault(f"{path[:200]!r} is not inside {folder} and is not read; remove it")
+    if not file.is_file():
+        raise ImageFault(f"{path[:200]!r} is gone or no regular file; restore it")
+    if file.stat().st_size > MAX_BYTES:
+        raise ImageFault(f"{path[:200]!r} is larger than {MAX_BYTES:,} bytes; shrink it")
+    return file.read_bytes()

@@ -1,0 +1,128 @@
+"""The part of a `scores-*.json` that cards show, checked when it is read.
+
+`eval.scores_file` writes these files and knows the whole of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from factory.common.errors import UserError
+from factory.common.outside import read_json
+
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Name = Annotated[str, Field(max_length=1000)]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ScoredModel(_Part):
+    """The model that was scored."""
+
+    architecture: Name
+    weights_sha256: Name
+    epochs_done: Count | None = None
+    epochs_planned: Count | None = None
+
+    def require_finished(self, path: Path) -> None:
+        """Refuse a run that was scored before its last epoch.
+
+        Raises:
+            UserError: The file at `path` says that.
+        """
+        done, planned = self.epochs_done, self.epochs_planned
+        if done is not None and planned is not None and done < planned:
+            raise UserError(
+                f"{path}: its training is unfinished ({done} of {planned} epochs); finish it with "
+                "the same `train` command and score it again"
+            )
+
+
+class ScoredOn(_Part):
+    """The real images."""
+
+    name: Name
+    split: Name | None = None
+    num_images: Count
+
+
+class Top1(_Part):
+    """Accuracy, and its 95 % interval."""
+
+    top1: Share
+    top1_low: Share
+    top1_high: Share
+
+
+class TrainedOn(_Part):
+    """The rows of a run, from its `config.yaml`."""
+
+    config_name: Name | None = None
+    label_names: list[Name]
+    num_images: Count
+    row_filter: Name | None = None
+
+
+class Training(_Part):
+    """The run that the weights are from."""
+
+    seed: int = Field(ge=0, lt=2**63)
+    data: TrainedOn
+
+
+class ScoreFile(_Part):
+    """One model on one set of real images; figures are shares in [0, 1]."""
+
+    format: Literal["data-factory/scores"]
+    format_version: Literal[1]
+    model: ScoredModel
+    real: ScoredOn
+    metrics: Top1
+    training: Any = None
+
+    def trained(self, path: Path) -> Training:
+        """Return the run it is from.
+
+        Raises:
+            UserError: The file at `path` does not say it.
+        """
+        if self.training is None:
+            raise UserError(
+                f"{path}: does not say what its model was trained on; train it with `train`"
+            )
+        try:
+            return Training.model_validate(self.training)
+        except ValidationError as error:
+            raise _damaged(path, error, "training.") from None
+
+
+def read_score_file(path: Path) -> ScoreFile:
+    """Read a scores file.
+
+    Raises:
+        UserError: It is missing, no JSON, no scores file of this version, or damaged.
+    """
+    found = read_json(path)
+    if not isinstance(found, dict) or found.get("format") != "data-factory/scores":
+        raise UserError(f"{path}: holds no scores; give a scores-*.json of `eval score`")
+    if found.get("format_version") != 1:
+        version = str(found.get("format_version"))[:40]
+        raise UserError(
+            f"{path}: scores of format {version}, this version reads 1; score the run again"
+        )
+    try:
+        return ScoreFile.model_validate(found)
+    except ValidationError as error:
+        raise _damaged(path, error) from None
+
+
+def _damaged(path: Path, error: ValidationError, prefix: str = "") -> UserError:
+    first = error.errors(include_url=False, include_input=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    return UserError(f"{path}: is damaged ({prefix}{key}: {first['msg']}); score the run again")

@@ -1,0 +1,234 @@
+"""Where a set lies: a local or shared directory, or any place that fsspec knows by a URL.
+
+Everything that is written goes through here, whole or not at all. On a file system that is a
+temporary name, a sync and a rename; an object store's single put is atomic by itself. What must not
+be overwritten is created: by a hard link on a file system, by a conditional put (`If-None-Match`)
+on S3 and the stores that have one. A store without either gets "look, then put": two writers of one
+name at the same moment may then both believe to be the first. For a shard that costs one generated
+twice; for a generation of the manifest, one of two changes made in the same moment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path, PurePath
+from typing import Any, cast
+
+from factory.common.errors import Failure, UserError, first_line
+
+AnyPath = Path
+"""A local path, or a `upath.UPath`, which speaks pathlib's language about a URL."""
+
+TEMPORARY = ".writing-"
+_STORE_LIBRARIES = frozenset(
+    ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs")
+)
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def open_path(reference: str | Path) -> AnyPath:
+    """Return the path of a reference: a `Path`, or a `UPath` for a URL.
+
+    Raises:
+        UserError: no library here reads such a URL, or the store cannot be reached.
+    """
+    if not isinstance(reference, str) or "://" not in reference:
+        return _at_home(reference) if isinstance(reference, (str, PurePath)) else reference
+    from upath import UPath
+
+    try:
+        # Claims and shards come and go by other hands: a listing must never be an old one.
+        path = UPath(reference, use_listings_cache=False)
+        if path.fs.protocol in ("file", ("file", "local")):
+            return Path(path.path)
+        path.exists()
+    except (ImportError, ValueError) as error:
+        raise UserError(f"{reference}: {error}; or name a directory") from None
+    except Exception as error:
+        # Each store has errors of its own for a missing bucket, key or network.
+        words = str(error).splitlines() or [type(error).__name__]
+        raise UserError(f"{reference}: cannot be reached: {words[0]}") from error
+    return cast("AnyPath", path)
+
+
+def _at_home(reference: str | Path) -> Path:
+    """Return a local path; a leading `~` is the home directory, as in every other path we take."""
+    # Unlike pathlib's, it never raises: a name that is nobody's stays a name.
+    return Path(os.path.expanduser(reference))  # noqa: PTH111
+
+
+def is_local(path: AnyPath) -> bool:
+    """Whether a path lies on a file system."""
+    return isinstance(path, PurePath)
+
+
+def write_bytes(
+    path: AnyPath, data: bytes, *, exclusive: bool = False, writer: str = "one"
+) -> bool:
+    """Write a file: after a crash at any point it has all bytes, or was not touched.
+
+    Args:
+        path: Its final name.
+        data: All of it.
+        exclusive: Whether to leave a file alone that is there already.
+        writer: Whose temporary file this is, for `remove_temporary_files`.
+
+    Returns:
+        False where `exclusive` found a file.
+
+    Raises:
+        OSError: the place is full or cannot be written; nothing is left behind.
+    """
+    if not is_local(path):
+        return _put(path, data, exclusive=exclusive)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = f"{TEMPORARY}{writer}-{os.getpid()}-{secrets.token_hex(3)}-{path.name}"
+    temporary = path.with_name(name)
+    written = False
+    try:
+        with _naming(path), temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        written = link(temporary, path) if exclusive else bool(temporary.replace(path))
+    except FileNotFoundError:
+        if temporary.exists() or not path.parent.is_dir():
+            raise
+        # Another launch took this process for dead, and cleared its half-written file away.
+        return write_bytes(path, data, exclusive=exclusive, writer=writer)
+    finally:
+        # Also after Ctrl-C: a set holds its own files and nothing else.
+        if not written or exclusive:
+            temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return written
+
+
+def write_text(path: AnyPath, text: str, *, writer: str = "one") -> None:
+    """Write a small text file the same way: it has the old text or the new one, never half."""
+    write_bytes(path, text.encode(), writer=writer)
+
+
+def sync_folder(folder: AnyPath) -> None:
+    """Make renames in a folder survive a power cut, where the system lets folders be opened."""
+    if not is_local(folder):
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        # Windows opens no folders.
+        return
+    try:
+        with _naming(folder):
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_temporary(path: AnyPath) -> bool:
+    """Whether a file is being written, or was when its writer was killed."""
+    return path.name.startswith(TEMPORARY)
+
+
+def remove_temporary_files(out: AnyPath, *, at_work: frozenset[str] = frozenset()) -> None:
+    """Remove what killed writers left half-written.
+
+    Args:
+        out: The set's directory.
+        at_work: Writers whose files stay.
+    """
+    for path in temporary_files(out):
+        if path.name.removeprefix(TEMPORARY).split("-")[0] not in at_work:
+            path.unlink(missing_ok=True)
+
+
+def temporary_files(out: AnyPath) -> list[AnyPath]:
+    """Return the files that are being written, or were when their writers were killed."""
+    return sorted(out.rglob(f"{TEMPORARY}*")) if is_local(out) else []
+
+
+def remove_if_empty(folder: AnyPath) -> None:
+    """Remove a directory that holds nothing; object stores have none."""
+    if is_local(folder):
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def local_copy(folder: AnyPath) -> Iterator[Path]:
+    """Give a folder of small files as a local one: itself, or a copy that goes away again."""
+    if is_local(folder):
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as name:
+        for path in folder.iterdir() if folder.is_dir() else ():
+            (Path(name) / path.name).write_bytes(path.read_bytes())
+        yield Path(name)
+
+
+@contextmanager
+def answering(place: AnyPath) -> Iterator[None]:
+    """Tell in one line that the store behind a URL stopped answering, whatever was asked of it.
+
+    Raises:
+        Failure: an error of the store's own library came up.
+    """
+    try:
+        yield
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if is_local(place) or library not in _STORE_LIBRARIES:
+            raise
+        raise Failure(
+            f"{place}: the store does not answer ({first_line(error)}); "
+            "run the same command again to go on where it stopped"
+        ) from error
+
+
+def _put(path: Any, data: bytes, *, exclusive: bool) -> bool:
+    try:
+        path.fs.pipe_file(path.path, data, mode="create" if exclusive else "overwrite")
+    except FileExistsError:
+        return False
+    except PermissionError as error:
+        # Stores give it neither a number nor a name.
+        raise PermissionError(errno.EACCES, str(error), str(path)) from error
+    except OSError:
+        raise
+    except Exception as error:
+        # Each store has errors of its own for being away.
+        raise Failure(
+            f"{path}: cannot be written ({first_line(error)}); "
+            "run the same command again to go on where it stopped"
+        ) from error
+    return True
+
+
+def link(temporary: Path, final: Path) -> bool:
+    """Give a file its final name unless that is taken."""
+    try:
+        final.hardlink_to(temporary)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if final.exists():
+            return False
+        temporary.rename(final)
+    return True
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the file in errors of the system that name none, such as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = str(path)
+        raise

@@ -1,0 +1,87 @@
+"""YAML scalars as plain values: what a text, number or truth value in a recipe may be."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import yaml
+
+from factory.common.errors import UserError
+from factory.common.redaction import holds_token
+from factory.common.yaml_nodes import Node, Place
+
+MAX_TEXT = 20_000
+"""Characters of one text; prompts have a few hundred."""
+
+_DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)$")
+_HEXADECIMAL = re.compile(r"[-+]?0x[0-9a-fA-F_]+$")
+_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?$")
+# Control characters, those that turn the direction of writing, and halves of characters.
+_ODD = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+_TRUE = {"yes", "true", "on"}
+_CORE = "tag:yaml.org,2002:"
+_PLAIN_TAGS = {f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
+# YAML 1.1 guesses these too; a recipe has no use for dates, `=` and the like, so they stay text.
+_GUESSED_TEXT = {f"{_CORE}timestamp", f"{_CORE}value"}
+
+
+def refuse_tag(tag: str | None, place: Place) -> None:
+    """Refuse tags that would make objects out of data."""
+    if tag is not None and tag not in _PLAIN_TAGS and tag != "!":
+        raise UserError(place.fault(f"tag {tag} is not allowed; a recipe holds plain values only"))
+
+
+def refuse_odd_text(text: str, place: Place) -> None:
+    """Refuse what a text in a recipe never needs, and what would end up in rows and terminals."""
+    if len(text) > MAX_TEXT:
+        raise UserError(
+            place.fault(f"is a text of {len(text):,} characters; {MAX_TEXT:,} is the most")
+        )
+    odd = _ODD.search(text)
+    if odd:
+        raise UserError(
+            place.fault(f"holds the invisible character U+{ord(odd[0]):04X}; remove it")
+        )
+    if holds_token(text):
+        raise UserError(
+            place.fault("holds an access token; a recipe is published with its set: remove it")
+        )
+
+
+def scalar(event: Any, place: Place, loader: Any) -> Node:
+    """Return a scalar event as a node; `loader` knows how YAML reads plain texts."""
+    refuse_tag(event.tag, place)
+    text: str = event.value
+    refuse_odd_text(text, place)
+    tag = event.tag
+    if tag is None or tag == "!":
+        tag = loader.resolve(yaml.ScalarNode, text, event.implicit)
+    if not event.implicit[0] or tag in _GUESSED_TEXT or tag == f"{_CORE}merge":
+        raw = text if event.implicit[0] else None
+        return Node(text, place, raw=raw, text=len(text))
+    return Node(_value(text, tag, place), place, raw=text, text=len(text))
+
+
+def _value(text: str, tag: str, place: Place) -> Any:
+    if tag == f"{_CORE}null":
+        return None
+    if tag == f"{_CORE}bool":
+        return text.lower() in _TRUE
+    if tag == f"{_CORE}int":
+        if _DECIMAL.match(text) and len(text) <= 4000:
+            return int(text.replace("_", ""))
+        if _HEXADECIMAL.match(text):
+            return int(text.replace("_", ""), 16)
+        raise UserError(
+            place.fault(
+                f"{text[:40]} would be read as an octal, binary or base-60 number; quote it"
+            )
+        )
+    if tag == f"{_CORE}float":
+        if _FLOAT.match(text):
+            return float(text.replace("_", ""))
+        raise UserError(place.fault(f"{text} is no number that a recipe can use"))
+    return text

@@ -1,0 +1,1 @@
+"""Opens, filters and decodes any image dataset."""

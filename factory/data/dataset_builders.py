@@ -1,0 +1,107 @@
+"""What datasets makes of a directory or Hub id before any row is read, and its ways to fail."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from factory.common.errors import UserError, first_line
+
+# The formats whose files hold their rows. Others, such as hdf5, iceberg and lance, may point to
+# files elsewhere, or have parsers of their own.
+IMAGES = "imagefolder"
+_MODULES = ("parquet", IMAGES, "arrow", "csv", "json", "text", "webdataset")
+
+# What datasets raises for descriptions of another form than it expects: in a card, in a JSON file,
+# in the metadata of a Parquet file.
+MALFORMED = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError),
+    *(NotImplementedError, RecursionError, TypeError),
+)
+
+
+def find_builder(path: str, config_name: str | None, revision: str | None = None) -> Any:
+    """Resolve a dataset without reading its rows; each way to fail becomes a line with a remedy.
+
+    Raises:
+        UserError: No such dataset or config, or no data in it.
+        OSError: The network failed.
+    """
+    import datasets as hf
+    from datasets.exceptions import DatasetNotFoundError
+
+    # Messages call it as people typed it.
+    shown = path.removeprefix("hf://datasets/")
+    try:
+        with quiet():
+            return hf.load_dataset_builder(path, config_name, revision=revision)
+    except DatasetNotFoundError as error:
+        hint = "check the id; a private one needs a login (hf auth login)"
+        raise UserError(f"{shown}: {first_line(error)}; {hint}") from None
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{shown}: {first_line(error)}; is it a dataset directory or Hub id?"
+        ) from None
+    except ValueError as error:
+        fault = _config_fault(path, config_name, revision, error)
+        raise UserError(f"{shown}: {fault}") from None
+    except MALFORMED as error:
+        raise UserError(
+            f"{shown}: its card is malformed ({first_line(error)}); correct `configs` and "
+            "`dataset_info`, or remove them"
+        ) from None
+
+
+def _config_fault(
+    path: str, config_name: str | None, revision: str | None, error: ValueError
+) -> str:
+    import datasets as hf
+
+    if config_name is None and "onfig" not in str(error):
+        return first_line(error)
+    try:
+        known = hf.get_dataset_config_names(path, revision=revision)
+    except (OSError, ValueError, *MALFORMED):
+        return first_line(error)
+    if config_name is None:
+        return f"name one of its configs with --config: {', '.join(known)}"
+    return f"no config {config_name!r}; {suggest(config_name, known)}"
+
+
+def module_name(builder: Any, *, shown: str) -> str:
+    """Return the packaged module behind a builder: the format's name (`parquet`, `imagefolder`).
+
+    Raises:
+        UserError: Files of this format can name other files or addresses, or are no tables.
+    """
+    module = type(builder).__module__.rsplit(".", 1)[-1]
+    if module not in _MODULES:
+        raise UserError(
+            f"{shown}: its files are {module}, which is not read; convert them to Parquet, or use "
+            f"one of {', '.join(_MODULES)}"
+        )
+    return module
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Say which known name a word was perhaps meant to be."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"it has: {', '.join(names) or 'none'}"
+
+
+class quiet:
+    """Silence the progress bars of datasets, which our own would interleave with."""
+
+    def __enter__(self) -> None:
+        import datasets as hf
+
+        self._enabled = hf.is_progress_bar_enabled()
+        hf.disable_progress_bars()
+
+    def __exit__(self, *_: object) -> None:
+        import datasets as hf
+
+        if self._enabled:
+            hf.enable_progress_bars()

@@ -1,0 +1,109 @@
+"""Which class and split the images of a folder have, by the folders that they are in."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from factory.common.errors import UserError
+
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+}
+_WRAPPERS = "data dataset datasets image images img imgs photo photos picture pictures"
+WRAPPERS = frozenset(_WRAPPERS.split())
+
+
+def splits_of(
+    images: Sequence[PurePosixPath], shown: str
+) -> dict[str, list[tuple[PurePosixPath, str]]]:
+    """Return the images of each split with their classes.
+
+    Args:
+        images: Paths inside the folder, sorted; at least one.
+        shown: The folder as the user named it.
+
+    Raises:
+        UserError: An image has no class, or splits are not where they are looked for.
+    """
+    loose = [path for path in images if len(path.parts) == 1]
+    if len(loose) == len(images):
+        raise UserError(
+            f"{shown}: its {len(loose):,} images are in no class folders, so they have no labels; "
+            "move the images of each class into a folder with its name, or add a metadata.csv "
+            "with the columns file_name and label"
+        )
+    if loose:
+        raise UserError(_without_class(shown, loose))
+    tops = {path.parts[0] for path in images}
+    if any(top.lower() not in _SPLITS for top in tops):
+        _refuse_splits_beside(images, tops, shown)
+        _refuse_wrapping(images, shown)
+        _refuse_inner_splits(images, shown)
+        return {"train": [(path, _name(path.parts[0])) for path in images]}
+    loose = [path for path in images if len(path.parts) == 2]
+    if loose:
+        raise UserError(_without_class(shown, loose))
+    splits: dict[str, list[tuple[PurePosixPath, str]]] = {}
+    for path in images:
+        rows = splits.setdefault(_SPLITS[path.parts[0].lower()], [])
+        rows.append((path, _name(path.parts[1])))
+    if len(splits) < len(tops):
+        raise UserError(
+            f"{shown}: several of its folders mean one split ({', '.join(sorted(tops))}); keep one"
+        )
+    return splits
+
+
+def _refuse_splits_beside(images: Sequence[PurePosixPath], tops: set[str], shown: str) -> None:
+    """Refuse splits with class folders beside other folders: they would be read as classes."""
+    direct = {path.parts[0] for path in images if len(path.parts) == 2}
+    splits = sorted(top for top in tops - direct if top.lower() in _SPLITS)
+    if len(splits) > 1:
+        others = ", ".join(sorted(tops - set(splits)))
+        raise UserError(
+            f"{shown}: holds splits ({', '.join(splits)}) beside other folders ({others}); move "
+            "the others out of the dataset"
+        )
+
+
+def _refuse_wrapping(images: Sequence[PurePosixPath], shown: str) -> None:
+    """Refuse a folder whose only folder holds the classes or splits, as unpacked archives do."""
+    top = images[0].parts[0]
+    if any(path.parts[0] != top or len(path.parts) < 3 for path in images):
+        return
+    holds_splits = all(path.parts[1].lower() in _SPLITS and len(path.parts) > 3 for path in images)
+    if top.lower() in WRAPPERS or holds_splits:
+        raise UserError(f"{shown}: its only folder is {top}; name {shown}/{top} instead")
+
+
+def _refuse_inner_splits(images: Sequence[PurePosixPath], shown: str) -> None:
+    """Refuse class folders that hold splits: read as one, test images would be trained on."""
+    seconds = {path.parts[1] if len(path.parts) > 2 else "" for path in images}
+    if len(seconds) > 1 and all(second.lower() in _SPLITS for second in seconds):
+        first = images[0]
+        raise UserError(
+            f"{shown}: its class folders hold splits ({', '.join(sorted(seconds))}); put the "
+            f"classes into the splits instead, such as {first.parts[1]}/{first.parts[0]}"
+        )
+
+
+def _name(part: str) -> str:
+    # File systems of Apple store letters with accents in another form than people type.
+    return unicodedata.normalize("NFC", part)
+
+
+def _without_class(shown: str, loose: Sequence[PurePosixPath]) -> str:
+    more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
+    verb = "is" if len(loose) == 1 else "are"
+    return (
+        f"{shown}: {loose[0]}{more} {verb} in no class folder, so there is no label; move the "
+        "images into the folder of their class, or out of the dataset"
+    )

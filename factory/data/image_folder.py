@@ -1,0 +1,213 @@
+"""Image folders as people keep them: the class of an image is the folder at the top that it is in.
+
+    photos/cat/IMG_0001.JPG             class cat
+    photos/cat/2024/summer/a.png        class cat
+    photos/train/cat/a.png              split train, class cat: only where the top holds nothing
+    photos/test/cat/b.png               but folders named train, test or val(idation)
+
+Nothing is inferred from file names, and nothing is left out without a count: other files are
+counted by their suffix, and images in formats that are not read are refused unless that is allowed.
+`factory.data.left_out` sees to the same where a metadata file or a card names the rows.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from factory.common.errors import UserError
+from factory.common.inside import is_inside
+from factory.data.image_classes import splits_of
+from factory.data.row_counts import some
+
+if TYPE_CHECKING:
+    import datasets
+
+_READ = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
+# Images all the same, in formats that `factory.common.row_images` does not read.
+_NOT_READ = """.heic .heif .hif .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf
+    .pef .srw .svg .psd .xcf .eps .ico .tga .exr .hdr .dds .apng .mpo"""
+_DATA = ".parquet .arrow .feather .tar .lance .hdf5 .h5"
+_METADATA = "metadata.csv metadata.jsonl metadata.parquet"
+_ARCHIVES = ".zip .7z .rar .tgz .gz .bz2 .xz .zst"
+_OF_SYSTEMS = "thumbs.db ehthumbs.db desktop.ini __macosx @eadir $recycle.bin lost+found"
+READ, NOT_READ, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
+    frozenset(names.split())
+    for names in (_READ, _NOT_READ, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
+)
+
+
+@dataclass
+class ImageFolder:
+    """What an image folder holds.
+
+    Attributes:
+        folder: Where it is.
+        images: Paths inside the folder, sorted, of images in formats that are read.
+        not_read: Paths of images in other formats.
+        others: Number of other files by suffix; files of operating systems do not count.
+        has_metadata: Whether files say which images are rows, which the library datasets reads.
+        has_data: Whether there are files of other datasets among them, such as Parquet.
+        fault: What a link in the folder does that is not followed; empty without one.
+    """
+
+    folder: Path
+    images: list[PurePosixPath] = field(default_factory=list)
+    not_read: list[PurePosixPath] = field(default_factory=list)
+    others: Counter[str] = field(default_factory=Counter)
+    has_metadata: bool = False
+    has_data: bool = False
+    fault: str = ""
+
+    def add_unless_of_system(self, path: PurePosixPath) -> None:
+        """Count a file that was listed elsewhere; `find_images` walks around those of systems."""
+        if not any(_is_of_system(part) for part in path.parts):
+            self.add(path)
+
+    def add(self, path: PurePosixPath) -> None:
+        """Count a file."""
+        suffix = path.suffix.lower()
+        if path.name.lower() in METADATA:
+            self.has_metadata = True
+        elif suffix in READ:
+            self.images.append(path)
+        elif suffix in NOT_READ:
+            self.not_read.append(path)
+        else:
+            self.has_data |= suffix in DATA
+            self.others[suffix or "without suffix"] += 1
+
+    def require_read(self, shown: str, refused: Sequence[PurePosixPath]) -> None:
+        """Refuse a folder with a link that is not followed, or with images that are not read.
+
+        Args:
+            shown: The folder as the user named it.
+            refused: Those images.
+
+        Raises:
+            UserError: Says what to do about them.
+        """
+        if self.fault:
+            raise UserError(self.fault)
+        if not refused:
+            return
+        total = _images(len(self.images) + len(self.not_read))
+        suffixes = _counted(Counter(path.suffix.lower() for path in refused))
+        raise UserError(
+            f"{shown}: {len(refused):,} of {total} are in formats that are not read "
+            f"({suffixes}; the first is {refused[0]}); convert them to JPEG or PNG"
+            + (", or leave them out with --skip-unreadable" if self.images else "")
+        )
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Number of files that are not read, by suffix, and of folders without images."""
+        suffixes = Counter(path.suffix.lower() for path in self.not_read)
+        found = dict(sorted((suffixes + self.others).items()))
+        used = {path.parts[0] for path in self.images}
+        entries = (one for one in self.folder.iterdir() if not _is_of_system(one.name))
+        empty = sorted(one.name for one in entries if one.is_dir() and one.name not in used)
+        if empty:
+            found[f"without readable images (folders: {some(empty)})"] = len(empty)
+        return found
+
+
+def find_images(folder: Path) -> ImageFolder:
+    """Look through a directory."""
+    found = ImageFolder(folder)
+    for path in _walk(found, PurePosixPath()):
+        found.add(path)
+    found.images.sort()
+    return found
+
+
+def has_images(found: ImageFolder) -> bool:
+    """Whether there is an image in a folder, of any format.
+
+    Raises:
+        UserError: Its only files are archives.
+    """
+    if found.images or found.not_read:
+        return True
+    if found.others and set(found.others) <= ARCHIVES:
+        held = _counted(found.others)
+        raise UserError(f"{found.folder}: holds {held} and no images; unpack them")
+    return False
+
+
+def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> datasets.DatasetDict:
+    """Return the images of a folder by split, as rows of path and label.
+
+    Args:
+        found: From `find_images`.
+        skip_unreadable: Whether images in formats that are not read may be left out.
+        shown: The folder as the user named it.
+
+    Raises:
+        UserError: Some image has no class, or is in a format that is not read; or a link leads out
+            of the folder.
+    """
+    import datasets as hf
+
+    found.require_read(shown, found.not_read if not skip_unreadable else [])
+    splits = splits_of(found.images, shown)
+    names = sorted({name for rows in splits.values() for _, name in rows})
+    features = hf.Features({"image": hf.Image(decode=False), "label": hf.ClassLabel(names=names)})
+    numbers = {name: number for number, name in enumerate(names)}
+    return hf.DatasetDict(
+        {
+            split: hf.Dataset.from_dict(
+                {
+                    "image": [str(found.folder / path) for path, _ in rows],
+                    "label": [numbers[name] for _, name in rows],
+                },
+                features=features,
+            )
+            for split, rows in splits.items()
+        }
+    )
+
+
+def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
+    """Yield all files, without those of operating systems, folders in order."""
+    with os.scandir(found.folder / inside) as entries:
+        listed = sorted(entries, key=lambda entry: entry.name)
+    for entry in listed:
+        path = inside / entry.name
+        if _is_of_system(entry.name):
+            continue
+        fault = _link_fault(found.folder, path) if entry.is_symlink() else ""
+        if fault:
+            found.fault = found.fault or fault
+        elif entry.is_dir():
+            yield from _walk(found, path)
+        else:
+            yield path
+
+
+def _link_fault(folder: Path, path: PurePosixPath) -> str:
+    """Say why a link is not followed: it leads out, or its images would be read twice."""
+    if not is_inside(folder / path, folder):
+        return (
+            f"{folder / path}: leads out of {folder} and is not read; remove it, or put the images "
+            "themselves there"
+        )
+    if (folder / path).is_dir():
+        return f"{folder / path}: is a link to a folder, which is not read; remove it"
+    return ""
+
+
+def _is_of_system(name: str) -> bool:
+    return name.startswith(".") or name.lower() in OF_SYSTEMS
+
+
+def _counted(suffixes: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(suffixes.items()))
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"

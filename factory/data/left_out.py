@@ -1,0 +1,75 @@
+"""Counts the files of an image folder that no row names, where datasets itself read the folder."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from factory.data.image_folder import ImageFolder
+
+if TYPE_CHECKING:
+    import datasets
+
+
+def left_out_of(
+    found: ImageFolder,
+    rows: Iterable[datasets.Dataset],
+    *,
+    skip_unreadable: bool,
+    shown: str,
+) -> dict[str, int]:
+    """Return the number of files that no row names, by suffix.
+
+    Args:
+        found: The folder that the library datasets has read.
+        rows: What it made of it: all splits.
+        skip_unreadable: Whether images in formats that are not read may be left out.
+        shown: The folder as the user named it.
+
+    Raises:
+        UserError: Images are in a format that is not read, and no row names them.
+    """
+    named = {_place(path) for dataset in rows for path in _paths_of(dataset)}
+    missing, lost = (
+        [path for path in paths if _place(str(found.folder / path)) not in named]
+        for paths in (found.images, found.not_read)
+    )
+    found.require_read(shown, [] if skip_unreadable else lost)
+    counts = found.others + Counter(path.suffix.lower() for path in lost)
+    counts.update(f"{path.suffix.lower()} that no row names" for path in missing)
+    return dict(sorted(counts.items()))
+
+
+def _paths_of(dataset: datasets.Dataset) -> Iterator[str]:
+    """Yield the path of every image of every row, in lists of images too."""
+    for name in dataset.column_names:
+        for chunk in dataset.data.column(name).chunks:
+            yield from _paths_in(chunk)
+
+
+def _paths_in(values: Any) -> Iterator[str]:
+    import pyarrow.types as kinds
+
+    if kinds.is_list(values.type) or kinds.is_large_list(values.type):
+        yield from _paths_in(values.flatten())
+    elif kinds.is_struct(values.type):
+        names = [one.name for one in values.type]
+        if sorted(names) == ["bytes", "path"]:
+            yield from filter(None, values.field("path").to_pylist())
+        else:
+            for name in names:
+                yield from _paths_in(values.field(name))
+
+
+def _place(path: str) -> str:
+    """Return a file's absolute path, links of its folders followed, but not its own."""
+    folder, name = os.path.split(path)
+    return f"{_real(folder)}/{name}"
+
+
+@lru_cache(maxsize=4096)
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)

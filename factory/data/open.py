@@ -1,0 +1,425 @@
+"""Opens what `train` and `eval` read: a dataset directory, a Hub id, an `hf://datasets/` path.
+
+A local directory never goes through `load_dataset(DIR)`: datasets 5.2 keys that cache by the card's
+configs alone, so that a changed folder can give its old rows. The directory is only *resolved* by
+datasets; the files it names are then loaded by path, where the cache key holds each file's
+modification time.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+from factory.common.console import launched_as, log
+from factory.common.dataset_files import check_card, check_files, check_saved, names_files
+from factory.common.errors import UserError, first_line
+from factory.common.inside import at_home
+from factory.data.dataset_builders import (
+    IMAGES,
+    MALFORMED,
+    find_builder,
+    module_name,
+    quiet,
+    suggest,
+)
+from factory.data.image_folder import ImageFolder, find_images, has_images, load_images
+from factory.data.left_out import left_out_of
+from factory.data.row_counts import left_out_line
+from factory.data.row_filter import filter_rows
+from factory.hub.ids import looks_like_hub_id, parse_target
+
+if TYPE_CHECKING:
+    import datasets
+
+_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+_IMAGE_COLUMNS = ("image", "img", "picture")
+
+
+@dataclass(frozen=True)
+class OpenedDataset:
+    """A dataset of labelled pictures, and how it was named.
+
+    Attributes:
+        dataset: The rows; `label_column` is a `ClassLabel`.
+        image_column: A column of type `Image`.
+        label_column: A column of type `ClassLabel`.
+        label_names: Class names in label order.
+        reference: As the user gave it.
+        config_name: The config that was read.
+        split: The split that was read.
+        image_folder: Where paths of rows may point: the folder of an image folder; else None.
+        commit: What a Hub id's revision named when it was read; None for a directory.
+        row_filter: The filter that the rows went through, or None.
+        left_out: Files of an image folder that were not read: their number by suffix.
+        unreadable: Images that were left out since they cannot be read: row, file, reason.
+        row_numbers: The number of each row in what was opened, for messages, where not all of its
+            rows are left; else None.
+    """
+
+    dataset: datasets.Dataset
+    image_column: str
+    label_column: str
+    label_names: list[str]
+    reference: str
+    config_name: str
+    split: str
+    commit: str | None = None
+    image_folder: Path | None = None
+    row_filter: str | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+    unreadable: tuple[str, ...] = ()
+    row_numbers: tuple[int, ...] | None = None
+
+    @property
+    def shown(self) -> str:
+        """What was read, for messages: the reference, with config, split and filter."""
+        parts = [self.reference, self.config_name if self.config_name != "default" else ""]
+        kept = f" where {self.row_filter}" if self.row_filter else ""
+        return f"{' '.join(filter(None, parts))}, split {self.split}{kept}"
+
+    def keep(self, rows: Sequence[int]) -> OpenedDataset:
+        """Return some of the rows, which messages number as before."""
+        before = self.row_numbers
+        numbers = tuple(int(row) if before is None else before[row] for row in rows)
+        return replace(self, dataset=self.dataset.select(rows), row_numbers=numbers)
+
+
+def open_dataset(
+    reference: str | Path,
+    *,
+    config_name: str | None = None,
+    split: str | None = None,
+    preferred_split: str = "train",
+    row_filter: str | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+    skip_unreadable: bool = False,
+) -> OpenedDataset:
+    """Open one split of a dataset of labelled pictures.
+
+    Args:
+        reference: Directory, Hub id (`ORG/NAME` or `ORG/NAME@REVISION`), or
+            `hf://datasets/ORG/NAME[@REVISION]`.
+        config_name: Default: the dataset's default config.
+        split: Default: `preferred_split`, else the only split, else `train`.
+        preferred_split: Taken if the dataset has it and `split` is not given.
+        row_filter: See `factory.data.row_filter.filter_rows`.
+        image_column: Default: `image`, else the only column of type `Image`.
+        label_column: Default: `label`, else the only column of type `ClassLabel`.
+        skip_unreadable: Leave out images of an image folder in formats that are not read.
+
+    Raises:
+        UserError: No such dataset, config, split or column; a filter that is wrong or that
+            leaves nothing; an image folder with images that have no class or are not read.
+    """
+    reference = str(reference)
+    found = _image_folder_of(reference, config_name, skip_unreadable=skip_unreadable)
+    found = found or _load_any(reference, config_name, skip_unreadable=skip_unreadable)
+    name = _choose_split(found.splits, split, reference, preferred=preferred_split)
+    dataset = found.splits[name]
+    images = _image_column(dataset, image_column, reference)
+    dataset = undecoded(dataset)
+    labels = _label_column(dataset, label_column, reference)
+    dataset = _with_class_label(dataset, labels, reference)
+    if row_filter is not None:
+        dataset = filter_rows(dataset, row_filter)
+    names = list(dataset.features[labels].names)
+    return OpenedDataset(
+        dataset=dataset,
+        image_column=images,
+        label_column=labels,
+        label_names=names,
+        reference=reference,
+        config_name=found.config_name,
+        split=name,
+        commit=found.commit,
+        image_folder=found.image_folder,
+        row_filter=row_filter,
+        left_out=found.left_out,
+    )
+
+
+def _image_folder_of(
+    reference: str, config_name: str | None, *, skip_unreadable: bool
+) -> _Loaded | None:
+    """Load the images of a directory by its folders, if it is a folder of images.
+
+    A directory with a card that names its files is what the card says, and one with a metadata file
+    what that says; among files of several kinds the most frequent counts, as in datasets itself.
+    """
+    path = at_home(reference)
+    if config_name not in (None, "default") or not _is_directory(reference) or not path.is_dir():
+        return None
+    if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
+        return None
+    if names_files(path, shown=reference):
+        return None
+    found = find_images(path)
+    if found.has_metadata or not has_images(found):
+        return None
+    if found.has_data and module_name(find_builder(str(path), None), shown=reference) != IMAGES:
+        return None
+    splits = load_images(found, skip_unreadable=skip_unreadable, shown=reference)
+    return _Loaded(splits, "default", image_folder=path, left_out=found.left_out)
+
+
+def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
+    """Keep datasets from decoding images itself, which would follow any path or address in a row.
+
+    `factory.common.row_images` decodes them.
+    """
+    from datasets import Image
+
+    for name, feature in dataset.features.items():
+        if isinstance(feature, Image) and feature.decode:
+            dataset = dataset.cast_column(name, Image(mode=feature.mode, decode=False))
+    return dataset
+
+
+def _is_directory(reference: str) -> bool:
+    """Whether a reference is meant as a directory, there or not; else it is a Hub id."""
+    if Path(reference).exists() or not looks_like_hub_id(reference):
+        return True
+    # `out/digits` beside a folder `out` is a slip in a path, no reason to ask the Hub.
+    return not reference.startswith("hf://") and Path(Path(reference).parts[0]).is_dir()
+
+
+def open_rows(
+    reference: str, *, config_name: str | None, split: str
+) -> tuple[datasets.Dataset, Path | None]:
+    """Open one split of any dataset, whatever its columns.
+
+    Args:
+        reference: As for `open_dataset`.
+        config_name: Default: the dataset's default config.
+        split: Its name.
+
+    Returns:
+        The rows, images not decoded, and the folder that their paths may point into (see
+        `factory.common.row_images`).
+
+    Raises:
+        UserError: No such dataset, config or split.
+    """
+    found = _load_any(reference, config_name, skip_unreadable=True)
+    name = _choose_split(found.splits, split, reference, preferred=split)
+    if found.left_out and launched_as()[0] == 0:
+        log(f"{reference}: not read: {left_out_line(found.left_out)}")
+    return undecoded(found.splits[name]), found.image_folder
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    """The splits of one config, and where they come from."""
+
+    splits: datasets.DatasetDict
+    config_name: str
+    commit: str | None = None
+    image_folder: Path | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def _load_any(reference: str, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
+    if not _is_directory(reference):
+        return _load_hub(reference, config_name, skip_unreadable=skip_unreadable)
+    path = at_home(reference)
+    return _load_directory(path, config_name, skip_unreadable=skip_unreadable)
+
+
+def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
+    if not path.exists():
+        raise UserError(
+            f"{path}: no such directory; give a dataset directory or a Hub id "
+            "(ORG/NAME[@REVISION] or hf://datasets/ORG/NAME[@REVISION])"
+        )
+    if path.is_file():
+        raise UserError(f"{path}: is a file; give the dataset's directory")
+    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+        return _Loaded(_load_saved(path), "default")
+    check_card(path, shown=str(path))
+    try:
+        builder = find_builder(str(path), config_name)
+    except ConnectionError as error:
+        raise UserError(f"{path}: {first_line(error)}; is it a dataset directory?") from None
+    files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
+    # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
+    check_files((file for listed in files.values() for file in listed), path)
+    module = module_name(builder, shown=str(path))
+    loaded = _load(str(path), module, data_files=files, features=builder.config.features)
+    if module != IMAGES:
+        return _Loaded(loaded, builder.config.name)
+    left_out = left_out_of(
+        find_images(path),
+        loaded.values(),
+        # The files of one config of several are no whole folder.
+        skip_unreadable=skip_unreadable or len(builder.builder_configs) > 1,
+        shown=str(path),
+    )
+    return _Loaded(loaded, builder.config.name, image_folder=path, left_out=left_out)
+
+
+def _load_saved(path: Path) -> datasets.DatasetDict:
+    """Load what `Dataset.save_to_disk` wrote."""
+    import datasets as hf
+
+    check_saved(path)
+    try:
+        saved = hf.load_from_disk(str(path))
+    except (OSError, ValueError, *MALFORMED) as error:
+        raise UserError(f"{path}: cannot be loaded ({first_line(error)})") from None
+    return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
+
+
+def _load(
+    reference: str,
+    module: str,
+    *,
+    data_files: dict[str, list[str]],
+    features: datasets.Features | None,
+) -> datasets.DatasetDict:
+    import datasets as hf
+    from datasets.exceptions import DatasetGenerationError
+
+    try:
+        with quiet():
+            return hf.load_dataset(module, data_files=data_files, features=features)
+    except DatasetGenerationError as error:
+        cause = first_line(error.__cause__ or error)
+        raise UserError(f"{reference}: its files do not load as one dataset ({cause})") from None
+    except (OSError, ValueError, *MALFORMED) as error:
+        # pyarrow raises OSError without a number for damaged files; others are the machine's.
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        if isinstance(error, ValueError) and "no data" in str(error):
+            raise UserError(f"{reference}: its files hold no rows") from None
+        raise UserError(f"{reference}: its files do not load ({first_line(error)})") from None
+
+
+def _load_hub(reference: str, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
+    """Load files of the Hub the way a directory's are loaded, after they were checked."""
+    import datasets as hf
+
+    from factory.data.hub_dataset import fetch_dataset
+
+    found = fetch_dataset(parse_target(reference, "dataset"), config_name)
+    features = hf.Features.from_dict(found.features) if found.features else None
+    loaded = _load(reference, found.module, data_files=found.data_files(), features=features)
+    if found.module != IMAGES:
+        return _Loaded(loaded, found.config_name, found.commit)
+    # Only an image folder has paths in its rows, which may point into it.
+    held = ImageFolder(Path(found.folder))
+    listed = [one for paths in found.paths.values() for one in paths]
+    for path in sorted({*listed, *found.others}):
+        held.add_unless_of_system(PurePosixPath(path))
+    left_out = left_out_of(held, loaded.values(), skip_unreadable=skip_unreadable, shown=reference)
+    return _Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
+
+
+def _choose_split(
+    loaded: datasets.DatasetDict, split: str | None, reference: str, *, preferred: str
+) -> str:
+    known = [str(name) for name in loaded]
+    if split is None:
+        if preferred in known:
+            return preferred
+        if len(known) == 1:
+            return known[0]
+        if "train" in known:
+            return "train"
+        raise UserError(f"{reference}: name one of its splits with --split: {', '.join(known)}")
+    if split not in known:
+        raise UserError(f"{reference}: no split {split!r}; {suggest(split, known)}")
+    return split
+
+
+def _image_column(dataset: datasets.Dataset, column: str | None, reference: str) -> str:
+    found = [
+        name for name, feature in dataset.features.items() if type(feature).__name__ == "Image"
+    ]
+    return _choose_column(
+        column,
+        found,
+        dataset,
+        reference,
+        preferred=_IMAGE_COLUMNS,
+        kind="image",
+        option="--image-column",
+    )
+
+
+def _label_column(dataset: datasets.Dataset, column: str | None, reference: str) -> str:
+    found = [name for name, feature in dataset.features.items() if hasattr(feature, "names")]
+    if column is not None or not found:
+        # A plain text or number column serves when it is named, or is called `label`.
+        plain = [
+            name for name, feature in dataset.features.items() if type(feature).__name__ == "Value"
+        ]
+        found += [name for name in plain if name == column or (name == "label" and column is None)]
+    return _choose_column(
+        column,
+        found,
+        dataset,
+        reference,
+        preferred=_LABEL_COLUMNS,
+        kind="label",
+        option="--label-column",
+    )
+
+
+def _choose_column(
+    column: str | None,
+    found: list[str],
+    dataset: datasets.Dataset,
+    reference: str,
+    *,
+    preferred: Iterable[str],
+    kind: str,
+    option: str,
+) -> str:
+    names: list[str] = dataset.column_names
+    present = ", ".join(names)
+    if column is not None:
+        if column not in names:
+            raise UserError(f"{reference}: no column {column!r}; {suggest(column, names)}")
+        if column not in found:
+            feature = dataset.features[column]
+            raise UserError(f"{reference}: column {column!r} is {feature}, not a column of {kind}s")
+        return column
+    candidates: list[str] = [*preferred, *(found if len(found) == 1 else ())]
+    for name in candidates:
+        if name in found:
+            return name
+    raise UserError(f"{reference}: no {kind} column among {present}; name it with {option}")
+
+
+def _with_class_label(dataset: datasets.Dataset, column: str, reference: str) -> datasets.Dataset:
+    """Make the label column a `ClassLabel`; texts are numbered in sorted order.
+
+    Whole numbers below 0 mean that a row has no label, as in a `ClassLabel`.
+    """
+    import pyarrow.compute as pc
+
+    names = getattr(dataset.features[column], "names", None)
+    if names is not None:
+        highest = pc.max(dataset.data.column(column)).as_py()
+        if highest is not None and highest >= len(names):
+            raise UserError(
+                f"{reference}: labels in {column!r} go up to {highest}, but only {len(names)} "
+                "classes have names, counted from 0; correct the labels or the names"
+            )
+        return dataset
+    dtype = str(dataset.features[column].dtype)
+    if not dtype.startswith(("string", "large_string", "int", "uint", "bool")):
+        raise UserError(
+            f"{reference}: labels in {column!r} are {dtype}; texts or whole numbers are needed"
+        )
+    if dtype.startswith("int") and (pc.min(dataset.data.column(column)).as_py() or 0) < 0:
+        known = [value if value is not None and value >= 0 else None for value in dataset[column]]
+        feature = dataset.features[column]
+        dataset = dataset.remove_columns(column).add_column(column, known, feature=feature)
+    with quiet():
+        return dataset.class_encode_column(column)

@@ -1,0 +1,85 @@
+"""How many images of each class were read, in one line, and what about the counts is suspicious."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from factory.common.redaction import cut_line, one_line
+
+FEW = 10
+"""Fewer images than this of a class are reported."""
+IMBALANCE = 10
+"""So many times as many images of the largest class as of the smallest are reported."""
+_LISTED = 20
+_LONGEST = 80
+
+
+def class_counts(labels: Iterable[int], names: Sequence[str]) -> dict[str, int]:
+    """Return the number of images of each class, by name; classes without images included."""
+    found = np.bincount(np.asarray(list(labels), dtype=np.int64), minlength=len(names))
+    return dict(zip(names, found.tolist(), strict=True))
+
+
+def counts_line(where: str, counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
+    """Return what was read as one line.
+
+    Args:
+        where: The dataset, as the user named it, with split and filter.
+        counts: From `class_counts`.
+        left_out: Number of files that were not read, by reason.
+    """
+    total, classes = sum(counts.values()), len(counts)
+    line = f"{where}: {_plural(total, 'image')}, {_plural(classes, 'class', 'classes')}"
+    if classes <= _LISTED:
+        line += f": {', '.join(f'{_shown(name)} {count:,}' for name, count in counts.items())}"
+    else:
+        line += f" of {min(counts.values()):,} to {max(counts.values()):,} images"
+    return f"{line}; not read: {left_out_line(left_out)}" if left_out else line
+
+
+def left_out_line(left_out: Mapping[str, int]) -> str:
+    """Return how many files were not read, by reason, on one line."""
+    # A reason may list folders, whose names `some` has cut.
+    files = [f"{count:,} {one_line(reason)}" for reason, count in left_out.items()]
+    more = f" and {len(files) - _LISTED} other kinds" if len(files) > _LISTED else ""
+    return f"{', '.join(files[:_LISTED])}{more}"
+
+
+def count_warnings(counts: Mapping[str, int]) -> list[str]:
+    """Return warnings about classes without images, with few, and about imbalance."""
+    warnings = []
+    empty = [name for name, count in counts.items() if not count]
+    few = {name: count for name, count in counts.items() if 0 < count < FEW}
+    if empty:
+        warnings.append(f"{_of(len(empty), counts)} without images: {some(empty)}")
+    if few:
+        shown = [f"{_shown(name)} {count}" for name, count in few.items()]
+        warnings.append(f"{_of(len(few), counts)} with fewer than {FEW} images: {some(shown)}")
+    present = {name: count for name, count in counts.items() if count}
+    if present and max(present.values()) >= IMBALANCE * min(present.values()):
+        least, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
+        warnings.append(
+            f"{_shown(most)} has {present[most]:,} images, {_shown(least)} has "
+            f"{present[least]:,}: accuracy mostly measures the large classes"
+        )
+    return warnings
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, each cut and on one line, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(map(_shown, names[:most]))}{more}"
+
+
+def _shown(name: str) -> str:
+    return cut_line(name, _LONGEST)
+
+
+def _of(count: int, counts: Mapping[str, int]) -> str:
+    return f"{count} of {_plural(len(counts), 'class', 'classes')}"
+
+
+def _plural(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"

@@ -1,0 +1,220 @@
+"""Row filters over metadata columns: `guidance_scale < 3 and domain in ("photo", "sketch")`.
+
+An expression is parsed as Python's grammar and translated to an Arrow expression node by node.
+Nothing is evaluated as code: only the comparisons, names and literals listed here exist.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import keyword
+import operator
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from factory.common.errors import UserError
+
+if TYPE_CHECKING:
+    import datasets
+
+_COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+
+
+def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
+    """Return the rows of `dataset` for which `expression` holds, in their order.
+
+    A comparison with null is false. Class labels are compared by name or by number.
+
+    Args:
+        dataset: Any dataset; only the columns that the expression names are read.
+        expression: Comparisons (`<`, `<=`, `>`, `>=`, `==`, `!=`, `in`, `not in`, `is None`,
+            `is not None`) of columns with literals, joined by `and`, `or`, `not` and parentheses.
+
+    Raises:
+        UserError: The expression does not parse, names an unknown column, or leaves no row.
+    """
+    import numpy as np
+    import pyarrow.compute as pc
+    import pyarrow.dataset
+
+    tree = _parse(expression, dataset.column_names)
+    columns = sorted({node.id for node in ast.walk(tree) if isinstance(node, ast.Name)})
+    _check_columns(columns, dataset.column_names, expression)
+    features = {name: dataset.features[name] for name in columns}
+    condition = _Translator(expression, features).visit(tree.body)
+    if not isinstance(condition, pc.Expression):
+        raise _fault(expression, "it compares no column; write for example guidance_scale < 3")
+    table = dataset.select_columns(columns).with_format("arrow")[:]
+    table = table.append_column("__row__", [np.arange(len(dataset))])
+    try:
+        kept = pyarrow.dataset.dataset(table).to_table(columns=["__row__"], filter=condition)
+    except (
+        pyarrow.ArrowInvalid,
+        pyarrow.ArrowNotImplementedError,
+        pyarrow.ArrowTypeError,
+    ) as error:
+        raise _fault(expression, f"columns and values do not compare ({error})") from None
+    if kept.num_rows == 0:
+        raise _fault(expression, f"it leaves none of {len(dataset)} rows")
+    return dataset.select(np.sort(kept["__row__"].to_numpy()))
+
+
+def _parse(expression: str, known: Sequence[str]) -> ast.Expression:
+    if len(expression) > 2000:
+        raise UserError(f"--filter: longer than 2000 characters ({len(expression)})")
+    try:
+        return ast.parse(expression.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        reason = getattr(error, "msg", None) or type(error).__name__
+        reason = _reserved(expression, known) or f"{reason}; write for example guidance_scale < 3"
+        raise _fault(expression, reason) from None
+
+
+def _reserved(expression: str, known: Sequence[str]) -> str | None:
+    """Return what to do about a column that the grammar keeps for itself, if one is named."""
+    unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", expression)
+    if re.search("['\"]", unquoted):
+        return None  # A quote is left open: what stands after it may be a text.
+    for word in ("class", *filter(keyword.iskeyword, known)):
+        if not re.search(rf"\b{word}\b", unquoted):
+            continue
+        if word == "class" and "label" in known:
+            return "class is a reserved word; compare label, as label == 'cat'"
+        return f"{word} is a reserved word, and a column of that name cannot be compared"
+    return None
+
+
+def _check_columns(names: Sequence[str], known: Sequence[str], expression: str) -> None:
+    known = [name for name in known if not keyword.iskeyword(name)]
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"columns: {', '.join(known)}"
+            raise _fault(expression, f"no column {name}; {hint}")
+
+
+def _fault(expression: str, message: str) -> UserError:
+    return UserError(f"--filter {expression!r}: {message}")
+
+
+class _Translator(ast.NodeVisitor):
+    """Turns an expression tree into an Arrow expression, refusing every node it does not know."""
+
+    def __init__(self, expression: str, features: dict[str, Any]) -> None:
+        self.expression = expression
+        self.features = features
+
+    def generic_visit(self, node: ast.AST) -> Any:
+        kind = type(node).__name__
+        raise _fault(self.expression, f"{kind} is not allowed; compare columns with literals")
+
+    def visit_BoolOp(self, node: ast.BoolOp) -> Any:
+        join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
+        parts = [self.visit(value) for value in node.values]
+        result = parts[0]
+        for part in parts[1:]:
+            result = join(result, part)
+        return result
+
+    def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
+        if isinstance(node.op, ast.Not):
+            return ~self.visit(node.operand)
+        literal = self._literal(node)
+        return literal
+
+    def visit_Compare(self, node: ast.Compare) -> Any:
+        sides = [node.left, *node.comparators]
+        result = None
+        for left, right, op in zip(sides, sides[1:], node.ops, strict=False):
+            part = self._one(left, op, right)
+            result = part if result is None else result & part
+        return result
+
+    def visit_Name(self, node: ast.Name) -> Any:
+        import pyarrow.compute as pc
+
+        if self._dtype(node.id) != "bool":
+            hint = f"compare it, as {node.id} == ..."
+            raise _fault(self.expression, f"a bare column must be true or false; {hint}")
+        return pc.field(node.id)
+
+    def _dtype(self, column: str) -> str:
+        """Return the column's type in words that a user knows; nested columns are `other`."""
+        dtype = str(getattr(self.features[column], "dtype", "other"))
+        kinds = {"string": "text", "large": "text", "int": "whole number", "uint": "whole number"}
+        kinds |= {"float": "number", "double": "number", "bool": "bool"}
+        return next((kind for start, kind in kinds.items() if dtype.startswith(start)), "other")
+
+    def _one(self, left: ast.expr, op: ast.cmpop, right: ast.expr) -> Any:
+        import pyarrow.compute as pc
+
+        if not isinstance(left, ast.Name):
+            if not isinstance(right, ast.Name) or type(op) not in _COMPARE:
+                raise _fault(self.expression, "one side of a comparison must be a column")
+            column, literal = self._sides(right.id, left)
+            return _COMPARE[type(op)](literal, column)
+        field = pc.field(left.id)
+        if isinstance(op, ast.Is | ast.IsNot):
+            if self._literal(right) is not None:
+                raise _fault(self.expression, "`is` compares with None only; use ==")
+            return field.is_null() if isinstance(op, ast.Is) else field.is_valid()
+        if isinstance(op, ast.In | ast.NotIn):
+            if not isinstance(right, ast.List | ast.Tuple | ast.Set):
+                raise _fault(self.expression, f"`in` needs a list, as {left.id} in ['a', 'b']")
+            inside = field.isin([self._value(left.id, item) for item in right.elts])
+            return inside if isinstance(op, ast.In) else ~inside & field.is_valid()
+        if isinstance(right, ast.Name):
+            return _COMPARE[type(op)](field, pc.field(right.id))
+        return _COMPARE[type(op)](*self._sides(left.id, right))
+
+    def _sides(self, name: str, node: ast.expr) -> tuple[Any, Any]:
+        """Return a column and a literal in one type, so that equal numbers compare as equal."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        field, value = pc.field(name), self._value(name, node)
+        dtype = str(getattr(self.features[name], "dtype", ""))
+        if dtype in ("float16", "float32") and isinstance(value, int | float):
+            # 1.1 is another number in 32 bits than in 64.
+            return field, pc.scalar(pa.scalar(value, dtype))
+        if dtype.startswith(("int", "uint")) and isinstance(value, float):
+            if value.is_integer() and abs(value) < 2**63:
+                return field, pc.scalar(int(value))
+            # Arrow would refuse columns that hold numbers beyond 2**53, such as seeds.
+            return field.cast("float64", safe=False), pc.scalar(value)
+        return field, pc.scalar(value)
+
+    def _value(self, column: str, node: ast.expr) -> Any:
+        value, names = self._literal(node), getattr(self.features[column], "names", None)
+        if names is None:
+            kind = self._dtype(column)
+            if value is not None and (kind == "text") != isinstance(value, str):
+                found = "a text" if isinstance(value, str) else "not a text"
+                raise _fault(self.expression, f"{column} is a {kind} column, {value!r} is {found}")
+            return value
+        if not isinstance(value, str):
+            return value
+        if value not in names:
+            near = difflib.get_close_matches(value, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else f"; classes: {', '.join(names)}"
+            raise _fault(self.expression, f"column {column} has no class {value!r}{hint}")
+        return names.index(value)
+
+    def _literal(self, node: ast.expr) -> Any:
+        try:
+            value = ast.literal_eval(node)
+        except (ValueError, TypeError, RecursionError):
+            text = ast.unparse(node)
+            raise _fault(self.expression, f"{text} is not a number, a text or None") from None
+        if value is not None and not isinstance(value, int | float | str | bool):
+            raise _fault(self.expression, f"{ast.unparse(node)} is not a number, a text or None")
+        return value

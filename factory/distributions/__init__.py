@@ -1,0 +1,1 @@
+"""What a value is sampled from; prompt templates; captions."""

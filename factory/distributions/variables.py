@@ -1,0 +1,218 @@
+"""What a recipe draws for an image: a distribution, one a class, or several variables at once."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from factory.distributions.base import (
+    Distribution,
+    Floats,
+    Frozen,
+    Integers,
+    Scalar,
+    ValueType,
+    value_type,
+)
+from factory.distributions.captions import Captions
+from factory.distributions.continuous import (
+    LogUniform,
+    Normal,
+    TruncatedNormal,
+    Uniform,
+    WholeNumbers,
+)
+from factory.distributions.discrete import Choice, Constant, Cycle, Uniformly
+from factory.distributions.scalar import AnyDistribution, kind_of
+from factory.distributions.template import Value
+
+
+class PerClass(Frozen):
+    """A distribution a class: `{per_class: {ship: [at sea, in port]}, default: [outdoors]}`."""
+
+    per_class: dict[str, AnyDistribution] = Field(
+        description="A distribution for each label named here."
+    )
+    default: AnyDistribution | None = Field(
+        default=None, description="For all other labels; needed unless every label is named."
+    )
+
+    @property
+    def by_class(self) -> bool:
+        """Whether each class draws from something of its own."""
+        return True
+
+    @model_validator(mode="after")
+    def _one_type(self) -> PerClass:
+        if not self.per_class:
+            raise ValueError("per_class is empty; name at least one label")
+        self.type()
+        return self
+
+    def parts(self) -> list[Distribution]:
+        """Return all distributions in it."""
+        return [*self.per_class.values(), *([self.default] if self.default else [])]
+
+    def of(self, label: str) -> Distribution | None:
+        """Return the distribution of a class, or None where it has none."""
+        return self.per_class.get(label, self.default)
+
+    def describe(self) -> str:
+        """Describe up to three classes and the rest."""
+        shown = [f"{label}: {one.describe()}" for label, one in list(self.per_class.items())[:3]]
+        if len(self.per_class) > 3:
+            shown.append(f"{len(self.per_class) - 3} more classes")
+        if self.default:
+            shown.append(f"else {self.default.describe()}")
+        return "; ".join(shown)
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the lowest and highest number of any class."""
+        ends = [part.bounds() for part in self.parts()]
+        return min(low for low, _ in ends), max(high for _, high in ends)
+
+    def values(self) -> list[Any] | None:
+        """Return the distinct values of all classes, or None where they are too many to list."""
+        listed = [part.values() for part in self.parts()]
+        if any(one is None for one in listed):
+            return None
+        return list(dict.fromkeys(value for one in listed for value in one or ()))
+
+    def type(self) -> ValueType:
+        """Return the column type that holds the values of all classes.
+
+        Raises:
+            ValueError: They mix texts, numbers and truth values.
+        """
+        return joint_type([part.type() for part in self.parts()])
+
+
+class Once(Distribution):
+    """One draw for the whole set, the same for every image: `{once: {integers: [1, 5]}}`."""
+
+    once: AnyDistribution = Field(description="What is drawn once; another seed draws it anew.")
+
+    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+        """Draw for as many sets as there are uniform numbers."""
+        return self.once.draw(uniforms, numbers)
+
+    def describe(self) -> str:
+        """Describe what is drawn."""
+        return f"once for all images: {self.once.describe()}"
+
+    def bounds(self) -> tuple[float, float]:
+        """Return the lowest and highest number it can be."""
+        return self.once.bounds()
+
+    def values(self) -> list[Value] | None:
+        """Return the distinct values it can be, or None where they are too many to list."""
+        return self.once.values()
+
+    def type(self) -> ValueType:
+        """Return the column type of the value."""
+        return self.once.type()
+
+
+class Linked(Frozen):
+    """Variables that are drawn together, a row of values at a time."""
+
+    linked: tuple[str, ...] = Field(description="Names of the variables, at least two.")
+    values: tuple[tuple[Scalar, ...], ...] = Field(
+        description="Rows of values, a value a variable; each row as likely."
+    )
+
+    @model_validator(mode="after")
+    def _rectangular(self) -> Linked:
+        if len(self.linked) < 2:
+            raise ValueError("linked needs two names or more; write a single variable as a list")
+        if len(set(self.linked)) < len(self.linked):
+            raise ValueError("linked names a variable twice; remove one")
+        if not self.values:
+            raise ValueError("values is empty; write at least one row")
+        for number, row in enumerate(self.values, start=1):
+            if len(row) != len(self.linked):
+                raise ValueError(
+                    f"row {number} of values has {len(row)} values for {len(self.linked)} names "
+                    f"({', '.join(self.linked)}); give one each"
+                )
+        for name, column in zip(self.linked, zip(*self.values, strict=True), strict=True):
+            try:
+                value_type(column)
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from None
+        return self
+
+    def column(self, name: str) -> Uniformly:
+        """Return one variable's values as a distribution; all columns share one draw."""
+        place = self.linked.index(name)
+        return Uniformly(tuple(row[place] for row in self.values))
+
+    def describe(self) -> str:
+        """Name the variables and count the rows."""
+        return f"{' and '.join(self.linked)} together, {len(self.values)} rows"
+
+
+def joint_type(types: list[ValueType]) -> ValueType:
+    """Return the column type that holds values of all these types.
+
+    Raises:
+        ValueError: There is none.
+    """
+    distinct = set(types)
+    if len(distinct) == 1:
+        return types[0]
+    if distinct == {"int64", "float64"}:
+        return "float64"
+    raise ValueError(f"mixes {' and '.join(sorted(distinct))}; all classes need values of one type")
+
+
+def quantity_kind(given: Any) -> str | None:
+    """Return the tag of what was written: `sampling.kind_of`, `@per_class`, `@linked` and so on."""
+    if isinstance(given, Once):
+        return "@once"
+    if isinstance(given, Captions):
+        return "@captions"
+    if isinstance(given, PerClass):
+        return "@per_class"
+    if isinstance(given, Linked):
+        return "@linked"
+    if isinstance(given, dict):
+        for name in ("per_class", "linked", "once", "captions"):
+            if name in given:
+                return f"@{name}"
+    return kind_of(given)
+
+
+# Spelt out twice, not nested: a union inside a union would put a second tag into every location.
+Quantity = Annotated[
+    Annotated[Constant, Tag("@constant")]
+    | Annotated[Uniformly, Tag("@list")]
+    | Annotated[Choice, Tag("@choice")]
+    | Annotated[Cycle, Tag("@cycle")]
+    | Annotated[Uniform, Tag("@uniform")]
+    | Annotated[LogUniform, Tag("@loguniform")]
+    | Annotated[Normal, Tag("@normal")]
+    | Annotated[TruncatedNormal, Tag("@truncated_normal")]
+    | Annotated[WholeNumbers, Tag("@integers")]
+    | Annotated[PerClass, Tag("@per_class")]
+    | Annotated[Once, Tag("@once")],
+    Discriminator(quantity_kind),
+]
+
+Variable = Annotated[
+    Annotated[Constant, Tag("@constant")]
+    | Annotated[Uniformly, Tag("@list")]
+    | Annotated[Choice, Tag("@choice")]
+    | Annotated[Cycle, Tag("@cycle")]
+    | Annotated[Uniform, Tag("@uniform")]
+    | Annotated[LogUniform, Tag("@loguniform")]
+    | Annotated[Normal, Tag("@normal")]
+    | Annotated[TruncatedNormal, Tag("@truncated_normal")]
+    | Annotated[WholeNumbers, Tag("@integers")]
+    | Annotated[PerClass, Tag("@per_class")]
+    | Annotated[Once, Tag("@once")]
+    | Annotated[Linked, Tag("@linked")]
+    | Annotated[Captions, Tag("@captions")],
+    Discriminator(quantity_kind),
+]

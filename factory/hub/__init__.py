@@ -1,0 +1,1 @@
+"""Files and commits on the Hub; knows nothing about datasets."""

@@ -1,0 +1,166 @@
+"""Downloads files of one commit of the Hub, and sees that each is what the Hub has.
+
+No client compares the content of a download with its hash, and a damaged file stays in the cache
+under its right name. So every file is hashed here before it is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from glob import escape
+from pathlib import Path
+
+from factory.common import console
+from factory.common.errors import Failure, UserError
+from factory.hub.changes import RemoteFile, local_file, remote_files, same
+from factory.hub.ids import HubTarget, is_commit
+from factory.hub.session import HubSession
+
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Files of one commit in the local cache.
+
+    Attributes:
+        folder: Holds them under their paths in the repository.
+        commit: The commit's id.
+    """
+
+    folder: Path
+    commit: str
+
+
+def offline() -> bool:
+    """Whether the user forbids the network (`HF_HUB_OFFLINE`)."""
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
+
+
+def resolve_commit(target: HubTarget) -> str:
+    """Return the commit that a target's revision names now.
+
+    Raises:
+        UserError: No such repository or revision, or no permission.
+        Failure: The Hub cannot be reached.
+    """
+    session = HubSession(target, writes=False)
+
+    def look() -> str:
+        info = session.api.repo_info(
+            target.repo_id, repo_type=target.repo_type, revision=target.revision
+        )
+        if not is_commit(info.sha):
+            raise ValueError("the answer was damaged")
+        return str(info.sha)
+
+    return session.call(look, doing="looking it up")
+
+
+def cached(target: HubTarget) -> Snapshot:
+    """Return what the cache has of a target's revision, without the network.
+
+    Raises:
+        UserError: Nothing of it.
+    """
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            target.repo_id,
+            repo_type=target.repo_type,
+            revision=target.revision,
+            local_files_only=True,
+            allow_patterns=[],
+        )
+    except LocalEntryNotFoundError:
+        raise UserError(
+            f"{target}: HF_HUB_OFFLINE is set and it is not in the cache; unset it once to fetch it"
+        ) from None
+    return Snapshot(Path(folder), Path(folder).name)
+
+
+def check_read_access(target: HubTarget) -> None:
+    """Ask the Hub whether the contents may be read, not only the list of files.
+
+    Raises:
+        UserError: They may not: the repository is gated.
+        Failure: The Hub cannot be reached.
+    """
+    session = HubSession(target, writes=False)
+    session.call(
+        lambda: session.api.auth_check(target.repo_id, repo_type=target.repo_type),
+        doing="asking for access",
+    )
+
+
+def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
+    """Download files of a target's revision, and check them; what is in the cache is kept.
+
+    Args:
+        target: Repository and revision.
+        wanted: Whether a path is needed.
+
+    Raises:
+        UserError: No such repository or revision, or no permission.
+        Failure: The Hub cannot be reached, or files arrive damaged again and again.
+    """
+    session = HubSession(target, writes=False)
+    damaged: list[str] = []
+    for _ in range(_ROUNDS):
+        commit = resolve_commit(target)
+        expected = {path: file for path, file in _tree(session, commit).items() if wanted(path)}
+        folder = session.call(partial(_download, target, list(expected)), doing="loading")
+        if folder.name != commit:
+            # The branch moved in between; look again.
+            continue
+        damaged = [path for path, file in expected.items() if not _whole(folder / path, file)]
+        if not damaged:
+            return Snapshot(folder, commit)
+        console.log(f"{target}: {len(damaged)} files arrived damaged ({damaged[0]}); again")
+        for path in damaged:
+            _forget(folder / path)
+    what = f"{damaged[0]} arrives damaged" if damaged else "it changes all the time"
+    raise Failure(f"{target}: {what} ({_ROUNDS} attempts); try again later")
+
+
+def _tree(session: HubSession, commit: str) -> dict[str, RemoteFile]:
+    target = session.target
+    return session.call(
+        lambda: remote_files(
+            session.api.list_repo_tree(
+                target.repo_id, repo_type=target.repo_type, revision=commit, recursive=True
+            )
+        ),
+        doing="listing files",
+    )
+
+
+def _download(target: HubTarget, paths: list[str]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    # By the revision's name, so that the cache knows it when the network is forbidden.
+    return Path(
+        snapshot_download(
+            target.repo_id,
+            repo_type=target.repo_type,
+            revision=target.revision,
+            allow_patterns=[escape(path) for path in paths],
+        )
+    )
+
+
+def _whole(path: Path, file: RemoteFile) -> bool:
+    return path.is_file() and same(local_file(path), file)
+
+
+def _forget(path: Path) -> None:
+    """Remove a file from the cache: the name in the snapshot, and the content behind it."""
+    content = path.resolve()
+    path.unlink(missing_ok=True)
+    content.unlink(missing_ok=True)

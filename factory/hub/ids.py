@@ -1,0 +1,102 @@
+"""What a Hub reference names: kind, repository, revision; and whose token would be used.
+
+A token itself never leaves huggingface_hub: here one only learns whether there is one, and from
+where.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from factory.common.errors import UserError
+
+DEFAULT_BRANCH = "main"
+RepoType = Literal["dataset", "model"]
+_PREFIXES = ("hf://datasets/", "hf-hub:", "hf_hub:")
+_REFERENCE = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[^@\s]+)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class HubTarget:
+    """A repository of the Hub, at a revision.
+
+    Attributes:
+        repo_id: `ORG/NAME`.
+        repo_type: A dataset or a model.
+        revision: Branch, tag or commit; None is the default branch.
+    """
+
+    repo_id: str
+    repo_type: RepoType
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        named = self.revision not in (None, DEFAULT_BRANCH)
+        return f"{self.repo_id}@{self.revision}" if named else self.repo_id
+
+    @property
+    def url(self) -> str:
+        """Where people look at it."""
+        from huggingface_hub import constants
+
+        folder = "datasets/" if self.repo_type == "dataset" else ""
+        return f"{constants.ENDPOINT}/{folder}{self.repo_id}"
+
+    def at(self, revision: str) -> HubTarget:
+        """Return the same repository at another revision."""
+        return replace(self, revision=revision)
+
+
+def parse_target(reference: str, repo_type: RepoType) -> HubTarget:
+    """Read `ORG/NAME[@REVISION]`, with or without its prefix (`hf://datasets/`, `hf-hub:`).
+
+    Raises:
+        UserError: It is no name that the Hub allows.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported
+
+    plain = reference
+    for prefix in _PREFIXES:
+        plain = plain.removeprefix(prefix)
+    repo_id, _, revision = plain.strip("/").partition("@")
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise UserError(f"{reference}: not a name on the Hub ({reason})") from None
+    return HubTarget(repo_id, repo_type, revision or None)
+
+
+def looks_like_hub_id(text: str) -> bool:
+    """Whether a text has the form `ORG/NAME[@REVISION]`, or a prefix that only Hub ids have."""
+    return text.startswith(_PREFIXES) or _REFERENCE.fullmatch(text) is not None
+
+
+def is_commit(text: object) -> bool:
+    """Whether a text is a whole commit id."""
+    return isinstance(text, str) and _COMMIT.fullmatch(text) is not None
+
+
+def token_source() -> str | None:
+    """Say where the token that would be sent comes from, or None if there is none."""
+    from huggingface_hub import get_token
+
+    if get_token() is None:
+        return None
+    named = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
+    return "HF_TOKEN" if named else "hf auth login"
+
+
+def how_to_get_token(permission: str) -> str:
+    """Say in one phrase how to come by a token with a permission (`read` or `write`)."""
+    from huggingface_hub import constants
+
+    return (
+        f"make a token with {permission} permission at {constants.ENDPOINT}/settings/tokens, "
+        "then `hf auth login`, or set HF_TOKEN"
+    )

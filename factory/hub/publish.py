@@ -1,0 +1,267 @@
+"""The only way to write to the Hub: files here become one commit there, checked afterwards.
+
+Readers see the old revision or the new one: additions, deletions and card are one commit. Running
+again after any failure goes on: what was uploaded is found, a commit that was made is recognised,
+and where nothing differs nothing is committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from factory.common import console
+from factory.common.card_notes import FILE_NAME, merge_cards, read_card, write_card
+from factory.common.errors import Failure, UserError
+from factory.hub.changes import (
+    LocalFile,
+    Plan,
+    RemoteFile,
+    differences,
+    local_file,
+    make_plan,
+    remote_files,
+    same,
+)
+from factory.hub.download import fetch, offline
+from factory.hub.ids import DEFAULT_BRANCH, HubTarget, how_to_get_token, token_source
+from factory.hub.meter import Meter
+from factory.hub.refs import (
+    check_tag,
+    check_token_role,
+    check_write_access,
+    find_head,
+    make_branch,
+    make_repository,
+    make_tag,
+    require_ref_name,
+)
+from factory.hub.session import HubSession
+from factory.hub.upload import Message, OtherCommit, additions, commit, upload
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What is to be on the Hub.
+
+    Attributes:
+        files: Everything, by path in the repository.
+        owned: Whether a path is the publisher's: one that is not in `files` is removed there.
+        title: The commit's title.
+        private: Whether a repository that is made is private; one that exists must be.
+        tag: Name for the commit, or None.
+        replaces_card: Drop what people changed in the README there, instead of refusing; None for
+            publishers whose README has no place for notes.
+    """
+
+    files: Mapping[str, LocalFile]
+    owned: Callable[[str], bool]
+    title: str
+    private: bool = False
+    tag: str | None = None
+    replaces_card: bool | None = None
+
+
+@dataclass(frozen=True)
+class PublishReport:
+    """What a push did, or would do.
+
+    Attributes:
+        target: The repository and its branch.
+        plan: What differed.
+        commit: The branch's head afterwards; None in a dry run of a new repository.
+        created: Whether the repository was (or would be) made.
+        committed: Whether a commit was made.
+        sent_bytes: Bytes of content that were sent; None if the client does not tell.
+        tag: The tag that names the commit, or None.
+        num_retries: Calls that were repeated.
+    """
+
+    target: HubTarget
+    plan: Plan
+    commit: str | None
+    created: bool
+    committed: bool
+    sent_bytes: int | None
+    tag: str | None
+    num_retries: int = 0
+
+    @property
+    def reused_bytes(self) -> int | None:
+        """Bytes of the files that did not have to be sent."""
+        if self.sent_bytes is None:
+            return None
+        total = self.plan.add_bytes + self.plan.unchanged_bytes
+        return max(0, total - self.sent_bytes)
+
+
+def require_token(target: HubTarget) -> None:
+    """See that there is a network, a token and a whole name, before work is done for nothing.
+
+    Raises:
+        UserError: `HF_HUB_OFFLINE` is set. Or there is no token; says how to get one. Or the name
+            has no owner: the Hub would make a repository of the user's own, and find it under
+            another name afterwards.
+    """
+    if "/" not in target.repo_id:
+        raise UserError(f"{target}: names no owner; write ORG/NAME, or YOUR_NAME/{target.repo_id}")
+    if offline():
+        raise UserError(f"{target}: HF_HUB_OFFLINE is set; unset it to push")
+    if token_source() is None:
+        raise UserError(f"{target}: pushing needs a token; {how_to_get_token('write')}")
+
+
+def check_may_push(target: HubTarget, *, private: bool = False) -> None:
+    """See, without changing anything, whether a push has a chance.
+
+    Raises:
+        UserError: `HF_HUB_OFFLINE` is set, no token, a token that may only read, a name that is
+            not allowed, or a public repository where a private one is asked for.
+        Failure: The Hub cannot be reached.
+    """
+    require_token(target)
+    session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
+    if find_head(session, private=private).repository:
+        check_write_access(session)
+    else:
+        check_token_role(session)
+
+
+def publish(
+    target: HubTarget,
+    publication: Publication,
+    *,
+    dry_run: bool = False,
+    show_progress: bool = True,
+) -> PublishReport:
+    """Make a branch hold the files of a publication, in one commit.
+
+    Args:
+        target: Without a revision: the default branch. A branch that is not there is made.
+        publication: What is to be there.
+        dry_run: Look and compare, change nothing.
+        show_progress: Whether to show a progress bar on stderr.
+
+    Raises:
+        UserError: No permission, a name that is not allowed, a tag or visibility that is taken, a
+            README that people changed.
+        OtherCommit: Another push was faster.
+        Failure: The Hub went on failing, or holds something else than was sent.
+    """
+    require_token(target)
+    require_ref_name(target.revision or DEFAULT_BRANCH)
+    if publication.tag is not None:
+        require_ref_name(publication.tag)
+    session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
+    head = find_head(session, private=publication.private)
+    created = not head.repository
+    if dry_run:
+        remote = _files_at(session, head.commit) if head.commit else {}
+        publication = _with_notes(session, publication, head.commit, remote)
+        plan = make_plan(publication.files, remote, owned=publication.owned)
+        check_tag(session, publication.tag, head=head, changes=not plan.empty)
+        return PublishReport(session.target, plan, head.commit, created, False, 0, None)
+    if created:
+        make_repository(session, private=publication.private)
+    if head.commit is None:
+        head = make_branch(session)
+    if head.commit is None:
+        raise AssertionError("a branch that was made has a commit")
+    remote = _files_at(session, head.commit)
+    publication = _with_notes(session, publication, head.commit, remote)
+    try:
+        report = _bring_up_to_date(
+            session, publication, head, remote=remote, show_progress=show_progress
+        )
+    except OtherCommit as other:
+        # Two pushes of the same files: the other one did the work.
+        remote = _files_at(session, other.head)
+        plan = make_plan(publication.files, remote, owned=publication.owned)
+        if not plan.empty:
+            raise
+        report = PublishReport(session.target, plan, other.head, False, False, 0, None)
+    if report.commit is None:
+        raise AssertionError("a branch that was brought up to date has a commit")
+    if publication.tag is not None and head.tags.get(publication.tag) != report.commit:
+        make_tag(session, publication.tag, commit=report.commit)
+    return replace(report, created=created, tag=publication.tag, num_retries=session.num_retries)
+
+
+def _with_notes(
+    session: HubSession,
+    publication: Publication,
+    commit_id: str | None,
+    remote: Mapping[str, RemoteFile],
+) -> Publication:
+    """Return a publication whose README has the notes that people wrote into the one there."""
+    ours = publication.files.get(FILE_NAME)
+    if ours is None or publication.replaces_card is None:
+        return publication
+    content = ours.content if isinstance(ours.content, bytes) else ours.content.read_bytes()
+    card = read_card(content.decode(errors="replace"))
+    text = write_card(card.body, card.notes)
+    there = remote.get(FILE_NAME)
+    if there and commit_id and not publication.replaces_card:
+        sealed = local_file(text.encode())
+        if not same(sealed, there):
+            folder = fetch(session.target.at(commit_id), FILE_NAME.__eq__).folder
+            theirs = (folder / FILE_NAME).read_text(encoding="utf-8", errors="replace")
+            text = merge_cards(text, theirs, place=session.target)
+    return replace(publication, files={**publication.files, FILE_NAME: local_file(text.encode())})
+
+
+def _bring_up_to_date(
+    session: HubSession,
+    publication: Publication,
+    head: Any,
+    *,
+    remote: Mapping[str, RemoteFile],
+    show_progress: bool,
+) -> PublishReport:
+    """Upload what differs, commit it on the head that was compared with, and check."""
+    from huggingface_hub import CommitOperationDelete
+
+    files, parent = publication.files, head.commit
+    plan = make_plan(files, remote, owned=publication.owned)
+    check_tag(session, publication.tag, head=head, changes=not plan.empty)
+    if plan.empty:
+        return PublishReport(session.target, plan, parent, False, False, 0, None)
+    added = additions(files, plan)
+    with Meter(plan.add_bytes, show=show_progress) as meter:
+        upload(session, added, files, meter)
+    deleted = [CommitOperationDelete(path_in_repo=path, is_folder=False) for path in plan.delete]
+    made = commit(session, [*added, *deleted], message=Message.of(publication.title), parent=parent)
+    _verify(session, publication, made)
+    return PublishReport(session.target, plan, made, False, True, meter.sent, None)
+
+
+def _verify(session: HubSession, publication: Publication, made: str) -> None:
+    """See that the commit holds what is here: paths, sizes, hashes.
+
+    Raises:
+        Failure: It does not; names the first files.
+    """
+    wrong = differences(publication.files, _files_at(session, made), owned=publication.owned)
+    if wrong:
+        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise Failure(
+            f"{session.target}: commit {made[:8]} does not hold what was sent: "
+            f"{'; '.join(wrong[:_SHOWN])}{more}; does a .gitignore there leave them out? "
+            "Mend that, then run the same command again"
+        )
+    console.log(f"checked: {len(publication.files)} files of commit {made[:8]} by hash")
+
+
+def _files_at(session: HubSession, commit_id: str) -> dict[str, RemoteFile]:
+    target = session.target
+    return session.call(
+        lambda: remote_files(
+            session.api.list_repo_tree(
+                target.repo_id, repo_type=target.repo_type, revision=commit_id, recursive=True
+            )
+        ),
+        doing="listing files",
+    )

@@ -1,0 +1,189 @@
+"""Repositories, branches and tags: looked at, and made where they are missing.
+
+Each of these calls may be repeated after a lost answer: what is there already is looked at and
+counts as made.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from factory.common.errors import UserError
+from factory.hub.errors import status_of
+from factory.hub.ids import how_to_get_token, is_commit, token_source
+from factory.hub.session import HubSession
+
+# What git takes for no name of a branch or tag (`git check-ref-format`).
+_NO_REF_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[./-]|[./]$|^@?$")
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a branch is before a push.
+
+    Attributes:
+        repository: Whether the repository is there.
+        commit: What the branch points at; None if there is no such branch.
+        tags: Commit of each tag.
+    """
+
+    repository: bool
+    commit: str | None
+    tags: dict[str, str]
+
+
+def find_head(session: HubSession, *, private: bool) -> Head:
+    """Look at the repository without changing anything.
+
+    Raises:
+        UserError: It may not be seen, is public where a private one is asked for, or the revision
+            is a tag or a commit.
+    """
+    target = session.target
+
+    def look() -> bool | None:
+        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+        try:
+            info = session.api.repo_info(target.repo_id, repo_type=target.repo_type)
+        except RepositoryNotFoundError as error:
+            if isinstance(error, GatedRepoError) or status_of(error) == 401:
+                raise
+            return None
+        return bool(info.private)
+
+    is_private = session.call(look, doing="looking at the repository")
+    if is_private is None:
+        return Head(repository=False, commit=None, tags={})
+    if private and not is_private:
+        raise UserError(
+            f"{target}: is public, and --private changes no repository that exists; make it "
+            f"private at {target.url}/settings, or push without --private"
+        )
+    return _branch_head(session)
+
+
+def _branch_head(session: HubSession) -> Head:
+    target = session.target
+    refs = session.call(
+        lambda: session.api.list_repo_refs(target.repo_id, repo_type=target.repo_type),
+        doing="listing branches",
+    )
+    branches = {ref.name: ref.target_commit for ref in refs.branches}
+    tags = {ref.name: ref.target_commit for ref in refs.tags}
+    if target.revision in tags or is_commit(target.revision):
+        raise UserError(
+            f"{target}: --revision must be a branch, and this is a tag or commit; "
+            "to name the new commit use --tag"
+        )
+    return Head(repository=True, commit=branches.get(target.revision or ""), tags=tags)
+
+
+def check_write_access(session: HubSession) -> None:
+    """Ask the Hub whether the token may write to the repository.
+
+    Raises:
+        UserError: It may not, or the repository is gone.
+    """
+    target = session.target
+    session.call(
+        lambda: session.api.auth_check(target.repo_id, repo_type=target.repo_type, write=True),
+        doing="asking for permission",
+    )
+
+
+def check_token_role(session: HubSession) -> None:
+    """See that a token is no plain read token, where there is no repository to ask about yet.
+
+    Raises:
+        UserError: It may only read.
+    """
+    account = session.call(lambda: session.api.whoami(), doing="asking who we are")
+    token = (account.get("auth") or {}).get("accessToken") or {}
+    if token.get("role") == "read":
+        raise UserError(
+            f"{session.target}: the token from {token_source()} may only read; "
+            f"{how_to_get_token('write')}"
+        )
+
+
+def make_repository(session: HubSession, *, private: bool) -> None:
+    """Make the repository; one that is there meanwhile is as good.
+
+    Raises:
+        UserError: The name is not allowed, or the token may not make it.
+    """
+    target = session.target
+    session.call(
+        lambda: session.api.create_repo(
+            target.repo_id, repo_type=target.repo_type, private=private, exist_ok=True
+        ),
+        doing="creating the repository",
+    )
+
+
+def make_branch(session: HubSession) -> Head:
+    """Make the branch if it is not there, from the default branch, and return its head."""
+    target = session.target
+    head = _branch_head(session)
+    if head.commit is not None:
+        return head
+    session.call(
+        lambda: session.api.create_branch(
+            target.repo_id, branch=target.revision, repo_type=target.repo_type, exist_ok=True
+        ),
+        doing="creating the branch",
+    )
+    return _branch_head(session)
+
+
+def require_ref_name(name: str) -> None:
+    """See that a branch or tag may be called so, before anything is sent.
+
+    Raises:
+        UserError: git allows no such name.
+    """
+    if _NO_REF_NAME.search(name):
+        raise UserError(f"{name!r} cannot name a branch or tag; choose a plain name such as v1")
+
+
+def check_tag(session: HubSession, tag: str | None, *, head: Head, changes: bool) -> None:
+    """See before anything is sent that a tag is free, or names the very commit already.
+
+    Raises:
+        UserError: It names another commit.
+    """
+    there = head.tags.get(tag or "")
+    if there is not None and (changes or there != head.commit):
+        raise UserError(_taken(session, tag, there))
+
+
+def make_tag(session: HubSession, tag: str, *, commit: str) -> None:
+    """Name a commit; a tag that names it already is as good.
+
+    Raises:
+        UserError: The tag names another commit, or its name is not allowed.
+    """
+    target = session.target
+
+    def attempt() -> bool:
+        session.api.create_tag(target.repo_id, tag=tag, revision=commit, repo_type=target.repo_type)
+        return True
+
+    def there(error: BaseException) -> bool | None:
+        if status_of(error) != 409:
+            return None
+        found = _branch_head(session).tags.get(tag)
+        if found is not None and found != commit:
+            raise UserError(_taken(session, tag, found))
+        return True if found == commit else None
+
+    session.call(attempt, doing=f"tagging {tag}", check=there)
+
+
+def _taken(session: HubSession, tag: str | None, commit: str) -> str:
+    return (
+        f"{session.target}: tag {tag} names commit {commit[:8]} already, which holds other files; "
+        "choose another tag, or delete that one on the Hub first"
+    )

@@ -1,0 +1,1 @@
+"""Preview, status, diff, verify and replay: they write nothing into a dataset."""

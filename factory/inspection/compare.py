@@ -1,0 +1,117 @@
+"""A stored picture against the same row drawn again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory.common.errors import Failure
+from factory.common.row_images import ImageFault, load_image
+from factory.planner.plan import ImageSpec
+from factory.recipe import columns
+from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.flaws import NOT_FINITE
+from factory.shards.parquet import Row, encode_picture
+
+if TYPE_CHECKING:
+    from factory.renderer.diffusers_renderer import Picture
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """A stored picture and the same row drawn again.
+
+    Attributes:
+        spec: The row.
+        stored: The picture of the set.
+        drawn: The picture that was drawn now, as it would be stored.
+        same_bytes: Whether the encoded files are the same.
+        differing: Pixels that differ.
+        max_difference: Of any channel of any pixel, 0 to 255.
+        mean_difference: Over all channels of all pixels.
+    """
+
+    spec: ImageSpec
+    stored: Picture
+    drawn: Picture
+    same_bytes: bool
+    differing: int
+    max_difference: int
+    mean_difference: float
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels of the picture."""
+        return int(self.drawn.shape[0] * self.drawn.shape[1])
+
+    def describe(self) -> str:
+        """Say in a few words how the two pictures differ."""
+        if self.same_bytes:
+            return "the same bytes"
+        if not self.max_difference:
+            return "the same pixels in other bytes"
+        return (
+            f"max difference {self.max_difference} of 255, mean {self.mean_difference:.4g}, "
+            f"{self.differing} of {self.pixels} pixels differ"
+        )
+
+
+def compared(row: Row, picture: Picture | None, recipe: ResolvedRecipe) -> Redrawn:
+    """Compare a stored row with what was drawn of it now.
+
+    Raises:
+        Failure: there is no picture on one of the sides, or it has another size.
+    """
+    import numpy as np
+
+    spec = spec_of(row, recipe)
+    if picture is None:
+        raise Failure(f"image {spec.index} of {recipe.name}: drawn again, {NOT_FINITE}")
+    data = encode_picture(picture, recipe.output)
+    stored, drawn = decode(row[columns.IMAGE]["bytes"]), decode(data)
+    if stored.shape != drawn.shape:
+        raise Failure(
+            f"image {spec.index} of {recipe.name} is {stored.shape[1]} x {stored.shape[0]} pixels, "
+            f"drawn again it is {drawn.shape[1]} x {drawn.shape[0]}"
+        )
+    difference = np.abs(stored.astype(np.int16) - drawn.astype(np.int16))
+    return Redrawn(
+        spec=spec,
+        stored=stored,
+        drawn=drawn,
+        same_bytes=data == row[columns.IMAGE]["bytes"],
+        differing=int((difference.max(axis=2) > 0).sum()),
+        max_difference=int(difference.max()),
+        mean_difference=float(difference.mean()),
+    )
+
+
+def decode(data: bytes) -> Picture:
+    """Return a stored picture's pixels.
+
+    Raises:
+        Failure: the bytes are no picture.
+    """
+    import numpy as np
+
+    try:
+        return np.asarray(load_image(data).convert("RGB"))
+    except ImageFault as fault:
+        raise Failure(f"a stored image is damaged: {fault}; see `verify`") from None
+
+
+def spec_of(row: Row, recipe: ResolvedRecipe) -> ImageSpec:
+    """Return a stored row as what a renderer draws."""
+    return ImageSpec(
+        index=row[columns.INDEX],
+        label=row[columns.LABEL],
+        class_name=row[columns.CLASS],
+        recipe=row[columns.RECIPE],
+        prompt=row[columns.PROMPT],
+        negative_prompt=row[columns.NEGATIVE_PROMPT],
+        variables={column.name: row.get(column.name) for column in recipe.columns},
+        guidance_scale=row[columns.GUIDANCE_SCALE],
+        num_inference_steps=row[columns.NUM_INFERENCE_STEPS],
+        seed=row[columns.SEED],
+        attempt=row[columns.ATTEMPT],
+    )

@@ -1,0 +1,249 @@
+"""`diff`: what changed between two sets, two recipes, or a set and a recipe.
+
+Recipes are compared as they were resolved, key by key; settings, counts and versions where a set
+is there to have them. What a build of the second into the directory of the first would do with each
+config is told in shards: a set is one recipe under one name, so a config whose recipe or settings
+changed is drawn anew as a whole, and a larger count keeps what is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from factory.common.errors import UserError
+from factory.common.storage import open_path
+from factory.hub.place import is_hub_reference
+from factory.recipe.library import load_recipes, stored_recipe
+from factory.recipe.resolved import ResolvedRecipe
+from factory.shards.manifest import FILE_NAME, Manifest, read_manifest
+from factory.shards.parquet import shard_count
+
+_ABSENT = "absent"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A key whose value differs; `absent` where one side has none."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True)
+class Shards:
+    """What becomes of a config's shards.
+
+    Attributes:
+        kept: Stay as they are, but for their names.
+        completed: Keep their rows and get more.
+        drawn: Are drawn from nothing.
+        why: In words.
+    """
+
+    kept: int
+    completed: int
+    drawn: int
+    why: str
+
+
+@dataclass(frozen=True)
+class ConfigDifference:
+    """How one config differs.
+
+    Attributes:
+        name: The config.
+        changes: Keys of its resolved recipe, empty where they are the same.
+        same_pictures: Whether the recipe draws the same pictures.
+        images: Before and after; None on a side that lacks the config.
+        shards: What a build would do; None where the second side lacks the config or asks for less.
+        other_bytes: Files that both sets have with different bytes; None unless both are sets.
+    """
+
+    name: str
+    changes: tuple[Change, ...]
+    same_pictures: bool
+    images: tuple[int | None, int | None]
+    shards: Shards | None
+    other_bytes: tuple[str, ...] | None
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not (self.changes or self.other_bytes) and self.images[0] == self.images[1]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How two sides differ.
+
+    Attributes:
+        settings: Build settings, device, library versions and classes; only what both sides have.
+        configs: All of either side, by name.
+    """
+
+    settings: tuple[Change, ...]
+    configs: tuple[ConfigDifference, ...]
+
+    @property
+    def same(self) -> bool:
+        """Whether nothing differs."""
+        return not self.settings and all(one.same for one in self.configs)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {"same": self.same, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A set or some recipes; `manifest` is None for recipes."""
+
+    recipes: Mapping[str, ResolvedRecipe]
+    manifest: Manifest | None
+
+    def images(self, name: str) -> int | None:
+        if name not in self.recipes:
+            return None
+        if self.manifest is not None:
+            return self.manifest.num_images(name)
+        return self.recipes[name].num_images
+
+
+def diff(before: str, after: str) -> Difference:
+    """Compare two sides.
+
+    Args:
+        before: A set's directory or URL, a recipe's file or packaged name, a folder of recipes, or
+            `hf://` and the recipes of a repository.
+        after: Another, of either kind.
+
+    Raises:
+        UserError: one of them is neither.
+    """
+    one, other = _side(before), _side(after)
+    settings = tuple(_settings_changes(one.manifest, other.manifest))
+    names = sorted(one.recipes.keys() | other.recipes.keys())
+    return Difference(settings, tuple(_config(name, one, other, settings) for name in names))
+
+
+def _side(reference: str) -> _Side:
+    if is_hub_reference(reference):
+        return _Side({recipe.name: recipe for recipe in load_recipes(reference)}, None)
+    place = open_path(reference)
+    manifest = read_manifest(place)
+    if manifest is not None:
+        names = list(manifest.configs)
+        return _Side({name: stored_recipe(place, name) for name in names}, manifest)
+    if "://" in reference:
+        raise UserError(f"{reference}: no set is here (no {FILE_NAME})")
+    return _Side({recipe.name: recipe for recipe in load_recipes(reference)}, None)
+
+
+def _settings_changes(one: Manifest | None, other: Manifest | None) -> Iterator[Change]:
+    if one is None or other is None:
+        return
+    for name, manifest in (("classes", "labels"), ("device", "device")):
+        before, after = getattr(one, manifest), getattr(other, manifest)
+        if before != after:
+            yield Change(name, before, after)
+    yield from changes_of(one.settings.as_dict(), other.settings.as_dict(), prefix="settings")
+    if one.versions and other.versions:
+        yield from changes_of(one.versions[-1], other.versions[-1], prefix="versions")
+
+
+def changes_of(
+    before: Mapping[str, Any], after: Mapping[str, Any], *, prefix: str = ""
+) -> Iterator[Change]:
+    """Yield the keys whose values differ, mappings key by key, everything else whole."""
+    for key in dict.fromkeys((*before, *after)):
+        path = f"{prefix}.{key}" if prefix else str(key)
+        one, other = before.get(key, _ABSENT), after.get(key, _ABSENT)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from changes_of(one, other, prefix=path)
+        elif one != other:
+            yield Change(path, one, other)
+
+
+def recipe_changes(before: ResolvedRecipe, after: ResolvedRecipe) -> Iterator[Change]:
+    """Yield the keys at which two resolved recipes differ, whatever they are called."""
+    yield from changes_of(_plain(before), _plain(after))
+    if list(before.labels) != list(after.labels) and set(before.labels) == set(after.labels):
+        yield Change("order of classes", list(before.labels), list(after.labels))
+
+
+def _plain(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """Return what a recipe says, its classes by label."""
+    import yaml
+
+    said: dict[str, Any] = yaml.safe_load(recipe.to_yaml())
+    if "classes" in said:
+        said["classes"] = {entry.pop("label"): entry for entry in said["classes"]}
+    return said
+
+
+def _config(name: str, one: _Side, other: _Side, settings: tuple[Change, ...]) -> ConfigDifference:
+    before, after = one.recipes.get(name), other.recipes.get(name)
+    images = (one.images(name), other.images(name))
+    changes: tuple[Change, ...] = ()
+    if before is not None and after is not None:
+        changes = tuple(recipe_changes(before, after))
+    same = before is not None and after is not None and before.fingerprint == after.fingerprint
+    return ConfigDifference(
+        name=name,
+        changes=changes,
+        same_pictures=same,
+        images=images,
+        shards=_shards(name, one, other, settings, same_pictures=same),
+        other_bytes=_other_bytes(name, one.manifest, other.manifest),
+    )
+
+
+def _shards(
+    name: str, one: _Side, other: _Side, settings: tuple[Change, ...], *, same_pictures: bool
+) -> Shards | None:
+    """Say what building the second side in the directory of the first would draw."""
+    before, after = one.images(name), other.images(name)
+    found = one.manifest or other.manifest
+    recipe = other.recipes.get(name)
+    if after is None or found is None or recipe is None:
+        return None
+    if recipe.is_combination and recipe.images_per_class is None:
+        return Shards(0, 0, 0, "reads its members' files")
+    size = found.settings.shard_size
+    total = shard_count(after, shard_size=size)
+    if one.manifest is None or before is None:
+        return Shards(0, 0, total, "new")
+    changed = [one.key for one in settings if one.key.startswith("settings.")]
+    if not same_pictures:
+        return Shards(0, 0, total, "another recipe: into another directory or under another name")
+    if changed:
+        return Shards(0, 0, total, f"other {', '.join(changed)}: into another directory")
+    return _grown(one.manifest.configs[name].images, recipe.num_images, recipe, size=size)
+
+
+def _grown(before: int, after: int, recipe: ResolvedRecipe, *, size: int) -> Shards | None:
+    """Say what becomes of shards when only the count changes; None for less: a set is never cut."""
+    total = shard_count(after, shard_size=size)
+    if after < before:
+        return None
+    if recipe.is_combination and after != before:
+        return Shards(0, 0, total, "a larger share begins with other rows: copied anew")
+    full, rest = divmod(before, size)
+    completed = 1 if rest and after > before else 0
+    kept = full + (1 if rest and not completed else 0)
+    why = "grown: rows that are there are kept" if after > before else "the same"
+    return Shards(kept, completed, total - kept - completed, why)
+
+
+def _other_bytes(name: str, one: Manifest | None, other: Manifest | None) -> tuple[str, ...] | None:
+    if one is None or other is None or name not in one.configs or name not in other.configs:
+        return None
+    hashes = {shard.file: shard.sha256 for shard in one.configs[name].shards}
+    return tuple(
+        shard.file
+        for shard in other.configs[name].shards
+        if hashes.get(shard.file, shard.sha256) != shard.sha256
+    )

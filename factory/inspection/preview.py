@@ -1,0 +1,221 @@
+"""A recipe's pictures at a glance: rows share their noise, columns vary one thing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from factory.common.errors import Failure, UserError
+from factory.distributions.scalar import Constant, Uniformly
+from factory.distributions.template import Value, shown
+from factory.distributions.variables import Linked, PerClass, Quantity
+from factory.planner.plan import ImageSpec, plan
+from factory.planner.sampling_summary import sampling_line, sampling_summary
+from factory.recipe.model_files import PipelineSettings
+from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.contact_sheet import contact_sheet
+from factory.renderer.flaws import NOT_FINITE
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from factory.renderer.pool import RendererFactory
+
+CLASS = "class"
+GUIDANCE_SCALE = "guidance_scale"
+_GUIDANCE_SCALES = (1.0, 2.0, 3.0, 5.0, 7.5)
+_MAX_COLUMNS = 10
+_BATCH_SIZE = 16
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A contact sheet.
+
+    Attributes:
+        sheet: The image.
+        sampling: How its images were sampled, in one line.
+    """
+
+    sheet: Image.Image
+    sampling: str
+
+
+@dataclass(frozen=True)
+class _Column:
+    """One column of the sheet: a value, and the recipe that draws nothing else."""
+
+    title: str
+    recipe: ResolvedRecipe
+    label: int
+
+
+def preview(
+    recipe: ResolvedRecipe,
+    *,
+    vary: str | None = None,
+    rows: int = 4,
+    columns: int = _MAX_COLUMNS,
+    class_name: str | None = None,
+    allow_pickle: bool = False,
+    renderer_factory: RendererFactory | None = None,
+) -> Preview:
+    """Generate a contact sheet of a recipe.
+
+    Args:
+        recipe: A set; of a combination the first member is shown.
+        vary: What differs between columns: a variable, `guidance_scale` or `class`. Default: the
+            first variable whose values can be listed, else `class`.
+        rows: How many starting noises, those of the set's first images.
+        columns: At most so many values, the first ones.
+        class_name: The label to draw; default: the first. Not with `vary="class"`.
+        allow_pickle: Whether a model without safetensors may be read from pickles.
+        renderer_factory: Makes what draws the recipe; by default its diffusers model.
+
+    Raises:
+        UserError: no such variable or class, or the model cannot be had.
+    """
+    while recipe.is_combination:
+        recipe = recipe.members[0]
+    if rows < 1 or columns < 1:
+        raise UserError(f"{rows} rows and {columns} columns were asked for; give 1 or more")
+    varied = vary or _default(recipe)
+    shown_columns = _columns(recipe, varied, class_name=class_name)[:columns]
+    specs = _specs(shown_columns, rows)
+    pictures, pipeline = _draw(recipe, specs, renderer_factory, allow_pickle=allow_pickle)
+    sampling = _sampling(recipe, pipeline, scales=[spec.guidance_scale for spec in specs])
+    width = len(shown_columns)
+    grid = [pictures[row * width : (row + 1) * width] for row in range(rows)]
+    label = "" if varied == CLASS else f", {recipe.labels[shown_columns[0].label]}"
+    sheet = contact_sheet(
+        grid,
+        row_labels=[f"noise {row + 1}" for row in range(rows)],
+        column_labels=[column.title for column in shown_columns],
+        title=f"{recipe.name}{label}: {varied.replace('_', ' ')} by column, noise by row",
+        caption=sampling,
+    )
+    return Preview(sheet, sampling)
+
+
+def _sampling(
+    recipe: ResolvedRecipe, pipeline: PipelineSettings | None, *, scales: Sequence[float]
+) -> str:
+    """Return the line about the sheet, with the guidance scales of its own images."""
+    distinct = tuple(dict.fromkeys(scales))
+    scale: Quantity = Uniformly(distinct) if len(distinct) > 1 else Constant(distinct[0])
+    own = _with_sampling(recipe, guidance_scale=scale)
+    return sampling_line(own, sampling_summary(own, pipeline))
+
+
+def _default(recipe: ResolvedRecipe) -> str:
+    for name, variable in recipe.variables.items():
+        if isinstance(variable, Linked) or len(variable.values() or []) > 1:
+            return name
+    return CLASS
+
+
+def _columns(recipe: ResolvedRecipe, vary: str, *, class_name: str | None) -> list[_Column]:
+    if vary == CLASS:
+        return [_Column(label, recipe, place) for place, label in enumerate(recipe.labels)]
+    label = _label(recipe, class_name)
+    if vary == GUIDANCE_SCALE:
+        values = recipe.sampling.guidance_scale.values() or []
+        scales = values if len(values) > 1 else _GUIDANCE_SCALES
+        return [_Column(shown(scale), _with_guidance(recipe, scale), label) for scale in scales]
+    if vary not in recipe.variables:
+        known = [*recipe.variables, GUIDANCE_SCALE, CLASS]
+        has = ", ".join(known)
+        raise UserError(f"{recipe.name} has no variable {vary!r} to vary; it has: {has}")
+    return [
+        _Column(title, _with_variable(recipe, vary, fixed), label)
+        for title, fixed in _values(recipe, vary, recipe.labels[label])
+    ]
+
+
+def _label(recipe: ResolvedRecipe, class_name: str | None) -> int:
+    if class_name is None:
+        return 0
+    if class_name not in recipe.labels:
+        raise UserError(
+            f"{recipe.name} has no class {class_name!r}; it has: {', '.join(recipe.labels)}"
+        )
+    return recipe.labels.index(class_name)
+
+
+def _values(recipe: ResolvedRecipe, name: str, label: str) -> list[tuple[str, Any]]:
+    """Return the values of a variable, each as a title and as a variable that has no other."""
+    variable = recipe.variables[name]
+    if isinstance(variable, Linked):
+        return [
+            (", ".join(map(shown, row)), Linked(linked=variable.linked, values=(row,)))
+            for row in variable.values
+        ]
+    own = variable.of(label) if isinstance(variable, PerClass) else variable
+    values = own.values() if own is not None else []
+    low, high = (own or variable).bounds()
+    if values is None and math.isnan(low):
+        raise UserError(f"{name} has too many values to show side by side; vary something else")
+    if values is None:
+        values = [low + (high - low) * part / 4 for part in range(5)]
+    return [(shown(value), Constant(value)) for value in values]
+
+
+def _with_variable(recipe: ResolvedRecipe, name: str, fixed: Any) -> ResolvedRecipe:
+    return _changed(recipe, {"variables": {**recipe.variables, name: fixed}})
+
+
+def _with_guidance(recipe: ResolvedRecipe, scale: Value) -> ResolvedRecipe:
+    return _with_sampling(recipe, guidance_scale=Constant(float(scale)))
+
+
+def _with_sampling(recipe: ResolvedRecipe, **changes: Quantity) -> ResolvedRecipe:
+    return _changed(recipe, {"sampling": recipe.sampling.model_copy(update=changes)})
+
+
+def _changed(recipe: ResolvedRecipe, changes: dict[str, Any]) -> ResolvedRecipe:
+    """Return a recipe with other fields; built anew, since a copy would keep what was derived."""
+    fields = {name: getattr(recipe, name) for name in type(recipe).model_fields}
+    return ResolvedRecipe.model_construct(**(fields | changes))
+
+
+def _specs(columns: Sequence[_Column], rows: int) -> list[ImageSpec]:
+    """Return the images of the sheet, row by row; a row's images start from the same noise."""
+    specs = []
+    for row in range(rows):
+        line = []
+        for column in columns:
+            every = column.recipe.sampling.images_per_noise
+            recipe = _changed(column.recipe, {"images_per_class": rows * every})
+            index = row * every * len(recipe.labels) + column.label
+            line += plan(recipe).rows(index, index + 1)
+        specs += [replace(spec, seed=line[0].seed) for spec in line]
+    return specs
+
+
+def _draw(
+    recipe: ResolvedRecipe,
+    specs: Sequence[ImageSpec],
+    factory: RendererFactory | None,
+    *,
+    allow_pickle: bool,
+) -> tuple[list[Any], PipelineSettings | None]:
+    from factory.builder.ranks import own_device
+    from factory.renderer.pool import Renderers, pipeline_settings
+    from factory.shards.settings import BuildSettings, fix
+
+    device = own_device()
+    settings = fix(BuildSettings(), recorded=None, device=device.type, out="")
+    renderers = Renderers(factory, device=device, allow_pickle=allow_pickle)
+    renderer = renderers.get(recipe, dtype=settings.dtype)
+    pictures: list[Any] = []
+    for start in range(0, len(specs), _BATCH_SIZE):
+        batch = specs[start : start + _BATCH_SIZE]
+        pictures += renderer.render(batch, batch_size=min(_BATCH_SIZE, len(specs)))
+    if any(picture is None for picture in pictures):
+        raise Failure(
+            f"{recipe.name}: {NOT_FINITE} for {sum(one is None for one in pictures)} of "
+            f"{len(pictures)} pictures; try another scheduler, or a model in float32"
+        )
+    return pictures, pipeline_settings(renderer)

@@ -1,0 +1,186 @@
+"""Stored rows drawn again, from the rows alone, and held against the stored pictures.
+
+A picture depends a little on the batch it was drawn in, so a row is drawn with the rows that stood
+beside it: the same run of its shard's indexes, padded the same way, with the set's own settings.
+On the same hardware and library versions that gives the same bytes; elsewhere it gives the same
+picture, with pixels that differ by rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from factory.common.devices import device_name
+from factory.common.errors import UserError
+from factory.common.storage import AnyPath
+from factory.inspection.compare import Redrawn, compared, spec_of
+from factory.planner.plan import ImageSpec, plan
+from factory.recipe import columns
+from factory.recipe.resolved import ResolvedRecipe
+from factory.shards.layout import file_at
+from factory.shards.manifest import Manifest
+from factory.shards.parquet import Row, num_rows, read_rows, shard_rows
+from factory.shards.versions import library_versions
+
+if TYPE_CHECKING:
+    from factory.renderer.diffusers_renderer import Picture
+    from factory.renderer.pool import RendererFactory
+
+
+class Redrawer:
+    """Draws stored rows of one set again, with the set's settings."""
+
+    def __init__(
+        self,
+        out: AnyPath,
+        manifest: Manifest,
+        *,
+        device: str | None = None,
+        allow_pickle: bool = False,
+        renderer_factory: RendererFactory | None = None,
+    ) -> None:
+        """Get the device ready; models are loaded when first needed.
+
+        Args:
+            out: The set's directory.
+            manifest: The set's.
+            device: Another device than the set's, e.g. `cpu`; pixels then differ by rounding.
+            allow_pickle: Whether models without safetensors may be read from pickles.
+            renderer_factory: Makes what draws a recipe; by default its diffusers model.
+
+        Raises:
+            UserError: there is no such device here.
+        """
+        from factory.builder.ranks import own_device
+        from factory.renderer.pool import Renderers
+
+        self._out, self._manifest = out, manifest
+        kind = device or manifest.settings.device
+        try:
+            self._device = own_device(kind)
+        except UserError as error:
+            raise UserError(f"{error}; name another with --device, pixels may differ") from None
+        self._renderers = Renderers(
+            renderer_factory, device=self._device, allow_pickle=allow_pickle
+        )
+
+    def notes(self) -> list[str]:
+        """Return how this machine differs from the one that drew the set: why pixels may differ."""
+        found = self._manifest
+        now = {"device": device_name(self._device.type), **library_versions()}
+        then = {"device": found.device, **(found.versions[-1] if found.versions else {})}
+        return [
+            f"{name} is {value} here, the set was drawn with {then.get(name, 'another')}"
+            for name, value in now.items()
+            if value != then.get(name)
+        ]
+
+    def batch(self, recipe: ResolvedRecipe, index: int) -> list[Redrawn]:
+        """Draw the batch again that an image was drawn in.
+
+        Args:
+            recipe: Of the image's set.
+            index: The image's.
+
+        Returns:
+            All images of the batch that the set has, in order.
+
+        Raises:
+            UserError: the set's rows cannot be read, or the model cannot be had.
+        """
+        settings, entry = self._manifest.settings, self._manifest.configs[recipe.name]
+        indexes = batch_of(
+            index,
+            num_images=entry.images,
+            shard_size=settings.shard_size,
+            batch_size=settings.batch_size,
+        )
+        stored = stored_rows(self._out, self._manifest, recipe.name, indexes)
+        rows = {row[columns.INDEX]: row for row in stored}
+        pictures = self._draw_attempts(recipe, indexes, rows)
+        return [compared(row, pictures[at], recipe) for at, row in rows.items()]
+
+    def alone(self, recipe: ResolvedRecipe, index: int) -> Redrawn:
+        """Draw one image again without its neighbours: quick, rarely the same bytes.
+
+        Args:
+            recipe: Of the image's set.
+            index: The image's.
+        """
+        indexes = range(index, index + 1)
+        (row,) = stored_rows(self._out, self._manifest, recipe.name, indexes)
+        (picture,) = self._render(recipe, [spec_of(row, recipe)])
+        return compared(row, picture, recipe)
+
+    def _draw_attempts(
+        self, recipe: ResolvedRecipe, indexes: range, rows: Mapping[int, Row]
+    ) -> dict[int, Picture | None]:
+        """Draw a batch as the build did: all its images, then those it had to draw again."""
+        planned = plan(recipe).rows(indexes.start, indexes.stop)
+        pictures: dict[int, Picture | None] = {}
+        for attempt in range(1 + max((row[columns.ATTEMPT] for row in rows.values()), default=0)):
+            specs = []
+            for spec in planned:
+                row = rows.get(spec.index)
+                if row is not None and row[columns.ATTEMPT] == attempt:
+                    specs.append(spec_of(row, recipe))
+                elif row is None or row[columns.ATTEMPT] > attempt:
+                    specs.append(spec.again(attempt) if attempt else spec)
+            drawn = self._render(recipe, specs)
+            pictures |= {spec.index: one for spec, one in zip(specs, drawn, strict=True)}
+        return pictures
+
+    def _render(
+        self, recipe: ResolvedRecipe, specs: Sequence[ImageSpec]
+    ) -> Sequence[Picture | None]:
+        settings = self._manifest.settings
+        renderer = self._renderers.get(recipe, dtype=settings.dtype)
+        with _threads(settings.threads):
+            return renderer.render(specs, batch_size=settings.batch_size)
+
+
+def batch_of(index: int, *, num_images: int, shard_size: int, batch_size: int) -> range:
+    """Return the images that an image is drawn with; batches start anew with every shard."""
+    shard = shard_rows(index // shard_size, num_images=num_images, shard_size=shard_size)
+    start = shard.start + (index - shard.start) // batch_size * batch_size
+    return range(start, min(start + batch_size, shard.stop))
+
+
+def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -> list[Row]:
+    """Return the rows of a range of images that lie in one shard; failed images have none.
+
+    Args:
+        out: The set's directory.
+        manifest: The set's.
+        config: A set or a share.
+        indexes: Places in the config, from 0.
+
+    Raises:
+        UserError: the shard is missing.
+        Failure: it is no whole Parquet file.
+    """
+    entry, size = manifest.configs[config], manifest.settings.shard_size
+    number = indexes.start // size
+    path = out / file_at(manifest, config, number)
+    if not path.is_file():
+        raise UserError(f"{path}: is not there; `factory build` draws what is missing")
+    num_rows(path)
+    failed = {image.index for image in entry.failed}
+    shard = shard_rows(number, num_images=entry.images, shard_size=size)
+    places = [place for place in shard if place not in failed]
+    return [row for place, row in zip(places, read_rows(path), strict=False) if place in indexes]
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Set PyTorch's threads for a block: their number changes the last digits of float32."""
+    import torch
+
+    before: Any = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,148 @@
+"""A sample of a set drawn again and compared: do the rows still say how to draw their pictures?
+
+Whole batches are drawn, the way the build drew them. A share's pictures are copies, so they are
+compared with those they were copied from.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from factory.common.storage import AnyPath
+from factory.inspection.compare import Redrawn
+from factory.inspection.faults import SetFault
+from factory.inspection.redraw import Redrawer, batch_of, stored_rows
+from factory.recipe import columns
+from factory.recipe.resolved import ResolvedRecipe
+from factory.shards.layout import file_at
+from factory.shards.manifest import ConfigEntry, Manifest
+from factory.shards.parquet import Row
+
+if TYPE_CHECKING:
+    from factory.renderer.pool import RendererFactory
+
+
+@dataclass(frozen=True)
+class Sample:
+    """How much is drawn again, and what is forgiven.
+
+    Attributes:
+        part: Of all batches of each config, above 0 and at most 1; at least one batch is drawn.
+        seed: Chooses the batches.
+        tolerance: The largest difference of a channel (0 to 255) that is no fault; for machines
+            other than the one that drew the set.
+        device: Another device than the set's, or None.
+        allow_pickle: Whether models without safetensors may be read from pickles.
+        renderer_factory: Makes what draws a recipe; None for its diffusers model.
+    """
+
+    part: float
+    seed: int = 0
+    tolerance: int = 0
+    device: str | None = None
+    allow_pickle: bool = False
+    renderer_factory: RendererFactory | None = None
+
+    def forgives(self, one: Redrawn) -> bool:
+        """Whether a picture that was drawn again counts as the stored one."""
+        if self.tolerance:
+            return one.max_difference <= self.tolerance
+        return one.same_bytes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was found: faults, images compared, and how this machine differs from the set's."""
+
+    faults: list[SetFault]
+    compared: int
+    notes: list[str]
+
+
+def compare_sample(
+    out: AnyPath,
+    found: Manifest,
+    recipes: Mapping[str, ResolvedRecipe],
+    *,
+    sample: Sample,
+    damaged: frozenset[str],
+) -> Comparison:
+    """Draw a sample again and compare it with what is stored.
+
+    Args:
+        out: The set's directory.
+        found: Its manifest.
+        recipes: The configs to sample; those whose recipe is right.
+        sample: How much.
+        damaged: Files that are faulty already; nothing is drawn from them.
+
+    Raises:
+        UserError: the model or the device cannot be had.
+    """
+    redrawer = Redrawer(
+        out,
+        found,
+        device=sample.device,
+        allow_pickle=sample.allow_pickle,
+        renderer_factory=sample.renderer_factory,
+    )
+    faults: list[SetFault] = []
+    compared = 0
+    for name, recipe in recipes.items():
+        entry = found.configs[name]
+        for indexes in _batches(found, entry, sample) if entry.complete else ():
+            file = _file(found, name, indexes.start)
+            if file in damaged:
+                continue
+            if entry.kind == "set":
+                for one in redrawer.batch(recipe, indexes.start):
+                    compared += 1
+                    if not sample.forgives(one):
+                        what = f"image {one.spec.index} drawn again"
+                        faults.append(SetFault(file, what, one.describe(), "the same bytes"))
+            else:
+                rows = stored_rows(out, found, name, indexes)
+                compared += len(rows)
+                faults += _copy_faults(out, found, file, rows, damaged)
+    return Comparison(faults, compared, redrawer.notes())
+
+
+def _batches(found: Manifest, entry: ConfigEntry, sample: Sample) -> Iterator[range]:
+    """Yield the batches of a sample, in order."""
+    settings = found.settings
+    if not entry.images:
+        return
+    a_shard = math.ceil(settings.shard_size / settings.batch_size)
+    full, rest = divmod(entry.images, settings.shard_size)
+    count = full * a_shard + math.ceil(rest / settings.batch_size)
+    wanted = min(count, max(1, round(count * sample.part)))
+    for number in sorted(random.Random(sample.seed).sample(range(count), wanted)):
+        shard, batch = divmod(number, a_shard)
+        yield batch_of(
+            shard * settings.shard_size + batch * settings.batch_size,
+            num_images=entry.images,
+            shard_size=settings.shard_size,
+            batch_size=settings.batch_size,
+        )
+
+
+def _file(found: Manifest, name: str, index: int) -> str:
+    return file_at(found, name, index // found.settings.shard_size)
+
+
+def _copy_faults(
+    out: AnyPath, found: Manifest, file: str, rows: Sequence[Row], damaged: frozenset[str]
+) -> Iterator[SetFault]:
+    """Yield the rows of a share that differ from the rows they were copied from."""
+    for row in rows:
+        owner, index = row[columns.RECIPE], row[columns.INDEX]
+        if owner not in found.configs or _file(found, owner, index) in damaged:
+            continue
+        original = stored_rows(out, found, owner, range(index, index + 1))
+        if original != [row]:
+            what = f"image {index} of {owner}"
+            yield SetFault(file, what, "another row or picture", f"the copy of that of {owner}")

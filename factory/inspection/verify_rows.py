@@ -1,0 +1,244 @@
+"""What is in one shard against the plan: hash, schema, every row's words and numbers, pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.common.row_images import ImageFault, load_image
+from factory.common.storage import AnyPath
+from factory.inspection.faults import SetFault, first_few, short
+from factory.planner.plan import plan
+from factory.recipe import columns as schema
+from factory.recipe.resolved import Output, ResolvedRecipe
+from factory.shards.manifest import FailedImage, ShardEntry
+from factory.shards.stamp import Inspection, Stamp, inspect
+
+if TYPE_CHECKING:
+    import datasets
+
+_DECODERS = 4
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """One shard to check.
+
+    Attributes:
+        path: Where it lies.
+        file: Its name in messages: relative to the set's directory.
+        recipe: What was planned, or None where the recipe is not to be trusted.
+        stamp: What it should say of itself; hash and failed images do not count.
+        listed: What the manifest says of it, or None where the build did not finish.
+        owners: By hash, the files the manifest lists: a swapped file is told by its own name.
+        measured: Columns of gates, which no recipe plans.
+    """
+
+    path: AnyPath
+    file: str
+    recipe: ResolvedRecipe | None
+    stamp: Stamp
+    listed: ShardEntry | None
+    owners: Mapping[str, str]
+    measured: frozenset[str] = frozenset()
+
+    @property
+    def images(self) -> range:
+        """Which of the plan's images it stands for."""
+        return range(self.stamp.start, self.stamp.stop)
+
+
+@dataclass(frozen=True)
+class ShardFindings:
+    """What was found in a shard: its faults, and how often each label stands in it."""
+
+    faults: list[SetFault]
+    labels: Counter[int]
+    rows: int = 0
+
+
+def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
+    """Read a shard from its first byte to its last picture.
+
+    Args:
+        task: Which shard, and what it should hold.
+        features: Columns and types of the set.
+    """
+    if not task.path.is_file():
+        lacking = SetFault(task.file, "file", "none", f"a shard of {len(task.images)} images")
+        return ShardFindings([lacking], Counter())
+    seen = inspect(task.path)
+    damage = [*_byte_faults(task, seen), *_stamp_faults(task, seen.stamp)]
+    try:
+        read = _read_content(task, seen.stamp, features)
+    except Exception as error:
+        if not damage:
+            raise
+        # Damaged bytes can mean anything to the libraries that read them.
+        words = short(f"{type(error).__name__}: {error}")
+        unreadable = SetFault(task.file, "content", words, "a whole file")
+        return ShardFindings([*damage, unreadable], Counter())
+    return ShardFindings([*damage, *read.faults], read.labels, read.rows)
+
+
+def _read_content(
+    task: ShardTask, stamp: Stamp | None, features: datasets.Features
+) -> ShardFindings:
+    """Hold columns, rows and pictures against features and plan."""
+    failed = frozenset(image.index for image in _failed(task, stamp))
+    wanted_rows = len(task.images) - len(failed)
+    table = _read(task)
+    if isinstance(table, SetFault):
+        return ShardFindings([table], Counter())
+    wrong = list(_schema_faults(task, table.schema, features))
+    faults = [*wrong]
+    if table.num_rows != wanted_rows:
+        faults.append(SetFault(task.file, "rows", str(table.num_rows), str(wanted_rows)))
+    names = set(table.column_names)
+    if not wrong and task.recipe is not None and table.num_rows == wanted_rows:
+        faults += first_few(_plan_faults(task, task.recipe, table, failed=failed))
+    if schema.IMAGE in names and task.recipe is not None:
+        faults += first_few(_picture_faults(task, task.recipe, table))
+    labels = table.column(schema.LABEL).to_pylist() if schema.LABEL in names else []
+    return ShardFindings(faults, Counter(labels), table.num_rows)
+
+
+def _byte_faults(task: ShardTask, seen: Inspection) -> Iterator[SetFault]:
+    """Yield where the bytes are not those that were written, by manifest or by the shard's seal."""
+    if task.listed is not None and seen.sha256 != task.listed.sha256:
+        owner = task.owners.get(seen.sha256)
+        whose = f" (the bytes of {owner})" if owner else ""
+        found, expected = f"{seen.sha256[:16]}{whose}", task.listed.sha256[:16]
+        yield SetFault(task.file, "sha256", found, expected)
+    if seen.fault is not None:
+        yield SetFault(task.file, "seal", f"it {seen.fault}", "the bytes that were written")
+
+
+def _stamp_faults(task: ShardTask, stamp: Stamp | None) -> Iterator[SetFault]:
+    """Yield what a shard says of itself and should not; older shards say nothing."""
+    if stamp is None:
+        return
+    for name in ("config", "fingerprint", "settings", "start", "stop"):
+        said, wanted = getattr(stamp, name), getattr(task.stamp, name)
+        if said != wanted:
+            yield SetFault(task.file, f"stamp, {name}", short(said), short(wanted))
+    if task.listed is not None and stamp.failed != task.listed.failed:
+        found, expected = short(list(stamp.failed)), short(list(task.listed.failed))
+        yield SetFault(task.file, "stamp, failed", found, expected)
+
+
+def _failed(task: ShardTask, stamp: Stamp | None) -> tuple[FailedImage, ...]:
+    if task.listed is not None:
+        return task.listed.failed
+    return stamp.failed if stamp is not None else ()
+
+
+def _read(task: ShardTask) -> Any:
+    """Return the shard as an Arrow table, or the fault that keeps it from being read."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with task.path.open("rb") as file:
+            table = pyarrow.parquet.ParquetFile(file).read()
+        table.validate(full=True)
+        return table
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:100]
+        return SetFault(task.file, "content", f"no readable Parquet ({reason})", "a whole file")
+
+
+def _schema_faults(task: ShardTask, found: Any, features: datasets.Features) -> Iterator[SetFault]:
+    from datasets import Features
+
+    if found.names != list(features):
+        yield SetFault(task.file, "schema", short(found.names), short(list(features)))
+        return
+    try:
+        read: Mapping[str, Any] = Features.from_arrow_schema(found)
+    except (ValueError, TypeError, KeyError) as error:
+        yield SetFault(task.file, "schema", short(str(error)), "features that datasets reads")
+        return
+    for name, feature in features.items():
+        if read[name] != feature:
+            yield SetFault(task.file, f"schema of {name}", short(read[name]), short(feature))
+
+
+def _plan_faults(
+    task: ShardTask, recipe: ResolvedRecipe, table: Any, *, failed: frozenset[int]
+) -> Iterator[SetFault]:
+    """Yield the rows whose words or numbers are not the plan's, column by column within a row."""
+    columns = {name: table.column(name).to_pylist() for name in table.column_names}
+    for name in (schema.IMAGE, *task.measured):
+        columns.pop(name, None)
+    attempts = int(task.stamp.settings["attempts"])
+    specs = plan(recipe).rows(task.images.start, task.images.stop)
+    kept = [spec for at, spec in zip(task.images, specs, strict=True) if at not in failed]
+    for number, spec in enumerate(kept):
+        attempt = columns[schema.ATTEMPT][number]
+        # A later attempt starts from other noise, which its number decides.
+        again = isinstance(attempt, int) and 0 < attempt < attempts
+        row = (spec.again(attempt) if again else spec).as_row()
+        for name, values in columns.items():
+            if values[number] != row.get(name):
+                found, expected = short(values[number]), short(row.get(name))
+                yield SetFault(task.file, name, found, expected, row=number)
+
+
+def _picture_faults(task: ShardTask, recipe: ResolvedRecipe, table: Any) -> Iterator[SetFault]:
+    output = recipe.output
+    pictures = table.column(schema.IMAGE).to_pylist()
+    with ThreadPoolExecutor(_DECODERS) as pool:
+        for number, wrong in enumerate(pool.map(lambda one: _picture_fault(one, output), pictures)):
+            if wrong is not None:
+                yield SetFault(task.file, schema.IMAGE, wrong, _wanted(output), row=number)
+
+
+def _picture_fault(stored: Any, output: Output) -> str | None:
+    """Return what is wrong with a stored picture, or None."""
+    data = stored.get("bytes") if isinstance(stored, dict) else None
+    if not isinstance(data, bytes) or not data:
+        return "no picture"
+    try:
+        picture = load_image(data)
+    except ImageFault as fault:
+        return f"an undecodable picture ({short(str(fault))})"
+    kind, mode, size = picture.format, picture.mode, picture.size
+    if kind != output.format.upper() or mode != "RGB":
+        return f"{kind} {mode}"
+    if output.shape is not None and size != (output.shape[1], output.shape[0]):
+        return f"{size[0]} x {size[1]} pixels"
+    return None
+
+
+def _wanted(output: Output) -> str:
+    size = f" of {output.shape[1]} x {output.shape[0]} pixels" if output.shape else ""
+    return f"{output.format.upper()} RGB{size}"
+
+
+def balance_faults(
+    name: str, labels: Counter[int], failed: Counter[int], names: Sequence[str]
+) -> list[SetFault]:
+    """Return a fault for each class of a config that has more or fewer images than the others.
+
+    Args:
+        name: The config.
+        labels: How often each label stands in all its shards.
+        failed: How many images of each label failed and have no row.
+        names: Class names by label.
+    """
+    planned = (labels.total() + failed.total()) // len(names)
+    uneven = [
+        SetFault(
+            f"data/{name}",
+            f"label balance of {one}",
+            str(labels[label]),
+            str(planned - failed[label]),
+        )
+        for label, one in enumerate(names)
+        if labels[label] != planned - failed[label]
+    ]
+    return first_few(uneven)

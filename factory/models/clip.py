@@ -1,0 +1,193 @@
+"""CLIP and SigLIP models of transformers: images and prompts to one space.
+
+Used for the zero-shot rows of `eval clip` and for the CLIP score of `factory gate`. Only
+safetensors weights are read; no code of a model's author is run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.common.errors import UserError, first_line
+from factory.common.inside import at_home
+from factory.hub.client import bound_requests
+
+if TYPE_CHECKING:
+    import torch
+
+_TEXT_BATCH = 256
+
+
+@dataclass(frozen=True)
+class ClipModel:
+    """A loaded model.
+
+    Attributes:
+        name: As it was given.
+        revision: Commit of the Hub, or a hash of a directory's files.
+        model: In evaluation mode, float32.
+        is_sigmoid: SigLIP: outputs are probabilities of each prompt for itself.
+    """
+
+    name: str
+    revision: str
+    model: Any
+    is_sigmoid: bool
+    _tokenizer: Any
+    _image_processor: Any
+
+    def pixels(self, picture: Any) -> torch.Tensor:
+        """Return what the model's vision part takes of a PIL image: (3, height, width)."""
+        found = self._image_processor(images=[picture.convert("RGB")], return_tensors="pt")
+        pixel_values: torch.Tensor = found["pixel_values"][0]
+        return pixel_values
+
+    def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return unit vectors of pictures, (B, D), of `pixels` (B, 3, height, width)."""
+        return _unit(self.model.get_image_features(pixel_values=pixels))
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens of a text that the model reads, marks of start and end included."""
+        limit = int(getattr(self.model.config.text_config, "max_position_embeddings", 77))
+        return min(limit, 64) if self.is_sigmoid else limit
+
+    def num_cut(self, texts: Sequence[str]) -> int:
+        """Return how many texts are longer than the model reads."""
+        with quiet_transformers():
+            tokens = self._tokenizer(list(texts), padding=False, truncation=False)["input_ids"]
+        return sum(len(one) > self.max_tokens for one in tokens)
+
+    def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
+        """Return unit vectors of texts, (N, D); texts that are too long are cut, see `num_cut`."""
+        import torch
+
+        # SigLIP was trained on texts padded to its full length.
+        padding = "max_length" if self.is_sigmoid else True
+        options = {"padding": padding, "truncation": True, "max_length": self.max_tokens}
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(texts), _TEXT_BATCH):
+                batch = list(texts[start : start + _TEXT_BATCH])
+                tokens = self._tokenizer(batch, return_tensors="pt", **options)
+                tokens = {name: value.to(self.model.device) for name, value in tokens.items()}
+                parts.append(_unit(self.model.get_text_features(**tokens)))
+        return torch.cat(parts)
+
+    def logits(self, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
+        """Return the model's own scores of unit vectors: (B, N), before softmax or sigmoid."""
+        found: torch.Tensor = images @ texts.T * self.model.logit_scale.exp()
+        return found + self.model.logit_bias if self.is_sigmoid else found
+
+
+def load_clip(name: str, *, option: str = "--model") -> ClipModel:
+    """Load a model in float32 on the CPU.
+
+    Args:
+        name: Directory, or Hub id with `@REVISION` or without.
+        option: What to call it in a message.
+
+    Raises:
+        UserError: It cannot be had, or compares no pictures with texts.
+    """
+    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+    source, revision = split_revision(name)
+    options = only_data(revision)
+    with quiet_transformers():
+        try:
+            model = AutoModel.from_pretrained(source, use_safetensors=True, **options)
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+            image_processor = AutoImageProcessor.from_pretrained(source, **options)
+        except (OSError, ValueError, ImportError, KeyError) as error:
+            raise UserError(cannot_load(option, name, error)) from None
+    if not (hasattr(model, "get_image_features") and hasattr(model, "logit_scale")):
+        raise UserError(
+            f"{option} {name}: {type(model).__name__} compares no pictures with texts; "
+            "choose a CLIP or SigLIP model"
+        )
+    return ClipModel(
+        name=name,
+        revision=revision_of(source, model.config),
+        model=model.float().eval(),
+        is_sigmoid=hasattr(model, "logit_bias"),
+        _tokenizer=tokenizer,
+        _image_processor=image_processor,
+    )
+
+
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Return a directory or Hub id, and the revision that stands behind an `@`."""
+    if at_home(name).is_dir():
+        return str(at_home(name)), None
+    source, _, revision = name.partition("@")
+    return source, revision or None
+
+
+def only_data(revision: str | None) -> dict[str, Any]:
+    """Return the options of `from_pretrained` that run no code of a model and pin its revision."""
+    # Left out, transformers asks on stdin whether to run the code.
+    return {"trust_remote_code": False} | ({"revision": revision} if revision else {})
+
+
+def revision_of(source: str, config: Any) -> str:
+    """Return what pins a loaded model: the Hub's commit, or a hash of a directory's files."""
+    folder = Path(source)
+    if not folder.is_dir():
+        return str(getattr(config, "_commit_hash", None) or "unknown")
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".bin", ".txt", ".model"}:
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()[:40]
+
+
+def cannot_load(option: str, name: str, error: BaseException) -> str:
+    """Return the message of a model that transformers could not load."""
+    text = str(error)
+    if "trust_remote_code" in text:
+        return f"{option} {name}: code that comes with a model is never run; choose another model"
+    if re.search(r"file named\s+\S*model\.safetensors", text):
+        return (
+            f"{option} {name}: holds no safetensors weights, and pickled ones are not read; choose "
+            "a model that has them, or save this one with save_pretrained"
+        )
+    reason = first_line(error)
+    return (
+        f"{option} {name}: cannot be loaded ({reason}); check the id and the connection to the "
+        "Hub, or give a model's directory"
+    )
+
+
+class quiet_transformers:
+    """Load with transformers: no bars, no advice that is not for users, no waiting for a host."""
+
+    def __enter__(self) -> None:
+        bound_requests()
+        from transformers.utils import logging
+
+        self._level = logging.get_verbosity()
+        self._bars = logging.is_progress_bar_enabled()
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        from transformers.utils import logging
+
+        logging.set_verbosity(self._level)
+        if self._bars:
+            logging.enable_progress_bar()
+
+
+def _unit(found: Any) -> torch.Tensor:
+    """Return unit vectors of what `get_..._features` gave: a tensor, or an output that holds it."""
+    vectors: torch.Tensor = getattr(found, "pooler_output", found)
+    unit: torch.Tensor = vectors / vectors.norm(dim=-1, keepdim=True)
+    return unit

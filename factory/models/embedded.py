@@ -1,0 +1,36 @@
+"""Where the generator that ships with the package lies, and what pins it."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+EMBEDDED_ID = "embedded"
+
+# How it is meant to be sampled, wherever a recipe leaves that to the model.
+EMBEDDED_STEPS = 12
+EMBEDDED_GUIDANCE_SCALE = 3.0
+
+
+def embedded_dir() -> Path:
+    """Return the directory of the embedded diffusers pipeline."""
+    return Path(__file__).resolve().parent.parent / "embedded"
+
+
+@cache
+def embedded_revision() -> str | None:
+    """Return the hash of all files that decide what the generator draws, or None without weights.
+
+    Texts for people (`*.md`) do not count.
+    """
+    folder = embedded_dir()
+    if not (folder / "model_index.json").is_file():
+        return None
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".txt"} and not hidden:
+            digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()[:40]

@@ -1,0 +1,202 @@
+"""A model's `config.json`, checked before any model is made of it.
+
+The file comes from anywhere: it may neither name other files or addresses, nor ask for a model that
+its own weights do not fill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from factory.common.errors import Fault, UserError
+from factory.common.outside import read_json
+
+MAX_SIDE = 2048
+"""The largest input of a model of timm is 1024."""
+_MAX_RESIZED = 8192
+_MAX_NUMBER = 1 << 16
+_MAX_VALUES = 1000
+# Arguments of `timm.create_model` that read other files, or give something else than a classifier.
+_REFUSED_ARGUMENTS = frozenset(
+    (
+        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
+        *("cache_dir", "features_only", "scriptable", "exportable", "no_jit", "device", "dtype"),
+    )
+)
+
+Side = Annotated[int, Field(ge=1, le=MAX_SIDE)]
+Ratio = Annotated[float, Field(ge=0.1, le=10, allow_inf_nan=False)]
+Mean = Annotated[float, Field(ge=-1000, le=1000, allow_inf_nan=False)]
+Std = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+Name = Annotated[str, Field(max_length=1000)]
+Names = list[Name] | dict[str, Name]
+
+
+class PreprocessingConfig(BaseModel):
+    """`pretrained_cfg`: what timm prepares images by. Where its weights came from is ignored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    input_size: tuple[Literal[3], Side, Side] = (3, 224, 224)
+    test_input_size: tuple[Literal[3], Side, Side] | None = None
+    fixed_input_size: bool = False
+    interpolation: Literal[
+        "nearest", "bilinear", "bicubic", "lanczos", "box", "hamming", "random", ""
+    ] = "bicubic"
+    crop_pct: Ratio = 0.875
+    test_crop_pct: Ratio | None = None
+    crop_mode: Literal["center", "squash", "border"] = "center"
+    mean: tuple[Mean, Mean, Mean] = (0.485, 0.456, 0.406)
+    std: tuple[Std, Std, Std] = (0.229, 0.224, 0.225)
+    label_names: Names | None = None
+    num_classes: int | None = Field(default=None, ge=1, le=1_000_000)
+
+    @model_validator(mode="after")
+    def _resized(self) -> PreprocessingConfig:
+        sides = (*self.input_size[1:], *(self.test_input_size or self.input_size)[1:])
+        if max(sides) > _MAX_RESIZED * min(self.crop_pct, self.test_crop_pct or self.crop_pct):
+            raise ValueError(f"input_size / crop_pct is more than {_MAX_RESIZED:,} pixels")
+        return self
+
+
+class ModelConfig(BaseModel):
+    """timm's `config.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    architecture: Annotated[str, Field(pattern=r"^[\w.-]{1,200}$")]
+    num_classes: int | None = Field(default=None, ge=1, le=1_000_000)
+    label_names: Names | None = None
+    pretrained_cfg: PreprocessingConfig = PreprocessingConfig()
+    model_args: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _bounded(self) -> ModelConfig:
+        refused = sorted(_REFUSED_ARGUMENTS & self.model_args.keys())
+        if refused:
+            raise ValueError(f"model_args may not hold {', '.join(refused)}")
+        values = list(_leaves(self.model_args))
+        if len(values) > _MAX_VALUES:
+            raise ValueError(f"model_args holds {len(values)} values; {_MAX_VALUES} are the most")
+        large = [one for one in values if isinstance(one, int | float) and abs(one) > _MAX_NUMBER]
+        own = self.model_args.get("num_classes")
+        if [one for one in large if one != own or one != self.num_classes]:
+            raise ValueError(f"model_args holds {large[0]:.6g}; {_MAX_NUMBER} is the largest")
+        return self
+
+    def timm_arguments(self, weights: Path) -> dict[str, Any]:
+        """Return arguments of `timm.create_model` that load `weights` and nothing else."""
+        own = self.pretrained_cfg
+        count = self.num_classes or own.num_classes or 1000
+        shown = own.model_dump(exclude={"label_names", "num_classes"}, exclude_none=True)
+        return {
+            **self.model_args,
+            "model_name": self.architecture,
+            "num_classes": count,
+            "pretrained": True,
+            "pretrained_cfg": {**shown, "num_classes": count, "file": str(weights)},
+        }
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _leaves(one)
+    else:
+        yield value
+
+
+def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is null, which timm reads as not given; also in `pretrained_cfg`."""
+    kept = {key: value for key, value in values.items() if value is not None}
+    own = kept.get("pretrained_cfg")
+    if isinstance(own, dict):
+        kept["pretrained_cfg"] = {key: value for key, value in own.items() if value is not None}
+    return kept
+
+
+def read_model_config(path: Path) -> ModelConfig:
+    """Read `config.json`, in timm's present form or its older one of a single mapping.
+
+    Raises:
+        UserError: It does not read, names no architecture of timm, or holds odd values; a line for
+            each.
+    """
+    import timm
+
+    found = read_json(path)
+    if not isinstance(found, dict) or "architecture" not in found:
+        raise UserError(f"{path}: no `architecture` in it; timm's form of config.json is needed")
+    if "pretrained_cfg" not in found:
+        found = {**found, "pretrained_cfg": found}
+    try:
+        config = ModelConfig.model_validate(_without_nulls(found))
+    except ValidationError as error:
+        raise UserError(
+            Fault(problem["msg"], file=str(path), key=".".join(map(str, problem["loc"]))[:100])
+            for problem in error.errors(include_url=False, include_input=False)[:10]
+        ) from None
+    if not timm.is_model(config.architecture.partition(".")[0]):
+        raise UserError(f"{path}: timm has no architecture {config.architecture!r}")
+    return config
+
+
+@contextmanager
+def no_larger_than(weights: Path, *, spare: int = 0) -> Iterator[None]:
+    """Stop the making of a model as soon as it is larger than its weights.
+
+    torch calls the hooks when a layer registers a parameter, before any value is written to it.
+
+    Args:
+        weights: A safetensors file.
+        spare: Values that a new head or other position embeddings may add.
+
+    Raises:
+        ValueError: The model has a larger parameter, or more of them, than the file.
+    """
+    from safetensors import safe_open
+    from torch.nn.modules import module as registry
+
+    with safe_open(weights, framework="numpy") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
+    sizes = [_product(shape) for shape in shapes]
+    largest, count = max([spare, *sizes]), len(sizes)
+    seen = {"values": 0, "parameters": 0, "layers": 0}
+
+    def parameter(_: Any, name: str, value: Any) -> None:
+        if value is None:
+            return
+        seen["parameters"] += 1
+        seen["values"] += value.numel()
+        # The first layers may be made twice: timm replaces a head of another size.
+        if value.numel() > largest or seen["parameters"] > 2 * count + 10:
+            raise ValueError("the model is larger than its weights")
+        if seen["values"] > 2 * (sum(sizes) + spare) + 10:
+            raise ValueError("the model is larger than its weights")
+
+    def layer(*_: Any) -> None:
+        seen["layers"] += 1
+        if seen["layers"] > 100 * count + 1000:
+            raise ValueError("the model has more layers than its weights fill")
+
+    handles = [
+        registry.register_module_parameter_registration_hook(parameter),
+        registry.register_module_module_registration_hook(layer),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _product(shape: list[int]) -> int:
+    result = 1
+    for size in shape:
+        result *= size
+    return result

@@ -1,0 +1,1 @@
+"""From a `ResolvedRecipe` to rows; random streams; cost."""

@@ -1,0 +1,129 @@
+"""What a set will cost: calls of the network, and time where a speed is known.
+
+An image costs its steps, twice where guidance is above 1 (the network also runs without the
+prompt). Seconds a call come from published or measured speeds of a model family on a device; where
+none is known that is what is said.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from factory.models.presets import find_preset
+from factory.planner.plan import plan
+from factory.recipe.resolved import ResolvedRecipe
+
+_SAMPLE = 2000
+_FAL = "published in fal-ai/stable-diffusion-benchmarks"
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast a model family draws.
+
+    Attributes:
+        mark: What the model's id must hold, in small letters.
+        device: Where.
+        seconds_per_call: Of the network, for one image.
+        pixels: Height and width it was measured at; None for the model's own size.
+        source: Where the figure comes from.
+    """
+
+    mark: str
+    device: str
+    seconds_per_call: float
+    pixels: int | None
+    source: str
+
+
+# Every figure is an order of magnitude: seconds for an image, divided by its calls. Guidance makes
+# two calls a step; FLUX and Turbo make one.
+SPEEDS = (
+    # 8 steps with guidance, bfloat16: 71 images a second on two cores that have it, 36 on one.
+    Speed("embedded", "one CPU core", 1 / (36 * 16), None, "measured on the quickstart sets"),
+    # 1.591 s and 5.933 s for 50 steps with diffusers in float16, an image a call.
+    Speed("stable-diffusion-v1", "one A100 80 GB", 1.591 / 100, 512, _FAL),
+    Speed("stable-diffusion-xl", "one A100 80 GB", 5.933 / 100, 1024, _FAL),
+    # 5.622 s for 50 steps with TensorRT 10.1, from the model card of its TensorRT version.
+    Speed("stable-diffusion-3-medium", "one A100", 5.622 / 100, 1024, "published, with TensorRT"),
+    # 0.207 s for one step, text encoder and decoder included; more steps cost less each.
+    Speed("sdxl-turbo", "one A100", 0.207, 512, "published by Stability AI"),
+    # 0.493 s for the transformer's forward pass in bfloat16.
+    Speed("flux.1", "one L40", 0.493, 1024, "published in diffusers/benchmarks"),
+)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What drawing a recipe takes.
+
+    Attributes:
+        images: To be drawn; a combination draws none.
+        calls: Of the network, for all images.
+        speed: The figure the time rests on, or None.
+        scale: How many times the pixels of that figure an image has.
+    """
+
+    images: int
+    calls: int
+    speed: Speed | None
+    scale: float = 1.0
+
+    @property
+    def seconds(self) -> float | None:
+        """Time on the device, or None where no speed is known."""
+        return self.calls * self.speed.seconds_per_call * self.scale if self.speed else None
+
+    def describe(self) -> str:
+        """Return a line for people."""
+        if not self.images:
+            return "nothing to draw"
+        each = self.calls / self.images
+        text = f"{self.calls:,} network calls ({each:.3g} an image)"
+        if self.speed is None or self.seconds is None:
+            return f"{text}; no speed known for this model"
+        scaled = f", scaled from {self.speed.pixels} px" if self.scale != 1 else ""
+        source = f"{self.speed.source}{scaled}"
+        return f"{text}; about {duration(self.seconds)} on {self.speed.device} ({source})"
+
+
+def estimate(recipe: ResolvedRecipe) -> Cost:
+    """Return what a recipe costs, from its first rows when it is large."""
+    if recipe.is_combination:
+        return Cost(0, 0, None)
+    rows = plan(recipe).rows(0, min(_SAMPLE, recipe.num_images))
+    preset = find_preset(recipe.model.id)
+    # Without a negative prompt there is no unconditional half: guidance is an input, or none.
+    halves = 2 if preset is None or preset.negative_prompt else 1
+    calls = sum(row.num_inference_steps * (halves if row.guidance_scale > 1 else 1) for row in rows)
+    total = round(calls * recipe.num_images / len(rows))
+    speed = speed_of(recipe.model.id)
+    return Cost(recipe.num_images, total, speed, _scale(recipe, speed))
+
+
+def _scale(recipe: ResolvedRecipe, speed: Speed | None) -> float:
+    """Return how many times the pixels of a speed's figure an image has; cost grows with them."""
+    height, width = recipe.model.height, recipe.model.width
+    if speed is None or speed.pixels is None or height is None or width is None:
+        return 1.0
+    return height * width / speed.pixels**2
+
+
+def speed_of(model_id: str) -> Speed | None:
+    """Return a known speed of a model, or None."""
+    for speed in SPEEDS:
+        if speed.mark in model_id.casefold():
+            return speed
+    return None
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in the unit that suits it."""
+    for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return (
+                f"{seconds / length:.2g} {unit}"
+                if seconds < 100 * length
+                else (f"{seconds / length:,.0f} {unit}")
+            )
+    return f"{max(1, round(seconds))} seconds"

@@ -1,0 +1,210 @@
+"""Prompts that are longer than a model reads: the rest of the words changes no image.
+
+Where a class name or a variable's value is cut off, images stand under labels and values that they
+do not show; that is refused. Where only words of the template are cut, that is a warning.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from factory.common import console
+from factory.common.errors import Fault, UserError
+from factory.distributions.captions import Captions
+from factory.distributions.template import Value, shown
+from factory.planner.plan import ImageSpec, plan, template_of
+from factory.recipe.text_encoders import TextEncoder, encoders_at_hand
+
+if TYPE_CHECKING:
+    from factory.recipe.resolved import ResolvedRecipe
+
+_BLOCK = 5_000
+_CHECKED_IMAGES = 20_000
+_BUILT_IMAGES = 1_000_000
+
+
+@dataclass
+class CutPrompts:
+    """What a model does not read of a config's prompts.
+
+    Attributes:
+        images: Images looked at.
+        cut: Images whose prompt or negative prompt some encoder cuts.
+        lost: By name of a variable or `class`: images in which no encoder reads all of its value.
+        longest: Tokens of the longest text, by encoder, where that is more than it reads.
+    """
+
+    images: int = 0
+    cut: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
+    longest: dict[str, int] = field(default_factory=dict)
+
+
+def cut_prompts(
+    recipe: ResolvedRecipe, encoders: Sequence[TextEncoder], *, most: int | None = None
+) -> CutPrompts:
+    """Count what is cut off the prompts of a plan.
+
+    Args:
+        recipe: Of a config with prompts of its own.
+        encoders: Of its model.
+        most: Look at so many images, spread over the plan; default: all.
+    """
+    found, known = CutPrompts(), dict[tuple[str, str], frozenset[str] | None]()
+    for spec in _specs(recipe, most) if encoders else ():
+        found.images += 1
+        texts = [(spec.template or recipe.prompt[0].text, spec.prompt)]
+        texts += [(recipe.negative_prompt, spec.negative_prompt)]
+        lost: set[str] = set()
+        is_cut = False
+        for key in texts:
+            if key not in known:
+                known[key] = _lost(*key, _values(recipe, spec), encoders, found.longest)
+            is_cut |= known[key] is not None
+            lost |= known[key] or frozenset()
+        found.cut += is_cut
+        found.lost.update(lost)
+    return found
+
+
+def check_prompts(recipes: Iterable[ResolvedRecipe]) -> tuple[list[Fault], list[Fault]]:
+    """Check the prompts of recipes with the tokenizers that are on this machine.
+
+    Args:
+        recipes: Of combinations, the prompts of their members.
+
+    Returns:
+        Errors, and warnings; as `cut_faults`.
+    """
+    errors: list[Fault] = []
+    warnings: list[Fault] = []
+    leaves = {leaf.fingerprint: leaf for recipe in recipes for leaf in _leaves(recipe)}
+    for recipe in leaves.values():
+        if _is_readable(recipe):
+            found = cut_faults(recipe, encoders_at_hand(recipe.model), most=_CHECKED_IMAGES)
+            errors += found[0]
+            warnings += found[1]
+    return errors, warnings
+
+
+def require_whole_prompts(
+    recipe: ResolvedRecipe, encoders: Sequence[TextEncoder], *, allowed: bool
+) -> None:
+    """Log which prompts the model reads in part, before any image is generated.
+
+    Args:
+        recipe: Of a config with prompts of its own.
+        encoders: Of its model.
+        allowed: Whether class names and values may be cut off.
+
+    Raises:
+        UserError: A class name or a value is cut off.
+    """
+    errors, warnings = cut_faults(recipe, encoders, most=_BUILT_IMAGES)
+    if errors and not allowed:
+        raise UserError(errors)
+    for warning in (*errors, *warnings):
+        console.log(f"warning: {warning}")
+
+
+def cut_faults(
+    recipe: ResolvedRecipe, encoders: Sequence[TextEncoder], *, most: int | None = None
+) -> tuple[list[Fault], list[Fault]]:
+    """Return what is wrong with the lengths of a config's prompts: errors, and warnings.
+
+    Args:
+        recipe: As in `cut_prompts`.
+        encoders: As in `cut_prompts`.
+        most: As in `cut_prompts`.
+    """
+    found = cut_prompts(recipe, encoders, most=most)
+    if not found.cut:
+        return [], []
+    limits = {one.name: one.limit for one in encoders}
+    read = ", ".join(
+        f"{name} reads {limits[name]} of up to {tokens} tokens"
+        for name, tokens in found.longest.items()
+    )
+    whole = [name for name in limits if name not in found.longest]
+    read += f" ({', '.join(whole)} reads all)" if whole else ""
+    if not found.lost:
+        message = (
+            f"{found.cut:,} of {found.images:,} prompts are longer than {recipe.model.id} reads: "
+            f"{read}; the last words change no image, so shorten them"
+        )
+        return [], [recipe.fault(message, "prompt")]
+    names = ", ".join(
+        f"{{{name}}} in {count:,} of {found.images:,} images"
+        for name, count in found.lost.most_common()
+    )
+    message = (
+        f"{recipe.model.id} cuts off {names}: {read}; shorten the prompt or put the names "
+        "first, or accept images that do not show them with --allow-cut-prompts"
+    )
+    return [recipe.fault(message, "prompt")], []
+
+
+def _lost(
+    template: str,
+    text: str,
+    values: Mapping[str, Value | None],
+    encoders: Sequence[TextEncoder],
+    longest: dict[str, int],
+) -> frozenset[str] | None:
+    """Return the names whose values no encoder reads whole in a text; None where nothing is cut."""
+    over = []
+    for one in encoders:
+        tokens = one.count(text)
+        if tokens > one.limit:
+            over.append(one)
+            longest[one.name] = max(tokens, longest.get(one.name, 0))
+    if not over:
+        return None
+    if len(over) < len(encoders):
+        return frozenset()
+    ends = _ends(template, values)
+    read = {name for one in over for name, end in ends if one.count(text[:end]) <= one.limit}
+    return frozenset(name for name, _ in ends) - read
+
+
+def _ends(template: str, values: Mapping[str, Value | None]) -> list[tuple[str, int]]:
+    """Return where the value of each name ends in a filled template, by characters."""
+    ends, end = [], 0
+    for place, part in enumerate(template_of(template).parts):
+        end += len(shown(values[part])) if place % 2 else len(part)
+        if place % 2:
+            ends.append((part, end))
+    return ends
+
+
+def _values(recipe: ResolvedRecipe, spec: ImageSpec) -> dict[str, Value | None]:
+    label = recipe.labels[spec.label]
+    return {"class": spec.class_name, "label": label, **spec.variables}
+
+
+def _specs(recipe: ResolvedRecipe, most: int | None) -> Iterator[ImageSpec]:
+    """Yield a plan's rows, or `most` of them in blocks spread over it; a block at a time."""
+    planned = plan(recipe)
+    total = len(planned)
+    wanted = min(total, most or total)
+    blocks = max(1, -(-wanted // _BLOCK))
+    for number in range(blocks):
+        size = wanted * (number + 1) // blocks - wanted * number // blocks
+        start = total * number // blocks
+        yield from planned.rows(start, min(start + size, total))
+
+
+def _leaves(recipe: ResolvedRecipe) -> Iterator[ResolvedRecipe]:
+    if not recipe.is_combination:
+        yield recipe
+    for member in recipe.members:
+        yield from _leaves(member)
+
+
+def _is_readable(recipe: ResolvedRecipe) -> bool:
+    """Whether all captions are on this machine; those of a Hub dataset are fetched by the build."""
+    sources = [one.captions for one in recipe.variables.values() if isinstance(one, Captions)]
+    return all(source.sha256 is not None for source in sources)

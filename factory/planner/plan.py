@@ -1,0 +1,272 @@
+"""The plan: every image of a set as a row of words and numbers, before anything is drawn.
+
+Image i has label `i % num_classes` and number `j = i // num_classes` within its class, so every
+prefix of a set is balanced. Every random draw is made here, each a pure function of (base seed,
+set name, what is drawn, i): rows of any range cost the same, at the start of a set or a hundred
+million images in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.common.errors import UserError
+from factory.distributions.base import Distribution
+from factory.distributions.discrete import pick_by_weight
+from factory.distributions.template import Template, Value, parse_template
+from factory.distributions.variables import Once, PerClass
+from factory.planner.streams import attempt_seed, seeds, uniforms
+from factory.recipe import columns as schema
+from factory.recipe.resolved import ResolvedRecipe
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """One image of the plan.
+
+    Attributes:
+        index: Its place in its set, from 0.
+        label: Class index.
+        class_name: The wording of the class that was drawn.
+        recipe: Name of its set.
+        prompt: As the model gets it.
+        negative_prompt: As the model gets it.
+        variables: Values by name; None where the class has none.
+        guidance_scale: A float32 value.
+        num_inference_steps: Of the scheduler.
+        seed: Of the noise it starts from, 63 bits.
+        attempt: 0; raised when an image is drawn again with other noise.
+        template: The template of `prompt` where the config has several; None where it has one.
+    """
+
+    index: int
+    label: int
+    class_name: str
+    recipe: str
+    prompt: str
+    negative_prompt: str
+    variables: Mapping[str, Value | None]
+    guidance_scale: float
+    num_inference_steps: int
+    seed: int
+    attempt: int = 0
+    template: str | None = None
+
+    def again(self, attempt: int) -> ImageSpec:
+        """Return the row of a later attempt: the same words and numbers, other noise.
+
+        Args:
+            attempt: From 1; `self` is the planned row, of attempt 0.
+        """
+        assert self.attempt == 0, "the seed of an attempt is derived from the planned one"
+        return replace(self, seed=attempt_seed(self.seed, attempt), attempt=attempt)
+
+    def as_row(self) -> dict[str, Any]:
+        """Return the row's columns by name, all but the image."""
+        return {
+            schema.LABEL: self.label,
+            schema.CLASS: self.class_name,
+            schema.RECIPE: self.recipe,
+            schema.PROMPT: self.prompt,
+            schema.NEGATIVE_PROMPT: self.negative_prompt,
+            **({schema.TEMPLATE: self.template} if self.template is not None else {}),
+            **{name: self.variables[name] for name in sorted(self.variables)},
+            schema.GUIDANCE_SCALE: self.guidance_scale,
+            schema.NUM_INFERENCE_STEPS: self.num_inference_steps,
+            schema.SEED: self.seed,
+            schema.INDEX: self.index,
+            schema.ATTEMPT: self.attempt,
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All images of a recipe, made when asked for.
+
+    Attributes:
+        recipe: What is planned.
+    """
+
+    recipe: ResolvedRecipe
+
+    def __len__(self) -> int:
+        return self.recipe.num_images
+
+    def rows(self, start: int, stop: int) -> list[ImageSpec]:
+        """Return the rows of a range.
+
+        A combination's rows are its members': they keep their own `recipe` and `index`.
+
+        Args:
+            start: First image, from 0.
+            stop: One past the last image.
+
+        Raises:
+            UserError: The range does not lie within the plan.
+        """
+        if not 0 <= start <= stop <= len(self):
+            raise UserError(
+                f"rows {start}:{stop} lie outside of {self.recipe.name}, which has images "
+                f"0:{len(self)}"
+            )
+        if not self.recipe.is_combination:
+            return _Rows(self.recipe, start, stop).specs()
+        specs: list[ImageSpec] = []
+        first = 0
+        for member, num_images in self.parts():
+            low, high = max(start - first, 0), min(stop - first, num_images)
+            if low < high:
+                specs += plan(member).rows(low, high)
+            first += num_images
+        return specs
+
+    def parts(self) -> list[tuple[ResolvedRecipe, int]]:
+        """Return the sets it is made of, in order, with how many of their first images.
+
+        An equal share that does not divide evenly gives the first members an image a class more.
+        """
+        own = self.recipe
+        if not own.is_combination:
+            return [(own, len(self))]
+        if own.images_per_class is None:
+            return [(member, member.num_images) for member in own.members]
+        shares = equal_shares(own.images_per_class, len(own.members))
+        return [
+            (member, share * len(own.classes))
+            for member, share in zip(own.members, shares, strict=True)
+        ]
+
+
+def plan(recipe: ResolvedRecipe) -> Plan:
+    """Return the plan of a recipe; nothing is drawn yet, so this costs nothing."""
+    return Plan(recipe)
+
+
+def value_for_all(recipe: ResolvedRecipe, quantity: Once, stream: str) -> Value:
+    """Return the one value that all images of a config share.
+
+    Args:
+        recipe: Of the config.
+        quantity: One of the recipe's.
+        stream: The quantity's name in random addresses, such as `guidance_scale`.
+    """
+    address = (recipe.draws_name, stream)
+    first = uniforms(recipe.sampling.seed, address, start=0, stop=1)
+    return quantity.draw(first, np.zeros(1, np.int64))[0]
+
+
+def equal_shares(total: int, members: int) -> list[int]:
+    """Split `total` into so many parts that differ by one at most, the larger ones first."""
+    return [total // members + (number < total % members) for number in range(members)]
+
+
+class _Rows:
+    """The rows of one range of one set; a column a method."""
+
+    def __init__(self, recipe: ResolvedRecipe, start: int, stop: int) -> None:
+        self.recipe, self.start, self.stop = recipe, start, stop
+        index = np.arange(start, stop, dtype=np.int64)
+        self.labels: Integers = index % len(recipe.classes)
+        self.numbers: Integers = index // len(recipe.classes)
+
+    def specs(self) -> list[ImageSpec]:
+        if self.start == self.stop:
+            return []
+        wordings, variables = self._wordings(), self._variables()
+        sampling = self.recipe.sampling
+        guidance = self._draw(sampling.guidance_scale, "guidance_scale")
+        steps = self._draw(sampling.num_inference_steps, "num_inference_steps")
+        scales = np.asarray(guidance, np.float32).astype(np.float64).tolist()
+        texts, negative = self._texts(), template_of(self.recipe.negative_prompt)
+        several = len(self.recipe.prompt) > 1
+        names = list(variables)
+        columns = zip(*variables.values(), strict=True) if names else iter([()] * len(texts))
+        specs = []
+        for row, (values, label, image_seed) in enumerate(
+            zip(columns, self.labels.tolist(), self._seeds().tolist(), strict=True)
+        ):
+            own = dict(zip(names, values, strict=True))
+            known = {"class": wordings[row], "label": self.recipe.labels[label], **own}
+            specs.append(
+                ImageSpec(
+                    index=self.start + row,
+                    label=label,
+                    class_name=str(wordings[row]),
+                    recipe=self.recipe.name,
+                    prompt=template_of(texts[row]).fill(known),
+                    negative_prompt=negative.fill(known),
+                    variables=own,
+                    guidance_scale=scales[row],
+                    num_inference_steps=int(steps[row] or 0),
+                    seed=image_seed,
+                    template=texts[row] if several else None,
+                )
+            )
+        return specs
+
+    def _uniforms(self, stream: str) -> NDArray[np.float64]:
+        address = (self.recipe.draws_name, stream)
+        return uniforms(self.recipe.sampling.seed, address, start=self.start, stop=self.stop)
+
+    def _seeds(self) -> Integers:
+        sampling = self.recipe.sampling
+        # Shared noise depends on the image's number within its class, and not on the set.
+        places = self.numbers // sampling.images_per_noise
+        stream: tuple[str, ...] = ("shared noise",)
+        if sampling.noise == "independent":
+            places = places * len(self.recipe.classes) + self.labels
+            stream = (self.recipe.draws_name, "seed")
+        first, last = int(places.min()), int(places.max())
+        drawn = seeds(sampling.seed, stream, start=first, stop=last + 1)
+        return drawn[places - first]
+
+    def _draw(self, quantity: Distribution | PerClass, stream: str) -> list[Value | None]:
+        if isinstance(quantity, Once):
+            return [value_for_all(self.recipe, quantity, stream)] * len(self.labels)
+        drawn = self._uniforms(stream)
+        if isinstance(quantity, Distribution) and not quantity.by_class:
+            return list(quantity.draw(drawn, self.numbers))
+        values: list[Value | None] = [None] * len(drawn)
+        floats = quantity.type() == "float64"
+        for label in np.unique(self.labels).tolist():
+            one = quantity.of(self.recipe.labels[label])
+            if one is None:
+                continue
+            places = np.flatnonzero(self.labels == label)
+            found = one.draw(drawn[places], self.numbers[places])
+            for place, value in zip(places.tolist(), found, strict=True):
+                values[place] = float(value) if floats else value
+        return values
+
+    def _wordings(self) -> list[Value | None]:
+        wordings = {entry.label: entry.prompt for entry in self.recipe.classes}
+        return self._draw(PerClass.model_construct(per_class=wordings, default=None), "class")
+
+    def _variables(self) -> dict[str, list[Value | None]]:
+        return {
+            column.name: self._draw(column.quantity, column.stream)
+            for column in self.recipe.columns
+        }
+
+    def _texts(self) -> list[str]:
+        """Return the template of each row, as the recipe writes it."""
+        texts = [one.text for one in self.recipe.prompt]
+        if len(texts) == 1:
+            return texts * (self.stop - self.start)
+        weights = [one.weight for one in self.recipe.prompt]
+        picked = pick_by_weight(weights, self._uniforms("prompt"))
+        return [texts[place] for place in picked.tolist()]
+
+
+@lru_cache(maxsize=1024)
+def template_of(text: str) -> Template:
+    """Return a text taken apart; a plan has few distinct ones and many rows."""
+    return parse_template(text)

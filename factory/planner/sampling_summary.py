@@ -1,0 +1,117 @@
+"""How a config's images are sampled: guidance, steps, scheduler, sizes, resize, noise.
+
+Plan, build, preview, card and manifest report it from here. What a recipe leaves to its model is
+read from the model's configuration files (`factory.recipe.model_files`); a pipeline that was loaded
+knows it of every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from factory.distributions.discrete import Constant
+from factory.distributions.template import shown
+from factory.distributions.variables import Once
+from factory.planner.plan import value_for_all
+from factory.recipe.model_files import PipelineSettings, settings_on_disk
+from factory.recipe.resolved import Output, ResolvedRecipe
+
+
+def sampling_summary(
+    recipe: ResolvedRecipe, pipeline: PipelineSettings | None = None
+) -> dict[str, Any]:
+    """Return how a config's images are sampled, as plain JSON values.
+
+    Args:
+        recipe: Of a config with images of its own.
+        pipeline: Of a pipeline that was loaded; by default what the model's files say.
+
+    Returns:
+        `guidance_scale` and `num_inference_steps` as the recipe writes them. `variant` is there
+        where the weights of another name, such as `fp16`, are read. `scheduler`, `height`
+        and `width` are null where the model decides and was not at hand; `output.resample` and
+        `output.antialias` are null where nothing is resized.
+    """
+    model = recipe.model
+    own = pipeline or settings_on_disk(model)
+    height, width = model.height or own.height, model.width or own.width
+    return {
+        "model": model.id,
+        "revision": model.revision,
+        **({"variant": own.variant} if own.variant else {}),
+        "adapters": [one.model_dump(mode="json", exclude_none=True) for one in model.adapters],
+        "scheduler": model.scheduler or own.scheduler,
+        "scheduler_config": model.scheduler_config or {},
+        **recipe.sampling.model_dump(mode="json", exclude_none=True),
+        "height": height,
+        "width": width,
+        "output": _output(recipe.output, height, width),
+    }
+
+
+def _output(output: Output, height: int | None, width: int | None) -> dict[str, Any]:
+    drawn = (height, width) if height and width else None
+    size = output.shape or drawn
+    resized = size != drawn
+    # An image that only grows is not filtered.
+    shrinks = size and (drawn is None or size[0] < drawn[0] or size[1] < drawn[1])
+    return {
+        "size": list(size) if size else None,
+        "resample": output.resample if resized else None,
+        "antialias": output.filters and bool(shrinks) if resized else None,
+        "format": output.format,
+    }
+
+
+def sampling_texts(recipe: ResolvedRecipe, summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return a summary for people, each part a short text; sizes are width x height."""
+    every = summary["images_per_noise"]
+    return {
+        "model": _model_text(summary),
+        "revision": summary["revision"] or "not pinned",
+        "guidance": _quantity_text(recipe, "guidance_scale"),
+        "steps": _quantity_text(recipe, "num_inference_steps"),
+        "scheduler": _scheduler_text(summary),
+        "size": _pixels(summary["height"], summary["width"]) or "the model's own",
+        "output": _output_text(summary["output"]),
+        "noise": summary["noise"] + (f", {every} images per noise" if every > 1 else ""),
+        "seed": str(summary["seed"]),
+    }
+
+
+def sampling_line(recipe: ResolvedRecipe, summary: Mapping[str, Any]) -> str:
+    """Return a summary for people as one line."""
+    texts = sampling_texts(recipe, summary)
+    texts["revision"] = texts["revision"][:12]
+    return f"{recipe.name}: " + "; ".join(f"{name} {text}" for name, text in texts.items())
+
+
+def _quantity_text(recipe: ResolvedRecipe, key: str) -> str:
+    quantity = getattr(recipe.sampling, key)
+    if isinstance(quantity, Constant):
+        return shown(quantity.root)
+    own = f"{shown(value_for_all(recipe, quantity, key))}, " if isinstance(quantity, Once) else ""
+    return own + str(quantity.describe())
+
+
+def _scheduler_text(summary: Mapping[str, Any]) -> str:
+    changes = [f"{key}={value}" for key, value in summary["scheduler_config"].items()]
+    own = f" with {', '.join(changes)}" if changes else ""
+    return (summary["scheduler"] or "the model's own") + own
+
+
+def _pixels(height: int | None, width: int | None) -> str:
+    return f"{width} x {height}" if height and width else ""
+
+
+def _model_text(summary: Mapping[str, Any]) -> str:
+    variant = f" ({summary['variant']} weights)" if summary.get("variant") else ""
+    return " + ".join([summary["model"] + variant, *(one["id"] for one in summary["adapters"])])
+
+
+def _output_text(output: Mapping[str, Any]) -> str:
+    if output["resample"] is None:
+        return f"as generated, {output['format']}"
+    smooth = "anti-aliased" if output["antialias"] else "not anti-aliased"
+    return f"{_pixels(*output['size'])}, {output['resample']}, {smooth}, {output['format']}"

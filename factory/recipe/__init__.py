@@ -1,0 +1,1 @@
+"""From YAML to a `ResolvedRecipe`: read, merge, check, pin and lint recipes."""

@@ -1,0 +1,95 @@
+"""Captions that make poor labels: repeats, and captions that name another class."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from factory.common.errors import Fault, UserError
+from factory.distributions.caption_texts import CaptionTexts, captions_of
+from factory.distributions.captions import Captions
+from factory.recipe.resolved import ResolvedRecipe
+
+_MOST_CAPTIONS = 100_000
+_MOST_NAMED = 3
+
+
+def caption_warnings(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    """Yield what is suspicious about a recipe's captions, with shares.
+
+    Captions of a Hub dataset are not fetched for that.
+    """
+    for name, variable in recipe.variables.items():
+        if isinstance(variable, Captions) and variable.captions.sha256 is not None:
+            source = variable.captions
+            try:
+                texts = captions_of(source.place, sha256=source.sha256)
+            except UserError:
+                # Changed or gone since the recipe was loaded: whoever reads them next says so.
+                continue
+            for message in (*_repeats(texts), *_other_classes(recipe, texts)):
+                yield recipe.fault(message, *("variables", name, "captions"))
+
+
+def _repeats(texts: CaptionTexts) -> Iterator[str]:
+    groups = texts.by_label or {"": list(texts.all)}
+    repeats = {label: len(own) - len(set(own)) for label, own in groups.items()}
+    total, found = len(texts.all), sum(repeats.values())
+    if not found:
+        return
+    classes = [label for label, count in repeats.items() if count and label]
+    most = sorted(classes, key=lambda label: -repeats[label] / len(groups[label]))[:_MOST_NAMED]
+    shares = ", ".join(f"{label} {repeats[label]:,} of {len(groups[label]):,}" for label in most)
+    yield (
+        f"{found:,} of {total:,} captions ({_percent(found, total)}) repeat an earlier one"
+        f"{f' of their class (most: {shares})' if shares else ''}: their images look alike; remove "
+        "the repeats"
+    )
+
+
+def _other_classes(recipe: ResolvedRecipe, texts: CaptionTexts) -> Iterator[str]:
+    """Yield how many captions are used for images of a class and name another one."""
+    pairs = [(text, label) for label, own in texts.by_label.items() for text in own]
+    pairs = (pairs or [(text, "") for text in texts.all])[:_MOST_CAPTIONS]
+    owners, pattern = _names(recipe)
+    labels = set(recipe.labels)
+    wrong = []
+    for text, label in pairs:
+        named = {owners[found] for found in pattern.findall(text.casefold())}
+        if (not label or label in labels) and named - {label}:
+            wrong.append((text, label, sorted(named - {label})[0]))
+    if not wrong:
+        return
+    text, label, other = wrong[0]
+    share = f"{len(wrong):,} of {len(pairs):,} captions ({_percent(len(wrong), len(pairs))})"
+    example = f"'{_short(text)}' names '{other}'"
+    if label:
+        yield (
+            f"{share} name another class than their own, such as {example} as a caption of "
+            f"'{label}': the label may be wrong; move or remove them"
+        )
+    else:
+        yield (
+            f"{share} name a class, such as {example}, and are used for every class; give a "
+            "label_column, or remove them"
+        )
+
+
+def _names(recipe: ResolvedRecipe) -> tuple[dict[str, str], re.Pattern[str]]:
+    """Return who is called what, and a pattern of all names as whole words, plurals included."""
+    owners: dict[str, str] = {}
+    for entry in recipe.classes:
+        for wording in (entry.label.replace("_", " "), *(entry.prompt.values() or ())):
+            owners.setdefault(str(wording).casefold(), entry.label)
+    # The longest first: a 'tabby cat' is not a 'cat'.
+    names: Sequence[str] = sorted(owners, key=len, reverse=True)
+    words = "|".join(map(re.escape, names))
+    return owners, re.compile(rf"(?<!\w)({words})(?:e?s)?(?!\w)")
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / total:.3g} %"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,224 @@
+"""What no single key of a recipe can know: names that must agree, labels, templates, ranges."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from factory.common.errors import Fault
+from factory.common.yaml_nodes import Key, Node
+from factory.distributions.base import Distribution
+from factory.distributions.template import NAME
+from factory.distributions.variables import Linked, PerClass, joint_type
+from factory.recipe.columns import fixed_columns
+from factory.recipe.faults import MOST_FAULTS, nearest, number_message
+from factory.recipe.resolved import ResolvedRecipe, fields_of
+from factory.recipe.schema import Output
+
+_MOST_STEPS = 10_000
+_MOST_COLUMNS = 500
+_LONGEST_LABEL = 200
+_MOST_GUIDANCE = 1e6
+_UNFIT_FOR_WINDOWS = re.compile(r"(con|nul|aux|prn|com\d|lpt\d)(\..*)?|.*\.", re.IGNORECASE)
+# Soft hyphens, spaces of no width and byte order marks, which pages and tables leave in copies.
+_INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
+
+
+@dataclass
+class Checked:
+    """A recipe's node under examination.
+
+    Attributes:
+        node: The merged recipe.
+        faults: Where faults are added.
+        refused: Keys, as `model` or `variables.NAME`, whose values were refused already: what
+            depends on them is not complained about again.
+    """
+
+    node: Node
+    faults: list[Fault]
+    refused: set[str] = field(default_factory=set)
+
+    @property
+    def full(self) -> bool:
+        """Whether so many faults were found that more would only take time."""
+        return len(self.faults) >= MOST_FAULTS
+
+    def add(self, message: str, *path: Key) -> None:
+        """Add a fault at the place of `path`."""
+        node = self.node.find(path)
+        dotted = ".".join(map(str, path)) or None
+        self.faults.append(node.place.fault(message, key=dotted))
+
+
+def check_classes(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check labels, wordings and fields of the classes."""
+    seen: set[str] = set()
+    for place, entry in enumerate(recipe.classes):
+        if checked.full:
+            return
+        # Letters with accents can be written in two ways that look the same.
+        label = unicodedata.normalize("NFC", entry.label)
+        if label in seen:
+            checked.add(f"label '{entry.label}' stands here twice; remove one", "classes", place)
+        seen.add(label)
+        problem = _label_problem(entry.label)
+        if problem:
+            checked.add(f"{entry.label!r} {problem}", "classes", place)
+        if entry.prompt.type() != "string":
+            checked.add("the wording must be text; quote it", "classes", place, "prompt")
+        elif any(not str(value).strip() for value in entry.prompt.values() or ()):
+            checked.add("the wording is empty; write words", "classes", place, "prompt")
+        for name in entry.fields:
+            _check_name(checked, name, ("classes", place, name))
+
+
+def check_name(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check that the set's folder can be downloaded everywhere."""
+    if _UNFIT_FOR_WINDOWS.fullmatch(recipe.name):
+        checked.add(
+            f"'{recipe.name}' cannot name a folder on Windows, where the dataset may be "
+            "downloaded; choose another name",
+            "name",
+        )
+
+
+def _label_problem(label: str) -> str | None:
+    """Return what keeps a label from being one line of text; no label becomes a path."""
+    if label != label.strip() or "\n" in label or "\r" in label or "\t" in label:
+        return "holds space at an end or a line break; write one line"
+    invisible = _INVISIBLE.search(label)
+    if invisible:
+        return f"holds the invisible character U+{ord(invisible[0]):04X}; remove it"
+    if len(label) > _LONGEST_LABEL:
+        return f"is {len(label):,} characters long; {_LONGEST_LABEL} is the most"
+    return None
+
+
+def _check_name(checked: Checked, name: str, path: tuple[Key, ...]) -> None:
+    node = checked.node.find(path)
+    place = node.key_place or node.place
+    if not NAME.fullmatch(name):
+        message = f"'{name}' cannot name a variable; use letters, digits and _"
+    elif name in fixed_columns():
+        message = f"'{name}' is the name of another column; choose another name"
+    else:
+        return
+    checked.faults.append(place.fault(message, key=".".join(map(str, path))))
+
+
+def check_variables(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check the names and types of variables."""
+    owners = {name: name for name, one in recipe.variables.items() if not isinstance(one, Linked)}
+    for name, variable in recipe.variables.items():
+        path = ("variables", name)
+        if isinstance(variable, Linked):
+            for place, one in enumerate(variable.linked):
+                _check_name(checked, one, (*path, "linked", place))
+                if one in owners:
+                    checked.add(f"'{one}' is drawn by '{owners[one]}' too; rename one", *path)
+                owners[one] = name
+        else:
+            _check_name(checked, name, path)
+        if isinstance(variable, PerClass):
+            _check_per_class(checked, variable, recipe.labels, path)
+    for name, holders in fields_of(recipe.classes).items():
+        types = [one.type() for one in holders.values()]
+        shared = recipe.variables.get(name)
+        if shared is not None and not isinstance(shared, Linked):
+            types.append(shared.type())
+        try:
+            joint_type(types)
+        except ValueError as error:
+            first = recipe.labels.index(next(iter(holders)))
+            checked.add(str(error), "classes", first, name)
+
+
+def _check_per_class(
+    checked: Checked, quantity: PerClass, labels: tuple[str, ...], path: tuple[Key, ...]
+) -> None:
+    if "classes" in checked.refused or not labels:
+        return
+    known = set(labels)
+    for label in quantity.per_class:
+        if label not in known and not checked.full:
+            inner = (*path, "per_class", label)
+            node = checked.node.find(inner)
+            checked.faults.append(
+                (node.key_place or node.place).fault(
+                    f"there is no class '{label}'{nearest(label, labels)}",
+                    key=".".join(map(str, inner)),
+                )
+            )
+    left = [label for label in labels if quantity.of(label) is None]
+    if left:
+        checked.add(f"says nothing for {some(left)}; add `default`", *path)
+
+
+def some(names: Collection[str]) -> str:
+    """Return the first few names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
+    return ", ".join(listed[:3]) + more
+
+
+def check_columns(checked: Checked, recipe: ResolvedRecipe) -> bool:
+    """Check how many variables and fields there are; False where they are too many to go on."""
+    names = {name for entry in recipe.classes for name in entry.fields}
+    for name, one in recipe.variables.items():
+        names |= set(one.linked) if isinstance(one, Linked) else {name}
+    if len(names) > _MOST_COLUMNS:
+        checked.add(f"{len(names):,} variables and class fields; {_MOST_COLUMNS} is the most")
+        return False
+    return True
+
+
+def check_sampling(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check types and ranges of what steers the drawing."""
+    sampling = recipe.sampling
+    for key, quantity in (
+        ("guidance_scale", sampling.guidance_scale),
+        ("num_inference_steps", sampling.num_inference_steps),
+    ):
+        if isinstance(quantity, PerClass):
+            _check_per_class(checked, quantity, recipe.labels, ("sampling", key))
+        message = _sampling_fault(checked.node.find(("sampling", key)), key, quantity)
+        if message:
+            checked.add(message, "sampling", key)
+
+
+def _sampling_fault(node: Node, key: str, quantity: Distribution | PerClass) -> str | None:
+    """Return what is wrong with a quantity's type or range, or None."""
+    whole = key == "num_inference_steps"
+    kind = "whole numbers" if whole else "numbers"
+    if quantity.type() not in (("int64",) if whole else ("int64", "float64")):
+        return number_message(node, kind)
+    low, high = quantity.bounds()
+    if whole and low < 1:
+        return f"goes down to {low:g}; 1 is the least"
+    most = _MOST_STEPS if whole else _MOST_GUIDANCE
+    if high > most and math.isfinite(high):
+        return f"goes up to {high:g}; {most:g} is the most"
+    return None
+
+
+def check_output(checked: Checked, output: Output) -> None:
+    """Check that the interpolation can do what is written beside it."""
+    if {"output.resample", "output.antialias"} & checked.refused:
+        return
+    if "antialias" in output.model_fields_set and output.antialias != output.filters:
+        always = "always filters" if output.filters else "never filters"
+        value = str(output.filters).lower()
+        checked.add(
+            f"{output.resample} {always} before it shrinks; write {value} or remove this, or "
+            "choose resample: bilinear or bicubic",
+            *("output", "antialias"),
+        )
+    if output.lanczos_version is not None and output.resample != "lanczos":
+        checked.add(
+            f"belongs to lanczos, and `resample` is {output.resample}; remove it",
+            *("output", "lanczos_version"),
+        )

@@ -1,0 +1,234 @@
+"""What is legal in a recipe but suspicious: warnings, each with a reason and a remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from math import gcd
+from pathlib import Path
+
+from factory.common.errors import Fault
+from factory.common.yaml_nodes import Key
+from factory.distributions.discrete import Cycle
+from factory.distributions.template import parse_template
+from factory.distributions.variables import Linked
+from factory.models.embedded import EMBEDDED_ID
+from factory.models.presets import find_preset
+from factory.recipe.caption_checks import caption_warnings
+from factory.recipe.columns import TEMPLATE
+from factory.recipe.faults import MOST_FAULTS
+from factory.recipe.known_words import unknown_words
+from factory.recipe.resolved import ResolvedRecipe
+
+# Class names that text-to-image models may draw in another sense; the paper's four among them.
+TWO_SENSES = {
+    "apple": "the fruit or the company",
+    "bank": "of a river or for money",
+    "bass": "the fish or the instrument",
+    "bat": "the animal or the club",
+    "beetle": "the insect or the car",
+    "crane": "the bird or the machine",
+    "drill": "the tool or the monkey",
+    "jaguar": "the animal or the car",
+    "kite": "the toy or the bird",
+    "mole": "the animal or the skin mark",
+    "mouse": "the animal or the computer part",
+    "nail": "of a finger or for a hammer",
+    "orange": "the fruit or the colour",
+    "plain": "the landscape or 'simple'",
+    "ray": "the fish or of light",
+    "seal": "the animal or the stamp",
+}
+
+# Weights of words and LoRAs as other front ends write them: `(cat:1.3)`, `<lora:name:0.8>`.
+_FOREIGN_SYNTAX = re.compile(r"\([^()]+:\s*-?\d*\.?\d+\s*\)|<(?:lora|lyco|hypernet):[^<>]+>")
+
+
+def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
+    """Return warnings about recipes, without repeats.
+
+    Args:
+        recipes: As `library.load_recipes` returns them.
+    """
+    warnings: dict[Fault, None] = {}
+    for recipe in recipes:
+        checks = _COMBINATION_CHECKS if recipe.is_combination else _CHECKS
+        for check in checks:
+            warnings.update(dict.fromkeys(islice(check(recipe), MOST_FAULTS)))
+    return list(warnings)
+
+
+def _same_wording(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    owners: dict[str, str] = {}
+    telling = _names(recipe) & ({"label"} | _field_names(recipe))
+    for place, entry in enumerate(recipe.classes):
+        for wording in entry.prompt.values() or ():
+            owner = owners.setdefault(str(wording).casefold(), entry.label)
+            if owner != entry.label and not telling:
+                yield recipe.fault(
+                    f"'{wording}' is the wording of '{owner}' too: their images will look alike; "
+                    "word one of them differently",
+                    *("classes", place),
+                )
+
+
+def _two_senses(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    for place, entry in enumerate(recipe.classes):
+        for wording in entry.prompt.values() or ():
+            senses = TWO_SENSES.get(str(wording).strip().casefold())
+            if senses and not (_names(recipe) & set(entry.fields)):
+                yield recipe.fault(
+                    f"'{wording}' has two senses ({senses}); give the class a `prompt` that says "
+                    "which, such as 'crane bird' for crane",
+                    *("classes", place),
+                )
+
+
+def _classless_prompt(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    per_class = {column.name for column in recipe.columns if column.quantity.by_class}
+    for one in recipe.prompt:
+        names = set(parse_template(one.text).names)
+        if not names & ({"class", "label"} | per_class):
+            yield recipe.fault(
+                "a prompt without {class} says the same for every class: images will not fit "
+                "their labels",
+                "prompt",
+            )
+
+
+def _foreign_syntax(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    texts: dict[tuple[Key, ...], list[str]] = {
+        ("prompt",): [one.text for one in recipe.prompt],
+        ("negative_prompt",): [recipe.negative_prompt],
+    }
+    for place, entry in enumerate(recipe.classes):
+        texts[("classes", place)] = [str(wording) for wording in entry.prompt.values() or ()]
+    for path, own in texts.items():
+        found = next(filter(None, map(_FOREIGN_SYNTAX.search, own)), None)
+        if found:
+            remedy = "name it in model.adapters" if found[0].startswith("<") else "leave it out"
+            yield recipe.fault(
+                f"'{found[0]}' is syntax of other tools: here the model reads it as plain text; "
+                f"{remedy}",
+                *path,
+            )
+
+
+def _unused_variables(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    names = _names(recipe)
+    for name, variable in recipe.variables.items():
+        own = set(variable.linked) if isinstance(variable, Linked) else {name}
+        if not own & names:
+            yield recipe.fault(
+                f"no prompt uses {{{name}}}: it becomes a column and changes no image",
+                *("variables", name),
+            )
+
+
+def _hidden_template(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    if len(recipe.prompt) > 1 and TEMPLATE in recipe.variable_types:
+        yield recipe.fault(
+            f"a variable named {TEMPLATE} takes the place of the column that says which prompt "
+            "made an image; choose another name",
+            *("variables", TEMPLATE),
+        )
+
+
+def _unpinned_model(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    model = recipe.model
+    if model.id != EMBEDDED_ID and model.revision is None and not Path(model.id).is_absolute():
+        yield recipe.fault(
+            f"{model.id} is not pinned: it may change under its name; add `revision`, a commit",
+            *("model", "id"),
+        )
+    for place, adapter in enumerate(model.adapters):
+        if adapter.revision is None:
+            yield recipe.fault(
+                f"{adapter.id} is not pinned: it may change under its name; add `revision`",
+                *("model", "adapters", place, "id"),
+            )
+
+
+def _unknown_twin(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    name = recipe.same_images_as
+    fault = recipe.fault(
+        f"there is no recipe '{name}' beside this one; with that name its images are nobody else's",
+        "same_images_as",
+    )
+    if name and fault.line and not (Path(fault.file or "").parent / f"{name}.yaml").is_file():
+        yield fault
+
+
+def _low_guidance(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    low, high = recipe.sampling.guidance_scale.bounds()
+    preset = find_preset(recipe.model.id)
+    if low <= 0 and (preset is None or preset.guided):
+        reach = "is" if low == high else "reaches down to"
+        yield recipe.fault(
+            f"{reach} {low:g}; at 0 and below a model draws away from its prompt",
+            *("sampling", "guidance_scale"),
+        )
+
+
+def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    cycles = {name: v for name, v in recipe.variables.items() if isinstance(v, Cycle)}
+    names = list(cycles)
+    for place, name in enumerate(names):
+        length = len(cycles[name].cycle)
+        if recipe.images_per_class is not None and recipe.images_per_class % length:
+            yield recipe.fault(
+                f"{recipe.images_per_class} images a class do not divide by {length} values; "
+                "make images_per_class a multiple",
+                *("variables", name),
+            )
+        for other in names[:place]:
+            if gcd(length, len(cycles[other].cycle)) > 1:
+                yield recipe.fault(
+                    f"turns in step with '{other}': some pairs of values never meet; make one of "
+                    "them a list",
+                    *("variables", name),
+                )
+
+
+def _uneven_shares(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    count, members = recipe.images_per_class, len(recipe.members)
+    if count is not None and count % members:
+        yield recipe.fault(
+            f"{count} images a class do not divide by {members} members: the first get one more",
+            "images_per_class",
+        )
+
+
+def _mixed_sizes(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    shapes = {member.output.shape for member in recipe.members}
+    if len(shapes) > 1:
+        yield recipe.fault(
+            "its members' images differ in size; give all one output.size", "combine"
+        )
+
+
+def _names(recipe: ResolvedRecipe) -> set[str]:
+    texts: Iterable[str] = [*(one.text for one in recipe.prompt), recipe.negative_prompt]
+    return {name for text in texts for name in parse_template(text).names}
+
+
+def _field_names(recipe: ResolvedRecipe) -> set[str]:
+    return {name for entry in recipe.classes for name in entry.fields}
+
+
+_CHECKS = (
+    _same_wording,
+    _two_senses,
+    _classless_prompt,
+    _foreign_syntax,
+    _unused_variables,
+    _hidden_template,
+    _unpinned_model,
+    _unknown_twin,
+    _low_guidance,
+    _uneven_cycles,
+    caption_warnings,
+    unknown_words,
+)
+_COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)

@@ -1,0 +1,275 @@
+"""Loads recipe files with parents and members; each is read once, faults are gathered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from factory.common.errors import Fault, UserError
+from factory.common.yaml_nodes import Node, Place
+from factory.common.yaml_reader import read
+from factory.hub.place import is_hub_reference, place_of
+from factory.planner.plan import equal_shares
+from factory.recipe.checks import Checked
+from factory.recipe.merge import (
+    Overrides,
+    apply_overrides,
+    is_combination,
+    merge,
+    own_keys_only,
+    resolve_auto,
+)
+from factory.recipe.paths import find_class_list, find_recipe, shown_path
+from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.schema import RecipeFile
+from factory.recipe.validate import assemble, set_name, validate
+
+_MOST_PARENTS = 50
+
+
+@dataclass
+class Loader:
+    """One loading: every file is read once, faults are gathered.
+
+    Attributes:
+        overrides: The command line's changes.
+        faults: What was found so far.
+        find_models: Whether models are looked for and pinned; otherwise taken as written.
+        class_lists: Files of the class lists that were read, by what recipes call them.
+        pins: What the recipes' `hf://` references mean, by what stands there.
+    """
+
+    overrides: Overrides
+    faults: list[Fault] = field(default_factory=list)
+    find_models: bool = True
+    class_lists: dict[Path, str] = field(default_factory=dict)
+    pins: dict[str, str] = field(default_factory=dict)
+    _loaded: dict[Path, ResolvedRecipe | None] = field(default_factory=dict)
+    _read: dict[Path, Node | None] = field(default_factory=dict)
+    _open: list[Path] = field(default_factory=list)
+    _origins: list[str] = field(default_factory=list)
+
+    @property
+    def recipe_files(self) -> list[Path]:
+        """The recipes that were read, parents and members included, in order."""
+        return list(self._read)
+
+    def load(self, path: Path) -> ResolvedRecipe | None:
+        """Return the recipe of a file, or None if it has faults."""
+        path = _real(path)
+        if path not in self._loaded:
+            self._loaded[path] = self._resolve(path)
+        return self._loaded[path]
+
+    def _resolve(self, path: Path) -> ResolvedRecipe | None:
+        outer, self._origins = self._origins, []
+        try:
+            return self._resolve_alone(path)
+        finally:
+            self._origins = outer
+
+    def _resolve_alone(self, path: Path) -> ResolvedRecipe | None:
+        before = len(self.faults)
+        node = self._merged(path, ())
+        if node is None:
+            return None
+        if is_combination(node):
+            # Beside a prompt, which was refused already, the other keys are in place.
+            ignored: list[Fault] = []
+            faults = ignored if "prompt" in node.value else self.faults
+            node = own_keys_only(node, file=shown_path(path), faults=faults)
+        try:
+            node = resolve_auto(apply_overrides(node, self.overrides))
+            node = self._with_classes(node, path.parent)
+        except UserError as error:
+            self.faults += error.faults
+            return None
+        checked = Checked(node, self.faults)
+        file = validate(checked)
+        if file is None:
+            return None
+        if is_combination(node):
+            recipe = self._combination(checked, file, path)
+        else:
+            recipe = assemble(
+                checked,
+                file,
+                name=path.stem,
+                folder=path.parent,
+                find_models=self.find_models,
+            )
+        if recipe is not None:
+            recipe = recipe.model_copy(update={"origins": (*file.origins, *self._origins)})
+        return recipe if len(self.faults) == before else None
+
+    def _mapping(self, path: Path) -> Node | None:
+        """Return a file's mapping as written, read once."""
+        if path not in self._read:
+            self._read[path] = None
+            try:
+                node = _read(path)
+                if isinstance(node.value, dict):
+                    self._read[path] = node
+                else:
+                    self.faults.append(node.place.fault("a recipe is a mapping of keys to values"))
+            except UserError as error:
+                self.faults += error.faults
+        return self._read[path]
+
+    def _merged(self, path: Path, chain: tuple[Path, ...]) -> Node | None:
+        """Return a recipe merged into its parents, or None if one of them has faults."""
+        node = self._mapping(path)
+        if node is None:
+            return None
+        if "prompt" in node.value and "combine" in node.value:
+            place = node.value["combine"].key_place or node.place
+            self.faults.append(
+                place.fault("stands beside `prompt`; keep one of the two", key="combine")
+            )
+        parent = Node({}, node.place)
+        extends = node.value.get("extends")
+        if extends is not None and isinstance(extends.value, str):
+            above = self._parent(extends, path, (*chain, path))
+            if above is None:
+                return None
+            parent = above
+        return merge(parent, node)
+
+    def _parent(self, extends: Node, path: Path, chain: tuple[Path, ...]) -> Node | None:
+        try:
+            found = _real(find_recipe(extends.value, place=extends.place, folder=path.parent))
+            self._note_origin(found, extends.value, named_in=path)
+        except UserError as error:
+            self.faults += [_with_key(fault, "extends") for fault in error.faults]
+            return None
+        if len(chain) > _MOST_PARENTS:
+            self.faults.append(
+                extends.place.fault(f"the {_MOST_PARENTS}th parent; merge some", key="extends")
+            )
+            return None
+        if found in chain:
+            names = " -> ".join(one.stem for one in (*chain[chain.index(found) :], found))
+            self.faults.append(
+                extends.place.fault(f"the recipes extend each other: {names}", key="extends")
+            )
+            return None
+        return self._merged(found, chain)
+
+    def _note_origin(self, found: Path, reference: str, *, named_in: Path) -> None:
+        """Remember a shared recipe that a recipe of another place names, by its commit.
+
+        Within one repository nothing is noted: that is at the same commit.
+        """
+        place, own = place_of(found), place_of(named_in)
+        if place and is_hub_reference(reference):
+            self.pins[reference] = str(place)
+        if place and (own is None or (own.repo_id, own.commit) != (place.repo_id, place.commit)):
+            self._origins.append(str(place))
+
+    def _with_classes(self, node: Node, folder: Path) -> Node:
+        """Put a class list in place of its name."""
+        classes = node.child("classes")
+        if classes is None or not isinstance(classes.value, str):
+            return node
+        home = _folder_of(classes.place, folder)
+        path = find_class_list(classes.value, place=classes.place, folder=home)
+        self.class_lists[path] = classes.value
+        listed = _read(path)
+        if not isinstance(listed.value, list):
+            raise UserError(listed.place.fault("a class list is a list of classes"))
+        return Node({**node.value, "classes": listed}, node.place)
+
+    def _combination(self, checked: Checked, file: RecipeFile, path: Path) -> ResolvedRecipe | None:
+        if path in self._open:
+            names = " -> ".join(one.stem for one in (*self._open, path))
+            checked.add(f"the recipes combine each other: {names}", "combine")
+            return None
+        self._open.append(path)
+        members = self._load_members(checked, file, path.parent)
+        self._open.pop()
+        name = set_name(checked, file, path.stem)
+        if not members or len(members) != len(file.combine or ()):
+            return None
+        first = members[0]
+        recipe = ResolvedRecipe(
+            name=name,
+            summary=file.summary,
+            source=file.source,
+            classes=first.classes,
+            images_per_class=file.images_per_class,
+            sampling=first.sampling,
+            model=first.model,
+            output=first.output,
+            combine=tuple(member.name for member in members),
+            members=tuple(members),
+        )
+        recipe._node = checked.node
+        _check_members(checked, recipe)
+        return recipe
+
+    def _load_members(
+        self, checked: Checked, file: RecipeFile, folder: Path
+    ) -> list[ResolvedRecipe]:
+        members = []
+        if file.combine == ():
+            checked.add("is an empty list; name at least one recipe", "combine")
+        for place, reference in enumerate(file.combine or ()):
+            if checked.full:
+                break
+            node = checked.node.find(("combine", place))
+            home = _folder_of(node.place, folder)
+            try:
+                found = _real(find_recipe(reference, place=node.place, folder=home))
+                self._note_origin(found, reference, named_in=home)
+            except UserError as error:
+                self.faults += [_with_key(fault, f"combine.{place}") for fault in error.faults]
+                continue
+            if found in self._open:
+                names = " -> ".join(one.stem for one in (*self._open, found))
+                checked.add(f"the recipes combine each other: {names}", "combine", place)
+                continue
+            member = self.load(found)
+            if member is not None:
+                members.append(member)
+        return members
+
+
+def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
+    names: set[str] = set()
+    for place, member in enumerate(recipe.members):
+        if member.is_combination:
+            checked.add(f"'{member.name}' is a combination; name its members", "combine", place)
+        if member.name in names:
+            checked.add(f"'{member.name}' stands here twice; remove one", "combine", place)
+        names.add(member.name)
+    if recipe.images_per_class is None:
+        return
+    shares = equal_shares(recipe.images_per_class, len(recipe.members))
+    for place, (member, share) in enumerate(zip(recipe.members, shares, strict=True)):
+        if share > (member.images_per_class or share):
+            checked.add(
+                f"takes {share} images a class of '{member.name}', which has "
+                f"{member.images_per_class}; lower images_per_class",
+                *("combine", place),
+            )
+
+
+def _folder_of(place: Place, folder: Path) -> Path:
+    """Return the folder of the file a value stands in, which may be a parent's."""
+    if place.path is not None:
+        return place.path.parent
+    # What the command line says is the user's own: it is no part of a recipe of the Hub.
+    return Path() if place_of(folder) else folder
+
+
+def _real(path: Path) -> Path:
+    """Return one path for one file; a copy of the Hub's keeps the name that tells its origin."""
+    return path if place_of(path) else path.resolve()
+
+
+def _read(path: Path) -> Node:
+    return read(path, shown=shown_path(path))
+
+
+def _with_key(fault: Fault, key: str) -> Fault:
+    return Fault(fault.message, fault.file, fault.line, fault.column, key)

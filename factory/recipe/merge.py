@@ -1,0 +1,277 @@
+"""What a recipe says once its parents and the command line have spoken: nodes in, one node out.
+
+Every node keeps the place it came from, so that a fault in an inherited part points at the
+parent's file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from factory.common.errors import Fault, UserError
+from factory.common.yaml_nodes import Node, Place, clipped, mapping_of
+from factory.common.yaml_reader import MAX_DEPTH, TOO_DEEP, parse
+from factory.common.yaml_scalars import refuse_odd_text
+from factory.models.embedded import EMBEDDED_ID
+from factory.models.presets import AUTO, SAMPLING_KEYS, find_preset
+from factory.recipe.schema import COMBINATION_KEYS
+
+MERGED = ("variables", "sampling", "model", "output")
+"""Keys whose mappings are merged key by key; everything else is replaced whole."""
+
+SamplingSource = Literal["recipe", "model"]
+"""Who decides guidance and steps: the recipe, or the model where the recipe has plain numbers."""
+
+_NOT_INHERITED = ("name", "summary", "source", "extends", "same_images_as", "origins")
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What the command line changes, in the order it is applied.
+
+    Attributes:
+        model: Id and what belongs to it, instead of the recipe's model.
+        sampling: `auto` for guidance and steps, instead of the recipe's plain numbers; None leaves
+            them as the recipe says.
+        images_per_class: A count; not applied to a combination of everything.
+        assignments: Paths with values, of `--set`.
+    """
+
+    model: Node | None = None
+    sampling: Node | None = None
+    images_per_class: Node | None = None
+    assignments: tuple[tuple[tuple[str, ...], Node], ...] = ()
+
+
+def read_overrides(
+    assignments: Sequence[str] = (),
+    *,
+    images_per_class: int | None = None,
+    model: str | None = None,
+    sampling: SamplingSource = "recipe",
+) -> Overrides:
+    """Parse the command line's changes to a recipe.
+
+    Args:
+        assignments: Texts `key.path=value`, the value as YAML.
+        images_per_class: Or None.
+        model: A preset's name, `ID` or `ID@REVISION`, or None.
+        sampling: `recipe` keeps the recipe's guidance and steps; `model` takes the model's own
+            instead of plain numbers.
+
+    Raises:
+        UserError: A text is no `key.path=value`; all of them at once.
+    """
+    if sampling not in get_args(SamplingSource):
+        raise UserError(f"--sampling {sampling}: choose recipe or model")
+    faults: list[Fault] = []
+    parsed = []
+    for text in assignments:
+        try:
+            parsed.append(_assignment(text))
+        except UserError as error:
+            faults += error.faults
+    if faults:
+        raise UserError(faults)
+    count = None
+    if images_per_class is not None:
+        count = Node(images_per_class, Place(f"--images-per-class {images_per_class}"))
+    own_model = _model(model) if model is not None else None
+    own_sampling = None
+    if sampling == "model":
+        own_sampling = mapping_of(dict.fromkeys(SAMPLING_KEYS, AUTO), Place("--sampling model"))
+    return Overrides(own_model, own_sampling, count, tuple(parsed))
+
+
+def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
+    file = clipped(f"--set {text}")
+    path, equals, value = text.partition("=")
+    keys = tuple(key.strip() for key in path.split("."))
+    if not equals or not all(keys):
+        raise UserError(Fault("expected key=value, such as sampling.seed=1", file=file))
+    if len(keys) > MAX_DEPTH:
+        raise UserError(Place(file).fault(f"{TOO_DEEP}; the deepest key has four"))
+    if keys[0] == "extends":
+        raise UserError(Fault("a parent cannot be set from outside; edit the recipe", file=file))
+    if not value.strip():
+        return keys, Node("", Place(file))
+    return keys, parse(value, file=file, placed=False)
+
+
+def _model(text: str) -> Node:
+    model_id, _, revision = text.partition("@")
+    place = Place(f"--model {text}")
+    refuse_odd_text(text, place)
+    preset = find_preset(model_id)
+    keys = preset.model() if preset else {"id": model_id}
+    return mapping_of(keys | ({"revision": revision} if revision else {}), place)
+
+
+def merge(parent: Node, child: Node) -> Node:
+    """Merge a child's recipe into its parent's.
+
+    Args:
+        parent: A mapping, itself merged.
+        child: A mapping as written; a key set to null removes the parent's.
+    """
+    kept = {key: node for key, node in parent.value.items() if key not in _NOT_INHERITED}
+    if "combine" in child.value:
+        kept.pop("prompt", None)
+    if "prompt" in child.value:
+        kept.pop("combine", None)
+    for key, node in child.value.items():
+        before = kept.get(key)
+        if node.value is None:
+            kept.pop(key, None)
+        elif key in MERGED and isinstance(node.value, dict):
+            inherits = before is not None and isinstance(before.value, dict)
+            if key == "model" and before is not None and _other_model(before, node):
+                # A revision, scheduler or size belongs to its model and means nothing to another.
+                inherits = False
+            kept[key] = _updated(before if inherits else None, node)
+        else:
+            kept[key] = node
+    return Node(kept, child.place)
+
+
+def _other_model(before: Node, node: Node) -> bool:
+    own, other = node.child("id"), before.child("id")
+    return own is not None and other is not None and own.value != other.value
+
+
+def _updated(before: Node | None, node: Node) -> Node:
+    values = dict(before.value) if before is not None else {}
+    for key, child in node.value.items():
+        if child.value is None:
+            values.pop(key, None)
+        else:
+            values[key] = child
+    return Node(values, node.place, key_place=node.key_place)
+
+
+def is_combination(node: Node) -> bool:
+    """Whether a merged recipe combines others."""
+    return "combine" in node.value
+
+
+def own_keys_only(node: Node, *, file: str, faults: list[Fault]) -> Node:
+    """Drop what a combination inherited but does not take, and refuse what its own file says.
+
+    Args:
+        node: A merged recipe with `combine`.
+        file: The combination's own file, as in places.
+        faults: Where faults are added.
+    """
+    kept = {}
+    for key, child in node.value.items():
+        if key in COMBINATION_KEYS:
+            kept[key] = child
+        elif child.place.file == file:
+            place = child.key_place or child.place
+            faults.append(
+                place.fault("a combination draws nothing itself; set this in its members", key=key)
+            )
+    return Node(kept, node.place)
+
+
+def apply_overrides(node: Node, overrides: Overrides) -> Node:
+    """Return a merged recipe with the command line's changes.
+
+    A combination takes only what it has keys for; its members get the rest.
+
+    Raises:
+        UserError: A path leads into something that is no mapping.
+    """
+    combination = is_combination(node)
+    values = dict(node.value)
+    if overrides.model is not None and not combination:
+        values["model"] = overrides.model
+    if overrides.sampling is not None and not combination:
+        values["sampling"] = _resampled(values.get("sampling"), overrides.sampling)
+    if overrides.images_per_class is not None and _takes_count(values):
+        values["images_per_class"] = overrides.images_per_class
+    changed = Node(values, node.place)
+    for path, value in overrides.assignments:
+        if combination and path[0] not in COMBINATION_KEYS:
+            continue
+        if path == ("images_per_class",) and not _takes_count(changed.value):
+            continue
+        before = changed.child("model")
+        changed = _assigned(changed, path, value)
+        if (
+            path == ("model", "id")
+            and before is not None
+            and _other_model(before, changed.value["model"])
+        ):
+            # As in a child recipe: what belonged to the other model means nothing to this one.
+            changed = _assigned(changed, ("model",), mapping_of({"id": value.value}, value.place))
+    return changed
+
+
+def _resampled(node: Node | None, model: Node) -> Node:
+    """Ask for the model's numbers in place of plain ones; a distribution stays: it is a trick."""
+    if node is None or not isinstance(node.value, dict):
+        return model if node is None else node
+    kept = {key: one for key, one in node.value.items() if isinstance(one.value, dict | list)}
+    return Node(node.value | model.value | kept, node.place, key_place=node.key_place)
+
+
+def resolve_auto(node: Node) -> Node:
+    """Return a merged recipe with the model's own number wherever `sampling` says `auto`.
+
+    Raises:
+        UserError: The model has no numbers of its own that are known here.
+    """
+    sampling = node.child("sampling")
+    if sampling is None or not isinstance(sampling.value, dict):
+        return node
+    asked = [key for key in SAMPLING_KEYS if (one := sampling.child(key)) and one.value == AUTO]
+    if not asked:
+        return node
+    stated = node.child("model")
+    named = stated.child("id") if stated and isinstance(stated.value, dict) else None
+    model = str(named.value) if named else EMBEDDED_ID
+    preset = find_preset(model)
+    if preset is None:
+        raise UserError(
+            sampling.value[key].place.fault(
+                f"no {key} of its own is known for {model}; write a number "
+                f"(--set sampling.{key}=N)",
+                key=f"sampling.{key}",
+            )
+            for key in asked
+        )
+    own = preset.sampling()
+    values = {key: Node(own[key], sampling.value[key].place) for key in asked}
+    resolved = Node(sampling.value | values, sampling.place, key_place=sampling.key_place)
+    return Node({**node.value, "sampling": resolved}, node.place)
+
+
+def _takes_count(values: dict[str, Node]) -> bool:
+    return "combine" not in values or "images_per_class" in values
+
+
+def _assigned(node: Node, path: tuple[str, ...], value: Node) -> Node:
+    """Return `node` with `value` at `path`; nothing is changed in place."""
+    if not path:
+        return value
+    key = path[0]
+    if isinstance(node.value, list) and key.isdecimal() and int(key) < len(node.value):
+        items = list(node.value)
+        items[int(key)] = _assigned(items[int(key)], path[1:], value)
+        return Node(items, node.place, key_place=node.key_place)
+    if not isinstance(node.value, dict):
+        raise UserError(
+            value.place.fault(
+                f"there is nothing named '{key}' to set here; name a key of a mapping"
+            )
+        )
+    values = dict(node.value)
+    if value.value is None and len(path) == 1:
+        values.pop(key, None)
+    else:
+        below = values.get(key) or Node({}, value.place)
+        values[key] = _assigned(below, path[1:], value).at_key(value.place)
+    return Node(values, node.place, key_place=node.key_place)

@@ -1,0 +1,102 @@
+"""Configuration files of a model on this machine, read without importing torch or diffusers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from factory.common.errors import UserError
+from factory.common.inside import at_home
+from factory.common.outside import read_json
+from factory.models.embedded import EMBEDDED_ID, embedded_dir
+from factory.models.variants import variant_of_folder
+from factory.recipe.schema import Model
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """What a pipeline uses where a recipe leaves it open; None where that is not known.
+
+    Attributes:
+        scheduler: Name of its class.
+        height: Of generated images, in pixels.
+        width: Of generated images, in pixels.
+        variant: Of the weights that are read, e.g. `fp16`; None for the plain ones.
+    """
+
+    scheduler: str | None = None
+    height: int | None = None
+    width: int | None = None
+    variant: str | None = None
+
+
+def settings_on_disk(model: Model) -> PipelineSettings:
+    """Return what the configuration files of a model on this machine say; nothing for others."""
+    folder = _folder(model)
+    parts = _config(folder / "model_index.json")
+    variant = variant_of_folder(folder, parts) if parts else None
+    return PipelineSettings(_scheduler_name(parts), *_own_size(folder), variant)
+
+
+def scheduler_on_disk(model: Model) -> tuple[str, dict[str, Any]] | None:
+    """Return class and settings of a model's own scheduler; None for models elsewhere."""
+    folder = _folder(model)
+    name = _scheduler_name(_config(folder / "model_index.json"))
+    return (name, _config(folder / "scheduler/scheduler_config.json")) if name else None
+
+
+def pipeline_class_on_disk(model: Model) -> str:
+    """Return the class of a model's pipeline; empty for models elsewhere."""
+    return str(_config(_folder(model) / "model_index.json").get("_class_name", ""))
+
+
+def size_step_on_disk(model: Model) -> int | None:
+    """Return what heights and widths must be multiples of; None for models elsewhere."""
+    folder = _folder(model)
+    factor = _decoder_factor(folder)
+    if factor is None:
+        return None
+    transformer = _config(folder / "transformer/config.json")
+    packed = pipeline_class_on_disk(model).startswith("Flux")
+    patch = 2 if packed else transformer.get("patch_size", 1)
+    return max(8, factor * patch) if isinstance(patch, int) else None
+
+
+def _folder(model: Model) -> Path:
+    return embedded_dir() if model.id == EMBEDDED_ID else at_home(model.id)
+
+
+def _scheduler_name(parts: dict[str, Any]) -> str | None:
+    # Of a pair [library, class]: the class that diffusers makes, whatever its own file says.
+    scheduler = parts.get("scheduler")
+    name = scheduler[-1] if isinstance(scheduler, list) and scheduler else None
+    return name if isinstance(name, str) else None
+
+
+def _own_size(folder: Path) -> tuple[int | None, int | None]:
+    network = _config(folder / "unet/config.json") or _config(folder / "transformer/config.json")
+    size = network.get("sample_size")
+    sides: list[Any] = size if isinstance(size, list) else [size, size]
+    factor = _decoder_factor(folder)
+    whole = len(sides) == 2 and all(isinstance(side, int) for side in sides)
+    if factor is None or not whole:
+        return None, None
+    return sides[0] * factor, sides[1] * factor
+
+
+def _decoder_factor(folder: Path) -> int | None:
+    """Return by how much a model's decoder enlarges its latents."""
+    decoder = _config(folder / "vae/config.json")
+    # Small decoders differ from their encoders and name both.
+    blocks = decoder.get("block_out_channels") or decoder.get("decoder_block_out_channels")
+    # Every block of the decoder but the first doubles the sides.
+    return 2 ** (len(blocks) - 1) if isinstance(blocks, list) and blocks else None
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        found = read_json(path)
+    except UserError:
+        return {}
+    return found if isinstance(found, dict) else {}

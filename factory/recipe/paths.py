@@ -1,0 +1,161 @@
+"""Where recipes and class lists lie: packaged ones, siblings, paths, repositories of the Hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory.common.errors import UserError
+from factory.common.yaml_nodes import Place
+from factory.hub.place import is_hub_reference, place_of
+from factory.recipe.faults import nearest
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_CLASSES = "classes"
+# Systems refuse longer paths, each with an error of its own.
+_LONGEST = 1000
+_LONGEST_NAME = 200
+
+
+def packaged_dir(kind: str) -> Path:
+    """Return where packaged files lie, in a checkout or in an installed package.
+
+    Args:
+        kind: `recipes` or `dataset_cards`.
+    """
+    installed = _PACKAGE / f"_{kind}"
+    return installed if installed.is_dir() else _PACKAGE.parent / kind
+
+
+def shown_path(path: Path) -> str:
+    """Return a path as a user would type it: relative where that is shorter."""
+    shared = place_of(path)
+    if shared is not None:
+        return shared.shown
+    absolute = path.resolve()
+    here = Path.cwd()
+    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else str(path)
+
+
+@dataclass(frozen=True)
+class RecipeEntry:
+    """A packaged recipe.
+
+    Attributes:
+        name: As commands take it, e.g. `quickstart/base-class`.
+        path: Its file.
+        summary: One line about it.
+    """
+
+    name: str
+    path: Path
+    summary: str
+
+
+def recipe_files(folder: Path) -> list[Path]:
+    """Return a folder's recipes; files that begin with `_` are only there to be extended."""
+    return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(("_", ".")))
+
+
+def packaged_names() -> list[str]:
+    """Return the names of the packaged sets of recipes and of the recipes in them."""
+    names = []
+    root = packaged_dir("recipes")
+    for folder in sorted(one for one in root.rglob("*") if one.is_dir()):
+        name = folder.relative_to(root).as_posix()
+        files = recipe_files(folder) if name != _CLASSES else []
+        if files:
+            names.append(name)
+            names += [f"{name}/{path.stem}" for path in files]
+    return names
+
+
+def find_recipe(
+    reference: str | Path, *, place: Place | None = None, folder: Path | None = None
+) -> Path:
+    """Return the file or folder a reference means.
+
+    Args:
+        reference: A path, a packaged name, `hf://...`, or, inside a recipe, a sibling's name.
+        place: Where the reference stands, if in a recipe.
+        folder: The folder of that recipe.
+
+    Raises:
+        UserError: There is no such recipe.
+    """
+    text = str(reference)
+    if len(text) > _LONGEST or any(len(part) > _LONGEST_NAME for part in Path(text).parts):
+        message = f"there is no recipe '{text[:60]}...' ({len(text):,} characters)"
+        raise UserError(place.fault(message) if place else message)
+    if is_hub_reference(text):
+        return _from_hub(text, place)
+    shared = place_of(folder) if folder else None
+    if shared is not None and place is not None:
+        from factory.recipe.remote import fetch_beside
+
+        return fetch_beside(shared, text, place=place)
+    base = folder or Path()
+    candidates = [base / text, base / f"{text}.yaml"] if text else []
+    if folder is None:
+        candidates = [Path(text)] if text else []
+    is_name = ".." not in Path(text).parts and not Path(text).is_absolute() and text
+    if is_name and Path(text).parts[:1] != (_CLASSES,):
+        packaged = packaged_dir("recipes") / text
+        candidates += [packaged.with_name(f"{packaged.name}.yaml"), packaged]
+    for candidate in candidates:
+        if _is_file(candidate) or (folder is None and candidate.is_dir()):
+            return candidate
+    siblings = [path.stem for path in recipe_files(folder)] if folder else []
+    known = [*siblings, *packaged_names()]
+    message = f"there is no recipe '{text}'{nearest(text, known)}"
+    raise UserError(place.fault(message) if place else message)
+
+
+def _from_hub(text: str, place: Place | None) -> Path:
+    from factory.recipe.remote import open_reference
+
+    try:
+        return open_reference(text)
+    except UserError as error:
+        raise UserError(place.fault(error.faults[0].message) if place else error.faults) from None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; no name is too long to ask, and pipes and devices are none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
+    """Return the file of a class list.
+
+    Args:
+        reference: A packaged list's name, one in `classes/` beside or above the recipe, or a path.
+        place: Where the reference stands.
+        folder: The folder of the recipe.
+
+    Raises:
+        UserError: There is no such list.
+    """
+    shared = place_of(folder)
+    if shared is not None:
+        from factory.recipe.remote import fetch_class_list
+
+        return fetch_class_list(shared, reference, place=place)
+    packaged = packaged_dir("recipes") / _CLASSES
+    homes = [folder / _CLASSES, folder.parent / _CLASSES, packaged]
+    if reference.endswith((".yaml", ".yml")):
+        candidates = [folder / reference]
+    else:
+        candidates = [home / f"{reference}.yaml" for home in homes]
+    for candidate in candidates:
+        if _is_file(candidate):
+            return candidate
+    known = sorted({path.stem for home in homes for path in home.glob("*.yaml")})
+    raise UserError(
+        place.fault(
+            f"there is no class list '{reference}'{nearest(reference, known)}", key="classes"
+        )
+    )

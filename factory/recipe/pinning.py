@@ -1,0 +1,206 @@
+"""What a recipe refers to, pinned: models by their files, captions by a hash of what they say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from factory.common.errors import UserError
+from factory.common.yaml_nodes import Key, Place
+from factory.distributions.caption_texts import captions_of, require_captions
+from factory.distributions.captions import Captions, CaptionSource
+from factory.distributions.variables import Variable
+from factory.hub.place import place_of
+from factory.models.embedded import EMBEDDED_ID, embedded_revision
+from factory.models.presets import PRESETS, find_preset
+from factory.recipe.checks import Checked
+from factory.recipe.faults import error_words, nearest
+from factory.recipe.schema import LANCZOS_VERSION, Adapter, Model, Output
+from factory.renderer.adapters import adapter_file, file_revision
+
+
+def pinned_model(checked: Checked, model: Model, folder: Path) -> Model:
+    """Return the model with local paths made absolute, the embedded one and adapters pinned."""
+    adapters = tuple(
+        _pinned_adapter(checked, adapter, ("model", "adapters", place), folder)
+        for place, adapter in enumerate(model.adapters)
+    )
+    return _pinned_base(checked, model.model_copy(update={"adapters": adapters}), folder)
+
+
+def pinned_output(output: Output) -> Output:
+    """Return the output with the version of the interpolation that makes its pixels."""
+    if output.resample != "lanczos" or output.size is None:
+        return output
+    return output.model_copy(update={"lanczos_version": LANCZOS_VERSION})
+
+
+def _pinned_adapter(
+    checked: Checked, adapter: Adapter, path: tuple[Key, ...], folder: Path
+) -> Adapter:
+    """Return a local adapter as the file it is, pinned by its hash; others as they are."""
+    if _is_shared(checked.node.find((*path, "id")).place):
+        if _looks_like_path(adapter.id) or _is_here(adapter.id):
+            checked.add(
+                f"{adapter.id} is a path of this machine; a shared recipe names adapters of the "
+                "Hub",
+                *(*path, "id"),
+            )
+        return adapter
+    found = _beside(checked, (*path, "id"), adapter.id, folder)
+    looks_like_path = adapter.id.startswith((".", "/", "~")) or adapter.id.endswith(".safetensors")
+    if not found.exists() and not looks_like_path:
+        return adapter
+    try:
+        if not found.exists():
+            raise UserError(f"{adapter.id} does not exist; give a file, a directory or a Hub id")
+        file = adapter_file(found, adapter.weight_name)
+    except UserError as error:
+        checked.add(error.faults[0].message, *path, "id")
+        return adapter
+    revision = file_revision(file)
+    if adapter.revision not in (None, revision):
+        checked.add(
+            f"{adapter.revision} does not pin this file, whose hash is {revision}; remove the "
+            "revision to draw with it",
+            *(*path, "revision"),
+        )
+    return adapter.model_copy(update={"id": str(file), "revision": revision, "weight_name": None})
+
+
+def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
+    if model.id == EMBEDDED_ID:
+        current = embedded_revision()
+        if model.revision and current and model.revision != current:
+            checked.add(
+                f"{model.revision[:12]} is not the embedded generator of this version "
+                f"({current[:12]}); remove the revision to draw with this one",
+                *("model", "revision"),
+            )
+        return model.model_copy(update={"revision": current or model.revision})
+    place = checked.node.find(("model", "id")).place
+    if _is_shared(place):
+        if _looks_like_path(model.id) or _is_here(model.id):
+            checked.add(
+                f"{model.id} is a path of this machine; a shared recipe names models of the Hub: "
+                "choose another with --model",
+                *("model", "id"),
+            )
+        return model
+    try:
+        directory = _directory(model.id, checked, folder)
+    except (OSError, RuntimeError) as error:
+        # Names too long for the file system, homes of unknown users.
+        checked.add(f"is no path that can be read ({error_words(error)})", "model", "id")
+        return model
+    if directory is None:
+        if "/" not in model.id:
+            checked.add(_unknown_model(model.id), "model", "id")
+        return model
+    if not (directory / "model_index.json").is_file():
+        problem = "holds no model_index.json" if directory.is_dir() else "is no directory"
+        checked.add(
+            f"{model.id} {problem}; give a directory saved by a diffusers pipeline, or a Hub id",
+            *("model", "id"),
+        )
+    return model.model_copy(update={"id": str(directory)})
+
+
+def _unknown_model(model_id: str) -> str:
+    preset = find_preset(model_id)
+    if preset is not None:
+        return f"{model_id} is a name for --model; a recipe writes the id, {preset.id}"
+    known = nearest(model_id, [one.name for one in PRESETS])
+    return f"{model_id} is no Hub id (ORG/NAME), no directory and no name for --model{known}"
+
+
+def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
+    """Return the directory an id means: relative to the recipe's file, then to where we are."""
+    place = checked.node.find(("model", "id")).place
+    base = place.path.parent if place.path else Path()
+    candidates = [base / model_id, folder / model_id, Path(model_id)]
+    path = Path(model_id).expanduser()
+    if path.is_absolute():
+        candidates = [path]
+    for candidate in candidates:
+        if (candidate / "model_index.json").is_file():
+            return candidate.resolve()
+    return candidates[0].resolve() if _looks_like_path(model_id) else None
+
+
+def _looks_like_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def _is_here(name: str) -> bool:
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        # Too long for the file system, or no text that it takes.
+        return False
+
+
+def _is_shared(place: Place) -> bool:
+    """Whether a value stands in a recipe that came from the Hub."""
+    return place.path is not None and place_of(place.path) is not None
+
+
+def pinned_variables(
+    checked: Checked, variables: Mapping[str, Variable], labels: Sequence[str], folder: Path
+) -> dict[str, Variable]:
+    """Return the variables with captions found and hashed where they lie on this machine."""
+    pinned = dict(variables)
+    for name, variable in variables.items():
+        if isinstance(variable, Captions):
+            path = ("variables", name, "captions")
+            try:
+                source = _pinned_captions(checked, variable.captions, path, folder)
+                if source.sha256:
+                    texts = captions_of(source.place, sha256=source.sha256)
+                    require_captions(source.place, texts, labels)
+            except UserError as error:
+                checked.add(error.faults[0].message, *path)
+                checked.refused.add(f"variables.{name}")
+            else:
+                pinned[name] = variable.model_copy(update={"captions": source})
+    return pinned
+
+
+def _pinned_captions(
+    checked: Checked, source: CaptionSource, path: tuple[Key, ...], folder: Path
+) -> CaptionSource:
+    """Return the source with an absolute path and a hash; of a Hub dataset, as it is.
+
+    Raises:
+        UserError: the captions cannot be read, are not what they were, or are not pinned.
+    """
+    key = "dataset" if source.file is None else "file"
+    if _is_shared(checked.node.find((*path, key)).place):
+        name = str(source.dataset)
+        if source.file is not None or _looks_like_path(name) or _is_here(name):
+            raise UserError(
+                f"{source.file or name} is a path of this machine; a shared recipe takes captions "
+                "from a dataset of the Hub, by its commit"
+            )
+    if source.file is not None:
+        found = _beside(checked, (*path, "file"), source.file, folder)
+        source = source.model_copy(update={"file": str(found)})
+    else:
+        directory = _beside(checked, (*path, "dataset"), str(source.dataset), folder)
+        if not directory.is_dir():
+            if source.revision is None:
+                raise UserError(
+                    f"{source.dataset} is not pinned; add `revision`, the commit of the dataset"
+                )
+            return source
+        source = source.model_copy(update={"dataset": str(directory)})
+    texts = captions_of(source.place, sha256=source.sha256)
+    return source.model_copy(update={"sha256": texts.sha256})
+
+
+def _beside(checked: Checked, path: tuple[Key, ...], name: str, folder: Path) -> Path:
+    """Return where a path of the recipe leads: from its file, else from where we are."""
+    place = checked.node.find(path).place
+    base = place.path.parent if place.path else folder
+    candidates = [base / Path(name).expanduser(), Path(name).expanduser()]
+    return next((one for one in candidates if one.exists()), candidates[0]).resolve()

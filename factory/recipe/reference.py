@@ -1,0 +1,275 @@
+"""`recipes/schema.json` for editors and `docs/recipe-reference.md` for people, from the models.
+
+`python -m factory.recipe.reference` writes both; with `--check` it only tells whether they are
+current.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from factory.common.console import write as write_line
+from factory.common.entry import run_main
+from factory.common.errors import UserError
+from factory.distributions.captions import Captions, CaptionSource
+from factory.distributions.scalar import KINDS
+from factory.distributions.variables import Linked, Once, PerClass
+from factory.models.presets import PRESETS
+from factory.recipe.schema import (
+    Adapter,
+    ClassEntry,
+    Model,
+    Output,
+    RecipeFile,
+    Sampling,
+    WeightedText,
+)
+
+_ROOT = Path(__file__).resolve().parents[2]
+SCHEMA_PATH = _ROOT / "recipes" / "schema.json"
+PAGE_PATH = _ROOT / "docs" / "recipe-reference.md"
+
+EXAMPLES = {
+    "constant": "7.5",
+    "list": "[photo, drawing, painting]",
+    "choice": "{choice: {sunny: 3, foggy: 1}}",
+    "cycle": "{cycle: [front, side, back]}",
+    "uniform": "{uniform: [1, 5]}",
+    "loguniform": "{loguniform: [1, 16]}",
+    "normal": "{normal: {mean: 3, std: 0.5}}",
+    "truncated_normal": "{truncated_normal: {mean: 3, std: 2, low: 1, high: 8}}",
+    "integers": "{integers: [20, 50]}",
+    "per_class": "{per_class: {ship: [at sea, in port]}, default: [outdoors]}",
+    "linked": "{linked: [style, medium], values: [[baroque, oil], [pop art, silkscreen]]}",
+    "once": "{once: {integers: [1, 5]}}",
+    "captions": "{captions: {file: captions.csv, column: text, label_column: label}}",
+}
+"""One of each thing that may stand where a value may stand."""
+
+_WHAT = {
+    "constant": "The same value for every image.",
+    "list": "One of the values, each as likely.",
+}
+
+
+def schema_text() -> str:
+    """Return the JSON schema of a recipe file."""
+    schema = RecipeFile.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Recipe"
+    definitions = schema["$defs"]
+    # A child may change one key of its parent's model and say nothing of the others.
+    definitions["Model"].pop("required", None)
+    for model in (RecipeFile, Model, Sampling, Output):
+        part = schema if model is RecipeFile else definitions[model.__name__]
+        for name, value in part["properties"].items():
+            # Pydantic leaves out a text that equals the docstring of the model it refers to.
+            value.setdefault("description", model.model_fields[name].description)
+            part["properties"][name] = _or_null(value)
+    variables = _mapping_part(schema["properties"]["variables"])
+    variables["additionalProperties"] = _or_null(variables["additionalProperties"])
+    for definition in definitions.values():
+        definition.pop("title", None)
+    return json.dumps(_tidy(schema), indent=2, ensure_ascii=False) + "\n"
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Accept null too: it removes what a parent says. Texts for people stay on top."""
+    if {"type": "null"} in schema.get("anyOf", ()):
+        return schema
+    outer: dict[str, Any] = {
+        key: schema[key] for key in ("description", "default", "title") if key in schema
+    }
+    inner = {key: value for key, value in schema.items() if key not in outer}
+    either: dict[str, Any] = {"anyOf": [inner, {"type": "null"}]}
+    return either | outer
+
+
+def _mapping_part(schema: dict[str, Any]) -> dict[str, Any]:
+    options: list[dict[str, Any]] = schema.get("anyOf", [schema])
+    return next(one for one in options if "additionalProperties" in one)
+
+
+def _tidy(value: Any) -> Any:
+    """Join the lines of docstrings."""
+    if isinstance(value, dict):
+        return {
+            key: " ".join(part.split())
+            if key == "description" and isinstance(part, str)
+            else _tidy(part)
+            for key, part in value.items()
+        }
+    return [_tidy(part) for part in value] if isinstance(value, list) else value
+
+
+def page_text() -> str:
+    """Return the reference page, Markdown."""
+    sections = [
+        _INTRODUCTION,
+        "## Keys\n\n" + _keys(RecipeFile),
+        "## `prompt`, when it is a list\n\n" + _keys(WeightedText),
+        "## `classes`\n\n" + _doc(ClassEntry) + "\n\n" + _keys(ClassEntry),
+        "## `sampling`\n\n" + _keys(Sampling),
+        "## `model`\n\n" + _keys(Model),
+        "## `model.adapters`\n\n" + _doc(Adapter) + "\n\n" + _keys(Adapter),
+        "## Models by name\n\n" + _MODELS + _models(),
+        "## `output`\n\n" + _keys(Output),
+        "## Values and distributions\n\n" + _DISTRIBUTIONS + _kinds(),
+        "## `captions`\n\n" + _CAPTIONS + _keys(CaptionSource),
+        _TEMPLATES,
+    ]
+    return "\n\n".join(section.strip() for section in sections) + "\n"
+
+
+def _keys(model: type[BaseModel]) -> str:
+    lines = ["| key | default | meaning |", "|---|---|---|"]
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else _default(field.default)
+        lines.append(f"| `{name}` | {default} | {field.description} |")
+    return "\n".join(lines)
+
+
+def _default(value: Any) -> str:
+    if value is None or value is PydanticUndefined or value in ("", {}):
+        return ""
+    if isinstance(value, BaseModel):
+        plain = value.model_dump(mode="json")
+        return "" if isinstance(plain, dict) or plain == "" else f"`{plain}`"
+    return f"`{json.dumps(value)}`" if not isinstance(value, str) else f"`{value}`"
+
+
+def _doc(model: type[BaseModel]) -> str:
+    return inspect.getdoc(model) or ""
+
+
+def _kinds() -> str:
+    lines = ["| written | meaning |", "|---|---|"]
+    models: dict[str, type[BaseModel]] = {
+        **KINDS,
+        "per_class": PerClass,
+        "linked": Linked,
+        "once": Once,
+        "captions": Captions,
+    }
+    for name, example in EXAMPLES.items():
+        meaning = _WHAT[name] if name in _WHAT else _doc(models[name]).split(": `", 1)[0]
+        lines.append(f"| `{example}` | {' '.join(meaning.split()).rstrip('.')}. |")
+    return "\n".join(lines)
+
+
+def _models() -> str:
+    lines = [
+        "| name | model | steps | guidance | pixels | scheduler | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in PRESETS:
+        own = (one.size or "its own", one.scheduler or "its own")
+        cells = (one.name, f"`{one.id}`", one.num_inference_steps, f"{one.guidance_scale:g}", *own)
+        lines.append(f"| {' | '.join(map(str, cells))} | {one.note} |")
+    return "\n".join(lines)
+
+
+_MODELS = """\
+What `--model NAME` means: the model at a pinned commit, with its own size and scheduler. Guidance
+and steps stay as the recipe says. The model's own, in this table, are used where a recipe says
+`auto`, and with `--sampling model` wherever a recipe has a plain number; distributions stay.
+`--set` is applied last. Any other Hub id or directory may stand for NAME; it brings nothing but
+itself.
+
+"""
+
+_INTRODUCTION = """\
+# Recipe reference
+
+Written by `make schema` from the models in `factory/recipe/schema.py`; edit those, not this page.
+
+A recipe is one YAML file and makes one set of images. `# yaml-language-server:
+$schema=../schema.json` as its first line lets an editor complete and explain the keys. `factory
+check FILE` tells everything that is wrong with it.
+
+A recipe that `extends` another says only what differs: the mappings `variables`, `sampling`,
+`model` and `output` are merged key by key, everything else is replaced whole, and a key set to
+`null` is removed. A child that names another `model.id` takes nothing else of its parent's model.
+`name`, `summary` and `source` are not inherited. A file whose name begins with `_` is there to be
+extended only. The same keys can be set on the command line: `--set sampling.guidance_scale=2`.
+
+A parent or member on the Hub is `hf://datasets/ORG/NAME@REVISION/PATH`: a file of a dataset
+repository, whose path may leave out `recipes/` and `.yaml`. Its commit is written into the resolved
+recipe as `origins`. A recipe that is read from the Hub may name its neighbours, lists in `classes/`
+and other `hf://` references, and nothing of this machine. [Sharing](sharing.md) says more.
+"""
+
+_DISTRIBUTIONS = """\
+Each may stand wherever a value may stand: in `variables`, `guidance_scale`, `num_inference_steps`,
+a class's wording and its own fields (`per_class` and `once` in `variables` and `sampling` only,
+`linked` and `captions` in `variables` only).
+
+"""
+
+_CAPTIONS = """\
+A caption file is looked for beside the recipe, then where the command runs. The resolved recipe
+holds its path and the hash of its captions: a set is told apart from one of other captions, and
+not from one whose file was moved. A dataset on the Hub is pinned by `revision`, a commit. With
+`label_column` each image gets captions of its own class, so `"{caption}"` alone can be the prompt.
+
+"""
+
+_TEMPLATES = """\
+## Templates
+
+`{class}` is the wording of the image's class, `{label}` its label, every other `{name}` a variable
+or a field of the class. Nothing but a name may stand between braces; `{{` and `}}` are literal
+braces. Numbers are written with six significant digits.
+
+## YAML
+
+Quote texts that YAML reads as something else: `"no"`, `"on"`, `"0"`, `"1:30"`. Write `1.0e-4`, not
+`1e-4`. Merge keys (`<<`) and tags are refused; anchors and aliases work.
+"""
+
+
+def write(schema_path: Path = SCHEMA_PATH, page_path: Path = PAGE_PATH) -> None:
+    """Write both files."""
+    for path, text in ((schema_path, schema_text()), (page_path, page_text())):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+def stale(schema_path: Path = SCHEMA_PATH, page_path: Path = PAGE_PATH) -> list[Path]:
+    """Return those of the two files that are missing or do not match the models."""
+    wanted = ((schema_path, schema_text()), (page_path, page_text()))
+    return [
+        path
+        for path, text in wanted
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+
+
+def main() -> None:
+    """Write both files, or with --check tell whether they are up to date.
+
+    Raises:
+        UserError: With --check, one of them is not.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m factory.recipe.reference", description=main.__doc__
+    )
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    if parser.parse_args().check:
+        old = stale()
+        if old:
+            raise UserError(f"{', '.join(map(str, old))}: out of date; run `make schema`")
+    else:
+        write()
+        write_line(f"{SCHEMA_PATH}\n{PAGE_PATH}")
+
+
+if __name__ == "__main__":
+    run_main(main)

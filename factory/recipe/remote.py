@@ -1,0 +1,168 @@
+"""Recipes on the Hub as files on this machine: what `hf://` references mean.
+
+A recipe of a stranger reaches its own repository and other repositories, and nothing here: no path
+of this machine, no packaged recipe. What it names lies in its own folder or is written `hf://`.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+from factory.common.errors import UserError
+from factory.common.yaml_nodes import Place
+from factory.hub.place import HubPlace, is_safe, parse_reference
+from factory.hub.small_files import cached_path, commit_of, fetch, first_existing, list_files
+
+FOLDER = "recipes"
+CLASSES = "classes"
+INDEX = "index.json"
+MAX_RECIPES = 500
+_ENDINGS = (".yaml", ".yml")
+# Persian words and many pictographs are written with them.
+_JOINERS = "\u200c\u200d"
+
+
+def open_reference(text: str) -> Path:
+    """Return the copy of the file or folder of recipes that a reference means.
+
+    Args:
+        text: `hf://datasets/ORG/NAME[@REVISION][/PATH]`; the path may leave out `recipes/` and
+            `.yaml`. Without one, the only folder of recipes in the repository.
+
+    Raises:
+        UserError: No such repository, revision or recipe, or none of them is meant alone.
+        Failure: The Hub cannot be reached, and it is not in the cache.
+    """
+    reference = parse_reference(text)
+    commit = commit_of(reference.repo_id, reference.revision)
+    if not reference.path:
+        return fetch_folder(_only_folder(HubPlace(reference.repo_id, commit, ""), text))
+    path = reference.path
+    if path.endswith(_ENDINGS):
+        candidates = [path]
+    else:
+        candidates = [f"{FOLDER}/{path}.yaml", f"{path}.yaml", f"{FOLDER}/{path}", path]
+    found = first_existing(reference.repo_id, commit, candidates)
+    if found is None:
+        raise UserError(f"{text}: there is no such recipe; {_known(reference.repo_id, commit)}")
+    return fetch(found) if found.path.endswith(_ENDINGS) else fetch_folder(found)
+
+
+def fetch_folder(folder: HubPlace) -> Path:
+    """Fetch the recipes that lie directly in a folder, and return the folder's copy.
+
+    Raises:
+        UserError: It holds none, or too many.
+    """
+    files = [file for file in list_files(folder, recursive=False) if file.endswith(_ENDINGS)]
+    if not files:
+        raise UserError(f"{folder.shown}: holds no recipes (*.yaml)")
+    if len(files) > MAX_RECIPES:
+        raise UserError(f"{folder.shown}: holds {len(files)} recipes, at most {MAX_RECIPES}")
+    for file in files:
+        fetch(HubPlace(folder.repo_id, folder.commit, file))
+    return cached_path(folder)
+
+
+def folders_of(repo_id: str, commit: str) -> dict[str, list[str]]:
+    """Return the folders of recipes in a repository's `recipes/`, with the names of their files."""
+    root = HubPlace(repo_id, commit, FOLDER)
+    if first_existing(repo_id, commit, [FOLDER]) is None:
+        return {}
+    folders: dict[str, list[str]] = {}
+    for file in list_files(root, recursive=True):
+        folder, _, name = file.rpartition("/")
+        if name.endswith(_ENDINGS) and folder.rpartition("/")[2] != CLASSES:
+            folders.setdefault(folder, []).append(name)
+    return folders
+
+
+def fetch_beside(home: HubPlace, text: str, *, place: Place) -> Path:
+    """Return the copy of the recipe that a recipe on the Hub names.
+
+    Args:
+        home: The folder of that recipe.
+        text: What it says.
+        place: Where it says so.
+
+    Raises:
+        UserError: It is no name of a file in the folder.
+    """
+    name = text if text.endswith(_ENDINGS) else f"{text}.yaml"
+    if not is_safe(text):
+        raise UserError(
+            place.fault(
+                f"'{text}' leads out of the recipe's folder; a shared recipe may name its "
+                "neighbours and hf:// references only"
+            )
+        )
+    found = first_existing(home.repo_id, home.commit, [home.beside(name).path])
+    if found is None:
+        raise UserError(
+            place.fault(
+                f"there is no recipe '{text}' beside it; a shared recipe may name its neighbours "
+                "and hf:// references only (`factory recipes push` fills in what lies elsewhere)"
+            )
+        )
+    return fetch(found)
+
+
+def fetch_class_list(home: HubPlace, text: str, *, place: Place) -> Path:
+    """Return the copy of the class list that a recipe on the Hub names; `home` is its folder.
+
+    Raises:
+        UserError: There is no such list in its repository.
+    """
+    ending = "" if text.endswith(_ENDINGS) else ".yaml"
+    above = home.path.rpartition("/")[0]
+    candidates = [home.beside(f"{CLASSES}/{text}{ending}").path]
+    if ending:
+        candidates.append(f"{above}/{CLASSES}/{text}.yaml".lstrip("/"))
+    else:
+        candidates = [home.beside(text).path]
+    found = first_existing(home.repo_id, home.commit, candidates) if is_safe(text) else None
+    if found is None:
+        raise UserError(
+            place.fault(
+                f"there is no class list '{text}' in classes/ beside it; a shared recipe brings "
+                "its lists along (`factory recipes push` does that), or writes its classes out",
+                key="classes",
+            )
+        )
+    return fetch(found)
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text has no control or direction-changing characters but line breaks and tabs."""
+    return all(
+        letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf") or letter in _JOINERS
+        for letter in text
+    )
+
+
+def _only_folder(root: HubPlace, text: str) -> HubPlace:
+    folders = folders_of(root.repo_id, root.commit)
+    if FOLDER in folders:
+        return HubPlace(root.repo_id, root.commit, FOLDER)
+    if len(folders) == 1:
+        return HubPlace(root.repo_id, root.commit, next(iter(folders)))
+    if folders:
+        names = ", ".join(_short(folder) for folder in folders)
+        raise UserError(f"{text}: holds several sets of recipes; add one of /{names}")
+    raise UserError(f"{text}: the repository has no {FOLDER}/ with recipes in it")
+
+
+def _known(repo_id: str, commit: str) -> str:
+    folders = folders_of(repo_id, commit)
+    names = [
+        f"{_short(folder)}/{Path(name).stem}".lstrip("/")
+        for folder, files in folders.items()
+        for name in files
+    ]
+    more = f", and {len(names) - 10} more" if len(names) > 10 else ""
+    return f"it has: {', '.join(names[:10]) or 'none'}{more}"
+
+
+def _short(folder: str) -> str:
+    return folder.removeprefix(FOLDER).strip("/")

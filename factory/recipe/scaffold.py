@@ -1,0 +1,184 @@
+"""`new`: a ready folder of recipes from class names.
+
+A label becomes a column value and often a folder name, so spaces become `_`; the wording keeps the
+text as typed.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from factory.common.errors import Fault, UserError
+from factory.models.embedded import EMBEDDED_ID
+from factory.models.presets import find_preset
+from factory.recipe.columns import CONFIG_NAME
+from factory.recipe.library import load_recipes
+from factory.recipe.resolved_yaml import dump_yaml
+
+_IMAGES_PER_CLASS = 100
+_SCHEMA = "# yaml-language-server: $schema={schema}"
+
+_HEADER = """\
+{schema}
+# What it asks: {question}
+# Command: factory build {folder} out/{name}
+# Images: {images:,} a class, {total:,} in all; `factory plan {folder}` tells the cost.
+"""
+
+_QUESTIONS = {
+    "base-class": "how far does the plainest prompt get? The other sets are measured against it.",
+    "class-prompt": "is the class name alone better than a sentence?",
+    "multi-domain": "do images of many domains teach more than photos alone?",
+    "random-guidance": "does a guidance scale of its own for each image add diversity?",
+    "all-combined": "are all sets together better than each alone? No image is drawn twice.",
+}
+_SUMMARIES = {
+    "base-class": "The class name in a plain sentence.",
+    "class-prompt": "The class name alone as prompt.",
+    "multi-domain": "Ten image domains for every class.",
+    "random-guidance": "A guidance scale between 1 and 5, drawn for each image.",
+    "all-combined": "The union of the other sets.",
+}
+DOMAINS = (
+    "photo",
+    "drawing",
+    "painting",
+    "sketch",
+    "collage",
+    "poster",
+    "digital art image",
+    "rock drawing",
+    "stick figure",
+    "3D rendering",
+)
+
+
+def parse_classes(text: str) -> list[str]:
+    """Return the class names of a comma-separated text.
+
+    Raises:
+        UserError: There are none, or one stands there twice.
+    """
+    names = [" ".join(part.split()) for part in text.split(",") if part.strip()]
+    if not names:
+        raise UserError('--classes: no class is named; write e.g. --classes "heron, crane bird"')
+    labels = [label_of(name) for name in names]
+    twice = sorted({label for label in labels if labels.count(label) > 1})
+    if twice:
+        raise UserError(f"--classes: {', '.join(twice)} stands there twice; remove one")
+    return names
+
+
+def label_of(wording: str) -> str:
+    """Return the label of a class as typed: spaces become `_`."""
+    return "_".join(wording.split())
+
+
+def scaffold(
+    name: str, *, classes: Sequence[str], out: Path, model: str | None = None
+) -> list[Path]:
+    """Write a folder of recipes.
+
+    Args:
+        name: Of the folder.
+        classes: Class names as typed, each once.
+        out: The folder is made in here.
+        model: `ID` or `ID@REVISION`; default: the embedded generator.
+
+    Returns:
+        The files, in the order of reading.
+
+    Raises:
+        UserError: The name cannot name a folder, or the folder exists; nothing is written then.
+    """
+    if not CONFIG_NAME.fullmatch(name):
+        raise UserError(
+            f"name {name!r} cannot name a folder; use letters, digits, '.', '_' and '-'"
+        )
+    folder = out / name
+    if folder.exists():
+        raise UserError(f"{folder} exists; nothing is overwritten: choose another name, or --out")
+    bodies = _bodies(classes, model)
+    _refuse_faults(bodies, model)
+    folder.mkdir(parents=True)
+    paths = []
+    for set_name, body in bodies.items():
+        images = _IMAGES_PER_CLASS * (len(bodies) - 1 if set_name == "all-combined" else 1)
+        header = _HEADER.format(
+            schema=_SCHEMA.format(schema="schema.json"),
+            question=_QUESTIONS[set_name],
+            folder=folder.as_posix(),
+            name=name,
+            images=images,
+            total=images * len(classes),
+        )
+        path = folder / f"{set_name}.yaml"
+        path.write_text(header + dump_yaml(body), encoding="utf-8")
+        paths.append(path)
+    return [*paths, _write_schema(folder)]
+
+
+def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> None:
+    """Load the recipes once from elsewhere, so that nothing is written that would not pass."""
+    with tempfile.TemporaryDirectory() as elsewhere:
+        for set_name, body in bodies.items():
+            (Path(elsewhere) / f"{set_name}.yaml").write_text(dump_yaml(body), encoding="utf-8")
+        try:
+            load_recipes(elsewhere)
+        except UserError as error:
+            place = "--model" if any(f.key == "model.id" for f in error.faults) else "--classes"
+            messages = dict.fromkeys(fault.message for fault in error.faults)
+            raise UserError([Fault(message, file=place) for message in messages]) from None
+
+
+def _write_schema(folder: Path) -> Path:
+    """Lay the schema beside the recipes, where editors find it."""
+    from factory.recipe.reference import schema_text
+
+    path = folder / "schema.json"
+    path.write_text(schema_text(), encoding="utf-8")
+    return path
+
+
+def _bodies(classes: Sequence[str], model: str | None) -> dict[str, dict[str, object]]:
+    model_id, _, revision = (model or EMBEDDED_ID).partition("@")
+    preset = find_preset(model_id)
+    embedded = model_id == EMBEDDED_ID
+    if (Path(model_id) / "model_index.json").is_file():
+        # The recipe lies elsewhere: a relative path would lose its meaning.
+        model_id = str(Path(model_id).resolve())
+    own = preset.model() if preset else {"id": model_id}
+    pinned = own | ({"revision": revision} if revision else {})
+    sampling = preset.sampling() if preset else {"guidance_scale": 7.5, "num_inference_steps": 40}
+    base: dict[str, object] = {
+        "classes": [
+            name if label_of(name) == name else {"label": label_of(name), "prompt": name}
+            for name in classes
+        ],
+        "images_per_class": _IMAGES_PER_CLASS,
+        "prompt": "an image of a {class}",
+        "sampling": sampling | {"seed": 0},
+        "model": pinned,
+        "output": {
+            "size": 64 if embedded else 256,
+            "resample": "bilinear",
+            "antialias": True,
+            "format": "png",
+        },
+    }
+    child: dict[str, object] = {"extends": "base-class"}
+    bodies: dict[str, dict[str, object]] = {
+        "base-class": base,
+        "class-prompt": child | {"prompt": "{class}"},
+        "multi-domain": child
+        | {"prompt": "a {domain} of a {class}", "variables": {"domain": list(DOMAINS)}},
+        "random-guidance": child | {"sampling": {"guidance_scale": {"uniform": [1, 5]}}},
+    }
+    if preset is not None and not preset.guided:
+        del bodies["random-guidance"]
+    bodies["all-combined"] = {"combine": list(bodies)}
+    return {
+        name: {"name": name, "summary": _SUMMARIES[name]} | body for name, body in bodies.items()
+    }

@@ -1,0 +1,1 @@
+"""From rows to uint8 images, through stock diffusers pipelines."""

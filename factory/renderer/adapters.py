@@ -1,0 +1,104 @@
+"""LoRA adapters: what pins one, and how a pipeline gets it.
+
+diffusers loads them through peft, which is an extra: `pip install 'data-factory[lora]'`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.common.errors import UserError, first_line
+
+if TYPE_CHECKING:
+    from factory.recipe.schema import Adapter
+
+_SUFFIX = ".safetensors"
+
+
+def adapter_file(path: Path, weight_name: str | None) -> Path:
+    """Return the weights of an adapter on this machine.
+
+    Args:
+        path: A file, or a directory.
+        weight_name: The file in the directory; None for the only one.
+
+    Raises:
+        UserError: there is none, or more than one to choose from.
+    """
+    if path.is_file():
+        return path
+    if weight_name is not None:
+        if (path / weight_name).is_file():
+            return path / weight_name
+        raise UserError(f"{path} holds no {weight_name}; correct `weight_name`")
+    found = sorted(path.glob(f"*{_SUFFIX}"))
+    if len(found) == 1:
+        return found[0]
+    names = ", ".join(one.name for one in found) or f"no *{_SUFFIX} file"
+    raise UserError(f"{path} holds {names}; name one with `weight_name`")
+
+
+def file_revision(path: Path) -> str:
+    """Return what pins a file: 40 digits of the hash of its bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:40]
+
+
+def load_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:
+    """Load adapters into a pipeline and apply them by their weights.
+
+    Args:
+        pipeline: As loaded, before it goes to its device.
+        adapters: Local ones are files by now.
+
+    Raises:
+        UserError: peft is missing, the pipeline takes none, or one cannot be had or does not fit.
+    """
+    if importlib.util.find_spec("peft") is None:
+        raise UserError("LoRA adapters need peft; install it: pip install 'data-factory[lora]'")
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise UserError(f"{type(pipeline).__name__} takes no LoRA adapters; remove model.adapters")
+    names = []
+    for number, adapter in enumerate(adapters):
+        names.append(f"adapter_{number}")
+        _load(pipeline, adapter, names[-1])
+    pipeline.set_adapters(names, adapter_weights=[adapter.weight for adapter in adapters])
+
+
+def _load(pipeline: Any, adapter: Adapter, name: str) -> None:
+    path = Path(adapter.id)
+    local = path.is_file()
+    if local and adapter.revision not in (None, file_revision(path)):
+        raise UserError(
+            f"adapter {adapter.id}: is not the file the recipe was pinned to ({adapter.revision}); "
+            "restore it, or build into another directory"
+        )
+    weight_name = path.name if local else adapter.weight_name
+    if weight_name is not None and not weight_name.endswith(_SUFFIX):
+        # Given another name, diffusers would unpickle it whatever `use_safetensors` says.
+        raise UserError(
+            f"adapter {adapter.id}: {weight_name} is no {_SUFFIX} file, and no other is read"
+        )
+    try:
+        pipeline.load_lora_weights(
+            str(path.parent) if local else adapter.id,
+            revision=None if local else adapter.revision,
+            weight_name=weight_name,
+            adapter_name=name,
+            use_safetensors=True,
+        )
+    # What diffusers, peft and huggingface_hub raise: missing, unreachable, of another model.
+    except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"adapter {adapter.id}: cannot be loaded ({first_line(error)}); check `id`, `revision` "
+            "and `weight_name`, and that it was trained for this model"
+        ) from None
+    loaded = {one for names in pipeline.get_list_adapters().values() for one in names}
+    if name not in loaded:
+        raise UserError(
+            f"adapter {adapter.id}: holds no weights of this model; was it trained for another?"
+        )

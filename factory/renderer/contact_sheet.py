@@ -1,0 +1,116 @@
+"""Contact sheets: pictures in rows and columns with labels, as one picture."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw, ImageFont
+
+from factory.common.plot_text import in_bundled
+
+if TYPE_CHECKING:
+    from factory.renderer.diffusers_renderer import Picture
+
+# Pixels. Smaller pictures are enlarged to the least cell, larger ones shrunk to the greatest.
+_LEAST_CELL = 112
+_GREATEST_CELL = 256
+_GAP = 6
+_TEXT = 14
+_TITLE = 18
+_LINE = 18
+_MAX_LINES = 4
+_INK = (20, 20, 20)
+_PAPER = (255, 255, 255)
+
+
+def contact_sheet(
+    pictures: Sequence[Sequence[Picture]],
+    *,
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    title: str = "",
+    caption: str = "",
+) -> Image.Image:
+    """Lay pictures out as a labelled grid.
+
+    Small pictures are enlarged by whole factors without smoothing, so that every pixel can be seen.
+
+    Args:
+        pictures: Rows of pictures, uint8, shape (height, width, 3), all of one size.
+        row_labels: One a row, left of it.
+        column_labels: One a column, above it.
+        title: Above all.
+        caption: Below the title, in smaller letters.
+    """
+    title, caption, *labels = in_bundled(
+        [title, caption, *row_labels, *column_labels], what="contact sheet"
+    )
+    row_labels, column_labels = labels[: len(row_labels)], labels[len(row_labels) :]
+    height, width = _cell_size(pictures[0][0])
+    left = _GAP + (max(map(_text_width, row_labels)) + 2 * _GAP if row_labels else 0)
+    wrapped = [_wrap(label, width) for label in column_labels]
+    lines = max((len(label) for label in wrapped), default=0)
+    columns = max(map(len, pictures))
+    whole = left + columns * (width + _GAP)
+    heading = [(line, _TITLE) for line in _wrap(title, whole, size=_TITLE)]
+    heading += [(line, _TEXT) for line in _wrap(caption, whole)]
+    top = _GAP + len(heading) * (_LINE + _GAP) + lines * _LINE + (_GAP if lines else 0)
+    sheet = Image.new("RGB", (whole, top + len(pictures) * (height + _GAP)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for number, (line, size) in enumerate(heading):
+        draw.text((_GAP, _GAP + number * (_LINE + _GAP)), line, _INK, font=_font(size))
+    for column, label in enumerate(wrapped):
+        place = (left + column * (width + _GAP), top - _GAP - len(label) * _LINE)
+        draw.multiline_text(place, "\n".join(label), _INK, font=_font(_TEXT))
+    for row, line_of_pictures in enumerate(pictures):
+        y = top + row * (height + _GAP)
+        if row_labels:
+            draw.text(
+                (_GAP, y + height // 2), row_labels[row], _INK, font=_font(_TEXT), anchor="lm"
+            )
+        for column, picture in enumerate(line_of_pictures):
+            sheet.paste(_resized(picture, height, width), (left + column * (width + _GAP), y))
+    return sheet
+
+
+def _cell_size(picture: Picture) -> tuple[int, int]:
+    """Return height and width of a cell."""
+    height, width = picture.shape[:2]
+    longest = max(height, width)
+    if longest > _GREATEST_CELL:
+        scale = _GREATEST_CELL / longest
+        return max(1, round(height * scale)), max(1, round(width * scale))
+    factor = max(1, -(-_LEAST_CELL // longest))
+    return height * factor, width * factor
+
+
+def _resized(picture: Picture, height: int, width: int) -> Image.Image:
+    enlarged = height >= picture.shape[0]
+    how = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
+    return Image.fromarray(picture).resize((width, height), how)
+
+
+def _wrap(text: str, width: int, *, size: int = _TEXT) -> list[str]:
+    """Break text into lines that fit, at most a few; what is cut off is marked."""
+    if not text:
+        return []
+    letter = _font(size).getlength("n")
+    return textwrap.wrap(text, max(4, int(width / letter)), max_lines=_MAX_LINES, placeholder=" …")
+
+
+def _text_width(text: str) -> int:
+    return int(_font(_TEXT).getlength(text)) + 1
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    import matplotlib
+
+    # It knows far more alphabets than the font that comes with Pillow.
+    return ImageFont.truetype(
+        Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size
+    )

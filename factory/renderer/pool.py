@@ -1,0 +1,110 @@
+"""Which renderer draws a recipe: models loaded once, the renderers of the recipes in hand kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from factory.renderer.out_of_memory import telling_that_it_is_too_large
+from factory.renderer.twins import RendersSeveral, TwinMemory, TwinRenderer
+
+if TYPE_CHECKING:
+    from factory.recipe.model_files import PipelineSettings
+    from factory.recipe.resolved import ResolvedRecipe
+    from factory.recipe.text_encoders import TextEncoder
+    from factory.renderer.diffusers_renderer import Renderer
+    from factory.renderer.pipelines import Pipelines
+
+RendererFactory = Callable[["ResolvedRecipe"], "Renderer"]
+
+
+def pipeline_settings(renderer: Renderer) -> PipelineSettings | None:
+    """Return the settings of a renderer's pipeline; None where it draws without one."""
+    found: PipelineSettings | None = getattr(renderer, "pipeline_settings", None)
+    return found
+
+
+def text_encoders(renderer: Renderer) -> list[TextEncoder]:
+    """Return the text encoders of a renderer's pipeline; none where it draws without one."""
+    found: list[TextEncoder] = getattr(renderer, "text_encoders", [])
+    return found
+
+
+class Renderers:
+    """Makes renderers when they are first needed; shards come recipe by recipe."""
+
+    def __init__(
+        self, factory: RendererFactory | None, *, device: Any, allow_pickle: bool = False
+    ) -> None:
+        """Load nothing yet.
+
+        Args:
+            factory: Makes a recipe's renderer; None for its diffusers model.
+            device: Where the models go.
+            allow_pickle: Whether models without safetensors may be read from pickles.
+        """
+        self._factory = factory
+        self._allow_pickle = allow_pickle
+        self._device = device
+        self._pipelines: Pipelines | None = None
+        self._kept: dict[str, Renderer] = {}
+        self._group: Sequence[ResolvedRecipe] = ()
+        self._memory = TwinMemory()
+
+    def get(self, recipe: ResolvedRecipe, *, dtype: str) -> Renderer:
+        """Return the renderer of a recipe.
+
+        Args:
+            recipe: Names the model.
+            dtype: Of the model's weights, e.g. `float32`.
+
+        Raises:
+            UserError: the model cannot be had.
+        """
+        renderer = self._kept.get(recipe.fingerprint)
+        if renderer is None:
+            in_hand = {one.fingerprint for one in self._group}
+            self._kept = {name: one for name, one in self._kept.items() if name in in_hand}
+            renderer = self._kept[recipe.fingerprint] = self._make(recipe, dtype)
+        others = [one.output for one in self._group if one.fingerprint != recipe.fingerprint]
+        if (
+            not others
+            or len(others) == len(self._group)
+            or not isinstance(renderer, RendersSeveral)
+        ):
+            return renderer
+        return TwinRenderer(renderer, recipe.output, others=others, memory=self._memory)
+
+    @contextmanager
+    def together(self, recipes: Sequence[ResolvedRecipe]) -> Iterator[None]:
+        """Draw once what several recipes keep of the same images, while the block runs.
+
+        Args:
+            recipes: Of one `images_fingerprint`; their shards of one range are made in the block,
+                one after the other.
+        """
+        self._group = recipes
+        try:
+            yield
+        finally:
+            self._group = ()
+            self._memory.clear()
+
+    def _make(self, recipe: ResolvedRecipe, dtype: str) -> Renderer:
+        if self._factory is not None:
+            return self._factory(recipe)
+        import torch
+
+        from factory.renderer.diffusers_renderer import DiffusersRenderer
+        from factory.renderer.pipelines import Pipelines
+
+        if self._pipelines is None:
+            self._pipelines = Pipelines(
+                device=self._device,
+                dtype=getattr(torch, dtype),
+                allow_pickle=self._allow_pickle,
+            )
+        with telling_that_it_is_too_large(recipe.model.id):
+            pipeline = self._pipelines.get(recipe)
+        return DiffusersRenderer(pipeline, recipe)

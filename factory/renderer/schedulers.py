@@ -1,0 +1,54 @@
+"""Makes the scheduler that a recipe names; `factory.models.scheduler_names` knows names only."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+from factory.common.errors import UserError, first_line
+
+
+def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | None) -> Any:
+    """Make a scheduler from the model's own configuration.
+
+    Args:
+        current: The scheduler the model came with.
+        name: A class of diffusers; None keeps the model's own.
+        changes: Settings that replace those of the model's configuration.
+
+    Raises:
+        UserError: no such scheduler, no such setting, or a value it refuses.
+    """
+    scheduler_class = _scheduler_class(name) if name else type(current)
+    changes = dict(changes or {})
+    _require_known_settings(scheduler_class, changes)
+    try:
+        return scheduler_class.from_config(current.config, **changes)
+    except (ValueError, TypeError, NotImplementedError, ImportError) as error:
+        raise UserError(f"scheduler {scheduler_class.__name__}: {first_line(error)}") from None
+
+
+def _scheduler_class(name: str) -> Any:
+    import diffusers
+
+    found = getattr(diffusers, name, None)
+    if isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin):
+        return found
+    known = [one for one in dir(diffusers) if one.endswith("Scheduler") and "Flax" not in one]
+    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+    hint = f"; near it: {', '.join(near)}" if near else ""
+    raise UserError(f"model.scheduler: diffusers has no `{name}`{hint}")
+
+
+def _require_known_settings(scheduler_class: Any, changes: dict[str, Any]) -> None:
+    known = [
+        name for name in inspect.signature(scheduler_class.__init__).parameters if name != "self"
+    ]
+    for name in changes:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3) or known
+            raise UserError(
+                f"model.scheduler_config.{name}: {scheduler_class.__name__} has no such setting; "
+                f"near it: {', '.join(near)}"
+            )

@@ -1,0 +1,1 @@
+"""A dataset directory: manifest, settings, Parquet files and their metadata."""

@@ -1,0 +1,74 @@
+"""Whether a dataset is still planned as it was when a launch began.
+
+A launch may sleep for hours: its machine is suspended, its network stalls. Meanwhile its claims
+expire, and others grow the dataset or add columns. Nothing can keep a sleeper from waking up, so it
+asks before each shard and each change, and stops where its plan is no longer the dataset's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from factory.common.errors import Failure
+from factory.common.storage import AnyPath
+from factory.shards.generations import latest, newest
+from factory.shards.manifest import ConfigEntry, Manifest
+
+_PLANNED = ("kind", "fingerprint", "images", "members")
+
+
+class Fence:
+    """The plan of one launch, held against the newest generation."""
+
+    def __init__(self, out: AnyPath, configs: Iterable[str], manifest: Manifest) -> None:
+        """Remember the plan.
+
+        Args:
+            out: The dataset's directory.
+            configs: That the launch makes.
+            manifest: As the launch began with it.
+        """
+        self._out = out
+        self._configs = tuple(configs)
+        self._manifest = manifest
+        self._seen = -1
+
+    def check(self) -> None:
+        """Look whether the plan still holds; the manifest is read only if it was replaced.
+
+        Raises:
+            Failure: another launch has changed what this one relies on.
+        """
+        number = latest(self._out)
+        if number != self._seen:
+            self.require_same(newest(self._out).manifest)
+            self._seen = number
+
+    def require_same(self, now: Manifest | None) -> None:
+        """Refuse a manifest that plans this launch's configs in another way.
+
+        Raises:
+            Failure: it does.
+        """
+        changed = next(self._changes(now), None)
+        if changed is not None:
+            raise Failure(
+                f"{self._out}: another launch has changed this dataset since this one began "
+                f"({changed}); nothing of it was overwritten; run the same command again"
+            )
+
+    def _changes(self, now: Manifest | None) -> Iterator[str]:
+        if now is None:
+            yield "its manifest is gone"
+            return
+        before = self._manifest
+        for name in self._configs:
+            if _planned(now.configs.get(name)) != _planned(before.configs[name]):
+                yield f"config {name}"
+        for what in ("labels", "variables", "settings"):
+            if getattr(now, what) != getattr(before, what):
+                yield what
+
+
+def _planned(entry: ConfigEntry | None) -> tuple[object, ...]:
+    return () if entry is None else tuple(getattr(entry, name) for name in _PLANNED)

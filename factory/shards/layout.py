@@ -1,0 +1,129 @@
+"""Which file holds which shard.
+
+A shard's name tells what it is planned to hold: `train-00003-1f0c9a52b7de.parquet` is number 3, and
+the twelve digits are a hash of recipe, settings, image range and columns. So a file's content never
+changes under its name: a grown last shard, a shard with new columns and one that replaces a damaged
+file are new files. The manifest lists those that belong to the dataset; the others are left over
+(`factory.builder.tidy`). The file that replaces a damaged one is named after it, so no name is used
+twice.
+
+Datasets of older versions have names that count the shards (`train-00003-of-00010.parquet`). They
+stay as they are, since the manifest lists them too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+from factory.common.storage import AnyPath
+from factory.shards.manifest import Manifest
+from factory.shards.parquet import DATA, NAME, shard_count, shard_rows
+from factory.shards.stamp import Stamp
+
+_KEY_DIGITS = 12
+
+
+def total_shards(manifest: Manifest, config: str) -> int:
+    """Return how many shards a config has when it is complete; 0 for a union."""
+    entry = manifest.configs[config]
+    if entry.kind == "union":
+        return 0
+    return shard_count(entry.images, shard_size=manifest.settings.shard_size)
+
+
+def wanted_stamp(manifest: Manifest, config: str, index: int) -> Stamp:
+    """Return what a whole shard says of itself; `failed` and hash are left out."""
+    entry, settings = manifest.configs[config], manifest.settings
+    images = shard_rows(index, num_images=entry.images, shard_size=settings.shard_size)
+    return Stamp(
+        config=config,
+        fingerprint=entry.fingerprint,
+        settings=settings.as_dict(),
+        start=images.start,
+        stop=images.stop,
+    )
+
+
+def file_of(stamp: Stamp, manifest: Manifest) -> str:
+    """Return the file of what a stamp says, which may be the first rows of a shard."""
+    entry = manifest.configs[stamp.config]
+    # A larger share takes other rows of its members.
+    of = entry.images if entry.kind == "share" else 0
+    what = [stamp.unsealed().model_dump(exclude={"failed"}), manifest.variables, of]
+    index = stamp.start // manifest.settings.shard_size
+    return shard_file(stamp.config, index, key_of(json.dumps(what, sort_keys=True)))
+
+
+def names_from(file: str) -> Iterator[str]:
+    """Yield a shard's file, the one that replaces it if it is damaged, and so on."""
+    while True:
+        yield file
+        folder, _, name = file.rpartition("/")
+        number = number_of(name)
+        assert number is not None, "it is a shard's file"
+        file = f"{folder}/{_name(number, key_of(file))}"
+
+
+def key_of(text: str) -> str:
+    """Return the digits that tell a file from others of the same number."""
+    return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
+
+
+def shard_file(config: str, index: int, key: str) -> str:
+    """Return a shard's file, relative to the dataset's directory."""
+    return f"{DATA}/{config}/{_name(index, key)}"
+
+
+def _name(index: int, key: str) -> str:
+    return f"train-{index:05d}-{key}.parquet"
+
+
+def shard_files(manifest: Manifest, config: str) -> list[str]:
+    """Return the files of a config by number; see `file_at`."""
+    return [file_at(manifest, config, index) for index in range(total_shards(manifest, config))]
+
+
+def file_at(manifest: Manifest, config: str, index: int) -> str:
+    """Return the file of a shard: the one listed, or where a build will write it."""
+    entry = manifest.configs[config]
+    if entry.complete and index < len(entry.shards):
+        return entry.shards[index].file
+    return first_name(manifest, config, index)
+
+
+def first_name(manifest: Manifest, config: str, index: int) -> str:
+    """Return the file that holds a whole shard, or is the first to be written; see `names_from`."""
+    shards, stamp = manifest.configs[config].shards, wanted_stamp(manifest, config, index)
+    if index < len(shards) and number_of(shards[index].file) == index:
+        is_whole = shards[index].rows + len(shards[index].failed) == stamp.stop - stamp.start
+        if is_whole:
+            return shards[index].file
+    return file_of(stamp, manifest)
+
+
+def is_counted(file: str) -> bool:
+    """Whether a shard has a name of older versions, which counts the shards."""
+    return "-of-" in file.rpartition("/")[2]
+
+
+def number_of(file: str) -> int | None:
+    """Return the number in a shard's name; None for a file that is no shard."""
+    match = NAME.fullmatch(file.rpartition("/")[2])
+    return int(match[1]) if match else None
+
+
+def present_shards(out: AnyPath, manifest: Manifest, config: str) -> dict[int, str]:
+    """Return by number the files of whole shards, going by their names alone."""
+    folder = out / DATA / config
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    found = {}
+    total = total_shards(manifest, config)
+    for index in range(total):
+        counted = f"{DATA}/{config}/train-{index:05d}-of-{total:05d}.parquet"
+        for file in (file_at(manifest, config, index), counted):
+            if file.rpartition("/")[2] in names:
+                found[index] = file
+                break
+    return found

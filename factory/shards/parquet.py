@@ -1,0 +1,233 @@
+"""Shards: names, rows to Parquet, reading back, hashing.
+
+A shard appears whole under its name or not at all (`factory.common.storage`), and that is the only
+commit point. Its bytes depend on its rows and its stamp alone; nothing in it tells when, where or
+by which process it was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from factory.common.errors import Failure
+from factory.common.storage import AnyPath, write_bytes
+from factory.shards.manifest import FailedImage, ShardEntry
+from factory.shards.stamp import KEY, Stamp, read_stamp, sealed
+
+if TYPE_CHECKING:
+    import datasets
+
+    from factory.recipe.resolved import Output
+    from factory.renderer.diffusers_renderer import Picture
+
+Row = dict[str, Any]
+"""A row by column name; `image` is `{"bytes": encoded picture, "path": None}`."""
+
+DATA = "data"
+NAME = re.compile(r"train-(\d{5,})-(?:of-\d{5,}|[0-9a-f]{12})\.parquet")
+_ROW_GROUP_BYTES = 100_000_000
+
+
+@dataclass(frozen=True)
+class ShardFile:
+    """A shard on disk: its number and its path."""
+
+    index: int
+    path: AnyPath
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A shard that was read; `stamp` is None where it was written before shards had one."""
+
+    rows: list[Row]
+    stamp: Stamp | None
+
+    @property
+    def failed(self) -> tuple[FailedImage, ...]:
+        """Images of its range that have no row."""
+        return self.stamp.failed if self.stamp else ()
+
+
+def shard_count(num_images: int, *, shard_size: int) -> int:
+    """Return how many shards hold `num_images`."""
+    return -(-num_images // shard_size)
+
+
+def shard_rows(index: int, *, num_images: int, shard_size: int) -> range:
+    """Return the image indexes a shard holds."""
+    return range(index * shard_size, min((index + 1) * shard_size, num_images))
+
+
+def list_shards(out: AnyPath, config: str) -> list[ShardFile]:
+    """Return a config's shards on disk, by number; those left over from before it grew too."""
+    folder = out / DATA / config
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = NAME.fullmatch(path.name)
+        if match:
+            found.append(ShardFile(int(match[1]), path))
+    return sorted(found, key=lambda shard: (shard.index, shard.path.name))
+
+
+def encode_picture(picture: Picture, output: Output) -> bytes:
+    """Encode a picture as the recipe says; the same picture gives the same bytes.
+
+    Args:
+        picture: RGB, uint8, shape (height, width, 3).
+        output: Says the format.
+    """
+    from PIL import Image
+
+    options: dict[str, Any] = {
+        "png": {"compress_level": 6},
+        "jpeg": {"quality": 95, "subsampling": 0},
+        "webp": {"lossless": True, "method": 4},
+    }[output.format]
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format=output.format, **options)
+    return buffer.getvalue()
+
+
+def write_shard(
+    path: AnyPath,
+    rows: Sequence[Row],
+    *,
+    features: datasets.Features,
+    stamp: Stamp,
+    writer: str = "one",
+) -> ShardEntry | None:
+    """Write one shard as Parquet; a file that is there already is left alone.
+
+    Args:
+        path: Its final name. After a crash it holds all rows or does not exist.
+        rows: In plan order. Columns of `features` that a row lacks are null.
+        features: Columns and types, the same for all configs of a set.
+        stamp: What the shard is; its hash is filled in here.
+        writer: Whose temporary file this is.
+
+    Returns:
+        What the manifest says of it; None where a file was there.
+
+    Raises:
+        OSError: the disk is full or cannot be written; no file is left behind.
+    """
+    data = parquet_bytes(rows, features=features, stamp=stamp)
+    if not write_bytes(path, data, exclusive=True, writer=writer):
+        return None
+    return ShardEntry(
+        file="/".join((DATA, stamp.config, path.name)),
+        rows=len(rows),
+        sha256=hashlib.sha256(data).hexdigest(),
+        failed=stamp.failed,
+    )
+
+
+def shard_hash(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> str:
+    """Return the SHA-256 of the file that `write_shard` would write."""
+    return hashlib.sha256(parquet_bytes(rows, features=features, stamp=stamp)).hexdigest()
+
+
+def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> bytes:
+    """Return a shard's bytes, as `Dataset.to_parquet` lays them out, and a stamp in the footer."""
+    import pyarrow
+    import pyarrow.parquet
+
+    schema = features.arrow_schema
+    columns = [pyarrow.array([row.get(one.name) for row in rows], type=one.type) for one in schema]
+    table = pyarrow.Table.from_arrays(columns, schema=schema)
+    pictures = "image.bytes", "image.path"
+    buffer = io.BytesIO()
+    with pyarrow.parquet.ParquetWriter(
+        buffer,
+        schema,
+        # Pictures are compressed already. Chunks cut by content let the Hub store what two versions
+        # of a set share only once.
+        compression={name: "none" if name in pictures else "snappy" for name in _leaves(features)},
+        use_dictionary=[name for name in _leaves(features) if name not in pictures],
+        column_encoding={name: "PLAIN" for name in pictures},
+        use_content_defined_chunking=True,
+        write_page_index=True,
+    ) as writer:
+        # datasets reads a file without row groups, but not one with an empty row group.
+        if rows:
+            writer.write_table(table, row_group_size=_row_group_size(table))
+        writer.add_key_value_metadata({KEY.decode(): stamp.unsealed().model_dump_json()})
+    return sealed(buffer.getvalue())
+
+
+def num_rows(path: AnyPath) -> int:
+    """Return the number of rows of a shard, from its footer.
+
+    Raises:
+        Failure: the file is no Parquet file.
+    """
+    return int(_footer(path).num_rows)
+
+
+def column_names(path: AnyPath) -> list[str]:
+    """Return the columns of a shard, from its footer.
+
+    Raises:
+        Failure: the file is no Parquet file.
+    """
+    return list(_footer(path).schema.to_arrow_schema().names)
+
+
+def read_rows(path: AnyPath, *, start: int = 0, stop: int | None = None) -> list[Row]:
+    """Read rows of a shard by their places in the file, pictures as encoded bytes."""
+    import pyarrow.parquet
+
+    with path.open("rb") as file:
+        table = pyarrow.parquet.read_table(file)
+    rows: list[Row] = table.slice(start, None if stop is None else stop - start).to_pylist()
+    return rows
+
+
+def read_shard(path: AnyPath) -> Shard:
+    """Read a whole shard: its rows, and its stamp where it has one."""
+    return Shard(rows=read_rows(path), stamp=read_stamp(path))
+
+
+def sha256(path: AnyPath) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fingerprint(hashes: Iterable[str]) -> str:
+    """Return one short fingerprint of many hashes."""
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()[:16]
+
+
+def _leaves(features: datasets.Features) -> list[str]:
+    """Return the paths of the columns as Parquet stores them: a picture is a pair."""
+    own = [name for name in features if name != "image"]
+    return ["image.bytes", "image.path", *own]
+
+
+def _row_group_size(table: Any) -> int:
+    """Return how many rows make about 100 MB: what a reader of one row has to fetch."""
+    return max(1, int(table.num_rows * _ROW_GROUP_BYTES / max(table.nbytes, 1)))
+
+
+def _footer(path: AnyPath) -> Any:
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with path.open("rb") as file:
+            return pyarrow.parquet.read_metadata(file)
+    except pyarrow.ArrowInvalid as error:
+        raise Failure(
+            f"{path}: is no whole Parquet file ({str(error).splitlines()[0]}); "
+            "run the build of this set again: what is damaged is drawn anew"
+        ) from None

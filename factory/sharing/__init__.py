@@ -1,0 +1,1 @@
+"""Datasets and recipes to and from the Hub."""

@@ -1,0 +1,164 @@
+"""`recipes push`: a folder of recipes to a repository that several teams share.
+
+The folder's files and the README, which tells of all folders, are one commit. Folders of others are
+left alone; a push of theirs that comes between is taken into the README.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from factory.common import console
+from factory.common.errors import Failure, UserError
+from factory.hub.changes import local_file
+from factory.hub.ids import DEFAULT_BRANCH, HubTarget, parse_target
+from factory.hub.place import HubPlace
+from factory.hub.publish import Publication, PublishReport, publish, require_token
+from factory.hub.refs import find_head
+from factory.hub.session import HubSession
+from factory.hub.small_files import fetch, first_existing, list_files
+from factory.hub.upload import OtherCommit
+from factory.recipe.remote import FOLDER, INDEX
+from factory.sharing.recipe_folder import SharedFolder, share_folder
+from factory.sharing.recipe_index import MARK, IndexEntry, read_index, readme_text
+
+_README = "README.md"
+_ATTEMPTS = 4
+
+
+def push_recipes(
+    folder: str,
+    repo_id: str,
+    *,
+    name: str | None = None,
+    private: bool = False,
+    tag: str | None = None,
+    message: str | None = None,
+    dry_run: bool = False,
+) -> tuple[SharedFolder, PublishReport]:
+    """Publish a folder of recipes; those of others in the repository stay.
+
+    Args:
+        folder: A folder of recipes, or the name of a packaged one.
+        repo_id: `ORG/NAME`, a dataset repository; made if it is not there.
+        name: Of the folder there; default: its own.
+        private: Make the repository private; a public one that exists is refused.
+        tag: Name for the commit, e.g. `v1`.
+        message: Title of the commit.
+        dry_run: Check and compare, change nothing.
+
+    Raises:
+        UserError: The recipes have faults or cannot be shared, or the Hub refuses it.
+        Failure: The Hub went on failing.
+    """
+    target = parse_target(repo_id, "dataset")
+    require_token(target)
+    shared = share_folder(folder, name=name)
+    if shared.resolved:
+        console.log(f"filled in, since they take from elsewhere: {', '.join(shared.resolved)}")
+    there = _there(target, shared.name, private=private)
+    first = there
+    for _ in range(_ATTEMPTS):
+        publication = _publication(target, shared, there, private=private, tag=tag, message=message)
+        try:
+            report = publish(target, publication, dry_run=dry_run, show_progress=False)
+        except OtherCommit:
+            there = _there(target, shared.name, private=private)
+            if there.own != first.own:
+                raise
+            # Another team's folder came between: it belongs in the README too.
+            continue
+        now = there if dry_run else _there(target, shared.name, private=private)
+        if now.others == there.others:
+            return shared, report
+        there, tag = now, None
+    raise Failure(f"{target}: others push all the time; run the same command again")
+
+
+@dataclass(frozen=True)
+class _There:
+    """What a repository holds before a push.
+
+    Attributes:
+        own: Entries of the folder that is pushed; empty if it is new.
+        others: Entries of the other folders, by name.
+        writes_readme: Whether its README is ours, or missing.
+    """
+
+    own: Sequence[IndexEntry]
+    others: Mapping[str, Sequence[IndexEntry]]
+    writes_readme: bool
+
+
+def _publication(
+    target: HubTarget,
+    shared: SharedFolder,
+    there: _There,
+    *,
+    private: bool,
+    tag: str | None,
+    message: str | None,
+) -> Publication:
+    """Return the files to publish, the README with the folders of others."""
+    root = f"{FOLDER}/{shared.name}"
+    files = {f"{root}/{file}": local_file(data) for file, data in sorted(shared.files.items())}
+    if there.writes_readme:
+        folders = {**there.others, shared.name: shared.entries}
+        files[_README] = local_file(readme_text(target.repo_id, folders).encode())
+    else:
+        console.log(f"{target}: its README was written by hand and stays as it is")
+    names = ", ".join(entry.name for entry in shared.entries[:5])
+    return Publication(
+        files=files,
+        owned=lambda path: path.startswith(f"{root}/"),
+        title=message or f"Recipes of {shared.name}: {names}",
+        private=private,
+        tag=tag,
+    )
+
+
+def _there(target: HubTarget, name: str, *, private: bool) -> _There:
+    """Look at the repository.
+
+    Raises:
+        UserError: It holds a data set, or may not be seen.
+    """
+    branch = target.at(target.revision or DEFAULT_BRANCH)
+    head = find_head(HubSession(branch, writes=True), private=private)
+    if head.commit is None:
+        return _There((), {}, True)
+    root = HubPlace(target.repo_id, head.commit, "")
+    top = list_files(root, recursive=False)
+    if "manifest.json" in top:
+        raise UserError(
+            f"{target}: holds a data set; share recipes in a repository of their own, or extend "
+            f"the set's: hf://datasets/{target.repo_id}/NAME"
+        )
+    folders = {}
+    for file in _index_files(root):
+        place = HubPlace(target.repo_id, head.commit, file)
+        folders[file.split("/")[1]] = _entries(place)
+    own = folders.pop(name, [])
+    readme = HubPlace(target.repo_id, head.commit, _README)
+    ours = _README not in top or MARK in fetch(readme).read_text(encoding="utf-8")
+    return _There(own, folders, ours)
+
+
+def _entries(place: HubPlace) -> list[IndexEntry]:
+    """Return the entries of a folder's index, none where it is broken or of a newer version.
+
+    It is somebody else's to mend, and no reason to refuse what this team pushes.
+    """
+    try:
+        return read_index(fetch(place), shown=place.shown)
+    except UserError as error:
+        console.log(f"warning: {error}")
+        return []
+
+
+def _index_files(root: HubPlace) -> list[str]:
+    if first_existing(root.repo_id, root.commit, [FOLDER]) is None:
+        return []
+    found = list_files(HubPlace(root.repo_id, root.commit, FOLDER), recursive=True)
+    return [file for file in found if file.count("/") == 2 and file.endswith(f"/{INDEX}")]

@@ -1,0 +1,1 @@
+"""A thousand ranks on a simulated clock, by the build's own claiming code."""

@@ -1,0 +1,1 @@
+"""Measures an exported pipeline: size, speed, words, use for training, copies."""

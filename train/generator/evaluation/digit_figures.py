@@ -1,0 +1,64 @@
+"""What is measured of drawn digits: are words heard, and do they teach?
+
+The real digits scored on are the held-out ones of `digits.held_out_digits`, which neither training
+nor tuning uses.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from train.generator.network.drawing import Drawn, digit_prompts, domain_template, draw
+from train.generator.pictures.domains import DOMAINS
+from train.generator.probe.judges import (
+    merge,
+    real_digits,
+    rounded,
+    score,
+    shrink,
+    train_judge,
+    zero_shot,
+)
+
+log = logging.getLogger(__name__)
+
+GENERIC = "an image of a handwritten {}"
+GUIDANCE = (1.0, 1.5, 2.0, 3.0, 5.0, 7.5)
+DOMAIN_GUIDANCE = 2.0
+PER_DOMAIN = 20
+
+
+def measure_digits(pipeline: Any, *, images_per_class: int) -> dict[str, Any]:
+    """Return how often drawn digits are what was asked for, and the zero-shot scores."""
+    judge, own = train_judge()
+    log.info("judge of digits: %.3f on its own pictures", own.top1)
+    by_guidance, sets = {}, []
+    for guidance in GUIDANCE:
+        drawn = _draw_set(pipeline, GENERIC, guidance=guidance, per_class=images_per_class)
+        by_guidance[f"{guidance:g}"] = rounded(score(judge, drawn))
+        sets.append(drawn)
+        log.info("guidance %g: %s", guidance, by_guidance[f"{guidance:g}"])
+    domains = {}
+    for name in DOMAINS:
+        template = domain_template(name)
+        drawn = _draw_set(pipeline, template, guidance=DOMAIN_GUIDANCE, per_class=PER_DOMAIN)
+        domains[name] = rounded(score(judge, drawn))["top1"]
+        sets.append(drawn)
+    real = real_digits()
+    return {
+        "judge_on_rendered": rounded(own)["top1"],
+        "drawn_as_asked": by_guidance,
+        "drawn_as_asked_by_domain": domains,
+        "zero_shot": {
+            "guidance 1.5": rounded(zero_shot(sets[1], real)),
+            "guidance 3": rounded(zero_shot(sets[3], real)),
+            "guidance 1 to 7.5 and all domains": rounded(zero_shot(merge(sets), real)),
+        },
+    }
+
+
+def _draw_set(pipeline: Any, template: str, *, guidance: float, per_class: int) -> Drawn:
+    prompts, labels = digit_prompts(template, per_class=per_class)
+    seed = 1_000_000 + int(guidance * 100_000)
+    return Drawn(shrink(draw(pipeline, prompts, guidance_scale=guidance, seed=seed)), labels)

@@ -1,0 +1,157 @@
+"""Measures an exported pipeline in one command: size, speed, words heard, use for training, copies.
+
+Writes `figures.json` and PNG sheets; with a run folder also what needs its photographs, and the
+card. Digits and photographs are measured by `digit_figures` and `photo_figures`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from factory.common.errors import UserError
+from factory.common.whole_files import replace_text
+from train.generator.config import DIGITS
+from train.generator.evaluation.digit_figures import measure_digits
+from train.generator.evaluation.evaluation_sheets import draw_sheets
+from train.generator.evaluation.memorisation import check_memorisation
+from train.generator.evaluation.photo_figures import draw_classes, measure_photos, open_real
+from train.generator.evaluation.run_data import RunPhotos, open_run_photos
+from train.generator.network.drawing import BATCH_SIZE, STEPS, Drawn, draw, load_pipeline
+from train.generator.release.export import folder_bytes, load_checkpoint
+from train.generator.training.lineage import check_exported, lineage_of
+from train.generator.training.run_config import load_config_of
+
+log = logging.getLogger(__name__)
+
+SPEED_IMAGES = 256
+COPY_CHECK_PER_CLASS = 30
+COPY_CHECK_GUIDANCE = 2.0
+
+
+def evaluate(
+    folder: Path,
+    *,
+    run: Path,
+    out: Path,
+    real: Sequence[str] = (),
+    images_per_class: int = 200,
+    threads: int = 2,
+    write_card_to: Path | None = None,
+) -> dict[str, Any]:
+    """Measure a pipeline folder that was exported from a run.
+
+    Args:
+        folder: The pipeline.
+        run: The run folder, with its data.
+        out: Where figures and sheets go.
+        real: Real sets of the focus classes that the zero-shot probe is scored on as well.
+        images_per_class: Drawn for each guidance of the probes.
+        threads: CPU threads.
+        write_card_to: A pipeline folder that gets the sheets and a card made of all this.
+
+    Raises:
+        UserError: `folder` is no pipeline, `run` no run folder, or a real set has other classes; or
+            a card is asked for and the pipeline was exported from a run of another length. Before
+            anything is measured.
+    """
+    if not (folder / "model_index.json").exists():
+        raise UserError(f"{folder}: no model_index.json; expected a folder that `export` made")
+    config = load_config_of(run)
+    if write_card_to:
+        check_exported(write_card_to, lineage_of(run, load_checkpoint(run)))
+    photos = open_run_photos(run)
+    sets = _open_real_sets(real, photos)
+    torch.set_num_threads(threads)
+    out.mkdir(parents=True, exist_ok=True)
+    figures: dict[str, Any] = {"size_mb": round(folder_bytes(folder) / 1e6, 2)}
+    figures["speed"] = measure_speed(folder, threads=threads)
+    pipeline = load_pipeline(folder, dtype=drawing_dtype())
+    figures["sheets"] = draw_sheets(pipeline, config, out)
+    if any(source.source == DIGITS for source in config.data.sources):
+        figures["digits"] = measure_digits(pipeline, images_per_class=images_per_class)
+    if photos is not None:
+        figures |= _photo_figures(
+            pipeline, photos, out, real=sets, images_per_class=images_per_class
+        )
+    replace_text(out / "figures.json", json.dumps(figures, indent=1) + "\n")
+    if write_card_to:
+        from train.generator.release.card import write_card
+
+        write_card(write_card_to, run=run, figures=figures, sheets=out)
+    sys.stdout.write(json.dumps(figures, indent=1) + "\n")
+    return figures
+
+
+def _open_real_sets(real: Sequence[str], photos: RunPhotos | None) -> dict[str, Drawn]:
+    if photos is None:
+        if real:
+            raise UserError(
+                "--real: the run holds no photographs of focus classes out (`focus`, `held_out`), "
+                "so that no probe is made; leave it away"
+            )
+        return {}
+    # Called by their own names: the card goes to people who keep them elsewhere.
+    return {Path(reference).name: open_real(reference, photos.names) for reference in real}
+
+
+def _photo_figures(
+    pipeline: Any, photos: RunPhotos, out: Path, *, real: dict[str, Drawn], images_per_class: int
+) -> dict[str, Any]:
+    measured = measure_photos(pipeline, photos, images_per_class=images_per_class, real=real)
+    drawn = draw_classes(
+        pipeline,
+        photos.names,
+        "an image of {}",
+        guidance=COPY_CHECK_GUIDANCE,
+        per_class=COPY_CHECK_PER_CLASS,
+    )
+    copies = check_memorisation(drawn, photos, measured.judge, sheet=out / "nearest.jpg")
+    return {"photos": measured.figures, "memorisation": copies}
+
+
+def drawing_dtype() -> torch.dtype:
+    """Return bfloat16 where the CPU has instructions for it, else float32."""
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
+
+
+def _import_components(folder: Path) -> None:
+    """Import the classes a pipeline names, which its first load would otherwise be billed for."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    getattr(importlib.import_module("diffusers"), index["_class_name"])
+    for component in index.values():
+        if isinstance(component, list) and all(component):
+            library, name = component
+            getattr(importlib.import_module(library), name)
+
+
+def measure_speed(folder: Path, *, threads: int) -> dict[str, Any]:
+    """Time loading, and whole calls with guidance, text encoder and decoder included."""
+    started = time.perf_counter()
+    _import_components(folder)
+    import_s = time.perf_counter() - started
+    started = time.perf_counter()
+    pipeline = load_pipeline(folder, dtype=drawing_dtype())
+    load_s = time.perf_counter() - started
+    prompts = ["an image of a cat"] * SPEED_IMAGES
+    draw(pipeline, prompts[:BATCH_SIZE], guidance_scale=2.0)
+    started = time.perf_counter()
+    draw(pipeline, prompts, guidance_scale=2.0)
+    seconds = time.perf_counter() - started
+    return {
+        "import_s": round(import_s, 2),
+        "load_s": round(load_s, 2),
+        "images_per_s": round(len(prompts) / seconds, 1),
+        "threads": threads,
+        "batch_size": BATCH_SIZE,
+        "num_inference_steps": STEPS,
+        "dtype": str(drawing_dtype()).removeprefix("torch."),
+    }

@@ -1,0 +1,110 @@
+"""Does the generator copy? Drawn pictures and their nearest training photographs.
+
+Distances of drawn pictures to their nearest training photograph are held against those of real
+photographs that training never saw: a generator that copies lies closer than they do. What was cut
+out of training photographs counts among them; the real ones are whole, so that drawn cut-outs may
+lie a little closer without being copies.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn import functional
+
+from train.generator.evaluation.run_data import RunPhotos
+from train.generator.network.drawing import Drawn
+from train.generator.network.sheets import save_grid
+from train.generator.probe.judges import as_input, shrink
+
+Floats = NDArray[Any]
+
+THUMBNAIL = 16
+SHOWN = 10
+CLOSE = 0.01
+
+
+def check_memorisation(
+    drawn: Drawn, photos: RunPhotos, judge: nn.Module, *, sheet: Path
+) -> dict[str, Any]:
+    """Measure how near drawn pictures come to training photographs, and draw the nearest pairs.
+
+    Args:
+        drawn: At 32 pixels.
+        photos: The run's photographs; mirror images are among them.
+        judge: A network on 32-pixel pictures; its last layer but one gives the features.
+        sheet: Where the picture goes: columns are the drawn pictures that lie nearest; rows the
+            drawn one, its nearest by pixels, its nearest by features.
+
+    Returns:
+        For each kind of distance the medians, and the share of drawn pictures that lie closer than
+        all but `CLOSE` of the held-out photographs do.
+    """
+    training = _thumbnails(photos)
+    held_out = photos.held_out()
+    figures: dict[str, Any] = {"drawn": len(drawn.images), "training": len(training)}
+    nearest: list[NDArray[np.int64]] = []
+    order: NDArray[np.int64] | None = None
+    for kind in ("pixels", "features"):
+        space = _Space(kind, judge)
+        known = space.of(training)
+        distance, place = _nearest(space.of(drawn.images), known)
+        reference, _ = _nearest(space.of(held_out.images), known)
+        limit = float(np.quantile(reference, CLOSE))
+        figures[kind] = {
+            "median_drawn": round(float(np.median(distance)), 4),
+            "median_held_out": round(float(np.median(reference)), 4),
+            "closer_than_all_but_1_percent": round(float((distance < limit).mean()), 4),
+        }
+        nearest.append(place)
+        if order is None:
+            order = np.argsort(distance)[:SHOWN]
+    assert order is not None
+    rows = [drawn.images[order], *(training[place[order]] for place in nearest)]
+    save_grid(np.concatenate(rows), sheet, columns=SHOWN, zoom=3)
+    return figures
+
+
+def _thumbnails(photos: RunPhotos) -> NDArray[np.uint8]:
+    """Return all training photographs of the focus classes, cut-outs too, at 32 pixels."""
+    rows = np.concatenate([photos.rows, photos.cut_outs])
+    parts = np.array_split(rows, max(1, len(rows) // 4_000))
+    return np.concatenate([shrink(np.asarray(photos.collection.images[part])) for part in parts])
+
+
+class _Space:
+    """Where distances are measured."""
+
+    def __init__(self, kind: str, judge: nn.Module) -> None:
+        self._kind = kind
+        self._features = nn.Sequential(*list(judge.children())[:-1]).eval()
+
+    @torch.no_grad()
+    def of(self, images: NDArray[np.uint8]) -> Floats:
+        """Return one row a picture."""
+        if self._kind == "pixels":
+            small = shrink(images, size=THUMBNAIL).reshape(len(images), -1)
+            pixels: Floats = small.astype(np.float32) / 255
+            return pixels
+        parts = torch.split(as_input(images), 500)
+        found = torch.cat([self._features(part).flatten(1) for part in parts])
+        features: Floats = functional.normalize(found).numpy()
+        return features
+
+
+def _nearest(points: Floats, known: Floats) -> tuple[Floats, NDArray[np.int64]]:
+    """Return each point's root mean square distance to its nearest known one, and which it is."""
+    squares = (known**2).sum(1)
+    distances, places = [], []
+    for part in np.array_split(points, max(1, len(points) // 100)):
+        square = (part**2).sum(1)[:, None] + squares - 2 * part @ known.T
+        place = square.argmin(1)
+        places.append(place)
+        distances.append(np.sqrt(np.maximum(square[np.arange(len(part)), place], 0)))
+    scale = np.float32(np.sqrt(points.shape[1]))
+    return np.concatenate(distances) / scale, np.concatenate(places)

@@ -1,0 +1,149 @@
+"""What is measured of drawn photographs: are class words heard, and do the pictures teach?
+
+The judge learns from the run's own photographs and says what a drawn picture shows; another one,
+for drawn domains, from filtered photographs. The zero-shot probe learns from drawn pictures alone
+and is scored on the run's held-out photographs, and on any real set that is named, such as
+CIFAR-10: neither was ever trained on.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from factory.common.errors import UserError
+from train.generator.evaluation.run_data import RunPhotos
+from train.generator.network.drawing import Drawn, draw
+from train.generator.pictures.captions import with_article
+from train.generator.pictures.domains import IMAGE_SIZE
+from train.generator.pictures.filters import FILTERS
+from train.generator.probe.judges import fit_network, merge, rounded, score, shrink, zero_shot
+
+log = logging.getLogger(__name__)
+
+GUIDANCE = (1.0, 1.5, 2.0, 3.0, 5.0)
+DOMAIN_GUIDANCE = 2.0
+PER_DOMAIN = 20
+JUDGE_IMAGES = 12_000
+JUDGE_EPOCHS = 10
+
+
+@dataclass(frozen=True)
+class PhotoFigures:
+    """The measured figures, and the judge, whose features other checks use."""
+
+    figures: dict[str, Any]
+    judge: nn.Module
+
+
+def measure_photos(
+    pipeline: Any, photos: RunPhotos, *, images_per_class: int, real: dict[str, Drawn]
+) -> PhotoFigures:
+    """Measure the focus classes of a run.
+
+    Args:
+        pipeline: Draws.
+        photos: The run's photographs of its focus classes.
+        images_per_class: Drawn for each guidance.
+        real: Other real sets by name, labels in the order of `photos.names`.
+    """
+    judge = fit_network(photos.training(JUDGE_IMAGES), epochs=JUDGE_EPOCHS)
+    by_guidance, sets = {}, []
+    for guidance in GUIDANCE:
+        drawn = draw_classes(
+            pipeline, photos.names, "an image of {}", guidance=guidance, per_class=images_per_class
+        )
+        by_guidance[f"{guidance:g}"] = rounded(score(judge, drawn))
+        sets.append(drawn)
+        log.info("photos, guidance %g: %s", guidance, by_guidance[f"{guidance:g}"])
+    by_domain = _draw_domains(pipeline, photos)
+    sets += by_domain.values()
+    everything = merge(sets)
+    return PhotoFigures(
+        {
+            "classes": list(photos.names),
+            "judge_on_held_out": rounded(score(judge, photos.held_out())),
+            "drawn_as_asked": by_guidance,
+            **_judge_domains(photos, by_domain),
+            "zero_shot_images": len(everything.images),
+            "zero_shot": {
+                name: rounded(zero_shot(everything, images))
+                for name, images in {"held-out photographs": photos.held_out(), **real}.items()
+            },
+        },
+        judge,
+    )
+
+
+def _draw_domains(pipeline: Any, photos: RunPhotos) -> dict[str, Drawn]:
+    templates = {name: f"{with_article(FILTERS[name].words[0])} of {{}}" for name in photos.filters}
+    return {
+        name: draw_classes(
+            pipeline, photos.names, template, guidance=DOMAIN_GUIDANCE, per_class=PER_DOMAIN
+        )
+        for name, template in templates.items()
+    }
+
+
+def _judge_domains(photos: RunPhotos, by_domain: dict[str, Drawn]) -> dict[str, Any]:
+    """Judge drawn domains by a network that has seen such: one of photographs knows few sketches.
+
+    Returns:
+        How often each domain is drawn as asked, and how often the judge knows the class of held-out
+        photographs that the filter of that domain made.
+    """
+    if not by_domain:
+        return {"drawn_as_asked_by_domain": {}, "judge_on_filtered_held_out": {}}
+    filtered = photos.training(JUDGE_IMAGES, filters=photos.filters)
+    judge = fit_network(filtered, epochs=JUDGE_EPOCHS)
+    sets = {name: (drawn, photos.held_out(filters=[name])) for name, drawn in by_domain.items()}
+    shares = {
+        name: [rounded(score(judge, one))["top1"] for one in both] for name, both in sets.items()
+    }
+    return {
+        "drawn_as_asked_by_domain": {name: drawn for name, (drawn, _) in shares.items()},
+        "judge_on_filtered_held_out": {name: real for name, (_, real) in shares.items()},
+    }
+
+
+def draw_classes(
+    pipeline: Any, names: tuple[str, ...], template: str, *, guidance: float, per_class: int
+) -> Drawn:
+    """Draw every class by a template whose `{}` is the class with its article, at 32 pixels."""
+    labels = np.arange(len(names) * per_class) % len(names)
+    prompts = [template.format(with_article(names[label])) for label in labels]
+    seed = 2_000_000 + int(guidance * 100_000)
+    pictures = draw(pipeline, prompts, guidance_scale=guidance, seed=seed)
+    return Drawn(shrink(pictures), labels.astype(np.int64))
+
+
+def open_real(reference: str, names: tuple[str, ...]) -> Drawn:
+    """Open a real set for the probe, its labels matched by name.
+
+    Raises:
+        UserError: Its classes are not those of the run.
+    """
+    from factory.data.open import open_dataset
+    from factory.data.pixels import decode_images
+
+    opened = open_dataset(reference, preferred_split="test")
+    theirs = [name.casefold().replace("_", " ") for name in opened.label_names]
+    if sorted(theirs) != sorted(names):
+        raise UserError(
+            f"{reference}: its classes are {', '.join(theirs)}, the generator's focus classes "
+            f"{', '.join(names)}; name a set of the same classes"
+        )
+    order = np.array([names.index(name) for name in theirs], np.int64)
+    images: NDArray[np.uint8] = decode_images(
+        opened.dataset,
+        image_column=opened.image_column,
+        image_folder=opened.image_folder,
+        height=IMAGE_SIZE,
+        width=IMAGE_SIZE,
+    )
+    return Drawn(images, order[np.array(opened.dataset[opened.label_column])])

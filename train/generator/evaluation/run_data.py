@@ -1,0 +1,108 @@
+"""A run's photographs of its focus classes, for judging what the run's generator draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.generator.network.drawing import Drawn
+from train.generator.pictures.data import Collection, load_collection, load_held_out
+from train.generator.pictures.filters import apply_filter
+from train.generator.pictures.rows import Pictures
+from train.generator.probe.judges import shrink
+from train.generator.training.run_config import load_config_of
+
+
+@dataclass(frozen=True)
+class RunPhotos:
+    """Photographs of the focus classes.
+
+    Attributes:
+        names: The focus classes, in label order.
+        filters: Domains that the run's filters made of photographs.
+        collection: Everything the run learnt from.
+        rows: Numbers of the whole, unfiltered photographs of focus classes, in the collection.
+        labels: What those show, by number in `names`.
+        cut_outs: Numbers of what was cut out of such photographs, unfiltered.
+        folder: Of the run's data.
+    """
+
+    names: tuple[str, ...]
+    filters: tuple[str, ...]
+    collection: Collection
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    cut_outs: NDArray[np.int64]
+    folder: Path
+
+    def training(self, count: int, *, filters: Sequence[str] = ()) -> Drawn:
+        """Return up to `count` of the training photographs at 32 pixels.
+
+        Args:
+            count: At most.
+            filters: Of these domains, one at random is made of each.
+        """
+        chosen = np.random.default_rng(0).permutation(len(self.rows))[:count]
+        chosen = np.sort(chosen)
+        images = np.asarray(self.collection.images[self.rows[chosen]])
+        return Drawn(shrink(_filtered(images, filters)), self.labels[chosen])
+
+    def held_out(self, *, filters: Sequence[str] = ()) -> Drawn:
+        """Return the photographs that training never saw, at 32 pixels.
+
+        Args:
+            filters: Of these domains, one at random is made of each.
+        """
+        found = load_held_out(self.folder)
+        assert found is not None, "a run with focus classes that are probed holds some out"
+        images, classes = found
+        labels = np.array([self.names.index(str(name)) for name in classes], np.int64)
+        return Drawn(shrink(_filtered(images, filters)), labels)
+
+
+def _filtered(images: Pictures, filters: Sequence[str]) -> Pictures:
+    if not filters:
+        return images
+    rng = np.random.default_rng(0)
+    names = [filters[int(rng.integers(len(filters)))] for _ in images]
+    made = [apply_filter(name, image, rng) for name, image in zip(names, images, strict=True)]
+    return np.stack(made)
+
+
+def open_run_photos(run: Path) -> RunPhotos | None:
+    """Open the photographs of a run's first source that holds some out; None without one.
+
+    Raises:
+        UserError: It is not a run folder.
+    """
+    config = load_config_of(run)
+    probed = [i for i, one in enumerate(config.data.sources) if one.focus and one.held_out]
+    folder = run / "data"
+    if not probed or load_held_out(folder) is None:
+        return None
+    source = config.data.sources[probed[0]]
+    collection = load_collection(config.data, folder)
+    photographs = [
+        i
+        for i, known in enumerate(collection.facts)
+        if known["source"] == str(probed[0])
+        and "focus" in known
+        and "filter" not in known
+        and known.get("domain", "photo") == "photo"
+    ]
+    cut_outs = [i for i in photographs if "cut" in collection.facts[i]]
+    rows = [i for i in photographs if "cut" not in collection.facts[i]]
+    labels = [source.focus.index(collection.facts[i]["focus"]) for i in rows]
+    return RunPhotos(
+        source.focus,
+        tuple(source.filters),
+        collection,
+        np.array(rows, np.int64),
+        np.array(labels, np.int64),
+        np.array(cut_outs, np.int64),
+        folder,
+    )

@@ -1,0 +1,1 @@
+"""The generator itself: text encoder, linear latents and denoiser; images sampled from it."""

@@ -1,0 +1,80 @@
+"""Draws pictures with an exported pipeline through its public call, one seed a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from train.generator.pictures.captions import WORDS, with_article
+from train.generator.pictures.domains import DOMAINS
+
+STEPS = 12
+BATCH_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Pictures and what was asked for.
+
+    Attributes:
+        images: uint8 (N, size, size, 3).
+        labels: The number of the class that the prompt named, int64 (N).
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+
+def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> Any:
+    """Load a pipeline folder, without progress bars."""
+    from diffusers import StableDiffusionPipeline
+
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipeline.to(dtype)
+    pipeline.unet.to(memory_format=torch.channels_last)
+    pipeline.vae.to(memory_format=torch.channels_last)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def draw(
+    pipeline: Any,
+    prompts: Sequence[str],
+    *,
+    guidance_scale: float,
+    seed: int = 0,
+    steps: int = STEPS,
+    batch_size: int = BATCH_SIZE,
+) -> NDArray[np.uint8]:
+    """Draw one picture a prompt, uint8 (N, size, size, 3); picture i has seed `seed + i`."""
+    batches = []
+    for start in range(0, len(prompts), batch_size):
+        part = list(prompts[start : start + batch_size])
+        generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
+        drawn = pipeline(
+            part,
+            guidance_scale=guidance_scale,
+            num_inference_steps=steps,
+            generator=generators,
+            output_type="np",
+        ).images
+        batches.append(np.round(drawn * 255).astype(np.uint8))
+    return np.concatenate(batches)
+
+
+def digit_prompts(template: str, *, per_class: int) -> tuple[list[str], NDArray[np.int64]]:
+    """Fill a template's `{}` with the ten words in turn, and return the labels too."""
+    labels = np.arange(10 * per_class) % 10
+    return [template.format(WORDS[label]) for label in labels], labels
+
+
+def domain_template(domain: str) -> str:
+    """Return a prompt template for a domain, its first word, handwritten or printed."""
+    style = "printed" if domain == "print" else "handwritten"
+    return f"{with_article(DOMAINS[domain].words[0])} of a {style} {{}}"

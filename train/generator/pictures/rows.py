@@ -1,0 +1,145 @@
+"""Rows of an image set: opening it, its texts, its pictures, and how a message names a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.common.errors import UserError
+from factory.common.row_images import read_image
+from factory.data import open as open_data
+from factory.data.row_filter import filter_rows
+from train.generator.config import SourceConfig
+from train.generator.pictures.captions import Facts
+
+Pictures = NDArray[np.uint8]
+
+# Joins several general words in one fact.
+SEPARATOR = "|"
+# Facts that words are made of; the others are pixels and where they are.
+_TEXTS = ("caption", "name", "general", "view", "domain")
+
+
+def facts_of(row: Mapping[str, Any], columns: Mapping[str, str], features: Any) -> Facts:
+    """Return what a row says in words: caption, name, general words, view, domain."""
+    return {
+        fact: _text(row[column], features[column])
+        for fact, column in columns.items()
+        if fact in _TEXTS
+    }
+
+
+def words_of(facts: Facts) -> list[str]:
+    """Return the name of what is known, then its more general words."""
+    return [facts.get("name", ""), *facts.get("general", "").split(SEPARATOR)]
+
+
+def columns_of(config: SourceConfig) -> dict[str, str]:
+    """Return the columns that a source names, by what they hold."""
+    columns = {
+        "image": config.image_column,
+        "caption": None if config.name_column else config.caption_column,
+        "name": config.name_column,
+        "general": config.general_column,
+        "view": config.view_column,
+        "domain": config.domain_column,
+        "box": config.boxes.column if config.boxes else None,
+    }
+    return {fact: column for fact, column in columns.items() if column}
+
+
+def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
+    """Open the rows of a source that its `where` and `row_filter` keep.
+
+    Returns:
+        The rows, and the folder of images that their paths may point into.
+
+    Raises:
+        UserError: It cannot be opened, lacks a column that the source names, or no row is left.
+    """
+    columns = columns_of(config)
+    rows, folder = open_data.open_rows(
+        config.source, config_name=config.config_name, split=config.split
+    )
+    missing = sorted({*columns.values(), *config.where} - set(rows.column_names))
+    if missing:
+        boxes = config.boxes and config.boxes.column
+        advice = (
+            "; `python -m train.generator heads` writes boxes, as column head"
+            if boxes in missing
+            else ""
+        )
+        raise UserError(
+            f"{config.source}: no column {', '.join(missing)}; it has "
+            f"{', '.join(sorted(rows.column_names))}{advice}"
+        )
+    if config.where:
+        table = rows.select_columns(list(config.where))[:]
+        kept = [
+            i
+            for i in range(len(rows))
+            if all(str(table[column][i]) == value for column, value in config.where.items())
+        ]
+        rows = rows.select(kept)
+    if not len(rows):
+        raise UserError(f"{config.source}: no rows with {config.where}; change `where`")
+    if config.row_filter is None:
+        return rows, folder
+    try:
+        return filter_rows(rows, config.row_filter), folder
+    except UserError as error:
+        named = f"{config.source} with {config.where}" if config.where else config.source
+        raise UserError(f"{named}: {error}") from None
+
+
+def row_name(config: SourceConfig, column: str, row: int) -> str:
+    """Say for a message where a value stands."""
+    kept = " of those that `where` and `row_filter` keep"
+    return (
+        f"{config.source}: {column}, row {row}{kept if config.where or config.row_filter else ''}"
+    )
+
+
+def read_picture(rows: Any, row: int, config: SourceConfig, *, folder: Path | None) -> Pictures:
+    """Read the picture of a row as it is, uint8 (height, width, 3).
+
+    Args:
+        rows: From `open_rows`, as `folder`.
+        row: Its number.
+        config: The source.
+        folder: See `factory.common.row_images.read_image`.
+
+    Raises:
+        UserError: There is none, or it cannot be decoded.
+    """
+    where = row_name(config, config.image_column, row)
+    image = read_image(rows[row][config.image_column], where=where, folder=folder)
+    return np.asarray(image, np.uint8)
+
+
+def read_words(config: SourceConfig, rows: Any) -> Iterator[list[str]]:
+    """Yield the words of each row: its name, then its more general words."""
+    columns = columns_of(config)
+    for row in read_texts(rows, columns):
+        facts = facts_of(row, columns, rows.features)
+        yield words_of(facts)
+
+
+def read_texts(rows: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows without their pictures, read a column at a time."""
+    names = sorted({column for fact, column in columns.items() if fact in _TEXTS})
+    table = rows.select_columns(names)[:]
+    for values in zip(*(table[name] for name in names), strict=True):
+        yield dict(zip(names, values, strict=True))
+
+
+def _text(value: Any, feature: Any) -> str:
+    if isinstance(value, list):
+        return SEPARATOR.join(map(str, value))
+    if hasattr(feature, "int2str") and value is not None:
+        value = feature.int2str(value).replace("_", " ")
+    return "" if value is None else str(value).strip()

@@ -1,0 +1,270 @@
+"""Where captioned pictures come from: digits drawn here, or the rows of any image set.
+
+A source is a sequence of (picture, facts), each a pure function of its number, so that processes
+can share the work. Facts are what captions are made of.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.common.errors import UserError
+from train.generator.config import DIGITS, BoxConfig, SourceConfig
+from train.generator.pictures.boxes import check_box, cut_out
+from train.generator.pictures.captions import Facts
+from train.generator.pictures.digits import CANVAS, draw_glyph
+from train.generator.pictures.domains import DOMAINS, render
+from train.generator.pictures.filters import FILTERS, apply_filter
+from train.generator.pictures.rows import (
+    Pictures,
+    columns_of,
+    facts_of,
+    open_rows,
+    read_picture,
+    read_texts,
+    row_name,
+    words_of,
+)
+
+log = logging.getLogger(__name__)
+
+# Parts of seeds.
+_CUTS = 1
+_UNFILTERED = 1_000_003
+
+
+class Source(Protocol):
+    """Numbered pictures."""
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def draw(self, index: int) -> tuple[Pictures, Facts]:
+        """Return picture `index`, uint8 (size, size, 3) RGB, and what is known of it."""
+        ...
+
+    def held_out(self) -> list[tuple[Pictures, str]]:
+        """Return photographs that `draw` never returns, each with its focus class."""
+        ...
+
+
+class DigitSource:
+    """Digits in every domain; picture i is a pure function of (seed, i)."""
+
+    def __init__(self, config: SourceConfig, *, image_size: int) -> None:
+        if CANVAS % image_size:
+            raise UserError(
+                f"data.image_size: digits are drawn at {CANVAS} pixels or a whole part of it, not "
+                f"{image_size}; leave it out or choose another data source"
+            )
+        self._config = config
+        self._size = image_size
+        weights = np.array([domain.weight for domain in DOMAINS.values()])
+        self._edges = np.cumsum(weights / weights.sum())
+        self._names = list(DOMAINS)
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return self._config.images
+
+    def draw(self, index: int) -> tuple[Pictures, Facts]:
+        """Draw picture `index`; digits take turns."""
+        rng = np.random.default_rng([self._config.seed, index])
+        name = self._names[min(int(np.searchsorted(self._edges, rng.random())), len(DOMAINS) - 1)]
+        printed = bool(rng.random() < DOMAINS[name].printed)
+        glyph = draw_glyph(rng, digit=index % 10, printed=printed)
+        facts = {
+            "digit": str(index % 10),
+            "printed": "yes" if printed else "no",
+            "domain": name,
+            "class": str(index % 10),
+        }
+        return render(glyph, name, rng, size=self._size), facts
+
+    def held_out(self) -> list[tuple[Pictures, str]]:
+        """Return nothing: real digits are held out in `digits`."""
+        return []
+
+
+class _Layer:
+    """Pictures of some rows, then their mirror images, then filtered ones.
+
+    Args:
+        config: Whether there are mirror images, the filters, the seed.
+        rows: In their order.
+        read: Reads the picture of a row, by random numbers if it is a little different each time.
+        filtered: How many filtered pictures are made for each.
+        times: How often each row is there.
+        stream: Parts its random numbers from those of other layers.
+    """
+
+    def __init__(
+        self,
+        config: SourceConfig,
+        rows: NDArray[np.int64],
+        read: Callable[[int, np.random.Generator], Pictures],
+        *,
+        filtered: float,
+        times: int = 1,
+        stream: tuple[int, ...] = (),
+    ) -> None:
+        self._config = config
+        self._rows = rows
+        self._read = read
+        self._stream = stream
+        self._count = len(rows) * times
+        self._unfiltered = self._count * (2 if config.mirror else 1)
+        self._filtered = round(filtered * self._count) if config.filters else 0
+        weights = np.array(list(config.filters.values()), np.float64)
+        self._filter_edges = np.cumsum(weights / weights.sum()) if len(weights) else weights
+
+    def __len__(self) -> int:
+        return self._unfiltered + self._filtered
+
+    def draw(self, index: int) -> tuple[Pictures, int, Facts]:
+        """Return picture `index`, its row, and what is known of it besides."""
+        if index >= self._unfiltered:
+            return self._filter(index - self._unfiltered)
+        row = int(self._rows[index % len(self._rows)])
+        picture = self._read(row, self._random(_UNFILTERED, index))
+        return (picture[:, ::-1].copy() if index >= self._count else picture), row, {}
+
+    def _filter(self, number: int) -> tuple[Pictures, int, Facts]:
+        rng = self._random(number)
+        row = int(self._rows[rng.integers(len(self._rows))])
+        place = int(np.searchsorted(self._filter_edges, rng.random()))
+        name = list(self._config.filters)[min(place, len(self._filter_edges) - 1)]
+        picture = self._read(row, rng)
+        if self._config.mirror and rng.random() < 0.5:
+            picture = picture[:, ::-1].copy()
+        return apply_filter(name, picture, rng), row, {"filter": name}
+
+    def _random(self, *numbers: int) -> np.random.Generator:
+        # At the end: without one they are what they were before there were layers.
+        return np.random.default_rng([self._config.seed, *numbers, *self._stream])
+
+
+class CaptionedSource:
+    """The rows of an image set, cut square and resized; then, where it has boxes, cut-outs."""
+
+    def __init__(self, config: SourceConfig, *, image_size: int) -> None:
+        self._config = config
+        self._size = image_size
+        self._columns = columns_of(config)
+        self._rows, self._folder = open_rows(config)
+        unknown = sorted(set(config.filters) - set(FILTERS))
+        if unknown:
+            raise UserError(
+                f"data.sources.filters: no filter {', '.join(unknown)}; there are "
+                f"{', '.join(FILTERS)}"
+            )
+        facts = [self._read_facts(row) for row in read_texts(self._rows, self._columns)]
+        self._held_out = _choose_held_out(facts, config)
+        kept = self._choose_kept(facts)
+        self._facts = facts
+        self._whole = _Layer(config, kept, self._read_whole, filtered=config.filtered)
+        self._cut = self._cut_layer(kept, config.boxes) if config.boxes else None
+
+    def __len__(self) -> int:
+        """Return how many there are, mirror images, filtered ones and cut-outs included."""
+        return len(self._whole) + (len(self._cut) if self._cut else 0)
+
+    def draw(self, index: int) -> tuple[Pictures, Facts]:
+        """Read picture `index`."""
+        if self._cut and index >= len(self._whole):
+            picture, row, more = self._cut.draw(index - len(self._whole))
+            return picture, {**self._facts[row], **more, "cut": "yes"}
+        picture, row, more = self._whole.draw(index)
+        return picture, {**self._facts[row], **more}
+
+    def held_out(self) -> list[tuple[Pictures, str]]:
+        """Return photographs that are never drawn, each with its focus class."""
+        rows = map(int, self._held_out)
+        return [(_square(self._image(row), size=self._size), self._class(row)) for row in rows]
+
+    def _class(self, row: int) -> str:
+        return self._facts[row]["class"]
+
+    def _choose_kept(self, facts: list[Facts]) -> NDArray[np.int64]:
+        """Return the rows to learn from; says how many are left out, and why."""
+        source, most = self._config.source, self._config.images
+        named = [i for i, known in enumerate(facts) if known.get("caption") or known.get("name")]
+        if not named:
+            raise UserError(f"{source}: no row has a caption or a name; name another column")
+        if len(named) < len(facts):
+            log.info("%s: left out %d rows without words", source, len(facts) - len(named))
+        free = np.setdiff1d(np.array(named, np.int64), self._held_out)
+        if len(free) > most:
+            log.info("%s: reads %d of %d pictures, as `images` says", source, most, len(free))
+        return free[:most]
+
+    def _cut_layer(self, kept: NDArray[np.int64], boxes: BoxConfig) -> _Layer:
+        column = self._rows.select_columns([boxes.column])[:][boxes.column]
+        rows = np.array([row for row in kept if column[row] is not None], np.int64)
+        if not len(rows):
+            raise UserError(f"{self._config.source}: no row has a box in {boxes.column}")
+
+        def where(row: int) -> str:
+            return row_name(self._config, boxes.column, row)
+
+        # A box that is none ends the run before it began; what needs the picture waits for it.
+        for row in map(int, rows):
+            check_box(column[row], where=where(row))
+
+        def read(row: int, rng: np.random.Generator) -> Pictures:
+            picture = self._image(row)
+            check_box(column[row], (picture.shape[1], picture.shape[0]), where=where(row))
+            return cut_out(picture, column[row], size=self._size, rng=rng)
+
+        return _Layer(
+            self._config, rows, read, filtered=boxes.filtered, times=boxes.cuts, stream=(_CUTS,)
+        )
+
+    def _read_whole(self, row: int, rng: np.random.Generator) -> Pictures:
+        return _square(self._image(row), size=self._size)
+
+    def _image(self, row: int) -> Pictures:
+        return read_picture(self._rows, row, self._config, folder=self._folder)
+
+    def _read_facts(self, row: Mapping[str, Any]) -> Facts:
+        facts = facts_of(row, self._columns, self._rows.features)
+        words = words_of(facts)
+        focus = next((word for word in self._config.focus if word in words), None)
+        facts["class"] = focus or facts.get("name") or facts.get("caption", "")
+        if focus:
+            facts["focus"] = focus
+        return facts
+
+
+def _choose_held_out(facts: list[Facts], config: SourceConfig) -> NDArray[np.int64]:
+    """Return rows of photographs to keep from training, `held_out` of each focus class."""
+    chosen: list[int] = []
+    rng = np.random.default_rng([config.seed, 1])
+    for name in config.focus if config.held_out else ():
+        rows = [
+            i
+            for i, known in enumerate(facts)
+            if known["class"] == name and known.get("domain", "photo") == "photo"
+        ]
+        chosen += rng.permutation(rows)[: config.held_out].tolist()
+    return np.array(sorted(chosen), np.int64)
+
+
+def _square(picture: Pictures, *, size: int) -> Pictures:
+    from PIL import Image, ImageOps
+
+    fitted = ImageOps.fit(Image.fromarray(picture), (size, size), Image.Resampling.LANCZOS)
+    return np.asarray(fitted, np.uint8)
+
+
+def open_source(config: SourceConfig, *, image_size: int) -> Source:
+    """Open one source of a run."""
+    if config.source == DIGITS:
+        return DigitSource(config, image_size=image_size)
+    return CaptionedSource(config, image_size=image_size)

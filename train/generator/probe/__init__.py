@@ -1,0 +1,1 @@
+"""Small classifiers that judge generated images."""

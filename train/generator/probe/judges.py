@@ -1,0 +1,149 @@
+"""Two judges of drawn pictures, both small networks trained in a minute.
+
+`train_judge` learns from rendered training digits and then says what a drawn digit shows: are
+words heard? `zero_shot` learns from drawn pictures alone and is scored on real ones that the
+generator never saw: are drawn pictures good for training?
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from train.generator.config import SourceConfig
+from train.generator.network.drawing import Drawn
+from train.generator.pictures.digits import held_out_digits
+from train.generator.pictures.domains import IMAGE_SIZE
+from train.generator.pictures.sources import DigitSource
+
+JUDGE_SEED = 90_210
+JUDGE_IMAGES = 8_000
+JUDGE_CHECK = 1_000
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Score:
+    """How often a network was right.
+
+    Attributes:
+        top1: 0 to 1.
+        per_class: The same for each digit.
+    """
+
+    top1: float
+    per_class: list[float]
+
+
+def _network(classes: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    before = 3
+    for width in (24, 48, 96):
+        layers += [nn.Conv2d(before, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)]
+        layers += [nn.ReLU(), nn.MaxPool2d(2)]
+        before = width
+    return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(96 * 16, classes))
+
+
+def as_input(images: NDArray[np.uint8]) -> Tensor:
+    """Return pictures as the networks here take them: float32 (N, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def _shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
+    padded = functional.pad(images, (3, 3, 3, 3), mode="replicate")
+    top, left = (int(v) for v in rng.integers(0, 7, 2))
+    return padded[:, :, top : top + IMAGE_SIZE, left : left + IMAGE_SIZE]
+
+
+def fit_network(drawn: Drawn, *, epochs: int, seed: int = 0) -> nn.Module:
+    """Train the small network on labelled 32-pixel pictures; batches are shifted a little."""
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    network = _network(int(drawn.labels.max()) + 1)
+    images, labels = as_input(drawn.images), torch.from_numpy(drawn.labels)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
+    # A handful of pictures is one batch.
+    size = min(BATCH, len(images))
+    steps = epochs * (len(images) // size)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
+    for _ in range(epochs):
+        order = torch.from_numpy(rng.permutation(len(images)))
+        for part in torch.split(order[: len(order) // size * size], size):
+            loss = functional.cross_entropy(
+                network(_shifted(images[part], rng)), labels[part], label_smoothing=0.05
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+    return network.eval()
+
+
+@torch.no_grad()
+def score(network: nn.Module, drawn: Drawn) -> Score:
+    """Score a network on labelled pictures."""
+    guessed = [network(part).argmax(1) for part in torch.split(as_input(drawn.images), 256)]
+    right = (torch.cat(guessed).numpy() == drawn.labels).astype(float)
+    per_class = [float(right[drawn.labels == k].mean()) for k in np.unique(drawn.labels)]
+    return Score(float(right.mean()), per_class)
+
+
+def _rendered(count: int, *, start: int) -> Drawn:
+    config = SourceConfig(seed=JUDGE_SEED, images=start + count)
+    source = DigitSource(config, image_size=IMAGE_SIZE)
+    pairs = [source.draw(start + i) for i in range(count)]
+    labels = np.array([int(facts["digit"]) for _, facts in pairs])
+    return Drawn(np.stack([image for image, _ in pairs]), labels)
+
+
+def train_judge(*, images: int = JUDGE_IMAGES, epochs: int = 10) -> tuple[nn.Module, Score]:
+    """Train the judge on freshly rendered digits of all domains; returns its own score too."""
+    judge = fit_network(_rendered(images, start=0), epochs=epochs)
+    return judge, score(judge, _rendered(JUDGE_CHECK, start=images))
+
+
+def real_digits() -> Drawn:
+    """Return the held-out handwriting, white on black, resized to 32 pixels."""
+    from PIL import Image
+
+    images, labels = held_out_digits()
+    size = (IMAGE_SIZE, IMAGE_SIZE)
+    grey = [
+        np.asarray(Image.fromarray((image * 255).astype(np.uint8)).resize(size)) for image in images
+    ]
+    return Drawn(np.repeat(np.stack(grey)[..., None], 3, axis=3), labels)
+
+
+def zero_shot(drawn: Drawn, real: Drawn, *, epochs: int = 20) -> Score:
+    """Train on drawn pictures alone, score on real ones."""
+    return score(fit_network(drawn, epochs=epochs), real)
+
+
+def shrink(images: NDArray[np.uint8], *, size: int = IMAGE_SIZE) -> NDArray[np.uint8]:
+    """Average uint8 pictures (N, H, W, 3) down to `size` pixels, which divides theirs."""
+    count, side = len(images), images.shape[1]
+    step = side // size
+    blocks = images.reshape(count, size, step, size, step, 3)
+    smaller: NDArray[np.uint8] = np.round(blocks.mean(axis=(2, 4))).astype(np.uint8)
+    return smaller
+
+
+def merge(parts: list[Drawn]) -> Drawn:
+    """Put sets of drawn pictures together."""
+    images: Any = np.concatenate([part.images for part in parts])
+    return Drawn(images, np.concatenate([part.labels for part in parts]))
+
+
+def rounded(result: Score) -> dict[str, Any]:
+    """Return a score for a report."""
+    return {
+        "top1": round(result.top1, 4),
+        "per_class": [round(value, 3) for value in result.per_class],
+    }

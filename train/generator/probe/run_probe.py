@@ -1,0 +1,63 @@
+"""A run's zero-shot probe: a small classifier of drawn pictures, scored on held-out photographs.
+
+Cheap enough to be repeated during training: the averaged model draws a few hundred pictures of the
+focus classes by the plain prompts of the paper, decoded linearly. No picture of a test set is used.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from train.generator.network.denoiser import Denoiser
+from train.generator.network.drawing import Drawn
+from train.generator.network.latents import PatchBasis
+from train.generator.network.sheets import linear_pictures, sample
+from train.generator.network.text import TokenCache
+from train.generator.pictures.captions import with_article
+from train.generator.pictures.data import load_held_out
+from train.generator.probe.judges import shrink, zero_shot
+
+PER_CLASS = 60
+BATCH = 100
+STEPS = 12
+EPOCHS = 15
+
+
+class RunProbe:
+    """Scores a model; knows the held-out photographs of its run."""
+
+    def __init__(self, folder: Path, basis: PatchBasis, tokens: TokenCache) -> None:
+        held_out = load_held_out(folder / "data")
+        self._basis, self._tokens = basis, tokens
+        self._real: Drawn | None = None
+        if held_out is not None:
+            images, classes = held_out
+            self._names, labels = np.unique(classes, return_inverse=True)
+            self._real = Drawn(shrink(images), labels.astype(np.int64))
+
+    def __call__(self, model: Denoiser) -> float | None:
+        """Return top-1 on the held-out photographs, 0 to 1; None for a run without any."""
+        if self._real is None:
+            return None
+        count = PER_CLASS * len(self._names)
+        labels = np.arange(count) % len(self._names)
+        prompts = [f"an image of {with_article(str(self._names[label]))}" for label in labels]
+        pictures = []
+        for start in range(0, count, BATCH):
+            # Half at guidance 1.5, half at 3: what training sets use.
+            latents = sample(
+                model,
+                self._tokens(prompts[start : start + BATCH]),
+                self._tokens([""]),
+                guidance_scale=1.5 if (start // BATCH) % 2 else 3.0,
+                steps=STEPS,
+                seed=1_000 + start,
+            )
+            pictures.append(linear_pictures(self._basis, latents))
+        drawn = Drawn(shrink(np.concatenate(pictures)), labels.astype(np.int64))
+        # Within an outer autocast, weights are cast once and kept: the classifier would not learn.
+        with torch.random.fork_rng(), torch.autocast("cpu", enabled=False):
+            return zero_shot(drawn, self._real, epochs=EPOCHS).top1

@@ -1,0 +1,1 @@
+"""A trained generator as a stock diffusers pipeline, with its card."""

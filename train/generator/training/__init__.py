@@ -1,0 +1,1 @@
+"""Trains the generator: batches, denoiser, decoder; runs that resume."""

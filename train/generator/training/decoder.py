@@ -1,0 +1,158 @@
+"""The autoencoder that ships: diffusers' AutoencoderTiny, fitted to the linear latents.
+
+The decoder is a plain regression from the fixed latents to the pictures, slightly noised latents
+included, so it never touches the denoiser. The encoder half, which text-to-image does not use,
+is fitted to the same latents, so that the folder is complete.
+
+AutoencoderTiny squashes latents with tanh(x / 3) * 3: `scaling_factor` keeps them small there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from train.generator.config import Config, DecoderConfig
+from train.generator.network.latents import PatchBasis, to_pixels
+from train.generator.pictures.data import Collection, draw_weights
+from train.generator.training.start import START_DECODER, load_start_decoder
+
+log = logging.getLogger(__name__)
+
+SAVE_EVERY = 250
+
+
+def build_autoencoder(config: Config) -> Any:
+    """Build the AutoencoderTiny; its number of halvings follows the patch size."""
+    from diffusers import AutoencoderTiny
+
+    widths, blocks = config.decoder.channels, config.decoder.blocks
+    levels = len(widths)
+    if 2 ** (levels - 1) != config.latents.patch_size:
+        from factory.common.errors import UserError
+
+        raise UserError(
+            f"decoder.channels: {levels} levels make patches of {2 ** (levels - 1)}, not "
+            f"latents.patch_size {config.latents.patch_size}; give one level more than halvings"
+        )
+    return AutoencoderTiny(
+        latent_channels=config.latents.channels,
+        encoder_block_out_channels=widths,
+        num_encoder_blocks=(1,) * levels,
+        decoder_block_out_channels=widths,
+        num_decoder_blocks=blocks,
+        scaling_factor=config.decoder.scaling_factor,
+        force_upcast=False,
+    )
+
+
+def decode(autoencoder: Any, latents: Tensor) -> Tensor:
+    """Decode as the pipeline does: unscaled latents to pixels in about [-1, 1]."""
+    scaled = latents / autoencoder.config.scaling_factor
+    pixels: Tensor = autoencoder.decode(scaled, return_dict=False)[0]
+    return pixels
+
+
+def picture_loss(predicted: Tensor, target: Tensor) -> Tensor:
+    """Return L1 + 2 MSE + L1 of the gradients: sharp edges count."""
+    down = functional.l1_loss(predicted.diff(dim=2), target.diff(dim=2))
+    right = functional.l1_loss(predicted.diff(dim=3), target.diff(dim=3))
+    absolute = functional.l1_loss(predicted, target)
+    return absolute + 2 * functional.mse_loss(predicted, target) + down + right
+
+
+def fit_decoder(
+    config: Config,
+    folder: Path,
+    basis: PatchBasis,
+    collection: Collection,
+    *,
+    mixed_precision: str = "no",
+) -> None:
+    """Train the autoencoder's two halves; carries on from `decoder.pt`.
+
+    Args:
+        config: The run's settings.
+        folder: The run's folder.
+        basis: What the latents are.
+        collection: The pictures, drawn as the denoiser draws them.
+        mixed_precision: `bf16` to compute in bfloat16, else `no`.
+    """
+    settings = config.decoder
+    cumulative = np.cumsum(draw_weights(config.data, collection.facts))
+    torch.manual_seed(settings.seed)
+    model = build_autoencoder(config).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.99))
+    path = folder / "decoder.pt"
+    if (folder / START_DECODER).exists() and not path.exists():
+        load_start_decoder(model, folder)
+    elif config.fit.start_from and not path.exists():
+        log.warning("%s: holds no %s; the decoder is trained from nothing", folder, START_DECODER)
+    step, seconds = _resume(path, model, optimizer)
+    started = time.monotonic() - seconds
+    while step < settings.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = settings.lr * _cosine(step, settings.steps)
+        rng = np.random.default_rng([settings.seed, step])
+        places = np.searchsorted(cumulative, rng.random(settings.batch_size) * cumulative[-1])
+        images = torch.from_numpy(collection.images[np.sort(places)])
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed_precision == "bf16"):
+            loss = _step(model, basis, images, settings=settings, step=step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        if step % SAVE_EVERY == 0 or step == settings.steps:
+            log.info("decoder step %d loss %.4f", step, float(loss.detach()))
+            _save(path, model, optimizer, step=step, seconds=time.monotonic() - started)
+
+
+def _cosine(step: int, steps: int) -> float:
+    warm = min(1.0, (step + 1) / 50)
+    return float(warm * (0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * step / steps))))
+
+
+def _step(
+    model: Any, basis: PatchBasis, images: Tensor, *, settings: DecoderConfig, step: int
+) -> Tensor:
+    with torch.autocast("cpu", enabled=False):
+        latents = basis.encode(images)
+    target = to_pixels(images).contiguous(memory_format=torch.channels_last)
+    generator = torch.Generator().manual_seed(step)
+    noise = torch.randn(latents.shape, generator=generator)
+    amount = settings.noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
+    noisy = (latents + amount * noise).contiguous(memory_format=torch.channels_last)
+    loss = picture_loss(decode(model, noisy).float(), target)
+    if step < settings.encoder_steps:
+        guess = model.encode(target, return_dict=False)[0]
+        loss = loss + functional.mse_loss(guess.float(), latents / settings.scaling_factor)
+    return loss
+
+
+def _resume(path: Path, model: Any, optimizer: Any) -> tuple[int, float]:
+    if not path.exists():
+        return 0, 0.0
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["step"]), float(state["seconds"])
+
+
+def _save(path: Path, model: Any, optimizer: Any, *, step: int, seconds: float) -> None:
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "seconds": seconds,
+    }
+    temporary = path.with_name("tmp-decoder.pt")
+    torch.save(state, temporary)
+    temporary.replace(path)

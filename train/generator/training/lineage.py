@@ -1,0 +1,179 @@
+"""What went into a pipeline's weights, run by run: kept beside them, since run folders get lost.
+
+`export` writes `training.yaml`; a run that starts from the pipeline takes it along, and its own
+export adds a part to it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from factory.common.errors import UserError
+from factory.common.outside import read_yaml
+from factory.common.whole_files import replace_text
+from train.generator.pictures.data import RECORD, load_collection
+from train.generator.pictures.data_summary import data_lines
+from train.generator.training.class_gap import GAP_TIMES
+from train.generator.training.loss_log import LOG_FILE, read_log
+from train.generator.training.run_config import UNRECORDED, load_config_of, read_by_hand
+
+LINEAGE_FILE = "training.yaml"
+ROWS = 8
+
+
+def _numbered(row: list[str]) -> list[str]:
+    float(row[0])
+    return row
+
+
+Row = Annotated[list[str], Field(min_length=1), AfterValidator(_numbered)]
+
+
+class Part(BaseModel):
+    """One run.
+
+    Attributes:
+        samples: How many pictures it learnt from, repeats counted; None if nobody recorded it.
+        minutes: Of training.
+        device: What it was computed on.
+        notes: What no log knows and someone wrote into `notes.txt`.
+        data: What it learnt from, a line a source.
+        about_data: Where its pictures come from, as someone wrote into `data.md`.
+        rows: Of its log, samples counted from its own start: thousand samples, loss, a class gap
+            for each of `GAP_TIMES`, and the probe if there was one, as the card shows them.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples: int | None = Field(default=None, ge=0)
+    minutes: int = Field(default=0, ge=0)
+    device: str = UNRECORDED
+    notes: str = ""
+    data: list[str] = []
+    about_data: str = ""
+    rows: list[Row] = []
+
+
+class _Lineage(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    parts: list[Part] = Field(min_length=1)
+
+
+def read_lineage(folder: Path) -> list[Part]:
+    """Read the parts that `training.yaml` in a pipeline or a run folder tells of, oldest first.
+
+    Raises:
+        UserError: The file is no such list.
+    """
+    path = folder / LINEAGE_FILE
+    if not path.exists():
+        return []
+    try:
+        return _Lineage.model_validate(read_yaml(path)).parts
+    except ValidationError as error:
+        first = error.errors()[0]
+        found = f"{'.'.join(map(str, first['loc'])) or 'it'}: {first['msg']}"
+    except UserError as error:
+        found = error.faults[0].message
+    raise UserError(
+        f"{path}: not what `export` writes ({found}); put the file back, or remove it: what was "
+        "trained before then counts as not recorded"
+    )
+
+
+def write_lineage(parts: list[Part], folder: Path) -> None:
+    """Write `training.yaml`, whole or not at all."""
+    told = {"parts": [part.model_dump() for part in parts]}
+    text = yaml.safe_dump(told, sort_keys=False, default_flow_style=None, width=120)
+    replace_text(folder / LINEAGE_FILE, text)
+
+
+def inherit(pipeline: Path, folder: Path) -> None:
+    """Let a run folder know what went into the pipeline that it starts from, if that is known."""
+    if parts := read_lineage(pipeline):
+        write_lineage(parts, folder)
+    else:
+        # Of another pipeline, from which a start was tried before.
+        (folder / LINEAGE_FILE).unlink(missing_ok=True)
+
+
+def check_exported(pipeline: Path, parts: list[Part]) -> None:
+    """Compare what a pipeline tells of its training with the parts that its run tells of.
+
+    Raises:
+        UserError: They are of other lengths: the run went on since the export, or is another.
+    """
+    told = [part.samples for part in read_lineage(pipeline)]
+    known = [part.samples for part in parts]
+    if told and told != known:
+        raise UserError(
+            f"{pipeline}: holds weights of {_in_words(told)} samples, the run has "
+            f"{_in_words(known)}; export the run again, or name the run that was exported"
+        )
+
+
+def _in_words(samples: list[int | None]) -> str:
+    return " + ".join("not recorded" if one is None else f"{one:,}" for one in samples)
+
+
+def lineage_of(run: Path, state: dict[str, Any]) -> list[Part]:
+    """Return what went into the checkpoint `state` of a run, what it started from included."""
+    config = load_config_of(run)
+    record = run / "data" / RECORD
+    facts = load_collection(config.data, run / "data").facts if record.exists() else []
+    # An earlier checkpoint may have been put in the place of the last: what came after is not its.
+    rows = read_log(run / LOG_FILE, until=int(state["samples"]))
+    part = Part(
+        samples=int(state["samples"]),
+        minutes=round(float(state["seconds"]) / 60),
+        device=", then ".join(state.get("computed_on", [UNRECORDED])),
+        notes=read_by_hand(run, "notes.txt"),
+        data=data_lines(config, facts) if facts else [],
+        about_data=read_by_hand(run, "data.md"),
+        rows=_table_rows(rows),
+    )
+    before = read_lineage(run)
+    if config.fit.start_from and not before:
+        before = [Part()]
+    return [*before, part]
+
+
+def table_of(parts: list[Part]) -> list[list[str]]:
+    """Return the rows of all parts, samples counted from the very first."""
+    rows: list[Row] = []
+    before = 0
+    for part in parts:
+        rows += [[f"{before / 1000 + float(row[0]):.0f}", *row[1:]] for row in part.rows]
+        before += part.samples or 0
+    return rows
+
+
+def _table_rows(rows: list[dict[str, str]]) -> list[list[str]]:
+    """Return some of the class gaps; where a run was probed as often, those nearest to probes."""
+    gaps = [row for row in rows if row[f"gap_{GAP_TIMES[-1]}"]]
+    if not gaps:
+        return []
+    probes = [row for row in rows if row.get("probe")]
+    pool = probes if len(probes) >= ROWS else gaps
+    places = {round(k * (len(pool) - 1) / (ROWS - 1)) for k in range(ROWS)}
+    chosen = [pool[place] for place in sorted(places)]
+    nearest = {_nearest(chosen, probe)["samples"]: probe["probe"] for probe in probes}
+    told: list[list[str]] = []
+    for one in chosen:
+        samples, probe = float(one["samples"]), one.get("probe") or nearest.get(one["samples"])
+        row = _nearest(gaps, one)
+        told.append(
+            [f"{samples / 1000:.3f}", f"{float(row['loss']):.3f}"]
+            + [f"{float(row[f'gap_{t}']):.4f}" for t in GAP_TIMES]
+            + [f"{100 * float(probe):.1f} %" if probe else ""]
+        )
+    return told
+
+
+def _nearest(rows: list[dict[str, str]], to: dict[str, str]) -> dict[str, str]:
+    return min(rows, key=lambda row: abs(float(row["samples"]) - float(to["samples"])))
