@@ -14,12 +14,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from factory.common.version import VERSION as __version__
+
 if TYPE_CHECKING:
     from factory.builder.build import build
     from factory.planner.plan import plan
     from factory.recipe.library import load_recipe, load_recipes
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "build", "load_recipe", "load_recipes", "plan"]
 
 _HOMES = {

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import yaml
 
+from factory.common.pictures import Picture
 from factory.planner.plan import ImageSpec
 from factory.recipe.library import load_recipe
 from factory.recipe.resolved import ResolvedRecipe
-from factory.renderer.diffusers_renderer import Picture
 from factory.shards.generations import FOLDER
 from factory.shards.layout import file_at
 from factory.shards.manifest import read_manifest

@@ -13,10 +13,10 @@ import torch
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
 from factory.builder.build import build
+from factory.common.pictures import Picture
 from factory.planner.plan import ImageSpec
 from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import Output
-from factory.renderer.diffusers_renderer import Picture
 from factory.renderer.resize import rescale
 
 

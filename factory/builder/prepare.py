@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from factory.builder.claims import Claims
+from factory.builder.compatible import begun, merge_variables, require_same_recipes
 from factory.builder.grow import add_columns
 from factory.builder.jobs import Job, adopt_counts
 from factory.builder.start import Start
@@ -22,7 +23,7 @@ from factory.common.devices import device_name
 from factory.common.errors import UserError
 from factory.common.storage import AnyPath, remove_temporary_files
 from factory.recipe.columns import features
-from factory.shards.directory import begun, merge_variables, open_set, require_same_recipes
+from factory.shards.directory import open_set
 from factory.shards.generations import Generation, replace
 from factory.shards.hub_limits import warn_of_many_shards
 from factory.shards.layout import present_shards

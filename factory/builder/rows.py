@@ -20,9 +20,10 @@ from factory.shards.manifest import FailedImage
 from factory.shards.parquet import Row, encode_picture, read_shard
 
 if TYPE_CHECKING:
+    from factory.common.pictures import Picture
     from factory.common.storage import AnyPath
     from factory.planner.plan import ImageSpec
-    from factory.renderer.diffusers_renderer import Picture, Renderer
+    from factory.renderer.diffusers_renderer import Renderer
     from factory.shards.settings import FixedSettings
 
 # Encoding a 512 px PNG takes about as long as a GPU draws it; PIL lets go of the interpreter

@@ -19,10 +19,10 @@ from factory.card.scores import Score, kept_scores
 from factory.common import card_notes, console
 from factory.common.card_notes import FILE_NAME
 from factory.common.markup import cell, code, table_cell
-from factory.common.storage import AnyPath, local_copy, write_bytes, write_text
+from factory.common.storage import AnyPath, write_bytes, write_text
 from factory.recipe.columns import TEMPLATE
 from factory.recipe.paths import packaged_dir
-from factory.shards.directory import RECIPES
+from factory.shards.directory import stored_recipes
 from factory.shards.manifest import GateEntry, Manifest
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def write_card(out: AnyPath, manifest: Manifest) -> None:
         out: The set's directory, with `recipes/`; `scores.json`, if there is one, is shown.
         manifest: With shards and hashes.
     """
-    recipes = _recipes(out, manifest)
+    recipes = list(stored_recipes(out, manifest.in_order()).values())
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
     scores = kept_scores(out, manifest)
     body = _text(manifest, recipes, images=images, scores=scores)
@@ -132,13 +132,6 @@ def facts(manifest: Manifest) -> list[str]:
         f"- Device: {table_cell(manifest.device)}",
         *(f"- Versions: {joined(one)}" for one in manifest.versions),
     ]
-
-
-def _recipes(out: AnyPath, manifest: Manifest) -> list[ResolvedRecipe]:
-    from factory.recipe.library import load_stored_recipe
-
-    with local_copy(out / RECIPES) as folder:
-        return [load_stored_recipe(folder / f"{name}.yaml") for name in manifest.in_order()]
 
 
 def _gate(gate: GateEntry) -> dict[str, str]:

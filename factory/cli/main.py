@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from factory import __version__
 from factory.cli import (
     build,
     card,
@@ -23,6 +22,7 @@ from factory.cli import (
     verify,
 )
 from factory.common.console import Parser
+from factory.common.version import VERSION
 
 _VERBS = (
     check,
@@ -75,7 +75,7 @@ def _parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"factory {__version__}")
+    parser.add_argument("--version", action="version", version=f"factory {VERSION}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb in _VERBS:
         one = verbs.add_parser(verb.NAME, help=verb.HELP, description=verb.HELP)

@@ -17,8 +17,7 @@ from factory.planner.cost import estimate
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_summary, sampling_texts
 from factory.recipe.paths import find_recipe
-from factory.recipe.resolved import ResolvedRecipe
-from factory.recipe.resolved_yaml import plain_recipe
+from factory.recipe.resolved import ResolvedRecipe, plain_recipe
 
 NAME = "plan"
 HELP = "Show what a set would hold: images, what is drawn for each, sample rows, cost."

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from factory.common.errors import Failure
-from factory.common.row_images import ImageFault, load_image
+from factory.common.pictures import Picture, decode
 from factory.planner.plan import ImageSpec
 from factory.recipe import columns
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.flaws import NOT_FINITE
 from factory.shards.parquet import Row, encode_picture
-
-if TYPE_CHECKING:
-    from factory.renderer.diffusers_renderer import Picture
 
 
 @dataclass(frozen=True)
@@ -84,20 +80,6 @@ def compared(row: Row, picture: Picture | None, recipe: ResolvedRecipe) -> Redra
         max_difference=int(difference.max()),
         mean_difference=float(difference.mean()),
     )
-
-
-def decode(data: bytes) -> Picture:
-    """Return a stored picture's pixels.
-
-    Raises:
-        Failure: the bytes are no picture.
-    """
-    import numpy as np
-
-    try:
-        return np.asarray(load_image(data).convert("RGB"))
-    except ImageFault as fault:
-        raise Failure(f"a stored image is damaged: {fault}; see `verify`") from None
 
 
 def spec_of(row: Row, recipe: ResolvedRecipe) -> ImageSpec:

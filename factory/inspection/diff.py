@@ -15,8 +15,9 @@ from typing import Any
 from factory.common.errors import UserError
 from factory.common.storage import open_path
 from factory.hub.place import is_hub_reference
-from factory.recipe.library import load_recipes, stored_recipe
+from factory.recipe.library import load_recipes
 from factory.recipe.resolved import ResolvedRecipe
+from factory.shards.directory import stored_recipes
 from factory.shards.manifest import FILE_NAME, Manifest, read_manifest
 from factory.shards.parquet import shard_count
 
@@ -136,7 +137,7 @@ def _side(reference: str) -> _Side:
     manifest = read_manifest(place)
     if manifest is not None:
         names = list(manifest.configs)
-        return _Side({name: stored_recipe(place, name) for name in names}, manifest)
+        return _Side(stored_recipes(place, names), manifest)
     if "://" in reference:
         raise UserError(f"{reference}: no set is here (no {FILE_NAME})")
     return _Side({recipe.name: recipe for recipe in load_recipes(reference)}, None)

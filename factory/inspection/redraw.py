@@ -25,7 +25,7 @@ from factory.shards.parquet import Row, num_rows, read_rows, shard_rows
 from factory.shards.versions import library_versions
 
 if TYPE_CHECKING:
-    from factory.renderer.diffusers_renderer import Picture
+    from factory.common.pictures import Picture
     from factory.renderer.pool import RendererFactory
 
 

@@ -11,8 +11,7 @@ from factory.common.storage import AnyPath, open_path
 from factory.inspection.compare import Redrawn
 from factory.inspection.redraw import Redrawer, stored_rows
 from factory.recipe import columns
-from factory.recipe.library import stored_recipe
-from factory.shards.directory import require_config, require_set
+from factory.shards.directory import require_config, require_set, stored_recipe
 from factory.shards.manifest import Manifest
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from factory.distributions.template import Template, Value, parse_template
 from factory.distributions.variables import Once, PerClass
 from factory.planner.streams import attempt_seed, seeds, uniforms
 from factory.recipe import columns as schema
-from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.resolved import ResolvedRecipe, equal_shares
 
 Integers = NDArray[np.int64]
 
@@ -161,11 +161,6 @@ def value_for_all(recipe: ResolvedRecipe, quantity: Once, stream: str) -> Value:
     address = (recipe.draws_name, stream)
     first = uniforms(recipe.sampling.seed, address, start=0, stop=1)
     return quantity.draw(first, np.zeros(1, np.int64))[0]
-
-
-def equal_shares(total: int, members: int) -> list[int]:
-    """Split `total` into so many parts that differ by one at most, the larger ones first."""
-    return [total // members + (number < total % members) for number in range(members)]
 
 
 class _Rows:

@@ -15,8 +15,9 @@ from factory.distributions.template import NAME
 from factory.distributions.variables import Linked, PerClass, joint_type
 from factory.recipe.columns import fixed_columns
 from factory.recipe.faults import MOST_FAULTS, nearest, number_message
-from factory.recipe.resolved import ResolvedRecipe, fields_of
+from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import Output
+from factory.recipe.variable_columns import fields_of
 
 _MOST_STEPS = 10_000
 _MOST_COLUMNS = 500

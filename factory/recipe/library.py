@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from factory.common.errors import Fault, UserError
-from factory.common.storage import AnyPath, local_copy
 from factory.common.yaml_reader import read
 from factory.recipe.faults import MOST_FAULTS
 from factory.recipe.loader import Loader
@@ -31,7 +30,6 @@ __all__ = [
     "load_recipes",
     "load_stored_recipe",
     "packaged_dir",
-    "stored_recipe",
 ]
 
 
@@ -78,20 +76,6 @@ def load_stored_recipe(path: Path) -> ResolvedRecipe:
     """
     loader = Loader(read_overrides(), find_models=False)
     return _all_or_faults(loader, [loader.load(path)])[-1]
-
-
-def stored_recipe(out: AnyPath, config: str) -> ResolvedRecipe:
-    """Load the recipe of a set's config, wherever the set lies.
-
-    Args:
-        out: The set's directory or URL.
-        config: Of the set.
-
-    Raises:
-        UserError: It is missing or damaged.
-    """
-    with local_copy(out / "recipes") as folder:
-        return load_stored_recipe(folder / f"{config}.yaml")
 
 
 def load_recipes(

@@ -9,7 +9,6 @@ from factory.common.errors import Fault, UserError
 from factory.common.yaml_nodes import Node, Place
 from factory.common.yaml_reader import read
 from factory.hub.place import is_hub_reference, place_of
-from factory.planner.plan import equal_shares
 from factory.recipe.checks import Checked
 from factory.recipe.merge import (
     Overrides,
@@ -20,7 +19,7 @@ from factory.recipe.merge import (
     resolve_auto,
 )
 from factory.recipe.paths import find_class_list, find_recipe, shown_path
-from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.resolved import ResolvedRecipe, equal_shares
 from factory.recipe.schema import RecipeFile
 from factory.recipe.validate import assemble, set_name, validate
 

@@ -11,12 +11,12 @@ from factory.distributions.caption_texts import captions_of, require_captions
 from factory.distributions.captions import Captions, CaptionSource
 from factory.distributions.variables import Variable
 from factory.hub.place import place_of
+from factory.models.adapter_files import adapter_file, file_revision
 from factory.models.embedded import EMBEDDED_ID, embedded_revision
 from factory.models.presets import PRESETS, find_preset
 from factory.recipe.checks import Checked
 from factory.recipe.faults import error_words, nearest
 from factory.recipe.schema import LANCZOS_VERSION, Adapter, Model, Output
-from factory.renderer.adapters import adapter_file, file_revision
 
 
 def pinned_model(checked: Checked, model: Model, folder: Path) -> Model:

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import yaml
 from pydantic import Field, PrivateAttr
 
 from factory.common.errors import Fault
 from factory.common.yaml_nodes import Key, Node
-from factory.distributions.base import Distribution, Frozen, ValueType
-from factory.distributions.variables import Linked, PerClass, Variable, joint_type
-from factory.recipe.resolved_yaml import recipe_to_yaml
+from factory.distributions.base import Frozen, ValueType
+from factory.distributions.variables import Variable, joint_type
 from factory.recipe.schema import ClassEntry, Model, Output, Sampling, WeightedText
+from factory.recipe.variable_columns import Column, own_columns
 
 __all__ = ["PLAN_VERSION", "Column", "Model", "Output", "ResolvedRecipe", "Sampling"]
 
@@ -35,21 +34,6 @@ _LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
     ("model", "adapters", []),
     ("output", "lanczos_version", None),
 )
-
-
-@dataclass(frozen=True)
-class Column:
-    """A variable of the rows.
-
-    Attributes:
-        name: The column's name.
-        stream: Which random stream it reads; linked variables share one.
-        quantity: What is drawn.
-    """
-
-    name: str
-    stream: str
-    quantity: Distribution | PerClass
 
 
 class ResolvedRecipe(Frozen):
@@ -117,7 +101,7 @@ class ResolvedRecipe(Frozen):
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """What is drawn for each variable's column, by name; of the members for a combination."""
-        own = _own_columns(self)
+        own = own_columns(self.variables, () if self.is_combination else self.classes)
         for member in self.members:
             own |= {column.name: column for column in member.columns if column.name not in own}
         return tuple(own[name] for name in sorted(own))
@@ -166,40 +150,6 @@ class ResolvedRecipe(Frozen):
         return self._node.find(path).place.fault(message, key=dotted)
 
 
-def _own_columns(recipe: ResolvedRecipe) -> dict[str, Column]:
-    columns: dict[str, Column] = {}
-    for name, variable in recipe.variables.items():
-        stream = f"variables.{name}"
-        if isinstance(variable, Linked):
-            for one in variable.linked:
-                columns[one] = Column(one, stream, variable.column(one))
-        else:
-            columns[name] = Column(name, stream, variable)
-    for name, own in {} if recipe.is_combination else fields_of(recipe.classes).items():
-        columns[name] = _with_fields(name, own, columns.get(name))
-    return columns
-
-
-def fields_of(classes: Sequence[ClassEntry]) -> dict[str, dict[str, Distribution]]:
-    """Return the classes' own fields: by name, then by label."""
-    found: dict[str, dict[str, Distribution]] = {}
-    for entry in classes:
-        for name, quantity in entry.fields.items():
-            found.setdefault(name, {})[entry.label] = quantity
-    return found
-
-
-def _with_fields(name: str, own: dict[str, Distribution], variable: Column | None) -> Column:
-    """Return a column in which the classes' own fields go before the recipe's variable."""
-    stream = variable.stream if variable else f"variables.{name}"
-    quantity = variable.quantity if variable else None
-    if isinstance(quantity, PerClass):
-        own = {**quantity.per_class, **own}
-        quantity = quantity.default
-    # Not validated: where types do not agree, that is said with its place.
-    return Column(name, stream, PerClass.model_construct(per_class=own, default=quantity))
-
-
 def _sha256(values: dict[str, Any]) -> str:
     text = json.dumps(values, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -227,3 +177,87 @@ def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
         if holder[key] == unset:
             del holder[key]
     return shown
+
+
+class _Dumper(yaml.SafeDumper):
+    """Indents lists under their key and never writes anchors."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, indentless=False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def recipe_to_yaml(recipe: ResolvedRecipe) -> str:
+    """Return the text of a file that resolves to `recipe` again."""
+    return dump_yaml(plain_recipe(recipe))
+
+
+def dump_yaml(values: Any) -> str:
+    """Return plain values as YAML, keys in the order given."""
+    return yaml.dump(
+        values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100, indent=2
+    )
+
+
+def plain_recipe(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """Return a resolved recipe as the plain values of its file."""
+    head = {"name": recipe.name, "summary": recipe.summary, "source": recipe.source}
+    kept: dict[str, Any] = {key: text for key, text in head.items() if text}
+    if recipe.origins:
+        kept["origins"] = list(recipe.origins)
+    if recipe.combine is not None:
+        kept["combine"] = list(recipe.combine)
+        if recipe.images_per_class is not None:
+            kept["images_per_class"] = recipe.images_per_class
+        return kept
+    kept["classes"] = [_class(entry) for entry in recipe.classes]
+    kept["images_per_class"] = recipe.images_per_class
+    kept["prompt"] = _prompt(recipe.prompt)
+    kept["negative_prompt"] = recipe.negative_prompt
+    if recipe.variables:
+        kept["variables"] = {name: _plain(one) for name, one in recipe.variables.items()}
+    kept["sampling"] = _plain(recipe.sampling)
+    kept["model"] = _model(recipe.model)
+    kept["output"] = _output(recipe.output)
+    if recipe.same_images_as:
+        kept["same_images_as"] = recipe.same_images_as
+    return kept
+
+
+def _plain(model: Any) -> Any:
+    return model.model_dump(mode="json", exclude_none=True)
+
+
+def _class(entry: ClassEntry) -> dict[str, Any]:
+    fields = {name: _plain(field) for name, field in entry.fields.items()}
+    return {"label": entry.label, "prompt": _plain(entry.prompt), **fields}
+
+
+def _prompt(prompt: tuple[WeightedText, ...]) -> Any:
+    if len(prompt) == 1 and prompt[0].weight == 1:
+        return prompt[0].text
+    return [{"text": one.text, "weight": one.weight} for one in prompt]
+
+
+def _model(model: Model) -> dict[str, Any]:
+    # Not exclude_none: a null inside scheduler_config is a setting.
+    written = {key: one for key, one in model.model_dump(mode="json").items() if one is not None}
+    adapters = [_plain(adapter) for adapter in model.adapters]
+    return {key: one for key, one in (written | {"adapters": adapters}).items() if one != []}
+
+
+def _output(output: Output) -> dict[str, Any]:
+    written: dict[str, Any] = _plain(output)
+    if output.size and output.size[0] == output.size[1]:
+        written["size"] = output.size[0]
+    if output.antialias and not output.filters:
+        # The default, which says nothing here; written out, it would be refused.
+        del written["antialias"]
+    return written
+
+
+def equal_shares(total: int, members: int) -> list[int]:
+    """Split `total` into so many parts that differ by one at most, the larger ones first."""
+    return [total // members + (number < total % members) for number in range(members)]

@@ -15,7 +15,7 @@ from factory.models.embedded import EMBEDDED_ID
 from factory.models.presets import find_preset
 from factory.recipe.columns import CONFIG_NAME
 from factory.recipe.library import load_recipes
-from factory.recipe.resolved_yaml import dump_yaml
+from factory.recipe.resolved import dump_yaml
 
 _IMAGES_PER_CLASS = 100
 _SCHEMA = "# yaml-language-server: $schema={schema}"

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from factory.common.plot_text import in_bundled
 
 if TYPE_CHECKING:
-    from factory.renderer.diffusers_renderer import Picture
+    from factory.common.pictures import Picture
 
 # Pixels. Smaller pictures are enlarged to the least cell, larger ones shrunk to the greatest.
 _LEAST_CELL = 112

@@ -14,8 +14,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -27,12 +25,10 @@ from factory.renderer.prompt_encoder import PromptEncoder
 from factory.renderer.resize import rescale
 
 if TYPE_CHECKING:
+    from factory.common.pictures import Picture
     from factory.planner.plan import ImageSpec
     from factory.recipe.resolved import ResolvedRecipe
     from factory.recipe.schema import Output
-
-Picture = npt.NDArray[np.uint8]
-"""RGB, shape (height, width, 3)."""
 
 
 class Renderer(Protocol):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from factory.renderer.diffusers_renderer import Picture
+    from factory.common.pictures import Picture
 
 NOT_FINITE = "the model drew values that are not numbers"
 BLACK = "black"

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from factory.common.pictures import Picture
     from factory.planner.plan import ImageSpec
     from factory.recipe.schema import Output
-    from factory.renderer.diffusers_renderer import Picture
 
 _Pictures = Sequence["Picture | None"]
 # What of a row decides its picture; its set's name and its class do not.

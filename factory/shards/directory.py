@@ -1,22 +1,18 @@
-"""What a build finds in its output directory, judged before anything is written."""
+"""Opens a dataset directory: its manifest, its configs and its stored recipes."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from factory.builder.jobs import Job
 from factory.common.errors import UserError
 from factory.common.inside import require_own
-from factory.common.storage import AnyPath, is_local
-from factory.recipe.columns import TEMPLATE
-from factory.recipe.library import stored_recipe
+from factory.common.storage import AnyPath, is_local, local_copy
+from factory.recipe.library import load_stored_recipe
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import FILE_NAME, Manifest, read_manifest
-from factory.shards.parquet import list_shards
 
 RECIPES = "recipes"
-_DIFF_LINES = 6
 
 
 def recipe_path(out: AnyPath, config: str) -> AnyPath:
@@ -72,120 +68,24 @@ def require_config(out: AnyPath, manifest: Manifest, config: str) -> None:
         raise UserError(f"{out}: no config {config!r}; it has: {', '.join(manifest.configs)}")
 
 
-def begun(out: AnyPath, manifest: Manifest | None) -> Manifest | None:
-    """Return what of a manifest binds a new build: its configs with shards; None without any.
+def stored_recipe(out: AnyPath, config: str) -> ResolvedRecipe:
+    """Load the recipe of a config from a dataset directory.
 
-    A build that stopped before its first shard binds nothing: recipe and settings may still change.
-    """
-    if manifest is None:
-        return None
-    kept = {
-        name: entry
-        for name, entry in manifest.configs.items()
-        if entry.kind == "union" or list_shards(out, name)
-    }
-    if all(entry.kind == "union" for entry in kept.values()):
-        return None
-    return manifest.model_copy(update={"configs": kept})
-
-
-def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) -> None:
-    """Refuse to mix a set with another one.
+    Args:
+        out: Its directory or URL.
+        config: One of its configs.
 
     Raises:
-        UserError: other classes, another recipe under the same name, or fewer images than there
-            are.
+        UserError: The recipe is missing or damaged.
     """
-    for job in jobs:
-        if tuple(job.recipe.labels) != manifest.labels:
-            raise UserError(
-                f"{out}: its classes are {_some(manifest.labels)}, those of {job.name} are "
-                f"{_some(job.recipe.labels)}; build into another directory"
-            )
-        entry = manifest.configs.get(job.name)
-        if entry is None or (entry.kind == job.kind == "union"):
-            # A union has nothing of its own, so it may become another one.
-            continue
-        if entry.fingerprint != job.recipe.fingerprint or entry.kind != job.kind:
-            raise UserError(_difference(out, job))
-        if job.num_images < entry.images:
-            raise UserError(
-                f"{out}: {job.name} has {entry.images} images, {job.num_images} were asked for; "
-                "a set is never cut: ask for as many or more, or build into another directory"
-            )
+    return stored_recipes(out, [config])[config]
 
 
-def merge_variables(
-    manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath
-) -> dict[str, str]:
-    """Return the variable columns of the whole set, types by name.
+def stored_recipes(out: AnyPath, configs: Iterable[str]) -> dict[str, ResolvedRecipe]:
+    """Load the recipes of several configs, by name; files at a URL are fetched once.
 
     Raises:
-        UserError: a variable is text in one config and a number in another.
+        UserError: One is missing or damaged.
     """
-    merged = dict(manifest.variables) if manifest else {}
-    for job in jobs:
-        for name, kind in job.recipe.variable_types.items():
-            if merged.setdefault(name, kind) != kind:
-                raise UserError(
-                    f"{out}: variable {name} of {job.name} is {kind}, in another config of the "
-                    f"set it is {merged[name]}; rename one of them"
-                )
-    if _gets_templates(manifest, jobs, out=out):
-        taken = [job.name for job in jobs if TEMPLATE in job.recipe.variable_types]
-        if taken:
-            raise UserError(
-                f"{out}: variable {TEMPLATE} of {taken[0]} has the name of the column that says "
-                "which prompt made an image; rename the variable"
-            )
-        merged[TEMPLATE] = "string"
-    return dict(sorted(merged.items()))
-
-
-def _gets_templates(manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath) -> bool:
-    """Whether the dataset gets the column that names each row's template.
-
-    A config of several prompts that was begun without the column resumes without it: the rows it
-    has could not be told from damaged ones otherwise.
-    """
-    before = manifest.configs if manifest else {}
-    several = {
-        job.name
-        for job in jobs
-        if len(job.recipe.prompt) > 1 and TEMPLATE not in job.recipe.variable_types
-    }
-    if not several - set(before):
-        return False
-    return not any(
-        entry.kind == "set" and len(stored_recipe(out, name).prompt) > 1
-        for name, entry in before.items()
-    )
-
-
-def _difference(out: AnyPath, job: Job) -> str:
-    """Say in a few lines how the recipe differs from the one the set was drawn from."""
-    path = recipe_path(out, job.name)
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    before = text.splitlines()
-    after = job.recipe.to_yaml().splitlines()
-    changed = [
-        line
-        for line in difflib.unified_diff(before, after, lineterm="", n=0)
-        if line[:1] in "+-" and not line.startswith(("+++", "---"))
-    ]
-    more = (
-        [f"  ... and {len(changed) - _DIFF_LINES} more lines"] if len(changed) > _DIFF_LINES else []
-    )
-    lines = [f"  {line}" for line in changed[:_DIFF_LINES]] + more
-    return "\n".join(
-        [
-            f"{path}: the set's {job.name} was drawn from another recipe (- the set's, + the one "
-            "asked for); build into another directory, or give the recipe another `name`",
-            *lines,
-        ]
-    )
-
-
-def _some(labels: Sequence[str]) -> str:
-    more = ", ..." if len(labels) > 3 else ""
-    return f"{', '.join(labels[:3])}{more} ({len(labels)})"
+    with local_copy(out / RECIPES) as folder:
+        return {name: load_stored_recipe(folder / f"{name}.yaml") for name in configs}

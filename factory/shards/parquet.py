@@ -22,8 +22,8 @@ from factory.shards.stamp import KEY, Stamp, read_stamp, sealed
 if TYPE_CHECKING:
     import datasets
 
+    from factory.common.pictures import Picture
     from factory.recipe.resolved import Output
-    from factory.renderer.diffusers_renderer import Picture
 
 Row = dict[str, Any]
 """A row by column name; `image` is `{"bytes": encoded picture, "path": None}`."""

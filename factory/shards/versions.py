@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
-from factory import __version__
+from factory.common.version import VERSION
 
 _LIBRARIES = ("torch", "diffusers", "transformers", "datasets", "accelerate", "pillow")
 OURS = "data-factory"
@@ -13,7 +13,7 @@ OURS = "data-factory"
 
 def library_versions() -> dict[str, str]:
     """Return the versions that decide what a picture looks like, ours first."""
-    found = {OURS: __version__, "python": platform.python_version()}
+    found = {OURS: VERSION, "python": platform.python_version()}
     return found | {name: _version(name) for name in _LIBRARIES}
 
 

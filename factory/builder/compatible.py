@@ -1,0 +1,135 @@
+"""Checks that a build fits the dataset in its output directory, before anything is written."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from factory.builder.jobs import Job
+from factory.common.errors import UserError
+from factory.common.storage import AnyPath
+from factory.recipe.columns import TEMPLATE
+from factory.shards.directory import recipe_path, stored_recipe
+from factory.shards.manifest import Manifest
+from factory.shards.parquet import list_shards
+
+_DIFF_LINES = 6
+
+
+def begun(out: AnyPath, manifest: Manifest | None) -> Manifest | None:
+    """Return what of a manifest binds a new build: its configs with shards; None without any.
+
+    A build that stopped before its first shard binds nothing: recipe and settings may still change.
+    """
+    if manifest is None:
+        return None
+    kept = {
+        name: entry
+        for name, entry in manifest.configs.items()
+        if entry.kind == "union" or list_shards(out, name)
+    }
+    if all(entry.kind == "union" for entry in kept.values()):
+        return None
+    return manifest.model_copy(update={"configs": kept})
+
+
+def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) -> None:
+    """Refuse to mix a set with another one.
+
+    Raises:
+        UserError: other classes, another recipe under the same name, or fewer images than there
+            are.
+    """
+    for job in jobs:
+        if tuple(job.recipe.labels) != manifest.labels:
+            raise UserError(
+                f"{out}: its classes are {_some(manifest.labels)}, those of {job.name} are "
+                f"{_some(job.recipe.labels)}; build into another directory"
+            )
+        entry = manifest.configs.get(job.name)
+        if entry is None or (entry.kind == job.kind == "union"):
+            # A union has nothing of its own, so it may become another one.
+            continue
+        if entry.fingerprint != job.recipe.fingerprint or entry.kind != job.kind:
+            raise UserError(_difference(out, job))
+        if job.num_images < entry.images:
+            raise UserError(
+                f"{out}: {job.name} has {entry.images} images, {job.num_images} were asked for; "
+                "a set is never cut: ask for as many or more, or build into another directory"
+            )
+
+
+def merge_variables(
+    manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath
+) -> dict[str, str]:
+    """Return the variable columns of the whole set, types by name.
+
+    Raises:
+        UserError: a variable is text in one config and a number in another.
+    """
+    merged = dict(manifest.variables) if manifest else {}
+    for job in jobs:
+        for name, kind in job.recipe.variable_types.items():
+            if merged.setdefault(name, kind) != kind:
+                raise UserError(
+                    f"{out}: variable {name} of {job.name} is {kind}, in another config of the "
+                    f"set it is {merged[name]}; rename one of them"
+                )
+    if _gets_templates(manifest, jobs, out=out):
+        taken = [job.name for job in jobs if TEMPLATE in job.recipe.variable_types]
+        if taken:
+            raise UserError(
+                f"{out}: variable {TEMPLATE} of {taken[0]} has the name of the column that says "
+                "which prompt made an image; rename the variable"
+            )
+        merged[TEMPLATE] = "string"
+    return dict(sorted(merged.items()))
+
+
+def _gets_templates(manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath) -> bool:
+    """Whether the dataset gets the column that names each row's template.
+
+    A config of several prompts that was begun without the column resumes without it: the rows it
+    has could not be told from damaged ones otherwise.
+    """
+    before = manifest.configs if manifest else {}
+    several = {
+        job.name
+        for job in jobs
+        if len(job.recipe.prompt) > 1 and TEMPLATE not in job.recipe.variable_types
+    }
+    if not several - set(before):
+        return False
+    return not any(
+        entry.kind == "set" and len(stored_recipe(out, name).prompt) > 1
+        for name, entry in before.items()
+    )
+
+
+def _difference(out: AnyPath, job: Job) -> str:
+    """Say in a few lines how the recipe differs from the one the set was drawn from."""
+    path = recipe_path(out, job.name)
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    before = text.splitlines()
+    after = job.recipe.to_yaml().splitlines()
+    changed = [
+        line
+        for line in difflib.unified_diff(before, after, lineterm="", n=0)
+        if line[:1] in "+-" and not line.startswith(("+++", "---"))
+    ]
+    more = (
+        [f"  ... and {len(changed) - _DIFF_LINES} more lines"] if len(changed) > _DIFF_LINES else []
+    )
+    lines = [f"  {line}" for line in changed[:_DIFF_LINES]] + more
+    return "\n".join(
+        [
+            f"{path}: the set's {job.name} was drawn from another recipe (- the set's, + the one "
+            "asked for); build into another directory, or give the recipe another `name`",
+            *lines,
+        ]
+    )
+
+
+def _some(labels: Sequence[str]) -> str:
+    more = ", ..." if len(labels) > 3 else ""
+    return f"{', '.join(labels[:3])}{more} ({len(labels)})"

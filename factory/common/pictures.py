@@ -1,0 +1,24 @@
+"""Images as arrays: what a renderer returns and an encoder takes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from factory.common.errors import Failure
+from factory.common.row_images import ImageFault, load_image
+
+Picture = npt.NDArray[np.uint8]
+"""RGB, shape (height, width, 3)."""
+
+
+def decode(data: bytes) -> Picture:
+    """Return the pixels of an image stored by a build.
+
+    Raises:
+        Failure: The bytes are not an image.
+    """
+    try:
+        return np.asarray(load_image(data).convert("RGB"))
+    except ImageFault as fault:
+        raise Failure(f"a stored image is damaged: {fault}; see `verify`") from None
