@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from factory.recipe.columns import features
+from factory.data.columns import features
 from factory.shards.manifest import Manifest, read_manifest
 from factory.shards.parquet import read_rows, sha256, write_shard
 from factory.shards.stamp import read_stamp

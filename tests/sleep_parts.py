@@ -20,10 +20,10 @@ from factory.builder.tidy import tidy
 from factory.card import images as card_images
 from factory.common.errors import Failure, UserError
 from factory.common.storage import AnyPath, open_path, write_bytes
+from factory.data.columns import features
 from factory.gates.duplicates import NearDuplicates
 from factory.gates.run import run_gates
 from factory.inspection.verify import verify_set
-from factory.recipe.columns import features
 from factory.recipe.library import load_recipe
 from factory.shards.manifest import read_manifest
 from factory.shards.parquet import read_rows, write_shard

@@ -34,7 +34,7 @@ GROUND_FLOOR = {
     "data.row_counts",
     "data.row_filter",
     "common.row_images",
-    "recipe.columns",
+    "data.columns",
     "common.score_file",
     "common.whole_files",
     "common.yaml_reader",
@@ -54,7 +54,7 @@ LAYERS = [
     {"data.left_out"},
     {
         "common.entry",
-        "recipe.columns",
+        "data.columns",
         "data.row_filter",
         "data.pixels",
         "models.embedded",

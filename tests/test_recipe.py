@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from recipe_texts import BASE, write
 
 from factory.common.errors import UserError
+from factory.data.columns import features, fixed_columns
 from factory.planner.plan import plan
-from factory.recipe.columns import features, fixed_columns
 from factory.recipe.library import (
     list_recipes,
     load_recipe,

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from factory.common.storage import write_bytes, write_text
-from factory.recipe.columns import features
+from factory.data.columns import features
 from factory.recipe.schema import Output
 from factory.shards.parquet import (
     column_names,

@@ -17,8 +17,8 @@ from damaged_sets import flip, manifest_of, replace, restamp, rewrite, swap, tru
 from factory.builder.build import build
 from factory.cli import verify as verb
 from factory.common.errors import UserError
+from factory.data.columns import features
 from factory.inspection.verify import VerifyReport, verify_set
-from factory.recipe.columns import features
 from factory.shards.parquet import read_rows
 from factory.sharing.push_dataset import set_files
 

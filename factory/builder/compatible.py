@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from factory.builder.jobs import Job
 from factory.common.errors import UserError
 from factory.common.storage import AnyPath
-from factory.recipe.columns import TEMPLATE
+from factory.data.columns import TEMPLATE
 from factory.shards.directory import recipe_path, stored_recipe
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import list_shards

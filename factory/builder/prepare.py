@@ -22,7 +22,7 @@ from factory.common import console
 from factory.common.devices import device_name
 from factory.common.errors import UserError
 from factory.common.storage import AnyPath, remove_temporary_files
-from factory.recipe.columns import features
+from factory.data.columns import features
 from factory.shards.directory import open_set
 from factory.shards.generations import Generation, replace
 from factory.shards.hub_limits import warn_of_many_shards

@@ -11,7 +11,7 @@ from factory.builder.rows import Drawn, copy_rows, draw_rows
 from factory.builder.start import Start
 from factory.common import console
 from factory.common.storage import AnyPath
-from factory.recipe.columns import features
+from factory.data.columns import features
 from factory.renderer.pool import Renderers
 from factory.shards.fence import Fence
 from factory.shards.layout import file_at, first_name, is_counted, names_from

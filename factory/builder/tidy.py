@@ -25,7 +25,7 @@ from factory.common.storage import (
     remove_if_empty,
     temporary_files,
 )
-from factory.recipe.columns import features
+from factory.data.columns import features
 from factory.shards.directory import require_set
 from factory.shards.generations import Generation, latest, newest, replace
 from factory.shards.layout import names_from, total_shards, wanted_stamp

@@ -134,7 +134,7 @@ def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:
     Counts stand in the card's text: `load_dataset` takes them only beside sizes in bytes of the
     prepared set, which nobody knows before it is prepared.
     """
-    from factory.recipe.columns import features
+    from factory.data.columns import features
 
     columns = features(manifest.labels, manifest.variables)._to_yaml_list()
     return [

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from factory.card.plots import plot_distributions
 from factory.common.row_images import read_image
 from factory.common.storage import AnyPath, write_bytes
-from factory.recipe.columns import IMAGE, INDEX
+from factory.data.columns import IMAGE, INDEX
 
 if TYPE_CHECKING:
     from factory.recipe.resolved import ResolvedRecipe

@@ -20,7 +20,7 @@ from factory.common import card_notes, console
 from factory.common.card_notes import FILE_NAME
 from factory.common.markup import cell, code, table_cell
 from factory.common.storage import AnyPath, write_bytes, write_text
-from factory.recipe.columns import TEMPLATE
+from factory.data.columns import TEMPLATE
 from factory.recipe.paths import packaged_dir
 from factory.shards.directory import stored_recipes
 from factory.shards.manifest import GateEntry, Manifest

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from factory.common.row_images import read_image
-from factory.recipe.columns import IMAGE, INDEX
+from factory.data.columns import IMAGE, INDEX
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 

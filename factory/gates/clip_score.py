@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from factory.data.columns import PROMPT
 from factory.gates.base import picture_of
 from factory.models.clip import ClipModel, load_clip
-from factory.recipe.columns import PROMPT
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 

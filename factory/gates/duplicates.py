@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.data.columns import INDEX, LABEL
 from factory.gates.base import picture_of
-from factory.recipe.columns import INDEX, LABEL
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 

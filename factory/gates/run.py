@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from factory.common import console
 from factory.common.errors import UserError
 from factory.common.inside import require_own
+from factory.data.columns import features, fixed_columns
 from factory.gates.base import Gate
 from factory.gates.stage import Stage
-from factory.recipe.columns import features, fixed_columns
 from factory.shards.generations import Generation, newest
 from factory.shards.layout import wanted_stamp
 from factory.shards.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from factory.common.errors import Failure
 from factory.common.pictures import Picture, decode
+from factory.data import columns
 from factory.planner.plan import ImageSpec
-from factory.recipe import columns
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.flaws import NOT_FINITE
 from factory.shards.parquet import Row, encode_picture

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 from factory.common.devices import device_name
 from factory.common.errors import UserError
 from factory.common.storage import AnyPath
+from factory.data import columns
 from factory.inspection.compare import Redrawn, compared, spec_of
 from factory.planner.plan import ImageSpec, plan
-from factory.recipe import columns
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.layout import file_at
 from factory.shards.manifest import Manifest

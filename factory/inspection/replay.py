@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
 from factory.common.storage import AnyPath, open_path
+from factory.data import columns
 from factory.inspection.compare import Redrawn
 from factory.inspection.redraw import Redrawer, stored_rows
-from factory.recipe import columns
 from factory.shards.directory import require_config, require_set, stored_recipe
 from factory.shards.manifest import Manifest
 

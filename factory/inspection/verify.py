@@ -17,6 +17,7 @@ from factory.common import console
 from factory.common.errors import UserError
 from factory.common.inside import foreign_files
 from factory.common.storage import AnyPath, is_local, open_path
+from factory.data.columns import features
 from factory.inspection.faults import SetFault
 from factory.inspection.verify_files import (
     check_card,
@@ -26,7 +27,6 @@ from factory.inspection.verify_files import (
 from factory.inspection.verify_pictures import Comparison, Sample, compare_sample
 from factory.inspection.verify_rows import ShardTask, balance_faults, check_shard
 from factory.inspection.verify_strays import check_generation, left_over_shards, stray_files
-from factory.recipe.columns import features
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.directory import require_config, require_set
 from factory.shards.layout import shard_files, wanted_stamp

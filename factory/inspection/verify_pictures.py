@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from factory.common.storage import AnyPath
+from factory.data import columns
 from factory.inspection.compare import Redrawn
 from factory.inspection.faults import SetFault
 from factory.inspection.redraw import Redrawer, batch_of, stored_rows
-from factory.recipe import columns
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.layout import file_at
 from factory.shards.manifest import ConfigEntry, Manifest

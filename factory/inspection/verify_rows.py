@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.row_images import ImageFault, load_image
 from factory.common.storage import AnyPath
+from factory.data import columns as schema
 from factory.inspection.faults import SetFault, first_few, short
 from factory.planner.plan import plan
-from factory.recipe import columns as schema
 from factory.recipe.resolved import Output, ResolvedRecipe
 from factory.shards.manifest import FailedImage, ShardEntry
 from factory.shards.stamp import Inspection, Stamp, inspect

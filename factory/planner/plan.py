@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import UserError
+from factory.data import columns as schema
 from factory.distributions.base import Distribution
 from factory.distributions.discrete import pick_by_weight
 from factory.distributions.template import Template, Value, parse_template
 from factory.distributions.variables import Once, PerClass
 from factory.planner.streams import attempt_seed, seeds, uniforms
-from factory.recipe import columns as schema
 from factory.recipe.resolved import ResolvedRecipe, equal_shares
 
 Integers = NDArray[np.int64]

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from factory.common.errors import Fault
 from factory.common.yaml_nodes import Key, Node
+from factory.data.columns import fixed_columns
 from factory.distributions.base import Distribution
 from factory.distributions.template import NAME
 from factory.distributions.variables import Linked, PerClass, joint_type
-from factory.recipe.columns import fixed_columns
 from factory.recipe.faults import MOST_FAULTS, nearest, number_message
 from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import Output

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from factory.common.errors import Fault
 from factory.common.yaml_nodes import Key
+from factory.data.columns import TEMPLATE
 from factory.distributions.discrete import Cycle
 from factory.distributions.template import parse_template
 from factory.distributions.variables import Linked
 from factory.models.embedded import EMBEDDED_ID
 from factory.models.presets import find_preset
 from factory.recipe.caption_checks import caption_warnings
-from factory.recipe.columns import TEMPLATE
 from factory.recipe.faults import MOST_FAULTS
 from factory.recipe.known_words import unknown_words
 from factory.recipe.resolved import ResolvedRecipe

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from factory.common.errors import Fault, UserError
+from factory.data.columns import CONFIG_NAME
 from factory.models.embedded import EMBEDDED_ID
 from factory.models.presets import find_preset
-from factory.recipe.columns import CONFIG_NAME
 from factory.recipe.library import load_recipes
 from factory.recipe.resolved import dump_yaml
 

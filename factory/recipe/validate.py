@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from factory.common.yaml_nodes import Key, Node
+from factory.data.columns import CONFIG_NAME
 from factory.distributions.discrete import Constant
 from factory.models.embedded import EMBEDDED_ID
 from factory.recipe.checks import (
@@ -19,7 +20,6 @@ from factory.recipe.checks import (
     check_sampling,
     check_variables,
 )
-from factory.recipe.columns import CONFIG_NAME
 from factory.recipe.faults import faults_of
 from factory.recipe.model_checks import check_model, check_scheduler, check_sizes
 from factory.recipe.pinning import pinned_model, pinned_output, pinned_variables

@@ -22,7 +22,7 @@ from factory.common.errors import UserError
 from factory.common.inside import GENERATIONS
 from factory.common.outside import MAX_JSON_BYTES, read_text
 from factory.common.storage import AnyPath, write_bytes
-from factory.recipe.columns import CONFIG_NAME
+from factory.data.columns import CONFIG_NAME
 from factory.shards.manifest import FILE_NAME, Manifest, parse_manifest
 
 FOLDER = GENERATIONS

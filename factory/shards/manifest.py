@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from factory.common.errors import UserError
 from factory.common.outside import MAX_JSON_BYTES, read_text
 from factory.common.storage import AnyPath, write_text
-from factory.recipe.columns import CONFIG_NAME
+from factory.data.columns import CONFIG_NAME
 from factory.shards.settings import FixedSettings
 
 FILE_NAME = "manifest.json"
