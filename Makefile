@@ -62,9 +62,10 @@ test-quick: install ## The tests that take seconds
 test-soak: install ## The long runs: every fault at every point, kills by the dozen
 	$(BIN)/python -m pytest -m soak
 
-lint: install typecheck ## ruff and mypy
+lint: install typecheck ## ruff, mypy and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo --no-cache
 
 typecheck: install ## mypy, strict on factory, train and eval
 	$(BIN)/mypy
