@@ -21,7 +21,7 @@ REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seeds 0,1,2
 STUDY_OPTIONS ?=
 
-.PHONY: help install study quickstart test test-quick test-soak lint typecheck format schema cards
+.PHONY: help install study quickstart test test-quick test-soak lint typecheck format graph schema cards
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -76,6 +76,9 @@ format: install ## Format the code
 
 cards: install ## Write dataset_cards/*.md, the cards of the packaged sets
 	$(BIN)/python -m factory.card.planned
+
+graph: install ## Write docs/packages.svg, the picture of the packages and their imports
+	$(BIN)/python docs/draw_packages.py
 
 schema: install ## Write recipes/schema.json and docs/recipe-reference.md from the recipe models
 	$(BIN)/python -m factory.recipe.reference

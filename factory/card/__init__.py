@@ -1,1 +1,1 @@
-"""A dataset's README.md: its text, images and scores."""
+"""A dataset's README.md: text, images, scores."""

@@ -1,1 +1,1 @@
-"""The command line: a module per command, with `NAME`, `HELP`, `add_arguments` and `run`."""
+"""The command line, one module per command."""

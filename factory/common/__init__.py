@@ -1,1 +1,1 @@
-"""Errors, the terminal, files and devices: what every package may use, `train` and `eval` too."""
+"""Errors, terminal, files, devices, YAML, images in rows."""

@@ -1,1 +1,1 @@
-"""What a value is sampled from; prompt templates; captions."""
+"""How values are sampled; prompt templates; captions."""

@@ -1,1 +1,1 @@
-"""Preview, status, diff, verify and replay: they write nothing into a dataset."""
+"""preview, status, diff, verify, replay: read only."""

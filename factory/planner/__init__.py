@@ -1,1 +1,1 @@
-"""From a `ResolvedRecipe` to rows; random streams; cost."""
+"""Resolved recipes to rows; random streams; cost."""

@@ -1,1 +1,1 @@
-"""From YAML to a `ResolvedRecipe`: read, merge, check, pin and lint recipes."""
+"""YAML files to resolved recipes: read, merge, check, pin."""

@@ -1,1 +1,1 @@
-"""From rows to uint8 images, through stock diffusers pipelines."""
+"""Rows to uint8 images, through diffusers pipelines."""

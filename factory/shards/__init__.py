@@ -1,1 +1,1 @@
-"""A dataset directory: manifest, settings, Parquet files and their metadata."""
+"""A dataset directory: manifest and Parquet files."""
