@@ -1,6 +1,8 @@
-"""Datasets that version 0.1 built, with names that count the shards; `tests/older` holds two.
+"""Datasets of earlier versions are verified, loaded, resumed, grown and replayed.
 
-They are whole but for the pictures of the card; `stopped` has one of its two shards.
+`tests/older` has two of version 0.1, whose file names count the shards, and two (`keyed-`) built by
+the last commit before the modules of `factory` became packages. They lack only the images of the
+card; those named `stopped` have one of their two shards.
 """
 
 from __future__ import annotations
@@ -16,11 +18,12 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe
 from sleep_parts import images
 
 from factory.builder.build import BuildReport, build
-from factory.inspection.verify import verify_set
+from factory.inspection.replay import replay
+from factory.inspection.verify import Sample, verify_set
 from factory.shards.manifest import read_manifest
 
 
-@pytest.fixture(params=["finished", "stopped"])
+@pytest.fixture(params=["finished", "stopped", "keyed-finished", "keyed-stopped"])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -47,11 +50,22 @@ def files(out: Path) -> list[str]:
     return sorted(path.relative_to(out).as_posix() for path in out.rglob("*.parquet"))
 
 
-def test_it_is_verified_and_loaded(tmp_path: Path) -> None:
-    out = copied(tmp_path, "finished")
-    assert verify_set(out).faults == ()
+FINISHED = pytest.mark.parametrize("finished", ["finished", "keyed-finished"])
+
+
+@FINISHED
+def test_it_is_verified_loaded_and_replayed(tmp_path: Path, finished: str) -> None:
+    out = copied(tmp_path, finished)
+    whole = Sample(part=1.0, renderer_factory=FakeRenderer)
+    report = verify_set(out, sample=whole)
+    assert (report.faults, report.compared) == ((), 15 + 15 + 12)
+    assert replay(out, config="word", index=7, renderer_factory=FakeRenderer).redrawn.same_bytes
     assert loaded(out, tmp_path, "base") == list(range(15))
     assert len(loaded(out, tmp_path, "both")) == 30
+
+
+def test_a_stray_file_that_its_card_reads_is_a_fault(tmp_path: Path) -> None:
+    out = copied(tmp_path, "finished")
     stray = shutil.copy(
         out / "data/base/train-00000-of-00002.parquet",
         out / "data/base/train-00000-of-00009.parquet",
@@ -64,7 +78,7 @@ def test_it_is_built_again_and_resumed(tmp_path: Path, name: str) -> None:
     out = copied(tmp_path, name)
     before, kept = images(out), files(out)
     report = draw(recipe(tmp_path, "base"), out)
-    assert (report.kept, report.drawn) == ((15, 0) if name == "finished" else (8, 7))
+    assert (report.kept, report.drawn) == ((15, 0) if "finished" in name else (8, 7))
     assert set(kept) <= set(files(out))
     assert before.items() <= images(out).items()
     assert verify_set(out).faults == ()
@@ -73,9 +87,10 @@ def test_it_is_built_again_and_resumed(tmp_path: Path, name: str) -> None:
 
 def test_it_grows(tmp_path: Path, name: str) -> None:
     out = copied(tmp_path, name)
+    kept = files(out)[0]
     before = images(out)
     report = draw(recipe(tmp_path, "base", images_per_class=8), out)
-    assert (report.kept, report.drawn) == ((15, 9) if name == "finished" else (8, 16))
+    assert (report.kept, report.drawn) == ((15, 9) if "finished" in name else (8, 16))
     assert before.items() <= images(out).items()
     assert verify_set(out).faults == ()
     assert loaded(out, tmp_path, "base") == list(range(24))
@@ -83,11 +98,12 @@ def test_it_grows(tmp_path: Path, name: str) -> None:
     assert found is not None
     listed = [one.file for entry in found.configs.values() for one in entry.shards]
     assert files(out) == sorted(listed), "the shard it grew from is gone"
-    assert "data/base/train-00000-of-00002.parquet" in listed
+    assert kept in listed, "a whole shard keeps its name"
 
 
-def test_it_gets_a_column_and_a_larger_share(tmp_path: Path) -> None:
-    out = copied(tmp_path, "finished")
+@FINISHED
+def test_it_gets_a_column_and_a_larger_share(tmp_path: Path, finished: str) -> None:
+    out = copied(tmp_path, finished)
     before = {key: data for key, data in images(out).items() if key[0] != "share"}
     recipe(tmp_path, "base")
     recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
