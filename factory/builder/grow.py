@@ -12,7 +12,7 @@ from factory.common.storage import AnyPath
 from factory.shards.layout import file_of, key_of, names_from, shard_file
 from factory.shards.manifest import Manifest, ShardEntry
 from factory.shards.parquet import ShardFile, list_shards, read_rows, shard_hash, write_shard
-from factory.shards.stamp import Stamp, inspect
+from factory.shards.stamp import inspect
 
 if TYPE_CHECKING:
     import datasets
@@ -73,7 +73,8 @@ def _with_columns(
         )
     if found.columns == tuple(features):
         return found.entry(shard.path.relative_to(out).as_posix())
-    stamp = found.stamp or _stamp(new, config, shard, rows=found.rows)
+    stamp = found.stamp
+    assert stamp is not None, "a shard without fault has a stamp"
     rows = read_rows(shard.path)
     first = file_of(stamp, new)
     if number is not None:
@@ -90,15 +91,3 @@ def _with_columns(
         if before.sha256 == shard_hash(rows, features=features, stamp=stamp):
             return before.entry(file)
     raise AssertionError("there is always another name")
-
-
-def _stamp(manifest: Manifest, config: str, shard: ShardFile, *, rows: int) -> Stamp:
-    """Return the stamp of a shard that was written before shards had one."""
-    start = shard.index * manifest.settings.shard_size
-    return Stamp(
-        config=config,
-        fingerprint=manifest.configs[config].fingerprint,
-        settings=manifest.settings.as_dict(),
-        start=start,
-        stop=start + rows,
-    )

@@ -139,7 +139,7 @@ class ShardMaker:
         named = dict.fromkeys([*self._listed(job, index), *self._unlisted(job, index, is_counted)])
         first = first_name(self._manifest, job.name, index)
         for file in itertools.chain(named, (one for one in names_from(first) if one not in named)):
-            found = self._assess(file, job, index, images)
+            found = self._assess(file, job, images)
             if found is None:
                 # Also the name of a listed file that was lost.
                 if file not in named or file == first:
@@ -152,7 +152,7 @@ class ShardMaker:
             if there.best is not None and there.best.covered == len(images):
                 return there
         for file in self._unlisted(job, index, lambda file: not is_counted(file)):
-            found = self._assess(file, job, index, images)
+            found = self._assess(file, job, images)
             if found is not None and not found.fault:
                 others.append(found)
         for found in others:
@@ -180,14 +180,9 @@ class ShardMaker:
             self._there[job.name] = files
         return [file for file in self._there[job.name].get(index, ()) if wanted(file)]
 
-    def _assess(self, file: str, job: Job, index: int, images: range) -> Found | None:
+    def _assess(self, file: str, job: Job, images: range) -> Found | None:
         """Judge a file of the dataset's directory."""
-        listed = self._manifest.configs[job.name].shards
-        known = listed[index] if index < len(listed) else None
-        stamp = job.stamp(images, settings=self._settings)
-        return assess(
-            self._out / file, stamp, known=known if known and known.file == file else None
-        )
+        return assess(self._out / file, job.stamp(images, settings=self._settings))
 
     def _keep(self, found: Found, job: Job, index: int) -> ShardEntry:
         if job.twin_of is None or index in self._present[job.name]:

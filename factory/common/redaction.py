@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from pathlib import Path
 
 SHOWN = "***"
@@ -88,7 +89,7 @@ def known_secrets() -> list[str]:
         for name, value in os.environ.items()
         if _SECRET_NAME.search(name) and not _PLACE_NAME.search(name)
     ]
-    found += [line for path in _token_files() for line in _words(path)]
+    found += [line for path in _token_files() for line in _words(path, _changed(path))]
     kept = {value.strip() for value in found if len(value.strip()) >= _LEAST_LENGTH}
     return sorted(kept, key=len, reverse=True)
 
@@ -105,8 +106,20 @@ def _token_files() -> list[Path]:
     return [Path(os.path.expanduser(file)) for file in files]  # noqa: PTH111
 
 
-def _words(path: Path) -> list[str]:
-    """Return what may be tokens in a token file: `hf_token = ...` lines, or the token alone."""
+def _changed(path: Path) -> int:
+    """Return when a file was changed, in nanoseconds; 0 without it."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@lru_cache(maxsize=8)
+def _words(path: Path, changed: int) -> list[str]:
+    """Return possible tokens of a token file: `hf_token = ...` lines, or the token alone.
+
+    Read again only when the file has changed: every log line is searched for them.
+    """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -14,10 +14,9 @@ from factory.data.columns import features, fixed_columns
 from factory.gates.base import Gate
 from factory.gates.stage import Stage
 from factory.shards.generations import Generation, newest
-from factory.shards.layout import wanted_stamp
 from factory.shards.manifest import FILE_NAME, ConfigEntry, Manifest, ShardEntry
 from factory.shards.parquet import Row, read_shard, write_shard
-from factory.shards.stamp import Stamp, inspect
+from factory.shards.stamp import inspect
 
 if TYPE_CHECKING:
     import datasets
@@ -124,14 +123,8 @@ class _Pass:
                     found = sum(bool(row[column]) for row in rows)
                     self.flagged[column] = self.flagged.get(column, 0) + found
         if not is_staged:
-            stamp = there.stamp or self._stamp(config, shard)
-            write_shard(staged, rows, features=self._features, stamp=stamp)
+            write_shard(staged, rows, features=self._features, stamp=there.stamp)
         return shard.model_copy(update={"sha256": inspect(staged).sha256})
-
-    def _stamp(self, config: str, shard: ShardEntry) -> Stamp:
-        """Return the stamp of a shard that was written before shards had one."""
-        number = self._old.configs[config].shards.index(shard)
-        return wanted_stamp(self._old, config, number)
 
     def _measure(self, gate: Gate, rows: list[Row], *, is_staged: bool) -> None:
         """Fill a gate's columns where they are not known yet."""

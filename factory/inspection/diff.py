@@ -16,7 +16,7 @@ from factory.common.errors import UserError
 from factory.common.storage import open_path
 from factory.hub.place import is_hub_reference
 from factory.recipe.library import load_recipes
-from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.resolved import ResolvedRecipe, plain_recipe
 from factory.shards.directory import stored_recipes
 from factory.shards.manifest import FILE_NAME, Manifest, read_manifest
 from factory.shards.parquet import shard_count
@@ -177,9 +177,7 @@ def recipe_changes(before: ResolvedRecipe, after: ResolvedRecipe) -> Iterator[Ch
 
 def _plain(recipe: ResolvedRecipe) -> dict[str, Any]:
     """Return what a recipe says, its classes by label."""
-    import yaml
-
-    said: dict[str, Any] = yaml.safe_load(recipe.to_yaml())
+    said = plain_recipe(recipe)
     if "classes" in said:
         said["classes"] = {entry.pop("label"): entry for entry in said["classes"]}
     return said

@@ -192,10 +192,9 @@ def _failed(out: AnyPath, entry: ConfigEntry, files: Iterable[str]) -> int:
 def _num_failed(path: AnyPath) -> int:
     """Return how many images of a shard failed; what is damaged is the build's and `verify`'s."""
     try:
-        stamp = read_stamp(path)
+        return len(read_stamp(path).failed)
     except (OSError, ValueError):
         return 0
-    return len(stamp.failed) if stamp else 0
 
 
 def _finished(out: AnyPath, found: Manifest) -> list[tuple[float, int]]:

@@ -118,7 +118,7 @@ def _byte_faults(task: ShardTask, seen: Inspection) -> Iterator[SetFault]:
 
 
 def _stamp_faults(task: ShardTask, stamp: Stamp | None) -> Iterator[SetFault]:
-    """Yield what a shard says of itself and should not; older shards say nothing."""
+    """Yield where a shard's stamp is not the one that this place of the dataset has."""
     if stamp is None:
         return
     for name in ("config", "fingerprint", "settings", "start", "stop"):

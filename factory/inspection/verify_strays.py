@@ -94,8 +94,7 @@ def _is_of(shard: ShardFile, config: str, found: Manifest) -> bool:
         return False
     entry = found.configs.get(config)
     return (
-        stamp is not None
-        and (stamp.config, stamp.settings) == (config, found.settings.as_dict())
+        (stamp.config, stamp.settings) == (config, found.settings.as_dict())
         and (entry is None or stamp.fingerprint == entry.fingerprint)
         and stamp.start == shard.index * found.settings.shard_size
     )

@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from factory.common.errors import UserError, first_line
+from factory.models.scheduler_names import scheduler_names
 
 
 def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | None) -> Any:
@@ -35,8 +36,7 @@ def _scheduler_class(name: str) -> Any:
     found = getattr(diffusers, name, None)
     if isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin):
         return found
-    known = [one for one in dir(diffusers) if one.endswith("Scheduler") and "Flax" not in one]
-    near = difflib.get_close_matches(name, known, n=4, cutoff=0.4)
+    near = difflib.get_close_matches(name, sorted(scheduler_names()), n=4, cutoff=0.4)
     hint = f"; near it: {', '.join(near)}" if near else ""
     raise UserError(f"model.scheduler: diffusers has no `{name}`{hint}")
 

@@ -43,15 +43,15 @@ class ShardFile:
 
 @dataclass(frozen=True)
 class Shard:
-    """A shard that was read; `stamp` is None where it was written before shards had one."""
+    """A shard that was read."""
 
     rows: list[Row]
-    stamp: Stamp | None
+    stamp: Stamp
 
     @property
     def failed(self) -> tuple[FailedImage, ...]:
         """Images of its range that have no row."""
-        return self.stamp.failed if self.stamp else ()
+        return self.stamp.failed
 
 
 def shard_count(num_images: int, *, shard_size: int) -> int:
@@ -190,7 +190,11 @@ def read_rows(path: AnyPath, *, start: int = 0, stop: int | None = None) -> list
 
 
 def read_shard(path: AnyPath) -> Shard:
-    """Read a whole shard: its rows, and its stamp where it has one."""
+    """Read a whole shard.
+
+    Raises:
+        ValueError: It has no stamp.
+    """
     return Shard(rows=read_rows(path), stamp=read_stamp(path))
 
 

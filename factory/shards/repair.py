@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from factory.common.storage import AnyPath
-from factory.shards.manifest import ShardEntry
 from factory.shards.stamp import Inspection, Stamp, inspect
 
 
@@ -48,13 +47,12 @@ class Candidates:
             self.best = found
 
 
-def assess(path: AnyPath, wanted: Stamp, *, known: ShardEntry | None) -> Found | None:
+def assess(path: AnyPath, wanted: Stamp) -> Found | None:
     """Judge a shard.
 
     Args:
         path: Its file.
         wanted: What it should be; `failed` and hash do not count.
-        known: What the manifest says of it: the only word on shards that carry no stamp.
 
     Returns:
         None where there is no file.
@@ -64,12 +62,8 @@ def assess(path: AnyPath, wanted: Stamp, *, known: ShardEntry | None) -> Found |
     except FileNotFoundError:
         return None
     stamp = inspection.stamp
-    if inspection.fault:
+    if inspection.fault or stamp is None:
         return Found(path, inspection, 0, inspection.fault)
-    if stamp is None:
-        if known is None or known.sha256 != inspection.sha256:
-            return Found(path, inspection, 0, "has other bytes than the manifest names")
-        return Found(path, inspection, inspection.rows, None)
     if not stamp.is_of(wanted):
         return Found(path, inspection, 0, f"is {_place(stamp)}, not {_place(wanted)}")
     if stamp.stop > wanted.stop:

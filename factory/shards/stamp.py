@@ -22,6 +22,7 @@ KEY = b"factory"
 _ZEROS = "0" * 64
 _MAGIC = b"PAR1"
 _CHUNK_BYTES = 1 << 20
+_UNSTAMPED = "carries no stamp, so no build wrote it"
 
 
 class Stamp(BaseModel):
@@ -68,7 +69,7 @@ class Inspection:
     Attributes:
         sha256: Of its bytes.
         rows: That its footer speaks of; 0 where it cannot be read.
-        stamp: Its own words; None where it has none or they cannot be read.
+        stamp: Its own description; None where it has none or it cannot be read, which is a fault.
         fault: What is wrong with it, or None.
         columns: Of its rows, in order.
     """
@@ -117,13 +118,20 @@ def inspect(path: AnyPath) -> Inspection:
     return _judge(raw.hexdigest(), head, footer)
 
 
-def read_stamp(path: AnyPath) -> Stamp | None:
-    """Return a shard's stamp from its footer, unchecked; None where it has none."""
+def read_stamp(path: AnyPath) -> Stamp:
+    """Return a shard's stamp from its footer, unchecked.
+
+    Raises:
+        ValueError: The file has no stamp, or is not a Parquet file.
+    """
     import pyarrow.parquet
 
     with path.open("rb") as file:
         metadata = pyarrow.parquet.read_metadata(file)
-    return _stamp(metadata)
+    stamp = _stamp(metadata)
+    if stamp is None:
+        raise ValueError(f"{path}: {_UNSTAMPED}")
+    return stamp
 
 
 def _footer_start(file: Any, size: int) -> int:
@@ -149,7 +157,7 @@ def _judge(sha256: str, head: Any, footer: bytes) -> Inspection:
         return Inspection(sha256, 0, None, f"is no whole Parquet file ({words})")
     columns = tuple(metadata.schema.to_arrow_schema().names)
     if stamp is None:
-        return Inspection(sha256, metadata.num_rows, None, None, columns)
+        return Inspection(sha256, metadata.num_rows, None, _UNSTAMPED, columns)
     digest = stamp.sha256.encode()
     head.update(footer.replace(digest, _ZEROS.encode()))
     fault = None
