@@ -1,4 +1,4 @@
-"""Draws docs/packages.svg: packages, their purpose and size, and who imports whom.
+"""Writes docs/packages.svg and the table of packages in docs/design.md, from the code.
 
 Run it with `make graph`. The layers are those of the import-linter contract in `pyproject.toml`;
 everything else is read from the code.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import tomllib
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- packages: written by `make graph` -->", "<!-- end of packages -->"
 INK, SOFT, GRID = "#1f2933", "#627282", "#d9e0e7"
 
 
@@ -39,20 +41,28 @@ def folder_of(package: str) -> Path:
 
 def imports() -> Counter[tuple[str, str]]:
     """Count the import statements from one package to another."""
-    found: Counter[tuple[str, str]] = Counter()
-    for package in packages():
-        for path in folder_of(package).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                for name in _names(node):
-                    if package_of(name) != package and package_of(name) in packages():
-                        found[package, package_of(name)] += 1
-    return found
+    found = Counter((package, package_of(name)) for package, name in _imported())
+    return Counter({pair: number for pair, number in found.items() if pair[0] != pair[1]})
+
+
+@cache
+def _imported() -> list[tuple[str, str]]:
+    """Return each imported module of ours, with the package that imports it."""
+    return [
+        (package, name)
+        for package in packages()
+        for path in sorted(folder_of(package).rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in _names(node)
+        if package_of(name) in packages()
+    ]
 
 
 def _names(node: ast.AST) -> list[str]:
     if isinstance(node, ast.ImportFrom) and node.module:
-        if node.module == "factory":
-            return [f"factory.{alias.name}" for alias in node.names]
+        # `from factory.hub import client` imports a module, `from factory.hub.client import x` too.
+        if node.module.count(".") < 2 and node.module.startswith("factory"):
+            return [f"{node.module}.{alias.name}" for alias in node.names]
         return [node.module]
     return [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
 
@@ -110,9 +120,39 @@ def draw(path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
 
 
+def table() -> str:
+    """Return the table of packages as Markdown, lowest layer first."""
+    found = imports()
+    lines = ["| package | purpose | imports | used by others |", "|---|---|---|---|"]
+    for package in packages():
+        below = [name for name in packages() if found[package, name]]
+        own = "all modules" if package == "common" else ", ".join(sorted(faces()[package]))
+        lines.append(f"| `{package}` | {purpose(package)} | {', '.join(below)} | {own} |")
+    return "\n".join(lines)
+
+
+def faces() -> dict[str, set[str]]:
+    """Return the modules of each package that other packages import."""
+    found: dict[str, set[str]] = {package: set() for package in packages()}
+    for package, name in _imported():
+        parts = [*name.split("."), ""]
+        owner, module = package_of(name), parts[2] if parts[0] == "factory" else ""
+        if owner != package and (folder_of(owner) / f"{module}.py").is_file():
+            found[owner].add(module)
+    return found
+
+
+def write_table(page: Path) -> None:
+    """Put the table into a page, between its two marks."""
+    before, rest = page.read_text(encoding="utf-8").split(f"{BEGIN}\n")
+    _, after = rest.split(END)
+    page.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
+
+
 def _cell(axes: Any, x: float, y: float, **style: Any) -> None:
     axes.fill([x, x + 1, x + 1, x], [y - 0.5, y - 0.5, y + 0.5, y + 0.5], lw=0, **style)
 
 
 if __name__ == "__main__":
     draw(ROOT / "docs" / "packages.svg")
+    write_table(ROOT / "docs" / "design.md")
