@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,20 +212,3 @@ def draw_glyph(rng: np.random.Generator, *, digit: int, printed: bool) -> Glyph:
     ink = ndimage.gaussian_filter(_warp(image, rng, printed=printed), 1.0) > 0.42
     distance = ndimage.gaussian_filter(_signed_distance(ink), 0.7)
     return Glyph(digit, printed, _vary_thickness(distance, rng))
-
-
-def glyph_sheet(*, per_font: bool = True) -> Any:
-    """Return a picture of every font's digits (or of 20 redrawn hands) to look at."""
-    from PIL import Image
-
-    rng = np.random.default_rng(0)
-    if per_font:
-        rows = [np.concatenate([_printed(d, f) for d in range(10)], axis=1) for f in FONTS]
-    else:
-        rows = [
-            np.concatenate(
-                [draw_glyph(rng, digit=d, printed=False).coverage() for d in range(10)], axis=1
-            )
-            for _ in range(12)
-        ]
-    return Image.fromarray((np.concatenate(rows) * 255).astype(np.uint8))
