@@ -87,14 +87,6 @@ def build_once(
         file.write(f"{report.drawn}\n")
 
 
-def build_elsewhere(recipes: Sequence[Path], out: Path, batch_s: float, expiry_s: float) -> None:
-    """Build as a process of another machine would: nobody here can ask whether it lives."""
-    from factory.builder import owner
-
-    owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
-    build_once(recipes, out, batch_s, claim_expiry_s=expiry_s)
-
-
 def build_and_die(recipes: Sequence[Path], out: Path, event: int, after: bool) -> None:
     """Build, and end by SIGKILL before or after the n-th change to the file system."""
     on_change(out, sending(event, signal.SIGKILL), after=after)
@@ -151,8 +143,7 @@ def on_change(out: str | Path, told: Callable[[str], None], *, after: bool) -> N
         return
     for name in ("rename", "replace", "hardlink_to", "unlink", "mkdir", "rmdir"):
         setattr(Path, name, watched(name, getattr(Path, name)))
-    for name in ("fsync", "write", "ftruncate"):
-        setattr(os, name, watched(name, getattr(os, name)))
+    os.fsync = watched("fsync", os.fsync)
 
 
 def run_verb(recipes: Sequence[Path], out: Path, batch_s: float, errors: Path) -> None:

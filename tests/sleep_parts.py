@@ -15,7 +15,7 @@ import numpy as np
 from build_parts import SETTINGS, FakeRenderer, recipe, shard
 from fault_parts import CONTEXT, finished, on_change, sending, sleeps, start
 
-from factory.builder.build import BuildOptions, build
+from factory.builder.build import build
 from factory.builder.tidy import tidy
 from factory.card import images as card_images
 from factory.common.errors import Failure, UserError
@@ -35,12 +35,6 @@ def quick(change: Callable[[Any, str, Any], None] = setattr) -> None:
     change(card_images, "plot_distributions", lambda recipes: b"plots")
 
 
-class Patience:
-    """For how long a launch waits for claims: those who sleep wait for nobody, and beat rarely."""
-
-    seconds = 0.2
-
-
 class Signed(FakeRenderer):
     """Draws other images in each process: an image that was generated again shows."""
 
@@ -55,7 +49,7 @@ def generate(folder: Path, out: str | Path, *names: str) -> None:
         [load_recipe(folder / f"{name}.yaml") for name in names],
         out,
         settings=SETTINGS,
-        options=BuildOptions(show_progress=False, claim_expiry_s=Patience.seconds),
+        show_progress=False,
         renderer_factory=Signed,
     )
 
@@ -148,11 +142,7 @@ def ready(folder: Path, out: str | Path, sleeper: str) -> None:
 
 def act(folder: Path, out: str | Path, what: str, event: int) -> None:
     """Change a dataset as another machine would, and stand still at the n-th change to a file."""
-    from factory.builder import owner
-
     quick()
-    Patience.seconds = 60.0
-    owner._place = lambda: f"elsewhere-{os.getpid()}"  # type: ignore[assignment]
     on_change(out, sending(event, signal.SIGSTOP), after=False)
     SLEEPERS[what](folder, out)
 
@@ -161,7 +151,6 @@ def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
     """Change a dataset and report how many changes to files that takes."""
     changes: list[str] = []
     quick()
-    Patience.seconds = 60.0
     on_change(out, changes.append, after=True)
     SLEEPERS[what](folder, out)
     result.put(len(changes))

@@ -8,16 +8,15 @@ import random
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from build_parts import combination, recipe, tree
+from build_parts import FakeRenderer, combination, recipe, shards_of, tree
 from fault_parts import (
     CONTEXT,
     build_and_die,
-    build_elsewhere,
     build_once,
     count_changes,
     draw,
@@ -26,10 +25,13 @@ from fault_parts import (
     start,
     strays,
 )
+from overlap import SETTINGS, measured
 
-from factory.builder import worker
+from factory.builder.build import build
+from factory.builder.markers import list_markers
+from factory.builder.ranks import Ranks
 from factory.builder.signals import Stopped, stopping_on_signals
-from factory.common.errors import UserError
+from factory.recipe.library import load_recipe
 
 KILLED = -signal.SIGKILL
 
@@ -88,14 +90,14 @@ def killed_at(
 def test_killed_at_some_change_to_the_file_system(
     recipes: list[Path], tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
-    """Between write and rename, between rename and manifest, while the card is written."""
+    """Around marker, shard and manifest, while the card is written and markers are removed."""
     changes = changes_of(recipes, tmp_path / "counted")
     wanted = {
-        "hardlink_to": [3],
+        "hardlink_to": [1, 2],
         "replace": [-3, -2, -1],
         "fsync": [2, -3],
-        "write": [2],
-        "unlink": [1],
+        "unlink": [1, 2],
+        "rmdir": [0],
     }
     points: list[tuple[int, bool]] = []
     for call, places in wanted.items():
@@ -151,8 +153,25 @@ def test_two_launches_at_once_share_the_work(tmp_path: Path) -> None:
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
     drawn = [int(line) for line in Path(f"{out}.drawn").read_text().split()]
-    assert sum(drawn) == 12 * 8, "each shard was drawn once"
+    assert 12 * 8 <= sum(drawn) <= 13 * 8, "at most the last shard was generated twice"
     assert min(drawn) >= 8
+
+
+@pytest.mark.slow
+def test_four_launches_generate_little_twice(tmp_path: Path) -> None:
+    found = measured(tmp_path, launches=4, shards=24, image_s=0.03)
+    assert min(found.generated) >= 16
+    assert 0 <= found.twice < 0.2, "at most a shard for each launch but one, and some for delays"
+    alone = tmp_path / "alone"
+    build(
+        load_recipe(tmp_path / "base.yaml"),
+        alone,
+        settings=SETTINGS,
+        show_progress=False,
+        renderer_factory=FakeRenderer,
+    )
+    assert shards_of(tree(tmp_path / "out")) == shards_of(tree(alone))
+    assert not strays(tmp_path / "out")
 
 
 def test_one_of_two_launches_is_killed(tmp_path: Path) -> None:
@@ -167,32 +186,36 @@ def test_one_of_two_launches_is_killed(tmp_path: Path) -> None:
     assert not strays(out)
 
 
-def test_the_shard_of_a_dead_machine_is_taken_over_when_its_claim_expires(tmp_path: Path) -> None:
+def test_the_shards_of_a_killed_launch_are_generated_by_the_next_one_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipes = large(tmp_path, shards=6)
     draw(recipes, tmp_path / "alone")
     out = tmp_path / "shared"
-    lost = start(build_elsewhere, recipes, out, 0.2, 1.0)
-    wait_for(lambda: len(list(out.glob("data/large/train-*"))) >= 2)
+    lost = start(build_once, recipes, out, 0.2)
+    wait_for(lambda: len(list(out.glob("data/large/train-*"))) >= 2 and list_markers(out))
     lost.kill()
     assert finished(lost) == KILLED
-    assert list((out / ".claims").iterdir())
-    began = time.monotonic()
-    draw(recipes, out, claim_expiry_s=1.0)
-    assert time.monotonic() - began >= 1.0, "it had to watch the claim for its whole life"
+    monkeypatch.setattr(Ranks, "pause", lambda *_: pytest.fail("it waits"))
+    draw(recipes, out)
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
 
 
-def test_another_launch_that_wants_something_else_is_refused(tmp_path: Path) -> None:
+def test_a_launch_that_grows_the_dataset_ends_those_at_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     recipes = large(tmp_path, shards=6)
-    out = tmp_path / "out"
-    process = start(build_once, recipes, out, 0.3)
-    wait_for(lambda: (out / "manifest.json").exists())
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    process = start(run_verb, recipes, out, 0.3, errors)
+    wait_for(lambda: list(out.glob("data/large/train-*")) and list_markers(out))
     recipe(tmp_path, "large", images_per_class=40, classes=["cat", "dog"])
-    errors = tmp_path / "errors"
-    assert finished(start(run_verb, recipes, out, 0.0, errors)) == 2
-    assert "another build is at work there and makes something else of it" in errors.read_text()
-    assert finished(process) == 0
+    draw(recipes, out)
+    assert "a build that is still at work there stops at its next shard" in capsys.readouterr().err
+    assert finished(process) == 1
+    assert "another launch has changed this dataset since this one began" in errors.read_text()
+    draw(recipes, tmp_path / "once")
+    assert tree(out) == tree(tmp_path / "once")
     assert not strays(out)
 
 
@@ -331,28 +354,3 @@ def test_a_command_that_was_stopped_stays_deaf() -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def test_nobody_prepares_while_another_finishes_and_tidies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    recipes, out, seen = large(tmp_path, shards=1), tmp_path / "out", []
-
-    def watched(call: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            seen.append((out / ".claims/prepare.0").is_file())
-            return call(*args, **kwargs)
-
-        return wrapper
-
-    for name in ("finish", "remove_temporary_files"):
-        monkeypatch.setattr(worker, name, watched(getattr(worker, name)))
-    draw(recipes, out)
-    assert seen == [True, True]
-    assert not strays(out)
-
-
-@pytest.mark.parametrize("expiry_s", [0, -1, float("nan"), float("inf"), 1e9])
-def test_an_expiry_that_is_none(tmp_path: Path, expiry_s: float) -> None:
-    with pytest.raises(UserError, match=r"claim expiry is .* give more than 0, up to 86400"):
-        draw(large(tmp_path, shards=1), tmp_path / "out", claim_expiry_s=expiry_s)

@@ -33,7 +33,7 @@ FACES = {
     ),
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header page scores",
-    "builder": "build claim_files claims jobs owner ranks signals tidy",
+    "builder": "build jobs markers ranks signals tidy",
     "gates": "base clip_score duplicates run safety",
     "inspection": "diff preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",

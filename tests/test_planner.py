@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -218,3 +219,29 @@ def test_an_equal_share_is_the_members_first_images(tmp_path: Path) -> None:
 def test_a_range_outside_is_refused(start: int, stop: int, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"rows {start}:{stop} lie outside of r"):
         plan(recipe(tmp_path, BASE)).rows(start, stop)
+
+
+def test_any_shard_of_a_hundred_million_images_is_planned_at_once(tmp_path: Path) -> None:
+    names = ", ".join(f"class_{number}" for number in range(1000))
+    vast = recipe(
+        tmp_path,
+        f"classes: [{names}]\nimages_per_class: 100_000\n"
+        'prompt: "a {class} {place} at {light}"\n'
+        "variables: {place: [in a field, by a lake], light: {uniform: [0, 1]}}\n"
+        "model: {id: embedded}\n",
+    )
+    planned = plan(vast)
+    assert len(planned) == 100_000_000
+    planned.rows(0, 512)
+    peaks = []
+    for start in (0, 50_000_000, 100_000_000 - 512):
+        tracemalloc.start()
+        began = time.process_time()
+        rows = planned.rows(start, start + 512)
+        took = time.process_time() - began
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert took < 1.0
+        assert [row.index for row in rows] == list(range(start, start + 512))
+    assert max(peaks) < 1.5 * min(peaks)
+    assert max(peaks) < 10_000_000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,10 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe
 
 from factory.builder.build import build
-from factory.builder.claim_files import ClaimFolder
-from factory.builder.claims import Claims
+from factory.builder.markers import Markers
 from factory.cli import status as verb
 from factory.common.errors import UserError
+from factory.common.inside import WORKING
 from factory.inspection.status import Status, status
 from factory.planner.plan import ImageSpec
 
@@ -53,12 +54,6 @@ def spread(out: Path, *, seconds: float) -> None:
         os.utime(path, (1000 + number * seconds,) * 2)
 
 
-def claim(out: Path, name: str, identity: str | None = None) -> Claims:
-    claims = Claims(ClaimFolder(out), launch="abc", identity=identity)
-    assert claims.acquire(name)
-    return claims
-
-
 def test_a_build_that_was_stopped(stopped: Path) -> None:
     found = status(stopped)
     (one,) = found.configs
@@ -66,40 +61,42 @@ def test_a_build_that_was_stopped(stopped: Path) -> None:
     assert (one.images, one.images_done, one.failed, one.complete) == (120, 48, 0, False)
     assert found.workers == ()
     assert found.seconds_left is None, "nobody is at work"
-    assert found.notes == ("nobody draws here now; the same build command goes on",)
+    assert found.notes == ("no build is running here; the same build command resumes it",)
 
 
 def test_speed_and_time_left_are_those_of_the_latest_shards(stopped: Path) -> None:
     spread(stopped, seconds=4)
-    claims = claim(stopped, "a.base.00006")
+    for shard in (5, 6):
+        Markers(stopped).add("a.base", shard, 0)
     found = status(stopped)
     assert found.images_per_s == 2.0
     assert found.seconds_left == (120 - 48) / 2
     (worker,) = found.workers
-    assert (worker.config, worker.shard, worker.alive) == ("a.base", 6, True)
+    assert (worker.config, worker.shard) == ("a.base", 6)
+    assert worker.process == f"{socket.gethostname()}, process {os.getpid()}"
     assert (found.configs[0].running, found.configs[0].missing) == (1, 8)
-    claims.release_all()
+    assert found.notes[0].startswith("builds that were killed count as running")
 
 
 def test_too_few_shards_for_many_processes_tell_no_speed(stopped: Path) -> None:
     spread(stopped, seconds=4)
     for shard in (6, 7, 8):
-        claim(stopped, f"a.base.{shard:05d}")
+        Markers(stopped).add("a.base", shard, 0)
     found = status(stopped)
     assert (found.images_per_s, found.seconds_left) == (None, None)
     assert "once every process has finished a few" in found.notes[-1]
 
 
-def test_claims_of_the_dead_and_of_other_machines(stopped: Path) -> None:
-    here = Path("/proc/self/ns/pid").readlink()
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    claim(stopped, "a.base.00006", identity=f"{boot}/{here}|999999999|1")
-    claim(stopped, "a.base.00007", identity="another machine|1|1")
+def test_a_shard_that_two_processes_have_marked_runs_once(stopped: Path) -> None:
+    for shard, number in ((6, 0), (6, 1), (7, 0)):
+        Markers(stopped).add("a.base", shard, number)
+    folder = stopped / WORKING / "a.base"
+    (folder / "00007.0").write_bytes(b"\xff" * 1000)
+    os.mkfifo(folder / "00008.0")
     found = status(stopped)
-    assert [worker.alive for worker in found.workers] == [False, None]
-    assert found.configs[0].running == 1
-    assert "1 shards are claimed by processes that have ended" in found.notes[0]
-    assert "1 claims are of other machines" in found.notes[1]
+    assert [worker.shard for worker in found.workers] == [6, 6, 7, 8]
+    assert [len(worker.process) for worker in found.workers[2:]] == [500, 0]
+    assert (found.configs[0].running, found.configs[0].missing) == (3, 6)
 
 
 def test_it_looks_at_a_build_that_runs(tmp_path: Path) -> None:
@@ -113,7 +110,7 @@ def test_it_looks_at_a_build_that_runs(tmp_path: Path) -> None:
     draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out", Looking)
     figures = [(one.configs[0].done, one.configs[0].running) for one in seen]
     assert figures == [(0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
-    assert all(worker.alive for one in seen for worker in one.workers)
+    assert all(f"process {os.getpid()}" in one.workers[0].process for one in seen)
 
 
 def test_a_set_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -234,6 +234,8 @@ def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) ->
         ".gating",
         ".gating/1-ab",
         ".claims",
+        ".working",
+        ".working/base",
         ".generations",
         "data",
         "data/base",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, shards_of, tree
 from fault_parts import build_once, finished, start
 from moto.server import ThreadedMotoServer
-from simulation.machines import MemoryStore
 from sleep_parts import changes_of, quick, woken_up
 
 from factory.builder.build import BuildReport, build
-from factory.builder.claim_files import ClaimFolder
-from factory.builder.claims import Claims, heartbeat
+from factory.builder.markers import Markers, list_markers
 from factory.cli.main import main
 from factory.common.errors import Failure, UserError
+from factory.common.inside import WORKING
 from factory.common.storage import open_path, write_bytes
 from factory.recipe.library import load_recipe
 from factory.renderer.pool import Renderers
@@ -109,7 +107,7 @@ def test_stopped_damaged_and_grown(place: str, tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
     with pytest.raises(Dies):
         draw(base, place, renderer_factory=Dying)
-    assert [name for name in remote_tree(place) if ".claims" in name] == []
+    assert [name for name in remote_tree(place) if WORKING in name] == []
     report = draw(base, place)
     assert (report.kept, report.drawn) == (8, 7)
     damaged = shard(open_path(place))
@@ -145,7 +143,7 @@ def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
     both = [start(build_once, files, out, 0.3, tmp_path / "counts") for _ in range(2)]
     assert [finished(one) for one in both] == [0, 0]
     drawn = [int(line) for line in (tmp_path / "counts").read_text().split()]
-    assert sum(drawn) == 48
+    assert 48 <= sum(drawn) <= 48 + 8, "at most the last shard was generated twice"
     assert min(drawn) >= 8
     draw(load_recipe(files[0]), tmp_path / "alone")
     assert remote_tree(out) == tree(tmp_path / "alone")
@@ -171,32 +169,20 @@ def test_a_launch_that_wakes_up_harms_nothing_in_a_bucket(
         woken_up(folder, out, sleeper, 1 + part * (steps - 1) // 4, other)
 
 
-def test_a_claim_in_a_bucket_is_got_by_one(place: str) -> None:
-    stores = [ClaimFolder(open_path(place)) for _ in range(2)]
-    now = [0.0]
-    first, second = (
-        Claims(
-            store,
-            launch=str(number),
-            identity=str(number),
-            clock=lambda: now[0],
-            is_dead=lambda _: False,
-        )
-        for number, store in enumerate(stores)
-    )
-    claim = first.acquire("a.00000")
-    assert claim is not None
-    assert second.acquire("a.00000") is None
-    first.release(claim)
-    assert second.acquire("a.00000") is not None
-    assert first.acquire("a.00000") is None
-    now[0] = 61.0
-    assert first.acquire("a.00000") is not None
-    assert second.acquire("a.00000") is None
-    first.beat()
-    assert stores[0].names() == ["a.00000.0", "a.00000.1"]
-    first.release_all()
-    assert stores[0].names() == []
+def test_a_marker_behind_a_url_is_created_by_one(place: str) -> None:
+    out = open_path(place)
+    first, second = Markers(out), Markers(open_path(place))
+    assert first.add("a", 0, 0)
+    assert not second.add("a", 0, 0)
+    assert second.next_numbers({"a", "b"}) == {("a", 0): 1}
+    assert second.add("a", 0, 1)
+    assert [(one.config, one.shard, one.number) for one in list_markers(out)] == [
+        ("a", 0, 0),
+        ("a", 0, 1),
+    ]
+    assert "process" in list_markers(out)[0].process()
+    first.remove("a", 0, range(2))
+    assert list_markers(out) == []
 
 
 @pytest.mark.parametrize(
@@ -268,21 +254,3 @@ def test_a_store_that_stops_answering_ends_the_build_in_one_line(
     monkeypatch.setattr("factory.builder.build.newest", away)
     with pytest.raises(Failure, match=r"memory://gone/set: the store does not answer \(Could not"):
         draw(recipe(tmp_path, "base"), "memory://gone/set")
-
-
-def test_a_store_that_is_away_costs_a_beat() -> None:
-    class Store(MemoryStore):
-        def update(self, name: str, text: str) -> bool:
-            updates.append(name)
-            if len(updates) == 1:
-                raise RuntimeError("no store has said OSError to everything")
-            return super().update(name, text)
-
-    updates: list[str] = []
-    claims = Claims(Store(), launch="a", expiry_s=0.2)
-    with heartbeat(claims):
-        assert claims.acquire("s") is not None
-        deadline = time.monotonic() + 30
-        while len(updates) < 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What the ranks of one launch know together: which tasks are handed out, and which are settled."""
+"""What the ranks of one launch know together: which tasks are taken, and which are settled."""
 
 from __future__ import annotations
 
@@ -11,13 +11,10 @@ _TASKS_PER_QUESTION = 1024
 
 
 class LaunchBoard:
-    """The tasks of one phase, in the store of the process group.
-
-    See `factory.builder.task_queue.Board`.
-    """
+    """The tasks of one phase, in the store of the process group."""
 
     def __init__(self, ranks: Ranks, phase: str) -> None:
-        """Begin with nothing handed out.
+        """Begin with nothing taken.
 
         Args:
             ranks: This launch.
@@ -30,36 +27,35 @@ class LaunchBoard:
         """Return the next number of a counter that all ranks share, from 0."""
         return self._ranks.take(f"{self._phase}-next")
 
-    def is_settled(self, task: int) -> bool:
-        """Whether a rank of this launch has seen the task's shard whole."""
-        return self._ranks.is_announced(f"{self._phase}-{task}")
+    def is_first(self, task: int) -> bool:
+        """Take a task; return whether no rank of this launch has taken it before."""
+        return self._ranks.take(f"{self._phase}-{task}-taken") == 0
 
-    def num_settled(self) -> int:
-        """Return how many tasks are settled."""
-        return self._ranks.add(f"{self._phase}-settled", 0)
-
-    def unsettled(self, tasks: Sequence[int]) -> list[int]:
-        """Return those of `tasks` that are not settled."""
+    def untaken(self, tasks: Sequence[int]) -> list[int]:
+        """Return those of `tasks` that no rank of this launch has taken."""
         return [
             task
             for start in range(0, len(tasks), _TASKS_PER_QUESTION)
-            for task in self._unsettled(tasks[start : start + _TASKS_PER_QUESTION])
+            for task in self._untaken(tasks[start : start + _TASKS_PER_QUESTION])
         ]
 
-    def _unsettled(self, tasks: Sequence[int]) -> list[int]:
-        """Halve until it is clear which of the tasks are missing: most are not."""
-        if self._ranks.are_announced([f"{self._phase}-{task}" for task in tasks]):
+    def _untaken(self, tasks: Sequence[int]) -> list[int]:
+        """Halve until it is clear which of the tasks are left: most are not."""
+        if self._ranks.are_announced([f"{self._phase}-{task}-taken" for task in tasks]):
             return []
         if len(tasks) == 1:
             return list(tasks)
         half = len(tasks) // 2
-        return self._unsettled(tasks[:half]) + self._unsettled(tasks[half:])
+        return self._untaken(tasks[:half]) + self._untaken(tasks[half:])
 
     def settle(self, task: int, entry: ShardEntry) -> None:
         """Tell all ranks that a task's shard is whole, and what the manifest says of it."""
         self._ranks.announce(f"{self._phase}-{task}", entry.model_dump_json())
-        if self._ranks.take(f"{self._phase}-{task}-times") == 0:
-            self._ranks.add(f"{self._phase}-settled", 1)
+        self._ranks.add(f"{self._phase}-settled", 1)
+
+    def num_settled(self) -> int:
+        """Return how many tasks are settled."""
+        return self._ranks.add(f"{self._phase}-settled", 0)
 
     def entry(self, task: int) -> ShardEntry:
         """Return what the manifest says of a settled task's shard."""

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.builder.claim_files import ClaimFolder
-from factory.builder.claims import EXPIRY_S, MAX_EXPIRY_S, Claims, heartbeat
 from factory.builder.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
+from factory.builder.markers import Markers, remove_empty_folders
 from factory.builder.prepare import judge, prepare
 from factory.builder.ranks import Ranks
 from factory.builder.report import BuildReport, Part
@@ -23,7 +22,6 @@ from factory.builder.signals import stopping_on_signals
 from factory.builder.start import Start
 from factory.builder.worker import RankOfBuild
 from factory.common import console
-from factory.common.errors import UserError
 from factory.common.storage import AnyPath, answering, open_path
 from factory.planner.cut_prompts import require_whole_prompts
 from factory.planner.sampling_summary import sampling_line
@@ -44,8 +42,6 @@ class BuildOptions:
 
     Attributes:
         part: Which part of the shards to make, of several launches that share no group.
-        claim_expiry_s: Seconds without a sign of life after which the shard of a process on another
-            machine is taken over.
         show_progress: Whether to show a progress bar on stderr.
         allow_pickle: Whether models without safetensors may be read from pickles.
         allow_cut_prompts: Whether prompts may be so long that the model cuts off a class name or
@@ -53,7 +49,6 @@ class BuildOptions:
     """
 
     part: Part = field(default_factory=Part)
-    claim_expiry_s: float = EXPIRY_S
     show_progress: bool = True
     allow_pickle: bool = False
     allow_cut_prompts: bool = False
@@ -92,23 +87,18 @@ def build(
         KeyboardInterrupt: a signal asked to stop; the directory can be built on.
     """
     wanted, how = settings or BuildSettings(), options or BuildOptions()
-    if not 0 < how.claim_expiry_s <= MAX_EXPIRY_S:
-        raise UserError(
-            f"claim expiry is {how.claim_expiry_s:g} s; give more than 0, up to {MAX_EXPIRY_S:g}"
-        )
     jobs = make_jobs([*recipes] if isinstance(recipes, Sequence) else [recipes])
     place = open_path(out)
     with stopping_on_signals(), answering(place):
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
-        with ranks.telling_failure(), _claims(place, ranks, how) as claims:
+        with ranks.telling_failure(), _markers(place) as markers:
             start = _prepare(
                 place,
                 jobs,
                 ranks=ranks,
                 wanted=wanted,
                 renderers=renderers,
-                claims=claims,
                 allow_cut_prompts=how.allow_cut_prompts,
             )
             manifest = newest(place).manifest
@@ -122,7 +112,7 @@ def build(
                 manifest,
                 start,
                 ranks=ranks,
-                claims=claims,
+                markers=markers,
                 renderers=renderers,
             )
             with _threads(manifest.settings.threads):
@@ -130,15 +120,12 @@ def build(
 
 
 @contextmanager
-def _claims(out: AnyPath, ranks: Ranks, how: BuildOptions) -> Iterator[Claims]:
-    """Open the directory's claims; leave nothing of them behind."""
-    folder = ClaimFolder(out)
-    claims = Claims(folder, launch=ranks.launch, expiry_s=how.claim_expiry_s)
+def _markers(out: AnyPath) -> Iterator[Markers]:
+    """Give the directory's markers; leave no empty folders of them behind."""
     try:
-        with heartbeat(claims):
-            yield claims
+        yield Markers(out)
     finally:
-        folder.clean()
+        remove_empty_folders(out)
 
 
 def _prepare(
@@ -148,7 +135,6 @@ def _prepare(
     ranks: Ranks,
     wanted: BuildSettings,
     renderers: Renderers,
-    claims: Claims,
     allow_cut_prompts: bool,
 ) -> Start:
     """Let the lead ready the directory; return what all ranks must know of it."""
@@ -164,7 +150,7 @@ def _prepare(
             require_whole_prompts(job.recipe, encoders, allowed=allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
-        start = prepare(out, jobs, wanted=wanted, device=device, claims=claims)
+        start = prepare(out, jobs, wanted=wanted, device=device)
         ranks.announce("prepared", start.to_text())
     return Start.from_text(ranks.wait_for("prepared"))
 

@@ -1,38 +1,35 @@
 """The beginning of a build, on the lead rank: judge the directory, then ready it.
 
-Judging writes nothing: when something is wrong, a set is left as it was. What follows can be
-stopped anywhere and is done again by the next build. One launch at a time readies a directory; a
-second one joins the work of the first if both want the same, and is refused if it would change what
-the first relies on.
+Judging writes nothing: when something is wrong, a dataset is left as it was. What follows can be
+stopped anywhere and is done again by the next build. Any number of launches may do it at once: what
+they agree on is the newest generation. A launch that wants the same joins the work of the others.
+One that changes what others rely on (counts, columns) makes them stop at their next shard.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from factory.builder.claims import Claims
 from factory.builder.compatible import begun, merge_variables, require_same_recipes
 from factory.builder.grow import add_columns
 from factory.builder.jobs import Job, adopt_counts
+from factory.builder.markers import list_markers
 from factory.builder.start import Start
 from factory.card.derived import name_files, publish
 from factory.common import console
 from factory.common.devices import device_name
-from factory.common.errors import UserError
-from factory.common.storage import AnyPath, remove_temporary_files
+from factory.common.errors import Failure
+from factory.common.storage import AnyPath
 from factory.data.columns import features
 from factory.shards.directory import open_set
+from factory.shards.fence import Fence
 from factory.shards.generations import Generation, replace
 from factory.shards.hub_limits import warn_of_many_shards
 from factory.shards.layout import present_shards
 from factory.shards.manifest import ConfigEntry, Manifest
 from factory.shards.settings import BuildSettings, FixedSettings, fix
 from factory.shards.versions import library_versions
-
-PREPARING = "prepare"
-_POLL_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,7 @@ class State:
                 yield job
 
 
-def judge(
-    out: AnyPath, jobs: Sequence[Job], *, wanted: BuildSettings, device: str, busy: bool = False
-) -> State:
+def judge(out: AnyPath, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> State:
     """Decide what a build is about to do; nothing is written.
 
     Args:
@@ -79,14 +74,13 @@ def judge(
         jobs: As the recipes say.
         wanted: The user's settings.
         device: Type of the device at hand.
-        busy: Whether other launches are at work there; then a set binds before its first shard.
 
     Raises:
         UserError: the directory holds something else, or another set.
     """
     generation = open_set(out)
     found = generation.manifest
-    old = found if busy else begun(out, found)
+    old = begun(out, found)
     counted = adopt_counts(jobs, old)
     settings = fix(wanted, recorded=old.settings if old else None, device=device, out=str(out))
     if old is not None:
@@ -94,35 +88,25 @@ def judge(
     return State(out, old, generation, counted, settings, merge_variables(old, counted, out=out))
 
 
-def prepare(
-    out: AnyPath, jobs: Sequence[Job], *, wanted: BuildSettings, device: str, claims: Claims
-) -> Start:
-    """Ready the directory, while no other launch does.
+def prepare(out: AnyPath, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> Start:
+    """Ready the directory.
 
     Raises:
-        UserError: as `judge`; or another launch is at work there and wants something else.
+        UserError: as `judge`.
     """
-    with claims.holding(PREPARING, wait=lambda: time.sleep(_POLL_S)):
-        while True:
-            state = judge(out, jobs, wanted=wanted, device=device)
-            planned = _manifest(state)
-            if planned != state.found:
-                others = claims.live_launches(wait=lambda: time.sleep(_POLL_S))
-                if others:
-                    state = judge(out, jobs, wanted=wanted, device=device, busy=True)
-                    planned = _manifest(state)
-                    _require_agreement(out, state.found, planned)
-                else:
-                    planned = _with_columns(state, planned)
-            if _replaced(state, planned):
-                break
-        publish(out, card=False)
-        for job in state.jobs:
-            if job.kind != "union":
-                warn_of_many_shards(job.name, job.num_images, settings=state.settings)
-        # Shows other launches that this one is at work, between shards too.
-        claims.acquire(f"launch-{claims.launch}")
-        return _start(out, state, planned)
+    while True:
+        state = judge(out, jobs, wanted=wanted, device=device)
+        planned = _manifest(state)
+        if planned != state.found:
+            planned = _with_columns(state, planned)
+        if _replaced(state, planned):
+            break
+    _report_change(out, state.found, planned)
+    publish(out, card=False)
+    for job in state.jobs:
+        if job.kind != "union":
+            warn_of_many_shards(job.name, job.num_images, settings=state.settings)
+    return _start(out, state, planned)
 
 
 def _replaced(state: State, planned: Manifest) -> bool:
@@ -139,8 +123,6 @@ def _replaced(state: State, planned: Manifest) -> bool:
 def _with_columns(state: State, planned: Manifest) -> Manifest:
     """Give shards that exist the columns they will have; return the manifest to write."""
     out, old = state.out, state.old
-    if out.is_dir():
-        remove_temporary_files(out)
     if old is None or state.variables == old.variables:
         return planned
     labels = tuple(state.jobs[0].recipe.labels)
@@ -148,19 +130,16 @@ def _with_columns(state: State, planned: Manifest) -> Manifest:
     return add_columns(out, old, planned, features=columns, number=state.generation.number)
 
 
-def _require_agreement(out: AnyPath, found: Manifest | None, planned: Manifest) -> None:
-    """Refuse to change what a launch at work in the same directory relies on.
-
-    Raises:
-        UserError: counts, columns, recipes or settings would change.
-    """
-    if found is None:
+def _report_change(out: AnyPath, found: Manifest | None, planned: Manifest) -> None:
+    """Say that builds which are at work in the directory will stop, if there may be any."""
+    if found is None or not list_markers(out):
         return
-    same = {name: planned.configs.get(name) for name in found.configs} == found.configs
-    if not same or found.variables != planned.variables or found.settings != planned.settings:
-        raise UserError(
-            f"{out}: another build is at work there and makes something else of it (other counts, "
-            "columns or settings); wait until it has ended, or build into another directory"
+    try:
+        Fence(out, found.configs, found).require_same(planned)
+    except Failure:
+        console.log(
+            f"{out}: other counts, columns or settings than before: a build that is still at work "
+            "there stops at its next shard; run it again then"
         )
 
 
@@ -196,7 +175,8 @@ def _entry(job: Job, before: ConfigEntry | None) -> ConfigEntry:
 
 
 def _start(out: AnyPath, state: State, planned: Manifest) -> Start:
-    return Start({job.name: [*present_shards(out, planned, job.name)] for job in state.jobs})
+    present = {job.name: [*present_shards(out, planned, job.name)] for job in state.jobs}
+    return Start(present, is_shared=bool(list_markers(out)))
 
 
 def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:

@@ -21,8 +21,12 @@ from factory.shards.repair import Candidates, Found, assess
 from factory.shards.stamp import Stamp
 
 
+class _MadeElsewhere(Exception):
+    """Another launch has written the shard that this one was generating."""
+
+
 class ShardMaker:
-    """Makes a dataset's shards, one at a time; the caller holds the shard's claim."""
+    """Makes a dataset's shards, one at a time."""
 
     def __init__(
         self,
@@ -108,7 +112,10 @@ class ShardMaker:
             return self._keep(there.best, job, index)
         for found in there.damaged:
             console.log(f"{found.path}: {found.fault}; its images are generated again")
-        rows = self._rows(job, images, shorter=there.best)
+        try:
+            rows = self._rows(job, images, shorter=there.best, file=there.free)
+        except _MadeElsewhere:
+            return self._make(job, index)
         if there.damaged:
             self._ranks.add("redrawn", len(rows.rows))
         stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
@@ -123,13 +130,7 @@ class ShardMaker:
         its rows or remove it. This launch does not delete it, since others may have found it.
         """
         self._fence.check()
-        entry = write_shard(
-            self._out / file,
-            rows.rows,
-            features=self._features,
-            stamp=stamp,
-            writer=self._ranks.launch,
-        )
+        entry = write_shard(self._out / file, rows.rows, features=self._features, stamp=stamp)
         self._fence.check()
         return entry
 
@@ -190,7 +191,14 @@ class ShardMaker:
             self._ranks.add("kept", found.inspection.rows)
         return found.inspection.entry(found.path.relative_to(self._out).as_posix())
 
-    def _rows(self, job: Job, images: range, *, shorter: Found | None) -> Drawn:
+    def _rows(self, job: Job, images: range, *, shorter: Found | None, file: str) -> Drawn:
+        """Generate or copy the rows of a shard, unless another launch writes its file meanwhile."""
+
+        def drawn(count: int) -> None:
+            self._show(count)
+            if (self._out / file).is_file():
+                raise _MadeElsewhere
+
         if job.kind == "share":
             size = self._settings.shard_size
             rows = copy_rows(self._out, job, images, file_of=self._file_of, shard_size=size)
@@ -201,12 +209,12 @@ class ShardMaker:
             before = read_shard(shorter.path)
             kept = Drawn(before.rows, list(before.failed))
             self._ranks.add("kept", len(kept.rows))
-        drawn = draw_rows(
+        made = draw_rows(
             job,
             images,
             kept=len(kept),
             renderer=self._renderers.get(job.recipe, dtype=self._settings.dtype),
             settings=self._settings,
-            drawn=self._show,
+            drawn=drawn,
         )
-        return Drawn(kept.rows + drawn.rows, kept.failed + drawn.failed)
+        return Drawn(kept.rows + made.rows, kept.failed + made.failed)

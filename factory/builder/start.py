@@ -1,4 +1,4 @@
-"""What a rank must know of the directory before it takes shards."""
+"""The state of the directory that a rank needs before it takes shards."""
 
 from __future__ import annotations
 
@@ -9,27 +9,30 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Start:
-    """The shards that were there when a launch began.
+    """The state of the directory when a launch began.
 
     Attributes:
         present: By config, numbers of the shards that were there, going by their names.
+        is_shared: Whether there were markers: another launch is at work, or was killed.
     """
 
     present: dict[str, list[int]]
+    is_shared: bool
 
     def to_text(self) -> str:
         """Return it as JSON, runs of numbers as pairs: a set may have a hundred thousand shards."""
-        return json.dumps({name: _runs(numbers) for name, numbers in self.present.items()})
+        runs = {name: _runs(numbers) for name, numbers in self.present.items()}
+        return json.dumps({"present": runs, "is_shared": self.is_shared})
 
     @classmethod
     def from_text(cls, text: str) -> Start:
         """Read what `to_text` wrote."""
-        return cls(
-            {
-                name: [number for start, stop in runs for number in range(start, stop)]
-                for name, runs in json.loads(text).items()
-            }
-        )
+        read = json.loads(text)
+        present = {
+            name: [number for start, stop in runs for number in range(start, stop)]
+            for name, runs in read["present"].items()
+        }
+        return cls(present, read["is_shared"])
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:

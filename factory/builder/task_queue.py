@@ -1,133 +1,99 @@
-"""Which shard a rank makes next.
+"""The shards a process makes, in order.
 
-Ranks of one launch take numbers from a counter that they share, so they rarely meet; what settles
-who makes a shard is its claim, which other launches in the same directory respect too. When the
-numbers are used up, a rank looks after what it had to leave to others: it waits for them, and takes
-over what dead ones held.
+Ranks of one launch take numbers from a counter that they share, so no two of them make the same
+shard. Launches that know nothing of each other see each other's markers: each makes first the
+missing shards without one, then looks at those that others have made meanwhile, and then generates
+what is still missing, although others have marked it: they may be dead, and nothing waits for them.
+Where they are alive, whoever creates the file first wins.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
-from factory.builder.claims import Claim, Claims
-
-_LOOKS = 16
-
-
-class Board(Protocol):
-    """What the ranks of one launch know together."""
-
-    def take(self) -> int:
-        """Return the next number of a counter that all ranks share, from 0."""
-
-    def is_settled(self, task: int) -> bool:
-        """Whether a rank of this launch has seen the task's shard whole."""
-
-    def num_settled(self) -> int:
-        """Return how many tasks are settled."""
-
-    def unsettled(self, tasks: Sequence[int]) -> list[int]:
-        """Return those of `tasks` that are not settled, in any order."""
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A task that this rank is to do while it holds the claim."""
-
-    task: int
-    claim: Claim
+from factory.builder.board import LaunchBoard
+from factory.builder.markers import Markers
+from factory.shards.manifest import ShardEntry
 
 
 class Worklist:
-    """The tasks of one rank, in turns."""
+    """The tasks of one phase, as one process does them; a task is a shard."""
 
     def __init__(
         self,
-        names: Sequence[str],
+        shards: Sequence[tuple[str, int]],
         *,
-        board: Board,
-        claims: Claims,
+        board: LaunchBoard,
+        markers: Markers,
         order: Sequence[int],
         fresh: int,
         exists: Callable[[int], bool],
-        start: int = 0,
+        make: Callable[[int], ShardEntry],
     ) -> None:
-        """Begin with the first number of the counter.
+        """Do nothing yet.
 
         Args:
-            names: Of the tasks' claims, by task.
+            shards: Config and number of each task's shard.
             board: Of this launch.
-            claims: Of this process.
-            order: The tasks of this launch: those without a shard first. What stands last was
-                there before, and only needs to be looked at.
+            markers: Of the dataset.
+            order: The tasks of this launch, the same for all its ranks: those without a shard
+                first. What comes last was there before, and only needs to be looked at.
             fresh: How many tasks had no shard when the launch began.
             exists: Whether a task has a shard now, whoever made it.
-            start: Differs from rank to rank: where each begins to look after others.
+            make: Makes sure of a task's shard.
         """
-        self._names = names
+        self._shards = shards
         self._board = board
-        self._claims = claims
+        self._markers = markers
         self._order = order
         self._fresh = fresh
         self._exists = exists
-        self._random = random.Random(start)
-        self._rest: deque[int] = deque()
+        self._make = make
 
-    def next(self) -> Turn | bool:
-        """Return a turn; True where the rank must wait and ask again; False when all is done."""
-        while (number := self._board.take()) < len(self._order):
-            task = self._order[number]
-            # Drawn by another launch meanwhile: drawing what is missing comes first.
-            late = number < self._fresh and self._exists(task)
-            turn = None if late else self._turn(task)
-            if turn is not None:
-                return turn
-            self._rest.append(task)
-        return self._leftover()
+    def run(self) -> None:
+        """Do tasks until each of them is done or in the hands of a rank of this launch."""
+        count = len(self._order)
+        while (number := self._board.take()) < 2 * count:
+            if number < self._fresh:
+                self._make_unmarked(self._order[number])
+            elif number < count:
+                self._look(self._order[number])
+            elif self._exists(task := self._order[number - count]):
+                self._look(task)
+        while rest := self._board.untaken(self._order):
+            self._make_marked(rest)
 
-    def _leftover(self) -> Turn | bool:
-        """Go through what was left to others, then through all that nobody has settled yet.
+    def _make_unmarked(self, task: int) -> None:
+        """Make a shard unless another launch has made it or is about to."""
+        if not self._exists(task) and self._markers.add(*self._shards[task], 0):
+            self._do(task, marker=0)
 
-        Only a few tasks are looked at in a call: a thousand ranks that wait for the last shards
-        would otherwise ask for every claim of every other.
-        """
-        if self._board.num_settled() >= len(self._order):
-            return False
-        if not self._rest:
-            unsettled = self._board.unsettled(self._order)
-            if not unsettled:
-                # The count is short by what a rank settled as it died.
-                return False
-            # Each rank begins elsewhere, so that together they look at all.
-            self._random.shuffle(unsettled)
-            self._rest.extend(unsettled)
-        doubtful: list[int] = []
-        for _ in range(min(_LOOKS, len(self._rest))):
-            task = self._rest.popleft()
-            if self._board.is_settled(task):
-                continue
-            turn = self._turn(task)
-            if turn is not None:
-                self._rest.extendleft(doubtful)
-                return turn
-            if self._claims.is_in_doubt(self._names[task]):
-                doubtful.append(task)
-            else:
-                self._rest.append(task)
-        # Watched until it is clear that their holders live, or that they do not.
-        self._rest.extendleft(doubtful)
-        return True
+    def _look(self, task: int) -> None:
+        if self._board.is_first(task):
+            self._board.settle(task, self._make(task))
 
-    def _turn(self, task: int) -> Turn | None:
-        claim = self._claims.acquire(self._names[task])
-        if claim is None:
-            return None
-        if self._board.is_settled(task):
-            self._claims.release(claim)
-            return None
-        return Turn(task, claim)
+    def _make_marked(self, rest: Sequence[int]) -> None:
+        """Look at a shard that others have made, or else make the one with the fewest markers."""
+        # Ranks that look at the same moment should not choose the same one.
+        there = [task for task in rest if self._exists(task)]
+        if there:
+            self._look(random.choice(there))
+            return
+        markers = self._markers.next_numbers({self._shards[task][0] for task in rest})
+        numbers = {task: markers.get(self._shards[task], 0) for task in rest}
+        fewest = min(numbers.values())
+        task = random.choice([task for task, number in numbers.items() if number == fewest])
+        if self._markers.add(*self._shards[task], fewest):
+            self._do(task, marker=fewest)
+
+    def _do(self, task: int, *, marker: int) -> None:
+        """Make a shard that is marked, unless another rank has taken it; remove the markers."""
+        stale = range(marker, marker + 1)
+        try:
+            if self._board.is_first(task):
+                self._board.settle(task, self._make(task))
+                # With those of killed processes; whoever else is at it will find the shard.
+                stale = range(marker + 1)
+        finally:
+            self._markers.remove(*self._shards[task], stale)

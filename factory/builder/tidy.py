@@ -15,8 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
+from factory.builder.markers import left_over_markers, remove_empty_folders
 from factory.card.derived import publish
-from factory.common.inside import STAGES, require_own
+from factory.common.inside import OLD_CLAIMS, STAGES, require_own
 from factory.common.storage import (
     TEMPORARY,
     AnyPath,
@@ -73,6 +74,9 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     shards += [shard.path for name in now.dropped for shard in list_shards(out, name)]
     stages = old_stages(out, now.number)
     others = [file for stage in stages for file in stage.rglob("*") if file.is_file()]
+    others += left_over_markers(out, now.manifest)
+    claims = out / OLD_CLAIMS
+    others += [path for path in sorted(claims.glob("*")) if path.is_file()]
     others += [path for path in temporary_files(out) if path not in others]
     sizes = {path.relative_to(out).as_posix(): path.stat().st_size for path in (*shards, *others)}
     unfinished = [name for name, entry in now.manifest.configs.items() if not entry.complete]
@@ -83,7 +87,9 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
             path.unlink(missing_ok=True)
         for stage in stages:
             shutil.rmtree(stage, ignore_errors=True)
-        remove_if_empty(out / STAGES)
+        remove_empty_folders(out)
+        for folder in (out / STAGES, claims):
+            remove_if_empty(folder)
         removed += len(others)
     return Tidied(sizes, tuple(unfinished), removed)
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from factory.builder.board import LaunchBoard
-from factory.builder.claims import Claims
 from factory.builder.finish import finish
 from factory.builder.jobs import Job
-from factory.builder.prepare import PREPARING
+from factory.builder.markers import Markers, left_over_markers
 from factory.builder.ranks import Ranks
 from factory.builder.report import BuildReport, Part
 from factory.builder.shard_maker import ShardMaker
 from factory.builder.start import Start
-from factory.builder.task_queue import Turn, Worklist
+from factory.builder.task_queue import Worklist
 from factory.builder.tidy import remove_left_over
 from factory.common import console
 from factory.common.storage import AnyPath, remove_temporary_files
 from factory.renderer.pool import Renderers
+from factory.shards.generations import newest
 from factory.shards.manifest import FailedImage, Manifest, ShardEntry
 
 _POLL_S = 0.1
@@ -38,7 +39,7 @@ class RankOfBuild:
         start: Start,
         *,
         ranks: Ranks,
-        claims: Claims,
+        markers: Markers,
         renderers: Renderers,
     ) -> None:
         """Take what the lead has readied.
@@ -49,7 +50,7 @@ class RankOfBuild:
             manifest: As the lead has written it.
             start: What was there.
             ranks: This launch.
-            claims: Of this process.
+            markers: Of the dataset.
             renderers: Make what draws.
         """
         self._out = out
@@ -57,7 +58,7 @@ class RankOfBuild:
         self._manifest = manifest
         self._start = start
         self._ranks = ranks
-        self._claims = claims
+        self._markers = markers
         self._renderers = renderers
         self._worked: list[tuple[str, LaunchBoard, Sequence[int]]] = []
         self._shown = 0
@@ -119,30 +120,32 @@ class RankOfBuild:
         present = {name: set(numbers) for name, numbers in self._start.present.items()}
         there = [task for task in wanted if tasks[task][1] in present[tasks[task][0].name]]
         missing = sorted(set(wanted).difference(there))
+        if self._start.is_shared:
+            missing, there = self._shuffled(missing, tasks), self._shuffled(there, tasks)
         work = Worklist(
-            [f"{job.name}.{index:05d}" for job, index in tasks],
+            [(job.name, index) for job, index in tasks],
             board=board,
-            claims=self._claims,
+            markers=self._markers,
             order=[*missing, *there],
             fresh=len(missing),
             exists=lambda task: self._exists(tasks[task]),
-            start=self._ranks.rank,
+            make=lambda task: self._maker.make(*tasks[task]),
         )
+        work.run()
         poll_s = _POLL_S
-        while turn := work.next():
-            if isinstance(turn, Turn):
-                poll_s = _POLL_S
-                self._take_turn(turn, tasks[turn.task], board)
-            else:
-                self._show(0)
-                self._ranks.pause(poll_s)
-                poll_s = min(2 * poll_s, _MAX_POLL_S)
+        while board.num_settled() < len(wanted):
+            self._show(0)
+            self._ranks.pause(poll_s)
+            poll_s = min(2 * poll_s, _MAX_POLL_S)
 
-    def _take_turn(self, turn: Turn, task: tuple[Job, int], board: LaunchBoard) -> None:
-        try:
-            board.settle(turn.task, self._maker.make(*task))
-        finally:
-            self._claims.release(turn.claim)
+    def _shuffled(self, wanted: list[int], tasks: Sequence[tuple[Job, int]]) -> list[int]:
+        """Return tasks in an order of this launch: others are rarely at the same place.
+
+        The tasks of a config stay together, so that no model is loaded twice.
+        """
+        chance = random.Random(self._ranks.launch)
+        place = {job.name: chance.random() for job in self._jobs}
+        return sorted(wanted, key=lambda task: (place[tasks[task][0].name], chance.random()))
 
     def _exists(self, task: tuple[Job, int]) -> bool:
         return self._maker.exists(*task)
@@ -152,14 +155,8 @@ class RankOfBuild:
         ranks, shards = self._ranks, self._shards()
         drawn = ranks.add("drawn", 0)
         if is_complete:
-            # Under the claim that launches prepare with: who reads the manifest, changes it and
-            # writes it back must not meet another who does, and nobody may tidy away what another
-            # is writing.
-            with self._claims.holding(PREPARING, wait=lambda: ranks.pause(_POLL_S)):
-                finish(
-                    self._out, self._jobs, manifest=self._manifest, shards=shards, drew=drawn > 0
-                )
-                self._tidy()
+            finish(self._out, self._jobs, manifest=self._manifest, shards=shards, drew=drawn > 0)
+            self._tidy()
         failed = {
             name: [image.model_dump() for shard in found for image in shard.failed]
             for name, found in shards.items()
@@ -197,11 +194,13 @@ class RankOfBuild:
         return board.entry(task).file
 
     def _tidy(self) -> None:
-        """Remove what launches left that did not end well; those at work keep theirs."""
-        at_work = self._claims.live_launches(wait=lambda: self._ranks.pause(_POLL_S))
-        self._claims.remove_dead()
+        """Remove what launches left that were killed; one at work writes its file again."""
         remove_left_over(self._out)
-        remove_temporary_files(self._out, at_work=at_work)
+        remove_temporary_files(self._out)
+        manifest = newest(self._out).manifest
+        assert manifest is not None, "it was just completed"
+        for path in left_over_markers(self._out, manifest):
+            path.unlink(missing_ok=True)
 
     def _report(self, fields: Any) -> BuildReport:
         failed = {

@@ -57,11 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared.add_argument(
         "--claim-expiry",
-        type=float,
-        default=60.0,
         metavar="S",
-        help="seconds without a sign of life after which the shard of a process on another machine "
-        "is taken over (default 60)",
+        help="no longer has an effect: no build waits for another one",
     )
     parser.add_argument(
         "--allow-failed",
@@ -95,7 +92,6 @@ def run(args: argparse.Namespace) -> None:
     )
     options = BuildOptions(
         part=Part.parse(args.part) if args.part else Part(),
-        claim_expiry_s=args.claim_expiry,
         show_progress=not args.quiet,
         allow_pickle=args.allow_pickle,
         allow_cut_prompts=args.allow_cut_prompts,
@@ -110,6 +106,8 @@ def run(args: argparse.Namespace) -> None:
         if not (alone or args.part) and device == "cpu" and args.threads is None:
             _suggest_processes(args)
     if rank == 0:
+        if args.claim_expiry is not None:
+            console.log("--claim-expiry no longer has an effect: no build waits for another one")
         warn_of_unknown_words(recipes)
     with stopping_on_signals(for_good=True):
         report = build(recipes, args.out, settings=settings, options=options)

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from factory.common.errors import UserError
 
-GENERATIONS, STAGES, CLAIMS = ".generations", ".gating", ".claims"
-_HIDDEN = (GENERATIONS, STAGES, CLAIMS)
+GENERATIONS, STAGES, WORKING = ".generations", ".gating", ".working"
+OLD_CLAIMS = ".claims"
+"""What builds of earlier versions left while they ran."""
+_HIDDEN = (GENERATIONS, STAGES, WORKING, OLD_CLAIMS)
 _FOLDERS = (*_HIDDEN, "data", "recipes", "card")
 _FILES = ("README.md", "manifest.json", "scores.json")
 _SNAPSHOT = re.compile(
@@ -68,7 +70,7 @@ def _is_read(name: str) -> bool:
 def _is_foreign(path: Path, folder: Path) -> bool:
     if path.is_symlink():
         return not (is_inside(path, folder) and path.is_file())
-    # Claims and generations may go away meanwhile.
+    # Markers and generations may go away meanwhile.
     return path.exists() and not path.is_file()
 
 

@@ -42,7 +42,7 @@ def open_path(reference: str | Path) -> AnyPath:
     from upath import UPath
 
     try:
-        # Claims and shards come and go by other hands: a listing must never be an old one.
+        # Other processes make and remove markers and shards: a listing must never be an old one.
         path = UPath(reference, use_listings_cache=False)
         if path.fs.protocol in ("file", ("file", "local")):
             return Path(path.path)
@@ -67,16 +67,13 @@ def is_local(path: AnyPath) -> bool:
     return isinstance(path, PurePath)
 
 
-def write_bytes(
-    path: AnyPath, data: bytes, *, exclusive: bool = False, writer: str = "one"
-) -> bool:
+def write_bytes(path: AnyPath, data: bytes, *, exclusive: bool = False) -> bool:
     """Write a file: after a crash at any point it has all bytes, or was not touched.
 
     Args:
         path: Its final name.
         data: All of it.
         exclusive: Whether to leave a file alone that is there already.
-        writer: Whose temporary file this is, for `remove_temporary_files`.
 
     Returns:
         False where `exclusive` found a file.
@@ -87,7 +84,7 @@ def write_bytes(
     if not is_local(path):
         return _put(path, data, exclusive=exclusive)
     path.parent.mkdir(parents=True, exist_ok=True)
-    name = f"{TEMPORARY}{writer}-{os.getpid()}-{secrets.token_hex(3)}-{path.name}"
+    name = f"{TEMPORARY}{os.getpid()}-{secrets.token_hex(3)}-{path.name}"
     temporary = path.with_name(name)
     written = False
     try:
@@ -99,8 +96,8 @@ def write_bytes(
     except FileNotFoundError:
         if temporary.exists() or not path.parent.is_dir():
             raise
-        # Another launch took this process for dead, and cleared its half-written file away.
-        return write_bytes(path, data, exclusive=exclusive, writer=writer)
+        # Another launch has ended and removed the files that were half-written.
+        return write_bytes(path, data, exclusive=exclusive)
     finally:
         # Also after Ctrl-C: a set holds its own files and nothing else.
         if not written or exclusive:
@@ -109,9 +106,9 @@ def write_bytes(
     return written
 
 
-def write_text(path: AnyPath, text: str, *, writer: str = "one") -> None:
+def write_text(path: AnyPath, text: str) -> None:
     """Write a small text file the same way: it has the old text or the new one, never half."""
-    write_bytes(path, text.encode(), writer=writer)
+    write_bytes(path, text.encode())
 
 
 def sync_folder(folder: AnyPath) -> None:
@@ -135,16 +132,10 @@ def is_temporary(path: AnyPath) -> bool:
     return path.name.startswith(TEMPORARY)
 
 
-def remove_temporary_files(out: AnyPath, *, at_work: frozenset[str] = frozenset()) -> None:
-    """Remove what killed writers left half-written.
-
-    Args:
-        out: The set's directory.
-        at_work: Writers whose files stay.
-    """
+def remove_temporary_files(out: AnyPath) -> None:
+    """Remove what killed writers left half-written; a writer that is alive writes it again."""
     for path in temporary_files(out):
-        if path.name.removeprefix(TEMPORARY).split("-")[0] not in at_work:
-            path.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def temporary_files(out: AnyPath) -> list[AnyPath]:

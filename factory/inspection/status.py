@@ -1,8 +1,8 @@
-"""`status`: how far a build is, from what lies in its directory while it runs.
+"""`status`: how far a build is, from the files in its directory while it runs.
 
-A shard that exists is done; a claim that is there is a shard somebody works on, or worked on when
-it died. Nothing else is asked and nothing written, so it can be called at any time, from any
-machine.
+A shard that exists is done; one that is marked and missing is being generated, or was when its
+build was killed. Nothing else is asked and nothing written, so it can be called at any time, from
+any machine.
 
 The speed is that of the shards of sets that were finished last: their images over the time between
 the first and the last of them, by the files' modification times. These come from one file system's
@@ -14,13 +14,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.builder import owner
-from factory.builder.claim_files import ClaimFolder
-from factory.builder.claims import field_of
+from factory.builder.markers import list_markers
 from factory.common.storage import AnyPath, open_path
 from factory.shards.directory import require_set
 from factory.shards.layout import present_shards, total_shards
@@ -30,7 +29,7 @@ from factory.shards.stamp import read_stamp
 
 # Enough shards to even out a slow one, few enough to follow a change.
 _LATEST = 20
-# So many rounds of all workers must be over before their speed is told.
+# So many rounds of all workers must be over before their speed is shown.
 _ROUNDS = 2
 
 
@@ -43,7 +42,7 @@ class ConfigStatus:
         kind: `set`, `share` or `union`; a union has no shards of its own.
         shards: How many it will have.
         done: How many are there.
-        running: How many are claimed and not there.
+        running: How many are marked and not there.
         images: How many it will have.
         images_done: How many stand in the shards that are there, failed ones included.
         failed: How many of those could not be drawn.
@@ -62,25 +61,23 @@ class ConfigStatus:
 
     @property
     def missing(self) -> int:
-        """Shards that nobody has drawn or claimed."""
+        """Shards that are neither there nor marked."""
         return self.shards - self.done - self.running
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A claim on a shard: who works on it.
+    """A process that has marked a missing shard, and is at work unless it was killed.
 
     Attributes:
         config: Of the shard.
         shard: Its number.
-        launch: Name of the launch, the same for all its processes.
-        alive: True or False where its process can be asked for; None on another machine.
+        process: Its machine and number.
     """
 
     config: str
     shard: int
-    launch: str
-    alive: bool | None
+    process: str
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class Status:
     Attributes:
         out: The set's directory.
         configs: In the manifest's order.
-        workers: Claims that are there.
+        workers: Those who have marked shards that are not there.
         images_per_s: All processes together; None where too few shards were finished to tell.
         seconds_left: At that speed, for the images of sets; None where it cannot be told.
         last_shard_s: Seconds since the last shard was finished, by this machine's clock.
@@ -127,10 +124,10 @@ def status(out: str | Path) -> Status:
     """
     place = open_path(out)
     found = require_set(place)
-    workers = tuple(_workers(place))
+    workers = tuple(_workers(place, found))
     configs = [_config(place, found, name, workers) for name in found.configs]
     finished = _finished(place, found)
-    at_work = sum(worker.alive is not False for worker in workers)
+    at_work = len(workers)
     left = sum(one.images - one.images_done for one in configs if one.kind == "set")
     speed = _speed(finished, at_work=at_work) if left else None
     return Status(
@@ -140,39 +137,29 @@ def status(out: str | Path) -> Status:
         images_per_s=speed,
         seconds_left=left / speed if speed and at_work else None,
         last_shard_s=time.time() - finished[-1][0] if finished else None,
-        notes=tuple(_notes(configs, workers, left=left, at_work=at_work, speed=speed)),
+        notes=tuple(_notes(configs, left=left, at_work=at_work, speed=speed)),
     )
 
 
-def _workers(out: AnyPath) -> Iterator[Worker]:
-    """Yield the claims on shards; the newest of each."""
-    claims = ClaimFolder(out)
-    newest: dict[tuple[str, int], tuple[int, str]] = {}
-    for name in claims.names():
-        # `CONFIG.SHARD.GENERATION`; a config's name may hold dots.
-        config, _, rest = name.rpartition(".")[0].rpartition(".")
-        generation = name.rpartition(".")[2]
-        if config and rest.isdecimal() and generation.isdecimal():
-            key, found = (config, int(rest)), (int(generation), name)
-            newest[key] = max(newest.get(key, found), found)
-    for (config, shard), (_, name) in sorted(newest.items()):
-        text = claims.read(name)
-        if text is not None:
-            who = field_of(text, "owner")
-            alive = True if owner.is_here(who) else False if owner.is_dead(who) else None
-            yield Worker(config, shard, field_of(text, "launch"), alive)
+def _workers(out: AnyPath, found: Manifest) -> Iterator[Worker]:
+    """Yield who has marked shards that are not there."""
+    there = {name: present_shards(out, found, name) for name in found.configs}
+    for one in list_markers(out):
+        if one.config in there and one.shard not in there[one.config]:
+            with suppress(FileNotFoundError):
+                yield Worker(one.config, one.shard, one.process())
 
 
 def _config(out: AnyPath, found: Manifest, name: str, workers: Sequence[Worker]) -> ConfigStatus:
     entry, size = found.configs[name], found.settings.shard_size
     there = present_shards(out, found, name)
-    claimed = {one.shard for one in workers if one.config == name and one.alive is not False}
+    marked = {one.shard for one in workers if one.config == name}
     return ConfigStatus(
         name=name,
         kind=entry.kind,
         shards=total_shards(found, name),
         done=len(there),
-        running=len(claimed - there.keys()),
+        running=len(marked - there.keys()),
         images=entry.images,
         images_done=sum(
             len(shard_rows(index, num_images=entry.images, shard_size=size)) for index in there
@@ -229,20 +216,15 @@ def _speed(finished: Sequence[tuple[float, int]], *, at_work: int) -> float | No
 
 def _notes(
     configs: Sequence[ConfigStatus],
-    workers: Sequence[Worker],
     *,
     left: int,
     at_work: int,
     speed: float | None,
 ) -> Iterator[str]:
-    dead = len(workers) - sum(worker.alive is not False for worker in workers)
-    unknown = sum(worker.alive is None for worker in workers)
     unfinished = not all(one.complete for one in configs)
-    if dead:
-        yield f"{dead} shards are claimed by processes that have ended; a build takes them over"
-    if unknown:
-        yield f"{unknown} claims are of other machines: whether they are alive is not known here"
-    if unfinished and not workers:
-        yield "nobody draws here now; the same build command goes on"
+    if at_work:
+        yield "builds that were killed count as running: nothing here tells them from those at work"
+    if unfinished and not at_work:
+        yield "no build is running here; the same build command resumes it"
     if left and at_work and speed is None:
-        yield "the speed is told once every process has finished a few shards"
+        yield "the speed is shown once every process has finished a few shards"

@@ -1,8 +1,8 @@
 """Whether a dataset is still planned as it was when a launch began.
 
-A launch may sleep for hours: its machine is suspended, its network stalls. Meanwhile its claims
-expire, and others grow the dataset or add columns. Nothing can keep a sleeper from waking up, so it
-asks before each shard and each change, and stops where its plan is no longer the dataset's.
+Another launch may grow the dataset or add columns while one is at work, or sleeps for hours: its
+machine is suspended, its network stalls. Nothing can keep a sleeper from waking up, so each launch
+looks before each shard and each change, and stops where its plan is no longer the dataset's.
 """
 
 from __future__ import annotations

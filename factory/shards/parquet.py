@@ -100,7 +100,6 @@ def write_shard(
     *,
     features: datasets.Features,
     stamp: Stamp,
-    writer: str = "one",
 ) -> ShardEntry | None:
     """Write one shard as Parquet; a file that is there already is left alone.
 
@@ -109,7 +108,6 @@ def write_shard(
         rows: In plan order. Columns of `features` that a row lacks are null.
         features: Columns and types, the same for all configs of a set.
         stamp: What the shard is; its hash is filled in here.
-        writer: Whose temporary file this is.
 
     Returns:
         What the manifest says of it; None where a file was there.
@@ -118,7 +116,7 @@ def write_shard(
         OSError: the disk is full or cannot be written; no file is left behind.
     """
     data = parquet_bytes(rows, features=features, stamp=stamp)
-    if not write_bytes(path, data, exclusive=True, writer=writer):
+    if not write_bytes(path, data, exclusive=True):
         return None
     return ShardEntry(
         file="/".join((DATA, stamp.config, path.name)),

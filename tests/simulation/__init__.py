@@ -1,1 +1,0 @@
-"""A thousand ranks on a simulated clock, by the build's own claiming code."""
