@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import tiny_models
-from build_parts import tree
+from build_parts import recipe, shard, tree
 
 from factory.models.embedded import EMBEDDED_STEPS
 
@@ -183,3 +184,20 @@ def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
     )
     assert result.stdout == "cpu\n"
     assert "cuda was asked for, the launch is on CPUs (accelerate launch --cpu)" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_resumed_build_looks_at_its_directory_once(tmp_path: Path) -> None:
+    """The lead lists shards at the beginning and at the end; other ranks list nothing."""
+    folder, out = tmp_path / "recipes", tmp_path / "out"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        recipe(folder, name, prompt=f"{name} {{class}}")
+    count = [str(ROOT / "tests/count_looks.py"), str(folder), str(out)]
+    run([sys.executable, *count, str(tmp_path / "first")])
+    shard(out, "b").unlink()
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    run([*launcher, "--standalone", *count, str(tmp_path / "resumed")])
+    lead, other = (json.loads((tmp_path / f"resumed-{rank}.json").read_text()) for rank in (0, 1))
+    assert lead == {"a": 2, "b": 2, "c": 2, "manifest.json": 1, "drawn": 8}
+    assert other == {"manifest.json": 1, "drawn": 8}

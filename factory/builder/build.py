@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from factory.builder.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.builder.markers import Markers, remove_empty_folders
-from factory.builder.prepare import judge, prepare
+from factory.builder.prepare import judge, look_at, prepare
 from factory.builder.ranks import Ranks
 from factory.builder.report import BuildReport, Part
 from factory.builder.signals import stopping_on_signals
@@ -26,7 +26,7 @@ from factory.common.storage import AnyPath, answering, open_path
 from factory.planner.cut_prompts import require_whole_prompts
 from factory.planner.sampling_summary import sampling_line
 from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings, text_encoders
-from factory.shards.generations import newest
+from factory.shards.generations import Generation, newest
 from factory.shards.manifest import Manifest
 from factory.shards.settings import BuildSettings
 
@@ -93,7 +93,7 @@ def build(
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
         with ranks.telling_failure(), _markers(place) as markers:
-            start = _prepare(
+            start, generation = _prepare(
                 place,
                 jobs,
                 ranks=ranks,
@@ -101,7 +101,7 @@ def build(
                 renderers=renderers,
                 allow_cut_prompts=how.allow_cut_prompts,
             )
-            manifest = newest(place).manifest
+            manifest = generation.manifest
             assert manifest is not None, "the lead has written it"
             require_same_as_begun(jobs, manifest)
             if ranks.is_lead:
@@ -109,7 +109,7 @@ def build(
             rank = RankOfBuild(
                 place,
                 adopt_counts(jobs, manifest),
-                manifest,
+                generation,
                 start,
                 ranks=ranks,
                 markers=markers,
@@ -136,11 +136,12 @@ def _prepare(
     wanted: BuildSettings,
     renderers: Renderers,
     allow_cut_prompts: bool,
-) -> Start:
-    """Let the lead ready the directory; return what all ranks must know of it."""
+) -> tuple[Start, Generation]:
+    """Let the lead ready the directory; return its state as all ranks must know it."""
     if ranks.is_lead:
         device = ranks.device.type
-        state = judge(out, jobs, wanted=wanted, device=device)
+        look = look_at(out, jobs)
+        state = judge(look, jobs, wanted=wanted, device=device)
         # A model that cannot be loaded or cannot read its prompts is reported before a directory is
         # begun.
         loaded = {}
@@ -150,9 +151,10 @@ def _prepare(
             require_whole_prompts(job.recipe, encoders, allowed=allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
-        start = prepare(out, jobs, wanted=wanted, device=device)
+        start, generation = prepare(look, jobs, wanted=wanted, device=device)
         ranks.announce("prepared", start.to_text())
-    return Start.from_text(ranks.wait_for("prepared"))
+        return start, generation
+    return Start.from_text(ranks.wait_for("prepared")), newest(out)
 
 
 def _report_sampling(jobs: Sequence[Job], manifest: Manifest) -> None:

@@ -9,24 +9,24 @@ from factory.builder.jobs import Job
 from factory.common.errors import UserError
 from factory.common.storage import AnyPath
 from factory.data.columns import TEMPLATE
-from factory.shards.directory import recipe_path, stored_recipe
+from factory.shards.directory import Look, recipe_path, stored_recipe
 from factory.shards.manifest import Manifest
-from factory.shards.parquet import list_shards
 
 _DIFF_LINES = 6
 
 
-def begun(out: AnyPath, manifest: Manifest | None) -> Manifest | None:
+def begun(look: Look) -> Manifest | None:
     """Return what of a manifest binds a new build: its configs with shards; None without any.
 
     A build that stopped before its first shard binds nothing: recipe and settings may still change.
     """
+    manifest = look.generation.manifest
     if manifest is None:
         return None
     kept = {
         name: entry
         for name, entry in manifest.configs.items()
-        if entry.kind == "union" or list_shards(out, name)
+        if entry.kind == "union" or look.shards[name]
     }
     if all(entry.kind == "union" for entry in kept.values()):
         return None

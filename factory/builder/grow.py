@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
+from factory.shards.directory import Look
 from factory.shards.layout import file_of, key_of, names_from, shard_file
 from factory.shards.manifest import Manifest, ShardEntry
-from factory.shards.parquet import ShardFile, list_shards, read_rows, shard_hash, write_shard
+from factory.shards.parquet import ShardFile, read_rows, shard_hash, write_shard
 from factory.shards.stamp import inspect
 
 if TYPE_CHECKING:
@@ -19,16 +20,15 @@ if TYPE_CHECKING:
 
 
 def add_columns(
-    out: AnyPath, old: Manifest, new: Manifest, *, features: datasets.Features, number: int
+    look: Look, old: Manifest, new: Manifest, *, features: datasets.Features
 ) -> Manifest:
     """Write copies of the shards that lack columns of the dataset, which are null there.
 
     Args:
-        out: The dataset's directory.
-        old: The manifest that is there.
+        look: The dataset's directory.
+        old: What binds the build of the manifest that is there.
         new: With the columns the dataset will have.
         features: Of `new`.
-        number: Of the generation that was read.
 
     Returns:
         `new`, listing the copies of what `old` lists.
@@ -36,6 +36,7 @@ def add_columns(
     Raises:
         Failure: a shard is damaged; copied, it would look whole.
     """
+    out, number = look.out, look.generation.number
     configs = dict(new.configs)
     for name, entry in old.configs.items():
         same = entry.complete and configs[name].images == entry.images
@@ -44,7 +45,7 @@ def add_columns(
             continue
         listed = {shard.file for shard in entry.shards}
         copies = {}
-        for shard in list_shards(out, name):
+        for shard in look.shards[name]:
             file = shard.path.relative_to(out).as_posix()
             # Of a complete config, files that are not listed are left over.
             if file in listed or not entry.complete:

@@ -22,11 +22,11 @@ from factory.common.devices import device_name
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
 from factory.data.columns import features
-from factory.shards.directory import open_set
+from factory.shards.directory import Look, open_set
 from factory.shards.fence import Fence
 from factory.shards.generations import Generation, replace
 from factory.shards.hub_limits import warn_of_many_shards
-from factory.shards.layout import present_shards
+from factory.shards.layout import first_name, present_shards, total_shards
 from factory.shards.manifest import ConfigEntry, Manifest
 from factory.shards.settings import BuildSettings, FixedSettings, fix
 from factory.shards.versions import library_versions
@@ -37,17 +37,15 @@ class State:
     """What a build is about to do in a directory.
 
     Attributes:
-        out: The directory.
-        old: What binds this build of the manifest that is there, or None for a new set.
-        generation: What is there.
+        look: The directory as it was found.
+        old: What binds this build of the manifest that is there, or None for a new dataset.
         jobs: With the counts they will have.
         settings: Those of the set.
         variables: Columns of the whole set, types by name.
     """
 
-    out: AnyPath
+    look: Look
     old: Manifest | None
-    generation: Generation
     jobs: list[Job]
     settings: FixedSettings
     variables: dict[str, str]
@@ -55,7 +53,12 @@ class State:
     @property
     def found(self) -> Manifest | None:
         """The whole manifest that is there."""
-        return self.generation.manifest
+        return self.look.generation.manifest
+
+    @property
+    def gets_columns(self) -> bool:
+        """Whether shards that exist lack columns that the dataset will have."""
+        return self.old is not None and self.variables != self.old.variables
 
     def unfinished(self) -> Iterator[Job]:
         """Yield the sets that need a model: those with pictures to draw."""
@@ -66,68 +69,88 @@ class State:
                 yield job
 
 
-def judge(out: AnyPath, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> State:
-    """Decide what a build is about to do; nothing is written.
+def look_at(out: AnyPath, jobs: Sequence[Job]) -> Look:
+    """Read the directory once: its newest generation, and the files of all shards.
+
+    Raises:
+        UserError: The directory holds something else.
+    """
+    return Look.at(out, open_set(out), [job.name for job in jobs])
+
+
+def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> State:
+    """Decide what a build is about to do; nothing is read or written.
 
     Args:
-        out: The directory.
+        look: The directory.
         jobs: As the recipes say.
         wanted: The user's settings.
         device: Type of the device at hand.
 
     Raises:
-        UserError: the directory holds something else, or another set.
+        UserError: The directory holds another dataset.
     """
-    generation = open_set(out)
-    found = generation.manifest
-    old = begun(out, found)
+    out, old = look.out, begun(look)
     counted = adopt_counts(jobs, old)
     settings = fix(wanted, recorded=old.settings if old else None, device=device, out=str(out))
     if old is not None:
         require_same_recipes(out, old, counted)
-    return State(out, old, generation, counted, settings, merge_variables(old, counted, out=out))
+    return State(look, old, counted, settings, merge_variables(old, counted, out=out))
 
 
-def prepare(out: AnyPath, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> Start:
+def prepare(
+    look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
+) -> tuple[Start, Generation]:
     """Ready the directory.
+
+    Args:
+        look: The directory; looked at again if another launch changes it meanwhile.
+        jobs: As the recipes say.
+        wanted: The user's settings.
+        device: Type of the device at hand.
+
+    Returns:
+        What the ranks need to begin, and the generation that is now the newest.
 
     Raises:
         UserError: as `judge`.
     """
+    out = look.out
     while True:
-        state = judge(out, jobs, wanted=wanted, device=device)
+        state = judge(look, jobs, wanted=wanted, device=device)
         planned = _manifest(state)
-        if planned != state.found:
+        if planned != state.found and state.gets_columns:
             planned = _with_columns(state, planned)
-        if _replaced(state, planned):
+        generation = _replaced(state, planned)
+        if generation is not None:
             break
+        look = look_at(out, jobs)
     _report_change(out, state.found, planned)
-    publish(out, card=False)
+    publish(out, card=False, now=generation)
     for job in state.jobs:
         if job.kind != "union":
             warn_of_many_shards(job.name, job.num_images, settings=state.settings)
-    return _start(out, state, planned)
+    # Copies with new columns were written since.
+    seen = look_at(out, jobs) if state.gets_columns else look
+    return _start(seen, state.jobs, planned), generation
 
 
-def _replaced(state: State, planned: Manifest) -> bool:
-    """Make a manifest the dataset's unless it is already; False where another was faster."""
+def _replaced(state: State, planned: Manifest) -> Generation | None:
+    """Make a manifest the dataset's unless it is already; None where another was faster."""
     recipes = {job.name: job.recipe.to_yaml() for job in state.jobs}
-    before = state.generation
+    before, out = state.look.generation, state.look.out
     if planned == before.manifest and recipes.items() <= before.recipes.items():
-        return True
+        return before
     if before.number == 0 and before.manifest is not None:
-        name_files(state.out, before.manifest)
-    return replace(state.out, before, planned, recipes=recipes) is not None
+        name_files(out, before.manifest)
+    return replace(out, before, planned, recipes=recipes)
 
 
 def _with_columns(state: State, planned: Manifest) -> Manifest:
     """Give shards that exist the columns they will have; return the manifest to write."""
-    out, old = state.out, state.old
-    if old is None or state.variables == old.variables:
-        return planned
-    labels = tuple(state.jobs[0].recipe.labels)
-    columns = features(labels, state.variables)
-    return add_columns(out, old, planned, features=columns, number=state.generation.number)
+    assert state.old is not None, "a new dataset gets no further columns"
+    columns = features(tuple(state.jobs[0].recipe.labels), state.variables)
+    return add_columns(state.look, state.old, planned, features=columns)
 
 
 def _report_change(out: AnyPath, found: Manifest | None, planned: Manifest) -> None:
@@ -174,9 +197,18 @@ def _entry(job: Job, before: ConfigEntry | None) -> ConfigEntry:
     return entry.model_copy(update={"shards": shards})
 
 
-def _start(out: AnyPath, state: State, planned: Manifest) -> Start:
-    present = {job.name: [*present_shards(out, planned, job.name)] for job in state.jobs}
-    return Start(present, is_shared=bool(list_markers(out)))
+def _start(look: Look, jobs: Sequence[Job], planned: Manifest) -> Start:
+    present, others = {}, {}
+    for job in jobs:
+        files = look.files(job.name)
+        present[job.name] = [*present_shards(planned, job.name, {file for _, file in files})]
+        found: dict[int, list[str]] = {}
+        for number, file in files:
+            is_planned = number < total_shards(planned, job.name)
+            if not is_planned or file != first_name(planned, job.name, number):
+                found.setdefault(number, []).append(file)
+        others[job.name] = found
+    return Start(present, others, is_shared=bool(list_markers(look.out)))
 
 
 def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:

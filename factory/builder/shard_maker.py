@@ -14,9 +14,10 @@ from factory.common.storage import AnyPath
 from factory.data.columns import features
 from factory.renderer.pool import Renderers
 from factory.shards.fence import Fence
+from factory.shards.generations import Generation
 from factory.shards.layout import file_at, first_name, is_counted, names_from
-from factory.shards.manifest import Manifest, ShardEntry
-from factory.shards.parquet import list_shards, read_shard, write_shard
+from factory.shards.manifest import ShardEntry
+from factory.shards.parquet import read_shard, write_shard
 from factory.shards.repair import Candidates, Found, assess
 from factory.shards.stamp import Stamp
 
@@ -32,7 +33,7 @@ class ShardMaker:
         self,
         out: AnyPath,
         jobs: Sequence[Job],
-        manifest: Manifest,
+        generation: Generation,
         start: Start,
         *,
         ranks: Ranks,
@@ -45,13 +46,15 @@ class ShardMaker:
         Args:
             out: The set's directory.
             jobs: All of the build, with the counts they have in the set.
-            manifest: Of the set.
+            generation: Of the dataset, with its manifest.
             start: What was there.
             ranks: Count what was drawn, kept and drawn again.
             renderers: Make what draws.
             show: Told how many images were drawn, batch by batch.
             file_of: Says where a shard lies that was made before, by config and number.
         """
+        manifest = generation.manifest
+        assert manifest is not None, "the lead has written it"
         self._out = out
         self._settings = manifest.settings
         self._manifest = manifest
@@ -66,8 +69,8 @@ class ShardMaker:
         self._renderers = renderers
         self._show = show
         self._file_of = file_of
-        self._fence = Fence(out, self._sizes, manifest)
-        self._there: dict[str, dict[int, list[str]]] = {}
+        self._fence = Fence(out, self._sizes, manifest, seen=generation.number)
+        self._others = start.others
 
     def exists(self, job: Job, index: int) -> bool:
         """Whether a shard is there, going by its name."""
@@ -167,19 +170,16 @@ class ShardMaker:
         return [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
 
     def _unlisted(self, job: Job, index: int, wanted: Callable[[str], bool]) -> list[str]:
-        """Return other files that were there when this process first looked."""
+        """Return other files that were there when this launch began."""
         if job.kind == "share":
             # They may be of a smaller share, which has other rows.
             return []
-        if job.name not in self._there:
-            files: dict[int, list[str]] = {}
-            for shard in list_shards(self._out, job.name):
-                file = shard.path.relative_to(self._out).as_posix()
-                # What gates have measured is true of listed files; older ones may say otherwise.
-                if is_counted(file) or not self._manifest.gates:
-                    files.setdefault(shard.index, []).append(file)
-            self._there[job.name] = files
-        return [file for file in self._there[job.name].get(index, ()) if wanted(file)]
+        # What gates have measured is true of listed files; older ones may say otherwise.
+        return [
+            file
+            for file in self._others[job.name].get(index, ())
+            if wanted(file) and (is_counted(file) or not self._manifest.gates)
+        ]
 
     def _assess(self, file: str, job: Job, images: range) -> Found | None:
         """Judge a file of the dataset's directory."""

@@ -27,11 +27,11 @@ from factory.common.storage import (
     temporary_files,
 )
 from factory.data.columns import features
-from factory.shards.directory import require_set
+from factory.shards.directory import Look, require_set
 from factory.shards.generations import Generation, latest, newest, replace
 from factory.shards.layout import names_from, total_shards, wanted_stamp
 from factory.shards.manifest import Manifest
-from factory.shards.parquet import ShardFile, list_shards
+from factory.shards.parquet import ShardFile
 from factory.shards.stamp import inspect
 
 _REPLACEMENTS = 10
@@ -70,8 +70,9 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     require_set(out)
     now = newest(out)
     assert now.manifest is not None, "a dataset is there"
-    shards = [shard.path for _, shard in _unlisted(out, now.manifest)]
-    shards += [shard.path for name in now.dropped for shard in list_shards(out, name)]
+    look = Look.at(out, now, now.dropped)
+    shards = [shard.path for _, shard in _unlisted(look, now.manifest)]
+    shards += [shard.path for name in now.dropped for shard in look.shards[name]]
     stages = old_stages(out, now.number)
     others = [file for stage in stages for file in stage.rglob("*") if file.is_file()]
     others += left_over_markers(out, now.manifest)
@@ -94,17 +95,17 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     return Tidied(sizes, tuple(unfinished), removed)
 
 
-def remove_left_over(out: AnyPath) -> int:
+def remove_left_over(look: Look) -> int:
     """Remove the shards that no build can list again; return how many."""
-    now = newest(out)
-    if now.manifest is None:
+    manifest = look.generation.manifest
+    if manifest is None:
         return 0
     found = [
         shard.path
-        for config, shard in _unlisted(out, now.manifest)
-        if _is_superseded(out, now.manifest, config, shard)
+        for config, shard in _unlisted(look, manifest)
+        if _is_superseded(look.out, manifest, config, shard)
     ]
-    return _remove(out, now, found)
+    return _remove(look.out, look.generation, found)
 
 
 def _remove(out: AnyPath, now: Generation, paths: list[AnyPath]) -> int:
@@ -151,7 +152,7 @@ def _is_removed(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
     return is_newest
 
 
-def _unlisted(out: AnyPath, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]:
+def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]:
     """Yield the shards of complete configs that are not listed.
 
     Those of a config that is not complete may be another launch's, which lists them later.
@@ -160,9 +161,9 @@ def _unlisted(out: AnyPath, manifest: Manifest) -> Iterator[tuple[str, ShardFile
         if not entry.complete:
             continue
         listed = {shard.file for shard in entry.shards}
-        for shard in list_shards(out, name):
-            file = shard.path.relative_to(out).as_posix()
-            if file not in listed and not _repairs(out, manifest, name, shard):
+        for shard in look.shards[name]:
+            file = shard.path.relative_to(look.out).as_posix()
+            if file not in listed and not _repairs(look.out, manifest, name, shard):
                 yield name, shard
 
 

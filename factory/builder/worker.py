@@ -21,8 +21,9 @@ from factory.builder.tidy import remove_left_over
 from factory.common import console
 from factory.common.storage import AnyPath, remove_temporary_files
 from factory.renderer.pool import Renderers
-from factory.shards.generations import newest
-from factory.shards.manifest import FailedImage, Manifest, ShardEntry
+from factory.shards.directory import Look
+from factory.shards.generations import Generation
+from factory.shards.manifest import FailedImage, ShardEntry
 
 _POLL_S = 0.1
 _MAX_POLL_S = 2.0
@@ -35,7 +36,7 @@ class RankOfBuild:
         self,
         out: AnyPath,
         jobs: Sequence[Job],
-        manifest: Manifest,
+        generation: Generation,
         start: Start,
         *,
         ranks: Ranks,
@@ -47,7 +48,7 @@ class RankOfBuild:
         Args:
             out: The set's directory.
             jobs: With the counts they have in the set.
-            manifest: As the lead has written it.
+            generation: As the lead has written it.
             start: What was there.
             ranks: This launch.
             markers: Of the dataset.
@@ -55,7 +56,9 @@ class RankOfBuild:
         """
         self._out = out
         self._jobs = list(jobs)
-        self._manifest = manifest
+        assert generation.manifest is not None, "the lead has written it"
+        self._manifest = generation.manifest
+        self._generation = generation
         self._start = start
         self._ranks = ranks
         self._markers = markers
@@ -78,7 +81,7 @@ class RankOfBuild:
             self._maker = ShardMaker(
                 self._out,
                 self._jobs,
-                self._manifest,
+                self._generation,
                 self._start,
                 ranks=ranks,
                 renderers=self._renderers,
@@ -155,8 +158,8 @@ class RankOfBuild:
         ranks, shards = self._ranks, self._shards()
         drawn = ranks.add("drawn", 0)
         if is_complete:
-            finish(self._out, self._jobs, manifest=self._manifest, shards=shards, drew=drawn > 0)
-            self._tidy()
+            look = finish(self._out, self._jobs, self._generation, shards=shards, drew=drawn > 0)
+            self._tidy(look)
         failed = {
             name: [image.model_dump() for shard in found for image in shard.failed]
             for name, found in shards.items()
@@ -193,11 +196,11 @@ class RankOfBuild:
         board, task = self._makers_of[config, index]
         return board.entry(task).file
 
-    def _tidy(self) -> None:
+    def _tidy(self, look: Look) -> None:
         """Remove what launches left that were killed; one at work writes its file again."""
-        remove_left_over(self._out)
+        remove_left_over(look)
         remove_temporary_files(self._out)
-        manifest = newest(self._out).manifest
+        manifest = look.generation.manifest
         assert manifest is not None, "it was just completed"
         for path in left_over_markers(self._out, manifest):
             path.unlink(missing_ok=True)

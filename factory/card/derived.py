@@ -11,7 +11,7 @@ from factory.shards.generations import Generation, latest, newest
 from factory.shards.manifest import Manifest
 
 
-def publish(out: AnyPath, *, card: bool) -> Generation:
+def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Generation:
     """Write what follows from the newest generation.
 
     A process may sleep between reading and writing while others go on. So each looks again after
@@ -20,15 +20,17 @@ def publish(out: AnyPath, *, card: bool) -> Generation:
     Args:
         out: The dataset's directory.
         card: Whether to write the card too; it shows complete configs only.
+        now: The newest generation, where it was just read or made.
 
     Returns:
         The generation that was written.
     """
     while True:
-        now = newest(out)
+        now = now or newest(out)
         _write(out, now, card=card)
         if latest(out) == now.number:
             return now
+        now = None
 
 
 def _write(out: AnyPath, now: Generation, *, card: bool) -> None:

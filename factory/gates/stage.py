@@ -20,6 +20,7 @@ from factory.card.derived import publish
 from factory.common.errors import Failure
 from factory.common.inside import STAGES
 from factory.common.storage import remove_if_empty, sync_folder, write_bytes
+from factory.shards.directory import Look
 from factory.shards.generations import Generation, latest, newest, replace
 from factory.shards.layout import key_of, number_of, shard_file
 from factory.shards.manifest import Manifest, ShardEntry
@@ -84,7 +85,7 @@ class Stage:
         if not is_mine:
             self._give_up(files, wanted)
         publish(self.out, card=True)
-        remove_left_over(self.out)
+        remove_left_over(Look.at(self.out, newest(self.out)))
         self.discard()
 
     def _replace(self, files: Mapping[str, str], wanted: Manifest) -> bool:

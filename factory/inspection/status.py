@@ -13,7 +13,7 @@ since nobody wrote down when it was begun. A pause among them counts as time the
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from factory.common.storage import AnyPath, open_path
 from factory.shards.directory import require_set
 from factory.shards.layout import present_shards, total_shards
 from factory.shards.manifest import ConfigEntry, Manifest
-from factory.shards.parquet import shard_rows
+from factory.shards.parquet import list_shards, shard_rows
 from factory.shards.stamp import read_stamp
 
 # Enough shards to even out a slow one, few enough to follow a change.
@@ -124,9 +124,10 @@ def status(out: str | Path) -> Status:
     """
     place = open_path(out)
     found = require_set(place)
-    workers = tuple(_workers(place, found))
-    configs = [_config(place, found, name, workers) for name in found.configs]
-    finished = _finished(place, found)
+    there = {name: _present(place, found, name) for name in found.configs}
+    workers = tuple(_workers(place, there))
+    configs = [_config(place, found, name, there[name], workers) for name in found.configs]
+    finished = _finished(place, found, there)
     at_work = len(workers)
     left = sum(one.images - one.images_done for one in configs if one.kind == "set")
     speed = _speed(finished, at_work=at_work) if left else None
@@ -141,18 +142,28 @@ def status(out: str | Path) -> Status:
     )
 
 
-def _workers(out: AnyPath, found: Manifest) -> Iterator[Worker]:
+def _present(out: AnyPath, found: Manifest, name: str) -> dict[int, str]:
+    """Return the files of a config's whole shards by number, going by their names."""
+    files = {shard.path.relative_to(out).as_posix() for shard in list_shards(out, name)}
+    return present_shards(found, name, files)
+
+
+def _workers(out: AnyPath, there: Mapping[str, Mapping[int, str]]) -> Iterator[Worker]:
     """Yield who has marked shards that are not there."""
-    there = {name: present_shards(out, found, name) for name in found.configs}
     for one in list_markers(out):
         if one.config in there and one.shard not in there[one.config]:
             with suppress(FileNotFoundError):
                 yield Worker(one.config, one.shard, one.process())
 
 
-def _config(out: AnyPath, found: Manifest, name: str, workers: Sequence[Worker]) -> ConfigStatus:
+def _config(
+    out: AnyPath,
+    found: Manifest,
+    name: str,
+    there: Mapping[int, str],
+    workers: Sequence[Worker],
+) -> ConfigStatus:
     entry, size = found.configs[name], found.settings.shard_size
-    there = present_shards(out, found, name)
     marked = {one.shard for one in workers if one.config == name}
     return ConfigStatus(
         name=name,
@@ -184,14 +195,16 @@ def _num_failed(path: AnyPath) -> int:
         return 0
 
 
-def _finished(out: AnyPath, found: Manifest) -> list[tuple[float, int]]:
+def _finished(
+    out: AnyPath, found: Manifest, there: Mapping[str, Mapping[int, str]]
+) -> list[tuple[float, int]]:
     """Return when the latest shards of sets were finished, with their images; in that order."""
     size = found.settings.shard_size
     times = [
         (modified, len(shard_rows(index, num_images=entry.images, shard_size=size)))
         for name, entry in found.configs.items()
         if entry.kind == "set"
-        for index, file in present_shards(out, found, name).items()
+        for index, file in there[name].items()
         if (modified := _modified(out / file)) is not None
     ]
     return sorted(times)

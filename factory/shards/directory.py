@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from factory.common.errors import UserError
 from factory.common.inside import require_own
@@ -11,6 +12,7 @@ from factory.recipe.library import load_stored_recipe
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import FILE_NAME, Manifest, read_manifest
+from factory.shards.parquet import ShardFile, list_shards
 
 RECIPES = "recipes"
 
@@ -44,6 +46,35 @@ def open_set(out: AnyPath) -> Generation:
             f"(it holds {', '.join(found[:3])}); build into a new directory"
         )
     return generation
+
+
+@dataclass(frozen=True)
+class Look:
+    """A dataset directory at one moment.
+
+    Attributes:
+        out: The directory.
+        generation: The newest one.
+        shards: Files of shards by config, listed or not, by number.
+    """
+
+    out: AnyPath
+    generation: Generation
+    shards: dict[str, list[ShardFile]]
+
+    @classmethod
+    def at(cls, out: AnyPath, generation: Generation, configs: Iterable[str] = ()) -> Look:
+        """List the shards of a generation's configs, and of `configs`, once each."""
+        known = generation.manifest.configs if generation.manifest else ()
+        names = dict.fromkeys((*known, *configs))
+        return cls(out, generation, {name: list_shards(out, name) for name in names})
+
+    def files(self, config: str) -> list[tuple[int, str]]:
+        """Return number and path of each shard of a config, relative to the directory."""
+        return [
+            (shard.index, shard.path.relative_to(self.out).as_posix())
+            for shard in self.shards.get(config, ())
+        ]
 
 
 def require_set(out: AnyPath) -> Manifest:

@@ -20,18 +20,21 @@ _PLANNED = ("kind", "fingerprint", "images", "members")
 class Fence:
     """The plan of one launch, held against the newest generation."""
 
-    def __init__(self, out: AnyPath, configs: Iterable[str], manifest: Manifest) -> None:
+    def __init__(
+        self, out: AnyPath, configs: Iterable[str], manifest: Manifest, *, seen: int = -1
+    ) -> None:
         """Remember the plan.
 
         Args:
             out: The dataset's directory.
             configs: That the launch makes.
             manifest: As the launch began with it.
+            seen: Number of its generation, which is not read again.
         """
         self._out = out
         self._configs = tuple(configs)
         self._manifest = manifest
-        self._seen = -1
+        self._seen = seen
 
     def check(self) -> None:
         """Look whether the plan still holds; the manifest is read only if it was replaced.

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
-from factory.common.storage import AnyPath
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import DATA, NAME, shard_count, shard_rows
 from factory.shards.stamp import Stamp
@@ -114,16 +113,20 @@ def number_of(file: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def present_shards(out: AnyPath, manifest: Manifest, config: str) -> dict[int, str]:
-    """Return by number the files of whole shards, going by their names alone."""
-    folder = out / DATA / config
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+def present_shards(manifest: Manifest, config: str, files: Collection[str]) -> dict[int, str]:
+    """Return the files of whole shards by number, going by their names alone.
+
+    Args:
+        manifest: Of the dataset.
+        config: One of its configs.
+        files: Files of the config, relative to the dataset's directory.
+    """
     found = {}
     total = total_shards(manifest, config)
     for index in range(total):
         counted = f"{DATA}/{config}/train-{index:05d}-of-{total:05d}.parquet"
         for file in (file_at(manifest, config, index), counted):
-            if file.rpartition("/")[2] in names:
+            if file in files:
                 found[index] = file
                 break
     return found
