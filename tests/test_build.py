@@ -276,7 +276,7 @@ def test_a_dataset_begun_without_the_template_column_resumes_without_it(
 ) -> None:
     keys = {"prompt": ["a {class}", "one {class}"]}
     with monkeypatch.context() as older:
-        older.setattr("factory.shards.directory._gets_templates", lambda *_, **__: False)
+        older.setattr("factory.builder.compatible._gets_templates", lambda *_, **__: False)
         draw([recipe(tmp_path, "several", **keys)], tmp_path / "out")
     kept = rows_of(tmp_path / "out", "several")
     assert "template" not in kept[0]

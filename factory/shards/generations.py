@@ -120,7 +120,8 @@ def replace(
         dropped=tuple(sorted(set(names) - manifest.configs.keys())),
         earlier=tuple(dict.fromkeys((*base.earlier, *before))),
     )
-    if not write_bytes(_path(out, new.number), new.text().encode(), exclusive=True):
+    text = new.text()
+    if not write_bytes(_path(out, new.number), text.encode(), exclusive=True):
         return None
     numbers = _numbers(out)
     if max(numbers) != new.number:
@@ -129,7 +130,8 @@ def replace(
     for number in numbers:
         if number <= new.number - _KEPT:
             _path(out, number).unlink(missing_ok=True)
-    return new
+    # As everybody else reads it: with keys in the order of the file.
+    return Generation.model_validate_json(text)
 
 
 def _read(out: AnyPath) -> Generation:
