@@ -22,7 +22,7 @@ from factory.common.errors import Failure
 from factory.common.storage import AnyPath
 from factory.recipe.columns import features
 from factory.shards.directory import begun, merge_variables, open_set, require_same_recipes
-from factory.shards.fence import Fence
+from factory.shards.fence import Fence, plan_hash
 from factory.shards.generations import Generation, replace
 from factory.shards.hub_limits import warn_of_many_shards
 from factory.shards.layout import present_shards
@@ -175,7 +175,7 @@ def _entry(job: Job, before: ConfigEntry | None) -> ConfigEntry:
 
 def _start(out: AnyPath, state: State, planned: Manifest) -> Start:
     present = {job.name: [*present_shards(out, planned, job.name)] for job in state.jobs}
-    return Start(present, is_shared=bool(list_markers(out)))
+    return Start(present, plan_hash(planned, present), is_shared=bool(list_markers(out)))
 
 
 def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:

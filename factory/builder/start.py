@@ -13,16 +13,18 @@ class Start:
 
     Attributes:
         present: By config, numbers of the shards that were there, going by their names.
+        plan: Hash of the plan that the lead has read or written.
         is_shared: Whether there were markers: another launch is at work, or was killed.
     """
 
     present: dict[str, list[int]]
+    plan: str
     is_shared: bool
 
     def to_text(self) -> str:
         """Return it as JSON, runs of numbers as pairs: a set may have a hundred thousand shards."""
         runs = {name: _runs(numbers) for name, numbers in self.present.items()}
-        return json.dumps({"present": runs, "is_shared": self.is_shared})
+        return json.dumps({"present": runs, "plan": self.plan, "is_shared": self.is_shared})
 
     @classmethod
     def from_text(cls, text: str) -> Start:
@@ -32,7 +34,7 @@ class Start:
             name: [number for start, stop in runs for number in range(start, stop)]
             for name, runs in read["present"].items()
         }
-        return cls(present, read["is_shared"])
+        return cls(present, read["plan"], read["is_shared"])
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:
