@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
+from factory.builder import build as builder
 from factory.builder.board import LaunchBoard
 from factory.builder.build import BuildReport, build
 from factory.builder.markers import Markers, list_markers, remove_empty_folders
 from factory.builder.ranks import Ranks
 from factory.builder.task_queue import Worklist
 from factory.cli.main import main
+from factory.common.errors import Failure
 from factory.common.inside import OLD_CLAIMS, WORKING
 from factory.renderer.pool import Renderers
+from factory.shards.generations import Generation, newest
 from factory.shards.manifest import ShardEntry
 
 
@@ -128,17 +131,37 @@ def test_markers_of_configs_that_are_not_complete_stay(
 ) -> None:
     class Dying(FakeRenderer):
         def render(self, rows: Any, *, batch_size: int) -> Any:
-            raise ZeroDivisionError
+            if rows[0].index >= 8:
+                raise ZeroDivisionError
+            return super().render(rows, batch_size=batch_size)
 
     out = tmp_path / "out"
     with pytest.raises(ZeroDivisionError):
         draw(recipe(tmp_path, "word", prompt="{class}"), out, Dying)
-    Markers(out).add("word", 0, 0)
+    Markers(out).add("word", 1, 0)
     draw(recipe(tmp_path, "base"), out)
     Markers(out).add("base", 1, 0)
     main(["tidy", str(out), "--delete"])
     assert f"{WORKING}/base/00001.0" in capsys.readouterr().out
-    assert [(one.config, one.shard) for one in list_markers(out)] == [("word", 0)]
+    assert [(one.config, one.shard) for one in list_markers(out)] == [("word", 1)]
+
+
+def test_a_launch_whose_dataset_grows_while_its_processes_start_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, out = recipe(tmp_path, "base"), tmp_path / "out"
+    grown = recipe(tmp_path, "base", images_per_class=8)
+
+    def late(place: Path) -> Generation:
+        monkeypatch.undo()
+        draw(grown, place)
+        return newest(place)
+
+    monkeypatch.setattr(builder, "newest", late)
+    with pytest.raises(Failure, match=r"has changed this dataset .*while its processes started"):
+        draw(base, out)
+    draw(grown, tmp_path / "once")
+    assert tree(out) == tree(tmp_path / "once")
 
 
 def test_claims_of_an_earlier_version_do_no_harm_and_tidy_removes_them(

@@ -26,6 +26,7 @@ from factory.common.storage import AnyPath, answering, open_path
 from factory.planner.cut_prompts import require_whole_prompts
 from factory.planner.sampling_summary import sampling_line
 from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings, text_encoders
+from factory.shards.fence import has_changed, plan_hash
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import Manifest
 from factory.shards.settings import BuildSettings
@@ -104,6 +105,8 @@ def build(
             manifest = generation.manifest
             assert manifest is not None, "the lead has written it"
             require_same_as_begun(jobs, manifest)
+            if plan_hash(manifest, start.present) != start.plan:
+                raise has_changed(place, "while its processes started")
             if ranks.is_lead:
                 _report_sampling(jobs, manifest)
             rank = RankOfBuild(

@@ -23,7 +23,7 @@ from factory.common.errors import Failure
 from factory.common.storage import AnyPath
 from factory.data.columns import features
 from factory.shards.directory import Look, open_set
-from factory.shards.fence import Fence
+from factory.shards.fence import Fence, plan_hash
 from factory.shards.generations import Generation, replace
 from factory.shards.hub_limits import warn_of_many_shards
 from factory.shards.layout import first_name, present_shards, total_shards
@@ -208,7 +208,8 @@ def _start(look: Look, jobs: Sequence[Job], planned: Manifest) -> Start:
             if not is_planned or file != first_name(planned, job.name, number):
                 found.setdefault(number, []).append(file)
         others[job.name] = found
-    return Start(present, others, is_shared=bool(list_markers(look.out)))
+    plan = plan_hash(planned, present)
+    return Start(present, others, plan, is_shared=bool(list_markers(look.out)))
 
 
 def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:

@@ -14,17 +14,26 @@ class Start:
     Attributes:
         present: By config, numbers of the shards that were there, going by their names.
         others: By config and number, further files of shards: of other counts, columns or versions.
+        plan: Hash of the plan that the lead has read or written.
         is_shared: Whether there were markers: another launch is at work, or was killed.
     """
 
     present: dict[str, list[int]]
     others: dict[str, dict[int, list[str]]]
+    plan: str
     is_shared: bool
 
     def to_text(self) -> str:
         """Return it as JSON, runs of numbers as pairs: a set may have a hundred thousand shards."""
         runs = {name: _runs(numbers) for name, numbers in self.present.items()}
-        return json.dumps({"present": runs, "others": self.others, "is_shared": self.is_shared})
+        return json.dumps(
+            {
+                "present": runs,
+                "others": self.others,
+                "plan": self.plan,
+                "is_shared": self.is_shared,
+            }
+        )
 
     @classmethod
     def from_text(cls, text: str) -> Start:
@@ -38,7 +47,7 @@ class Start:
             name: {int(number): files for number, files in found.items()}
             for name, found in read["others"].items()
         }
-        return cls(present, others, read["is_shared"])
+        return cls(present, others, read["plan"], read["is_shared"])
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:

@@ -7,6 +7,7 @@ looks before each shard and each change, and stops where its plan is no longer t
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator
 
 from factory.common.errors import Failure
@@ -15,6 +16,13 @@ from factory.shards.generations import latest, newest
 from factory.shards.manifest import ConfigEntry, Manifest
 
 _PLANNED = ("kind", "fingerprint", "images", "members")
+
+
+def plan_hash(manifest: Manifest, configs: Iterable[str]) -> str:
+    """Return a hash of the plan of some configs: ranks of one launch must have the same."""
+    entries = [(name, _planned(manifest.configs.get(name))) for name in configs]
+    what = entries, manifest.labels, sorted(manifest.variables.items()), manifest.settings
+    return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
 class Fence:
@@ -55,10 +63,7 @@ class Fence:
         """
         changed = next(self._changes(now), None)
         if changed is not None:
-            raise Failure(
-                f"{self._out}: another launch has changed this dataset since this one began "
-                f"({changed}); nothing of it was overwritten; run the same command again"
-            )
+            raise has_changed(self._out, changed)
 
     def _changes(self, now: Manifest | None) -> Iterator[str]:
         if now is None:
@@ -71,6 +76,14 @@ class Fence:
         for what in ("labels", "variables", "settings"):
             if getattr(now, what) != getattr(before, what):
                 yield what
+
+
+def has_changed(out: AnyPath, what: str) -> Failure:
+    """Return the error of a launch whose plan is no longer the dataset's."""
+    return Failure(
+        f"{out}: another launch has changed this dataset since this one began ({what}); "
+        "nothing of it was overwritten; run the same command again"
+    )
 
 
 def _planned(entry: ConfigEntry | None) -> tuple[object, ...]:
