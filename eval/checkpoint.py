@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.model_files import load_model
-from eval.scores_file import ModelFacts, Preprocessing
+from eval.scores_file import MAX_SECONDS, ModelFacts, Preprocessing
 from eval.scoring_mode import Scoring, set_modes
 from factory.common.dataset_files import check_files
 from factory.common.errors import UserError
@@ -154,8 +154,8 @@ def _train_seconds(folder: Path) -> float | None:
         seconds = [float(row.get("seconds") or "") for row in rows]
     except (ValueError, csv.Error):
         return None
-    total = math.fsum(one for one in seconds if math.isfinite(one))
-    return round(total, 3) if all(0 <= one < math.inf for one in seconds) else None
+    total = math.fsum(one if 0 <= one <= MAX_SECONDS else math.inf for one in seconds)
+    return round(total, 3) if total <= MAX_SECONDS else None
 
 
 def sha256(path: Path) -> str:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from factory.common.row_images import MAX_PIXELS
+from factory.data.pixels import Fit, crop, pad
 
 if TYPE_CHECKING:
     import torch
 
     from eval.scores_file import Preprocessing
 
-Fit = Literal["crop", "pad", "squash"]
-FITS: tuple[Fit, ...] = ("crop", "pad", "squash")
 _OF_TIMM: dict[str, Fit] = {"center": "crop", "border": "pad", "squash": "squash"}
 
 
@@ -37,10 +36,11 @@ def with_fit(preprocessing: Preprocessing, fit: Fit | None) -> Preprocessing:
 
     Args:
         preprocessing: Of the model.
-        fit: By default the middle is cropped, unless the model's weights were trained with borders.
+        fit: By default as the model's config says that it was trained; else the middle is cropped,
+            unless the model's weights were trained with borders.
     """
     usual: Fit = "pad" if preprocessing.crop_mode == "border" else "crop"
-    return preprocessing.model_copy(update={"fit": fit or usual})
+    return preprocessing.model_copy(update={"fit": fit or preprocessing.fit or usual})
 
 
 def make_transform(preprocessing: Preprocessing) -> Transform:
@@ -81,34 +81,3 @@ def _timm_can(fit: Fit, image: Any, side: int) -> bool:
     if fit == "crop":
         return bool(side**2 * long <= MAX_PIXELS * short)
     return fit == "squash" or bool(side * short >= long)
-
-
-def crop(image: Any, ratio: float) -> Any:
-    """Return the largest part in the middle of an image that has a ratio of width to height."""
-    width = min(image.width, round(image.height * ratio))
-    height = min(image.height, round(image.width / ratio))
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
-
-
-def pad(image: Any, ratio: float, *, colour: tuple[int, int, int]) -> Any:
-    """Return an image with borders that give it a ratio of width to height.
-
-    An image that would get more than `MAX_PIXELS` pixels is first resized to fit into them.
-    """
-    from PIL import Image
-
-    width, height = _padded(image, ratio)
-    if width * height > MAX_PIXELS:
-        scale = math.sqrt(MAX_PIXELS / (width * height))
-        image = image.resize([max(1, int(one * scale)) for one in image.size], reducing_gap=2)
-        width, height = _padded(image, ratio)
-    found = Image.new("RGB", (width, height), colour)
-    found.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
-    return found
-
-
-def _padded(image: Any, ratio: float) -> tuple[int, int]:
-    """Return the size of the smallest image of a ratio that an image fits into."""
-    width = max(image.width, round(image.height * ratio))
-    return width, max(image.height, round(image.width / ratio))

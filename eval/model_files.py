@@ -65,7 +65,7 @@ def load_model(run: str) -> Loaded:
         config=config,
         model=model,
         label_names=_label_names(config, num_classes=model.num_classes, run=run),
-        preprocessing=preprocessing_of(model, run),
+        preprocessing=preprocessing_of(model, run).model_copy(update={"fit": config.fit}),
     )
 
 

@@ -13,15 +13,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eval.checkpoint import Checkpoint, load_checkpoint
-from eval.fit import Fit, make_transform, with_fit
+from eval.fit import make_transform, with_fit
 from eval.kept_epochs import best_visit
 from eval.labels import LabelMatch, match_real
 from eval.measure import measure
 from eval.predict import Predictions, predict, this_process
 from eval.real import RealImages
-from eval.scores_file import Labels, RealSet, Scores, Visit, free_place, write_scores
+from eval.scores_file import (
+    Labels,
+    Preprocessing,
+    RealSet,
+    Scores,
+    Visit,
+    free_place,
+    write_scores,
+)
 from eval.scoring_mode import STANDARD, Scoring, order_of, require_fitting
 from factory.common.console import log
+from factory.data.pixels import Fit
 from factory.data.row_counts import count_warnings, counts_line
 
 if TYPE_CHECKING:
@@ -262,6 +271,15 @@ def write_apart(scores: Scores, path: Path) -> tuple[Scores, Path]:
     write_scores(scores, place)
     log(f"wrote {place}")
     return scores, place
+
+
+def note_fit(model: str, preprocessing: Preprocessing, given: Fit | None) -> None:
+    """Report on stderr that images are fitted as in the model's training, and not cropped."""
+    if given is None and preprocessing.fit != "crop":
+        log(
+            f"{model}: images that are not square: {preprocessing.fit}, as in the model's training "
+            "(--fit chooses otherwise)"
+        )
 
 
 def note_unfinished(scores: Scores) -> None:

@@ -16,12 +16,12 @@ from pydantic import (
     model_validator,
 )
 
-from eval.fit import Fit
 from eval.scoring_mode import STANDARD, BatchNorm, Scoring
 from factory.common.errors import Fault, UserError
 from factory.common.outside import read_json
 from factory.common.score_file import Count, Name, Share
 from factory.common.whole_files import replace_text
+from factory.data.pixels import Fit
 
 FORMAT: Literal["data-factory/scores"] = "data-factory/scores"
 FORMAT_VERSION: Literal[1] = 1
@@ -32,6 +32,8 @@ _FORMERLY_STANDARD = "honest"
 # A list without lists or objects in it. Strings in JSON hold no raw line break, so a break after
 # the bracket means that the bracket is no string's.
 _LONG_LIST = re.compile(r"\[\n\s*([^\[\]{}]*?)\n\s*\]")
+MAX_SECONDS = 1e12
+"""Longer times are no measurement; their sums could exceed any float."""
 
 
 class _Part(BaseModel):
@@ -54,6 +56,7 @@ class ModelFacts(_Part):
     train_seconds: float | None = Field(
         default=None,
         ge=0,
+        le=MAX_SECONDS,
         allow_inf_nan=False,
         description="time of all epochs, of the run's metrics.csv",
     )

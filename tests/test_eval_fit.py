@@ -1,5 +1,7 @@
 """Images that are not square at scoring."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,9 @@ from PIL import Image
 from test_eval_score import NAMES, write_real, write_run
 
 from eval.cli import main
-from eval.fit import FITS, make_transform, with_fit
+from eval.fit import make_transform, with_fit
 from eval.scores_file import Preprocessing, read_scores
+from factory.data.pixels import FITS, fitted
 
 
 def preprocessing(crop_mode: str = "squash", crop_pct: float = 1.0) -> Preprocessing:
@@ -57,6 +60,13 @@ def test_the_default_is_to_crop_unless_the_model_knows_borders() -> None:
 
 
 @pytest.mark.parametrize("fit", FITS)
+def test_training_sees_what_scoring_sees(fit: str) -> None:
+    shown = fitted(wide(), 1.0, fit, colour=(102, 128, 153))
+    trained = np.asarray(shown.resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.array_equal(trained.transpose(2, 0, 1), pixels(wide(), fit=fit))
+
+
+@pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("crop_pct", [1.0, 0.875])
 @pytest.mark.parametrize("size", [20, 32, 77])
 def test_square_images_stay_the_same(fit: str, crop_pct: float, size: int) -> None:
@@ -73,7 +83,8 @@ def test_long_images_stay_small(fit: str | None, crop_mode: str, monkeypatch) ->
     image.paste("red", (0, 0, 600, 20))
     expected = pixels(image, crop_mode=crop_mode, fit=fit)
     sizes = []
-    monkeypatch.setattr("eval.fit.MAX_PIXELS", 40_000)
+    for module in ("eval.fit", "factory.data.pixels"):
+        monkeypatch.setattr(f"{module}.MAX_PIXELS", 40_000)
     for name in ("resize", "crop", "new"):
         wrap_sizes(monkeypatch, name, sizes)
     found = pixels(image, crop_mode=crop_mode, fit=fit)
@@ -109,3 +120,15 @@ def test_scores_record_the_fit(tmp_path) -> None:
         "squash": "squash",
     }
     assert found[None].metrics == found["crop"].metrics != found["squash"].metrics
+
+
+def test_the_fit_of_training_is_used_and_reported(tmp_path, capsys) -> None:
+    run = write_run(tmp_path / "run")
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps({**config, "fit": "squash"}))
+    real, *_ = write_real(tmp_path / "real", names=NAMES)
+    said = "images that are not square: squash, as in the model's training (--fit chooses"
+    for options, fit in (([], "squash"), (["--fit", "crop"], "crop")):
+        main(["score", str(run), "--real", str(real), "--tag", fit, *options])
+        assert read_scores(run / f"scores-{fit}.json").preprocessing.fit == fit
+        assert (said in capsys.readouterr().err) == (not options)

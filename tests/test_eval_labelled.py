@@ -103,8 +103,6 @@ def test_only_the_files_that_the_dataset_lists_are_read(captioned: Path, tmp_pat
     assert open_dataset(str(tmp_path / "out")).dataset["label"] == [0, 0, 1, 1]
 
 
-# datasets leaves the metadata file open.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_captioned_image_folder_is_labelled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

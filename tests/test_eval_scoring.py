@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from test_eval_score import NAMES, NUM_IMAGES, write_real, write_run
 from test_eval_table import scores
 
+from eval.checkpoint import _train_seconds
 from eval.cli import main
 from eval.scores_file import read_scores
 from eval.scoring_mode import Scoring, order_of
@@ -215,3 +216,24 @@ def test_an_old_scores_file_is_standard(run: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps(text | {"scoring": "honest"}))
     (one,) = collect([path])
     assert one.scoring == "standard"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (["1.5", "1.25"], 2.75),
+        (["1e308", "1e308"], None),
+        (["1e13"], None),
+        (["nan"], None),
+        (["1e999"], None),
+        (["-1", "5"], None),
+        (["1", "é"], None),
+        (["9" * 200_000], None),
+    ],
+)
+def test_times_that_are_no_measurement_are_not_recorded(
+    tmp_path: Path, seconds: list[str], expected: float | None
+) -> None:
+    table = "epoch,seconds\n" + "".join(f"{row},{one}\n" for row, one in enumerate(seconds))
+    (tmp_path / "metrics.csv").write_text(table)
+    assert _train_seconds(tmp_path) == expected

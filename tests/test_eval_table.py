@@ -139,6 +139,16 @@ def test_counts_of_what_was_left_out_are_no_setting():
     assert table.cells["base", "digits-test"].top1 == pytest.approx(60)
 
 
+def test_runs_from_before_fit_are_averaged_with_later_ones():
+    one, other = scores("base", 0.5), scores("base", 0.7, seed=1)
+    other.training["hyperparameters"]["fit"] = "crop"
+    (table,) = make_tables([one, other])
+    assert table.cells["base", "digits-test"].top1 == pytest.approx(60)
+    one.training["hyperparameters"]["fit"] = "pad"
+    with pytest.raises(UserError, match=r"differ in hyperparameters.fit \(pad and crop\)"):
+        make_tables([one, other])
+
+
 def test_runs_that_differ_in_more_than_seed_are_not_averaged():
     pair = [scores("base-class", 0.5), scores("base-class", 0.6, run="runs/long", epochs=9)]
     with pytest.raises(UserError, match=r"differ in hyperparameters.epochs \(3 and 9\), not just"):

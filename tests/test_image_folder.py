@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -219,7 +221,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda one: (classes(one / "train"), classes(one / "test"), put(one, "raw/0.jpg")),
         r"holds splits \(test, train\) beside other folders \(raw\); move",
     ),
-    "archives only": (lambda one: write(one, "photos.zip"), r"holds 1 \.zip and no images; unpack"),
+    "archives only": (
+        lambda one: write(one, "photos.zip", "README.md", "LICENSE"),
+        r"holds 1 \.zip and no images; unpack",
+    ),
     "a linked folder": (link, r"dog: leads out of .*photos and is not read; remove it"),
     "a link to a class": (link_inside, "all cats: is a link to a folder, which is not read"),
     "a link that leads out": (
@@ -298,7 +303,6 @@ def test_one_config_of_several_is_no_whole_folder(tmp_path: Path) -> None:
     assert opened.left_out == {".heic": 1, ".jpg that no row names": 3, ".md": 1}
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_images_that_no_metadata_names_are_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -320,9 +324,41 @@ def test_images_that_no_metadata_names_are_counted(
     assert open_dataset(folder, skip_unreadable=True).left_out == {".avif": 1, **left}
 
 
-# datasets leaves the file open.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_folder_with_metadata_is_read_by_it(tmp_path: Path) -> None:
+METADATA = {
+    "metadata.csv": "file_name,label\na.jpg,cat\nb.jpg,dog\n",
+    "metadata.jsonl": '{"file_name": "a.jpg", "label": "cat"}\n'
+    '{"file_name": "b.jpg", "label": "dog"}\n',
+}
+BROKEN = {
+    "metadata.csv": "file_name,label\na.jpg,cat\n" + "b.jpg,dog\n" * 20_000 + "a,b,c,d\n",
+    "metadata.jsonl": '{"file_name": "a.jpg", "label": "cat"}\n{"file_name": 3\n',
+}
+
+
+def left_open(folder: Path) -> list[str]:
+    """Return the files in a folder that this process has open."""
+    files = (one.readlink() for one in Path("/proc/self/fd").iterdir() if one.is_symlink())
+    return [str(one) for one in files if one.is_relative_to(folder)]
+
+
+@pytest.mark.parametrize("name", METADATA)
+def test_a_folder_with_metadata_is_read_by_it(tmp_path: Path, name: str) -> None:
     folder = put(tmp_path / "photos", "a.jpg", "b.jpg")
-    (folder / "metadata.csv").write_text("file_name,label\na.jpg,cat\nb.jpg,dog\n")
+    (folder / name).write_text(METADATA[name])
     assert counts(folder) == {"cat": 1, "dog": 1}
+
+
+@pytest.mark.parametrize("texts", [METADATA, BROKEN], ids=["read", "broken"])
+@pytest.mark.parametrize("name", METADATA)
+def test_no_file_stays_open_after_a_folder_was_read(
+    tmp_path: Path, name: str, texts: dict[str, str]
+) -> None:
+    folder = put(tmp_path / "photos", "a.jpg", "b.jpg")
+    (folder / name).write_text(texts[name])
+    gc.disable()
+    try:
+        with nullcontext() if texts is METADATA else pytest.raises(UserError, match="photos"):
+            open_dataset(folder)
+        assert left_open(folder) == []
+    finally:
+        gc.enable()

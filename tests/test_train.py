@@ -625,3 +625,65 @@ def test_training_and_scoring_need_no_float64_tensors(
 def test_a_run_keeps_to_the_rules_of_windows(options: TrainOptions, windows_rules: None) -> None:
     train(replace(options, overrides={**options.overrides, "epochs": 1}))
     assert (options.out / "model.safetensors").is_file()
+
+
+def wide_photos(folder: Path) -> Path:
+    """Write an image folder: two classes of 4 images of 64 x 32 pixels each, as noise."""
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        for number in range(4):
+            noise = rng.integers(0, 256, (32, 64, 3), dtype=np.uint8)
+            PilImage.fromarray(noise).save(folder / name / f"{number}.png")
+    return folder
+
+
+def test_fit_says_what_is_done_with_images_that_are_not_square(
+    options: TrainOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from eval.checkpoint import load_checkpoint
+    from eval.fit import with_fit
+
+    photos = str(wide_photos(tmp_path / "photos"))
+    values = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0.0, "image_size": 32}
+    hashes = {}
+    for fit in (None, "crop", "pad", "squash"):
+        given = values if fit is None else {**values, "fit": fit}
+        out, kept = tmp_path / f"run-{fit}", fit or "crop"
+        train(replace(options, dataset=photos, out=out, overrides=given))
+        assert f"dog 4; images that are not square: {kept}" in capsys.readouterr().err
+        config = yaml.safe_load((out / "config.yaml").read_text())
+        assert config["hyperparameters"]["fit"] == kept
+        hashes[fit] = config["data"]["pixels_sha256"]
+        assert with_fit(load_checkpoint(str(out)).preprocessing, None).fit == kept
+        assert with_fit(load_checkpoint(str(out)).preprocessing, "squash").fit == "squash"
+    assert hashes[None] == hashes["crop"] and len(set(hashes.values())) == 3
+    with pytest.raises(UserError, match=r"fit .squash there, pad now."):
+        again = {**values, "fit": "pad"}
+        train(replace(options, dataset=photos, out=tmp_path / "run-squash", overrides=again))
+
+
+def test_a_run_from_before_fit_squashed(options: TrainOptions, tmp_path: Path) -> None:
+    photos = str(wide_photos(tmp_path / "photos"))
+    values = {"epochs": 2, "batch_size": 4, "warmup_epochs": 0.0, "image_size": 32}
+    squashed = replace(options, dataset=photos, overrides={**values, "fit": "squash"})
+    train(squashed)
+    path = options.out / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    del config["hyperparameters"]["fit"]
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises(UserError, match=r"pixels_sha256 .*it squashed images .* add --fit squash"):
+        train(replace(squashed, overrides=values))
+    train(squashed)
+
+
+def test_square_images_are_the_same_however_they_are_fitted(
+    options: TrainOptions, tmp_path: Path
+) -> None:
+    hashes = set()
+    for fit in ("crop", "pad", "squash"):
+        given = {**options.overrides, "epochs": 1, "image_size": 24, "fit": fit}
+        train(replace(options, out=tmp_path / fit, overrides=given))
+        config = yaml.safe_load((tmp_path / fit / "config.yaml").read_text())
+        hashes.add(config["data"]["pixels_sha256"])
+    assert len(hashes) == 1

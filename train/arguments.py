@@ -41,6 +41,7 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("val_images", int, "images held out by one draw over the whole set, as the paper's code does"),
     ("keep_every", int, "keep the weights of every Xth epoch too, in RUN/epochs"),
     ("test_crop", float, "part of each side, in the middle, that scoring sees"),
+    ("fit", str, "images that are not square: crop their middle, pad or squash them"),
     ("resample", str, "filter that resizes: nearest, bilinear, bicubic, lanczos"),
 )
 

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from factory.data.pixels import Fit
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -97,6 +99,8 @@ class Hyperparameters(_Frozen):
             released code does; its draw is unseeded, this one depends on the run's seed.
         keep_every: Keep the weights of every so many epochs, or None for the best alone.
         test_crop: Part of each side, in the middle, that is seen of an image while scoring.
+        fit: What is done with images that are not square: their middle is cropped, they get borders
+            in the colour of the mean, or they are squashed, as all were in runs that do not say.
         resample: Filter that resizes images.
         mean: Subtracted from RGB in 0 to 1; None is ImageNet's, or a pretrained model's own.
         std: Divides after that; None as for `mean`.
@@ -121,6 +125,7 @@ class Hyperparameters(_Frozen):
     val_images: Annotated[int, Field(ge=1)] | None = None
     keep_every: Annotated[int, Field(ge=1)] | None = None
     test_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    fit: Fit = "crop"
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bicubic"
     mean: Rgb | None = None
     std: Rgb | None = None

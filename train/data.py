@@ -20,6 +20,7 @@ from factory.common.row_images import read_image, skipping_advised
 from factory.data.open import OpenedDataset
 from factory.data.pixels import decode_images, require_space
 from factory.data.row_counts import class_counts, count_warnings, counts_line, some
+from train.config import IMAGENET_MEAN, Hyperparameters
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -72,7 +73,7 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
 
 
 def report_counts(
-    opened: OpenedDataset, *, allow_empty: bool, note: Callable[[str], None]
+    opened: OpenedDataset, *, allow_empty: bool, fit: str, note: Callable[[str], None]
 ) -> dict[str, int]:
     """Report how many images of each class there are to learn from.
 
@@ -80,6 +81,7 @@ def report_counts(
         opened: The rows.
         allow_empty: Whether classes may have none: the model then has outputs for them all the
             same.
+        fit: What is done with images that are not square.
         note: Receives the line, and warnings.
 
     Returns:
@@ -89,7 +91,8 @@ def report_counts(
         UserError: A class has none, or as `check_labels`.
     """
     counts = class_counts(check_labels(opened), opened.label_names)
-    note(counts_line(opened.shown, counts, opened.left_out))
+    line = counts_line(opened.shown, counts, opened.left_out)
+    note(f"{line}; images that are not square: {fit}")
     empty = [name for name, count in counts.items() if not count]
     if empty and not allow_empty:
         raise UserError(
@@ -152,14 +155,19 @@ def image_side(opened: OpenedDataset, requested: int | None) -> int:
 
 
 def load_pixels(
-    opened: OpenedDataset, *, side: int, resample: str, accelerator: Accelerator, out: Path
+    opened: OpenedDataset,
+    *,
+    side: int,
+    values: Hyperparameters,
+    accelerator: Accelerator,
+    out: Path,
 ) -> LabelledPixels:
     """Decode every image once a machine, however many processes it runs.
 
     Args:
         opened: The rows.
         side: Height and width in pixels.
-        resample: Filter that resizes.
+        values: Say how images are fitted to a square and resized.
         accelerator: Says which process decodes.
         out: The run folder: other processes map the pixels from a file that lies there meanwhile.
 
@@ -168,6 +176,7 @@ def load_pixels(
         Failure: The decoding process of this machine failed, or a disk is too small.
     """
     labels = check_labels(opened)
+    red, green, blue = (round(255 * value) for value in values.mean or IMAGENET_MEAN)
 
     def decode() -> NDArray[np.uint8]:
         return decode_images(
@@ -177,7 +186,9 @@ def load_pixels(
             row_numbers=opened.row_numbers,
             height=side,
             width=side,
-            resample=resample,
+            resample=values.resample,
+            fit=values.fit,
+            colour=(red, green, blue),
         )
 
     if accelerator.num_processes == 1:

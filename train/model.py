@@ -247,7 +247,7 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
         "std": values.std,
         "interpolation": values.resample,
         "crop_pct": values.test_crop,
-        "crop_mode": "squash",
+        "crop_mode": "border" if values.fit == "pad" else "squash",
     }
     descriptor, name = tempfile.mkstemp(suffix=".json")
     os.close(descriptor)
@@ -264,6 +264,8 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
     # The number of classes is `num_classes` at the top. transformers passes it on beside
     # `model_args`, so a second one here would keep its pipelines from loading the model.
     saved.get("model_args", {}).pop("num_classes", None)
+    if values.fit != "crop":
+        saved["fit"] = values.fit
     if not config.pretrained:
         # They tell of timm's weights, which these are not.
         for key in _ORIGIN_KEYS:

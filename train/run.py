@@ -254,7 +254,7 @@ def _load(
         opened = only_readable(opened, shows=accelerator.is_main_process)
     if options.images_per_class is not None:
         opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
-    report_counts(opened, allow_empty=options.allow_empty_classes, note=_log_once)
+    report_counts(opened, allow_empty=options.allow_empty_classes, fit=values.fit, note=_log_once)
     side = image_side(opened, values.image_size)
     # Only now: a dataset that is refused leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
@@ -263,9 +263,7 @@ def _load(
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             until_the_end.enter_context(only_run(options.out))
-    data = load_pixels(
-        opened, side=side, resample=values.resample, accelerator=accelerator, out=options.out
-    )
+    data = load_pixels(opened, side=side, values=values, accelerator=accelerator, out=options.out)
     return data, opened, values.model_copy(update={"image_size": side})
 
 

@@ -111,13 +111,14 @@ def claim(out: Path, config: RunConfig) -> None:
     if path.exists():
         written = read_config(path)
         there = _with_defaults(written)
+        unfitted = _follow_pixels(written, there, now)
         moved = _follow_moved_data(there, now)
         different = differing_keys(_compared(there), _compared(now))
         longer = _is_longer(there, now, different)
         if different and not longer:
             raise UserError(
                 f"{out}: holds another run, which differs in {'; '.join(different)}; "
-                f"{_way_out(out, there, now)}"
+                f"{unfitted or _way_out(out, there, now)}"
             )
         if moved:
             log(f"{out}: same pixels and labels, so this run continues; {'; '.join(moved)}")
@@ -128,6 +129,17 @@ def claim(out: Path, config: RunConfig) -> None:
             write_config(path, written | {key: now[key] for key in keys})
         return
     write_config(path, now)
+
+
+def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str, Any]) -> str:
+    """Let the pixels decide for a run of a version without `fit`; return what else would do."""
+    values = written.get("hyperparameters")
+    if not isinstance(values, dict) or "fit" in values:
+        return ""
+    there["hyperparameters"]["fit"] = now["hyperparameters"]["fit"]
+    if now["hyperparameters"]["fit"] == "squash":
+        return ""
+    return "it squashed images that are not square: add --fit squash, or choose another --out"
 
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:

@@ -55,8 +55,8 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit",
         choices=("crop", "pad", "squash"),
-        help="images that are not square: crop their middle (default; pad for models that were "
-        "trained with borders), pad them with borders, or squash them",
+        help="images that are not square: crop their middle, pad them with borders, or squash them "
+        "(default: as the model was trained, else crop)",
     )
 
 

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.fit import with_fit
     from eval.gap import embed, measure_gap
     from eval.gap_sample import sample_images
-    from eval.score import label_facts, note_counts, note_labels
+    from eval.score import label_facts, note_counts, note_fit, note_labels
 
     real, synthetic = _open(args)
     note_counts(real)
@@ -98,6 +98,7 @@ def run(args: argparse.Namespace) -> None:
     note_labels(args.synthetic, matched, real=real.name)
     model = load_features(args.model)
     model = replace(model, preprocessing=with_fit(model.preprocessing, args.fit))
+    note_fit(args.model, model.preprocessing, args.fit)
     space, reason = choose_space(model, sample.compared, args.space)
     sides = _represent(args, model, space, real=real, synthetic=synthetic, sample=sample)
     figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)

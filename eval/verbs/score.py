@@ -173,6 +173,7 @@ def _score_run(
 ) -> None:
     from eval.score import (
         describe,
+        note_fit,
         note_labels,
         note_unfinished,
         note_unmeasured,
@@ -196,6 +197,7 @@ def _score_run(
     note_unmeasured(scores)
     note_labels(scores.run, scores.labels, real=real.name)
     note_unfinished(scores)
+    note_fit(scores.run, scores.preprocessing, args.fit)
     path = args.out or _default_path(scores, scoring, tag=args.tag)
     scores, path = write_apart(scores, path)
     beside = path.with_name(f"{path.stem.replace('scores', 'predictions', 1)}.parquet")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from factory.common.errors import UserError, first_line
@@ -105,3 +106,21 @@ class quiet:
 
         if self._enabled:
             hf.enable_progress_bars()
+
+
+@contextmanager
+def closing_csv_files() -> Iterator[None]:
+    """Close every CSV file that datasets opens meanwhile, however far it reads.
+
+    It reads the first rows of a `metadata.csv` and abandons the reader, which then holds itself and
+    the open file until some later garbage collection; after an error nothing closes the file.
+    """
+    from datasets.utils import file_utils
+
+    open_file = file_utils.xopen
+    with ExitStack() as files:
+        file_utils.xopen = lambda *args, **options: files.enter_context(open_file(*args, **options))
+        try:
+            yield
+        finally:
+            file_utils.xopen = open_file

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.common.dataset_files import CARDS, check_card
+from factory.common.dataset_files import CARDS, check_card, names_files
 from factory.common.errors import UserError, first_line
 from factory.common.storage import write_text
 from factory.data.dataset_builders import IMAGES, find_builder, module_name
-from factory.hub.download import check_read_access, fetch, offline, resolve_commit
+from factory.data.image_folder import has_images, listed_images, load_images
+from factory.hub.download import Snapshot, check_read_access, fetch, offline, resolve_commit
 from factory.hub.errors import client_errors, is_transient, status_of
 from factory.hub.ids import HubTarget
 from factory.hub.session import HubSession
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class HubDataset:
         features: As `Features.to_dict` gives them, or None where the files tell.
         folder: Holds the paths.
         others: Other paths of the repository, where one config reads a whole folder of images.
+        by_folders: Whether `paths` are images whose folders are their classes and splits.
     """
 
     commit: str
@@ -45,6 +48,7 @@ class HubDataset:
     features: dict[str, Any] | None
     folder: str
     others: tuple[str, ...] = ()
+    by_folders: bool = False
 
     def data_files(self) -> dict[str, list[str]]:
         """Return the local files by split."""
@@ -54,48 +58,101 @@ class HubDataset:
         }
 
 
-def fetch_dataset(target: HubTarget, config_name: str | None) -> HubDataset:
+def fetch_dataset(
+    target: HubTarget,
+    config_name: str | None,
+    *,
+    by_folders: bool = False,
+    skip_unreadable: bool = False,
+) -> HubDataset:
     """Download one config of a dataset.
 
+    Args:
+        target: The dataset.
+        config_name: Default: the dataset's default config.
+        by_folders: Read an image folder without metadata as a local one is, by its folders.
+        skip_unreadable: Whether images of such a folder in formats that are not read may be left
+            out.
+
     Raises:
-        UserError: No such dataset, revision or config; no permission; not in the cache.
+        UserError: No such dataset, revision or config; no permission; not in the cache; images
+            without a class or in a format that is not read.
         Failure: The Hub cannot be reached, or its files arrive damaged.
     """
+    record = _record(target.repo_id, config_name, by_folders=by_folders)
     if offline():
-        return _remembered(target, config_name)
+        return _remembered(target, record(target.revision or "main"))
+    # By the commit: the branch may move, and what was resolved must be what is read.
     commit = resolve_commit(target)
     check_read_access(target)
+    listed: set[str] = set()
+
+    def is_card(path: str) -> bool:
+        listed.add(path)
+        return path in CARDS
+
     # datasets follows whatever the card names as files, addresses too.
-    card = fetch(target.at(commit), CARDS.__contains__)
+    card = fetch(target.at(commit), is_card)
     check_card(card.folder, shown=str(target))
+    found = None
+    if by_folders and config_name in (None, "default"):
+        found = _images(target, card, listed, skip_unreadable=skip_unreadable)
+    found = found or _configured(target, config_name, commit, listed)
+    for name in {target.revision or "main", found.commit}:
+        # Several processes may write the same record at once.
+        write_text(record(name), json.dumps({"format": _FORMAT, **asdict(found)}))
+    return found
+
+
+def _images(
+    target: HubTarget, card: Snapshot, listed: set[str], *, skip_unreadable: bool
+) -> HubDataset | None:
+    """Download an image folder that neither metadata nor a card describe; None: it is none."""
+    shown = str(target)
+    held = listed_images(card.folder, listed)
+    if names_files(card.folder, shown=shown) or held.has_metadata or not has_images(held, shown):
+        return None
+    if held.has_data and module_name(_find(target, None, card.commit), shown=shown) != IMAGES:
+        return None
+    # What is in the way is known before anything is downloaded.
+    load_images(held, skip_unreadable=skip_unreadable, shown=shown, unwrap=True)
+    paths = [str(path) for path in held.images]
+    wanted = set(paths)
+    snapshot = fetch(target.at(card.commit), wanted.__contains__)
+    return HubDataset(
+        commit=card.commit,
+        config_name="default",
+        module=IMAGES,
+        paths={"images": paths},
+        features=None,
+        folder=str(snapshot.folder),
+        others=tuple(sorted(listed - wanted)),
+        by_folders=True,
+    )
+
+
+def _configured(
+    target: HubTarget, config_name: str | None, commit: str, listed: set[str]
+) -> HubDataset:
+    """Download the files that datasets finds in a config."""
     builder = _find(target, config_name, commit)
     prefix = f"hf://datasets/{target.repo_id}@{commit}/"
     files = {str(split): list(urls) for split, urls in (builder.config.data_files or {}).items()}
     paths = {split: [_path(url, prefix, target) for url in urls] for split, urls in files.items()}
-    wanted = {path for listed in paths.values() for path in listed}
-    # By the commit: the branch may move, and what was resolved must be what is read.
-    others: set[str] = set()
-
-    def is_wanted(path: str) -> bool:
-        if path not in wanted:
-            others.add(path)
-        return path in wanted
-
-    snapshot = fetch(target.at(commit), is_wanted)
+    wanted = {path for urls in paths.values() for path in urls}
+    snapshot = fetch(target.at(commit), wanted.__contains__)
     features = builder.config.features
     module = module_name(builder, shown=str(target))
     whole = module == IMAGES and len(builder.builder_configs) == 1
-    found = HubDataset(
+    return HubDataset(
         commit=commit,
         config_name=builder.config.name,
         module=module,
         paths=paths,
         features=features.to_dict() if features is not None else None,
         folder=str(snapshot.folder),
-        others=tuple(sorted(others)) if whole else (),
+        others=tuple(sorted(listed - wanted)) if whole else (),
     )
-    _remember(found, target, config_name)
-    return found
 
 
 def _find(target: HubTarget, config_name: str | None, commit: str) -> Any:
@@ -123,29 +180,24 @@ def _path(url: str, prefix: str, target: HubTarget) -> str:
     return url.removeprefix(prefix)
 
 
-def _record(repo_id: str, name: str, config_name: str | None) -> Path:
+def _record(repo_id: str, config_name: str | None, *, by_folders: bool) -> Callable[[str], Path]:
+    """Return where the record of a revision is."""
     from huggingface_hub import constants
 
-    # Hashed: names may hold what no file name may, and two of them must not share a record.
-    key = json.dumps([constants.ENDPOINT, repo_id, name, config_name])
-    digest = hashlib.sha256(key.encode()).hexdigest()
-    return Path(constants.HF_HOME) / "data-factory" / "resolved" / f"{digest}.json"
+    def path(revision: str) -> Path:
+        # Hashed: names may hold what no file name may, and two of them must not share a record.
+        key = json.dumps([constants.ENDPOINT, repo_id, revision, config_name, by_folders])
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        return Path(constants.HF_HOME) / "data-factory" / "resolved" / f"{digest}.json"
+
+    return path
 
 
-def _remember(found: HubDataset, target: HubTarget, config_name: str | None) -> None:
-    """Write the record under the revision's name and under the commit's."""
-    text = json.dumps({"format": _FORMAT, **asdict(found)})
-    for name in {target.revision or "main", found.commit}:
-        # Several processes may write the same record at once.
-        write_text(_record(target.repo_id, name, config_name), text)
-
-
-def _remembered(target: HubTarget, config_name: str | None) -> HubDataset:
+def _remembered(target: HubTarget, path: Path) -> HubDataset:
     missing = UserError(
         f"{target}: HF_HUB_OFFLINE is set and this config is not in the cache; unset it once to "
         "fetch it"
     )
-    path = _record(target.repo_id, target.revision or "main", config_name)
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record.pop("format") != _FORMAT:

@@ -22,13 +22,15 @@ WRAPPERS = frozenset(_WRAPPERS.split())
 
 
 def splits_of(
-    images: Sequence[PurePosixPath], shown: str
+    images: Sequence[PurePosixPath], shown: str, *, unwrap: bool = False
 ) -> dict[str, list[tuple[PurePosixPath, str]]]:
     """Return the images of each split with their classes.
 
     Args:
         images: Paths inside the folder, sorted; at least one.
         shown: The folder as the user named it.
+        unwrap: Look into an only folder that holds the classes or splits, as for a repository of
+            the Hub, of which no folder can be named; else it is refused.
 
     Raises:
         UserError: An image has no class, or splits are not where they are looked for.
@@ -44,8 +46,14 @@ def splits_of(
         raise UserError(_without_class(shown, loose))
     tops = {path.parts[0] for path in images}
     if any(top.lower() not in _SPLITS for top in tops):
+        wrapper = _wrapper_of(images)
+        if wrapper and unwrap:
+            return _unwrapped(images, wrapper, shown)
+        if wrapper:
+            raise UserError(
+                f"{shown}: its only folder is {wrapper}; name {shown}/{wrapper} instead"
+            )
         _refuse_splits_beside(images, tops, shown)
-        _refuse_wrapping(images, shown)
         _refuse_inner_splits(images, shown)
         return {"train": [(path, _name(path.parts[0])) for path in images]}
     loose = [path for path in images if len(path.parts) == 2]
@@ -74,14 +82,20 @@ def _refuse_splits_beside(images: Sequence[PurePosixPath], tops: set[str], shown
         )
 
 
-def _refuse_wrapping(images: Sequence[PurePosixPath], shown: str) -> None:
-    """Refuse a folder whose only folder holds the classes or splits, as unpacked archives do."""
+def _wrapper_of(images: Sequence[PurePosixPath]) -> str:
+    """Return the only folder where it holds the classes or splits, as in unpacked archives."""
     top = images[0].parts[0]
     if any(path.parts[0] != top or len(path.parts) < 3 for path in images):
-        return
+        return ""
     holds_splits = all(path.parts[1].lower() in _SPLITS and len(path.parts) > 3 for path in images)
-    if top.lower() in WRAPPERS or holds_splits:
-        raise UserError(f"{shown}: its only folder is {top}; name {shown}/{top} instead")
+    return top if top.lower() in WRAPPERS or holds_splits else ""
+
+
+def _unwrapped(
+    images: Sequence[PurePosixPath], wrapper: str, shown: str
+) -> dict[str, list[tuple[PurePosixPath, str]]]:
+    inner = splits_of([path.relative_to(wrapper) for path in images], shown, unwrap=True)
+    return {split: [(wrapper / path, name) for path, name in rows] for split, rows in inner.items()}
 
 
 def _refuse_inner_splits(images: Sequence[PurePosixPath], shown: str) -> None:

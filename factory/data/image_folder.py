@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ _NOT_READ = """.heic .heif .hif .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .a
 _DATA = ".parquet .arrow .feather .tar .lance .hdf5 .h5"
 _METADATA = "metadata.csv metadata.jsonl metadata.parquet"
 _ARCHIVES = ".zip .7z .rar .tgz .gz .bz2 .xz .zst"
+_DESCRIPTIONS = {".md", "without suffix"}
 _OF_SYSTEMS = "thumbs.db ehthumbs.db desktop.ini __macosx @eadir $recycle.bin lost+found"
 READ, NOT_READ, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
     frozenset(names.split())
@@ -52,6 +53,7 @@ class ImageFolder:
         others: Number of other files by suffix; files of operating systems do not count.
         has_metadata: Whether files say which images are rows, which the library datasets reads.
         has_data: Whether there are files of other datasets among them, such as Parquet.
+        tops: Names of the folders at the top.
         fault: What a link in the folder does that is not followed; empty without one.
     """
 
@@ -61,11 +63,13 @@ class ImageFolder:
     others: Counter[str] = field(default_factory=Counter)
     has_metadata: bool = False
     has_data: bool = False
+    tops: set[str] = field(default_factory=set)
     fault: str = ""
 
     def add_unless_of_system(self, path: PurePosixPath) -> None:
         """Count a file that was listed elsewhere; `find_images` walks around those of systems."""
         if not any(_is_of_system(part) for part in path.parts):
+            self.tops.update(path.parts[:-1][:1])
             self.add(path)
 
     def add(self, path: PurePosixPath) -> None:
@@ -109,8 +113,7 @@ class ImageFolder:
         suffixes = Counter(path.suffix.lower() for path in self.not_read)
         found = dict(sorted((suffixes + self.others).items()))
         used = {path.parts[0] for path in self.images}
-        entries = (one for one in self.folder.iterdir() if not _is_of_system(one.name))
-        empty = sorted(one.name for one in entries if one.is_dir() and one.name not in used)
+        empty = sorted(self.tops - used)
         if empty:
             found[f"without readable images (folders: {some(empty)})"] = len(empty)
         return found
@@ -122,30 +125,48 @@ def find_images(folder: Path) -> ImageFolder:
     for path in _walk(found, PurePosixPath()):
         found.add(path)
     found.images.sort()
+    entries = (one for one in folder.iterdir() if not _is_of_system(one.name))
+    found.tops = {one.name for one in entries if one.is_dir()}
     return found
 
 
-def has_images(found: ImageFolder) -> bool:
+def listed_images(folder: Path, paths: Iterable[str]) -> ImageFolder:
+    """Sort paths that a repository of the Hub lists; `folder` holds those that are fetched."""
+    found = ImageFolder(folder)
+    for path in sorted(map(PurePosixPath, paths)):
+        found.add_unless_of_system(path)
+    return found
+
+
+def has_images(found: ImageFolder, shown: str) -> bool:
     """Whether there is an image in a folder, of any format.
 
+    Args:
+        found: The folder.
+        shown: The folder as the user named it.
+
     Raises:
-        UserError: Its only files are archives.
+        UserError: Its only files are archives, and what describes them.
     """
     if found.images or found.not_read:
         return True
-    if found.others and set(found.others) <= ARCHIVES:
-        held = _counted(found.others)
-        raise UserError(f"{found.folder}: holds {held} and no images; unpack them")
+    archives = Counter({one: n for one, n in found.others.items() if one in ARCHIVES})
+    if archives and set(found.others) <= ARCHIVES | _DESCRIPTIONS:
+        held = _counted(archives)
+        raise UserError(f"{shown}: holds {held} and no images; unpack them")
     return False
 
 
-def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> datasets.DatasetDict:
+def load_images(
+    found: ImageFolder, *, skip_unreadable: bool, shown: str, unwrap: bool = False
+) -> datasets.DatasetDict:
     """Return the images of a folder by split, as rows of path and label.
 
     Args:
-        found: From `find_images`.
+        found: From `find_images` or `listed_images`; no file is read.
         skip_unreadable: Whether images in formats that are not read may be left out.
         shown: The folder as the user named it.
+        unwrap: As for `splits_of`.
 
     Raises:
         UserError: Some image has no class, or is in a format that is not read; or a link leads out
@@ -154,7 +175,7 @@ def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> dat
     import datasets as hf
 
     found.require_read(shown, found.not_read if not skip_unreadable else [])
-    splits = splits_of(found.images, shown)
+    splits = splits_of(found.images, shown, unwrap=unwrap)
     names = sorted({name for rows in splits.values() for _, name in rows})
     features = hf.Features({"image": hf.Image(decode=False), "label": hf.ClassLabel(names=names)})
     numbers = {name: number for number, name in enumerate(names)}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.common.console import launched_as, log
@@ -21,12 +21,13 @@ from factory.common.inside import at_home
 from factory.data.dataset_builders import (
     IMAGES,
     MALFORMED,
+    closing_csv_files,
     find_builder,
     module_name,
     quiet,
     suggest,
 )
-from factory.data.image_folder import ImageFolder, find_images, has_images, load_images
+from factory.data.image_folder import find_images, has_images, listed_images, load_images
 from factory.data.left_out import left_out_of
 from factory.data.row_counts import left_out_line
 from factory.data.row_filter import filter_rows
@@ -118,7 +119,9 @@ def open_dataset(
     """
     reference = str(reference)
     found = _image_folder_of(reference, config_name, skip_unreadable=skip_unreadable)
-    found = found or _load_any(reference, config_name, skip_unreadable=skip_unreadable)
+    found = found or _load_any(
+        reference, config_name, by_folders=True, skip_unreadable=skip_unreadable
+    )
     name = _choose_split(found.splits, split, reference, preferred=preferred_split)
     dataset = found.splits[name]
     images = _image_column(dataset, image_column, reference)
@@ -159,7 +162,7 @@ def _image_folder_of(
     if names_files(path, shown=reference):
         return None
     found = find_images(path)
-    if found.has_metadata or not has_images(found):
+    if found.has_metadata or not has_images(found, reference):
         return None
     if found.has_data and module_name(find_builder(str(path), None), shown=reference) != IMAGES:
         return None
@@ -223,9 +226,13 @@ class _Loaded:
     left_out: dict[str, int] = field(default_factory=dict)
 
 
-def _load_any(reference: str, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
+def _load_any(
+    reference: str, config_name: str | None, *, by_folders: bool = False, skip_unreadable: bool
+) -> _Loaded:
     if not _is_directory(reference):
-        return _load_hub(reference, config_name, skip_unreadable=skip_unreadable)
+        return _load_hub(
+            reference, config_name, by_folders=by_folders, skip_unreadable=skip_unreadable
+        )
     path = at_home(reference)
     return _load_directory(path, config_name, skip_unreadable=skip_unreadable)
 
@@ -285,7 +292,7 @@ def _load(
     from datasets.exceptions import DatasetGenerationError
 
     try:
-        with quiet():
+        with quiet(), closing_csv_files():
             return hf.load_dataset(module, data_files=data_files, features=features)
     except DatasetGenerationError as error:
         cause = first_line(error.__cause__ or error)
@@ -299,22 +306,30 @@ def _load(
         raise UserError(f"{reference}: its files do not load ({first_line(error)})") from None
 
 
-def _load_hub(reference: str, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
+def _load_hub(
+    reference: str, config_name: str | None, *, by_folders: bool, skip_unreadable: bool
+) -> _Loaded:
     """Load files of the Hub the way a directory's are loaded, after they were checked."""
     import datasets as hf
 
     from factory.data.hub_dataset import fetch_dataset
 
-    found = fetch_dataset(parse_target(reference, "dataset"), config_name)
+    found = fetch_dataset(
+        parse_target(reference, "dataset"),
+        config_name,
+        by_folders=by_folders,
+        skip_unreadable=skip_unreadable,
+    )
+    listed = [*(one for paths in found.paths.values() for one in paths), *found.others]
+    # Only an image folder has paths in its rows, which may point into it.
+    held = listed_images(Path(found.folder), set(listed))
+    if found.by_folders:
+        loaded = load_images(held, skip_unreadable=skip_unreadable, shown=reference, unwrap=True)
+        return _Loaded(loaded, found.config_name, found.commit, held.folder, held.left_out)
     features = hf.Features.from_dict(found.features) if found.features else None
     loaded = _load(reference, found.module, data_files=found.data_files(), features=features)
     if found.module != IMAGES:
         return _Loaded(loaded, found.config_name, found.commit)
-    # Only an image folder has paths in its rows, which may point into it.
-    held = ImageFolder(Path(found.folder))
-    listed = [one for paths in found.paths.values() for one in paths]
-    for path in sorted({*listed, *found.others}):
-        held.add_unless_of_system(PurePosixPath(path))
     left_out = left_out_of(held, loaded.values(), skip_unreadable=skip_unreadable, shown=reference)
     return _Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
 

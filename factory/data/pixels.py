@@ -10,17 +10,19 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import Failure, UserError
-from factory.common.row_images import read_image, skipping_advised
+from factory.common.row_images import MAX_PIXELS, read_image, skipping_advised
 
 if TYPE_CHECKING:
     import datasets
 
+Fit = Literal["crop", "pad", "squash"]
+FITS: tuple[Fit, ...] = ("crop", "pad", "squash")
 RESAMPLES = ("nearest", "bilinear", "bicubic", "lanczos")
 # Above this the array lives in a file that the system pages in as needed.
 _IN_MEMORY_BYTES = 4 << 30
@@ -34,10 +36,12 @@ def decode_images(
     height: int,
     width: int,
     resample: str = "bicubic",
+    fit: Fit = "squash",
+    colour: tuple[int, int, int] = (0, 0, 0),
     image_folder: Path | None = None,
     row_numbers: Sequence[int] | None = None,
 ) -> NDArray[np.uint8]:
-    """Decode every picture to RGB and resize it.
+    """Decode every image to RGB and resize it.
 
     Args:
         dataset: Rows in the order wanted.
@@ -45,6 +49,9 @@ def decode_images(
         height: Of the result, pixels.
         width: Of the result, pixels.
         resample: One of `RESAMPLES`; Pillow's filters, which widen when they shrink (anti-aliased).
+        fit: What is done with an image of another shape than the result's: its middle is cropped,
+            it gets borders, or it is squashed.
+        colour: Of borders, RGB.
         image_folder: See `factory.common.row_images.read_image`.
         row_numbers: Numbers of the rows in messages; default: from 0.
 
@@ -70,6 +77,7 @@ def decode_images(
             with skipping_advised():
                 where = f"row {numbers[start + offset]}"
                 rgb = read_image(item, where=where, folder=image_folder)
+            rgb = fitted(rgb, width / height, fit, colour=colour)
             images[start + offset] = _resized(rgb, (width, height), resample)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
@@ -129,3 +137,41 @@ def _resized(rgb: Any, size: tuple[int, int], resample: str) -> NDArray[np.uint8
     if rgb.size != size:
         rgb = rgb.resize(size, Image.Resampling[resample.upper()])
     return np.asarray(rgb, dtype=np.uint8)
+
+
+def fitted(image: Any, ratio: float, fit: Fit, *, colour: tuple[int, int, int]) -> Any:
+    """Return an image that is cropped or padded to a ratio of width to height, or as it is."""
+    if fit == "crop":
+        return crop(image, ratio)
+    return pad(image, ratio, colour=colour) if fit == "pad" else image
+
+
+def crop(image: Any, ratio: float) -> Any:
+    """Return the largest part in the middle of an image that has a ratio of width to height."""
+    width = min(image.width, round(image.height * ratio))
+    height = min(image.height, round(image.width / ratio))
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def pad(image: Any, ratio: float, *, colour: tuple[int, int, int]) -> Any:
+    """Return an image with borders that give it a ratio of width to height.
+
+    An image that would get more than `MAX_PIXELS` pixels is first resized to fit into them.
+    """
+    from PIL import Image
+
+    width, height = _padded(image, ratio)
+    if width * height > MAX_PIXELS:
+        scale = math.sqrt(MAX_PIXELS / (width * height))
+        image = image.resize([max(1, int(one * scale)) for one in image.size], reducing_gap=2)
+        width, height = _padded(image, ratio)
+    found = Image.new("RGB", (width, height), colour)
+    found.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+    return found
+
+
+def _padded(image: Any, ratio: float) -> tuple[int, int]:
+    """Return the size of the smallest image of a ratio that an image fits into."""
+    width = max(image.width, round(image.height * ratio))
+    return width, max(image.height, round(image.width / ratio))

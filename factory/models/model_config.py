@@ -74,6 +74,8 @@ class ModelConfig(BaseModel):
     label_names: Names | None = None
     pretrained_cfg: PreprocessingConfig = PreprocessingConfig()
     model_args: dict[str, Any] = {}
+    fit: Literal["crop", "pad", "squash"] | None = None
+    """Of images that are not square in training; `train` writes it."""
 
     @model_validator(mode="after")
     def _bounded(self) -> ModelConfig:
