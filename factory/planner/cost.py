@@ -40,7 +40,7 @@ class Speed:
 # two calls a step; FLUX and Turbo make one.
 SPEEDS = (
     # 8 steps with guidance, bfloat16: 71 images a second on two cores that have it, 36 on one.
-    Speed("embedded", "one CPU core", 1 / (36 * 16), None, "measured on the quickstart sets"),
+    Speed("embedded", "one CPU core", 1 / (36 * 16), None, "measured with the quickstart recipes"),
     # 1.591 s and 5.933 s for 50 steps with diffusers in float16, an image a call.
     Speed("stable-diffusion-v1", "one A100 80 GB", 1.591 / 100, 512, _FAL),
     Speed("stable-diffusion-xl", "one A100 80 GB", 5.933 / 100, 1024, _FAL),
