@@ -3,19 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out/quickstart
-# Pictures are drawn by one process a core, a thread each; four is plenty for sets of this size.
+# One single-threaded process per core generates images; four are enough for datasets of this size.
 PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 1); [ $$n -gt 4 ] && echo 4 || echo $$n)
-# Everything accelerate would otherwise remark on is said here.
+# These options silence accelerate's remarks about defaults.
 LAUNCH := $(BIN)/accelerate launch --quiet --num_machines 1 --mixed_precision no --dynamo_backend no
-# The launch line that starts several processes, on a machine without a GPU too.
+# Starts several processes even on a machine without a GPU.
 MULTI := $(if $(filter-out 1,$(PROCESSES)),--multi_gpu)
-# A ResNet of 0.4 million parameters: it trains on a thousand pictures of 32 px in half a minute.
+# A ResNet of 0.4 million parameters: it trains on a thousand 32 px images in half a minute.
 MODEL := test_resnet
 CONFIGS := base-class class-prompt multi-domain random-guidance all-combined
 
 .DEFAULT_GOAL := help
 STUDY ?= out/study
-# Real images of the study, and real images to train its reference rows on: SET=DATASET SET=DATASET
+# Real test images of the study, and real training images for its reference rows: SET=DATASET SET=DATASET
 REAL ?=
 REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seeds 0,1,2
@@ -34,7 +34,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@
 
-quickstart: install ## Build the digit sets, train on each, score on real digits, print the table
+quickstart: install ## Generate digits, train on each config, score on real digits, print the table
 	$(BIN)/python -m eval digits $(OUT)/real
 	$(LAUNCH) $(MULTI) --num_processes $(PROCESSES) factory build recipes/quickstart $(OUT)/set
 	$(BIN)/python -m factory preview recipes/quickstart/multi-domain.yaml --out $(OUT)/contact-sheet.png
@@ -48,33 +48,33 @@ quickstart: install ## Build the digit sets, train on each, score on real digits
 	@cat $(OUT)/table.md
 	@echo "contact sheet: $(OUT)/contact-sheet.png    table: $(OUT)/table.md"
 
-study: install ## The paper's study with the embedded generator: hours; goes on where it was stopped
+study: install ## The paper's study with the embedded generator: hours; resumes where it was stopped
 	$(BIN)/python -m eval study docs/study.yaml $(STUDY) --report docs/study.md \
 	  --processes $(PROCESSES) --jobs $(PROCESSES) \
 	  $(addprefix --real ,$(REAL)) $(addprefix --reference ,$(REFERENCE)) $(STUDY_OPTIONS)
 
-test: install lint ## Lint, type-check and run every test
+test: install lint ## Lint, type-check and run all tests
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal
 
-test-quick: install ## The tests that take seconds
+test-quick: install ## Run only the tests that take seconds
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) -m "not slow and not soak"
 
-test-soak: install ## The long runs: every fault at every point, kills by the dozen
+test-soak: install ## Run the long tests: faults at every point, repeated kills
 	$(BIN)/python -m pytest -m soak
 
-lint: install typecheck ## ruff, mypy and the direction of imports
+lint: install typecheck ## Run ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-logo --no-cache
 
-typecheck: install ## mypy, strict on factory, train and eval
+typecheck: install ## Run mypy, strict on factory, train and eval
 	$(BIN)/mypy
 
 format: install ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-cards: install ## Write dataset_cards/*.md, the cards of the packaged sets
+cards: install ## Write dataset_cards/*.md, the cards of the packaged datasets
 	$(BIN)/python -m factory.card.planned
 
 graph: install ## Write the picture and the table of packages: docs/packages.svg, docs/design.md

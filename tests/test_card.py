@@ -21,7 +21,7 @@ from factory.card import header as card_header
 from factory.card import planned
 from factory.card.images import write_images
 from factory.card.licences import licence_fields
-from factory.card.page import REPLACED, at_home, facts
+from factory.card.page import _HUB_NOTES, REPLACED, at_home, facts
 from factory.card.plots import plot_distributions, spreads
 from factory.cli.main import main
 from factory.common.errors import UserError
@@ -92,8 +92,8 @@ def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None
     assert "| `domain` | d | one of 'photo', 'sketch' |" in text
     assert "| `zebra` | tests/none | " + "0" * 40 in text
     assert "batch_size 4, shard_size 8, dtype " in text
-    assert "calls of the network for 30 images to draw" in text
-    assert "Plain \\| simple (after section 3.1)" in text
+    assert "network evaluations for 30 images" in text
+    assert "Plain \\| simple (source: section 3.1)" in text
 
 
 @pytest.mark.parametrize(
@@ -150,15 +150,15 @@ def test_a_card_does_not_depend_on_where_the_set_lies(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("home", [b"path/to/this/directory", b"first/home"])
-def test_at_home_only_what_loads_it_is_changed(home: bytes) -> None:
+@pytest.mark.parametrize("note", _HUB_NOTES)
+def test_at_home_only_what_loads_it_is_changed(home: bytes, note: str) -> None:
     end = b'load_dataset("their/own", "by hand") \xe9\r\n'
-    note = b" Once the set is on the Hub, its id stands in place of the directory."
     text = (
         b'see load_dataset("their/own")\r\n## Load it\r\n\r\nload_dataset("%s", "base")\r\n'
         b'With timm: `create_dataset("hfds/%s", root=None)`.%s\r\n\r\n## Configs\r\n'
     )
     expected = text % (b"second/home", b"second/home", b"") + end
-    assert at_home(text % (home, home, note) + end, "second/home") == expected
+    assert at_home(text % (home, home, note.encode()) + end, "second/home") == expected
     assert at_home(b"# A card of one's own\n", "second/home") == b"# A card of one's own\n"
 
 
@@ -297,7 +297,7 @@ def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config_name": "other"}, "trained on other, which this set does not have"),
+        ({"config_name": "other"}, "trained on other, which this dataset does not have"),
         ({"label_names": ["a"]}, "trained on other classes"),
         ({"num_images": 14}, "trained on 14 images, base has 15"),
         ({"row_filter": "x > 1"}, "chosen by --filter x > 1"),

@@ -78,21 +78,22 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     card = (pipeline / "README.md").read_text(encoding="utf-8")
     shown = 100 * figures["photos"]["drawn_as_asked"]["2"]["top1"]
     assert f"| photographs: prompt accuracy, guidance 2 | {shown:.1f} % |" in card
-    assert "pictures of 2 kinds of things and places as photographs and in other domains" in card
+    assert "images of 2 classes of objects and places as photographs and in other domains" in card
     known = 100 * figures["photos"]["judge_on_filtered_held_out"]["poster"]
-    assert f"put through them:\nposter {known:.0f} %. Here too" in card
-    assert "of different runs do not compare" not in card, "there was one"
+    poster = 100 * figures["photos"]["drawn_as_asked_by_domain"]["poster"]
+    assert f"| poster | {poster:.0f} % | {known:.0f} % |" in card
+    assert "not comparable between runs" not in card, "there was one"
     assert "- ships are drawn as cats\n" in card
     assert "Blocks of colour, public domain." in card
     assert "MNIST" not in card
     assert read_lineage(pipeline)[0].about_data == "Blocks of colour, public domain."
     assert "40 samples in" in card
     assert "on 1 CPU process in" in card
-    assert "- 26 captioned pictures (view ground), 70 % of the draws; 60 % of these draws" in card
-    assert "- Cut-outs of these, 30 % of the draws: 13 of the pictures cut to their `head`" in card
+    assert "- 26 captioned images (view ground), 70 % of the samples; 60 % of these samples" in card
+    assert "- Crops of these images, 30 % of the samples: 13 images cropped to their `head`" in card
     photographs = 2 * (13 + 5) + 2 * 2 * 13
-    assert figures["memorisation"]["training"] == photographs, "cats and ships, cut-outs of cats"
-    assert f"one of {photographs} training photographs, mirror images and cut-outs" in card
+    assert figures["memorisation"]["training"] == photographs, "cats and ships, crops of cats"
+    assert f"one of {photographs} training photographs (including mirrored and cropped" in card
     assert "heads DIR_OR_HUB_ID PHOTOS --general-column general\n    torchrun" in card
     assert _probes_in(card) == [
         f"{100 * float(probe):.1f} %" for k, probe in enumerate(_probes(run)) if k in PROBES_SHOWN
@@ -141,11 +142,11 @@ def test_a_card_tells_of_the_runs_before(run: Path, tmp_path: Path) -> None:
         assert re.search(r"\n1\. 40 samples in \d minutes on 1 CPU process in", card)
         assert re.search(r"\n2\. 12 samples in \d minutes on 1 CPU process in", card)
         assert " At night.\n\n   - and slowly\n" in card, "notes stay inside their item"
-        assert "The plot is of the last run." in card
-        assert re.search(r"\nRun 1:\n\n- \d+ pictures in all.*\n- 26 captioned pictures", card)
-        assert re.search(r"\nRun 2:\n\n- \d+ pictures in all.*\n- 26 captioned pictures", card)
-        assert "those of different runs do not compare" in card
-        assert "from nothing, with the settings of the last run" in card
+        assert "The plot shows the last run." in card
+        assert re.search(r"\nRun 1:\n\n- \d+ images in total.*\n- 26 captioned images", card)
+        assert re.search(r"\nRun 2:\n\n- \d+ images in total.*\n- 26 captioned images", card)
+        assert "not comparable between runs" in card
+        assert "from scratch, with the settings of the last run" in card
         (pipeline / "training.yaml").unlink()
         fit(Config.model_validate(settings), tmp_path / "unknown", stages=("denoiser",))
         card = card_text(tmp_path / "unknown", FEW_FIGURES)

@@ -169,7 +169,7 @@ def test_the_card_counts_a_class_of_several_sources_once() -> None:
     one = SourceConfig(source="a", focus=("cat", "dog"))
     other = SourceConfig(source="b", focus=("dog", "ship"))
     settings = Config(data=DataConfig(sources=(SourceConfig(), one, other)))
-    assert "digits and 3 kinds of things and places" in _draws(settings, 100)
+    assert "digits and 3 classes of objects and places" in _draws(settings, 100)
 
 
 def test_another_data_set_takes_the_place_of_all_but_the_digits() -> None:

@@ -138,15 +138,15 @@ def test_what_was_cut_out_is_told(tmp_path: Path) -> None:
     source = open_source(settings, image_size=32)
     facts = [{**source.draw(i)[1], "source": "0"} for i in range(len(source))]
     everything, whole, cut = data_lines(Config(data=DataConfig(sources=(settings,))), facts)
-    assert everything == "112 pictures in all, mirror images, filtered ones and cut-outs included."
+    assert everything == ("112 images in total, including mirrored, filtered and cropped copies.")
     assert whole == (
-        "32 captioned pictures (view ground), 60 % of the draws; "
-        "60 % of these draws for cat, ship, in equal parts; 0.25 filtered for each picture."
+        "32 captioned images (view ground), 60 % of the samples; 60 % of these samples show cat, "
+        "ship, in equal parts; filtered copies per image: 0.25."
     )
     assert cut == (
-        "Cut-outs of these, 40 % of the draws: 16 of the pictures cut to their `head`, "
-        "3 times each, a little differently; all of these draws for cat, in equal parts; "
-        "0.5 filtered for each cut-out."
+        "Crops of these images, 40 % of the samples: 16 images cropped to their `head`, "
+        "3 slightly different crops each; all of these samples show cat, in equal parts; "
+        "filtered copies per crop: 0.5."
     ), "no ship has a box"
 
 

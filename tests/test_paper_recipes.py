@@ -22,7 +22,7 @@ FILES = sorted(
     if "classes" not in path.parts and not path.name.startswith("_")
 )
 
-# Sections 3 and 3.1: images a class of the real training sets, and their size.
+# Sections 3 and 3.1: images per class of the real training sets, and their size.
 SIZES = {"cifar10": (10, 5000, 32), "cifar100": (100, 500, 32), "eurosat": (10, 2700, 64)}
 # Section 3.3.
 CIFAR_DOMAINS = [
@@ -55,7 +55,7 @@ SETS: dict[tuple[str, str], tuple[str, list[str], tuple[float, float], bool]] = 
     ),
     ("eurosat", "random-guidance-additional"): (BASE_PROMPT, [], (1, 5), False),
 }
-# Sections 3.3 and 4.4: members and images a class.
+# Sections 3.3 and 4.4: members and images per class.
 UNIONS = {
     ("cifar10", "all-combined"): (
         ["anti-aliased", "class-prompt", "multi-domain", "random-guidance"],
@@ -114,16 +114,16 @@ def header_of(name: str) -> str:
 def test_a_headers_counts_and_hours_are_the_plans(name: str) -> None:
     head, recipe = header_of(name), load_recipe(name)
     leaves = recipe.members if recipe.is_combination else (recipe,)
-    told = re.search(r"Images: ([\d,]+) a class, ([\d,]+) in all, (\d+) x (\d+)", head)
-    if told is not None:
+    found = re.search(r"Images: ([\d,]+) per class, ([\d,]+) in total, (\d+) x (\d+)", head)
+    if found is not None:
         classes = len(leaves[0].labels)
         counts = [f"{recipe.num_images // classes:,}", f"{recipe.num_images:,}"]
-        assert [*told.groups()] == [*counts, *map(str, leaves[0].output.shape or ())]
+        assert [*found.groups()] == [*counts, *map(str, leaves[0].output.shape or ())]
     hours = re.search(r"about ([\d.]+) hours on one A100", head)
     if hours is not None:
         seconds = sum(estimate(one).seconds or 0 for one in leaves)
         assert float(hours[1]) == pytest.approx(seconds / 3600, rel=0.03)
-    assert told is not None or name.startswith("quickstart/")
+    assert found is not None or name.startswith("quickstart/")
 
 
 @pytest.mark.parametrize("key", [*SETS, *UNIONS], ids="/".join)

@@ -152,7 +152,7 @@ def test_a_broken_index_of_another_team_stops_nobody(team_hub: LocalHub, tmp_pat
     assert "warning: " in mine.stderr and "is no index of recipes of this version" in mine.stderr
     readme = team_hub.read_text_file(repo.at("main"), "README.md").decode()
     assert "## pets" in readme
-    assert "## quickstart\n\nIts `index.json` cannot be read" in readme
+    assert "## quickstart\n\nThis page was written by a version that cannot read" in readme
 
 
 _RACE = """

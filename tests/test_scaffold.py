@@ -20,15 +20,17 @@ def test_the_folder_passes_check(tmp_path: Path) -> None:
     for path in paths[:-1]:
         lines = path.read_text().splitlines()
         assert lines[0] == "# yaml-language-server: $schema=schema.json"
-        assert lines[1].startswith("# What it asks: ")
+        assert lines[1].startswith("# Question: ")
         assert lines[2].startswith("# Command: factory build ")
         assert lines[3].startswith("# Images: ")
+        assert "the weights of the model `embedded` are for research only" in lines[4]
 
 
 def test_a_model_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scaffold("hub", classes=["a"], out=tmp_path, model="org/model@abc")
     model = load_recipes(tmp_path / "hub")[0].model
     assert (model.id, model.revision) == ("org/model", "abc")
+    assert "Licence" not in (tmp_path / "hub" / "base-class.yaml").read_text()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "model_index.json").write_text("{}")
@@ -71,5 +73,5 @@ def test_classes_are_parsed() -> None:
     assert parse_classes(" heron,  snow   owl ,") == ["heron", "snow owl"]
     with pytest.raises(UserError, match="no class is named"):
         parse_classes(" , ")
-    with pytest.raises(UserError, match="a_b stands there twice"):
+    with pytest.raises(UserError, match="a_b is listed twice"):
         parse_classes("a b, a_b")

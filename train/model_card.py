@@ -1,4 +1,4 @@
-"""The card of a published model: what it learnt from, how it scores, how to load it."""
+"""The card of a published model: training data, scores, and how to load it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def card_text(out: Path, *, repo_id: str) -> str:
     """Return the card of a run, `README.md`.
 
     Args:
-        out: A finished run folder. Scores of other weights than those that lie there are left out.
-        repo_id: Where it is going to be.
+        out: A finished run folder. Scores of other weights are left out.
+        repo_id: Repository that the model is published to.
 
     Raises:
-        UserError: A file of the run does not read.
+        UserError: A file of the run cannot be read.
     """
     run = _read(out / CONFIG)
     model = _read(out / CONFIG_JSON)
@@ -77,7 +77,7 @@ def _body(
         f"# {repo_id.rpartition('/')[2]}",
         "",
         f"`{run['model']}` of timm, {len(names)} classes ({shown}), {side} x {side} pixels. "
-        f"{_start(run)} It has seen synthetic images only.",
+        f"{_start(run)}",
         "",
         "## Use",
         "",
@@ -89,7 +89,7 @@ def _body(
         'names = model.pretrained_cfg["label_names"]',
         "```",
         "",
-        "or with transformers:",
+        "Or with transformers:",
         "",
         "```python",
         "from transformers import pipeline",
@@ -97,7 +97,7 @@ def _body(
         f'pipeline("image-classification", model="{repo_id}")("photo.jpg")',
         "```",
         "",
-        "## Training set",
+        "## Training data",
         "",
         *_training_set(run["data"]),
         "",
@@ -105,17 +105,18 @@ def _body(
         "",
         *_score_lines(scores, note),
         "",
-        "## Repeat it",
+        "## Reproduce it",
         "",
-        f"`config.yaml` records every setting (preset `{run['preset']}`, seed {run['seed']}), the "
-        "device, precision, threads, processes and library versions of each stretch of training, "
-        "and the hash of the data; `metrics.csv` has a line per epoch.",
+        f"`config.yaml` records all settings (preset `{run['preset']}`, seed {run['seed']}), the "
+        "device, precision, threads, processes and library versions of each part of the training, "
+        "and the hash of the data. `metrics.csv` has one line per epoch.",
         "",
         "## Limits",
         "",
-        "What the training images do not show the model does not know: their generator's bias and "
-        "gaps are its own. Scores on real images say how far that goes; without them nothing is "
-        "known of it. The terms of the model that drew the images apply.",
+        "- The model inherits the biases and gaps of its training images. If they are synthetic, "
+        "these include the biases of the image generator.",
+        "- Without scores on real images, its accuracy on them is unknown.",
+        "- The terms of the training dataset and of the model that generated its images apply.",
     ]
 
 
@@ -145,10 +146,10 @@ def _score_lines(scores: list[ScoreFile], note: dict[str, str]) -> list[str]:
         held = f"{100 * float(note['val_top1']):.2f} % top-1 on held-out synthetic images"
         lines = [f"Epoch {note['epoch']} was kept: {held}.", ""]
     else:
-        lines = ["Nothing was held out; the last epoch was kept.", ""]
+        lines = ["No images were held out; the last epoch was kept.", ""]
     if not scores:
         return [*lines, "Not scored on real images yet."]
-    lines += ["| real images | number | top-1 | 95 % interval |", "|---|---:|---:|---|"]
+    lines += ["| test images | number | top-1 | 95 % interval |", "|---|---:|---:|---|"]
     for one in scores:
         low, high = 100 * one.metrics.top1_low, 100 * one.metrics.top1_high
         lines.append(
@@ -159,7 +160,7 @@ def _score_lines(scores: list[ScoreFile], note: dict[str, str]) -> list[str]:
 
 
 def _scores(out: Path) -> list[ScoreFile]:
-    """Return the scores of the weights that lie in a run folder; older ones are not theirs."""
+    """Return the scores of the weights in a run folder, without those of older weights."""
     with (out / WEIGHTS).open("rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     found = [read_score_file(path) for path in sorted(out.glob(SCORES))]

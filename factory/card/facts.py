@@ -1,4 +1,4 @@
-"""What a card's template is filled with that follows from the recipes, built or only planned."""
+"""Values for a card's template that follow from the recipes alone."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from factory.recipe.resolved import ResolvedRecipe
 
 _MANY = 5
-# How the packaged recipes name their source; another paper's sections come with its name.
+# The `source` of the packaged recipes; sections of other papers come with their name.
 _PAPER_SOURCE = re.compile(r"sections? \d")
 
 
 def title(labels: Sequence[str]) -> str:
-    """Name a set by its classes: a directory's name would change with every copy."""
+    """Return a title made of class names, since directory names change with every copy."""
     shown = ", ".join(label.replace("_", " ") for label in labels[:3])
     more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
     return f"Synthetic images: {shown}{more}"
@@ -31,12 +31,12 @@ def contents(
     *,
     sampling: Mapping[str, Mapping[str, Any] | None],
 ) -> dict[str, Any]:
-    """Return the part of the template's values that follows from recipes.
+    """Return the template values that follow from recipes.
 
     Args:
         recipes: All configs, in the card's order.
-        images: Rows that each config reads, by name.
-        sampling: How each config was sampled, by name, as a build recorded it.
+        images: Number of rows of each config, by name.
+        sampling: Recorded sampling settings of each config, by name.
     """
     drawn = [recipe for recipe in recipes if not recipe.is_combination]
     labels = recipes[0].labels
@@ -70,7 +70,7 @@ def contents(
 
 
 def model_ids(recipes: Sequence[ResolvedRecipe]) -> list[str]:
-    """Return the models and adapters that draw some recipes' pictures, each once."""
+    """Return the models and adapters of some recipes, without duplicates."""
     drawn = [recipe.model for recipe in recipes if not recipe.is_combination]
     names = [[model.id, *(adapter.id for adapter in model.adapters)] for model in drawn]
     return list(dict.fromkeys(name for own in names for name in own))
@@ -99,23 +99,23 @@ def _prompts(recipe: ResolvedRecipe) -> str:
 def _combination(recipe: ResolvedRecipe) -> str:
     members = ", ".join(f"`{member}`" for member in recipe.combine or ())
     if recipe.images_per_class is None:
-        return f"reads the files of {members}."
-    return f"holds copies of rows of {members}, the same number of each."
+        return f"contains all images of {members} (it reads their files)."
+    return f"contains copies of rows of {members}, the same number from each."
 
 
 def _is_twin(recipe: ResolvedRecipe, others: Sequence[ResolvedRecipe]) -> bool:
-    """Whether its images are those of another set, which are drawn once for both."""
+    """Whether its images are those of another config and are generated once for both."""
     return recipe.same_images_as in {other.name for other in others}
 
 
 def _cost(costs: Sequence[Cost]) -> str:
-    """Return the cost of all sets together, by what their recipes ask for."""
+    """Return the cost of all configs together."""
     calls = sum(cost.calls for cost in costs)
     images = sum(cost.images for cost in costs)
-    text = f"{calls:,} calls of the network for {images:,} images to draw"
+    text = f"{calls:,} network evaluations for {images:,} images"
     speeds = {cost.speed for cost in costs}
     speed = next(iter(speeds)) if len(speeds) == 1 else None
     if speed is None:
         return text
     seconds = calls * speed.seconds_per_call
-    return f"{text}: about {duration(seconds)} on {speed.device} (speed: {speed.source})"
+    return f"{text}, about {duration(seconds)} on {speed.device} (speed {speed.source})"

@@ -1,7 +1,7 @@
-"""The YAML header of a card: what the Hub indexes, and what `load_dataset` reads.
+"""The YAML header of a card, which the Hub indexes and `load_dataset` reads.
 
-Each config's entry carries a fingerprint of its shards: `load_dataset` of a local directory caches
-by this header alone, so without it a set that was grown or drawn anew would give its old rows.
+Each config's entry has a fingerprint of its shards: `load_dataset` of a local directory caches by
+this header alone. Without the fingerprint, a changed dataset would load its old rows.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ _SIZES = (
     (100_000_000_000, "10B<n<100B"),
     (1_000_000_000_000, "100B<n<1T"),
 )
-# Half of the card that the Hub takes (`factory.shards.hub_limits`).
+# Half of the largest card that the Hub accepts (`factory.shards.hub_limits`).
 _MOST_INFO_BYTES = 500_000
 
 
 def general_fields(
     labels: Sequence[str], *, models: Sequence[str], num_images: int
 ) -> dict[str, Any]:
-    """Return the part of the header that needs no files.
+    """Return the part of the header that does not depend on files.
 
     Args:
         labels: Class names.
-        models: Ids of the models that draw the set.
-        num_images: Pictures in all, those of combinations counted once.
+        models: Ids of the models that generate the dataset.
+        num_images: Number of images; those of combinations are counted once.
     """
     return {
         "pretty_name": title(labels),
@@ -56,7 +56,7 @@ def general_fields(
 
 
 def built_fields(manifest: Manifest) -> dict[str, Any]:
-    """Return the part of the header that speaks of files.
+    """Return the part of the header that describes files.
 
     `dataset_info` is left out where it would be too large for the Hub: `load_dataset` finds the
     features in the Parquet files too.
@@ -78,7 +78,7 @@ def to_yaml(fields: dict[str, Any]) -> str:
 def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
     """Return the header's configs: names, files, and a fingerprint of the shards.
 
-    Files are named one by one: a glob would also find what is left over beside them.
+    Files are listed one by one, because a glob would also match files of stopped builds.
     """
     entries = []
     for place, name in enumerate(manifest.in_order()):
@@ -93,7 +93,7 @@ def config_entries(manifest: Manifest) -> list[dict[str, Any]]:
 
 
 def older_data_files(manifest: Manifest, name: str) -> list[dict[str, Any]] | None:
-    """Return `data_files` as older versions wrote them, if they built all files of a config."""
+    """Return `data_files` in the form of older versions, if they built all files of a config."""
     leaves = manifest.leaves(name)
     shards = [one for leaf in leaves for one in manifest.configs[leaf].shards]
     if not all(is_counted(one.file) for one in shards):
@@ -102,7 +102,7 @@ def older_data_files(manifest: Manifest, name: str) -> list[dict[str, Any]] | No
 
 
 def with_exact_files(text: str, manifest: Manifest) -> str:
-    """Return a card whose header names files where one of an older version has globs."""
+    """Return a card of an older version with its globs replaced by file names."""
     parts = text.split("---\n", 2)
     if len(parts) != 3 or "train-*.parquet" not in parts[1]:
         return text
@@ -110,7 +110,7 @@ def with_exact_files(text: str, manifest: Manifest) -> str:
         header = parse_yaml(parts[1], file="README.md")
         entries = [entry for entry in header["configs"] if isinstance(entry, dict)]
     except (UserError, KeyError, TypeError):
-        # No card of ours; `load_dataset` reads no configs from it.
+        # Not a card of a build; `load_dataset` reads no configs from it.
         return text
     exact = {entry["config_name"]: entry["data_files"] for entry in config_entries(manifest)}
     changed = False
@@ -131,8 +131,8 @@ def _data_files(paths: Sequence[str]) -> list[dict[str, Any]]:
 def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:
     """Return the features of each config.
 
-    Counts stand in the card's text: `load_dataset` takes them only beside sizes in bytes of the
-    prepared set, which nobody knows before it is prepared.
+    Counts are in the card's text. `load_dataset` accepts them only together with the size in bytes
+    of the prepared dataset, which is not known in advance.
     """
     from factory.data.columns import features
 

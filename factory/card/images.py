@@ -1,8 +1,8 @@
-"""The pictures of a card: a contact sheet of stored images, and plots of what is varied.
+"""The images of a card: a contact sheet of stored images, and plots of varied settings.
 
-Made by the lead rank when a build ends. Both depend on what the finished set holds and on nothing
-else, so a set that was grown has the bytes of one drawn at once. They lie in a folder of their own,
-outside of the globs that `load_dataset` follows.
+The lead rank writes them at the end of a build. They depend only on the finished dataset, so a
+dataset that has grown has the bytes of one built at once. They are in a separate folder, outside
+of the globs that `load_dataset` follows.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _GREATEST_SIDE = 128
 
 
 def write_images(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> list[str]:
-    """Write the pictures of a set's card; those that no longer belong to it are removed.
+    """Write the images of a dataset's card and remove outdated ones.
 
     Args:
-        out: The set's directory.
+        out: The dataset's directory.
         manifest: With the shards of complete configs.
-        recipes: The sets that draw pictures of their own, in the card's order.
+        recipes: The configs with images of their own, in the card's order.
 
     Returns:
         Paths relative to `out`.
@@ -50,7 +50,7 @@ def write_images(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRec
 
 
 def _sheet(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) -> bytes | None:
-    """Return a sheet with a row a class and columns of each set, or None for a set of nothing."""
+    """Return a sheet with a row per class and columns per config, or None without images."""
     import numpy as np
 
     from factory.renderer.contact_sheet import contact_sheet
@@ -72,7 +72,7 @@ def _sheet(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) 
     some = next((picture for own in pictures.values() for picture in own.values()), None)
     if some is None:
         return None
-    # An image that could not be drawn has no row: its place stays white.
+    # An image that could not be generated has no row: its cell stays white.
     blank = np.full_like(some, 255)
     sheet = contact_sheet(
         [
@@ -83,13 +83,13 @@ def _sheet(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) 
         column_labels=[name if number == 0 else "" for name, number in columns],
     )
     buffer = io.BytesIO()
-    # Not `optimize`: Pillow then takes a buffer of a byte a pixel, and noise needs more.
+    # Not `optimize`: Pillow then uses a buffer of one byte per pixel, and noise needs more.
     sheet.save(buffer, format="JPEG", quality=90, subsampling=0)
     return buffer.getvalue()
 
 
 def _spaced(places: Sequence[int], most: int) -> list[int]:
-    """Return at most so many of them, evenly apart."""
+    """Return at most so many places, evenly spaced."""
     if len(places) <= most:
         return list(places)
     return [places[number * len(places) // most] for number in range(most)]
@@ -98,7 +98,7 @@ def _spaced(places: Sequence[int], most: int) -> list[int]:
 def _pictures(
     out: AnyPath, manifest: Manifest, name: str, *, labels: Sequence[int], count: int
 ) -> dict[tuple[int, int], Any]:
-    """Return the first pictures of some classes of a set, by label and number in the class."""
+    """Return the first images of some classes of a config, by label and number in the class."""
     entry, classes = manifest.configs[name], len(manifest.labels)
     wanted = {
         number * classes + label: (label, number)
@@ -117,7 +117,7 @@ def _pictures(
 
 
 def _stored(path: AnyPath, indexes: set[int]) -> dict[int, bytes]:
-    """Return encoded pictures by index; only the row groups that hold them are read in full."""
+    """Return encoded images by index; only row groups that contain them are read in full."""
     import pyarrow.parquet
 
     found: dict[int, bytes] = {}
@@ -138,6 +138,6 @@ def _decoded(data: bytes) -> Any:
     from PIL import Image
 
     rgb = read_image({"bytes": data}, where="a stored image")
-    # Large pictures would make a card of megabytes.
+    # Large images would make a card of megabytes.
     rgb.thumbnail((_GREATEST_SIDE, _GREATEST_SIDE), Image.Resampling.LANCZOS)
     return np.asarray(rgb)

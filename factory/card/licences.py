@@ -1,7 +1,7 @@
-"""What a card says of the models that drew a set: licence and known limits.
+"""Licences and known limits of models, for dataset cards.
 
-`dataset_cards/models.yaml` is the list; a model that is not in it is named with a word to read its
-terms, and nothing is guessed.
+They are listed in `dataset_cards/models.yaml`. For other models the card refers to the model's own
+card.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ class KnownModel(BaseModel):
     """A model's entry in the list.
 
     Attributes:
-        license: As the Hub writes it.
-        license_name: What it is called, where that is `other`.
-        link: Where the terms stand.
-        note: What its own card says of its limits.
+        license: Licence id of the Hub.
+        license_name: Name of the licence if the id is `other`.
+        link: URL of the terms.
+        note: Known limits, from the model's own card.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +42,7 @@ def _known() -> dict[str, KnownModel]:
 
 
 def licence_of(model_id: str) -> str:
-    """Return a model's licence for people, Markdown."""
+    """Return a model's licence as Markdown."""
     known = _known().get(model_id)
     if known is None:
         return "see the model's own card"
@@ -51,7 +51,7 @@ def licence_of(model_id: str) -> str:
 
 
 def note_of(model_id: str) -> str:
-    """Return what is known of a model's limits, or nothing."""
+    """Return the known limits of a model, or an empty text."""
     known = _known().get(model_id)
     return known.note if known else ""
 

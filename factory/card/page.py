@@ -1,7 +1,7 @@
-"""The card of a set, `README.md`: manifest, recipes and a template become what people read.
+"""The card of a dataset, `README.md`, written from manifest, recipes and a template.
 
-The header is `factory.card.header`'s, what is said of the recipes `factory.card.facts`'s; the
-pictures are `factory.card.images`'s.
+`factory.card.header` makes the header, `factory.card.facts` the facts about recipes, and
+`factory.card.images` the images.
 """
 
 from __future__ import annotations
@@ -31,22 +31,24 @@ if TYPE_CHECKING:
 __all__ = ["FILE_NAME", "at_home", "config_entries", "facts", "render", "write_card"]
 
 REPLACED = ".README.replaced.md"
-"""What `write_card` replaced although people had changed it; hidden, so no part of the dataset.
+"""Copy of a card that people had changed before `write_card` replaced it; a hidden file.
 
 Later copies are numbered: `.README.replaced-2.md`.
 """
 _TEMPLATE = "set.md.jinja"
 _LOCATION = "path/to/this/directory"
-_HUB_NOTE = " Once the set is on the Hub, its id stands in place of the directory."
+_HUB_NOTE = " On the Hub, use the repository id instead of the directory."
+_HUB_NOTES = (_HUB_NOTE, " Once the set is on the Hub, its id stands in place of the directory.")
+"""Also as older versions wrote it."""
 _LOADING = re.compile(rb"^## Load it\r?$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _PLACES = (re.compile(rb'(load_dataset\(")[^"]*'), re.compile(rb'(create_dataset\("hfds/)[^"]*'))
 
 
 def write_card(out: AnyPath, manifest: Manifest) -> None:
-    """Write the card of a set and its pictures; configs that are not complete are left out.
+    """Write the card of a dataset and its images, without incomplete configs.
 
     Args:
-        out: The set's directory, with `recipes/`; `scores.json`, if there is one, is shown.
+        out: The dataset's directory, with `recipes/`. Scores in `scores.json` are shown.
         manifest: With shards and hashes.
     """
     recipes = list(stored_recipes(out, manifest.in_order()).values())
@@ -57,10 +59,10 @@ def write_card(out: AnyPath, manifest: Manifest) -> None:
 
 
 def _replace(out: AnyPath, body: str) -> None:
-    """Write a card with the notes of the one that is there.
+    """Write a card with the notes of the existing one.
 
-    What people write between the last look and the rename of the new file, some milliseconds, is
-    lost: no file system can replace a file only if it is unchanged.
+    Text that people write between the last check and the rename, some milliseconds, is lost: no
+    file system can replace a file only if it is unchanged.
     """
     path = out / FILE_NAME
     seen = None
@@ -74,7 +76,7 @@ def _bytes_of(path: AnyPath) -> bytes:
 
 
 def _kept_notes(out: AnyPath, replaced: bytes, body: str) -> str:
-    """Return the notes of the card that is replaced; a copy of it stays if it was changed."""
+    """Return the notes of the existing card; keep a copy of the card if people changed it."""
     old = card_notes.read_card(replaced.decode(errors="replace"))
     if replaced and not old.body_sealed and not card_notes.same_body(old.body, body):
         name = _keep(out, replaced)
@@ -97,15 +99,17 @@ def _keep(out: AnyPath, replaced: bytes) -> str:
 
 
 def at_home(content: bytes, repo_id: str) -> bytes:
-    """Return a card as it reads on the Hub: "Load it" names the repository.
+    """Return a card for the Hub: its section "Load it" names the repository.
 
     Args:
-        content: Of a card; the rest of it, and what else people wrote into it, stays as it is.
+        content: A card. Other sections, and text that people added, stay unchanged.
         repo_id: `ORG/NAME`, in place of a directory or of the repository it was downloaded from.
     """
 
     def moved(found: re.Match[bytes]) -> bytes:
-        section = found[0].replace(_HUB_NOTE.encode(), b"")
+        section = found[0]
+        for note in _HUB_NOTES:
+            section = section.replace(note.encode(), b"")
         for place in _PLACES:
             section = place.sub(lambda one: one[1] + repo_id.encode(), section, count=1)
         return section
@@ -121,7 +125,7 @@ def render(header: Mapping[str, Any], filled: Mapping[str, Any]) -> str:
 
 
 def facts(manifest: Manifest) -> list[str]:
-    """Return the lines that say how the set was drawn."""
+    """Return the lines about settings, device and versions of the build."""
 
     def joined(values: Mapping[str, object]) -> str:
         pairs = (f"{table_cell(name)} {table_cell(value)}" for name, value in values.items())
@@ -185,7 +189,7 @@ def _text(
 
 
 def environment(folder: Path) -> Any:
-    """Return the templates of a folder; `cell` and `code` make text safe."""
+    """Return the templates of a folder, with filters `cell` and `code` that escape text."""
     import jinja2
 
     environment = jinja2.Environment(

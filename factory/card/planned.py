@@ -1,8 +1,7 @@
-"""`dataset_cards/<set>.md`: the cards of the packaged sets, from their recipes alone.
+"""`dataset_cards/<set>.md`: cards of the packaged datasets, written from their recipes alone.
 
-`python -m factory.card.planned` writes them; with `--check` it only tells whether they are
-current. They say what a set will hold once it is built: planned counts, no scores of ours. The
-paper's figures are shown as the paper's.
+`python -m factory.card.planned` writes them; with `--check` it only reports whether they are up to
+date. They contain planned counts and the paper's scores, but no scores of this project.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ _PAPER = "paper.yaml"
 
 
 def set_names() -> list[str]:
-    """Return the packaged folders of recipes, each a set."""
+    """Return the packaged recipe folders; each one is a dataset."""
     return [name for name in packaged_names() if "/" not in name]
 
 
 def card_text(name: str) -> str:
-    """Return the card of a packaged set that is not built yet."""
+    """Return the card of a packaged dataset before it is built."""
     recipes = load_recipes(name)
     drawn = [recipe for recipe in recipes if not recipe.is_combination]
     labels = recipes[0].labels
@@ -63,7 +62,7 @@ def _paper_figures(name: str) -> dict[str, Any] | None:
 
 
 def stale(folder: Path) -> list[Path]:
-    """Return the cards that are missing, do not match their recipes, or belong to no set."""
+    """Return the cards that are missing, outdated, or without a recipe folder."""
     wanted = {folder / f"{name}.md": card_text(name) for name in set_names()}
     old = [
         path
@@ -74,7 +73,7 @@ def stale(folder: Path) -> list[Path]:
 
 
 def write(folder: Path) -> list[Path]:
-    """Write all cards; remove those of sets that are gone."""
+    """Write all cards; remove those without a recipe folder."""
     for path in stale(folder):
         path.unlink(missing_ok=True)
     paths = []
@@ -86,10 +85,10 @@ def write(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Write the cards of the packaged sets, or with --check tell whether they are up to date.
+    """Write the cards of the packaged datasets; --check only reports whether they are current.
 
     Raises:
-        UserError: With --check, one of them is not.
+        UserError: With --check, a card is out of date.
     """
     parser = argparse.ArgumentParser(
         prog="python -m factory.card.planned", description=main.__doc__

@@ -1,7 +1,7 @@
-"""The plots of a card: how guidance, steps and variables are spread over the images of a set.
+"""The plots of a card: the distribution of guidance, steps and variables over the images.
 
-Everything is counted in the plan, so a plot costs the same for a set of a thousand images and of a
-hundred million, and its bytes depend on recipes and counts alone.
+Everything is counted in the plan, so the cost does not grow with the dataset, and the bytes depend
+only on recipes and counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from factory.recipe.resolved import ResolvedRecipe
 
 SAMPLE = 2000
-"""Images of a set that are counted: its first ones, which are as mixed as any."""
+"""Number of images per config that are counted, from its beginning."""
 
 _MAX_PANELS = 8
 _MAX_BARS = 12
@@ -41,7 +41,7 @@ class Spread:
     """The values of one quantity in one config, counted over its first images.
 
     Attributes:
-        configs: Whose they are; several when all of them draw it the same way.
+        configs: Names; several if they sample the quantity in the same way.
         values: In plan order; None where a class has none.
     """
 
@@ -55,10 +55,10 @@ class Spread:
 
 
 def plot_distributions(recipes: Sequence[ResolvedRecipe]) -> bytes | None:
-    """Draw what is varied in a set.
+    """Plot the varied settings of a dataset.
 
     Args:
-        recipes: The sets that draw pictures of their own, in the card's order.
+        recipes: The configs with images of their own, in the card's order.
 
     Returns:
         A PNG, or None where nothing is varied.
@@ -93,7 +93,7 @@ Ridges = list[tuple[str, list[Spread]]]
 
 
 def spreads(recipes: Sequence[ResolvedRecipe]) -> tuple[Ridges, Named]:
-    """Count what is varied: numbers that every set has, then the variables that some have."""
+    """Return guidance and steps of every config, then the variables that some configs have."""
     rows = {recipe.name: plan(recipe).rows(0, min(SAMPLE, recipe.num_images)) for recipe in recipes}
     numbers: Ridges = []
     for name in ("guidance_scale", "num_inference_steps"):
@@ -107,7 +107,7 @@ def spreads(recipes: Sequence[ResolvedRecipe]) -> tuple[Ridges, Named]:
     for recipe in recipes:
         for column in recipe.columns:
             drawn = tuple(row.variables[column.name] for row in rows[recipe.name])
-            # Told apart by what is drawn as, not by the draws: these differ from set to set.
+            # Compared by distribution and distinct values: single values differ between configs.
             key = (column.name, (column.quantity.describe(), *sorted(set(map(str, drawn)))))
             grouped.setdefault(key, []).append(recipe.name)
     named = [
@@ -126,19 +126,19 @@ def _height_of_bars(spread: Spread) -> float:
 
 
 def _slots(spread: Spread) -> int:
-    """Return how many bars a panel is high."""
+    """Return the height of a panel in bars."""
     return _LEAST_SLOTS if _is_number(spread) else min(len(set(spread.values)), _MAX_BARS + 1)
 
 
 def _is_number(spread: Spread) -> bool:
-    """Whether a histogram tells more than a bar a value."""
+    """Whether a histogram is better than one bar per value."""
     values = [value for value in spread.values if value is not None]
     numeric = all(isinstance(value, int | float) for value in values)
     return numeric and len(set(values)) > _MAX_BARS
 
 
 def _draw_ridges(axes: Any, name: str, spread: Sequence[Spread]) -> None:
-    """Draw a line a config: a hill where values are spread, a dot where there is one."""
+    """Plot one line per config: a histogram for several values, a dot for one."""
     everything = [float(value) for one in spread for value in one.values if value is not None]
     low, high = min(everything), max(everything)
     edges = _edges(everything)
@@ -169,7 +169,7 @@ def _draw_ridges(axes: Any, name: str, spread: Sequence[Spread]) -> None:
 
 
 def _edges(values: Sequence[float]) -> NDArray[np.float64]:
-    """Return the edges of bins; whole numbers share them evenly."""
+    """Return bin edges; integers are spread evenly over the bins."""
     low, high = min(values), max(values)
     if any(not value.is_integer() for value in values):
         return np.linspace(low, high, _BINS + 1)
@@ -201,7 +201,7 @@ def _draw_bars(axes: Any, spread: Spread, colour: str, *, slots: int) -> None:
     axes.barh(places, shares, height=0.66, color=colours, alpha=0.85)
     names = in_bundled([name for name, _ in kept], what="distributions.png")
     axes.set_yticks(places, [_short(name) for name in names], fontsize=8, color=_INK)
-    # Bars are as thick as those of the panel beside, and begin at the top.
+    # Bars have the thickness of those in the next panel, and start at the top.
     axes.set_ylim(len(kept) - 0.4 - slots - 0.2, len(kept) - 0.4)
     axes.set_xlabel("% of images", fontsize=8, color=_INK)
 
@@ -210,7 +210,7 @@ def _finish(axes: Any, title: str) -> None:
     axes.set_title(title, fontsize=10, loc="left", color=_INK, parse_math=False)
     axes.tick_params(length=0, labelsize=8, labelcolor=_INK)
     for label in (*axes.get_yticklabels(), *axes.get_xticklabels()):
-        # A dollar sign in a value is no formula.
+        # A dollar sign in a value does not start a formula.
         label.set_parse_math(False)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)

@@ -1,7 +1,7 @@
-"""Scores on a set's card: taken from the files of `eval score`, kept beside the set.
+"""Scores on a dataset's card: taken from scores files of `eval score`, stored in `scores.json`.
 
-A score belongs to the rows that its model was trained on. It is kept with the fingerprint of these
-shards, and shown only while they are the dataset's.
+A score belongs to the rows that its model was trained on. It is stored with the fingerprint of
+these shards, and shown only while the dataset still has them.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ FILE_NAME = "scores.json"
 
 
 class Score(BaseModel):
-    """One model, trained on one config, on one set of real images; shares in [0, 1].
+    """Score of one model, trained on one config, on real images; shares in [0, 1].
 
     Attributes:
-        config: Of this set.
+        config: A config of this dataset.
         shards: Fingerprint of the shards it was trained on.
         architecture: timm's name.
         seed: Of the training.
         weights_sha256: Of the model.
-        real: Name of the real set.
-        num_images: How many real images.
+        real: Name of the real dataset.
+        num_images: Number of real images.
         top1: With `top1_low` and `top1_high`, its 95 % interval.
     """
 
@@ -54,7 +54,7 @@ def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
     """Return the scores beside a dataset that belong to its rows, in card order.
 
     Raises:
-        UserError: the file is damaged.
+        UserError: The file is damaged.
     """
     path = out / FILE_NAME
     if not path.is_file():
@@ -93,10 +93,10 @@ def _write(path: AnyPath, scores: Sequence[Score]) -> None:
 
 
 def keep(out: AnyPath, manifest: Manifest, files: Sequence[Path]) -> list[Score]:
-    """Take scores files into `OUT/scores.json`; a model that was there already is replaced.
+    """Add scores files to `OUT/scores.json`; older scores of the same model are replaced.
 
     Raises:
-        UserError: a file is none, or its model was trained on something else.
+        UserError: A file is not a scores file, or its model was trained on something else.
     """
     merged = {_identity(one): one for one in kept_scores(out, manifest)}
     for path in files:
@@ -129,11 +129,11 @@ def _read(path: Path, manifest: Manifest) -> Score:
 
 
 def _require_same_rows(path: Path, rows: TrainedOn, manifest: Manifest) -> str:
-    """Return the config it was trained on; refuse a model of other rows, as far as its run says."""
+    """Return the config that a model was trained on; refuse models of other rows."""
     config = rows.config_name
     if config not in manifest.in_order():
         raise UserError(
-            f"{path}: its model was trained on {config}, which this set does not have "
+            f"{path}: its model was trained on {config}, which this dataset does not have "
             f"(it has {', '.join(manifest.in_order())})"
         )
     if rows.label_names != list(manifest.labels):

@@ -1,7 +1,7 @@
-"""People's notes in a card that programs write: kept below a line, and changes above it noticed.
+"""Notes that people add to a generated card: kept below a line; changes above it are detected.
 
-The line carries a hash of the text above it and of the notes below, so that any copy of a card
-tells whether somebody changed it after it was written.
+The line contains hashes of the text above it and of the notes below. They show whether somebody
+changed a copy of the card after it was written.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ LINE = "<!-- Notes below this line are kept when this card is written again."
 _LINE = re.compile(
     rf"^{re.escape(LINE)}(?: (?P<body>\w+) (?P<notes>\w+))? -->[ \t\r]*$", re.MULTILINE
 )
-# It names the repository on the Hub and a directory elsewhere.
+# This section names the repository on the Hub, and a directory elsewhere.
 _LOADING = re.compile(r"^## Load it$.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 _MOST_LINES = 60
 
@@ -28,10 +28,10 @@ class Card:
     """A card's text in two parts.
 
     Attributes:
-        body: What a program wrote, and may write again.
-        notes: What people wrote below the line.
-        body_sealed: Whether the body is as it was written.
-        notes_sealed: Whether the notes are as they were when it was written.
+        body: Generated text, which may be written again.
+        notes: Text that people wrote below the line.
+        body_sealed: Whether the body is unchanged since it was generated.
+        notes_sealed: Whether the notes are unchanged since then.
     """
 
     body: str
@@ -41,7 +41,7 @@ class Card:
 
 
 def read_card(text: str) -> Card:
-    """Split a card at its line; one without a line is all body, changed or not."""
+    """Split a card at its line. A card without a line is all body."""
     plain = text.replace("\r\n", "\n")
     found = _LINE.search(plain)
     if found is None:
@@ -51,27 +51,28 @@ def read_card(text: str) -> Card:
 
 
 def write_card(body: str, notes: str = "") -> str:
-    """Return a card with its line."""
+    """Return a card with the line between body and notes."""
     body, notes = body.rstrip(), notes.strip()
     line = f"{LINE} {_hash(body)} {_hash(notes)} -->"
     return f"{body}\n\n{line}\n" + (f"\n{notes}\n" if notes else "")
 
 
 def same_body(one: str, other: str) -> bool:
-    """Whether two bodies say the same, wherever each says that the dataset is."""
+    """Whether two bodies are equal, apart from the location of the dataset."""
     return _hash(one) == _hash(other)
 
 
 def merge_cards(ours: str, theirs: str, *, place: object) -> str:
-    """Return the card to publish over one that is there: our body, and the notes of either.
+    """Return the card to publish: our body, and the notes of either side.
 
     Args:
-        ours: The card here.
-        theirs: The card there.
-        place: Where that is, for messages.
+        ours: The local card.
+        theirs: The published card.
+        place: Location of the published card, for messages.
 
     Raises:
-        UserError: Somebody changed the body there, or both sides' notes; shows the difference.
+        UserError: Somebody changed the published body, or both sides' notes; the message shows the
+            difference.
     """
     here, there = read_card(ours), read_card(theirs)
     if not there.body_sealed and not same_body(here.body, there.body):

