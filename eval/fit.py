@@ -1,4 +1,4 @@
-"""Images that are not square, for models that take square ones: cropped, padded or squashed."""
+"""Fit images that are not square to square models: crop, pad or squash."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _OF_TIMM: dict[str, Fit] = {"center": "crop", "border": "pad", "squash": "squash
 
 @dataclass(frozen=True)
 class Transform:
-    """Makes a model's input of an image.
+    """Converts an image to a model's input.
 
     Attributes:
-        apply: Of a PIL image to (3, height, width).
-        side: Longest side in pixels that it resizes the image to, before it crops.
+        apply: Function from a PIL image to (3, height, width).
+        side: Longest side in pixels after its resize, before the crop.
     """
 
     apply: Callable[[Any], torch.Tensor]
@@ -33,11 +33,11 @@ class Transform:
 
 
 def with_fit(preprocessing: Preprocessing, fit: Fit | None) -> Preprocessing:
-    """Return the preprocessing with how images of another shape than the model's are fitted.
+    """Return the preprocessing with the fit for images of another shape than the model's.
 
     Args:
         preprocessing: Of the model.
-        fit: By default the middle is cropped, unless the model's weights were trained with borders.
+        fit: Default: crop the centre, unless the model's weights were trained with borders.
     """
     usual: Fit = "pad" if preprocessing.crop_mode == "border" else "crop"
     return preprocessing.model_copy(update={"fit": fit or usual})
@@ -46,8 +46,8 @@ def with_fit(preprocessing: Preprocessing, fit: Fit | None) -> Preprocessing:
 def make_transform(preprocessing: Preprocessing) -> Transform:
     """Return timm's own evaluation transform: PIL image to normalised (3, height, width).
 
-    Images of another shape are first fitted to the model's, as `preprocessing.fit` says; images of
-    the model's shape stay the same.
+    Images of another shape are first fitted to the model's as in `preprocessing.fit`; images of the
+    model's shape stay the same.
     """
     from timm.data.transforms_factory import create_transform
 
@@ -58,7 +58,7 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
     side = math.ceil(max(height, width) / preprocessing.crop_pct)
     own = create_transform(**options, is_training=False)
     squashed = create_transform(**options | {"crop_mode": "squash"}, is_training=False)
-    # The colour that the model gets as zeros.
+    # The colour that becomes zeros in the model's input.
     red, green, blue = (round(255 * value) for value in preprocessing.mean)
 
     def transform(image: Any) -> torch.Tensor:
@@ -76,7 +76,7 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
 
 
 def _timm_can(fit: Fit, image: Any, side: int) -> bool:
-    """Whether timm's own transform keeps a thin image of bounded size and a pixel wide."""
+    """Return whether timm's own transform keeps a thin image bounded and not empty."""
     short, long = sorted(image.size)
     if fit == "crop":
         return bool(side**2 * long <= MAX_PIXELS * short)
@@ -84,7 +84,7 @@ def _timm_can(fit: Fit, image: Any, side: int) -> bool:
 
 
 def crop(image: Any, ratio: float) -> Any:
-    """Return the largest part in the middle of an image that has a ratio of width to height."""
+    """Return the largest central part of an image with a given ratio of width to height."""
     width = min(image.width, round(image.height * ratio))
     height = min(image.height, round(image.width / ratio))
     left, top = (image.width - width) // 2, (image.height - height) // 2
@@ -92,9 +92,9 @@ def crop(image: Any, ratio: float) -> Any:
 
 
 def pad(image: Any, ratio: float, *, colour: tuple[int, int, int]) -> Any:
-    """Return an image with borders that give it a ratio of width to height.
+    """Return an image padded to a given ratio of width to height.
 
-    An image that would get more than `MAX_PIXELS` pixels is first resized to fit into them.
+    An image that would exceed `MAX_PIXELS` pixels is first reduced.
     """
     from PIL import Image
 
@@ -109,6 +109,6 @@ def pad(image: Any, ratio: float, *, colour: tuple[int, int, int]) -> Any:
 
 
 def _padded(image: Any, ratio: float) -> tuple[int, int]:
-    """Return the size of the smallest image of a ratio that an image fits into."""
+    """Return the size of the smallest image of a ratio that contains an image."""
     width = max(image.width, round(image.height * ratio))
     return width, max(image.height, round(image.width / ratio))

@@ -191,7 +191,7 @@ def test_another_launch_that_wants_something_else_is_refused(tmp_path: Path) -> 
     recipe(tmp_path, "large", images_per_class=40, classes=["cat", "dog"])
     errors = tmp_path / "errors"
     assert finished(start(run_verb, recipes, out, 0.0, errors)) == 2
-    assert "another build is at work there and makes something else of it" in errors.read_text()
+    assert "another build is running there with a different plan" in errors.read_text()
     assert finished(process) == 0
     assert not strays(out)
 
@@ -226,7 +226,7 @@ def test_a_signal_leaves_a_directory_that_can_be_built_on(
     assert finished(process) == status
     words = errors.read_text()
     assert "stopped by SIG" in words
-    assert "; run the same command again to go on where it stopped" in words
+    assert "; run the same command again to resume" in words
     assert "Traceback" not in words
     assert not strays(out)
     draw(recipes, out)

@@ -66,7 +66,7 @@ def test_a_build_that_was_stopped(stopped: Path) -> None:
     assert (one.images, one.images_done, one.failed, one.complete) == (120, 48, 0, False)
     assert found.workers == ()
     assert found.seconds_left is None, "nobody is at work"
-    assert found.notes == ("nobody draws here now; the same build command goes on",)
+    assert found.notes == ("no process is working here; run the same build command to resume",)
 
 
 def test_speed_and_time_left_are_those_of_the_latest_shards(stopped: Path) -> None:
@@ -99,7 +99,7 @@ def test_claims_of_the_dead_and_of_other_machines(stopped: Path) -> None:
     assert [worker.alive for worker in found.workers] == [False, None]
     assert found.configs[0].running == 1
     assert "1 shards are claimed by processes that have ended" in found.notes[0]
-    assert "1 claims are of other machines" in found.notes[1]
+    assert "1 claims belong to other machines" in found.notes[1]
 
 
 def test_it_looks_at_a_build_that_runs(tmp_path: Path) -> None:
@@ -183,5 +183,5 @@ def test_the_verb_prints_json_too(stopped: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_where_no_set_was_begun(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no set is here"):
+    with pytest.raises(UserError, match="is not a dataset"):
         status(tmp_path)

@@ -1,4 +1,4 @@
-"""The end of a build: every shard accounted for, then manifest and card written."""
+"""Finish a build: check that every shard exists, then write manifest and card."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def finish(
     """Complete the dataset's manifest and write its card.
 
     Args:
-        out: The dataset's directory; all shards of `jobs` are there.
-        jobs: What this build made.
-        manifest: As it was when this build began.
-        shards: Of the jobs, as this build saw them.
-        drew: Whether this build drew anything.
+        out: Dataset directory, with all shards of `jobs`.
+        jobs: Configs of this build.
+        manifest: The manifest when this build started.
+        shards: Shards of the jobs, as this build found them.
+        drew: Whether this build generated anything.
 
     Raises:
-        Failure: a shard is missing, e.g. deleted while the build ran; or another launch has changed
-            what this one relied on.
+        Failure: A shard is missing, e.g. deleted during the build; or another process changed
+            something this build relied on.
     """
     fence = Fence(out, [job.name for job in jobs], manifest)
     while True:
-        # Another launch may have added configs of its own, or finished these, meanwhile.
+        # Meanwhile another process may have added configs, or finished these.
         now = newest(out)
         fence.require_same(now.manifest)
-        assert now.manifest is not None, "the fence has seen it"
+        assert now.manifest is not None, "the fence has read it"
         configs = dict(now.manifest.configs)
         for job in jobs:
             before, there = manifest.configs[job.name], configs[job.name]
@@ -63,7 +63,7 @@ def _complete(
     found = sum(shard.rows + len(shard.failed) for shard in shards if shard.file not in lost)
     if found != entry.images:
         raise Failure(
-            f"{out}: {name} should have {entry.images} images in its shards and has {found}; "
-            "run the same command again: what is missing is drawn"
+            f"{out}: {name} should have {entry.images} images in its shards but has {found}; "
+            "run the same command again to generate the missing ones"
         )
     return entry.model_copy(update={"complete": True, "shards": tuple(shards)})

@@ -1,9 +1,9 @@
-"""The beginning of a build, on the lead rank: judge the directory, then ready it.
+"""Start a build on the main process: check the directory, then prepare it.
 
-Judging writes nothing: when something is wrong, a set is left as it was. What follows can be
-stopped anywhere and is done again by the next build. One launch at a time readies a directory; a
-second one joins the work of the first if both want the same, and is refused if it would change what
-the first relies on.
+Checking writes nothing, so an error leaves the dataset unchanged. Preparing can be interrupted
+anywhere and is repeated by the next build. Only one launch at a time prepares a directory; another
+one joins its work if both want the same, and is rejected if it would change something the first
+relies on.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ _POLL_S = 0.1
 
 @dataclass(frozen=True)
 class State:
-    """What a build is about to do in a directory.
+    """Plan of a build for a directory.
 
     Attributes:
         out: The directory.
-        old: What binds this build of the manifest that is there, or None for a new set.
-        generation: What is there.
-        jobs: With the counts they will have.
-        settings: Those of the set.
-        variables: Columns of the whole set, types by name.
+        old: The part of the existing manifest that binds this build; None for a new dataset.
+        generation: The existing generation.
+        jobs: Jobs with their final counts.
+        settings: Build settings of the dataset.
+        variables: Columns of the whole dataset, types by name.
     """
 
     out: AnyPath
@@ -56,11 +56,11 @@ class State:
 
     @property
     def found(self) -> Manifest | None:
-        """The whole manifest that is there."""
+        """The complete existing manifest."""
         return self.generation.manifest
 
     def unfinished(self) -> Iterator[Job]:
-        """Yield the sets that need a model: those with pictures to draw."""
+        """Yield the configs that need a model, because they have images to generate."""
         for job in self.jobs:
             entry = self.old.configs.get(job.name) if self.old else None
             done = entry is not None and entry.complete and entry.images == job.num_images
@@ -71,17 +71,18 @@ class State:
 def judge(
     out: AnyPath, jobs: Sequence[Job], *, wanted: BuildSettings, device: str, busy: bool = False
 ) -> State:
-    """Decide what a build is about to do; nothing is written.
+    """Check the directory and plan the build; nothing is written.
 
     Args:
         out: The directory.
-        jobs: As the recipes say.
+        jobs: Jobs of the recipes.
         wanted: The user's settings.
-        device: Type of the device at hand.
-        busy: Whether other launches are at work there; then a set binds before its first shard.
+        device: Type of the available device.
+        busy: Whether other launches are working there; a dataset without shards is then binding
+            too.
 
     Raises:
-        UserError: the directory holds something else, or another set.
+        UserError: The directory contains something else, or another dataset.
     """
     generation = open_set(out)
     found = generation.manifest
@@ -96,10 +97,10 @@ def judge(
 def prepare(
     out: AnyPath, jobs: Sequence[Job], *, wanted: BuildSettings, device: str, claims: Claims
 ) -> Start:
-    """Ready the directory, while no other launch does.
+    """Prepare the directory while no other launch does.
 
     Raises:
-        UserError: as `judge`; or another launch is at work there and wants something else.
+        UserError: As `judge`; or another launch is working there with a different plan.
     """
     with claims.holding(PREPARING, wait=lambda: time.sleep(_POLL_S)):
         while True:
@@ -119,13 +120,13 @@ def prepare(
         for job in state.jobs:
             if job.kind != "union":
                 warn_of_many_shards(job.name, job.num_images, settings=state.settings)
-        # Shows other launches that this one is at work, between shards too.
+        # Shows other launches that this one is active, also between shards.
         claims.acquire(f"launch-{claims.launch}")
         return _start(out, state, planned)
 
 
 def _replaced(state: State, planned: Manifest) -> bool:
-    """Make a manifest the dataset's unless it is already; False where another was faster."""
+    """Store the dataset's manifest if it differs; False if another process was faster."""
     recipes = {job.name: job.recipe.to_yaml() for job in state.jobs}
     before = state.generation
     if planned == before.manifest and recipes.items() <= before.recipes.items():
@@ -136,7 +137,7 @@ def _replaced(state: State, planned: Manifest) -> bool:
 
 
 def _with_columns(state: State, planned: Manifest) -> Manifest:
-    """Give shards that exist the columns they will have; return the manifest to write."""
+    """Add the new columns to existing shards; return the manifest to write."""
     out, old = state.out, state.old
     if out.is_dir():
         remove_temporary_files(out)
@@ -148,23 +149,23 @@ def _with_columns(state: State, planned: Manifest) -> Manifest:
 
 
 def _require_agreement(out: AnyPath, found: Manifest | None, planned: Manifest) -> None:
-    """Refuse to change what a launch at work in the same directory relies on.
+    """Reject changes to something that another active launch relies on.
 
     Raises:
-        UserError: counts, columns, recipes or settings would change.
+        UserError: Counts, columns, recipes or settings would change.
     """
     if found is None:
         return
     same = {name: planned.configs.get(name) for name in found.configs} == found.configs
     if not same or found.variables != planned.variables or found.settings != planned.settings:
         raise UserError(
-            f"{out}: another build is at work there and makes something else of it (other counts, "
-            "columns or settings); wait until it has ended, or build into another directory"
+            f"{out}: another build is running there with a different plan (other counts, columns "
+            "or settings); wait until it has finished, or build into another directory"
         )
 
 
 def _manifest(state: State) -> Manifest:
-    """Return the manifest that a set has while it is built."""
+    """Return the manifest of a dataset during the build."""
     old = state.old
     before = old.configs if old else {}
     return Manifest(
@@ -179,17 +180,17 @@ def _manifest(state: State) -> Manifest:
 
 
 def _entry(job: Job, before: ConfigEntry | None) -> ConfigEntry:
-    """Return a config's entry before it is complete; one that is complete stays so."""
+    """Return a config's entry before it is complete; a complete one stays complete."""
     entry = job.entry()
     if before is None or job.kind == "union":
         return entry
     if job.pipeline is None and before.sampling and before.fingerprint == entry.fingerprint:
-        # A build that loads no pipeline keeps what an earlier one learnt from its own.
+        # A build that loads no pipeline keeps the values recorded by an earlier one.
         entry = entry.model_copy(update={"sampling": before.sampling})
     kept = entry.model_copy(update={"complete": before.complete, "shards": before.shards})
     if kept == before.model_copy(update={"sampling": entry.sampling}):
         return kept
-    # While a set grows, the hashes of the shards that stay are still known.
+    # While a dataset grows, the hashes of its existing shards remain valid.
     shards = before.shards if job.kind == "set" else ()
     return entry.model_copy(update={"shards": shards})
 
@@ -199,13 +200,13 @@ def _start(out: AnyPath, state: State, planned: Manifest) -> Start:
 
 
 def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:
-    """Return the versions a set was drawn with, today's last if anything is drawn today."""
+    """Return the library versions used for a dataset; the current ones are last if used."""
     now = library_versions()
     before = old.versions if old else ()
     if before and (before[-1] == now or not draws):
         return before
     if before:
         console.log(
-            "the set was begun with other library versions; new pictures may differ in detail"
+            "the dataset was started with other library versions; new images may differ in detail"
         )
     return (*before, now)

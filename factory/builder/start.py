@@ -1,4 +1,4 @@
-"""What a rank must know of the directory before it takes shards."""
+"""Directory state that a rank needs before it takes shards."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Start:
-    """The shards that were there when a launch began.
+    """The shards that existed when a launch started.
 
     Attributes:
-        present: By config, numbers of the shards that were there, going by their names.
+        present: By config, numbers of the existing shards, judged by their names.
     """
 
     present: dict[str, list[int]]
 
     def to_text(self) -> str:
-        """Return it as JSON, runs of numbers as pairs: a set may have a hundred thousand shards."""
+        """Return it as JSON, with runs of numbers as pairs, because there may be 100,000 shards."""
         return json.dumps({name: _runs(numbers) for name, numbers in self.present.items()})
 
     @classmethod
     def from_text(cls, text: str) -> Start:
-        """Read what `to_text` wrote."""
+        """Parse the text of `to_text`."""
         return cls(
             {
                 name: [number for start, stop in runs for number in range(start, stop)]

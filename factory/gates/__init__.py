@@ -1,6 +1,5 @@
-"""Quality gates: measured columns for a finished set. Nothing is redrawn, changed or deleted.
+"""Quality gates: add measured columns to a finished dataset without changing its images or rows.
 
-A gate looks at every picture and says something of it: how well it fits its prompt, whether it is
-unsafe, whether it nearly repeats an earlier one. What it says becomes columns of the set, for
-`train --filter` and everyone else who reads it.
+A gate measures every image: how well it matches its prompt, whether it is unsafe, whether it nearly
+repeats an earlier one. The results become columns of the dataset, e.g. for `train --filter`.
 """

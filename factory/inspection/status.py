@@ -1,13 +1,12 @@
-"""`status`: how far a build is, from what lies in its directory while it runs.
+"""`status`: report the progress of a build from its directory while it runs.
 
-A shard that exists is done; a claim that is there is a shard somebody works on, or worked on when
-it died. Nothing else is asked and nothing written, so it can be called at any time, from any
-machine.
+A shard that exists is done; a claim without a shard is being worked on, or was when its process
+died. Nothing else is read and nothing is written, so it can be called at any time from any machine.
 
-The speed is that of the shards of sets that were finished last: their images over the time between
-the first and the last of them, by the files' modification times. These come from one file system's
-clock, so the difference holds even where that clock is wrong. The images of the first are left out,
-since nobody wrote down when it was begun. A pause among them counts as time they took.
+Speed is the images of the last finished shards over the time between the first and the last of
+them, by file modification times. These come from one file system's clock, so the difference is
+right even if the clock is wrong. The images of the first shard are excluded, because its start is
+unknown. Pauses count as time.
 """
 
 from __future__ import annotations
@@ -28,26 +27,26 @@ from factory.shards.manifest import ConfigEntry, Manifest
 from factory.shards.parquet import shard_rows
 from factory.shards.stamp import read_stamp
 
-# Enough shards to even out a slow one, few enough to follow a change.
+# Enough shards to average out a slow one, few enough to follow a change.
 _LATEST = 20
-# So many rounds of all workers must be over before their speed is told.
+# Minimum number of rounds of all workers before speed is reported.
 _ROUNDS = 2
 
 
 @dataclass(frozen=True)
 class ConfigStatus:
-    """How far one config is.
+    """Progress of one config.
 
     Attributes:
         name: The config.
         kind: `set`, `share` or `union`; a union has no shards of its own.
-        shards: How many it will have.
-        done: How many are there.
-        running: How many are claimed and not there.
-        images: How many it will have.
-        images_done: How many stand in the shards that are there, failed ones included.
-        failed: How many of those could not be drawn.
-        complete: Whether the manifest says that all is checked and counted.
+        shards: Planned number of shards.
+        done: Number of existing shards.
+        running: Number of claimed shards that do not exist yet.
+        images: Planned number of images.
+        images_done: Images in the existing shards, failed ones included.
+        failed: Failed images among them.
+        complete: Whether the manifest lists it as complete.
     """
 
     name: str
@@ -62,19 +61,19 @@ class ConfigStatus:
 
     @property
     def missing(self) -> int:
-        """Shards that nobody has drawn or claimed."""
+        """Shards that are neither done nor claimed."""
         return self.shards - self.done - self.running
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A claim on a shard: who works on it.
+    """A claim on a shard.
 
     Attributes:
-        config: Of the shard.
+        config: Config of the shard.
         shard: Its number.
         launch: Name of the launch, the same for all its processes.
-        alive: True or False where its process can be asked for; None on another machine.
+        alive: True or False for processes on this machine; None on another machine.
     """
 
     config: str
@@ -85,16 +84,16 @@ class Worker:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a build is.
+    """Progress of a build.
 
     Attributes:
-        out: The set's directory.
+        out: Dataset directory.
         configs: In the manifest's order.
-        workers: Claims that are there.
-        images_per_s: All processes together; None where too few shards were finished to tell.
-        seconds_left: At that speed, for the images of sets; None where it cannot be told.
+        workers: Existing claims.
+        images_per_s: All processes together; None if too few shards are finished.
+        seconds_left: Estimate at that speed, for generated images; None if unknown.
         last_shard_s: Seconds since the last shard was finished, by this machine's clock.
-        notes: Why a figure is not known, and what else to know.
+        notes: Why a value is unknown, and other remarks.
     """
 
     out: str
@@ -107,7 +106,7 @@ class Status:
 
     @property
     def complete(self) -> bool:
-        """Whether every config is."""
+        """Whether every config is complete."""
         return all(one.complete for one in self.configs)
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,13 +116,13 @@ class Status:
 
 
 def status(out: str | Path) -> Status:
-    """Say how far a build is.
+    """Return the progress of a build.
 
     Args:
-        out: The set's directory or URL.
+        out: Dataset directory or URL.
 
     Raises:
-        UserError: no set was begun there.
+        UserError: There is no dataset.
     """
     place = open_path(out)
     found = require_set(place)
@@ -149,7 +148,7 @@ def _workers(out: AnyPath) -> Iterator[Worker]:
     claims = ClaimFolder(out)
     newest: dict[tuple[str, int], tuple[int, str]] = {}
     for name in claims.names():
-        # `CONFIG.SHARD.GENERATION`; a config's name may hold dots.
+        # `CONFIG.SHARD.GENERATION`; a config's name may contain dots.
         config, _, rest = name.rpartition(".")[0].rpartition(".")
         generation = name.rpartition(".")[2]
         if config and rest.isdecimal() and generation.isdecimal():
@@ -183,14 +182,14 @@ def _config(out: AnyPath, found: Manifest, name: str, workers: Sequence[Worker])
 
 
 def _failed(out: AnyPath, entry: ConfigEntry, files: Iterable[str]) -> int:
-    """Return how many images failed: by the manifest, or by the shards that are there."""
+    """Return the number of failed images, from the manifest or the existing shards."""
     if entry.complete:
         return len(entry.failed)
     return sum(_num_failed(out / file) for file in files)
 
 
 def _num_failed(path: AnyPath) -> int:
-    """Return how many images of a shard failed; what is damaged is the build's and `verify`'s."""
+    """Return the number of failed images in a shard; 0 for damaged ones, which `verify` reports."""
     try:
         stamp = read_stamp(path)
     except (OSError, ValueError):
@@ -199,7 +198,7 @@ def _num_failed(path: AnyPath) -> int:
 
 
 def _finished(out: AnyPath, found: Manifest) -> list[tuple[float, int]]:
-    """Return when the latest shards of sets were finished, with their images; in that order."""
+    """Return finish times and image counts of the latest generated shards, in that order."""
     size = found.settings.shard_size
     times = [
         (modified, len(shard_rows(index, num_images=entry.images, shard_size=size)))
@@ -212,7 +211,7 @@ def _finished(out: AnyPath, found: Manifest) -> list[tuple[float, int]]:
 
 
 def _modified(path: AnyPath) -> float | None:
-    """Return a file's modification time; None where it went away or the store does not tell."""
+    """Return a file's modification time; None if it disappeared or the store has none."""
     try:
         return float(path.stat().st_mtime) or None
     except (OSError, AttributeError):
@@ -220,7 +219,7 @@ def _modified(path: AnyPath) -> float | None:
 
 
 def _speed(finished: Sequence[tuple[float, int]], *, at_work: int) -> float | None:
-    """Return images a second over the latest shards."""
+    """Return images per second over the latest shards."""
     latest = finished[-max(_LATEST, _ROUNDS * at_work) - 1 :]
     if len(latest) <= max(1, _ROUNDS * at_work):
         return None
@@ -242,8 +241,8 @@ def _notes(
     if dead:
         yield f"{dead} shards are claimed by processes that have ended; a build takes them over"
     if unknown:
-        yield f"{unknown} claims are of other machines: whether they are alive is not known here"
+        yield f"{unknown} claims belong to other machines; whether they are active is unknown here"
     if unfinished and not workers:
-        yield "nobody draws here now; the same build command goes on"
+        yield "no process is working here; run the same build command to resume"
     if left and at_work and speed is None:
-        yield "the speed is told once every process has finished a few shards"
+        yield "speed is shown once every process has finished a few shards"

@@ -1,7 +1,7 @@
-"""The resolved recipe: everything filled in, nothing left to look up.
+"""The resolved recipe: all values filled in, all references resolved.
 
-It is what is planned, fingerprinted and stored with a set. Files are read by
-`factory.recipe.library`; what they may say is in `factory.recipe.schema`.
+It is the input of plans, fingerprints and stored recipes. `factory.recipe.library` loads it from
+files, whose format is in `factory.recipe.schema`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from factory.recipe.schema import ClassEntry, Model, Output, Sampling, WeightedT
 __all__ = ["PLAN_VERSION", "Column", "Model", "Output", "ResolvedRecipe", "Sampling"]
 
 PLAN_VERSION = 1
-"""Raised when the same recipe would be planned differently: it is part of every fingerprint."""
+"""Increment this version whenever the same recipe would produce a different plan."""
 
 
-# Keys that count in a fingerprint only where they are used: section, key, value that means unused.
+# Keys that enter a fingerprint only if used: section, key, value that means unused.
 _LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
     ("", "same_images_as", None),
     ("sampling", "images_per_noise", 1),
@@ -43,8 +43,8 @@ class Column:
 
     Attributes:
         name: The column's name.
-        stream: Which random stream it reads; linked variables share one.
-        quantity: What is drawn.
+        stream: Its random stream; linked variables share one.
+        quantity: Its distribution.
     """
 
     name: str
@@ -53,25 +53,25 @@ class Column:
 
 
 class ResolvedRecipe(Frozen):
-    """One set of images, or a combination of sets.
+    """A config with its own images, or a combination of configs.
 
     Attributes:
-        name: The set's name, the config of the dataset.
-        summary: One line for people.
-        source: Where the recipe comes from.
-        classes: In label order; wordings are filled in.
+        name: Name of the config.
+        summary: One-line description.
+        source: Origin of the recipe.
+        classes: In label order, with their prompt texts.
         images_per_class: None for a combination of everything its members have.
         prompt: Templates with weights; empty for a combination.
         negative_prompt: Template.
-        variables: What is drawn besides, by name.
+        variables: Distributions by name.
         sampling: Guidance, steps, base seed, noise. Of a combination: its first member's, as are
             `model` and `output`.
         model: The text-to-image model.
-        output: What is kept of a drawn image.
-        same_images_as: The set whose draws it takes, or None: its own.
+        output: Size and format of stored images.
+        same_images_as: Config with the same images, or None.
         combine: Names of the members, or None.
         members: The members of a combination.
-        origins: Shared recipes that its file names, each pinned to a commit.
+        origins: Shared recipes that its file refers to, each with its commit.
     """
 
     name: str
@@ -99,24 +99,24 @@ class ResolvedRecipe(Frozen):
 
     @property
     def is_combination(self) -> bool:
-        """Whether it is made of other sets."""
+        """Whether it is made of other configs."""
         return self.combine is not None
 
     @property
     def draws_name(self) -> str:
-        """The set's name in the address of every random draw."""
+        """Name of the config in the address of every random number."""
         return self.same_images_as or self.name
 
     @property
     def num_images(self) -> int:
-        """Images in all."""
+        """Total number of images."""
         if self.images_per_class is None:
             return sum(member.num_images for member in self.members)
         return self.images_per_class * len(self.classes)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """What is drawn for each variable's column, by name; of the members for a combination."""
+        """Columns of the variables, by name; for a combination those of its members."""
         own = _own_columns(self)
         for member in self.members:
             own |= {column.name: column for column in member.columns if column.name not in own}
@@ -133,17 +133,18 @@ class ResolvedRecipe(Frozen):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over what an image shows, as 64 hexadecimal digits.
+        """SHA-256 over the content of the images, as 64 hexadecimal digits.
 
-        `summary`, `source` and `images_per_class` do not count: a grown set is the same set.
+        `summary`, `source` and `images_per_class` are excluded: a grown config keeps its
+        fingerprint.
         """
         return _sha256(_shown(self))
 
     @cached_property
     def images_fingerprint(self) -> str:
-        """SHA-256 over what is drawn, whatever is kept of it and under whichever name.
+        """SHA-256 over the generated images, excluding `output` and the config's name.
 
-        Two sets of one `images_fingerprint` show the same images.
+        Two configs with the same `images_fingerprint` have the same images.
         """
         if self.is_combination:
             return self.fingerprint
@@ -154,12 +155,12 @@ class ResolvedRecipe(Frozen):
     def to_yaml(self) -> str:
         """Return the recipe as a file that loads with the same fingerprint.
 
-        A combination names its members: their files must lie beside its own.
+        A combination refers to its members: their files must be in the same folder.
         """
         return recipe_to_yaml(self)
 
     def fault(self, message: str, *path: Key) -> Fault:
-        """Return a fault at the place of a key in the recipe's file, as near as it is known."""
+        """Return a fault at the location of a key in the recipe's file, as precisely as known."""
         dotted = ".".join(str(part) for part in path) or None
         if self._node is None:
             return Fault(message, file=self.name, key=dotted)
@@ -190,13 +191,13 @@ def fields_of(classes: Sequence[ClassEntry]) -> dict[str, dict[str, Distribution
 
 
 def _with_fields(name: str, own: dict[str, Distribution], variable: Column | None) -> Column:
-    """Return a column in which the classes' own fields go before the recipe's variable."""
+    """Return a column in which the classes' own fields override the recipe's variable."""
     stream = variable.stream if variable else f"variables.{name}"
     quantity = variable.quantity if variable else None
     if isinstance(quantity, PerClass):
         own = {**quantity.per_class, **own}
         quantity = quantity.default
-    # Not validated: where types do not agree, that is said with its place.
+    # Not validated: a type conflict is reported elsewhere, with its location.
     return Column(name, stream, PerClass.model_construct(per_class=own, default=quantity))
 
 
@@ -206,7 +207,7 @@ def _sha256(values: dict[str, Any]) -> str:
 
 
 def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
-    """Return what an image shows, as plain values."""
+    """Return the values that determine the content of images."""
     if recipe.is_combination:
         return {
             "version": PLAN_VERSION,
@@ -219,9 +220,9 @@ def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
     for variable in shown["variables"].values():
         captions = variable.get("captions") if isinstance(variable, dict) else None
         if captions and captions["sha256"]:
-            # What they say counts, not where they lie.
+            # Hash captions by content, not by location.
             del captions["file"], captions["dataset"]
-    # A key that came to the language later must not change the sets that do without it.
+    # A key added in a later version must not change recipes that do not use it.
     for part, key, unset in _LATER_KEYS:
         holder = shown[part] if part else shown
         if holder[key] == unset:

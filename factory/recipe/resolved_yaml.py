@@ -1,4 +1,4 @@
-"""A resolved recipe as YAML: what is stored beside the images and can be built again."""
+"""Write a resolved recipe as YAML, which is stored beside the images and can be built again."""
 
 from __future__ import annotations
 
@@ -85,6 +85,6 @@ def _output(output: Output) -> dict[str, Any]:
     if output.size and output.size[0] == output.size[1]:
         written["size"] = output.size[0]
     if output.antialias and not output.filters:
-        # The default, which says nothing here; written out, it would be refused.
+        # The default has no effect here; written out, it would be rejected.
         del written["antialias"]
     return written

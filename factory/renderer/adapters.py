@@ -1,6 +1,6 @@
-"""LoRA adapters: what pins one, and how a pipeline gets it.
+"""Pin LoRA adapters and load them into a pipeline.
 
-diffusers loads them through peft, which is an extra: `pip install 'data-factory[lora]'`.
+diffusers loads them through peft, an optional dependency: `pip install 'data-factory[lora]'`.
 """
 
 from __future__ import annotations
@@ -20,48 +20,51 @@ _SUFFIX = ".safetensors"
 
 
 def adapter_file(path: Path, weight_name: str | None) -> Path:
-    """Return the weights of an adapter on this machine.
+    """Return the local weights file of an adapter.
 
     Args:
-        path: A file, or a directory.
-        weight_name: The file in the directory; None for the only one.
+        path: A file or a directory.
+        weight_name: File name in the directory; None if it has only one.
 
     Raises:
-        UserError: there is none, or more than one to choose from.
+        UserError: There is no such file, or more than one.
     """
     if path.is_file():
         return path
     if weight_name is not None:
         if (path / weight_name).is_file():
             return path / weight_name
-        raise UserError(f"{path} holds no {weight_name}; correct `weight_name`")
+        raise UserError(f"{path} has no file {weight_name}; correct `weight_name`")
     found = sorted(path.glob(f"*{_SUFFIX}"))
     if len(found) == 1:
         return found[0]
     names = ", ".join(one.name for one in found) or f"no *{_SUFFIX} file"
-    raise UserError(f"{path} holds {names}; name one with `weight_name`")
+    raise UserError(f"{path} has {names}; name one file with `weight_name`")
 
 
 def file_revision(path: Path) -> str:
-    """Return what pins a file: 40 digits of the hash of its bytes."""
+    """Return the first 40 hexadecimal digits of a file's SHA-256, as its revision."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:40]
 
 
 def load_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:
-    """Load adapters into a pipeline and apply them by their weights.
+    """Load adapters into a pipeline and apply them with their weights.
 
     Args:
-        pipeline: As loaded, before it goes to its device.
-        adapters: Local ones are files by now.
+        pipeline: A loaded pipeline, before it is moved to its device.
+        adapters: Adapters; local ones are given as files.
 
     Raises:
-        UserError: peft is missing, the pipeline takes none, or one cannot be had or does not fit.
+        UserError: peft is missing, the pipeline does not support adapters, or an adapter cannot be
+            loaded or does not fit.
     """
     if importlib.util.find_spec("peft") is None:
         raise UserError("LoRA adapters need peft; install it: pip install 'data-factory[lora]'")
     if not hasattr(pipeline, "load_lora_weights"):
-        raise UserError(f"{type(pipeline).__name__} takes no LoRA adapters; remove model.adapters")
+        raise UserError(
+            f"{type(pipeline).__name__} does not support LoRA adapters; remove model.adapters"
+        )
     names = []
     for number, adapter in enumerate(adapters):
         names.append(f"adapter_{number}")
@@ -74,14 +77,15 @@ def _load(pipeline: Any, adapter: Adapter, name: str) -> None:
     local = path.is_file()
     if local and adapter.revision not in (None, file_revision(path)):
         raise UserError(
-            f"adapter {adapter.id}: is not the file the recipe was pinned to ({adapter.revision}); "
+            f"adapter {adapter.id}: the file differs from the recipe's revision "
+            f"({adapter.revision}); "
             "restore it, or build into another directory"
         )
     weight_name = path.name if local else adapter.weight_name
     if weight_name is not None and not weight_name.endswith(_SUFFIX):
-        # Given another name, diffusers would unpickle it whatever `use_safetensors` says.
+        # diffusers unpickles files with other extensions, even with `use_safetensors`.
         raise UserError(
-            f"adapter {adapter.id}: {weight_name} is no {_SUFFIX} file, and no other is read"
+            f"adapter {adapter.id}: {weight_name} is not a {_SUFFIX} file; only {_SUFFIX} is loaded"
         )
     try:
         pipeline.load_lora_weights(
@@ -91,14 +95,15 @@ def _load(pipeline: Any, adapter: Adapter, name: str) -> None:
             adapter_name=name,
             use_safetensors=True,
         )
-    # What diffusers, peft and huggingface_hub raise: missing, unreachable, of another model.
+    # diffusers, peft and huggingface_hub raise these for missing, unreachable or unsuitable
+    # adapters.
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise UserError(
             f"adapter {adapter.id}: cannot be loaded ({first_line(error)}); check `id`, `revision` "
-            "and `weight_name`, and that it was trained for this model"
+            "and `weight_name`, and that the adapter was trained for this model"
         ) from None
     loaded = {one for names in pipeline.get_list_adapters().values() for one in names}
     if name not in loaded:
         raise UserError(
-            f"adapter {adapter.id}: holds no weights of this model; was it trained for another?"
+            f"adapter {adapter.id}: contains no weights for this model; was it trained for another?"
         )

@@ -1,4 +1,4 @@
-"""What a build finds in its output directory, judged before anything is written."""
+"""Inspect a build's output directory before anything is written."""
 
 from __future__ import annotations
 
@@ -20,60 +20,60 @@ _DIFF_LINES = 6
 
 
 def recipe_path(out: AnyPath, config: str) -> AnyPath:
-    """Return where a config's resolved recipe lies."""
+    """Return the path of a config's resolved recipe."""
     return out / RECIPES / f"{config}.yaml"
 
 
 def open_set(out: AnyPath) -> Generation:
-    """Return the newest generation of the dataset in `out`; one without manifest for a new one.
+    """Return the newest generation of the dataset in `out`; a new dataset has no manifest.
 
     Raises:
-        UserError: `out` is a file, holds something that is not a set, or a folder of it is a link
-            to another place.
+        UserError: `out` is a file, contains something other than a dataset, or one of its folders
+            is a link to another place.
     """
     for path in (out, *out.parents):
         if path.is_file():
             raise UserError(f"{path}: is a file; name a directory")
     if is_local(out):
         require_own(out)
-    # Listed before the manifest is read: another launch may begin the set meanwhile, which writes
-    # its manifest first.
+    # Listed before the manifest is read: another process may start the dataset in the meantime,
+    # and it writes its manifest first.
     # Files whose names begin with a dot belong to file managers and version control.
     inside = list(out.iterdir()) if out.is_dir() else []
     found = sorted(path.name for path in inside if not path.name.startswith("."))
     generation = newest(out)
     if generation.manifest is None and found:
         raise UserError(
-            f"{out}: is not empty and holds no {FILE_NAME} "
-            f"(it holds {', '.join(found[:3])}); build into a new directory"
+            f"{out}: is not empty and contains no {FILE_NAME} "
+            f"(it contains {', '.join(found[:3])}); build into a new directory"
         )
     return generation
 
 
 def require_set(out: AnyPath) -> Manifest:
-    """Return the manifest of the set in `out`.
+    """Return the manifest of the dataset in `out`.
 
     Raises:
-        UserError: no set is there, or its manifest is damaged.
+        UserError: There is no dataset, or its manifest is damaged.
     """
     manifest = read_manifest(out)
     if manifest is None:
-        raise UserError(f"{out}: no set is here (no {FILE_NAME}); name the directory of a build")
+        raise UserError(f"{out}: is not a dataset (no {FILE_NAME}); name a build's directory")
     return manifest
 
 
 def require_config(out: AnyPath, manifest: Manifest, config: str) -> None:
-    """Refuse a config that a set has not.
+    """Reject the name of a missing config.
 
     Raises:
-        UserError: there is no such config; with the names of those there are.
+        UserError: There is no such config; the message lists the existing ones.
     """
     if config not in manifest.configs:
         raise UserError(f"{out}: no config {config!r}; it has: {', '.join(manifest.configs)}")
 
 
 def begun(out: AnyPath, manifest: Manifest | None) -> Manifest | None:
-    """Return what of a manifest binds a new build: its configs with shards; None without any.
+    """Return the part of a manifest that binds a new build: configs with shards; None without any.
 
     A build that stopped before its first shard binds nothing: recipe and settings may still change.
     """
@@ -90,11 +90,10 @@ def begun(out: AnyPath, manifest: Manifest | None) -> Manifest | None:
 
 
 def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) -> None:
-    """Refuse to mix a set with another one.
+    """Reject recipes that do not match the existing dataset.
 
     Raises:
-        UserError: other classes, another recipe under the same name, or fewer images than there
-            are.
+        UserError: Other classes, another recipe with the same name, or fewer images than exist.
     """
     for job in jobs:
         if tuple(job.recipe.labels) != manifest.labels:
@@ -104,49 +103,52 @@ def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) 
             )
         entry = manifest.configs.get(job.name)
         if entry is None or (entry.kind == job.kind == "union"):
-            # A union has nothing of its own, so it may become another one.
+            # A union has no rows of its own, so its members may change.
             continue
         if entry.fingerprint != job.recipe.fingerprint or entry.kind != job.kind:
             raise UserError(_difference(out, job))
         if job.num_images < entry.images:
             raise UserError(
-                f"{out}: {job.name} has {entry.images} images, {job.num_images} were asked for; "
-                "a set is never cut: ask for as many or more, or build into another directory"
+                f"{out}: {job.name} has {entry.images} images, but {job.num_images} were "
+                "requested; "
+                "a dataset is never shortened: request at least as many, or build into another "
+                "directory"
             )
 
 
 def merge_variables(
     manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath
 ) -> dict[str, str]:
-    """Return the variable columns of the whole set, types by name.
+    """Return the variable columns of the whole dataset, types by name.
 
     Raises:
-        UserError: a variable is text in one config and a number in another.
+        UserError: A variable is text in one config and a number in another.
     """
     merged = dict(manifest.variables) if manifest else {}
     for job in jobs:
         for name, kind in job.recipe.variable_types.items():
             if merged.setdefault(name, kind) != kind:
                 raise UserError(
-                    f"{out}: variable {name} of {job.name} is {kind}, in another config of the "
-                    f"set it is {merged[name]}; rename one of them"
+                    f"{out}: variable {name} of {job.name} is {kind}, but {merged[name]} in "
+                    "another "
+                    "config of the dataset; rename one of them"
                 )
     if _gets_templates(manifest, jobs, out=out):
         taken = [job.name for job in jobs if TEMPLATE in job.recipe.variable_types]
         if taken:
             raise UserError(
-                f"{out}: variable {TEMPLATE} of {taken[0]} has the name of the column that says "
-                "which prompt made an image; rename the variable"
+                f"{out}: variable {TEMPLATE} of {taken[0]} has the name of a reserved column "
+                "(the prompt template of each row); rename the variable"
             )
         merged[TEMPLATE] = "string"
     return dict(sorted(merged.items()))
 
 
 def _gets_templates(manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath) -> bool:
-    """Whether the dataset gets the column that names each row's template.
+    """Return whether the dataset gets the column with each row's prompt template.
 
-    A config of several prompts that was begun without the column resumes without it: the rows it
-    has could not be told from damaged ones otherwise.
+    A config of several prompts that was started without the column is resumed without it: its
+    existing rows could not be distinguished from damaged ones otherwise.
     """
     before = manifest.configs if manifest else {}
     several = {
@@ -163,7 +165,7 @@ def _gets_templates(manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyP
 
 
 def _difference(out: AnyPath, job: Job) -> str:
-    """Say in a few lines how the recipe differs from the one the set was drawn from."""
+    """Summarize how the recipe differs from that of the existing dataset."""
     path = recipe_path(out, job.name)
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     before = text.splitlines()
@@ -179,8 +181,8 @@ def _difference(out: AnyPath, job: Job) -> str:
     lines = [f"  {line}" for line in changed[:_DIFF_LINES]] + more
     return "\n".join(
         [
-            f"{path}: the set's {job.name} was drawn from another recipe (- the set's, + the one "
-            "asked for); build into another directory, or give the recipe another `name`",
+            f"{path}: {job.name} was generated from another recipe (- existing, + requested); "
+            "build into another directory, or give the recipe another `name`",
             *lines,
         ]
     )

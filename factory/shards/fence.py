@@ -1,8 +1,8 @@
-"""Whether a dataset is still planned as it was when a launch began.
+"""Check that a dataset is still planned as it was when a process started.
 
-A launch may sleep for hours: its machine is suspended, its network stalls. Meanwhile its claims
-expire, and others grow the dataset or add columns. Nothing can keep a sleeper from waking up, so it
-asks before each shard and each change, and stops where its plan is no longer the dataset's.
+A process may be suspended for hours. Meanwhile its claims expire, and others grow the dataset or
+add columns. So it checks the plan before each shard and each change, and stops if the plan has
+changed.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _PLANNED = ("kind", "fingerprint", "images", "members")
 
 
 class Fence:
-    """The plan of one launch, held against the newest generation."""
+    """The plan of one launch, compared with the newest generation."""
 
     def __init__(self, out: AnyPath, configs: Iterable[str], manifest: Manifest) -> None:
         """Remember the plan.
 
         Args:
-            out: The dataset's directory.
-            configs: That the launch makes.
-            manifest: As the launch began with it.
+            out: Dataset directory.
+            configs: Configs that the launch generates.
+            manifest: The manifest when the launch started.
         """
         self._out = out
         self._configs = tuple(configs)
@@ -34,10 +34,10 @@ class Fence:
         self._seen = -1
 
     def check(self) -> None:
-        """Look whether the plan still holds; the manifest is read only if it was replaced.
+        """Check that the plan is unchanged; the manifest is read only if it was replaced.
 
         Raises:
-            Failure: another launch has changed what this one relies on.
+            Failure: Another process changed something this launch relies on.
         """
         number = latest(self._out)
         if number != self._seen:
@@ -45,16 +45,16 @@ class Fence:
             self._seen = number
 
     def require_same(self, now: Manifest | None) -> None:
-        """Refuse a manifest that plans this launch's configs in another way.
+        """Reject a manifest that plans this launch's configs differently.
 
         Raises:
-            Failure: it does.
+            Failure: The plans differ.
         """
         changed = next(self._changes(now), None)
         if changed is not None:
             raise Failure(
-                f"{self._out}: another launch has changed this dataset since this one began "
-                f"({changed}); nothing of it was overwritten; run the same command again"
+                f"{self._out}: another process changed this dataset after this one started "
+                f"({changed}); nothing was overwritten; run the same command again"
             )
 
     def _changes(self, now: Manifest | None) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Whether a shard that is there is the one that should be: whole, shorter, or damaged."""
+"""Examine an existing shard: complete, shorter than planned, or damaged."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from factory.shards.stamp import Inspection, Stamp, inspect
 
 @dataclass(frozen=True)
 class Found:
-    """A shard's file, judged.
+    """An examined shard file.
 
     Attributes:
-        path: Of the file.
-        inspection: What was read.
-        covered: How many images of its range it accounts for, failed ones included.
-        fault: Why it must be drawn anew, or None.
+        path: Path of the file.
+        inspection: Its content.
+        covered: Number of images of its range that it accounts for, failed ones included.
+        fault: Why it must be generated again, or None.
     """
 
     path: AnyPath
@@ -28,12 +28,12 @@ class Found:
 
 @dataclass
 class Candidates:
-    """The files that may hold a shard, as far as they were judged.
+    """The examined files that may contain a shard.
 
     Attributes:
-        best: That with most of the shard's images; None without any.
-        damaged: Those that cannot be used.
-        free: A name that no file has: where the shard is written. Empty where `best` is the shard.
+        best: The file with most of the shard's images; None without any.
+        damaged: Files that cannot be used.
+        free: Unused name for the shard; empty if `best` is the complete shard.
     """
 
     best: Found | None = None
@@ -41,7 +41,7 @@ class Candidates:
     free: str = ""
 
     def add(self, found: Found) -> None:
-        """Sort in what was found under a name."""
+        """Add an examined file."""
         if found.fault:
             self.damaged.append(found)
         elif found.covered > (self.best.covered if self.best else 0):
@@ -49,15 +49,15 @@ class Candidates:
 
 
 def assess(path: AnyPath, wanted: Stamp, *, known: ShardEntry | None) -> Found | None:
-    """Judge a shard.
+    """Examine a shard.
 
     Args:
         path: Its file.
-        wanted: What it should be; `failed` and hash do not count.
-        known: What the manifest says of it: the only word on shards that carry no stamp.
+        wanted: Expected stamp, without `failed` and hash.
+        known: Its manifest entry: the only information on shards without a stamp.
 
     Returns:
-        None where there is no file.
+        None if there is no file.
     """
     try:
         inspection = inspect(path)
@@ -68,7 +68,7 @@ def assess(path: AnyPath, wanted: Stamp, *, known: ShardEntry | None) -> Found |
         return Found(path, inspection, 0, inspection.fault)
     if stamp is None:
         if known is None or known.sha256 != inspection.sha256:
-            return Found(path, inspection, 0, "has other bytes than the manifest names")
+            return Found(path, inspection, 0, "has other bytes than in the manifest")
         return Found(path, inspection, inspection.rows, None)
     if not stamp.is_of(wanted):
         return Found(path, inspection, 0, f"is {_place(stamp)}, not {_place(wanted)}")

@@ -1,4 +1,4 @@
-"""Says in words what a run learnt from, for the card and for `training.yaml`."""
+"""Describe the training data of a run, for the card and for `training.yaml`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from train.generator.pictures.captions import Facts
 
 
 def data_lines(config: Config, facts: list[Facts]) -> list[str]:
-    """Say what was learnt from: one line for all, one a source, one for its cut-outs."""
+    """Describe the training data: one line for all, one per source, one for its cut-outs."""
     cut = ", filtered ones and cut-outs" if _of(facts, cut=True) else " and filtered ones"
     lines = [f"{len(facts):,} pictures in all, mirror images{cut} included."]
     total = sum(source.share for source in config.data.sources)
@@ -52,14 +52,14 @@ def _of(facts: list[Facts], *, cut: bool) -> list[Facts]:
 
 
 def _rows(source: SourceConfig, facts: list[Facts], *, cut: bool) -> int:
-    """Return how many rows were read, or had a box."""
+    """Return the number of rows read, or of rows with a box."""
     unfiltered = sum("filter" not in known for known in _of(facts, cut=cut))
     times = source.boxes.cuts if cut and source.boxes else 1
     return unfiltered // (times * (2 if source.mirror else 1))
 
 
 def _focus(source: SourceConfig, facts: list[Facts], *, cut: bool) -> str:
-    """Say what part of the draws the focus classes got, of those that were there."""
+    """Describe the share of samples for the focus classes that exist."""
     classes = {known["class"] for known in _of(facts, cut=cut)}
     focused = [name for name in source.focus if name in classes]
     if not focused:
