@@ -1,1 +1,1 @@
-"""Scores trained models on real images."""
+"""Score trained models on real images."""

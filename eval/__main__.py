@@ -1,10 +1,10 @@
-"""Starts `eval` as a package (`python -m eval`) or as a folder (`accelerate launch eval`)."""
+"""Start `eval` as a package (`python -m eval`) or a folder (`accelerate launch eval`)."""
 
 import sys
 from pathlib import Path
 
 if not __package__:
-    # Launched as a folder, sys.path[0] is the folder itself: put its parent there instead.
+    # Started as a folder, sys.path[0] is the folder itself: replace it with the parent.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from eval.cli import main

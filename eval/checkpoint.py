@@ -1,4 +1,4 @@
-"""Loads what is scored: a run folder, or a timm model of the Hub, in timm's own form."""
+"""Load the model to score: a run folder, or a timm model of the Hub."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _MAX_METRICS_BYTES = 16_000_000
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model ready to be scored, and what is known of it.
+    """A loaded model and its facts.
 
     Attributes:
         run: Folder or Hub id, as the user gave it.
-        folder: Where its files lie; for a Hub id, in the local cache.
-        model: In the modes asked for, float32, on the CPU.
+        folder: Folder of its files; for a Hub id, in the local cache.
+        model: In the requested modes, float32, on the CPU.
         label_names: Class names in the order of the model's outputs.
         facts: For the scores file.
         preprocessing: For the scores file, and for the transform.
@@ -54,10 +54,10 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     Args:
         run: Folder with `model.safetensors` and `config.json`, or a Hub id:
             `[hf-hub:]ORG/NAME[@REVISION]`.
-        scoring: Says the modes of its layers; evaluation by default.
+        scoring: Sets the modes of its layers; default: evaluation.
 
     Raises:
-        UserError: A file is missing or damaged, the architecture is unknown, the weights don't
+        UserError: A file is missing or damaged, the architecture is unknown, the weights do not
             fit it, or the classes have no names.
         Failure: The Hub cannot be reached.
     """
@@ -65,7 +65,7 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     loaded = load_model(run)
     if loaded.label_names is None:
         raise UserError(
-            f"{run}: config.json has no label_names, so outputs can't be matched to real classes; "
+            f"{run}: config.json has no label_names, so outputs cannot be matched to real classes; "
             "add the list of class names"
         )
     model, folder = loaded.model, loaded.folder
@@ -102,12 +102,14 @@ def _training(folder: Path) -> dict[str, Any] | None:
     check_files([path], folder)
     found = read_yaml(path)
     if not isinstance(found, dict):
-        raise UserError(f"{path}: holds {type(found).__name__}, not a mapping; is it the run's?")
+        raise UserError(
+            f"{path}: contains {type(found).__name__}, expected a mapping; is it the run's file?"
+        )
     return found
 
 
 def _selected_on(training: dict[str, Any] | None) -> str | None:
-    """Say what the run chose its best epoch by: `train` holds out synthetic images, or nothing."""
+    """Return the data that selected the best epoch: held-out synthetic images, or nothing."""
     values = _hyperparameters(training)
     fraction = values.get("val_fraction")
     if fraction is None:
@@ -122,13 +124,13 @@ def _epochs_planned(training: dict[str, Any] | None) -> int | None:
 
 
 def _hyperparameters(training: dict[str, Any] | None) -> dict[str, Any]:
-    """Return a run's settings; none where it has them in no form that we know."""
+    """Return a run's settings; none if their form is unknown."""
     values = (training or {}).get("hyperparameters")
     return values if isinstance(values, dict) else {}
 
 
 def _epochs_done(folder: Path) -> int | None:
-    """Return how many epochs a run has finished, or None without a table of them."""
+    """Return the number of finished epochs, or None without a metrics table."""
     path = folder / METRICS
     if not path.is_file():
         return None
@@ -139,12 +141,12 @@ def _epochs_done(folder: Path) -> int | None:
 
 
 def _metrics(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a run's table of epochs."""
+    """Return the rows of a run's metrics table."""
     return list(csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_METRICS_BYTES))))
 
 
 def _train_seconds(folder: Path) -> float | None:
-    """Return the time of all epochs as the run measured it, or None without a table of them."""
+    """Return the measured time of all epochs, or None without a metrics table."""
     path = folder / METRICS
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Joins the verbs, a module of `eval.verbs` each, to one command line: `eval VERB ...`."""
+"""Join the commands (one module of `eval.verbs` each) into one command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _VERBS = (score, table, clip, gap, study, label, digits)
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    """Run one verb; `argv` defaults to the command line."""
+    """Run one command; `argv` defaults to `sys.argv[1:]`."""
     args = _parser().parse_args(argv)
     status: int | None = args.run(args)
     return status
@@ -19,9 +19,10 @@ def main(argv: list[str] | None = None) -> int | None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="eval", description="Scores trained models on real images and tabulates the scores."
+        prog="eval",
+        description="Score trained models on real images and tabulate the scores.",
     )
-    verbs = parser.add_subparsers(title="verbs", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for verb in _VERBS:
         one = verbs.add_parser(verb.NAME, help=verb.HELP)
         verb.add_arguments(one)

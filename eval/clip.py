@@ -1,4 +1,4 @@
-"""Zero-shot scores: CLIP and SigLIP compare each real picture with a prompt for each class."""
+"""Zero-shot scores: CLIP and SigLIP compare each real image with one prompt per class."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "nu
 
 
 def texts_of(prompts: Prompts, words: Sequence[str]) -> list[str]:
-    """Return the texts of all classes: one for each template, class by class."""
+    """Return the texts of all classes: one per template, class by class."""
     return [fill(template, word) for word in words for template in prompts.templates]
 
 
 def class_vectors(model: ClipModel, prompts: Prompts, words: Sequence[str]) -> torch.Tensor:
-    """Return a unit vector for each class: the mean of its templates' vectors, (classes, D)."""
+    """Return one unit vector per class: the mean over its templates, shape (classes, D)."""
     vectors = model.embed_texts(texts_of(prompts, words))
     vectors = vectors.view(len(words), len(prompts.templates), -1)
     mean = vectors.mean(dim=1)
@@ -58,18 +58,18 @@ def score_zero_shot(
     threads: int,
     labels: LabelMap | None = None,
 ) -> Scored:
-    """Score a model on a real set. Under several processes each one calls this and gets the same.
+    """Score a model on a real dataset. All processes call this and get the same result.
 
     Args:
-        model: Any CLIP or SigLIP.
+        model: Any CLIP or SigLIP model.
         real: From `open_real`.
-        prompts: What each class is compared by.
-        batch_size: Images a step on each process.
-        threads: CPU threads of each process.
-        labels: Class names for real labels; the prompts are made of these. Any name will do.
+        prompts: Prompts of the classes.
+        batch_size: Images per step and process.
+        threads: CPU threads per process.
+        labels: Class names for real labels, used in the prompts; any name is allowed.
 
     Raises:
-        UserError: An image cannot be read, or the map names a label that doesn't exist.
+        UserError: An image cannot be read, or a label in the map does not exist.
     """
     state = this_process()
     set_precision(threads)
@@ -128,7 +128,7 @@ def _classifier(model: ClipModel, vectors: torch.Tensor) -> torch.nn.Module:
 def _facts(model: ClipModel, *, num_classes: int) -> ModelFacts:
     source, _ = split_revision(model.name)
     short = Path(source).name
-    # The table's row is CLIP-..., whatever the maker calls the model.
+    # The table's row is CLIP-..., whatever the model's own name is.
     plain = short.removeprefix("clip-").removeprefix("CLIP-")
     return ModelFacts(
         architecture=f"CLIP-{plain}",
@@ -141,7 +141,7 @@ def _facts(model: ClipModel, *, num_classes: int) -> ModelFacts:
 
 
 def _weights_sha256(model: ClipModel) -> str:
-    """Hash the weights themselves: a Hub model may lie in several files."""
+    """Hash the weights themselves, because a Hub model may consist of several files."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.model.state_dict().items()):
         digest.update(name.encode())
@@ -150,7 +150,7 @@ def _weights_sha256(model: ClipModel) -> str:
 
 
 def _preprocessing(model: ClipModel) -> Preprocessing:
-    """Tell what the model's own image processor does, in the words of the scores file."""
+    """Describe the model's own image processor in the format of the scores file."""
     processor: Any = model._image_processor
     config = model.model.config.vision_config
     side = int(config.image_size)

@@ -1,4 +1,4 @@
-"""Writes scikit-learn's handwritten digits as a dataset directory: real images, no download."""
+"""Write scikit-learn's handwritten digits as a dataset directory: real images, no download."""
 
 from __future__ import annotations
 
@@ -54,16 +54,16 @@ Written by `eval digits`.
 
 
 def write_digits(out_dir: Path) -> int:
-    """Write the set; the same bytes each time with the same libraries.
+    """Write the dataset; the bytes are reproducible with the same libraries.
 
     Args:
-        out_dir: New or empty folder, or one that an earlier call wrote.
+        out_dir: New or empty folder, or one written by an earlier call.
 
     Returns:
         Number of images.
 
     Raises:
-        UserError: `out_dir` is a file, or holds anything else.
+        UserError: `out_dir` is a file, or contains anything else.
     """
     _check_free(out_dir)
     pixels, labels = digit_pixels()
@@ -96,7 +96,7 @@ def _check_free(out_dir: Path) -> None:
     ours = {"data", "README.md"} if (out_dir / _DATA_FILE).is_file() else set()
     foreign = sorted(path.name for path in out_dir.iterdir() if path.name not in ours)
     if foreign:
-        raise UserError(f"{out_dir}: not empty (has {foreign[0]}); give a new folder")
+        raise UserError(f"{out_dir}: is not empty (contains {foreign[0]}); name a new folder")
 
 
 def _as_dataset(pixels: NDArray[np.uint8], labels: list[int]) -> Any:
@@ -110,7 +110,7 @@ def _as_dataset(pixels: NDArray[np.uint8], labels: list[int]) -> Any:
 
 
 def _write_parquet(dataset: Any, path: Path) -> None:
-    """Write without the progress bar of datasets, which a single batch doesn't need."""
+    """Write without the progress bar of datasets, which is useless for a single batch."""
     import datasets
 
     shown = datasets.is_progress_bar_enabled()

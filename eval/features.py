@@ -1,4 +1,4 @@
-"""Representations of images by a model: its logits, or the features that its head reads."""
+"""Represent images by a model: its logits, or the features before its head."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class FeatureModel:
     """A model that represents images.
 
     Attributes:
-        name: As it was given.
-        model: A timm model, in evaluation mode.
+        name: Name as given.
+        model: A timm model in eval mode.
         label_names: Classes of its head in the order of the logits, or None if it lists none.
-        preprocessing: Of an image, as the model's weights were trained with.
+        preprocessing: Preprocessing that the model's weights were trained with.
     """
 
     name: str
@@ -48,7 +48,7 @@ class FeatureModel:
         """Return a function of pixels, shape (B, 3, H, W), to logits or features, shape (B, D).
 
         Raises:
-            UserError: The model has no head, or doesn't separate its features from its head.
+            UserError: The model has no head, or its features cannot be separated from its head.
         """
         model = self.model
         if space == "logits":
@@ -99,7 +99,8 @@ def _pretrained(name: str) -> Any:
     except (OSError, RuntimeError, ValueError, KeyError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
-            f"--model {name}: no such folder, and timm cannot load pretrained weights of that name "
+            f"--model {name}: folder not found, and timm cannot load pretrained weights of that "
+            "name "
             f"({reason}); give a run folder of `train`, or check the name and the network"
         ) from None
 

@@ -1,4 +1,4 @@
-"""Images that are not square, for models that take square ones: cropped, padded or squashed."""
+"""Fit images that are not square to square models: crop, pad or squash."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OF_TIMM: dict[str, Fit] = {"center": "crop", "border": "pad", "squash": "squash
 
 @dataclass(frozen=True)
 class Transform:
-    """Makes a model's input of an image.
+    """Converts an image to a model's input.
 
     Attributes:
-        apply: Of a PIL image to (3, height, width).
-        side: Longest side in pixels that it resizes the image to, before it crops.
+        apply: Function from a PIL image to (3, height, width).
+        side: Longest side in pixels after its resize, before the crop.
     """
 
     apply: Callable[[Any], torch.Tensor]
@@ -32,7 +32,7 @@ class Transform:
 
 
 def with_fit(preprocessing: Preprocessing, fit: Fit | None) -> Preprocessing:
-    """Return the preprocessing with how images of another shape than the model's are fitted.
+    """Return the preprocessing with the fit for images of another shape than the model's.
 
     Args:
         preprocessing: Of the model.
@@ -46,8 +46,8 @@ def with_fit(preprocessing: Preprocessing, fit: Fit | None) -> Preprocessing:
 def make_transform(preprocessing: Preprocessing) -> Transform:
     """Return timm's own evaluation transform: PIL image to normalised (3, height, width).
 
-    Images of another shape are first fitted to the model's, as `preprocessing.fit` says; images of
-    the model's shape stay the same.
+    Images of another shape are first fitted to the model's as in `preprocessing.fit`; images of the
+    model's shape stay the same.
     """
     from timm.data.transforms_factory import create_transform
 
@@ -58,7 +58,7 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
     side = math.ceil(max(height, width) / preprocessing.crop_pct)
     own = create_transform(**options, is_training=False)
     squashed = create_transform(**options | {"crop_mode": "squash"}, is_training=False)
-    # The colour that the model gets as zeros.
+    # The colour that becomes zeros in the model's input.
     red, green, blue = (round(255 * value) for value in preprocessing.mean)
 
     def transform(image: Any) -> torch.Tensor:
@@ -76,7 +76,7 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
 
 
 def _timm_can(fit: Fit, image: Any, side: int) -> bool:
-    """Whether timm's own transform keeps a thin image of bounded size and a pixel wide."""
+    """Return whether timm's own transform keeps a thin image bounded and not empty."""
     short, long = sorted(image.size)
     if fit == "crop":
         return bool(side**2 * long <= MAX_PIXELS * short)

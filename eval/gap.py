@@ -1,8 +1,8 @@
-"""How far a synthetic dataset is from real images, in the logits or features of a model.
+"""Measure the gap between a synthetic dataset and real images in a model's logits or features.
 
 The paper shows the gap as two plots (its Figures 2 and 3). Here it is also a number, the accuracy
 of a two-sample classifier (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR
-2017): a classifier learns to tell real from synthetic images and is tested on held-out images. An
+2017): a classifier learns to distinguish real from synthetic images, tested on held-out images. An
 accuracy of 0.5 means that it cannot. The baseline (`floor`) is the same measure between two halves
 of the real images.
 """
@@ -29,7 +29,7 @@ _COMPONENTS = 50
 def measure_gap(
     real: Features, other_real: Features, synthetic: Features, *, labels: Labels, seed: int
 ) -> dict[str, Any]:
-    """Return all figures, as plain data.
+    """Return all measures as plain data.
 
     The intervals are 95 % and about the images alone: how far a figure would move with other
     images from the same sources. Those of `two_sample`, `floor`, `above_floor` and `head` take

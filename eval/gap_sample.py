@@ -1,4 +1,4 @@
-"""Samples the images that `eval gap` compares."""
+"""Sample the images that `eval gap` compares."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def sample_images(
         synthetic: Its classes are matched by name.
         images: Maximum number per side.
         seed: Of the random sample.
-        labels: Classes of `synthetic` for real labels that it calls otherwise.
+        labels: Maps real labels to classes of `synthetic`.
 
     Raises:
-        UserError: Class names don't match, or there are too few images.
+        UserError: Class names do not match, or there are too few images.
     """
     match = match_real(
         synthetic.opened.label_names, real, model=synthetic.opened.reference, labels=labels

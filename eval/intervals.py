@@ -1,4 +1,4 @@
-"""Intervals of shares and of differences; all 95 % unless said otherwise."""
+"""Confidence intervals of proportions and their differences; 95 % unless stated otherwise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The kept epochs of a run, and the best of them on real images, as the paper's code chooses it."""
+"""Score the saved epochs of a run and select the best on real images, as in the paper's code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NAME = re.compile(r"epoch-(\d+)\.safetensors")
 
 
 def kept_epochs(folder: Path) -> list[tuple[int, Path]]:
-    """Return the epochs whose weights a run kept, ascending, each with its file."""
+    """Return the saved epochs of a run with their files, in ascending order."""
     found = []
     for path in (folder / "epochs").glob("epoch-*.safetensors"):
         match = _NAME.fullmatch(path.name)
@@ -31,18 +31,18 @@ def best_visit(
     predict: Callable[[], Predictions],
     num_correct: Callable[[Predictions], int],
 ) -> tuple[Checkpoint, Predictions, list[Visit]]:
-    """Score every kept epoch on the real images and return the best; of equals the earliest.
+    """Score every saved epoch on the real images and return the best; the earliest on ties.
 
     Args:
-        checkpoint: The run; its model is filled with the weights of one epoch after the other.
+        checkpoint: The run; the weights of each epoch are loaded into its model.
         predict: Runs the model over the real images.
-        num_correct: Counts the right answers among predictions.
+        num_correct: Counts the correct predictions.
 
     Returns:
-        The checkpoint with the best epoch's weights named, its predictions, and all visits.
+        The checkpoint with the best epoch recorded, its predictions, and the scores of all epochs.
 
     Raises:
-        UserError: The run kept no epochs, or they don't fit its model.
+        UserError: The run saved no epochs, or they do not fit its model.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -50,8 +50,8 @@ def best_visit(
     epochs = kept_epochs(checkpoint.folder)
     if not epochs:
         raise UserError(
-            f"{checkpoint.run}: kept no epochs, so there is no best one to choose on the test "
-            "set; train with --keep-every 5"
+            f"{checkpoint.run}: has no saved epochs, so --best-on-test cannot select one; "
+            "train with --keep-every 5"
         )
     visits: list[Visit] = []
     best: tuple[int, Path, Predictions] | None = None

@@ -1,4 +1,4 @@
-"""Label maps: files that name the model's class for labels of a real dataset."""
+"""Label maps: files that map labels of a real dataset to a model's classes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from factory.common.outside import MAX_YAML_BYTES, read_text
 from factory.common.yaml_reader import parse
 
 OPEN = "?"
-"""Stands in a suggested map where no class is near; the user fills it in."""
+"""Placeholder in a suggested map for a class that the user fills in."""
 _COLUMNS = ["real", "model"]
 _SHOWN = 8
-# With the slash, which names of folders cannot have, and characters of no width.
+# With the slash, which folder names cannot have, and zero-width characters.
 _SPELLING = re.compile(r"[\s_/\-\u00ad\u200b\u2060\ufeff]+")
 _SHORTEST_PART = 3
 _MOST_LINES = 120
@@ -28,7 +28,7 @@ _MOST_LINES = 120
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Real label -> model class; several labels may share a class.
+    """Real label -> model class; several labels may map to one class.
 
     Attributes:
         pairs: The map.
@@ -39,7 +39,7 @@ class LabelMap:
     source: str
 
     def translated(self, names: Sequence[str]) -> list[str]:
-        """Return real labels as the model calls them; labels that the map lacks stay."""
+        """Return real labels translated to the model's; labels missing in the map stay."""
         return [self.pairs.get(name, name) for name in names]
 
     def check(
@@ -48,7 +48,7 @@ class LabelMap:
         """Check both sides of the map.
 
         Raises:
-            UserError: All faults at once: no such real label, no such class.
+            UserError: A real label or class does not exist; all faults at once.
         """
         faults = []
         for label, name in self.pairs.items():
@@ -66,7 +66,7 @@ def read_labels(path: Path) -> LabelMap:
     """Read a map: a YAML mapping, or CSV with the columns `real` and `model`.
 
     Raises:
-        UserError: The file is missing, no text, or no such map.
+        UserError: The file is missing, not text, or not a label map.
     """
     text = read_text(path, max_bytes=MAX_YAML_BYTES, shown=f"--labels {path}")
     if not text.strip():
@@ -86,10 +86,10 @@ _FORM = "write lines `real label: model class`, or CSV with the header `real,mod
 def _from_yaml(text: str, file: str) -> dict[str, str]:
     root = parse(text, file=file)
     if not isinstance(root.value, dict):
-        raise UserError(root.place.fault(f"is no mapping; {_FORM}"))
+        raise UserError(root.place.fault(f"is not a mapping; {_FORM}"))
     pairs, faults = {}, []
     for label, node in root.value.items():
-        # Classes may look like numbers (`1`) or truth values (`on`): what was typed counts.
+        # Classes may look like numbers (`1`) or booleans (`on`): use the typed text.
         name = node.value if isinstance(node.value, str) else node.raw
         if not name:
             faults.append(node.place.fault("expected the name of one class", key=label))
@@ -109,10 +109,10 @@ def _from_csv(text: str, file: str) -> dict[str, str]:
     for cells in filter(None, lines):
         row = [cell.strip() for cell in cells]
         if len(row) != len(_COLUMNS) or not all(row):
-            problem = "expected a label and a class; put names with commas into double quotes"
+            problem = "expected a label and a class; quote names with commas"
             faults.append(Fault(problem, file=file, line=lines.line_num))
         elif row[0] in pairs:
-            faults.append(Fault(f"{row[0]!r} is here twice", file=file, line=lines.line_num))
+            faults.append(Fault(f"{row[0]!r} occurs twice", file=file, line=lines.line_num))
         else:
             pairs[row[0]] = row[1]
     if faults:
@@ -121,17 +121,17 @@ def _from_csv(text: str, file: str) -> dict[str, str]:
 
 
 def plain(name: str) -> str:
-    """Drop what spellings differ in: `AnnualCrop`, `annual_crop` and `Annual Crop` are one.
+    """Normalise a spelling: `AnnualCrop`, `annual_crop` and `Annual Crop` become equal.
 
-    So are the forms in which Unicode writes a letter; macOS names folders in another than most.
+    Unicode forms become equal too; macOS names folders in another form than most systems.
     """
     return _SPELLING.sub("", unicodedata.normalize("NFKC", name)).casefold()
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name that is spelled most alike, or None where none is near.
+    """Return the known name with the most similar spelling, or None.
 
-    A part of a name is near where it is the part of one name only: `Sea` of `Sea or Lake`.
+    Part of a name matches if only one name contains it: `Sea` matches `Sea or Lake`.
     """
     wanted = plain(name)
     by_spelling = {plain(one): one for one in known}
@@ -143,7 +143,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 def suggested_map(labels: Sequence[str], classes: Sequence[str]) -> str:
-    """Return a map to start from as YAML: each label with the nearest class, used once, or `?`."""
+    """Return a YAML map to start from: each label with the most similar unused class, or `?`."""
     left, pairs = list(classes), {}
     for label in labels[:_MOST_LINES]:
         pairs[label] = nearest(label, left) or OPEN

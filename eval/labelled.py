@@ -1,7 +1,7 @@
-"""Makes a labelled set of real images out of a captioned one, by the words of its captions.
+"""Make a labelled dataset from captioned real images, using the words of their captions.
 
-For reference rows: a classifier trained on as many real images as a synthetic set has. A picture is
-taken when its words name exactly one of the classes.
+It is for reference rows: classifiers trained on as many real images as a synthetic dataset has. An
+image is used if its words name exactly one of the classes.
 """
 
 from __future__ import annotations
@@ -48,23 +48,23 @@ def write_labelled(
     skip_unreadable: bool = False,
     labels: LabelMap | None = None,
 ) -> dict[str, int]:
-    """Write the labelled set.
+    """Write the labelled dataset.
 
     Args:
         source: Dataset directory or Hub id; split `train`.
         out: New folder.
         classes: Class names, in label order; `_` is a space.
-        columns: Of words: a text, or a list of texts.
-        row_filter: Leave only these rows first, see `factory.data.row_filter`.
-        skip_unreadable: Whether to leave out images that cannot be read, which are reported.
-        labels: Classes of words that are no class name (`sports car: automobile`).
+        columns: Columns with words: a text, or a list of texts.
+        row_filter: Keep only matching rows, see `factory.data.row_filter`.
+        skip_unreadable: Whether to skip and report images that cannot be read.
+        labels: Classes for words that are not class names (`sports car: automobile`).
 
     Returns:
         Images by class.
 
     Raises:
-        UserError: The folder is taken, a column is missing, a class has no image, an image cannot
-            be read, or the map names a word of no image or a class that is not wanted.
+        UserError: The folder exists, a column is missing, a class has no image, an image cannot be
+            read, or the map has a word that no image has or an unknown class.
     """
     import datasets as hf
 
@@ -73,7 +73,9 @@ def write_labelled(
     rows, folder = open_rows(source, config_name=None, split="train")
     missing = [name for name in ("image", *columns) if name not in rows.column_names]
     if missing:
-        raise UserError(f"{source}: no column {missing[0]}; it has: {', '.join(rows.column_names)}")
+        raise UserError(
+            f"{source}: has no column {missing[0]}; it has: {', '.join(rows.column_names)}"
+        )
     if row_filter:
         rows = filter_rows(rows, row_filter)
     said = _words(rows, columns)
@@ -87,11 +89,14 @@ def write_labelled(
     counts = {name: ids.count(place) for place, name in enumerate(classes)}
     empty = [name for name, count in counts.items() if not count]
     if empty:
-        raise UserError(f"{source}: no image whose words name {empty[0]} alone among the classes")
+        raise UserError(
+            f"{source}: no image has {empty[0]} as its only class; change --classes or add words "
+            "with --labels"
+        )
     hf.disable_progress_bars()
     features = hf.Features(image=hf.Image(), label=hf.ClassLabel(names=list(classes)))
     chosen = rows.select(places).select_columns(["image"])
-    # Rows without bytes are refused: `to_parquet` would read the path or address they hold.
+    # Rows without bytes are rejected: `to_parquet` would read the path or address in them.
     chosen = embedded(
         chosen.cast_column("image", hf.Image(decode=False)), where=source, folder=folder
     )
@@ -113,10 +118,10 @@ def _readable(
     folder: Path | None,
     skip: bool,
 ) -> tuple[list[int], list[int]]:
-    """Return the places whose image can be read, and their label ids.
+    """Return the positions with readable images, and their label ids.
 
     Raises:
-        UserError: One cannot be read, and that is not allowed; or none can.
+        UserError: An image cannot be read and skipping is not allowed; or none can be read.
     """
     faults = unreadable_rows(rows, places, image_column="image", folder=folder)
     if not faults:
@@ -130,7 +135,7 @@ def _readable(
 
 
 def _words(rows: datasets.Dataset, columns: Sequence[str]) -> list[set[str]]:
-    """Return the words of each row, as they are spelled."""
+    """Return the words of each row as spelled."""
     cells: list[list[Any]] = [list(rows[column]) for column in columns]
     return [{word for cell in row for word in _texts(cell)} for row in zip(*cells, strict=True)]
 
@@ -138,9 +143,9 @@ def _words(rows: datasets.Dataset, columns: Sequence[str]) -> list[set[str]]:
 def _matching(
     said: Sequence[set[str]], classes: Sequence[str], pairs: Mapping[str, str]
 ) -> tuple[list[int], list[int]]:
-    """Return the places of rows whose words name one class, and their label ids.
+    """Return the positions of rows whose words name one class, and their label ids.
 
-    A word of the map counts as it is spelled there; class names in any case.
+    Words of the map must match exactly; class names match in any case.
     """
     own = {name.replace("_", " ").casefold(): name for name in classes}
     places, ids = [], []

@@ -1,4 +1,4 @@
-"""Matches a model's classes to a real dataset's by name, never by number."""
+"""Match a model's classes to a real dataset's by name, never by number."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from factory.common.errors import UserError
 if TYPE_CHECKING:
     from eval.real import RealImages
 
-WRITE_A_MAP = "write a label map and give it with --labels MAP.yaml"
+WRITE_A_MAP = "write a label map and pass it with --labels MAP.yaml"
 How = Literal["exact", "spelling", "synonym", "map"]
 
 
@@ -21,7 +21,7 @@ def _first_synonym(name: str) -> str:
     return plain(name.partition(",")[0])
 
 
-# Tried in this order until every class that has images is found.
+# Tried in this order until every class with images is found.
 _STEPS: tuple[tuple[How, Callable[[str], str]], ...] = (
     ("exact", str),
     ("spelling", plain),
@@ -31,19 +31,19 @@ _STEPS: tuple[tuple[How, Callable[[str], str]], ...] = (
 
 @dataclass(frozen=True)
 class LabelMatch:
-    """One order of classes for both sides: the real dataset's, then those only the model has.
+    """Common class order: the real dataset's classes, then those only the model has.
 
     Attributes:
         names: Class names; the first `num_real` are the real dataset's, as it spells them. A
-            class that a label map names has the map's name.
-        num_real: How many of `names` the real dataset has.
-        model_indices: For each name, its output of the model.
-        real_indices: For each label id of the real dataset, its place in `names`; None for a class
-            without images that the model doesn't know.
+            class in the label map has the map's name.
+        num_real: Number of classes of the real dataset.
+        model_indices: For each name, its model output.
+        real_indices: For each label id of the real dataset, its position in `names`; None for a
+            class without images that is unknown to the model.
         how: `exact`; `spelling` if letter case, spaces, `_` or `-` had to be ignored; `synonym` if
             only the part before the first comma agrees; `map` with a label map.
         map: The label map, real label -> model class; None without one.
-        merged: Real labels that count as one class, a list for each such class.
+        merged: Groups of real labels that count as one class.
     """
 
     names: list[str]
@@ -63,17 +63,17 @@ def match_real(
     labels: LabelMap | None = None,
     remedy: str = WRITE_A_MAP,
 ) -> LabelMatch:
-    """Find the classes of opened real images among a model's. No image is decoded.
+    """Match the classes of opened real images to a model's. No image is decoded.
 
-    Call it before anything expensive: it finds every fault that scoring would find in the names.
+    Call it before anything expensive: it finds every fault in the names that scoring would find.
 
     Args:
         model_names: Class names of the model, in the order of its outputs; or of the recipe whose
             images it will be trained on.
         real: From `eval.real.open_real`.
-        model: The model's or recipe's name in messages.
-        labels: Translates real labels first.
-        remedy: How to give a label map, for the message without one.
+        model: Name of the model or recipe in messages.
+        labels: Map applied to real labels first.
+        remedy: How to use a label map, for the message without one.
 
     Raises:
         UserError: As `match_labels`.
@@ -99,25 +99,25 @@ def match_labels(
     labels: LabelMap | None = None,
     remedy: str = WRITE_A_MAP,
 ) -> LabelMatch:
-    """Find each real class among the model's outputs.
+    """Match each real class to a model output.
 
     Args:
         model_names: Class names of the model, in the order of its outputs.
         real_names: Class names of the real dataset, in the order of its label ids.
         present: Label ids that have images; names of other classes need not match.
-        model: The model's name in messages.
-        real: The real dataset's name in messages.
-        labels: Translates real labels first; what it lacks is matched as without it.
-        remedy: How to give a label map, for the message without one.
+        model: Name of the model in messages.
+        real: Name of the real dataset in messages.
+        labels: Map applied to real labels first; labels not in it are matched as without a map.
+        remedy: How to use a label map, for the message without one.
 
     Raises:
-        UserError: The model has two classes of one name, or doesn't know a class that has images;
-            or the map names a label or class that doesn't exist.
+        UserError: Two classes of the model have the same name, or it lacks a class that has images;
+            or a label or class in the map does not exist.
     """
     twice = [name for name, count in Counter(model_names).items() if count > 1]
     if twice:
         raise UserError(
-            f"{model}: label_names has {listed(twice)} more than once; make names unique"
+            f"{model}: label_names contains {listed(twice)} more than once; make names unique"
         )
     pairs = labels.pairs if labels else {}
     if labels:
@@ -144,7 +144,7 @@ def _find(
     present: Collection[int],
     pairs: Mapping[str, str],
 ) -> tuple[list[int | None], How]:
-    """Return each name's place among the known ones, and the last step that was needed."""
+    """Return each name's position among the known ones, and the last matching step needed."""
     places = _places(known, str)
     found = [places.get(pairs[name]) if name in pairs else None for name in wanted]
     free = [name for name in wanted if name not in pairs]
@@ -162,13 +162,13 @@ def _find(
 
 
 def _places(names: Collection[str], key: Callable[[str], str]) -> dict[str, int]:
-    """Return the place of every key that only one name has."""
+    """Return the position of every key that only one name has."""
     counts = Counter(map(key, names))
     return {key(name): place for place, name in enumerate(names) if counts[key(name)] == 1}
 
 
 def missing_names(model_names: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return those of `names` that a model doesn't have, as `match_labels` compares spellings."""
+    """Return those of `names` that a model lacks, as `match_labels` compares spellings."""
     found, _ = _find(names, model_names, present=range(len(names)), pairs={})
     return [name for name, place in zip(names, found, strict=True) if place is None]
 
@@ -181,7 +181,7 @@ def _join(
     how: How,
     pairs: Mapping[str, str] | None,
 ) -> LabelMatch:
-    """Put the known real classes first and the rest of the model's after them."""
+    """Put the known real classes first, followed by the rest of the model's."""
     groups: dict[int, list[str]] = {}
     names: list[str] = []
     for name, index in zip(real_names, found, strict=True):
@@ -212,11 +212,11 @@ def _mismatch(
     labels: LabelMap | None,
     remedy: str,
 ) -> str:
-    """Say which names don't meet, and suggest a map."""
+    """Return the error about unmatched names, with a suggested map."""
     only = f"only the model has {listed(rest)}" if rest else "the model has no other class"
     remedy = f"add them to {labels.source}" if labels else remedy
     return (
-        f"{model} doesn't know {listed(unknown)} of {real}; {only}; {remedy}, or leave those "
-        "images out with --filter. Suggested lines of the map (nearest names; check each):\n"
+        f"{model} has no class for {listed(unknown)} of {real}; {only}; {remedy}, or exclude those "
+        "images with --filter. Suggested lines for the map (most similar names; check each):\n"
         + suggested_map(unknown, rest).rstrip()
     )

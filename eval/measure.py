@@ -1,4 +1,4 @@
-"""All figures of a scores file, computed by the `evaluate` metrics in `eval/metrics/`."""
+"""Compute all measures of a scores file with the `evaluate` metrics in `eval/metrics/`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _NUM_BINS = 15
 def load_metric(name: str) -> Any:
     """Load one of our `evaluate` metrics by its path, without network.
 
-    `evaluate` copies the file into its module cache under a hash of its text, behind a lock:
-    processes may load it at once, and a changed file is another module. Inputs stay in memory, so
-    that no cache file is shared either.
+    `evaluate` copies the file into its module cache under a hash of its text, with a lock: several
+    processes may load it at the same time, and a changed file is another module. Inputs stay in
+    memory, so that processes do not share cache files.
     """
     import evaluate
 
@@ -34,13 +34,13 @@ def measure(
     num_real: int,
     num_classes: int,
 ) -> Metrics:
-    """Compute all figures.
+    """Compute all measures.
 
     Args:
         predictions: Class ids below `num_classes`.
         references: Shape (images,): true class ids, below `num_real`.
-        num_real: Classes of the real set; they come first.
-        num_classes: Classes of the model.
+        num_real: Number of classes of the real dataset; they come first.
+        num_classes: Number of classes of the model.
     """
     first, truth = predictions.ranked[:, 0], references.tolist()
     ranked = predictions.ranked.tolist()

@@ -1,4 +1,4 @@
-"""Loads models from a folder or the Hub, in timm's own form, whether or not they name classes."""
+"""Load timm models from a folder or the Hub, with or without class names."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A model as its files describe it, whether or not they name its classes.
+    """A loaded model, with or without class names.
 
     Attributes:
         folder: Folder of its files; for a Hub id, in the local cache.
-        commit: Of a model of the Hub, else None.
+        commit: Commit of a Hub model, else None.
         config: Its `config.json`, checked.
         model: In evaluation mode, float32, on the CPU.
         label_names: Class names in the order of the model's outputs, or None.
@@ -37,23 +37,23 @@ class Loaded:
 
 
 def is_hub_id(run: str) -> bool:
-    """Whether `run` names a model of the Hub instead of a folder."""
+    """Return whether `run` is a Hub id rather than a folder."""
     if run.startswith(_HUB_PREFIXES):
         return True
-    # `runs/base` beside a folder `runs` is a slip in a path, no reason to ask the Hub.
+    # `runs/base` beside a folder `runs` is a mistyped path; do not query the Hub.
     here = Path(run).exists() or Path(Path(run).parts[0] if run else ".").is_dir()
     return not here and looks_like_hub_id(run)
 
 
 def load_model(run: str) -> Loaded:
-    """Load a model that need not name its classes, such as timm's ImageNet models on the Hub.
+    """Load a model that may lack class names, such as timm's ImageNet models on the Hub.
 
     Args:
         run: As for `load_checkpoint`.
 
     Raises:
-        UserError: A file is missing or damaged, the architecture is unknown, the weights don't
-            fit it, or `label_names` doesn't fit the number of outputs.
+        UserError: A file is missing or damaged, the architecture is unknown, the weights do not
+            fit it, or `label_names` does not match the number of outputs.
         Failure: The Hub cannot be reached.
     """
     folder, commit = fetch_model(run) if is_hub_id(run) else (Path(run), None)
@@ -70,7 +70,7 @@ def load_model(run: str) -> Loaded:
 
 
 def _create(config: ModelConfig, weights: Path, run: str) -> Any:
-    """Let timm build the model and load the weights; each way to fail becomes one line."""
+    """Create the model and load the weights with timm; report each failure in one line."""
     import timm
     from safetensors import SafetensorError
 
@@ -84,7 +84,9 @@ def _create(config: ModelConfig, weights: Path, run: str) -> Any:
     except Exception as error:  # noqa: BLE001 (architectures raise anything for odd arguments)
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         reason = " ".join(lines[:2])[:300] or type(error).__name__
-        raise UserError(f"{run}: config.json and {WEIGHTS} don't make a model ({reason})") from None
+        raise UserError(
+            f"{run}: config.json and {WEIGHTS} do not fit together ({reason})"
+        ) from None
 
 
 def _label_names(config: ModelConfig, *, num_classes: int, run: str) -> list[str] | None:
@@ -96,7 +98,8 @@ def _label_names(config: ModelConfig, *, num_classes: int, run: str) -> list[str
     names = [found.get(key) for key in keys] if isinstance(found, dict) else list(found)
     if len(found) != num_classes or None in names:
         raise UserError(
-            f"{run}: config.json names {len(found)} labels for {num_classes} outputs; "
+            f"{run}: config.json has {len(found)} label_names but the model has {num_classes} "
+            "outputs; "
             "fix label_names"
         )
     return [str(name) for name in names]
@@ -105,11 +108,11 @@ def _label_names(config: ModelConfig, *, num_classes: int, run: str) -> list[str
 def preprocessing_of(model: Any, run: str) -> Preprocessing:
     """Return timm's evaluation preprocessing of a model, by its `pretrained_cfg`.
 
-    It is of the size the weights were trained at; timm's larger `test_input_size`, which some
-    weights have too, is not used.
+    It has the size the weights were trained at; timm's larger `test_input_size`, which some weights
+    have too, is not used.
 
     Raises:
-        UserError: The model doesn't take RGB.
+        UserError: The model does not take RGB.
     """
     from timm.data.config import resolve_model_data_config
 

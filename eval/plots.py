@@ -1,4 +1,4 @@
-"""Draws a confusion matrix."""
+"""Plot a confusion matrix."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eval.scores_file import Scores
 from factory.common.plot_text import plot_font
 from factory.common.whole_files import replace_file
 
-# Above this many classes, numbers in the cells and names in full can't be read.
+# With more classes, numbers in the cells and full names are unreadable.
 _MAX_NUMBERED = 20
 _MAX_NAMED = 60
 
@@ -21,7 +21,7 @@ def plot_confusion(scores: Scores, path: Path) -> None:
 
     Args:
         scores: Of one run.
-        path: File to write, whole or not at all.
+        path: File to write, atomically.
     """
     import matplotlib as mpl
 

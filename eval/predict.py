@@ -1,8 +1,7 @@
-"""Runs a model over all images of a set, on one process or many, with one result.
+"""Run a model over all images of a dataset, on one or several processes, with identical results.
 
-Bytes depend on how images are batched (and on threads), so a batch is the same run of rows
-whatever the number of processes: processes share whole batches, and the last batch is padded to
-full size.
+Results depend on how images are batched (and on threads), so batches are the same runs of rows for
+any number of processes: processes share whole batches, and the last batch is padded to full size.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ _CHUNK = 8
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model said of each image, in the set's order.
+    """Predictions for each image, in the dataset's order.
 
     Attributes:
         ranked: Shape (images, min(5, classes)), int64: class ids, the most likely first.
         probabilities: Same shape, float64: their softmax probabilities.
-        digests: sha256 of each decoded picture.
+        digests: SHA-256 of each decoded image.
     """
 
     ranked: NDArray[np.int64]
@@ -52,7 +51,7 @@ class Predictions:
     digests: list[bytes]
 
     def put_back(self, order: NDArray[np.int64]) -> Predictions:
-        """Return predictions made in `order` in the order of the set."""
+        """Return predictions made in `order` in the order of the dataset."""
         back = np.argsort(order)
         return Predictions(
             self.ranked[back], self.probabilities[back], [self.digests[place] for place in back]
@@ -60,10 +59,10 @@ class Predictions:
 
 
 def this_process() -> PartialState:
-    """Join the processes that the launcher started, if it started several.
+    """Join the processes of the launcher, if it started several.
 
     Raises:
-        UserError: The launch's variables fit no launch.
+        UserError: The launch's variables are contradictory.
     """
     from accelerate import PartialState
 
@@ -85,25 +84,25 @@ def predict(
     image_folder: Path | None = None,
     row_numbers: Sequence[int] | None = None,
 ) -> Predictions:
-    """Predict every image; each process calls this and gets the whole result.
+    """Predict every image; each process calls this and gets the full result.
 
     Args:
-        model: In the mode wanted; it is moved to this process's device.
-        dataset: Rows in the order wanted.
+        model: In the desired mode; it is moved to this process's device.
+        dataset: Rows in the desired order.
         image_column: A column of type `datasets.Image`.
-        class_order: The model's outputs in the order that the result's class ids count.
-        transform: Of a PIL image to the model's input, (3, height, width).
-        batch_size: Images a step, on each process.
+        class_order: Model output of each class id in the result.
+        transform: Function from a PIL image to the model's input, (3, height, width).
+        batch_size: Images per step and process.
         state: This process among the others.
-        wrap: Fill the last batch with the set's first images instead of repeats of its last one:
-            for models whose output depends on the batch.
-        probability: What makes probabilities of the model's outputs.
+        wrap: Fill the last batch with the dataset's first images instead of repeats of its last
+            one: for models whose output depends on the batch.
+        probability: Function from the model's outputs to probabilities.
         image_folder: See `factory.common.row_images.read_image`.
         row_numbers: Numbers of the rows in messages; default: from 0.
 
     Raises:
-        UserError: A picture is missing or cannot be decoded.
-        Failure: The memory does not hold a batch.
+        UserError: An image is missing or cannot be decoded.
+        Failure: There is not enough memory for a batch.
     """
     import torch
 
@@ -128,7 +127,7 @@ def predict(
     smaller = f"give a --batch-size below {batch_size}"
     with torch.inference_mode(), reporting_lack_of_memory(smaller):
         for (start, stop), (pixels, digests) in zip(mine, pictures, strict=True):
-            # Dropout, where it is on, depends on the batch and not on who scores it.
+            # Dropout, if active, depends on the batch and not on the process.
             torch.manual_seed(start)
             padded = pad(pixels, batch_size).to(state.device)
             logits = model(padded)[: stop - start].float()
@@ -150,7 +149,7 @@ def _batches_of(num_images: int, *, batch_size: int, state: PartialState) -> lis
 
 
 def _rows_of(batch: tuple[int, int], *, batch_size: int, num_images: int) -> list[int]:
-    """Return a batch's rows, filled up with the set's first ones when it has `num_images`."""
+    """Return a batch's rows, filled up with the dataset's first ones if it has enough."""
     rows = list(range(*batch))
     missing = min(batch_size, num_images) - len(rows)
     return rows + list(range(max(missing, 0)))
@@ -167,7 +166,7 @@ def prepared(
 ) -> Iterator[tuple[torch.Tensor, list[bytes]]]:
     """Yield each batch: pixels (images, 3, height, width), normalised float32, and digests.
 
-    All cores decode. One batch is decoded ahead, while the model is at work on the one before.
+    All cores decode. The next batch is decoded while the model processes the current one.
     """
     from concurrent.futures import ThreadPoolExecutor
 
@@ -221,9 +220,9 @@ def pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
 def _rank(
     logits: torch.Tensor, *, probability: str
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the most likely classes and their probabilities; equal logits go by class order.
+    """Return the most likely classes and their probabilities; ties are in class order.
 
-    In NumPy, since Apple's MPS devices have no float64.
+    Computed in NumPy, because Apple's MPS devices have no float64.
     """
     from scipy.special import expit, softmax
 
@@ -236,7 +235,7 @@ def _rank(
 def _gathered(
     parts: list[tuple[NDArray[np.int64], NDArray[np.float64], list[bytes]]], state: PartialState
 ) -> Predictions:
-    """Join all processes' batches; shares are contiguous, so rank order is the set's order."""
+    """Join all processes' batches; shares are contiguous, so rank order is the dataset's order."""
     from accelerate.utils import gather_object
 
     if state.num_processes > 1:

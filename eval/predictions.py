@@ -1,4 +1,4 @@
-"""Writes what a model said of each image, a row an image, for a closer look."""
+"""Write the predictions for each image to a Parquet file, one row per image."""
 
 from __future__ import annotations
 
@@ -11,16 +11,11 @@ from factory.common.whole_files import replace_file
 
 
 def write_predictions(scored: Scored, path: Path) -> None:
-    """Write a Parquet file, whole or not at all.
+    """Write a Parquet file atomically.
 
-    Columns: `row` (of the real set after filtering), `label` and `predicted` (class names),
-        `correct`, `probability`
-    (of the predicted class), `ranked` (up to five class names, the most likely first),
-    `probabilities` (theirs).
-
-    Args:
-        scored: From `eval.score.score`.
-        path: File to write; its folder exists.
+    Columns: `row` (of the real dataset after filtering), `label` and `predicted` (class names),
+    `correct`, `probability` (of the predicted class), `ranked` (up to five class names, the most
+    likely first), `probabilities` (theirs).
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -1,7 +1,7 @@
 """Prompts of zero-shot classification: CLIP's own, the paper's, or the user's.
 
-CLIP's are those of `data/prompts.md` in its repository (openai/CLIP): templates averaged for each
-class, and other words for EuroSAT's classes than their folder names.
+CLIP's are those of `data/prompts.md` in its repository (openai/CLIP): templates averaged per class,
+and other wordings for EuroSAT's classes than their folder names.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from factory.common.errors import UserError
 
 @dataclass(frozen=True)
 class Prompts:
-    """Templates and wordings.
+    """Prompt templates and class wordings.
 
     Attributes:
         name: For the table's row.
-        templates: With `{class}`; the vectors of all are averaged.
-        wordings: By class name in plain spelling; other classes are worded by their names.
+        templates: Texts with `{class}`; their vectors are averaged.
+        wordings: By class name in plain spelling; other classes use their names.
     """
 
     name: str
@@ -31,11 +31,11 @@ class Prompts:
     wordings: Mapping[str, str] = field(default_factory=dict)
 
     def words(self, labels: Sequence[str]) -> list[str]:
-        """Return what `{class}` stands for, for each class name."""
+        """Return the value of `{class}` for each class name."""
         return [self.wordings.get(plain(label), _spaced(label)) for label in labels]
 
     def unworded(self, labels: Sequence[str]) -> list[str]:
-        """Return classes that have no wording of these prompts although others have one."""
+        """Return classes without a wording, if others have one."""
         return [label for label in labels if self.wordings and plain(label) not in self.wordings]
 
 
@@ -74,13 +74,13 @@ PROMPTS: dict[str, Prompts] = {
 
 
 def find_prompts(text: str) -> Prompts:
-    """Return prompts by name, or of a template.
+    """Return prompts by name, or from a template.
 
     Args:
         text: A key of `PROMPTS`, or a text with `{class}` in it.
 
     Raises:
-        UserError: Neither.
+        UserError: It is neither.
     """
     if text in PROMPTS:
         return PROMPTS[text]
@@ -88,14 +88,14 @@ def find_prompts(text: str) -> Prompts:
         near = difflib.get_close_matches(text, PROMPTS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PROMPTS)}"
         raise UserError(
-            f"--prompts {text}: no such prompts; {hint}, or give a template with {{class}}"
+            f"--prompts {text}: unknown prompts; {hint}, or use a template with {{class}}"
         )
     try:
         fields = [name for _, name, _, _ in string.Formatter().parse(text) if name is not None]
     except ValueError as error:
         raise UserError(f"--prompts {text}: {error}; write {{class}} for the class") from None
     if set(fields) != {"class"}:
-        raise UserError(f"--prompts {text}: only {{class}} may stand in a template")
+        raise UserError(f"--prompts {text}: only {{class}} is allowed in a template")
     return Prompts(f'"{text}"', (text,))
 
 
@@ -105,6 +105,6 @@ def fill(template: str, words: str) -> str:
 
 
 def _spaced(label: str) -> str:
-    """Return a class name in words: `AnnualCrop` and `annual_crop` are `annual crop`."""
+    """Return a class name as words: `AnnualCrop` and `annual_crop` are `annual crop`."""
     parted = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label.replace("_", " "))
     return parted.lower() if parted != label.replace("_", " ") else parted

@@ -1,4 +1,4 @@
-"""Opens the real images that models are scored on."""
+"""Open the real images for scoring."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from factory.data.row_counts import class_counts
 
 @dataclass(frozen=True)
 class RealImages:
-    """The real set, opened once for all runs.
+    """The real dataset, opened once for all runs.
 
     Attributes:
         opened: Rows, columns and class names.
-        row_filter: The filter they went through, or None.
-        labels: Shape (images,), int64: label ids of the real set.
+        row_filter: The filter that was applied, or None.
+        labels: Shape (images,), int64: label ids of the real dataset.
         name: Short name, for files and the table's columns.
     """
 
@@ -34,7 +34,7 @@ class RealImages:
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Number of images of each class, by name."""
+        """Number of images per class, by name."""
         return class_counts(self.labels, self.opened.label_names)
 
 
@@ -50,21 +50,21 @@ def open_real(
     skip_unreadable: bool = False,
     shows: bool = True,
 ) -> RealImages:
-    """Open real images to score on.
+    """Open real images for scoring.
 
     Args:
         reference: Dataset directory, Hub id or `hf://` path.
         config_name: Default: the dataset's default config.
         split: Default: `test` if there is one, else the only one, else `train`.
-        row_filter: Leave only these rows, see `factory.data.row_filter`.
+        row_filter: Keep only matching rows, see `factory.data.row_filter`.
         image_column: Default: found by its type.
         label_column: Default: found by its type.
-        name: Short name; default: made of the reference, config, split and filter.
-        skip_unreadable: Leave out images that cannot be read, see `factory.data.readable`.
+        name: Short name; default: from reference, config, split and filter.
+        skip_unreadable: Skip images that cannot be read, see `factory.data.readable`.
         shows: Whether this process reports them.
 
     Raises:
-        UserError: See `open_dataset`; or images without a label, or a name that fits no file.
+        UserError: See `open_dataset`; or images without a label, or an invalid name.
     """
     if name is not None and not re.fullmatch(r"[\w.-]+", name):
         raise UserError(f"--real-name {name}: use letters, digits, _, - and . only")
@@ -89,24 +89,24 @@ def open_real(
 
 
 def _known_labels(opened: OpenedDataset) -> NDArray[np.int64]:
-    """Return the label ids; a real set may not leave any out."""
+    """Return the label ids; every row of a real dataset must have one."""
     column = opened.dataset.select_columns([opened.label_column]).with_format(None)
     values = list(column[opened.label_column])
     if not values:
         raise UserError(
-            f"{opened.reference}: split {opened.split!r} has no images; name another with --split"
+            f"{opened.reference}: split {opened.split!r} has no images; choose another with --split"
         )
     unlabelled = sum(value is None or value < 0 for value in values)
     if unlabelled:
         raise UserError(
             f"{opened.reference}: {unlabelled} of {len(values)} images of split {opened.split!r} "
-            "have no label; score on a labelled split, or leave them out with --filter"
+            "have no label; use a labelled split, or exclude them with --filter"
         )
     return np.asarray(values, dtype=np.int64)
 
 
 def _short_name(opened: OpenedDataset, row_filter: str | None) -> str:
-    """Return `<set>[-<config>]-<split>[-<hash of the filter>]`, fit for a file's name."""
+    """Return `<dataset>[-<config>]-<split>[-<hash of the filter>]`, valid as a file name."""
     last = opened.reference.partition("@")[0].rstrip("/").rpartition("/")[2]
     if last in ("", ".", ".."):
         last = Path(opened.reference).resolve().name

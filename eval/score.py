@@ -1,4 +1,4 @@
-"""Scores trained models on real images. Nothing is chosen here: each model is measured as it is."""
+"""Score trained models on real images; nothing is selected or trained here."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ _LIBRARIES = ("torch", "timm", "accelerate", "datasets", "evaluate", "numpy", "p
 
 @dataclass(frozen=True)
 class Scored:
-    """One run measured on one real set.
+    """Scores of one run on one real dataset.
 
     Attributes:
-        scores: What goes into the scores file.
-        predictions: Class ids count `scores.labels.names`.
-        references: Shape (images,), int64: the true class ids, in the same count.
+        scores: Content of the scores file.
+        predictions: Class ids are positions in `scores.labels.names`.
+        references: Shape (images,), int64: the true class ids, in the same order.
     """
 
     scores: Scores
@@ -68,20 +68,19 @@ def score(
     labels: LabelMap | None = None,
     fit: Fit | None = None,
 ) -> Scored:
-    """Score one run on a real set. Under several processes each one calls this and gets the same.
+    """Score one run on a real dataset. All processes call this and get the same result.
 
     Args:
         run: Run folder, or a model's Hub id.
         real: From `open_real`.
-        batch_size: Images a step on each process.
-        threads: CPU threads of each process; float32 results move in the last digits with their
-            number.
+        batch_size: Images per step and process.
+        threads: CPU threads per process; rounding in float32 depends on their number.
         scoring: Standard by default.
-        labels: The model's classes of real labels that it calls otherwise.
-        fit: What is done with images that are not square; see `eval.fit.with_fit`.
+        labels: Maps real labels to the model's classes.
+        fit: For images that are not square; see `eval.fit.with_fit`.
 
     Raises:
-        UserError: The run or a picture cannot be read, or classes don't match.
+        UserError: The run or an image cannot be read, or classes do not match.
     """
     run, scoring = str(run), scoring or Scoring()
     require_fitting(scoring, run=run, batch_size=batch_size, num_images=len(real.labels))
@@ -136,7 +135,7 @@ def _predict(
     batch_size: int,
     state: PartialState,
 ) -> Predictions:
-    """Return what the model says now of each real image, in the real set's order."""
+    """Return the model's predictions for each real image, in the dataset's order."""
     order = order_of(len(real.labels), scoring)
     opened = real.opened if order is None else real.opened.keep(order.tolist())
     found = predict(
@@ -155,22 +154,22 @@ def _predict(
 
 
 def set_precision(threads: int) -> None:
-    """Fix what moves the last digits of float32: threads, and TensorFloat-32 on GPUs."""
+    """Fix settings that affect rounding in float32: threads, and TensorFloat-32 on GPUs."""
     import torch
 
     torch.set_num_threads(threads)
-    # It would round convolutions on a GPU to 10 bits: scores are measured in float32.
+    # It would round convolutions on a GPU to 10 bits; scores are computed in float32.
     torch.backends.cudnn.allow_tf32 = False
 
 
 def references_of(match: LabelMatch, real: RealImages) -> NDArray[np.int64]:
-    """Return the true class of each real image, counted as in `match.names`."""
+    """Return the true class of each real image as a position in `match.names`."""
     found = [match.real_indices[label] for label in real.labels.tolist()]
     return np.asarray(found, dtype=np.int64)
 
 
 def label_facts(match: LabelMatch) -> Labels:
-    """Return what a scores file says of the classes."""
+    """Return the classes for a scores file."""
     return Labels(
         names=match.names,
         num_real=match.num_real,
@@ -181,7 +180,7 @@ def label_facts(match: LabelMatch) -> Labels:
 
 
 def settings_of(state: PartialState, *, batch_size: int, threads: int) -> dict[str, Any]:
-    """Return what a scores file says of how it was measured."""
+    """Return the settings for a scores file."""
     return {
         "batch_size": batch_size,
         "device": state.device.type,
@@ -191,7 +190,7 @@ def settings_of(state: PartialState, *, batch_size: int, threads: int) -> dict[s
 
 
 def real_facts(real: RealImages, predictions: Predictions) -> RealSet:
-    """Return what a scores file says of the real set."""
+    """Return the real dataset's facts for a scores file."""
     opened = real.opened
     content = hashlib.sha256()
     for digest, label in zip(predictions.digests, real.labels.tolist(), strict=True):
@@ -228,19 +227,19 @@ def describe(scores: Scores) -> str:
 
 
 _MATCHED = {
-    "spelling": "class names differ in spelling from {real}; matched without regard to case, "
+    "spelling": "class names differ in spelling from {real}; matched ignoring case, "
     "spaces, _, - and Unicode form",
-    "synonym": "class names of {real} hold synonyms; matched by the part before the first comma",
+    "synonym": "class names of {real} contain synonyms; matched by the part before the first comma",
     "map": "labels of {real} translated by the label map",
 }
 
 
 def note_labels(who: str, labels: Labels, *, real: str) -> None:
-    """Report on stderr how class names were matched, if not exactly.
+    """Log how class names were matched, if not exactly.
 
     Args:
         who: The run or dataset whose classes were matched.
-        labels: How.
+        labels: The result.
         real: Name of the real dataset.
     """
     if labels.matched in _MATCHED:
@@ -250,23 +249,23 @@ def note_labels(who: str, labels: Labels, *, real: str) -> None:
 
 
 def note_counts(real: RealImages) -> None:
-    """Report on stderr how many images of each class there are, with warnings."""
+    """Log the number of images per class, with warnings."""
     log(counts_line(real.opened.shown, real.class_counts, real.opened.left_out))
     for warning in count_warnings(real.class_counts):
         log(f"warning: {warning}")
 
 
 def write_apart(scores: Scores, path: Path) -> tuple[Scores, Path]:
-    """Write a scores file, beside those of other images that have its name; report it.
+    """Write a scores file without replacing those of other images with the same name; log it.
 
     Returns:
-        The scores and the path as they were written.
+        The scores and the path as written.
     """
     scores, place = free_place(scores, path)
     if place != path:
         log(
-            f"{path} holds scores of other images that are named alike; "
-            f"these are named {scores.real.name} (--real-name NAME chooses another name)"
+            f"{path} has scores of other images with the same name; "
+            f"these images are named {scores.real.name} (choose another name with --real-name NAME)"
         )
     write_scores(scores, place)
     log(f"wrote {place}")
@@ -283,7 +282,7 @@ def note_fit(model: str, preprocessing: Preprocessing, given: Fit | None) -> Non
 
 
 def note_unfinished(scores: Scores) -> None:
-    """Report on stderr that a run's training was not finished."""
+    """Log a warning if a run's training was not finished."""
     if scores.model.unfinished:
         log(
             f"warning: {scores.run} is {scores.model.unfinished}; finish it with the same `train` "
@@ -292,23 +291,23 @@ def note_unfinished(scores: Scores) -> None:
 
 
 def note_cut(scores: Scores) -> None:
-    """Report on stderr how many prompts of a zero-shot model are longer than it reads."""
+    """Log how many prompts of a zero-shot model exceed its token limit."""
     found = scores.zero_shot
     if found and found.cut:
         total = len(found.templates) * len(found.wordings)
         log(
-            f"warning: {found.cut} of {total} {found.prompts} prompts are longer than "
-            f"{found.model} reads; their last words are cut off"
+            f"warning: {found.cut} of {total} {found.prompts} prompts exceed the token limit of "
+            f"{found.model}; they are truncated"
         )
 
 
 def note_unmeasured(scores: Scores) -> None:
-    """Report on stderr which of the model's classes have no real images."""
+    """Log which of the model's classes have no real images."""
     labels = scores.labels
     extra = labels.names[labels.num_real :]
     if extra:
         log(
             f"{scores.run}: {len(extra)} of its {len(labels.names)} classes are not in "
             f"{scores.real.name} ({', '.join(extra[:5])}{', ...' if len(extra) > 5 else ''}); "
-            "naming one of them counts as wrong"
+            "predictions of these classes count as wrong"
         )

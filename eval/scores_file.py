@@ -1,4 +1,4 @@
-"""`scores.json`: what was measured, on what, with what. Read and written here and nowhere else."""
+"""Read and write `scores-*.json`: measures, real dataset and settings of one scored model."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ FORMAT: Literal["data-factory/scores"] = "data-factory/scores"
 FORMAT_VERSION: Literal[1] = 1
 
 _FORMERLY_STANDARD = "honest"
-"""What files of earlier versions call it."""
+"""Name in files of earlier versions."""
 
-# A list without lists or objects in it. Strings in JSON hold no raw line break, so a break after
-# the bracket means that the bracket is no string's.
+# Matches a list without nested lists or objects. JSON strings have no raw line breaks, so a break
+# after the bracket means that the bracket is not inside a string.
 _LONG_LIST = re.compile(r"\[\n\s*([^\[\]{}]*?)\n\s*\]")
 MAX_SECONDS = 1e12
 """Longer times are no measurement; their sums could exceed any float."""
@@ -48,11 +48,9 @@ class ModelFacts(_Part):
     num_parameters: int
     weights_sha256: str = Field(description="of model.safetensors")
     commit: str | None = Field(default=None, description="of a model from the Hub")
-    batch_norm: BatchNorm = Field(description="statistics of training, or of the test batch")
-    dropout: bool = Field(default=False, description="whether it stayed on")
-    selected_on: str | None = Field(
-        description="what the checkpoint was chosen by, as its run says"
-    )
+    batch_norm: BatchNorm = Field(description="statistics of the training or of the test batch")
+    dropout: bool = Field(default=False, description="whether it was active")
+    selected_on: str | None = Field(description="data that selected the checkpoint, from its run")
     train_seconds: float | None = Field(
         default=None,
         ge=0,
@@ -65,7 +63,7 @@ class ModelFacts(_Part):
 
     @property
     def unfinished(self) -> str | None:
-        """Say how far a training came that was not finished; None if it was or that is unknown."""
+        """Return the progress of an unfinished training; None if it is finished or unknown."""
         done, planned = self.epochs_done, self.epochs_planned
         if done is None or planned is None or done >= planned:
             return None
@@ -73,25 +71,25 @@ class ModelFacts(_Part):
 
 
 class ZeroShot(_Part):
-    """A model that was never trained on these classes: it compares pictures with prompts."""
+    """A model that was not trained on these classes: it compares images with prompts."""
 
     model: str = Field(description="Hub id or directory")
     revision: str = Field(description="commit, or hash of the files of a directory")
     prompts: str = Field(description="name of the prompts; part of the table's row")
     templates: list[str] = Field(description="averaged, `{class}` stands for the wording")
     wordings: list[str] = Field(description="of the classes, in the order of `labels.names`")
-    cut: int = Field(default=0, description="texts that are longer than the model reads")
+    cut: int = Field(default=0, description="texts that exceed the token limit")
 
 
 class Visit(_Part):
-    """One kept epoch's score on the real images, where the best was chosen by it."""
+    """Score of one kept epoch on the real images, if the best epoch was selected by it."""
 
     epoch: Count
     top1: Share
 
 
 class Preprocessing(_Part):
-    """What an image went through before the model: timm's evaluation transform of its config."""
+    """Preprocessing of images: timm's evaluation transform of the model's config."""
 
     input_size: tuple[int, int, int] = Field(description="channels, height, width in pixels")
     interpolation: str
@@ -100,7 +98,7 @@ class Preprocessing(_Part):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     fit: Fit | None = Field(
-        default=None, description="of images that are not square; null: as crop_mode says"
+        default=None, description="of images that are not square; null: from crop_mode"
     )
 
 
@@ -109,7 +107,7 @@ class RealSet(_Part):
 
     name: str = Field(description="short name: column of the table, part of the file's name")
     reference: str
-    commit: str | None = Field(None, description="of a set from the Hub")
+    commit: str | None = Field(None, description="of a Hub dataset")
     config_name: str | None
     split: str | None
     row_filter: str | None
@@ -122,7 +120,7 @@ class RealSet(_Part):
     )
     unreadable: list[str] = Field(
         default=[],
-        description="images that --skip-unreadable left out: row, file, reason",
+        description="images skipped by --skip-unreadable: row, file, reason",
     )
     fingerprint: str = Field(
         description="sha256 over the images' hashes and label names, in order; see "
@@ -131,10 +129,12 @@ class RealSet(_Part):
 
 
 class Labels(_Part):
-    """The order of classes in `per_class` and `confusion_matrix`, and how they were matched."""
+    """Class order of `per_class` and `confusion_matrix`, and how classes were matched."""
 
-    names: list[str] = Field(description="the real set's classes, then those only the model has")
-    num_real: int = Field(description="how many of `names` the real set has")
+    names: list[str] = Field(
+        description="classes of the real dataset, then those only the model has"
+    )
+    num_real: int = Field(description="number of classes of the real dataset")
     matched: Literal["exact", "spelling", "synonym", "map"] = Field(
         description="by which rule; with a map the labels it lacks were matched without it"
     )
@@ -151,19 +151,19 @@ class Labels(_Part):
 
 
 class Metrics(_Part):
-    """The figures, as shares in [0, 1]."""
+    """The measures, as fractions in [0, 1]."""
 
     top1: Share
     top1_low: Share = Field(description="lower end of the 95 % Wilson interval")
     top1_high: Share = Field(description="upper end of the 95 % Wilson interval")
     num_correct: Count
-    top5: Share | None = Field(description="null with five classes or fewer, where it says nothing")
+    top5: Share | None = Field(description="null with five classes or fewer")
     mean_per_class: Share
     per_class: list[Share | None] = Field(
-        description="of the real set's classes, in the order of `labels.names`; null: no images"
+        description="of the real dataset's classes, in the order of `labels.names`; null: no images"
     )
     confusion_matrix: list[list[Count]] = Field(
-        description="rows: true class (the real set's), columns: predicted class"
+        description="rows: true class (real dataset), columns: predicted class"
     )
     calibration_error: Share = Field(description="expected calibration error, 15 bins")
     mean_confidence: Share
@@ -180,14 +180,14 @@ class _Environment(BaseModel):
 
 
 class _Training(BaseModel):
-    """What tables read of a run's config.yaml."""
+    """Fields of a run's config.yaml that tables use."""
 
     data: _TrainingData | None = None
     environments: list[_Environment] | None = None
 
 
 class Scores(_Part):
-    """One run measured on one real set."""
+    """Scores of one run on one real dataset."""
 
     format: Literal["data-factory/scores"] = FORMAT
     format_version: Literal[1] = FORMAT_VERSION
@@ -198,12 +198,14 @@ class Scores(_Part):
         description="the run's config.yaml, null if it has none"
     )
     zero_shot: ZeroShot | None = None
-    visits: list[Visit] = Field(default=[], description="kept epochs the best was chosen of")
+    visits: list[Visit] = Field(
+        default=[], description="saved epochs of which the best was selected"
+    )
     real: RealSet
     labels: Labels
     preprocessing: Preprocessing
     metrics: Metrics
-    settings: dict[str, Any] = Field(description="batch size, device, dtype, threads a process")
+    settings: dict[str, Any] = Field(description="batch size, device, dtype, threads per process")
     versions: dict[str, str]
 
     @field_validator("scoring")
@@ -216,7 +218,7 @@ class Scores(_Part):
         model = self.model
         measured = Scoring(model.batch_norm, model.dropout, bool(self.visits)).name
         if self.scoring != measured:
-            raise ValueError(f"scoring says {self.scoring!r}, the figures are {measured!r}")
+            raise ValueError(f"scoring is {self.scoring!r}, but the measures are {measured!r}")
         return self
 
     @model_validator(mode="after")
@@ -246,14 +248,14 @@ class Scores(_Part):
 
 
 def free_place(scores: Scores, path: Path) -> tuple[Scores, Path]:
-    """Return where to write scores so that no scores of other real images are replaced.
+    """Return a path for scores that does not replace scores of other real images.
 
-    Two real sets may have one name, such as two folders named `photos`. The second gets a name of
-    its own, in the file's name and in tables: with the start of the fingerprint of its images.
+    Two real datasets may have the same name, such as two folders named `photos`. The second one
+    gets a name with the start of its images' fingerprint, in the file's name and in tables.
 
     Args:
-        scores: To write.
-        path: Where they should go.
+        scores: Scores to write.
+        path: Preferred path.
     """
     try:
         there = read_scores(path).real if path.is_file() else None
@@ -269,13 +271,13 @@ def free_place(scores: Scores, path: Path) -> tuple[Scores, Path]:
 
 
 def write_scores(scores: Scores, path: Path) -> None:
-    """Write `path` whole or not at all; its bytes depend on the scores alone.
+    """Write `path` atomically; its bytes depend on the scores alone.
 
     Raises:
-        UserError: Its folder doesn't exist.
+        UserError: Its folder does not exist.
     """
     if not path.parent.is_dir():
-        raise UserError(f"{path}: folder {path.parent} doesn't exist; create it or choose another")
+        raise UserError(f"{path}: folder {path.parent} does not exist; create it or choose another")
     text = json.dumps(scores.model_dump(mode="json"), indent=2, ensure_ascii=False)
     replace_text(path, _LONG_LIST.sub(_on_one_line, text) + "\n")
 
@@ -289,10 +291,10 @@ def read_scores(path: Path) -> Scores:
     """Read one file.
 
     Raises:
-        UserError: It is missing, no JSON, of another format or version, or damaged.
+        UserError: It is missing, not JSON, of another format or version, or damaged.
     """
     if not path.exists():
-        raise UserError(f"{path}: no such file; write it with `eval score RUN --real DATASET`")
+        raise UserError(f"{path}: file not found; create it with `eval score RUN --real DATASET`")
     data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(
@@ -301,7 +303,7 @@ def read_scores(path: Path) -> Scores:
     if data.get("format_version") != FORMAT_VERSION:
         found = str(data.get("format_version"))[:40]
         raise UserError(
-            f"{path}: scores of format version {found}, this program reads {FORMAT_VERSION}; "
+            f"{path}: has format version {found}, but this version reads {FORMAT_VERSION}; "
             "score the run again"
         )
     try:
@@ -314,16 +316,16 @@ def read_scores(path: Path) -> Scores:
 
 
 def find_scores(path: Path) -> list[Path]:
-    """Return the files that `path` stands for: itself, or all `scores-*.json` of a run folder.
+    """Return the scores files of `path`: itself, or all `scores-*.json` of a run folder.
 
     Raises:
-        UserError: It doesn't exist, or the folder has none.
+        UserError: It does not exist, or the folder has none.
     """
     if not path.is_dir():
         return [path]
     found = sorted(path.glob("scores-*.json"))
     if not found:
         raise UserError(
-            f"{path}: no scores-*.json in it; run `eval score {path} --real DATASET` first"
+            f"{path}: contains no scores-*.json; run `eval score {path} --real DATASET` first"
         )
     return found

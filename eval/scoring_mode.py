@@ -1,9 +1,9 @@
-"""How a model is scored: as is standard, or with what the paper's released code does, named.
+"""Standard scoring, and the scoring of the paper's released code.
 
-Standard is the default: the model in evaluation mode, its weights chosen without a look at real
-images. The code leaves the model in training mode, so that batch norm takes its statistics from
-the test batch and dropout stays on, and it keeps the best of its visits of the real test set. Each
-of these is an option here; a score that uses one says so in its file and in every table.
+Standard is the default: the model in eval mode, its weights selected without real images. The
+released code leaves the model in training mode, so that batch norm uses the statistics of the test
+batch and dropout is active, and it keeps the best of its evaluations on the real test set. Each of
+these is an option; scores that use one are labelled in their file and in every table.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Scoring:
     Attributes:
         batch_norm: Statistics of training, or of the test batch.
         dropout: Whether dropout and stochastic depth stay on.
-        best_on_test: Whether the best of the kept epochs counts, chosen by the score itself.
+        best_on_test: Whether the best kept epoch is reported, selected by the score itself.
     """
 
     batch_norm: BatchNorm = "eval"
@@ -36,12 +36,12 @@ class Scoring:
 
     @property
     def name(self) -> str:
-        """`standard`, or every departure from it, for files and tables."""
+        """`standard`, or the list of departures from it, for files and tables."""
         return " + ".join(self._departures()) or STANDARD
 
     @property
     def slug(self) -> str:
-        """The same for a file's name; empty when standard."""
+        """The same for a file name; empty if standard."""
         return "-".join(self._departures()).replace(" ", "-")
 
     def _departures(self) -> list[str]:
@@ -54,7 +54,7 @@ class Scoring:
 
 
 def set_modes(model: nn.Module, scoring: Scoring) -> None:
-    """Put a model's layers into the modes that `scoring` asks for; no statistics are changed.
+    """Set the modes of a model's layers as in `scoring`; no statistics are changed.
 
     Dropout follows the whole model's mode, since many models apply it without a layer of its own.
     """
@@ -65,27 +65,27 @@ def set_modes(model: nn.Module, scoring: Scoring) -> None:
         if isinstance(module, _BatchNorm):
             module.train(scoring.batch_norm == "test-batch")
             if module.training:
-                # The batch decides its own output and leaves no trace.
+                # The batch determines its own output and changes no statistics.
                 module.momentum = 0.0
 
 
 def require_fitting(scoring: Scoring, *, run: str, batch_size: int, num_images: int) -> None:
-    """See that the options make sense for a set.
+    """Check that the options are valid for a dataset.
 
     Raises:
-        UserError: Statistics of a batch of one image were asked for.
+        UserError: Statistics of a batch with one image were requested.
     """
     if scoring.batch_norm == "test-batch" and min(batch_size, num_images) < 2:
         raise UserError(
-            f"{run}: batch norm of the test batch needs two images a batch; raise --batch-size, "
+            f"{run}: batch norm of the test batch needs two images per batch; raise --batch-size, "
             "or score more images"
         )
 
 
 def order_of(num_images: int, scoring: Scoring) -> Any | None:
-    """Return the order in which images are scored, or None for the set's own.
+    """Return the order in which images are scored, or None for the dataset's own.
 
-    Sets are often sorted by class; a batch of one class has other statistics than one of all.
+    Datasets are often sorted by class; a batch of one class has other statistics than a mixed one.
     """
     import numpy as np
 

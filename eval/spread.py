@@ -1,4 +1,4 @@
-"""How varied the images of a class are, compared with real images."""
+"""Measure the variety of the images in a class, compared with real images."""
 
 from __future__ import annotations
 

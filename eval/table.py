@@ -1,6 +1,6 @@
-"""Makes the paper's Table 1 out of scores: a row a trick, a column a real set, the gain on base.
+"""Make the paper's Table 1 from scores: rows by real datasets, with the gain over the base row.
 
-A row holds scores of one kind: standard ones, or those of one named departure from that.
+All scores of a row have the same scoring: standard, or one named departure from it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from eval.table_rows import OPEN, RowKey, order_rows, row_name
 from factory.common.errors import UserError
 
 DEFAULT_BASE = "base-class"
-# What may differ between runs of one cell: another seed, and the set that another base seed draws.
+# Differences allowed between runs of one cell: the seed, and the dataset of another base seed.
 # Older runs do not have it; square images, as most synthetic ones are, do not depend on it.
 _FIT = "hyperparameters.fit"
 _FREE = {"seed", "data.reference", "data.pixels_sha256"}
@@ -24,7 +24,7 @@ _FREE = {"seed", "data.reference", "data.pixels_sha256"}
 
 @dataclass(frozen=True)
 class Cell:
-    """One trick on one real set; all figures in per cent.
+    """Scores of one row on one real dataset, in per cent.
 
     Attributes:
         top1: Mean over the runs.
@@ -33,9 +33,9 @@ class Cell:
         high: Upper end.
         difference: To the base row, None without one.
         runs: The runs, in the order given.
-        train_images: Images each run was given, those it held out included (the mean of several);
-            None if that is not known.
-        train_seconds: Mean time of training, None if that is not known.
+        train_images: Training images per run, held-out ones included (the mean of several); None if
+            unknown.
+        train_seconds: Mean time of training, None if unknown.
     """
 
     top1: float
@@ -69,7 +69,7 @@ def collect(
         skip: Called for a path that cannot be read, instead of raising its error.
 
     Raises:
-        UserError: A file is missing or no scores file.
+        UserError: A file is missing or is not a scores file.
     """
     found: dict[tuple[str, ...], Scores] = {}
     for path in paths:
@@ -97,19 +97,19 @@ def make_tables(
 ) -> list[Table]:
     """Return one table for each architecture, in alphabetical order.
 
-    Zero-shot models stand in every table, as in the paper; alone they have one of their own.
+    Zero-shot models are in every table, as in the paper; without others they form one table.
 
     Args:
         scores: In any order.
-        base: Row that differences are to. Default: `base-class` where there is one.
-        order: Row names that come first, in this order.
+        base: Baseline row of the differences. Default: `base-class` if it exists.
+        order: Row names to list first, in this order.
         row_key: Rows are dataset configs, over which seeds are averaged; or single runs.
-        reference: Row of runs trained on real images; it comes last.
-        reference_text: What that row is called, by default its name.
+        reference: Row of runs trained on real images; listed last.
+        reference_text: Text shown for that row; default: its name.
 
     Raises:
-        UserError: An unknown row name, one column of two different sets, or one cell of different
-            trainings.
+        UserError: An unknown row name, one column with two different datasets, or one cell with
+            different trainings.
     """
     _check_columns(scores)
     names = {row_name(one, row_key) for one in scores}
@@ -152,7 +152,7 @@ def _make_table(
         return f"{last.get(trick, trick)}{opened}{scoring}"
 
     def base_of(row: str, column: str) -> list[Scores] | None:
-        # Scores are compared with a base that was scored in the same way, or not at all.
+        # Scores are only compared with a base of the same scoring.
         _, opened, scoring = row.partition(OPEN)
         return grouped.get((f"{base}{opened}{scoring}", column))
 
@@ -204,7 +204,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _check_columns(scores: Sequence[Scores]) -> None:
-    """Refuse one column of two sets: their figures can't be compared."""
+    """Reject a column with two datasets: their scores are not comparable."""
     seen: dict[str, Scores] = {}
     for one in scores:
         first = seen.setdefault(one.real.name, one)
@@ -212,7 +212,7 @@ def _check_columns(scores: Sequence[Scores]) -> None:
             raise UserError(
                 f"{one.real.name}: {first.run} and {one.run} were scored on different images "
                 f"({first.real.num_images} of {first.real.reference}, {one.real.num_images} of "
-                f"{one.real.reference}); score both on the same set"
+                f"{one.real.reference}); score both on the same dataset"
             )
         if sorted(first.labels.merged) != sorted(one.labels.merged):
             raise UserError(
@@ -228,7 +228,7 @@ def _merged(scores: Scores) -> str:
 
 
 def _check_same_training(group: Sequence[Scores], row: str) -> None:
-    """Refuse to average runs that differ in more than their seed."""
+    """Reject averages over runs that differ in more than their seed."""
     first, *others = (_flat(_settings(one.training or {})) for one in group)
     for one, other in zip(group[1:], others, strict=True):
         differing = sorted(
@@ -240,17 +240,17 @@ def _check_same_training(group: Sequence[Scores], row: str) -> None:
             found = next(key for key in differing if key not in _FREE)
             raise UserError(
                 f"{row} on {one.real.name}: {group[0].run} and {one.run} differ in {found} "
-                f"({first.get(found)} and {other.get(found)}), not just in seed; "
-                "give one of them, or --rows run"
+                f"({first.get(found)} and {other.get(found)}), not only in their seed; "
+                "pass one of them, or use --rows run"
             )
 
 
 def _settings(training: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's settings and last library versions, without the machines it ran on."""
+    """Return a run's settings and last library versions, without its machines."""
     settings = dict(training)
     data = settings.get("data")
     if isinstance(data, dict):
-        # Counts follow from the rows, and older runs do not have them.
+        # Counts follow from the rows, and older runs lack them.
         counted = ("class_counts", "left_out", "num_unreadable")
         settings["data"] = {key: one for key, one in data.items() if key not in counted}
     environments = settings.pop("environments", None)

@@ -1,4 +1,4 @@
-"""What a row of the table is called, and where it stands."""
+"""Names and order of the table's rows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eval.scoring_mode import STANDARD
 RowKey = Literal["config", "run"]
 
 OPEN = " ["
-"""What stands before the name of a way of scoring, in a row's name."""
+"""Text before the name of a way of scoring, in a row's name."""
 
 _TABLE_1 = (
     "base-class",
@@ -26,9 +26,9 @@ _COMBINING = {"all", "best", "combined", "combination", "but", "union"}
 
 
 def row_name(scores: Scores, row_key: RowKey = "config") -> str:
-    """Return the trick, and how it was scored if that is not standard, and an unfinished training.
+    """Return the row's name, with marks for non-standard scoring and unfinished training.
 
-    The trick is the config that the run was trained on, else the set's name, else the run's own.
+    The name is that of the training config, else the dataset's, else the run's.
     """
     name = _trick(scores, row_key)
     marks = [scores.model.unfinished] if scores.model.unfinished else []
@@ -54,9 +54,9 @@ def _trick(scores: Scores, row_key: RowKey) -> str:
 def order_rows(
     names: Sequence[str], *, base: str, order: Sequence[str] = (), last: Collection[str] = ()
 ) -> list[str]:
-    """Sort row names: `order`, CLIP, base, Table 1's tricks, others by name, combinations, `last`.
+    """Sort row names: `order`, CLIP, base, Table 1's rows, others by name, combinations, `last`.
 
-    A trick that was scored in several ways has its rows side by side, the standard one first.
+    Rows of one name with several ways of scoring are adjacent, the standard one first.
     """
 
     def place(name: str) -> tuple[int, int, str]:

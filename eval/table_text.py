@@ -1,4 +1,4 @@
-"""Tables of scores as Markdown that reads as plain text too, and as plain data."""
+"""Write tables of scores as readable Markdown, and as plain data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from factory.common.markup import table_cell
 
 
 def to_markdown(tables: Sequence[Table], *, intervals: bool = False, cost: bool = False) -> str:
-    """Return Markdown; several architectures get a heading each.
+    """Return Markdown; one heading per architecture if there are several.
 
     Args:
         tables: From `make_tables`.
@@ -25,8 +25,8 @@ def to_markdown(tables: Sequence[Table], *, intervals: bool = False, cost: bool 
 
 
 def grid(lines: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells as a Markdown table: the first column to the left, others right."""
-    # Names come from files of others.
+    """Return rows of cells as a Markdown table: first column left-aligned, others right-aligned."""
+    # Names come from untrusted files.
     lines = [[table_cell(one) for one in line] for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -50,7 +50,7 @@ def _markdown(table: Table, *, intervals: bool, cost: bool) -> str:
 
 
 def _cost(cells: Sequence[Cell | None]) -> tuple[str, str]:
-    """Return what a row's training took; the same runs stand in all its columns."""
+    """Return the cost of a row's training; all its columns have the same runs."""
     cell = next(one for one in cells if one is not None)
     images = "" if cell.train_images is None else f"{cell.train_images:,}"
     seconds = "" if cell.train_seconds is None else f"{cell.train_seconds / 60:.1f}"
@@ -69,7 +69,7 @@ def _cell_text(cell: Cell, intervals: bool) -> str:
 
 
 def to_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
-    """Return the tables as plain data, with every figure of every cell."""
+    """Return the tables as plain data, with all values of every cell."""
     return [
         {
             "architecture": table.architecture,

@@ -1,6 +1,6 @@
-"""Builds image datasets for training classifiers from recipes: what to draw, in words and numbers.
+"""Build image datasets for training classifiers from recipes.
 
-The Python API is three functions, the same that the verbs use:
+The Python API has three functions, which the commands use too:
 
     from factory import build, load_recipe, plan
 
@@ -32,7 +32,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a function of the API when first asked for, so that `import factory` is quick."""
+    """Import an API function on first use, so that `import factory` is fast."""
     if name not in _HOMES:
         raise AttributeError(f"module 'factory' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

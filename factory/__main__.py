@@ -1,10 +1,10 @@
-"""Starts `factory` as a package (`python -m factory`) or a folder (`accelerate launch factory`)."""
+"""Start `factory` as a package (`python -m factory`) or a folder (`accelerate launch factory`)."""
 
 import sys
 from pathlib import Path
 
 if not __package__:
-    # Launched as a folder, sys.path[0] is the folder itself: put its parent there instead.
+    # Started as a folder, sys.path[0] is the folder itself: replace it with the parent.
     sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from factory.cli.main import main

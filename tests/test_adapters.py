@@ -95,7 +95,7 @@ def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
     before = file.read_bytes()
     try:
         file.write_bytes((folder / "cold" / file.name).read_bytes())
-        with pytest.raises(UserError, match="is not the file the recipe was pinned to"):
+        with pytest.raises(UserError, match="the file differs from the recipe's revision"):
             draw(recipe)
     finally:
         file.write_bytes(before)
@@ -105,10 +105,10 @@ def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
     ("adapters", "message"),
     [
         ("[{id: ./none}]", "r.yaml:4:35: model.adapters.0.id: ./none does not exist"),
-        ("[{id: ./sd}]", "holds no *.safetensors file; name one with `weight_name`"),
+        ("[{id: ./sd}]", "has no *.safetensors file; name one file with `weight_name`"),
         ("[{id: ./warm, weight_name: x.safetensors}]", "holds no x.safetensors; correct"),
         ("[{id: ./warm, wieght: 1}]", "wieght: unknown key; did you mean 'weight'?"),
-        ("[{id: ./warm, revision: abc}]", "abc does not pin this file, whose hash is"),
+        ("[{id: ./warm, revision: abc}]", "abc does not match this file, whose hash is"),
         ("{id: ./warm}", "model.adapters: expected a list, found a mapping"),
     ],
 )

@@ -11,27 +11,27 @@ from factory.recipe.library import load_recipe
 
 BAD: list[tuple[str, str]] = [
     ("", "@: is empty; a recipe starts with `classes:` or `extends:`"),
-    ("5", "@:1:1: a recipe is a mapping of keys to values"),
-    ("[a]", "@:1:1: a recipe is a mapping of keys to values"),
-    ("a: [", "@:2:1: is no valid YAML here: did not find expected node content"),
+    ("5", "@:1:1: a recipe must be a mapping of keys to values"),
+    ("[a]", "@:1:1: a recipe must be a mapping of keys to values"),
+    ("a: [", "@:2:1: is not valid YAML here: did not find expected node content"),
     (
         "a: b: c",
-        "@:1:5: is no valid YAML here: mapping values are not allowed in this context; put a text that holds ': ' into quotes",
+        "@:1:5: is not valid YAML here: mapping values are not allowed in this context; quote texts that contain ': '",
     ),
-    ("\tx: 1", "@:1:1: is no valid YAML here: found character that cannot start any token"),
-    ("a: 1\na: 2", "@:2:1: key 'a' stands here twice (line 1); remove one"),
+    ("\tx: 1", "@:1:1: is not valid YAML here: found character that cannot start any token"),
+    ("a: 1\na: 2", "@:2:1: key 'a' occurs twice (line 1); remove one"),
     ("<<: {a: 1}", "@:1:1: merge keys (<<) are not supported; use `extends`"),
     (
         "x: !!python/object:os.system {}",
-        "@:1:4: tag tag:yaml.org,2002:python/object:os.system is not allowed; a recipe holds plain values only",
+        "@:1:4: tag tag:yaml.org,2002:python/object:os.system is not allowed; use plain values only",
     ),
     ("? [a]\n: 1", "@:1:3: a key must be a text, not a list or mapping"),
-    ("no: 1", "@:1:1: key no is no text to YAML; quote it"),
-    ("a: *b", "@:1:4: alias *b stands before its anchor &b ends"),
-    ("a: &a [*a]", "@:1:8: alias *a stands before its anchor &a ends"),
-    ("--- 1\n--- 2", "@:2:1: a second document starts here; keep one a file"),
+    ("no: 1", "@:1:1: key no is not text in YAML; quote it"),
+    ("a: *b", "@:1:4: alias *b is used before its anchor &b ends"),
+    ("a: &a [*a]", "@:1:8: alias *a is used before its anchor &a ends"),
+    ("--- 1\n--- 2", "@:2:1: a second document starts here; keep one per file"),
     ("x: 010", "@:1:4: 010 would be read as an octal, binary or base-60 number; quote it"),
-    ("x: .inf", "@:1:4: .inf is no number that a recipe can use"),
+    ("x: .inf", "@:1:4: .inf is not a valid number in a recipe"),
     (BASE + "promt: x\n", "@:5:1: promt: unknown key; did you mean 'prompt'?"),
     (BASE + "sampling: {sed: 1}\n", "@:5:12: sampling.sed: unknown key; did you mean 'seed'?"),
     (BASE + "sampling: 5\n", "@:5:11: sampling: expected a mapping, found 5"),
@@ -61,24 +61,24 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "sampling: {guidance_scale: {linked: [a, b], values: [[1, 2]]}}\n",
-        "@:5:28: sampling.guidance_scale: linked can stand in `variables` only",
+        "@:5:28: sampling.guidance_scale: linked is only allowed in `variables`",
     ),
     (
         BASE + "sampling: {guidance_scale: {uniform: [1e-4, 2]}}\n",
-        "@:5:39: sampling.guidance_scale.uniform.0: 1e-4 is text to YAML; write 1.0e-4",
+        "@:5:39: sampling.guidance_scale.uniform.0: 1e-4 is text in YAML; write 1.0e-4",
     ),
     (
         BASE + "sampling: {num_inference_steps: 0}\n",
-        "@:5:33: sampling.num_inference_steps: goes down to 0; 1 is the least",
+        "@:5:33: sampling.num_inference_steps: can be 0; the minimum is 1",
     ),
     (
         BASE + "sampling: {num_inference_steps: 2.5}\n",
-        "@:5:33: sampling.num_inference_steps: expected whole numbers, found 2.5",
+        "@:5:33: sampling.num_inference_steps: expected integers, found 2.5",
     ),
     (BASE + "sampling: {seed: -1}\n", "@:5:18: sampling.seed: -1 must be at least 0"),
     (
         BASE + 'sampling: {seed: "1"}\n',
-        "@:5:18: sampling.seed: expected a whole number, found text '1'; remove the quotes",
+        "@:5:18: sampling.seed: expected an integer,  found text '1'; remove the quotes",
     ),
     (
         BASE + "sampling: {noise: shard}\n",
@@ -112,30 +112,30 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         'classes: [cat, no]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
-        "@:1:16: classes.1: no is a truth value to YAML; quote it: 'no'",
+        "@:1:16: classes.1: no is a boolean in YAML; quote it: 'no'",
     ),
     (
         'classes: [cat, 5]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
-        "@:1:16: classes.1: 5 is a number to YAML; quote it: '5'",
+        "@:1:16: classes.1: 5 is a number in YAML; quote it: '5'",
     ),
     (
         'classes: [cat, cat]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
-        "@:1:16: classes.1: label 'cat' stands here twice; remove one",
+        "@:1:16: classes.1: label 'cat' occurs twice; remove one",
     ),
     (
         "name: Aux.2\n" + BASE,
-        "@:1:7: name: 'Aux.2' cannot name a folder on Windows, where the dataset may be "
+        "@:1:7: name: 'Aux.2' is not a valid folder name on Windows, where the dataset may be "
         "downloaded; choose another name",
     ),
     (
         "name: photos.\n" + BASE,
-        "@:1:7: name: 'photos.' cannot name a folder on Windows, where the dataset may be "
+        "@:1:7: name: 'photos.' is not a valid folder name on Windows, where the dataset may be "
         "downloaded; choose another name",
     ),
     (
         'classes: [cat, "cat\\u200b"]\nimages_per_class: 2\nprompt: "a {class}"\n'
         "model: {id: embedded}\n",
-        "@:1:16: classes.1: 'cat\\u200b' holds the invisible character U+200B; remove it",
+        "@:1:16: classes.1: 'cat\\u200b' contains the invisible character U+200B; remove it",
     ),
     (
         'classes: cifar11\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
@@ -143,7 +143,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         'classes: []\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
-        "@:1:10: classes: is an empty list; write at least one class",
+        "@:1:10: classes: is an empty list; add at least one class",
     ),
     (
         'classes: [cat, {prompt: x}]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
@@ -151,7 +151,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         'classes: [cat, {label: dog, prompt: 5}]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
-        "@:1:37: classes.1.prompt: the wording must be text; quote it",
+        "@:1:37: classes.1.prompt: must be text; quote it",
     ),
     (
         'classes: [cat, {label: dog, seed: 5}]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
@@ -167,27 +167,27 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {class.x}"\nmodel: {id: embedded}\n',
-        "@:3:9: prompt: {class.x} is more than a name; write {class}",
+        "@:3:9: prompt: {class.x} is not a name; write {class}",
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {class!r}"\nmodel: {id: embedded}\n',
-        "@:3:9: prompt: {class!r} is more than a name; write {class}",
+        "@:3:9: prompt: {class!r} is not a name; write {class}",
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {class:>5}"\nmodel: {id: embedded}\n',
-        "@:3:9: prompt: {class:>5} is more than a name; write {class}",
+        "@:3:9: prompt: {class:>5} is not a name; write {class}",
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {a[0]}"\nmodel: {id: embedded}\n',
-        "@:3:9: prompt: {a[0]} is more than a name; write {a}",
+        "@:3:9: prompt: {a[0]} is not a name; write {a}",
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {}"\nmodel: {id: embedded}\n',
-        "@:3:9: prompt: {} names nothing; write {class} or the name of a variable",
+        "@:3:9: prompt: {} has no name; write {class} or the name of a variable",
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {class"\nmodel: {id: embedded}\n',
-        "@:3:9: prompt: brace { has no partner; write {{ for a literal brace",
+        "@:3:9: prompt: brace { is unmatched; write {{ for a literal brace",
     ),
     (
         'images_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
@@ -203,7 +203,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 1.5\nprompt: "a {class}"\nmodel: {id: embedded}\n',
-        "@:2:19: images_per_class: expected a whole number, found 1.5",
+        "@:2:19: images_per_class: expected an integer,  found 1.5",
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {class}"\n\n',
@@ -211,7 +211,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: ./nowhere}\n',
-        "@:4:13: model.id: ./nowhere is no directory; give a directory saved by a diffusers pipeline, or a Hub id",
+        "@:4:13: model.id: ./nowhere is not a directory; give a directory saved by a diffusers pipeline, or a Hub id",
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: embedded\n',
@@ -223,19 +223,19 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "variables: {a-b: [a]}\n",
-        "@:5:13: variables.a-b: 'a-b' cannot name a variable; use letters, digits and _",
+        "@:5:13: variables.a-b: 'a-b' is not a valid variable name; use letters, digits and _",
     ),
     (
         BASE + "variables: {a: [1, x]}\n",
-        "@:5:16: variables.a: mixes number 1 and text 'x'; quote what should be text",
+        "@:5:16: variables.a: mixes number 1 and text 'x'; quote values that should be text",
     ),
     (
         BASE + "variables: {a: []}\n",
-        "@:5:16: variables.a: is an empty list; write at least one value",
+        "@:5:16: variables.a: is an empty list; add at least one value",
     ),
     (
         BASE + "variables: {a: [null]}\n",
-        "@:5:17: variables.a.0: null is no value; write '' for an empty text",
+        "@:5:17: variables.a.0: null is not a value; write '' for an empty text",
     ),
     (
         BASE + "variables: {a: {choice: {x: 0}}}\n",
@@ -252,23 +252,23 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "variables: {a: {per_class: {cat: [x]}}}\n",
-        "@:5:16: variables.a: says nothing for dog; add `default`",
+        "@:5:16: variables.a: has no values for dog; add `default`",
     ),
     (
         BASE + "variables: {a: {linked: [b], values: [[1]]}}\n",
-        "@:5:16: variables.a: linked needs two names or more; write a single variable as a list",
+        "@:5:16: variables.a: linked needs at least two names; write a single variable as a list",
     ),
     (
         BASE + "variables: {a: {linked: [b, c], values: [[1]]}}\n",
-        "@:5:16: variables.a: row 1 of values has 1 values for 2 names (b, c); give one each",
+        "@:5:16: variables.a: row 1 of values has 1 values for 2 names (b, c); write one each",
     ),
     (
         BASE + "variables: {b: [1], a: {linked: [b, c], values: [[1, 2]]}}\n",
-        "@:5:24: variables.a: 'b' is drawn by 'b' too; rename one",
+        "@:5:24: variables.a: 'b' is also defined by 'b'; rename one",
     ),
     (
         BASE + "variables: {a: {uniform: [1, 2], normal: {mean: 1, std: 1}}}\n",
-        "@:5:34: variables.a.normal: stands beside uniform; keep one of the two",
+        "@:5:34: variables.a.normal: conflicts with uniform; keep one of them",
     ),
     (
         BASE + "variables: {a: {normal: {meen: 1, std: 1}}}\n",
@@ -280,7 +280,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "variables: {a: {truncated_normal: {mean: 0, std: 1, low: 90, high: 100}}}\n",
-        "@:5:16: variables.a: nothing of a normal with mean 0 and std 1 lies between 90 and 100; move the mean or the bounds",
+        "@:5:16: variables.a: a normal with mean 0 and std 1 has no values between 90 and 100; move the mean or the bounds",
     ),
     (
         BASE + "variables: {a: {loguniform: [0, 1]}}\n",
@@ -288,7 +288,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "variables: {a: {integers: [1.5, 2]}}\n",
-        "@:5:28: variables.a.integers.0: expected a whole number, found 1.5",
+        "@:5:28: variables.a.integers.0: expected an integer,  found 1.5",
     ),
     (
         BASE + "variables: {a: {uniform: [2, 2]}}\n",
@@ -296,7 +296,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "variables: {a: {}}\n",
-        "@:5:16: variables.a: an empty mapping is no distribution; known: captions, choice, cycle, integers, linked, loguniform, normal, once, per_class, truncated_normal, uniform",
+        "@:5:16: variables.a: an empty mapping is not a distribution; known: captions, choice, cycle, integers, linked, loguniform, normal, once, per_class, truncated_normal, uniform",
     ),
     (BASE + "variables: {a: {cycle: 5}}\n", "@:5:24: variables.a.cycle: expected a list, found 5"),
     (
@@ -304,24 +304,24 @@ BAD: list[tuple[str, str]] = [
         "@:5:10: extends: there is no recipe 'quickstart/base-clas'; did you mean 'quickstart/base-class'?",
     ),
     (BASE + "extends: r\n", "@:5:10: extends: the recipes extend each other: r -> r"),
-    ("combine: []\n", "@:1:10: combine: is an empty list; name at least one recipe"),
+    ("combine: []\n", "@:1:10: combine: is an empty list; add at least one recipe"),
     ("combine: [r]\n", "@:1:11: combine.0: the recipes combine each other: r -> r"),
     (
         "combine: [quickstart/base-class]\nsampling: {seed: 1}\n",
-        "@:2:1: sampling: a combination draws nothing itself; set this in its members",
+        "@:2:1: sampling: a combination generates no images itself; set this in its members",
     ),
     (
         BASE + "name: a/b\n",
-        "@:5:7: name: 'a/b' cannot name a set, which becomes a directory; use letters, digits, '.', '_' and '-', at most 100",
+        "@:5:7: name: 'a/b' is not a valid name: it becomes a directory; use letters, digits, '.', '_' and '-', at most 100 characters",
     ),
-    (BASE + "name: 5\n", "@:5:7: name: 5 is a number to YAML; quote it: '5'"),
+    (BASE + "name: 5\n", "@:5:7: name: 5 is a number in YAML; quote it: '5'"),
     (
         "classes: [cat, dog]\nimages_per_class: 2\nprompt: 5\nmodel: {id: embedded}\n",
         "@:3:9: prompt: expected a text or a list of texts, found 5",
     ),
     (
         "classes: [cat, dog]\nimages_per_class: 2\nprompt: []\nmodel: {id: embedded}\n",
-        "@:3:9: prompt: is an empty list; write at least one prompt",
+        "@:3:9: prompt: is an empty list; add at least one prompt",
     ),
     (
         "classes: [cat, dog]\nimages_per_class: 2\nprompt: [{txt: x}]\nmodel: {id: embedded}\n",
@@ -329,7 +329,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: ""\nmodel: {id: embedded}\n',
-        "@:3:9: prompt: is empty; a prompt needs words",
+        "@:3:9: prompt: is empty; write a prompt",
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: [{text: "{x}", weight: 0}]\nmodel: {id: embedded}\n',
@@ -340,18 +340,18 @@ BAD: list[tuple[str, str]] = [
         + "clases: 1\nsampling: {guidance_scale: {uniform: [5, 1]}, num_inference_steps: x}\nvariables: {a: {uniform: [5, 1]}, b: [1, x]}\n",
         "@:5:1: clases: unknown key; did you mean 'classes'?\n"
         "@:6:28: sampling.guidance_scale: low 5 is above high 1; swap them\n"
-        "@:6:68: sampling.num_inference_steps: expected whole numbers, found text 'x'\n"
+        "@:6:68: sampling.num_inference_steps: expected integers, found text 'x'\n"
         "@:7:16: variables.a: low 5 is above high 1; swap them\n"
-        "@:7:38: variables.b: mixes number 1 and text 'x'; quote what should be text",
+        "@:7:38: variables.b: mixes number 1 and text 'x'; quote values that should be text",
     ),
     (
         "combine: [quickstart/base-class, quickstart/class-prompt]\nimages_per_class: 1000\n",
-        "@:1:11: combine.0: takes 500 images a class of 'base-class', which has 100; lower images_per_class\n"
-        "@:1:34: combine.1: takes 500 images a class of 'class-prompt', which has 100; lower images_per_class",
+        "@:1:11: combine.0: takes 500 images per class of 'base-class', which has 100; lower images_per_class\n"
+        "@:1:34: combine.1: takes 500 images per class of 'class-prompt', which has 100; lower images_per_class",
     ),
     (
         "combine: [quickstart/base-class, quickstart/base-class]\n",
-        "@:1:34: combine.1: 'base-class' stands here twice; remove one",
+        "@:1:34: combine.1: 'base-class' occurs twice; remove one",
     ),
     (
         "combine: [quickstart/all-combined]\n",
@@ -364,21 +364,21 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\n",
-        "@:5:32: holds more than 100,000 values",
+        "@:5:32: contains more than 100,000 values",
     ),
-    ("x: \x00", "@: is no valid YAML: control characters are not allowed"),
-    ("x: \x07", "@: is no valid YAML: control characters are not allowed"),
+    ("x: \x00", "@: is not valid YAML: control characters are not allowed"),
+    ("x: \x07", "@: is not valid YAML: control characters are not allowed"),
     (
         "combine: [quickstart/class-promt]\n",
         "@:1:11: combine.0: there is no recipe 'quickstart/class-promt'; did you mean 'quickstart/class-prompt'?",
     ),
     (
         BASE + "combine: [quickstart/base-class]\n",
-        "@:5:1: combine: stands beside `prompt`; keep one of the two",
+        "@:5:1: combine: conflicts with `prompt`; keep one of them",
     ),
     (
         BASE + "sampling: {guidance_scale: 1e-4}\n",
-        "@:5:28: sampling.guidance_scale: 1e-4 is text to YAML; write 1.0e-4",
+        "@:5:28: sampling.guidance_scale: 1e-4 is text in YAML; write 1.0e-4",
     ),
     (
         BASE + "variables: {sea: [a]}\nnegative_prompt: '{see}'\n",
@@ -392,16 +392,16 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "sampling: {guidance_scale: {per_class: {cat: 1, doq: 2}}}\n",
-        "@:5:28: sampling.guidance_scale: says nothing for dog; add `default`\n"
+        "@:5:28: sampling.guidance_scale: has no values for dog; add `default`\n"
         "@:5:49: sampling.guidance_scale.per_class.doq: there is no class 'doq'; did you mean 'dog'?",
     ),
     (
         BASE + "sampling: {num_inference_steps: {integers: [0, 5]}}\n",
-        "@:5:33: sampling.num_inference_steps: goes down to 0; 1 is the least",
+        "@:5:33: sampling.num_inference_steps: can be 0; the minimum is 1",
     ),
     (
         BASE + "variables: {a: {uniform: [1, .nan]}}\n",
-        "@:5:30: .nan is no number that a recipe can use",
+        "@:5:30: .nan is not a valid number in a recipe",
     ),
     (
         BASE + "variables: {a: {per_class: {cat: 1, dog: x}}}\n",
@@ -411,10 +411,10 @@ BAD: list[tuple[str, str]] = [
         'classes: [{label: cat, sea: 1}, {label: dog, sea: x}]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
         "@:1:29: classes.0.sea: mixes int64 and string; all classes need values of one type",
     ),
-    (BASE + "summary: yes\n", "@:5:10: summary: yes is a truth value to YAML; quote it: 'yes'"),
+    (BASE + "summary: yes\n", "@:5:10: summary: yes is a boolean in YAML; quote it: 'yes'"),
     (
         BASE + "images_per_class: 3\n",
-        "@:5:1: key 'images_per_class' stands here twice (line 2); remove one",
+        "@:5:1: key 'images_per_class' occurs twice (line 2); remove one",
     ),
     (
         "extends: 5\n",
@@ -422,7 +422,7 @@ BAD: list[tuple[str, str]] = [
         "@:1:1: key 'prompt' is missing; add one such as \"a photo of a {class}\", or `combine` other recipes\n"
         "@:1:1: key 'images_per_class' is missing; add a number\n"
         "@:1:1: key 'model' is missing; add one, such as {id: embedded}\n"
-        "@:1:10: extends: 5 is a number to YAML; quote it: '5'",
+        "@:1:10: extends: 5 is a number in YAML; quote it: '5'",
     ),
 ]
 

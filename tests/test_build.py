@@ -249,7 +249,7 @@ def test_a_share_larger_than_a_member_is_refused(tmp_path: Path) -> None:
     base, word = members(tmp_path, images_per_class=10)
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=8)
     small = recipe(tmp_path, "base", images_per_class=2)
-    with pytest.raises(UserError, match="takes 4 images a class of base, which has 2"):
+    with pytest.raises(UserError, match="takes 4 images per class of base, which has 2"):
         draw([small, word, share], tmp_path / "out")
     assert base.images_per_class == 10
     assert not (tmp_path / "out").exists()
@@ -296,7 +296,9 @@ def test_a_dataset_of_one_prompt_gets_the_column_with_a_config_of_several(tmp_pa
     assert verify_set(tmp_path / "out").whole
     taken = recipe(tmp_path, "taken", prompt="a {template}", variables={"template": ["x"]})
     both = [taken, recipe(tmp_path, "several", prompt=["a {class}", "b {class}"])]
-    with pytest.raises(UserError, match="variable template of taken has the name of the column"):
+    with pytest.raises(
+        UserError, match="variable template of taken has the name of a reserved column"
+    ):
         draw(both, tmp_path / "other")
 
 

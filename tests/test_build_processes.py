@@ -63,7 +63,7 @@ def test_several_processes_give_the_bytes_of_one(
     done = run(
         [*launcher, "--standalone", "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
     )
-    assert f"{out}: 42 images drawn" in done.stdout
+    assert f"{out}: 42 images generated" in done.stdout
     assert tree(out) == tree(one_process)
 
 
@@ -115,7 +115,7 @@ def test_the_embedded_generator_killed_and_stopped(tmp_path: Path) -> None:
         process.send_signal(number)
         errors = process.communicate()[1]
         assert process.returncode == status, errors
-    assert errors.splitlines()[-1].endswith("run the same command again to go on where it stopped")
+    assert errors.splitlines()[-1].endswith("run the same command again to resume")
     assert not (out / "README.md").exists(), "it was stopped too late to prove anything"
     run(command(out))
     run(command(tmp_path / "undisturbed"))
@@ -183,7 +183,9 @@ def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
         text=True,
     )
     assert result.stdout == "cpu\n"
-    assert "cuda was asked for, the launch is on CPUs (accelerate launch --cpu)" in result.stderr
+    assert (
+        "cuda was requested, but the launch is on CPUs (accelerate launch --cpu)" in result.stderr
+    )
 
 
 @pytest.mark.slow

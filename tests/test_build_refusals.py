@@ -56,7 +56,7 @@ def test_a_set_that_an_older_lanczos_resized(
 
 def test_fewer_images(begun: Path, tmp_path: Path) -> None:
     fewer = recipe(tmp_path, "base", images_per_class=4)
-    refused(fewer, begun, "base has 15 images, 12 were asked for; a set is never cut")
+    refused(fewer, begun, "base has 15 images, but 12 were requested; a dataset is never shortened")
 
 
 def test_other_classes(begun: Path, tmp_path: Path) -> None:
@@ -78,15 +78,15 @@ def test_a_variable_of_two_types(begun: Path, tmp_path: Path) -> None:
     text = recipe(tmp_path, "text", prompt="{d} {class}", variables={"d": ["x", "y"]})
     number = recipe(tmp_path, "number", prompt="{d} {class}", variables={"d": [1, 2]})
     draw(text, begun)
-    refused(number, begun, "variable d of number is int64, in another config of the set it is str")
+    refused(number, begun, "variable d of number is int64, but string in another config")
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (BuildSettings(batch_size=2), r"batch_size 2 \(the set: 4\); leave them out"),
-        (BuildSettings(shard_size=4, threads=2), r"shard_size 4 \(the set: 8\), threads 2"),
-        (BuildSettings(dtype="bfloat16"), r"dtype bfloat16 \(the set: float32\)"),
+        (BuildSettings(batch_size=2), r"batch_size 2 \(recorded: 4\); remove these options"),
+        (BuildSettings(shard_size=4, threads=2), r"shard_size 4 \(recorded: 8\), threads 2"),
+        (BuildSettings(dtype="bfloat16"), r"dtype bfloat16 \(recorded: float32\)"),
         (BuildSettings(batch_size=0), "batch_size is 0; give 1 or more"),
         (BuildSettings(dtype="float8"), "dtype is float8; choose auto, float32"),
     ],
@@ -131,7 +131,7 @@ def test_a_share_too_large_for_a_set_that_was_asked_for(tmp_path: Path) -> None:
     recipe(tmp_path, "word", prompt="{class}")
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=8)
     small = recipe(tmp_path, "base", images_per_class=2)
-    refused([small, share], tmp_path / "out", "takes 4 images a class of base, which has 2")
+    refused([small, share], tmp_path / "out", "takes 4 images per class of base, which has 2")
 
 
 class Broken(FakeRenderer):

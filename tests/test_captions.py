@@ -138,7 +138,7 @@ def test_the_fingerprint_is_what_they_say_and_not_where_they_lie(tmp_path: Path)
         assert load_recipe(folder / "again.yaml").fingerprint == recipe.fingerprint
     assert fingerprints["a"] == fingerprints["b"] != fingerprints["c"]
     (tmp_path / "a" / "captions.csv").write_text(TABLE.replace("wet", "dry"))
-    with pytest.raises(UserError, match="says something else than when the recipe was resolved"):
+    with pytest.raises(UserError, match="the captions have changed since the recipe was resolved"):
         load_recipe(tmp_path / "a" / "again.yaml")
 
 
@@ -158,19 +158,19 @@ def test_a_hub_dataset_is_pinned_by_its_commit_and_read_when_rows_are_planned(
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("{file: none.txt}", "none.txt: there is no such caption file"),
-        ("{file: empty.txt}", "empty.txt: holds no captions"),
+        ("{file: none.txt}", "none.txt: caption file not found"),
+        ("{file: empty.txt}", "empty.txt: contains no captions"),
         ("{file: captions.txt, label_column: label}", "a text file has no columns"),
         ("{file: captions.csv, column: caption}", "has no column 'caption'; it has: label, text"),
-        ("{file: gap.csv}", "gap.csv: row 2: 'text' holds no text"),
-        ("{file: latin.txt}", "latin.txt: is no UTF-8 text (byte 3); save it as UTF-8"),
+        ("{file: gap.csv}", "gap.csv: row 2: 'text' is not text"),
+        ("{file: latin.txt}", "latin.txt: is not UTF-8 text (byte 3); save it as UTF-8"),
         ("{file: long.csv}", "long.csv: captions cannot be read (after line 1: field larger"),
         ("{file: open.csv}", "open.csv: captions cannot be read (after line 1: unexpected end"),
         ("{dataset: org/captions}", "org/captions is not pinned; add `revision`"),
-        ("{dataset: org/captions, revision: main}", "revision main may move; write the commit"),
-        ("{file: a, dataset: b}", "name a `file` or a `dataset`, one of the two"),
+        ("{dataset: org/captions, revision: main}", "revision main can move; write the commit"),
+        ("{file: a, dataset: b}", "set either `file` or `dataset`"),
         ("{flie: a}", "flie: unknown key; did you mean 'file'?"),
-        ("{file: few.csv, label_column: label}", "has no caption of class dog"),
+        ("{file: few.csv, label_column: label}", "has no captions for class dog"),
     ],
 )
 def test_captions_that_cannot_be_had(source: str, message: str, tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ CAPTIONS = "text,label\na cat on a mat,cat\na cat on a mat,cat\na cat,cat\ndogs 
             CAPTIONS + "a dog,dog\n",
             [
                 "1 of 5 captions (20 %) repeat an earlier one of their class (most: cat 1 of 4)",
-                "1 of 5 captions (20 %) name another class than their own, such as 'dogs in a "
+                "1 of 5 captions (20 %) name another class than their label, e.g. 'dogs in a "
                 "park' names 'dog' as a caption of 'cat'",
             ],
         ),
@@ -252,4 +252,4 @@ def test_captions_of_no_class_that_name_one(tmp_path: Path) -> None:
     )
     repeats, named = caption_warnings(load_recipe(str(tmp_path / "r.yaml")))
     assert repeats.message.startswith("1 of 3 captions (33.3 %) repeat an earlier one: their")
-    assert named.message.startswith("1 of 3 captions (33.3 %) name a class, such as 'with a cat'")
+    assert named.message.startswith("1 of 3 captions (33.3 %) name a class, e.g. 'with a cat'")

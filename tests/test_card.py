@@ -314,10 +314,10 @@ def test_scores_of_other_rows_are_refused(
 
 def test_what_holds_no_scores_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(UserError, match="holds no set"):
+    with pytest.raises(UserError, match="is not a dataset"):
         main(["card", str(tmp_path)])
     draw(recipe(tmp_path, "base"), out)
-    held = {"{": "is no valid JSON", "[]": "holds no scores", None: "no such file"}
+    held = {"{": "is not valid JSON", "[]": "contains no scores", None: "file not found"}
     for text, message in held.items():
         path = tmp_path / "scores-x.json"
         path.unlink(missing_ok=True)
@@ -325,7 +325,7 @@ def test_what_holds_no_scores_is_refused(tmp_path: Path) -> None:
             path.write_text(text)
         with pytest.raises(UserError, match=message):
             main(["card", str(out), "--scores", str(path)])
-    with pytest.raises(UserError, match=r"holds no scores-\*.json"):
+    with pytest.raises(UserError, match=r"contains no scores-\*.json"):
         main(["card", str(out), "--scores", str(out)])
 
 

@@ -61,7 +61,7 @@ def run_check(*arguments: str) -> None:
 def test_a_class_name_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path, LONG + "a {class}")
     message = (
-        r"prompt: embedded cuts off \{class\} in 4 of 4 images: tokenizer reads 20 of up to "
+        r"prompt: embedded truncates \{class\} in 4 of 4 images: tokenizer reads 20 of up to "
         r"\d+ tokens; .*--allow-cut-prompts"
     )
     with pytest.raises(UserError, match=message):
@@ -75,11 +75,11 @@ def test_a_class_name_that_is_cut_off_is_refused(tmp_path: Path) -> None:
 def test_cut_prompts_can_be_allowed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path, LONG + "a {class}")
     run_check(str(path), "--allow-cut-prompts")
-    assert "cuts off {class} in 4 of 4 images" in capsys.readouterr().err
+    assert "truncates {class} in 4 of 4 images" in capsys.readouterr().err
     options = BuildOptions(allow_cut_prompts=True, show_progress=False)
     report = build(load_recipe(str(path)), tmp_path / "out", settings=SETTINGS, options=options)
     assert report.drawn == 4
-    assert "cuts off {class} in 4 of 4 images" in capsys.readouterr().err
+    assert "truncates {class} in 4 of 4 images" in capsys.readouterr().err
 
 
 def test_words_after_the_last_value_are_only_reported(
@@ -87,8 +87,8 @@ def test_words_after_the_last_value_are_only_reported(
 ) -> None:
     path = write(tmp_path, "a {class}, " + LONG)
     run_check(str(path))
-    assert "4 of 4 prompts are longer than embedded reads: tokenizer" in capsys.readouterr().err
-    with pytest.raises(UserError, match="longer than embedded reads"):
+    assert "4 of 4 prompts exceed the token limit of embedded: tokenizer" in capsys.readouterr().err
+    with pytest.raises(UserError, match="exceed the token limit of embedded"):
         run_check(str(path), "--strict")
     run_check(str(write(tmp_path, "a photo of a {class}")))
     assert "embedded" not in capsys.readouterr().err
@@ -98,12 +98,12 @@ def test_values_of_variables_captions_and_negative_prompts_count(tmp_path: Path)
     (tmp_path / "captions.txt").write_text("a cat\n" + LONG + "\n")
     captions = {"c": {"captions": {"file": "captions.txt", "order": "cycle"}}}
     path = write(tmp_path, "{class} {c}", variables=captions)
-    with pytest.raises(UserError, match=r"cuts off \{c\} in 2 of 4 images"):
+    with pytest.raises(UserError, match=r"truncates \{c\} in 2 of 4 images"):
         run_check(str(path))
     place = {"place": {"cycle": ["sea", "port"]}}
     keys = {"negative_prompt": LONG + "{place}", "sampling": {"guidance_scale": 3}}
     path = write(tmp_path, "a {class} {place}", variables=place, **keys)
-    with pytest.raises(UserError, match=r"cuts off \{place\} in 4 of 4 images"):
+    with pytest.raises(UserError, match=r"truncates \{place\} in 4 of 4 images"):
         run_check(str(path))
 
 
@@ -148,9 +148,14 @@ def _float32() -> Any:
     ("family", "words", "refused", "told"),
     [
         ("sdxl", 10, True, "tokenizer reads 32 of up to 35 tokens, tokenizer_2 reads 32 of"),
-        ("sd3", 10, False, r"tokenizer_2 reads 32 of up to 35 tokens \(tokenizer_3 reads all\)"),
+        (
+            "sd3",
+            10,
+            False,
+            r"tokenizer_2 reads 32 of up to 35 tokens \(tokenizer_3 reads all of them\)",
+        ),
         ("sd3", 100, True, "tokenizer_3 reads 256 of"),
-        ("flux", 100, False, r"\(tokenizer_2 reads all\)"),
+        ("flux", 100, False, r"\(tokenizer_2 reads all of them\)"),
         ("flux", 200, True, "tokenizer_2 reads 512 of"),
         ("pixart", 10, None, ""),
         ("pixart", 60, True, "tokenizer reads 120 of"),
@@ -193,5 +198,5 @@ def test_models_of_the_hub_are_checked_from_the_cache(
 def test_members_of_a_combination_are_checked(tmp_path: Path) -> None:
     write(tmp_path, LONG + "a {class}")
     (tmp_path / "both.yaml").write_text("name: both\ncombine: [r]\n")
-    with pytest.raises(UserError, match=r"cuts off \{class\} in 4 of 4 images"):
+    with pytest.raises(UserError, match=r"truncates \{class\} in 4 of 4 images"):
         run_check(str(tmp_path / "both.yaml"))

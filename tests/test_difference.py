@@ -98,7 +98,7 @@ def test_another_recipe_is_drawn_anew(out: Path, tmp_path: Path) -> None:
     assert config.changes == (Change("prompt", "a {class}", "one {class}"),)
     assert config.shards is not None
     assert (config.shards.kept, config.shards.drawn) == (0, 2)
-    with pytest.raises(UserError, match="was drawn from another recipe"):
+    with pytest.raises(UserError, match="was generated from another recipe"):
         draw(other, out)
 
 
@@ -122,7 +122,7 @@ def test_configs_of_one_side_and_combinations(out: Path, tmp_path: Path) -> None
     found = {one.name: one for one in diff(str(out), str(tmp_path / "more")).configs}
     assert found["word"].images == (None, 15)
     assert found["both"].shards is not None
-    assert found["both"].shards.why == "reads its members' files"
+    assert found["both"].shards.why == "uses the files of its members"
     assert found["share"].shards is not None
     assert found["share"].shards.why == "new"
     back = {one.name: one for one in diff(str(tmp_path / "more"), str(out)).configs}
@@ -145,9 +145,9 @@ def test_the_verb(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     sides = (str(out), str(tmp_path / "base.yaml"))
     assert run(*sides) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "base: the same pictures, 15 -> 60 images",
+        "base: same images, 15 -> 60 images",
         "  images_per_class: 5 -> 20",
-        "  shards: 1 kept, 1 completed, 6 drawn (grown: rows that are there are kept)",
+        "  shards: 1 kept, 1 completed, 6 generated (grown: existing rows are kept)",
     ]
     assert run(*sides, "--exit-code") == 1
     assert run(str(out), str(out), "--exit-code") == 0
@@ -159,5 +159,5 @@ def test_the_verb(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_what_is_neither(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no recipe"):
         diff(str(tmp_path / "nothing"), str(tmp_path / "nothing"))
-    with pytest.raises(UserError, match="no set is here"):
+    with pytest.raises(UserError, match="is not a dataset"):
         diff("memory://nothing", "memory://nothing")

@@ -89,7 +89,7 @@ def test_errors_of_the_system_are_told_in_a_line(body: str, remedy: str, tmp_pat
     status, _, told = ends(f"os.chdir({str(tmp_path)!r}); {body}")
     assert (status, told.count("\n")) == (1, 1)
     assert remedy in told
-    assert told.endswith("run the same command again: it goes on where it stopped\n")
+    assert told.endswith("run the same command again to resume\n")
 
 
 def test_a_tilde_is_the_home_directory_wherever_it_stands(tmp_path: Path) -> None:

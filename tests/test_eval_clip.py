@@ -148,8 +148,8 @@ def test_a_label_map_words_the_prompts(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--prompts", "clip-cifer"), "no such prompts; did you mean clip-cifar"),
-        (("--prompts", "a {thing}"), r"only \{class\} may stand"),
+        (("--prompts", "clip-cifer"), "unknown prompts; did you mean clip-cifar"),
+        (("--prompts", "a {thing}"), r"only \{class\} is allowed"),
         (("--prompts", "a {class"), r"write \{class\}"),
         (("--model", "./nowhere"), "cannot be loaded"),
     ],

@@ -40,7 +40,7 @@ def test_digits_are_the_same_bytes_each_time(tmp_path):
 
 def test_digits_overwrite_nothing_else(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"not empty \(has thesis.txt\); give a new folder"):
+    with pytest.raises(UserError, match=r"is not empty \(contains thesis.txt\); name a new folder"):
         write_digits(tmp_path)
     with pytest.raises(UserError, match="is a file; give a folder"):
         write_digits(tmp_path / "thesis.txt")

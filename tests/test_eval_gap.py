@@ -110,9 +110,7 @@ def test_unreadable_images_are_left_out_and_listed(place: Path, tmp_path: Path) 
     rows[4]["image"]["bytes"] = rows[4]["image"]["bytes"][:60]
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
     synthetic = str(tmp_path / "set")
-    with pytest.raises(
-        UserError, match=r"^row 4: .*cannot be decoded .*; --skip-unreadable leaves"
-    ):
+    with pytest.raises(UserError, match=r"^row 4: .*cannot be decoded .*; --skip-unreadable skips"):
         gap(place, synthetic, tmp_path / "out")
     found = gap(place, synthetic, tmp_path / "out", "--skip-unreadable")
     assert found["unreadable"]["real"] == []
@@ -238,8 +236,8 @@ def test_places_keep_neighbours_together() -> None:
     ("change", "message"),
     [
         (("--images", "9"), "too few images: 9 real and 9 synthetic .* 20 are needed"),
-        (("--model", "resnet18"), "no such folder, and timm cannot load pretrained weights"),
-        (("--model", "no-such-model"), "no such folder, and timm cannot load pretrained weights"),
+        (("--model", "resnet18"), "folder not found, and timm cannot load pretrained weights"),
+        (("--model", "no-such-model"), "folder not found, and timm cannot load pretrained weights"),
         (("--syn-split", "test"), "no split 'test'"),
     ],
 )

@@ -87,7 +87,7 @@ def test_images_that_cannot_be_read_are_named_or_left_out(
         main(arguments)
     assert not out.exists()
     main([*arguments, "--skip-unreadable"])
-    assert "1 of 4 images cannot be read and are left out:" in capsys.readouterr().err
+    assert "1 of 4 images cannot be read and are skipped:" in capsys.readouterr().err
     assert open_dataset(str(out)).dataset["label"] == [0, 0, 1]
 
 
@@ -117,7 +117,7 @@ def test_a_captioned_image_folder_is_labelled(
     images = [read_image(item, where="a row") for item in opened.dataset["image"]]
     assert [image.getpixel((0, 0))[0] for image in images] == [40, 0]
     assert opened.dataset["label"] == [0, 1]
-    assert "not read: 1 .png that no row names" in capsys.readouterr().err
+    assert "not read: 1 .png without a row" in capsys.readouterr().err
 
 
 def test_filter_and_faults(captioned: Path, tmp_path: Path) -> None:
@@ -128,8 +128,8 @@ def test_filter_and_faults(captioned: Path, tmp_path: Path) -> None:
     for more, message in (
         ([], "exists; choose a new folder"),
         (["--columns", "caption"], "no column caption; it has: image, name, general, domain"),
-        (["--classes", "automobile,dog"], "no image whose words name dog alone"),
-        (["--classes", "cat,cat"], "two different names or more"),
+        (["--classes", "automobile,dog"], "no image has dog as its only class"),
+        (["--classes", "cat,cat"], "name at least two different classes"),
     ):
         place = out if not more else tmp_path / "other"
         with pytest.raises(UserError, match=message):

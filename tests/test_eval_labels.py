@@ -45,7 +45,7 @@ def test_further_classes_of_the_model_come_last():
 def test_spelling_is_overlooked_only_if_names_stay_apart():
     found = match(["annual_crop", "sea-lake"], ["SeaLake", "AnnualCrop"])
     assert (found.model_indices, found.how) == ([1, 0], "spelling")
-    with pytest.raises(UserError, match="doesn't know 'AB'"):
+    with pytest.raises(UserError, match="has no class for 'AB'"):
         match(["a_b", "ab"], ["AB"])
 
 
@@ -67,15 +67,15 @@ def test_mismatch_names_both_sides_and_suggests_a_map():
     with pytest.raises(UserError) as caught:
         match(["airplane", "ship"], ["aeroplane", "ship"])
     assert str(caught.value) == (
-        "run doesn't know 'aeroplane' of set; only the model has 'airplane'; "
-        "write a label map and give it with --labels MAP.yaml, or leave those images out with "
-        "--filter. Suggested lines of the map (nearest names; check each):\n"
+        "run has no class for 'aeroplane' of set; only the model has 'airplane'; "
+        "write a label map and pass it with --labels MAP.yaml, or exclude those images with "
+        "--filter. Suggested lines for the map (most similar names; check each):\n"
         "aeroplane: airplane"
     )
 
 
 def test_the_suggested_map_of_a_published_dataset_is_right(tmp_path):
-    with pytest.raises(UserError, match="doesn't know 'Industrial Buildings'") as caught:
+    with pytest.raises(UserError, match="has no class for 'Industrial Buildings'") as caught:
         match(EUROSAT, PUBLISHED)
     path = tmp_path / "map.yaml"
     path.write_text(str(caught.value).partition("\n")[2])
@@ -136,7 +136,7 @@ def test_first_synonyms_come_last():
     assert (found.how, found.real_indices) == ("synonym", [0, 1, 2, None])
     assert found.names == ["tench, Tinca tinca", "cock", "crane"]
     assert match(names, ["Tench"]).model_indices[0] == 0
-    with pytest.raises(UserError, match="doesn't know 'crane, machine'"):
+    with pytest.raises(UserError, match="has no class for 'crane, machine'"):
         match(["cock", "tench", "crane"], names)
 
 
@@ -156,14 +156,14 @@ def test_csv_holds_names_with_commas(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("m.yaml", "- a\n", r"m.yaml:1:1: is no mapping; write lines `real label: model class`"),
-        ("m.yaml", "a: b\na: c\n", "m.yaml:2:1: key 'a' stands here twice"),
+        ("m.yaml", "- a\n", r"m.yaml:1:1: is not a mapping; write lines `real label: model class`"),
+        ("m.yaml", "a: b\na: c\n", "m.yaml:2:1: key 'a' occurs twice"),
         ("m.yaml", "a: [b, c]\nd:\n", "m.yaml:1:4: a: expected the name of one class\n.*: d: "),
         ("m.yaml", " \n", "is empty; write lines"),
         ("m.csv", "a,b\n", "m.csv:1: has the header 'a,b'"),
         ("m.csv", "real,model\na\n", "m.csv:2: expected a label and a class"),
-        ("m.csv", "real,model\na,b\na,c\n", "m.csv:3: 'a' is here twice"),
-        ("none.yaml", None, "--labels .*none.yaml: no such file"),
+        ("m.csv", "real,model\na,b\na,c\n", "m.csv:3: 'a' occurs twice"),
+        ("none.yaml", None, "--labels .*none.yaml: file not found"),
     ],
 )
 def test_a_file_that_is_no_map_is_named(tmp_path, name, text, message):
@@ -182,7 +182,7 @@ def test_names_are_checked_without_an_image(tmp_path):
     rows = {"image": [{"bytes": b"none", "path": None}] * 30, "label": labels}
     datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "test.parquet")
     real = open_real(str(tmp_path))
-    with pytest.raises(UserError, match="eurosat doesn't know 'Industrial Buildings'"):
+    with pytest.raises(UserError, match="eurosat has no class for 'Industrial Buildings'"):
         match_real(EUROSAT, real, model="eurosat")
     pairs = dict(zip(PUBLISHED, EUROSAT, strict=True))
     found = match_real(EUROSAT, real, model="eurosat", labels=LabelMap(pairs, "map.yaml"))
@@ -192,5 +192,5 @@ def test_names_are_checked_without_an_image(tmp_path):
 
 
 def test_doubled_name_is_an_error():
-    with pytest.raises(UserError, match="label_names has 'cat' more than once"):
+    with pytest.raises(UserError, match="label_names contains 'cat' more than once"):
         match(["cat", "cat"], ["cat"])

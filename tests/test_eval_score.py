@@ -200,7 +200,7 @@ def test_imagenet_style_labels_score_as_their_first_synonym(scored, tmp_path, ca
     run = write_run(tmp_path / "run")
     main(["score", str(run), "--real", str(real), "--batch-size", "8"])
     told = capsys.readouterr().err
-    assert "class names of real-test hold synonyms; matched by the part before" in told
+    assert "class names of real-test contain synonyms; matched by the part before" in told
     scores = read_scores(run / "scores-real-test.json")
     assert (scores.labels.matched, scores.labels.names) == ("synonym", theirs)
     assert scores.metrics == read_scores(folder / "run" / "scores-real-test.json").metrics
@@ -218,7 +218,7 @@ def test_unreadable_images_are_named_or_left_out_and_counted(scored, tmp_path, c
         pq.write_table(some, tmp_path / name / "test.parquet")
     runs = [str(write_run(tmp_path / name)) for name in ("a", "b")]
     damaged = ["--real", str(tmp_path / "damaged"), "--batch-size", "8"]
-    message = r"^row 3 \(fox/3.png\): the image cannot be decoded .*; --skip-unreadable leaves out"
+    message = r"^row 3 \(fox/3.png\): the image cannot be decoded .*; --skip-unreadable skips"
     with pytest.raises(UserError, match=message):
         # The real images' fault: no other run is tried.
         main(["score", *runs, *damaged])
@@ -226,7 +226,7 @@ def test_unreadable_images_are_named_or_left_out_and_counted(scored, tmp_path, c
     out = [tmp_path / "damaged.json", tmp_path / "rest.json"]
     main(["score", runs[0], *damaged, "--skip-unreadable", "--out", str(out[0])])
     told = capsys.readouterr().err
-    assert "damaged: 2 of 30 images cannot be read and are left out:" in told
+    assert "damaged: 2 of 30 images cannot be read and are skipped:" in told
     assert "  row 20: the image is missing (null)" in told
     rest = ["--real", str(tmp_path / "rest"), "--batch-size", "8", "--skip-unreadable"]
     main(["score", runs[0], *rest, "--out", str(out[1])])
@@ -284,7 +284,7 @@ def test_user_error_is_one_line_and_exit_2(tmp_path):
     code = [sys.executable, "-m", "eval", "table", str(tmp_path / "none")]
     done = subprocess.run(code, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "no such file" in done.stderr
+    assert done.stderr.count("\n") == 1 and "file not found" in done.stderr
 
 
 def _break(run, how):
@@ -304,17 +304,17 @@ def _break(run, how):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ("config", "no config.json in it; is it a run folder"),
-        ("json", r"config.json: is no valid JSON"),
-        ("weights", "no model.safetensors in it; is the run finished"),
+        ("config", "contains no config.json; is it a run folder"),
+        ("json", r"config.json: is not valid JSON"),
+        ("weights", "contains no model.safetensors; is the run finished"),
         ("damaged", "model.safetensors is damaged"),
         ({"architecture": "resnet9000"}, r"timm has no architecture 'resnet9000'"),
-        ({"num_classes": 3}, r"don't make a model \(Error\(s\) in loading state_dict"),
+        ({"num_classes": 3}, r"do not fit together \(Error\(s\) in loading state_dict"),
         ({"label_names": None}, "config.json has no label_names"),
-        ({"label_names": ["ant"]}, "config.json names 1 labels for 7 outputs"),
+        ({"label_names": ["ant"]}, "config.json has 1 label_names but the model has 7 outputs"),
         (
             {"label_names": [*NAMES[:-1], "newt"]},
-            "doesn't know 'F/A-18' of .*; only the model has 'newt'",
+            "has no class for 'F/A-18' of .*; only the model has 'newt'",
         ),
     ],
 )
@@ -329,7 +329,7 @@ def test_bad_run_is_named(scored, tmp_path, how, message):
 def test_missing_run_and_bad_set_are_named(scored, tmp_path):
     folder, *_ = scored
     real = ["--real", str(folder / "real")]
-    with pytest.raises(UserError, match="no such run folder; for a model of the Hub write hf-hub:"):
+    with pytest.raises(UserError, match="no such run folder; for a Hub model write hf-hub:"):
         main(["score", str(tmp_path / "none"), *real])
     with pytest.raises(UserError, match="no split 'valid"):
         main(["score", str(folder / "run"), *real, "--split", "valid"])
@@ -356,7 +356,7 @@ def test_counts_and_files_that_are_not_read_are_in_the_scores(tmp_path, capsys):
             Image.new("RGB", (8, 8), (place * 30, 0, 0)).save(real / name / f"{number}.JPG")
     (real / "notes.txt").touch()
     (real / "ant" / "x.heic").touch()
-    with pytest.raises(UserError, match=r"1 of 29 images are in formats that are not read"):
+    with pytest.raises(UserError, match=r"1 of 29 images are in unsupported formats"):
         main(["score", str(run), "--real", str(real)])
     main(["score", str(run), "--real", str(real), "--skip-unreadable"])
     told = capsys.readouterr().err
@@ -394,7 +394,7 @@ def test_scores_of_other_images_of_the_same_name_are_kept(tmp_path, capsys):
         write_real(tmp_path / place / "real", names=names)
     for place in ("a", "b", "a", "b"):
         main(["score", str(run), "--real", str(tmp_path / place / "real")])
-    assert "scores of other images that are named alike" in capsys.readouterr().err
+    assert "has scores of other images with the same name" in capsys.readouterr().err
     found = [read_scores(path) for path in sorted(run.glob("scores-*.json"))]
     assert [one.real.reference for one in found] == [
         str(tmp_path / "b" / "real"),
@@ -422,17 +422,17 @@ def test_a_broken_run_among_several_is_named_and_the_others_are_scored(scored, t
     with pytest.raises(Failure) as caught:
         main(["score", *map(str, runs), *real])
     assert str(caught.value) == (
-        f"2 of 4 runs were not scored, for the reasons above: {runs[1]}, {runs[2]}"
+        f"2 of 4 runs were not scored (reasons above): {runs[1]}, {runs[2]}"
     )
     err = capsys.readouterr().err
-    assert f"not scored: {runs[1]}: no config.json in it" in err
-    assert f"not scored: {runs[2]} doesn't know {NAMES[-1]!r}" in err
+    assert f"not scored: {runs[1]}: contains no config.json" in err
+    assert f"not scored: {runs[2]} has no class for {NAMES[-1]!r}" in err
     assert [len(list(run.glob("scores-*.json"))) for run in runs] == [1, 0, 0, 1]
     with pytest.raises(Failure, match=f"2 of 4 are not in the table.*: {runs[1]}, {runs[2]}$"):
         main(["table", *map(str, runs)])
     out = capsys.readouterr()
     assert "| a " in out.out and "| d " in out.out
-    assert f"not in the table: {runs[1]}: no scores-*.json in it" in out.err
+    assert f"not in the table: {runs[1]}: contains no scores-*.json" in out.err
     with pytest.raises(UserError, match=r"unfinished: no scores.*\n.*foreign: no scores"):
         main(["table", *map(str, runs[1:3])])
 

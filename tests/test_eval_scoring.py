@@ -134,7 +134,9 @@ def test_a_score_that_is_misnamed_is_refused(run: Path, tmp_path: Path) -> None:
     text = json.loads((run / "scores-real-test-test-batch.json").read_text())
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(text | {"scoring": "honest"}))
-    with pytest.raises(UserError, match=r"scoring says 'standard', the figures are 'test-batch'"):
+    with pytest.raises(
+        UserError, match=r"scoring is 'standard', but the measures are 'test-batch'"
+    ):
         read_scores(path)
 
 
@@ -188,8 +190,8 @@ def test_reference_row_of_real_images_comes_last_under_its_name() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--best-on-test",), "kept no epochs, .* train with --keep-every 5"),
-        (("--batch-norm", "test-batch", "--batch-size", "1"), "needs two images a batch"),
+        (("--best-on-test",), "has no saved epochs, .* train with --keep-every 5"),
+        (("--batch-norm", "test-batch", "--batch-size", "1"), "needs two images per batch"),
     ],
 )
 def test_what_cannot_be_scored_so_is_told(

@@ -191,7 +191,8 @@ def test_labels_that_do_not_match_are_found_before_anything_is_built(
     rows.cast(features).to_parquet(str(renamed / "test-00000-of-00001.parquet"))
     toy, out = write_toy(tmp_path, renamed, models=["test_resnet"]), tmp_path / "out"
     with pytest.raises(
-        UserError, match=r"sets.digits doesn't know 'digit 0'.*map them in sets.digits.real.labels"
+        UserError,
+        match=r"sets.digits has no class for 'digit 0'.*map them in sets.digits.real.labels",
     ):
         main(["study", str(toy), str(out)])
     assert in_process == [] and not out.exists()
@@ -291,11 +292,11 @@ def test_steps_are_known_by_what_goes_in_and_comes_out(tmp_path: Path) -> None:
 def test_a_step_that_fails_says_why_and_stops_the_rest(tmp_path: Path) -> None:
     bad = step(tmp_path, "bad", "import os; os._exit(2)")
     never = step(tmp_path, "never", f"open({str(tmp_path / 'made')!r}, 'w')")
-    with pytest.raises(UserError, match=r"bad: exit status 2; all of it in .*bad\.log"):
+    with pytest.raises(UserError, match=r"bad: exit status 2; full log in .*bad\.log"):
         run_all(Ledger(tmp_path), [bad, never])
     assert not (tmp_path / "made").exists()
     silent = step(tmp_path, "silent", "pass")
-    with pytest.raises(Failure, match="silent: left none of the files"):
+    with pytest.raises(Failure, match="silent: wrote no output files"):
         run_all(Ledger(tmp_path), [silent])
     crashed = step(tmp_path, "crashed", "1/0")
     with pytest.raises(Failure, match=r"(?s)exit status 1.*ZeroDivisionError"):
@@ -336,11 +337,11 @@ def test_faults_of_a_study_file(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--only", "cifar10"), "--only cifar10: the study has: digits"),
+        (("--only", "cifar10"), "--only cifar10: not in the study; it has: digits"),
         (("--real", "digits"), "must be SET=DATASET"),
-        (("--real", "other=x"), "has no set 'other'; it has: digits"),
+        (("--real", "other=x"), "has no dataset 'other';  it has: digits"),
         (("--seeds", "one"), "whole numbers"),
-        (("--report", "no/where/x.md"), "folder no/where doesn't exist"),
+        (("--report", "no/where/x.md"), "folder no/where does not exist"),
     ],
 )
 def test_bad_arguments(real: Path, tmp_path: Path, options: tuple[str, ...], message: str) -> None:
@@ -363,7 +364,7 @@ def test_rows_that_differ_in_more_than_the_comparison_names_are_refused(
     with pytest.raises(UserError) as caught:
         resolve(read_study(path))
     more, not_there = str(caught.value).splitlines()
-    assert "random-guidance against base-class: they differ in num_inference_steps too" in more
+    assert "random-guidance against base-class: they also differ in num_inference_steps" in more
     assert "`differs` names prompt, but both have" in not_there
     # This is how guidance 3 was once compared with guidance from 1 to 5, as if it were 7.5.
     text["sets"]["digits"]["recipes"][1] = {

@@ -151,7 +151,7 @@ def test_runs_from_before_fit_are_averaged_with_later_ones():
 
 def test_runs_that_differ_in_more_than_seed_are_not_averaged():
     pair = [scores("base-class", 0.5), scores("base-class", 0.6, run="runs/long", epochs=9)]
-    with pytest.raises(UserError, match=r"differ in hyperparameters.epochs \(3 and 9\), not just"):
+    with pytest.raises(UserError, match=r"differ in hyperparameters.epochs \(3 and 9\), not only"):
         make_tables(pair)
     assert make_tables(pair, row_key="run")[0].rows == ["base-class-0", "long"]
 
@@ -198,12 +198,12 @@ def test_scores_file_is_read_back_and_stays_readable(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is no valid JSON: "),
+        ("{", "is not valid JSON: "),
         ('{"a": 1}', "not a scores file"),
         ("[]", "not a scores file"),
         (
             '{"format": "data-factory/scores", "format_version": 9}',
-            "format version 9, this program",
+            "format version 9, but this version",
         ),
         ('{"format": "data-factory/scores", "format_version": 1}', "scores.json: run: Field requ"),
     ],
@@ -236,9 +236,9 @@ def test_the_training_that_scores_name_is_checked(tmp_path, change):
 
 
 def test_missing_things_are_named(tmp_path):
-    with pytest.raises(UserError, match="no such file; write it with `eval score"):
+    with pytest.raises(UserError, match="file not found; create it with `eval score"):
         collect([tmp_path / "none.json"])
-    with pytest.raises(UserError, match=r"no scores-\*.json in it; run `eval score"):
+    with pytest.raises(UserError, match=r"contains no scores-\*.json; run `eval score"):
         collect([tmp_path])
     with pytest.raises(UserError, match="no row 'bass' in the table; its rows: all-combined"):
         make_tables(SOME, base="bass")

@@ -169,7 +169,7 @@ def test_a_model_that_draws_nothing_is_stopped(tmp_path: Path) -> None:
         def render(self, rows: Any, *, batch_size: int) -> Any:
             return [None] * len(rows)
 
-    message = r"none of the images 0 to 7 could be drawn in 4 attempts each .*--dtype float32"
+    message = r"all images from 0 to 7 failed after 4 attempts each .*--dtype float32"
     with pytest.raises(Failure, match=message):
         draw(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Nothing)
     assert not list(tmp_path.rglob("*.parquet"))
@@ -197,7 +197,7 @@ def test_the_verb_ends_with_1_unless_failures_are_allowed(
     out = str(tmp_path / "out")
     command = ["build", str(tmp_path / "base.yaml"), out, "--quiet", "--threads", "1"]
     command += ["--batch-size", "4", "--shard-size", "8"]
-    with pytest.raises(Failure, match=r"3 images could not be drawn .*--allow-failed"):
+    with pytest.raises(Failure, match=r"3 images failed .*--allow-failed"):
         main(command)
     shown = capsys.readouterr().out
     assert "base: image 6 failed: the model drew values that are not numbers in 4 attempts" in shown
@@ -235,7 +235,7 @@ def test_too_little_memory_names_the_batch_size_that_fits(tmp_path: Path) -> Non
     with pytest.raises(Failure, match="2 fits: build with --batch-size 2"):
         draw(base, tmp_path / "out", renderer_factory=cpu)
     none = Small(0, MemoryError, "")
-    with pytest.raises(Failure, match="with batch size 4, and with 1: free memory"):
+    with pytest.raises(Failure, match="with batch size 4 and also with 1: free memory"):
         draw(base, tmp_path / "out", renderer_factory=none)
     with pytest.raises(RuntimeError, match="shapes differ"):
         draw(base, tmp_path / "out", renderer_factory=Small(0, RuntimeError, "shapes differ"))
@@ -247,5 +247,5 @@ def test_a_model_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(Pipelines, "get", too_large)
     renderers = Renderers(None, device="cpu")
-    with pytest.raises(Failure, match=r"model .*: the device's memory does not hold its weights"):
+    with pytest.raises(Failure, match=r"model .*: its weights do not fit into the device's memory"):
         renderers.get(recipe(tmp_path, "base"), dtype="float32")

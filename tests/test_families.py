@@ -170,14 +170,14 @@ def test_a_negative_prompt_counts_or_is_refused(family: str, saved: Callable[[st
     if FAMILIES[family][1]:
         DiffusersRenderer(load(recipe), recipe)
         return
-    with pytest.raises(UserError, match="draws without a negative prompt") as raised:
+    with pytest.raises(UserError, match="does not support negative prompts") as raised:
         DiffusersRenderer(load(recipe), recipe)
     assert raised.value.faults[0].key == "negative_prompt"
 
 
 def test_guidance_where_there_is_none_is_refused(saved: Callable[[str], Path]) -> None:
     recipe = recipe_for(saved("flux_schnell"))
-    with pytest.raises(UserError, match="draws without guidance") as raised:
+    with pytest.raises(UserError, match="does not support guidance") as raised:
         DiffusersRenderer(load(recipe), recipe)
     assert raised.value.faults[0].key == "sampling.guidance_scale"
 
@@ -185,7 +185,7 @@ def test_guidance_where_there_is_none_is_refused(saved: Callable[[str], Path]) -
 @pytest.mark.parametrize(
     ("family", "steps", "words"),
     [
-        ("stable_diffusion", 1000, "its times reach 1000, the model knows those up to 999"),
+        ("stable_diffusion", 1000, "its timesteps go up to 1000, but the model's only to 999"),
         ("stable_diffusion", 1001, "cannot be larger than"),
         ("lcm", {"integers": [1, 51]}, "LCMScheduler cannot use 51 steps"),
     ],

@@ -249,7 +249,7 @@ def test_a_signal_leaves_a_directory_that_can_be_built_on(
     assert finished(process) == status
     words = errors.read_text()
     assert "stopped by SIG" in words
-    assert "; run the same command again to go on where it stopped" in words
+    assert "; run the same command again to resume" in words
     assert "Traceback" not in words
     assert not strays(out)
     draw(recipes, out)

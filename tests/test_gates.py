@@ -319,12 +319,12 @@ def test_any_classifier_flags_by_its_unsafe_classes(
 
 def test_what_cannot_be_gated_is_told(made: Path, tmp_path: Path) -> None:
     for arguments, message in (
-        ([str(made)], "name a gate"),
+        ([str(made)], "choose a gate"),
         ([str(tmp_path / "none"), "--near-duplicates"], "is no set of `factory build`"),
         ([str(made), "--clip-score", "./nowhere"], "--clip-score ./nowhere: cannot be loaded"),
         ([str(made), "--near-duplicates", "--duplicate-bits", "99"], "0 to 64"),
         ([str(made), "--safety", "x", "--unsafe-threshold", "nan"], "is nan; give 0 to 1"),
-        ([str(made), "--clip-score", "x", "--device", "gpu"], "device gpu was asked for"),
+        ([str(made), "--clip-score", "x", "--device", "gpu"], "device gpu was requested"),
     ):
         with pytest.raises(UserError, match=message):
             main(["gate", *arguments])
@@ -342,7 +342,9 @@ def test_a_variable_of_a_gates_name_is_refused(tmp_path: Path) -> None:
         tmp_path / "out",
     )
     folder = save_safety_checker(tmp_path / "checker", threshold=2.0)
-    with pytest.raises(UserError, match="has a variable unsafe, which is the name of a gate's"):
+    with pytest.raises(
+        UserError, match="has a variable unsafe, which is also the name of a gate's"
+    ):
         main(["gate", str(tmp_path / "out"), "--safety", str(folder), "--quiet"])
 
 
@@ -352,7 +354,7 @@ def test_the_command_counts_label_noise_and_cut_prompts(
     main(["gate", str(made), "--near-duplicates", "--quiet"])
     flagged = run_gates(made, [NearDuplicates()], show_progress=False).flagged
     same, noise = flagged[FLAG] - flagged[OTHER_LABEL], flagged[OTHER_LABEL]
-    told = f"near-duplicates: {same} of an image of their own class, {noise} of an image of another"
+    told = f"near-duplicates: {same} of an image of the same class, {noise} of an image of another"
     assert told in capsys.readouterr().out
     # The tiny model's tokenizer makes a token of every letter and reads 64 of them.
     prompt = ["a {class}", "a {class} " + "and a tree " * 6]

@@ -159,7 +159,7 @@ def test_a_card_tells_of_the_runs_before(run: Path, tmp_path: Path) -> None:
             *("parts: [{samples: -1}]", "parts: [{rows: [[x, '1']]}]", "parts: [{}]\nmore: 1"),
         ):
             (pipeline / "training.yaml").write_text(text, encoding="utf-8")
-            with pytest.raises(UserError, match=r"training\.yaml: not what `export` writes"):
+            with pytest.raises(UserError, match=r"training\.yaml: was changed after `export`"):
                 fit(Config.model_validate(settings), tmp_path / "bad", stages=("denoiser",))
 
 
@@ -168,7 +168,7 @@ def test_a_card_is_of_the_run_that_was_exported(run: Path, tmp_path: Path) -> No
     export(run, pipeline)
     write_lineage([Part(samples=3_000), Part(samples=36)], pipeline)
     asked = ["evaluate", str(pipeline), "--run", str(run), "--out", str(tmp_path / "out"), "--card"]
-    found = r"holds weights of 3,000 \+ 36 samples, the run has 40; export the run again"
+    found = r"has weights of 3,000 \+ 36 samples, but the run has 40; export the run again"
     with pytest.raises(UserError, match=found):
         main(asked)
     assert not (tmp_path / "out").exists()
@@ -259,5 +259,7 @@ def test_real_sets_need_held_out_photographs(run: Path, tmp_path: Path) -> None:
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "pipeline" / "model_index.json").write_text("{}", encoding="utf-8")
     asked = ["evaluate", str(tmp_path / "pipeline"), "--run", str(digits)]
-    with pytest.raises(UserError, match="--real: the run holds no photographs of focus classes"):
+    with pytest.raises(
+        UserError, match="--real requires a run with held-out photographs of the focus classes"
+    ):
         main([*asked, "--out", str(tmp_path / "figures"), "--real", "ORG/NAME"])

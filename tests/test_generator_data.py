@@ -69,7 +69,7 @@ def test_rendered_digits_are_written_as_a_dataset(tmp_path: Path) -> None:
     picture, facts = DigitSource(SourceConfig(seed=3, images=12), image_size=32).draw(11)
     assert np.array_equal(np.asarray(rows[11]["image"]), picture)
     assert rows[11]["printed"] == (facts["printed"] == "yes")
-    with pytest.raises(UserError, match="give a new folder"):
+    with pytest.raises(UserError, match="name a new folder"):
         main(command)
     with pytest.raises(UserError, match="--images 0: give 1 or more"):
         main(["digits", str(tmp_path / "none"), "--images", "0"])

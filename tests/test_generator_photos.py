@@ -167,12 +167,12 @@ def test_boxes_that_cannot_serve(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column box; it has .*head.*`.* heads` writes boxes"):
         open_source(photo_source(folder, boxes=boxes(column="box")), image_size=32)
     with pytest.raises(
-        UserError, match=r"general, row 0 of those that .* is no box; give left, top"
+        UserError, match=r"general, row 0 of those that .* is not a box; expected left, top"
     ):
         open_source(photo_source(folder, boxes=boxes(column="general")), image_size=32)
     with pytest.raises(UserError, match="no row has a box in head"):
         open_source(photo_source(folder, boxes=boxes(), row_filter='name == "ship"'), image_size=32)
-    with pytest.raises(ValidationError, match="digits are drawn and have no boxes"):
+    with pytest.raises(ValidationError, match="digits are rendered and have no boxes"):
         SourceConfig(boxes=boxes())
     for number in (-0.5, float("nan"), float("inf")):
         with pytest.raises(ValidationError, match=r"boxes\.filtered"):
@@ -190,7 +190,7 @@ def test_a_box_beside_its_picture_is_told_when_it_is_drawn(tmp_path: Path) -> No
         image_size=32,
     )
     below.draw(0)
-    told = r"head, row 0 of those .* has its middle outside the picture \(58 x 48\)"
+    told = r"head, row 0 of those .* has its centre outside the image \(58 x 48\)"
     with pytest.raises(UserError, match=told):
         below.draw(32)
 
@@ -200,20 +200,20 @@ def test_what_is_no_box_is_refused() -> None:
     check_box([-10, 4.5, 20, 30], (80, 60), where="x")
     check_box((-90, -90, 100, 100), (80, 60), where="x")
     for box, found in {
-        (0, 0, 1): "is no box",
-        (0, 0, float("nan"), 4): "is no box",
-        (0, 0, 10**400, 4): "is no box",
-        (False, 0, 9, 9): "is no box",
+        (0, 0, 1): "is not a box",
+        (0, 0, float("nan"), 4): "is not a box",
+        (0, 0, 10**400, 4): "is not a box",
+        (False, 0, 9, 9): "is not a box",
         (3, 3, 3, 9): "is smaller than 2 pixels",
         (9, 9, 3, 3): "is smaller than 2 pixels",
         (0.1, 0.1, 0.5, 0.5): "is smaller than 2 pixels",
-        (0, 0, 330, 4): r"is more than 4 times as large as the picture \(80 x 60\)",
-        (300, 30, 310, 40): r"has its middle outside the picture \(80 x 60\)",
+        (0, 0, 330, 4): r"is more than 4 times as large as the image \(80 x 60\)",
+        (300, 30, 310, 40): r"has its centre outside the image \(80 x 60\)",
     }.items():
-        with pytest.raises(UserError, match=f"^x: .* {found}; give left, top, right, bottom"):
+        with pytest.raises(UserError, match=f"^x: .* {found}; expected left, top, right, bottom"):
             check_box(list(box), (80, 60), where="x")
     for box in ("abcd", None, {"left": 1}, [[1, 2, 3, 4]]):
-        with pytest.raises(UserError, match="is no box"):
+        with pytest.raises(UserError, match="is not a box"):
             check_box(box, where="x")
 
 
@@ -229,7 +229,7 @@ def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
         open_source(photo_source(photos, row_filter="colour == 1"), image_size=32)
     with pytest.raises(UserError, match="no filter glow; there are drawing, sketch"):
         open_source(photo_source(photos, filters={"glow": 1}, filtered=1), image_size=32)
-    with pytest.raises(UserError, match="no such directory"):
+    with pytest.raises(UserError, match="directory not found"):
         open_source(photo_source(tmp_path / "nothing"), image_size=32)
 
 
@@ -273,7 +273,7 @@ def test_rows_without_words_are_left_out_and_counted(
     assert len(drawn) == 10
     assert all(known["name"] for known in drawn)
     assert "left out 2 rows without words" in caplog.text
-    assert "reads 10 of 30 pictures, as `images` says" in caplog.text
+    assert "using 10 of 30 images, as set by `images`" in caplog.text
     with pytest.raises(UserError, match="no row has a caption or a name"):
         open_source(photo_source(tmp_path / "gaps", row_filter="name is None"), image_size=32)
 

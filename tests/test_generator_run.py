@@ -116,7 +116,7 @@ def test_a_corrected_filter_is_taken(tmp_path: Path) -> None:
     settings = tmp_path / "tiny.yaml"
     settings.write_text(json.dumps({**TINY, "fit": {**TINY["fit"], "samples": 8}}))
     command = ["fit", "--out", str(run), "--config", str(settings), "--stage", "denoiser"]
-    refusal = "digits are drawn and have no rows to filter; name another set"
+    refusal = "digits are rendered and have no rows to filter; use another source"
     embedded = str(EMBEDDED.parents[1] / "train" / "generator" / "embedded.yaml")
     for asked in ([], ["--data", "digits"], ["--config", embedded, "--data", "digits"]):
         with pytest.raises(UserError, match=refusal):
@@ -157,7 +157,7 @@ def test_an_export_replaces_nothing_but_an_export(finished_run: Path, tmp_path: 
     models.mkdir()
     (models / "other.safetensors").write_bytes(b"weights")
     for place in (finished_run, models, models / "other.safetensors"):
-        with pytest.raises(UserError, match="no folder that `export` made, and would be replaced"):
+        with pytest.raises(UserError, match="was not written by `export` and would be replaced"):
             export(finished_run, place)
     assert (finished_run / "checkpoint.pt").exists()
     assert (models / "other.safetensors").read_bytes() == b"weights"
@@ -221,11 +221,11 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
     assert saved.fit.start_from == f"{pipeline}/", "kept where a start does not name it"
     begun = tmp_path / "begun"
     fit(Config.model_validate(TINY | {"fit": lengths}), begun, stages=("denoiser",))
-    with pytest.raises(UserError, match="has learnt already, and did not start from"):
+    with pytest.raises(UserError, match="has been trained already and did not start from"):
         fit(Config.model_validate(values), begun, stages=("denoiser",))
     (begun / "checkpoint.pt").unlink()
     (begun / "words.txt").write_text("others\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"was begun with another words\.txt than that of"):
+    with pytest.raises(UserError, match=r"was started with another words\.txt than that of"):
         fit(Config.model_validate(values), begun, stages=("denoiser",))
     fit(Config.model_validate(TINY | {"fit": lengths}), begun, stages=("denoiser",))
     other = Config.model_validate({**values, "unet": {**TINY["unet"], "time_width": 16}})

@@ -93,7 +93,7 @@ def test_references(text: str, expected: tuple[str, str | None, str]) -> None:
     ],
 )
 def test_what_is_no_reference(text: str) -> None:
-    with pytest.raises(UserError, match="is no reference to recipes on the Hub"):
+    with pytest.raises(UserError, match="is not a valid reference to recipes on the Hub"):
         parse_reference(text)
 
 
@@ -148,7 +148,7 @@ def test_what_was_fetched_once_works_without_the_hub(team_hub: LocalHub, tmp_pat
     team_hub.fault(".*", "status", times=None, status=503)
     down = run_factory(team_hub, home, *plan, DATA_FACTORY_HUB_PATIENCE_S="1")
     assert (down.returncode, down.stdout) == (0, online.stdout)
-    assert "of the cache" in down.stderr
+    assert "from the cache" in down.stderr
     cold = run_factory(team_hub, tmp_path / "cold", *plan, DATA_FACTORY_HUB_PATIENCE_S="1")
     assert cold.returncode == 1
     assert "team/recipes@v1: the Hub could not be reached" in cold.stderr
@@ -189,27 +189,27 @@ def refusals(hub: LocalHub, home: Path, references: list[str], **env: Any) -> di
 
 
 STRANGE = {
-    "passwd": ("extends: /etc/passwd\n", "'/etc/passwd' leads out of the recipe's folder"),
-    "above": ("extends: ../../../secret\n", "leads out of the recipe's folder"),
-    "home": ("extends: ~/x\n", "leads out of the recipe's folder"),
-    "hidden": ("extends: .hidden\n", "leads out of the recipe's folder"),
+    "passwd": ("extends: /etc/passwd\n", "'/etc/passwd' is outside the recipe's folder"),
+    "above": ("extends: ../../../secret\n", "is outside the recipe's folder"),
+    "home": ("extends: ~/x\n", "is outside the recipe's folder"),
+    "hidden": ("extends: .hidden\n", "is outside the recipe's folder"),
     "packaged": ("extends: quickstart/base-class\n", "there is no recipe 'quickstart/base-class'"),
-    "member": ("combine: [/etc/passwd]\n", "combine.0: '/etc/passwd' leads out"),
+    "member": ("combine: [/etc/passwd]\n", "combine.0: '/etc/passwd' is outside"),
     "classes": (BASE.replace("[cat, dog]", "/etc/hostname.yaml"), "no class list"),
     "digits": (BASE.replace("[cat, dog]", "digits"), "no class list 'digits' in classes/"),
-    "model": (BASE.replace("embedded", "/srv/model"), "/srv/model is a path of this machine"),
-    "model2": (BASE.replace("embedded", "factory/embedded"), "is a path of this machine"),
+    "model": (BASE.replace("embedded", "/srv/model"), "/srv/model is a local path"),
+    "model2": (BASE.replace("embedded", "factory/embedded"), "is a local path"),
     "adapter": (
         BASE.replace("embedded", "a/b, adapters: [{id: /srv/style.safetensors}]"),
-        "/srv/style.safetensors is a path of this machine",
+        "/srv/style.safetensors is a local path",
     ),
     "file": (
         BASE.replace('"a {class}"', '"{c}"') + "variables: {c: {captions: {file: /etc/passwd}}}\n",
-        "/etc/passwd is a path of this machine",
+        "/etc/passwd is a local path",
     ),
     "folder": (
         BASE.replace('"a {class}"', '"{c}"') + "variables: {c: {captions: {dataset: tests}}}\n",
-        "tests is a path of this machine",
+        "tests is a local path",
     ),
     "tag": ("classes: !!python/object/apply:os.system [ls]\n", "tag .* is not allowed"),
     "bomb": (
@@ -218,12 +218,12 @@ STRANGE = {
             f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
             for old, new in zip("abcdefg", "bcdefgh", strict=True)
         ),
-        "holds more than 100,000 values",
+        "contains more than 100,000 values",
     ),
-    "name": (BASE + "name: ../../x\n", "cannot name a set"),
+    "name": (BASE + "name: ../../x\n", "is not a valid name"),
     "loop": ("extends: loop\n", "extend each other"),
-    "big": ("#" + "x" * 1_000_001, "has 1,000,002 bytes, at most 1,000,000 are read"),
-    "binary": (b"\xff\xfe\x00", "is no UTF-8 text"),
+    "big": ("#" + "x" * 1_000_001, "has 1,000,002 bytes; the limit for recipe files is 1,000,000"),
+    "binary": (b"\xff\xfe\x00", "is not UTF-8 text"),
     "escape": (BASE + 'summary: "\\e[31mred"\n', "control character|invisible character"),
     "other": ("extends: hf://datasets/no/where/x\n", "extends: no/where.*not on the Hub|no/where"),
 }
@@ -246,10 +246,10 @@ def test_what_is_not_there_is_told_in_a_line(team_hub: LocalHub, tmp_path: Path)
     put(team_hub, {"recipes/x.yaml": BASE}, repo="team/gated")
     team_hub.repos["datasets", "team/gated"].gated = "manual"
     wanted = {
-        "hf://datasets/team/recipes/z": "there is no such recipe; it has: a/x, b/y",
-        "hf://datasets/team/recipes/recipes/z.yaml": "there is no such recipe",
-        "hf://datasets/team/recipes@v9/a/x": "no such revision",
-        "hf://datasets/team/recipes": "holds several sets of recipes; add one of /a, b",
+        "hf://datasets/team/recipes/z": "no such recipe; it has: a/x, b/y",
+        "hf://datasets/team/recipes/recipes/z.yaml": "no such recipe",
+        "hf://datasets/team/recipes@v9/a/x": "revision not found",
+        "hf://datasets/team/recipes": "contains several recipe folders; add one of /a, b",
         "hf://datasets/team/data": r"has no recipes/ with recipes in it",
         "hf://datasets/team/nothing/x": "team/nothing",
         "hf://datasets/team/gated/x": "access is restricted",
@@ -267,7 +267,7 @@ def test_a_damaged_copy_is_noticed(team_hub: LocalHub, tmp_path: Path) -> None:
     reference, home = "hf://datasets/team/recipes/x", tmp_path / "home"
     (told,) = refusals(team_hub, home, [reference]).values()
     assert told.startswith("1 ")
-    assert "was damaged on its way" in told
+    assert "was damaged during the download" in told
     assert refusals(team_hub, home, [reference]) == {reference: "loaded"}
 
 

@@ -49,7 +49,7 @@ def test_captions_come_from_a_dataset_at_its_commit(team_hub: LocalHub, tmp_path
         (("label_column: label", "column: words"), "has no column 'words'; it has: label, text"),
         (("team/captions", "team/nothing"), "team/nothing"),
         (("split: train", "split: test"), "no split 'test'"),
-        (("label_column: label", "label_column: text"), "has no caption of class cat"),
+        (("label_column: label", "label_column: text"), "has no captions for class cat"),
     ],
 )
 def test_captions_that_cannot_be_had(

@@ -178,36 +178,36 @@ def link_inside(folder: Path) -> None:
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "HEIC beside JPEG": (
         lambda one: write(classes(one), *(f"{name}/IMG.HEIC" for name in THREE), "cat/a.avif"),
-        r"4 of 13 images are in formats that are not read \(1 \.avif, 3 \.heic; the first is "
+        r"4 of 13 images are in unsupported formats \(1 \.avif, 3 \.heic; the first is "
         r"cat/IMG\.HEIC\); convert them .* --skip-unreadable",
     ),
     "HEIC only": (
         lambda one: write(one, "cat/a.heic"),
-        r"1 of 1 image are in formats that are not read \(1 \.heic; .*convert them to JPEG or PNG$",
+        r"1 of 1 image are in unsupported formats \(1 \.heic; .*convert them to JPEG or PNG$",
     ),
     "a stray image": (
         lambda one: classes(one, "contact.jpg"),
-        r"contact\.jpg is in no class folder",
+        r"contact\.jpg is not in a class folder",
     ),
     "no class folders": (
         lambda one: put(one, "cat_0.jpg", "dog_0.jpg"),
-        "its 2 images are in no class folders",
+        "its 2 images are not in class folders",
     ),
     "splits without classes": (
         lambda one: put(one, "train/0.jpg", "train/1.jpg", "test/0.jpg"),
-        r"test/0\.jpg and 2 more are in no class folder",
+        r"test/0\.jpg and 2 more are not in a class folder",
     ),
     "an image beside the classes of a split": (
         lambda one: classes(one / "train", "x.jpg"),
-        r"train/x\.jpg is in no class folder",
+        r"train/x\.jpg is not in a class folder",
     ),
     "splits inside classes": (
         inner,
-        r"its class folders hold splits \(test, train\).* such as test/cat",
+        r"its class folders contain splits \(test, train\).* e.g. test/cat",
     ),
     "two names of a split": (
         lambda one: (classes(one / "val"), classes(one / "validation")),
-        r"mean one split \(val, validation\)",
+        r"are the same split \(val, validation\)",
     ),
     "a folder around the classes": (
         lambda one: classes(one / "Images").parent,
@@ -219,17 +219,17 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "splits beside another folder": (
         lambda one: (classes(one / "train"), classes(one / "test"), put(one, "raw/0.jpg")),
-        r"holds splits \(test, train\) beside other folders \(raw\); move",
+        r"contains splits \(test, train\) beside other folders \(raw\); move",
     ),
     "archives only": (
         lambda one: write(one, "photos.zip", "README.md", "LICENSE"),
         r"holds 1 \.zip and no images; unpack",
     ),
-    "a linked folder": (link, r"dog: leads out of .*photos and is not read; remove it"),
-    "a link to a class": (link_inside, "all cats: is a link to a folder, which is not read"),
+    "a linked folder": (link, r"dog: is a link out of .*photos and is not read; remove it"),
+    "a link to a class": (link_inside, "all cats: is a link to a folder and is not read"),
     "a link that leads out": (
         link_file,
-        r"cat/x\.jpg: leads out of .*photos and is not read",
+        r"cat/x\.jpg: is a link out of .*photos and is not read",
     ),
 }
 
@@ -265,7 +265,7 @@ STRAY: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         lambda one: (one / "README.md").write_text(
             CARD.replace('"**"', '["cat/*.jpg", "dog/*.jpg"]')
         ),
-        {".md": 1, ".jpg that no row names": 3},
+        {".md": 1, ".jpg without a row": 3},
     ),
 }
 
@@ -300,7 +300,7 @@ def test_one_config_of_several_is_no_whole_folder(tmp_path: Path) -> None:
     )
     opened = open_dataset(folder, config_name="pets")
     assert opened.label_names == ["cat", "dog"]
-    assert opened.left_out == {".heic": 1, ".jpg that no row names": 3, ".md": 1}
+    assert opened.left_out == {".heic": 1, ".jpg without a row": 3, ".md": 1}
 
 
 def test_images_that_no_metadata_names_are_counted(
@@ -308,7 +308,7 @@ def test_images_that_no_metadata_names_are_counted(
 ) -> None:
     folder = put(tmp_path / "photos", "cat/0.jpg", "cat/1.jpg", "dog/0.png", "dog/1.jpg")
     (folder / "metadata.csv").write_text("file_name,label\ncat/0.jpg,cat\n")
-    left = {".jpg that no row names": 2, ".png that no row names": 1}
+    left = {".jpg without a row": 2, ".png without a row": 1}
     assert (counts(folder), open_dataset(folder).left_out) == ({"cat": 1}, left)
     (tmp_path / "link").symlink_to(folder)
     monkeypatch.chdir(tmp_path)
@@ -316,7 +316,7 @@ def test_images_that_no_metadata_names_are_counted(
         assert open_dataset(place).left_out == left
     capsys.readouterr()
     rows, _ = open_rows(str(folder), config_name=None, split="train")
-    said = f"{folder}: not read: 2 .jpg that no row names, 1 .png that no row names"
+    said = f"{folder}: not read: 2 .jpg without a row, 1 .png without a row"
     assert len(rows) == 1 and capsys.readouterr().err.splitlines() == [said]
     write(folder, "dog/a.avif")
     with pytest.raises(UserError, match=r"1 of 5 images are in .* the first is dog/a\.avif"):

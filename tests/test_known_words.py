@@ -1,4 +1,4 @@
-"""Warnings of words that a small model was never told."""
+"""Warnings about prompt words that a small model does not know."""
 
 from pathlib import Path
 
@@ -34,9 +34,9 @@ def test_unknown_words_are_named_with_the_nearest_known_ones(model: Path, tmp_pa
     recipe = load_recipe(folder / "pets.yaml")
     (warning,) = unknown_words(recipe)
     assert str(warning) == (
-        f"{folder}/pets.yaml:3:9: prompt: {model} was never told 'sketsh' (near: 'sketch'), "
-        "'sheep', 'poodle', 'blurry'; it reads such words in pieces that mean little to it: "
-        "reword, or name a --model that knows them"
+        f"{folder}/pets.yaml:3:9: prompt: {model} does not know these prompt words: "
+        "'sketsh' (near: 'sketch'), 'sheep', 'poodle', 'blurry'; images may not match the prompt. "
+        "Use other words, or a larger model (e.g. --model sd15)"
     )
     assert warning in lint([recipe])
 
@@ -52,4 +52,14 @@ def test_long_lists_are_cut(model: Path, tmp_path: Path) -> None:
     text = RECIPE.format(model=model).replace("[sheep, ", f"[{names}, ")
     folder = write(tmp_path, pets=text)
     (warning,) = unknown_words(load_recipe(folder / "pets.yaml"))
-    assert "'thingg' and 7 more; it reads" in str(warning)
+    assert "'thingd' and 10 more; images" in str(warning)
+
+
+def test_stop_words_are_ignored_and_short_words_have_no_near_match(
+    model: Path, tmp_path: Path
+) -> None:
+    text = RECIPE.format(model=model).replace("at night", "it is still on the hip, with an elf")
+    folder = write(tmp_path, pets=text)
+    (warning,) = unknown_words(load_recipe(folder / "pets.yaml"))
+    # 'hip' resembles the known 'ship'.
+    assert "'hip', 'elf', 'sketsh' (near: 'sketch'), 'sheep', 'poodle' and 1 more" in str(warning)

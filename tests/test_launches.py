@@ -213,8 +213,8 @@ def test_processes_that_were_asked_for_and_not_started(
     monkeypatch.setenv("WORLD_SIZE", "4")
     assert warn_if_alone("factory build R OUT", in_parts=True)
     said = capsys.readouterr().err
-    assert "tasks of an array job: --part I/4" in said
-    assert "4 processes were asked for (WORLD_SIZE=4), 1 was started" in said
+    assert "in a job array use --part I/4" in said
+    assert "4 processes were requested (WORLD_SIZE=4) but only 1 was started" in said
     assert "accelerate launch --multi_gpu --num_processes 4 factory build R OUT" in said
 
 
@@ -248,13 +248,13 @@ def test_train_and_eval_say_that_they_are_alone(
 
     monkeypatch.setenv("SLURM_NTASKS", "2")
     none = tmp_path / "none"
-    with pytest.raises(UserError, match="no such directory"):
+    with pytest.raises(UserError, match="directory not found"):
         train(TrainOptions(dataset=str(none), model="test_resnet", out=tmp_path / "run"))
     assert f"--num_processes 2 train {none} --model test_resnet" in capsys.readouterr().err
-    with pytest.raises(UserError, match="no such directory"):
+    with pytest.raises(UserError, match="directory not found"):
         main(["score", str(none), "--real", str(none)])
     said = capsys.readouterr().err
-    assert "2 processes were asked for (SLURM_NTASKS=2), 1 was started" in said
+    assert "2 processes were requested (SLURM_NTASKS=2) but only 1 was started" in said
     assert "--num_processes 2 eval score ..." in said and "--part" not in said
 
 

@@ -16,61 +16,63 @@ def _a_model_that_knows_every_word(monkeypatch: pytest.MonkeyPatch) -> None:
 WARNED = [
     (
         BASE.replace("dog", "{label: hound, prompt: Cat}"),
-        "@:1:16: classes.1: 'Cat' is the wording of 'cat' too: their images will look alike; "
-        "word one of them differently",
+        "@:1:16: classes.1: 'Cat' is also the prompt text of 'cat': their images will look "
+        "alike; use different texts",
     ),
     (
         BASE.replace("dog", "crane"),
-        "@:1:16: classes.1: 'crane' has two senses (the bird or the machine); give the class a "
-        "`prompt` that says which, such as 'crane bird' for crane",
+        "@:1:16: classes.1: 'crane' has two meanings (the bird or the machine); give the class an "
+        "unambiguous `prompt`, e.g. 'crane bird' for crane",
     ),
     (
         BASE.replace("a {class}", "a nice picture"),
-        "@:3:9: prompt: a prompt without {class} says the same for every class: images will not "
-        "fit their labels",
+        "@:3:9: prompt: a prompt without {class} is the same for every class: images will not "
+        "match their labels",
     ),
     (
         BASE.replace("a {class}", "a (red:1.3) {class}"),
-        "@:3:9: prompt: '(red:1.3)' is syntax of other tools: here the model reads it as plain "
-        "text; leave it out",
+        "@:3:9: prompt: '(red:1.3)' is syntax of other tools and is read as plain text here; "
+        "remove it",
     ),
     (
         BASE + "negative_prompt: 'dull, (blurred: -.5)'\n",
-        "@:5:18: negative_prompt: '(blurred: -.5)' is syntax of other tools: here the model reads "
-        "it as plain text; leave it out",
+        "@:5:18: negative_prompt: '(blurred: -.5)' is syntax of other tools and is read as "
+        "plain text here; remove it",
     ),
     (
         BASE.replace("dog", "{label: dog, prompt: 'dog <lora:pixel art:0.8>'}"),
-        "@:1:16: classes.1: '<lora:pixel art:0.8>' is syntax of other tools: here the model reads "
-        "it as plain text; name it in model.adapters",
+        "@:1:16: classes.1: '<lora:pixel art:0.8>' is syntax of other tools and is read as "
+        "plain text here; name it in model.adapters",
     ),
     (
         BASE + "variables: {sea: [a, b]}\n",
-        "@:5:18: variables.sea: no prompt uses {sea}: it becomes a column and changes no image",
+        "@:5:18: variables.sea: no prompt uses {sea}: it becomes a column but has no effect on "
+        "images",
     ),
     (
         BASE.replace("embedded", "org/model"),
-        "@:4:13: model.id: org/model is not pinned: it may change under its name; add "
-        "`revision`, a commit",
+        "@:4:13: model.id: org/model is not pinned and may change; add `revision` (a commit)",
     ),
     (
         BASE + "sampling: {guidance_scale: {normal: {mean: 3, std: 1}}}\n",
-        "@:5:28: sampling.guidance_scale: reaches down to -inf; at 0 and below a model draws "
-        "away from its prompt",
+        "@:5:28: sampling.guidance_scale: reaches down to -inf; at 0 and below a model avoids "
+        "its prompt",
     ),
     (
         BASE + "sampling: {guidance_scale: 0}\n",
-        "@:5:28: sampling.guidance_scale: is 0; at 0 and below a model draws away from its prompt",
+        "@:5:28: sampling.guidance_scale: is 0; at 0 and below a model avoids its prompt",
     ),
     (
         BASE.replace("a {class}", "{a} {class}") + "variables: {a: {cycle: [x, y, z]}}\n",
-        "@:5:16: variables.a: 2 images a class do not divide by 3 values; make images_per_class a "
+        "@:5:16: variables.a: 2 images per class are not divisible by 3 values; make "
+        "images_per_class a "
         "multiple",
     ),
     (
         BASE.replace("a {class}", "{a} {b} {class}")
         + "variables: {a: {cycle: [x, y]}, b: {cycle: [x, y]}}\n",
-        "@:5:36: variables.b: turns in step with 'a': some pairs of values never meet; make one "
+        "@:5:36: variables.b: has the same period as 'a': some pairs of values never occur; make "
+        "one "
         "of them a list",
     ),
 ]
@@ -110,6 +112,6 @@ def test_combinations(tmp_path: Path) -> None:
         c="combine: [a, b]\nimages_per_class: 3\n",
     )
     assert [warning.message for warning in lint(load_recipes(tmp_path))] == [
-        "3 images a class do not divide by 2 members: the first get one more",
-        "its members' images differ in size; give all one output.size",
+        "3 images per class are not divisible by 2 members: the first get one more",
+        "its members' images differ in size; set the same output.size for all",
     ]

@@ -85,12 +85,12 @@ def test_a_recipe_may_say_auto(tmp_path: Path) -> None:
     assert numbers(load_recipe(folder / "r.yaml", model="sdxl")) == (5, 9)
     set_auto = load_recipe("cifar10/base-class", overrides=["sampling.num_inference_steps=auto"])
     assert numbers(set_auto) == (7.5, 40)
-    with pytest.raises(UserError, match="no guidance_scale of its own is known for org/other"):
+    with pytest.raises(UserError, match="the model's own guidance_scale is unknown for org/other"):
         load_recipe(folder / "r.yaml", model="org/other")
 
 
 def test_sampling_model_with_an_unknown_model_is_refused() -> None:
-    with pytest.raises(UserError, match="no num_inference_steps of its own is known for org/x"):
+    with pytest.raises(UserError, match="the model's own num_inference_steps is unknown for org/x"):
         load_recipe("cifar10/base-class", model="org/x", sampling="model")
 
 
@@ -156,16 +156,16 @@ def test_a_negative_prompt_without_guidance_is_refused(model: str) -> None:
     [
         (
             "sdxll",
-            "no directory and no name for --model; did you mean 'sdxl'",
+            "a directory nor a name for --model; did you mean 'sdxl'",
         ),
-        ("zzz", "no name for --model; known: embedded, flux, flux-schnell, lcm"),
+        ("zzz", "a name for --model; known: embedded, flux, flux-schnell, lcm"),
     ],
 )
 def test_a_misspelt_name_is_no_hub_id(model: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         load_recipe("cifar10/base-class", model=model)
     write(tmp_path, r=BASE.replace("embedded", "sdxl"))
-    with pytest.raises(UserError, match="a recipe writes the id, stabilityai/"):
+    with pytest.raises(UserError, match="in a recipe write the id stabilityai/"):
         load_recipe(tmp_path / "r.yaml")
 
 

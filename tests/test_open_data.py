@@ -119,20 +119,20 @@ def test_filters(tmp_path: Path, expression: str, kept: list[int]) -> None:
 FILTER_FAULTS = [
     ("guidance < 3", "no column guidance; did you mean guidance_scale?"),
     ("label == 'brigt'", "column label has no class 'brigt'; did you mean bright?"),
-    ("class == 'cat'", "class is a reserved word; compare label, as label == 'cat'"),
+    ("class == 'cat'", "class is a reserved word; compare label, e.g. label == 'cat'"),
     (
         "domain == 'first class' and (guidance_scale < 3",
-        "'(' was never closed; write for example guidance_scale < 3",
+        "'(' was never closed; write e.g. guidance_scale < 3",
     ),
-    ("guidance_scale < ", "invalid syntax; write for example guidance_scale < 3"),
+    ("guidance_scale < ", "invalid syntax; write e.g. guidance_scale < 3"),
     ("guidance_scale.real < 3", "one side of a comparison must be a column"),
     ("len(domain) == 3", "no column len; columns: image, label, guidance_scale, domain"),
-    ("domain", "a bare column must be true or false; compare it, as domain == ..."),
+    ("domain", "a bare column must be true or false; compare it, e.g. domain == ..."),
     ("guidance_scale == image.x", "image.x is not a number, a text or None"),
-    ("domain in 'photo'", "`in` needs a list, as domain in ['a', 'b']"),
+    ("domain in 'photo'", "`in` needs a list, e.g. domain in ['a', 'b']"),
     ("domain is 'photo'", "`is` compares with None only; use =="),
     ("1 < 2", "one side of a comparison must be a column"),
-    ("guidance_scale > 100", "it leaves none of 2 rows"),
+    ("guidance_scale > 100", "it matches none of 2 rows"),
     ("domain == 3", "domain is a text column, 3 is not a text"),
     ("lambda: 1", "Lambda is not allowed; compare columns with literals"),
     ("guidance_scale < 'three'", "guidance_scale is a number column, 'three' is a text"),
@@ -150,7 +150,7 @@ def test_filter_faults(tmp_path: Path, expression: str, message: str) -> None:
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     folder = str(write_set(tmp_path / "set", [0, 200]))
     cases = [
-        (lambda: open_dataset(str(tmp_path / "gone")), "gone: no such directory"),
+        (lambda: open_dataset(str(tmp_path / "gone")), "gone: directory not found"),
         (lambda: open_dataset(folder, split="trian"), "no split 'trian'; did you mean train?"),
         (lambda: open_dataset(folder, config_name="x"), "no config 'x'; it has: default"),
         (lambda: open_dataset(folder, label_column="lable"), "did you mean label?"),
@@ -230,7 +230,7 @@ def test_labels_beyond_the_names_are_refused(tmp_path: Path) -> None:
 
 
 def test_files_without_rows_are_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="its files hold no rows"):
+    with pytest.raises(UserError, match="its files contain no rows"):
         open_dataset(str(write_labels(tmp_path / "set", [])))
 
 
@@ -239,7 +239,7 @@ def test_a_preferred_split_is_taken_and_a_filter_never_moves_to_another(tmp_path
     write_set(folder, [0, 200, 3], split="test")
     assert open_dataset(str(folder), preferred_split="test").split == "test"
     assert open_dataset(str(folder)).split == "train"
-    with pytest.raises(UserError, match="leaves none of 3 rows"):
+    with pytest.raises(UserError, match="matches none of 3 rows"):
         open_dataset(str(folder), preferred_split="test", row_filter="guidance_scale > 5")
 
 
@@ -247,7 +247,7 @@ def test_more_pixels_than_the_disk_holds_are_refused_before_any_is_decoded(tmp_p
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     opened = open_dataset(str(write_set(tmp_path / "set", [10])))
     side = 100_000 + math.isqrt(shutil.disk_usage(tmp_path).free // 3)
-    message = rf"{tmp_path}: the decoded images need .* GiB there, .* GiB are free; set TMPDIR"
+    message = rf"{tmp_path}: the decoded images need .* GiB, but only .* GiB are free; set TMPDIR"
     with pytest.raises(Failure, match=message):
         decode_images(opened.dataset, image_column="image", height=side, width=side)
     assert not list(tmp_path.glob("*.images"))

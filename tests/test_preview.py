@@ -97,7 +97,7 @@ def test_a_combination_shows_its_first_member(tmp_path: Path) -> None:
     [
         ({"vary": "colour"}, "domain has no variable 'colour' to vary; it has: d, guidance_scale"),
         ({"class_name": "frog"}, "domain has no class 'frog'; it has: cat, dog, ship"),
-        ({"rows": 0}, "0 rows and 10 columns were asked for"),
+        ({"rows": 0}, "0 rows and 10 columns were requested"),
     ],
 )
 def test_what_cannot_be_shown(tmp_path: Path, options: dict[str, Any], message: str) -> None:

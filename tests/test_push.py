@@ -265,7 +265,7 @@ def test_a_set_that_changes_while_it_is_read_is_not_pushed(
     monkeypatch.setattr(pushing, "set_files", files)
     monkeypatch.setattr(pushing, "check_may_push", lambda *_, **__: None)
     monkeypatch.setattr(pushing, "publish", publish)
-    with pytest.raises(Failure, match="changed while it was read, so nothing was pushed"):
+    with pytest.raises(Failure, match="changed while it was read; nothing was pushed"):
         pushing.push(changing, REPO, show_progress=False)
     moment = "never again"
     pushing.push(changing, REPO, show_progress=False)
@@ -285,7 +285,7 @@ def test_a_gitignore_there_is_noticed(either_hub: LocalHub, out: Path, tmp_path:
     files = {".gitignore": hub.regular_blob(b"*.parquet\n")}
     repo.add_commit("main", "ignore", "", "somebody", files)
     line = refused(hub, tmp_path, out, REPO, status=1)
-    assert ".parquet is not there" in line and ".gitignore" in line
+    assert ".parquet is missing" in line and ".gitignore" in line
 
 
 def test_each_refusal_is_one_line_with_its_remedy(out: Path, tmp_path: Path) -> None:
@@ -293,18 +293,22 @@ def test_each_refusal_is_one_line_with_its_remedy(out: Path, tmp_path: Path) -> 
         read = {"token": hub.read_token}
         line = refused(hub, tmp_path, out, REPO, token=None)
         assert "needs a token" in line and "write permission" in line
-        assert "may only read" in refused(hub, tmp_path, out, REPO, **read)
+        assert "is read-only" in refused(hub, tmp_path, out, REPO, **read)
         assert "401" in refused(hub, tmp_path, out, REPO, token="hf_mistyped")
         line = refused(hub, tmp_path, out, "stranger/digits")
         assert "no write permission" in line and "namespace" in line
         assert "not a name" in refused(hub, tmp_path, out, f"{ORG}/bad--name")
         assert "Invalid repository name" in refused(hub, tmp_path, out, f"{ORG}/bad.ipynb")
-        assert "no such directory" in refused(hub, tmp_path, tmp_path / "none", REPO)
-        assert "names no owner" in refused(hub, tmp_path, out, "alone")
+        assert "directory not found" in refused(hub, tmp_path, tmp_path / "none", REPO)
+        assert "has no owner" in refused(hub, tmp_path, out, "alone")
         for option in ("--tag", "--revision"):
-            assert "cannot name a branch or tag" in refused(hub, tmp_path, out, REPO, option, "a b")
+            assert "is not a valid branch or tag name" in refused(
+                hub, tmp_path, out, REPO, option, "a b"
+            )
         assert "unset it to push" in refused(hub, tmp_path, out, REPO, HF_HUB_OFFLINE="1")
-        assert "no token has" in refused(hub, tmp_path, out, REPO, token="hf_\u201cquoted")
+        assert "contains an invalid character" in refused(
+            hub, tmp_path, out, REPO, token="hf_\u201cquoted"
+        )
         assert not hub.repos
         push(hub, tmp_path, out, "--tag", "v1")
         assert "no write permission" in refused(hub, tmp_path, out, REPO, **read)
@@ -317,7 +321,7 @@ def test_a_tag_is_never_moved(either_hub: LocalHub, out: Path, grown: Path, tmp_
     push(hub, tmp_path, out, "--tag", "v1")
     hub.clear_log()
     line = refused(hub, tmp_path, grown, REPO, "--tag", "v1")
-    assert "tag v1 names commit" in line
+    assert "tag v1 already points to commit" in line
     assert not hub.log(content_route(hub)) and not hub.log("commit")
 
 
@@ -387,4 +391,4 @@ def test_what_the_hub_does_not_take_is_refused_before_a_byte_is_sent(
         assert done.returncode == 2 and not hub.log() and not hub.repos
     lines = done.stderr.strip().splitlines()
     assert "10,001 shards" in lines[0] and "--shard-size 8 or more" in lines[0]
-    assert "README.md: 1,0" in lines[1] and "the Hub takes cards of 1,000,000" in lines[1]
+    assert "README.md: 1,0" in lines[1] and "the Hub allows 1,000,000 per card" in lines[1]

@@ -32,7 +32,7 @@ def test_packaged_recipes_load_and_lint_clean() -> None:
     for folder in folders:
         recipes = load_recipes(folder)
         # The paper words CIFAR-100 by bare names and saw some go wrong: that is what is warned of.
-        assert [w for w in lint(recipes) if "has two senses" not in w.message] == []
+        assert [w for w in lint(recipes) if "has two meanings" not in w.message] == []
         for recipe in recipes:
             assert plan(recipe).rows(0, 1)
 
@@ -42,8 +42,8 @@ def test_packaged_class_lists() -> None:
     for name, size in sizes.items():
         recipe = load_recipe("quickstart/base-class", overrides=[f"classes={name}"])
         assert len(recipe.labels) == size
-        told = [one for one in lint([recipe]) if "was never told" not in one.message]
-        assert told == [], "but for words that the embedded generator doesn't know"
+        warnings = [one for one in lint([recipe]) if "does not know" not in one.message]
+        assert warnings == [], "but for words that the embedded generator doesn't know"
     assert load_recipe("quickstart/base-class").labels == tuple("0123456789")
 
 
@@ -152,13 +152,13 @@ def test_cycles_name_the_chain(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ("sampling.sed=1", "--set sampling.sed=1: sampling.sed: unknown key; did you mean 'seed'?"),
-        ("sampling", "--set sampling: expected key=value, such as sampling.seed=1"),
-        ("a..b=1", "--set a..b=1: expected key=value, such as sampling.seed=1"),
+        ("sampling", "--set sampling: expected key=value, e.g. sampling.seed=1"),
+        ("a..b=1", "--set a..b=1: expected key=value, e.g. sampling.seed=1"),
         ("output.size=big", "--set output.size=big: output.size: expected pixels or"),
-        ("prompt.x=1", "--set prompt.x=1: there is nothing named 'x' to set here"),
-        ("prompt=[", r"--set prompt=\[: is no valid YAML here"),
-        ("prompt={class}", "prompt: {class} is a mapping to YAML; quote it: '{class}'"),
-        ("extends=x", "--set extends=x: a parent cannot be set from outside"),
+        ("prompt.x=1", "--set prompt.x=1: 'x' cannot be set here"),
+        ("prompt=[", r"--set prompt=\[: is not valid YAML here"),
+        ("prompt={class}", "prompt: {class} is a mapping in YAML; quote it: '{class}'"),
+        ("extends=x", "--set extends=x: the parent cannot be set on the command line"),
     ],
 )
 def test_bad_overrides(change: str, message: str, tmp_path: Path) -> None:
@@ -203,17 +203,17 @@ def test_recipes_of_a_set_agree(tmp_path: Path) -> None:
     with pytest.raises(UserError) as raised:
         load_recipes(tmp_path)
     assert [fault.message for fault in raised.value.faults] == [
-        "is string here and int64 in a; a column has one type",
-        "the classes are not those of a; a set has one class list",
+        "is string here and int64 in a; a column must have one type",
+        "the classes differ from those of a; a dataset has one class list",
     ]
     write(tmp_path, c=BASE + "name: a\n")
-    with pytest.raises(UserError, match="another recipe of the set is named 'a' too"):
+    with pytest.raises(UserError, match="another recipe has the name 'a' too"):
         load_recipes(tmp_path)
 
 
 def test_names_that_some_file_systems_take_for_one_are_refused(tmp_path: Path) -> None:
     write(tmp_path, a="name: Photos\n" + BASE, b="name: photos\n" + BASE)
-    with pytest.raises(UserError, match="is named 'photos' too, but for letter case"):
+    with pytest.raises(UserError, match="has the name 'photos' too \\(ignoring letter case\\)"):
         load_recipes(tmp_path)
 
 
@@ -237,7 +237,7 @@ def test_same_images_as_takes_the_other_sets_draws(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ('same_images_as: a\nprompt: "x {class}"', "differs from a in prompt; only `output` may"),
-        ("same_images_as: b", "b draws no images of its own; name the set that does"),
+        ("same_images_as: b", "b generates no images itself; name the recipe that does"),
     ],
 )
 def test_same_images_as_another_set_with_other_images(
@@ -268,13 +268,13 @@ def test_unknown_references(
 
 def test_files_that_are_no_recipes(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match=r"binary.yaml: is no UTF-8 text \(byte 0\)"):
+    with pytest.raises(UserError, match=r"binary.yaml: is not UTF-8 text \(byte 0\)"):
         load_recipe(tmp_path / "binary.yaml")
     (tmp_path / "big.yaml").write_text("a: " + "x" * 1_000_001)
     with pytest.raises(UserError, match="is larger than 1,000,000 bytes"):
         load_recipe(tmp_path / "big.yaml")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty holds no recipes \(\*.yaml\)"):
+    with pytest.raises(UserError, match=r"empty contains no recipes \(\*.yaml\)"):
         load_recipes(tmp_path / "empty")
 
 

@@ -126,7 +126,7 @@ def many(count: int, line: Callable[[int], str]) -> str:
 CLASSES = "images_per_class: 2\nprompt: a {class}\nmodel: {id: embedded}\nclasses: ["
 # Small files that would cost hours, all memory, or the terminal, where nothing bounded them.
 ATTACKS: dict[str, tuple[str, str]] = {
-    "unknown keys": (BASE + many(40_000, lambda i: f"k{i}: 1\n"), "and more; mend these 100 first"),
+    "unknown keys": (BASE + many(40_000, lambda i: f"k{i}: 1\n"), "and more; fix these 100 first"),
     "unknown labels": (
         CLASSES
         + many(15_000, lambda i: f"c{i},")
@@ -138,20 +138,20 @@ ATTACKS: dict[str, tuple[str, str]] = {
     "unknown members": (f"combine: [{many(50_000, lambda i: f'c{i},')}]", "there is no recipe"),
     "class fields": (
         CLASSES + many(9_000, lambda i: f"{{label: c{i}, f{i}: x}},") + "]",
-        "9,000 variables and class fields; 500 is the most",
+        "9,000 variables and class fields; the limit is 500",
     ),
     "aliases of aliases": (
         "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
         + many(9, lambda i: f"{'bcdefghij'[i]}: &{'bcdefghij'[i]} [{f'*{chr(97 + i)},' * 10}]\n"),
-        "holds more than 100,000 values",
+        "contains more than 100,000 values",
     ),
     "a long text again and again": (
         f"s: &s {'x' * 19_000}\n" + BASE.replace('"a {class}"', f"[{'*s,' * 5_000}]"),
-        "holds more than 5,000,000 characters",
+        "contains more than 5,000,000 characters",
     ),
     "a prompt that swells": (
         BASE.replace("a {class}", "{v}" * 6_000) + f"variables: {{v: {'x' * 19_000}}}\n",
-        "becomes up to 114,000,000 characters long; 50,000 is the most",
+        "can be 114,000,000 characters long; the limit is 50,000",
     ),
     "a long text": (BASE + f"name: {'x' * 900_000}\n", "a text of 900,000 characters; 20,000 is"),
     "a long number": (BASE + f"sampling: {{seed: 0x{'f' * 19_000}}}\n", "sampling.seed: 0xffffff"),
@@ -159,19 +159,25 @@ ATTACKS: dict[str, tuple[str, str]] = {
     "a long path": (f"extends: {'x' * 9_000}", "there is no recipe 'xxx"),
     "a long model path": (
         BASE.replace("embedded", f"./{'x' * 9_000}"),
-        r"model.id: is no path that can be read \(File name too long\)",
+        r"model.id: cannot be read as a path \(File name too long\)",
     ),
-    "no one's home": (BASE.replace("embedded", "~no-such-user/x"), "is no path that can be read"),
-    "a zero byte": (BASE.replace("a {class}", r"a \0"), r"holds the invisible character U\+0000"),
+    "no one's home": (BASE.replace("embedded", "~no-such-user/x"), "cannot be read as a path"),
+    "a zero byte": (
+        BASE.replace("a {class}", r"a \0"),
+        r"contains the invisible character U\+0000",
+    ),
     "a terminal's orders": (BASE.replace("dog", r'"\e[2J"'), r"invisible character U\+001B"),
     "text turned around": (BASE.replace("dog", "\u202egod"), r"invisible character U\+202E"),
-    "a label of two lines": (BASE.replace("dog", r'"a\nb"'), "holds space at an end or a line"),
+    "a label of two lines": (
+        BASE.replace("dog", r'"a\nb"'),
+        "has leading or trailing space or a line",
+    ),
     "a label written in two ways": (
         BASE.replace("cat, dog", "\u00e9, e\u0301"),
-        "label 'e\u0301' stands here twice",
+        "label 'e\u0301' occurs twice",
     ),
-    "a name that is a path": (BASE + "name: ../x\n", "cannot name a set, which becomes a direc"),
-    "a token": (BASE.replace("a {class}", "hf_" + "Ab1" * 11), "holds an access token"),
+    "a name that is a path": (BASE + "name: ../x\n", "is not a valid name: it becomes a direc"),
+    "a token": (BASE.replace("a {class}", "hf_" + "Ab1" * 11), "contains an access token"),
     "an unknown scheduler": (
         BASE.replace("embedded", "embedded, scheduler: DDIMSchedular"),
         "diffusers has no scheduler 'DDIMSchedular'; did you mean 'DDIMScheduler'",
@@ -202,7 +208,7 @@ def test_a_long_line_of_parents_ends(tmp_path: Path) -> None:
     for number in range(1, 100):
         (tmp_path / f"r{number}.yaml").write_text(f"extends: r{number - 1}\n")
     assert load_recipe(tmp_path / "r49.yaml").name == "r49"
-    with pytest.raises(UserError, match="the 50th parent; merge some"):
+    with pytest.raises(UserError, match="this is parent number 50; merge some"):
         load_recipe(tmp_path / "r99.yaml")
 
 
@@ -215,9 +221,9 @@ def test_all_faults_of_templates_come_at_once(tmp_path: Path) -> None:
         load_recipe(tmp_path / "r.yaml")
     words = [fault.message for fault in raised.value.faults]
     assert words == [
-        "{} names nothing; write {class} or the name of a variable",
-        "{label.x} is more than a name; write {label}",
-        "brace { has no partner; write {{ for a literal brace",
+        "{} has no name; write {class} or the name of a variable",
+        "{label.x} is not a name; write {label}",
+        "brace { is unmatched; write {{ for a literal brace",
         "there is no variable 'clas'; did you mean 'class'?",
         "unknown distribution 'x'; known: captions, choice, cycle, integers, linked, loguniform, "
         "normal, once, per_class, truncated_normal, uniform",

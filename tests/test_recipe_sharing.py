@@ -82,12 +82,12 @@ def test_packaged_lists_travel_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BASE.replace("embedded", "MODEL"), "is a directory of this machine; publish the model"),
+        (BASE.replace("embedded", "MODEL"), "is a local directory; publish the model"),
         (
             BASE.replace("a {class}", "{c}") + "variables: {c: {captions: {file: c.txt}}}\n",
-            "is a file of this machine; publish the captions",
+            "is a local file; publish the captions",
         ),
-        ("extends: hf://datasets/a\n", "is no reference"),
+        ("extends: hf://datasets/a\n", "is not a valid reference"),
     ],
 )
 def test_what_only_this_machine_has_is_not_shared(tmp_path: Path, text: str, message: str) -> None:
@@ -97,7 +97,7 @@ def test_what_only_this_machine_has_is_not_shared(tmp_path: Path, text: str, mes
     write(tmp_path, a=text.replace("MODEL", "./model"))
     with pytest.raises(UserError, match=message):
         share_folder(str(tmp_path))
-    with pytest.raises(UserError, match="cannot name a shared folder"):
+    with pytest.raises(UserError, match="is not a valid folder name"):
         share_folder("quickstart", name="../up")
 
 
@@ -149,7 +149,7 @@ def test_a_broken_index_of_another_team_stops_nobody(team_hub: LocalHub, tmp_pat
     write(folder, a=BASE)
     mine = run_factory(team_hub, home, "recipes", "push", folder, REPO)
     assert mine.returncode == 0, mine.stderr
-    assert "warning: " in mine.stderr and "is no index of recipes of this version" in mine.stderr
+    assert "warning: " in mine.stderr and "is not a recipe index of this version" in mine.stderr
     readme = team_hub.read_text_file(repo.at("main"), "README.md").decode()
     assert "## pets" in readme
     assert "## quickstart\n\nThis page was written by a version that cannot read" in readme
@@ -191,7 +191,7 @@ def test_pushes_that_are_refused(team_hub: LocalHub, tmp_path: Path) -> None:
     home, push = tmp_path / "home", ("recipes", "push", tmp_path)
     refused = run_factory(team_hub, home, *push, f"{ORG}/set")
     assert refused.returncode == 2
-    assert "holds a data set; share recipes in a repository of their own" in refused.stderr
+    assert "contains a dataset; share recipes in a separate repository" in refused.stderr
     kept = run_factory(team_hub, home, *push, f"{ORG}/mine", "--name", "pets")
     assert kept.returncode == 0, kept.stderr
     repo = team_hub.repos["datasets", f"{ORG}/mine"]
@@ -244,7 +244,7 @@ def test_pull_pins_and_keeps_what_was_written(team_hub: LocalHub, tmp_path: Path
     (folder / "b.yaml").write_text("mine")
     refused = run_factory(team_hub, home, *pull)
     assert refused.returncode == 2
-    assert "b.yaml: is there with other contents" in refused.stderr
+    assert "b.yaml: exists with other contents" in refused.stderr
     assert (folder / "b.yaml").read_text() == "mine"
     assert run_factory(team_hub, home, *pull, "--replace").returncode == 0
     alone = tmp_path / "alone"
@@ -253,7 +253,7 @@ def test_pull_pins_and_keeps_what_was_written(team_hub: LocalHub, tmp_path: Path
     assert sorted(tree(alone)) == ["a.yaml", "b.yaml", "classes/animals.yaml"]
     same = run_factory(team_hub, home, "recipes", "diff", "hf://datasets/team/recipes", folder)
     # All but where the references lead: the copy's own are pinned to the same commits.
-    assert "other pictures" not in same.stdout
+    assert "different images" not in same.stdout
     assert same.returncode == 0, same.stderr
     shown = run_factory(team_hub, home, "recipes", "show", "hf://datasets/team/recipes/pets/a")
     assert shown.stdout == text

@@ -23,7 +23,7 @@ def run(verb: ModuleType, *arguments: str) -> None:
 def test_check(capsys: pytest.CaptureFixture[str]) -> None:
     run(check, "quickstart")
     captured = capsys.readouterr()
-    assert captured.out == "ok: 5 recipes, 4,000 images to draw\n"
+    assert captured.out == "ok: 5 recipes, 4,000 images to generate\n"
     assert captured.err == ""
 
 
@@ -31,9 +31,9 @@ def test_check_warns_and_strict_refuses(tmp_path: Path, capsys: pytest.CaptureFi
     write(tmp_path, r=BASE.replace("dog", "crane"))
     run(check, str(tmp_path))
     captured = capsys.readouterr()
-    assert captured.out == "ok: 1 recipe, 4 images to draw\n"
+    assert captured.out == "ok: 1 recipe, 4 images to generate\n"
     assert captured.err.startswith(f"warning: {tmp_path}/r.yaml:1:16: classes.1: 'crane' has two")
-    with pytest.raises(UserError, match="two senses"):
+    with pytest.raises(UserError, match="two meanings"):
         run(check, str(tmp_path), "--strict")
 
 
@@ -72,8 +72,8 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (("--json", "--range", "5"), "--range 5: expected A:B"),
-        (("--json", "--range", "3:1"), "--range 3:1: the images are 0:1000"),
-        (("--json", "--range", "0:1001"), "--range 0:1001: the images are 0:1000"),
+        (("--json", "--range", "3:1"), "--range 3:1: valid images are 0:1000"),
+        (("--json", "--range", "0:1001"), "--range 0:1001: valid images are 0:1000"),
         (("--range", "0:1"), "add --json"),
         (("--rows", "-1"), "--rows is -1; give 0 or more"),
         (("--images-per-class", "0"), "images_per_class: 0 must be at least 1"),
@@ -101,7 +101,7 @@ def test_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(new, "birds", "--classes", "heron, crane", "--out", str(tmp_path))
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 6
-    assert "two senses" in captured.err
+    assert "two meanings" in captured.err
     run(check, str(tmp_path / "birds"))
 
 
@@ -133,9 +133,9 @@ def test_a_published_speed_is_named_and_scaled_by_pixels() -> None:
 
 def test_a_twin_costs_nothing_beside_its_set(capsys: pytest.CaptureFixture[str]) -> None:
     run(plan_verb, "cifar10", "--rows", "0")
-    assert "none beside base-class, whose images it shows; alone 4," in capsys.readouterr().out
+    assert "none with base-class, which has the same images; alone 4," in capsys.readouterr().out
     run(plan_verb, "cifar10/anti-aliased", "--rows", "0")
-    assert "none beside" not in capsys.readouterr().out
+    assert "none with" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["sd15", "sdxl", "sdxl-turbo", "sd3", "flux"])

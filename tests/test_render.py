@@ -179,14 +179,14 @@ def test_values_that_are_not_numbers_are_no_picture(model: Path, pipelines: Pipe
 @pytest.mark.parametrize(
     ("model_keys", "message"),
     [
-        ({"scheduler": "DDIMSheduler"}, "diffusers has no `DDIMSheduler`; near it: DDIMScheduler"),
+        ({"scheduler": "DDIMSheduler"}, "diffusers has no `DDIMSheduler`; similar: DDIMScheduler"),
         ({"scheduler": "UNet2DConditionModel"}, "diffusers has no `UNet2DConditionModel`"),
         (
             {"scheduler": "DDIMScheduler", "scheduler_config": {"timestep_spacng": "trailing"}},
-            "timestep_spacng: DDIMScheduler has no such setting; near it: timestep_spacing",
+            "timestep_spacng: DDIMScheduler has no such setting; similar: timestep_spacing",
         ),
-        ({"id": "./nowhere"}, "no such model directory"),
-        ({"id": "{tmp}"}, "holds no model_index.json"),
+        ({"id": "./nowhere"}, "model directory not found"),
+        ({"id": "{tmp}"}, "has no model_index.json"),
         ({"id": "nobody/nothing", "revision": "abc"}, "model nobody/nothing@abc: cannot be loaded"),
     ],
 )

@@ -95,7 +95,7 @@ def test_what_cannot_be_replayed(out: Path) -> None:
         replay(out, config="base", index=15)
     with pytest.raises(UserError, match="no config 'bass'; it has: base, share, union, word"):
         replay(out, config="bass", index=0)
-    with pytest.raises(UserError, match=r"device cuda was asked for.*--device"):
+    with pytest.raises(UserError, match=r"device cuda was requested.*--device"):
         replay(out, config="base", index=0, device="cuda")
 
 
@@ -121,7 +121,7 @@ def test_pictures_that_rows_do_not_draw_are_named(out: Path) -> None:
     faults = whole_again(out, FakeRenderer).faults
     assert len(faults) == 30
     assert str(faults[0]).startswith(
-        f"{shard(out).relative_to(out)}: image 0 drawn again: found max difference "
+        f"{shard(out).relative_to(out)}: image 0 regenerated: found max difference "
     )
     assert whole_again(out, FakeRenderer, tolerance=255).whole
 
@@ -209,7 +209,7 @@ def test_the_verb_draws_with_the_real_model(
     where = [str(drawn), "--config", "tiny", "--index", "9"]
     assert run(replay_verb, *where, "--out", str(sheet)) == 0
     told = capsys.readouterr().out
-    assert "drawn again: the same bytes" in told
+    assert "regenerated: identical bytes" in told
     assert width(sheet) > 3 * 112
     run(replay_verb, *where, "--json", "--alone")
     report = json.loads(capsys.readouterr().out)
@@ -225,5 +225,5 @@ def test_the_verb_rebuilds_a_sample(drawn: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.parametrize("part", ["5", "0%", "101%", "x%"])
 def test_a_part_that_is_none(drawn: Path, part: str) -> None:
-    with pytest.raises(UserError, match="expected a part above 0%"):
+    with pytest.raises(UserError, match="expected a percentage above 0%"):
         run(verify_verb, str(drawn), "--rebuild", part)

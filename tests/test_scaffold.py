@@ -64,7 +64,7 @@ def test_bad_names(name: str, tmp_path: Path) -> None:
 
 
 def test_a_missing_model_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"--model: ./nowhere is no directory"):
+    with pytest.raises(UserError, match=r"--model: ./nowhere is not a directory"):
         scaffold("birds", classes=["a"], out=tmp_path, model="./nowhere")
     assert list(tmp_path.iterdir()) == []
 

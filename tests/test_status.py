@@ -180,5 +180,5 @@ def test_the_verb_prints_json_too(stopped: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_where_no_set_was_begun(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no set is here"):
+    with pytest.raises(UserError, match="is not a dataset"):
         status(tmp_path)

@@ -68,7 +68,7 @@ def test_tidy_lists_and_removes_what_is_left_over(
     notes.unlink()
     assert tree(out) == whole
     assert not (out / ".gating").exists()
-    with pytest.raises(UserError, match="no set is here"):
+    with pytest.raises(UserError, match="is not a dataset"):
         main(["tidy", str(tmp_path)])
 
 
@@ -90,7 +90,7 @@ def test_a_file_that_is_used_meanwhile_stays(
         return path.rename(to)
 
     monkeypatch.setattr(Path, "rename", renamed)
-    with pytest.raises(Failure, match="another process has changed this dataset meanwhile"):
+    with pytest.raises(Failure, match="another process changed this dataset in the meantime"):
         main(["tidy", str(out), "--delete"])
     assert shard(out, index=2) == planned, "the build lists the file that was left over"
     assert verify_set(out).faults == ()
@@ -141,7 +141,7 @@ def test_left_over_shards_are_noted_and_not_pushed(
     report = verify_set(out)
     assert (report.faults, len(report.left_over)) == ((), 1)
     assert main(["verify", str(out), "--quiet"]) == 0
-    assert "1 shard file in the directory, but not in the dataset" in capsys.readouterr().err
+    assert "1 shard file in the directory that the dataset does not list" in capsys.readouterr().err
     assert set_files(out, manifest_of(out)).keys() == files
 
 
@@ -224,7 +224,7 @@ def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) ->
     (out / FOLDER / "00000000099.json").write_text("{}")
     assert newest(out).number == latest(out) < 99, "no number is written like this"
     (out / FOLDER / "00000098.json").symlink_to(tmp_path / "nothing")
-    with pytest.raises(UserError, match=r"00000098\.json: no such file"):
+    with pytest.raises(UserError, match=r"00000098\.json: file not found"):
         publish(out, card=True)
 
 
@@ -294,7 +294,7 @@ def test_a_damaged_copy_of_a_recipe_is_written_again(tmp_path: Path) -> None:
     path = out / "recipes/base.yaml"
     right = path.read_bytes()
     path.write_bytes(b"\xff\xfe\x00" + right)
-    with pytest.raises(UserError, match="was drawn from another recipe"):
+    with pytest.raises(UserError, match="was generated from another recipe"):
         draw(recipe(tmp_path, "base", prompt="one {class}"), out)
     draw(base, out)
     assert path.read_bytes() == right

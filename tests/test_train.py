@@ -125,7 +125,7 @@ def test_more_epochs_continue_a_constant_schedule_and_name_the_way_out_of_anothe
     cosine = replace(options, out=tmp_path / "cosine")
     train(cosine)
     longer = replace(cosine, overrides={**options.overrides, "epochs": 4})
-    message = rf"trains the weights further with --model local-dir:{cosine.out} --pretrained"
+    message = rf"fine-tune the weights with --model local-dir:{cosine.out} --pretrained"
     with pytest.raises(UserError, match=message):
         train(longer)
     # The way out works.
@@ -148,7 +148,7 @@ def test_unreadable_images_are_named_or_left_out_and_counted(
     options = replace(
         options, dataset=str(tmp_path / "set"), overrides={**options.overrides, "epochs": 1}
     )
-    with pytest.raises(UserError, match=r"^row 5.*cannot be decoded.*; --skip-unreadable leaves"):
+    with pytest.raises(UserError, match=r"^row 5.*cannot be decoded.*; --skip-unreadable skips"):
         train(options)
     # A sample of the rows keeps their numbers.
     opened = open_dataset(tmp_path / "set")
@@ -159,7 +159,7 @@ def test_unreadable_images_are_named_or_left_out_and_counted(
     train(replace(options, skip_unreadable=True))
     data = yaml.safe_load((options.out / "config.yaml").read_text())["data"]
     assert (data["num_images"], data["num_unreadable"]) == (len(rows) - 1, 1)
-    assert f"1 of {len(rows)} images cannot be read and are left out:" in capsys.readouterr().err
+    assert f"1 of {len(rows)} images cannot be read and are skipped:" in capsys.readouterr().err
     # Without that row the pixels are the same, so the run resumes.
     clean = pa.Table.from_pylist(rows[:5] + rows[6:], schema=table.schema)
     pq.write_table(clean, tmp_path / "set" / file.name)
@@ -330,7 +330,7 @@ def test_a_second_training_is_refused_before_it_decodes_into_the_folder(
     decoded = []
 
     def load(*_: object, out: Path, **__: object) -> None:
-        with pytest.raises(UserError, match="another training is at work"), only_run(out):
+        with pytest.raises(UserError, match="another training is running"), only_run(out):
             pass
         decoded.append(out)
         raise Failure("stopped here")
@@ -339,7 +339,7 @@ def test_a_second_training_is_refused_before_it_decodes_into_the_folder(
     options.out.mkdir()
     with (
         only_run(options.out),
-        pytest.raises(UserError, match="another training is at work in it"),
+        pytest.raises(UserError, match="another training is running in this folder"),
     ):
         train(options)
     assert not decoded
@@ -410,24 +410,24 @@ def test_loss_that_is_not_finite_names_epoch_step_and_rate(options: TrainOptions
 
 BAD = [
     ({"model": "resnet5000"}, r"--model resnet5000: timm has no such model; did you mean resnet50"),
-    ({"preset": "papper"}, r"--preset papper: no such preset; did you mean paper\?"),
+    ({"preset": "papper"}, r"--preset papper: unknown preset; did you mean paper\?"),
     ({"overrides": {"lr": -1.0, "epochs": 0}}, r"(?s)--epochs: .*found 0.*--lr: .*found -1"),
     ({"augmentation": {"rotate": 3}}, r"--augment rotate: no such.*did you mean rotation\?"),
     ({"augmentation": {"crop_scale": [1, 0.5]}}, r"--augment: crop_scale must be LOW,HIGH"),
     ({"row_filter": "guidance_scale > 99"}, r"guidance_scale > 99"),
-    ({"row_filter": "label == 'red'"}, r"two classes or more; the 20 rows have one \(red\)"),
+    ({"row_filter": "label == 'red'"}, r"at least two classes; the 20 rows have only one \(red\)"),
     ({"row_filter": "label != 'red'"}, r"1 of 3 classes have no images \(red\).*--allow-empty"),
     ({"label_column": "guidance_scale"}, r"guidance_scale"),
-    ({"dataset": "./nowhere"}, r"nowhere: no such directory"),
-    ({"model_args": {"wings": 2}}, r"--model-arg: test_resnet does not take it.*wings"),
+    ({"dataset": "./nowhere"}, r"nowhere: directory not found"),
+    ({"model_args": {"wings": 2}}, r"--model-arg: test_resnet does not accept it.*wings"),
     (
         {"model": "test_vit", "overrides": {"image_size": 36, "epochs": 1}},
-        r"--model test_vit (does not take|cannot be made for) 36 px images",
+        r"--model test_vit (does not accept|cannot be created for) 36 px images",
     ),
-    ({"overrides": {"batch_size": 2, "val_fraction": 0.15}}, r"leave 1 images a step"),
+    ({"overrides": {"batch_size": 2, "val_fraction": 0.15}}, r"give 1 images per step"),
     ({"head_only": True}, r"--head-only .* add --pretrained"),
     ({"preset": "finetune"}, r"--preset finetune .* add --pretrained"),
-    ({"model": "local-dir:x"}, r"--model local-dir:x: .* --pretrained only"),
+    ({"model": "local-dir:x"}, r"--model local-dir:x: .* only with --pretrained"),
     ({"threads": 0}, r"--threads 0: must be 1 or more"),
 ]
 
@@ -444,7 +444,7 @@ def test_bad_input_is_one_clear_line(
 def test_folder_of_something_else_is_refused(options: TrainOptions) -> None:
     options.out.mkdir()
     (options.out / "holiday.jpg").touch()
-    with pytest.raises(UserError, match=r"not a run folder \(it holds holiday.jpg\)"):
+    with pytest.raises(UserError, match=r"is not a run folder \(it contains holiday.jpg\)"):
         train(options)
 
 
@@ -468,7 +468,7 @@ def test_command_line_trains_and_tells(
     [
         (["--model", "x"], "missing DATASET, --out"),
         (["d", "--model", "x", "--out", "r", "--model-arg", "a"], "--model-arg a: must be KEY="),
-        (["d", "--model", "x", "--out", "r", "--model-arg", "img_size=3"], "is decided by"),
+        (["d", "--model", "x", "--out", "r", "--model-arg", "img_size=3"], "is set by"),
         (["d", "--model", "x", "--out", "r", "--augment", "flip"], "--augment flip: must be KEY="),
     ],
 )
@@ -538,7 +538,7 @@ def test_odd_settings_in_a_run_folder_are_no_settings(options: TrainOptions) -> 
     whole = config["hyperparameters"]
     for odd in ([1], "x", 5, whole | {"epochs": "x"}, whole | {"epochs": [3]}):
         path.write_text(yaml.safe_dump(config | {"hyperparameters": odd}))
-        with pytest.raises(UserError, match=r"holds another run, .*choose another --out"):
+        with pytest.raises(UserError, match=r"contains another run, .*choose another --out"):
             train(replace(one, overrides={**one.overrides, "epochs": 2}))
         assert load_checkpoint(str(options.out)).facts.epochs_planned is None
 
@@ -553,7 +553,7 @@ def test_names_of_others_stay_on_their_line_and_are_cut() -> None:
     assert told[0].startswith(
         f"set: 103 images, 3 classes: a\\x0afactory: all is well 100, {'b' * 77}... 0, c\\x0dc"
     )
-    assert told[0].endswith("1 .19\\x0a and 980 other kinds")
+    assert told[0].endswith("1 .19\\x0a and 980 other types")
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_a_negative_seed_is_refused() -> None:
 
 
 def test_held_out_images_leave_something(options: TrainOptions) -> None:
-    with pytest.raises(UserError, match=r"60 images, of which 10000 .* --val-images fewer"):
+    with pytest.raises(UserError, match=r"60 images, of which 10000 .* lower --val-images"):
         train(replace(options, preset="as-code"))
 
 
@@ -219,7 +219,7 @@ def test_images_per_class_are_drawn_of_each_class(options: TrainOptions) -> None
     train(replace(options, images_per_class=12))
     config = yaml.safe_load((options.out / "config.yaml").read_text())
     assert (config["data"]["num_images"], config["data"]["images_per_class"]) == (36, 12)
-    with pytest.raises(UserError, match=r"class red has 20 images, --images-per-class asks for 21"):
+    with pytest.raises(UserError, match=r"class red has 20 images, but --images-per-class is 21"):
         train(replace(options, images_per_class=21, out=options.out.with_name("more")))
 
 

@@ -73,5 +73,5 @@ def test_a_push_that_cannot_succeed_is_told_before_training(tmp_path: Path) -> N
         command = ["none", "--model", "test_resnet", "--out", tmp_path / "run", "--push", MODEL]
         done = run_factory(hub, tmp_path, *command, module="train", token=hub.read_token)
     assert done.returncode == 2
-    assert "may only read" in done.stderr
+    assert "is read-only" in done.stderr
     assert not (tmp_path / "run").exists()

@@ -76,7 +76,7 @@ def pickled(model: Path, folder: Path, part: str, *, payload: Payload | None = N
 @pytest.mark.parametrize("part", ["unet", "text_encoder"])
 def test_pickled_weights_are_read_only_when_allowed(model: Path, tmp_path: Path, part: str) -> None:
     copy = pickled(model, tmp_path, part)
-    with pytest.raises(UserError, match=r"only safetensors weights are read; .*--allow-pickle"):
+    with pytest.raises(UserError, match=r"only safetensors weights are loaded; .*--allow-pickle"):
         load(copy)
     found = load(copy, allow_pickle=True)
     whole = load(model)
@@ -198,7 +198,7 @@ def test_a_judge_with_pickled_weights_is_not_read(tmp_path: Path, kind: str) -> 
     weights = folder / "model.safetensors"
     torch.save(load_file(weights), folder / "pytorch_model.bin")
     weights.unlink()
-    with pytest.raises(UserError, match="holds no safetensors weights, and pickled") as caught:
+    with pytest.raises(UserError, match="has no safetensors weights, and pickled") as caught:
         read(folder)
     assert "\n" not in str(caught.value)
 

@@ -213,7 +213,7 @@ def test_the_verb_takes_a_url(
     monkeypatch.setattr(Renderers, "_make", lambda self, recipe, dtype: FakeRenderer(recipe))
     recipe(tmp_path, "base")
     main(["build", str(tmp_path / "base.yaml"), "memory://verb/set", "--quiet", "--threads", "1"])
-    assert "memory://verb/set: 15 images drawn" in capsys.readouterr().out
+    assert "memory://verb/set: 15 images generated" in capsys.readouterr().out
     assert "README.md" in remote_tree("memory://verb/set")
 
 
@@ -252,5 +252,5 @@ def test_a_store_that_stops_answering_ends_the_build_in_one_line(
         raise EndpointConnectionError(endpoint_url="http://bucket")
 
     monkeypatch.setattr("factory.builder.build.newest", away)
-    with pytest.raises(Failure, match=r"memory://gone/set: the store does not answer \(Could not"):
+    with pytest.raises(Failure, match=r"memory://gone/set: the store does not respond \(Could not"):
         draw(recipe(tmp_path, "base"), "memory://gone/set")

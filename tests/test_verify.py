@@ -79,7 +79,7 @@ def exchange(rows: list[dict[str, Any]]) -> None:
 # What is planted, and how a fault that names it begins; {file} stands for the file it names.
 PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
     ("truncated shard", lambda out: truncate(out / SECOND), f"{SECOND}: sha256"),
-    ("unreadable shard", lambda out: truncate(out / FIRST), f"{FIRST}: content: found no read"),
+    ("unreadable shard", lambda out: truncate(out / FIRST), f"{FIRST}: content: found not read"),
     ("empty shard", lambda out: (out / FIRST).write_bytes(b""), f"{FIRST}: content"),
     ("text for a shard", lambda out: (out / FIRST).write_text("x"), f"{FIRST}: content"),
     ("bit flipped in a page", lambda out: flip(out / FIRST, 9000), f"{FIRST}: sha256"),
@@ -141,21 +141,21 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
         "data/base: label balance of cat: found 6, expected 5",
     ),
     (
-        "an undecodable picture",
+        "an image that cannot be decoded",
         lambda out: rewrite(out, FIRST, set_bytes(lambda data: data[:60])),
-        f"{FIRST}: row 1 image: found an undecodable picture",
+        f"{FIRST}: row 1 image: found an image that cannot be decoded",
     ),
     (
         "a picture with a flipped bit",
         lambda out: rewrite(
             out, FIRST, set_bytes(lambda data: data[:50] + bytes([data[50] ^ 4]) + data[51:])
         ),
-        f"{FIRST}: row 1 image: found an undecodable picture",
+        f"{FIRST}: row 1 image: found an image that cannot be decoded",
     ),
     (
         "no picture",
         lambda out: rewrite(out, FIRST, set_bytes(lambda data: b"")),
-        f"{FIRST}: row 1 image: found no picture",
+        f"{FIRST}: row 1 image: found no image",
     ),
     ("other columns", lambda out: drop_column(out), f"{FIRST}: schema: found"),
     ("other class names", lambda out: other_labels(out), f"{FIRST}: schema of label"),
@@ -172,7 +172,7 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
     (
         "what a killed build left",
         lambda out: (out / "data/base/.writing-7-x.parquet").write_text("x"),
-        "data/base/.writing-7-x.parquet: file: found a file that a stopped build left",
+        "data/base/.writing-7-x.parquet: file: found a temporary file of an interrupted build",
     ),
     (
         "a stray file at the top",
@@ -197,7 +197,7 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
     (
         "a recipe's count edited",
         lambda out: replace(out / "recipes/base.yaml", "class: 5", "class: 6"),
-        "recipes/base.yaml: images: found 18, expected 15, which the manifest names",
+        "recipes/base.yaml: images: found 18, expected 15, as in the manifest",
     ),
     (
         "a recipe truncated",
@@ -355,9 +355,13 @@ def test_an_unfinished_build_is_named(out: Path) -> None:
     ("before", "after", "reason"),
     [
         ('"base": {', '"../base": {', "'../base' cannot name a config, which is a directory"),
-        ('"data/base/', '"data/base/../../../', "is no file of config base"),
-        ('"data/base/', '"/etc/base/', "is no file of config base"),
-        ('"shard_size": 8', '"shard_size": 0', "batch size, shard size and attempts are 1 or more"),
+        ('"data/base/', '"data/base/../../../', "is not a file of config base"),
+        ('"data/base/', '"/etc/base/', "is not a file of config base"),
+        (
+            '"shard_size": 8',
+            '"shard_size": 0',
+            "batch size, shard size and attempts must be 1 or more",
+        ),
         (
             '"shard_size": 8',
             '"shard_size": "x"',
@@ -410,7 +414,7 @@ def run(*arguments: str) -> int:
 
 def test_the_verb_says_whole_or_names_faults(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(str(out)) == 0
-    assert capsys.readouterr().out == f"{out}: whole (6 shards, 42 rows)\n"
+    assert capsys.readouterr().out == f"{out}: no faults (6 shards, 42 rows)\n"
     (out / SECOND).unlink()
     assert run(str(out), "--config", "base") == 1
     told = capsys.readouterr().out.splitlines()
@@ -425,7 +429,7 @@ def test_the_verb_says_whole_or_names_faults(out: Path, capsys: pytest.CaptureFi
 def test_what_cannot_be_verified(out: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no config 'bass'; it has: base, domain, share, union"):
         verify_set(out, config="bass")
-    with pytest.raises(UserError, match=r"no set is here \(no manifest\.json\)"):
+    with pytest.raises(UserError, match=r"is not a dataset \(no manifest\.json\)"):
         verify_set(tmp_path / "nowhere")
 
 

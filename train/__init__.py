@@ -1,1 +1,1 @@
-"""Trains any timm model on a dataset of images."""
+"""Train any timm model on an image dataset."""

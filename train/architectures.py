@@ -1,9 +1,9 @@
-"""The five architectures of the paper's Table 2 by the names it prints, and what sets them apart.
+"""The five architectures of the paper's Table 2 by their names there, and their special settings.
 
-The paper names architectures only; its released code takes torchvision's ResNets and ConvNeXt, a
-copy of its MobileNetV3, and vit-pytorch's ViT in ViT-B's sizes. timm's twins have torchvision's
-layers and as many parameters; where their defaults differ from torchvision's, the `as-code` presets
-say so.
+The paper names architectures only; its released code uses torchvision's ResNets and ConvNeXt, a
+copy of its MobileNetV3, and vit-pytorch's ViT in the sizes of ViT-B. timm's versions have
+torchvision's layers and as many parameters; where their defaults differ, the `as-code` presets set
+torchvision's.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ TABLE_2: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Family:
-    """What a preset says of the models whose timm name begins with a prefix.
+    """A preset's settings for models whose timm name begins with a prefix.
 
     Attributes:
-        hyperparameters: Fields of `Hyperparameters` that replace the preset's.
+        hyperparameters: Fields of `Hyperparameters` that override the preset's.
         model_args: Arguments of `timm.create_model`.
     """
 
@@ -39,9 +39,9 @@ _MOBILENET = Family({"weight_decay": 0.1})
 # Section 4.1: "MobileNetV3 0.1 always".
 AS_PAPER: dict[str, Family] = {"mobilenetv3": _MOBILENET, "tf_mobilenetv3": _MOBILENET}
 
-# torchvision's own settings, where timm's differ: the start of residual branches, dropout before
-# the last layer, batch norm's epsilon and momentum, stochastic depth.
-# MobileNetV3's initial weights differ too; ResNet's and ConvNeXt's are distributed alike.
+# torchvision's own settings where timm's differ: initial residual branches, dropout before the last
+# layer, batch norm's epsilon and momentum, stochastic depth.
+# MobileNetV3's initial weights differ too; ResNet's and ConvNeXt's have the same distribution.
 _CODE_MOBILENET = Family(
     {**_MOBILENET.hyperparameters, "initialisation": "torchvision"},
     {"drop_rate": 0.2, "bn_eps": 1.0e-3, "bn_momentum": 0.01},
@@ -53,9 +53,9 @@ AS_CODE: dict[str, Family] = {
     "convnext": Family(model_args={"drop_path_rate": 0.4}),
 }
 
-# At 32 px an ImageNet stem leaves 8x8 places after two layers and 1x1 at the end, a 16 px patch
-# leaves four tokens. Seen four times larger, the image passes the same stem with 32x32 places, as
-# in the small-image ResNets; unlike a changed stem, that needs nothing that timm cannot load.
+# At 32 px an ImageNet stem leaves 8x8 positions after two layers and 1x1 at the end; 16 px patches
+# give four tokens. Enlarged four times, the image has 32x32 positions after the stem, as in ResNets
+# for small images; unlike a changed stem, this keeps timm's models and weights.
 _ENLARGED = Family({"image_size": 128})
 CORRECTED_SMALL: dict[str, Family] = {
     "resnet": _ENLARGED,
@@ -71,6 +71,6 @@ def timm_name(name: str) -> str:
 
 
 def family_of(model: str, families: Mapping[str, Family]) -> Family:
-    """Return what a preset says of a model; of two prefixes the longer one counts."""
+    """Return a preset's settings for a model; the longest matching prefix counts."""
     fitting = [prefix for prefix in families if model.startswith(prefix)]
     return families[max(fitting, key=len)] if fitting else Family()

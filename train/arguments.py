@@ -1,4 +1,4 @@
-"""The command line of `train`: options to `TrainOptions`. Imports nothing heavy."""
+"""Parse the command line of `train` into `TrainOptions`, without heavy imports."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ examples:
   accelerate launch train out/cifar10 --model ResNet50 --preset paper --out runs/resnet50
   accelerate launch train out/cifar10 --model resnet10t --filter "guidance_scale < 3" --out runs/low
 
-Run the same command again to go on after an interruption. Several processes train as one:
-accelerate launch --multi_gpu --num_processes 2 train ... (on a machine without a GPU too).
-Then: accelerate launch eval score RUN --real DATASET
+Run the same command again to resume after an interruption. To train with several processes:
+accelerate launch --multi_gpu --num_processes 2 train ... (also on a machine without a GPU).
+Then score the run: accelerate launch eval score RUN --real DATASET
 """
 
 # Options that replace one field of the preset, with the type of their value.
 _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("epochs", int, "passes over the training images"),
-    ("batch_size", int, "images a step, over all processes together"),
-    ("accumulate", int, "parts of a batch whose gradients are added up, to save memory"),
-    ("lr", float, "highest learning rate"),
+    ("batch_size", int, "images per step, over all processes"),
+    ("accumulate", int, "gradient accumulation: parts per batch, to save memory"),
+    ("lr", float, "peak learning rate"),
     ("weight_decay", float, "AdamW's weight decay"),
     ("schedule", str, "cosine or constant"),
     ("schedule_every", str, "change the learning rate every step or every epoch"),
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `train`."""
     parser = Parser(
         prog="train",
-        description="Train a timm classifier on a dataset of images; real images are never read.",
+        description="Train a timm classifier on an image dataset.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -62,9 +62,9 @@ def build_parser() -> argparse.ArgumentParser:
         help="any timm model, e.g. test_resnet, or one of the paper's: ResNet50, ResNet101, "
         "ViT-B, MobileNetV3-S, ConvNeXt-S",
     )
-    add("--out", type=Path, metavar="RUN", help="run folder; one that was interrupted goes on")
-    _add_data_options(parser.add_argument_group("which rows"))
-    _add_model_options(parser.add_argument_group("model and process"))
+    add("--out", type=Path, metavar="RUN", help="run folder; an interrupted run is resumed")
+    _add_data_options(parser.add_argument_group("data"))
+    _add_model_options(parser.add_argument_group("model"))
     _add_training_options(parser.add_argument_group("training"))
     _add_push_options(parser.add_argument_group("publishing", "when the run is finished"))
     return parser
@@ -74,31 +74,35 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--config", metavar="NAME", help="config of the dataset (default: its first)")
     add("--split", metavar="NAME", help="split (default: its only one, or train)")
-    add("--filter", metavar="EXPR", help='keep rows, e.g. "guidance_scale < 3"')
+    add("--filter", metavar="EXPR", help='keep only matching rows, e.g. "guidance_scale < 3"')
     add(
         "--images-per-class",
         type=int,
         metavar="N",
-        help="draw N of each class, to compare sets of one size",
+        help="sample N images of each class, to compare datasets at equal size",
     )
     add(
         "--allow-empty-classes",
         action="store_true",
-        help="train though classes have no images; the model has an output for them all the same",
+        help="train even if classes have no images; the model still has an output for them",
     )
     add(
         "--skip-unreadable",
         action="store_true",
-        help="leave out images that cannot be read, and count them in config.yaml",
+        help="skip images that cannot be read and count them in config.yaml",
     )
-    add("--image-column", metavar="NAME", help="column of images")
-    add("--label-column", metavar="NAME", help="column of labels")
+    add("--image-column", metavar="NAME", help="image column (default: image, else the only one)")
+    add("--label-column", metavar="NAME", help="label column (default: label, else the only one)")
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--pretrained", action="store_true", help="start from timm's weights (needs the network)")
-    add("--head-only", action="store_true", help="train the last layer alone, with --pretrained")
+    add(
+        "--pretrained",
+        action="store_true",
+        help="start from timm's pretrained weights (downloads them)",
+    )
+    add("--head-only", action="store_true", help="train the last layer only, with --pretrained")
     add(
         "--model-arg",
         action="append",
@@ -106,8 +110,8 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         metavar="KEY=VALUE",
         help="argument of timm.create_model, e.g. patch_size=4; may be repeated",
     )
-    add("--seed", type=int, default=0, help="decides everything that is random (default: 0)")
-    add("--threads", type=int, default=1, metavar="N", help="CPU threads a process (default: 1)")
+    add("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
+    add("--threads", type=int, default=1, metavar="N", help="CPU threads per process (default: 1)")
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
@@ -115,9 +119,9 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--preset",
         metavar="NAME",
-        help="where to start from (default: quick, or finetune with --pretrained)",
+        help="base settings (default: quick, or finetune with --pretrained)",
     )
-    add("--list-presets", action="store_true", help="show the presets and stop")
+    add("--list-presets", action="store_true", help="list the presets and exit")
     for name, kind, text in _FIELDS:
         flag = f"--{name.replace('_', '-')}"
         add(flag, type=kind, metavar="X", help=f"{text} (default: the preset's)")
@@ -126,8 +130,8 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change of the preset's augmentation, e.g. rotation=10 or crop_scale=0.5,1; `none` "
-        "drops all of it; may be repeated",
+        help="override a value of the preset's augmentation, e.g. rotation=10 or crop_scale=0.5,1; "
+        "`none` disables augmentation; may be repeated",
     )
     add("--no-flip", action="store_true", help="never mirror images (digits, letters)")
 
@@ -136,23 +140,21 @@ def _add_push_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--push", metavar="ORG/NAME", help="publish model, card and scores on the Hub")
     add("--private", action="store_true", help="make the model's repository private")
-    add("--tag", metavar="TAG", help="name the published commit, e.g. v1")
-    add("--replace-card", action="store_true", help="overwrite changes of the card on the Hub")
+    add("--tag", metavar="TAG", help="tag the published commit, e.g. v1")
+    add("--replace-card", action="store_true", help="overwrite edits of the card on the Hub")
 
 
 def parse_options(argv: Sequence[str]) -> TrainOptions | None:
-    """Read the command line; None means that the presets are to be shown.
+    """Parse the command line; return None if the presets are to be listed.
 
     Raises:
-        UserError: A required option is missing, or a value does not parse.
+        UserError: A required option is missing, or a value is invalid.
     """
     parsed = build_parser().parse_args(argv)
     if parsed.list_presets:
         return None
     if parsed.push is None and (parsed.private or parsed.tag or parsed.replace_card):
-        raise UserError(
-            "--private, --tag and --replace-card belong to --push; give it, or leave them out"
-        )
+        raise UserError("--private, --tag and --replace-card need --push; add it or remove them")
     missing = [
         name
         for name, value in (
@@ -199,7 +201,7 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
 
 
 def presets_text() -> str:
-    """Describe every preset with its values, for `--list-presets`."""
+    """Describe every preset and its values, for `--list-presets`."""
     lines = []
     for name, preset in PRESETS.items():
         values = preset.hyperparameters.model_dump()
@@ -234,7 +236,7 @@ def _model_args(pairs: Sequence[str]) -> dict[str, Any]:
         key, value = _split(pair, option="--model-arg")
         if key in ("num_classes", "pretrained", "img_size", "in_chans"):
             raise UserError(
-                f"--model-arg {key}: is decided by the dataset, --pretrained and --image-size"
+                f"--model-arg {key}: is set by the dataset, --pretrained or --image-size; remove it"
             )
         found[key] = _value(value, option=f"--model-arg {key}")
     return found

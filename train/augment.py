@@ -1,7 +1,7 @@
-"""Random changes of a batch of images, as tensor operations on the batch's device.
+"""Random augmentation of image batches, as tensor operations on the batch's device.
 
-All geometry is folded into one affine map an image and sampled once; colours follow. Which numbers
-are drawn is decided outside (`train.uniforms`), so that nothing here holds a state.
+All geometric changes are combined into one affine map per image and resampled once; colours follow.
+The random numbers come from outside (`train.uniforms`), so this module has no state.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """Turn uint8 (B, H, W, 3) into float32 (B, 3, H, W) in 0 to 1, channels last in memory."""
+    """Convert uint8 (B, H, W, 3) to float32 (B, 3, H, W) in 0 to 1, channels last in memory."""
     return pixels.permute(0, 3, 1, 2).to(torch.float32).div_(255)
 
 
 def normalise(images: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Subtract `mean` and divide by `std`, a number a channel; shape (B, 3, H, W)."""
+    """Subtract `mean` and divide by `std`, one number per channel; shape (B, 3, H, W)."""
     shift = torch.tensor(mean, device=images.device).view(1, 3, 1, 1)
     scale = torch.tensor(std, device=images.device).view(1, 3, 1, 1)
     return (images - shift) / scale
 
 
 def augment(images: Tensor, draws: Tensor, policy: Augmentation) -> Tensor:
-    """Change each image at random.
+    """Augment each image at random.
 
     Args:
         images: Float32 in 0 to 1, shape (B, 3, S, S).
         draws: Uniform in [0, 1), shape (B, NUM_DRAWS), same device.
-        policy: How much.
+        policy: Strength of each change.
 
     Returns:
         Same shape and range as `images`, channels last in memory.
@@ -82,7 +82,7 @@ def augment(images: Tensor, draws: Tensor, policy: Augmentation) -> Tensor:
 
 
 def centre_crop(images: Tensor, part: float) -> Tensor:
-    """Return the middle of each image, `part` of each side, enlarged to the image's own size."""
+    """Return the central `part` of each side of the images, enlarged to their original size."""
     theta = torch.tensor([[part, 0.0, 0.0], [0.0, part, 0.0]], device=images.device)
     grid = functional.affine_grid(
         theta.expand(len(images), 2, 3), list(images.shape), align_corners=False
@@ -91,12 +91,12 @@ def centre_crop(images: Tensor, part: float) -> Tensor:
 
 
 def affine_maps(draws: Tensor, policy: Augmentation) -> Tensor | None:
-    """Return the map from places of the result to places of the image, or None for the identity.
+    """Return the maps from result to image positions, or None for the identity.
 
-    Places are in -1 to 1 from edge to edge, as `torch.nn.functional.affine_grid` takes them.
+    Positions are in -1 to 1 from edge to edge, as in `torch.nn.functional.affine_grid`.
 
     Returns:
-        Shape (B, 2, 3), or None when the policy moves nothing.
+        Shape (B, 2, 3), or None if the policy moves no pixels.
     """
     none = Augmentation()
     if all(getattr(policy, name) == getattr(none, name) for name in _MOVES):
@@ -111,9 +111,9 @@ def affine_maps(draws: Tensor, policy: Augmentation) -> Tensor | None:
 
 
 def _crops(draws: Tensor, policy: Augmentation) -> tuple[Tensor, Tensor]:
-    """Draw crops as torchvision's RandomResizedCrop does: size and centre, shape (B, 2) each.
+    """Sample crops as torchvision's RandomResizedCrop: size and centre, shape (B, 2) each.
 
-    The first of ten candidates that fits inside the image is taken, else the largest that does.
+    The first of ten candidates that fits inside the image is used, else the largest that does.
     """
     area_draw, ratio_draw = draws[:, _CROP].chunk(2, dim=1)
     low, high = policy.crop_scale
@@ -138,7 +138,7 @@ def _rotation_zoom_shear(draws: Tensor, policy: Augmentation) -> Tensor:
     angle = (2 * draws[:, _ROTATION] - 1) * math.radians(policy.rotation)
     shear = torch.tan((2 * draws[:, _SHEAR] - 1) * math.radians(policy.shear))
     low, high = policy.zoom
-    # A larger picture means a step in the result is a smaller step in the image.
+    # Enlarging means that a step in the result is a smaller step in the image.
     step = 1 / (low + (high - low) * draws[:, _ZOOM])
     cos, sin = torch.cos(angle) * step, torch.sin(angle) * step
     rows = torch.stack((cos, cos * shear - sin, sin, sin * shear + cos), dim=1)

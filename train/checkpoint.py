@@ -1,7 +1,7 @@
-"""The state after an epoch, from which a run goes on as if nothing had happened.
+"""The state after an epoch, from which a run resumes with identical results.
 
-There is no random state in it: every epoch seeds its own generators from (seed, epoch, rank), and
-the learning rate is a function of the step.
+It contains no random state: every epoch seeds its own generators from (seed, epoch, rank), and the
+learning rate is a function of the step.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class Checkpoint:
-    """A run after some epochs.
+    """State of a run after some epochs.
 
     Attributes:
         epochs_done: Finished epochs.
         model: `state_dict` of the model.
         optimizer: `state_dict` of the optimiser.
         scaler: `state_dict` of the loss scaler of float16 training, else None.
-        metrics: A mapping an epoch, as in `metrics.csv`.
+        metrics: One mapping per epoch, as in `metrics.csv`.
         best_epoch: From 1; 0 before the first.
-        best_val_top1: In 0 to 1, or None when nothing is held out.
+        best_val_top1: In 0 to 1, or None without held-out images.
     """
 
     epochs_done: int
@@ -44,13 +44,13 @@ class Checkpoint:
 
 
 def save_checkpoint(out: Path, checkpoint: Checkpoint) -> None:
-    """Replace the folder's checkpoint in one step."""
+    """Replace the folder's checkpoint atomically."""
     fields = {name: getattr(checkpoint, name) for name in Checkpoint.__dataclass_fields__}
     replace_file(out / CHECKPOINT, lambda path: torch.save(fields, path))
 
 
 def load_checkpoint(out: Path) -> Checkpoint | None:
-    """Read the folder's checkpoint to main memory; None when there is none.
+    """Read the folder's checkpoint to main memory; None if there is none.
 
     Raises:
         UserError: The file cannot be read.
@@ -63,5 +63,5 @@ def load_checkpoint(out: Path) -> Checkpoint | None:
     except (RuntimeError, EOFError, BadZipFile, pickle.UnpicklingError, TypeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{path}: cannot be read ({reason}); delete it to start the run anew"
+            f"{path}: cannot be read ({reason}); delete it to start the run again"
         ) from None

@@ -1,4 +1,4 @@
-"""The command `train`: reads options, trains, tells how it went."""
+"""Run the command `train`: parse options, train, print a summary."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main() -> int | None:
         summary = train(options)
     except UserError as error:
         if launched_as()[0] != 0:
-            # Every process finds the same fault; one tells it.
+            # Every process finds the same fault; only one reports it.
             return error.exit_status
         raise
     if summary.is_main_process:
@@ -47,7 +47,7 @@ def _push(options: TrainOptions, repo_id: str) -> None:
 
 def _summary_text(summary: RunSummary) -> str:
     if summary.best_val_top1 is None:
-        score = "nothing held out, last epoch kept"
+        score = "no images held out, last epoch kept"
     else:
         score = f"val top-1 {summary.best_val_top1:.2%} (held-out synthetic images)"
     return (

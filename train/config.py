@@ -1,7 +1,7 @@
-"""What a training run is: everything that is needed to repeat it, checked and frozen.
+"""The configuration of a training run: everything needed to repeat it, validated and frozen.
 
-`RunConfig` is written to `config.yaml` of a run folder and compared when a run goes on. Where the
-numbers come from is the business of `train.presets` and `train.arguments`.
+`RunConfig` is written to `config.yaml` of a run folder and compared when a run is resumed. Values
+come from `train.presets` and `train.arguments`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class _Frozen(BaseModel):
 
 
 class Augmentation(_Frozen):
-    """Random changes of a training image; the default of each is no change.
+    """Random changes of training images; by default none.
 
     Attributes:
         crop_scale: Area of the random crop as a fraction of the image, low and high. The crop is
@@ -36,8 +36,8 @@ class Augmentation(_Frozen):
         translate: Largest shift as a fraction of the image, either way and along both axes.
         zoom: Factor of size, low and high.
         shear: Largest horizontal shear in degrees, either way.
-        fill: What comes in from outside the image: black, its border pixels, or its reflection.
-        brightness: Factor of brightness is drawn from 1 - brightness to 1 + brightness.
+        fill: Pixels outside the image: black, its border pixels, or its reflection.
+        brightness: Brightness factor, from 1 - brightness to 1 + brightness.
         contrast: The same for the distance from the image's mean grey.
         saturation: The same for the distance from each pixel's grey.
         greyscale: Probability of dropping colour.
@@ -77,28 +77,28 @@ class Augmentation(_Frozen):
 
 
 class Hyperparameters(_Frozen):
-    """How a model is trained; one of these is what a preset stands for.
+    """Training settings; a preset is one set of values.
 
     Attributes:
         epochs: Passes over the training part.
-        batch_size: Images a step over all processes together.
-        accumulate: Parts that a process computes its share of a batch in. Their gradients add up to
-            those of the whole share, in less memory; batch norm sees one part at a time.
-        lr: Highest learning rate of AdamW.
+        batch_size: Images per step over all processes.
+        accumulate: Number of parts in which a process computes its share of a batch. Their
+            gradients are added up, which saves memory; batch norm sees one part at a time.
+        lr: Peak learning rate of AdamW.
         weight_decay: Decoupled weight decay of AdamW.
         decay_all: Decay biases and norms as well (plain AdamW), or weight matrices only.
         schedule: `cosine` anneals to zero after the warm-up, `constant` stays.
         schedule_every: The learning rate changes after every `step`, or after every `epoch` only.
         warmup_epochs: Epochs of linear warm-up; may be a fraction with `schedule_every=step`.
-        label_smoothing: Probability mass taken from the true class.
-        clip_grad_norm: Largest norm of the gradient, or None.
-        image_size: Height and width in pixels; None takes the size of the set's first image.
-        val_fraction: Part of the synthetic set held out of every class for choosing the best epoch.
+        label_smoothing: Label smoothing: probability mass taken from the true class.
+        clip_grad_norm: Maximum gradient norm, or None.
+        image_size: Height and width in pixels; None: the size of the dataset's first image.
+        val_fraction: Fraction of each class held out to select the best epoch.
             0 holds out nothing and keeps the last epoch.
-        val_images: Hold out this many images by one draw over the whole set instead, as the paper's
-            released code does; its draw is unseeded, this one depends on the run's seed.
-        keep_every: Keep the weights of every so many epochs, or None for the best alone.
-        test_crop: Part of each side, in the middle, that is seen of an image while scoring.
+        val_images: Hold out this many images at random over all classes instead, as in the paper's
+            released code (unseeded there; here it depends on the run's seed).
+        keep_every: Interval of epochs whose weights are saved, or None for the best only.
+        test_crop: Fraction of each side that the central crop keeps when scoring.
         fit: What is done with images that are not square: their middle is cropped, they get borders
             in the colour of the mean, or they are squashed, as all were in runs that do not say.
         resample: Filter that resizes images.
@@ -134,7 +134,7 @@ class Hyperparameters(_Frozen):
 
 
 class Environment(_Frozen):
-    """What one stretch of a run's training computed with; None is not recorded (earlier versions).
+    """Environment of one stretch of training; None: not recorded (earlier versions).
 
     Attributes:
         from_epoch: First epoch of the stretch, from 1.
@@ -156,22 +156,22 @@ class Environment(_Frozen):
 
 
 class DataSource(_Frozen):
-    """Which rows a run learns from.
+    """The training rows of a run.
 
     Attributes:
         reference: Directory, Hub id or `hf://` path, as given.
         config_name: Config of the dataset.
         split: Split of the dataset.
         row_filter: Expression over metadata columns that keeps a row, or None.
-        images_per_class: Rows drawn of each class after filtering, or None for all.
+        images_per_class: Rows sampled per class after filtering, or None for all.
         image_column: Column of images.
         label_column: Column of labels.
         label_names: Class names; the position is the label.
         num_images: Rows after filtering, the held-out part included.
-        num_unreadable: Rows left out by `--skip-unreadable`.
-        pixels_sha256: Hash of all decoded pixels and labels: the same rows, or not.
-        commit: What a Hub id's revision named when it was read; None for a directory.
-        class_counts: Images of each class, the held-out part included; None in older runs.
+        num_unreadable: Rows skipped by `--skip-unreadable`.
+        pixels_sha256: Hash of all decoded pixels and labels.
+        commit: Commit of a Hub id when it was read; None for a directory.
+        class_counts: Images per class, held-out ones included; None in older runs.
         left_out: Files of an image folder that were not read, by suffix.
     """
 
@@ -197,12 +197,12 @@ class RunConfig(_Frozen):
     Attributes:
         model: timm model name.
         pretrained: Starts from timm's pretrained weights.
-        head_only: Trains the last layer alone; the rest stays as it came.
+        head_only: Trains the last layer only.
         model_args: Further arguments of `timm.create_model`.
-        preset: Where the hyperparameters started from; the values below are what counts.
+        preset: Base of the hyperparameters; the values below are final.
         seed: Decides initial weights, held-out part, order and augmentation.
         data: The rows.
-        hyperparameters: All values resolved, nothing None that training needs.
+        hyperparameters: All values resolved; none that training needs is None.
     """
 
     model: str
@@ -216,7 +216,7 @@ class RunConfig(_Frozen):
 
 
 def differing_keys(one: dict[str, Any], other: dict[str, Any], *, prefix: str = "") -> list[str]:
-    """Return the dotted keys at which two nested mappings differ, in order, with both values."""
+    """Return the dotted keys that differ between two mappings, in order, with both values."""
     found: list[str] = []
     for key in [*one, *(key for key in other if key not in one)]:
         left, right = one.get(key), other.get(key)

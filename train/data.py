@@ -1,7 +1,7 @@
-"""The pixels in memory, the held-out part, and the order of an epoch.
+"""Load pixels into memory, hold out images, and order the batches of an epoch.
 
-Images are decoded once. Order and held-out part are functions of the seed, so that they are the
-same with one process and with many.
+Images are decoded once. Order and held-out images are functions of the seed, so they are the same
+for any number of processes.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class LabelledPixels:
 
 
 def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
-    """Return the labels of a dataset, shape (N,), after seeing that a classifier can learn them.
+    """Return the labels of a dataset, shape (N,), and check that they can be learned.
 
     Raises:
         UserError: A label is missing, or fewer than two classes have images.
@@ -66,8 +66,8 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     if len(present) < 2:
         found = ", ".join(opened.label_names[label] for label in present) or "none"
         raise UserError(
-            f"{opened.reference}: a classifier needs images of two classes or more; "
-            f"the {len(labels)} rows have one ({found})"
+            f"{opened.reference}: a classifier needs images of at least two classes; "
+            f"the {len(labels)} rows have only one ({found})"
         )
     return labels
 
@@ -75,12 +75,11 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
 def report_counts(
     opened: OpenedDataset, *, allow_empty: bool, fit: str, note: Callable[[str], None]
 ) -> dict[str, int]:
-    """Report how many images of each class there are to learn from.
+    """Report the number of training images per class.
 
     Args:
         opened: The rows.
-        allow_empty: Whether classes may have none: the model then has outputs for them all the
-            same.
+        allow_empty: Whether classes may be empty; the model still has outputs for them.
         fit: What is done with images that are not square.
         note: Receives the line, and warnings.
 
@@ -97,8 +96,8 @@ def report_counts(
     if empty and not allow_empty:
         raise UserError(
             f"{opened.shown}: {len(empty)} of {len(counts)} classes have no images "
-            f"({some(empty)}); choose other rows, or train a model that has an output for classes "
-            "it never sees with --allow-empty-classes"
+            f"({some(empty)}); choose other rows, or keep outputs for classes without images with "
+            "--allow-empty-classes"
         )
     for warning in count_warnings(counts):
         note(f"warning: {warning}")
@@ -106,13 +105,13 @@ def report_counts(
 
 
 def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDataset:
-    """Draw as many rows of every class, for comparing sets of one size.
+    """Sample equally many rows per class, to compare datasets at equal size.
 
-    A larger draw of the same seed holds the smaller one's rows.
+    A larger sample with the same seed contains the smaller one.
 
     Args:
         opened: The rows.
-        count: Rows of each class that has any.
+        count: Rows per non-empty class.
         seed: The run's seed.
 
     Raises:
@@ -127,7 +126,7 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
         if len(rows) < count:
             raise UserError(
                 f"{opened.reference}: class {opened.label_names[label]} has {len(rows)} images, "
-                f"--images-per-class asks for {count}; lower it"
+                f"but --images-per-class is {count}; lower it"
             )
         order = np.random.default_rng((_SUBSET_STREAM, seed, int(label))).permutation(rows)
         chosen.append(order[:count])
@@ -135,10 +134,10 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
 
 
 def image_side(opened: OpenedDataset, requested: int | None) -> int:
-    """Return the height and width to train at: the one asked for, or that of the first image.
+    """Return the training height and width: as requested, or that of the first image.
 
     Raises:
-        UserError: None was asked for, and the first image is not square or cannot be read.
+        UserError: Without a request, the first image is not square or cannot be read.
     """
     if requested is not None:
         return requested
@@ -149,7 +148,7 @@ def image_side(opened: OpenedDataset, requested: int | None) -> int:
     if width != height:
         raise UserError(
             f"{opened.reference}: its first image is {width}x{height}, not square; "
-            f"say --image-size {min(width, height)}"
+            f"use --image-size {min(width, height)}"
         )
     return int(width)
 
@@ -162,17 +161,18 @@ def load_pixels(
     accelerator: Accelerator,
     out: Path,
 ) -> LabelledPixels:
-    """Decode every image once a machine, however many processes it runs.
+    """Decode every image once per machine, for all its processes.
 
     Args:
         opened: The rows.
         side: Height and width in pixels.
         values: Say how images are fitted to a square and resized.
-        accelerator: Says which process decodes.
-        out: The run folder: other processes map the pixels from a file that lies there meanwhile.
+        accelerator: Determines which process decodes.
+        out: The run folder, for a temporary file that other processes map.
 
     Raises:
-        UserError: An image does not decode, a label is missing, fewer than two classes.
+        UserError: An image cannot be decoded, a label is missing, or there are fewer than two
+            classes.
         Failure: The decoding process of this machine failed, or a disk is too small.
     """
     labels = check_labels(opened)
@@ -199,7 +199,7 @@ def load_pixels(
             if accelerator.is_local_main_process:
                 size = len(labels) * side * side * 3
                 require_space(out, size, remedy="choose --out on a disk with more space")
-                # Not through a link, in a folder from elsewhere.
+                # Not through a link, in an untrusted folder.
                 shared.unlink(missing_ok=True)
                 np.save(shared, decode())
         finally:
@@ -221,8 +221,8 @@ def hold_out(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split row numbers into a training and a held-out part, class by class.
 
-    A class with two rows or more gives at least one to each part. With `count`, that many are
-    drawn of all rows alike instead, whatever their classes.
+    A class with at least two rows has at least one in each part. With `count`, that many rows are
+    sampled over all classes instead.
 
     Args:
         labels: Shape (N,).
@@ -253,8 +253,8 @@ def _hold_out_any(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if count > num_rows - 2:
         raise UserError(
-            f"{num_rows} images, of which {count} are to be held out, leave none to train on; "
-            "give --val-images fewer, or --val-fraction"
+            f"{num_rows} images, of which {count} would be held out, leave none for training; "
+            "lower --val-images, or use --val-fraction"
         )
     order = np.random.default_rng((_SPLIT_STREAM, seed)).permutation(num_rows)
     return np.sort(order[count:]), np.sort(order[:count])
@@ -263,17 +263,17 @@ def _hold_out_any(
 def epoch_batches(
     rows: NDArray[np.int64], *, batch_size: int, seed: int, epoch: int
 ) -> list[NDArray[np.int64]]:
-    """Return the global batches of an epoch: every row once, in an order of the epoch's own.
+    """Return the global batches of an epoch: every row once, in a new order.
 
-    Sizes differ by one at most and none is above `batch_size`, so that no epoch ends in a batch
-    of one image, which batch norm could not digest.
+    Sizes differ by at most one and do not exceed `batch_size`, so that no epoch ends in a batch of
+    one image, which batch norm cannot handle.
     """
     order = np.random.default_rng((_ORDER_STREAM, seed, epoch)).permutation(rows)
     return np.array_split(order, num_batches(len(rows), batch_size=batch_size))
 
 
 def num_batches(num_rows: int, *, batch_size: int) -> int:
-    """Return the number of batches an epoch has."""
+    """Return the number of batches per epoch."""
     return -(-num_rows // batch_size)
 
 
@@ -283,7 +283,7 @@ def part_of_rank(batch: NDArray[np.int64], *, rank: int, world_size: int) -> NDA
 
 
 def check_batches(num_rows: int, *, batch_size: int, world_size: int, accumulate: int = 1) -> None:
-    """See that each process gets two images or more of every batch, and of each part of it.
+    """Check that each process gets at least two images of every batch and of each part.
 
     Raises:
         UserError: The batches are too small for the number of processes or parts.
@@ -296,7 +296,7 @@ def check_batches(num_rows: int, *, batch_size: int, world_size: int, accumulate
         )
     if smallest < 2 * world_size:
         raise UserError(
-            f"{num_rows} training images in batches of {batch_size} leave {smallest} images a "
+            f"{num_rows} training images in batches of {batch_size} give {smallest} images per "
             f"step for {world_size} processes, which need 2 each; raise --batch-size, start fewer "
             "processes or generate more images"
         )

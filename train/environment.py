@@ -1,4 +1,4 @@
-"""What a run computes on, recorded in `config.yaml` for each stretch of its training."""
+"""Record the environment of a run in `config.yaml`, for each stretch of its training."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def join_launch(**options: Any) -> Accelerator:
         options: Of `accelerate.Accelerator`.
 
     Raises:
-        UserError: The launch's variables fit no launch, or it asks for what training does not do.
+        UserError: The launch's variables are contradictory, or it requests something unsupported.
     """
     from accelerate import Accelerator
 
@@ -39,20 +39,21 @@ def join_launch(**options: Any) -> Accelerator:
     if steps != 1:
         # accelerate would divide every gradient by it.
         raise UserError(
-            f"the launch asks for gradient accumulation over {steps} steps, which are given "
-            "nowhere else: remove --gradient_accumulation_steps from the launch line and its "
+            f"the launch sets gradient accumulation over {steps} steps, which `train` does not "
+            "use: "
+            "remove --gradient_accumulation_steps from the launch line and its "
             "config (ACCELERATE_GRADIENT_ACCUMULATION_STEPS)"
         )
     if kind in _SHARDED:
         raise UserError(
-            f"the launch asks for {kind}, which splits a model's weights over processes; train "
-            "keeps them whole: choose MULTI_GPU with `accelerate config` or --multi_gpu"
+            f"the launch uses {kind}, which splits a model's weights over processes; train "
+            "does not support that: choose MULTI_GPU with `accelerate config` or --multi_gpu"
         )
     return accelerator
 
 
 def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: int) -> Environment:
-    """Describe what this launch trains with.
+    """Describe the environment of this launch.
 
     Args:
         accelerator: Gives device, precision and number of processes.
@@ -73,10 +74,10 @@ def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: i
 
 
 def record_environment(out: Path, now: Environment) -> None:
-    """Add an entry to `environments` of `config.yaml` unless the last stretch was trained alike.
+    """Add an entry to `environments` of `config.yaml` unless the last stretch had the same values.
 
     Warns in one line when a run resumes with other values. A stretch that was stopped before its
-    first epoch ended left nothing in the weights: its entry is replaced.
+    first epoch ended does not affect the weights: its entry is replaced.
 
     Raises:
         UserError: The recorded environments cannot be read.
@@ -114,16 +115,16 @@ def _warn_of_changes(out: Path, before: Environment, now: Environment) -> None:
 
 
 def _recorded(config: dict[str, Any], path: Path) -> list[Environment]:
-    """Return the recorded stretches; runs of earlier versions recorded library versions alone.
+    """Return the recorded stretches; runs of earlier versions recorded library versions only.
 
     Raises:
-        UserError: Something else is recorded.
+        UserError: The records are invalid.
     """
     entries = config.get("environments", [{"versions": config.get("versions", {})}])
     try:
         return [Environment.model_validate(entry) for entry in entries]
     except (ValidationError, TypeError):
-        raise UserError(f"{path}: its environments do not read; choose another --out") from None
+        raise UserError(f"{path}: its environments cannot be read; choose another --out") from None
 
 
 def _values(environment: Environment) -> dict[str, Any]:

@@ -1,8 +1,8 @@
-"""Preset values that the user's own values leave no room for.
+"""Adjust preset values that conflict with the user's values.
 
-One rule: a value that only the preset gives is fitted to the user's, and a line says so. Two values
-of the user that contradict each other, or one that contradicts what the preset must keep, are
-refused with both ways out.
+A value given only by the preset is adjusted to the user's, and a line reports it. Two values of the
+user that contradict each other, or one that contradicts a value the preset must keep, are rejected
+with both remedies.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from train.config import Hyperparameters
 def fit_to_epochs(
     values: Hyperparameters, *, overrides: Mapping[str, Any], note: Callable[[str], None]
 ) -> Hyperparameters:
-    """Shorten the preset's warm-up and interval of kept epochs where the run is too short for them.
+    """Shorten the preset's warm-up and interval of saved epochs if the run is too short.
 
     Args:
         values: The preset's values with the user's on top.
-        overrides: What the user gave.
-        note: Receives a line for each value that was changed.
+        overrides: The user's values.
+        note: Receives a line for each changed value.
 
     Raises:
-        UserError: A value does not fit, and the preset's can't be shortened; all of them at once.
+        UserError: A value does not fit, and the preset's cannot be shortened; all at once.
     """
     epochs, by_epoch = values.epochs, values.schedule_every == "epoch"
     changes: dict[str, float] = {}
@@ -33,7 +33,7 @@ def fit_to_epochs(
     if values.warmup_epochs >= epochs:
         if "warmup_epochs" in overrides:
             faults.append(
-                f"--warmup-epochs {values.warmup_epochs:g}: none of the {epochs} epochs is left at "
+                f"--warmup-epochs {values.warmup_epochs:g}: none of the {epochs} epochs would use "
                 "the full learning rate; lower --warmup-epochs, or raise --epochs"
             )
         else:
@@ -42,12 +42,12 @@ def fit_to_epochs(
     elif by_epoch and values.warmup_epochs % 1:
         faults.append(
             f"--warmup-epochs {values.warmup_epochs:g}: with --schedule-every epoch the learning "
-            "rate changes after whole epochs only; give a whole number"
+            "rate changes after whole epochs only; use a whole number"
         )
     if values.keep_every is not None and values.keep_every > epochs:
         if "keep_every" in overrides:
             faults.append(
-                f"--keep-every {values.keep_every}: none of the {epochs} epochs would be kept; "
+                f"--keep-every {values.keep_every}: none of the {epochs} epochs would be saved; "
                 "lower --keep-every, or raise --epochs"
             )
         else:
@@ -58,15 +58,16 @@ def fit_to_epochs(
         was, option = getattr(values, name), f"--{name.replace('_', '-')}"
         note(
             f"{epochs} epochs are too few for the preset's {option} {was:g}: "
-            f"{option} {value:g} is used"
+            f"using {option} {value:g}"
         )
     return values.model_copy(update=changes)
 
 
 def fitted_augmentation(preset: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a preset's augmentation with the user's values on top.
+    """Return a preset's augmentation with the user's overrides.
 
-    `crop_scale=1,1` is no crop: without a `crop_ratio` of the user's, the preset's goes with it.
+    `crop_scale=1,1` is no crop: it also removes the preset's `crop_ratio`, unless the user sets
+    one.
     """
     merged = {**preset, **own}
     scale = merged["crop_scale"]

@@ -1,18 +1,18 @@
-"""torchvision's initial weights of MobileNetV3 for timm's model of the same layers.
+"""Initialise timm's MobileNetV3 with the distributions of torchvision's.
 
-timm follows TensorFlow there: smaller fan-out for grouped convolutions, a uniform classifier.
+timm follows TensorFlow: smaller fan-out for grouped convolutions, a uniform classifier.
 """
 
 from __future__ import annotations
 
 from torch import nn
 
-# torchvision has a linear layer where timm has this 1x1 convolution on pooled features.
+# torchvision has a linear layer for timm's 1x1 convolution on pooled features.
 _HIDDEN_LAYER = "conv_head"
 
 
 def initialise_as_torchvision(model: nn.Module) -> None:
-    """Initialise a timm MobileNetV3 as `torchvision.models.MobileNetV3` does, in place.
+    """Initialise a timm MobileNetV3 like `torchvision.models.MobileNetV3`, in place.
 
     Convolutions are He-normal by fan-out, linear layers normal with standard deviation 0.01, all
     biases zero, and norms the identity.

@@ -1,8 +1,8 @@
-"""Epochs: steps over all processes, the held-out part, the best weights, the checkpoint.
+"""The training loop: steps over all processes, held-out scores, best weights, checkpoint.
 
-Several processes train as one on the same global batch: each takes its share, and a batch's loss
-is the sum over its images divided by their number, wherever they are. Two things stay a process's
-own: dropout, and the batch statistics of batch norm on CPUs (on several GPUs batch norm is
+Several processes train as one on the same global batch: each takes its share, and a batch's loss is
+the sum over its images divided by their number, over all processes. Two things differ per process:
+dropout, and the batch statistics of batch norm on CPUs (on several GPUs batch norm is
 synchronised); models without both give the same gradients for any number of processes.
 """
 
@@ -47,20 +47,20 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _VAL_BATCH = 256
-# Looking at a loss waits for the GPU, so there it happens now and then.
+# Reading a loss waits for the GPU, so on GPUs it is read only now and then.
 _CHECK_EVERY = {"cpu": 1}
 _CHECK_EVERY_ELSEWHERE = 50
-# Share of the device's free memory that the pixels may take.
+# Largest share of the device's free memory for the pixels.
 _RESIDENT_SHARE = 0.25
 
 
 def split_rows(
     data: LabelledPixels, config: RunConfig, *, world_size: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the rows to train on and those held out.
+    """Return the training rows and the held-out rows.
 
     Raises:
-        UserError: Too few of either for the run's settings.
+        UserError: There are too few rows of either for the run's settings.
     """
     values = config.hyperparameters
     train_rows, val_rows = hold_out(
@@ -76,15 +76,15 @@ def split_rows(
 
 
 class Trainer:
-    """One process's part in training a model.
+    """One process's share of training a model.
 
     Attributes:
-        train_rows: Row numbers trained on.
+        train_rows: Row numbers for training.
         val_rows: Row numbers held out.
-        metrics: A mapping an epoch, as in `metrics.csv`.
+        metrics: One mapping per epoch, as in `metrics.csv`.
         epochs_done: Finished epochs, those of earlier launches included.
         best_epoch: From 1; 0 before the first.
-        best_val_top1: In 0 to 1, or None when nothing is held out.
+        best_val_top1: In 0 to 1, or None without held-out images.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Trainer:
         accelerator: Accelerator,
         out: Path,
     ) -> None:
-        """Take over the model, and go on from the checkpoint in `out` if there is one.
+        """Prepare the model, and resume from the checkpoint in `out` if there is one.
 
         Raises:
             UserError: Batches too small, or a checkpoint that cannot be read.
@@ -114,7 +114,7 @@ class Trainer:
         self._prepare(model)
 
     def fit(self) -> None:
-        """Run the epochs that are left; the folder is consistent after each."""
+        """Run the remaining epochs; the folder is consistent after each."""
         values = self.config.hyperparameters
         num_images = len(self.train_rows)
         bar = progress(
@@ -158,11 +158,11 @@ class Trainer:
 
         Args:
             rows: This process's share of the batch.
-            epoch: Decides the augmentation.
+            epoch: Determines the augmentation.
             num_global: Images in the batch over all processes.
 
         Returns:
-            Sum of losses, number of right answers, number of images, of this process; float32.
+            Sum of losses, correct predictions and images of this process; float32.
         """
         images, labels = self._batch(rows, epoch=epoch)
         smoothing = self.config.hyperparameters.label_smoothing
@@ -170,7 +170,7 @@ class Trainer:
             logits = self.model(images)
         logits = logits.float()
         loss = functional.cross_entropy(logits, labels, reduction="sum", label_smoothing=smoothing)
-        # Gradients are averaged over processes, so the mean over the batch is scaled up to fit.
+        # Gradients are averaged over processes, so the mean over the batch is scaled accordingly.
         self.accelerator.backward(loss * (self.accelerator.num_processes / num_global))
         return sums_of(loss.detach(), logits.detach(), labels)
 
@@ -200,7 +200,7 @@ class Trainer:
         return self._scores(parts)
 
     def _backward_in_parts(self, rows: NDArray[np.int64], *, epoch: int, num_global: int) -> Tensor:
-        """Call `backward` for each part of the rows; processes exchange gradients in the last."""
+        """Call `backward` for each part of the rows; gradients are exchanged in the last part."""
         *first, last = np.array_split(rows, self.config.hyperparameters.accumulate)
         sums = []
         for part in first:
@@ -212,7 +212,7 @@ class Trainer:
     def _batch(self, rows: NDArray[np.int64], *, epoch: int | None) -> tuple[Tensor, Tensor]:
         """Return normalised images (B, 3, S, S) and labels (B,); augmented with an `epoch`.
 
-        Without one they are what scoring sees.
+        Without one they are as in scoring.
         """
         device, values = self.accelerator.device, self.config.hyperparameters
         index = torch.from_numpy(rows).to(self._pixels.device)
@@ -228,7 +228,7 @@ class Trainer:
         return images, self._labels[index].to(device, non_blocking=True)
 
     def _record(self, epoch: int, *, train: Scores, val: Scores | None, seconds: float) -> None:
-        """Keep the epoch: weights first if they are the best, then checkpoint, then the table."""
+        """Save the epoch: weights if they are the best, then the checkpoint, then the metrics."""
         values = self.config.hyperparameters
         last_step = (epoch + 1) * self.steps_per_epoch - 1
         self.metrics.append(
@@ -249,7 +249,7 @@ class Trainer:
             self.best_epoch, self.best_val_top1 = epoch + 1, val.top1 if val else None
         self._share_buffers()
         if self.accelerator.is_main_process:
-            # Killed between the two, the run does this epoch again and writes the same weights.
+            # If killed between the two, the run repeats this epoch and writes the same weights.
             if better:
                 save_classifier(
                     self.bare_model,
@@ -265,7 +265,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _is_best(self, val: Scores | None) -> bool:
-        """Compare with the best epoch so far; among equals in accuracy the lower loss wins."""
+        """Compare with the best epoch so far; at equal accuracy the lower loss wins."""
         if val is None or self.best_epoch == 0:
             return True
         best = self.metrics[self.best_epoch - 1]
@@ -289,8 +289,8 @@ class Trainer:
         if checkpoint is not None:
             if not (self.out / WEIGHTS).exists():
                 raise UserError(
-                    f"{self.out / WEIGHTS}: is gone while {CHECKPOINT} says that it was written; "
-                    f"delete {self.out / CHECKPOINT} to train anew"
+                    f"{self.out / WEIGHTS}: is missing although {CHECKPOINT} records it; "
+                    f"delete {self.out / CHECKPOINT} to start training again"
                 )
             model.load_state_dict(checkpoint.model)
         if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
@@ -316,11 +316,11 @@ class Trainer:
         self.metrics, self.epochs_done = checkpoint.metrics, checkpoint.epochs_done
         self.best_epoch, self.best_val_top1 = checkpoint.best_epoch, checkpoint.best_val_top1
         if self.accelerator.is_main_process:
-            # The run may have been killed after the checkpoint and before the table.
+            # The run may have been killed after writing the checkpoint and before the metrics.
             write_metrics(self.out, self.metrics)
 
     def _place(self, data: LabelledPixels) -> tuple[Tensor, Tensor]:
-        """Return pixels and labels as tensors, on the GPU when they take little of it."""
+        """Return pixels and labels as tensors, on the GPU if they need little of its memory."""
         pixels, labels = torch.from_numpy(data.pixels), torch.from_numpy(data.labels)
         device = self.accelerator.device
         if device.type == "cuda":
@@ -330,7 +330,7 @@ class Trainer:
         return pixels, labels
 
     def _share_buffers(self) -> None:
-        """Give every process the main one's batch norm statistics, which are what is saved."""
+        """Copy the main process's batch norm statistics to all, because they are the ones saved."""
         if self.accelerator.num_processes > 1:
             for buffer in self.bare_model.buffers():
                 torch.distributed.broadcast(buffer, src=0)

@@ -1,4 +1,4 @@
-"""timm models: made from a name, checked against the image size, saved in timm's own form."""
+"""Create, check and save timm models."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _ORIGIN_KEYS = ("tag", "license", "origin_url", "paper_name", "paper_ids", "note
 
 
 def check_model_name(name: str) -> None:
-    """See that timm knows a model.
+    """Check that timm has a model.
 
     Raises:
-        UserError: It does not; names the nearest ones.
+        UserError: It has not; the message suggests similar names.
     """
     import timm
 
@@ -52,9 +52,9 @@ def create_classifier(
     pretrained: bool,
     model_args: Mapping[str, Any],
 ) -> nn.Module:
-    """Create a timm model for square RGB images of one size, and see that it takes them.
+    """Create a timm model for square RGB images of one size, and check that it accepts them.
 
-    Models that are built for a fixed size (vision transformers) are built for this one.
+    Models with a fixed input size (vision transformers) are created for this size.
 
     Args:
         name: timm model name, `hf-hub:...` or `local-dir:...`.
@@ -64,7 +64,7 @@ def create_classifier(
         model_args: Further arguments of `timm.create_model`.
 
     Raises:
-        UserError: Unknown model or argument, no weights, or an image size it does not take.
+        UserError: Unknown model or argument, no weights, or an unsupported image size.
     """
     import timm
     from safetensors import SafetensorError
@@ -78,11 +78,11 @@ def create_classifier(
     try:
         with _bounded(folder, num_classes=num_classes):
             arguments = resolve_model_input_args(source, {"img_size": side}, **model_args)
-            # A model of a folder or of the Hub brings a number of classes of its own.
+            # Models from a folder or the Hub have their own number of classes.
             arguments |= {"num_classes": num_classes, "pretrained": pretrained}
             model: nn.Module = timm.create_model(**arguments)
     except TypeError as error:
-        raise UserError(f"--model-arg: {name} does not take it ({_first_line(error)})") from None
+        raise UserError(f"--model-arg: {name} does not accept it ({_first_line(error)})") from None
     except (OSError, RuntimeError, ValueError, AssertionError, KeyError, SafetensorError) as error:
         if pretrained:
             message = (
@@ -90,17 +90,19 @@ def create_classifier(
                 "check the network and the model's tag, or train from scratch"
             )
         else:
-            message = f"--model {name} cannot be made for {side} px images ({_first_line(error)})"
+            message = (
+                f"--model {name} cannot be created for {side} px images ({_first_line(error)})"
+            )
         raise UserError(message) from None
     _check_input(model, name=name, side=side, num_classes=num_classes)
     return model
 
 
 def _own_folder(name: str) -> Path | None:
-    """Return the checked folder of a model that brings its own files; None for timm's models.
+    """Return the checked folder of a model with its own files; None for timm's models.
 
     Raises:
-        UserError: No such model, or its files do not read.
+        UserError: The model does not exist, or its files cannot be read.
         Failure: The Hub cannot be reached.
     """
     source, _, place = name.partition(":")
@@ -112,7 +114,7 @@ def _own_folder(name: str) -> Path | None:
 
 
 def _bounded(folder: Path | None, *, num_classes: int) -> AbstractContextManager[None]:
-    """Keep the making of a model of `folder` within the size of its weights."""
+    """Limit the creation of a model from `folder` to the size of its weights."""
     if folder is None:
         return nullcontext()
     return no_larger_than(folder / WEIGHTS, spare=_MOST_FEATURES * max(num_classes, 1000))
@@ -125,26 +127,26 @@ def _check_input(model: nn.Module, *, name: str, side: int, num_classes: int) ->
             output = model(torch.zeros(1, 3, side, side))
     except (RuntimeError, AssertionError, ValueError, ZeroDivisionError) as error:
         raise UserError(
-            f"--model {name} does not take {side} px images ({_first_line(error)}); "
-            "choose another --image-size, or give --model-arg patch_size=... to a transformer"
+            f"--model {name} does not accept {side} px images ({_first_line(error)}); "
+            "choose another --image-size, or set --model-arg patch_size=... to a transformer"
         ) from None
     if tuple(output.shape) != (1, num_classes):
         raise UserError(
-            f"--model {name} gives an output of shape {tuple(output.shape[1:])} for an image; "
-            f"a classifier of {num_classes} classes gives ({num_classes},)"
+            f"--model {name} has an output of shape {tuple(output.shape[1:])} for an image; "
+            f"expected for {num_classes} classes: ({num_classes},)"
         )
     model.train()
 
 
 def reduction_of(model: nn.Module) -> int:
-    """Return by which factor the sides of a model's last feature map are smaller; 1 if unknown."""
+    """Return a model's reduction of image sides in its last feature map; 1 if unknown."""
     stages = getattr(model, "feature_info", None)
     last = stages[-1] if isinstance(stages, list) and stages else {}
     return int(last.get("reduction", 1))
 
 
 def pixel_statistics(model: nn.Module, *, pretrained: bool) -> tuple[Any, Any]:
-    """Return mean and std for a model: its own when pretrained, else ImageNet's."""
+    """Return mean and std for a model: its own if pretrained, else ImageNet's."""
     if not pretrained:
         return IMAGENET_MEAN, IMAGENET_STD
     own: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
@@ -154,7 +156,7 @@ def pixel_statistics(model: nn.Module, *, pretrained: bool) -> tuple[Any, Any]:
 def parameter_groups(
     model: nn.Module, *, weight_decay: float, decay_all: bool
 ) -> list[dict[str, Any]]:
-    """Group parameters for AdamW: biases, norms and what the model exempts go without decay."""
+    """Group parameters for AdamW: no decay for biases, norms and exempt parameters."""
     if decay_all:
         learning = [one for one in model.parameters() if one.requires_grad]
         return [{"params": learning, "weight_decay": weight_decay}]
@@ -176,7 +178,7 @@ def save_classifier(
 ) -> None:
     """Write `model.safetensors` and `config.json`, so that timm loads `local-dir:OUT`.
 
-    Each file is replaced whole. The weights' metadata name the epoch they are from.
+    Each file is replaced atomically. The weights' metadata contain their epoch.
     """
     from safetensors.torch import save_file
 
@@ -196,7 +198,7 @@ def keep_weights(model: nn.Module, out: Path, *, epoch: int) -> None:
     path = out / EPOCHS / f"epoch-{epoch:04d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     if not is_inside(path.parent, out):
-        raise UserError(f"{path.parent}: leads out of the run folder and is not written to")
+        raise UserError(f"{path.parent}: is a link out of the run folder and is not written to")
     note = {"format": "pt", "epoch": str(epoch)}
     replace_file(path, lambda temporary: save_file(weights, temporary, metadata=note))
 
@@ -209,20 +211,20 @@ def _weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def freeze_body(model: nn.Module) -> None:
-    """Let the last layer alone learn.
+    """Freeze all layers but the last.
 
     Raises:
-        UserError: The model does not say which layer that is.
+        UserError: The model does not define its last layer.
     """
     head = _head_of(model)
     if not any(True for _ in head.parameters()):
-        raise UserError("--head-only: the model has no last layer that could learn")
+        raise UserError("--head-only: the model has no trainable last layer")
     model.requires_grad_(False)
     head.requires_grad_(True)
 
 
 def train_mode(model: nn.Module, *, head_only: bool) -> None:
-    """Set training mode; a frozen body stays in evaluation mode, so that no statistics move."""
+    """Set training mode; a frozen body stays in eval mode, so that its statistics do not change."""
     model.train(not head_only)
     if head_only:
         _head_of(model).train()
@@ -232,7 +234,7 @@ def _head_of(model: nn.Module) -> nn.Module:
     find = getattr(model, "get_classifier", None)
     head = find() if find is not None else None
     if not isinstance(head, nn.Module):
-        raise UserError("--head-only: the model does not name its last layer; choose another")
+        raise UserError("--head-only: the model does not define its last layer; choose another")
     return head
 
 
@@ -267,14 +269,14 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
     if values.fit != "crop":
         saved["fit"] = values.fit
     if not config.pretrained:
-        # They tell of timm's weights, which these are not.
+        # They describe timm's weights, which these are not.
         for key in _ORIGIN_KEYS:
             saved["pretrained_cfg"].pop(key, None)
     return json.dumps(saved, indent=2) + "\n"
 
 
 def quieten_timm() -> None:
-    """Keep timm's remarks about weights it does not find out of the terminal."""
+    """Silence timm's remarks about weights it does not find."""
     logging.getLogger("timm").setLevel(logging.ERROR)
 
 

@@ -1,4 +1,4 @@
-"""pydantic's errors about hyperparameters, in the words of the command line."""
+"""Convert pydantic's errors about hyperparameters to messages about command line options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from train.config import Augmentation
 
 
 def option_faults(error: ValidationError) -> list[Fault]:
-    """Return a fault for each value that does not do, with the option that gave it."""
+    """Return a fault for each invalid value, with its option."""
     faults = []
     for entry in error.errors():
         path = [str(part) for part in entry["loc"]]
@@ -19,7 +19,7 @@ def option_faults(error: ValidationError) -> list[Fault]:
         if entry["type"] == "extra_forbidden":
             near = difflib.get_close_matches(path[-1], Augmentation.model_fields, n=1)
             known = f"known: {', '.join(Augmentation.model_fields)}"
-            message = f"no such augmentation; {f'did you mean {near[0]}?' if near else known}"
+            message = f"unknown augmentation; {f'did you mean {near[0]}?' if near else known}"
         if path[0] == "augmentation":
             option = f"--augment {path[1]}" if len(path) > 1 else "--augment"
         else:

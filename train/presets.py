@@ -1,9 +1,9 @@
-"""Named sets of hyperparameters.
+"""Presets: named hyperparameters.
 
 Three readings of section 4.1 of "Diversity is Definitely Needed", each for CIFAR and EuroSAT:
-`paper` says what the text says, with the augmentation of the released code, since the text names
-none; `as-code` does what that code does; `corrected` mends what both leave out. `code-defaults`
-takes the code's own numbers. `quick`, `digits` and `finetune` are ours.
+`paper` follows the text, with the augmentation of the released code, since the text names none;
+`as-code` follows that code; `corrected` fixes the shortcomings of both. `code-defaults` uses the
+code's own numbers. `quick`, `digits` and `finetune` are ours.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from train.option_faults import option_faults
 _CIFAR_AUGMENTATION = Augmentation(
     crop_scale=(0.08, 1.0), crop_ratio=(3 / 4, 4 / 3), horizontal_flip=0.5
 )
-# Rotation by up to 90 degrees, flips, a 224 crop of 256 pixels: 0.875 of each side, anywhere while
-# training and in the middle while scoring.
+# Rotation by up to 90 degrees, flips, a 224 px crop of 256 px: 0.875 of each side, at random while
+# training and in the centre while scoring.
 _EUROSAT_CROP = 0.875
 _EUROSAT_AUGMENTATION = Augmentation(
     crop_scale=(_EUROSAT_CROP**2, _EUROSAT_CROP**2), horizontal_flip=0.5, rotation=90, fill="zeros"
@@ -35,12 +35,12 @@ _EUROSAT_AUGMENTATION = Augmentation(
 
 @dataclass(frozen=True)
 class Preset:
-    """A named starting point.
+    """Named hyperparameters.
 
     Attributes:
-        summary: What it is for, one line.
+        summary: Purpose, one line.
         hyperparameters: Its values.
-        families: What differs for models whose timm name starts with the key.
+        families: Overrides for models whose timm name starts with the key.
     """
 
     summary: str
@@ -66,8 +66,9 @@ _EUROSAT: dict[str, Any] = {
     "augmentation": _EUROSAT_AUGMENTATION,
     "test_crop": _EUROSAT_CROP,
 }
-# Every fifth epoch is kept for the code's visits of the real test set. CIFAR's images are held out
-# by one draw over the whole set, EuroSAT's not at all.
+# Every fifth epoch is saved for the code's evaluations on the real test set. CIFAR's held-out
+# images
+# are sampled over all classes, EuroSAT has none.
 _CODE: dict[str, Any] = {"keep_every": 5, "schedule_every": "epoch"}
 _CODE_CIFAR: dict[str, Any] = _CODE | {"val_images": 10_000}
 _CORRECTED: dict[str, Any] = {
@@ -105,8 +106,8 @@ PRESETS: dict[str, Preset] = {
         {},
     ),
     "digits": Preset(
-        "As quick for digits and letters: never flipped; rotated, sheared, moved, zoomed; half of "
-        "the images inverted (dark on light, light on dark), half of them without colour.",
+        "As quick, for digits and letters: no flips; rotation, shear, shift, zoom; half of "
+        "the images inverted (dark on light, light on dark), half of them grey.",
         Hyperparameters(
             epochs=30,
             batch_size=64,
@@ -148,26 +149,28 @@ PRESETS: dict[str, Preset] = {
         {},
     ),
     "paper": Preset(
-        "Section 4.1 on CIFAR: 200 epochs, batch 128, AdamW at 2e-4, cosine, weight decay 0.9 "
+        "Section 4.1 for CIFAR: 200 epochs, batch 128, AdamW at 2e-4, cosine, weight decay 0.9 "
         "(MobileNetV3 0.1), all images, last epoch; crops and flips as in the released code.",
         _PAPER,
         AS_PAPER,
     ),
     "paper-eurosat": Preset(
-        "Section 4.1 on EuroSAT: as paper with weight decay 0.3; rotation, flips, 224 of 256 px "
+        "Section 4.1 for EuroSAT: as paper with weight decay 0.3; rotation, flips, 224 of 256 px "
         "and unnormalised pixels as in the released code.",
         _PAPER.model_copy(update=_EUROSAT),
         AS_PAPER,
     ),
     "as-code": Preset(
-        "As paper with what the released code does: 10,000 images held out by one random draw, "
-        "every fifth epoch kept, torchvision's dropout, stochastic depth and batch norm.",
+        "As paper with the released code's differences: 10,000 images held out at random, every "
+        "fifth "
+        "epoch saved, torchvision's dropout, stochastic depth and batch norm.",
         _PAPER.model_copy(update=_CODE_CIFAR),
         AS_CODE,
     ),
     "as-code-eurosat": Preset(
-        "As paper-eurosat with what the released code does: every fifth epoch kept, torchvision's "
-        "dropout, stochastic depth and batch norm; it holds nothing of EuroSAT out.",
+        "As paper-eurosat with the released code's differences: every fifth epoch saved, "
+        "torchvision's "
+        "dropout, stochastic depth and batch norm; no images held out.",
         _PAPER.model_copy(update=_EUROSAT | _CODE),
         AS_CODE,
     ),
@@ -178,8 +181,8 @@ PRESETS: dict[str, Preset] = {
         AS_CODE,
     ),
     "corrected": Preset(
-        "As paper with what is usual since: a higher rate with warm-up, decay 0.05 of weight "
-        "matrices only, label smoothing, gradients clipped, milder crops; 32 px images enlarged "
+        "As paper with current practice: a higher rate with warm-up, decay 0.05 of weight matrices "
+        "only, label smoothing, clipped gradients, milder crops; 32 px images enlarged "
         "to 128 for ResNets and MobileNets, patches of 4 px for ViTs, of 1 px for ConvNeXts.",
         _PAPER.model_copy(
             update=_CORRECTED
@@ -188,8 +191,7 @@ PRESETS: dict[str, Preset] = {
         CORRECTED_SMALL,
     ),
     "corrected-eurosat": Preset(
-        "As corrected for EuroSAT: 224 px, whole patches turned and mirrored every way, "
-        "normalised pixels.",
+        "As corrected, for EuroSAT: 224 px, whole patches rotated and mirrored, normalised pixels.",
         _PAPER.model_copy(
             update=_CORRECTED
             | {
@@ -205,7 +207,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def model_args(preset: str, model: str) -> dict[str, Any]:
-    """Return what a preset asks of `timm.create_model` for one model.
+    """Return a preset's arguments of `timm.create_model` for one model.
 
     Args:
         preset: A key of `PRESETS`.
@@ -222,25 +224,25 @@ def resolve(
     augmentation: Mapping[str, Any] | None = None,
     note: Callable[[str], None] = log,
 ) -> Hyperparameters:
-    """Return a preset's values for one model, with the user's own on top.
+    """Return a preset's values for one model, with the user's overrides.
 
     Args:
         preset: A key of `PRESETS`.
-        model: timm model name; it decides what a preset says of a family, e.g. weight decay.
+        model: timm model name; presets have overrides for model families, e.g. weight decay.
         overrides: Fields of `Hyperparameters`.
         augmentation: Fields of `Augmentation` to change, or None.
-        note: Receives a line for each value of the preset that had to be fitted to the user's.
+        note: Receives a line for each preset value adjusted to the user's.
 
     Raises:
-        UserError: Unknown preset; every value that is out of range, all at once; values that
-            contradict each other.
+        UserError: Unknown preset; values out of range, all at once; values that contradict each
+            other.
     """
     if "val_fraction" in overrides and "val_images" in overrides:
         raise UserError("--val-fraction and --val-images exclude each other; give one of them")
     if preset not in PRESETS:
         near = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PRESETS)}"
-        raise UserError(f"--preset {preset}: no such preset; {hint}")
+        raise UserError(f"--preset {preset}: unknown preset; {hint}")
     chosen = PRESETS[preset]
     values = chosen.hyperparameters.model_dump()
     values.update(family_of(model, chosen.families).hyperparameters)

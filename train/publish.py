@@ -1,4 +1,4 @@
-"""`train --push`: a finished run as a model repository that timm loads."""
+"""`train --push`: publish a finished run as a model repository that timm loads."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ def publish_run(
 ) -> PublishReport:
     """Publish a run: weights and config in timm's form, card, settings, metrics, scores.
 
-    Safe to run again: after `eval score` it adds the scores, and where nothing differs it commits
-    nothing.
+    It can be repeated: after `eval score` it adds the scores; without differences it makes no
+    commit.
 
     Args:
         out: The run folder.
-        repo_id: `ORG/NAME` of a model repository; made if it is not there.
-        private: Make it private.
-        tag: Name for the commit.
-        replace_card: Drop what people changed in the card there, instead of refusing.
+        repo_id: `ORG/NAME` of a model repository; created if missing.
+        private: Make the repository private.
+        tag: Tag for the commit.
+        replace_card: Overwrite edits of the card on the Hub instead of stopping.
         show_progress: Whether to show a progress bar on stderr.
 
     Raises:
-        UserError: The run is not finished, a file of it is a link that leads out, or the Hub
-            refuses it.
-        Failure: The Hub went on failing.
+        UserError: The run is not finished, one of its files is a link out of the folder, or the Hub
+            rejects it.
+        Failure: All retries failed.
     """
     missing = [name for name in (WEIGHTS, CONFIG_JSON, CONFIG) if not (out / name).is_file()]
     if missing:
-        raise UserError(f"{out}: no {missing[0]} in it; is the run finished?")
+        raise UserError(f"{out}: contains no {missing[0]}; is the run finished?")
     target = parse_target(repo_id, "model")
     scores = sorted(path.name for path in out.glob(SCORES))
     names = [WEIGHTS, CONFIG_JSON, CONFIG, METRICS, *scores]

@@ -1,4 +1,4 @@
-"""One training run from options to run folder: opens, checks, claims, trains."""
+"""Run one training: open the dataset, check the options, lock the run folder, train."""
 
 from __future__ import annotations
 
@@ -29,34 +29,34 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What a user asks for.
+    """Options of a training run.
 
     Attributes:
-        dataset: Directory (a path will do), Hub id or `hf://` path.
+        dataset: Directory (text or path), Hub id or `hf://` path.
         model: timm model name, or one of Table 2 (`train.architectures`).
-        out: The run folder; a text is taken as its path.
+        out: The run folder (text or path).
         config_name: Config of the dataset, or None for its default.
         split: Split, or None for its only one or `train`.
         row_filter: Expression over metadata columns, or None.
-        images_per_class: Rows to draw of each class, or None for all.
+        images_per_class: Rows to sample per class, or None for all.
         image_column: Column of images, or None for the only one.
         label_column: Column of labels, or None for the only one.
-        skip_unreadable: Leave out images that cannot be read.
+        skip_unreadable: Skip images that cannot be read.
         preset: A key of `train.presets.PRESETS`; None is `finetune` for a pretrained model, else
             `quick`.
         pretrained: Start from timm's weights.
-        head_only: Train the last layer alone.
-        model_args: Further arguments of `timm.create_model`; must fit into JSON.
-        overrides: Fields of `Hyperparameters` that replace the preset's.
-        augmentation: Fields of `Augmentation` that replace the preset's.
-        seed: Decides everything that is random.
-        threads: CPU threads of each process. Sums come out differently in the last digits with
-            another number, so the default is the same on every machine.
+        head_only: Train the last layer only.
+        model_args: Further arguments of `timm.create_model`; must be JSON values.
+        overrides: Fields of `Hyperparameters` that override the preset's.
+        augmentation: Fields of `Augmentation` that override the preset's.
+        seed: Seed of all random choices.
+        threads: CPU threads per process. Rounding depends on their number, so the default is the
+            same on every machine.
         push_to: Model repository `ORG/NAME` to publish the finished run in, or None.
         push_private: Make that repository private.
-        push_tag: Name for the commit, or None.
-        allow_empty_classes: Train though classes have no images.
-        push_replace_card: Drop what people changed in the card there, instead of refusing.
+        push_tag: Tag for the commit, or None.
+        allow_empty_classes: Train even if classes have no images.
+        push_replace_card: Overwrite edits of the card on the Hub instead of stopping.
     """
 
     dataset: str
@@ -90,14 +90,14 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """How a run ended.
+    """Result of a run.
 
     Attributes:
         out: The run folder.
-        epochs: Epochs in all.
-        best_epoch: The one whose weights were kept, from 1.
-        best_val_top1: Its accuracy on held-out synthetic images in 0 to 1; None without those.
-        is_main_process: True in the one process that should tell.
+        epochs: Total number of epochs.
+        best_epoch: Epoch of the saved weights, from 1.
+        best_val_top1: Its accuracy on held-out synthetic images, 0 to 1; None without any.
+        is_main_process: True in the process that prints the summary.
     """
 
     out: Path
@@ -108,14 +108,14 @@ class RunSummary:
 
 
 def train(options: TrainOptions) -> RunSummary:
-    """Train a model, or go on with the run that `options.out` holds.
+    """Train a model, or resume the run in `options.out`.
 
-    Survives a kill at any moment: the same call goes on after the last finished epoch and ends
-    with the same weights.
+    It can be killed at any time: the same call resumes after the last finished epoch and gives the
+    same weights.
 
     Raises:
-        UserError: Anything the user can mend; nothing was trained.
-        Failure: The loss is not finite any more.
+        UserError: The user can fix the input; nothing was trained.
+        Failure: The loss is not finite.
     """
     from train.environment import join_launch
     from train.loop import Trainer, split_rows
@@ -125,7 +125,7 @@ def train(options: TrainOptions) -> RunSummary:
     options, preset = _choose_preset(options)
     _check_weights_are_loaded(options)
     if options.push_to is not None:
-        # Hours of training are not lost on a mistyped name or a token that may only read.
+        # Check first: hours of training must not be lost to a mistyped name or a read-only token.
         from factory.hub.ids import parse_target
         from factory.hub.publish import check_may_push
 
@@ -148,14 +148,14 @@ def train(options: TrainOptions) -> RunSummary:
     _set_threads(options.threads)
     with ExitStack() as until_the_end:
         with reporting_lack_of_memory(
-            "lower --image-size, or --images-per-class: all pixels are kept"
+            "lower --image-size or --images-per-class: all pixels are held in memory"
         ):
             data, opened, values = _load(options, values, accelerator, until_the_end)
         model, values = _create_model(options, values, num_classes=len(data.label_names))
         config = _run_config(options, values, preset=preset, data=data, opened=opened)
-        # What cannot be trained is refused before the folder is claimed for it.
+        # Invalid input is rejected before the folder is claimed.
         split_rows(data, config, world_size=accelerator.num_processes)
-        # The others wait until the folder is claimed, then only read it.
+        # Other processes wait until the folder is claimed, then only read it.
         with accelerator.main_process_first():
             claim(options.out, config)
         with reporting_lack_of_memory(_more_memory(values)):
@@ -183,34 +183,33 @@ def _more_memory(values: Hyperparameters) -> str:
 
 
 def _choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:
-    """Name the preset of a user who named none: `quick` would ruin pretrained weights."""
+    """Choose a preset if the user chose none: `quick` would ruin pretrained weights."""
     if options.preset is not None:
         return options, options.preset
     preset = "finetune" if options.pretrained else "quick"
     if options.pretrained:
-        _log_once("--pretrained: preset finetune is used; give --preset to choose another")
+        _log_once("--pretrained: using preset finetune; choose another with --preset")
     return replace(options, preset=preset), preset
 
 
 def _check_weights_are_loaded(options: TrainOptions) -> None:
-    """Refuse options that only make sense with pretrained weights when none are loaded.
+    """Reject options that need pretrained weights if none are loaded.
 
     Raises:
-        UserError: Names the option and the ways out.
+        UserError: An option needs pretrained weights.
     """
     if options.pretrained:
         return
     if options.head_only:
-        raise UserError("--head-only trains on top of pretrained weights; add --pretrained")
+        raise UserError("--head-only needs pretrained weights; add --pretrained")
     if options.preset == "finetune":
         raise UserError(
-            "--preset finetune starts from pretrained weights; add --pretrained, or choose "
-            "another preset"
+            "--preset finetune needs pretrained weights; add --pretrained, or choose another preset"
         )
     if ":" in options.model:
         raise UserError(
-            f"--model {options.model}: its weights are loaded with --pretrained only; add it, or "
-            "give the name of the architecture to start from random weights"
+            f"--model {options.model}: its weights are loaded only with --pretrained; add it, or "
+            "use the architecture's name to start from random weights"
         )
 
 
@@ -224,7 +223,7 @@ def _record_environment(options: TrainOptions, trainer: Trainer) -> None:
 
 
 def _log_once(text: str) -> None:
-    """Log from the first process alone, before accelerate has numbered them."""
+    """Log from the first process only, before accelerate has numbered them."""
     if launched_as()[0] == 0:
         log(text)
 
@@ -239,7 +238,7 @@ def _load(
     from factory.data.readable import only_readable
     from train.data import image_side, load_pixels, report_counts, take_per_class
 
-    # One process a machine fills the datasets cache, the others find it.
+    # One process per machine fills the datasets cache; the others read it.
     with accelerator.local_main_process_first():
         opened = open_dataset(
             options.dataset,
@@ -256,10 +255,11 @@ def _load(
         opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
     report_counts(opened, allow_empty=options.allow_empty_classes, fit=values.fit, note=_log_once)
     side = image_side(opened, values.image_size)
-    # Only now: a dataset that is refused leaves no empty folder behind.
+    # Only now, so that a rejected dataset leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
-    # Processes of one launch share the run; the first of them keeps other launches out, before any
-    # of them writes a file there.
+    # Processes of one launch share the run; the first of them locks out other launches before any
+    # of
+    # them writes a file.
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             until_the_end.enter_context(only_run(options.out))
@@ -299,7 +299,7 @@ def _create_model(
 
 
 def _note_small_map(model: nn.Module, name: str, *, side: int) -> None:
-    """Report a model whose stem and stages leave one feature per channel of such small images."""
+    """Log a warning if a model reduces such small images to one position per channel."""
     from train.model import reduction_of
 
     factor = reduction_of(model)

@@ -1,14 +1,14 @@
 """The files of a run folder, and whose it is.
 
     config.yaml         everything needed to repeat the run (`train.config.RunConfig`), and
-                        what each stretch of it computed on (`train.environment`)
-    metrics.csv         a line an epoch
-    checkpoint.pt       the last finished epoch, to go on from (`train.checkpoint`)
-    epochs/             weights of every so many epochs, where they are asked for
+                        the environment of each stretch of training (`train.environment`)
+    metrics.csv         one line per epoch
+    checkpoint.pt       state after the last finished epoch, for resuming (`train.checkpoint`)
+    epochs/             weights at an interval of epochs, if requested
     model.safetensors   weights of the best epoch    } timm's own form:
     config.json         architecture, class names    } `local-dir:RUN`
 
-Every file is written under another name and renamed: what exists is whole.
+Every file is written atomically: under a temporary name, then renamed.
 """
 
 from __future__ import annotations
@@ -52,40 +52,42 @@ METRIC_COLUMNS = (
 
 @contextmanager
 def only_run(out: Path) -> Iterator[None]:
-    """Keep a second training out of a run folder; the lock ends with the process that holds it.
+    """Lock a run folder against a second training, until this process ends.
 
-    A file system without locks keeps nobody out, which is logged.
+    On file systems without locks this only logs a warning.
 
     Raises:
-        UserError: Another training is at work there, or the lock's name is a link.
+        UserError: Another training is running there, or the lock file is a link.
     """
     import fcntl
 
     path = out / LOCK
     if path.is_symlink():
-        raise UserError(f"{path}: is a link, which a training never makes; remove it")
+        raise UserError(f"{path}: is a link and not a lock file of `train`; remove it")
     with path.open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{out}: another training is at work in it; wait for it, or choose another --out"
+                f"{out}: another training is running in this folder; wait for it, or choose "
+                "another --out"
             ) from None
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             log(
-                f"{out}: its file system has no locks ({error.strerror}), so a second training "
-                "in it is not kept out; start only one"
+                f"{out}: its file system has no locks ({error.strerror}), so a second training in "
+                "it "
+                "cannot be prevented; start only one"
             )
         yield
 
 
 def check_folder(out: Path) -> None:
-    """See early that a folder is free or a run's.
+    """Check early that a folder is empty or a run folder.
 
     Raises:
-        UserError: It is a file, or holds something else.
+        UserError: It is a file, or contains something else.
     """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; choose another --out")
@@ -93,18 +95,19 @@ def check_folder(out: Path) -> None:
         strange = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
         if strange:
             raise UserError(
-                f"{out}: not a run folder (it holds {', '.join(strange[:3])}); choose another --out"
+                f"{out}: is not a run folder (it contains {', '.join(strange[:3])}); choose "
+                "another --out"
             )
 
 
 def claim(out: Path, config: RunConfig) -> None:
-    """Write `config.yaml`, or see that the folder already belongs to the very same run.
+    """Write `config.yaml`, or check that the folder belongs to the same run.
 
-    The data's pixels decide, not where they are: of a moved dataset the new reference is recorded.
-    With a constant learning rate a run may get more epochs, which are recorded.
+    Pixels are compared, not their location: the new reference of a moved dataset is recorded. With
+    a constant learning rate a run may get more epochs, which are recorded.
 
     Raises:
-        UserError: The folder is another run's; names each key that differs.
+        UserError: The folder belongs to another run; the message names the differing keys.
     """
     now = config.model_dump(mode="json")
     path = out / CONFIG
@@ -117,7 +120,7 @@ def claim(out: Path, config: RunConfig) -> None:
         longer = _is_longer(there, now, different)
         if different and not longer:
             raise UserError(
-                f"{out}: holds another run, which differs in {'; '.join(different)}; "
+                f"{out}: contains another run, which differs in {'; '.join(different)}; "
                 f"{unfitted or _way_out(out, there, now)}"
             )
         if moved:
@@ -143,7 +146,7 @@ def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str
 
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what makes a run: the pixels' hash covers the counts, which older runs do not have."""
+    """Return the values that identify a run; counts are covered by the pixels' hash."""
     data = config.get("data")
     if not isinstance(data, dict):
         return config
@@ -152,7 +155,7 @@ def _compared(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_longer(there: dict[str, Any], now: dict[str, Any], different: list[str]) -> bool:
-    """Whether a run only gets more epochs, and those it has would have been the same with them."""
+    """Return whether a run only gets more epochs, without changing its earlier epochs."""
     old, new = _epochs(there), now["hyperparameters"]
     return (
         len(different) == 1
@@ -164,7 +167,7 @@ def _is_longer(there: dict[str, Any], now: dict[str, Any], different: list[str])
 
 
 def _epochs(there: dict[str, Any]) -> int | None:
-    """Return the epochs that a config found on disk asks for, if it does."""
+    """Return the number of epochs in a config on disk, or None."""
     values = there.get("hyperparameters")
     found = values.get("epochs") if isinstance(values, dict) else None
     return found if isinstance(found, int) else None
@@ -176,13 +179,14 @@ def _way_out(out: Path, there: dict[str, Any], now: dict[str, Any]) -> str:
     if old is None or now["hyperparameters"]["epochs"] <= old:
         return remedy
     return (
-        f"for more epochs {remedy}: the run starts again, since its learning rate depends on their "
-        f"number, or trains the weights further with --model local-dir:{out} --pretrained"
+        f"for more epochs {remedy}: the run starts again, because its learning rate depends on "
+        "their "
+        f"number, or fine-tune the weights with --model local-dir:{out} --pretrained"
     )
 
 
 def _follow_moved_data(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Give `there` the new place of data with the same pixels; return what differed."""
+    """Update `there` with the new location of data with the same pixels; return the differences."""
     old, new = there.get("data"), now["data"]
     if not isinstance(old, dict) or old.get("pixels_sha256") != new["pixels_sha256"]:
         return []
@@ -192,12 +196,12 @@ def _follow_moved_data(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
-    """Replace a run's `config.yaml` in one step."""
+    """Replace a run's `config.yaml` atomically."""
     replace_text(path, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
 
 
 def _with_defaults(there: dict[str, Any]) -> dict[str, Any]:
-    """Fill in what a run of an earlier version could not say yet."""
+    """Add values that runs of earlier versions did not record."""
     values = {key: there[key] for key in there if key not in ("versions", "environments")}
     try:
         return RunConfig.model_validate(values).model_dump(mode="json")
@@ -209,19 +213,19 @@ def read_config(path: Path) -> dict[str, Any]:
     """Read a run's `config.yaml`.
 
     Raises:
-        UserError: It is not one.
+        UserError: It is not a run's config.
     """
     try:
         loaded = read_yaml(path)
     except UserError:
         loaded = None
     if not isinstance(loaded, dict):
-        raise UserError(f"{path}: not a run's config; choose another --out")
+        raise UserError(f"{path}: is not a run's config; choose another --out")
     return loaded
 
 
 def write_metrics(out: Path, rows: Sequence[Mapping[str, float | int | None]]) -> None:
-    """Write `metrics.csv`: a line an epoch, empty cells where nothing was held out."""
+    """Write `metrics.csv`: one line per epoch, empty cells without held-out images."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(METRIC_COLUMNS)

@@ -1,4 +1,4 @@
-"""The learning rate as a function of the step: no state to save."""
+"""The learning rate as a function of the step; it has no state to save."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def learning_rate(step: int, *, steps_per_epoch: int, values: Hyperparameters) -
 
     Args:
         step: From 0 over the whole run.
-        steps_per_epoch: Batches an epoch.
-        values: Gives `lr`, `schedule`, `schedule_every`, `warmup_epochs`, `epochs`.
+        steps_per_epoch: Batches per epoch.
+        values: Contains `lr`, `schedule`, `schedule_every`, `warmup_epochs`, `epochs`.
     """
     if values.schedule_every == "epoch":
         step, steps_per_epoch = step // steps_per_epoch, 1

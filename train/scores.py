@@ -1,4 +1,4 @@
-"""Loss and accuracy of a batch, of an epoch, and whether the loss is still a number."""
+"""Loss and accuracy of batches and epochs, and a check that the loss is finite."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from factory.common.errors import Failure
 
 
 class Scores(NamedTuple):
-    """Means over images of all processes: loss, and the fraction that is right."""
+    """Means over images of all processes: loss, and the fraction classified correctly."""
 
     loss: float
     top1: float
 
 
 def sums_of(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-    """Return loss summed over images, right answers and images of a batch; float32, shape (3,).
+    """Return summed loss, correct predictions and images of a batch; float32, shape (3,).
 
     Float32 holds both counts exactly.
     """
@@ -42,15 +42,15 @@ def total_of(parts: Sequence[Tensor]) -> NDArray[np.float64]:
 
 
 def check_finite(parts: list[Tensor], *, epoch: int, lr: float) -> None:
-    """See that every loss of an epoch so far is finite.
+    """Check that every loss of an epoch so far is finite.
 
     Args:
-        parts: Results of `sums_of`, one a step.
+        parts: Results of `sums_of`, one per step.
         epoch: From 0.
         lr: The latest learning rate.
 
     Raises:
-        Failure: One is not; names epoch and step, both from 1.
+        Failure: One is not; the message names epoch and step, both from 1.
     """
     losses = torch.stack(parts)[:, 0]
     bad = (~torch.isfinite(losses)).nonzero()

@@ -1,7 +1,6 @@
-"""Random numbers that depend on what they are for, not on who asks or in which order.
+"""Random numbers that depend only on seed, epoch and image.
 
-A batch's augmentation is a function of (seed, epoch, image), so that one process and many see the
-same training images, and a run that goes on sees what it would have seen.
+A batch's augmentation is thus the same for any number of processes, and for a resumed run.
 """
 
 from __future__ import annotations
@@ -16,16 +15,16 @@ _MASK = (1 << 64) - 1
 def uniforms(
     indices: npt.NDArray[np.int64], *, seed: int, epoch: int, num_draws: int
 ) -> npt.NDArray[np.float32]:
-    """Draw uniform numbers in [0, 1) for some images of an epoch.
+    """Return uniform numbers in [0, 1) for some images of an epoch.
 
     SplitMix64 (Steele, Lea, Flood, 2014) used as a counter-based generator: the counter is the
-    draw's number within its image, the stream is chosen by seed, epoch and image.
+    number's index within its image, the stream is chosen by seed, epoch and image.
 
     Args:
         indices: Numbers of the images, shape (B,).
         seed: The run's seed.
         epoch: From 0.
-        num_draws: Numbers an image.
+        num_draws: Numbers per image.
 
     Returns:
         Shape (B, num_draws).
@@ -40,7 +39,7 @@ def uniforms(
 
 
 def stream_seed(*parts: int) -> int:
-    """Fold several integers into one 63-bit seed."""
+    """Combine several integers into one 63-bit seed."""
     value = 0
     for part in parts:
         value = _mix_int(value + part)

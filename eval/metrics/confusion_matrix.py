@@ -1,4 +1,4 @@
-"""Confusion matrix and what its rows say of each class, as an `evaluate` metric.
+"""Confusion matrix and accuracy per class, as an `evaluate` metric.
 
 Loaded by its path: `evaluate.load("eval/metrics/confusion_matrix.py")`, which needs no network.
 """

@@ -1,5 +1,5 @@
-"""The paper's study from a file: builds, trains and scores by the three commands, then reports.
+"""Run the paper's study from a file: build, train and score with the three commands, then report.
 
-Everything runs as a command of its own, as a user would type it: this package knows the commands
-and the files they leave, and imports neither `train` nor the parts of `factory` that draw.
+Each step runs as a separate command, as a user would type it: this package knows the commands and
+their files, and imports neither `train` nor the parts of `factory` that generate images.
 """

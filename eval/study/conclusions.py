@@ -1,8 +1,8 @@
-"""Texts of a study, with figures filled in from its results. The words around them are its own.
+"""Fill the texts of a study with values from its results.
 
-Jinja templates with two functions: `score("cifar10", "base-class")` and
-`diff("cifar10", "random-guidance", "base-class")`. Both give a figure for each model, in order, or
-for the one that `model=` names. `gap("cifar10", "base-class")` gives the figures of the gap.
+Texts are Jinja templates with three functions: `score("cifar10", "base-class")` and
+`diff("cifar10", "random-guidance", "base-class")` give a value for each model, in order, or for the
+one in `model=`. `gap("cifar10", "base-class")` gives the values of the gap.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from factory.common.errors import UserError
 
 
 def filled_in(text: str, results: Results) -> str:
-    """Return a text with its figures.
+    """Return a text with its values filled in.
 
     Raises:
-        UserError: It names a dataset, row or comparison that the study does not have, or is no
-            template.
+        UserError: It uses a dataset, row or comparison that the study does not have, or is not a
+            valid template.
     """
     return _rendered(text, _Figures(results))
 
 
 def check_texts(spec: StudySpec) -> None:
-    """Check every text of a study before anything is run: figures that it will not have.
+    """Check before a study runs that its texts use only values it will have.
 
     Raises:
         UserError: As `filled_in`.

@@ -1,4 +1,4 @@
-"""What a study costs, before it is run."""
+"""Estimate the cost of a study before it is run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from eval.study.plan import Plan
 
 
 def costs(plan: Plan) -> str:
-    """Return what generating the study costs, a line per dataset.
+    """Return the cost of generating the study's images, one line per dataset.
 
     A config that several rows use is generated once per draw, and counts once.
     """

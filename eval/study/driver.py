@@ -1,4 +1,4 @@
-"""Runs a study from its first set to its report."""
+"""Run a study from generation to report."""
 
 from __future__ import annotations
 
@@ -59,22 +59,20 @@ def check_labels(plan: Plan) -> None:
 
 
 def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
-    """Build, train, score, compare, report; what is done already is not done again.
+    """Build, train, score, compare and report; finished steps are skipped.
 
     Args:
         plan: The study in its folder.
-        jobs: Trainings and scorings at a time.
+        jobs: Number of concurrent trainings and scorings.
         report: Markdown file to write, with JSON beside it.
-        command: The line that makes the report again.
+        command: Command line that reproduces the report.
 
     Raises:
-        UserError: Nothing is scored, or a command refused its arguments.
+        UserError: No dataset has real images, or a command rejected its arguments.
         Failure: A command failed.
     """
     if all(one.real is None for one in plan.spec.sets.values()):
-        raise UserError(
-            "no set of the study has real images to be scored on; name some: --real SET=DATASET"
-        )
+        raise UserError("no dataset of the study has real images; add some with --real SET=DATASET")
     check_labels(plan)
     check_texts(plan.spec)
     plan.out.mkdir(parents=True, exist_ok=True)
@@ -85,10 +83,10 @@ def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
             replace_text(plan.labels_path(name), text)
     ledger = Ledger(plan.out)
     builds = plan.builds()
-    log(f"sets: {len(builds)}")
+    log(f"datasets: {len(builds)}")
     run_all(ledger, builds)
     runs = plan.runs()
-    log(f"runs: {len(runs)}")
+    log(f"training runs: {len(runs)}")
     run_all(ledger, [run.step for run in runs], jobs=jobs)
     log("scores")
     run_all(ledger, plan.scores(runs), jobs=jobs)

@@ -1,11 +1,11 @@
-"""Table 1 of the paper, typed from it: ResNet50, zero-shot top-1 in per cent."""
+"""Table 1 of the paper: ResNet50, zero-shot top-1 in per cent."""
 
 from __future__ import annotations
 
 TITLE = "Diversity is Definitely Needed (Shipard et al., CVPRW 2023)"
 BASE = "base-class"
 
-# By the name of the recipe here.
+# By the name of the recipe in this project.
 TABLE_1: dict[str, dict[str, float]] = {
     "CIFAR-10": {
         "base-class": 60.5,
@@ -37,5 +37,5 @@ TABLE_1: dict[str, dict[str, float]] = {
 
 
 def paper_score(column: str | None, row: str) -> float | None:
-    """Return the paper's figure of a row, or None where it has none."""
+    """Return the paper's score of a row, or None if it has none."""
     return TABLE_1.get(column or "", {}).get(row)

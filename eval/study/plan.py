@@ -1,4 +1,4 @@
-"""The steps of a study, phase by phase: each phase reads what the one before has left."""
+"""The steps of a study, phase by phase; each phase reads the files of the previous one."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _FLAGS = {
 
 @dataclass(frozen=True)
 class Run:
-    """One training: on which dataset, row and draw, which model and seed, and its folder.
+    """One training run: dataset, row, draw, model, seed and folder.
 
     `draw` is the base seed of the row's images; 0 for the reference row, whose images are real.
     """
@@ -41,7 +41,7 @@ class Run:
 
 
 class Plan:
-    """A study in a folder: names its files and makes its steps.
+    """A study in a folder: its file names and steps.
 
     Attributes:
         spec: The study.
@@ -52,7 +52,7 @@ class Plan:
     def __init__(
         self, spec: StudySpec, settings: Settings, out: Path, *, processes: int = 1
     ) -> None:
-        """Nothing is read or written yet."""
+        """Store the arguments; nothing is read or written yet."""
         self.spec, self.settings, self.out = spec, settings, out
         self._processes = processes
         self._hashes: dict[str, str] = {}
@@ -75,7 +75,7 @@ class Plan:
         ]
 
     def runs(self) -> list[Run]:
-        """Return every training; the datasets must be there."""
+        """Return every training; the datasets must exist."""
         return [
             self._run(name, row=row, model=model, draw=draw, seed=seed)
             for name, one in self.spec.sets.items()
@@ -86,7 +86,7 @@ class Plan:
         ]
 
     def scores(self, runs: list[Run]) -> list[Step]:
-        """Return a step per row, draw and way of scoring, of the datasets with real images."""
+        """Return a step per row, draw and way of scoring, for datasets with real images."""
         groups: dict[tuple[str, str, int], list[Run]] = {}
         for run in runs:
             if self.spec.sets[run.set_name].real is not None:
@@ -139,7 +139,7 @@ class Plan:
         ]
 
     def features(self, name: str, runs: list[Run]) -> str:
-        """Return the model whose features are compared: as asked, else a run of this study."""
+        """Return the model for the gap's features: as requested, else a run of this study."""
         if self.spec.features:
             return self.spec.features
         own = [run for run in runs if run.set_name == name]
@@ -159,11 +159,11 @@ class Plan:
         return self.out / "clip" / name / model.replace("/", "--")
 
     def labels_path(self, name: str) -> Path:
-        """Return the label map of a dataset, a file as `--labels` reads it."""
+        """Return the label map of a dataset, a file for `--labels`."""
         return self.out / "labels" / f"{name}.yaml"
 
     def entry(self, folder: Path, config: str) -> dict[str, Any]:
-        """Return what a dataset's manifest says of a config; empty before it was begun."""
+        """Return a config's manifest entry; empty before the build."""
         path = folder / "manifest.json"
         if not path.is_file():
             return {}
@@ -179,7 +179,7 @@ class Plan:
         return list(entry.get("shards", ()))
 
     def revisions(self, folder: Path, config: str) -> set[str]:
-        """Return what pins the models that generated a config."""
+        """Return the revisions of the models that generated a config."""
         entry = self.entry(folder, config)
         found = {str(entry["revision"])} if entry.get("revision") else set()
         members = entry.get("members", ())
@@ -214,7 +214,7 @@ class Plan:
             *one.train,
         ]
         label = f"{name}/{row.replace(' ', '-')}/{model}-d{draw}-s{seed}"
-        # Another dataset or other options are another run, with a folder of its own.
+        # Another dataset or other options are another run with another folder.
         key = hashlib.sha256(json.dumps([arguments, inputs]).encode()).hexdigest()[:8]
         folder = self.out / "runs" / f"{label}-{key}"
         step = Step(
@@ -228,10 +228,10 @@ class Plan:
     def _training_data(
         self, name: str, row: str, draw: int
     ) -> tuple[Source, tuple[str, ...], list[str]]:
-        """Return a row's training images, their hashes, and the options that choose them."""
+        """Return a row's training images, their hashes, and the options that select them."""
         one = self.spec.sets[name]
         if row == REFERENCE and one.reference is not None:
-            # As many as a single trick has.
+            # As many as a single row has.
             count = ["--images-per-class", str(one.images_per_class)]
             return (
                 one.reference,
@@ -242,7 +242,7 @@ class Plan:
         source = Source(dataset=str(folder), config=config)
         shards = self.shards(folder, config)
         if not shards:
-            raise Failure(f"{folder}: has no config {config}; its recipe has another name")
+            raise Failure(f"{folder}: has no config {config}; its recipe has a different name")
         return source, tuple(shard["sha256"] for shard in shards), source.options()
 
     def _score(self, runs: list[Run], scoring: ScoringName | None) -> Step:
@@ -306,7 +306,7 @@ class Plan:
         return ["--real", real.dataset, *real.options(), *own]
 
     def real(self, name: str) -> Source:
-        """Return the test images of a dataset that has some, without classes that are not ours."""
+        """Return the test images of a dataset, without classes that the recipes lack."""
         one = self.spec.sets[name]
         assert one.real is not None, "only datasets with real images are scored"
         if not one.known_classes_only:

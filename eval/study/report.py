@@ -1,4 +1,4 @@
-"""A study's figures as one Markdown page: limits first, then conclusions, then the tables."""
+"""Write the results of a study as a Markdown page: limits, conclusions, tables."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def to_markdown(results: Results, *, command: str) -> str:
 
     Args:
         results: From `gather`.
-        command: The line that makes all of it again.
+        command: Command line that reproduces the report.
 
     Raises:
-        UserError: The study's texts name a figure that it does not have.
+        UserError: The study's texts use a value that it does not have.
     """
     parts = [f"# {results.title}", _opening(results, command)]
     if results.limits.strip():
@@ -138,7 +138,7 @@ def _p(p: float | None) -> str:
 
 
 def verdict(found: Compared) -> str:
-    """Return what a comparison shows: significance, sign and size against the paper's effect."""
+    """Return the conclusion of a comparison: significance, sign and size relative to the paper."""
     estimate, paper = found.estimate, found.paper
     if found.adjusted_p is None:
         return "not tested: one run per row"

@@ -1,4 +1,4 @@
-"""Figures of a finished study, read from the files its steps left; nothing is written by hand."""
+"""Collect the results of a finished study from the files of its steps."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ class Gap(_Part):
     """Distance of a row's first draw from the real images; `low` and `high` are 95 % intervals.
 
     Attributes:
-        two_sample: Accuracy, low and high of a classifier that tells real from synthetic images.
+        two_sample: Accuracy, low and high of a classifier that distinguishes real from synthetic
+            images.
         spread: Variance within classes, synthetic over real: ratio, low and high.
         fidelity: Share of images in which a classifier trained on real images sees their class.
     """
@@ -61,7 +62,7 @@ class Gap(_Part):
 
 
 class Row(_Part):
-    """One row of the table: the paper's figure, its settings, what was measured, its cost."""
+    """One row of the table: the paper's score, its settings, measures and cost."""
 
     name: str
     images: int
@@ -103,7 +104,7 @@ class SetResult(_Part):
 
 
 class Results(_Part):
-    """A study's figures; `generator_revisions` is one unless weights were mixed."""
+    """Results of a study; `generator_revisions` has several entries if weights were mixed."""
 
     title: str
     generator: str | None
@@ -185,7 +186,7 @@ def _set_result(
 
 
 def _correct(plan: Plan, runs: Sequence[Run], model: str) -> dict[str, Runs]:
-    """Return which test images each run of a model gets right, by row and run."""
+    """Return whether each run of a model classifies each test image correctly, by row and run."""
     found: dict[str, dict[tuple[int, int], Correct]] = {}
     for run in runs:
         if run.model == model:
@@ -246,13 +247,13 @@ def _cell(runs: Sequence[Scores]) -> Cell:
 
 
 def _independent(plan: Plan, name: str, rows: dict[str, Runs]) -> list[Runs]:
-    """Return the rows whose images are generated for them alone: no unions, no twins."""
+    """Return the rows that share no images with others: no unions, no twins."""
     settings = plan.settings[name]
     return [runs for row, runs in rows.items() if row in settings and not settings[row].shares]
 
 
 def _compared(plan: Plan, name: str, correct: dict[str, dict[str, Runs]]) -> list[Compared]:
-    """Compare the pairs of rows of a dataset; one family, over all models."""
+    """Compare the pairs of rows of a dataset; p-values are adjusted over all models."""
     one = plan.spec.sets[name]
     found = []
     for pair in one.all_comparisons():
@@ -297,7 +298,7 @@ def _share(found: dict[str, Any]) -> list[float]:
 def _scorings(
     plan: Plan, runs: Sequence[Run], scores: dict[Path, Scores]
 ) -> dict[str, dict[str, float]]:
-    """Return what each further way of scoring adds to the standard score: mean points a model."""
+    """Return the difference of each other way of scoring to the standard score, in mean points."""
     found: dict[str, dict[str, float]] = {}
     for scoring in plan.spec.scorings:
         for model in plan.spec.models:

@@ -1,7 +1,7 @@
 """Resolved settings of a study's rows: shown in its tables, and compared before anything is built.
 
 Two rows may differ only in the settings that their comparison names, and must differ in each of
-them. Otherwise a score would be credited to a trick that was not the only, or not a, difference.
+them. Otherwise a difference in scores would be attributed to the wrong cause.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
 
 
 class PartCost(BaseModel):
-    """What generating one config costs.
+    """Cost of generating one config.
 
     Attributes:
         images: Planned.
@@ -44,18 +44,18 @@ class PartCost(BaseModel):
 
 
 class RowSettings(BaseModel):
-    """How a row's images are generated; of a union, the settings of each of its members.
+    """How a row's images are generated; for a union, the settings of each member.
 
     Attributes:
         images: Planned.
         is_union: Whether it is made of other rows' images.
         shares: Whether its images are those of other rows: a union, or a twin.
         labels: Class names.
-        scheduler: Classes used, or the model's own where only the model knows.
+        scheduler: Classes used, or the model's own if unknown.
         digest: Hash of the resolved recipe, and of its members'.
         settings: By name: the distinct values among the members, as JSON texts.
-        parts: What is generated for the row: itself, or the members of a union, by config.
-        device: What the estimate is for.
+        parts: Cost of the row's config, or of a union's members, by config.
+        device: Device of the estimate.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -71,21 +71,21 @@ class RowSettings(BaseModel):
     device: str | None
 
     def guidance(self) -> str:
-        """Return the guidance for people: `7.5`, `1 to 5`."""
+        """Return the guidance as text: `7.5`, `1 to 5`."""
         return ", ".join(_quantity(one) for one in self.settings["guidance_scale"])
 
     def steps(self) -> str:
-        """Return the denoising steps for people."""
+        """Return the denoising steps as text."""
         return ", ".join(_quantity(one) for one in self.settings["num_inference_steps"])
 
     def prompts(self) -> str:
-        """Return the prompt templates for people."""
+        """Return the prompt templates as text."""
         return ", ".join(
             str(text) for one in self.settings["prompt"] for text in _texts(json.loads(one)[1])
         )
 
     def output(self) -> str:
-        """Return how images are resized for people."""
+        """Return the resize of images as text."""
         found = []
         for one in self.settings["output"]:
             (output,) = json.loads(one)
@@ -102,8 +102,8 @@ def resolve(spec: StudySpec) -> Settings:
     """Return the resolved settings of every row.
 
     Raises:
-        UserError: A recipe has faults, or rows that are compared differ in other settings than
-            their comparison names.
+        UserError: A recipe has errors, or compared rows differ in other settings than their
+            comparison names.
     """
     found: Settings = {}
     faults: list[Fault] = []
@@ -137,7 +137,7 @@ def recipe_options(spec: StudySpec, name: str, row: str) -> list[str]:
 
 
 def settings_of(lines: str) -> RowSettings:
-    """Return a row's settings from what `factory plan RECIPE --json --configs` prints.
+    """Return a row's settings from the output of `factory plan RECIPE --json --configs`.
 
     Args:
         lines: A JSON object per config, members before the config itself.
@@ -173,7 +173,7 @@ def settings_of(lines: str) -> RowSettings:
 
 
 def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings]) -> list[Fault]:
-    """Return what keeps the comparisons of a dataset from being what the study says.
+    """Return faults of a dataset's comparisons.
 
     Args:
         name: Of the dataset in the study.
@@ -186,11 +186,12 @@ def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings])
         differing = {key for key in row if row[key] != other[key]}
         where = f"sets.{name}: {pair.row} against {pair.to}"
         if found[pair.row].labels != found[pair.to].labels:
-            faults.append(Fault(f"{where}: their classes differ; scores of them do not compare"))
+            faults.append(Fault(f"{where}: their classes differ, so scores are not comparable"))
         for key in sorted(differing - set(pair.differs)):
             faults.append(
                 Fault(
-                    f"{where}: they differ in {key} too ({_short(row[key])}; {_short(other[key])});"
+                    f"{where}: they also differ in {key} ({_short(row[key])}; "
+                    f"{_short(other[key])});"
                     f" name it in `differs`, or make it equal with `set`"
                 )
             )

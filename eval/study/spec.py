@@ -1,4 +1,4 @@
-"""What a study is: sets, models, seeds, real images; read from a YAML file and checked."""
+"""The format of a study: datasets, models, seeds and real images in a YAML file."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class _Frozen(BaseModel):
 
 
 class Source(_Frozen):
-    """Images that exist already: a directory or Hub id, and which part of it.
+    """Existing images: a directory or Hub id, and a selection of its rows.
 
     Attributes:
-        labels: Their labels -> class names of the recipes, where the two differ.
+        labels: Map from their labels to class names of the recipes, if the two differ.
     """
 
     dataset: str
@@ -47,7 +47,7 @@ class Source(_Frozen):
     labels: dict[str, str] = {}
 
     def options(self) -> list[str]:
-        """Return the options that `train` and `eval score` take for it, without its name."""
+        """Return the options of `train` and `eval score` for it, without its name."""
         found: list[str] = []
         for name in ("config", "split", "filter", "image_column", "label_column"):
             value = getattr(self, name)
@@ -61,10 +61,10 @@ class RowSpec(_Frozen):
 
     Attributes:
         recipe: Reference of the recipe; its last part names the dataset config.
-        name: Of the row; by default the config's.
-        differs: Settings in which the row may differ from the base row, and has to.
-        set: Changes of the recipe, as `--set` takes them, by key.
-        draws: Base seeds of the images, instead of the dataset's.
+        name: Name of the row; default: the config's.
+        differs: Settings in which the row must differ from the base row; no others may differ.
+        set: Changes of the recipe by key, as for `--set`.
+        draws: Base seeds of the images; overrides the dataset's.
     """
 
     recipe: str
@@ -85,12 +85,12 @@ class RowSpec(_Frozen):
 
 
 class Comparison(_Frozen):
-    """Two rows to compare besides the comparisons with the base row.
+    """An additional pair of rows to compare.
 
     Attributes:
-        row: The one whose score counts positive.
-        to: The one that is subtracted.
-        differs: Settings in which the two may differ, and have to.
+        row: The row whose score counts positive.
+        to: The row that is subtracted.
+        differs: Settings in which the two must differ; no others may differ.
     """
 
     row: str
@@ -111,17 +111,17 @@ class SetSpec(_Frozen):
         paper: Its column in the paper's Table 1, if it has one.
         recipes: One row of the table each; the first is the base that the others are compared with.
         comparisons: Further pairs of rows to compare.
-        images_per_class: Of every config that is no union of others.
+        images_per_class: For every config that is not a union.
         draws: Base seeds: every row is generated once with each.
         set: Changes of every recipe, by key.
         build: Further options of `factory build`.
-        preset: Of `train`, instead of the study's.
+        preset: Training preset; overrides the study's.
         train: Further options of `train`.
         real: Test images.
-        known_classes_only: Leave out test images of classes that the recipes do not have.
+        known_classes_only: Exclude test images of classes that the recipes lack.
         clip_prompts: Prompts of `eval clip`, by default its own.
         reference: Real images to train the reference row on, none of those in `real`.
-        note: Markdown, printed above the dataset's tables: its limits and conclusions. Figures are
+        note: Markdown, printed above the dataset's tables: its limits and conclusions. Values are
             filled in, see `eval.study.conclusions`.
     """
 
@@ -171,13 +171,13 @@ class StudySpec(_Frozen):
         models: timm models to train.
         seeds: Of training.
         preset: Of `train`.
-        epochs: Instead of the preset's.
+        epochs: Overrides the preset's.
         keep_every: Epochs kept for `best-on-test`.
         scorings: Ways of scoring besides the standard one, for each dataset's first draw.
         clip: CLIP models to score zero-shot beside the rows, by Hub id.
         features: Model or run whose features the gap is measured in; by default the first
             reference or base run.
-        limits: Markdown: what the figures cannot show. Printed first.
+        limits: Markdown: limits of the results. Printed first.
     """
 
     title: str
@@ -210,8 +210,8 @@ class StudySpec(_Frozen):
                 extra = set(row.draws or ()) - set(one.draws)
                 if extra or len(set(one.draws)) < len(one.draws):
                     raise ValueError(
-                        f"sets.{name}: draws of {row.row} must be different ones, and among the "
-                        f"dataset's {one.draws}"
+                        f"sets.{name}: draws of {row.row} must be distinct and among the "
+                        f"dataset's draws {one.draws}"
                     )
             for pair in one.all_comparisons():
                 if {pair.row, pair.to} <= set(rows) and not (
@@ -225,12 +225,12 @@ class StudySpec(_Frozen):
         for key in ("models", "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
-                raise ValueError(f"{key}: one of {values} stands there twice")
+                raise ValueError(f"{key}: one of {values} occurs twice")
         return self
 
 
 def row_of(recipe: str) -> str:
-    """Return the config's name that a recipe's reference stands for: its last part."""
+    """Return the config's name in a recipe's reference: its last part."""
     return Path(recipe).name.removesuffix(".yaml").removesuffix(".yml")
 
 
@@ -239,14 +239,14 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
 
     Args:
         path: YAML file.
-        changes: Keys that replace the file's, `sets` merged by name and key.
+        changes: Keys that override the file's; `sets` is merged by name and key.
 
     Raises:
-        UserError: No such file, no YAML, or keys that are not a study's.
+        UserError: The file is missing or not YAML, or keys are invalid.
     """
     data = read_yaml(path)
     if not isinstance(data, dict):
-        raise UserError(f"{path}: holds {type(data).__name__}, not a mapping with title and sets")
+        raise UserError(f"{path}: contains {type(data).__name__}, expected a mapping")
     for key, value in (changes or {}).items():
         if key == "sets" and isinstance(data.get("sets"), dict):
             _change_sets(data["sets"], value, path)
@@ -266,15 +266,15 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
 
 
 def without_conclusions(spec: StudySpec, options: str) -> StudySpec:
-    """Return a study that options made another one: its texts are about figures it won't have.
+    """Return a study without its texts, because options changed the results they are about.
 
     Args:
         spec: The study, changed.
-        options: What changed it, as typed.
+        options: The options that changed it, as typed.
     """
     limits = (
-        f"Run with `{options}`, which are not the study's own values: its limits and conclusions "
-        "are left out."
+        f"Run with `{options}`, which differ from the study's own values: its limits and "
+        "conclusions are omitted."
     )
     sets = {name: one.model_copy(update={"note": ""}) for name, one in spec.sets.items()}
     return spec.model_copy(update={"limits": limits, "sets": sets})
@@ -285,5 +285,5 @@ def _change_sets(
 ) -> None:
     for name, values in changes.items():
         if name not in sets:
-            raise UserError(f"{path}: has no set {name!r}; it has: {', '.join(sets)}")
+            raise UserError(f"{path}: has no dataset {name!r}; it has: {', '.join(sets)}")
         sets[name] = {**(sets[name] or {}), **values}

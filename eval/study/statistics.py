@@ -4,13 +4,16 @@ Every run scores the same test images. A run belongs to a draw (base seed of the
 and a training seed; every draw has the same training seeds. Rows are compared over the runs of the
 same draws and seeds, image by image. Two sources of error are added:
 
-- runs: an analysis of variance of the runs' mean scores, rows by draws by seeds. What all rows of a
-  draw and seed have in common cancels in a difference; its error is row x draw plus row x seed less
-  the residual. With one draw it is row x seed, which leaves the spread of generating out. Rows are
-  taken to vary alike and are pooled; rows that share images with others (unions, twins) do not
-  belong into the pool, since they vary less.
+- runs: an analysis of variance of the runs' mean scores, rows by draws by seeds. Effects common to
+all
+  rows of a draw and seed cancel in a difference; its error is row x draw plus row x seed less the
+  residual. With one draw it is row x seed, which does not include the variation of generating. Rows
+  are assumed to vary alike and are pooled; rows that share images with others (unions, twins) are
+  not pooled, since they vary less.
 - test images: the variance over images of the mean difference of an image, divided by their number.
-  It contains a share of the runs' noise too, which is thus counted twice: a little too wide.
+It
+  contains a share of the runs' noise too, which is thus counted twice: the interval is a little too
+  wide.
 
 The degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946).
 """
@@ -30,7 +33,7 @@ from eval.intervals import CONFIDENCE
 Cell = tuple[int, int]
 """Draw and training seed."""
 Correct = NDArray[np.float64]
-"""One run: 1 where it is right and 0 where it is wrong, shape (images,)."""
+"""One run: 1 for correct and 0 for wrong predictions, shape (images,)."""
 Runs = Mapping[Cell, Correct]
 """A row's runs with one model."""
 
@@ -40,12 +43,12 @@ Covers = Literal["", "training seeds", "training seeds and draws"]
 
 @dataclass(frozen=True)
 class Spread:
-    """How much the difference of a row from the others varies between runs.
+    """Variation between runs of a row's difference from the others.
 
     Attributes:
-        mean_square: Of one run's mean score, in squared shares; half that of a difference.
-        degrees: Of freedom; 0 where it cannot be estimated.
-        covers: Sources of error in it; empty where it cannot be estimated.
+        mean_square: Of one run's mean score, in squared fractions; half that of a difference.
+        degrees: Degrees of freedom; 0 if it cannot be estimated.
+        covers: Sources of error in it; empty if it cannot be estimated.
     """
 
     mean_square: float
@@ -61,8 +64,8 @@ class Estimate:
         value: The estimate.
         low: Lower end of the 95 % interval.
         high: Upper end.
-        p: Two-sided, of no difference; None where only the test images are repeated.
-        num_runs: Runs per row it rests on.
+        p: Two-sided p-value of no difference; None if only test images are repeated.
+        num_runs: Number of runs per row.
         covers: Sources of error in the interval besides the test images.
     """
 
@@ -75,10 +78,10 @@ class Estimate:
 
 
 def spread_of_differences(rows: Sequence[Runs]) -> Spread:
-    """Return the spread of rows after what all rows of a run share is taken out.
+    """Return the spread of rows after removing effects common to all rows of a run.
 
     Args:
-        rows: Rows that do not share images. Those that lack a run of the others are left out.
+        rows: Rows that do not share images. Rows without all runs are ignored.
     """
     most = max(len(one) for one in rows)
     whole = [one for one in rows if len(one) == most]
@@ -100,7 +103,7 @@ def spread_of_differences(rows: Sequence[Runs]) -> Spread:
     largest = max(by_draw, by_seed)
     total = by_draw[0] + by_seed[0] - residual[0]
     if total <= largest[0]:
-        # A component that is estimated below zero is chance; the larger one stands for both.
+        # A component estimated below zero is chance; the larger one is used for both.
         return Spread(*largest, "training seeds and draws")
     parts = (by_draw, by_seed, residual)
     degrees = total**2 / sum(square**2 / count for square, count in parts)
@@ -115,11 +118,11 @@ def _mean_square(
 
 
 def difference(row: Runs, other: Runs, spread: Spread) -> Estimate:
-    """Return the mean of `row` less that of `other`, over the draws and seeds that both have.
+    """Return the mean of `row` minus that of `other`, over their common draws and seeds.
 
     Args:
         row: Runs of one row.
-        other: Of the row that is subtracted.
+        other: Runs of the subtracted row.
         spread: From `spread_of_differences`.
     """
     from scipy.stats import t

@@ -1,8 +1,8 @@
-"""Commands that are run once: what is done is known by what went in and what came out.
+"""Run each command once; skip it when its inputs and outputs are unchanged.
 
-A step's key is a hash of its command and of the contents it reads. When it is done, the key, the
-hashes of the files it left and its time are written to the study's ledger; a step whose key and
-files are still the same is not run again. The commands themselves go on where they were stopped.
+A step's key is a hash of its command and of its input contents. When it is done, the key, the
+hashes of its output files and its time are written to the study's ledger; a step with the same key
+and files is not run again. The commands themselves resume after an interruption.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Step:
     Attributes:
         name: Path-like, unique in the study: `train/cifar10/base-class/resnet10t-s0`.
         command: `factory ...`, `train ...` or `eval ...`, as typed after `python -m`.
-        inputs: Hashes or names of what it reads.
-        outputs: Returns the files it leaves; their contents say that it is done.
-        processes: Of `factory build`.
-        grows: It adds to what is there, so its time counts over all its commands.
+        inputs: Hashes or names of its inputs.
+        outputs: Returns its output files.
+        processes: Number of processes of `factory build`.
+        grows: Whether it extends existing output, so that the time of all its commands counts.
     """
 
     name: str
@@ -50,25 +50,25 @@ class Step:
 
     @property
     def key(self) -> str:
-        """Hash of the command and what it reads."""
+        """Hash of the command and its inputs."""
         text = json.dumps([self.command, self.inputs])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 class Ledger:
-    """The record of what was done, a file a step."""
+    """The record of finished steps, one file per step."""
 
     def __init__(self, out: Path) -> None:
         """Keep the ledger in `out`."""
         self._out = out
 
     def seconds(self, step: Step) -> float | None:
-        """Return how long a step took over all its launches; None if it is not done."""
+        """Return the time of a step over all its launches; None if it is not done."""
         found = self._read(step)
         return found["seconds"] if found and found["key"] == step.key else None
 
     def is_done(self, step: Step) -> bool:
-        """Whether the step was run on the same inputs and its files are as it left them."""
+        """Return whether the step was run on the same inputs and its files are unchanged."""
         found = self._read(step)
         if found is None or found["key"] != step.key or found["outputs"] is None:
             return False
@@ -78,7 +78,7 @@ class Ledger:
         """Run a step's command; its output goes to a log.
 
         Raises:
-            UserError: The command refused (exit status 2), with what it said.
+            UserError: The command rejected its input (exit status 2); with its message.
             Failure: It failed otherwise.
         """
         path = self._out / "logs" / f"{step.name}.log"
@@ -103,7 +103,7 @@ class Ledger:
             raise _failed(step, path, status=done.returncode)
         outputs = self._outputs(step)
         if not outputs:
-            raise Failure(f"{step.name}: left none of the files it should have; see {path}")
+            raise Failure(f"{step.name}: wrote no output files; see {path}")
         self._write(step, seconds=seconds, outputs=outputs)
 
     def _outputs(self, step: Step) -> dict[str, str]:
@@ -138,10 +138,10 @@ class Ledger:
 
 
 def run_all(ledger: Ledger, steps: Sequence[Step], *, jobs: int = 1) -> None:
-    """Run what is not done, several at a time; the first that fails stops those not begun.
+    """Run unfinished steps, several at a time; after a failure no further ones are started.
 
     Raises:
-        UserError: A command refused.
+        UserError: A command rejected its input.
         Failure: A command failed.
     """
     waiting = [step for step in steps if not ledger.is_done(step)]
@@ -175,7 +175,7 @@ def output_of(command: Sequence[str]) -> str:
     """Run a short command that writes no files and return what it prints.
 
     Raises:
-        UserError: It refused, with what it said.
+        UserError: It rejected its input; with its message.
     """
     done = subprocess.run(
         [sys.executable, "-m", *command],
@@ -203,7 +203,7 @@ def sha256(path: Path) -> str:
 
 
 def content_of(reference: str) -> str:
-    """Return what identifies a data set: a hash of all files of a directory, else its name."""
+    """Return an identifier of a dataset: a hash of all files of a directory, else its name."""
     folder = at_home(reference)
     if not folder.is_dir():
         return reference
@@ -225,9 +225,9 @@ def _launch(step: Step) -> list[str]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of a step: one thread a process, so that results repeat."""
+    """Return the environment of a step: one thread per process, for reproducible results."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    # The packages of a checkout are imported from where this one lies.
+    # Import the packages of this checkout.
     root = str(Path(__file__).resolve().parent.parent.parent)
     known = environment.get("PYTHONPATH")
     environment["PYTHONPATH"] = f"{root}{os.pathsep}{known}" if known else root
@@ -238,5 +238,5 @@ def _failed(step: Step, path: Path, *, status: int) -> UserError | Failure:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     # Progress bars overwrite their own line.
     told = [line.rpartition("\r")[2] for line in lines[1:] if line.strip()]
-    text = "\n".join([f"{step.name}: exit status {status}; all of it in {path}", *told[-_TAIL:]])
+    text = "\n".join([f"{step.name}: exit status {status}; full log in {path}", *told[-_TAIL:]])
     return UserError(text) if status == 2 else Failure(text)

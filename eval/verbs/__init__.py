@@ -1,1 +1,1 @@
-"""The verbs of `eval`, a module each."""
+"""The commands of `eval`, one module each."""

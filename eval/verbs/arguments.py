@@ -1,4 +1,4 @@
-"""Options that several verbs share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -29,29 +29,31 @@ def not_negative(text: str) -> int:
 
 
 def add_real(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say which real images."""
+    """Add the options that choose the real images."""
     parser.add_argument("--real", required=True, metavar="DATASET", help="directory or Hub id")
-    parser.add_argument("--config", help="config of the real set (default: its default)")
-    parser.add_argument("--split", help="split of the real set (default: test, else the only one)")
+    parser.add_argument("--config", help="config of the real dataset (default: its default)")
+    parser.add_argument(
+        "--split", help="split of the real dataset (default: test, else the only one)"
+    )
     parser.add_argument(
         "--filter", metavar="EXPR", help="keep only these rows, e.g. 'place == \"sea\"'"
     )
     parser.add_argument(
         "--skip-unreadable",
         action="store_true",
-        help="leave out images that cannot be read, and count them in the output file",
+        help="skip images that cannot be read and count them in the output file",
     )
     parser.add_argument("--image-column", metavar="NAME")
     parser.add_argument("--label-column", metavar="NAME")
     parser.add_argument(
         "--real-name",
         metavar="NAME",
-        help="name of the real set in files and tables (default: made of folder, config and split)",
+        help="name of the real dataset in files and tables (default: folder, config and split)",
     )
 
 
 def add_fit(parser: argparse.ArgumentParser) -> None:
-    """Add the option that says what is done with images that are not square."""
+    """Add the option for images that are not square."""
     parser.add_argument(
         "--fit",
         choices=("crop", "pad", "squash"),
@@ -61,41 +63,46 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:
-    """Add the option that translates real labels."""
+    """Add the option that maps real labels to model classes."""
     parser.add_argument(
         "--labels",
         type=Path,
         metavar="MAP",
-        help="YAML or CSV file that names the model's class for real labels it calls otherwise; "
-        "several labels may share a class",
+        help="YAML or CSV file that maps real labels to the model's class names; several labels "
+        "may map to one class",
     )
 
 
 def label_map_of(args: argparse.Namespace) -> LabelMap | None:
-    """Read the map that `--labels` names, if it does."""
+    """Read the label map of `--labels`; None without the option."""
     from eval.label_map import read_labels
 
     return read_labels(args.labels) if args.labels else None
 
 
 def add_process(parser: argparse.ArgumentParser, *, batch_size: int = 256) -> None:
-    """Add the options that say how a model is run."""
+    """Add the options that control inference."""
     parser.add_argument(
-        "--batch-size", type=positive, default=None, help=f"a process (default: {batch_size})"
+        "--batch-size",
+        type=positive,
+        default=None,
+        help=f"images per process and step (default: {batch_size})",
     )
     parser.add_argument(
         "--threads",
         type=positive,
         default=1,
-        help="CPU threads a process (default: 1; the last digits of float32 depend on it)",
+        help="CPU threads per process (default: 1; rounding in float32 depends on it)",
     )
 
 
 def check_file(option: str, path: Path | None) -> None:
-    """Find what can't be written before an hour of work, not after.
+    """Reject an output path that cannot be written, before the long computation starts.
 
     Raises:
-        UserError: `path` is a folder, or lies in none.
+        UserError: `path` is a folder, or its folder does not exist.
     """
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise UserError(f"{option} {path}: is no file in an existing folder; choose another")
+        raise UserError(
+            f"{option} {path}: must be a file in an existing folder; choose another path"
+        )

@@ -1,4 +1,4 @@
-"""`eval clip --model ID --real REAL`: a zero-shot model's rows of the table."""
+"""`eval clip --model ID --real REAL`: score a zero-shot model for the table."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from eval.prompts import Prompts
 
 NAME = "clip"
-HELP = "score a CLIP or SigLIP model zero-shot on a real set"
+HELP = "score a CLIP or SigLIP model zero-shot on a real dataset"
 _BATCH_SIZE = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.description = (
-        "Compares each real image with a prompt for each class, by any CLIP or SigLIP model of "
-        "transformers. Writes a scores file for each kind of prompts, a row of `eval table`."
+        "Classify each real image by comparing it with one prompt per class, using any CLIP or "
+        "SigLIP model of transformers. Writes one scores file per prompt set for `eval table`."
     )
     parser.add_argument(
         "--model", required=True, metavar="MODEL", help="Hub id (ID[@REVISION]) or directory"
@@ -35,17 +35,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--prompts",
         action="append",
         metavar="PROMPTS",
-        help="clip-cifar, clip-eurosat (CLIP's own ensembles), clip-single, paper, or a template "
-        "with {class}; may be repeated (default: clip-single and paper)",
+        help="clip-cifar or clip-eurosat (the prompt ensembles of the CLIP paper), clip-single, "
+        "paper, or a template with {class}; may be repeated (default: clip-single and paper)",
     )
     add_process(parser, batch_size=_BATCH_SIZE)
     parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="folder for the files (default: .)"
+        "--out", type=Path, default=Path(), metavar="DIR", help="output folder (default: .)"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Score once for each kind of prompts."""
+    """Score the model once per prompt set."""
     from eval.prompts import find_prompts
 
     chosen = [find_prompts(text) for text in args.prompts or ("clip-single", "paper")]
@@ -102,8 +102,8 @@ def _note_unworded(prompts: Prompts, names: list[str]) -> None:
     unworded = prompts.unworded(names)
     if unworded:
         log(
-            f"{prompts.name} has no wording for {', '.join(unworded)}: the class name itself is "
-            "used; --labels MAP can translate it"
+            f"{prompts.name} has no wording for {', '.join(unworded)}; the class name is used as "
+            "it is. To change it, map the class with --labels MAP"
         )
 
 

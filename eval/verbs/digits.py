@@ -1,4 +1,4 @@
-"""`eval digits OUT`: writes real handwritten digits as a test set."""
+"""`eval digits OUT`: write real handwritten digits as a test set."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ HELP = "write 1,797 real handwritten digits as a test set"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    parser.description = "Writes scikit-learn's load_digits as a dataset directory with split test."
+    """Add the command's arguments."""
+    parser.description = (
+        "Write scikit-learn's load_digits as a dataset directory with the split test."
+    )
     parser.add_argument("out", type=Path, metavar="OUT", help="new folder")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write them."""
+    """Write the dataset."""
     from eval.digits import write_digits
 
     num_images = write_digits(args.out)
-    write(
-        f"{args.out}: {num_images:,} real digits, split test; score on them with --real {args.out}"
-    )
+    write(f"{args.out}: {num_images:,} real digits, split test; score a run with --real {args.out}")

@@ -1,4 +1,4 @@
-"""`eval gap SYN --real REAL`: how far a synthetic dataset is from real images."""
+"""`eval gap SYN --real REAL`: measure the gap between synthetic and real images."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from eval.features import Space
 
 NAME = "gap"
-HELP = "measure and plot how far a synthetic dataset is from real images"
+HELP = "measure and plot the gap between synthetic and real images"
 _BATCH_SIZE = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.description = (
-        "Compares synthetic and real images in the logits or features of a model: t-SNE plots "
-        "(sets.png, classes.png, and .svg), and the accuracy of a classifier that tells the two "
-        "apart, beside the same accuracy for two halves of the real images (gap.json)."
+        "Compare synthetic and real images in the logits or features of a model. Writes t-SNE "
+        "plots (sets and classes, .png and .svg) and gap.json: the accuracy of a classifier that "
+        "distinguishes the two, and the same accuracy between two halves of the real images."
     )
     add = parser.add_argument
     add("synthetic", metavar="SYN", help="dataset directory or Hub id")
     add("--syn-config", metavar="NAME", help="config of SYN (default: its default)")
     add("--syn-split", metavar="NAME", help="split of SYN (default: train)")
-    add("--syn-filter", metavar="EXPR", help="keep only these rows of SYN")
+    add("--syn-filter", metavar="EXPR", help="keep only matching rows of SYN")
     add_real(parser)
     add_fit(parser)
     add_labels(parser)
@@ -48,15 +48,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="MODEL",
-        help="a run folder, hf-hub:ORG/NAME, or timm's name of a pretrained model",
+        help="run folder, hf-hub:ORG/NAME, or name of a pretrained timm model",
     )
     add(
         "--space",
         choices=("logits", "features"),
         default=None,
-        help="compare the model's logits (its classifications, as the paper's Figures 2 and 3), or "
-        "the features that its head reads (default: logits if its head has every class compared, "
-        "as after `train`, else features)",
+        help="compare the model's logits (as in the paper's Figures 2 and 3) or the features "
+        "before its head (default: logits if the head has all compared classes, as after `train`, "
+        "else features)",
     )
     add(
         "--images",
@@ -69,15 +69,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=not_negative,
         default=0,
-        help="of the sample, the training half and the bootstrap (default: 0)",
+        help="seed of the sample, the training half and the bootstrap (default: 0)",
     )
     add_process(parser, batch_size=_BATCH_SIZE)
-    add("--out", type=Path, required=True, metavar="DIR", help="folder for the files")
-    add("--json", action="store_true", help="print gap.json instead of a line")
+    add("--out", type=Path, required=True, metavar="DIR", help="output folder")
+    add("--json", action="store_true", help="print gap.json instead of a summary line")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compare, plot, write."""
+    """Compare the datasets, plot and write the results."""
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out}: is a file; choose a folder")
     labels = label_map_of(args)
@@ -159,7 +159,7 @@ def _open(args: argparse.Namespace) -> tuple[Any, Any]:
 def _represent(
     args: argparse.Namespace, model: Any, space: Space, *, real: Any, synthetic: Any, sample: Any
 ) -> list[Any]:
-    """Return logits or features of the real, other real and synthetic images."""
+    """Return logits or features of the real images, the other real ones and the synthetic ones."""
     import numpy as np
 
     from eval.features import extract

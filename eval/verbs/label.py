@@ -1,4 +1,4 @@
-"""`eval label SRC OUT`: a labelled set of real images out of a captioned one."""
+"""`eval label SRC OUT`: make a labelled dataset from captioned real images."""
 
 from __future__ import annotations
 
@@ -10,36 +10,46 @@ from factory.common.console import write
 from factory.common.errors import UserError
 
 NAME = "label"
-HELP = "make a labelled set of real images out of a captioned one, for reference rows"
+HELP = "make a labelled dataset from captioned real images, for reference rows"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.description = (
-        "Takes the pictures whose words name exactly one of the classes. What is trained on them "
-        "is a reference, not zero-shot."
+        "Selects the images whose captions name exactly one of the classes. Models trained on "
+        "them are reference rows, not zero-shot results."
     )
     add = parser.add_argument
     add("source", metavar="SRC", help="dataset directory or Hub id")
     add("out", type=Path, metavar="OUT", help="new folder")
-    add("--classes", required=True, metavar="NAME,...", help="in label order; _ is a space")
-    add("--columns", default="name,general", metavar="NAME,...", help="of words (default: both)")
+    add(
+        "--classes",
+        required=True,
+        metavar="NAME,...",
+        help="class names in label order; _ matches a space",
+    )
+    add(
+        "--columns",
+        default="name,general",
+        metavar="NAME,...",
+        help="columns to search (default: both)",
+    )
     add(
         "--labels",
         type=Path,
         metavar="MAP",
-        help="YAML or CSV file that gives further words a class, e.g. `sports car: automobile`",
+        help="YAML or CSV file with more words per class, e.g. `sports car: automobile`",
     )
-    add("--filter", metavar="EXPR", help="keep only these rows, e.g. 'domain == \"photo\"'")
+    add("--filter", metavar="EXPR", help="keep only matching rows, e.g. 'domain == \"photo\"'")
     add(
         "--skip-unreadable",
         action="store_true",
-        help="leave out images that cannot be read, and report them",
+        help="skip images that cannot be read and report them",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write it."""
+    """Write the labelled dataset."""
     from eval.labelled import write_labelled
 
     classes, columns = (
@@ -47,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         for text in (args.classes, args.columns)
     )
     if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise UserError(f"--classes {args.classes}: two different names or more")
+        raise UserError(f"--classes {args.classes}: name at least two different classes")
     counts = write_labelled(
         args.source,
         args.out,

@@ -1,4 +1,4 @@
-"""`eval score RUN ... --real DATASET`: scores runs on real images."""
+"""`eval score RUN ... --real DATASET`: score runs on real images."""
 
 from __future__ import annotations
 
@@ -28,52 +28,56 @@ if TYPE_CHECKING:
     from eval.scoring_mode import Scoring
 
 NAME = "score"
-HELP = "score runs on a real set"
+HELP = "score runs on a real dataset"
 _BATCH_SIZE = 256
-# The released code's; its batch norm depends on it.
+# The released code's value; its batch norm depends on it.
 _CODE_BATCH_SIZE = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.description = (
-        "Scores each run on real images and writes scores-REALSET.json into it. "
-        "Classes are matched by name. Nothing is chosen by real images unless that is asked for."
+        "Score each run on real images and write scores-NAME.json into it, NAME being the real "
+        "dataset. Classes are matched by name. No option uses real images to select anything, "
+        "except --best-on-test."
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
     add_real(parser)
     add_fit(parser)
     add_labels(parser)
     add_process(parser, batch_size=_BATCH_SIZE)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="scores file of a single run")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="scores file, for a single run")
     parser.add_argument(
-        "--tag", metavar="TAG", help="write RUN/scores-TAG.json (default: named by the real set)"
+        "--tag",
+        metavar="TAG",
+        help="write RUN/scores-TAG.json (default: the name of the real dataset)",
     )
     parser.add_argument(
-        "--predictions", type=Path, metavar="FILE", help="also a row an image, Parquet"
+        "--predictions", type=Path, metavar="FILE", help="also write one row per image, Parquet"
     )
     parser.add_argument(
         "--save-predictions",
         action="store_true",
-        help="the same for every run, in RUN/predictions-*.parquet beside its scores",
+        help="the same for every run, as RUN/predictions-*.parquet",
     )
-    parser.add_argument("--plot", action="store_true", help="also a confusion matrix, PNG")
+    parser.add_argument("--plot", action="store_true", help="also plot a confusion matrix (PNG)")
     group = parser.add_argument_group(
-        "as the paper's released code scores",
-        "no standard scores: the file and every table name them, and they share no cell with those",
+        "paper-code scoring",
+        "as in the paper's released code, not comparable with standard scores; such results are "
+        "labelled in the scores file and have separate table rows",
     )
     group.add_argument(
         "--batch-norm",
         choices=("eval", "test-batch"),
-        help="statistics of training (default), or of each test batch of 128 shuffled images",
+        help="use training statistics (default) or those of each test batch of 128 shuffled images",
     )
-    group.add_argument("--dropout", action="store_true", help="leave dropout on")
+    group.add_argument("--dropout", action="store_true", help="keep dropout active")
     group.add_argument(
         "--best-on-test",
         action="store_true",
-        help="score every epoch that `train --keep-every` kept and take the best",
+        help="score every epoch saved by `train --keep-every` and report the best",
     )
-    group.add_argument("--as-code", action="store_true", help="all three")
+    group.add_argument("--as-code", action="store_true", help="all three options")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -116,10 +120,10 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool) -> None:
-    """Score every run; a run that cannot be scored does not keep the others from it.
+    """Score every run; continue after a run that cannot be scored.
 
-    Processes find the same `UserError` in a run, so they stay in step. A `Failure` may be one
-    process's own and ends the command.
+    Processes find the same `UserError` in a run, so they stay in step. A `Failure` may concern one
+    process only and ends the command.
 
     Raises:
         UserError: The only run cannot be scored.
@@ -130,7 +134,7 @@ def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool
         try:
             score_one(one)
         except UnreadableImage:
-            # The real images', not the run's.
+            # A fault of the real dataset, not of the run.
             raise
         except UserError as error:
             if len(runs) == 1:
@@ -140,7 +144,7 @@ def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool
                 log(f"not scored: {error}")
     if failed:
         raise Failure(
-            f"{len(failed)} of {len(runs)} runs were not scored, for the reasons above: "
+            f"{len(failed)} of {len(runs)} runs were not scored (reasons above): "
             f"{', '.join(failed)}"
         )
 
@@ -157,7 +161,8 @@ def _check_outputs(args: argparse.Namespace) -> None:
     for option, path in (("--out", args.out), ("--predictions", args.predictions)):
         if path is not None and len(args.runs) > 1:
             raise UserError(
-                f"{option} names one file, but there are {len(args.runs)} runs; score them singly"
+                f"{option} names one file, but there are {len(args.runs)} runs; "
+                "score the runs one by one"
             )
         check_file(option, path)
 
@@ -216,7 +221,7 @@ def _score_run(
 
 
 def _default_path(scores: Scores, scoring: Scoring, *, tag: str | None) -> Path:
-    """Return `RUN/scores-<real set>[-<scoring>].json`; for a Hub model in the current folder."""
+    """Return `RUN/scores-<real dataset>[-<scoring>].json`; of a Hub model, in `.`."""
     from eval.model_files import is_hub_id
 
     name = tag or "-".join(part for part in (scores.real.name, scoring.slug) if part)

@@ -1,4 +1,4 @@
-"""`eval study STUDY OUT`: the paper's study from sets to report."""
+"""`eval study STUDY OUT`: run a study from generation to report."""
 
 from __future__ import annotations
 
@@ -11,36 +11,53 @@ from factory.common.console import log, write
 from factory.common.errors import UserError
 
 NAME = "study"
-HELP = "build sets, train, score and report, from one file"
+HELP = "generate, train, score and report a study described in one file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.description = (
-        "Runs factory, train and eval for every set, model and seed of a study and writes a report "
-        "of what was measured. Run again, it goes on where it stopped and repeats nothing."
+        "Run factory, train and eval for every dataset, model and seed of a study and write a "
+        "report. Run the same command again to resume; finished steps are skipped."
     )
     add = parser.add_argument
     add("study", type=Path, metavar="STUDY", help="YAML file, e.g. docs/study.yaml")
-    add("out", type=Path, metavar="OUT", help="folder for sets, runs, logs and the ledger")
-    add("--only", metavar="SET,...", help="these sets of the study")
-    add("--images-per-class", type=positive, metavar="N", help="of every set")
+    add("out", type=Path, metavar="OUT", help="folder for datasets, runs, logs and the ledger")
+    add("--only", metavar="SET,...", help="run only these datasets of the study")
+    add("--images-per-class", type=positive, metavar="N", help="override the size of every dataset")
     add("--models", metavar="NAME,...", help="timm models to train")
-    add("--seeds", metavar="N,...", help="seeds of training")
-    add("--epochs", type=positive, metavar="N", help="epochs of training")
-    add("--preset", metavar="NAME", help="preset of train")
+    add("--seeds", metavar="N,...", help="training seeds")
+    add("--epochs", type=positive, metavar="N", help="training epochs")
+    add("--preset", metavar="NAME", help="training preset")
     add("--real", action="append", default=[], metavar="SET=DATASET", help="real test images")
     add(
         "--reference",
         action="append",
         default=[],
         metavar="SET=DATASET",
-        help="real training images of the reference row",
+        help="real training images for the reference row",
     )
-    add("--processes", type=positive, default=1, metavar="N", help="that draw (default: 1)")
-    add("--jobs", type=positive, default=1, metavar="N", help="trainings at a time (default: 1)")
-    add("--report", type=Path, metavar="FILE", help="Markdown (default: OUT/study.md), JSON beside")
-    add("--dry-run", action="store_true", help="show building commands and cost, and stop")
+    add(
+        "--processes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="generation processes (default: 1)",
+    )
+    add(
+        "--jobs",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="concurrent training runs (default: 1)",
+    )
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="Markdown report (default: OUT/study.md), with a JSON file beside it",
+    )
+    add("--dry-run", action="store_true", help="print the build commands and cost, then exit")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
     chosen = _names(args.only)
     unknown = [name for name in chosen if name not in spec.sets]
     if unknown:
-        raise UserError(f"--only {unknown[0]}: the study has: {', '.join(spec.sets)}")
+        raise UserError(f"--only {unknown[0]}: not in the study; it has: {', '.join(spec.sets)}")
     if chosen:
         spec = spec.model_copy(update={"sets": {name: spec.sets[name] for name in chosen}})
     if args.images_per_class:
@@ -74,13 +91,13 @@ def run(args: argparse.Namespace) -> None:
         return
     report = args.report or args.out / "study.md"
     if not report.parent.is_dir() and report.parent != args.out:
-        raise UserError(f"--report {report}: folder {report.parent} doesn't exist; create it")
+        raise UserError(f"--report {report}: folder {report.parent} does not exist; create it")
     run_study(plan, jobs=args.jobs, report=report, command=_command(args))
     log(f"wrote {report} and {report.with_suffix('.json')}")
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the keys of the study that the command line replaces."""
+    """Return the study's keys that the command line overrides."""
     found: dict[str, Any] = {
         key: value for key in ("epochs", "preset") if (value := getattr(args, key)) is not None
     }
@@ -90,7 +107,7 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
         try:
             found["seeds"] = [int(seed) for seed in _names(args.seeds)]
         except ValueError:
-            raise UserError(f"--seeds {args.seeds}: whole numbers, such as 0,1,2") from None
+            raise UserError(f"--seeds {args.seeds}: must be whole numbers, e.g. 0,1,2") from None
     sets: dict[str, dict[str, Any]] = {}
     for option in ("real", "reference"):
         for pair in getattr(args, option):
@@ -102,7 +119,7 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _resized(args: argparse.Namespace) -> list[str]:
-    """Return the options that make it another study than the file's, as typed."""
+    """Return the options that change the study's size or training, as typed."""
     options = ("images_per_class", "models", "seeds", "epochs", "preset")
     return [
         word
@@ -117,7 +134,7 @@ def _names(text: str | None) -> list[str]:
 
 
 def _command(args: argparse.Namespace) -> str:
-    """Return the command line with which the study was run, without what only tells how fast."""
+    """Return the command line of the study, without options that affect only the speed."""
     words = ["python -m eval study", str(args.study), "OUT"]
     words += [*(["--only", args.only] if args.only else []), *_resized(args)]
     for option in ("real", "reference"):

@@ -1,4 +1,4 @@
-"""`eval table SCORES ...`: tabulates scores, tricks against real sets."""
+"""`eval table SCORES ...`: tabulate scores, configs by real datasets."""
 
 from __future__ import annotations
 
@@ -14,44 +14,47 @@ if TYPE_CHECKING:
     from eval.scores_file import Scores
 
 NAME = "table"
-HELP = "tabulate scores: tricks against real sets"
+HELP = "tabulate scores: configurations by real datasets"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.description = (
-        "Top-1 in per cent, with the difference to the base row. "
-        "Runs that differ only in seed share a cell: mean ± standard deviation. "
-        "Scores that are not standard have rows of their own, named."
+        "Prints top-1 accuracy in per cent and the difference to the base row. Runs that differ "
+        "only in their seed share a cell: mean ± standard deviation. Scores that are not standard "
+        "have separate, labelled rows."
     )
     parser.add_argument("scores", nargs="+", type=Path, metavar="SCORES", help="file or run folder")
-    parser.add_argument("--base", help="row that differences are to (default: base-class)")
-    parser.add_argument("--order", default="", help="rows that come first: NAME,NAME,...")
+    parser.add_argument("--base", help="baseline row for the differences (default: base-class)")
+    parser.add_argument("--order", default="", help="rows to list first: NAME,NAME,...")
     parser.add_argument(
         "--reference",
         default="",
         metavar="NAME[=TEXT]",
-        help="row of runs trained on real images: it comes last and may be called otherwise",
+        help="row of runs trained on real images; listed last, as TEXT if given",
     )
-    parser.add_argument("--rows", choices=("config", "run"), default="config", help="what a row is")
+    parser.add_argument(
+        "--rows", choices=("config", "run"), default="config", help="one row per config or per run"
+    )
     parser.add_argument("--intervals", action="store_true", help="show 95 %% intervals")
     parser.add_argument(
-        "--cost", action="store_true", help="show the images a run was given, and minutes"
+        "--cost", action="store_true", help="show training images and minutes per run"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="Markdown (default)")
-    form.add_argument("--json", action="store_true", help="JSON, with every figure")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of stdout")
+    form.add_argument("--json", action="store_true", help="JSON with all values")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write to FILE instead of stdout")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Read, tabulate, write."""
+    """Read the scores, tabulate and write them."""
     from eval.table import make_tables
     from eval.table_text import to_json, to_markdown
 
     if args.out is not None and not args.out.parent.is_dir():
         raise UserError(
-            f"--out {args.out}: folder {args.out.parent} doesn't exist; create it or choose another"
+            f"--out {args.out}: folder {args.out.parent} does not exist; create it "
+            "or choose another"
         )
     scores, skipped = _collect(args.scores)
     order = [name.strip() for name in args.order.split(",") if name.strip()]
@@ -75,13 +78,13 @@ def run(args: argparse.Namespace) -> None:
         log(f"wrote {args.out}")
     if skipped:
         raise Failure(
-            f"{len(skipped)} of {len(args.scores)} are not in the table, for the reasons above: "
+            f"{len(skipped)} of {len(args.scores)} are not in the table (reasons above): "
             f"{', '.join(skipped)}"
         )
 
 
 def _collect(paths: list[Path]) -> tuple[list[Scores], list[str]]:
-    """Return the scores of the paths that can be read, and the other paths.
+    """Return the scores that can be read, and the paths that cannot.
 
     Raises:
         UserError: None can be read.

@@ -16,7 +16,7 @@ _DIFF_LINES = 6
 
 
 def begun(look: Look) -> Manifest | None:
-    """Return what of a manifest binds a new build: its configs with shards; None without any.
+    """Return the part of a manifest that binds a new build: configs with shards; None without any.
 
     A build that stopped before its first shard binds nothing: recipe and settings may still change.
     """
@@ -34,11 +34,10 @@ def begun(look: Look) -> Manifest | None:
 
 
 def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) -> None:
-    """Refuse to mix a set with another one.
+    """Reject recipes that do not match the existing dataset.
 
     Raises:
-        UserError: other classes, another recipe under the same name, or fewer images than there
-            are.
+        UserError: Other classes, another recipe with the same name, or fewer images than exist.
     """
     for job in jobs:
         if tuple(job.recipe.labels) != manifest.labels:
@@ -48,49 +47,52 @@ def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) 
             )
         entry = manifest.configs.get(job.name)
         if entry is None or (entry.kind == job.kind == "union"):
-            # A union has nothing of its own, so it may become another one.
+            # A union has no rows of its own, so its members may change.
             continue
         if entry.fingerprint != job.recipe.fingerprint or entry.kind != job.kind:
             raise UserError(_difference(out, job))
         if job.num_images < entry.images:
             raise UserError(
-                f"{out}: {job.name} has {entry.images} images, {job.num_images} were asked for; "
-                "a set is never cut: ask for as many or more, or build into another directory"
+                f"{out}: {job.name} has {entry.images} images, but {job.num_images} were "
+                "requested; "
+                "a dataset is never shortened: request at least as many, or build into another "
+                "directory"
             )
 
 
 def merge_variables(
     manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath
 ) -> dict[str, str]:
-    """Return the variable columns of the whole set, types by name.
+    """Return the variable columns of the whole dataset, types by name.
 
     Raises:
-        UserError: a variable is text in one config and a number in another.
+        UserError: A variable is text in one config and a number in another.
     """
     merged = dict(manifest.variables) if manifest else {}
     for job in jobs:
         for name, kind in job.recipe.variable_types.items():
             if merged.setdefault(name, kind) != kind:
                 raise UserError(
-                    f"{out}: variable {name} of {job.name} is {kind}, in another config of the "
-                    f"set it is {merged[name]}; rename one of them"
+                    f"{out}: variable {name} of {job.name} is {kind}, but {merged[name]} in "
+                    "another "
+                    "config of the dataset; rename one of them"
                 )
     if _gets_templates(manifest, jobs, out=out):
         taken = [job.name for job in jobs if TEMPLATE in job.recipe.variable_types]
         if taken:
             raise UserError(
-                f"{out}: variable {TEMPLATE} of {taken[0]} has the name of the column that says "
-                "which prompt made an image; rename the variable"
+                f"{out}: variable {TEMPLATE} of {taken[0]} has the name of a reserved column "
+                "(the prompt template of each row); rename the variable"
             )
         merged[TEMPLATE] = "string"
     return dict(sorted(merged.items()))
 
 
 def _gets_templates(manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyPath) -> bool:
-    """Whether the dataset gets the column that names each row's template.
+    """Return whether the dataset gets the column with each row's prompt template.
 
-    A config of several prompts that was begun without the column resumes without it: the rows it
-    has could not be told from damaged ones otherwise.
+    A config of several prompts that was started without the column is resumed without it: its
+    existing rows could not be distinguished from damaged ones otherwise.
     """
     before = manifest.configs if manifest else {}
     several = {
@@ -107,7 +109,7 @@ def _gets_templates(manifest: Manifest | None, jobs: Sequence[Job], *, out: AnyP
 
 
 def _difference(out: AnyPath, job: Job) -> str:
-    """Say in a few lines how the recipe differs from the one the set was drawn from."""
+    """Summarize how the recipe differs from that of the existing dataset."""
     path = recipe_path(out, job.name)
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     before = text.splitlines()
@@ -123,8 +125,8 @@ def _difference(out: AnyPath, job: Job) -> str:
     lines = [f"  {line}" for line in changed[:_DIFF_LINES]] + more
     return "\n".join(
         [
-            f"{path}: the set's {job.name} was drawn from another recipe (- the set's, + the one "
-            "asked for); build into another directory, or give the recipe another `name`",
+            f"{path}: {job.name} was generated from another recipe (- existing, + requested); "
+            "build into another directory, or give the recipe another `name`",
             *lines,
         ]
     )

@@ -1,4 +1,4 @@
-"""The end of a build: every shard accounted for, then manifest and card written."""
+"""Finish a build: check that every shard exists, then write manifest and card."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def finish(
         The directory as it was found, with the generation that is now the newest.
 
     Raises:
-        Failure: a shard is missing, e.g. deleted while the build ran; or another launch has changed
-            what this one relied on.
+        Failure: A shard is missing, e.g. deleted during the build; or another process changed
+            something this build relied on.
     """
     manifest = begun.manifest
     assert manifest is not None, "the lead has written it"
     fence = Fence(out, [job.name for job in jobs], manifest)
     while True:
-        # Another launch may have added configs of its own, or finished these, meanwhile.
+        # Meanwhile another process may have added configs, or finished these.
         now = begun if latest(out) == begun.number else newest(out)
         fence.require_same(now.manifest)
-        assert now.manifest is not None, "the fence has seen it"
+        assert now.manifest is not None, "the fence has read it"
         look = Look.at(out, now)
         configs = dict(now.manifest.configs)
         for job in jobs:

@@ -1,6 +1,6 @@
-"""New columns for shards that exist: copies with null columns, beside the files they replace.
+"""Add null columns to existing shards by writing copies beside the files they replace.
 
-Nothing is drawn again, nothing is overwritten, and it can be stopped anywhere and begun again.
+No image is generated and no file is overwritten; it can be interrupted at any time and repeated.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def add_columns(
     look: Look, old: Manifest, new: Manifest, *, features: datasets.Features
 ) -> Manifest:
-    """Write copies of the shards that lack columns of the dataset, which are null there.
+    """Copy the shards that lack columns of the dataset; the new columns are null.
 
     Args:
         look: The dataset's directory.
@@ -31,23 +31,23 @@ def add_columns(
         features: Of `new`.
 
     Returns:
-        `new`, listing the copies of what `old` lists.
+        `new`, with the copies of the shards in `old`.
 
     Raises:
-        Failure: a shard is damaged; copied, it would look whole.
+        Failure: A shard is damaged; its copy would look undamaged.
     """
     out, number = look.out, look.generation.number
     configs = dict(new.configs)
     for name, entry in old.configs.items():
         same = entry.complete and configs[name].images == entry.images
         if entry.kind == "share" and not same:
-            # A share of another size takes other rows of its members: it is written again.
+            # An equal share of another size copies other rows of its members: it is written again.
             continue
         listed = {shard.file for shard in entry.shards}
         copies = {}
         for shard in look.shards[name]:
             file = shard.path.relative_to(out).as_posix()
-            # Of a complete config, files that are not listed are left over.
+            # Unlisted files of a complete config are leftovers.
             if file in listed or not entry.complete:
                 base = number if entry.complete else None
                 copies[file] = _with_columns(
@@ -69,9 +69,7 @@ def _with_columns(
 ) -> ShardEntry:
     found = inspect(shard.path)
     if found.fault:
-        raise Failure(
-            f"{shard.path}: {found.fault}; build {config} again first, which generates it again"
-        )
+        raise Failure(f"{shard.path}: {found.fault}; build {config} again first to regenerate it")
     if found.columns == tuple(features):
         return found.entry(shard.path.relative_to(out).as_posix())
     stamp = found.stamp
@@ -79,15 +77,16 @@ def _with_columns(
     rows = read_rows(shard.path)
     first = file_of(stamp, new)
     if number is not None:
-        # Listed in the next generation or never: `factory tidy`, which makes one before it removes
-        # a file, cannot remove a copy that a later build uses.
+        # Listed in the next generation or never: `factory tidy` creates a generation before it
+        # removes a file, so it cannot remove a copy that a later build uses.
         first = shard_file(config, shard.index, key_of(f"{number} {first}"))
     for file in names_from(first):
         written = write_shard(out / file, rows, features=features, stamp=stamp)
         if written is not None:
             return written
-        # An earlier build was stopped after it had written the copy. What it copied may have been
-        # damaged or measured again since.
+        # An earlier build was interrupted after writing the copy. Its source may have been damaged
+        # or
+        # measured again since.
         before = inspect(out / file)
         if before.sha256 == shard_hash(rows, features=features, stamp=stamp):
             return before.entry(file)

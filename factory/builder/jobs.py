@@ -1,6 +1,6 @@
-"""From recipes to jobs: which configs a build makes, in which order, and of how many images.
+"""Turn recipes into jobs: the configs of a build, in order, with their image counts.
 
-A combination brings its members along: a union reads their files, a share copies rows out of them.
+A combination adds its members: a union reads their files, an equal share copies rows from them.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ Kind = Literal["set", "share", "union"]
 
 @dataclass(frozen=True)
 class Job:
-    """One config to make.
+    """One config to generate.
 
     Attributes:
         recipe: Resolved.
-        num_images: Rows in all.
-        implied: Whether only a combination asked for it.
-        twin_of: The set of the same build that draws its images too and keeps them otherwise.
-        pipeline: Of the pipeline that was loaded for it, if one was.
+        num_images: Total number of rows.
+        implied: Whether only a combination needs it.
+        twin_of: Config of the same build that has the same images with other output settings.
+        pipeline: Class of the loaded pipeline, if one was loaded.
     """
 
     recipe: ResolvedRecipe
@@ -43,12 +43,12 @@ class Job:
 
     @property
     def name(self) -> str:
-        """The config's name."""
+        """Name of the config."""
         return self.recipe.name
 
     @property
     def kind(self) -> Kind:
-        """How the config gets its rows."""
+        """Source of the config's rows."""
         if not self.recipe.is_combination:
             return "set"
         return "union" if self.recipe.images_per_class is None else "share"
@@ -66,11 +66,11 @@ class Job:
     def stamp(
         self, shard: range, *, settings: FixedSettings, failed: Sequence[FailedImage] = ()
     ) -> Stamp:
-        """Return what a shard of this config says of itself.
+        """Return the stamp of a shard of this config.
 
         Args:
             shard: Its range of row numbers.
-            settings: Of the set.
+            settings: Build settings of the dataset.
             failed: Images of the range that have no row.
         """
         return Stamp(
@@ -83,7 +83,7 @@ class Job:
         )
 
     def entry(self) -> ConfigEntry:
-        """Return what the manifest says about the config before it is complete."""
+        """Return the manifest entry of the config before it is complete."""
         recipe = self.recipe
         drawn = self.kind == "set"
         return ConfigEntry(
@@ -101,13 +101,13 @@ class Job:
 
 
 def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
-    """Return the configs to make: members before combinations, otherwise as given.
+    """Return the configs to generate: members before combinations, otherwise as given.
 
-    A member that only combinations ask for gets as many images as the largest of them takes.
+    A member that only combinations need gets as many images as the largest of them takes.
 
     Raises:
-        UserError: two recipes share a name, classes differ, or a share asks for more than a set
-            has.
+        UserError: Two recipes share a name, classes differ, or a share needs more images than a
+            config has.
     """
     jobs: dict[str, Job] = {}
     for recipe in recipes:
@@ -123,7 +123,7 @@ def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
 
 
 def _with_twins(jobs: Sequence[Job]) -> list[Job]:
-    """Note which sets show the images of another one: the set named by them, or the first."""
+    """Link configs that have the same images as another config: the named one, or the first."""
     first: dict[str, str] = {}
     for job in sorted(jobs, key=lambda job: job.name != job.recipe.draws_name):
         first.setdefault(job.recipe.images_fingerprint, job.name)
@@ -135,9 +135,9 @@ def _with_twins(jobs: Sequence[Job]) -> list[Job]:
 
 
 def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:
-    """Return the jobs with the counts they will have in a set that exists already.
+    """Return the jobs with the counts of an existing dataset.
 
-    A member that only a combination asks for keeps the images it has.
+    A member that only a combination needs keeps its existing images.
     """
     adopted = []
     for job in jobs:
@@ -150,13 +150,13 @@ def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:
 
 
 def require_same_as_begun(jobs: Sequence[Job], manifest: Manifest) -> None:
-    """See that this process has the recipes that the lead began with.
+    """Check that this process has the same recipes as the main process.
 
-    Each process reads them for itself: a file that is edited meanwhile, or a branch of the Hub that
-    moves, must not mix two sets.
+    Each process loads them itself: a file edited in the meantime, or a Hub branch that moves, must
+    not mix two datasets.
 
     Raises:
-        Failure: It has others.
+        Failure: The recipes differ.
     """
     for job in jobs:
         entry = manifest.configs.get(job.name)
@@ -168,7 +168,7 @@ def require_same_as_begun(jobs: Sequence[Job], manifest: Manifest) -> None:
 
 
 def _parts(recipe: ResolvedRecipe) -> Iterator[tuple[ResolvedRecipe, int]]:
-    """Yield all members of a combination, at any depth, with how many images it takes of each."""
+    """Yield all members of a combination, at any depth, with the images it takes of each."""
     from factory.planner.plan import plan
 
     if recipe.is_combination:
@@ -178,7 +178,7 @@ def _parts(recipe: ResolvedRecipe) -> Iterator[tuple[ResolvedRecipe, int]]:
 
 
 def _with_images(recipe: ResolvedRecipe, num_images: int) -> ResolvedRecipe:
-    """Return the recipe with another number of images; its pictures stay the same."""
+    """Return the recipe with another number of images; the images stay the same."""
     if recipe.images_per_class is None:
         return recipe
     return recipe.model_copy(update={"images_per_class": num_images // len(recipe.labels)})
@@ -190,7 +190,7 @@ def _require_enough(job: Job, jobs: Mapping[str, Job]) -> None:
         if found < taken and job.kind == "share":
             classes = len(job.recipe.labels)
             raise UserError(
-                f"{job.name} takes {taken // classes} images a class of {member.name}, which has "
+                f"{job.name} takes {taken // classes} images per class of {member.name}, which has "
                 f"{found // classes}; raise its images_per_class or lower that of {job.name}"
             )
 
@@ -211,5 +211,6 @@ def _require_same_classes(recipes: Sequence[ResolvedRecipe]) -> None:
         if list(other.labels) != list(first.labels):
             raise UserError(
                 f"{other.name} and {first.name} have different classes; "
-                "configs of one set share their classes: build them into different directories"
+                "all configs of a dataset have the same classes: build them into different "
+                "directories"
             )

@@ -1,4 +1,4 @@
-"""The beginning of a build, on the lead rank: judge the directory, then ready it.
+"""Start a build on the main process: check the directory, then prepare it.
 
 Judging writes nothing: when something is wrong, a dataset is left as it was. What follows can be
 stopped anywhere and is done again by the next build. Any number of launches may do it at once: what
@@ -34,7 +34,7 @@ from factory.shards.versions import library_versions
 
 @dataclass(frozen=True)
 class State:
-    """What a build is about to do in a directory.
+    """Plan of a build for a directory.
 
     Attributes:
         look: The directory as it was found.
@@ -52,7 +52,7 @@ class State:
 
     @property
     def found(self) -> Manifest | None:
-        """The whole manifest that is there."""
+        """The complete existing manifest."""
         return self.look.generation.manifest
 
     @property
@@ -61,7 +61,7 @@ class State:
         return self.old is not None and self.variables != self.old.variables
 
     def unfinished(self) -> Iterator[Job]:
-        """Yield the sets that need a model: those with pictures to draw."""
+        """Yield the configs that need a model, because they have images to generate."""
         for job in self.jobs:
             entry = self.old.configs.get(job.name) if self.old else None
             done = entry is not None and entry.complete and entry.images == job.num_images
@@ -83,7 +83,7 @@ def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
 
     Args:
         look: The directory.
-        jobs: As the recipes say.
+        jobs: Jobs of the recipes.
         wanted: The user's settings.
         device: Type of the device at hand.
 
@@ -147,7 +147,7 @@ def _replaced(state: State, planned: Manifest) -> Generation | None:
 
 
 def _with_columns(state: State, planned: Manifest) -> Manifest:
-    """Give shards that exist the columns they will have; return the manifest to write."""
+    """Add the new columns to existing shards; return the manifest to write."""
     assert state.old is not None, "a new dataset gets no further columns"
     columns = features(tuple(state.jobs[0].recipe.labels), state.variables)
     return add_columns(state.look, state.old, planned, features=columns)
@@ -167,7 +167,7 @@ def _report_change(out: AnyPath, found: Manifest | None, planned: Manifest) -> N
 
 
 def _manifest(state: State) -> Manifest:
-    """Return the manifest that a set has while it is built."""
+    """Return the manifest of a dataset during the build."""
     old = state.old
     before = old.configs if old else {}
     return Manifest(
@@ -182,17 +182,17 @@ def _manifest(state: State) -> Manifest:
 
 
 def _entry(job: Job, before: ConfigEntry | None) -> ConfigEntry:
-    """Return a config's entry before it is complete; one that is complete stays so."""
+    """Return a config's entry before it is complete; a complete one stays complete."""
     entry = job.entry()
     if before is None or job.kind == "union":
         return entry
     if job.pipeline is None and before.sampling and before.fingerprint == entry.fingerprint:
-        # A build that loads no pipeline keeps what an earlier one learnt from its own.
+        # A build that loads no pipeline keeps the values recorded by an earlier one.
         entry = entry.model_copy(update={"sampling": before.sampling})
     kept = entry.model_copy(update={"complete": before.complete, "shards": before.shards})
     if kept == before.model_copy(update={"sampling": entry.sampling}):
         return kept
-    # While a set grows, the hashes of the shards that stay are still known.
+    # While a dataset grows, the hashes of its existing shards remain valid.
     shards = before.shards if job.kind == "set" else ()
     return entry.model_copy(update={"shards": shards})
 
@@ -213,13 +213,13 @@ def _start(look: Look, jobs: Sequence[Job], planned: Manifest) -> Start:
 
 
 def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:
-    """Return the versions a set was drawn with, today's last if anything is drawn today."""
+    """Return the library versions used for a dataset; the current ones are last if used."""
     now = library_versions()
     before = old.versions if old else ()
     if before and (before[-1] == now or not draws):
         return before
     if before:
         console.log(
-            "the set was begun with other library versions; new pictures may differ in detail"
+            "the dataset was started with other library versions; new images may differ in detail"
         )
     return (*before, now)

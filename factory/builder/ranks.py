@@ -1,8 +1,8 @@
-"""The processes of one build, and what they tell each other.
+"""The processes of one build and their communication.
 
-accelerate starts them; the store of their process group is all they share. It counts atomically, so
-ranks take work without waiting for each other. A rank that fails says so there, and the others stop
-instead of waiting for ever.
+accelerate starts them; they share only the store of their process group. Its counters are atomic,
+so ranks take work without waiting for each other. A rank that fails announces it there, and the
+others stop instead of waiting forever.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ from factory.common.devices import joining_processes, launched_on_cpus, on_cpus
 from factory.common.errors import Failure, UserError
 
 _POLL_S = 0.05
-# All that ranks wait for in torch itself is each other, at the start. A restarted rank that was
-# given a dead peer's old address fails after this, and its launcher tries again.
+# Ranks wait for each other in torch only at the start. A restarted rank that was given the old
+# address of a dead peer fails after this, and its launcher tries again.
 _MEETING = timedelta(minutes=10)
 _FAILED = "failed"
 Answer = TypeVar("Answer")
 
 
 def own_device(wanted: str = "auto") -> Any:
-    """Return this process's device, as accelerate deals them out.
+    """Return this process's device, as assigned by accelerate.
 
     Args:
-        wanted: `auto`, or a device type; `cpu` keeps off the GPUs.
+        wanted: `auto`, or a device type; `cpu` avoids the GPUs.
 
     Raises:
-        UserError: there is no such device here, or the launch's variables fit no launch.
+        UserError: There is no such device, or the launch's variables are contradictory.
     """
     from accelerate import PartialState
 
     with joining_processes():
         state = PartialState(cpu=wanted == "cpu" or on_cpus(), timeout=_MEETING)
     if wanted not in ("auto", state.device.type):
-        raise UserError(f"device {wanted} was asked for, {_offer(state.device.type)}")
+        raise UserError(f"device {wanted} was requested, but {_offer(state.device.type)}")
     return state.device
 
 
 def _offer(kind: str) -> str:
     if kind == "cpu" and launched_on_cpus():
         return "the launch is on CPUs (accelerate launch --cpu)"
-    return f"this machine offers {kind}"
+    return f"this machine has {kind}"
 
 
 def world(device: str = "auto") -> tuple[int, int, str]:
@@ -59,25 +59,25 @@ def world(device: str = "auto") -> tuple[int, int, str]:
 
 
 def leave() -> None:
-    """Leave the process group, if there is one; the last thing a process does."""
+    """Leave the process group, if there is one; called last by each process."""
     from accelerate import PartialState
 
     PartialState().destroy_process_group()
 
 
 class Ranks:
-    """This process among its peers; alone, the same calls work on a store of its own."""
+    """This process among its peers; a single process uses its own store."""
 
     def __init__(self, *, device: str = "auto") -> None:
-        """Join the group accelerate's launcher has made, if any.
+        """Join the group created by accelerate's launcher, if any.
 
         Args:
-            device: `auto`, or a device type; `cpu` keeps accelerate off the GPUs.
+            device: `auto`, or a device type; `cpu` avoids the GPUs.
         """
         import torch.distributed
         from accelerate import PartialState
 
-        # Its stores carry no types.
+        # torch has no types for its stores.
         dist: Any = torch.distributed
         self.device = own_device(device)
         state = PartialState()
@@ -85,63 +85,63 @@ class Ranks:
         self.world_size: int = state.num_processes
         shared = dist.is_available() and dist.is_initialized()
         store = dist.distributed_c10d._get_default_store() if shared else dist.HashStore()
-        # A name of its own keeps a build apart from the one before it in the same processes, and
-        # from the rounds before a restart: torchrun keeps one store for all of them.
+        # A unique name separates a build from earlier builds in the same processes, and from the
+        # rounds before a restart, because torchrun keeps one store for all of them.
         self.launch = _agree(secrets.token_hex(4))
         self._store: Any = dist.PrefixStore(f"factory/{self.launch}", store)
 
     @property
     def is_lead(self) -> bool:
-        """Whether this rank prepares and finishes the set."""
+        """Whether this rank prepares and finishes the dataset."""
         return self.rank == 0
 
     def take(self, name: str) -> int:
-        """Return the next number of a counter, from 0; no two ranks get the same."""
+        """Return the next number of a counter, from 0; unique across ranks."""
         return self.add(name, 1) - 1
 
     def add(self, name: str, count: int) -> int:
-        """Add to a counter that all ranks share and return its new value."""
+        """Add to a counter shared by all ranks and return its new value."""
         return int(self._ask(lambda: self._store.add(name, count)))
 
     def announce(self, event: str, text: str = "") -> None:
-        """Tell all ranks that something is done, with what they need to know of it."""
+        """Announce an event to all ranks, with a text for them."""
         self._ask(lambda: self._store.set(event, f"{text} "))
 
     def is_announced(self, event: str) -> bool:
-        """Whether any rank has announced an event."""
+        """Return whether any rank has announced an event."""
         return self.are_announced([event])
 
     def are_announced(self, events: list[str]) -> bool:
-        """Whether all of some events were announced, by any rank."""
+        """Return whether all of some events were announced, by any rank."""
         return bool(self._ask(lambda: self._store.check(events)))
 
     def announced(self, event: str) -> str:
-        """Return the text of an event that was announced."""
+        """Return the text of an announced event."""
         return str(self._ask(lambda: self._store.get(event)).decode()[:-1])
 
     def wait_for(self, event: str) -> str:
-        """Wait until `event` is announced and return the text that came with it.
+        """Wait until `event` is announced and return its text.
 
         Raises:
-            Failure: another rank failed meanwhile.
+            Failure: Another rank failed in the meantime.
         """
         self.wait_until(lambda: self.is_announced(event))
         return self.announced(event)
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Wait until `condition` holds; it is asked a few times a second.
+        """Wait until `condition` is true; it is checked a few times per second.
 
         Raises:
-            Failure: another rank failed meanwhile.
+            Failure: Another rank failed in the meantime.
         """
         while not condition():
             self.pause(_POLL_S)
 
     def pause(self, seconds: float) -> None:
-        """Wait a little for others.
+        """Wait a short time for others.
 
         Raises:
-            Failure: another rank failed.
+            Failure: Another rank failed.
         """
         self.stop_if_another_failed()
         time.sleep(seconds)
@@ -150,39 +150,39 @@ class Ranks:
         """Raise if any rank has failed.
 
         Raises:
-            Failure: with the other rank's own words.
+            Failure: With the other rank's message.
         """
         if self.is_announced(_FAILED):
-            raise Failure(f"stopped, since {self.announced(_FAILED)}")
+            raise Failure(f"stopped because {self.announced(_FAILED)}")
 
     @contextmanager
     def telling_failure(self) -> Iterator[None]:
-        """Let the other ranks know when this one leaves with an error."""
+        """Announce to the other ranks if this one leaves with an error."""
         try:
             yield
         except BaseException as error:
             words = str(error).splitlines()
             reason = words[0] if words else type(error).__name__
-            # The store may be what failed.
+            # The store itself may have failed.
             with suppress(Failure):
                 if not self.is_announced(_FAILED):
                     self.announce(_FAILED, f"rank {self.rank} failed: {reason}")
             raise
 
     def leave_together(self) -> None:
-        """Return once every rank has come here.
+        """Return when every rank has called this.
 
-        The lead goes last, since the store may live in its process.
+        The main process leaves last, because it may host the store.
         """
         self.add("leaving", 1)
         if self.is_lead:
             self.wait_until(lambda: self.add("leaving", 0) >= self.world_size)
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
-        """Ask the store, which lives in another process.
+        """Query the store, which is in another process.
 
         Raises:
-            Failure: that process is gone.
+            Failure: That process is gone.
         """
         import torch.distributed
 
@@ -192,7 +192,7 @@ class Ranks:
             words = (str(error).splitlines() or [type(error).__name__])[0]
             raise Failure(
                 f"rank {self.rank}: the process that coordinates the others is gone ({words}); "
-                "run the same command again to go on where it stopped"
+                "run the same command again to resume"
             ) from None
 
 

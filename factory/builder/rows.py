@@ -1,8 +1,8 @@
-"""The rows of one shard: drawn by a renderer, or copied from the shards of other sets.
+"""Make the rows of one shard: generate them, or copy them from shards of other configs.
 
-A picture that comes out black, flat or not finite is drawn again with other noise. The new seed is
-a function of the planned one and the number of the attempt, and what is drawn again is a batch of
-its own, made of the flawed images of one batch: the bytes do not depend on who draws.
+A black, uniform or non-finite image is generated again with other noise. The new seed depends on
+the planned seed and the attempt number, and the flawed images of a batch form a batch of their own:
+the bytes do not depend on the process that generates them.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from factory.renderer.diffusers_renderer import Renderer
     from factory.shards.settings import FixedSettings
 
-# Encoding a 512 px PNG takes about as long as a GPU draws it; PIL lets go of the interpreter
+# Encoding a 512 px PNG takes about as long as generating it on a GPU; PIL releases the GIL
 # meanwhile.
 _ENCODERS = 4
 
 
 @dataclass
 class Drawn:
-    """Rows of a range, and the images of it that have none; both in order."""
+    """Rows of an index range and its failed images, both in order."""
 
     rows: list[Row] = field(default_factory=list)
     failed: list[FailedImage] = field(default_factory=list)
@@ -51,21 +51,21 @@ def draw_rows(
     settings: FixedSettings,
     drawn: Callable[[int], None],
 ) -> Drawn:
-    """Draw the images of a shard that are missing.
+    """Generate the missing images of a shard.
 
-    A batch is always the same run of a shard's indexes, so one that holds a missing image is drawn
-    whole.
+    Batches are fixed runs of a shard's indexes, so a batch with a missing image is generated in
+    full.
 
     Args:
-        job: The set.
+        job: The config.
         shard: Image indexes of the shard.
-        kept: How many of its first images were drawn before, failed ones included.
-        renderer: Draws the pictures.
-        settings: Of the set.
-        drawn: Told after each batch how many missing images it brought.
+        kept: Number of leading images that exist already, failed ones included.
+        renderer: Generates the images.
+        settings: Build settings of the dataset.
+        drawn: Called after each batch with the number of missing images it added.
 
     Raises:
-        Failure: the memory is too small, or no image of a whole shard could be drawn.
+        Failure: There is too little memory, or every image of a shard failed.
     """
     from factory.planner.plan import plan
 
@@ -89,16 +89,16 @@ def draw_rows(
 def copy_rows(
     out: AnyPath, job: Job, shard: range, *, file_of: Callable[[str, int], str], shard_size: int
 ) -> Drawn:
-    """Copy the rows of a share's shard out of the shards of the sets it is made of.
+    """Copy the rows of an equal-share shard from the shards of its members.
 
-    Places are found by the `index` column: a failed image has no row.
+    Rows are found by their `index` column, since failed images have no row.
 
     Args:
-        out: The set's directory.
-        job: The share.
+        out: Dataset directory.
+        job: The equal-share config.
         shard: Its row numbers.
-        file_of: Says where a set's shard lies, by config and number.
-        shard_size: Of sets and share.
+        file_of: Returns the shard file of a member, by config and number.
+        shard_size: Shard size of all configs.
     """
     from factory.planner.plan import plan
 
@@ -133,7 +133,7 @@ class _Try:
 def _draw_batch(
     specs: Sequence[ImageSpec], *, renderer: Renderer, settings: FixedSettings
 ) -> list[_Try]:
-    """Draw a batch, and again what is flawed, as often as the set's settings say."""
+    """Generate a batch, and regenerate flawed images up to the maximum number of attempts."""
     tries: dict[int, _Try] = {}
     wanted = {place: spec for place, spec in enumerate(specs)}
     for attempt in range(settings.attempts):
@@ -149,7 +149,7 @@ def _draw_batch(
 
 
 def _sort(job: Job, tries: Sequence[_Try], *, into: Drawn, pool: ThreadPoolExecutor) -> None:
-    """Encode what can be used, and record the rest as failed."""
+    """Encode usable images and record the rest as failed."""
     good = [one for one in tries if one.flaw is None]
     pictures = [one.picture for one in good if one.picture is not None]
     encoded = pool.map(lambda picture: encode_picture(picture, job.recipe.output), pictures)
@@ -170,11 +170,11 @@ def _sort(job: Job, tries: Sequence[_Try], *, into: Drawn, pool: ThreadPoolExecu
 
 
 def _refuse_nothing(job: Job, found: Drawn, *, kept: int) -> None:
-    """Stop where nothing at all can be drawn: a week of that would help nobody."""
+    """Stop if every image of a shard failed: continuing would only waste time."""
     if not kept and not found.rows and len(found.failed) > 1:
         first, last = found.failed[0], found.failed[-1]
         raise Failure(
-            f"{job.name}: none of the images {first.index} to {last.index} could be drawn in "
+            f"{job.name}: all images from {first.index} to {last.index} failed after "
             f"{first.attempts} attempts each ({first.reason}); "
             "try --dtype float32, or another scheduler"
         )

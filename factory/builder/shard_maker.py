@@ -1,4 +1,4 @@
-"""One shard of a build: looked at where it exists, otherwise drawn, completed or copied."""
+"""Make one shard of a build: keep an existing one, or generate, complete or copy it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ShardMaker:
         show: Callable[[int], None],
         file_of: Callable[[str, int], str],
     ) -> None:
-        """Take what the lead has readied.
+        """Store the prepared state of the build.
 
         Args:
             out: The set's directory.
@@ -73,19 +73,19 @@ class ShardMaker:
         self._others = start.others
 
     def exists(self, job: Job, index: int) -> bool:
-        """Whether a shard is there, going by its name."""
+        """Return whether a shard exists, judged by its name."""
         if index in self._present[job.name]:
             return True
         return (self._out / file_at(self._manifest, job.name, index)).is_file()
 
     def make(self, job: Job, index: int) -> ShardEntry:
-        """Make sure of a shard: whole, its own, undamaged; of its twins' too if it must be drawn.
+        """Ensure that a shard of this plan exists undamaged; if generated, its twins' shards too.
 
         Returns:
-            What the manifest says of it.
+            The shard's manifest entry.
 
         Raises:
-            Failure: another launch has changed what this one relies on.
+            Failure: Another process changed something this launch relies on.
         """
         self._fence.check()
         twins = [] if self.exists(job, index) else self._missing_twins(job, index)
@@ -95,7 +95,7 @@ class ShardMaker:
                 for twin in twins:
                     self._make(twin, index)
             except FileNotFoundError:
-                # Rows are read from files that a later generation may no longer have.
+                # Rows are read from files that may be missing in a later generation.
                 self._fence.check()
                 raise
         return entry
@@ -111,10 +111,10 @@ class ShardMaker:
         images = job.rows(index, shard_size=self._settings.shard_size)
         there = self._look(job, index, images)
         if not there.free:
-            assert there.best is not None, "a name is free, or a whole file was found"
+            assert there.best is not None, "a name is free, or a complete file was found"
             return self._keep(there.best, job, index)
         for found in there.damaged:
-            console.log(f"{found.path}: {found.fault}; its images are generated again")
+            console.log(f"{found.path}: {found.fault}; generating its images again")
         try:
             rows = self._rows(job, images, shorter=there.best, file=there.free)
         except _MadeElsewhere:
@@ -123,14 +123,14 @@ class ShardMaker:
             self._ranks.add("redrawn", len(rows.rows))
         stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
         entry = self._write(there.free, rows, stamp)
-        # Another may have been faster: then its file is looked at like any other.
+        # If another process was faster, its file is examined like any other.
         return entry or self._make(job, index)
 
     def _write(self, file: str, rows: Drawn, stamp: Stamp) -> ShardEntry | None:
-        """Write a shard under a name that was free; None where it no longer is.
+        """Write a shard under a free name; None if the name is taken.
 
-        What is written for a plan that has changed meanwhile stays, unlisted: the next builds use
-        its rows or remove it. This launch does not delete it, since others may have found it.
+        If the plan changes in the meantime, the file stays unlisted: later builds use its rows or
+        remove it. This launch does not delete it, because others may have found it.
         """
         self._fence.check()
         entry = write_shard(self._out / file, rows.rows, features=self._features, stamp=stamp)
@@ -138,7 +138,7 @@ class ShardMaker:
         return entry
 
     def _look(self, job: Job, index: int, images: range) -> Candidates:
-        """Judge the files that may hold a shard, up to the first that is whole."""
+        """Examine the files that may contain a shard, up to the first complete one."""
         there, others = Candidates(), []
         named = dict.fromkeys([*self._listed(job, index), *self._unlisted(job, index, is_counted)])
         first = first_name(self._manifest, job.name, index)
@@ -160,19 +160,19 @@ class ShardMaker:
             if found is not None and not found.fault:
                 others.append(found)
         for found in others:
-            # Of a build of other counts or columns: its rows are used, the file is not.
+            # From a build with other counts or columns: its rows are used, the file is not.
             if set(found.inspection.columns) <= set(self._features):
                 there.add(found)
         return there
 
     def _listed(self, job: Job, index: int) -> list[str]:
-        """Return the file that held a shard, or its first rows, when this build began."""
+        """Return the file that contained a shard, or its first rows, when this build started."""
         return [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
 
     def _unlisted(self, job: Job, index: int, wanted: Callable[[str], bool]) -> list[str]:
         """Return other files that were there when this launch began."""
         if job.kind == "share":
-            # They may be of a smaller share, which has other rows.
+            # They may belong to a smaller share, which has other rows.
             return []
         # What gates have measured is true of listed files; older ones may say otherwise.
         return [
@@ -182,12 +182,12 @@ class ShardMaker:
         ]
 
     def _assess(self, file: str, job: Job, images: range) -> Found | None:
-        """Judge a file of the dataset's directory."""
+        """Examine a file of the dataset directory."""
         return assess(self._out / file, job.stamp(images, settings=self._settings))
 
     def _keep(self, found: Found, job: Job, index: int) -> ShardEntry:
         if job.twin_of is None or index in self._present[job.name]:
-            # Made beside another set's shard in this launch, it was counted as it was drawn.
+            # Made together with another config's shard in this launch; already counted.
             self._ranks.add("kept", found.inspection.rows)
         return found.inspection.entry(found.path.relative_to(self._out).as_posix())
 

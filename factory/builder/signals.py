@@ -1,4 +1,4 @@
-"""Ctrl-C and termination: the batch in hand is thrown away, what is written stays whole."""
+"""Handle Ctrl-C and termination: the current batch is discarded, written files stay complete."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """This process was asked to end.
+    """Raised when this process was asked to end.
 
     Attributes:
-        number: Of the signal.
+        number: Signal number.
     """
 
     def __init__(self, number: int) -> None:
@@ -22,7 +22,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class _Stop:
-    """Raises `Stopped` for the first signal and ignores those that follow."""
+    """Raises `Stopped` for the first signal and ignores later ones."""
 
     def __init__(self) -> None:
         self._happened = False
@@ -35,15 +35,15 @@ class _Stop:
 
 @contextmanager
 def stopping_on_signals(*, for_good: bool = False) -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into `Stopped` and ignore those that follow.
+    """Turn the first SIGINT or SIGTERM into `Stopped` and ignore later ones.
 
     A terminal and a launcher send one each for the same Ctrl-C: the second must not interrupt the
-    tidying up after the first. In other threads than the main one, and within another such block,
-    this does nothing.
+    cleanup after the first. Outside the main thread, and within another such block, this has no
+    effect.
 
     Args:
-        for_good: Leave it so after the block, for a process that ends with it. Otherwise a notebook
-            that calls `build` gets its own handlers back.
+        for_good: Keep the handlers after the block, for a process that ends with it. Otherwise they
+            are restored, e.g. in a notebook that calls `build`.
     """
     if threading.current_thread() is not threading.main_thread() or isinstance(
         signal.getsignal(signal.SIGINT), _Stop

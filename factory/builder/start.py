@@ -12,7 +12,7 @@ class Start:
     """The state of the directory when a launch began.
 
     Attributes:
-        present: By config, numbers of the shards that were there, going by their names.
+        present: By config, numbers of the existing shards, judged by their names.
         others: By config and number, further files of shards: of other counts, columns or versions.
         plan: Hash of the plan that the lead has read or written.
         is_shared: Whether there were markers: another launch is at work, or was killed.
@@ -24,7 +24,7 @@ class Start:
     is_shared: bool
 
     def to_text(self) -> str:
-        """Return it as JSON, runs of numbers as pairs: a set may have a hundred thousand shards."""
+        """Return it as JSON, with runs of numbers as pairs, because there may be 100,000 shards."""
         runs = {name: _runs(numbers) for name, numbers in self.present.items()}
         return json.dumps(
             {
@@ -37,7 +37,7 @@ class Start:
 
     @classmethod
     def from_text(cls, text: str) -> Start:
-        """Read what `to_text` wrote."""
+        """Parse the text of `to_text`."""
         read = json.loads(text)
         present = {
             name: [number for start, stop in runs for number in range(start, stop)]

@@ -1,9 +1,8 @@
-"""Files that a dataset no longer lists: shards from before it grew, damaged ones, old columns.
+"""Remove files that a dataset no longer lists: outgrown shards, damaged ones, old columns.
 
-Removing a file is the one step that cannot be taken back, and a process may sleep right before it.
-So a build removes by itself only files that no build can list again: damaged ones, and shards of
-fewer images or columns than the listed ones, since a dataset only grows. Everything else that is
-left over waits for `factory tidy`.
+Removing a file cannot be undone, and a process may pause right before it. So a build removes only
+files that no build can list again: damaged ones, and shards of fewer images or columns than the
+listed ones, since a dataset only grows. All other leftovers are removed by `factory tidy`.
 """
 
 from __future__ import annotations
@@ -35,17 +34,17 @@ from factory.shards.parquet import ShardFile
 from factory.shards.stamp import inspect
 
 _REPLACEMENTS = 10
-"""More damaged files of one shard in a row than are ever expected."""
+"""More damaged files of one shard in a row than can be expected."""
 
 
 @dataclass(frozen=True)
 class Tidied:
-    """What `factory tidy` has found.
+    """Result of `factory tidy`.
 
     Attributes:
-        files: Left over, relative to the dataset's directory, with their sizes in bytes.
-        unfinished: Configs whose files were left alone: a build may list them later.
-        removed: How many of the files were removed.
+        files: Leftovers, relative to the dataset directory, with their sizes in bytes.
+        unfinished: Configs whose files were not touched: a build may list them later.
+        removed: Number of removed files.
     """
 
     files: dict[str, int]
@@ -54,22 +53,22 @@ class Tidied:
 
 
 def tidy(out: AnyPath, *, delete: bool) -> Tidied:
-    """Find, and remove if wanted, what builds and gates have left over.
+    """Find, and optionally remove, leftovers of builds and gates.
 
-    Files that the newest generation lists and files of unknown names are never touched.
+    Files listed by the newest generation and files with unknown names are never touched.
 
     Args:
-        out: The dataset's directory.
-        delete: Whether to remove what is found.
+        out: Dataset directory.
+        delete: Whether to remove the leftovers.
 
     Raises:
-        UserError: No dataset is there, or a folder of it is a link to another place.
+        UserError: There is no dataset, or one of its folders is a link to another place.
     """
     if is_local(out):
         require_own(out)
     require_set(out)
     now = newest(out)
-    assert now.manifest is not None, "a dataset is there"
+    assert now.manifest is not None, "there is a dataset"
     look = Look.at(out, now, now.dropped)
     shards = [shard.path for _, shard in _unlisted(look, now.manifest)]
     shards += [shard.path for name in now.dropped for shard in look.shards[name]]
@@ -96,7 +95,7 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
 
 
 def remove_left_over(look: Look) -> int:
-    """Remove the shards that no build can list again; return how many."""
+    """Remove the shards that no build can list again; return their number."""
     manifest = look.generation.manifest
     if manifest is None:
         return 0
@@ -111,15 +110,15 @@ def remove_left_over(look: Look) -> int:
 def _remove(out: AnyPath, now: Generation, paths: list[AnyPath]) -> int:
     """Remove files that generation `now` does not list.
 
-    A new generation comes first: whoever has written files meanwhile, to list them in a generation
-    after `now`, finds its number taken and looks again. Whoever changes the dataset afterwards has
-    looked at the directory too, so this stops as soon as a newer generation is there.
+    A new generation is created first: a process that has written files to list them in the
+    generation after `now` finds its number taken and reads again. A process that changes the
+    dataset afterwards reads the directory too, so this stops as soon as a newer generation exists.
     """
     assert now.manifest is not None, "it was read"
     mine = replace(out, now, now.manifest, recipes={}) if paths else None
     if mine is None:
         return 0
-    # The card, or a `manifest.json` of before, may still name files that are about to go.
+    # The card, or an older `manifest.json`, may still name files that are about to be removed.
     publish(out, card=True)
     for number, path in enumerate(paths):
         if not _is_removed(out, path, mine.number):
@@ -128,11 +127,11 @@ def _remove(out: AnyPath, now: Generation, paths: list[AnyPath]) -> int:
 
 
 def _is_removed(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
-    """Remove a file unless a newer generation is there, which may list it.
+    """Remove a file unless a newer generation exists, which may list it.
 
-    A process may sleep between looking and removing. So the file is first put aside, where nobody
-    uses it, and put back if a newer generation is there by then: a build makes its generation
-    before it uses a file that is left over.
+    A process may pause between check and removal. So the file is first moved aside, and moved back
+    if a newer generation exists by then: a build creates its generation before it uses a leftover
+    file.
     """
     if latest(out) != newest_number:
         return False
@@ -155,7 +154,7 @@ def _is_removed(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
 def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]:
     """Yield the shards of complete configs that are not listed.
 
-    Those of a config that is not complete may be another launch's, which lists them later.
+    Shards of incomplete configs may belong to another launch, which lists them later.
     """
     for name, entry in manifest.configs.items():
         if not entry.complete:
@@ -168,7 +167,7 @@ def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]
 
 
 def old_stages(out: AnyPath, newest_number: int) -> list[AnyPath]:
-    """Return the folders of passes over older generations, which can no longer end well."""
+    """Return the folders of passes over older generations, which cannot succeed any more."""
     folder = out / STAGES
     if not is_local(out) or not folder.is_dir():
         return []
@@ -179,7 +178,7 @@ def old_stages(out: AnyPath, newest_number: int) -> list[AnyPath]:
 
 
 def _is_superseded(out: AnyPath, manifest: Manifest, config: str, shard: ShardFile) -> bool:
-    """Whether no build can list a file again, since datasets only grow."""
+    """Return whether no build can list a file again, since datasets only grow."""
     try:
         found = inspect(shard.path)
     except FileNotFoundError:
@@ -199,13 +198,13 @@ def _is_superseded(out: AnyPath, manifest: Manifest, config: str, shard: ShardFi
 
 
 def _was_replaced(manifest: Manifest, config: str, index: int, file: str) -> bool:
-    """Whether the listed file is named after this one, or after one that is."""
+    """Return whether the listed file replaces this one, directly or through other files."""
     shards = manifest.configs[config].shards
     return index < len(shards) and shards[index].file in islice(names_from(file), 1, _REPLACEMENTS)
 
 
 def _repairs(out: AnyPath, manifest: Manifest, config: str, shard: ShardFile) -> bool:
-    """Whether a file takes the place of one that is listed and damaged: a repair is at work."""
+    """Return whether a file replaces a listed, damaged one: a repair is in progress."""
     entry = manifest.configs[config]
     if shard.index >= len(entry.shards):
         return False

@@ -1,4 +1,4 @@
-"""The files that readers see, written from the newest generation: manifest, recipes and card."""
+"""Write the files for readers (manifest, recipes, card) from the newest generation."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from factory.shards.manifest import Manifest
 
 
 def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Generation:
-    """Write what follows from the newest generation.
+    """Write the files for readers from the newest generation.
 
-    A process may sleep between reading and writing while others go on. So each looks again after
-    its last write: whoever writes last also finds the newest generation, and leaves its files.
+    A process may pause between reading and writing while others continue. So each process checks
+    again after its last write: the last writer also finds the newest generation.
 
     Args:
-        out: The dataset's directory.
+        out: Dataset directory.
         card: Whether to write the card too; it shows complete configs only.
         now: The newest generation, where it was just read or made.
 
@@ -34,7 +34,7 @@ def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Gener
 
 
 def _write(out: AnyPath, now: Generation, *, card: bool) -> None:
-    """Write the copies of a generation, as long as it is the newest."""
+    """Write the copies of a generation while it is the newest."""
     assert now.manifest is not None, "a generation was written before"
     for name, text in now.recipes.items():
         _write_recipe(out, name, text)
@@ -44,7 +44,7 @@ def _write(out: AnyPath, now: Generation, *, card: bool) -> None:
         if card and now.manifest.in_order() and latest(out) == now.number:
             write_card(out, now.manifest)
     except FileNotFoundError:
-        # Shards that a newer generation no longer has.
+        # These shards are no longer in a newer generation.
         if latest(out) == now.number:
             raise
     if latest(out) == now.number:
@@ -58,13 +58,13 @@ def _write_recipe(out: AnyPath, name: str, text: str) -> None:
 
 
 def name_files(out: AnyPath, old: Manifest) -> None:
-    """Make a card that an older version wrote name the files of each config one by one.
+    """Rewrite a card from an older version to list the files of each config one by one.
 
-    Its globs would find the new files of a dataset that grows beside those they take the place of.
-    Nothing else of the card changes.
+    Its globs would match the new files of a growing dataset and the files they replace. The rest of
+    the card stays unchanged.
 
     Args:
-        out: The dataset's directory.
+        out: Dataset directory.
         old: Its manifest before it grows.
     """
     path = out / CARD
@@ -76,5 +76,5 @@ def name_files(out: AnyPath, old: Manifest) -> None:
         return
     write_bytes(path, changed.encode(errors="surrogateescape"))
     if latest(out) != 0:
-        # Another launch was faster; its card is right.
+        # Another process was faster; its card is right.
         publish(out, card=True)

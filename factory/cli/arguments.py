@@ -1,4 +1,4 @@
-"""The arguments that choose and change recipes, the same for every verb that takes a recipe."""
+"""Arguments that choose and change recipes, shared by all commands that take a recipe."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from factory.recipe.library import load_recipes
 from factory.recipe.resolved import ResolvedRecipe
 
 RECIPE_HELP = (
-    "recipe file, folder of recipes, packaged name such as quickstart/base-class, or one on the "
-    "Hub: hf://datasets/ORG/NAME[@REVISION][/PATH]"
+    "recipe file, folder of recipes, packaged name such as quickstart/base-class, or a Hub "
+    "reference hf://datasets/ORG/NAME[@REVISION][/PATH]"
 )
 
 
 def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
-    """Add --images-per-class and what `add_sampling_changes` adds."""
+    """Add --images-per-class and the options of `add_sampling_changes`."""
     parser.add_argument(
-        "--images-per-class", type=int, metavar="N", help="instead of the recipes' own number"
+        "--images-per-class", type=int, metavar="N", help="override the recipes' number"
     )
     add_sampling_changes(parser)
 
@@ -29,15 +29,15 @@ def add_sampling_changes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="ID[@REV]",
-        help="another model with its own scheduler and size: a name of `factory recipes models` "
-        "such as sdxl, Hub id, or directory; guidance and steps stay as the recipe says",
+        help="generate with another model and its own scheduler and size: a name from `factory "
+        "recipes models` such as sdxl, Hub id, or directory; guidance and steps do not change",
     )
     parser.add_argument(
         "--sampling",
         choices=("recipe", "model"),
         default="recipe",
-        help="model: use the model's own guidance and steps wherever the recipe has plain numbers; "
-        "distributions stay (default: recipe)",
+        help="model: use the model's own guidance and steps if the recipe has plain numbers; "
+        "distributions do not change (default: recipe)",
     )
     parser.add_argument(
         "--set",
@@ -45,33 +45,33 @@ def add_sampling_changes(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a key, e.g. sampling.guidance_scale=2; may be given several times",
+        help="override a recipe key, e.g. sampling.guidance_scale=2; may be repeated",
     )
 
 
 def add_allow_pickle(parser: argparse.ArgumentParser) -> None:
-    """Add --allow-pickle, for the verbs that load models."""
+    """Add --allow-pickle, for the commands that load models."""
     parser.add_argument(
         "--allow-pickle",
         action="store_true",
-        help="read a model that has no safetensors from pickled weights (tensors only, no code)",
+        help="load pickled weights (tensors only, no code) if the model has no safetensors",
     )
 
 
 def add_allow_cut_prompts(parser: argparse.ArgumentParser) -> None:
-    """Add --allow-cut-prompts, for the verbs that refuse prompts which a model reads in part."""
+    """Add --allow-cut-prompts, for the commands that reject truncated prompts."""
     parser.add_argument(
         "--allow-cut-prompts",
         action="store_true",
-        help="accept prompts so long that a class name or the value of a variable is cut off",
+        help="accept prompts whose class name or variable is beyond the model's token limit",
     )
 
 
 def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]:
-    """Load what `reference` means, with the command line's changes.
+    """Load the recipes of `reference` with the command line's changes.
 
     Raises:
-        UserError: Everything that is wrong with the recipes, at once.
+        UserError: All errors of the recipes, at once.
     """
     return load_recipes(
         reference,
@@ -83,7 +83,7 @@ def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]
 
 
 def warn_of_unknown_words(recipes: Iterable[ResolvedRecipe]) -> None:
-    """Log which words of the prompts, members' included, their model was never told."""
+    """Log the prompt words, members' included, that a recipe's model does not know."""
     pending = list(recipes)
     warnings = {}
     while pending:

@@ -1,4 +1,4 @@
-"""`factory build RECIPE OUT`: draws a recipe, or a folder of them, into a dataset directory."""
+"""`factory build RECIPE OUT`: generate a recipe, or a folder of them, into a dataset directory."""
 
 from __future__ import annotations
 
@@ -24,36 +24,43 @@ if TYPE_CHECKING:
     from factory.shards.manifest import FailedImage
 
 NAME = "build"
-HELP = "Draw a recipe into a dataset directory; run again, it goes on where it stopped."
+HELP = "Generate a dataset from a recipe; run the same command again to resume."
 _MANY = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
     parser.add_argument(
-        "out", metavar="OUT", help="the dataset directory or fsspec URL (s3://...), new or begun"
+        "out",
+        metavar="OUT",
+        help="dataset directory or fsspec URL (s3://...): a new one, or one to resume",
     )
     add_recipe_changes(parser)
-    group = parser.add_argument_group("build settings", "fixed when a set is begun")
-    group.add_argument("--batch-size", type=int, metavar="N", help="images a call (default 32)")
-    group.add_argument("--shard-size", type=int, metavar="N", help="images a file (default 512)")
+    group = parser.add_argument_group("build settings", "fixed at the first start of a build")
+    group.add_argument("--batch-size", type=int, metavar="N", help="images per batch (default 32)")
+    group.add_argument("--shard-size", type=int, metavar="N", help="images per file (default 512)")
     group.add_argument(
         "--dtype",
         default="auto",
-        help="float32, bfloat16, float16, or auto: bfloat16 where the hardware has it",
+        help="float32, bfloat16, float16, or auto: bfloat16 if the hardware supports it",
     )
-    group.add_argument("--threads", type=int, metavar="N", help="CPU threads a process (default 1)")
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads per process (default 1)"
+    )
     group.add_argument(
         "--attempts",
         type=int,
         metavar="N",
-        help="draws of an image that comes out black, flat or not finite (default 4)",
+        help="maximum attempts per image when the result is black, uniform or NaN (default 4)",
     )
     group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps or xpu")
-    shared = parser.add_argument_group("several launches", "that share a directory, and no group")
+    shared = parser.add_argument_group(
+        "independent jobs",
+        "several processes, each started without accelerate, that write to the same directory",
+    )
     shared.add_argument(
-        "--part", metavar="I/N", help="make part I of N, from 1: one task of an array job"
+        "--part", metavar="I/N", help="generate part I of N (from 1), e.g. in a job array"
     )
     shared.add_argument(
         "--claim-expiry",
@@ -63,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-failed",
         action="store_true",
-        help="exit with 0 though some images could not be drawn; they are reported either way",
+        help="exit with 0 even if some images failed; they are reported either way",
     )
     add_allow_cut_prompts(parser)
     add_allow_pickle(parser)
@@ -71,10 +78,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Build, and say what was done.
+    """Run the build and print a summary.
 
     Raises:
-        Failure: the set is whole, but images of it could not be drawn.
+        Failure: The build is complete, but some images failed.
     """
     from factory.builder.build import BuildOptions, Part, build
     from factory.builder.ranks import leave, world
@@ -99,7 +106,7 @@ def run(args: argparse.Namespace) -> None:
     recipes = _recipes(args)
     rank, world_size, device = world(args.device)
     if rank == 0 and world_size == 1:
-        # Tasks of an array job were meant to have no group.
+        # The tasks of a job array are separate processes on purpose.
         alone = not args.part and warn_if_alone(
             f"factory build {args.recipe} {args.out}", in_parts=True
         )
@@ -116,13 +123,13 @@ def run(args: argparse.Namespace) -> None:
     leave()
     if rank == 0 and report.failed and not args.allow_failed:
         raise Failure(
-            f"{report.num_failed} images could not be drawn and are left out (listed above and in "
-            "manifest.json); change the recipe or the model, or accept them with --allow-failed"
+            f"{report.num_failed} images failed and are left out (listed above and in "
+            "manifest.json); change the recipe or the model, or accept this with --allow-failed"
         )
 
 
 def _recipes(args: argparse.Namespace) -> list[ResolvedRecipe]:
-    """Load what was asked for; members that only a combination needs are left to `build`."""
+    """Load the named recipes; `build` loads members that only a combination needs."""
     from factory.recipe.library import load_recipe
     from factory.recipe.paths import find_recipe
 
@@ -143,22 +150,22 @@ def _suggest_processes(args: argparse.Namespace) -> None:
     if cores is None or cores < 2:
         return
     console.log(
-        f"1 process on 1 of {cores} cores; to use them all: accelerate launch --multi_gpu "
-        f"--num_processes {cores} factory build {args.recipe} {args.out} (it works without GPUs; "
-        "--cpu would start one process only), or --threads"
+        f"using 1 of {cores} cores; to use them all: accelerate launch --multi_gpu "
+        f"--num_processes {cores} factory build {args.recipe} {args.out} (works without GPUs; "
+        "--cpu starts one process only), or --threads"
     )
 
 
 def _summarize(report: BuildReport, out: str) -> None:
-    redrawn = f", {report.redrawn} of them in place of damaged ones" if report.redrawn else ""
-    drawn, kept = f"{report.drawn} images drawn{redrawn}", f"{report.kept} kept"
+    redrawn = f", {report.redrawn} of them to replace damaged ones" if report.redrawn else ""
+    drawn, kept = f"{report.drawn} images generated{redrawn}", f"{report.kept} already present"
     speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
     console.write(f"{out}: {drawn} ({speed}), {kept}")
     for name, images in report.failed.items():
         _list_failed(name, images)
     console.write(f"configs: {', '.join(report.configs)}")
     if not report.is_complete:
-        console.write("this part is done; the part that ends last writes the card")
+        console.write("this part is done; the part that finishes last writes the card")
         return
     if "://" in out:
         return
@@ -170,7 +177,7 @@ def _summarize(report: BuildReport, out: str) -> None:
 def _list_failed(config: str, images: Sequence[FailedImage]) -> None:
     for image in images[:_MANY]:
         console.write(
-            f"{config}: image {image.index} failed: {image.reason} in {image.attempts} attempts"
+            f"{config}: image {image.index} failed: {image.reason} ({image.attempts} attempts)"
         )
     if len(images) > _MANY:
         console.write(f"{config}: and {len(images) - _MANY} more")

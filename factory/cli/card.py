@@ -1,4 +1,4 @@
-"""`factory card OUT`: writes the card of a set again, with scores if there are any."""
+"""`factory card OUT`: regenerate the card of a dataset, with scores if there are any."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from factory.common import console
 from factory.common.errors import UserError
 
 NAME = "card"
-HELP = "Write a set's card again: README.md, contact sheet, plots, and scores on real images."
+HELP = "Regenerate a dataset's card: README.md, contact sheet, plots, and scores on real images."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("out", metavar="OUT", help="the dataset directory")
     parser.add_argument(
         "--scores",
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="scores-*.json of `eval score`, or run folders that hold some; they are kept in "
-        "OUT/scores.json and shown for as long as the set's rows stay the same",
+        help="scores-*.json from `eval score`, or run folders that contain some; copied to "
+        "OUT/scores.json and shown until the dataset's rows change",
     )
 
 
@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> None:
     """Write the card.
 
     Raises:
-        UserError: OUT is no finished set, or a file of scores is none of its models'.
+        UserError: OUT is not a finished dataset, or a scores file belongs to a model that was
+            trained on other data.
     """
     from factory.card.derived import publish
     from factory.card.page import FILE_NAME
@@ -44,9 +45,11 @@ def run(args: argparse.Namespace) -> None:
         require_own(out)
     manifest = newest(out).manifest
     if manifest is None:
-        raise UserError(f"{args.out}: holds no set; name a directory of `factory build`")
+        raise UserError(
+            f"{args.out}: is not a dataset; name a directory written by `factory build`"
+        )
     if not manifest.in_order():
-        raise UserError(f"{args.out}: no config is complete yet; run its build again first")
+        raise UserError(f"{args.out}: no config is complete yet; resume its build first")
     if args.scores:
         keep(out, manifest, [file for path in args.scores for file in _files(path)])
     written = publish(out, card=True).manifest
@@ -60,5 +63,7 @@ def _files(path: Path) -> list[Path]:
         return [path]
     found = sorted(path.glob("scores-*.json"))
     if not found:
-        raise UserError(f"{path}: holds no scores-*.json; run `eval score {path} --real DATASET`")
+        raise UserError(
+            f"{path}: contains no scores-*.json; run `eval score {path} --real DATASET`"
+        )
     return found

@@ -1,4 +1,4 @@
-"""`factory check`: are the recipes right, and what about them is suspicious?"""
+"""`factory check`: report errors and warnings about recipes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from factory.planner.cut_prompts import check_prompts
 from factory.recipe.lint import lint
 
 NAME = "check"
-HELP = "Check recipes: all errors at once, with their places, and warnings."
+HELP = "Check recipes: report all errors at once, with file and line, and warnings."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("recipe", nargs="+", metavar="RECIPE", help=RECIPE_HELP)
     parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
     add_allow_cut_prompts(parser)
@@ -28,10 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check every recipe named.
+    """Check every named recipe.
 
     Raises:
-        UserError: All faults of all of them; with --strict the warnings too.
+        UserError: All errors of all recipes; with --strict the warnings too.
     """
     faults: list[Fault] = []
     warnings: list[Fault] = []
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
             log(f"warning: {warning}")
     if faults:
         raise UserError(list(dict.fromkeys(faults)))
-    write(f"ok: {_count(recipes, 'recipe')}, {_count(images, 'image')} to draw")
+    write(f"ok: {_count(recipes, 'recipe')}, {_count(images, 'image')} to generate")
 
 
 def _count(number: int, unit: str) -> str:

@@ -1,4 +1,4 @@
-"""`factory diff A B`: what changed between two sets or recipes, and what would be drawn anew?"""
+"""`factory diff A B`: show what changed between two datasets or recipes."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from factory.inspection.diff import Change, ConfigDifference
 
 NAME = "diff"
-HELP = "Show what changed from A to B, sets or recipes, and which shards would be drawn anew."
+HELP = "Compare two datasets or recipes; show which shards would be generated again."
 _WIDEST = 60
 _MANY = 10
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    what = "a set's directory or URL, a recipe, a folder of recipes, or hf://datasets/ORG/NAME"
+    """Add the command's arguments."""
+    what = "dataset directory or URL, recipe, folder of recipes, or hf://datasets/ORG/NAME"
     parser.add_argument("before", metavar="A", help=what)
     parser.add_argument("after", metavar="B", help=what)
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 if they differ")
-    parser.add_argument("--json", action="store_true", help="the differences as JSON")
+    parser.add_argument("--json", action="store_true", help="print the differences as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare, and print what differs."""
+    """Compare A and B and print the differences."""
     from factory.inspection.diff import diff
 
     found = diff(args.before, args.after)
@@ -54,24 +54,24 @@ def _lines(config: ConfigDifference) -> Iterator[str]:
     elif config.same:
         yield f"{config.name}: the same"
     else:
-        pictures = "the same pictures" if config.same_pictures else "other pictures"
+        pictures = "same images" if config.same_pictures else "different images"
         yield f"{config.name}: {pictures}, {before:,} -> {after:,} images"
     for change in config.changes:
         yield f"  {change_line(change)}"
     for file in (config.other_bytes or ())[:_MANY]:
-        yield f"  other bytes: {file}"
+        yield f"  different bytes: {file}"
     if len(config.other_bytes or ()) > _MANY:
-        yield f"  other bytes: {len(config.other_bytes or ()) - _MANY} more files"
+        yield f"  different bytes: {len(config.other_bytes or ()) - _MANY} more files"
     if config.shards is not None and not config.same:
         one = config.shards
-        counts = f"{one.kept} kept, {one.completed} completed, {one.drawn} drawn"
+        counts = f"{one.kept} kept, {one.completed} completed, {one.drawn} generated"
         yield f"  shards: {counts} ({one.why})"
     elif before is not None and after is not None and after < before:
-        yield "  shards: none (a set is never cut; build into another directory)"
+        yield "  shards: none (a dataset is never shortened; build into another directory)"
 
 
 def change_line(change: Change) -> str:
-    """Return a change as a line, long values cut."""
+    """Return a change as one line; long values are shortened."""
     return f"{change.key}: {_short(change.before)} -> {_short(change.after)}"
 
 

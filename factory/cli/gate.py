@@ -1,4 +1,4 @@
-"""`factory gate OUT`: adds measured columns to a finished set."""
+"""`factory gate OUT`: add quality columns to a finished dataset."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from factory.gates.run import GateReport
 
 NAME = "gate"
-HELP = "Add quality columns to a finished set: CLIP score, safety flag, near-duplicates."
+HELP = "Add quality columns to a finished dataset: CLIP score, safety flag, near-duplicates."
 
 _EPILOG = """\
-Nothing is redrawn, changed or deleted: pictures keep their bytes, rows their places. After a set
-has grown, run it again: new rows are measured. Then, for example:
+Images, rows and their order stay unchanged. If the dataset has grown, run the command again to
+measure the new rows. Example:
   train OUT --filter "not near_duplicate and clip_score > 0.25" ...
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.epilog = _EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("out", type=Path, metavar="OUT", help="the dataset directory, finished")
+    add("out", type=Path, metavar="OUT", help="directory of a finished dataset")
     add(
         "--clip-score",
         metavar="MODEL",
@@ -41,26 +41,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         help="Stable Diffusion's safety checker or an image classifier: column unsafe",
     )
-    add("--unsafe-labels", default="", metavar="NAME,...", help="a classifier's unsafe classes")
-    add("--unsafe-threshold", type=float, default=0.5, metavar="P", help="default 0.5")
+    add("--unsafe-labels", default="", metavar="NAME,...", help="unsafe classes of the classifier")
+    add(
+        "--unsafe-threshold",
+        type=float,
+        default=0.5,
+        metavar="P",
+        help="lowest probability at which an image is flagged (default 0.5)",
+    )
     add(
         "--near-duplicates",
         action="store_true",
         help="columns near_duplicate, near_duplicate_of (index of the earlier image) and "
-        "near_duplicate_other_label (its class is another one: label noise); no model",
+        "near_duplicate_other_label (the earlier image has another class: label noise); no model",
     )
-    add("--duplicate-bits", type=int, default=4, metavar="N", help="of 64 (default 4)")
-    add("--duplicate-levels", type=float, default=8.0, metavar="X", help="of 255 (default 8)")
-    add("--batch-size", type=int, default=32, metavar="N", help="pictures a step (default 32)")
+    add(
+        "--duplicate-bits",
+        type=int,
+        default=4,
+        metavar="N",
+        help="largest distance of two duplicates' hashes, of 64 bits (default 4)",
+    )
+    add(
+        "--duplicate-levels",
+        type=float,
+        default=8.0,
+        metavar="X",
+        help="largest mean difference of two duplicates' pixels, of 255 (default 8)",
+    )
+    add("--batch-size", type=int, default=32, metavar="N", help="images per batch (default 32)")
     add("--device", default="auto", help="auto, cpu, cuda, mps or xpu")
     add("--json", action="store_true", help="print the result as JSON")
     add("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Measure, and say what was found."""
+    """Measure the images and print the results."""
     if not (args.clip_score or args.safety or args.near_duplicates):
-        raise UserError("name a gate: --clip-score MODEL, --safety MODEL or --near-duplicates")
+        raise UserError("choose a gate: --clip-score MODEL, --safety MODEL or --near-duplicates")
     if not 0 <= args.unsafe_threshold <= 1:
         raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
     if args.batch_size < 1:
@@ -94,7 +112,7 @@ def _tell_label_noise(report: GateReport) -> None:
     repeats, noise = report.flagged.get(FLAG, 0), report.flagged.get(OTHER_LABEL, 0)
     if repeats:
         console.write(
-            f"near-duplicates: {repeats - noise} of an image of their own class, {noise} of an "
+            f"near-duplicates: {repeats - noise} of an image of the same class, {noise} of an "
             "image of another class (label noise)"
         )
 
@@ -105,7 +123,7 @@ def _gates(args: argparse.Namespace) -> list[Gate]:
         from factory.gates.duplicates import NearDuplicates
 
         if not (0 <= args.duplicate_bits <= 64 and args.duplicate_levels >= 0):
-            raise UserError("--duplicate-bits is 0 to 64, --duplicate-levels 0 or more")
+            raise UserError("--duplicate-bits must be 0 to 64, --duplicate-levels 0 or more")
         gates.append(NearDuplicates(bits=args.duplicate_bits, levels=args.duplicate_levels))
     if args.clip_score or args.safety:
         from factory.builder.ranks import own_device

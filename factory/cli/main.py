@@ -1,4 +1,4 @@
-"""Joins the verbs, a module of `factory.cli` each, to one command line: `factory VERB ...`."""
+"""Join the commands (one module of `factory.cli` each) into one command line."""
 
 from __future__ import annotations
 
@@ -43,24 +43,24 @@ _VERBS = (
 
 _EPILOG = """\
 start here:
-  factory recipes list                       the recipes that ship
-  factory plan quickstart                    what a set would hold, before anything is drawn
+  factory recipes list                       list the packaged recipes
+  factory plan quickstart                    show what a build would generate
   accelerate launch factory build quickstart out/digits
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int | None:
-    """Parse the command line and run its verb.
+    """Parse the command line and run its command.
 
     Args:
-        arguments: Default: those of the process.
+        arguments: Default: `sys.argv[1:]`.
 
     Returns:
         The exit status; None is 0.
 
     Raises:
-        UserError: Anything the user can mend.
-        Failure: Anything the machine did.
+        UserError: The user can fix the input.
+        Failure: The disk, network, device or another process failed.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -71,12 +71,12 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
 def _parser() -> Parser:
     parser = Parser(
         prog="factory",
-        description="Draws image datasets for training classifiers from recipes.",
+        description="Generate labelled image datasets from recipes.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"factory {VERSION}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     for verb in _VERBS:
         one = verbs.add_parser(verb.NAME, help=verb.HELP, description=verb.HELP)
         verb.add_arguments(one)

@@ -1,4 +1,4 @@
-"""`factory new`: a folder of recipes for classes of your own."""
+"""`factory new`: create a folder of recipes for your own classes."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from factory.recipe.lint import lint
 from factory.recipe.scaffold import parse_classes, scaffold
 
 NAME = "new"
-HELP = "Write a ready folder of recipes from class names."
+HELP = "Create a folder of ready recipes from class names."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("name", metavar="NAME", help="name of the folder")
     parser.add_argument(
         "--classes",
         required=True,
         metavar='"A, B, C"',
-        help="class names; in labels spaces become _, prompts keep them as typed",
+        help="comma-separated class names; labels use _ for spaces, prompts use the names as typed",
     )
-    parser.add_argument("--out", type=Path, default=Path(), metavar="DIR", help="where it is made")
     parser.add_argument(
-        "--model", metavar="ID[@REV]", help="Hub id, directory or `embedded` (the default)"
+        "--out", type=Path, default=Path(), metavar="DIR", help="parent folder (default: .)"
+    )
+    parser.add_argument(
+        "--model", metavar="ID[@REV]", help="preset name, Hub id or directory (default: embedded)"
     )
 
 
@@ -33,7 +35,7 @@ def run(args: argparse.Namespace) -> None:
     """Write the folder and check it.
 
     Raises:
-        UserError: The folder exists, or the classes or the model make no recipe.
+        UserError: The folder exists, or the classes or the model are invalid.
     """
     classes = parse_classes(args.classes)
     paths = scaffold(args.name, classes=classes, out=args.out, model=args.model)

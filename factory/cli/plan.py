@@ -1,4 +1,4 @@
-"""`factory plan`: what a set would hold and cost, before anything is drawn."""
+"""`factory plan`: show the content and cost of a dataset before it is generated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from factory.recipe.paths import find_recipe
 from factory.recipe.resolved import ResolvedRecipe, plain_recipe
 
 NAME = "plan"
-HELP = "Show what a set would hold: images, what is drawn for each, sample rows, cost."
+HELP = "Show a dataset before it is generated: images, sampled values, example rows, cost."
 
 _CHUNK = 1000
 _MEASURED = 1000
@@ -29,11 +29,13 @@ _WIDEST = 27
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
     add_recipe_changes(parser)
-    parser.add_argument("--rows", type=int, default=3, metavar="N", help="sample rows a set")
-    parser.add_argument("--json", action="store_true", help="one JSON object an image")
+    parser.add_argument(
+        "--rows", type=int, default=3, metavar="N", help="example rows per config (default 3)"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per image")
     parser.add_argument("--range", metavar="A:B", help="images A to B-1, with --json")
     parser.add_argument(
         "--configs",
@@ -46,14 +48,14 @@ def run(args: argparse.Namespace) -> None:
     """Print the plan.
 
     Raises:
-        UserError: The recipes have faults, or the range is none.
+        UserError: The recipes have errors, or the range is invalid.
     """
     if args.rows < 0:
         raise UserError(f"--rows is {args.rows}; give 0 or more")
     if args.range is not None and not args.json:
-        raise UserError("--range chooses rows of --json; add --json, or use --rows")
+        raise UserError("--range selects rows of --json; add --json, or use --rows")
     if args.configs and (not args.json or args.range):
-        raise UserError("--configs changes what --json prints; give --json, and no --range")
+        raise UserError("--configs changes the output of --json; add --json and remove --range")
     recipes = recipes_of(args, args.recipe)
     if args.configs:
         for recipe in recipes:
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _asked_for(recipes: Sequence[ResolvedRecipe], reference: str) -> Sequence[ResolvedRecipe]:
-    """Return the recipes whose rows are wanted: a combination named alone, not its members too."""
+    """Return the recipes to print: for one combination, only itself and not its members."""
     combinations = [one for one in recipes if one.is_combination]
     names_one_file = not find_recipe(reference).is_dir()
     if names_one_file and len(combinations) == 1:
@@ -86,7 +88,7 @@ def _asked_for(recipes: Sequence[ResolvedRecipe], reference: str) -> Sequence[Re
 
 
 def _config(recipe: ResolvedRecipe) -> dict[str, Any]:
-    """Return a config's resolved recipe and cost, as plain values."""
+    """Return a config's resolved recipe and cost as plain values."""
     cost = estimate(recipe)
     return {
         "name": recipe.name,
@@ -112,10 +114,10 @@ def _write_json(recipe: ResolvedRecipe, chosen: str | None) -> None:
 
 
 def parse_range(text: str, length: int) -> tuple[int, int]:
-    """Return start and stop of `A:B`, where either may be left out.
+    """Return start and stop of `A:B`; either may be omitted.
 
     Raises:
-        UserError: It is no such range, or lies outside of 0:length.
+        UserError: `text` is not such a range, or exceeds 0:length.
     """
     match = re.fullmatch(r"(\d{0,18}):(\d{0,18})", text)
     if match is None:
@@ -123,7 +125,7 @@ def parse_range(text: str, length: int) -> tuple[int, int]:
     start = int(match[1]) if match[1] else 0
     stop = int(match[2]) if match[2] else length
     if not start <= stop <= length:
-        raise UserError(f"--range {text}: the images are 0:{length}")
+        raise UserError(f"--range {text}: valid images are 0:{length}")
     return start, stop
 
 
@@ -146,7 +148,7 @@ def _write_sets(recipes: Sequence[ResolvedRecipe]) -> None:
 
 
 def _write_sampling(recipes: Sequence[ResolvedRecipe]) -> None:
-    """Write a row per config with images of its own; combinations keep their members' settings."""
+    """Write one row per config that generates images; combinations repeat their members."""
     keys = ("guidance", "steps", "scheduler", "size")
     rows = []
     for recipe in recipes:
@@ -159,7 +161,7 @@ def _write_sampling(recipes: Sequence[ResolvedRecipe]) -> None:
 def _cost(recipe: ResolvedRecipe, beside: Collection[str]) -> str:
     cost = estimate(recipe).describe()
     if recipe.same_images_as in beside:
-        return f"none beside {recipe.same_images_as}, whose images it shows; alone {cost}"
+        return f"none with {recipe.same_images_as}, which has the same images; alone {cost}"
     return cost
 
 
@@ -189,11 +191,7 @@ def _write_quantities(recipe: ResolvedRecipe, *, beside: Collection[str]) -> Non
 
 
 def measured(drawn: Sequence[str | int | float | bool | None]) -> str:
-    """Return what was really drawn: shares of few values, else range and mean of numbers.
-
-    Args:
-        drawn: Values of one quantity, in plan order.
-    """
+    """Summarize sampled values: shares of a few values, or range and mean of numbers."""
     counts = Counter(drawn)
     if len(counts) == 1:
         return ""

@@ -1,4 +1,4 @@
-"""`factory preview RECIPE --out sheet.png`: a contact sheet of a recipe's images."""
+"""`factory preview RECIPE --out sheet.png`: generate a contact sheet of a recipe's images."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from factory.common import console
 from factory.common.errors import UserError
 
 NAME = "preview"
-HELP = "Draw a contact sheet: rows share their noise, columns vary one thing."
+HELP = "Generate a contact sheet: images in a row share their noise, columns vary one thing."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    parser.add_argument("recipe", metavar="RECIPE", help="a file or a packaged name")
+    """Add the command's arguments."""
+    parser.add_argument("recipe", metavar="RECIPE", help="recipe file or packaged name")
     parser.add_argument("--out", default="preview.png", metavar="FILE", help="default preview.png")
     parser.add_argument(
         "--vary",
@@ -23,23 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a variable, guidance_scale, or class (default: the first variable, else class)",
     )
     parser.add_argument("--rows", type=int, default=4, metavar="N", help="default 4")
-    parser.add_argument("--columns", type=int, default=10, metavar="N", help="at most, default 10")
+    parser.add_argument("--columns", type=int, default=10, metavar="N", help="maximum, default 10")
     parser.add_argument(
-        "--class", dest="class_name", metavar="LABEL", help="what is shown (default: the first)"
+        "--class", dest="class_name", metavar="LABEL", help="class to show (default: the first)"
     )
     add_sampling_changes(parser)
     add_allow_pickle(parser)
 
 
 def run(args: argparse.Namespace) -> None:
-    """Draw the sheet and say where it is."""
+    """Generate the contact sheet and print its path."""
     from factory.cli.arguments import warn_of_unknown_words
     from factory.inspection.preview import preview
     from factory.recipe.library import load_recipe
 
     out = Path(args.out)
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise UserError(f"{out}: is no picture's name; end it in .png, .jpg or .webp")
+        raise UserError(f"{out}: not an image file name; end it in .png, .jpg or .webp")
     recipe = load_recipe(
         args.recipe, overrides=args.overrides, model=args.model, sampling=args.sampling
     )

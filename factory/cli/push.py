@@ -1,4 +1,4 @@
-"""`factory push OUT ORG/NAME`: publishes a set on the Hub, in one commit, checked by hash."""
+"""`factory push OUT ORG/NAME`: publish a dataset on the Hub in one commit, checked by hash."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ if TYPE_CHECKING:
     from factory.hub.publish import PublishReport
 
 NAME = "push"
-HELP = "Publish a finished set on the Hub; run again, it sends only what changed."
+HELP = "Publish a finished dataset on the Hub; run again, it sends only what changed."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    parser.add_argument("out", metavar="OUT", help="the set's directory")
-    parser.add_argument("repo_id", metavar="ORG/NAME", help="the repository; made if not there")
-    parser.add_argument("--private", action="store_true", help="make it private")
-    parser.add_argument("--tag", metavar="TAG", help="name the commit, e.g. v1")
+    """Add the command's arguments."""
+    parser.add_argument("out", metavar="OUT", help="dataset directory")
+    parser.add_argument(
+        "repo_id", metavar="ORG/NAME", help="dataset repository; created if missing"
+    )
+    parser.add_argument("--private", action="store_true", help="make the repository private")
+    parser.add_argument("--tag", metavar="TAG", help="tag the commit, e.g. v1")
     parser.add_argument("--message", metavar="TEXT", help="title of the commit")
     parser.add_argument(
-        "--revision", metavar="BRANCH", help="branch, made if not there (default: main)"
+        "--revision", metavar="BRANCH", help="branch, created if missing (default: main)"
     )
     parser.add_argument(
         "--replace-card",
         action="store_true",
-        help="overwrite what people changed in the card on the Hub (default: refuse, and show it)",
+        help="overwrite edits of the card on the Hub (default: stop and show them)",
     )
-    parser.add_argument("--dry-run", action="store_true", help="compare, change nothing")
-    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    parser.add_argument("--dry-run", action="store_true", help="compare only; change nothing")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Push, and say what was sent."""
+    """Push the dataset and print what was sent."""
     from factory.sharing.push_dataset import push
 
     report = push(
@@ -82,7 +84,7 @@ def _tell(report: PublishReport, *, dry_run: bool) -> None:
         f"{len(plan.unchanged)} unchanged ({_size(plan.unchanged_bytes)})"
     )
     if dry_run:
-        made = "would be made; " if report.created else ""
+        made = "would be created; " if report.created else ""
         console.write(f"{where}: {made}{counts}; nothing was changed (--dry-run)")
         for path in plan.add:
             console.write(f"  send    {path}")
@@ -93,7 +95,7 @@ def _tell(report: PublishReport, *, dry_run: bool) -> None:
         console.write(f"{where}: commit {str(report.commit)[:8]}, {_transfer(report)}")
         console.write(
             f"{len(plan.add)} files sent, {len(plan.delete)} removed, "
-            f"{len(plan.unchanged)} unchanged; every hash agrees with the manifest"
+            f"{len(plan.unchanged)} unchanged; every hash matches the manifest"
         )
     else:
         console.write(f"{where}: up to date at {str(report.commit)[:8]}, no commit made")

@@ -1,4 +1,4 @@
-"""`factory recipes`: recipes that ship and shared ones: list, show, compare, exchange."""
+"""`factory recipes`: list, show, compare and share packaged and shared recipes."""
 
 from __future__ import annotations
 
@@ -20,46 +20,50 @@ _MODEL_HEADER = ("name", "model", "steps", "guidance", "pixels", "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("models", help="the models that --model knows by name")
-    lists = actions.add_parser("list", help="names and summaries")
+    actions.add_parser("models", help="list the models that --model accepts by name")
+    lists = actions.add_parser("list", help="list names and summaries")
     lists.add_argument(
         "reference",
         nargs="?",
         metavar="REFERENCE",
-        help="hf://datasets/ORG/NAME[@REV]: a repository's; default: those that ship",
+        help="repository to list, hf://datasets/ORG/NAME[@REV] (default: the packaged recipes)",
     )
-    show = actions.add_parser("show", help="the text of one")
+    show = actions.add_parser("show", help="print one recipe")
     show.add_argument("name", metavar="RECIPE", help=_REFERENCE)
     show.add_argument(
-        "--resolved", action="store_true", help="with everything filled in, as it would be built"
+        "--resolved", action="store_true", help="with all defaults filled in, as it would be built"
     )
-    diff = actions.add_parser("diff", help="the keys at which two recipes, or two folders, differ")
+    diff = actions.add_parser("diff", help="list the differences of two recipes or folders")
     diff.add_argument("left", metavar="A", help=_REFERENCE)
     diff.add_argument("right", metavar="B", help="the same")
-    pull = actions.add_parser("pull", help="copy shared recipes into a folder, references pinned")
+    pull = actions.add_parser(
+        "pull", help="copy shared recipes into a folder and pin their references"
+    )
     pull.add_argument("reference", metavar="REFERENCE", help="hf://datasets/ORG/NAME[@REV][/PATH]")
-    pull.add_argument("folder", type=Path, metavar="FOLDER", help="where they go")
-    pull.add_argument("--replace", action="store_true", help="replace files that are there")
+    pull.add_argument("folder", type=Path, metavar="FOLDER", help="destination")
+    pull.add_argument("--replace", action="store_true", help="replace existing files")
     _add_push(actions.add_parser("push", help="share a folder of recipes in a repository"))
 
 
 def _add_push(push: argparse.ArgumentParser) -> None:
     push.add_argument("folder", metavar="FOLDER", help="folder of recipes, or a packaged one")
-    push.add_argument("repo_id", metavar="ORG/NAME", help="dataset repository; made if not there")
-    push.add_argument("--name", metavar="NAME", help="the folder's name there (default: its own)")
-    push.add_argument("--tag", metavar="TAG", help="name the commit, e.g. v1")
+    push.add_argument("repo_id", metavar="ORG/NAME", help="dataset repository; created if missing")
+    push.add_argument(
+        "--name", metavar="NAME", help="name in the repository (default: the folder's name)"
+    )
+    push.add_argument("--tag", metavar="TAG", help="tag the commit, e.g. v1")
     push.add_argument("--message", metavar="TEXT", help="title of the commit")
     push.add_argument("--private", action="store_true", help="make the repository private")
-    push.add_argument("--dry-run", action="store_true", help="compare, change nothing")
+    push.add_argument("--dry-run", action="store_true", help="compare only; change nothing")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what was asked for.
+    """Run the chosen action.
 
     Raises:
-        UserError: There is no such recipe, it has faults, or the Hub refuses it.
+        UserError: There is no such recipe, it has errors, or the Hub rejects it.
         Failure: The Hub cannot be reached.
     """
     actions = {
@@ -84,7 +88,7 @@ def _model(preset: ModelPreset) -> tuple[str, ...]:
         preset.id,
         str(preset.num_inference_steps),
         f"{preset.guidance_scale:g}",
-        str(preset.size or "its own"),
+        str(preset.size or "model's"),
         preset.note,
     )
 
@@ -95,7 +99,9 @@ def _list(args: argparse.Namespace) -> None:
         write(table(rows, header=("recipe", "summary")))
         return
     if not is_hub_reference(args.reference):
-        raise UserError(f"{args.reference}: list takes hf://datasets/ORG/NAME, or nothing")
+        raise UserError(
+            f"{args.reference}: `recipes list` takes hf://datasets/ORG/NAME or no argument"
+        )
     from factory.sharing.pull_recipes import list_shared
 
     found = list_shared(args.reference)
@@ -118,7 +124,7 @@ def _show(args: argparse.Namespace) -> None:
         from factory.recipe.remote import is_printable
 
         if not is_printable(text):
-            raise UserError(f"{place.shown}: holds control characters; it is not shown")
+            raise UserError(f"{place.shown}: contains control characters; not printed")
         log(str(place))
     write(text.rstrip("\n"))
 
@@ -131,7 +137,7 @@ def _diff(args: argparse.Namespace) -> None:
         both = argparse.Namespace(before=args.left, after=args.right, json=False, exit_code=False)
         diff.run(both)
         return
-    # Two recipes are compared whatever they are called.
+    # Two recipes are compared even if their names differ.
     changes = list(recipe_changes(load_recipe(args.left), load_recipe(args.right)))
     for change in changes:
         write(diff.change_line(change))

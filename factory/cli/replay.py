@@ -1,4 +1,4 @@
-"""`factory replay OUT --config C --index I`: one image drawn again from its row."""
+"""`factory replay OUT --config C --index I`: regenerate one image from its row."""
 
 from __future__ import annotations
 
@@ -15,36 +15,44 @@ if TYPE_CHECKING:
     from factory.inspection.replay import Replay
 
 NAME = "replay"
-HELP = "Draw one image of a set again from its row, and show how it differs from the stored one."
+HELP = "Regenerate one image of a dataset from its row and compare it with the stored image."
 _EPILOG = """\
-The rows that were drawn in one batch with the image are drawn too, since the last digits of a
-picture depend on them: on the hardware and versions of the set that gives the same bytes, and
-status 0. With --alone, or on another machine, pixels may differ by rounding, and status is 1.
+The other rows of the image's batch are generated too, because rounding depends on the batch. On
+the dataset's hardware and library versions the bytes are identical and the exit status is 0. With
+--alone, or on another machine, pixels may differ by rounding, and the exit status is 1.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.epilog = _EPILOG
-    parser.add_argument("out", metavar="OUT", help="the set's directory")
-    parser.add_argument("--config", required=True, metavar="C", help="a config of the set")
+    parser.add_argument("out", metavar="OUT", help="dataset directory")
+    parser.add_argument("--config", required=True, metavar="C", help="config of the dataset")
     parser.add_argument(
-        "--index", required=True, type=int, metavar="I", help="the image's place in it, from 0"
+        "--index",
+        required=True,
+        type=int,
+        metavar="I",
+        help="the image's index in the config, from 0",
     )
-    parser.add_argument("--alone", action="store_true", help="without the rows of its batch")
-    parser.add_argument("--device", metavar="D", help="another device than the set's, e.g. cpu")
-    parser.add_argument("--out", dest="picture", metavar="FILE.png", help="both side by side")
+    parser.add_argument(
+        "--alone", action="store_true", help="generate without the other rows of its batch"
+    )
+    parser.add_argument("--device", metavar="D", help="device, e.g. cpu (default: the dataset's)")
+    parser.add_argument(
+        "--out", dest="picture", metavar="FILE.png", help="save both images side by side"
+    )
     add_allow_pickle(parser)
-    parser.add_argument("--json", action="store_true", help="row and difference as JSON")
+    parser.add_argument("--json", action="store_true", help="print row and difference as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Draw, compare, and say 0 where the bytes are the same."""
+    """Regenerate and compare; return 0 if the bytes are identical."""
     from factory.inspection.replay import replay
 
     picture = Path(args.picture) if args.picture else None
     if picture is not None and picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise UserError(f"{picture}: is no picture's name; end it in .png, .jpg or .webp")
+        raise UserError(f"{picture}: not an image file name; end it in .png, .jpg or .webp")
     done = replay(
         args.out,
         config=args.config,
@@ -82,11 +90,11 @@ def _tell(done: Replay, picture: Path | None) -> None:
     one = done.redrawn
     row = one.spec.as_row().items()
     console.write(console.table([[name, str(value)] for name, value in row]))
-    console.write(f"drawn again: {one.describe()}")
+    console.write(f"regenerated: {one.describe()}")
     if not one.same_bytes:
         if done.alone:
             console.log(
-                "note: drawn without the rows of its batch; leave out --alone for its bytes"
+                "note: generated without the rows of its batch; omit --alone to get the same bytes"
             )
         for note in done.notes:
             console.log(f"note: {note}")

@@ -1,4 +1,4 @@
-"""`factory status OUT`: how far is a build?"""
+"""`factory status OUT`: show the progress of a build."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
     from factory.inspection.status import Status
 
 NAME = "status"
-HELP = "Show how far a build is: shards done, running and missing, speed, time left, failures."
+HELP = "Show the progress of a build: shards done, running and missing, speed, time left, failures."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    parser.add_argument("out", metavar="OUT", help="the set's directory or URL")
-    parser.add_argument("--json", action="store_true", help="the figures as JSON")
+    """Add the command's arguments."""
+    parser.add_argument("out", metavar="OUT", help="dataset directory or URL")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
-    """Look, and print a table."""
+    """Read the directory and print a table."""
     from factory.inspection.status import status
 
     found = status(args.out)

@@ -1,4 +1,4 @@
-"""`factory tidy OUT`: removes the files that a dataset no longer lists."""
+"""`factory tidy OUT`: remove files that a dataset no longer lists."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import argparse
 from factory.common import console
 
 NAME = "tidy"
-HELP = "List files that stopped builds left over in a dataset's directory; --delete removes them."
+HELP = "List files that interrupted builds left in a dataset's directory; --delete removes them."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("out", metavar="OUT", help="the dataset's directory or URL")
+    parser.add_argument("out", metavar="OUT", help="dataset directory or URL")
     parser.add_argument(
         "--delete",
         action="store_true",
         help="remove the files; without it they are only listed. Files that the dataset lists, "
-        "shards of configs that are not complete, and files of unknown names always stay",
+        "shards of incomplete configs, and files with unknown names are never removed",
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    """List what is left over, and remove it if wanted.
+    """List the leftover files; remove them with --delete.
 
     Raises:
-        UserError: no dataset is there.
-        Failure: another process has changed the dataset meanwhile.
+        UserError: There is no dataset.
+        Failure: Another process changed the dataset in the meantime.
     """
     from factory.builder.tidy import tidy
     from factory.common.errors import Failure
@@ -38,10 +38,10 @@ def run(args: argparse.Namespace) -> None:
     for file, size in found.files.items():
         console.write(f"{file} ({size:,} bytes)")
     for name in found.unfinished:
-        console.log(f"note: {name} is not complete: its shards were left alone")
+        console.log(f"note: {name} is not complete; its shards were not touched")
     if args.delete and found.removed < len(found.files):
         raise Failure(
-            f"{out}: another process has changed this dataset meanwhile; {found.removed} of "
+            f"{out}: another process changed this dataset in the meantime; {found.removed} of "
             f"{len(found.files)} files were removed; run the same command again"
         )
     done = "removed" if args.delete else "left over; --delete removes them"

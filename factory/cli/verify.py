@@ -1,4 +1,4 @@
-"""`factory verify OUT`: is a set whole, and does every row say what was planned?"""
+"""`factory verify OUT`: check that a dataset is complete and matches its plan."""
 
 from __future__ import annotations
 
@@ -14,36 +14,38 @@ if TYPE_CHECKING:
     from factory.inspection.verify import Sample, VerifyReport
 
 NAME = "verify"
-HELP = "Check every file, row and picture of a set against its manifest, recipes and plan."
+HELP = "Check every file, row and image of a dataset against its manifest, recipes and plan."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
-    parser.add_argument("out", metavar="OUT", help="the set's directory")
-    parser.add_argument("--config", metavar="C", help="only this config's shards")
+    """Add the command's arguments."""
+    parser.add_argument("out", metavar="OUT", help="dataset directory")
+    parser.add_argument("--config", metavar="C", help="check only this config")
     parser.add_argument(
         "--rebuild",
         metavar="PERCENT",
-        help="draw so much of every config again and compare, e.g. 1%% (a batch at least)",
+        help="regenerate this share of every config and compare, e.g. 1%% (at least one batch)",
     )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="chooses the sample")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of the sample (default 0)"
+    )
     parser.add_argument(
         "--tolerance",
         type=int,
         default=0,
         metavar="N",
-        help="with --rebuild on another machine: difference of a pixel (0 to 255) that is no fault",
+        help="with --rebuild on another machine: largest accepted pixel difference (0 to 255)",
     )
     parser.add_argument(
-        "--device", metavar="D", help="with --rebuild: another device than the set's"
+        "--device", metavar="D", help="with --rebuild: device (default: the dataset's)"
     )
     add_allow_pickle(parser)
-    parser.add_argument("--json", action="store_true", help="the report as JSON")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Check, name each fault, and say 1 if there is any."""
+    """Check, print each fault, and return 1 if there is any."""
     from factory.inspection.verify import verify_set
 
     report = verify_set(
@@ -70,9 +72,13 @@ def _sample(args: argparse.Namespace) -> Sample | None:
     except ValueError:
         percent = 0.0
     if not 0 < percent <= 100:
-        raise UserError(f"--rebuild {args.rebuild}: expected a part above 0% up to 100%, as in 1%")
+        raise UserError(
+            f"--rebuild {args.rebuild}: expected a percentage above 0% and up to 100%, e.g. 1%"
+        )
     if not 0 <= args.tolerance <= 255:
-        raise UserError(f"--tolerance {args.tolerance}: pixels differ by 0 to 255")
+        raise UserError(
+            f"--tolerance {args.tolerance}: must be 0 to 255, a difference of pixel values"
+        )
     return Sample(
         percent / 100,
         seed=args.seed,
@@ -102,12 +108,12 @@ def _tell(report: VerifyReport) -> None:
         console.write(str(fault))
     if report.notes and not report.whole:
         for note in report.notes:
-            console.log(f"note: {note}; small differences of pixels are no damage (--tolerance)")
+            console.log(f"note: {note}; small pixel differences are not damage (--tolerance)")
     if report.left_over:
         files = f"{len(report.left_over)} shard file{'' if len(report.left_over) == 1 else 's'}"
         console.log(
-            f"note: {files} in the directory, but not in the dataset; "
-            f"`factory tidy {report.out}` lists what is left over"
+            f"note: {files} in the directory that the dataset does not list; "
+            f"`factory tidy {report.out}` lists leftover files"
         )
     read = f"{report.shards} shards, {report.rows:,} rows"
     if report.failed:
@@ -116,7 +122,9 @@ def _tell(report: VerifyReport) -> None:
         read += f", {report.compared} images compared"
     count = len(report.faults)
     if report.whole:
-        console.write(f"{report.out}: whole ({read})")
+        console.write(f"{report.out}: no faults ({read})")
     else:
         faults = f"{count} fault{'' if count == 1 else 's'}"
-        console.write(f"{report.out}: {faults} ({read}); `factory build` again mends lost shards")
+        console.write(
+            f"{report.out}: {faults} ({read}); run `factory build` again to replace lost shards"
+        )

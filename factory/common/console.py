@@ -1,4 +1,4 @@
-"""Terminal output that the three packages share: log lines, progress bars, plain tables.
+"""Terminal output shared by the three packages: log lines, progress bars, plain tables.
 
 Results go to stdout, everything else to stderr.
 """
@@ -16,12 +16,12 @@ from factory.common.redaction import for_terminal, one_line
 
 
 class Parser(argparse.ArgumentParser):
-    """Says which known option or command is nearest to an unknown one; repeats no secret."""
+    """Suggest the closest option or command for an unknown one, without echoing secrets."""
 
     _given: Sequence[str] = ()
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Refuse unknown options in the parser of the command, which knows its own ones."""
+        """Reject unknown options in the command's own parser, which knows its options."""
         self._given = list(sys.argv[1:] if args is None else args)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown and not self._subparsers:
@@ -29,10 +29,10 @@ class Parser(argparse.ArgumentParser):
         return found, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Exit with status 2 after one line."""
+        """Exit with status 2 after a one-line message."""
         start, colon, given = message.partition("unrecognized arguments: ")
         options = [one.partition("=")[0] for one in given.split() if one.startswith("-")]
-        # Values of unknown options may be secrets, under any name.
+        # Values of unknown options may be secrets.
         shown = f"{start}{colon}{' '.join(options)}" if options else message
         found = (self._nearest(word.partition("=")[0], message) for word in self._given)
         near = dict(filter(None, found))
@@ -40,7 +40,7 @@ class Parser(argparse.ArgumentParser):
         super().error(for_terminal(f"{shown}; did you mean {hints}?" if hints else shown))
 
     def _nearest(self, word: str, message: str) -> tuple[str, str] | None:
-        """Return an unknown word with the known option, command or value spelled most alike."""
+        """Return an unknown word and the most similar option, command or value."""
         known: list[str] = []
         if word.startswith("-"):
             known = list(self._option_string_actions)
@@ -59,9 +59,9 @@ def write(text: str = "", *, stream: TextIO | None = None) -> None:
 
 
 def launched_as() -> tuple[int, int]:
-    """Return this process's rank and the number of processes as its launcher set them.
+    """Return this process's rank and the number of processes, as set by its launcher.
 
-    (0, 1) for a process that is alone, whatever another launch has left in the environment.
+    (0, 1) for a single process, even if another launch left variables in the environment.
     """
     rank, world_size = (os.environ.get(name, "") for name in ("RANK", "WORLD_SIZE"))
     if not (rank.isdecimal() and world_size.isdecimal()) or int(world_size) < 2:
@@ -70,7 +70,7 @@ def launched_as() -> tuple[int, int]:
 
 
 def log(text: str) -> None:
-    """Write a line about the work to stderr, with the rank when there are several processes."""
+    """Write a log line to stderr, with the rank if there are several processes."""
     rank, world_size = launched_as()
     prefix = f"[rank {rank}] " if world_size > 1 else ""
     _leave_bars()
@@ -79,13 +79,13 @@ def log(text: str) -> None:
 
 
 def close_bars() -> None:
-    """Close every open progress bar, so that what is written next starts on a line of its own."""
+    """Close every open progress bar, so that the next output starts on a new line."""
     for bar in _open_bars():
         bar.close()
 
 
 def _leave_bars() -> None:
-    """Put the cursor at the start of a line; a bar on a terminal is shown again by its update."""
+    """Move the cursor to the start of a line; a bar reappears at its next update."""
     for bar in _open_bars():
         if sys.stderr.isatty():
             bar.clear()
@@ -95,7 +95,7 @@ def _leave_bars() -> None:
 
 
 def _open_bars() -> list[Any]:
-    # Without tqdm there is no bar, and importing it here would slow down every command.
+    # Without tqdm there is no bar; importing it here would slow down every command.
     tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
     return [bar for bar in list(getattr(tqdm, "_instances", ())) if not bar.disable]
 
@@ -111,14 +111,14 @@ def progress(
 ) -> Any:
     """Return a tqdm bar with rate and time left.
 
-    Without a terminal it writes a line every 30 s, so that logs stay readable.
+    Without a terminal it writes a line every 30 s, to keep logs readable.
 
     Args:
-        total: Units of work in all.
-        unit: What is counted, singular, e.g. `image`.
-        description: What is being done.
-        initial: Units that were done before this run; they count in the bar but not in the rate.
-        show: False on ranks that should stay silent.
+        total: Total number of units.
+        unit: Name of a unit, singular, e.g. `image`.
+        description: Label of the bar.
+        initial: Units done before this run; they count in the bar but not in the rate.
+        show: False on ranks that should be silent.
         in_bytes: Units are bytes, shown as kB, MB, GB.
     """
     from tqdm import tqdm
@@ -143,9 +143,9 @@ def table(rows: Sequence[Sequence[str]], *, header: Sequence[str] = (), align: s
     """Format rows as a plain text table.
 
     Args:
-        rows: Cells as text, all rows of one length.
-        header: Column titles, or nothing.
-        align: A letter a column, `l` or `r`; missing ones are `l`.
+        rows: Cells as text; all rows have the same length.
+        header: Column titles, optional.
+        align: One letter per column, `l` or `r`; missing ones are `l`.
     """
     lines = [[one_line(cell) for cell in row] for row in ([header] if header else []) + [*rows]]
     if not lines:

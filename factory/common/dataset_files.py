@@ -1,4 +1,4 @@
-"""Checks that a dataset's files are its own: in its directory, links followed, with no address."""
+"""Check that a dataset's files are inside its directory, links resolved, without addresses."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ _CARD = "README.md"
 _CARD_FILE = ".huggingface.yaml"
 _INFOS = "dataset_infos.json"
 CARDS = (_CARD, _CARD_FILE, _INFOS)
-"""The files of a dataset that tell the library datasets where its rows are."""
+"""Files that tell the library datasets where the rows are."""
 MAX_CARD_BYTES = 16_000_000
 _SAVED_LISTS = ("_data_files", "_indices_data_files")
 _T = TypeVar("_T")
 
 
 def check_card(folder: Path, *, shown: str) -> None:
-    """See that a dataset's card names files of the dataset only.
+    """Check that a dataset's card names only files of the dataset.
 
     Args:
-        folder: Of the dataset.
-        shown: The dataset's name in messages.
+        folder: Directory of the dataset.
+        shown: Name of the dataset in messages.
 
     Raises:
-        UserError: The card does not read, or names an address or a file elsewhere.
+        UserError: The card is invalid, or names an address or a file elsewhere.
     """
     for head in _headers(folder, shown):
         configs = head.get("configs") if isinstance(head, dict) else None
@@ -41,10 +41,10 @@ def check_card(folder: Path, *, shown: str) -> None:
 
 
 def names_files(folder: Path, *, shown: str) -> bool:
-    """Whether a dataset's card says which of its files are data.
+    """Return whether a dataset's card lists its data files.
 
     Raises:
-        UserError: The card does not read.
+        UserError: The card is invalid.
     """
     return any(
         isinstance(head, dict) and ("configs" in head or "data_files" in head)
@@ -56,7 +56,7 @@ def _headers(folder: Path, shown: str) -> Iterator[Any]:
     card, other, infos = (folder / name for name in CARDS)
     check_files([path for path in (card, other, infos) if path.exists()], folder)
     if infos.exists():
-        # It only describes columns, but datasets reads it, so it must be bounded.
+        # It only describes columns, but datasets reads it, so its size must be limited.
         read_json(infos)
     if card.exists():
         text = read_text(card, max_bytes=MAX_CARD_BYTES)
@@ -80,29 +80,31 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def check_files(files: Iterable[str | Path], folder: Path) -> None:
-    """See that files are regular files in a directory, symbolic links followed.
+    """Check that files are regular files in a directory, symbolic links resolved.
+
+    Missing files are accepted.
 
     Raises:
-        UserError: One is not; a missing file is.
+        UserError: A file is outside the directory, or not a regular file.
     """
     for file in files:
         if "\0" in str(file):
-            raise UserError(f"{folder}: names a file {str(file)[-80:]!r}, which cannot exist")
+            raise UserError(f"{folder}: names an impossible file {str(file)[-80:]!r}")
         if not is_inside(Path(file), folder):
             raise UserError(
-                f"{file}: leads out of {folder} and is not read; remove it, or put the file itself "
-                "in its place"
+                f"{file}: is a link out of {folder} and is not read; remove it, or replace it with "
+                "the file itself"
             )
         if Path(file).exists() and not Path(file).is_file():
             # A pipe or a device may never end.
-            raise UserError(f"{file}: is no regular file and is not read; remove it")
+            raise UserError(f"{file}: is not a regular file and is not read; remove it")
 
 
 def check_saved(folder: Path) -> None:
-    """See that what `save_to_disk` wrote lists files of the directory only.
+    """Check that the files listed by `save_to_disk` are inside the directory.
 
     Raises:
-        UserError: It lists others, or does not read.
+        UserError: Some are not, or the list cannot be read.
     """
     parts = [folder]
     whole = folder / "dataset_dict.json"
@@ -118,11 +120,11 @@ def check_saved(folder: Path) -> None:
 
 
 def _list(found: dict[str, Any], key: str, kind: type[_T], path: Path) -> list[_T]:
-    """Return the list under a key, empty where there is none."""
+    """Return the list under a key; empty if there is none."""
     listed = found.get(key) or []
     if not isinstance(listed, list) or not all(isinstance(one, kind) for one in listed):
         raise UserError(
-            f"{path}: `{key}` is no list of {kind.__name__} values; save the dataset again"
+            f"{path}: `{key}` is not a list of {kind.__name__} values; save the dataset again"
         )
     return listed
 
@@ -131,5 +133,5 @@ def _mapping(path: Path, folder: Path) -> dict[str, Any]:
     check_files([path], folder)
     found = read_json(path)
     if not isinstance(found, dict):
-        raise UserError(f"{path}: holds {type(found).__name__}, not a mapping")
+        raise UserError(f"{path}: contains {type(found).__name__}, expected a mapping")
     return found

@@ -1,4 +1,4 @@
-"""What a process computes on."""
+"""Devices: detect the CPU or accelerator of a process, and report a lack of memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from factory.common.errors import Failure, UserError, first_line
 
-# Where an allocator has no error class of its own, these words tell.
+# Allocators without an error class of their own are recognised by these words.
 _LACK_OF_MEMORY = re.compile(
     r"out of memory|can't allocate memory|not enough memory|_STATUS_ALLOC_FAILED", re.IGNORECASE
 )
 
-# What launchers tell the processes they start; another tool may have left them behind.
+# Variables that launchers set for their processes; another tool may have left them behind.
 _LAUNCH = re.compile(
     r"(LOCAL_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|(OMPI_COMM_WORLD|MV2_COMM_WORLD|PMI)_(SIZE|RANK)"
     r"|ACCELERATE_(USE_\w+|MIXED_PRECISION)"
@@ -24,16 +24,16 @@ _LAUNCH = re.compile(
 
 
 def launched_on_cpus() -> bool:
-    """Return whether the launch said so: `accelerate launch --cpu`, or its environment."""
+    """Return whether the launch uses CPUs: `accelerate launch --cpu`, or its environment."""
     from accelerate.utils import parse_flag_from_env
 
     return bool(parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def on_cpus() -> bool:
-    """Return whether this process computes on a CPU: none other is there, or it was launched so.
+    """Return whether this process computes on a CPU, by choice or for lack of another device.
 
-    Unless told so, accelerate takes each of several processes on CPUs for the only one.
+    Without this, accelerate assumes that each CPU process is the only one.
     """
     import torch
 
@@ -41,14 +41,14 @@ def on_cpus() -> bool:
 
 
 def cores_per_process() -> int:
-    """Return the number of CPU cores for each of this machine's processes of one launch."""
+    """Return the number of CPU cores per process of a launch on this machine."""
     available = getattr(os, "sched_getaffinity", None)
     cores = len(available(0)) if available else os.cpu_count() or 1
     return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 def device_name(device_type: str) -> str:
-    """Return the name of the device, as its maker sells it.
+    """Return the product name of the device.
 
     Args:
         device_type: `cpu`, `cuda`, ...
@@ -61,7 +61,7 @@ def device_name(device_type: str) -> str:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that a device or this machine has too little memory."""
+    """Return whether an error means that a device or this machine is out of memory."""
     import torch
 
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -74,10 +74,10 @@ def reporting_lack_of_memory(remedy: str) -> Iterator[None]:
     """Report a lack of memory in one line.
 
     Args:
-        remedy: What to do about it.
+        remedy: What the user can do.
 
     Raises:
-        Failure: The memory did not suffice.
+        Failure: There was not enough memory.
     """
     try:
         yield
@@ -88,7 +88,7 @@ def reporting_lack_of_memory(remedy: str) -> Iterator[None]:
 
 
 def memory_words(error: BaseException) -> str:
-    """Return what failed without the allocator's statistics and advice."""
+    """Return the error without the allocator's statistics and advice."""
     line = first_line(error)
     tried = re.match(r".*?Tried to allocate [\d.]+ \w+", line)
     return tried.group() if tried else line
@@ -105,10 +105,10 @@ def _cpu_name() -> str:
 
 @contextmanager
 def joining_processes() -> Iterator[None]:
-    """Say which variables fit no launch where the processes of one cannot be joined.
+    """Report contradictory environment variables if the processes of a launch cannot be joined.
 
     Raises:
-        UserError: The variables contradict each other or ask for what is not there.
+        UserError: The variables contradict each other or ask for something unavailable.
     """
     import torch.distributed
 
@@ -120,6 +120,6 @@ def joining_processes() -> Iterator[None]:
             raise
         listed = ", ".join(f"{name}={os.environ[name]}" for name in found)
         raise UserError(
-            f"this process cannot join a launch ({first_line(error)}); the environment says "
-            f"{listed}: unset what another launch left there, or correct it"
+            f"this process cannot join a launch ({first_line(error)}); the environment has "
+            f"{listed}: unset variables left by another launch, or correct them"
         ) from None

@@ -1,7 +1,6 @@
-"""What the three `__main__` modules share: errors become text and an exit status.
+"""Run the `main` of the three packages and turn errors into text and an exit status.
 
-Only here do errors become text, so only here must tokens be kept out of it
-(`factory.common.redaction`).
+Only this module turns errors into text, so tokens are redacted here (`factory.common.redaction`).
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ _DISK_ERRORS = {
 
 # After stdin, stdout and stderr.
 _FIRST_FREE = 3
-# As a shell says it of a process that SIGPIPE has ended.
+# Exit status that shells report for a process ended by SIGPIPE.
 _PIPE_CLOSED = 128 + 13
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit: 0 done, 1 a failure, 2 for the user to mend, 128 + a signal."""
+    """Run `main` and exit: 0 success, 1 failure, 2 usage error, 128 + a signal number."""
     _open_streams()
     sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
     try:
@@ -64,12 +63,12 @@ def run_main(main: Callable[[], int | None]) -> None:
             sys.exit(1)
         place = f"{_short(str(error.filename))}: " if error.filename else ""
         remedy = _DISK_ERRORS[error.errno]
-        _tell(f"{place}{remedy}, then run the same command again: it goes on where it stopped")
+        _tell(f"{place}{remedy}, then run the same command again to resume")
         status = 1
     except KeyboardInterrupt as stop:
         words = str(stop) or "interrupted"
-        _tell(f"{words}; run the same command again to go on where it stopped")
-        # As a shell says it of a process that a signal has ended.
+        _tell(f"{words}; run the same command again to resume")
+        # Exit status that shells report for a process ended by a signal.
         status = 128 + getattr(stop, "number", signal.SIGINT)
     except Exception:  # noqa: BLE001 (a bug: it keeps its traceback, but no token in it)
         _tell(traceback.format_exc().rstrip())
@@ -82,16 +81,16 @@ def _short(name: str) -> str:
 
 
 def _open_streams() -> None:
-    """Open the standard streams that are closed; let no character stop what is written.
+    """Open closed standard streams, and make them accept every character.
 
-    Without this, a closed stream's number would go to the next file that is opened.
+    Without this, the next opened file would get a closed stream's number.
     """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) < _FIRST_FREE:
         pass
     os.close(descriptor)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
-            # It stays open as long as the process.
+            # Stays open until the process ends.
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
@@ -99,7 +98,7 @@ def _open_streams() -> None:
 
 
 def _at_home(word: str) -> str:
-    """Put the home directory in the place of `~`, which no shell does after `--out=`."""
+    """Expand a leading `~`, which shells do not expand after `--out=`."""
     option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     if value == "~" or value.startswith("~/"):
         # Unlike pathlib's, it never raises.
@@ -108,7 +107,7 @@ def _at_home(word: str) -> str:
 
 
 def _require_directory() -> None:
-    """Raise a `UserError` if the current directory was removed: paths would mean nothing."""
+    """Raise a `UserError` if the current directory was removed: relative paths would be invalid."""
     try:
         os.getcwd()  # noqa: PTH109
     except FileNotFoundError:
@@ -116,24 +115,24 @@ def _require_directory() -> None:
 
 
 def _after_broken_pipe(error: BrokenPipeError) -> int:
-    """Return the status after a write that nobody reads: 0 only if results went unread.
+    """Return the status after a broken pipe: 0 only if results went unread.
 
-    Where the reader of stderr left too, the work may have been stopped anywhere.
+    If the reader of stderr left too, the work may have stopped anywhere.
     """
     unread = [stream for stream in (sys.stdout, sys.stderr) if not _is_read(stream)]
     for stream in unread:
-        # The interpreter's last flush goes nowhere.
+        # Prevents an error when the interpreter flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if sys.stderr in unread:
         return _PIPE_CLOSED
     if sys.stdout in unread:
         return 0
-    _tell(f"a connection was closed ({error}); run the same command again to go on")
+    _tell(f"a connection was closed ({error}); run the same command again to resume")
     return 1
 
 
 def _is_read(stream: TextIO) -> bool:
-    """Whether the other end of a stream, if it is a pipe, is still open."""
+    """Return whether the other end of a stream, if it is a pipe, is still open."""
     poll = select.poll()
     poll.register(stream.fileno(), 0)
     return not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

@@ -1,8 +1,8 @@
-"""The errors that users see, and the exit status each one means.
+"""Errors shown to users, with their exit statuses.
 
-`UserError` is what the user can mend (exit status 2), `Failure` is what the machine did (exit
-status 1). Everything else that escapes is a bug and keeps its traceback. Only
-`factory.common.entry` turns these into text.
+`UserError` (exit status 2): the user can fix the input. `Failure` (exit status 1): the disk,
+network or device failed. Every other exception is a bug and keeps its traceback. Only
+`factory.common.entry` turns errors into text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that is wrong, where it is, and what to do about it.
+    """One fault: what is wrong, where, and how to fix it.
 
     Attributes:
         message: What was found, what was expected, what to do. One line, no full stop needed.
@@ -41,12 +41,12 @@ class FactoryError(Exception):
 
 
 class UserError(FactoryError):
-    """Something the user can mend: a recipe, an argument, a missing model, a wrong directory."""
+    """An error the user can fix: a recipe, an argument, a missing model, a wrong directory."""
 
     exit_status = 2
 
     def __init__(self, faults: str | Fault | Iterable[Fault]) -> None:
-        """Take one message, one fault, or all faults of a file at once."""
+        """Accept one message, one fault, or all faults of a file."""
         if isinstance(faults, str):
             faults = Fault(faults)
         self.faults: tuple[Fault, ...] = (faults,) if isinstance(faults, Fault) else tuple(faults)
@@ -54,12 +54,12 @@ class UserError(FactoryError):
 
 
 class Failure(FactoryError):
-    """Something went wrong that no recipe can mend: the disk is full, a device was lost."""
+    """An error outside the input: the disk is full, a device was lost."""
 
     exit_status = 1
 
 
 def first_line(error: BaseException) -> str:
-    """Return what a library's error says in its first line, or the error's name."""
+    """Return the first line of an error's message, or the error's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""One image as people see it: upright, RGB, 8 bits, on white where it is transparent."""
+"""Convert an image to upright 8-bit RGB, with transparency on white."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _FULL_16 = 65_535
 
 
 def as_seen(image: Image) -> Image:
-    """Return an image as RGB with 8 bits: turned as its EXIF data says, on a white background.
+    """Return an image as 8-bit RGB: rotated according to EXIF, on a white background.
 
-    An 8-bit image that is neither turned nor transparent is what `Image.convert("RGB")` gives.
+    Without rotation and transparency, an 8-bit image is the same as `Image.convert("RGB")`.
 
     Args:
-        image: Loaded, in the mode it is stored in.
+        image: Loaded, in its stored mode.
 
     Raises:
-        ValueError: Its values have no known range.
+        ValueError: Its value range is unknown.
     """
     from PIL import Image as Pillow
 
@@ -41,20 +41,20 @@ def _upright(image: Image) -> Image:
     try:
         is_turned = image.getexif().get(_ORIENTATION, 1) != 1
     except Exception:  # noqa: BLE001 (Pillow raises anything for damaged EXIF data)
-        # The pixels are whole: a camera's damaged notes are no reason to lose them.
+        # The pixels are intact; damaged EXIF data is no reason to reject the image.
         return image
     return ImageOps.exif_transpose(image) if is_turned else image
 
 
 def _eight_bits(image: Image) -> Image:
-    """Scale grey values of 16 bits, rounded to the nearest; a 32-bit image may hold these."""
+    """Scale 16-bit grey values to 8 bits, rounded to nearest; a 32-bit image may contain them."""
     import numpy as np
     from PIL import Image as Pillow
 
     values = np.asarray(image)
     if image.mode.startswith("F") or values.min() < 0 or values.max() > _FULL_16:
         raise ValueError(
-            f"values of {image.mode} reach from {values.min():g} to {values.max():g}, which has no "
-            "known white; save it with 8 or 16 bits"
+            f"{image.mode} values range from {values.min():g} to {values.max():g}, so white is "
+            "unknown; save it with 8 or 16 bits"
         )
     return Pillow.fromarray(np.rint(values / (_FULL_16 / 255)).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Where paths lead: home, and inside a directory or out of it, with all symbolic links followed."""
+"""Resolve paths: the home directory, and whether a path is inside a directory after all links."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SNAPSHOT = re.compile(
 
 
 def at_home(name: str | Path) -> Path:
-    """Return a path with the home directory in the place of `~`.
+    """Return a path with `~` expanded to the home directory.
 
     Unlike `Path.expanduser`, it does not raise for `~name` of an unknown user.
     """
@@ -28,18 +28,18 @@ def at_home(name: str | Path) -> Path:
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether `path` is in `folder` after all symbolic links are followed.
+    """Return whether `path` is in `folder` after all symbolic links are resolved.
 
-    Files of a snapshot in the Hub's cache are links to its `blobs`; these count as inside.
+    Snapshot files in the Hub's cache are links to its `blobs`; these count as inside.
     """
-    # Unlike `Path.resolve`, it does not raise for links that lead in a circle.
+    # Unlike `Path.resolve`, it does not raise for circular links.
     home = Path(os.path.realpath(folder))
     real = Path(os.path.realpath(path))
     return any(real.is_relative_to(one) for one in (home, *_blobs(home)))
 
 
 def _blobs(folder: Path) -> list[Path]:
-    """Return where `CACHE/models--ORG--NAME/snapshots/COMMIT` keeps its files' contents.
+    """Return the folders with the file contents of `CACHE/models--ORG--NAME/snapshots/COMMIT`.
 
     huggingface_hub keeps some in the repository's `blobs`, and shares others in the cache's.
     """
@@ -48,10 +48,10 @@ def _blobs(folder: Path) -> list[Path]:
 
 
 def foreign_files(folder: Path) -> list[Path]:
-    """Return what in a directory is never read nor sent, sorted.
+    """Return the files of a directory that are never read or sent, sorted.
 
-    That is: symbolic links that leave it, pipes, devices, and links to nothing. Names at its top
-    that begin with a dot belong to version control and are left out, but for a dataset's own.
+    These are symbolic links that leave it, pipes, devices and broken links. Top-level names that
+    begin with a dot belong to version control and are ignored, except a dataset's own.
     """
     found = []
     for parent, folders, files in os.walk(folder):
@@ -75,15 +75,15 @@ def _is_foreign(path: Path, folder: Path) -> bool:
 
 
 def require_own(out: Path) -> None:
-    """Refuse a dataset whose own folders and files are links to other places.
+    """Reject a dataset whose own folders or files are links to other places.
 
-    Builds, gates and `factory tidy` write and delete in these folders, by names that others choose.
+    Builds, gates and `factory tidy` write and delete in these folders, using names from its files.
 
     Args:
-        out: The dataset's local directory.
+        out: Local dataset directory.
 
     Raises:
-        UserError: A folder is a link, or a file is one that leads out of the directory.
+        UserError: A folder is a link, or a file is a link out of the directory.
     """
     folders = [out / name for name in _FOLDERS]
     below = [path for folder in folders if _is_folder(folder) for path in sorted(folder.iterdir())]
@@ -91,8 +91,9 @@ def require_own(out: Path) -> None:
         if path.is_symlink() and (path.is_dir() or not is_inside(path, out)):
             raise UserError(
                 f"{path}: is a link to {os.path.realpath(path)}; a dataset's folders and files "
-                "must lie in its directory, where commands write and delete: replace the link by "
-                "what it leads to, or give the place where all of the dataset lies as OUT"
+                "must be inside its directory, because commands write and delete there. Replace "
+                "the "
+                "link by its target, or pass the real directory of the dataset as OUT"
             )
 
 

@@ -1,7 +1,7 @@
-"""How many processes were asked for, by whatever launched this one.
+"""Detect how many processes a launch requested.
 
-Some launch lines start one process where several were asked for: `accelerate launch --cpu
---num_processes 2` is one of them. The result is right all the same, but slow, so it says so.
+Some commands start one process although several were requested, e.g. `accelerate launch --cpu
+--num_processes 2`. The result is correct but slow, so a warning is logged.
 """
 
 from __future__ import annotations
@@ -11,28 +11,28 @@ from pathlib import Path
 
 from factory.common import console
 
-# What launchers set: torchrun and accelerate, SLURM, Open MPI, MPICH and Intel MPI.
+# Variables set by launchers: torchrun and accelerate, SLURM, Open MPI, MPICH and Intel MPI.
 _VARIABLES = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
 _FLAGS = ("--num_processes", "--num-processes", "--nproc-per-node", "--nproc_per_node")
 
 
 def warn_if_alone(command: str, *, in_parts: bool = False) -> bool:
-    """Say so if several processes were asked for; call where this process is the only one.
+    """Warn if several processes were requested; call it if this process is the only one.
 
     Args:
-        command: What was to be run, for the launch line to use.
-        in_parts: Whether it takes `--part`, for the tasks of an array job.
+        command: Command for the suggested launch line.
+        in_parts: Whether it accepts `--part`, for job arrays.
 
     Returns:
-        Whether there was something to say.
+        Whether a warning was logged.
     """
     asked, source = asked_for()
     if asked < 2:
         return False
-    parts = f"; tasks of an array job: --part I/{asked}" if in_parts else ""
+    parts = f"; in a job array use --part I/{asked}" if in_parts else ""
     console.log(
-        f"{asked} processes were asked for ({source}), 1 was started, without a group; to start "
-        f"{asked}: accelerate launch --multi_gpu --num_processes {asked} {command} (it works "
+        f"{asked} processes were requested ({source}) but only 1 was started; to start "
+        f"{asked}: accelerate launch --multi_gpu --num_processes {asked} {command} (works "
         f"without GPUs; --cpu starts one process only), or torchrun --nproc-per-node {asked} -m "
         f"{command}{parts}"
     )
@@ -40,9 +40,9 @@ def warn_if_alone(command: str, *, in_parts: bool = False) -> bool:
 
 
 def asked_for() -> tuple[int, str]:
-    """Return how many processes the environment or the launch line asks for, and where it says so.
+    """Return the number of processes requested by environment or launch line, and its source.
 
-    (1, "") where nothing asks for more.
+    (1, "") if nothing requests more.
     """
     named = {name: os.environ.get(name, "") for name in _VARIABLES}
     found = [(_number(text), f"{name}={text}") for name, text in named.items()]
@@ -56,7 +56,7 @@ def asked_for() -> tuple[int, str]:
 
 
 def _launcher_words() -> list[str]:
-    """Return the command line of the process that started this one, if it is a launcher."""
+    """Return the command line of the parent process, if it is a launcher."""
     try:
         line = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
     except OSError:

@@ -1,4 +1,4 @@
-"""Makes text that others wrote safe and short inside Markdown: cards, tables, headings."""
+"""Escape and shorten text for Markdown: cards, tables, headings."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ _STRUCTURE = ("|", "`", "<", "](")
 
 
 def cell(text: object) -> str:
-    """Return text for a line or table cell of Markdown; every mark shows as itself."""
+    """Return text for a line or table cell of Markdown, with all special characters escaped."""
     return _escaped(text, _MARKS)
 
 
 def table_cell(text: object) -> str:
-    """Return text for a table that is read in terminals too: only what breaks it is escaped."""
+    """Return text for a table also read in terminals: only what breaks the table is escaped."""
     return _escaped(text, _STRUCTURE)
 
 
 def code(text: object) -> str:
-    """Return text for inline code: between backticks everything but a backtick shows as itself."""
+    """Return text for inline code: backticks are replaced."""
     return _one_line(text).replace("`", "'").replace("|", "/")
 
 

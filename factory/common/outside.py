@@ -1,7 +1,7 @@
-"""The one reader of YAML and JSON files that come from outside: runs, datasets, the Hub.
+"""Read untrusted YAML and JSON files: of runs, datasets and the Hub.
 
-Whatever such a file holds, reading it takes bounded time and memory and gives plain data, or one
-line that names the file: size, depth, aliases, tags, duplicate keys and odd numbers are checked.
+Reading takes bounded time and memory and returns plain data, or raises a one-line error that names
+the file: size, depth, aliases, tags, duplicate keys and invalid numbers are checked.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from factory.common.yaml_reader import MAX_DEPTH, Limits, parse
 
 MAX_YAML_BYTES = 4_000_000
 MAX_JSON_BYTES = 64_000_000
-"""The confusion matrix of some thousand classes."""
+"""Enough for the confusion matrix of a few thousand classes."""
 
 MAX_YAML_VALUES = 400_000
-"""The class names of ImageNet-21k in every config of a card."""
+"""Enough for the class names of ImageNet-21k in every config of a card."""
 
 _YAML = Limits(max_bytes=MAX_YAML_BYTES, max_nodes=MAX_YAML_VALUES, empty="is empty")
 
@@ -29,17 +29,17 @@ def read_text(path: Path, *, max_bytes: int, shown: str | None = None) -> str:
 
     Args:
         path: A local path or a `UPath`.
-        max_bytes: The largest size that is read.
+        max_bytes: Maximum size.
         shown: Its name in messages; default: `path` itself.
 
     Raises:
-        UserError: It is missing, no regular file, too large, or no text.
+        UserError: It is missing, not a regular file, too large, or not text.
     """
     name = shown or str(path)
     try:
         # A pipe or a device may never end.
         if not path.is_file():
-            found = "is no regular file" if path.exists() else "no such file"
+            found = "is not a regular file" if path.exists() else "file not found"
             raise UserError(Fault(found, file=name))
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)
@@ -47,7 +47,7 @@ def read_text(path: Path, *, max_bytes: int, shown: str | None = None) -> str:
             raise UserError(Fault(f"is larger than {max_bytes:,} bytes", file=name))
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(Fault(f"is no UTF-8 text (byte {error.start})", file=name)) from None
+        raise UserError(Fault(f"is not UTF-8 text (byte {error.start})", file=name)) from None
     except OSError as error:
         raise UserError(Fault(f"cannot be read ({error.strerror or error})", file=name)) from None
 
@@ -56,29 +56,29 @@ def read_yaml(path: Path, *, shown: str | None = None) -> Any:
     """Read a YAML file within the limits of `factory.common.yaml_reader`.
 
     Raises:
-        UserError: See `read_text`; or it is no YAML, or beyond the limits.
+        UserError: See `read_text`; or it is not YAML, or exceeds the limits.
     """
     text = read_text(path, max_bytes=MAX_YAML_BYTES, shown=shown)
     return parse_yaml(text, file=shown or str(path))
 
 
 def parse_yaml(text: str, *, file: str) -> Any:
-    """Parse YAML text that comes from outside, as `read_yaml` does."""
+    """Parse untrusted YAML text, as `read_yaml` does."""
     return parse(text, file=file, limits=_YAML).plain()
 
 
 def read_json(path: Path, *, shown: str | None = None, max_bytes: int = MAX_JSON_BYTES) -> Any:
-    """Read a JSON file: finite numbers, no key twice, at most `MAX_DEPTH` levels.
+    """Read a JSON file: finite numbers, no duplicate keys, at most `MAX_DEPTH` levels.
 
     Raises:
-        UserError: See `read_text`; or it is no JSON, or beyond the limits.
+        UserError: See `read_text`; or it is not JSON, or exceeds the limits.
     """
     text = read_text(path, max_bytes=max_bytes, shown=shown)
     return parse_json(text, file=shown or str(path))
 
 
 def parse_json(text: str, *, file: str) -> Any:
-    """Parse JSON text that comes from outside, as `read_json` does."""
+    """Parse untrusted JSON text, as `read_json` does."""
     try:
         found = json.loads(
             text, object_pairs_hook=_object, parse_constant=_finite, parse_float=_finite
@@ -86,7 +86,7 @@ def parse_json(text: str, *, file: str) -> Any:
     except RecursionError:
         raise UserError(Fault(f"is nested deeper than {MAX_DEPTH} levels", file=file)) from None
     except ValueError as error:
-        raise UserError(Fault(f"is no valid JSON: {str(error)[:200]}", file=file)) from None
+        raise UserError(Fault(f"is not valid JSON: {str(error)[:200]}", file=file)) from None
     _check(found, file=file)
     return found
 
@@ -103,12 +103,12 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text[:40]} is no finite number")
+        raise ValueError(f"{text[:40]} is not a finite number")
     return value
 
 
 def _check(found: Any, *, file: str) -> None:
-    """Refuse depth, and halves of characters, which no file can be written with."""
+    """Reject excessive depth, and unpaired surrogates, which cannot be written to a file."""
     level = [found]
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
@@ -129,4 +129,4 @@ def _check_text(text: str, *, file: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UserError(Fault("contains characters that are no valid text", file=file)) from None
+        raise UserError(Fault("contains invalid characters", file=file)) from None

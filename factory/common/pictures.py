@@ -21,4 +21,4 @@ def decode(data: bytes) -> Picture:
     try:
         return np.asarray(load_image(data).convert("RGB"))
     except ImageFault as fault:
-        raise Failure(f"a stored image is damaged: {fault}; see `verify`") from None
+        raise Failure(f"a stored image is damaged: {fault}; run `factory verify`") from None

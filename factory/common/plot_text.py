@@ -1,4 +1,4 @@
-"""Text in plots: installed fonts for characters that the bundled font lacks, else replacements."""
+"""Fonts for plots: installed fonts for characters that the bundled font lacks, or replacements."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class PlotFont:
     """Fonts for some texts.
 
     Attributes:
-        families: The bundled font, then installed fonts for what it lacks.
-        missing: Characters that none of them has.
+        families: The bundled font, then installed fonts for missing characters.
+        missing: Characters that no font has.
     """
 
     families: tuple[str, ...]
@@ -30,7 +30,7 @@ class PlotFont:
 
     @property
     def style(self) -> dict[str, Any]:
-        """Settings of matplotlib; a dollar sign in a name is no formula."""
+        """Settings for matplotlib; dollar signs in names are not formulas."""
         return {"font.family": list(self.families), "text.parse_math": False}
 
     def shown(self, text: str) -> str:
@@ -38,9 +38,9 @@ class PlotFont:
         return "".join(_MISSING if letter in self.missing else letter for letter in text)
 
     def numbered(self, names: Sequence[str]) -> list[str]:
-        """Return names for the plot; one with missing characters becomes `#` and its number.
+        """Return names for the plot; a name with missing characters becomes `#` and its number.
 
-        A line on stderr reports them.
+        The replacements are logged.
         """
         lacking = [(place, name) for place, name in enumerate(names) if self.missing & set(name)]
         if not lacking:
@@ -49,7 +49,8 @@ class PlotFont:
         more = f" and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
         log(
             f"no installed font has every character of these class names, so the plot shows their "
-            f"numbers: {told}{more}; install a font that has them, such as Noto Sans CJK or Noto "
+            f"numbers: {told}{more}; install a font with these characters, such as Noto Sans CJK "
+            "or Noto "
             "Emoji (not Noto Color Emoji)"
         )
         found = list(names)
@@ -60,12 +61,12 @@ class PlotFont:
 
 
 def plot_font(texts: Iterable[str]) -> PlotFont:
-    """Find fonts that have every character of some texts. Fonts are searched only if needed."""
+    """Find fonts that have every character of some texts; fonts are searched only if needed."""
     lacking = _visible(texts) - bundled_characters()
     families = [_BUNDLED]
     covered = _installed(lacking) if lacking else {}
     while covered:
-        # The font with most of what is still missing; of equals the regular one.
+        # The font with most of the missing characters; among equals the regular one.
         best = max(covered, key=lambda path: (len(covered[path] & lacking), "Regular" in path))
         if not covered[best] & lacking:
             break
@@ -75,13 +76,13 @@ def plot_font(texts: Iterable[str]) -> PlotFont:
 
 
 def in_bundled(texts: Iterable[str], *, what: str) -> list[str]:
-    """Return texts in the bundled font's characters alone, the same on every machine.
+    """Return texts with only the bundled font's characters, the same on every machine.
 
-    Other characters become code points (`U+732B`), and a line on stderr reports them.
+    Other characters become code points (`U+732B`), and a log line reports them.
 
     Args:
         texts: The texts.
-        what: What they are shown in, for the line.
+        what: Where the texts are shown, for the log line.
     """
     texts = list(texts)
     lacking = sorted(_visible(texts) - bundled_characters())
@@ -102,7 +103,7 @@ def _visible(texts: Iterable[str]) -> frozenset[str]:
 
 @cache
 def bundled_characters() -> frozenset[str]:
-    """Return the characters of matplotlib's own font, and those that have no glyph at all."""
+    """Return the characters of matplotlib's bundled font, and those without a glyph."""
     import matplotlib
     from matplotlib.ft2font import FT2Font
 
@@ -113,9 +114,9 @@ def bundled_characters() -> frozenset[str]:
 
 
 def _installed(wanted: frozenset[str]) -> dict[str, frozenset[str]]:
-    """Return each installed font's part of the wanted characters.
+    """Return the wanted characters that each installed font has.
 
-    The system is asked each time: matplotlib's own list of fonts would miss one installed today.
+    The system is queried each time: matplotlib's own list would miss newly installed fonts.
     """
     from matplotlib.font_manager import findSystemFonts
     from matplotlib.ft2font import FT2Font
@@ -135,7 +136,7 @@ def _installed(wanted: frozenset[str]) -> dict[str, frozenset[str]]:
 
 
 def _use(path: str) -> str:
-    """Make a font file known to matplotlib; return its family."""
+    """Register a font file with matplotlib; return its family."""
     from matplotlib.font_manager import fontManager
     from matplotlib.ft2font import FT2Font
 

@@ -1,7 +1,7 @@
-"""Keeps access tokens out of everything that is shown or stored.
+"""Redact access tokens in everything that is shown or stored.
 
-`redacted` is applied where errors and log lines become text; recipes that hold a token are refused
-when they are read, so that none can reach a row, a card or a manifest.
+`redacted` is applied where errors and log lines become text; recipes with a token are rejected when
+they are read, so that none can reach a row, a card or a manifest.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 SHOWN = "***"
 
-# Tokens that can be told by their form: of the Hugging Face Hub, of Amazon's keys, of GitHub.
+# Tokens with a recognisable form: Hugging Face Hub, Amazon keys, GitHub.
 _TOKEN = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|AKIA[A-Z0-9]{16}|gh[a-z]_[A-Za-z0-9]{20,}"
     r"|github_pat_\w{20,}|glpat-[\w-]{16,})"
 )
 _SECRET_WORD = r"(?:token(?!iz)|secret|passw|pwd|api[-_]?key|access[-_]?key|credential|signature)"
-# What an address, an option or an assignment gives away by where it stands; the group stays.
+# Secrets recognisable by their position in an address, option or assignment; the group is kept.
 _PLACES = (
     # `scheme://NAME:PASSWORD@host`, `scheme://PASSWORD@host`; pathlib leaves one slash of the two.
     # A password may contain `@` and `/`.
@@ -40,15 +40,15 @@ _PLACES = (
 )
 _SECRET_NAME = re.compile(r"TOKEN(?!IZER)|SECRET|PASSWORD|API_?KEY|ACCESS_KEY", re.IGNORECASE)
 _PLACE_NAME = re.compile(r"(?:PATH|FILE|DIR|HOME|URL|NAME|ID)$", re.IGNORECASE)
-# Control characters, and those that turn the direction of writing.
+# Control characters, and those that change the writing direction.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _BREAKS = re.compile(r"[\t-\r\x1c-\x1e\x85\u2028\u2029]")
-# A shorter value is a switch such as `1`, and would be found everywhere.
+# A shorter value is a switch such as `1`, and would match everywhere.
 _LEAST_LENGTH = 8
 
 
 def redacted(text: str) -> str:
-    """Return a text with every token and password in it replaced."""
+    """Return a text with every token and password replaced."""
     for secret in known_secrets():
         text = text.replace(secret, SHOWN)
     text = _TOKEN.sub(SHOWN, text)
@@ -58,17 +58,17 @@ def redacted(text: str) -> str:
 
 
 def for_terminal(text: str) -> str:
-    """Return a text without secrets and without what a terminal would obey instead of show."""
+    """Return a text without secrets and terminal control characters."""
     return _CONTROLS.sub(lambda found: _shown(ord(found[0])), redacted(text))
 
 
 def one_line(text: str) -> str:
-    """Return a text as one line of a table: ends of lines and tabs in it are shown, not obeyed."""
+    """Return a text as one table line: line ends and tabs are escaped."""
     return _BREAKS.sub(lambda found: _shown(ord(found[0])), text)
 
 
 def cut_line(text: str, most: int) -> str:
-    """Return a text of others as one line of at most `most` characters."""
+    """Return an untrusted text as one line of at most `most` characters."""
     line = one_line(text)
     return line if len(line) <= most else f"{line[: most - 3]}..."
 
@@ -78,7 +78,7 @@ def _shown(code: int) -> str:
 
 
 def holds_token(text: str) -> bool:
-    """Whether a text holds something that has the form of a token."""
+    """Return whether a text contains something in the form of a token."""
     return _TOKEN.search(text) is not None
 
 
@@ -95,14 +95,14 @@ def known_secrets() -> list[str]:
 
 
 def _token_files() -> list[Path]:
-    """Return where `hf auth login` keeps its tokens; the library itself is slow to import."""
+    """Return the token files of `hf auth login`; the library itself is slow to import."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("HF_HOME") or f"{cache}/huggingface"
     files = [
         os.environ.get("HF_TOKEN_PATH") or f"{home}/token",
         os.environ.get("HF_STORED_TOKENS_PATH") or f"{home}/stored_tokens",
     ]
-    # Unlike pathlib's, it never raises: where there is no home, there are no files.
+    # Unlike pathlib's, it never raises: without a home directory there are no files.
     return [Path(os.path.expanduser(file)) for file in files]  # noqa: PTH111
 
 

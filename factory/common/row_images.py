@@ -1,7 +1,7 @@
-"""The one reader of images from dataset rows: bytes of a few formats, nothing else.
+"""Read images from dataset rows: bytes of a few formats, nothing else.
 
-A row comes from anywhere. Its path is followed only inside an image folder that the user named; an
-address is never requested, no format starts a program, and no image is larger than `MAX_PIXELS`.
+Rows are untrusted. A path is followed only inside an image folder that the user named; an address
+is never requested, no format starts a program, and no image is larger than `MAX_PIXELS`.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 MAX_PIXELS = 8192 * 8192
-"""About 200 MB as RGB; several images are decoded at once."""
+"""About 200 MB as RGB; several images are decoded at the same time."""
 MAX_ASPECT = 100
-"""A thin strip of few pixels would become large where it is padded or resized by its short side."""
+"""A thin strip of few pixels would become large when padded or resized by its short side."""
 MAX_BYTES = 256 << 20
 LARGE_PIXELS = 1 << 22
-"""JPEGs of more pixels may be decoded at a fraction of their size, see `read_hashed`."""
+"""JPEGs with more pixels may be decoded at a fraction of their size, see `read_hashed`."""
 _OVERSIZE = 3
-SKIPPING = "--skip-unreadable leaves out such images and counts them"
+SKIPPING = "--skip-unreadable skips such images and counts them"
 
 
 class ImageFault(ValueError):
-    """Describes why an image is not read."""
+    """Reason why an image cannot be read."""
 
 
 class UnreadableImage(UserError):
-    """The image of a row is not read, or cannot be decoded."""
+    """Raised when the image of a row cannot be read or decoded."""
 
 
 def read_image(item: Any, *, where: str, folder: Path | None = None) -> Image:
@@ -51,13 +51,13 @@ def read_image(item: Any, *, where: str, folder: Path | None = None) -> Image:
     Args:
         item: The cell as `datasets.Image(decode=False)` gives it: `bytes` and `path`, or None.
         where: The row, for messages.
-        folder: The image folder that paths may point into; None: rows must hold bytes.
+        folder: The image folder that paths may point into; None: rows must contain bytes.
 
     Returns:
-        The image as RGB, as `factory.common.image_modes` describes it.
+        The image as RGB, see `factory.common.image_modes`.
 
     Raises:
-        UnreadableImage: There is no image, it is not read, or it cannot be decoded.
+        UnreadableImage: The image is missing, not allowed, or cannot be decoded.
     """
     return read_hashed(item, where=where, folder=folder)[0]
 
@@ -65,21 +65,20 @@ def read_image(item: Any, *, where: str, folder: Path | None = None) -> Image:
 def read_hashed(
     item: Any, *, where: str, folder: Path | None = None, side: int | None = None
 ) -> tuple[Image, bytes]:
-    """Read the image of one row, and a hash that tells it from other images.
+    """Read the image of one row, and a hash that identifies it.
 
     A JPEG of more than `LARGE_PIXELS` pixels is decoded at 1/2, 1/4 or 1/8 of its size, as long as
-    both sides keep three times `side`: resized to `side` it then looks the same, in a fraction of
-    the time. Smaller images are always decoded whole.
+    both sides stay at least three times `side`: resized to `side` it looks the same, in a fraction
+    of the time. Smaller images are always decoded at full size.
 
     Args:
         item: As for `read_image`.
         where: As for `read_image`.
         folder: As for `read_image`.
-        side: Longest side in pixels that the image is going to be resized to; None: it is decoded
-            whole.
+        side: Longest side in pixels after the later resize; None: decode at full size.
 
     Returns:
-        The image as RGB, and the SHA-256 of its size and pixels; of a larger image than
+        The image as RGB, and the SHA-256 of its size and pixels; for an image of more than
         `LARGE_PIXELS` that of its encoded bytes, which does not depend on `side`.
 
     Raises:
@@ -88,7 +87,7 @@ def read_hashed(
     try:
         data = _source(item, folder)
     except ImageFault as fault:
-        # A path that is not followed is named already.
+        # The message already names a path that is not followed.
         file = _file_name(item, folder) if folder else ""
         raise UnreadableImage(f"{where}{file}: {fault}") from None
     try:
@@ -104,7 +103,7 @@ def read_hashed(
 
 @contextmanager
 def skipping_advised() -> Iterator[None]:
-    """Name `--skip-unreadable` in the message of an image that is not read."""
+    """Mention `--skip-unreadable` in the message about an unreadable image."""
     try:
         yield
     except UnreadableImage as error:
@@ -130,7 +129,7 @@ def embedded(dataset: datasets.Dataset, *, where: str, folder: Path | None) -> d
         folder: As for `read_image`.
 
     Raises:
-        UserError: The image of a row is not read.
+        UserError: The image of a row cannot be read.
     """
     from datasets import Image
 
@@ -152,7 +151,7 @@ def embedded(dataset: datasets.Dataset, *, where: str, folder: Path | None) -> d
 
 
 def load_image(data: bytes) -> Image:
-    """Decode an image, in the mode that it is stored in.
+    """Decode an image in its stored mode.
 
     Raises:
         ImageFault: It is too large, of another format, or damaged.
@@ -161,7 +160,7 @@ def load_image(data: bytes) -> Image:
 
 
 def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
-    """Return an image, decoded as `read_hashed` says, and the number of its pixels as stored."""
+    """Return an image, decoded as in `read_hashed`, and its stored number of pixels."""
     pillow = _pillow()
     try:
         image: Image = pillow.open(io.BytesIO(data), formats=FORMATS)
@@ -174,7 +173,7 @@ def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
                 "long as wide; cut it into parts, or filter the row out"
             )
         if side is not None and width * height > LARGE_PIXELS:
-            # Does nothing for other formats than JPEG.
+            # No effect for formats other than JPEG.
             image.draft(None, (_OVERSIZE * side, _OVERSIZE * side))
         image.load()
         return image, width * height
@@ -185,7 +184,7 @@ def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
     except pillow.UnidentifiedImageError:
         known = ", ".join(FORMATS)
         raise ImageFault(
-            f"the image cannot be decoded: it is none of {known}; convert it, or filter the row out"
+            f"the image cannot be decoded: it is not {known}; convert it, or filter the row out"
         ) from None
     except Exception as error:  # noqa: BLE001 (Pillow raises anything for damaged bytes)
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
@@ -209,17 +208,17 @@ def _too_large(size: str) -> ImageFault:
 def _pillow() -> ModuleType:
     from PIL import Image
 
-    # The limit above is lower than where Pillow starts to warn.
+    # The limit above is lower than Pillow's warning limit.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     return Image
 
 
 def _source(item: Any, folder: Path | None) -> bytes:
-    """Return the bytes of a row, or of the file that it names inside `folder`."""
+    """Return the bytes of a row, or of its file inside `folder`."""
     if item is None:
         raise ImageFault("the image is missing (null); filter such rows out")
     if not isinstance(item, Mapping):
-        raise ImageFault(f"holds {type(item).__name__}, no image")
+        raise ImageFault(f"contains {type(item).__name__}, not an image")
     data, path = item.get("bytes"), item.get("path")
     if isinstance(data, bytes):
         return data
@@ -227,14 +226,14 @@ def _source(item: Any, folder: Path | None) -> bytes:
         raise ImageFault("the image is missing (no bytes); filter such rows out")
     if folder is None:
         raise ImageFault(
-            f"holds no image, only the path or address {path[:200]!r}, which is not followed; "
-            "use a dataset whose rows hold their images, or filter the row out"
+            f"contains no image, only the path or address {path[:200]!r}, which is not followed; "
+            "use a dataset whose rows contain their images, or filter the row out"
         )
     file = Path(path)
     if not is_inside(file, folder):
         raise ImageFault(f"{path[:200]!r} is not inside {folder} and is not read; remove it")
     if not file.is_file():
-        raise ImageFault(f"{path[:200]!r} is gone or no regular file; restore it")
+        raise ImageFault(f"{path[:200]!r} is missing or not a regular file; restore it")
     if file.stat().st_size > MAX_BYTES:
         raise ImageFault(f"{path[:200]!r} is larger than {MAX_BYTES:,} bytes; shrink it")
     return file.read_bytes()

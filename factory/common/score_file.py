@@ -1,6 +1,6 @@
-"""The part of a `scores-*.json` that cards show, checked when it is read.
+"""Read and check the part of a `scores-*.json` that cards show.
 
-`eval.scores_file` writes these files and knows the whole of them.
+`eval.scores_file` writes these files and defines all their fields.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Part(BaseModel):
 
 
 class ScoredModel(_Part):
-    """The model that was scored."""
+    """The scored model."""
 
     architecture: Name
     weights_sha256: Name
@@ -31,15 +31,15 @@ class ScoredModel(_Part):
     epochs_planned: Count | None = None
 
     def require_finished(self, path: Path) -> None:
-        """Refuse a run that was scored before its last epoch.
+        """Reject a run that was scored before its last epoch.
 
         Raises:
-            UserError: The file at `path` says that.
+            UserError: The file at `path` is of an unfinished run.
         """
         done, planned = self.epochs_done, self.epochs_planned
         if done is not None and planned is not None and done < planned:
             raise UserError(
-                f"{path}: its training is unfinished ({done} of {planned} epochs); finish it with "
+                f"{path}: training is unfinished ({done} of {planned} epochs); finish it with "
                 "the same `train` command and score it again"
             )
 
@@ -53,7 +53,7 @@ class ScoredOn(_Part):
 
 
 class Top1(_Part):
-    """Accuracy, and its 95 % interval."""
+    """Accuracy with its 95 % interval."""
 
     top1: Share
     top1_low: Share
@@ -61,7 +61,7 @@ class Top1(_Part):
 
 
 class TrainedOn(_Part):
-    """The rows of a run, from its `config.yaml`."""
+    """Training rows of a run, from its `config.yaml`."""
 
     config_name: Name | None = None
     label_names: list[Name]
@@ -70,14 +70,14 @@ class TrainedOn(_Part):
 
 
 class Training(_Part):
-    """The run that the weights are from."""
+    """The run of the weights."""
 
     seed: int = Field(ge=0, lt=2**63)
     data: TrainedOn
 
 
 class ScoreFile(_Part):
-    """One model on one set of real images; figures are shares in [0, 1]."""
+    """Scores of one model on one real dataset; values are fractions in [0, 1]."""
 
     format: Literal["data-factory/scores"]
     format_version: Literal[1]
@@ -87,14 +87,14 @@ class ScoreFile(_Part):
     training: Any = None
 
     def trained(self, path: Path) -> Training:
-        """Return the run it is from.
+        """Return the model's training run.
 
         Raises:
-            UserError: The file at `path` does not say it.
+            UserError: The file at `path` does not contain it.
         """
         if self.training is None:
             raise UserError(
-                f"{path}: does not say what its model was trained on; train it with `train`"
+                f"{path}: does not name the training data of its model; train it with `train`"
             )
         try:
             return Training.model_validate(self.training)
@@ -106,15 +106,15 @@ def read_score_file(path: Path) -> ScoreFile:
     """Read a scores file.
 
     Raises:
-        UserError: It is missing, no JSON, no scores file of this version, or damaged.
+        UserError: It is missing, not JSON, not a scores file of this version, or damaged.
     """
     found = read_json(path)
     if not isinstance(found, dict) or found.get("format") != "data-factory/scores":
-        raise UserError(f"{path}: holds no scores; give a scores-*.json of `eval score`")
+        raise UserError(f"{path}: contains no scores; name a scores-*.json of `eval score`")
     if found.get("format_version") != 1:
         version = str(found.get("format_version"))[:40]
         raise UserError(
-            f"{path}: scores of format {version}, this version reads 1; score the run again"
+            f"{path}: has format {version}, but this version reads format 1; score the run again"
         )
     try:
         return ScoreFile.model_validate(found)

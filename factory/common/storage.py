@@ -1,11 +1,11 @@
-"""Where a set lies: a local or shared directory, or any place that fsspec knows by a URL.
+"""Read and write datasets in a local or shared directory, or at any URL that fsspec supports.
 
-Everything that is written goes through here, whole or not at all. On a file system that is a
-temporary name, a sync and a rename; an object store's single put is atomic by itself. What must not
-be overwritten is created: by a hard link on a file system, by a conditional put (`If-None-Match`)
-on S3 and the stores that have one. A store without either gets "look, then put": two writers of one
-name at the same moment may then both believe to be the first. For a shard that costs one generated
-twice; for a generation of the manifest, one of two changes made in the same moment.
+All files are written atomically through this module: on file systems with a temporary name, a sync
+and a rename; on object stores with a single put. Files that must not be overwritten are created
+exclusively: by a hard link on file systems, by a conditional put (`If-None-Match`) on S3 and stores
+that support it. On other stores a check precedes the put, so two writers of one name may both
+succeed. For a shard, one image range is then generated twice; for a manifest generation, one of two
+simultaneous changes is lost.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, cast
 from factory.common.errors import Failure, UserError, first_line
 
 AnyPath = Path
-"""A local path, or a `upath.UPath`, which speaks pathlib's language about a URL."""
+"""A local path, or a `upath.UPath`, which has pathlib's interface for a URL."""
 
 TEMPORARY = ".writing-"
 _STORE_LIBRARIES = frozenset(
@@ -35,7 +35,7 @@ def open_path(reference: str | Path) -> AnyPath:
     """Return the path of a reference: a `Path`, or a `UPath` for a URL.
 
     Raises:
-        UserError: no library here reads such a URL, or the store cannot be reached.
+        UserError: No installed library supports the URL, or the store cannot be reached.
     """
     if not isinstance(reference, str) or "://" not in reference:
         return _at_home(reference) if isinstance(reference, (str, PurePath)) else reference
@@ -50,25 +50,25 @@ def open_path(reference: str | Path) -> AnyPath:
     except (ImportError, ValueError) as error:
         raise UserError(f"{reference}: {error}; or name a directory") from None
     except Exception as error:
-        # Each store has errors of its own for a missing bucket, key or network.
+        # Each store has its own errors for a missing bucket, key or network.
         words = str(error).splitlines() or [type(error).__name__]
         raise UserError(f"{reference}: cannot be reached: {words[0]}") from error
     return cast("AnyPath", path)
 
 
 def _at_home(reference: str | Path) -> Path:
-    """Return a local path; a leading `~` is the home directory, as in every other path we take."""
-    # Unlike pathlib's, it never raises: a name that is nobody's stays a name.
+    """Return a local path with a leading `~` expanded to the home directory."""
+    # Unlike pathlib's, it never raises: an unknown user's name is kept.
     return Path(os.path.expanduser(reference))  # noqa: PTH111
 
 
 def is_local(path: AnyPath) -> bool:
-    """Whether a path lies on a file system."""
+    """Return whether a path is on a file system."""
     return isinstance(path, PurePath)
 
 
 def write_bytes(path: AnyPath, data: bytes, *, exclusive: bool = False) -> bool:
-    """Write a file: after a crash at any point it has all bytes, or was not touched.
+    """Write a file atomically: after a crash it is complete or unchanged.
 
     Args:
         path: Its final name.
@@ -76,10 +76,10 @@ def write_bytes(path: AnyPath, data: bytes, *, exclusive: bool = False) -> bool:
         exclusive: Whether to leave a file alone that is there already.
 
     Returns:
-        False where `exclusive` found a file.
+        False if `exclusive` found a file.
 
     Raises:
-        OSError: the place is full or cannot be written; nothing is left behind.
+        OSError: The disk is full or cannot be written; nothing is left behind.
     """
     if not is_local(path):
         return _put(path, data, exclusive=exclusive)
@@ -99,7 +99,7 @@ def write_bytes(path: AnyPath, data: bytes, *, exclusive: bool = False) -> bool:
         # Another launch has ended and removed the files that were half-written.
         return write_bytes(path, data, exclusive=exclusive)
     finally:
-        # Also after Ctrl-C: a set holds its own files and nothing else.
+        # Also after Ctrl-C: no temporary files stay in a dataset.
         if not written or exclusive:
             temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -107,18 +107,18 @@ def write_bytes(path: AnyPath, data: bytes, *, exclusive: bool = False) -> bool:
 
 
 def write_text(path: AnyPath, text: str) -> None:
-    """Write a small text file the same way: it has the old text or the new one, never half."""
+    """Write a small text file atomically: it has the old text or the new one."""
     write_bytes(path, text.encode())
 
 
 def sync_folder(folder: AnyPath) -> None:
-    """Make renames in a folder survive a power cut, where the system lets folders be opened."""
+    """Make renames in a folder survive a power failure, if the system can open folders."""
     if not is_local(folder):
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except PermissionError:
-        # Windows opens no folders.
+        # Windows cannot open folders.
         return
     try:
         with _naming(folder):
@@ -128,7 +128,7 @@ def sync_folder(folder: AnyPath) -> None:
 
 
 def is_temporary(path: AnyPath) -> bool:
-    """Whether a file is being written, or was when its writer was killed."""
+    """Return whether a file is a temporary file of a running or killed writer."""
     return path.name.startswith(TEMPORARY)
 
 
@@ -139,12 +139,12 @@ def remove_temporary_files(out: AnyPath) -> None:
 
 
 def temporary_files(out: AnyPath) -> list[AnyPath]:
-    """Return the files that are being written, or were when their writers were killed."""
+    """Return the temporary files of running and killed writers."""
     return sorted(out.rglob(f"{TEMPORARY}*")) if is_local(out) else []
 
 
 def remove_if_empty(folder: AnyPath) -> None:
-    """Remove a directory that holds nothing; object stores have none."""
+    """Remove an empty directory; object stores have none."""
     if is_local(folder):
         with suppress(OSError):
             folder.rmdir()
@@ -152,7 +152,7 @@ def remove_if_empty(folder: AnyPath) -> None:
 
 @contextmanager
 def local_copy(folder: AnyPath) -> Iterator[Path]:
-    """Give a folder of small files as a local one: itself, or a copy that goes away again."""
+    """Return a folder of small files as a local one: itself, or a temporary copy."""
     if is_local(folder):
         yield folder
         return
@@ -164,10 +164,10 @@ def local_copy(folder: AnyPath) -> Iterator[Path]:
 
 @contextmanager
 def answering(place: AnyPath) -> Iterator[None]:
-    """Tell in one line that the store behind a URL stopped answering, whatever was asked of it.
+    """Report errors of the store behind a URL in one line.
 
     Raises:
-        Failure: an error of the store's own library came up.
+        Failure: The store's library raised an error.
     """
     try:
         yield
@@ -176,8 +176,8 @@ def answering(place: AnyPath) -> Iterator[None]:
         if is_local(place) or library not in _STORE_LIBRARIES:
             raise
         raise Failure(
-            f"{place}: the store does not answer ({first_line(error)}); "
-            "run the same command again to go on where it stopped"
+            f"{place}: the store does not respond ({first_line(error)}); "
+            "run the same command again to resume"
         ) from error
 
 
@@ -187,21 +187,20 @@ def _put(path: Any, data: bytes, *, exclusive: bool) -> bool:
     except FileExistsError:
         return False
     except PermissionError as error:
-        # Stores give it neither a number nor a name.
+        # Stores raise it without number and name.
         raise PermissionError(errno.EACCES, str(error), str(path)) from error
     except OSError:
         raise
     except Exception as error:
-        # Each store has errors of its own for being away.
+        # Each store has its own errors for being unreachable.
         raise Failure(
-            f"{path}: cannot be written ({first_line(error)}); "
-            "run the same command again to go on where it stopped"
+            f"{path}: cannot be written ({first_line(error)}); run the same command again to resume"
         ) from error
     return True
 
 
 def link(temporary: Path, final: Path) -> bool:
-    """Give a file its final name unless that is taken."""
+    """Give a file its final name unless that exists."""
     try:
         final.hardlink_to(temporary)
     except FileExistsError:
@@ -217,7 +216,7 @@ def link(temporary: Path, final: Path) -> bool:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the file in errors of the system that name none, such as that of a full disk."""
+    """Add the file's name to system errors without one, such as that of a full disk."""
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""Files that operating systems, file servers and editors leave in any folder they show.
+"""Recognise files of operating systems, file servers and editors.
 
-They belong to nobody's dataset: they are no fault of one and are never published.
+They are not part of a dataset: they are no faults and are never published.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 
 _NAMES = (
-    # macOS; `._NAME` is what it writes beside NAME on other file systems.
+    # macOS; `._NAME` accompanies NAME on other file systems.
     ".ds_store",
     "._*",
     ".apdisk",
@@ -30,7 +30,7 @@ _NAMES = (
     "desktop.ini",
     "$recycle.bin",
     "system volume information",
-    # Linux and file servers; the first two hold files that were removed while open.
+    # Linux and file servers; the first two contain files that were removed while open.
     ".nfs*",
     ".fuse_hidden*",
     ".directory",
@@ -49,9 +49,9 @@ _NAMES = (
 
 
 def is_system_file(path: PurePath) -> bool:
-    """Whether a file, or a folder that it is in, is one of a system, file server or editor.
+    """Return whether a file, or a folder that contains it, belongs to a system or editor.
 
     Args:
-        path: Relative to the dataset's directory.
+        path: Relative to the dataset directory.
     """
     return any(fnmatchcase(part.lower(), name) for part in path.parts for name in _NAMES)

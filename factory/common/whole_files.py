@@ -1,4 +1,4 @@
-"""Files of runs and measurements, written under another name and renamed: what exists is whole."""
+"""Write files of runs and measurements atomically: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a new file, then put it in place of `path` in one step.
+    """Let `write` fill a new file, then replace `path` with it in one step.
 
     Args:
-        path: A link there is replaced, not followed.
-        write: Receives the temporary name, which nothing has.
+        path: A link at this path is replaced, not followed.
+        write: Receives an unused temporary name.
     """
     temporary = path.with_name(f".{path.name}.tmp")
-    # What a killed process left; or, in a folder from elsewhere, a link to a file of the user.
+    # Left by a killed process; or, in an untrusted folder, a link to a file of the user.
     temporary.unlink(missing_ok=True)
     try:
         write(temporary)

@@ -1,4 +1,4 @@
-"""YAML values that know where they stand, so that every message can point at its place."""
+"""YAML values with their locations, so that every message can name file, line and column."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _MOST_SHOWN = 500
 
 
 def clipped(text: str) -> str:
-    """Return a text that fits a message: recipes may repeat theirs in it."""
+    """Return a text shortened for messages, which may quote long recipe texts."""
     return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a value stands: a file with line and column from 1, or a command line argument.
+    """Location of a value: a file with line and column from 1, or a command line argument.
 
     Attributes:
-        file: As messages call it.
+        file: Name in messages.
         line: None for an argument.
         column: None for an argument.
         path: The file itself, or None for an argument.
@@ -48,14 +48,14 @@ class Place:
 
 @dataclass(eq=False)
 class Node:
-    """A value and where it stands.
+    """A value and its location.
 
     Attributes:
-        value: A text, number, truth value or None; or `list[Node]`; or `dict[str, Node]`.
-        place: Where the value starts.
-        key_place: Where its key stands, if it has one.
-        raw: The scalar as it was typed, when it was not quoted.
-        size: Nodes in it, itself included, aliases counted in full.
+        value: A text, number, boolean or None; or `list[Node]`; or `dict[str, Node]`.
+        place: Start of the value.
+        key_place: Start of its key, if it has one.
+        raw: The scalar as typed, if it was not quoted.
+        size: Number of nodes in it, itself included, aliases counted in full.
         text: Characters of all texts in it, aliases counted in full.
     """
 
@@ -67,7 +67,7 @@ class Node:
     text: int = 0
 
     def plain(self) -> Any:
-        """Return the value without places, as `yaml.safe_load` would."""
+        """Return the value without locations, as `yaml.safe_load` would."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
@@ -75,7 +75,7 @@ class Node:
         return self.value
 
     def find(self, path: KeyPath) -> Node:
-        """Return the node at `path`, or the deepest one on the way that exists."""
+        """Return the node at `path`, or its deepest existing ancestor."""
         node = self
         for key in path:
             child = node.child(key)
@@ -95,12 +95,12 @@ class Node:
         return None
 
     def at_key(self, place: Place | None) -> Node:
-        """Return the same value, standing under another key."""
+        """Return the same value under another key."""
         return replace(self, key_place=place)
 
 
 def mapping_of(values: Mapping[str, Any], place: Place) -> Node:
-    """Return plain values as a node whose every part stands at one place."""
+    """Return plain values as a node with one location for all parts."""
     return Node({key: _node_of(value, place).at_key(place) for key, value in values.items()}, place)
 
 

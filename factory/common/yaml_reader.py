@@ -1,9 +1,8 @@
-"""Reads YAML safely and remembers where each value stands.
+"""Read YAML safely and record the location of each value.
 
-Built from the parser's events, not from `yaml.safe_load`: the nesting depth, the size after
-aliases and duplicate keys are checked before anything grows, and every `Node` keeps its file, line
-and column for the messages. Only plain data comes out: texts, numbers, true and false, null, lists
-and mappings with text keys.
+Nodes are built from the parser's events, not by `yaml.safe_load`: nesting depth, size after aliases
+and duplicate keys are checked before memory grows, and every `Node` has its file, line and column.
+The result is plain data: texts, numbers, booleans, null, lists and mappings with text keys.
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ MAX_TOTAL_TEXT = 5_000_000
 
 @dataclass(frozen=True)
 class Limits:
-    """How much of a file is read.
+    """Size limits for a file.
 
     Attributes:
-        max_bytes: Of the file.
-        max_nodes: Values in it, aliases counted in full.
-        empty: The message for a file without content.
+        max_bytes: Maximum file size.
+        max_nodes: Maximum number of values, aliases counted in full.
+        empty: Message for an empty file.
     """
 
     max_bytes: int = MAX_BYTES
@@ -53,27 +52,27 @@ def read(path: Path, *, shown: str | None = None) -> Node:
         shown: Its name in messages; default: `path` itself.
 
     Raises:
-        UserError: The file is missing, no text, too large, empty, or no valid YAML.
+        UserError: The file is missing, not text, too large, empty, or not valid YAML.
     """
     name = shown or str(path)
     if path.is_dir():
-        raise UserError(Fault("is a directory, expected a YAML file", file=name))
+        raise UserError(Fault("is a directory; expected a YAML file", file=name))
     try:
         with path.open("rb") as file:
-            # Not by the size the system tells: some files have none and never end.
+            # Not the size reported by the system: some files report none and never end.
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             raise UserError(
-                Fault(f"is larger than {MAX_BYTES:,} bytes; a recipe is a short text", file=name)
+                Fault(f"is larger than {MAX_BYTES:,} bytes, the limit for recipes", file=name)
             )
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
-        raise UserError(Fault("no such file", file=name)) from None
+        raise UserError(Fault("file not found", file=name)) from None
     except OSError as error:
         raise UserError(Fault(f"cannot be read ({error.strerror})", file=name)) from None
     except UnicodeDecodeError as error:
         raise UserError(
-            Fault(f"is no UTF-8 text (byte {error.start}); save it as UTF-8", file=name)
+            Fault(f"is not UTF-8 text (byte {error.start}); save it as UTF-8", file=name)
         ) from None
     return parse(text, file=name, path=path)
 
@@ -90,18 +89,18 @@ def parse(
 
     Args:
         text: One document.
-        file: What messages call it.
-        placed: False when line and column mean nothing to the user (a command line argument).
+        file: Name in messages.
+        placed: False for command line arguments, which have no line and column.
         path: The file itself.
-        limits: What the file is.
+        limits: Size limits.
 
     Raises:
         UserError: The text is empty, not valid YAML, or beyond the limits.
     """
     builder = _Builder(file, placed=placed, path=path, max_nodes=limits.max_nodes)
     try:
-        # PyYAML's pure parser refuses characters that libyaml lets pass; newer libyaml
-        # gives up on depth of its own accord. Neither limits anything else.
+        # PyYAML's pure parser rejects characters that libyaml accepts; newer libyaml limits the
+        # depth itself. Neither has other limits.
         loader = _loader(text)
         try:
             for event in _events(loader):
@@ -112,9 +111,9 @@ def parse(
         raise UserError(_syntax_fault(error, builder)) from None
     except yaml.YAMLError as error:
         reason = getattr(error, "reason", None) or str(error).splitlines()[0]
-        raise UserError(Fault(f"is no valid YAML: {reason}", file=file)) from None
+        raise UserError(Fault(f"is not valid YAML: {reason}", file=file)) from None
     except UnicodeEncodeError:
-        raise UserError(Fault("holds characters that are no valid text", file=file)) from None
+        raise UserError(Fault("contains invalid characters", file=file)) from None
     if builder.root is None:
         raise UserError(Fault(limits.empty, file=file))
     return builder.root
@@ -134,19 +133,19 @@ def _syntax_fault(error: yaml.MarkedYAMLError, builder: _Builder) -> Fault:
     mark = error.problem_mark or error.context_mark
     problem = " ".join(str(error.problem or error.context or "syntax error").split())
     if "nesting depth" in problem:
-        # Newer libyaml scans ahead and gives up before the first event of a deep list comes here.
+        # Newer libyaml scans ahead and fails before the first event of a deep list.
         return builder.place(mark).fault(TOO_DEEP)
     hint = ""
     if "mapping values are not allowed" in problem:
-        hint = "; put a text that holds ': ' into quotes"
+        hint = "; quote texts that contain ': '"
     elif "found character" in problem and "\\t" in repr(problem):
         hint = "; indent with spaces, not tabs"
-    return builder.place(mark).fault(f"is no valid YAML here: {problem}{hint}")
+    return builder.place(mark).fault(f"is not valid YAML here: {problem}{hint}")
 
 
 @dataclass
 class _Open:
-    """A list or mapping whose end has not come yet."""
+    """A list or mapping that is not closed yet."""
 
     node: Node
     anchor: str | None
@@ -155,7 +154,7 @@ class _Open:
 
 @dataclass
 class _Builder:
-    """Turns parser events into nodes, with a stack of its own: depth cannot exhaust Python's."""
+    """Turns parser events into nodes with its own stack, so that depth cannot exhaust Python's."""
 
     file: str
     placed: bool = True
@@ -177,7 +176,7 @@ class _Builder:
         if isinstance(event, yaml.DocumentStartEvent):
             self.documents += 1
             if self.documents > 1:
-                raise UserError(place.fault("a second document starts here; keep one a file"))
+                raise UserError(place.fault("a second document starts here; keep one per file"))
         elif isinstance(event, yaml.ScalarEvent):
             node = scalar(event, place, loader)
             self._add(self._anchored(node, event.anchor))
@@ -198,7 +197,9 @@ class _Builder:
 
     def _alias(self, anchor: str, place: Place) -> None:
         if anchor not in self.anchors:
-            raise UserError(place.fault(f"alias *{anchor} stands before its anchor &{anchor} ends"))
+            raise UserError(
+                place.fault(f"alias *{anchor} is used before its anchor &{anchor} ends")
+            )
         found = self.anchors[anchor]
         self._add(Node(found.value, place, raw=found.raw, size=found.size, text=found.text))
 
@@ -215,9 +216,9 @@ class _Builder:
         parent.node.size += node.size
         parent.node.text += node.text
         if parent.node.size > self.max_nodes:
-            raise UserError(node.place.fault(f"holds more than {self.max_nodes:,} values"))
+            raise UserError(node.place.fault(f"contains more than {self.max_nodes:,} values"))
         if parent.node.text > MAX_TOTAL_TEXT:
-            raise UserError(node.place.fault(f"holds more than {MAX_TOTAL_TEXT:,} characters"))
+            raise UserError(node.place.fault(f"contains more than {MAX_TOTAL_TEXT:,} characters"))
         if isinstance(parent.node.value, list):
             parent.node.value.append(node)
         elif parent.key is None:
@@ -228,7 +229,7 @@ class _Builder:
 
 
 def _checked_key(node: Node, mapping: Node) -> Node:
-    """Return the key as a node with a text value; numbers and truth values keep what was typed."""
+    """Return the key as a node with a text value; numbers and booleans keep the typed text."""
     if isinstance(node.value, dict | list):
         raise UserError(node.place.fault("a key must be a text, not a list or mapping"))
     if node.value == "<<" and node.raw is not None:
@@ -236,13 +237,11 @@ def _checked_key(node: Node, mapping: Node) -> Node:
     if not isinstance(node.value, str):
         if isinstance(node.value, bool) or node.value is None:
             raise UserError(
-                node.place.fault(f"key {node.raw or 'null'} is no text to YAML; quote it")
+                node.place.fault(f"key {node.raw or 'null'} is not text in YAML; quote it")
             )
         node = Node(node.raw, node.place, raw=node.raw)
     first = mapping.value.get(node.value)
     if isinstance(first, Node) and first.key_place is not None:
         where = f" (line {first.key_place.line})" if first.key_place.line else ""
-        raise UserError(
-            node.place.fault(f"key {node.value!r} stands here twice{where}; remove one")
-        )
+        raise UserError(node.place.fault(f"key {node.value!r} occurs twice{where}; remove one"))
     return node

@@ -1,4 +1,4 @@
-"""YAML scalars as plain values: what a text, number or truth value in a recipe may be."""
+"""Convert and check YAML scalars: texts, numbers and booleans of a recipe."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ from factory.common.redaction import holds_token
 from factory.common.yaml_nodes import Node, Place
 
 MAX_TEXT = 20_000
-"""Characters of one text; prompts have a few hundred."""
+"""Maximum characters of one text; prompts have a few hundred."""
 
 _DECIMAL = re.compile(r"[-+]?(0|[1-9][0-9_]*)$")
 _HEXADECIMAL = re.compile(r"[-+]?0x[0-9a-fA-F_]+$")
 _FLOAT = re.compile(r"[-+]?([0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?$")
-# Control characters, those that turn the direction of writing, and halves of characters.
+# Control characters, bidirectional controls, and unpaired surrogates.
 _ODD = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 _TRUE = {"yes", "true", "on"}
 _CORE = "tag:yaml.org,2002:"
 _PLAIN_TAGS = {f"{_CORE}{name}" for name in ("str", "int", "float", "bool", "null", "map", "seq")}
-# YAML 1.1 guesses these too; a recipe has no use for dates, `=` and the like, so they stay text.
+# YAML 1.1 also guesses these; recipes do not use dates, `=` and the like, so they stay text.
 _GUESSED_TEXT = {f"{_CORE}timestamp", f"{_CORE}value"}
 
 
 def refuse_tag(tag: str | None, place: Place) -> None:
-    """Refuse tags that would make objects out of data."""
+    """Reject tags that would create objects from data."""
     if tag is not None and tag not in _PLAIN_TAGS and tag != "!":
-        raise UserError(place.fault(f"tag {tag} is not allowed; a recipe holds plain values only"))
+        raise UserError(place.fault(f"tag {tag} is not allowed; use plain values only"))
 
 
 def refuse_odd_text(text: str, place: Place) -> None:
-    """Refuse what a text in a recipe never needs, and what would end up in rows and terminals."""
+    """Reject characters that recipes never need and that would reach rows and terminals."""
     if len(text) > MAX_TEXT:
         raise UserError(
-            place.fault(f"is a text of {len(text):,} characters; {MAX_TEXT:,} is the most")
+            place.fault(f"is a text of {len(text):,} characters; the limit is {MAX_TEXT:,}")
         )
     odd = _ODD.search(text)
     if odd:
         raise UserError(
-            place.fault(f"holds the invisible character U+{ord(odd[0]):04X}; remove it")
+            place.fault(f"contains the invisible character U+{ord(odd[0]):04X}; remove it")
         )
     if holds_token(text):
         raise UserError(
-            place.fault("holds an access token; a recipe is published with its set: remove it")
+            place.fault(
+                "contains an access token; recipes are published with their dataset: remove it"
+            )
         )
 
 
@@ -83,5 +85,5 @@ def _value(text: str, tag: str, place: Place) -> Any:
     if tag == f"{_CORE}float":
         if _FLOAT.match(text):
             return float(text.replace("_", ""))
-        raise UserError(place.fault(f"{text} is no number that a recipe can use"))
+        raise UserError(place.fault(f"{text} is not a valid number in a recipe"))
     return text

@@ -1,4 +1,4 @@
-"""The row of a set: column names, order, types; fixed columns, and one a variable between."""
+"""Columns of a dataset: names, order and types; variable columns are in the middle."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     import datasets
 
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-"""What may name a config, which becomes a directory: nothing that leads out of the set's own."""
+"""Pattern of config names, which become directories; no name can leave the dataset's directory."""
 
 VERSION = 1
-"""Of the columns; raised when a set of an older version would be read wrongly."""
+"""Version of the columns; increment it when datasets of older versions would be misread."""
 
 IMAGE = "image"
 LABEL = "label"
@@ -27,7 +27,7 @@ SEED = "seed"
 INDEX = "index"
 ATTEMPT = "attempt"
 TEMPLATE = "template"
-"""Column of datasets with a config of several prompts: the template that made the row's prompt."""
+"""Column of the row's prompt template, in datasets with a config of several prompts."""
 
 _BEFORE = {
     CLASS: "string",
@@ -45,12 +45,12 @@ _AFTER = {
 
 
 def fixed_columns() -> tuple[str, ...]:
-    """Return the columns of every set, in order; variables stand before `guidance_scale`."""
+    """Return the columns of every dataset, in order; variables come before `guidance_scale`."""
     return (IMAGE, LABEL, *_BEFORE, *_AFTER)
 
 
 def features(labels: Sequence[str], variable_types: Mapping[str, str]) -> datasets.Features:
-    """Return the features of a set.
+    """Return the features of a dataset.
 
     Args:
         labels: Class names, by label.

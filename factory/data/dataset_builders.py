@@ -1,4 +1,4 @@
-"""What datasets makes of a directory or Hub id before any row is read, and its ways to fail."""
+"""Resolve a directory or Hub id with the library datasets, before any row is read."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 from factory.common.errors import UserError, first_line
 
-# The formats whose files hold their rows. Others, such as hdf5, iceberg and lance, may point to
+# Formats whose files contain their rows. Others, such as hdf5, iceberg and lance, may point to
 # files elsewhere, or have parsers of their own.
 IMAGES = "imagefolder"
 _MODULES = ("parquet", IMAGES, "arrow", "csv", "json", "text", "webdataset")
 
-# What datasets raises for descriptions of another form than it expects: in a card, in a JSON file,
+# datasets raises these for malformed descriptions: in a card, in a JSON file,
 # in the metadata of a Parquet file.
 MALFORMED = (
     *(ArithmeticError, AssertionError, AttributeError, LookupError),
@@ -23,16 +23,16 @@ MALFORMED = (
 
 
 def find_builder(path: str, config_name: str | None, revision: str | None = None) -> Any:
-    """Resolve a dataset without reading its rows; each way to fail becomes a line with a remedy.
+    """Resolve a dataset without reading its rows; report each failure in one line with a remedy.
 
     Raises:
-        UserError: No such dataset or config, or no data in it.
+        UserError: There is no such dataset or config, or it has no data.
         OSError: The network failed.
     """
     import datasets as hf
     from datasets.exceptions import DatasetNotFoundError
 
-    # Messages call it as people typed it.
+    # Messages use the name as the user typed it.
     shown = path.removeprefix("hf://datasets/")
     try:
         with quiet():
@@ -49,7 +49,7 @@ def find_builder(path: str, config_name: str | None, revision: str | None = None
         raise UserError(f"{shown}: {fault}") from None
     except MALFORMED as error:
         raise UserError(
-            f"{shown}: its card is malformed ({first_line(error)}); correct `configs` and "
+            f"{shown}: its card is invalid ({first_line(error)}); correct `configs` and "
             "`dataset_info`, or remove them"
         ) from None
 
@@ -71,29 +71,30 @@ def _config_fault(
 
 
 def module_name(builder: Any, *, shown: str) -> str:
-    """Return the packaged module behind a builder: the format's name (`parquet`, `imagefolder`).
+    """Return the module of datasets behind a builder: the format's name (`parquet`, `imagefolder`).
 
     Raises:
-        UserError: Files of this format can name other files or addresses, or are no tables.
+        UserError: Files of this format can point to other files or addresses, or are not tables.
     """
     module = type(builder).__module__.rsplit(".", 1)[-1]
     if module not in _MODULES:
         raise UserError(
-            f"{shown}: its files are {module}, which is not read; convert them to Parquet, or use "
+            f"{shown}: its files are {module}, which is not supported; convert them to Parquet, or "
+            "use "
             f"one of {', '.join(_MODULES)}"
         )
     return module
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
-    """Say which known name a word was perhaps meant to be."""
+    """Return a hint with the most similar known name, or the known names."""
     names = [str(name) for name in known]
     near = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {near[0]}?" if near else f"it has: {', '.join(names) or 'none'}"
 
 
 class quiet:
-    """Silence the progress bars of datasets, which our own would interleave with."""
+    """Silence the progress bars of datasets, which would interleave with ours."""
 
     def __enter__(self) -> None:
         import datasets as hf

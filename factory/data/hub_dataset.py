@@ -1,7 +1,7 @@
-"""A dataset of the Hub as local files: resolved to a commit, downloaded, checked, remembered.
+"""Download a config of a Hub dataset as local files, checked by hash.
 
-What was resolved is remembered beside the cache of huggingface_hub, so that the same files are
-found, and found to be complete, when the network is forbidden.
+The resolved commit and files are recorded beside the cache of huggingface_hub, so that the same
+files are found, and known to be complete, in offline mode.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _FORMAT = 2
 
 @dataclass(frozen=True)
 class HubDataset:
-    """One config of a dataset, in the local cache.
+    """One config of a dataset in the local cache.
 
     Attributes:
-        commit: What the revision named.
+        commit: Commit of the revision.
         config_name: The config.
-        module: What datasets reads it with, e.g. `parquet`.
+        module: Module of datasets that reads it, e.g. `parquet`.
         paths: Paths in the repository, by split.
-        features: As `Features.to_dict` gives them, or None where the files tell.
-        folder: Holds the paths.
-        others: Other paths of the repository, where one config reads a whole folder of images.
+        features: As from `Features.to_dict`, or None if the files define them.
+        folder: Folder of the paths.
+        others: Other paths of the repository, if one config reads a whole folder of images.
         by_folders: Whether `paths` are images whose folders are their classes and splits.
     """
 
@@ -82,7 +82,7 @@ def fetch_dataset(
     record = _record(target.repo_id, config_name, by_folders=by_folders)
     if offline():
         return _remembered(target, record(target.revision or "main"))
-    # By the commit: the branch may move, and what was resolved must be what is read.
+    # By commit: the branch may move, and the resolved files must be the ones read.
     commit = resolve_commit(target)
     check_read_access(target)
     listed: set[str] = set()
@@ -91,7 +91,7 @@ def fetch_dataset(
         listed.add(path)
         return path in CARDS
 
-    # datasets follows whatever the card names as files, addresses too.
+    # datasets reads whatever the card names as files, addresses included.
     card = fetch(target.at(commit), is_card)
     check_card(card.folder, shown=str(target))
     found = None
@@ -99,7 +99,7 @@ def fetch_dataset(
         found = _images(target, card, listed, skip_unreadable=skip_unreadable)
     found = found or _configured(target, config_name, commit, listed)
     for name in {target.revision or "main", found.commit}:
-        # Several processes may write the same record at once.
+        # Several processes may write the same record at the same time.
         write_text(record(name), json.dumps({"format": _FORMAT, **asdict(found)}))
     return found
 
@@ -156,7 +156,7 @@ def _configured(
 
 
 def _find(target: HubTarget, config_name: str | None, commit: str) -> Any:
-    """Let datasets resolve the config; what the line did is repeated, the rest is a fault."""
+    """Resolve the config with datasets; network errors are retried, others are final."""
 
     def is_final(error: BaseException) -> None:
         network = isinstance(error, ConnectionError | TimeoutError) or status_of(error) is not None
@@ -165,7 +165,7 @@ def _find(target: HubTarget, config_name: str | None, commit: str) -> Any:
             raise UserError(f"{target}: {first_line(error)}") from None
 
     return HubSession(target, writes=False).call(
-        # With its prefix: a folder here that is called the same is not meant.
+        # With its prefix, so that a local folder of the same name is not used.
         lambda: find_builder(f"hf://datasets/{target.repo_id}", config_name, commit),
         doing="resolving the config",
         check=is_final,
@@ -175,7 +175,7 @@ def _find(target: HubTarget, config_name: str | None, commit: str) -> Any:
 def _path(url: str, prefix: str, target: HubTarget) -> str:
     if not url.startswith(prefix):
         raise UserError(
-            f"{target}: its files lie elsewhere ({url}); download it and give the folder"
+            f"{target}: its files are elsewhere ({url}); download the dataset and name its folder"
         )
     return url.removeprefix(prefix)
 
@@ -185,7 +185,7 @@ def _record(repo_id: str, config_name: str | None, *, by_folders: bool) -> Calla
     from huggingface_hub import constants
 
     def path(revision: str) -> Path:
-        # Hashed: names may hold what no file name may, and two of them must not share a record.
+        # Hashed: names may contain characters that file names must not; records must not collide.
         key = json.dumps([constants.ENDPOINT, repo_id, revision, config_name, by_folders])
         digest = hashlib.sha256(key.encode()).hexdigest()
         return Path(constants.HF_HOME) / "data-factory" / "resolved" / f"{digest}.json"
@@ -196,7 +196,7 @@ def _record(repo_id: str, config_name: str | None, *, by_folders: bool) -> Calla
 def _remembered(target: HubTarget, path: Path) -> HubDataset:
     missing = UserError(
         f"{target}: HF_HUB_OFFLINE is set and this config is not in the cache; unset it once to "
-        "fetch it"
+        "download it"
     )
     try:
         record = json.loads(path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Which class and split the images of a folder have, by the folders that they are in."""
+"""Derive class and split of the images in a folder from the folders that contain them."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def splits_of(
             the Hub, of which no folder can be named; else it is refused.
 
     Raises:
-        UserError: An image has no class, or splits are not where they are looked for.
+        UserError: An image has no class, or splits are at the wrong level.
     """
     loose = [path for path in images if len(path.parts) == 1]
     if len(loose) == len(images):
         raise UserError(
-            f"{shown}: its {len(loose):,} images are in no class folders, so they have no labels; "
+            f"{shown}: its {len(loose):,} images are not in class folders, so they have no labels; "
             "move the images of each class into a folder with its name, or add a metadata.csv "
             "with the columns file_name and label"
         )
@@ -65,19 +65,19 @@ def splits_of(
         rows.append((path, _name(path.parts[1])))
     if len(splits) < len(tops):
         raise UserError(
-            f"{shown}: several of its folders mean one split ({', '.join(sorted(tops))}); keep one"
+            f"{shown}: several folders are the same split ({', '.join(sorted(tops))}); keep one"
         )
     return splits
 
 
 def _refuse_splits_beside(images: Sequence[PurePosixPath], tops: set[str], shown: str) -> None:
-    """Refuse splits with class folders beside other folders: they would be read as classes."""
+    """Reject split folders with class folders beside other folders: they would become classes."""
     direct = {path.parts[0] for path in images if len(path.parts) == 2}
     splits = sorted(top for top in tops - direct if top.lower() in _SPLITS)
     if len(splits) > 1:
         others = ", ".join(sorted(tops - set(splits)))
         raise UserError(
-            f"{shown}: holds splits ({', '.join(splits)}) beside other folders ({others}); move "
+            f"{shown}: contains splits ({', '.join(splits)}) beside other folders ({others}); move "
             "the others out of the dataset"
         )
 
@@ -99,18 +99,18 @@ def _unwrapped(
 
 
 def _refuse_inner_splits(images: Sequence[PurePosixPath], shown: str) -> None:
-    """Refuse class folders that hold splits: read as one, test images would be trained on."""
+    """Reject class folders that contain splits: test images would be used for training."""
     seconds = {path.parts[1] if len(path.parts) > 2 else "" for path in images}
     if len(seconds) > 1 and all(second.lower() in _SPLITS for second in seconds):
         first = images[0]
         raise UserError(
-            f"{shown}: its class folders hold splits ({', '.join(sorted(seconds))}); put the "
-            f"classes into the splits instead, such as {first.parts[1]}/{first.parts[0]}"
+            f"{shown}: its class folders contain splits ({', '.join(sorted(seconds))}); put the "
+            f"classes into the splits instead, e.g. {first.parts[1]}/{first.parts[0]}"
         )
 
 
 def _name(part: str) -> str:
-    # File systems of Apple store letters with accents in another form than people type.
+    # Apple file systems store accented letters in another Unicode form than people type.
     return unicodedata.normalize("NFC", part)
 
 
@@ -118,6 +118,6 @@ def _without_class(shown: str, loose: Sequence[PurePosixPath]) -> str:
     more = f" and {len(loose) - 1:,} more" if len(loose) > 1 else ""
     verb = "is" if len(loose) == 1 else "are"
     return (
-        f"{shown}: {loose[0]}{more} {verb} in no class folder, so there is no label; move the "
+        f"{shown}: {loose[0]}{more} {verb} not in a class folder, so there is no label; move the "
         "images into the folder of their class, or out of the dataset"
     )

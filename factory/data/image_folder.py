@@ -1,13 +1,13 @@
-"""Image folders as people keep them: the class of an image is the folder at the top that it is in.
+"""Read image folders: the class of an image is the top-level folder that contains it.
 
     photos/cat/IMG_0001.JPG             class cat
     photos/cat/2024/summer/a.png        class cat
-    photos/train/cat/a.png              split train, class cat: only where the top holds nothing
-    photos/test/cat/b.png               but folders named train, test or val(idation)
+    photos/train/cat/a.png              split train, class cat: only if the top level has no folders
+    photos/test/cat/b.png               but those named train, test or val(idation)
 
-Nothing is inferred from file names, and nothing is left out without a count: other files are
-counted by their suffix, and images in formats that are not read are refused unless that is allowed.
-`factory.data.left_out` sees to the same where a metadata file or a card names the rows.
+Nothing is inferred from file names, and nothing is skipped silently: other files are counted by
+their suffix, and images in unsupported formats are rejected unless that is allowed.
+`factory.data.left_out` does the same for folders whose rows are listed in a metadata file or card.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import datasets
 
 _READ = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
-# Images all the same, in formats that `factory.common.row_images` does not read.
+# Images in formats that `factory.common.row_images` does not read.
 _NOT_READ = """.heic .heif .hif .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf
     .pef .srw .svg .psd .xcf .eps .ico .tga .exr .hdr .dds .apng .mpo"""
 _DATA = ".parquet .arrow .feather .tar .lance .hdf5 .h5"
@@ -44,11 +44,11 @@ READ, NOT_READ, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
 
 @dataclass
 class ImageFolder:
-    """What an image folder holds.
+    """Content of an image folder.
 
     Attributes:
-        folder: Where it is.
-        images: Paths inside the folder, sorted, of images in formats that are read.
+        folder: Its path.
+        images: Paths inside the folder, sorted, of images in supported formats.
         not_read: Paths of images in other formats.
         others: Number of other files by suffix; files of operating systems do not count.
         has_metadata: Whether files say which images are rows, which the library datasets reads.
@@ -67,7 +67,7 @@ class ImageFolder:
     fault: str = ""
 
     def add_unless_of_system(self, path: PurePosixPath) -> None:
-        """Count a file that was listed elsewhere; `find_images` walks around those of systems."""
+        """Count a file listed elsewhere, unless it belongs to an operating system."""
         if not any(_is_of_system(part) for part in path.parts):
             self.tops.update(path.parts[:-1][:1])
             self.add(path)
@@ -86,14 +86,14 @@ class ImageFolder:
             self.others[suffix or "without suffix"] += 1
 
     def require_read(self, shown: str, refused: Sequence[PurePosixPath]) -> None:
-        """Refuse a folder with a link that is not followed, or with images that are not read.
+        """Reject a folder with a link that is not followed, or with images in unsupported formats.
 
         Args:
             shown: The folder as the user named it.
             refused: Those images.
 
         Raises:
-            UserError: Says what to do about them.
+            UserError: There are any; the message names a remedy.
         """
         if self.fault:
             raise UserError(self.fault)
@@ -102,14 +102,14 @@ class ImageFolder:
         total = _images(len(self.images) + len(self.not_read))
         suffixes = _counted(Counter(path.suffix.lower() for path in refused))
         raise UserError(
-            f"{shown}: {len(refused):,} of {total} are in formats that are not read "
+            f"{shown}: {len(refused):,} of {total} are in unsupported formats "
             f"({suffixes}; the first is {refused[0]}); convert them to JPEG or PNG"
-            + (", or leave them out with --skip-unreadable" if self.images else "")
+            + (", or skip them with --skip-unreadable" if self.images else "")
         )
 
     @property
     def left_out(self) -> dict[str, int]:
-        """Number of files that are not read, by suffix, and of folders without images."""
+        """Number of skipped files by suffix, and of folders without images."""
         suffixes = Counter(path.suffix.lower() for path in self.not_read)
         found = dict(sorted((suffixes + self.others).items()))
         used = {path.parts[0] for path in self.images}
@@ -120,7 +120,7 @@ class ImageFolder:
 
 
 def find_images(folder: Path) -> ImageFolder:
-    """Look through a directory."""
+    """Scan a directory."""
     found = ImageFolder(folder)
     for path in _walk(found, PurePosixPath()):
         found.add(path)
@@ -139,7 +139,7 @@ def listed_images(folder: Path, paths: Iterable[str]) -> ImageFolder:
 
 
 def has_images(found: ImageFolder, shown: str) -> bool:
-    """Whether there is an image in a folder, of any format.
+    """Return whether a folder contains an image of any format.
 
     Args:
         found: The folder.
@@ -164,13 +164,13 @@ def load_images(
 
     Args:
         found: From `find_images` or `listed_images`; no file is read.
-        skip_unreadable: Whether images in formats that are not read may be left out.
+        skip_unreadable: Whether to skip images in unsupported formats.
         shown: The folder as the user named it.
         unwrap: As for `splits_of`.
 
     Raises:
-        UserError: Some image has no class, or is in a format that is not read; or a link leads out
-            of the folder.
+        UserError: An image has no class or an unsupported format; or a link leads out of the
+            folder.
     """
     import datasets as hf
 
@@ -194,7 +194,7 @@ def load_images(
 
 
 def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
-    """Yield all files, without those of operating systems, folders in order."""
+    """Yield all files except those of operating systems, folders in order."""
     with os.scandir(found.folder / inside) as entries:
         listed = sorted(entries, key=lambda entry: entry.name)
     for entry in listed:
@@ -211,14 +211,15 @@ def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
 
 
 def _link_fault(folder: Path, path: PurePosixPath) -> str:
-    """Say why a link is not followed: it leads out, or its images would be read twice."""
+    """Return why a link is not followed: it leads out, or its images would be read twice."""
     if not is_inside(folder / path, folder):
         return (
-            f"{folder / path}: leads out of {folder} and is not read; remove it, or put the images "
+            f"{folder / path}: is a link out of {folder} and is not read; remove it, or put the "
+            "images "
             "themselves there"
         )
     if (folder / path).is_dir():
-        return f"{folder / path}: is a link to a folder, which is not read; remove it"
+        return f"{folder / path}: is a link to a folder and is not read; remove it"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""Counts the files of an image folder that no row names, where datasets itself read the folder."""
+"""Count the files of an image folder that no row refers to, if datasets reads the folder."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def left_out_of(
     skip_unreadable: bool,
     shown: str,
 ) -> dict[str, int]:
-    """Return the number of files that no row names, by suffix.
+    """Return the number of files that no row refers to, by suffix.
 
     Args:
-        found: The folder that the library datasets has read.
-        rows: What it made of it: all splits.
-        skip_unreadable: Whether images in formats that are not read may be left out.
+        found: The folder that the library datasets read.
+        rows: All splits of the resulting dataset.
+        skip_unreadable: Whether to skip images in unsupported formats.
         shown: The folder as the user named it.
 
     Raises:
-        UserError: Images are in a format that is not read, and no row names them.
+        UserError: Images in unsupported formats exist that no row refers to.
     """
     named = {_place(path) for dataset in rows for path in _paths_of(dataset)}
     missing, lost = (
@@ -39,12 +39,12 @@ def left_out_of(
     )
     found.require_read(shown, [] if skip_unreadable else lost)
     counts = found.others + Counter(path.suffix.lower() for path in lost)
-    counts.update(f"{path.suffix.lower()} that no row names" for path in missing)
+    counts.update(f"{path.suffix.lower()} without a row" for path in missing)
     return dict(sorted(counts.items()))
 
 
 def _paths_of(dataset: datasets.Dataset) -> Iterator[str]:
-    """Yield the path of every image of every row, in lists of images too."""
+    """Yield the path of every image of every row, also in lists of images."""
     for name in dataset.column_names:
         for chunk in dataset.data.column(name).chunks:
             yield from _paths_in(chunk)
@@ -65,7 +65,7 @@ def _paths_in(values: Any) -> Iterator[str]:
 
 
 def _place(path: str) -> str:
-    """Return a file's absolute path, links of its folders followed, but not its own."""
+    """Return a file's absolute path; links of its folders are resolved, but not its own."""
     folder, name = os.path.split(path)
     return f"{_real(folder)}/{name}"
 

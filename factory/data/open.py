@@ -1,9 +1,8 @@
-"""Opens what `train` and `eval` read: a dataset directory, a Hub id, an `hf://datasets/` path.
+"""Open the datasets of `train` and `eval`: a directory, a Hub id or an `hf://datasets/` path.
 
-A local directory never goes through `load_dataset(DIR)`: datasets 5.2 keys that cache by the card's
-configs alone, so that a changed folder can give its old rows. The directory is only *resolved* by
-datasets; the files it names are then loaded by path, where the cache key holds each file's
-modification time.
+A local directory is never passed to `load_dataset(DIR)`: datasets 5.2 caches by the card's configs
+alone, so a changed folder can return its old rows. datasets only *resolves* the directory; its
+files are then loaded by path, with their modification times in the cache key.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ _IMAGE_COLUMNS = ("image", "img", "picture")
 
 @dataclass(frozen=True)
 class OpenedDataset:
-    """A dataset of labelled pictures, and how it was named.
+    """A dataset of labelled images and its source.
 
     Attributes:
         dataset: The rows; `label_column` is a `ClassLabel`.
@@ -52,13 +51,12 @@ class OpenedDataset:
         reference: As the user gave it.
         config_name: The config that was read.
         split: The split that was read.
-        image_folder: Where paths of rows may point: the folder of an image folder; else None.
-        commit: What a Hub id's revision named when it was read; None for a directory.
-        row_filter: The filter that the rows went through, or None.
+        image_folder: Folder that the rows' paths may point into, of an image folder; else None.
+        commit: Commit of a Hub id when it was read; None for a directory.
+        row_filter: The filter applied to the rows, or None.
         left_out: Files of an image folder that were not read: their number by suffix.
-        unreadable: Images that were left out since they cannot be read: row, file, reason.
-        row_numbers: The number of each row in what was opened, for messages, where not all of its
-            rows are left; else None.
+        unreadable: Skipped images that cannot be read: row, file, reason.
+        row_numbers: Original number of each row, for messages, if rows were removed; else None.
     """
 
     dataset: datasets.Dataset
@@ -77,13 +75,13 @@ class OpenedDataset:
 
     @property
     def shown(self) -> str:
-        """What was read, for messages: the reference, with config, split and filter."""
+        """The source for messages: the reference, with config, split and filter."""
         parts = [self.reference, self.config_name if self.config_name != "default" else ""]
         kept = f" where {self.row_filter}" if self.row_filter else ""
         return f"{' '.join(filter(None, parts))}, split {self.split}{kept}"
 
     def keep(self, rows: Sequence[int]) -> OpenedDataset:
-        """Return some of the rows, which messages number as before."""
+        """Return some of the rows; messages use their original numbers."""
         before = self.row_numbers
         numbers = tuple(int(row) if before is None else before[row] for row in rows)
         return replace(self, dataset=self.dataset.select(rows), row_numbers=numbers)
@@ -100,7 +98,7 @@ def open_dataset(
     label_column: str | None = None,
     skip_unreadable: bool = False,
 ) -> OpenedDataset:
-    """Open one split of a dataset of labelled pictures.
+    """Open one split of a dataset of labelled images.
 
     Args:
         reference: Directory, Hub id (`ORG/NAME` or `ORG/NAME@REVISION`), or
@@ -111,11 +109,11 @@ def open_dataset(
         row_filter: See `factory.data.row_filter.filter_rows`.
         image_column: Default: `image`, else the only column of type `Image`.
         label_column: Default: `label`, else the only column of type `ClassLabel`.
-        skip_unreadable: Leave out images of an image folder in formats that are not read.
+        skip_unreadable: Skip images of an image folder in unsupported formats.
 
     Raises:
-        UserError: No such dataset, config, split or column; a filter that is wrong or that
-            leaves nothing; an image folder with images that have no class or are not read.
+        UserError: The dataset, config, split or column does not exist; the filter is invalid or
+            matches nothing; or images of an image folder have no class or an unsupported format.
     """
     reference = str(reference)
     found = _image_folder_of(reference, config_name, skip_unreadable=skip_unreadable)
@@ -149,10 +147,10 @@ def open_dataset(
 def _image_folder_of(
     reference: str, config_name: str | None, *, skip_unreadable: bool
 ) -> _Loaded | None:
-    """Load the images of a directory by its folders, if it is a folder of images.
+    """Load a directory by its folders if it is an image folder.
 
-    A directory with a card that names its files is what the card says, and one with a metadata file
-    what that says; among files of several kinds the most frequent counts, as in datasets itself.
+    It is not one if a card names its files or a metadata file lists its rows; among several file
+    types the most frequent one counts, as in datasets itself.
     """
     path = at_home(reference)
     if config_name not in (None, "default") or not _is_directory(reference) or not path.is_dir():
@@ -171,7 +169,7 @@ def _image_folder_of(
 
 
 def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
-    """Keep datasets from decoding images itself, which would follow any path or address in a row.
+    """Prevent datasets from decoding images, which would follow any path or address in a row.
 
     `factory.common.row_images` decodes them.
     """
@@ -184,17 +182,17 @@ def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
 
 
 def _is_directory(reference: str) -> bool:
-    """Whether a reference is meant as a directory, there or not; else it is a Hub id."""
+    """Return whether a reference is a directory, existing or not, rather than a Hub id."""
     if Path(reference).exists() or not looks_like_hub_id(reference):
         return True
-    # `out/digits` beside a folder `out` is a slip in a path, no reason to ask the Hub.
+    # `out/digits` beside a folder `out` is a mistyped path; do not query the Hub.
     return not reference.startswith("hf://") and Path(Path(reference).parts[0]).is_dir()
 
 
 def open_rows(
     reference: str, *, config_name: str | None, split: str
 ) -> tuple[datasets.Dataset, Path | None]:
-    """Open one split of any dataset, whatever its columns.
+    """Open one split of any dataset, with any columns.
 
     Args:
         reference: As for `open_dataset`.
@@ -206,7 +204,7 @@ def open_rows(
         `factory.common.row_images`).
 
     Raises:
-        UserError: No such dataset, config or split.
+        UserError: The dataset, config or split does not exist.
     """
     found = _load_any(reference, config_name, skip_unreadable=True)
     name = _choose_split(found.splits, split, reference, preferred=split)
@@ -217,7 +215,7 @@ def open_rows(
 
 @dataclass(frozen=True)
 class _Loaded:
-    """The splits of one config, and where they come from."""
+    """The splits of one config and their source."""
 
     splits: datasets.DatasetDict
     config_name: str
@@ -240,7 +238,7 @@ def _load_any(
 def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
     if not path.exists():
         raise UserError(
-            f"{path}: no such directory; give a dataset directory or a Hub id "
+            f"{path}: directory not found; give a dataset directory or a Hub id "
             "(ORG/NAME[@REVISION] or hf://datasets/ORG/NAME[@REVISION])"
         )
     if path.is_file():
@@ -262,7 +260,7 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
     left_out = left_out_of(
         find_images(path),
         loaded.values(),
-        # The files of one config of several are no whole folder.
+        # Of several configs, one config's files are not the whole folder.
         skip_unreadable=skip_unreadable or len(builder.builder_configs) > 1,
         shown=str(path),
     )
@@ -270,7 +268,7 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
 
 
 def _load_saved(path: Path) -> datasets.DatasetDict:
-    """Load what `Dataset.save_to_disk` wrote."""
+    """Load a dataset written by `Dataset.save_to_disk`."""
     import datasets as hf
 
     check_saved(path)
@@ -296,20 +294,23 @@ def _load(
             return hf.load_dataset(module, data_files=data_files, features=features)
     except DatasetGenerationError as error:
         cause = first_line(error.__cause__ or error)
-        raise UserError(f"{reference}: its files do not load as one dataset ({cause})") from None
+        raise UserError(
+            f"{reference}: its files cannot be loaded as one dataset ({cause})"
+        ) from None
     except (OSError, ValueError, *MALFORMED) as error:
-        # pyarrow raises OSError without a number for damaged files; others are the machine's.
+        # pyarrow raises OSError without a number for damaged files; with a number it is a system
+        # error.
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
         if isinstance(error, ValueError) and "no data" in str(error):
-            raise UserError(f"{reference}: its files hold no rows") from None
-        raise UserError(f"{reference}: its files do not load ({first_line(error)})") from None
+            raise UserError(f"{reference}: its files contain no rows") from None
+        raise UserError(f"{reference}: its files cannot be loaded ({first_line(error)})") from None
 
 
 def _load_hub(
     reference: str, config_name: str | None, *, by_folders: bool, skip_unreadable: bool
 ) -> _Loaded:
-    """Load files of the Hub the way a directory's are loaded, after they were checked."""
+    """Load files of the Hub in the same way as a directory, after checking them."""
     import datasets as hf
 
     from factory.data.hub_dataset import fetch_dataset
@@ -321,7 +322,7 @@ def _load_hub(
         skip_unreadable=skip_unreadable,
     )
     listed = [*(one for paths in found.paths.values() for one in paths), *found.others]
-    # Only an image folder has paths in its rows, which may point into it.
+    # Only image folders have paths in their rows, which may point into the folder.
     held = listed_images(Path(found.folder), set(listed))
     if found.by_folders:
         loaded = load_images(held, skip_unreadable=skip_unreadable, shown=reference, unwrap=True)
@@ -369,7 +370,7 @@ def _image_column(dataset: datasets.Dataset, column: str | None, reference: str)
 def _label_column(dataset: datasets.Dataset, column: str | None, reference: str) -> str:
     found = [name for name, feature in dataset.features.items() if hasattr(feature, "names")]
     if column is not None or not found:
-        # A plain text or number column serves when it is named, or is called `label`.
+        # A text or number column is accepted if it is named, or is called `label`.
         plain = [
             name for name, feature in dataset.features.items() if type(feature).__name__ == "Value"
         ]
@@ -412,9 +413,9 @@ def _choose_column(
 
 
 def _with_class_label(dataset: datasets.Dataset, column: str, reference: str) -> datasets.Dataset:
-    """Make the label column a `ClassLabel`; texts are numbered in sorted order.
+    """Convert the label column to a `ClassLabel`; texts are numbered in sorted order.
 
-    Whole numbers below 0 mean that a row has no label, as in a `ClassLabel`.
+    Integers below 0 mean that a row has no label, as in a `ClassLabel`.
     """
     import pyarrow.compute as pc
 
@@ -429,9 +430,7 @@ def _with_class_label(dataset: datasets.Dataset, column: str, reference: str) ->
         return dataset
     dtype = str(dataset.features[column].dtype)
     if not dtype.startswith(("string", "large_string", "int", "uint", "bool")):
-        raise UserError(
-            f"{reference}: labels in {column!r} are {dtype}; texts or whole numbers are needed"
-        )
+        raise UserError(f"{reference}: labels in {column!r} are {dtype}; expected text or integers")
     if dtype.startswith("int") and (pc.min(dataset.data.column(column)).as_py() or 0) < 0:
         known = [value if value is not None and value >= 0 else None for value in dataset[column]]
         feature = dataset.features[column]

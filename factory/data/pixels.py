@@ -1,4 +1,4 @@
-"""Decodes a dataset's pictures once, to one array: training then decodes nothing."""
+"""Decode a dataset's images once into one array, so that training does not decode."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Fit = Literal["crop", "pad", "squash"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "squash")
 RESAMPLES = ("nearest", "bilinear", "bicubic", "lanczos")
-# Above this the array lives in a file that the system pages in as needed.
+# Larger arrays are in a memory-mapped file.
 _IN_MEMORY_BYTES = 4 << 30
 _CHUNK = 256
 
@@ -44,11 +44,11 @@ def decode_images(
     """Decode every image to RGB and resize it.
 
     Args:
-        dataset: Rows in the order wanted.
+        dataset: Rows in the desired order.
         image_column: A column of type `datasets.Image`.
-        height: Of the result, pixels.
-        width: Of the result, pixels.
-        resample: One of `RESAMPLES`; Pillow's filters, which widen when they shrink (anti-aliased).
+        height: Of the result, in pixels.
+        width: Of the result, in pixels.
+        resample: One of `RESAMPLES`, Pillow's filters, which are anti-aliased when shrinking.
         fit: What is done with an image of another shape than the result's: its middle is cropped,
             it gets borders, or it is squashed.
         colour: Of borders, RGB.
@@ -94,12 +94,12 @@ def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
         remedy = "set TMPDIR to a directory with more space"
         require_space(Path(file.name).parent, size, remedy=remedy)
         _reserve(file.fileno(), size, remedy=remedy)
-        # The mapping keeps the file alive; without a name it goes when the process does.
+        # The mapping keeps the unlinked file alive until the process ends.
         return np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
 
 
 def _reserve(descriptor: int, size: int, *, remedy: str) -> None:
-    """Take a file's space now: a mapped file on a full disk ends its process (SIGBUS)."""
+    """Allocate a file's space now: a mapped file on a full disk would kill the process (SIGBUS)."""
     if not hasattr(os, "posix_fallocate"):
         return
     try:
@@ -113,21 +113,21 @@ def _reserve(descriptor: int, size: int, *, remedy: str) -> None:
 
 
 def require_space(folder: Path, size: int, *, remedy: str) -> None:
-    """Check that decoded images fit onto a disk.
+    """Check that the disk has space for decoded images.
 
     Args:
-        folder: Where they are going to be written.
+        folder: Destination of the images.
         size: In bytes.
-        remedy: What to do if they do not fit.
+        remedy: Advice for the message.
 
     Raises:
-        Failure: There is less space; names the folder, what is needed and what is free.
+        Failure: There is too little space.
     """
     free = shutil.disk_usage(folder).free
     if size > free:
         raise Failure(
-            f"{folder}: the decoded images need {size / 2**30:,.1f} GiB there, {free / 2**30:,.1f} "
-            f"GiB are free; {remedy}, or lower --image-size"
+            f"{folder}: the decoded images need {size / 2**30:,.1f} GiB, but only "
+            f"{free / 2**30:,.1f} GiB are free; {remedy}, or lower --image-size"
         )
 
 
@@ -147,7 +147,7 @@ def fitted(image: Any, ratio: float, fit: Fit, *, colour: tuple[int, int, int]) 
 
 
 def crop(image: Any, ratio: float) -> Any:
-    """Return the largest part in the middle of an image that has a ratio of width to height."""
+    """Return the largest central part of an image with a given ratio of width to height."""
     width = min(image.width, round(image.height * ratio))
     height = min(image.height, round(image.width / ratio))
     left, top = (image.width - width) // 2, (image.height - height) // 2
@@ -155,9 +155,9 @@ def crop(image: Any, ratio: float) -> Any:
 
 
 def pad(image: Any, ratio: float, *, colour: tuple[int, int, int]) -> Any:
-    """Return an image with borders that give it a ratio of width to height.
+    """Return an image padded to a given ratio of width to height.
 
-    An image that would get more than `MAX_PIXELS` pixels is first resized to fit into them.
+    An image that would exceed `MAX_PIXELS` pixels is first reduced.
     """
     from PIL import Image
 
@@ -172,6 +172,6 @@ def pad(image: Any, ratio: float, *, colour: tuple[int, int, int]) -> Any:
 
 
 def _padded(image: Any, ratio: float) -> tuple[int, int]:
-    """Return the size of the smallest image of a ratio that an image fits into."""
+    """Return the size of the smallest image of a ratio that contains an image."""
     width = max(image.width, round(image.height * ratio))
     return width, max(image.height, round(image.width / ratio))

@@ -1,4 +1,4 @@
-"""Leaves out the images of a dataset that cannot be read, and says which."""
+"""Remove and report the images of a dataset that cannot be read."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def only_readable(opened: OpenedDataset, *, shows: bool = True) -> OpenedDataset
 
     Args:
         opened: The dataset.
-        shows: Whether this process reports the progress and what is left out.
+        shows: Whether this process reports progress and skipped images.
 
     Returns:
-        The dataset without the other rows, which `unreadable` lists: row, file, reason.
+        The dataset without unreadable rows; `unreadable` lists their row, file and reason.
 
     Raises:
         UserError: No image can be read.
@@ -64,15 +64,15 @@ def unreadable_rows(
     row_numbers: Sequence[int] | None = None,
     shows: bool = True,
 ) -> dict[int, str]:
-    """Decode the images of some rows; return the rows whose image cannot be read, and why.
+    """Decode the images of some rows; return the unreadable rows with reasons.
 
     Args:
-        dataset: Its images are not decoded.
-        rows: Which.
-        image_column: Holds the images.
+        dataset: Dataset whose images are not decoded.
+        rows: Rows to check.
+        image_column: Column of the images.
         folder: See `factory.common.row_images.read_image`.
         row_numbers: Numbers of all rows in messages; default: from 0.
-        shows: Whether this process shows the progress.
+        shows: Whether this process shows progress.
     """
     numbers = row_numbers or range(len(dataset))
     images = dataset.select_columns([image_column])
@@ -94,9 +94,9 @@ def unreadable_rows(
 
 
 def report_unreadable(reference: str, faults: list[str], *, total: int) -> None:
-    """Report what is left out: the first rows, and how many more."""
+    """Log the skipped rows: the first ones, and how many more."""
     more = len(faults) - _LISTED
-    log(f"{reference}: {len(faults)} of {total} images cannot be read and are left out:")
+    log(f"{reference}: {len(faults)} of {total} images cannot be read and are skipped:")
     for fault in faults[:_LISTED]:
         log(f"  {fault}")
     if more > 0:

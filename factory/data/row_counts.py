@@ -1,4 +1,4 @@
-"""How many images of each class were read, in one line, and what about the counts is suspicious."""
+"""Report the number of images per class in one line, and warn about suspicious counts."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import numpy as np
 from factory.common.redaction import cut_line, one_line
 
 FEW = 10
-"""Fewer images than this of a class are reported."""
+"""Classes with fewer images are reported."""
 IMBALANCE = 10
-"""So many times as many images of the largest class as of the smallest are reported."""
+"""Ratio of the largest to the smallest class from which imbalance is reported."""
 _LISTED = 20
 _LONGEST = 80
 
 
 def class_counts(labels: Iterable[int], names: Sequence[str]) -> dict[str, int]:
-    """Return the number of images of each class, by name; classes without images included."""
+    """Return the number of images per class, by name; classes without images included."""
     found = np.bincount(np.asarray(list(labels), dtype=np.int64), minlength=len(names))
     return dict(zip(names, found.tolist(), strict=True))
 
@@ -40,15 +40,15 @@ def counts_line(where: str, counts: Mapping[str, int], left_out: Mapping[str, in
 
 
 def left_out_line(left_out: Mapping[str, int]) -> str:
-    """Return how many files were not read, by reason, on one line."""
-    # A reason may list folders, whose names `some` has cut.
+    """Return the number of files that were not read, by reason, on one line."""
+    # A reason may list folders, whose names `some` has shortened.
     files = [f"{count:,} {one_line(reason)}" for reason, count in left_out.items()]
-    more = f" and {len(files) - _LISTED} other kinds" if len(files) > _LISTED else ""
+    more = f" and {len(files) - _LISTED} other types" if len(files) > _LISTED else ""
     return f"{', '.join(files[:_LISTED])}{more}"
 
 
 def count_warnings(counts: Mapping[str, int]) -> list[str]:
-    """Return warnings about classes without images, with few, and about imbalance."""
+    """Return warnings about classes without or with few images, and about imbalance."""
     warnings = []
     empty = [name for name, count in counts.items() if not count]
     few = {name: count for name, count in counts.items() if 0 < count < FEW}
@@ -68,7 +68,7 @@ def count_warnings(counts: Mapping[str, int]) -> list[str]:
 
 
 def some(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names, each cut and on one line, and how many more there are."""
+    """Return the first names, shortened and on one line, and the number of others."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(map(_shown, names[:most]))}{more}"
 

@@ -1,7 +1,7 @@
 """Row filters over metadata columns: `guidance_scale < 3 and domain in ("photo", "sketch")`.
 
-An expression is parsed as Python's grammar and translated to an Arrow expression node by node.
-Nothing is evaluated as code: only the comparisons, names and literals listed here exist.
+An expression is parsed with Python's grammar and translated to an Arrow expression node by node.
+Nothing is executed as code: only the comparisons, names and literals listed here are supported.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
 
 
 def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
-    """Return the rows of `dataset` for which `expression` holds, in their order.
+    """Return the rows of `dataset` that match `expression`, in order.
 
     A comparison with null is false. Class labels are compared by name or by number.
 
     Args:
-        dataset: Any dataset; only the columns that the expression names are read.
+        dataset: Any dataset; only columns in the expression are read.
         expression: Comparisons (`<`, `<=`, `>`, `>=`, `==`, `!=`, `in`, `not in`, `is None`,
             `is not None`) of columns with literals, joined by `and`, `or`, `not` and parentheses.
 
     Raises:
-        UserError: The expression does not parse, names an unknown column, or leaves no row.
+        UserError: The expression is invalid, uses an unknown column, or matches no row.
     """
     import numpy as np
     import pyarrow.compute as pc
@@ -52,7 +52,7 @@ def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
     features = {name: dataset.features[name] for name in columns}
     condition = _Translator(expression, features).visit(tree.body)
     if not isinstance(condition, pc.Expression):
-        raise _fault(expression, "it compares no column; write for example guidance_scale < 3")
+        raise _fault(expression, "it compares no column; write e.g. guidance_scale < 3")
     table = dataset.select_columns(columns).with_format("arrow")[:]
     table = table.append_column("__row__", [np.arange(len(dataset))])
     try:
@@ -62,9 +62,9 @@ def filter_rows(dataset: datasets.Dataset, expression: str) -> datasets.Dataset:
         pyarrow.ArrowNotImplementedError,
         pyarrow.ArrowTypeError,
     ) as error:
-        raise _fault(expression, f"columns and values do not compare ({error})") from None
+        raise _fault(expression, f"these columns and values cannot be compared ({error})") from None
     if kept.num_rows == 0:
-        raise _fault(expression, f"it leaves none of {len(dataset)} rows")
+        raise _fault(expression, f"it matches none of {len(dataset)} rows")
     return dataset.select(np.sort(kept["__row__"].to_numpy()))
 
 
@@ -75,20 +75,20 @@ def _parse(expression: str, known: Sequence[str]) -> ast.Expression:
         return ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = getattr(error, "msg", None) or type(error).__name__
-        reason = _reserved(expression, known) or f"{reason}; write for example guidance_scale < 3"
+        reason = _reserved(expression, known) or f"{reason}; write e.g. guidance_scale < 3"
         raise _fault(expression, reason) from None
 
 
 def _reserved(expression: str, known: Sequence[str]) -> str | None:
-    """Return what to do about a column that the grammar keeps for itself, if one is named."""
+    """Return advice for a column whose name is a reserved word, if the expression uses one."""
     unquoted = re.sub(r"'[^']*'|\"[^\"]*\"", "", expression)
     if re.search("['\"]", unquoted):
-        return None  # A quote is left open: what stands after it may be a text.
+        return None  # Unclosed quote: the rest may be text.
     for word in ("class", *filter(keyword.iskeyword, known)):
         if not re.search(rf"\b{word}\b", unquoted):
             continue
         if word == "class" and "label" in known:
-            return "class is a reserved word; compare label, as label == 'cat'"
+            return "class is a reserved word; compare label, e.g. label == 'cat'"
         return f"{word} is a reserved word, and a column of that name cannot be compared"
     return None
 
@@ -107,7 +107,7 @@ def _fault(expression: str, message: str) -> UserError:
 
 
 class _Translator(ast.NodeVisitor):
-    """Turns an expression tree into an Arrow expression, refusing every node it does not know."""
+    """Turns an expression tree into an Arrow expression and rejects unknown nodes."""
 
     def __init__(self, expression: str, features: dict[str, Any]) -> None:
         self.expression = expression
@@ -143,12 +143,12 @@ class _Translator(ast.NodeVisitor):
         import pyarrow.compute as pc
 
         if self._dtype(node.id) != "bool":
-            hint = f"compare it, as {node.id} == ..."
+            hint = f"compare it, e.g. {node.id} == ..."
             raise _fault(self.expression, f"a bare column must be true or false; {hint}")
         return pc.field(node.id)
 
     def _dtype(self, column: str) -> str:
-        """Return the column's type in words that a user knows; nested columns are `other`."""
+        """Return the column's type in plain words; nested columns are `other`."""
         dtype = str(getattr(self.features[column], "dtype", "other"))
         kinds = {"string": "text", "large": "text", "int": "whole number", "uint": "whole number"}
         kinds |= {"float": "number", "double": "number", "bool": "bool"}
@@ -169,7 +169,7 @@ class _Translator(ast.NodeVisitor):
             return field.is_null() if isinstance(op, ast.Is) else field.is_valid()
         if isinstance(op, ast.In | ast.NotIn):
             if not isinstance(right, ast.List | ast.Tuple | ast.Set):
-                raise _fault(self.expression, f"`in` needs a list, as {left.id} in ['a', 'b']")
+                raise _fault(self.expression, f"`in` needs a list, e.g. {left.id} in ['a', 'b']")
             inside = field.isin([self._value(left.id, item) for item in right.elts])
             return inside if isinstance(op, ast.In) else ~inside & field.is_valid()
         if isinstance(right, ast.Name):
@@ -184,12 +184,12 @@ class _Translator(ast.NodeVisitor):
         field, value = pc.field(name), self._value(name, node)
         dtype = str(getattr(self.features[name], "dtype", ""))
         if dtype in ("float16", "float32") and isinstance(value, int | float):
-            # 1.1 is another number in 32 bits than in 64.
+            # 1.1 differs between 32 and 64 bits.
             return field, pc.scalar(pa.scalar(value, dtype))
         if dtype.startswith(("int", "uint")) and isinstance(value, float):
             if value.is_integer() and abs(value) < 2**63:
                 return field, pc.scalar(int(value))
-            # Arrow would refuse columns that hold numbers beyond 2**53, such as seeds.
+            # Arrow rejects columns with numbers beyond 2**53, such as seeds.
             return field.cast("float64", safe=False), pc.scalar(value)
         return field, pc.scalar(value)
 

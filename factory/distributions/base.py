@@ -1,7 +1,7 @@
-"""What every distribution is: the base model, the values it may hold, the types of their columns.
+"""Base class of the distributions, their allowed values and column types.
 
-The distributions themselves are in `factory.distributions.discrete` and
-`factory.distributions.continuous`; `factory.distributions.scalar` joins them.
+The distributions are in `factory.distributions.discrete` and `factory.distributions.continuous`;
+`factory.distributions.scalar` combines them.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _MAX_INTEGER = 2**63 - 1
 
 
 class Frozen(BaseModel):
-    """Base of the recipe's models: unknown keys are errors, nothing changes after loading."""
+    """Base of the recipe models: unknown keys are errors, values are immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _checked_value(value: Any) -> Value:
     if value is None:
-        raise ValueError("null is no value; write '' for an empty text")
+        raise ValueError("null is not a value; write '' for an empty text")
     if isinstance(value, dict | list | tuple):
-        raise ValueError("expected a text, number or truth value, found a list or mapping")
+        raise ValueError("expected a text, number or boolean, found a list or mapping")
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value} is no finite number")
+        raise ValueError(f"{value} is not a finite number")
     if isinstance(value, int) and abs(value) > _MAX_INTEGER:
-        raise ValueError("a whole number may have 63 bits")
+        raise ValueError("integers are limited to 63 bits")
     if not isinstance(value, str | int | float | bool):
-        raise ValueError("expected a text, number or truth value")
+        raise ValueError("expected a text, number or boolean")
     return value
 
 
@@ -51,10 +51,10 @@ Weight = Annotated[float, Field(strict=True, allow_inf_nan=False, gt=0)]
 
 
 def value_type(values: Sequence[Value]) -> ValueType:
-    """Return the column type that holds all values.
+    """Return the column type that fits all values.
 
     Raises:
-        ValueError: They mix texts, numbers and truth values.
+        ValueError: They mix texts, numbers and booleans.
     """
     kinds = {type(value) for value in values}
     if kinds == {str}:
@@ -65,36 +65,36 @@ def value_type(values: Sequence[Value]) -> ValueType:
         return "int64"
     if kinds <= {int, float}:
         return "float64"
-    names = {str: "text", bool: "truth value", int: "number", float: "number"}
+    names = {str: "text", bool: "boolean", int: "number", float: "number"}
     odd = " and ".join(
         f"{names[kind]} {next(v for v in values if type(v) is kind)!r}"
         for kind in sorted(kinds, key=lambda k: names[k])
     )
-    raise ValueError(f"mixes {odd}; quote what should be text")
+    raise ValueError(f"mixes {odd}; quote values that should be text")
 
 
 class Draws(Protocol):
-    """Gives one value an image; see `Distribution.draw`."""
+    """Sampler that returns one value per image; see `Distribution.draw`."""
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
-        """Return one value an image."""
+        """Return one value per image."""
         ...
 
 
 class Distribution(Frozen):
-    """What every distribution answers."""
+    """Interface of all distributions."""
 
     @property
     def by_class(self) -> bool:
-        """Whether each class draws from something of its own, which `of(label)` returns."""
+        """Whether each class has its own sampler, which `of(label)` returns."""
         return False
 
     def of(self, label: str) -> Draws | None:
-        """Return what a class draws from."""
+        """Return the sampler of a class, or None."""
         return self
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
-        """Return one value an image.
+        """Return one value per image.
 
         Args:
             uniforms: In (0, 1), float64, shape (images,).
@@ -103,15 +103,15 @@ class Distribution(Frozen):
         raise AssertionError(f"{type(self).__name__} draws nothing")
 
     def describe(self) -> str:
-        """Return a short text for people."""
+        """Return a short description."""
         raise AssertionError(f"{type(self).__name__} has no text")
 
     def values(self) -> list[Value] | None:
-        """Return the distinct values it can take, or None where they are too many to list."""
+        """Return all possible values, or None if there are too many to list."""
         return None
 
     def bounds(self) -> tuple[float, float]:
-        """Return the lowest and highest number it can take; NaN for other than numbers."""
+        """Return the lowest and highest possible number; NaN if values are not numbers."""
         listed = [v for v in self.values() or () if isinstance(v, int | float)]
         return (min(listed), max(listed)) if listed else (math.nan, math.nan)
 

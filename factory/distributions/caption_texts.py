@@ -1,4 +1,4 @@
-"""Reads captions: text files, tables, datasets. Each place is read once a process."""
+"""Read captions from text files, tables and datasets; each source is read once per process."""
 
 from __future__ import annotations
 
@@ -17,17 +17,14 @@ from factory.common.errors import UserError
 
 _Pair = tuple[str, str | None]
 _MAX_BYTES = 1 << 30
-"""All captions are kept in memory."""
-# Skips the byte order mark that spreadsheets put first.
+"""All captions are kept in memory, hence the limit."""
+# Skips the byte order mark that spreadsheets write.
 _ENCODING = "utf-8-sig"
 
 
 @dataclass(frozen=True)
 class CaptionPlace:
-    """Where captions lie.
-
-    The attributes are those of `factory.distributions.captions.CaptionSource`.
-    """
+    """Location of captions, with the attributes of `captions.CaptionSource`."""
 
     file: str | None
     dataset: str | None
@@ -39,18 +36,18 @@ class CaptionPlace:
 
     @property
     def shown(self) -> str:
-        """The place as a user would name it."""
+        """The location as a user would write it."""
         return self.file or f"dataset {self.dataset}"
 
 
 @dataclass(frozen=True)
 class CaptionTexts:
-    """Captions in the order they stand.
+    """Captions in file order.
 
     Attributes:
         all: Every caption.
-        by_label: Those of each label in Unicode's composed form; empty without a label column.
-        sha256: Of captions and labels, in hexadecimal.
+        by_label: Captions of each label (Unicode NFC); empty without a label column.
+        sha256: Hash of captions and labels, hexadecimal.
     """
 
     all: Sequence[str]
@@ -58,41 +55,41 @@ class CaptionTexts:
     sha256: str
 
     def of(self, label: str) -> Sequence[str]:
-        """Return the captions of a class; accents may be encoded in either of Unicode's ways."""
+        """Return the captions of a class; the label is normalised to Unicode NFC."""
         return self.by_label.get(_plain(label), ())
 
 
 def require_captions(place: CaptionPlace, texts: CaptionTexts, labels: Iterable[str]) -> None:
-    """Refuse captions by class that leave a class without.
+    """Reject captions by class if a class has none.
 
     Raises:
-        UserError: a label has none.
+        UserError: A label has no captions.
     """
     left = [label for label in labels if place.label_column and not texts.of(label)]
     if left:
         more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         raise UserError(
-            f"{place.shown}: column '{place.label_column}' has no caption of class "
+            f"{place.shown}: column '{place.label_column}' has no captions for class "
             f"{', '.join(left[:3])}{more}"
         )
 
 
 def captions_of(place: CaptionPlace, *, sha256: str | None) -> CaptionTexts:
-    """Return the captions of a place.
+    """Return the captions of a source.
 
     Args:
         place: A file or a dataset.
-        sha256: Of what they must say, or None where that is not known.
+        sha256: Expected hash, or None if it is unknown.
 
     Raises:
-        UserError: they cannot be read, or say something else than they did.
+        UserError: The captions cannot be read, or have changed.
     """
     path = Path(place.file) if place.file else None
     version = path.stat().st_mtime_ns if path and path.is_file() else 0
     texts = _read(place, version)
     if sha256 not in (None, texts.sha256):
         raise UserError(
-            f"{place.shown}: says something else than when the recipe was resolved "
+            f"{place.shown}: the captions have changed since the recipe was resolved "
             f"(sha256 {texts.sha256[:12]}, not {str(sha256)[:12]}); restore it, or remove `sha256` "
             "from the recipe and build into another directory"
         )
@@ -101,14 +98,14 @@ def captions_of(place: CaptionPlace, *, sha256: str | None) -> CaptionTexts:
 
 @lru_cache(maxsize=8)
 def _read(place: CaptionPlace, version: int) -> CaptionTexts:
-    """Read a place; `version` changes when a file does, so that the cache does not serve it old."""
+    """Read a source; `version` changes with the file, so that no stale cache entry is used."""
     pairs = list(_file_pairs(place) if place.file else _dataset_pairs(place))
     if not pairs:
-        raise UserError(f"{place.shown}: holds no captions")
+        raise UserError(f"{place.shown}: contains no captions")
     digest = hashlib.sha256()
     by_label: dict[str, list[str]] = {}
     for text, label in pairs:
-        # JSON, so that no caption can end where another begins.
+        # JSON, so that the boundaries between captions are unambiguous.
         digest.update(json.dumps([text, label]).encode())
         if label is not None and label.strip():
             by_label.setdefault(_plain(label), []).append(text)
@@ -119,7 +116,7 @@ def _read(place: CaptionPlace, version: int) -> CaptionTexts:
 
 
 def _plain(label: str) -> str:
-    """Return a label without space around it and with one code per accented letter."""
+    """Return a label without surrounding space, in Unicode NFC."""
     return unicodedata.normalize("NFC", label.strip())
 
 
@@ -134,34 +131,34 @@ def _file_pairs(place: CaptionPlace) -> Iterator[_Pair]:
             return
         if place.label_column is not None:
             raise UserError(
-                f"{place.shown}: a text file has no columns; for captions by class give a .csv, "
+                f"{place.shown}: a text file has no columns; for captions per class use a .csv, "
                 ".tsv, .jsonl or .parquet file"
             )
         with path.open(encoding=_ENCODING) as file:
-            # Not `splitlines`: it would also end lines within a caption, such as at U+2028.
+            # Not `splitlines`: it would also split captions at characters such as U+2028.
             yield from ((line.strip(), None) for line in file if line.strip())
     except FileNotFoundError:
-        raise UserError(f"{place.shown}: there is no such caption file") from None
+        raise UserError(f"{place.shown}: caption file not found") from None
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{place.shown}: is no UTF-8 text (byte {error.start}); save it as UTF-8"
+            f"{place.shown}: is not UTF-8 text (byte {error.start}); save it as UTF-8"
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{place.shown}: captions cannot be read ({error})") from None
 
 
 def _check_file(path: Path, place: CaptionPlace) -> None:
-    """Refuse pipes and devices, which may never end, and what no captions fill."""
+    """Reject pipes and devices, which may never end, and files that are too large."""
     if path.exists() and not path.is_file():
-        raise UserError(f"{place.shown}: is no regular file; give a file of captions")
+        raise UserError(f"{place.shown}: is not a regular file; name a caption file")
     if path.is_file() and path.stat().st_size > _MAX_BYTES:
-        raise UserError(f"{place.shown}: is larger than {_MAX_BYTES:,} bytes; give a part of it")
+        raise UserError(f"{place.shown}: is larger than {_MAX_BYTES:,} bytes; use a part of it")
 
 
 def _csv_rows(path: Path) -> Iterator[dict[str, Any]]:
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     with path.open(encoding=_ENCODING, newline="") as file:
-        # Strict: a quote that is left open would make one caption of all rows that follow.
+        # Strict: an unclosed quote would turn all following rows into one caption.
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         try:
             yield from reader
@@ -214,7 +211,7 @@ def _pairs(place: CaptionPlace, rows: Iterable[dict[str, Any]]) -> Iterator[_Pai
                 raise UserError(_no_column(place, name, row))
         text = row[place.column]
         if not isinstance(text, str) or not text.strip():
-            raise UserError(f"{place.shown}: row {number}: '{place.column}' holds no text")
+            raise UserError(f"{place.shown}: row {number}: '{place.column}' is not text")
         label = row[place.label_column] if place.label_column else None
         yield text.strip(), None if label is None else str(label)
 

@@ -1,8 +1,8 @@
-"""Captions as prompts: a distribution over the lines of a file or a column of a dataset.
+"""Use captions as prompts: a distribution over the lines of a file or a column of a dataset.
 
-The texts stay where they are: a resolved recipe holds where they come from and a hash of what they
-say (of a Hub dataset: its commit), and they are read when the first row is planned.
-`factory.distributions.caption_texts` reads them.
+A resolved recipe stores the location of the captions and a hash of their text (for a Hub dataset:
+its commit). The captions are read when the first row is planned, by
+`factory.distributions.caption_texts`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _Name = Annotated[str, Field(strict=True, min_length=1)]
 
 
 class CaptionSource(Frozen):
-    """Where captions come from: a file, or a dataset."""
+    """Location of captions: a file or a dataset."""
 
     file: _Name | None = Field(
         default=None,
-        description="Text file, a caption a line, or .csv, .tsv, .jsonl or .parquet.",
+        description="Text file with one caption per line, or .csv, .tsv, .jsonl or .parquet.",
     )
     dataset: _Name | None = Field(
         default=None, description="Hub id or directory of a dataset, instead of a file."
@@ -34,35 +34,36 @@ class CaptionSource(Frozen):
     config: _Name | None = Field(default=None, description="Config of the dataset.")
     split: _Name = Field(default="train", description="Split of the dataset.")
     revision: _Name | None = Field(
-        default=None, description="Commit of the Hub dataset, 40 digits; pins the captions."
+        default=None,
+        description="Commit of the Hub dataset (40 digits), so that captions stay the same.",
     )
-    column: _Name = Field(default="text", description="Column that holds the captions.")
+    column: _Name = Field(default="text", description="Column of the captions.")
     label_column: _Name | None = Field(
         default=None,
-        description="Column that says which class a caption belongs to, by label; an image then "
-        "gets captions of its own class.",
+        description="Column with each caption's class label; images then use captions of their "
+        "own class.",
     )
     order: Literal["random", "cycle"] = Field(
         default="random",
-        description="cycle: the n-th image of a class takes the n-th caption, round and round.",
+        description="cycle: image n of a class uses caption n, starting over at the end.",
     )
     sha256: Annotated[str, Field(pattern=r"[0-9a-f]{64}")] | None = Field(
-        default=None, description="Of all captions; filled in where they lie on this machine."
+        default=None, description="Hash of all captions; filled in if they are on this machine."
     )
 
     @model_validator(mode="after")
     def _one_place(self) -> CaptionSource:
         if (self.file is None) == (self.dataset is None):
-            raise ValueError("name a `file` or a `dataset`, one of the two")
+            raise ValueError("set either `file` or `dataset`")
         if self.file is not None and (self.config or self.revision):
-            raise ValueError("`config` and `revision` are a dataset's; a file has none")
+            raise ValueError("`config` and `revision` need `dataset`; a file has neither")
         if self.revision is not None and not _COMMIT.fullmatch(self.revision):
-            raise ValueError(f"revision {self.revision} may move; write the commit, 40 digits")
+            raise ValueError(f"revision {self.revision} can move; write the commit (40 digits)")
         return self
 
     @property
     def place(self) -> CaptionPlace:
-        """Where to read, for `factory.distributions.caption_texts`."""
+        """Return the location, for `factory.distributions.caption_texts`."""
         return CaptionPlace(
             file=self.file,
             dataset=self.dataset,
@@ -75,25 +76,25 @@ class CaptionSource(Frozen):
 
 
 class Captions(Distribution):
-    """A caption an image: `{captions: {file: captions.txt}}`."""
+    """One caption per image: `{captions: {file: captions.txt}}`."""
 
-    captions: CaptionSource = Field(description="Where they come from.")
+    captions: CaptionSource = Field(description="Source of the captions.")
 
     @property
     def by_class(self) -> bool:
-        """Whether each class has captions of its own."""
+        """Return whether each class has its own captions."""
         return self.captions.label_column is not None
 
     def of(self, label: str) -> Draws:
-        """Return what a class draws from."""
+        """Return the sampler for a class."""
         return _ClassCaptions(self.captions, label) if self.by_class else self
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
-        """Pick captions, whatever their class; they are read now."""
+        """Sample captions for any class; this reads them."""
         return _ClassCaptions(self.captions, None).draw(uniforms, numbers)
 
     def describe(self) -> str:
-        """Name the place."""
+        """Describe the source."""
         source = self.captions
         how = "captions in turn" if source.order == "cycle" else "captions"
         own = " of the class" if self.by_class else ""
@@ -105,7 +106,7 @@ class Captions(Distribution):
 
 
 class _ClassCaptions:
-    """The captions of one class, or all of them."""
+    """Captions of one class, or all captions."""
 
     def __init__(self, source: CaptionSource, label: str | None) -> None:
         self._source, self._label = source, label

@@ -1,4 +1,4 @@
-"""Distributions over numbers: uniform, log-uniform, normal, whole numbers."""
+"""Distributions over numbers: uniform, log-uniform, normal and integers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _ordered(low: float, high: float) -> None:
 
 
 class _Continuous(Distribution):
-    """Numbers between bounds; columns hold float64."""
+    """Bounded numbers; their columns are float64."""
 
     def type(self) -> ValueType:
         """Return float64."""
@@ -38,7 +38,7 @@ class _Continuous(Distribution):
 
 
 class Uniform(_Continuous):
-    """A number from low to high, each as likely: `{uniform: [1, 5]}`."""
+    """Uniform distribution from low to high: `{uniform: [1, 5]}`."""
 
     uniform: tuple[Number, Number] = Field(description="Low and high.")
 
@@ -62,7 +62,7 @@ class Uniform(_Continuous):
 
 
 class LogUniform(_Continuous):
-    """A number whose logarithm is uniform: as many between 1 and 2 as between 2 and 4."""
+    """Log-uniform distribution: 1 to 2 is as likely as 2 to 4."""
 
     loguniform: tuple[Number, Number] = Field(description="Low and high, both above 0.")
 
@@ -90,23 +90,23 @@ class LogUniform(_Continuous):
 
 
 class MeanStd(Frozen):
-    """A normal distribution's parameters."""
+    """Parameters of a normal distribution."""
 
     mean: Number = Field(description="Centre.")
     std: Weight = Field(description="Standard deviation, above 0.")
 
 
 class MeanStdLowHigh(MeanStd):
-    """A truncated normal distribution's parameters."""
+    """Parameters of a truncated normal distribution."""
 
-    low: Number = Field(description="Nothing below it is drawn.")
-    high: Number = Field(description="Nothing above it is drawn.")
+    low: Number = Field(description="Lower bound.")
+    high: Number = Field(description="Upper bound.")
 
 
 class Normal(_Continuous):
-    """A normally distributed number, without bounds: `{normal: {mean: 3, std: 1}}`."""
+    """Normal distribution without bounds: `{normal: {mean: 3, std: 1}}`."""
 
-    normal: MeanStd = Field(description="mean and std.")
+    normal: MeanStd = Field(description="Mean and standard deviation.")
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Invert the normal distribution."""
@@ -126,9 +126,9 @@ _SMALLEST_SHARE = 1e-9
 
 
 class TruncatedNormal(_Continuous):
-    """A normally distributed number between bounds."""
+    """Normal distribution between bounds."""
 
-    truncated_normal: MeanStdLowHigh = Field(description="mean, std, low and high.")
+    truncated_normal: MeanStdLowHigh = Field(description="Mean, standard deviation and bounds.")
 
     @model_validator(mode="after")
     def _holds_something(self) -> TruncatedNormal:
@@ -137,13 +137,13 @@ class TruncatedNormal(_Continuous):
         low, high, _ = self._tail()
         if high - low < _SMALLEST_SHARE:
             raise ValueError(
-                f"nothing of a normal with mean {shown(own.mean)} and std {shown(own.std)} lies "
+                f"a normal with mean {shown(own.mean)} and std {shown(own.std)} has no values "
                 f"between {shown(own.low)} and {shown(own.high)}; move the mean or the bounds"
             )
         return self
 
     def _tail(self) -> tuple[float, float, float]:
-        """Return the shares below low and high, mirrored where the upper tail would lose digits."""
+        """Return the probabilities below low and high, mirrored in the upper tail for precision."""
         own, normal = self.truncated_normal, NormalDist()
         low, high = (own.low - own.mean) / own.std, (own.high - own.mean) / own.std
         sign = -1.0 if low > 0 else 1.0
@@ -173,7 +173,7 @@ class TruncatedNormal(_Continuous):
 
 
 class WholeNumbers(Distribution):
-    """A whole number from low to high, both included: `{integers: [1, 5]}`."""
+    """Integers from low to high, both included: `{integers: [1, 5]}`."""
 
     integers: tuple[Integer, Integer] = Field(description="Low and high, both included.")
 
@@ -183,11 +183,11 @@ class WholeNumbers(Distribution):
         if low > high:
             raise ValueError(f"low {low} is above high {high}; swap them")
         if high - low >= 2**52:
-            raise ValueError("spans more than 2^52 numbers; one draw has 52 bits")
+            raise ValueError("spans more than 2^52 numbers; a random number has 52 bits")
         return self
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
-        """Pick by equal parts of (0, 1)."""
+        """Divide (0, 1) into equal parts."""
         low, high = self.integers
         return _values(low + (uniforms * (high - low + 1)).astype(np.int64))
 

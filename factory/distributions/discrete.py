@@ -1,4 +1,4 @@
-"""Distributions over values that are written down: constant, list, `choice`, `cycle`."""
+"""Distributions over listed values: constant, list, `choice`, `cycle`."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _MANY = 8
 
 
 class _Listed(Distribution):
-    """A distribution over values that are written down."""
+    """Base of distributions over listed values."""
 
     def _listed(self) -> tuple[Value, ...]:
         raise AssertionError(f"{type(self).__name__} lists nothing")
 
     def values(self) -> list[Value]:
-        """Return the distinct values, in the order written."""
+        """Return the distinct values in their order."""
         return list(dict.fromkeys(_typed(self._listed())))
 
     @model_validator(mode="after")
     def _one_type(self) -> _Listed:
         if not self._listed():
-            raise ValueError("is an empty list; write at least one value")
+            raise ValueError("is an empty list; add at least one value")
         value_type(self._listed())
         return self
 
 
 def _typed(values: Sequence[Value]) -> list[Value]:
-    """Return the values as the column will hold them: one float makes all of them floats."""
+    """Return the values with the column's type: one float makes all of them floats."""
     return [float(v) for v in values] if value_type(values) == "float64" else list(values)
 
 
@@ -63,7 +63,7 @@ class Constant(RootModel[Scalar], _Listed):
 
 
 class Uniformly(RootModel[tuple[Scalar, ...]], _Listed):
-    """One of the values, each as likely."""
+    """One of the values with equal probability."""
 
     model_config = ConfigDict(frozen=True, extra=None)
 
@@ -71,7 +71,7 @@ class Uniformly(RootModel[tuple[Scalar, ...]], _Listed):
         return self.root
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
-        """Pick by equal parts of (0, 1)."""
+        """Divide (0, 1) into equal parts."""
         places = (uniforms * len(self.root)).astype(np.int64)
         return _pick(self.root, places)
 
@@ -81,10 +81,10 @@ class Uniformly(RootModel[tuple[Scalar, ...]], _Listed):
 
 
 class Weighted(Frozen):
-    """A value and how often it comes, relative to the others."""
+    """A value with its relative weight."""
 
     value: Scalar = Field(description="The value.")
-    weight: Weight = Field(default=1.0, description="How often, relative to the others.")
+    weight: Weight = Field(default=1.0, description="Relative weight.")
 
 
 def _as_weighted(given: Any) -> Any:
@@ -105,7 +105,7 @@ class Choice(_Listed):
         return tuple(one.value for one in self.choice)
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
-        """Pick by parts of (0, 1) as wide as the weights."""
+        """Divide (0, 1) in proportion to the weights."""
         return _pick(self._listed(), pick_by_weight([one.weight for one in self.choice], uniforms))
 
     def describe(self) -> str:
@@ -117,15 +117,17 @@ class Choice(_Listed):
 
 
 class Cycle(_Listed):
-    """The values in turn: the n-th image of a class takes the n-th value, round and round."""
+    """The values in turn: image n of a class uses value n, starting over at the end."""
 
-    cycle: tuple[Scalar, ...] = Field(description="The values, in order; the balance is exact.")
+    cycle: tuple[Scalar, ...] = Field(
+        description="The values, in order; each is used equally often."
+    )
 
     def _listed(self) -> tuple[Value, ...]:
         return self.cycle
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
-        """Count; the uniform numbers play no part."""
+        """Count; the uniform numbers are not used."""
         return _pick(self.cycle, numbers % len(self.cycle))
 
     def describe(self) -> str:
@@ -134,7 +136,7 @@ class Cycle(_Listed):
 
 
 def pick_by_weight(weights: Sequence[float], uniforms: Floats) -> Integers:
-    """Return which of the weighted things each uniform number falls on, int64, shape (images,)."""
+    """Return the position that each uniform number selects by weight, int64, shape (images,)."""
     edges = np.cumsum(np.asarray(weights, np.float64))
     places = np.searchsorted(edges / edges[-1], uniforms, side="right")
     return np.minimum(places, len(weights) - 1).astype(np.int64)

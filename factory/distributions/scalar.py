@@ -1,9 +1,9 @@
-"""Distributions: what may stand in a recipe wherever a value may stand.
+"""Distributions: the possible values of recipe keys.
 
-Each turns one uniform number into one value by inverting its cumulative distribution (`cycle`
-counts instead), so a draw never depends on how many others were made. One key names the kind:
-`{uniform: [1, 5]}`; a plain value is a constant, a list a uniform choice. `per_class` and
-`linked`, which hold distributions, are in `factory.distributions.variables`.
+Each maps one uniform number to one value by inverting its cumulative distribution (`cycle` counts
+instead), so a value never depends on how many others were sampled. One key names the distribution:
+`{uniform: [1, 5]}`; a plain value is a constant, a list a uniform choice. `per_class` and `linked`,
+which contain distributions, are in `factory.distributions.variables`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ KINDS: dict[str, type[Distribution]] = {
 
 
 def kind_of(given: Any) -> str | None:
-    """Return the tag of what was written: `@constant`, `@list`, `@` and a key, or None."""
+    """Return the tag of a written value: `@constant`, `@list`, `@` and a key, or None."""
     if isinstance(given, Constant):
         return "@constant"
     if isinstance(given, Uniformly | list | tuple):

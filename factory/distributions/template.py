@@ -1,7 +1,7 @@
-"""Prompt templates: `{name}` and nothing else; `{{` and `}}` are literal braces.
+"""Parse prompt templates: `{name}` and nothing else; `{{` and `}}` are literal braces.
 
-Python's own `str.format` would give recipes attributes, indexes and conversions, so texts are
-taken apart here.
+`str.format` is not used, because it would give recipes access to attributes, indexes and
+conversions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Value = str | int | float | bool
 
 @dataclass(frozen=True)
 class Template:
-    """A text with places for values.
+    """A text with placeholders.
 
     Attributes:
         parts: Literal texts at even positions, names at odd ones.
@@ -40,15 +40,15 @@ class Template:
 
 
 def shown(value: Value | None) -> str:
-    """Return a value as it stands in a prompt: six significant digits, no trailing zeros."""
+    """Return a value as prompt text: six significant digits, no trailing zeros."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def parse_template(text: str) -> Template:
-    """Take a text apart.
+    """Parse a template.
 
     Raises:
-        ValueError: A brace without its partner, or more than a name between two braces.
+        ValueError: A brace is unmatched, or braces contain more than a name.
     """
     template, faults = examine_template(text)
     if faults:
@@ -57,12 +57,12 @@ def parse_template(text: str) -> Template:
 
 
 def examine_template(text: str) -> tuple[Template, list[str]]:
-    """Take a text apart, past everything that is wrong with it.
+    """Parse a template and continue after faults.
 
     Returns:
-        What is right of it, and what is wrong, in order.
+        The valid part of the template, and its faults, in order.
     """
-    # Literal texts are gathered in pieces: adding to a long text copies it.
+    # Literal text is collected in pieces: appending to a long text copies it.
     parts: list[list[str]] = [[]]
     faults: list[str] = []
     end = 0
@@ -73,7 +73,7 @@ def examine_template(text: str) -> tuple[Template, list[str]]:
         if found in ("{{", "}}"):
             parts[-1].append(found[0])
         elif len(found) == 1:
-            faults.append(f"brace {found} has no partner; write {found * 2} for a literal brace")
+            faults.append(f"brace {found} is unmatched; write {found * 2} for a literal brace")
         else:
             try:
                 parts += [[_name(found)], []]
@@ -88,7 +88,7 @@ def _name(braced: str) -> str:
     if NAME.fullmatch(inside):
         return inside
     if not inside.strip():
-        raise ValueError("{} names nothing; write {class} or the name of a variable")
+        raise ValueError("{} has no name; write {class} or the name of a variable")
     bare = NAME.match(inside.strip())
-    remedy = f"write {{{bare.group()}}}" if bare else "a name is letters, digits and _"
-    raise ValueError(f"{braced} is more than a name; {remedy}")
+    remedy = f"write {{{bare.group()}}}" if bare else "a name consists of letters, digits and _"
+    raise ValueError(f"{braced} is not a name; {remedy}")

@@ -1,4 +1,4 @@
-"""What a recipe draws for an image: a distribution, one a class, or several variables at once."""
+"""Quantities of a recipe: one distribution, one per class, or several variables at once."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ from factory.distributions.template import Value
 
 
 class PerClass(Frozen):
-    """A distribution a class: `{per_class: {ship: [at sea, in port]}, default: [outdoors]}`."""
+    """One distribution per class: `{per_class: {ship: [at sea, in port]}, default: [outdoors]}`."""
 
     per_class: dict[str, AnyDistribution] = Field(
-        description="A distribution for each label named here."
+        description="A distribution for each listed label."
     )
     default: AnyDistribution | None = Field(
-        default=None, description="For all other labels; needed unless every label is named."
+        default=None, description="For all other labels; required unless every label is listed."
     )
 
     @property
     def by_class(self) -> bool:
-        """Whether each class draws from something of its own."""
+        """Return whether each class has its own distribution."""
         return True
 
     @model_validator(mode="after")
@@ -51,11 +51,11 @@ class PerClass(Frozen):
         return self
 
     def parts(self) -> list[Distribution]:
-        """Return all distributions in it."""
+        """Return all its distributions."""
         return [*self.per_class.values(), *([self.default] if self.default else [])]
 
     def of(self, label: str) -> Distribution | None:
-        """Return the distribution of a class, or None where it has none."""
+        """Return the distribution of a class, or None."""
         return self.per_class.get(label, self.default)
 
     def describe(self) -> str:
@@ -73,7 +73,7 @@ class PerClass(Frozen):
         return min(low for low, _ in ends), max(high for _, high in ends)
 
     def values(self) -> list[Any] | None:
-        """Return the distinct values of all classes, or None where they are too many to list."""
+        """Return the distinct values of all classes, or None if there are too many to list."""
         listed = [part.values() for part in self.parts()]
         if any(one is None for one in listed):
             return None
@@ -83,30 +83,32 @@ class PerClass(Frozen):
         """Return the column type that holds the values of all classes.
 
         Raises:
-            ValueError: They mix texts, numbers and truth values.
+            ValueError: They mix texts, numbers and booleans.
         """
         return joint_type([part.type() for part in self.parts()])
 
 
 class Once(Distribution):
-    """One draw for the whole set, the same for every image: `{once: {integers: [1, 5]}}`."""
+    """One value for the whole config, the same for every image: `{once: {integers: [1, 5]}}`."""
 
-    once: AnyDistribution = Field(description="What is drawn once; another seed draws it anew.")
+    once: AnyDistribution = Field(
+        description="Distribution to sample once; it depends on the seed."
+    )
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
-        """Draw for as many sets as there are uniform numbers."""
+        """Return one value per uniform number."""
         return self.once.draw(uniforms, numbers)
 
     def describe(self) -> str:
-        """Describe what is drawn."""
+        """Describe the distribution."""
         return f"once for all images: {self.once.describe()}"
 
     def bounds(self) -> tuple[float, float]:
-        """Return the lowest and highest number it can be."""
+        """Return the lowest and highest possible number."""
         return self.once.bounds()
 
     def values(self) -> list[Value] | None:
-        """Return the distinct values it can be, or None where they are too many to list."""
+        """Return the possible values, or None if there are too many to list."""
         return self.once.values()
 
     def type(self) -> ValueType:
@@ -115,26 +117,26 @@ class Once(Distribution):
 
 
 class Linked(Frozen):
-    """Variables that are drawn together, a row of values at a time."""
+    """Variables sampled together, one row of values at a time."""
 
     linked: tuple[str, ...] = Field(description="Names of the variables, at least two.")
     values: tuple[tuple[Scalar, ...], ...] = Field(
-        description="Rows of values, a value a variable; each row as likely."
+        description="Rows with one value per variable; all rows are equally likely."
     )
 
     @model_validator(mode="after")
     def _rectangular(self) -> Linked:
         if len(self.linked) < 2:
-            raise ValueError("linked needs two names or more; write a single variable as a list")
+            raise ValueError("linked needs at least two names; write a single variable as a list")
         if len(set(self.linked)) < len(self.linked):
-            raise ValueError("linked names a variable twice; remove one")
+            raise ValueError("linked contains a variable twice; remove one")
         if not self.values:
             raise ValueError("values is empty; write at least one row")
         for number, row in enumerate(self.values, start=1):
             if len(row) != len(self.linked):
                 raise ValueError(
                     f"row {number} of values has {len(row)} values for {len(self.linked)} names "
-                    f"({', '.join(self.linked)}); give one each"
+                    f"({', '.join(self.linked)}); write one each"
                 )
         for name, column in zip(self.linked, zip(*self.values, strict=True), strict=True):
             try:
@@ -144,7 +146,7 @@ class Linked(Frozen):
         return self
 
     def column(self, name: str) -> Uniformly:
-        """Return one variable's values as a distribution; all columns share one draw."""
+        """Return one variable's values as a distribution; all columns share their random number."""
         place = self.linked.index(name)
         return Uniformly(tuple(row[place] for row in self.values))
 
@@ -154,10 +156,10 @@ class Linked(Frozen):
 
 
 def joint_type(types: list[ValueType]) -> ValueType:
-    """Return the column type that holds values of all these types.
+    """Return the column type that fits values of all these types.
 
     Raises:
-        ValueError: There is none.
+        ValueError: There is no common type.
     """
     distinct = set(types)
     if len(distinct) == 1:

@@ -1,4 +1,4 @@
-"""What a gate is."""
+"""The interface of quality gates."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from factory.shards.parquet import Row
 
 
 class Gate(Protocol):
-    """Measures pictures.
+    """Measures images.
 
     Attributes:
         name: Key in the manifest.
-        remembers: Whether what it says of a picture depends on earlier ones of the config; such a
-            gate sees every shard in order, every time.
+        remembers: Whether results depend on earlier images of the config; such a gate processes
+            every shard in order, every time.
     """
 
     name: str
     remembers: bool
 
     def entry(self) -> GateEntry:
-        """Return what the manifest records: columns, model, thresholds."""
+        """Return the gate's manifest entry: columns, model, thresholds."""
         ...
 
     def begin(self, config: str) -> None:
-        """Forget the pictures of other configs."""
+        """Forget the images of other configs."""
         ...
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return the values of its columns for each row."""
+        """Return the values of the gate's columns for each row."""
         ...
 
     def notes(self) -> list[str]:
-        """Return what limits what was measured, in words; after the last row."""
+        """Return limitations of the measurement as text; called after the last row."""
         ...
 
 
 def picture_of(row: Row) -> Any:
-    """Return a row's picture as a PIL image, RGB."""
+    """Return a row's image as a PIL image, RGB."""
     return read_image(row[IMAGE], where=f"image {row[INDEX]}")

@@ -1,4 +1,4 @@
-"""How well a picture fits its prompt: the cosine of a CLIP model's two vectors."""
+"""CLIP score: the cosine similarity of an image and its prompt in a CLIP model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMN = "clip_score"
 
 
 class ClipScore:
-    """Scores pictures with any CLIP or SigLIP model of transformers."""
+    """Scores images with any CLIP or SigLIP model of transformers."""
 
     name = "clip_score"
     remembers = False
@@ -27,7 +27,7 @@ class ClipScore:
         """Load the model.
 
         Raises:
-            UserError: It cannot be had.
+            UserError: It cannot be loaded.
         """
         self._clip: ClipModel = load_clip(model, option="--clip-score")
         self._clip.model.to(device)
@@ -45,10 +45,10 @@ class ClipScore:
         )
 
     def begin(self, config: str) -> None:
-        """Keep nothing of other configs but their prompts."""
+        """Keep nothing of other configs except their prompts."""
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return the cosine of each row's picture and prompt."""
+        """Return the cosine similarity of each row's image and prompt."""
         import torch
 
         found: list[dict[str, Any]] = []
@@ -69,11 +69,11 @@ class ClipScore:
             self._cut += self._clip.num_cut(new)
 
     def notes(self) -> list[str]:
-        """Return how many prompts are longer than the model reads."""
+        """Return the number of prompts that exceed the token limit."""
         if not self._cut:
             return []
         return [
-            f"{self._cut:,} of {len(self._texts):,} distinct prompts are longer than the "
-            f"{self._clip.max_tokens} tokens that {self._clip.name} reads; {COLUMN} compares their "
+            f"{self._cut:,} of {len(self._texts):,} distinct prompts exceed the limit of "
+            f"{self._clip.max_tokens} tokens of {self._clip.name}; {COLUMN} compares their "
             "images with the first tokens only"
         ]

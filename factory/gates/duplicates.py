@@ -1,9 +1,9 @@
-"""Near-duplicates, told without a model: what two pictures look like from afar.
+"""Find near-duplicates without a model, by comparing strongly reduced images.
 
-A picture repeats an earlier one when their difference hashes (Neal Krawetz, 2013: is each of 8x8
-places lighter than the one to its right?) differ in few bits and their 4x4 colour thumbnails in few
-levels. The first of its kind is never flagged, so that dropping what is flagged leaves one of each.
-Repeats of an image of another class have a flag of their own: one of the two labels is wrong.
+An image repeats an earlier one if their difference hashes (Neal Krawetz, 2013: is each cell of an
+8x8 grid lighter than the one to its right?) differ in few bits and their 4x4 colour thumbnails in
+few levels. The first image of a group is never flagged, so that removing flagged images leaves one
+of each. Repeats of an image of another class have a separate flag: one of the two labels is wrong.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ LEVELS = 8.0
 
 
 class NearDuplicates:
-    """Flags pictures that nearly repeat an earlier one of their config."""
+    """Flags images that nearly repeat an earlier one of their config."""
 
     name = "near_duplicates"
     remembers = True
 
     def __init__(self, *, bits: int = BITS, levels: float = LEVELS) -> None:
-        """Set the limits.
+        """Set the thresholds.
 
         Args:
-            bits: Of 64, in which hashes may differ.
-            levels: Of 255, by which thumbnails may differ on average.
+            bits: Maximum number of differing hash bits, of 64.
+            levels: Maximum mean difference of thumbnails, of 255.
         """
         self._bits, self._levels = bits, levels
         self.begin("")
 
     def entry(self) -> GateEntry:
-        """Return columns and limits."""
+        """Return columns and thresholds."""
         return GateEntry(
             columns={FLAG: "bool", OF: "int64", OTHER_LABEL: "bool"},
             method="difference hash of 8x8 and colour thumbnail of 4x4",
@@ -51,13 +51,13 @@ class NearDuplicates:
         )
 
     def begin(self, config: str) -> None:
-        """Forget the pictures of other configs."""
+        """Forget the images of other configs."""
         self._hashes = np.empty(0, dtype=np.uint64)
         self._thumbnails = np.empty((0, 48), dtype=np.float32)
         self._rows: list[tuple[int, int]] = []
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
-        """Return for each row whether it repeats an earlier one, which, and across labels."""
+        """Return for each row whether and which earlier image it repeats, and if labels differ."""
         found = []
         for row in rows:
             picture = picture_of(row)
@@ -75,11 +75,11 @@ class NearDuplicates:
         return found
 
     def notes(self) -> list[str]:
-        """Return nothing: every image is measured whole."""
+        """Return nothing: images are measured completely."""
         return []
 
     def _alike(self, hashed: np.uint64, thumbnail: NDArray[np.float32]) -> list[tuple[int, int]]:
-        """Return index and label of the kept images that an image repeats, in order."""
+        """Return index and label of the earlier images that an image repeats, in order."""
         count = len(self._rows)
         places = np.flatnonzero(np.bitwise_count(self._hashes[:count] ^ hashed) <= self._bits)
         apart = np.abs(self._thumbnails[places] - thumbnail).mean(axis=1)
@@ -88,7 +88,7 @@ class NearDuplicates:
     def _keep(self, hashed: np.uint64, thumbnail: NDArray[np.float32], row: Row) -> None:
         count = len(self._rows)
         if count == len(self._hashes):
-            # Doubled, so that a million pictures are not copied a million times.
+            # Doubled, so that a million images are not copied a million times.
             self._hashes = np.resize(self._hashes, max(2 * count, 1024))
             self._thumbnails = np.resize(self._thumbnails, (len(self._hashes), 48))
         self._hashes[count], self._thumbnails[count] = hashed, thumbnail
@@ -96,7 +96,7 @@ class NearDuplicates:
 
 
 def difference_hash(picture: Any) -> np.uint64:
-    """Return 64 bits: is each place of an 8x8 grid lighter than the one to its right?"""
+    """Return 64 bits: is each cell of an 8x8 grid lighter than the one to its right?"""
     from PIL import Image
 
     grey = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
@@ -105,7 +105,7 @@ def difference_hash(picture: Any) -> np.uint64:
 
 
 def colour_thumbnail(picture: Any) -> NDArray[np.float32]:
-    """Return the picture at 4x4 pixels, shape (48,), 0 to 255."""
+    """Return the image at 4x4 pixels, shape (48,), 0 to 255."""
     from PIL import Image
 
     small = picture.resize((4, 4), Image.Resampling.BOX)

@@ -1,4 +1,4 @@
-"""A pass of gates over a finished set."""
+"""Apply gates to a finished dataset."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GateReport:
-    """What a pass did.
+    """Result of a pass.
 
     Attributes:
-        out: The set's directory.
-        rows: Of all configs.
-        flagged: By column of flags, how many rows are flagged.
-        columns: That the set has now through its gates.
-        notes: What limits the measurements of this pass, in words.
+        out: Dataset directory.
+        rows: Number of rows of all configs.
+        flagged: Number of flagged rows, by flag column.
+        columns: Columns that the dataset now has from gates.
+        notes: Limitations of this pass, as text.
     """
 
     out: Path
@@ -42,18 +42,18 @@ class GateReport:
 
 
 def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -> GateReport:
-    """Add the columns of some gates to a set, or bring them up to date after it grew.
+    """Add gate columns to a dataset, or update them after it grew.
 
-    Rows that a gate has measured already with the same model and limits keep what it said.
+    Rows measured already with the same model and thresholds keep their values.
 
     Args:
-        out: The set's directory; finished.
-        gates: In the order wanted.
+        out: Directory of a finished dataset.
+        gates: Gates in order.
         show_progress: Whether to show a bar.
 
     Raises:
-        UserError: It is no finished set, its files are not those of its manifest, or a variable
-            has the name of a gate's column, or a folder of it is a link to another place.
+        UserError: It is not a finished dataset, its files differ from its manifest, a variable has
+            the name of a gate's column, or one of its folders is a link to another place.
     """
     require_own(out)
     base = newest(out)
@@ -75,7 +75,7 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
 
 
 class _Pass:
-    """Goes through the shards of a set and stages the new ones."""
+    """Processes the shards of a dataset and stages the new ones."""
 
     def __init__(
         self, stage: Stage, gates: Sequence[Gate], *, old: Manifest, new: Manifest
@@ -86,7 +86,7 @@ class _Pass:
         self.flagged: dict[str, int] = {}
 
     def config(self, name: str, entry: ConfigEntry, *, bar: Any) -> ConfigEntry:
-        """Stage a config's shards; return what the manifest will say of it."""
+        """Stage a config's shards; return its new manifest entry."""
         for gate in self._gates:
             gate.begin(name)
         shards = []
@@ -96,12 +96,12 @@ class _Pass:
         return entry.model_copy(update={"shards": tuple(shards)})
 
     def _shard(self, config: str, shard: ShardEntry) -> ShardEntry:
-        """Stage one shard; return what the manifest will say of it, under the name it has."""
+        """Stage one shard; return its new manifest entry, with its current name."""
         self._stage.require_current()
         try:
             return self._staged(config, shard)
         except FileNotFoundError:
-            # A later generation may no longer have the file; `factory tidy` clears old stages.
+            # A later generation may no longer have the file; `factory tidy` removes old stages.
             self._stage.require_current()
             raise
 
@@ -109,7 +109,8 @@ class _Pass:
         path, staged = self._out / shard.file, self._stage.path(shard.file)
         if not path.is_file() or inspect(path).sha256 != shard.sha256:
             raise UserError(
-                f"{path}: is not the file that {FILE_NAME} lists; build the set again, or restore "
+                f"{path}: differs from the file that {FILE_NAME} lists; build the dataset again, "
+                "or restore "
                 "the file"
             )
         is_staged = staged.is_file()
@@ -127,7 +128,7 @@ class _Pass:
         return shard.model_copy(update={"sha256": inspect(staged).sha256})
 
     def _measure(self, gate: Gate, rows: list[Row], *, is_staged: bool) -> None:
-        """Fill a gate's columns where they are not known yet."""
+        """Fill missing values of a gate's columns."""
         columns = gate.entry().columns
         first = next(iter(columns))
         same = is_staged or self._old.gates.get(gate.name) == gate.entry()
@@ -141,26 +142,26 @@ class _Pass:
 def _finished(out: Path, base: Generation) -> Manifest:
     manifest = base.manifest
     if manifest is None:
-        raise UserError(f"{out}: is no set of `factory build` (it holds no {FILE_NAME})")
+        raise UserError(f"{out}: is not a dataset of `factory build` (it has no {FILE_NAME})")
     unfinished = [name for name, entry in manifest.configs.items() if not entry.complete]
     if unfinished:
-        raise UserError(f"{out}: {unfinished[0]} is not finished; run its build again first")
+        raise UserError(f"{out}: {unfinished[0]} is not finished; resume its build first")
     return manifest
 
 
 def _with_columns(manifest: Manifest, entries: dict[str, Any], *, out: Path) -> Manifest:
-    """Return the manifest with the gates' columns among those of the set."""
+    """Return the manifest with the gates' columns among its own."""
     own = {name for entry in manifest.gates.values() for name in entry.columns}
     variables = dict(manifest.variables)
     for name, entry in entries.items():
         for column in manifest.gates[name].columns if name in manifest.gates else ():
-            # The gate as it is now may have fewer columns.
+            # The current version of the gate may have fewer columns.
             variables.pop(column, None)
         for column, kind in entry.columns.items():
             taken = column in manifest.variables and column not in own
             if taken or column in fixed_columns():
                 raise UserError(
-                    f"{out}: has a variable {column}, which is the name of a gate's column; "
+                    f"{out}: has a variable {column}, which is also the name of a gate's column; "
                     "rename the variable in its recipe"
                 )
             variables[column] = kind

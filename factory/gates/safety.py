@@ -1,4 +1,4 @@
-"""Whether a picture is unsafe to show, as a model sees it: a flag, never another picture."""
+"""Flag images that a model classifies as unsafe; images are not changed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _USUAL = ("nsfw", "unsafe", "porn", "hentai", "sexy", "explicit")
 
 
 class Safety:
-    """Flags pictures with Stable Diffusion's safety checker or any image classifier."""
+    """Flags images with Stable Diffusion's safety checker or any image classifier."""
 
     name = "safety"
     remembers = False
@@ -44,13 +44,13 @@ class Safety:
 
         Args:
             model: Hub id or directory.
-            device: Where it runs.
-            batch_size: Pictures a step.
-            labels: Of a classifier, which are unsafe; by default its own of the usual names.
-            threshold: Of a classifier, the probability from which a picture is flagged.
+            device: Device of the model.
+            batch_size: Images per batch.
+            labels: Unsafe classes of a classifier; default: those with common names.
+            threshold: Lowest probability of a classifier at which an image is flagged.
 
         Raises:
-            UserError: It cannot be had, or names no unsafe class.
+            UserError: It cannot be loaded, or has no unsafe class.
         """
         from transformers import AutoConfig, AutoImageProcessor
 
@@ -72,7 +72,7 @@ class Safety:
         self._unsafe = {} if self._is_checker else _unsafe_classes(model, config, labels)
 
     def entry(self) -> GateEntry:
-        """Return columns, model and limit."""
+        """Return columns, model and threshold."""
         if self._is_checker:
             return GateEntry(
                 columns={FLAG: "bool"},
@@ -89,7 +89,7 @@ class Safety:
         )
 
     def begin(self, config: str) -> None:
-        """Every picture is judged for itself."""
+        """Do nothing: images are independent."""
 
     def measure(self, rows: Sequence[Row]) -> list[dict[str, Any]]:
         """Flag each row."""
@@ -107,7 +107,7 @@ class Safety:
         import numpy as np
 
         if self._is_checker:
-            # It would blacken what it is given: it is given nothing of the set.
+            # It would blacken its input, so it gets an empty image instead of the dataset's.
             blanks = [np.zeros((1, 1, 3)) for _ in pixels]
             with _no_advice():
                 _, flags = self._model(clip_input=pixels, images=blanks)
@@ -117,7 +117,7 @@ class Safety:
         return [{FLAG: score >= self._threshold, SCORE: score} for score in scores]
 
     def notes(self) -> list[str]:
-        """Return nothing: every image is measured whole."""
+        """Return nothing: images are measured completely."""
         return []
 
 
@@ -135,18 +135,21 @@ def _unsafe_classes(model: str, config: Any, labels: Sequence[str]) -> dict[str,
     known = {str(name): int(place) for place, name in config.id2label.items()}
     unknown = [label for label in labels if label not in known]
     if unknown:
-        raise UserError(f"--unsafe-labels {unknown[0]}: {model} has: {', '.join(known)}")
+        raise UserError(
+            f"--unsafe-labels {unknown[0]}: unknown class; {model} has: {', '.join(known)}"
+        )
     chosen = list(labels) or [name for name in known if name.lower() in _USUAL]
     if not chosen:
         raise UserError(
-            f"--safety {model}: none of its classes is called unsafe ({', '.join(known)}); "
+            f"--safety {model}: none of its classes has a common name for unsafe "
+            f"({', '.join(known)}); "
             "name them with --unsafe-labels"
         )
     return {name: known[name] for name in chosen}
 
 
 class _no_advice:
-    """Silence the checker's warning that a black picture will be returned: none is."""
+    """Silence the checker's warning that a black image will be returned: none is."""
 
     def __enter__(self) -> None:
         self._logger = logging.getLogger("diffusers")

@@ -1,9 +1,9 @@
-"""New shards beside the old ones, listed together.
+"""Stage new shards beside the old ones and list them in one step.
 
-All shards with new columns are written to a hidden folder of the dataset that is this pass's own.
-Then they get names that no file had before, and a new generation lists them: that is the one step
-that changes the dataset, and it fails if another process has changed it since the pass began.
-Stopped anywhere before, the next pass goes on; readers never see half of a dataset changed.
+All shards with new columns are written to a hidden folder of the dataset that belongs to this pass.
+Then they get new file names, and a new generation lists them: only this step changes the dataset,
+and it fails if another process has changed it since the pass started. An interrupted pass is
+resumed; readers never see a partly changed dataset.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class Stage:
     """The hidden folder of a pass.
 
     Attributes:
-        out: The dataset's directory.
+        out: Dataset directory.
         base: The generation the pass reads.
-        name: Of the pass: number of its generation, and a hash of the manifests before and after.
+        name: Name of the pass: number of its generation, and a hash of the manifests before and
+            after.
     """
 
     out: Path
@@ -42,45 +43,45 @@ class Stage:
 
     @classmethod
     def of(cls, out: Path, base: Generation, changed: Manifest) -> Stage:
-        """Return the stage of a pass: the same one for the same pass over the same files."""
+        """Return the stage of a pass; the same pass over the same files has the same stage."""
         assert base.manifest is not None, "a finished dataset has a manifest"
         plan = json.dumps([one.model_dump(mode="json") for one in (base.manifest, changed)])
         return cls(out, base, f"{base.number}-{key_of(plan)}")
 
     def path(self, file: str) -> Path:
-        """Return where the new form of a shard is written; `file` as in the manifest."""
+        """Return the path of a shard's new form; `file` as in the manifest."""
         return self.out / STAGES / self.name / file
 
     def require_current(self) -> None:
-        """Look whether the dataset is still the one that the pass reads.
+        """Check that the dataset is still the one that the pass reads.
 
         Raises:
-            Failure: it is not.
+            Failure: The dataset has changed.
         """
         if latest(self.out) != self.base.number:
             raise self._changed()
 
     def _changed(self) -> Failure:
         return Failure(
-            f"{self.out}: another process has changed this dataset while its rows were measured; "
+            f"{self.out}: another process changed this dataset while its rows were measured; "
             "nothing was overwritten; run the same command again"
         )
 
     def put_in_place(self, manifest: Manifest) -> None:
-        """Make the staged shards the dataset's.
+        """Replace the dataset's shards by the staged ones.
 
         Args:
-            manifest: Lists shards by the names they had, with the hashes of the staged ones.
+            manifest: Manifest with the current shard names and the hashes of the staged files.
 
         Raises:
-            Failure: the dataset was changed since the pass began.
+            Failure: The dataset was changed since the pass started.
         """
         files = self._names(manifest)
         wanted = _renamed(manifest, files)
         try:
             is_mine = self._replace(files, wanted)
         except (Failure, FileNotFoundError):
-            # Staged files go away when another process ends the very same pass.
+            # Staged files disappear if another process finishes the same pass.
             is_mine = False
         if not is_mine:
             self._give_up(files, wanted)
@@ -89,7 +90,7 @@ class Stage:
         self.discard()
 
     def _replace(self, files: Mapping[str, str], wanted: Manifest) -> bool:
-        """Link the staged shards and make the generation that lists them; False if too late."""
+        """Link the staged shards and create the generation that lists them; False if too late."""
         for old, new in files.items():
             self.require_current()
             if new != old:
@@ -101,7 +102,7 @@ class Stage:
         return replace(self.out, self.base, wanted, recipes={}) is not None
 
     def _names(self, manifest: Manifest) -> dict[str, str]:
-        """Return the shards' new names by their old ones; the same where no byte has changed."""
+        """Return the shards' new names by their old ones; unchanged bytes keep the name."""
         assert self.base.manifest is not None, "a finished dataset has a manifest"
         return {
             shard.file: shard.file if shard == before else self._name(name, shard)
@@ -112,10 +113,10 @@ class Stage:
         }
 
     def _give_up(self, files: Mapping[str, str], wanted: Manifest) -> None:
-        """Remove what was put in place for nothing; these names are never used again.
+        """Remove the unused files; their names are never used again.
 
         Raises:
-            Failure: unless another process has made the very same pass.
+            Failure: Unless another process has finished the same pass.
         """
         now = newest(self.out).manifest
         if now == wanted:
@@ -128,13 +129,13 @@ class Stage:
         raise self._changed()
 
     def discard(self) -> None:
-        """Remove what was staged, here and by earlier passes that cannot end well any more."""
+        """Remove staged files of this pass and of earlier ones that can no longer succeed."""
         for stage in (self.out / STAGES / self.name, *old_stages(self.out, latest(self.out))):
             shutil.rmtree(stage, ignore_errors=True)
         remove_if_empty(self.out / STAGES)
 
     def _name(self, config: str, shard: ShardEntry) -> str:
-        """Return a name that no pass before this one has used, whatever it measured."""
+        """Return a name that no earlier pass has used."""
         number = number_of(shard.file)
         assert number is not None, "a finished dataset lists shards"
         what = f"{self.name} {shard.sha256}"
@@ -148,7 +149,7 @@ def _link(staged: Path, final: Path) -> None:
         except (FileExistsError, FileNotFoundError):
             raise
         except OSError:
-            # A file system without links.
+            # A file system without hard links.
             write_bytes(final, staged.read_bytes(), exclusive=True)
 
 

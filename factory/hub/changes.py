@@ -1,7 +1,7 @@
-"""What a push has to change: the files here against the files of a revision.
+"""Compare local files with the files of a revision to plan a push.
 
-A file is the same if size and content hash agree: SHA-256 where the Hub keeps it in LFS or Xet, the
-git blob's SHA-1 where it keeps it in git. The same comparison verifies a push afterwards.
+Files are equal if size and content hash agree: SHA-256 for LFS and Xet, the git blob's SHA-1 for
+files in git. The same comparison verifies a push afterwards.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class LocalFile:
     """A file to publish.
 
     Attributes:
-        content: Where it lies, or its bytes.
+        content: Its path, or its bytes.
         size: In bytes.
-        sha256: What its content must be, where that is known already (a shard of a manifest).
+        sha256: Expected hash, if known (a shard of a manifest).
     """
 
     content: Path | bytes
@@ -30,7 +30,7 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a revision; `sha256` is None where the Hub keeps it in git, under `blob_id`."""
+    """A file of a revision; `sha256` is None for files in git, which have a `blob_id`."""
 
     size: int
     sha256: str | None
@@ -39,14 +39,14 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to change.
+    """Changes to make.
 
     Attributes:
         add: Paths to send, new or changed, in order.
         delete: Paths to remove.
-        unchanged: Paths that are there with the right content.
-        add_bytes: Size of what is to be sent.
-        unchanged_bytes: Size of what is there.
+        unchanged: Paths that already have the right content.
+        add_bytes: Size of the files to send.
+        unchanged_bytes: Size of the unchanged files.
     """
 
     add: tuple[str, ...]
@@ -62,7 +62,7 @@ class Plan:
 
 
 def local_file(content: Path | bytes, *, sha256: str | None = None) -> LocalFile:
-    """Describe a file on disk, or one made in memory."""
+    """Describe a file on disk, or one in memory."""
     size = len(content) if isinstance(content, bytes) else content.stat().st_size
     return LocalFile(content, size, sha256)
 
@@ -82,12 +82,13 @@ def make_plan(
     *,
     owned: Callable[[str], bool],
 ) -> Plan:
-    """Compare what is here with what is there.
+    """Compare local and remote files.
 
     Args:
-        local: Everything that is to be there, by path.
-        remote: Everything that is there.
-        owned: Whether a path is the publisher's own: one that is not in `local` is then removed.
+        local: All wanted files, by path.
+        remote: All existing files.
+        owned: Returns whether a path belongs to the publisher; if it is not in `local`, it is
+            removed.
     """
     unchanged = tuple(path for path in local if path in remote and same(local[path], remote[path]))
     kept = set(unchanged)
@@ -102,7 +103,7 @@ def make_plan(
 
 
 def same(local: LocalFile, remote: RemoteFile) -> bool:
-    """Whether a file of the Hub has the content of one here."""
+    """Return whether a file on the Hub has the content of a local file."""
     if local.size != remote.size:
         return False
     if remote.sha256 is not None:
@@ -116,10 +117,10 @@ def differences(
     *,
     owned: Callable[[str], bool],
 ) -> list[str]:
-    """Return, for each file of a revision that is not as it is here, a phrase that says so."""
+    """Return one phrase for each file of a revision that differs from the local files."""
     plan = make_plan(local, remote, owned=owned)
-    missing = [f"{path} is not there" for path in plan.add if path not in remote]
-    other = [f"{path} has other content" for path in plan.add if path in remote]
+    missing = [f"{path} is missing" for path in plan.add if path not in remote]
+    other = [f"{path} has different content" for path in plan.add if path in remote]
     return [*missing, *other, *(f"{path} is still there" for path in plan.delete)]
 
 

@@ -1,7 +1,7 @@
-"""The HTTP client of the Hub's libraries: requests with a time-out, and a quick end without a host.
+"""The HTTP client of the Hub's libraries: a time-out per request, and a quick failure offline.
 
 A name that does not resolve means a machine without a network or a mistyped address. Libraries
-repeat such a request for minutes, one library after the other.
+would retry such a request for minutes, one library after the other.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _answered = False
 
 
 def bound_requests(timeout_s: float = REQUEST_TIMEOUT_S) -> None:
-    """Bound requests of huggingface_hub and of all libraries that use it; once per process.
+    """Limit requests of huggingface_hub and libraries that use it; once per process.
 
     Each request has a time-out. A name that does not resolve, before any host has answered this
-    process, raises `OfflineModeIsEnabled`, which libraries do not repeat: they look into their
-    caches instead. Later it counts as a lost connection, which is repeated.
+    process, raises `OfflineModeIsEnabled`, which libraries do not retry: they use their
+    caches instead. Later it counts as a lost connection, which is retried.
 
     Args:
-        timeout_s: Of a request, in seconds.
+        timeout_s: Time-out of a request, in seconds.
     """
     global _bound
     if _bound:
         return
     from huggingface_hub import get_session, set_client_factory
 
-    # A client like the library's own, whatever HTTP library that is in this version.
+    # A client like the library's own, with the HTTP library of its version.
     own = get_session()
     kind = _quick_to_fail(type(own))
     hooks = {**own.event_hooks, "request": [*own.event_hooks.get("request", ()), _count_request]}
@@ -65,7 +65,7 @@ def _quick_to_fail(client: Any) -> Any:
 
 
 def is_unresolved(error: BaseException | None) -> bool:
-    """Whether an error comes from a host name that does not resolve."""
+    """Return whether an error comes from a host name that does not resolve."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, socket.gaierror):
@@ -77,7 +77,7 @@ def is_unresolved(error: BaseException | None) -> bool:
 
 @contextmanager
 def counting_uploads(count: Callable[[int], None]) -> Iterator[None]:
-    """Call `count` with the body size in bytes of each PUT, which is how LFS contents go."""
+    """Call `count` with the body size in bytes of each PUT, which uploads LFS contents."""
     bound_requests()
     _counters.append(count)
     try:

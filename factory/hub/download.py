@@ -1,6 +1,6 @@
-"""Downloads files of one commit of the Hub, and sees that each is what the Hub has.
+"""Download files of one Hub commit and check their hashes.
 
-No client compares the content of a download with its hash, and a damaged file stays in the cache
+The Hub's clients do not compare a download with its hash, and a damaged file stays in the cache
 under its right name. So every file is hashed here before it is used.
 """
 
@@ -26,8 +26,8 @@ class Snapshot:
     """Files of one commit in the local cache.
 
     Attributes:
-        folder: Holds them under their paths in the repository.
-        commit: The commit's id.
+        folder: Contains them under their paths in the repository.
+        commit: The commit id.
     """
 
     folder: Path
@@ -35,17 +35,17 @@ class Snapshot:
 
 
 def offline() -> bool:
-    """Whether the user forbids the network (`HF_HUB_OFFLINE`)."""
+    """Return whether the user forbids network access (`HF_HUB_OFFLINE`)."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)
 
 
 def resolve_commit(target: HubTarget) -> str:
-    """Return the commit that a target's revision names now.
+    """Return the current commit of a target's revision.
 
     Raises:
-        UserError: No such repository or revision, or no permission.
+        UserError: The repository or revision does not exist, or access is denied.
         Failure: The Hub cannot be reached.
     """
     session = HubSession(target, writes=False)
@@ -62,10 +62,10 @@ def resolve_commit(target: HubTarget) -> str:
 
 
 def cached(target: HubTarget) -> Snapshot:
-    """Return what the cache has of a target's revision, without the network.
+    """Return the cached files of a target's revision, without the network.
 
     Raises:
-        UserError: Nothing of it.
+        UserError: None are cached.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
@@ -80,35 +80,36 @@ def cached(target: HubTarget) -> Snapshot:
         )
     except LocalEntryNotFoundError:
         raise UserError(
-            f"{target}: HF_HUB_OFFLINE is set and it is not in the cache; unset it once to fetch it"
+            f"{target}: HF_HUB_OFFLINE is set and this is not in the cache; unset it once to "
+            "download it"
         ) from None
     return Snapshot(Path(folder), Path(folder).name)
 
 
 def check_read_access(target: HubTarget) -> None:
-    """Ask the Hub whether the contents may be read, not only the list of files.
+    """Check that the contents may be read, not only the list of files.
 
     Raises:
-        UserError: They may not: the repository is gated.
+        UserError: Access is denied: the repository is gated.
         Failure: The Hub cannot be reached.
     """
     session = HubSession(target, writes=False)
     session.call(
         lambda: session.api.auth_check(target.repo_id, repo_type=target.repo_type),
-        doing="asking for access",
+        doing="requesting access",
     )
 
 
 def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
-    """Download files of a target's revision, and check them; what is in the cache is kept.
+    """Download and check files of a target's revision; cached files are kept.
 
     Args:
         target: Repository and revision.
-        wanted: Whether a path is needed.
+        wanted: Returns whether a path is needed.
 
     Raises:
-        UserError: No such repository or revision, or no permission.
-        Failure: The Hub cannot be reached, or files arrive damaged again and again.
+        UserError: The repository or revision does not exist, or access is denied.
+        Failure: The Hub cannot be reached, or files are damaged after every download.
     """
     session = HubSession(target, writes=False)
     damaged: list[str] = []
@@ -119,15 +120,20 @@ def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
         allow, ignore = _patterns(expected, [path for path in tree if path not in expected])
         folder = session.call(partial(_download, target, allow, ignore), doing="loading")
         if folder.name != commit:
-            # The branch moved in between; look again.
+            # The branch moved in the meantime; resolve it again.
             continue
         damaged = [path for path, file in expected.items() if not _whole(folder / path, file)]
         if not damaged:
             return Snapshot(folder, commit)
-        console.log(f"{target}: {len(damaged)} files arrived damaged ({damaged[0]}); again")
+        console.log(
+            f"{target}: {len(damaged)} downloaded files are damaged ({damaged[0]}); downloading "
+            "again"
+        )
         for path in damaged:
             _forget(folder / path)
-    what = f"{damaged[0]} arrives damaged" if damaged else "it changes all the time"
+    what = (
+        f"{damaged[0]} is damaged after every download" if damaged else "the branch keeps changing"
+    )
     raise Failure(f"{target}: {what} ({_ROUNDS} attempts); try again later")
 
 
@@ -159,7 +165,7 @@ def _patterns(wanted: Collection[str], others: Iterable[str]) -> tuple[list[str]
 def _download(target: HubTarget, allow: list[str], ignore: list[str]) -> Path:
     from huggingface_hub import snapshot_download
 
-    # By the revision's name, so that the cache knows it when the network is forbidden.
+    # By the revision's name, so that the cache finds it in offline mode.
     return Path(
         snapshot_download(
             target.repo_id,
@@ -176,7 +182,7 @@ def _whole(path: Path, file: RemoteFile) -> bool:
 
 
 def _forget(path: Path) -> None:
-    """Remove a file from the cache: the name in the snapshot, and the content behind it."""
+    """Remove a file from the cache: its name in the snapshot and its content."""
     content = path.resolve()
     path.unlink(missing_ok=True)
     content.unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""What an error of the Hub's clients means: try again, or a line that says what to do.
+"""Classify errors of the Hub's clients: retry, or report what the user can do.
 
-The clients answer one trouble in many ways: their own `HfHubHTTPError` and its children, the HTTP
-library's transport errors, builtin `ConnectionError` and `RuntimeError` from Xet and LFS,
-`ValueError` and `KeyError` for an answer that was damaged on its way.
+The clients raise many types for the same problem: `HfHubHTTPError` and its subclasses, the HTTP
+library's transport errors, `ConnectionError` and `RuntimeError` from Xet and LFS, `ValueError` and
+`KeyError` for a damaged response.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _TRANSIENT = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
 
 
 def client_errors() -> tuple[type[Exception], ...]:
-    """Return the types that the clients raise for what a server or a line does."""
+    """Return the exception types that clients raise for server and network problems."""
     from huggingface_hub.errors import HfHubHTTPError
 
-    # The HTTP library's base: huggingface_hub changed libraries, its error's parents tell which.
+    # The HTTP library's base class, found as a parent of huggingface_hub's own error.
     library = next(base for base in HfHubHTTPError.__mro__[1:] if base.__name__ == "HTTPError")
     return (library, OSError, RuntimeError, ValueError, KeyError)
 
@@ -37,30 +37,30 @@ def status_of(error: BaseException) -> int | None:
 
 
 def is_local(error: BaseException) -> bool:
-    """Whether an error is about this machine's files and not about the Hub."""
+    """Return whether an error concerns local files rather than the Hub."""
     if not isinstance(error, OSError) or isinstance(error, ConnectionError | TimeoutError):
         return False
     return error.errno is not None
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again can help."""
+    """Return whether a retry can help."""
     from huggingface_hub.errors import HFValidationError, OfflineModeIsEnabled
 
     if any(isinstance(one, OfflineModeIsEnabled | HFValidationError) for one in _chain(error)):
         return False
     if isinstance(error, UnicodeEncodeError):
-        # It never went out: a token with a character that no header takes.
+        # The request was never sent: the token has a character that is invalid in a header.
         return False
     if isinstance(error, UnicodeDecodeError | json.JSONDecodeError):
-        # The answer was damaged on its way, whatever its status said.
+        # The response was damaged in transit, whatever its status was.
         return True
     status = status_of(error)
     return status is None or status in _TRANSIENT
 
 
 def retry_after_s(error: BaseException) -> float | None:
-    """Return how long the server asks to wait, or None."""
+    """Return the wait in seconds that the server asks for, or None."""
     for one in _chain(error):
         headers = getattr(getattr(one, "response", None), "headers", None)
         if headers is not None and str(headers.get("Retry-After", "")).isdigit():
@@ -69,13 +69,13 @@ def retry_after_s(error: BaseException) -> float | None:
 
 
 def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool) -> FactoryError:
-    """Return an error of the clients as one line.
+    """Return a client error as a one-line error.
 
     Args:
         error: As raised.
-        target: What was worked on.
-        doing: What was being done, e.g. `uploading`.
-        writes: Whether it takes a token that may write.
+        target: The repository.
+        doing: Activity, e.g. `uploading`.
+        writes: Whether it needs a token with write permission.
     """
     from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RevisionNotFoundError
 
@@ -87,17 +87,17 @@ def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool
         )
     chain = list(_chain(error))
     if any(isinstance(one, OfflineModeIsEnabled) for one in chain):
-        return UserError(f"{target}: HF_HUB_OFFLINE is set and it is not in the cache; unset it")
+        return UserError(f"{target}: HF_HUB_OFFLINE is set and this is not in the cache; unset it")
     if any(isinstance(one, GatedRepoError) for one in chain):
         return UserError(
-            f"{target}: access is restricted; ask for it at {target.url}, "
+            f"{target}: access is restricted; request access at {target.url}, "
             f"then {how_to_get_token('read')}"
         )
     if any(isinstance(one, RevisionNotFoundError) for one in chain):
-        return UserError(f"{target}: no such revision; see {target.url}/commits/main")
+        return UserError(f"{target}: revision not found; see {target.url}/commits/main")
     if isinstance(error, UnicodeEncodeError):
         return UserError(
-            f"{target}: the token from {token_source()} holds a character that no token has; "
+            f"{target}: the token from {token_source()} contains an invalid character; "
             "copy it again"
         )
     status = status_of(error)
@@ -106,15 +106,17 @@ def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool
     if status == 404:
         return UserError(f"{target}: {_missing(target, doing)}")
     if status is not None and status < 500 and status not in _TRANSIENT:
-        return UserError(f"{target}: the Hub refused it while {doing} ({reason_of(error)})")
+        return UserError(
+            f"{target}: the Hub rejected the request while {doing} ({reason_of(error)})"
+        )
     return Failure(
         f"{target}: the Hub could not be reached or failed while {doing} ({reason_of(error)}); "
-        "run the same command again: what was transferred is kept"
+        "run the same command again; transferred data is kept"
     )
 
 
 def reason_of(error: BaseException) -> str:
-    """Return what a server or library said, in one line."""
+    """Return the server's or library's reason in one line."""
     status = status_of(error)
     for one in _chain(error):
         said = getattr(one, "server_message", None)
@@ -130,11 +132,11 @@ def _refused(status: int, error: BaseException, *, writes: bool) -> str:
     permission = "write" if writes else "read"
     source = token_source()
     if source is None:
-        needed = "pushing needs a token" if writes else "not there, or private and no token is set"
+        needed = "pushing needs a token" if writes else "not found, or private and no token is set"
         return f"{needed}; {how_to_get_token(permission)}"
     if status == 401:
         return (
-            f"the token from {source} is not accepted any more (401: revoked, expired or "
+            f"the token from {source} is not accepted (401: revoked, expired or "
             f"mistyped); {how_to_get_token(permission)}"
         )
     return (
@@ -146,19 +148,19 @@ def _refused(status: int, error: BaseException, *, writes: bool) -> str:
 def _missing(target: HubTarget, doing: str) -> str:
     kind = target.repo_type
     return (
-        f"no such {kind} (404 while {doing}): check the id, or was it deleted or renamed "
-        "meanwhile? If it is private, the token may not see it"
+        f"no such {kind} (404 while {doing}): check the id; it may have been deleted or renamed, "
+        "or the token may have no access to a private one"
     )
 
 
 def _line(text: str) -> str:
-    """Cut a text to one line without request ids and URLs of this moment."""
+    """Return a text as one line, without request ids and temporary URLs."""
     line = " ".join(text.split()).rstrip(".")
     return line if len(line) <= 200 else f"{line[:197]}..."
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and what it came from, each once."""
+    """Yield an error and its causes, each once."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:

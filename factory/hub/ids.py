@@ -1,7 +1,7 @@
-"""What a Hub reference names: kind, repository, revision; and whose token would be used.
+"""Parse Hub references (type, repository, revision) and report the source of the token.
 
-A token itself never leaves huggingface_hub: here one only learns whether there is one, and from
-where.
+The token itself never leaves huggingface_hub; this module only reports whether there is one and
+where it comes from.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class HubTarget:
-    """A repository of the Hub, at a revision.
+    """A Hub repository at a revision.
 
     Attributes:
         repo_id: `ORG/NAME`.
@@ -40,7 +40,7 @@ class HubTarget:
 
     @property
     def url(self) -> str:
-        """Where people look at it."""
+        """URL of the web page."""
         from huggingface_hub import constants
 
         folder = "datasets/" if self.repo_type == "dataset" else ""
@@ -52,10 +52,10 @@ class HubTarget:
 
 
 def parse_target(reference: str, repo_type: RepoType) -> HubTarget:
-    """Read `ORG/NAME[@REVISION]`, with or without its prefix (`hf://datasets/`, `hf-hub:`).
+    """Parse `ORG/NAME[@REVISION]`, with an optional prefix (`hf://datasets/`, `hf-hub:`).
 
     Raises:
-        UserError: It is no name that the Hub allows.
+        UserError: It is not a valid Hub name.
     """
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported
@@ -68,22 +68,22 @@ def parse_target(reference: str, repo_type: RepoType) -> HubTarget:
         validate_repo_id(repo_id)
     except HFValidationError as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise UserError(f"{reference}: not a name on the Hub ({reason})") from None
+        raise UserError(f"{reference}: is not a valid Hub name ({reason})") from None
     return HubTarget(repo_id, repo_type, revision or None)
 
 
 def looks_like_hub_id(text: str) -> bool:
-    """Whether a text has the form `ORG/NAME[@REVISION]`, or a prefix that only Hub ids have."""
+    """Return whether a text has the form `ORG/NAME[@REVISION]`, or a prefix of Hub ids."""
     return text.startswith(_PREFIXES) or _REFERENCE.fullmatch(text) is not None
 
 
 def is_commit(text: object) -> bool:
-    """Whether a text is a whole commit id."""
+    """Return whether a text is a full commit id."""
     return isinstance(text, str) and _COMMIT.fullmatch(text) is not None
 
 
 def token_source() -> str | None:
-    """Say where the token that would be sent comes from, or None if there is none."""
+    """Return the source of the token, or None if there is none."""
     from huggingface_hub import get_token
 
     if get_token() is None:
@@ -93,10 +93,10 @@ def token_source() -> str | None:
 
 
 def how_to_get_token(permission: str) -> str:
-    """Say in one phrase how to come by a token with a permission (`read` or `write`)."""
+    """Return a phrase that explains how to get a token with a permission (`read` or `write`)."""
     from huggingface_hub import constants
 
     return (
-        f"make a token with {permission} permission at {constants.ENDPOINT}/settings/tokens, "
+        f"create a token with {permission} permission at {constants.ENDPOINT}/settings/tokens, "
         "then `hf auth login`, or set HF_TOKEN"
     )

@@ -1,8 +1,8 @@
-"""How many bytes of content an upload really sends, and a progress bar that shows it.
+"""Count the bytes that an upload sends, and show them in a progress bar.
 
-Plain LFS goes through the HTTP client, whose requests are counted. Xet sends from its own threads
-and reports to the progress display of huggingface_hub; that display is replaced by ours while we
-upload, because nothing public says how much was new.
+Plain LFS uses the HTTP client, whose requests are counted. Xet uploads from its own threads and
+reports to the progress display of huggingface_hub, which is replaced by ours, because no public API
+reports how much was new.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Meter:
 
     Attributes:
         sent: Bytes of content sent, retries included, before Xet's compression; None if the
-            client does not tell.
+            client does not report it.
         total: Bytes of the files to upload.
     """
 
@@ -45,25 +45,25 @@ class Meter:
         self._bar.close()
 
     def count_sent(self, size: int) -> None:
-        """Count bytes that went out."""
+        """Count bytes sent."""
         if self.sent is not None:
             self.sent += size
 
     def show_done(self, size: int) -> None:
-        """Show that `size` bytes of the files at work are read, compared and sent."""
+        """Show that `size` bytes of the current files are read, compared and sent."""
         done = min(self._finished + size, self.total)
         if done > self._shown:
             self._bar.update(done - self._shown)
             self._shown = done
 
     def finish(self, size: int) -> None:
-        """Count files as done; an attempt that failed is shown again from its start."""
+        """Count files as done; a failed attempt is shown again from its start."""
         self._finished += size
         self.show_done(0)
 
     @contextmanager
     def measuring(self) -> Iterator[None]:
-        """Measure what the clients upload meanwhile."""
+        """Measure the uploads of the clients inside the block."""
         if not _uses_xet():
             with _no_bars(), counting_uploads(self.count_sent):
                 yield
@@ -82,21 +82,21 @@ class Meter:
 
 
 class _XetReporter:
-    """Stands in for the display of huggingface_hub: the same two methods."""
+    """Replacement for the display of huggingface_hub: the same two methods."""
 
     def __init__(self, meter: Meter) -> None:
         self._meter = meter
         self._sent = 0
 
     def update_progress(self, group: Any, _items: Any = None) -> None:
-        """Take the totals of the upload so far."""
+        """Store the totals of the upload so far."""
         sent = int(group.total_transfer_bytes_completed)
         self._meter.count_sent(max(0, sent - self._sent))
         self._sent = max(self._sent, sent)
         self._meter.show_done(int(group.total_bytes_completed))
 
     def close(self) -> None:
-        """Nothing to close: the bar is the meter's."""
+        """Do nothing: the bar belongs to the meter."""
 
 
 def _uses_xet() -> bool:
@@ -107,7 +107,7 @@ def _uses_xet() -> bool:
 
 @contextmanager
 def _no_bars() -> Iterator[None]:
-    """Keep huggingface_hub from drawing bars of its own over ours."""
+    """Hide the progress bars of huggingface_hub."""
     bars = _bars()
     if bars.are_progress_bars_disabled():
         yield
@@ -120,5 +120,5 @@ def _no_bars() -> Iterator[None]:
 
 
 def _bars() -> Any:
-    """Return the module that switches huggingface_hub's progress bars."""
+    """Return the module that controls huggingface_hub's progress bars."""
     return importlib.import_module("huggingface_hub.utils")

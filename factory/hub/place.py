@@ -1,7 +1,6 @@
-"""References to recipes on the Hub, and where their copies lie: `hf://datasets/ORG/NAME@REV/PATH`.
+"""Parse `hf://datasets/ORG/NAME@REV/PATH` references to recipes and locate their copies.
 
-A copy lies in huggingface_hub's cache, under the commit it belongs to. From that path alone one can
-tell that a file came from the Hub, from which repository, and at which commit.
+A copy is in huggingface_hub's cache, in a path that contains its repository and commit.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ _SHOWN_DIGITS = 12
 
 @dataclass(frozen=True)
 class HubReference:
-    """What somebody wrote: a repository, a revision that may move, a path that may be short.
+    """A reference as written: a repository, a revision that may move, a path that may be short.
 
     Attributes:
         repo_id: `ORG/NAME`.
         revision: Branch, tag or commit; None is the default branch.
-        path: Within the repository, without slashes at its ends; empty is all of it.
+        path: Path in the repository, without leading or trailing slashes; empty is the root.
     """
 
     repo_id: str
@@ -43,12 +42,12 @@ class HubReference:
 
 @dataclass(frozen=True)
 class HubPlace:
-    """A file or folder of a repository at a commit: it never changes.
+    """A file or folder of a repository at a commit; immutable.
 
     Attributes:
         repo_id: `ORG/NAME`.
         commit: 40 digits.
-        path: Within the repository; empty is its root.
+        path: Path in the repository; empty is its root.
     """
 
     repo_id: str
@@ -60,43 +59,43 @@ class HubPlace:
 
     @property
     def shown(self) -> str:
-        """The place for messages, its commit shortened."""
+        """Text for messages, with a short commit."""
         return str(self).replace(self.commit, self.commit[:_SHOWN_DIGITS], 1)
 
     def beside(self, name: str) -> HubPlace:
-        """Return the place of a file named within this folder."""
+        """Return the place of a file in this folder."""
         return HubPlace(self.repo_id, self.commit, f"{self.path}/{name}".lstrip("/"))
 
 
 def is_hub_reference(text: str) -> bool:
-    """Whether a text means something on the Hub, rightly written or not."""
+    """Return whether a text starts like a Hub reference, valid or not."""
     return text.startswith("hf://")
 
 
 def parse_reference(text: str) -> HubReference:
-    """Read `hf://datasets/ORG/NAME[@REVISION][/PATH]`.
+    """Parse `hf://datasets/ORG/NAME[@REVISION][/PATH]`.
 
     Raises:
-        UserError: It is written otherwise.
+        UserError: The format is invalid.
     """
     match = _REFERENCE.fullmatch(text)
     path = (match["path"] or "").strip("/") if match else ""
     if match is None or (path and not is_safe(path)):
         raise UserError(
-            f"{text}: is no reference to recipes on the Hub; expected "
-            "hf://datasets/ORG/NAME@REVISION/PATH, where @REVISION and /PATH may be left out"
+            f"{text}: is not a valid reference to recipes on the Hub; expected "
+            "hf://datasets/ORG/NAME@REVISION/PATH, where @REVISION and /PATH are optional"
         )
     revision = match["revision"]
     return HubReference(match["repo_id"], revision.replace("%2F", "/") if revision else None, path)
 
 
 def is_safe(path: str) -> bool:
-    """Whether a relative path stays where it is: plain names, no `..`, nothing hidden."""
+    """Return whether a relative path is safe: plain names, no `..`, nothing hidden."""
     return all(_PART.fullmatch(part) for part in path.split("/"))
 
 
 def place_of(path: Path) -> HubPlace | None:
-    """Return where a file on disk came from, or None if it is no copy of the Hub's."""
+    """Return the Hub place of a cached file, or None for other files."""
     match = _CACHED.search(path.as_posix())
     if match is None:
         return None

@@ -1,8 +1,8 @@
-"""The only way to write to the Hub: files here become one commit there, checked afterwards.
+"""Publish local files to the Hub as one verified commit; nothing else writes to the Hub.
 
-Readers see the old revision or the new one: additions, deletions and card are one commit. Running
-again after any failure goes on: what was uploaded is found, a commit that was made is recognised,
-and where nothing differs nothing is committed.
+Additions, deletions and card are one commit, so readers see the old or the new revision. After a
+failure the push can be repeated: uploaded contents and a finished commit are found, and without
+differences no commit is made.
 """
 
 from __future__ import annotations
@@ -45,16 +45,17 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class Publication:
-    """What is to be on the Hub.
+    """Files to publish.
 
     Attributes:
-        files: Everything, by path in the repository.
-        owned: Whether a path is the publisher's: one that is not in `files` is removed there.
+        files: All files, by path in the repository.
+        owned: Returns whether a path belongs to the publisher; if it is not in `files`, it is
+            removed.
         title: The commit's title.
-        private: Whether a repository that is made is private; one that exists must be.
-        tag: Name for the commit, or None.
-        replaces_card: Drop what people changed in the README there, instead of refusing; None for
-            publishers whose README has no place for notes.
+        private: Whether a new repository is private; an existing one must be private then.
+        tag: Tag for the commit, or None.
+        replaces_card: Whether to overwrite edits of the README on the Hub instead of stopping; None
+            for publishers whose README has no place for notes.
     """
 
     files: Mapping[str, LocalFile]
@@ -67,17 +68,17 @@ class Publication:
 
 @dataclass(frozen=True)
 class PublishReport:
-    """What a push did, or would do.
+    """Result of a push, or of a dry run.
 
     Attributes:
         target: The repository and its branch.
-        plan: What differed.
+        plan: The differences.
         commit: The branch's head afterwards; None in a dry run of a new repository.
-        created: Whether the repository was (or would be) made.
+        created: Whether the repository was (or would be) created.
         committed: Whether a commit was made.
-        sent_bytes: Bytes of content that were sent; None if the client does not tell.
-        tag: The tag that names the commit, or None.
-        num_retries: Calls that were repeated.
+        sent_bytes: Bytes of content sent; None if the client does not report it.
+        tag: The commit's tag, or None.
+        num_retries: Number of repeated calls.
     """
 
     target: HubTarget
@@ -99,15 +100,14 @@ class PublishReport:
 
 
 def require_token(target: HubTarget) -> None:
-    """See that there is a network, a token and a whole name, before work is done for nothing.
+    """Check network access, token and repository name before any work is done.
 
     Raises:
-        UserError: `HF_HUB_OFFLINE` is set. Or there is no token; says how to get one. Or the name
-            has no owner: the Hub would make a repository of the user's own, and find it under
-            another name afterwards.
+        UserError: `HF_HUB_OFFLINE` is set, there is no token, or the name has no owner (the Hub
+            would use the user's own namespace).
     """
     if "/" not in target.repo_id:
-        raise UserError(f"{target}: names no owner; write ORG/NAME, or YOUR_NAME/{target.repo_id}")
+        raise UserError(f"{target}: has no owner; write ORG/NAME, or YOUR_NAME/{target.repo_id}")
     if offline():
         raise UserError(f"{target}: HF_HUB_OFFLINE is set; unset it to push")
     if token_source() is None:
@@ -115,11 +115,11 @@ def require_token(target: HubTarget) -> None:
 
 
 def check_may_push(target: HubTarget, *, private: bool = False) -> None:
-    """See, without changing anything, whether a push has a chance.
+    """Check, without changing anything, whether a push can succeed.
 
     Raises:
-        UserError: `HF_HUB_OFFLINE` is set, no token, a token that may only read, a name that is
-            not allowed, or a public repository where a private one is asked for.
+        UserError: `HF_HUB_OFFLINE` is set, there is no token, it is read-only, the name is invalid,
+            or the repository is public but a private one is requested.
         Failure: The Hub cannot be reached.
     """
     require_token(target)
@@ -137,19 +137,19 @@ def publish(
     dry_run: bool = False,
     show_progress: bool = True,
 ) -> PublishReport:
-    """Make a branch hold the files of a publication, in one commit.
+    """Publish files to a branch in one commit.
 
     Args:
-        target: Without a revision: the default branch. A branch that is not there is made.
-        publication: What is to be there.
-        dry_run: Look and compare, change nothing.
+        target: The default branch if it has no revision. A missing branch is created.
+        publication: Files to publish.
+        dry_run: Compare only, change nothing.
         show_progress: Whether to show a progress bar on stderr.
 
     Raises:
-        UserError: No permission, a name that is not allowed, a tag or visibility that is taken, a
-            README that people changed.
+        UserError: No permission, an invalid name, a conflicting tag or visibility, or an edited
+            README.
         OtherCommit: Another push was faster.
-        Failure: The Hub went on failing, or holds something else than was sent.
+        Failure: All retries failed, or the Hub's files differ from the sent ones.
     """
     require_token(target)
     require_ref_name(target.revision or DEFAULT_BRANCH)
@@ -169,7 +169,7 @@ def publish(
     if head.commit is None:
         head = make_branch(session)
     if head.commit is None:
-        raise AssertionError("a branch that was made has a commit")
+        raise AssertionError("a branch that was created has a commit")
     remote = _files_at(session, head.commit)
     publication = _with_notes(session, publication, head.commit, remote)
     try:
@@ -184,7 +184,7 @@ def publish(
             raise
         report = PublishReport(session.target, plan, other.head, False, False, 0, None)
     if report.commit is None:
-        raise AssertionError("a branch that was brought up to date has a commit")
+        raise AssertionError("a branch that was updated has a commit")
     if publication.tag is not None and head.tags.get(publication.tag) != report.commit:
         make_tag(session, publication.tag, commit=report.commit)
     return replace(report, created=created, tag=publication.tag, num_retries=session.num_retries)
@@ -196,7 +196,7 @@ def _with_notes(
     commit_id: str | None,
     remote: Mapping[str, RemoteFile],
 ) -> Publication:
-    """Return a publication whose README has the notes that people wrote into the one there."""
+    """Return a publication whose README keeps the notes that people added on the Hub."""
     ours = publication.files.get(FILE_NAME)
     if ours is None or publication.replaces_card is None:
         return publication
@@ -221,7 +221,7 @@ def _bring_up_to_date(
     remote: Mapping[str, RemoteFile],
     show_progress: bool,
 ) -> PublishReport:
-    """Upload what differs, commit it on the head that was compared with, and check."""
+    """Upload the differences, commit them on the compared head, and check."""
     from huggingface_hub import CommitOperationDelete
 
     files, parent = publication.files, head.commit
@@ -239,20 +239,20 @@ def _bring_up_to_date(
 
 
 def _verify(session: HubSession, publication: Publication, made: str) -> None:
-    """See that the commit holds what is here: paths, sizes, hashes.
+    """Check paths, sizes and hashes of the commit.
 
     Raises:
-        Failure: It does not; names the first files.
+        Failure: They differ; the message names the first files.
     """
     wrong = differences(publication.files, _files_at(session, made), owned=publication.owned)
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise Failure(
-            f"{session.target}: commit {made[:8]} does not hold what was sent: "
-            f"{'; '.join(wrong[:_SHOWN])}{more}; does a .gitignore there leave them out? "
-            "Mend that, then run the same command again"
+            f"{session.target}: commit {made[:8]} differs from the local files: "
+            f"{'; '.join(wrong[:_SHOWN])}{more}; a .gitignore in the repository may exclude them. "
+            "Fix that, then run the same command again"
         )
-    console.log(f"checked: {len(publication.files)} files of commit {made[:8]} by hash")
+    console.log(f"checked {len(publication.files)} files of commit {made[:8]} by hash")
 
 
 def _files_at(session: HubSession, commit_id: str) -> dict[str, RemoteFile]:

@@ -1,7 +1,6 @@
-"""Repositories, branches and tags: looked at, and made where they are missing.
+"""Find and create repositories, branches and tags.
 
-Each of these calls may be repeated after a lost answer: what is there already is looked at and
-counts as made.
+Each call may be repeated after a lost answer: something that exists already counts as created.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from factory.hub.errors import status_of
 from factory.hub.ids import how_to_get_token, is_commit, token_source
 from factory.hub.session import HubSession
 
-# What git takes for no name of a branch or tag (`git check-ref-format`).
+# Names that git rejects for branches and tags (`git check-ref-format`).
 _NO_REF_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)|^[./-]|[./]$|^@?$")
 
 
 @dataclass(frozen=True)
 class Head:
-    """Where a branch is before a push.
+    """State of a branch before a push.
 
     Attributes:
-        repository: Whether the repository is there.
-        commit: What the branch points at; None if there is no such branch.
+        repository: Whether the repository exists.
+        commit: Head of the branch; None if it does not exist.
         tags: Commit of each tag.
     """
 
@@ -34,11 +33,11 @@ class Head:
 
 
 def find_head(session: HubSession, *, private: bool) -> Head:
-    """Look at the repository without changing anything.
+    """Read the state of the repository without changing anything.
 
     Raises:
-        UserError: It may not be seen, is public where a private one is asked for, or the revision
-            is a tag or a commit.
+        UserError: It is not accessible, is public although a private one is requested, or the
+            revision is a tag or a commit.
     """
     target = session.target
 
@@ -53,12 +52,12 @@ def find_head(session: HubSession, *, private: bool) -> Head:
             return None
         return bool(info.private)
 
-    is_private = session.call(look, doing="looking at the repository")
+    is_private = session.call(look, doing="reading the repository")
     if is_private is None:
         return Head(repository=False, commit=None, tags={})
     if private and not is_private:
         raise UserError(
-            f"{target}: is public, and --private changes no repository that exists; make it "
+            f"{target}: is public, and --private does not change existing repositories; make it "
             f"private at {target.url}/settings, or push without --private"
         )
     return _branch_head(session)
@@ -74,14 +73,14 @@ def _branch_head(session: HubSession) -> Head:
     tags = {ref.name: ref.target_commit for ref in refs.tags}
     if target.revision in tags or is_commit(target.revision):
         raise UserError(
-            f"{target}: --revision must be a branch, and this is a tag or commit; "
-            "to name the new commit use --tag"
+            f"{target}: --revision must be a branch, but this is a tag or commit; "
+            "to tag the new commit use --tag"
         )
     return Head(repository=True, commit=branches.get(target.revision or ""), tags=tags)
 
 
 def check_write_access(session: HubSession) -> None:
-    """Ask the Hub whether the token may write to the repository.
+    """Check that the token may write to the repository.
 
     Raises:
         UserError: It may not, or the repository is gone.
@@ -89,30 +88,30 @@ def check_write_access(session: HubSession) -> None:
     target = session.target
     session.call(
         lambda: session.api.auth_check(target.repo_id, repo_type=target.repo_type, write=True),
-        doing="asking for permission",
+        doing="checking permissions",
     )
 
 
 def check_token_role(session: HubSession) -> None:
-    """See that a token is no plain read token, where there is no repository to ask about yet.
+    """Check that a token is not read-only, before the repository exists.
 
     Raises:
-        UserError: It may only read.
+        UserError: It is read-only.
     """
-    account = session.call(lambda: session.api.whoami(), doing="asking who we are")
+    account = session.call(lambda: session.api.whoami(), doing="checking the token")
     token = (account.get("auth") or {}).get("accessToken") or {}
     if token.get("role") == "read":
         raise UserError(
-            f"{session.target}: the token from {token_source()} may only read; "
+            f"{session.target}: the token from {token_source()} is read-only; "
             f"{how_to_get_token('write')}"
         )
 
 
 def make_repository(session: HubSession, *, private: bool) -> None:
-    """Make the repository; one that is there meanwhile is as good.
+    """Create the repository; one created in the meantime is accepted.
 
     Raises:
-        UserError: The name is not allowed, or the token may not make it.
+        UserError: The name is invalid, or the token lacks permission.
     """
     target = session.target
     session.call(
@@ -124,7 +123,7 @@ def make_repository(session: HubSession, *, private: bool) -> None:
 
 
 def make_branch(session: HubSession) -> Head:
-    """Make the branch if it is not there, from the default branch, and return its head."""
+    """Create the branch from the default branch if it is missing, and return its head."""
     target = session.target
     head = _branch_head(session)
     if head.commit is not None:
@@ -139,20 +138,20 @@ def make_branch(session: HubSession) -> Head:
 
 
 def require_ref_name(name: str) -> None:
-    """See that a branch or tag may be called so, before anything is sent.
+    """Check that git accepts a branch or tag name, before anything is sent.
 
     Raises:
-        UserError: git allows no such name.
+        UserError: The name is invalid.
     """
     if _NO_REF_NAME.search(name):
-        raise UserError(f"{name!r} cannot name a branch or tag; choose a plain name such as v1")
+        raise UserError(f"{name!r} is not a valid branch or tag name; use a plain name such as v1")
 
 
 def check_tag(session: HubSession, tag: str | None, *, head: Head, changes: bool) -> None:
-    """See before anything is sent that a tag is free, or names the very commit already.
+    """Check before anything is sent that a tag is free or already points to this commit.
 
     Raises:
-        UserError: It names another commit.
+        UserError: It points to another commit.
     """
     there = head.tags.get(tag or "")
     if there is not None and (changes or there != head.commit):
@@ -160,10 +159,10 @@ def check_tag(session: HubSession, tag: str | None, *, head: Head, changes: bool
 
 
 def make_tag(session: HubSession, tag: str, *, commit: str) -> None:
-    """Name a commit; a tag that names it already is as good.
+    """Tag a commit; an existing tag of the same commit is accepted.
 
     Raises:
-        UserError: The tag names another commit, or its name is not allowed.
+        UserError: The tag points to another commit, or its name is invalid.
     """
     target = session.target
 
@@ -184,6 +183,7 @@ def make_tag(session: HubSession, tag: str, *, commit: str) -> None:
 
 def _taken(session: HubSession, tag: str | None, commit: str) -> str:
     return (
-        f"{session.target}: tag {tag} names commit {commit[:8]} already, which holds other files; "
+        f"{session.target}: tag {tag} already points to commit {commit[:8]}, which has other "
+        "files; "
         "choose another tag, or delete that one on the Hub first"
     )

@@ -1,8 +1,7 @@
-"""Calls to the Hub that end: a time-out on every request, retries with bounds.
+"""Call the Hub with a time-out per request and a limited number of retries.
 
-huggingface_hub's shared HTTP client waits for ever, and some of its calls (create_repo,
-create_tag, create_commit, single downloads) are not repeated by it at all. Everything here that
-talks to the Hub goes through `HubSession.call`.
+huggingface_hub's shared HTTP client has no time-out, and it does not retry some calls (create_repo,
+create_tag, create_commit, single downloads). So all access to the Hub uses `HubSession.call`.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _MAX_ATTEMPTS = 12
 
 
 def patience_s(*, writes: bool) -> float:
-    """Return for how long a failing call is repeated: the variable's seconds, or a default."""
+    """Return how long a failing call is retried, in seconds: from the variable, or a default."""
     text = os.environ.get(PATIENCE_VARIABLE, "")
     try:
         return float(text) if text else PUSH_PATIENCE_S if writes else LOAD_PATIENCE_S
@@ -46,13 +45,13 @@ def patience_s(*, writes: bool) -> float:
 
 @dataclass
 class HubSession:
-    """Work on one repository.
+    """Session for one repository.
 
     Attributes:
         target: The repository; errors name it.
-        writes: Whether it is going to be changed.
-        num_retries: Calls that were repeated so far.
-        patience_s: How long one call may go on failing.
+        writes: Whether it will be changed.
+        num_retries: Number of repeated calls so far.
+        patience_s: Maximum time to retry one call, in seconds.
     """
 
     target: HubTarget
@@ -65,7 +64,7 @@ class HubSession:
 
     @property
     def api(self) -> Any:
-        """The client, with a time-out on each of its requests."""
+        """The client, with a time-out on each request."""
         from huggingface_hub import HfApi
 
         bound_requests(min(REQUEST_TIMEOUT_S, self.patience_s / 3))
@@ -78,17 +77,17 @@ class HubSession:
         doing: str,
         check: Callable[[BaseException], T | None] | None = None,
     ) -> T:
-        """Call until it works, a repetition cannot help, or patience is at its end.
+        """Call a function until it succeeds, a retry cannot help, or the time is up.
 
         Args:
             function: May be called several times.
-            doing: What it does, for messages, e.g. `listing files`.
-            check: Called with each error; what it returns, unless None, counts as the result (the
-                answer was lost), and what it raises ends the matter.
+            doing: Activity for messages, e.g. `listing files`.
+            check: Called with each error; a result other than None is returned (the answer was
+                lost), and an exception ends the call.
 
         Raises:
-            UserError: The Hub refused it for good.
-            Failure: It went on failing.
+            UserError: The Hub rejected the request.
+            Failure: All retries failed.
         """
         started, attempt = time.monotonic(), 0
         while True:
@@ -112,7 +111,7 @@ class HubSession:
         if asked is not None and asked > left:
             raise Failure(
                 f"{self.target}: the Hub asks to wait {asked:.0f} s ({reason_of(error)}); "
-                "run the same command again then: what was transferred is kept"
+                "run the same command again then; transferred data is kept"
             ) from error
         if wait > left or attempt >= _MAX_ATTEMPTS:
             raise explain(error, self.target, doing=doing, writes=self.writes) from error

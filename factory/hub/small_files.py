@@ -1,7 +1,7 @@
-"""Reads small files of the Hub: sizes before contents, hashes after, offline from the cache.
+"""Read small files of the Hub: size checked first, hash afterwards, cached for offline use.
 
-A commit never changes, so what was fetched of one is never asked for again. What a revision meant,
-and what a folder held, is noted beside huggingface_hub's cache: offline the same references work.
+A commit is immutable, so its files are downloaded once. Resolved revisions and folder listings are
+recorded beside huggingface_hub's cache, so that the same references work offline.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _PATIENCE_S = 20.0
 
 @cache
 def commit_of(repo_id: str, revision: str | None) -> str:
-    """Return the commit that a revision means; the same for the whole life of the process.
+    """Return the commit of a revision; constant for the life of the process.
 
     Raises:
-        UserError: There is no such repository or revision, or it may not be read.
-        Failure: The Hub cannot be reached, and the cache does not know.
+        UserError: The repository or revision does not exist, or access is denied.
+        Failure: The Hub cannot be reached, and the commit is not cached.
     """
     if is_commit(revision):
         return str(revision)
@@ -41,14 +41,14 @@ def commit_of(repo_id: str, revision: str | None) -> str:
     note = _note_path("revision", repo_id, revision or "")
     if not offline():
         try:
-            commit = session.call(lambda: _asked(session), doing="asking for the revision")
+            commit = session.call(lambda: _asked(session), doing="resolving the revision")
             _note(note, commit)
             return commit
         except Failure as error:
             found = _noted(note) or _cached_ref(repo_id, revision)
             if found is None:
                 raise
-            console.log(f"{error.args[0].split(';')[0]}; taking commit {found[:12]} of the cache")
+            console.log(f"{error.args[0].split(';')[0]}; using commit {found[:12]} from the cache")
             return str(found)
     found = _noted(note) or _cached_ref(repo_id, revision)
     if found is None:
@@ -65,11 +65,11 @@ def _asked(session: HubSession) -> str:
 
 
 def first_existing(repo_id: str, commit: str, paths: Sequence[str]) -> HubPlace | None:
-    """Return the first of some paths that is in a commit, a file or a folder, or None.
+    """Return the first of some paths that exists in a commit, as file or folder, or None.
 
     Raises:
-        UserError: The repository may not be read, or offline, none of them is in the cache.
-        Failure: The Hub cannot be reached, and none of them is in the cache.
+        UserError: Access is denied, or offline: none of them is cached.
+        Failure: The Hub cannot be reached, and none of them is cached.
     """
     places = [HubPlace(repo_id, commit, path) for path in paths]
     cached = [place for place in places if cached_path(place).exists()]
@@ -90,10 +90,10 @@ def first_existing(repo_id: str, commit: str, paths: Sequence[str]) -> HubPlace 
 
 
 def fetch(place: HubPlace, *, max_bytes: int = MAX_BYTES) -> Path:
-    """Return a file's copy on this machine; its size is known before it is sent.
+    """Return the local copy of a file; its size is checked before the download.
 
     Raises:
-        UserError: There is no such file, it is too large, or may not be read.
+        UserError: The file does not exist, is too large, or access is denied.
         Failure: The Hub cannot be reached, or the copy is damaged.
     """
     from huggingface_hub import hf_hub_download
@@ -105,11 +105,11 @@ def fetch(place: HubPlace, *, max_bytes: int = MAX_BYTES) -> Path:
             raise UserError(_offline(session.target, place.path))
         found = [one for one in _infos(session, [place.path]) if hasattr(one, "blob_id")]
         if not found:
-            raise UserError(f"{place.shown}: there is no such file")
+            raise UserError(f"{place.shown}: file not found")
         if found[0].size > max_bytes:
             raise UserError(
-                f"{place.shown}: has {found[0].size:,} bytes, at most {max_bytes:,} are read; "
-                "a recipe is a short text"
+                f"{place.shown}: has {found[0].size:,} bytes; the limit for recipe files is "
+                f"{max_bytes:,}"
             )
         session.call(
             lambda: hf_hub_download(
@@ -118,16 +118,18 @@ def fetch(place: HubPlace, *, max_bytes: int = MAX_BYTES) -> Path:
             doing=f"fetching {place.path}",
         )
     if path.stat().st_size > max_bytes:
-        raise UserError(f"{place.shown}: has more than {max_bytes:,} bytes")
+        raise UserError(
+            f"{place.shown}: has more than {max_bytes:,} bytes, the limit for recipe files"
+        )
     _require_whole(place, path)
     return path
 
 
 def list_files(folder: HubPlace, *, recursive: bool) -> list[str]:
-    """Return the files below a folder of a commit, by path in the repository.
+    """Return the files in a folder of a commit, by path in the repository.
 
     Raises:
-        UserError: There is no such folder, it holds too much, or offline, it was never listed.
+        UserError: The folder does not exist, has too many files, or offline: was never listed.
         Failure: The Hub cannot be reached, and it was never listed.
     """
     note = _note_path("folder", str(folder), str(recursive))
@@ -141,14 +143,14 @@ def list_files(folder: HubPlace, *, recursive: bool) -> list[str]:
         lambda: _entries(session, folder, recursive=recursive), doing="listing files"
     )
     files = sorted(entry.path for entry in entries if hasattr(entry, "blob_id"))
-    # Names that would not be safe on this machine are none of a recipe's.
+    # Recipes do not use names that would be unsafe on this machine.
     files = [file for file in files if is_safe(file)]
     _note(note, files)
     return files
 
 
 def cached_path(place: HubPlace) -> Path:
-    """Return where the copy of a file lies, or would lie."""
+    """Return the cache path of a file, whether it exists or not."""
     from huggingface_hub import constants
 
     repository = f"datasets--{place.repo_id.replace('/', '--')}"
@@ -156,7 +158,7 @@ def cached_path(place: HubPlace) -> Path:
 
 
 def tags_of(repo_id: str) -> dict[str, str]:
-    """Return the tags of a repository with their commits; none where the Hub cannot be asked."""
+    """Return the tags of a repository with their commits; none if the Hub cannot be reached."""
     if offline():
         return {}
     session = _session(repo_id, None)
@@ -173,7 +175,7 @@ def tags_of(repo_id: str) -> dict[str, str]:
 def _session(repo_id: str, revision: str | None) -> HubSession:
     target = HubTarget(repo_id, "dataset", revision)
     session = HubSession(target, writes=False)
-    # Often the cache has it too: nobody should wait for minutes before it is asked.
+    # The cache often has it: do not wait for minutes before using it.
     session.patience_s = min(_PATIENCE_S, session.patience_s)
     return session
 
@@ -202,16 +204,16 @@ def _entries(session: HubSession, folder: HubPlace, *, recursive: bool) -> list[
         entries.append(entry)
         if len(entries) > MAX_ENTRIES:
             raise UserError(
-                f"{folder.shown}: holds more than {MAX_ENTRIES:,} files; name a folder in it"
+                f"{folder.shown}: has more than {MAX_ENTRIES:,} files; name a folder in it"
             )
     return entries
 
 
 def _require_whole(place: HubPlace, path: Path) -> None:
-    """See that a copy is what the Hub named it by; no client checks that.
+    """Check that a copy has the hash in its name; the client does not check it.
 
     Raises:
-        Failure: It is not. The copy is removed.
+        Failure: It does not. The copy is removed.
     """
     blob = path.resolve()
     data = blob.read_bytes()
@@ -219,13 +221,13 @@ def _require_whole(place: HubPlace, path: Path) -> None:
         40: lambda: hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(),
         64: lambda: hashlib.sha256(data).hexdigest(),
     }.get(len(blob.name))
-    # Where the cache has no links, a copy has its own name and there is nothing to compare.
+    # Without links in the cache, a copy has its plain name and cannot be checked.
     if blob != path and expected is not None and expected() != blob.name:
         blob.unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         raise Failure(
-            f"{place.shown}: was damaged on its way; it is removed from the cache: run the same "
-            "command again"
+            f"{place.shown}: was damaged during the download and removed from the cache; run the "
+            "same command again"
         )
 
 
@@ -233,12 +235,12 @@ def _offline(target: HubTarget, what: str = "") -> str:
     named = f" ({what})" if what else ""
     return (
         f"{target}: HF_HUB_OFFLINE is set and this is not in the cache{named}; "
-        "unset it, and run once with the Hub in reach"
+        "unset it and run the command once with access to the Hub"
     )
 
 
 def _cached_ref(repo_id: str, revision: str | None) -> str | None:
-    """Return what the cache of huggingface_hub itself remembers of a revision."""
+    """Return the commit that the cache of huggingface_hub records for a revision."""
     from huggingface_hub import constants
 
     repository = f"datasets--{repo_id.replace('/', '--')}"
@@ -255,7 +257,7 @@ def _note_path(*key: str) -> Path:
 
 
 def _note(path: Path, value: Any) -> None:
-    # A cache that may only be read serves all the same.
+    # A read-only cache is no problem: the note is only for offline use.
     with suppress(OSError):
         write_text(path, json.dumps(value))
 

@@ -1,8 +1,8 @@
-"""Uploads contents and makes one commit of them, surely and once.
+"""Upload file contents and commit them exactly once.
 
-Contents go up first, in groups, so that a push that was stopped finds them again. The commit names
-its parent: it is made on what was compared, or not at all. Its message carries a marker, by which a
-commit whose answer was lost is found instead of being made twice.
+Contents are uploaded first, in groups, so that an interrupted push finds them again. The commit
+names its parent, so it fails if the branch has moved. Its message contains a marker: if the answer
+is lost, the commit is found by its marker and not repeated.
 """
 
 from __future__ import annotations
@@ -26,31 +26,32 @@ _GROUP_FILES = 200
 
 
 class OtherCommit(Failure):
-    """Somebody else changed the branch after it was looked at.
+    """Raised when somebody else changed the branch in the meantime.
 
     Attributes:
-        head: The commit that the branch points at now.
+        head: Current commit of the branch.
         title: Its title.
     """
 
     def __init__(self, target: object, *, head: str, title: str) -> None:
         self.head, self.title = head, title
         super().__init__(
-            f"{target}: another push was faster (commit {head[:8]}, {title!r}), so nothing of this "
-            "one is visible; look at it, then run the same command again to push on top of it"
+            f"{target}: another push was faster (commit {head[:8]}, {title!r}); nothing of this "
+            "push "
+            "is visible. Check that commit, then run the same command again to push on top of it"
         )
 
 
 @dataclass(frozen=True)
 class Message:
-    """A commit's title, and its marker."""
+    """A commit's title and marker."""
 
     title: str
     marker: str
 
     @classmethod
     def of(cls, title: str) -> Message:
-        """Give a title a marker that no other push has."""
+        """Return a message with a unique marker."""
         return cls(title, f"push {secrets.token_hex(16)}")
 
 
@@ -67,17 +68,17 @@ def additions(local: Mapping[str, LocalFile], plan: Plan) -> list[Any]:
 def upload(
     session: HubSession, added: Sequence[Any], local: Mapping[str, LocalFile], meter: Meter
 ) -> None:
-    """Send the contents of files; none of it is visible before the commit.
+    """Upload file contents; they are not visible before the commit.
 
     Args:
-        session: Whose target names the branch.
+        session: Session whose target names the branch.
         added: From `additions`.
         local: The files by path.
-        meter: Counts.
+        meter: Counts the bytes.
 
     Raises:
-        UserError: The Hub refused it.
-        Failure: It went on failing, or a file changed while it was read.
+        UserError: The Hub rejected the upload.
+        Failure: All retries failed, or a file changed while it was read.
     """
     target = session.target
     for group in _groups(added, local):
@@ -103,15 +104,15 @@ def commit(session: HubSession, operations: Sequence[Any], *, message: Message, 
     """Make one commit and return its id.
 
     Args:
-        session: Whose target names the branch.
+        session: Session whose target names the branch.
         operations: Additions and deletions.
         message: Title and marker.
-        parent: The commit that was compared with.
+        parent: The commit that the files were compared with.
 
     Raises:
-        OtherCommit: The branch moved meanwhile.
-        UserError: The Hub refused it.
-        Failure: It went on failing; nothing is visible.
+        OtherCommit: The branch has moved.
+        UserError: The Hub rejected the commit.
+        Failure: All retries failed; nothing is visible.
     """
     target = session.target
 
@@ -137,13 +138,13 @@ def commit(session: HubSession, operations: Sequence[Any], *, message: Message, 
 
 
 def made_commit(session: HubSession, message: Message, *, parent: str) -> str | None:
-    """Look for a commit that may have been made although its answer said otherwise.
+    """Look for a commit that may exist although the call failed.
 
     Returns:
-        Its id, or None while the branch is still where it was.
+        Its id, or None if the branch has not moved.
 
     Raises:
-        OtherCommit: The branch moved, and not by us.
+        OtherCommit: Somebody else moved the branch.
     """
     target = session.target
     history = session.call(
@@ -166,22 +167,22 @@ def made_commit(session: HubSession, message: Message, *, parent: str) -> str | 
 
 
 def _probe(session: HubSession, error: BaseException) -> None:
-    """Ask the Hub about us after an error of Xet's or LFS's own, which says no status.
+    """Query the Hub after an error of Xet or LFS without an HTTP status.
 
-    A revoked token or a deleted repository is told at once instead of being tried again.
+    A revoked token or a deleted repository is then reported at once instead of being retried.
     """
     if status_of(error) is None:
         check_write_access(session)
 
 
 def _check_hash(added: Any, file: LocalFile) -> None:
-    """See that what was sent is what the manifest names."""
+    """Check that the uploaded content has the hash in the manifest."""
     info = added.upload_info
     sent = info.sha256.hex() if info.sha256 else None
     if file.sha256 is not None and sent is not None and sent != file.sha256:
         raise Failure(
-            f"{added.path_in_repo}: changed while it was being pushed (is a build at work?); "
-            "nothing is published; run the same command again when it has ended"
+            f"{added.path_in_repo}: changed while it was being pushed (is a build running?); "
+            "nothing was published; run the same command again when the build has finished"
         )
 
 

@@ -1,4 +1,4 @@
-"""A stored picture against the same row drawn again."""
+"""Compare a stored image with the same row regenerated."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from factory.shards.parquet import Row, encode_picture
 
 @dataclass(frozen=True)
 class Redrawn:
-    """A stored picture and the same row drawn again.
+    """A stored image and its regenerated version.
 
     Attributes:
         spec: The row.
-        stored: The picture of the set.
-        drawn: The picture that was drawn now, as it would be stored.
-        same_bytes: Whether the encoded files are the same.
-        differing: Pixels that differ.
-        max_difference: Of any channel of any pixel, 0 to 255.
-        mean_difference: Over all channels of all pixels.
+        stored: The stored image.
+        drawn: The regenerated image, encoded as it would be stored.
+        same_bytes: Whether the encoded files are identical.
+        differing: Number of differing pixels.
+        max_difference: Over all channels and pixels, 0 to 255.
+        mean_difference: Over all channels and pixels.
     """
 
     spec: ImageSpec
@@ -37,15 +37,15 @@ class Redrawn:
 
     @property
     def pixels(self) -> int:
-        """Number of pixels of the picture."""
+        """Number of pixels of the image."""
         return int(self.drawn.shape[0] * self.drawn.shape[1])
 
     def describe(self) -> str:
-        """Say in a few words how the two pictures differ."""
+        """Summarize how the two images differ."""
         if self.same_bytes:
-            return "the same bytes"
+            return "identical bytes"
         if not self.max_difference:
-            return "the same pixels in other bytes"
+            return "identical pixels, different bytes"
         return (
             f"max difference {self.max_difference} of 255, mean {self.mean_difference:.4g}, "
             f"{self.differing} of {self.pixels} pixels differ"
@@ -53,22 +53,22 @@ class Redrawn:
 
 
 def compared(row: Row, picture: Picture | None, recipe: ResolvedRecipe) -> Redrawn:
-    """Compare a stored row with what was drawn of it now.
+    """Compare a stored row with its regenerated image.
 
     Raises:
-        Failure: there is no picture on one of the sides, or it has another size.
+        Failure: One of the images is missing, or their sizes differ.
     """
     import numpy as np
 
     spec = spec_of(row, recipe)
     if picture is None:
-        raise Failure(f"image {spec.index} of {recipe.name}: drawn again, {NOT_FINITE}")
+        raise Failure(f"image {spec.index} of {recipe.name}: regenerated, but {NOT_FINITE}")
     data = encode_picture(picture, recipe.output)
     stored, drawn = decode(row[columns.IMAGE]["bytes"]), decode(data)
     if stored.shape != drawn.shape:
         raise Failure(
             f"image {spec.index} of {recipe.name} is {stored.shape[1]} x {stored.shape[0]} pixels, "
-            f"drawn again it is {drawn.shape[1]} x {drawn.shape[0]}"
+            f"the regenerated image is {drawn.shape[1]} x {drawn.shape[0]}"
         )
     difference = np.abs(stored.astype(np.int16) - drawn.astype(np.int16))
     return Redrawn(
@@ -83,7 +83,7 @@ def compared(row: Row, picture: Picture | None, recipe: ResolvedRecipe) -> Redra
 
 
 def spec_of(row: Row, recipe: ResolvedRecipe) -> ImageSpec:
-    """Return a stored row as what a renderer draws."""
+    """Return the spec to regenerate a stored row."""
     return ImageSpec(
         index=row[columns.INDEX],
         label=row[columns.LABEL],

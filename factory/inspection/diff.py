@@ -1,9 +1,9 @@
-"""`diff`: what changed between two sets, two recipes, or a set and a recipe.
+"""Compare two datasets, two recipes, or a dataset and a recipe, for `factory diff`.
 
-Recipes are compared as they were resolved, key by key; settings, counts and versions where a set
-is there to have them. What a build of the second into the directory of the first would do with each
-config is told in shards: a set is one recipe under one name, so a config whose recipe or settings
-changed is drawn anew as a whole, and a larger count keeps what is there.
+Recipes are compared as resolved, key by key; settings, counts and versions where datasets have
+them. The result also says, in shards, what a build of B in the directory of A would do with each
+config: a changed recipe or setting means that the whole config is generated again; a larger count
+keeps the existing images.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _ABSENT = "absent"
 
 @dataclass(frozen=True)
 class Change:
-    """A key whose value differs; `absent` where one side has none."""
+    """A key whose value differs; `absent` on the side that lacks it."""
 
     key: str
     before: Any
@@ -35,13 +35,13 @@ class Change:
 
 @dataclass(frozen=True)
 class Shards:
-    """What becomes of a config's shards.
+    """Effect of a build on a config's shards.
 
     Attributes:
-        kept: Stay as they are, but for their names.
-        completed: Keep their rows and get more.
-        drawn: Are drawn from nothing.
-        why: In words.
+        kept: Number of unchanged shards (they may be renamed).
+        completed: Number of shards that keep their rows and get more.
+        drawn: Number of shards generated from scratch.
+        why: Reason as text.
     """
 
     kept: int
@@ -52,15 +52,15 @@ class Shards:
 
 @dataclass(frozen=True)
 class ConfigDifference:
-    """How one config differs.
+    """Differences of one config.
 
     Attributes:
         name: The config.
-        changes: Keys of its resolved recipe, empty where they are the same.
-        same_pictures: Whether the recipe draws the same pictures.
-        images: Before and after; None on a side that lacks the config.
-        shards: What a build would do; None where the second side lacks the config or asks for less.
-        other_bytes: Files that both sets have with different bytes; None unless both are sets.
+        changes: Changed keys of the resolved recipe; empty if it is the same.
+        same_pictures: Whether the recipe generates the same images.
+        images: Counts before and after; None on a side that lacks the config.
+        shards: Effect of a build; None if B lacks the config or has fewer images.
+        other_bytes: Files with different bytes in both datasets; None unless both are datasets.
     """
 
     name: str
@@ -78,11 +78,12 @@ class ConfigDifference:
 
 @dataclass(frozen=True)
 class Difference:
-    """How two sides differ.
+    """Differences of two sides.
 
     Attributes:
-        settings: Build settings, device, library versions and classes; only what both sides have.
-        configs: All of either side, by name.
+        settings: Build settings, device, library versions and classes; only if both sides have
+            them.
+        configs: All configs of either side, by name.
     """
 
     settings: tuple[Change, ...]
@@ -100,7 +101,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class _Side:
-    """A set or some recipes; `manifest` is None for recipes."""
+    """A dataset or some recipes; `manifest` is None for recipes."""
 
     recipes: Mapping[str, ResolvedRecipe]
     manifest: Manifest | None
@@ -117,12 +118,12 @@ def diff(before: str, after: str) -> Difference:
     """Compare two sides.
 
     Args:
-        before: A set's directory or URL, a recipe's file or packaged name, a folder of recipes, or
-            `hf://` and the recipes of a repository.
-        after: Another, of either kind.
+        before: A dataset directory or URL, a recipe file or packaged name, a folder of recipes, or
+            an `hf://` reference to recipes.
+        after: The same.
 
     Raises:
-        UserError: one of them is neither.
+        UserError: One of them is neither dataset nor recipe.
     """
     one, other = _side(before), _side(after)
     settings = tuple(_settings_changes(one.manifest, other.manifest))
@@ -139,7 +140,7 @@ def _side(reference: str) -> _Side:
         names = list(manifest.configs)
         return _Side(stored_recipes(place, names), manifest)
     if "://" in reference:
-        raise UserError(f"{reference}: no set is here (no {FILE_NAME})")
+        raise UserError(f"{reference}: is not a dataset (no {FILE_NAME})")
     return _Side({recipe.name: recipe for recipe in load_recipes(reference)}, None)
 
 
@@ -158,7 +159,7 @@ def _settings_changes(one: Manifest | None, other: Manifest | None) -> Iterator[
 def changes_of(
     before: Mapping[str, Any], after: Mapping[str, Any], *, prefix: str = ""
 ) -> Iterator[Change]:
-    """Yield the keys whose values differ, mappings key by key, everything else whole."""
+    """Yield the keys whose values differ, key by key inside mappings."""
     for key in dict.fromkeys((*before, *after)):
         path = f"{prefix}.{key}" if prefix else str(key)
         one, other = before.get(key, _ABSENT), after.get(key, _ABSENT)
@@ -169,14 +170,14 @@ def changes_of(
 
 
 def recipe_changes(before: ResolvedRecipe, after: ResolvedRecipe) -> Iterator[Change]:
-    """Yield the keys at which two resolved recipes differ, whatever they are called."""
+    """Yield the keys at which two resolved recipes differ, ignoring their names."""
     yield from changes_of(_plain(before), _plain(after))
     if list(before.labels) != list(after.labels) and set(before.labels) == set(after.labels):
         yield Change("order of classes", list(before.labels), list(after.labels))
 
 
 def _plain(recipe: ResolvedRecipe) -> dict[str, Any]:
-    """Return what a recipe says, its classes by label."""
+    """Return a recipe as plain values, its classes by label."""
     said = plain_recipe(recipe)
     if "classes" in said:
         said["classes"] = {entry.pop("label"): entry for entry in said["classes"]}
@@ -203,37 +204,39 @@ def _config(name: str, one: _Side, other: _Side, settings: tuple[Change, ...]) -
 def _shards(
     name: str, one: _Side, other: _Side, settings: tuple[Change, ...], *, same_pictures: bool
 ) -> Shards | None:
-    """Say what building the second side in the directory of the first would draw."""
+    """Return the effect of building B in the directory of A."""
     before, after = one.images(name), other.images(name)
     found = one.manifest or other.manifest
     recipe = other.recipes.get(name)
     if after is None or found is None or recipe is None:
         return None
     if recipe.is_combination and recipe.images_per_class is None:
-        return Shards(0, 0, 0, "reads its members' files")
+        return Shards(0, 0, 0, "uses the files of its members")
     size = found.settings.shard_size
     total = shard_count(after, shard_size=size)
     if one.manifest is None or before is None:
         return Shards(0, 0, total, "new")
     changed = [one.key for one in settings if one.key.startswith("settings.")]
     if not same_pictures:
-        return Shards(0, 0, total, "another recipe: into another directory or under another name")
+        return Shards(0, 0, total, "different recipe: needs another directory or another name")
     if changed:
-        return Shards(0, 0, total, f"other {', '.join(changed)}: into another directory")
+        return Shards(0, 0, total, f"different {', '.join(changed)}: needs another directory")
     return _grown(one.manifest.configs[name].images, recipe.num_images, recipe, size=size)
 
 
 def _grown(before: int, after: int, recipe: ResolvedRecipe, *, size: int) -> Shards | None:
-    """Say what becomes of shards when only the count changes; None for less: a set is never cut."""
+    """Return the effect of a changed count; None for fewer images: datasets are never shortened."""
     total = shard_count(after, shard_size=size)
     if after < before:
         return None
     if recipe.is_combination and after != before:
-        return Shards(0, 0, total, "a larger share begins with other rows: copied anew")
+        return Shards(
+            0, 0, total, "a larger share starts with other rows: all rows are copied again"
+        )
     full, rest = divmod(before, size)
     completed = 1 if rest and after > before else 0
     kept = full + (1 if rest and not completed else 0)
-    why = "grown: rows that are there are kept" if after > before else "the same"
+    why = "grown: existing rows are kept" if after > before else "unchanged"
     return Shards(kept, completed, total - kept - completed, why)
 
 

@@ -1,4 +1,4 @@
-"""One thing that is wrong with a set: which file, what in it, what stands there and what should."""
+"""A fault of a dataset: file, location, found and expected value."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MOST_A_FILE = 5
-"""Rows of one file that are named one by one; the rest is counted."""
+"""Maximum number of faulty rows listed per file; the rest is counted."""
 
 
 @dataclass(frozen=True)
 class SetFault:
-    """A fault of a set.
+    """A fault of a dataset.
 
     Attributes:
-        file: Relative to the set's directory.
+        file: Relative to the dataset directory.
         what: What in the file: `hash`, `schema`, a column, a key.
-        found: What stands there.
-        expected: What belongs there.
-        row: Row of the file, from 0, or None when it is about the whole file.
+        found: Found value.
+        expected: Expected value.
+        row: Row of the file, from 0, or None for the whole file.
     """
 
     file: str
@@ -48,6 +48,6 @@ def first_few(faults: Iterable[SetFault], *, most: int = MOST_A_FILE) -> list[Se
 
 
 def short(value: object, *, most: int = 60) -> str:
-    """Return a value as it stands in a message."""
+    """Return a value as short text for messages."""
     text = repr(value)
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -1,4 +1,4 @@
-"""A recipe's pictures at a glance: rows share their noise, columns vary one thing."""
+"""Generate a contact sheet of a recipe: rows share their noise, columns vary one thing."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Preview:
 
     Attributes:
         sheet: The image.
-        sampling: How its images were sampled, in one line.
+        sampling: Sampling settings of its images, in one line.
     """
 
     sheet: Image.Image
@@ -45,7 +45,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class _Column:
-    """One column of the sheet: a value, and the recipe that draws nothing else."""
+    """One column of the sheet: a value, and the recipe with only this value."""
 
     title: str
     recipe: ResolvedRecipe
@@ -65,22 +65,22 @@ def preview(
     """Generate a contact sheet of a recipe.
 
     Args:
-        recipe: A set; of a combination the first member is shown.
-        vary: What differs between columns: a variable, `guidance_scale` or `class`. Default: the
-            first variable whose values can be listed, else `class`.
-        rows: How many starting noises, those of the set's first images.
-        columns: At most so many values, the first ones.
-        class_name: The label to draw; default: the first. Not with `vary="class"`.
-        allow_pickle: Whether a model without safetensors may be read from pickles.
-        renderer_factory: Makes what draws the recipe; by default its diffusers model.
+        recipe: A recipe; for a combination, its first member is shown.
+        vary: Quantity that differs between columns: a variable, `guidance_scale` or `class`.
+            Default: the first variable with listed values, else `class`.
+        rows: Number of initial noises, those of the config's first images.
+        columns: Maximum number of values; the first ones are shown.
+        class_name: The label to show; default: the first. Not with `vary="class"`.
+        allow_pickle: Whether to load pickled weights of a model without safetensors.
+        renderer_factory: Creates the renderer; default: the recipe's diffusers model.
 
     Raises:
-        UserError: no such variable or class, or the model cannot be had.
+        UserError: The variable or class does not exist, or the model cannot be loaded.
     """
     while recipe.is_combination:
         recipe = recipe.members[0]
     if rows < 1 or columns < 1:
-        raise UserError(f"{rows} rows and {columns} columns were asked for; give 1 or more")
+        raise UserError(f"{rows} rows and {columns} columns were requested; use 1 or more")
     varied = vary or _default(recipe)
     shown_columns = _columns(recipe, varied, class_name=class_name)[:columns]
     specs = _specs(shown_columns, rows)
@@ -102,7 +102,7 @@ def preview(
 def _sampling(
     recipe: ResolvedRecipe, pipeline: PipelineSettings | None, *, scales: Sequence[float]
 ) -> str:
-    """Return the line about the sheet, with the guidance scales of its own images."""
+    """Return the line about the sheet, with the guidance scales of its images."""
     distinct = tuple(dict.fromkeys(scales))
     scale: Quantity = Uniformly(distinct) if len(distinct) > 1 else Constant(distinct[0])
     own = _with_sampling(recipe, guidance_scale=scale)
@@ -145,7 +145,7 @@ def _label(recipe: ResolvedRecipe, class_name: str | None) -> int:
 
 
 def _values(recipe: ResolvedRecipe, name: str, label: str) -> list[tuple[str, Any]]:
-    """Return the values of a variable, each as a title and as a variable that has no other."""
+    """Return the values of a variable, each as a title and as a variable with only this value."""
     variable = recipe.variables[name]
     if isinstance(variable, Linked):
         return [
@@ -156,7 +156,7 @@ def _values(recipe: ResolvedRecipe, name: str, label: str) -> list[tuple[str, An
     values = own.values() if own is not None else []
     low, high = (own or variable).bounds()
     if values is None and math.isnan(low):
-        raise UserError(f"{name} has too many values to show side by side; vary something else")
+        raise UserError(f"{name} has too many values to show side by side; vary another quantity")
     if values is None:
         values = [low + (high - low) * part / 4 for part in range(5)]
     return [(shown(value), Constant(value)) for value in values]
@@ -175,13 +175,13 @@ def _with_sampling(recipe: ResolvedRecipe, **changes: Quantity) -> ResolvedRecip
 
 
 def _changed(recipe: ResolvedRecipe, changes: dict[str, Any]) -> ResolvedRecipe:
-    """Return a recipe with other fields; built anew, since a copy would keep what was derived."""
+    """Return a recipe with changed fields; rebuilt, since a copy would keep derived values."""
     fields = {name: getattr(recipe, name) for name in type(recipe).model_fields}
     return ResolvedRecipe.model_construct(**(fields | changes))
 
 
 def _specs(columns: Sequence[_Column], rows: int) -> list[ImageSpec]:
-    """Return the images of the sheet, row by row; a row's images start from the same noise."""
+    """Return the images of the sheet, row by row; images in a row share their initial noise."""
     specs = []
     for row in range(rows):
         line = []
@@ -216,6 +216,6 @@ def _draw(
     if any(picture is None for picture in pictures):
         raise Failure(
             f"{recipe.name}: {NOT_FINITE} for {sum(one is None for one in pictures)} of "
-            f"{len(pictures)} pictures; try another scheduler, or a model in float32"
+            f"{len(pictures)} images; try another scheduler, or a model in float32"
         )
     return pictures, pipeline_settings(renderer)

@@ -1,9 +1,8 @@
-"""Stored rows drawn again, from the rows alone, and held against the stored pictures.
+"""Regenerate stored rows and compare them with the stored images.
 
-A picture depends a little on the batch it was drawn in, so a row is drawn with the rows that stood
-beside it: the same run of its shard's indexes, padded the same way, with the set's own settings.
-On the same hardware and library versions that gives the same bytes; elsewhere it gives the same
-picture, with pixels that differ by rounding.
+An image depends slightly on its batch, so a row is generated with the other rows of its batch: the
+same indexes of its shard, padded in the same way, with the dataset's own settings. With the same
+hardware and library versions the bytes are identical; otherwise pixels may differ by rounding.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Redrawer:
-    """Draws stored rows of one set again, with the set's settings."""
+    """Regenerates stored rows of one dataset with its settings."""
 
     def __init__(
         self,
@@ -41,17 +40,17 @@ class Redrawer:
         allow_pickle: bool = False,
         renderer_factory: RendererFactory | None = None,
     ) -> None:
-        """Get the device ready; models are loaded when first needed.
+        """Prepare the device; models are loaded when first needed.
 
         Args:
-            out: The set's directory.
-            manifest: The set's.
-            device: Another device than the set's, e.g. `cpu`; pixels then differ by rounding.
-            allow_pickle: Whether models without safetensors may be read from pickles.
-            renderer_factory: Makes what draws a recipe; by default its diffusers model.
+            out: Dataset directory.
+            manifest: Manifest of the dataset.
+            device: Device other than the dataset's, e.g. `cpu`; pixels may then differ by rounding.
+            allow_pickle: Whether to load pickled weights of models without safetensors.
+            renderer_factory: Creates the renderer; default: the recipe's diffusers model.
 
         Raises:
-            UserError: there is no such device here.
+            UserError: There is no such device.
         """
         from factory.builder.ranks import own_device
         from factory.renderer.pool import Renderers
@@ -61,34 +60,34 @@ class Redrawer:
         try:
             self._device = own_device(kind)
         except UserError as error:
-            raise UserError(f"{error}; name another with --device, pixels may differ") from None
+            raise UserError(f"{error}; choose another with --device (pixels may differ)") from None
         self._renderers = Renderers(
             renderer_factory, device=self._device, allow_pickle=allow_pickle
         )
 
     def notes(self) -> list[str]:
-        """Return how this machine differs from the one that drew the set: why pixels may differ."""
+        """Return differences between this machine and the dataset's that may change pixels."""
         found = self._manifest
         now = {"device": device_name(self._device.type), **library_versions()}
         then = {"device": found.device, **(found.versions[-1] if found.versions else {})}
         return [
-            f"{name} is {value} here, the set was drawn with {then.get(name, 'another')}"
+            f"{name} is {value} here; the dataset was generated with {then.get(name, 'another')}"
             for name, value in now.items()
             if value != then.get(name)
         ]
 
     def batch(self, recipe: ResolvedRecipe, index: int) -> list[Redrawn]:
-        """Draw the batch again that an image was drawn in.
+        """Regenerate the batch of an image.
 
         Args:
-            recipe: Of the image's set.
-            index: The image's.
+            recipe: Recipe of the image.
+            index: Index of the image.
 
         Returns:
-            All images of the batch that the set has, in order.
+            All images of the batch that the dataset has, in order.
 
         Raises:
-            UserError: the set's rows cannot be read, or the model cannot be had.
+            UserError: The rows cannot be read, or the model cannot be loaded.
         """
         settings, entry = self._manifest.settings, self._manifest.configs[recipe.name]
         indexes = batch_of(
@@ -103,11 +102,11 @@ class Redrawer:
         return [compared(row, pictures[at], recipe) for at, row in rows.items()]
 
     def alone(self, recipe: ResolvedRecipe, index: int) -> Redrawn:
-        """Draw one image again without its neighbours: quick, rarely the same bytes.
+        """Regenerate one image without its batch: fast, but the bytes are rarely the same.
 
         Args:
-            recipe: Of the image's set.
-            index: The image's.
+            recipe: Recipe of the image.
+            index: Index of the image.
         """
         indexes = range(index, index + 1)
         (row,) = stored_rows(self._out, self._manifest, recipe.name, indexes)
@@ -117,7 +116,7 @@ class Redrawer:
     def _draw_attempts(
         self, recipe: ResolvedRecipe, indexes: range, rows: Mapping[int, Row]
     ) -> dict[int, Picture | None]:
-        """Draw a batch as the build did: all its images, then those it had to draw again."""
+        """Generate a batch as the build did: all its images, then further attempts."""
         planned = plan(recipe).rows(indexes.start, indexes.stop)
         pictures: dict[int, Picture | None] = {}
         for attempt in range(1 + max((row[columns.ATTEMPT] for row in rows.values()), default=0)):
@@ -142,30 +141,30 @@ class Redrawer:
 
 
 def batch_of(index: int, *, num_images: int, shard_size: int, batch_size: int) -> range:
-    """Return the images that an image is drawn with; batches start anew with every shard."""
+    """Return the images of an image's batch; each shard starts a new batch."""
     shard = shard_rows(index // shard_size, num_images=num_images, shard_size=shard_size)
     start = shard.start + (index - shard.start) // batch_size * batch_size
     return range(start, min(start + batch_size, shard.stop))
 
 
 def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -> list[Row]:
-    """Return the rows of a range of images that lie in one shard; failed images have none.
+    """Return the rows of a range of images in one shard; failed images have no row.
 
     Args:
-        out: The set's directory.
-        manifest: The set's.
-        config: A set or a share.
-        indexes: Places in the config, from 0.
+        out: Dataset directory.
+        manifest: Manifest of the dataset.
+        config: A config that is not a union.
+        indexes: Indexes in the config, from 0.
 
     Raises:
-        UserError: the shard is missing.
-        Failure: it is no whole Parquet file.
+        UserError: The shard is missing.
+        Failure: It is not a complete Parquet file.
     """
     entry, size = manifest.configs[config], manifest.settings.shard_size
     number = indexes.start // size
     path = out / file_at(manifest, config, number)
     if not path.is_file():
-        raise UserError(f"{path}: is not there; `factory build` draws what is missing")
+        raise UserError(f"{path}: is missing; `factory build` generates missing images")
     num_rows(path)
     failed = {image.index for image in entry.failed}
     shard = shard_rows(number, num_images=entry.images, shard_size=size)
@@ -175,7 +174,7 @@ def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Set PyTorch's threads for a block: their number changes the last digits of float32."""
+    """Set PyTorch's threads for a block: their number affects rounding in float32."""
     import torch
 
     before: Any = torch.get_num_threads()

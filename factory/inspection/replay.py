@@ -1,4 +1,4 @@
-"""`replay`: one image of a set drawn again from its row alone, beside the one that is stored."""
+"""`replay`: regenerate one image from its row and show it beside the stored image."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
     from factory.renderer.pool import RendererFactory
 
-# A difference of one step of 255 cannot be seen: the third picture shows it this much larger.
+# Differences of one step of 255 are invisible: the third image shows them multiplied.
 _GAIN = 16
 
 
 @dataclass(frozen=True)
 class Replay:
-    """An image drawn again.
+    """A regenerated image.
 
     Attributes:
-        config: The set that drew it: of a combination's image, the member.
-        redrawn: Both pictures, the row, and how they differ.
-        alone: Whether it was drawn without the rows it was drawn with.
-        notes: How this machine differs from the one that drew the set.
+        config: Config that generated it; for a combination's image, the member.
+        redrawn: Both images, the row, and their differences.
+        alone: Whether it was generated without the rows of its batch.
+        notes: Differences between this machine and the one that generated the dataset.
     """
 
     config: str
@@ -40,7 +40,7 @@ class Replay:
     notes: tuple[str, ...]
 
     def sheet(self) -> Image.Image:
-        """Return stored picture, drawn picture and their difference, side by side."""
+        """Return stored image, regenerated image and their difference, side by side."""
         import numpy as np
 
         from factory.renderer.contact_sheet import contact_sheet
@@ -50,7 +50,7 @@ class Replay:
         difference = np.minimum(gap, 255).astype(np.uint8)
         return contact_sheet(
             [[one.stored, one.drawn, difference]],
-            column_labels=["stored", "drawn again", f"difference x {_GAIN}"],
+            column_labels=["stored", "regenerated", f"difference x {_GAIN}"],
             title=f"{self.config}, image {one.spec.index}: {one.describe()}",
         )
 
@@ -65,20 +65,21 @@ def replay(
     allow_pickle: bool = False,
     renderer_factory: RendererFactory | None = None,
 ) -> Replay:
-    """Draw one image of a set again.
+    """Regenerate one image of a dataset.
 
     Args:
-        out: The set's directory.
-        config: A config of it.
-        index: The image's place in the config, from 0; for a set its `index`.
-        alone: Draw it without the rows of its batch: quicker, but its last digits depend on them.
-        device: Another device than the set's.
-        allow_pickle: Whether a model without safetensors may be read from pickles.
-        renderer_factory: Makes what draws a recipe; by default its diffusers model.
+        out: Dataset directory.
+        config: Its config.
+        index: Position of the image in the config, from 0.
+        alone: Generate it without the rows of its batch: faster, but rounding may differ.
+        device: Device other than the dataset's.
+        allow_pickle: Whether to load pickled weights of a model without safetensors.
+        renderer_factory: Creates the renderer; default: the recipe's diffusers model.
 
     Raises:
-        UserError: no such set, config or image, or the model or device cannot be had.
-        Failure: a shard or picture is damaged.
+        UserError: The dataset, config or image does not exist, or the model or device is
+            unavailable.
+        Failure: A shard or image is damaged.
     """
     place = open_path(out)
     found = require_set(place)
@@ -101,7 +102,7 @@ def replay(
 
 
 def _origin(out: AnyPath, found: Manifest, config: str, index: int) -> tuple[str, int]:
-    """Return the set that drew an image, and the image's index there."""
+    """Return the config that generated an image, and the image's index in it."""
     images = sum(found.configs[leaf].images for leaf in found.leaves(config))
     if not 0 <= index < images:
         raise UserError(f"{out}: {config} has images 0 to {images - 1}, not {index}")
@@ -114,7 +115,7 @@ def _origin(out: AnyPath, found: Manifest, config: str, index: int) -> tuple[str
         if image.index == index:
             raise UserError(
                 f"{out}: image {index} of {leaf} failed ({image.reason}, {image.attempts} "
-                "attempts): there is nothing to compare with"
+                "attempts); there is no stored image to compare with"
             )
     (row,) = stored_rows(out, found, leaf, range(index, index + 1))
     return str(row[columns.RECIPE]), int(row[columns.INDEX])

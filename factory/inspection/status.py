@@ -4,10 +4,10 @@ A shard that exists is done; one that is marked and missing is being generated, 
 build was killed. Nothing else is asked and nothing written, so it can be called at any time, from
 any machine.
 
-The speed is that of the shards of sets that were finished last: their images over the time between
-the first and the last of them, by the files' modification times. These come from one file system's
-clock, so the difference holds even where that clock is wrong. The images of the first are left out,
-since nobody wrote down when it was begun. A pause among them counts as time they took.
+Speed is the images of the last finished shards over the time between the first and the last of
+them, by file modification times. These come from one file system's clock, so the difference is
+right even if the clock is wrong. The images of the first shard are excluded, because its start is
+unknown. Pauses count as time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from factory.shards.manifest import ConfigEntry, Manifest
 from factory.shards.parquet import list_shards, shard_rows
 from factory.shards.stamp import read_stamp
 
-# Enough shards to even out a slow one, few enough to follow a change.
+# Enough shards to average out a slow one, few enough to follow a change.
 _LATEST = 20
 # So many rounds of all workers must be over before their speed is shown.
 _ROUNDS = 2
@@ -35,7 +35,7 @@ _ROUNDS = 2
 
 @dataclass(frozen=True)
 class ConfigStatus:
-    """How far one config is.
+    """Progress of one config.
 
     Attributes:
         name: The config.
@@ -70,7 +70,7 @@ class Worker:
     """A process that has marked a missing shard, and is at work unless it was killed.
 
     Attributes:
-        config: Of the shard.
+        config: Config of the shard.
         shard: Its number.
         process: Its machine and number.
     """
@@ -82,16 +82,16 @@ class Worker:
 
 @dataclass(frozen=True)
 class Status:
-    """How far a build is.
+    """Progress of a build.
 
     Attributes:
-        out: The set's directory.
+        out: Dataset directory.
         configs: In the manifest's order.
         workers: Those who have marked shards that are not there.
         images_per_s: All processes together; None where too few shards were finished to tell.
         seconds_left: At that speed, for the images of sets; None where it cannot be told.
         last_shard_s: Seconds since the last shard was finished, by this machine's clock.
-        notes: Why a figure is not known, and what else to know.
+        notes: Why a value is unknown, and other remarks.
     """
 
     out: str
@@ -104,7 +104,7 @@ class Status:
 
     @property
     def complete(self) -> bool:
-        """Whether every config is."""
+        """Whether every config is complete."""
         return all(one.complete for one in self.configs)
 
     def as_dict(self) -> dict[str, Any]:
@@ -114,13 +114,13 @@ class Status:
 
 
 def status(out: str | Path) -> Status:
-    """Say how far a build is.
+    """Return the progress of a build.
 
     Args:
-        out: The set's directory or URL.
+        out: Dataset directory or URL.
 
     Raises:
-        UserError: no set was begun there.
+        UserError: There is no dataset.
     """
     place = open_path(out)
     found = require_set(place)
@@ -181,14 +181,14 @@ def _config(
 
 
 def _failed(out: AnyPath, entry: ConfigEntry, files: Iterable[str]) -> int:
-    """Return how many images failed: by the manifest, or by the shards that are there."""
+    """Return the number of failed images, from the manifest or the existing shards."""
     if entry.complete:
         return len(entry.failed)
     return sum(_num_failed(out / file) for file in files)
 
 
 def _num_failed(path: AnyPath) -> int:
-    """Return how many images of a shard failed; what is damaged is the build's and `verify`'s."""
+    """Return the number of failed images in a shard; 0 for damaged ones, which `verify` reports."""
     try:
         return len(read_stamp(path).failed)
     except (OSError, ValueError):
@@ -198,7 +198,7 @@ def _num_failed(path: AnyPath) -> int:
 def _finished(
     out: AnyPath, found: Manifest, there: Mapping[str, Mapping[int, str]]
 ) -> list[tuple[float, int]]:
-    """Return when the latest shards of sets were finished, with their images; in that order."""
+    """Return finish times and image counts of the latest generated shards, in that order."""
     size = found.settings.shard_size
     times = [
         (modified, len(shard_rows(index, num_images=entry.images, shard_size=size)))
@@ -211,7 +211,7 @@ def _finished(
 
 
 def _modified(path: AnyPath) -> float | None:
-    """Return a file's modification time; None where it went away or the store does not tell."""
+    """Return a file's modification time; None if it disappeared or the store has none."""
     try:
         return float(path.stat().st_mtime) or None
     except (OSError, AttributeError):
@@ -219,7 +219,7 @@ def _modified(path: AnyPath) -> float | None:
 
 
 def _speed(finished: Sequence[tuple[float, int]], *, at_work: int) -> float | None:
-    """Return images a second over the latest shards."""
+    """Return images per second over the latest shards."""
     latest = finished[-max(_LATEST, _ROUNDS * at_work) - 1 :]
     if len(latest) <= max(1, _ROUNDS * at_work):
         return None

@@ -1,9 +1,9 @@
-"""`verify`: every file of a set, every row and every picture against manifest, recipes and plan.
+"""`verify`: check every file, row and image of a dataset against manifest, recipes and plan.
 
-Nothing is written, and nothing that lies in the directory is trusted: shards are held against the
-manifest's hashes, rows against the plan that the recipes make, recipes and card against the
-manifest's fingerprints. `factory.inspection.verify_files` and `factory.inspection.verify_strays`
-look at the directory, `factory.inspection.verify_rows` into the shards.
+Nothing is written, and nothing in the directory is trusted: shards are compared with the manifest's
+hashes, rows with the plan of the recipes, recipes and card with the manifest's fingerprints.
+`factory.inspection.verify_files` and `factory.inspection.verify_strays` check the directory,
+`factory.inspection.verify_rows` the shards.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ from factory.shards.directory import require_config, require_set
 from factory.shards.layout import shard_files, wanted_stamp
 from factory.shards.manifest import FILE_NAME, Manifest
 
-_FOREIGN = "a link that leads out of the dataset, or no regular file; nothing was read"
+_FOREIGN = "a link out of the dataset, or not a regular file; nothing was read"
 
 __all__ = ["Sample", "SetFault", "VerifyReport", "verify_set"]
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What was looked at and what is wrong.
+    """Result of `verify`.
 
     Attributes:
-        out: The set's directory.
-        faults: Everything that is wrong; empty for a whole set.
-        configs: Names of the configs that were looked at.
-        shards: How many shards were read.
-        rows: How many rows were read.
-        failed: Images that could not be drawn and have no row, as the manifest lists them.
-        compared: How many images were drawn again and compared.
-        notes: How this machine differs from the one that drew the set, if anything was drawn.
-        left_over: Shards that no config lists, e.g. of a build that was stopped; nobody reads them.
+        out: Dataset directory.
+        faults: All faults; empty for an undamaged dataset.
+        configs: Names of the checked configs.
+        shards: Number of shards read.
+        rows: Number of rows read.
+        failed: Failed images in the manifest, which have no row.
+        compared: Number of images regenerated and compared.
+        notes: Differences between this machine and the dataset's, if images were regenerated.
+        left_over: Shards that no config lists, e.g. of an interrupted build; they are not read.
     """
 
     out: str
@@ -76,17 +76,17 @@ def verify_set(
     sample: Sample | None = None,
     show_progress: bool = False,
 ) -> VerifyReport:
-    """Check a set's files, rows and pictures.
+    """Check a dataset's files, rows and images.
 
     Args:
-        out: The set's directory.
-        config: Only the shards of this config, and of those it reads; files, recipes and card are
-            checked either way.
-        sample: How much is drawn again and compared; by default nothing.
+        out: Dataset directory.
+        config: Check only the shards of this config, and of those it reads; files, recipes and card
+            are checked either way.
+        sample: Share of images to regenerate and compare; default: none.
         show_progress: Whether to show a progress bar on stderr.
 
     Raises:
-        UserError: there is no set, no such config, or nothing to draw the sample with.
+        UserError: The dataset or config does not exist, or the sample cannot be generated.
     """
     place = open_path(out)
     foreign = [
@@ -94,7 +94,7 @@ def verify_set(
         for path in (foreign_files(place) if is_local(place) else ())
     ]
     if foreign:
-        # Nothing is read where a name may lead anywhere.
+        # Nothing is read, because a name may lead anywhere.
         return VerifyReport(str(out), tuple(foreign))
     try:
         found = require_set(place)
@@ -132,7 +132,7 @@ def verify_set(
 
 @dataclass
 class _Read:
-    """What reading the shards has shown so far."""
+    """Result of reading shards so far."""
 
     faults: list[SetFault] = field(default_factory=list)
     shards: int = 0
@@ -163,7 +163,7 @@ def _read_shards(
                 bar.update(seen.rows)
             entry = found.configs[name]
             if labels.total() == entry.rows:
-                # Otherwise rows are missing, which was said already.
+                # Otherwise rows are missing, which is already reported.
                 failed = Counter(image.label for image in entry.failed)
                 read.faults += balance_faults(name, labels, failed, found.labels)
     return read
@@ -179,7 +179,7 @@ def _configs(out: AnyPath, found: Manifest, config: str | None) -> list[str]:
 def shard_tasks(
     out: AnyPath, found: Manifest, name: str, recipes: Mapping[str, ResolvedRecipe]
 ) -> Iterator[ShardTask]:
-    """Yield what is to be checked of a config's shards, by number."""
+    """Yield the checks for a config's shards, by number."""
     entry = found.configs[name]
     listed = {shard.file: shard for shard in entry.shards}
     owners = {one.sha256: one.file for other in found.configs.values() for one in other.shards}

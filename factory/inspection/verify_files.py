@@ -1,4 +1,4 @@
-"""What lies in a set's directory against what its manifest says: files, recipes, card."""
+"""Check files, recipes and card of a dataset directory against its manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from factory.shards.directory import RECIPES
 from factory.shards.layout import number_of, total_shards, wanted_stamp
 from factory.shards.manifest import ConfigEntry, Manifest
 
-# What the manifest says of a config and its recipe says too.
+# Values that manifest and recipe share.
 _FROM_RECIPE = (
     "fingerprint",
     "kind",
@@ -37,10 +37,10 @@ _FROM_RECIPE = (
 def check_recipes(
     out: AnyPath, found: Manifest
 ) -> tuple[dict[str, ResolvedRecipe], list[SetFault]]:
-    """Load the recipes beside the set and hold them against the manifest.
+    """Load the stored recipes and compare them with the manifest.
 
     Returns:
-        The recipes that are right, by name, and what is wrong with the others.
+        The valid recipes by name, and the faults of the others.
     """
     recipes: dict[str, ResolvedRecipe] = {}
     faults: list[SetFault] = []
@@ -68,21 +68,21 @@ def check_recipes(
 def _recipe_faults(
     file: str, recipe: ResolvedRecipe, entry: ConfigEntry, found: Manifest
 ) -> Iterator[SetFault]:
-    """Yield where a recipe and its entry in the manifest disagree."""
+    """Yield differences between a recipe and its manifest entry."""
     if tuple(recipe.labels) != found.labels:
         yield SetFault(file, "classes", short(list(recipe.labels)), short(list(found.labels)))
     planned = Job(recipe, recipe.num_images).entry()
     for name in _FROM_RECIPE:
         said, listed = getattr(planned, name), getattr(entry, name)
         if said != listed:
-            expected = f"{short(listed)}, which the manifest names"
+            expected = f"{short(listed)}, as in the manifest"
             yield SetFault(file, name, short(said), expected)
 
 
 def _sampling_faults(recipe: ResolvedRecipe, entry: ConfigEntry) -> Iterator[SetFault]:
-    """Yield where the manifest's sampling differs from the recipe's, if it has any.
+    """Yield differences between the manifest's sampling and the recipe's, if it has any.
 
-    The pipeline's own scheduler and size are in no recipe and are taken as written.
+    The pipeline's own scheduler and size are in no recipe and are not checked.
     """
     listed = entry.sampling or {}
     own = PipelineSettings(
@@ -97,7 +97,7 @@ def _sampling_faults(recipe: ResolvedRecipe, entry: ConfigEntry) -> Iterator[Set
 
 
 def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
-    """Yield what is wrong with the manifest's own list of shards."""
+    """Yield faults of the manifest's list of shards."""
     for name, entry in found.configs.items():
         if not entry.complete:
             yield SetFault(
@@ -114,7 +114,7 @@ def check_listing(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
                 manifest.FILE_NAME,
                 f"configs.{name}.shards",
                 _some(entry),
-                f"{total} shards, as {entry.images} images make",
+                f"{total} shards, for {entry.images} images",
             )
             continue
         for number, shard in enumerate(entry.shards):
@@ -135,19 +135,19 @@ def _some(entry: ConfigEntry) -> str:
 
 
 def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
-    """Yield what the card says otherwise than the manifest: configs, fingerprints, settings.
+    """Yield differences between card and manifest: configs, fingerprints, settings.
 
-    People may add to a card; what it says about how the set was made must be there.
+    People may add to a card, but its statements about the dataset's creation must be present.
     """
     path = out / page.FILE_NAME
     if not path.is_file():
         if any(entry.complete for entry in found.configs.values()):
-            yield SetFault(page.FILE_NAME, "file", "none", "the set's card")
+            yield SetFault(page.FILE_NAME, "file", "none", "the dataset's card")
         return
     try:
         text = read_text(path, max_bytes=MAX_CARD_BYTES, shown=page.FILE_NAME)
     except UserError as error:
-        yield SetFault(page.FILE_NAME, "file", error.faults[0].message, "the set's card")
+        yield SetFault(page.FILE_NAME, "file", error.faults[0].message, "the dataset's card")
         return
     head = _header(text)
     if not isinstance(head, dict):
@@ -162,7 +162,7 @@ def check_card(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
 
 
 def _header(text: str) -> dict[str, Any] | str:
-    """Return the card's header, or what is wrong with it."""
+    """Return the card's header, or its fault."""
     missing = "no YAML between lines of ---"
     parts = text.split("---\n", 2)
     if len(parts) != 3 or parts[0].strip():
@@ -190,6 +190,6 @@ def _config_faults(head: Mapping[str, Any], found: Manifest) -> Iterator[SetFaul
 
 
 def _allowed(found: Manifest, name: str, key: str, value: object) -> list[object]:
-    """Return what a card may say of a config: cards of older versions have a glob."""
+    """Return the values that a card may have for a config: cards of older versions have a glob."""
     older = older_data_files(found, name) if key == "data_files" else None
     return [value] if older is None else [value, older]

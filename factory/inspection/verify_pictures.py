@@ -1,7 +1,7 @@
-"""A sample of a set drawn again and compared: do the rows still say how to draw their pictures?
+"""Regenerate a sample of a dataset and compare it: do the rows still describe their images?
 
-Whole batches are drawn, the way the build drew them. A share's pictures are copies, so they are
-compared with those they were copied from.
+Whole batches are generated as in the build. Images of an equal share are copies, so they are
+compared with their originals.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """How much is drawn again, and what is forgiven.
+    """Sample to regenerate, and accepted differences.
 
     Attributes:
-        part: Of all batches of each config, above 0 and at most 1; at least one batch is drawn.
-        seed: Chooses the batches.
-        tolerance: The largest difference of a channel (0 to 255) that is no fault; for machines
-            other than the one that drew the set.
-        device: Another device than the set's, or None.
-        allow_pickle: Whether models without safetensors may be read from pickles.
-        renderer_factory: Makes what draws a recipe; None for its diffusers model.
+        part: Share of all batches of each config, above 0 and at most 1; at least one batch.
+        seed: Seed of the selection.
+        tolerance: Largest accepted difference of a channel (0 to 255), for machines other than the
+            dataset's.
+        device: Device other than the dataset's, or None.
+        allow_pickle: Whether to load pickled weights of models without safetensors.
+        renderer_factory: Creates renderers; None for the recipes' diffusers models.
     """
 
     part: float
@@ -48,7 +48,7 @@ class Sample:
     renderer_factory: RendererFactory | None = None
 
     def forgives(self, one: Redrawn) -> bool:
-        """Whether a picture that was drawn again counts as the stored one."""
+        """Return whether a regenerated image matches the stored one within the tolerance."""
         if self.tolerance:
             return one.max_difference <= self.tolerance
         return one.same_bytes
@@ -56,7 +56,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found: faults, images compared, and how this machine differs from the set's."""
+    """Result: faults, number of compared images, and differences between machines."""
 
     faults: list[SetFault]
     compared: int
@@ -71,17 +71,17 @@ def compare_sample(
     sample: Sample,
     damaged: frozenset[str],
 ) -> Comparison:
-    """Draw a sample again and compare it with what is stored.
+    """Regenerate a sample and compare it with the stored images.
 
     Args:
-        out: The set's directory.
+        out: Dataset directory.
         found: Its manifest.
-        recipes: The configs to sample; those whose recipe is right.
-        sample: How much.
-        damaged: Files that are faulty already; nothing is drawn from them.
+        recipes: The configs to sample: those with a valid recipe.
+        sample: Size of the sample.
+        damaged: Faulty files; they are not compared.
 
     Raises:
-        UserError: the model or the device cannot be had.
+        UserError: The model or the device is unavailable.
     """
     redrawer = Redrawer(
         out,
@@ -102,8 +102,8 @@ def compare_sample(
                 for one in redrawer.batch(recipe, indexes.start):
                     compared += 1
                     if not sample.forgives(one):
-                        what = f"image {one.spec.index} drawn again"
-                        faults.append(SetFault(file, what, one.describe(), "the same bytes"))
+                        what = f"image {one.spec.index} regenerated"
+                        faults.append(SetFault(file, what, one.describe(), "identical bytes"))
             else:
                 rows = stored_rows(out, found, name, indexes)
                 compared += len(rows)
@@ -137,7 +137,7 @@ def _file(found: Manifest, name: str, index: int) -> str:
 def _copy_faults(
     out: AnyPath, found: Manifest, file: str, rows: Sequence[Row], damaged: frozenset[str]
 ) -> Iterator[SetFault]:
-    """Yield the rows of a share that differ from the rows they were copied from."""
+    """Yield the rows of an equal share that differ from their originals."""
     for row in rows:
         owner, index = row[columns.RECIPE], row[columns.INDEX]
         if owner not in found.configs or _file(found, owner, index) in damaged:
@@ -145,4 +145,4 @@ def _copy_faults(
         original = stored_rows(out, found, owner, range(index, index + 1))
         if original != [row]:
             what = f"image {index} of {owner}"
-            yield SetFault(file, what, "another row or picture", f"the copy of that of {owner}")
+            yield SetFault(file, what, "another row or image", f"the copy from {owner}")

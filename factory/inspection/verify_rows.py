@@ -1,4 +1,4 @@
-"""What is in one shard against the plan: hash, schema, every row's words and numbers, pictures."""
+"""Check one shard against the plan: hash, schema, values of every row, images."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class ShardTask:
     """One shard to check.
 
     Attributes:
-        path: Where it lies.
-        file: Its name in messages: relative to the set's directory.
-        recipe: What was planned, or None where the recipe is not to be trusted.
-        stamp: What it should say of itself; hash and failed images do not count.
-        listed: What the manifest says of it, or None where the build did not finish.
-        owners: By hash, the files the manifest lists: a swapped file is told by its own name.
+        path: Its path.
+        file: Its name in messages, relative to the dataset directory.
+        recipe: The planned recipe, or None if it cannot be trusted.
+        stamp: Expected stamp, without hash and failed images.
+        listed: Its manifest entry, or None if the build did not finish.
+        owners: Listed files by hash, to name the file that was swapped.
         measured: Columns of gates, which no recipe plans.
     """
 
@@ -47,13 +47,13 @@ class ShardTask:
 
     @property
     def images(self) -> range:
-        """Which of the plan's images it stands for."""
+        """Image indexes of the shard."""
         return range(self.stamp.start, self.stamp.stop)
 
 
 @dataclass(frozen=True)
 class ShardFindings:
-    """What was found in a shard: its faults, and how often each label stands in it."""
+    """Result for a shard: its faults, and the number of rows per label."""
 
     faults: list[SetFault]
     labels: Counter[int]
@@ -61,11 +61,11 @@ class ShardFindings:
 
 
 def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
-    """Read a shard from its first byte to its last picture.
+    """Read and check a shard completely.
 
     Args:
-        task: Which shard, and what it should hold.
-        features: Columns and types of the set.
+        task: The shard and its expected content.
+        features: Columns and types of the dataset.
     """
     if not task.path.is_file():
         lacking = SetFault(task.file, "file", "none", f"a shard of {len(task.images)} images")
@@ -77,9 +77,9 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
     except Exception as error:
         if not damage:
             raise
-        # Damaged bytes can mean anything to the libraries that read them.
+        # Damaged bytes can cause any error in the libraries that read them.
         words = short(f"{type(error).__name__}: {error}")
-        unreadable = SetFault(task.file, "content", words, "a whole file")
+        unreadable = SetFault(task.file, "content", words, "a complete file")
         return ShardFindings([*damage, unreadable], Counter())
     return ShardFindings([*damage, *read.faults], read.labels, read.rows)
 
@@ -87,7 +87,7 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
 def _read_content(
     task: ShardTask, stamp: Stamp | None, features: datasets.Features
 ) -> ShardFindings:
-    """Hold columns, rows and pictures against features and plan."""
+    """Compare columns, rows and images with features and plan."""
     failed = frozenset(image.index for image in _failed(task, stamp))
     wanted_rows = len(task.images) - len(failed)
     table = _read(task)
@@ -107,14 +107,14 @@ def _read_content(
 
 
 def _byte_faults(task: ShardTask, seen: Inspection) -> Iterator[SetFault]:
-    """Yield where the bytes are not those that were written, by manifest or by the shard's seal."""
+    """Yield differences between the bytes and the hashes in manifest and stamp."""
     if task.listed is not None and seen.sha256 != task.listed.sha256:
         owner = task.owners.get(seen.sha256)
         whose = f" (the bytes of {owner})" if owner else ""
         found, expected = f"{seen.sha256[:16]}{whose}", task.listed.sha256[:16]
         yield SetFault(task.file, "sha256", found, expected)
     if seen.fault is not None:
-        yield SetFault(task.file, "seal", f"it {seen.fault}", "the bytes that were written")
+        yield SetFault(task.file, "seal", f"it {seen.fault}", "the file as written")
 
 
 def _stamp_faults(task: ShardTask, stamp: Stamp | None) -> Iterator[SetFault]:
@@ -137,7 +137,7 @@ def _failed(task: ShardTask, stamp: Stamp | None) -> tuple[FailedImage, ...]:
 
 
 def _read(task: ShardTask) -> Any:
-    """Return the shard as an Arrow table, or the fault that keeps it from being read."""
+    """Return the shard as an Arrow table, or the fault that prevents reading it."""
     import pyarrow
     import pyarrow.parquet
 
@@ -148,7 +148,9 @@ def _read(task: ShardTask) -> Any:
         return table
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())[:100]
-        return SetFault(task.file, "content", f"no readable Parquet ({reason})", "a whole file")
+        return SetFault(
+            task.file, "content", f"not readable as Parquet ({reason})", "a complete file"
+        )
 
 
 def _schema_faults(task: ShardTask, found: Any, features: datasets.Features) -> Iterator[SetFault]:
@@ -170,7 +172,7 @@ def _schema_faults(task: ShardTask, found: Any, features: datasets.Features) -> 
 def _plan_faults(
     task: ShardTask, recipe: ResolvedRecipe, table: Any, *, failed: frozenset[int]
 ) -> Iterator[SetFault]:
-    """Yield the rows whose words or numbers are not the plan's, column by column within a row."""
+    """Yield the rows that differ from the plan, column by column within a row."""
     columns = {name: table.column(name).to_pylist() for name in table.column_names}
     for name in (schema.IMAGE, *task.measured):
         columns.pop(name, None)
@@ -179,7 +181,7 @@ def _plan_faults(
     kept = [spec for at, spec in zip(task.images, specs, strict=True) if at not in failed]
     for number, spec in enumerate(kept):
         attempt = columns[schema.ATTEMPT][number]
-        # A later attempt starts from other noise, which its number decides.
+        # A later attempt starts from other noise, determined by its number.
         again = isinstance(attempt, int) and 0 < attempt < attempts
         row = (spec.again(attempt) if again else spec).as_row()
         for name, values in columns.items():
@@ -198,14 +200,14 @@ def _picture_faults(task: ShardTask, recipe: ResolvedRecipe, table: Any) -> Iter
 
 
 def _picture_fault(stored: Any, output: Output) -> str | None:
-    """Return what is wrong with a stored picture, or None."""
+    """Return the fault of a stored image, or None."""
     data = stored.get("bytes") if isinstance(stored, dict) else None
     if not isinstance(data, bytes) or not data:
-        return "no picture"
+        return "no image"
     try:
         picture = load_image(data)
     except ImageFault as fault:
-        return f"an undecodable picture ({short(str(fault))})"
+        return f"an image that cannot be decoded ({short(str(fault))})"
     kind, mode, size = picture.format, picture.mode, picture.size
     if kind != output.format.upper() or mode != "RGB":
         return f"{kind} {mode}"
@@ -222,12 +224,12 @@ def _wanted(output: Output) -> str:
 def balance_faults(
     name: str, labels: Counter[int], failed: Counter[int], names: Sequence[str]
 ) -> list[SetFault]:
-    """Return a fault for each class of a config that has more or fewer images than the others.
+    """Return a fault for each class of a config with more or fewer images than the others.
 
     Args:
         name: The config.
-        labels: How often each label stands in all its shards.
-        failed: How many images of each label failed and have no row.
+        labels: Number of rows per label in all its shards.
+        failed: Number of failed images per label.
         names: Class names by label.
     """
     planned = (labels.total() + failed.total()) // len(names)

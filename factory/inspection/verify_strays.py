@@ -1,4 +1,4 @@
-"""Files beside those that a dataset lists: stray ones, left-over shards, an older manifest."""
+"""Find files that a dataset does not list: stray files, leftover shards, an older manifest."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _LINK = re.compile(r"(?:\]\(|src=\")([^)\"\s]+)")
 
 
 def check_generation(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
-    """Yield whether `manifest.json` is of an older generation: its writer was killed."""
+    """Yield a fault if `manifest.json` is of an older generation because its writer was killed."""
     try:
         now = newest(out).manifest
     except UserError as error:
-        yield SetFault(generations.FOLDER, "content", str(error.faults[0]), "a state that loads")
+        yield SetFault(generations.FOLDER, "content", str(error.faults[0]), "a valid state")
         return
     if now != found:
         yield SetFault(
@@ -43,9 +43,9 @@ def check_generation(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
 def stray_files(out: AnyPath, found: Manifest, left_over: Sequence[str]) -> Iterator[SetFault]:
     """Yield the files that belong to no config.
 
-    Names that begin with a dot at the top belong to version control, system files to nobody;
-    images that the card shows belong to the card, and kept scores to the dataset. Shards that are
-    `left_over` are no fault as long as the card names the files of each config.
+    Exceptions: top-level names that begin with a dot (version control), system files, images shown
+    on the card, and kept scores. Shards that are `left_over` are no fault as long as the card names
+    the files of each config.
     """
     known = {out / name for name in (manifest.FILE_NAME, page.FILE_NAME, scores.FILE_NAME)}
     for name in found.configs:
@@ -58,12 +58,12 @@ def stray_files(out: AnyPath, found: Manifest, left_over: Sequence[str]) -> Iter
         overlooked = hidden and not is_temporary(path)
         if path.is_dir() or overlooked or path in known:
             continue
-        what = "a file that a stopped build left" if is_temporary(path) else "a stray file"
+        what = "a temporary file of an interrupted build" if is_temporary(path) else "a stray file"
         yield SetFault(inner.as_posix(), "file", what, "none (no config has it): move or delete it")
 
 
 def left_over_shards(out: AnyPath, found: Manifest) -> list[str]:
-    """Return the shards that were built into this dataset and that no config lists, or not yet."""
+    """Return the shards of this dataset that no config lists, or not yet."""
     if any(_is_globbed(out, name) for name in found.configs):
         return []
     left = []
@@ -82,12 +82,12 @@ def _config_folders(out: AnyPath) -> list[str]:
 
 
 def _is_globbed(out: AnyPath, config: str) -> bool:
-    """Whether the card of an older version reads all files of a config's folder."""
+    """Return whether an older version's card reads all files of a config's folder."""
     return f"{DATA}/{config}/train-*" in _card_text(out)
 
 
 def _is_of(shard: ShardFile, config: str, found: Manifest) -> bool:
-    """Whether a shard's stamp says that it was built into this dataset, at this place."""
+    """Return whether a shard's stamp belongs to this dataset and position."""
     try:
         stamp = read_stamp(shard.path)
     except (OSError, ValueError):
@@ -104,5 +104,5 @@ def _card_text(out: AnyPath) -> str:
     try:
         return read_text(out / page.FILE_NAME, max_bytes=MAX_CARD_BYTES)
     except UserError:
-        # `check_card` reports it.
+        # Reported by `check_card`.
         return ""

@@ -1,7 +1,7 @@
-"""CLIP and SigLIP models of transformers: images and prompts to one space.
+"""CLIP and SigLIP models of transformers: embed images and prompts in one space.
 
-Used for the zero-shot rows of `eval clip` and for the CLIP score of `factory gate`. Only
-safetensors weights are read; no code of a model's author is run.
+Used for zero-shot rows (`eval clip`) and the CLIP score (`factory gate`). Only safetensors weights
+are loaded; code that comes with a model is never run.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class ClipModel:
     """A loaded model.
 
     Attributes:
-        name: As it was given.
-        revision: Commit of the Hub, or a hash of a directory's files.
-        model: In evaluation mode, float32.
-        is_sigmoid: SigLIP: outputs are probabilities of each prompt for itself.
+        name: Name as given.
+        revision: Hub commit, or a hash of a directory's files.
+        model: The model in eval mode, float32.
+        is_sigmoid: True for SigLIP: outputs are independent probabilities per prompt.
     """
 
     name: str
@@ -42,29 +42,29 @@ class ClipModel:
     _image_processor: Any
 
     def pixels(self, picture: Any) -> torch.Tensor:
-        """Return what the model's vision part takes of a PIL image: (3, height, width)."""
+        """Return the vision input for a PIL image, shape (3, height, width)."""
         found = self._image_processor(images=[picture.convert("RGB")], return_tensors="pt")
         pixel_values: torch.Tensor = found["pixel_values"][0]
         return pixel_values
 
     def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return unit vectors of pictures, (B, D), of `pixels` (B, 3, height, width)."""
+        """Return image embeddings as unit vectors, (B, D), of `pixels` (B, 3, height, width)."""
         return _unit(self.model.get_image_features(pixel_values=pixels))
 
     @property
     def max_tokens(self) -> int:
-        """Tokens of a text that the model reads, marks of start and end included."""
+        """Maximum number of text tokens, start and end tokens included."""
         limit = int(getattr(self.model.config.text_config, "max_position_embeddings", 77))
         return min(limit, 64) if self.is_sigmoid else limit
 
     def num_cut(self, texts: Sequence[str]) -> int:
-        """Return how many texts are longer than the model reads."""
+        """Return the number of texts that exceed the token limit."""
         with quiet_transformers():
             tokens = self._tokenizer(list(texts), padding=False, truncation=False)["input_ids"]
         return sum(len(one) > self.max_tokens for one in tokens)
 
     def embed_texts(self, texts: Sequence[str]) -> torch.Tensor:
-        """Return unit vectors of texts, (N, D); texts that are too long are cut, see `num_cut`."""
+        """Return text embeddings as unit vectors, (N, D); `num_cut` counts truncated texts."""
         import torch
 
         # SigLIP was trained on texts padded to its full length.
@@ -80,7 +80,7 @@ class ClipModel:
         return torch.cat(parts)
 
     def logits(self, images: torch.Tensor, texts: torch.Tensor) -> torch.Tensor:
-        """Return the model's own scores of unit vectors: (B, N), before softmax or sigmoid."""
+        """Return the model's logits for unit vectors, (B, N), before softmax or sigmoid."""
         found: torch.Tensor = images @ texts.T * self.model.logit_scale.exp()
         return found + self.model.logit_bias if self.is_sigmoid else found
 
@@ -89,11 +89,11 @@ def load_clip(name: str, *, option: str = "--model") -> ClipModel:
     """Load a model in float32 on the CPU.
 
     Args:
-        name: Directory, or Hub id with `@REVISION` or without.
-        option: What to call it in a message.
+        name: Directory, or Hub id with an optional `@REVISION`.
+        option: Option to name in messages.
 
     Raises:
-        UserError: It cannot be had, or compares no pictures with texts.
+        UserError: It cannot be loaded, or is not a CLIP or SigLIP model.
     """
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
@@ -108,7 +108,7 @@ def load_clip(name: str, *, option: str = "--model") -> ClipModel:
             raise UserError(cannot_load(option, name, error)) from None
     if not (hasattr(model, "get_image_features") and hasattr(model, "logit_scale")):
         raise UserError(
-            f"{option} {name}: {type(model).__name__} compares no pictures with texts; "
+            f"{option} {name}: {type(model).__name__} does not compare images with texts; "
             "choose a CLIP or SigLIP model"
         )
     return ClipModel(
@@ -122,7 +122,7 @@ def load_clip(name: str, *, option: str = "--model") -> ClipModel:
 
 
 def split_revision(name: str) -> tuple[str, str | None]:
-    """Return a directory or Hub id, and the revision that stands behind an `@`."""
+    """Split a directory or Hub id from the revision after `@`."""
     if at_home(name).is_dir():
         return str(at_home(name)), None
     source, _, revision = name.partition("@")
@@ -130,13 +130,13 @@ def split_revision(name: str) -> tuple[str, str | None]:
 
 
 def only_data(revision: str | None) -> dict[str, Any]:
-    """Return the options of `from_pretrained` that run no code of a model and pin its revision."""
-    # Left out, transformers asks on stdin whether to run the code.
+    """Return options for `from_pretrained` that pin the revision and forbid a model's code."""
+    # Without it, transformers asks on stdin whether to run the code.
     return {"trust_remote_code": False} | ({"revision": revision} if revision else {})
 
 
 def revision_of(source: str, config: Any) -> str:
-    """Return what pins a loaded model: the Hub's commit, or a hash of a directory's files."""
+    """Return a loaded model's revision: the Hub commit, or a hash of a directory's files."""
     folder = Path(source)
     if not folder.is_dir():
         return str(getattr(config, "_commit_hash", None) or "unknown")
@@ -150,24 +150,27 @@ def revision_of(source: str, config: Any) -> str:
 
 
 def cannot_load(option: str, name: str, error: BaseException) -> str:
-    """Return the message of a model that transformers could not load."""
+    """Return the message for a model that transformers could not load."""
     text = str(error)
     if "trust_remote_code" in text:
-        return f"{option} {name}: code that comes with a model is never run; choose another model"
+        return (
+            f"{option} {name}: needs code that comes with the model, which is never run; choose "
+            "another"
+        )
     if re.search(r"file named\s+\S*model\.safetensors", text):
         return (
-            f"{option} {name}: holds no safetensors weights, and pickled ones are not read; choose "
+            f"{option} {name}: has no safetensors weights, and pickled ones are not loaded; choose "
             "a model that has them, or save this one with save_pretrained"
         )
     reason = first_line(error)
     return (
         f"{option} {name}: cannot be loaded ({reason}); check the id and the connection to the "
-        "Hub, or give a model's directory"
+        "Hub, or name a local directory"
     )
 
 
 class quiet_transformers:
-    """Load with transformers: no bars, no advice that is not for users, no waiting for a host."""
+    """Silence transformers while loading: no bars, no advice for developers, no long retries."""
 
     def __enter__(self) -> None:
         bound_requests()
@@ -187,7 +190,7 @@ class quiet_transformers:
 
 
 def _unit(found: Any) -> torch.Tensor:
-    """Return unit vectors of what `get_..._features` gave: a tensor, or an output that holds it."""
+    """Return unit vectors from the output of `get_..._features`: a tensor or a model output."""
     vectors: torch.Tensor = getattr(found, "pooler_output", found)
     unit: torch.Tensor = vectors / vectors.norm(dim=-1, keepdim=True)
     return unit

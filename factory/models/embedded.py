@@ -1,4 +1,4 @@
-"""Where the generator that ships with the package lies, and what pins it."""
+"""Location and revision of the generator that is part of the package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 EMBEDDED_ID = "embedded"
 
-# How it is meant to be sampled, wherever a recipe leaves that to the model.
+# Defaults for recipes that leave sampling settings to the model.
 EMBEDDED_STEPS = 12
 EMBEDDED_GUIDANCE_SCALE = 3.0
 
@@ -20,9 +20,9 @@ def embedded_dir() -> Path:
 
 @cache
 def embedded_revision() -> str | None:
-    """Return the hash of all files that decide what the generator draws, or None without weights.
+    """Return a hash of all files that affect the generated images, or None without weights.
 
-    Texts for people (`*.md`) do not count.
+    Documentation (`*.md`) is excluded.
     """
     folder = embedded_dir()
     if not (folder / "model_index.json").is_file():

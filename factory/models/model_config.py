@@ -1,7 +1,7 @@
-"""A model's `config.json`, checked before any model is made of it.
+"""Read and check a model's `config.json` before a model is created from it.
 
-The file comes from anywhere: it may neither name other files or addresses, nor ask for a model that
-its own weights do not fill.
+The file is untrusted: it must not name other files or addresses, nor create a model that is larger
+than its weights.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_SIDE = 2048
 _MAX_RESIZED = 8192
 _MAX_NUMBER = 1 << 16
 _MAX_VALUES = 1000
-# Arguments of `timm.create_model` that read other files, or give something else than a classifier.
+# Arguments of `timm.create_model` that read other files, or do not give a classifier.
 _REFUSED_ARGUMENTS = frozenset(
     (
         *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
@@ -38,7 +38,7 @@ Names = list[Name] | dict[str, Name]
 
 
 class PreprocessingConfig(BaseModel):
-    """`pretrained_cfg`: what timm prepares images by. Where its weights came from is ignored."""
+    """Preprocessing from `pretrained_cfg`; the source of its weights is ignored."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -81,18 +81,20 @@ class ModelConfig(BaseModel):
     def _bounded(self) -> ModelConfig:
         refused = sorted(_REFUSED_ARGUMENTS & self.model_args.keys())
         if refused:
-            raise ValueError(f"model_args may not hold {', '.join(refused)}")
+            raise ValueError(f"model_args must not contain {', '.join(refused)}")
         values = list(_leaves(self.model_args))
         if len(values) > _MAX_VALUES:
-            raise ValueError(f"model_args holds {len(values)} values; {_MAX_VALUES} are the most")
+            raise ValueError(
+                f"model_args contains {len(values)} values; the limit is {_MAX_VALUES}"
+            )
         large = [one for one in values if isinstance(one, int | float) and abs(one) > _MAX_NUMBER]
         own = self.model_args.get("num_classes")
         if [one for one in large if one != own or one != self.num_classes]:
-            raise ValueError(f"model_args holds {large[0]:.6g}; {_MAX_NUMBER} is the largest")
+            raise ValueError(f"model_args contains {large[0]:.6g}; the limit is {_MAX_NUMBER}")
         return self
 
     def timm_arguments(self, weights: Path) -> dict[str, Any]:
-        """Return arguments of `timm.create_model` that load `weights` and nothing else."""
+        """Return arguments of `timm.create_model` that load only `weights`."""
         own = self.pretrained_cfg
         count = self.num_classes or own.num_classes or 1000
         shown = own.model_dump(exclude={"label_names", "num_classes"}, exclude_none=True)
@@ -114,7 +116,7 @@ def _leaves(value: Any) -> Iterator[Any]:
 
 
 def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what is null, which timm reads as not given; also in `pretrained_cfg`."""
+    """Remove null values, which timm treats as missing; also in `pretrained_cfg`."""
     kept = {key: value for key, value in values.items() if value is not None}
     own = kept.get("pretrained_cfg")
     if isinstance(own, dict):
@@ -123,17 +125,17 @@ def _without_nulls(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_model_config(path: Path) -> ModelConfig:
-    """Read `config.json`, in timm's present form or its older one of a single mapping.
+    """Read `config.json`, in timm's current form or its older one with a single mapping.
 
     Raises:
-        UserError: It does not read, names no architecture of timm, or holds odd values; a line for
-            each.
+        UserError: It cannot be read, names no architecture of timm, or has invalid values; one line
+            for each.
     """
     import timm
 
     found = read_json(path)
     if not isinstance(found, dict) or "architecture" not in found:
-        raise UserError(f"{path}: no `architecture` in it; timm's form of config.json is needed")
+        raise UserError(f"{path}: `architecture` is missing; a config.json of timm is needed")
     if "pretrained_cfg" not in found:
         found = {**found, "pretrained_cfg": found}
     try:
@@ -150,13 +152,13 @@ def read_model_config(path: Path) -> ModelConfig:
 
 @contextmanager
 def no_larger_than(weights: Path, *, spare: int = 0) -> Iterator[None]:
-    """Stop the making of a model as soon as it is larger than its weights.
+    """Stop creating a model as soon as it is larger than its weights.
 
     torch calls the hooks when a layer registers a parameter, before any value is written to it.
 
     Args:
         weights: A safetensors file.
-        spare: Values that a new head or other position embeddings may add.
+        spare: Number of values that a new head or other position embeddings may add.
 
     Raises:
         ValueError: The model has a larger parameter, or more of them, than the file.
@@ -175,7 +177,7 @@ def no_larger_than(weights: Path, *, spare: int = 0) -> Iterator[None]:
             return
         seen["parameters"] += 1
         seen["values"] += value.numel()
-        # The first layers may be made twice: timm replaces a head of another size.
+        # The first layers may be created twice: timm replaces a head of another size.
         if value.numel() > largest or seen["parameters"] > 2 * count + 10:
             raise ValueError("the model is larger than its weights")
         if seen["values"] > 2 * (sum(sizes) + spare) + 10:
@@ -184,7 +186,7 @@ def no_larger_than(weights: Path, *, spare: int = 0) -> Iterator[None]:
     def layer(*_: Any) -> None:
         seen["layers"] += 1
         if seen["layers"] > 100 * count + 1000:
-            raise ValueError("the model has more layers than its weights fill")
+            raise ValueError("the model has more layers than its weights")
 
     handles = [
         registry.register_module_parameter_registration_hook(parameter),

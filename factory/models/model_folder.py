@@ -1,4 +1,4 @@
-"""The folder of a model that brings its own files: a run, or a model of the Hub."""
+"""Read the folder of a trained model: a run, or a model of the Hub."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FILES = ("config.json", "config.yaml", WEIGHTS)
 
 
 def fetch_model(name: str) -> tuple[Path, str]:
-    """Return the cached, checked snapshot of a Hub model's files, and its commit.
+    """Return the cached and checked files of a Hub model, and its commit.
 
     Args:
         name: `[hf-hub:]ORG/NAME[@REVISION]`.
 
     Raises:
-        UserError: No such model or revision, or no permission.
+        UserError: The model or revision does not exist, or access is denied.
         Failure: The Hub cannot be reached.
     """
     target = parse_target(name, "model")
@@ -33,23 +33,23 @@ def read_model_folder(folder: Path, name: str) -> tuple[ModelConfig, Path]:
     """Return the checked `config.json` of a model and the path of its weights.
 
     Args:
-        folder: Of its files.
+        folder: Folder of its files.
         name: As the user gave it, for messages.
 
     Raises:
-        UserError: A file is missing, leads out of the folder, or does not read.
+        UserError: A file is missing, outside the folder, or cannot be read.
     """
     if not folder.exists():
         raise UserError(
-            f"{name}: no such run folder; for a model of the Hub write hf-hub:ORG/NAME[@REVISION]"
+            f"{name}: no such run folder; for a Hub model write hf-hub:ORG/NAME[@REVISION]"
         )
     config, weights = folder / "config.json", folder / WEIGHTS
     if not config.is_file():
         raise UserError(
-            f"{name}: no config.json in it; is it a run folder, and is the run finished?"
+            f"{name}: contains no config.json; is it a run folder, and is the run finished?"
         )
     check_files([config, weights], folder)
     found = read_model_config(config)
     if not weights.is_file():
-        raise UserError(f"{name}: no {WEIGHTS} in it; is the run finished?")
+        raise UserError(f"{name}: contains no {WEIGHTS}; is the run finished?")
     return found, weights

@@ -1,8 +1,8 @@
-"""Models by a short name: what `--model sdxl` means, and what each one can do.
+"""Models by short name (`--model sdxl`): commit, size, scheduler and capabilities.
 
-A model taken by name or by one of the ids below brings its revision, scheduler and size along.
-Its guidance and steps are used only where a recipe says `auto`, or with `--sampling model`: what a
-recipe says of sampling is the recipe's to decide. Any other id is a plain Hub id or directory.
+A model given by its name or one of the ids below has this revision, scheduler and size. Its
+guidance and steps are used only for `auto` in a recipe, or with `--sampling model`. Any other id is
+a plain Hub id or directory.
 """
 
 from __future__ import annotations
@@ -13,27 +13,27 @@ from typing import Any
 from factory.models.embedded import EMBEDDED_GUIDANCE_SCALE, EMBEDDED_ID, EMBEDDED_STEPS
 
 AUTO = "auto"
-"""Stands in a recipe's `sampling` for the model's own number."""
+"""Value in a recipe's `sampling` for the model's own number."""
 SAMPLING_KEYS = ("guidance_scale", "num_inference_steps")
 """Keys of `sampling` that may be `auto`."""
 
 
 @dataclass(frozen=True)
 class ModelPreset:
-    """A model and how it is meant to be sampled.
+    """A model and its recommended sampling settings.
 
     Attributes:
         name: Short name.
         id: Hub id.
         revision: Commit.
-        num_inference_steps: Of its scheduler.
-        guidance_scale: One that suits it; 0 for models that draw without.
+        num_inference_steps: Recommended number of scheduler steps.
+        guidance_scale: Recommended scale; 0 for models without guidance.
         size: Height and width in pixels; None for the pipeline's own.
         scheduler: A diffusers class, or None for its own.
-        guided: Whether it can be guided at all; few-step models are distilled to do without.
-        negative_prompt: Whether a negative prompt changes anything.
-        note: A few words for the table.
-        own_scheduler: Class of the scheduler that its repository names.
+        guided: Whether guidance has an effect; few-step models are distilled without it.
+        negative_prompt: Whether a negative prompt has an effect.
+        note: Short note for the table.
+        own_scheduler: Scheduler class in its repository.
         size_step: What heights and widths must be multiples of.
     """
 
@@ -51,7 +51,7 @@ class ModelPreset:
     size_step: int = 8
 
     def model(self) -> dict[str, Any]:
-        """Return what a recipe's `model` says."""
+        """Return the values for a recipe's `model`."""
         sizes = {"height": self.size, "width": self.size}
         keys = {"id": self.id, "revision": self.revision, "scheduler": self.scheduler, **sizes}
         return {key: value for key, value in keys.items() if value is not None}
@@ -72,7 +72,7 @@ PRESETS = (
         num_inference_steps=EMBEDDED_STEPS,
         guidance_scale=EMBEDDED_GUIDANCE_SCALE,
         size=None,
-        note="ships with the package, needs no network",
+        note="part of the package, needs no network",
     ),
     ModelPreset(
         "sd14",
@@ -82,7 +82,7 @@ PRESETS = (
         7.5,
         512,
         "DDIMScheduler",
-        note="the paper's",
+        note="used in the paper",
     ),
     ModelPreset(
         "sd15",

@@ -1,6 +1,6 @@
-"""Which schedulers fit which models: a network follows the noise schedule it was trained with.
+"""Check that a scheduler fits a model: a network needs the noise schedule of its training.
 
-With a scheduler of another family the pipelines stop in the middle, or generate noise.
+With a scheduler of another family the pipelines fail midway, or generate noise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ def _named(text: str) -> tuple[str, ...]:
     return tuple(f"{name}Scheduler" for name in text.split())
 
 
-# The first of each are named in messages.
+# Messages name the first of each family.
 _FAMILIES: dict[str, tuple[str, ...]] = {
     "flow-matching": _named("FlowMatchEulerDiscrete FlowMatchHeunDiscrete FlowMatchLCM"),
     "diffusion": _named(
@@ -23,10 +23,10 @@ _FAMILIES: dict[str, tuple[str, ...]] = {
     ),
     "EDM": _named("EDMDPMSolverMultistep EDMEuler"),
 }
-# These become flow-matching ones with two settings.
+# Flow-matching with two settings.
 _SOLVERS = _named("DEISMultistep DPMSolverMultistep DPMSolverSinglestep SASolver UniPCMultistep")
 _SHOWN = 5
-# These pipelines give the noise levels themselves, and only these schedulers take them.
+# These pipelines pass the noise levels themselves, and only these schedulers accept them.
 _GIVES_SIGMAS = "Flux"
 _TAKE_SIGMAS = _named("FlowMatchEulerDiscrete FlowMatchLCM UniPCMultistep")
 _AS_FLOW = (
@@ -43,14 +43,14 @@ def scheduler_problem(
     changes: Mapping[str, Any] | None,
     pipeline_class: str = "",
 ) -> str | None:
-    """Return why a model cannot use a scheduler, naming those that fit it; None where it can.
+    """Return why a model cannot use a scheduler, with suitable ones; None if it can.
 
     Args:
-        own: Class of the scheduler that the model came with.
+        own: Class of the model's own scheduler.
         own_settings: Its settings.
-        name: Class of the scheduler wanted; None for the model's own.
-        changes: Settings wanted in place of its own.
-        pipeline_class: Of the model; empty where it is not known.
+        name: Class of the requested scheduler; None for the model's own.
+        changes: Settings that override its own.
+        pipeline_class: Of the model; empty if unknown.
     """
     wanted = name or own
     family = _family(own, own_settings)
@@ -70,7 +70,7 @@ def scheduler_problem(
 
 
 def _family(name: str, settings: Mapping[str, Any]) -> str:
-    """Return a scheduler's family; one that is in none fits its own models only."""
+    """Return a scheduler's family; a scheduler without family fits its own models only."""
     flow = settings.get("prediction_type") == "flow_prediction" and settings.get("use_flow_sigmas")
     if flow and name in _SOLVERS:
         return "flow-matching"

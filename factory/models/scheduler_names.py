@@ -1,6 +1,6 @@
-"""The schedulers of the installed diffusers, by name, without importing it.
+"""List the schedulers of the installed diffusers without importing it.
 
-Importing diffusers takes seconds; its `__init__.py` lists what it can import lazily, as texts.
+Importing diffusers takes seconds; its `__init__.py` lists its lazy imports as text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LISTED = re.compile(r"\"((?!Flax)[A-Z]\w*Scheduler)\"")
 
 @cache
 def scheduler_names() -> frozenset[str]:
-    """Return the scheduler classes diffusers knows; empty where it is not installed."""
+    """Return the scheduler classes of diffusers; empty if it is not installed."""
     found = find_spec("diffusers")
     if found is None or found.origin is None:
         return frozenset()

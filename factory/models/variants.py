@@ -1,4 +1,4 @@
-"""Weights that a model has under another name only, such as `fp16`."""
+"""Find model weights that exist only as a variant, such as `fp16`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-# What a pipeline may carry that judges or watermarks pictures, or only serves that.
+# Parts of a pipeline that filter or watermark images, or only serve that.
 LEFT_OUT = ("safety_checker", "feature_extractor")
 
 # `unet/diffusion_pytorch_model.fp16-00001-of-00002.safetensors`, with or without variant and number
@@ -15,18 +15,18 @@ _WEIGHTS = re.compile(
     r"(?P<part>[^/]+)/(?:diffusion_pytorch_model|pytorch_model|model)(?:-\d+-of-\d+)?"
     r"(?:\.(?P<variant>[A-Za-z]\w*))?(?:-\d+-of-\d+)?\.safetensors"
 )
-# The most exact first; others follow by name.
+# Highest precision first; others follow by name.
 _ORDER = ("fp32", "bf16", "fp16")
 
 
 def needed_variant(files: Iterable[str], parts: Collection[str]) -> str | None:
-    """Return the variant that a model is to be read with; None where it has plain weights.
+    """Return the weights variant to load; None if there are plain weights.
 
     The choice depends on the files alone, so a commit always gives the same one.
 
     Args:
         files: Paths in the model's folder or repository.
-        parts: Names of the pipeline's parts; other folders do not count.
+        parts: Names of the pipeline's parts; other folders are ignored.
     """
     found: dict[str, set[str | None]] = {}
     for file in files:
@@ -39,13 +39,13 @@ def needed_variant(files: Iterable[str], parts: Collection[str]) -> str | None:
 
 
 def variant_of_folder(folder: Path, parts: Collection[str]) -> str | None:
-    """Return `needed_variant` of a model's folder on this machine."""
+    """Return `needed_variant` of a local model folder."""
     files = (path.relative_to(folder).as_posix() for path in folder.glob("*/*.safetensors"))
     return needed_variant(files, parts)
 
 
 def variant_on_hub(model_id: str, revision: str | None, parts: Collection[str]) -> str | None:
-    """Return `needed_variant` of a model of the Hub, or offline of its copy in the cache."""
+    """Return `needed_variant` of a Hub model, or offline of its cached copy."""
     from huggingface_hub import HfApi, try_to_load_from_cache
 
     from factory.hub.download import offline

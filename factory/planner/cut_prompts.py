@@ -1,7 +1,7 @@
-"""Prompts that are longer than a model reads: the rest of the words changes no image.
+"""Find prompts that exceed a model's token limit; truncated words have no effect.
 
-Where a class name or a variable's value is cut off, images stand under labels and values that they
-do not show; that is refused. Where only words of the template are cut, that is a warning.
+If a class name or a variable's value is truncated, images get labels and values that they do not
+show; that is an error. If only other words are truncated, it is a warning.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _BUILT_IMAGES = 1_000_000
 
 @dataclass
 class CutPrompts:
-    """What a model does not read of a config's prompts.
+    """Truncation of a config's prompts.
 
     Attributes:
-        images: Images looked at.
-        cut: Images whose prompt or negative prompt some encoder cuts.
-        lost: By name of a variable or `class`: images in which no encoder reads all of its value.
-        longest: Tokens of the longest text, by encoder, where that is more than it reads.
+        images: Images checked.
+        cut: Images whose prompt or negative prompt is truncated by some encoder.
+        lost: By variable name or `class`: images whose value no encoder reads in full.
+        longest: By encoder: tokens of the longest text, if it exceeds the limit.
     """
 
     images: int = 0
@@ -46,12 +46,12 @@ class CutPrompts:
 def cut_prompts(
     recipe: ResolvedRecipe, encoders: Sequence[TextEncoder], *, most: int | None = None
 ) -> CutPrompts:
-    """Count what is cut off the prompts of a plan.
+    """Count truncated prompts of a plan.
 
     Args:
-        recipe: Of a config with prompts of its own.
-        encoders: Of its model.
-        most: Look at so many images, spread over the plan; default: all.
+        recipe: Of a config with its own prompts.
+        encoders: The text encoders of its model.
+        most: Number of images to check, spread over the plan; default: all.
     """
     found, known = CutPrompts(), dict[tuple[str, str], frozenset[str] | None]()
     for spec in _specs(recipe, most) if encoders else ():
@@ -71,13 +71,13 @@ def cut_prompts(
 
 
 def check_prompts(recipes: Iterable[ResolvedRecipe]) -> tuple[list[Fault], list[Fault]]:
-    """Check the prompts of recipes with the tokenizers that are on this machine.
+    """Check prompts with the tokenizers that are on this machine.
 
     Args:
-        recipes: Of combinations, the prompts of their members.
+        recipes: For combinations, the prompts of their members are checked.
 
     Returns:
-        Errors, and warnings; as `cut_faults`.
+        Errors and warnings, as `cut_faults`.
     """
     errors: list[Fault] = []
     warnings: list[Fault] = []
@@ -93,15 +93,15 @@ def check_prompts(recipes: Iterable[ResolvedRecipe]) -> tuple[list[Fault], list[
 def require_whole_prompts(
     recipe: ResolvedRecipe, encoders: Sequence[TextEncoder], *, allowed: bool
 ) -> None:
-    """Log which prompts the model reads in part, before any image is generated.
+    """Log which prompts are truncated, before any image is generated.
 
     Args:
-        recipe: Of a config with prompts of its own.
-        encoders: Of its model.
-        allowed: Whether class names and values may be cut off.
+        recipe: Of a config with its own prompts.
+        encoders: The text encoders of its model.
+        allowed: Whether class names and values may be truncated.
 
     Raises:
-        UserError: A class name or a value is cut off.
+        UserError: A class name or a value is truncated.
     """
     errors, warnings = cut_faults(recipe, encoders, most=_BUILT_IMAGES)
     if errors and not allowed:
@@ -113,7 +113,7 @@ def require_whole_prompts(
 def cut_faults(
     recipe: ResolvedRecipe, encoders: Sequence[TextEncoder], *, most: int | None = None
 ) -> tuple[list[Fault], list[Fault]]:
-    """Return what is wrong with the lengths of a config's prompts: errors, and warnings.
+    """Return errors and warnings about the length of a config's prompts.
 
     Args:
         recipe: As in `cut_prompts`.
@@ -129,11 +129,11 @@ def cut_faults(
         for name, tokens in found.longest.items()
     )
     whole = [name for name in limits if name not in found.longest]
-    read += f" ({', '.join(whole)} reads all)" if whole else ""
+    read += f" ({', '.join(whole)} reads all of them)" if whole else ""
     if not found.lost:
         message = (
-            f"{found.cut:,} of {found.images:,} prompts are longer than {recipe.model.id} reads: "
-            f"{read}; the last words change no image, so shorten them"
+            f"{found.cut:,} of {found.images:,} prompts exceed the token limit of "
+            f"{recipe.model.id}: {read}; the last words have no effect, so shorten the prompts"
         )
         return [], [recipe.fault(message, "prompt")]
     names = ", ".join(
@@ -141,7 +141,7 @@ def cut_faults(
         for name, count in found.lost.most_common()
     )
     message = (
-        f"{recipe.model.id} cuts off {names}: {read}; shorten the prompt or put the names "
+        f"{recipe.model.id} truncates {names}: {read}; shorten the prompt or put the names "
         "first, or accept images that do not show them with --allow-cut-prompts"
     )
     return [recipe.fault(message, "prompt")], []
@@ -154,7 +154,7 @@ def _lost(
     encoders: Sequence[TextEncoder],
     longest: dict[str, int],
 ) -> frozenset[str] | None:
-    """Return the names whose values no encoder reads whole in a text; None where nothing is cut."""
+    """Return the names whose values no encoder reads in full; None if nothing is truncated."""
     over = []
     for one in encoders:
         tokens = one.count(text)
@@ -171,7 +171,7 @@ def _lost(
 
 
 def _ends(template: str, values: Mapping[str, Value | None]) -> list[tuple[str, int]]:
-    """Return where the value of each name ends in a filled template, by characters."""
+    """Return the character position at which each name's value ends in a filled template."""
     ends, end = [], 0
     for place, part in enumerate(template_of(template).parts):
         end += len(shown(values[part])) if place % 2 else len(part)
@@ -186,7 +186,7 @@ def _values(recipe: ResolvedRecipe, spec: ImageSpec) -> dict[str, Value | None]:
 
 
 def _specs(recipe: ResolvedRecipe, most: int | None) -> Iterator[ImageSpec]:
-    """Yield a plan's rows, or `most` of them in blocks spread over it; a block at a time."""
+    """Yield a plan's rows, or `most` of them in blocks spread over it, block by block."""
     planned = plan(recipe)
     total = len(planned)
     wanted = min(total, most or total)
@@ -205,6 +205,6 @@ def _leaves(recipe: ResolvedRecipe) -> Iterator[ResolvedRecipe]:
 
 
 def _is_readable(recipe: ResolvedRecipe) -> bool:
-    """Whether all captions are on this machine; those of a Hub dataset are fetched by the build."""
+    """Return whether all captions are on this machine; the build downloads those on the Hub."""
     sources = [one.captions for one in recipe.variables.values() if isinstance(one, Captions)]
     return all(source.sha256 is not None for source in sources)

@@ -1,9 +1,8 @@
-"""The plan: every image of a set as a row of words and numbers, before anything is drawn.
+"""Plan every image of a config (prompt, label, seed, parameters) before any is generated.
 
 Image i has label `i % num_classes` and number `j = i // num_classes` within its class, so every
-prefix of a set is balanced. Every random draw is made here, each a pure function of (base seed,
-set name, what is drawn, i): rows of any range cost the same, at the start of a set or a hundred
-million images in.
+prefix of a config is balanced. All random values are sampled here, each as a pure function of (base
+seed, config name, quantity, i): a range of rows costs the same wherever it starts.
 """
 
 from __future__ import annotations
@@ -33,18 +32,18 @@ class ImageSpec:
     """One image of the plan.
 
     Attributes:
-        index: Its place in its set, from 0.
+        index: Its index in the config, from 0.
         label: Class index.
-        class_name: The wording of the class that was drawn.
-        recipe: Name of its set.
-        prompt: As the model gets it.
-        negative_prompt: As the model gets it.
-        variables: Values by name; None where the class has none.
+        class_name: The sampled prompt text of the class.
+        recipe: Name of its config.
+        prompt: Prompt for the model.
+        negative_prompt: Negative prompt for the model.
+        variables: Values by name; None if the class has none.
         guidance_scale: A float32 value.
-        num_inference_steps: Of the scheduler.
-        seed: Of the noise it starts from, 63 bits.
-        attempt: 0; raised when an image is drawn again with other noise.
-        template: The template of `prompt` where the config has several; None where it has one.
+        num_inference_steps: Number of scheduler steps.
+        seed: Seed of the initial noise, 63 bits.
+        attempt: 0; higher if the image is generated again with other noise.
+        template: The template of `prompt` if the config has several; else None.
     """
 
     index: int
@@ -61,16 +60,16 @@ class ImageSpec:
     template: str | None = None
 
     def again(self, attempt: int) -> ImageSpec:
-        """Return the row of a later attempt: the same words and numbers, other noise.
+        """Return the row of a later attempt: same prompt and parameters, other noise.
 
         Args:
-            attempt: From 1; `self` is the planned row, of attempt 0.
+            attempt: From 1; `self` is the planned row (attempt 0).
         """
         assert self.attempt == 0, "the seed of an attempt is derived from the planned one"
         return replace(self, seed=attempt_seed(self.seed, attempt), attempt=attempt)
 
     def as_row(self) -> dict[str, Any]:
-        """Return the row's columns by name, all but the image."""
+        """Return the row's columns by name, except the image."""
         return {
             schema.LABEL: self.label,
             schema.CLASS: self.class_name,
@@ -89,10 +88,10 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """All images of a recipe, made when asked for.
+    """All images of a recipe; rows are computed on request.
 
     Attributes:
-        recipe: What is planned.
+        recipe: The planned recipe.
     """
 
     recipe: ResolvedRecipe
@@ -103,18 +102,18 @@ class Plan:
     def rows(self, start: int, stop: int) -> list[ImageSpec]:
         """Return the rows of a range.
 
-        A combination's rows are its members': they keep their own `recipe` and `index`.
+        A combination returns its members' rows, with their own `recipe` and `index`.
 
         Args:
             start: First image, from 0.
             stop: One past the last image.
 
         Raises:
-            UserError: The range does not lie within the plan.
+            UserError: The range exceeds the plan.
         """
         if not 0 <= start <= stop <= len(self):
             raise UserError(
-                f"rows {start}:{stop} lie outside of {self.recipe.name}, which has images "
+                f"rows {start}:{stop} are outside {self.recipe.name}, which has images "
                 f"0:{len(self)}"
             )
         if not self.recipe.is_combination:
@@ -129,9 +128,9 @@ class Plan:
         return specs
 
     def parts(self) -> list[tuple[ResolvedRecipe, int]]:
-        """Return the sets it is made of, in order, with how many of their first images.
+        """Return the configs that make up the plan, in order, with the number of images of each.
 
-        An equal share that does not divide evenly gives the first members an image a class more.
+        If an equal share does not divide evenly, the first members give one more image per class.
         """
         own = self.recipe
         if not own.is_combination:
@@ -146,17 +145,17 @@ class Plan:
 
 
 def plan(recipe: ResolvedRecipe) -> Plan:
-    """Return the plan of a recipe; nothing is drawn yet, so this costs nothing."""
+    """Return the plan of a recipe; nothing is computed yet."""
     return Plan(recipe)
 
 
 def value_for_all(recipe: ResolvedRecipe, quantity: Once, stream: str) -> Value:
-    """Return the one value that all images of a config share.
+    """Return the value that all images of a config share.
 
     Args:
         recipe: Of the config.
-        quantity: One of the recipe's.
-        stream: The quantity's name in random addresses, such as `guidance_scale`.
+        quantity: One of the recipe's quantities.
+        stream: The quantity's name in random addresses, e.g. `guidance_scale`.
     """
     address = (recipe.draws_name, stream)
     first = uniforms(recipe.sampling.seed, address, start=0, stop=1)
@@ -164,7 +163,7 @@ def value_for_all(recipe: ResolvedRecipe, quantity: Once, stream: str) -> Value:
 
 
 class _Rows:
-    """The rows of one range of one set; a column a method."""
+    """The rows of one range of one config; one method per column."""
 
     def __init__(self, recipe: ResolvedRecipe, start: int, stop: int) -> None:
         self.recipe, self.start, self.stop = recipe, start, stop
@@ -213,7 +212,7 @@ class _Rows:
 
     def _seeds(self) -> Integers:
         sampling = self.recipe.sampling
-        # Shared noise depends on the image's number within its class, and not on the set.
+        # Shared noise depends on the image's number within its class, not on the config.
         places = self.numbers // sampling.images_per_noise
         stream: tuple[str, ...] = ("shared noise",)
         if sampling.noise == "independent":
@@ -252,7 +251,7 @@ class _Rows:
         }
 
     def _texts(self) -> list[str]:
-        """Return the template of each row, as the recipe writes it."""
+        """Return the template of each row, as written in the recipe."""
         texts = [one.text for one in self.recipe.prompt]
         if len(texts) == 1:
             return texts * (self.stop - self.start)
@@ -263,5 +262,5 @@ class _Rows:
 
 @lru_cache(maxsize=1024)
 def template_of(text: str) -> Template:
-    """Return a text taken apart; a plan has few distinct ones and many rows."""
+    """Return a parsed template; cached, because a plan has few distinct ones and many rows."""
     return parse_template(text)

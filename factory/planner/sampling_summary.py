@@ -1,8 +1,8 @@
-"""How a config's images are sampled: guidance, steps, scheduler, sizes, resize, noise.
+"""Summarize how a config's images are sampled: guidance, steps, scheduler, sizes, resize, noise.
 
-Plan, build, preview, card and manifest report it from here. What a recipe leaves to its model is
-read from the model's configuration files (`factory.recipe.model_files`); a pipeline that was loaded
-knows it of every model.
+Plan, build, preview, card and manifest use this summary. Values that a recipe leaves to its model
+are read from the model's configuration files (`factory.recipe.model_files`) or from a loaded
+pipeline.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ def sampling_summary(
     """Return how a config's images are sampled, as plain JSON values.
 
     Args:
-        recipe: Of a config with images of its own.
-        pipeline: Of a pipeline that was loaded; by default what the model's files say.
+        recipe: Of a config with its own images.
+        pipeline: Settings of a loaded pipeline; default: those in the model's files.
 
     Returns:
-        `guidance_scale` and `num_inference_steps` as the recipe writes them. `variant` is there
-        where the weights of another name, such as `fp16`, are read. `scheduler`, `height`
-        and `width` are null where the model decides and was not at hand; `output.resample` and
-        `output.antialias` are null where nothing is resized.
+        `guidance_scale` and `num_inference_steps` as in the recipe. `variant` only for weights of
+        another variant, such as `fp16`. `scheduler`, `height` and `width` are null if the model
+        decides and is not available; `output.resample` and `output.antialias` are null without a
+        resize.
     """
     model = recipe.model
     own = pipeline or settings_on_disk(model)
@@ -54,7 +54,7 @@ def _output(output: Output, height: int | None, width: int | None) -> dict[str, 
     drawn = (height, width) if height and width else None
     size = output.shape or drawn
     resized = size != drawn
-    # An image that only grows is not filtered.
+    # Enlarged images are not filtered.
     shrinks = size and (drawn is None or size[0] < drawn[0] or size[1] < drawn[1])
     return {
         "size": list(size) if size else None,
@@ -65,7 +65,7 @@ def _output(output: Output, height: int | None, width: int | None) -> dict[str, 
 
 
 def sampling_texts(recipe: ResolvedRecipe, summary: Mapping[str, Any]) -> dict[str, str]:
-    """Return a summary for people, each part a short text; sizes are width x height."""
+    """Return a readable summary as short texts by key; sizes are width x height."""
     every = summary["images_per_noise"]
     return {
         "model": _model_text(summary),
@@ -81,7 +81,7 @@ def sampling_texts(recipe: ResolvedRecipe, summary: Mapping[str, Any]) -> dict[s
 
 
 def sampling_line(recipe: ResolvedRecipe, summary: Mapping[str, Any]) -> str:
-    """Return a summary for people as one line."""
+    """Return a readable summary as one line."""
     texts = sampling_texts(recipe, summary)
     texts["revision"] = texts["revision"][:12]
     return f"{recipe.name}: " + "; ".join(f"{name} {text}" for name, text in texts.items())

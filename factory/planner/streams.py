@@ -1,8 +1,8 @@
-"""Random numbers by address: (base seed, stream, index) to a number, each in constant time.
+"""Random numbers by address: (base seed, stream, index) -> number, in constant time.
 
-Philox is a counter-based generator: one step of its counter an index, so any range of any stream
-is one call, whatever comes before it. Streams are named, and their keys hashed: adding one changes
-no other.
+Philox is a counter-based generator with one counter step per index, so any range of a stream is one
+call, independent of the numbers before it. Streams are named and their keys hashed: adding a stream
+changes no other.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import json
 import numpy as np
 from numpy.typing import NDArray
 
-# One counter step yields four 64-bit words; one is used, so that index and counter stay the same.
+# One counter step yields four 64-bit words; only one is used, so that index and counter are equal.
 _WORDS = 4
 
 
 def _raw(base_seed: int, stream: tuple[str, ...], start: int, stop: int) -> NDArray[np.uint64]:
-    # JSON, so that no two streams read the same: ("a", "b") is not ("ab",).
+    # JSON, so that different streams have different texts: ("a", "b") is not ("ab",).
     address = json.dumps([base_seed, *stream]).encode()
     key = int.from_bytes(hashlib.blake2b(address, digest_size=16).digest(), "little")
     words = np.random.Philox(key=key, counter=start).random_raw((stop - start) * _WORDS)
@@ -28,16 +28,16 @@ def _raw(base_seed: int, stream: tuple[str, ...], start: int, stop: int) -> NDAr
 def uniforms(
     base_seed: int, stream: tuple[str, ...], *, start: int, stop: int
 ) -> NDArray[np.float64]:
-    """Return the stream's uniform numbers of a range of indexes.
+    """Return the uniform numbers of a stream for a range of indexes.
 
     Args:
-        base_seed: The set's, 0 or more.
-        stream: Set name and name of the drawn quantity.
+        base_seed: Base seed of the recipe, 0 or more.
+        stream: Config name and quantity name.
         start: First index.
         stop: One past the last index.
 
     Returns:
-        float64 inside (0, 1), never an end of it: distributions may invert either tail.
+        float64 in the open interval (0, 1), so that distributions may invert either tail.
         Shape (stop - start,).
     """
     bits = _raw(base_seed, stream, start, stop) >> np.uint64(12)
@@ -45,16 +45,16 @@ def uniforms(
 
 
 def seeds(base_seed: int, stream: tuple[str, ...], *, start: int, stop: int) -> NDArray[np.int64]:
-    """Return 63-bit, non-negative seeds of a range of indexes, int64, shape (stop - start,)."""
+    """Return 63-bit, non-negative seeds for a range of indexes, int64, shape (stop - start,)."""
     return (_raw(base_seed, stream, start, stop) >> np.uint64(1)).astype(np.int64)
 
 
 def attempt_seed(seed: int, attempt: int) -> int:
-    """Return the seed of an image's later attempt: a function of its own seed and the number.
+    """Return the seed of a later attempt at an image, from its planned seed and the attempt number.
 
     Args:
-        seed: The planned one, of attempt 0.
-        attempt: From 0; 0 keeps the planned seed.
+        seed: Planned seed.
+        attempt: From 0; 0 returns the planned seed.
     """
     if attempt == 0:
         return seed

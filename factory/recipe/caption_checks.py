@@ -1,4 +1,4 @@
-"""Captions that make poor labels: repeats, and captions that name another class."""
+"""Find captions that make poor labels: repeated ones, and ones that name another class."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _MOST_NAMED = 3
 
 
 def caption_warnings(recipe: ResolvedRecipe) -> Iterator[Fault]:
-    """Yield what is suspicious about a recipe's captions, with shares.
+    """Yield warnings about a recipe's captions, with shares.
 
-    Captions of a Hub dataset are not fetched for that.
+    Captions of a Hub dataset are not downloaded for this.
     """
     for name, variable in recipe.variables.items():
         if isinstance(variable, Captions) and variable.captions.sha256 is not None:
@@ -25,7 +25,7 @@ def caption_warnings(recipe: ResolvedRecipe) -> Iterator[Fault]:
             try:
                 texts = captions_of(source.place, sha256=source.sha256)
             except UserError:
-                # Changed or gone since the recipe was loaded: whoever reads them next says so.
+                # Changed or missing since the recipe was loaded; the next reader reports it.
                 continue
             for message in (*_repeats(texts), *_other_classes(recipe, texts)):
                 yield recipe.fault(message, *("variables", name, "captions"))
@@ -42,13 +42,14 @@ def _repeats(texts: CaptionTexts) -> Iterator[str]:
     shares = ", ".join(f"{label} {repeats[label]:,} of {len(groups[label]):,}" for label in most)
     yield (
         f"{found:,} of {total:,} captions ({_percent(found, total)}) repeat an earlier one"
-        f"{f' of their class (most: {shares})' if shares else ''}: their images look alike; remove "
+        f"{f' of their class (most: {shares})' if shares else ''}: their images will look alike; "
+        "remove "
         "the repeats"
     )
 
 
 def _other_classes(recipe: ResolvedRecipe, texts: CaptionTexts) -> Iterator[str]:
-    """Yield how many captions are used for images of a class and name another one."""
+    """Yield warnings about captions that name another class than the image's."""
     pairs = [(text, label) for label, own in texts.by_label.items() for text in own]
     pairs = (pairs or [(text, "") for text in texts.all])[:_MOST_CAPTIONS]
     owners, pattern = _names(recipe)
@@ -65,23 +66,23 @@ def _other_classes(recipe: ResolvedRecipe, texts: CaptionTexts) -> Iterator[str]
     example = f"'{_short(text)}' names '{other}'"
     if label:
         yield (
-            f"{share} name another class than their own, such as {example} as a caption of "
+            f"{share} name another class than their label, e.g. {example} as a caption of "
             f"'{label}': the label may be wrong; move or remove them"
         )
     else:
         yield (
-            f"{share} name a class, such as {example}, and are used for every class; give a "
+            f"{share} name a class, e.g. {example}, and are used for every class; set "
             "label_column, or remove them"
         )
 
 
 def _names(recipe: ResolvedRecipe) -> tuple[dict[str, str], re.Pattern[str]]:
-    """Return who is called what, and a pattern of all names as whole words, plurals included."""
+    """Return labels by name, and a pattern of all names as whole words, plurals included."""
     owners: dict[str, str] = {}
     for entry in recipe.classes:
         for wording in (entry.label.replace("_", " "), *(entry.prompt.values() or ())):
             owners.setdefault(str(wording).casefold(), entry.label)
-    # The longest first: a 'tabby cat' is not a 'cat'.
+    # Longest first: 'tabby cat' must not match as 'cat'.
     names: Sequence[str] = sorted(owners, key=len, reverse=True)
     words = "|".join(map(re.escape, names))
     return owners, re.compile(rf"(?<!\w)({words})(?:e?s)?(?!\w)")

@@ -1,4 +1,4 @@
-"""What no single key of a recipe can know: names that must agree, labels, templates, ranges."""
+"""Check recipe keys against each other: names, labels, templates, ranges."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ _MOST_COLUMNS = 500
 _LONGEST_LABEL = 200
 _MOST_GUIDANCE = 1e6
 _UNFIT_FOR_WINDOWS = re.compile(r"(con|nul|aux|prn|com\d|lpt\d)(\..*)?|.*\.", re.IGNORECASE)
-# Soft hyphens, spaces of no width and byte order marks, which pages and tables leave in copies.
+# Soft hyphens, zero-width spaces and byte order marks, often copied from web pages and tables.
 _INVISIBLE = re.compile("[\u00ad\u200b\u2060\ufeff]")
 
 
 @dataclass
 class Checked:
-    """A recipe's node under examination.
+    """A recipe's node and its faults.
 
     Attributes:
         node: The merged recipe.
-        faults: Where faults are added.
-        refused: Keys, as `model` or `variables.NAME`, whose values were refused already: what
-            depends on them is not complained about again.
+        faults: Faults found so far.
+        refused: Keys, e.g. `model` or `variables.NAME`, whose values are already rejected; faults
+            that follow from them are not reported.
     """
 
     node: Node
@@ -45,57 +45,57 @@ class Checked:
 
     @property
     def full(self) -> bool:
-        """Whether so many faults were found that more would only take time."""
+        """Return whether so many faults were found that checking can stop."""
         return len(self.faults) >= MOST_FAULTS
 
     def add(self, message: str, *path: Key) -> None:
-        """Add a fault at the place of `path`."""
+        """Add a fault at the location of `path`."""
         node = self.node.find(path)
         dotted = ".".join(map(str, path)) or None
         self.faults.append(node.place.fault(message, key=dotted))
 
 
 def check_classes(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check labels, wordings and fields of the classes."""
+    """Check labels, prompt texts and fields of the classes."""
     seen: set[str] = set()
     for place, entry in enumerate(recipe.classes):
         if checked.full:
             return
-        # Letters with accents can be written in two ways that look the same.
+        # Accented letters have two Unicode forms that look the same.
         label = unicodedata.normalize("NFC", entry.label)
         if label in seen:
-            checked.add(f"label '{entry.label}' stands here twice; remove one", "classes", place)
+            checked.add(f"label '{entry.label}' occurs twice; remove one", "classes", place)
         seen.add(label)
         problem = _label_problem(entry.label)
         if problem:
             checked.add(f"{entry.label!r} {problem}", "classes", place)
         if entry.prompt.type() != "string":
-            checked.add("the wording must be text; quote it", "classes", place, "prompt")
+            checked.add("must be text; quote it", "classes", place, "prompt")
         elif any(not str(value).strip() for value in entry.prompt.values() or ()):
-            checked.add("the wording is empty; write words", "classes", place, "prompt")
+            checked.add("is empty; write a text", "classes", place, "prompt")
         for name in entry.fields:
             _check_name(checked, name, ("classes", place, name))
 
 
 def check_name(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check that the set's folder can be downloaded everywhere."""
+    """Check that the config's folder can be downloaded on every system."""
     if _UNFIT_FOR_WINDOWS.fullmatch(recipe.name):
         checked.add(
-            f"'{recipe.name}' cannot name a folder on Windows, where the dataset may be "
+            f"'{recipe.name}' is not a valid folder name on Windows, where the dataset may be "
             "downloaded; choose another name",
             "name",
         )
 
 
 def _label_problem(label: str) -> str | None:
-    """Return what keeps a label from being one line of text; no label becomes a path."""
+    """Return the reason why a label is not one line of visible text, or None."""
     if label != label.strip() or "\n" in label or "\r" in label or "\t" in label:
-        return "holds space at an end or a line break; write one line"
+        return "has leading or trailing space or a line break; write one line"
     invisible = _INVISIBLE.search(label)
     if invisible:
-        return f"holds the invisible character U+{ord(invisible[0]):04X}; remove it"
+        return f"contains the invisible character U+{ord(invisible[0]):04X}; remove it"
     if len(label) > _LONGEST_LABEL:
-        return f"is {len(label):,} characters long; {_LONGEST_LABEL} is the most"
+        return f"is {len(label):,} characters long; the limit is {_LONGEST_LABEL}"
     return None
 
 
@@ -103,7 +103,7 @@ def _check_name(checked: Checked, name: str, path: tuple[Key, ...]) -> None:
     node = checked.node.find(path)
     place = node.key_place or node.place
     if not NAME.fullmatch(name):
-        message = f"'{name}' cannot name a variable; use letters, digits and _"
+        message = f"'{name}' is not a valid variable name; use letters, digits and _"
     elif name in fixed_columns():
         message = f"'{name}' is the name of another column; choose another name"
     else:
@@ -120,7 +120,7 @@ def check_variables(checked: Checked, recipe: ResolvedRecipe) -> None:
             for place, one in enumerate(variable.linked):
                 _check_name(checked, one, (*path, "linked", place))
                 if one in owners:
-                    checked.add(f"'{one}' is drawn by '{owners[one]}' too; rename one", *path)
+                    checked.add(f"'{one}' is also defined by '{owners[one]}'; rename one", *path)
                 owners[one] = name
         else:
             _check_name(checked, name, path)
@@ -156,29 +156,29 @@ def _check_per_class(
             )
     left = [label for label in labels if quantity.of(label) is None]
     if left:
-        checked.add(f"says nothing for {some(left)}; add `default`", *path)
+        checked.add(f"has no values for {some(left)}; add `default`", *path)
 
 
 def some(names: Collection[str]) -> str:
-    """Return the first few names, and how many more there are."""
+    """Return the first few names and the number of others."""
     listed = list(names)
     more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
     return ", ".join(listed[:3]) + more
 
 
 def check_columns(checked: Checked, recipe: ResolvedRecipe) -> bool:
-    """Check how many variables and fields there are; False where they are too many to go on."""
+    """Check the number of variables and fields; False if there are too many to continue."""
     names = {name for entry in recipe.classes for name in entry.fields}
     for name, one in recipe.variables.items():
         names |= set(one.linked) if isinstance(one, Linked) else {name}
     if len(names) > _MOST_COLUMNS:
-        checked.add(f"{len(names):,} variables and class fields; {_MOST_COLUMNS} is the most")
+        checked.add(f"{len(names):,} variables and class fields; the limit is {_MOST_COLUMNS}")
         return False
     return True
 
 
 def check_sampling(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check types and ranges of what steers the drawing."""
+    """Check types and ranges of the sampling parameters."""
     sampling = recipe.sampling
     for key, quantity in (
         ("guidance_scale", sampling.guidance_scale),
@@ -192,22 +192,22 @@ def check_sampling(checked: Checked, recipe: ResolvedRecipe) -> None:
 
 
 def _sampling_fault(node: Node, key: str, quantity: Distribution | PerClass) -> str | None:
-    """Return what is wrong with a quantity's type or range, or None."""
+    """Return the fault of a quantity's type or range, or None."""
     whole = key == "num_inference_steps"
-    kind = "whole numbers" if whole else "numbers"
+    kind = "integers" if whole else "numbers"
     if quantity.type() not in (("int64",) if whole else ("int64", "float64")):
         return number_message(node, kind)
     low, high = quantity.bounds()
     if whole and low < 1:
-        return f"goes down to {low:g}; 1 is the least"
+        return f"can be {low:g}; the minimum is 1"
     most = _MOST_STEPS if whole else _MOST_GUIDANCE
     if high > most and math.isfinite(high):
-        return f"goes up to {high:g}; {most:g} is the most"
+        return f"can be {high:g}; the maximum is {most:g}"
     return None
 
 
 def check_output(checked: Checked, output: Output) -> None:
-    """Check that the interpolation can do what is written beside it."""
+    """Check that the output settings fit the interpolation."""
     if {"output.resample", "output.antialias"} & checked.refused:
         return
     if "antialias" in output.model_fields_set and output.antialias != output.filters:

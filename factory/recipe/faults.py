@@ -1,4 +1,4 @@
-"""Pydantic's errors in the recipe's own words: place, key, what was found, what to do."""
+"""Convert pydantic's errors to recipe faults: location, key, what was found, what to do."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from factory.distributions.variables import Linked, Once, PerClass
 from factory.recipe.schema import Adapter, Model, Output, RecipeFile, Sampling, WeightedText
 
 MOST_FAULTS = 100
-"""Of one file: more are not read, and each costs a search for what was meant."""
+"""Maximum per file: more are not reported, because each one needs a search for suggestions."""
 
-# Longer lists and words take long to search, and are no slip of the finger.
+# Longer lists and words take long to search, and are not typing errors.
 _MOST_KNOWN = 2_000
 _LONGEST_WORD = 100
 
@@ -47,7 +47,7 @@ _ITEMS: dict[str, type[BaseModel]] = {
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean 'x'?` or the list of what is known, to be put behind a message."""
+    """Return `; did you mean 'x'?` or the known names, to append to a message."""
     names = [str(one) for one in known]
     few = len(names) <= _MOST_KNOWN and len(name) <= _LONGEST_WORD
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6) if few else []
@@ -58,23 +58,23 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def error_words(error: Exception) -> str:
-    """Return an error of the system in a few words."""
+    """Return a system error as a short text."""
     return (error.strerror or "") if isinstance(error, OSError) else str(error)
 
 
 def faults_of(error: ValidationError, node: Node) -> list[tuple[KeyPath, Fault]]:
-    """Return the faults of a file with the path each stands at.
+    """Return the faults of a file with their paths.
 
     Args:
         error: Of `RecipeFile`.
-        node: What was validated.
+        node: The validated node.
     """
     errors = error.errors(include_url=False, include_input=False)[:MOST_FAULTS]
     return [_fault(one, node) for one in errors if not _misspelt(one, errors)]
 
 
 def _misspelt(error: Any, errors: Iterable[Any]) -> bool:
-    """Whether a missing key stands there under a misspelt name, which is a fault of its own."""
+    """Return whether a missing key exists under a misspelt name, which is reported separately."""
     if error["type"] != "missing":
         return False
     beside = [
@@ -97,7 +97,7 @@ def _fault(error: Any, root: Node) -> tuple[KeyPath, Fault]:
 
 
 def _descend(location: tuple[int | str, ...], root: Node) -> tuple[KeyPath, Node]:
-    """Follow a location of pydantic through the nodes, past tags and forms that were filled in."""
+    """Follow a pydantic location through the nodes, skipping tags and filled-in forms."""
     path: list[int | str] = []
     node = root
     for part in location:
@@ -114,7 +114,7 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     key, parent = str(location[-1]), location[:-1]
     tag = str(parent[-1])[1:] if parent and str(parent[-1]).startswith("@") else None
     if tag and key in _TAGS:
-        return f"stands beside {tag}; keep one of the two"
+        return f"conflicts with {tag}; keep one of them"
     return f"unknown key{nearest(key, _known_keys(parent, tag))}"
 
 
@@ -130,7 +130,7 @@ def _known_keys(parent: tuple[int | str, ...], tag: str | None) -> list[str]:
 
 
 def found(node: Node) -> str:
-    """Return what stands there, in a few words."""
+    """Return a short description of a node's value."""
     if isinstance(node.value, dict):
         return "a mapping"
     if isinstance(node.value, list):
@@ -151,18 +151,18 @@ def _own_message(error: Any, node: Node) -> str:
 def _text_wanted(error: Any, node: Node) -> str:
     raw = node.raw if node.raw is not None else str(node.value)
     if isinstance(node.value, bool):
-        return f"{raw} is a truth value to YAML; quote it: '{raw}'"
+        return f"{raw} is a boolean in YAML; quote it: '{raw}'"
     if isinstance(node.value, int | float):
-        return f"{raw} is a number to YAML; quote it: '{raw}'"
+        return f"{raw} is a number in YAML; quote it: '{raw}'"
     return f"expected a text, found {found(node)}"
 
 
 def number_message(node: Node, kind: str) -> str:
-    """Say that numbers of a kind were expected, and why YAML may not see one there."""
+    """Return the message for an expected number, with a hint if YAML reads it as text."""
     if isinstance(node.value, str):
         match = _EXPONENT.match(node.value)
         if match and node.raw is not None:
-            return f"{node.value} is text to YAML; write {match[1]}.0{match[2]}"
+            return f"{node.value} is text in YAML; write {match[1]}.0{match[2]}"
         if node.raw is None and re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?", node.value):
             return f"expected {kind}, found {found(node)}; remove the quotes"
     return f"expected {kind}, found {found(node)}"
@@ -179,7 +179,7 @@ def _wanted(kind: str) -> Callable[[Any, Node], str]:
 def _list_wanted(error: Any, node: Node) -> str:
     key = error["loc"][-1]
     if key == "prompt" and _braces(node):
-        return f"{_braces(node)} is a mapping to YAML; quote it: '{_braces(node)}'"
+        return f"{_braces(node)} is a mapping in YAML; quote it: '{_braces(node)}'"
     if key == "prompt":
         return f"expected a text or a list of texts, found {found(node)}"
     if key in ("uniform", "loguniform", "integers"):
@@ -192,7 +192,7 @@ def _list_wanted(error: Any, node: Node) -> str:
 
 
 def _braces(node: Node) -> str | None:
-    """Return `{name}` where an unquoted template was read as a mapping without values."""
+    """Return `{name}` if an unquoted template was read as a mapping without values."""
     if not isinstance(node.value, dict) or len(node.value) != 1:
         return None
     ((name, child),) = node.value.items()
@@ -233,19 +233,19 @@ def _no_distribution(error: Any, node: Node) -> str:
         where = (
             "in `variables`" if kind in ("linked", "captions") else "in `variables` and `sampling`"
         )
-        return f"{kind} can stand {where} only"
+        return f"{kind} is only allowed {where}"
     keys = list(node.value) if isinstance(node.value, Mapping) else []
     if not keys:
-        return f"an empty mapping is no distribution{nearest('', _TAGS)}"
+        return f"an empty mapping is not a distribution{nearest('', _TAGS)}"
     return f"unknown distribution '{keys[0]}'{nearest(keys[0], _TAGS)}"
 
 
 _MESSAGES: dict[str, Callable[[Any, Node], str]] = {
     "string_type": _text_wanted,
     "string_too_short": lambda error, node: "is empty; write at least one character",
-    "int_type": _number_wanted("a whole number"),
+    "int_type": _number_wanted("an integer"),
     "float_type": _number_wanted("a number"),
-    "finite_number": lambda error, node: f"{found(node)} is no finite number",
+    "finite_number": lambda error, node: f"{found(node)} is not a finite number",
     "bool_type": _wanted("true or false"),
     "tuple_type": _list_wanted,
     "dict_type": _wanted("a mapping"),

@@ -1,7 +1,7 @@
-"""Words a small model knows: which words of a recipe's prompts it has never been told.
+"""Find prompt words that a small model does not know.
 
-A pipeline folder may hold `words.txt`, the words of its training captions, most frequent first; the
-embedded generator's does. A model without one is taken to know everything.
+A pipeline folder may contain `words.txt`, the words of its training captions, most frequent first;
+that of the embedded generator does. A model without this file is assumed to know every word.
 """
 
 from __future__ import annotations
@@ -20,18 +20,31 @@ from factory.recipe.resolved import ResolvedRecipe
 
 FILE_NAME = "words.txt"
 _WORD = re.compile(r"[\w'-]+")
-_MOST_WORDS = 8
+_MOST_WORDS = 5
+_LEAST_LETTERS = 4
+"""Shorter words resemble unrelated ones: 'at' and 'cat'."""
+# They carry no content that a model could miss.
+_STOP_WORDS = """\
+    a about above across after against along also among an and any are around as at be because
+    been before behind being below beneath beside between both but by can could do does doing
+    down during each either every few for from get gets had has have having he her here him
+    his how i if in inside into is it its itself just like may might more most my near no nor
+    not of off on onto or other our out outside over own per same she should so some still
+    such than that the their them then there these they this those through to too toward
+    towards under until up upon us very was we were what when where which while who whose will
+    with within without would you your
+"""
 _MAX_BYTES = 16_000_000
 
 
 def words_of(text: str) -> list[str]:
-    """Return the words of a text, lower case, in order."""
+    """Return the words of a text in lower case, in order."""
     return _WORD.findall(text.lower())
 
 
 @cache
 def known_words(model_id: str) -> frozenset[str] | None:
-    """Return the words a model was told in training, or None where nobody has listed them."""
+    """Return the words of a model's training captions, or None without a list."""
     folder = embedded_dir() if model_id == EMBEDDED_ID else Path(model_id)
     path = folder / FILE_NAME
     if not path.is_file():
@@ -40,32 +53,34 @@ def known_words(model_id: str) -> frozenset[str] | None:
 
 
 def unknown_words(recipe: ResolvedRecipe) -> Iterator[Fault]:
-    """Yield one warning that names the words of a recipe's prompts that its model doesn't know.
+    """Yield one warning about the words of a recipe's prompts that its model does not know.
 
-    With each word stands the nearest known one, if any is near.
+    It names the first ones, each with the most similar known word, and counts the rest. Stop words
+    are ignored.
     """
     known = known_words(recipe.model.id)
     if known is None or recipe.is_combination:
         return
+    ignored = known.union(_STOP_WORDS.split())
     said = (word for text in _texts(recipe) for word in words_of(text))
-    unknown = [word for word in dict.fromkeys(said) if word not in known]
+    unknown = [word for word in dict.fromkeys(said) if word not in ignored]
     if unknown:
         named = ", ".join(_with_nearest(word, known) for word in unknown[:_MOST_WORDS])
         more = f" and {len(unknown) - _MOST_WORDS} more" if len(unknown) > _MOST_WORDS else ""
         yield recipe.fault(
-            f"{recipe.model.id} was never told {named}{more}; it reads such words in pieces that "
-            "mean little to it: reword, or name a --model that knows them",
+            f"{recipe.model.id} does not know these prompt words: {named}{more}; images may not "
+            "match the prompt. Use other words, or a larger model (e.g. --model sd15)",
             "prompt",
         )
 
 
 def _with_nearest(word: str, known: frozenset[str]) -> str:
-    near = get_close_matches(word, known, n=1, cutoff=0.75)
+    near = get_close_matches(word, known, n=1, cutoff=0.75) if len(word) >= _LEAST_LETTERS else []
     return f"'{word}' (near: '{near[0]}')" if near else f"'{word}'"
 
 
 def _texts(recipe: ResolvedRecipe) -> Iterator[str]:
-    """Yield every text that can stand in a prompt: its own words and the values of its names."""
+    """Yield every text that can occur in a prompt: its own words and the values of its names."""
     columns = {column.name: column.quantity for column in recipe.columns}
     for text in (*(one.text for one in recipe.prompt), recipe.negative_prompt):
         template = parse_template(text)

@@ -1,4 +1,4 @@
-"""Loads recipes by reference: files, folders and packaged names, with their parents and members."""
+"""Load recipes by file, folder, packaged name or Hub reference, with their parents and members."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from factory.recipe.paths import (
 )
 from factory.recipe.resolved import ResolvedRecipe
 
-# What two recipes share that show the same images.
+# Fields that must agree if two recipes have the same images.
 _SHOWN = ("classes", "prompt", "negative_prompt", "variables", "sampling", "model")
 
 __all__ = [
@@ -41,17 +41,17 @@ def load_recipe(
     model: str | None = None,
     sampling: SamplingSource = "recipe",
 ) -> ResolvedRecipe:
-    """Load one recipe; a combination brings its members along as `members`.
+    """Load one recipe; the members of a combination are in `members`.
 
     Args:
         reference: A file, or a packaged name such as `quickstart/base-class`.
         overrides: Texts `key.path=value`.
-        images_per_class: Instead of the recipe's own.
-        model: `ID` or `ID@REVISION`, instead of the recipe's own.
-        sampling: `model` takes the model's guidance and steps instead of the recipe's numbers.
+        images_per_class: Overrides the recipe's number.
+        model: `ID` or `ID@REVISION`, overrides the recipe's model.
+        sampling: `model` uses the model's guidance and steps instead of the recipe's numbers.
 
     Raises:
-        UserError: Everything that is wrong with it, at once.
+        UserError: All errors of the recipe, at once.
     """
     changes = read_overrides(
         overrides, images_per_class=images_per_class, model=model, sampling=sampling
@@ -67,12 +67,12 @@ def load_recipe(
 
 
 def load_stored_recipe(path: Path) -> ResolvedRecipe:
-    """Load a resolved recipe that lies beside a set, as it was stored.
+    """Load a resolved recipe stored beside a dataset, unchanged.
 
-    Its model is taken as written: to read a set, nobody needs what drew it.
+    The model is not looked up: reading a dataset does not need its model.
 
     Raises:
-        UserError: Everything that is wrong with it, at once.
+        UserError: All errors of the recipe, at once.
     """
     loader = Loader(read_overrides(), find_models=False)
     return _all_or_faults(loader, [loader.load(path)])[-1]
@@ -91,16 +91,16 @@ def load_recipes(
     Args:
         reference: A file, a folder, or a packaged name such as `quickstart`.
         overrides: Texts `key.path=value`, for every recipe.
-        images_per_class: Instead of the recipes' own; a combination of everything stays one.
-        model: `ID` or `ID@REVISION`, instead of the recipes' own.
-        sampling: `model` takes the model's guidance and steps instead of the recipes' numbers.
+        images_per_class: Overrides the recipes' numbers; unions of all images stay unions.
+        model: `ID` or `ID@REVISION`, overrides the recipes' models.
+        sampling: `model` uses the model's guidance and steps instead of the recipes' numbers.
 
     Returns:
-        Sets before combinations, then by name. All have one class list, and variables of one name
-        have one type.
+        Recipes with their own images before combinations, then by name. All have the same classes,
+        and variables with the same name have the same type.
 
     Raises:
-        UserError: Everything that is wrong with any of them, at once.
+        UserError: All errors of all recipes, at once.
     """
     changes = read_overrides(
         overrides, images_per_class=images_per_class, model=model, sampling=sampling
@@ -108,7 +108,7 @@ def load_recipes(
     path = find_recipe(reference)
     files = recipe_files(path) if path.is_dir() else [path]
     if not files:
-        raise UserError(f"{shown_path(path)} holds no recipes (*.yaml)")
+        raise UserError(f"{shown_path(path)} contains no recipes (*.yaml)")
     loader = Loader(changes)
     recipes = _all_or_faults(loader, [loader.load(file) for file in files])
     return sorted(recipes, key=lambda recipe: (recipe.is_combination, recipe.name))
@@ -128,16 +128,16 @@ def list_recipes() -> list[RecipeEntry]:
 
 
 def _all_or_faults(loader: Loader, wanted: Sequence[ResolvedRecipe | None]) -> list[ResolvedRecipe]:
-    """Return the recipes wanted, their members first, or raise all faults that were found."""
+    """Return the requested recipes, members first, or raise all faults found."""
     found: dict[str, ResolvedRecipe] = {}
     for recipe in wanted:
         for one in (*_members(recipe), recipe) if recipe else ():
-            # Names are folders, and not every file system tells letter case apart.
+            # Names become folders, and some file systems ignore letter case.
             other = found.setdefault(one.name.casefold(), one)
             if other is not one:
-                case = "" if other.name == one.name else ", but for letter case"
+                case = "" if other.name == one.name else " (ignoring letter case)"
                 loader.faults.append(
-                    one.fault(f"another recipe of the set is named '{one.name}' too{case}", "name")
+                    one.fault(f"another recipe has the name '{one.name}' too{case}", "name")
                 )
     if not loader.faults:
         loader.faults += _agreement_faults(list(found.values()))
@@ -150,7 +150,7 @@ def _some_of(faults: list[Fault]) -> list[Fault]:
     more = len(faults) - MOST_FAULTS
     if more <= 0:
         return faults
-    return [*faults[:MOST_FAULTS], Fault(f"and more; mend these {MOST_FAULTS} first")]
+    return [*faults[:MOST_FAULTS], Fault(f"and more; fix these {MOST_FAULTS} first")]
 
 
 def _in_reading_order(fault: Fault) -> tuple[str, int, int]:
@@ -164,7 +164,7 @@ def _members(recipe: ResolvedRecipe | None) -> list[ResolvedRecipe]:
 
 
 def _agreement_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
-    """Return what keeps recipes from being configs of one dataset."""
+    """Return faults that prevent recipes from being configs of one dataset."""
     faults = []
     first = recipes[0]
     types: dict[str, tuple[str, str]] = {}
@@ -172,7 +172,7 @@ def _agreement_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
         if recipe.labels != first.labels:
             faults.append(
                 recipe.fault(
-                    f"the classes are not those of {first.name}; a set has one class list",
+                    f"the classes differ from those of {first.name}; a dataset has one class list",
                     "classes",
                 )
             )
@@ -181,7 +181,7 @@ def _agreement_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
             if other != kind:
                 faults.append(
                     recipe.fault(
-                        f"is {kind} here and {other} in {owner}; a column has one type",
+                        f"is {kind} here and {other} in {owner}; a column must have one type",
                         *("variables", name),
                     )
                 )
@@ -189,7 +189,7 @@ def _agreement_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
 
 
 def _twin_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
-    """Return where a set names another one as its images' and would draw different ones."""
+    """Return faults of recipes with `same_images_as` whose images would differ."""
     by_name = {recipe.name: recipe for recipe in recipes}
     faults = []
     for recipe in recipes:
@@ -198,9 +198,11 @@ def _twin_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
             continue
         differing = [key for key in _SHOWN if getattr(recipe, key) != getattr(other, key)]
         if other.is_combination or other.same_images_as:
-            message = f"{other.name} draws no images of its own; name the set that does"
+            message = f"{other.name} generates no images itself; name the recipe that does"
         elif differing:
-            message = f"differs from {other.name} in {', '.join(differing)}; only `output` may"
+            message = (
+                f"differs from {other.name} in {', '.join(differing)}; only `output` may differ"
+            )
         else:
             continue
         faults.append(recipe.fault(message, "same_images_as"))

@@ -1,4 +1,4 @@
-"""What is legal in a recipe but suspicious: warnings, each with a reason and a remedy."""
+"""Warn about valid but suspicious recipes, each with a reason and a remedy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from factory.recipe.faults import MOST_FAULTS
 from factory.recipe.known_words import unknown_words
 from factory.recipe.resolved import ResolvedRecipe
 
-# Class names that text-to-image models may draw in another sense; the paper's four among them.
+# Ambiguous class names for text-to-image models; the paper's four among them.
 TWO_SENSES = {
     "apple": "the fruit or the company",
     "bank": "of a river or for money",
@@ -41,7 +41,7 @@ TWO_SENSES = {
     "seal": "the animal or the stamp",
 }
 
-# Weights of words and LoRAs as other front ends write them: `(cat:1.3)`, `<lora:name:0.8>`.
+# Prompt weights and LoRAs in the syntax of other tools: `(cat:1.3)`, `<lora:name:0.8>`.
 _FOREIGN_SYNTAX = re.compile(r"\([^()]+:\s*-?\d*\.?\d+\s*\)|<(?:lora|lyco|hypernet):[^<>]+>")
 
 
@@ -67,8 +67,9 @@ def _same_wording(recipe: ResolvedRecipe) -> Iterator[Fault]:
             owner = owners.setdefault(str(wording).casefold(), entry.label)
             if owner != entry.label and not telling:
                 yield recipe.fault(
-                    f"'{wording}' is the wording of '{owner}' too: their images will look alike; "
-                    "word one of them differently",
+                    f"'{wording}' is also the prompt text of '{owner}': their images will look "
+                    "alike; "
+                    "use different texts",
                     *("classes", place),
                 )
 
@@ -79,8 +80,9 @@ def _two_senses(recipe: ResolvedRecipe) -> Iterator[Fault]:
             senses = TWO_SENSES.get(str(wording).strip().casefold())
             if senses and not (_names(recipe) & set(entry.fields)):
                 yield recipe.fault(
-                    f"'{wording}' has two senses ({senses}); give the class a `prompt` that says "
-                    "which, such as 'crane bird' for crane",
+                    f"'{wording}' has two meanings ({senses}); give the class an unambiguous "
+                    "`prompt`, "
+                    "e.g. 'crane bird' for crane",
                     *("classes", place),
                 )
 
@@ -91,7 +93,7 @@ def _classless_prompt(recipe: ResolvedRecipe) -> Iterator[Fault]:
         names = set(parse_template(one.text).names)
         if not names & ({"class", "label"} | per_class):
             yield recipe.fault(
-                "a prompt without {class} says the same for every class: images will not fit "
+                "a prompt without {class} is the same for every class: images will not match "
                 "their labels",
                 "prompt",
             )
@@ -107,10 +109,9 @@ def _foreign_syntax(recipe: ResolvedRecipe) -> Iterator[Fault]:
     for path, own in texts.items():
         found = next(filter(None, map(_FOREIGN_SYNTAX.search, own)), None)
         if found:
-            remedy = "name it in model.adapters" if found[0].startswith("<") else "leave it out"
+            remedy = "name it in model.adapters" if found[0].startswith("<") else "remove it"
             yield recipe.fault(
-                f"'{found[0]}' is syntax of other tools: here the model reads it as plain text; "
-                f"{remedy}",
+                f"'{found[0]}' is syntax of other tools and is read as plain text here; {remedy}",
                 *path,
             )
 
@@ -121,7 +122,7 @@ def _unused_variables(recipe: ResolvedRecipe) -> Iterator[Fault]:
         own = set(variable.linked) if isinstance(variable, Linked) else {name}
         if not own & names:
             yield recipe.fault(
-                f"no prompt uses {{{name}}}: it becomes a column and changes no image",
+                f"no prompt uses {{{name}}}: it becomes a column but has no effect on images",
                 *("variables", name),
             )
 
@@ -129,8 +130,9 @@ def _unused_variables(recipe: ResolvedRecipe) -> Iterator[Fault]:
 def _hidden_template(recipe: ResolvedRecipe) -> Iterator[Fault]:
     if len(recipe.prompt) > 1 and TEMPLATE in recipe.variable_types:
         yield recipe.fault(
-            f"a variable named {TEMPLATE} takes the place of the column that says which prompt "
-            "made an image; choose another name",
+            f"a variable named {TEMPLATE} replaces the reserved column with each row's prompt "
+            "template; "
+            "choose another name",
             *("variables", TEMPLATE),
         )
 
@@ -139,13 +141,13 @@ def _unpinned_model(recipe: ResolvedRecipe) -> Iterator[Fault]:
     model = recipe.model
     if model.id != EMBEDDED_ID and model.revision is None and not Path(model.id).is_absolute():
         yield recipe.fault(
-            f"{model.id} is not pinned: it may change under its name; add `revision`, a commit",
+            f"{model.id} is not pinned and may change; add `revision` (a commit)",
             *("model", "id"),
         )
     for place, adapter in enumerate(model.adapters):
         if adapter.revision is None:
             yield recipe.fault(
-                f"{adapter.id} is not pinned: it may change under its name; add `revision`",
+                f"{adapter.id} is not pinned and may change; add `revision`",
                 *("model", "adapters", place, "id"),
             )
 
@@ -153,7 +155,7 @@ def _unpinned_model(recipe: ResolvedRecipe) -> Iterator[Fault]:
 def _unknown_twin(recipe: ResolvedRecipe) -> Iterator[Fault]:
     name = recipe.same_images_as
     fault = recipe.fault(
-        f"there is no recipe '{name}' beside this one; with that name its images are nobody else's",
+        f"no recipe '{name}' in this folder; no other config will share these images",
         "same_images_as",
     )
     if name and fault.line and not (Path(fault.file or "").parent / f"{name}.yaml").is_file():
@@ -166,7 +168,7 @@ def _low_guidance(recipe: ResolvedRecipe) -> Iterator[Fault]:
     if low <= 0 and (preset is None or preset.guided):
         reach = "is" if low == high else "reaches down to"
         yield recipe.fault(
-            f"{reach} {low:g}; at 0 and below a model draws away from its prompt",
+            f"{reach} {low:g}; at 0 and below a model avoids its prompt",
             *("sampling", "guidance_scale"),
         )
 
@@ -178,14 +180,15 @@ def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
         length = len(cycles[name].cycle)
         if recipe.images_per_class is not None and recipe.images_per_class % length:
             yield recipe.fault(
-                f"{recipe.images_per_class} images a class do not divide by {length} values; "
+                f"{recipe.images_per_class} images per class are not divisible by {length} values; "
                 "make images_per_class a multiple",
                 *("variables", name),
             )
         for other in names[:place]:
             if gcd(length, len(cycles[other].cycle)) > 1:
                 yield recipe.fault(
-                    f"turns in step with '{other}': some pairs of values never meet; make one of "
+                    f"has the same period as '{other}': some pairs of values never occur; make one "
+                    "of "
                     "them a list",
                     *("variables", name),
                 )
@@ -195,7 +198,8 @@ def _uneven_shares(recipe: ResolvedRecipe) -> Iterator[Fault]:
     count, members = recipe.images_per_class, len(recipe.members)
     if count is not None and count % members:
         yield recipe.fault(
-            f"{count} images a class do not divide by {members} members: the first get one more",
+            f"{count} images per class are not divisible by {members} members: the first get one "
+            "more",
             "images_per_class",
         )
 
@@ -204,7 +208,7 @@ def _mixed_sizes(recipe: ResolvedRecipe) -> Iterator[Fault]:
     shapes = {member.output.shape for member in recipe.members}
     if len(shapes) > 1:
         yield recipe.fault(
-            "its members' images differ in size; give all one output.size", "combine"
+            "its members' images differ in size; set the same output.size for all", "combine"
         )
 
 

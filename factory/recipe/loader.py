@@ -1,4 +1,4 @@
-"""Loads recipe files with parents and members; each is read once, faults are gathered."""
+"""Load recipe files with parents and members; each file is read once, faults are collected."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _MOST_PARENTS = 50
 
 @dataclass
 class Loader:
-    """One loading: every file is read once, faults are gathered.
+    """State of loading recipes: every file is read once, faults are collected.
 
     Attributes:
-        overrides: The command line's changes.
-        faults: What was found so far.
-        find_models: Whether models are looked for and pinned; otherwise taken as written.
-        class_lists: Files of the class lists that were read, by what recipes call them.
-        pins: What the recipes' `hf://` references mean, by what stands there.
+        overrides: Changes from the command line.
+        faults: Faults found so far.
+        find_models: Whether to look up and pin models; otherwise they are used as written.
+        class_lists: Files of the class lists read, by their names in recipes.
+        pins: Pinned `hf://` references, by the reference as written.
     """
 
     overrides: Overrides
@@ -50,7 +50,7 @@ class Loader:
 
     @property
     def recipe_files(self) -> list[Path]:
-        """The recipes that were read, parents and members included, in order."""
+        """Files of the recipes read, parents and members included, in order."""
         return list(self._read)
 
     def load(self, path: Path) -> ResolvedRecipe | None:
@@ -73,7 +73,7 @@ class Loader:
         if node is None:
             return None
         if is_combination(node):
-            # Beside a prompt, which was refused already, the other keys are in place.
+            # `prompt` is already rejected; the other keys may be correct.
             ignored: list[Fault] = []
             faults = ignored if "prompt" in node.value else self.faults
             node = own_keys_only(node, file=shown_path(path), faults=faults)
@@ -102,7 +102,7 @@ class Loader:
         return recipe if len(self.faults) == before else None
 
     def _mapping(self, path: Path) -> Node | None:
-        """Return a file's mapping as written, read once."""
+        """Return a file's mapping as written; each file is read once."""
         if path not in self._read:
             self._read[path] = None
             try:
@@ -110,20 +110,22 @@ class Loader:
                 if isinstance(node.value, dict):
                     self._read[path] = node
                 else:
-                    self.faults.append(node.place.fault("a recipe is a mapping of keys to values"))
+                    self.faults.append(
+                        node.place.fault("a recipe must be a mapping of keys to values")
+                    )
             except UserError as error:
                 self.faults += error.faults
         return self._read[path]
 
     def _merged(self, path: Path, chain: tuple[Path, ...]) -> Node | None:
-        """Return a recipe merged into its parents, or None if one of them has faults."""
+        """Return a recipe merged with its parents, or None if one of them has faults."""
         node = self._mapping(path)
         if node is None:
             return None
         if "prompt" in node.value and "combine" in node.value:
             place = node.value["combine"].key_place or node.place
             self.faults.append(
-                place.fault("stands beside `prompt`; keep one of the two", key="combine")
+                place.fault("conflicts with `prompt`; keep one of them", key="combine")
             )
         parent = Node({}, node.place)
         extends = node.value.get("extends")
@@ -143,7 +145,9 @@ class Loader:
             return None
         if len(chain) > _MOST_PARENTS:
             self.faults.append(
-                extends.place.fault(f"the {_MOST_PARENTS}th parent; merge some", key="extends")
+                extends.place.fault(
+                    f"this is parent number {_MOST_PARENTS}; merge some parents", key="extends"
+                )
             )
             return None
         if found in chain:
@@ -155,9 +159,9 @@ class Loader:
         return self._merged(found, chain)
 
     def _note_origin(self, found: Path, reference: str, *, named_in: Path) -> None:
-        """Remember a shared recipe that a recipe of another place names, by its commit.
+        """Record a shared recipe from another place with its commit.
 
-        Within one repository nothing is noted: that is at the same commit.
+        References within a repository are not recorded: they are at the same commit.
         """
         place, own = place_of(found), place_of(named_in)
         if place and is_hub_reference(reference):
@@ -166,7 +170,7 @@ class Loader:
             self._origins.append(str(place))
 
     def _with_classes(self, node: Node, folder: Path) -> Node:
-        """Put a class list in place of its name."""
+        """Replace the name of a class list by its classes."""
         classes = node.child("classes")
         if classes is None or not isinstance(classes.value, str):
             return node
@@ -175,7 +179,7 @@ class Loader:
         self.class_lists[path] = classes.value
         listed = _read(path)
         if not isinstance(listed.value, list):
-            raise UserError(listed.place.fault("a class list is a list of classes"))
+            raise UserError(listed.place.fault("a class list must be a list of classes"))
         return Node({**node.value, "classes": listed}, node.place)
 
     def _combination(self, checked: Checked, file: RecipeFile, path: Path) -> ResolvedRecipe | None:
@@ -211,7 +215,7 @@ class Loader:
     ) -> list[ResolvedRecipe]:
         members = []
         if file.combine == ():
-            checked.add("is an empty list; name at least one recipe", "combine")
+            checked.add("is an empty list; add at least one recipe", "combine")
         for place, reference in enumerate(file.combine or ()):
             if checked.full:
                 break
@@ -239,7 +243,7 @@ def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
         if member.is_combination:
             checked.add(f"'{member.name}' is a combination; name its members", "combine", place)
         if member.name in names:
-            checked.add(f"'{member.name}' stands here twice; remove one", "combine", place)
+            checked.add(f"'{member.name}' occurs twice; remove one", "combine", place)
         names.add(member.name)
     if recipe.images_per_class is None:
         return
@@ -247,22 +251,22 @@ def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
     for place, (member, share) in enumerate(zip(recipe.members, shares, strict=True)):
         if share > (member.images_per_class or share):
             checked.add(
-                f"takes {share} images a class of '{member.name}', which has "
+                f"takes {share} images per class of '{member.name}', which has "
                 f"{member.images_per_class}; lower images_per_class",
                 *("combine", place),
             )
 
 
 def _folder_of(place: Place, folder: Path) -> Path:
-    """Return the folder of the file a value stands in, which may be a parent's."""
+    """Return the folder of the file that contains a value, which may be a parent's."""
     if place.path is not None:
         return place.path.parent
-    # What the command line says is the user's own: it is no part of a recipe of the Hub.
+    # The command line belongs to the user, not to a recipe of the Hub.
     return Path() if place_of(folder) else folder
 
 
 def _real(path: Path) -> Path:
-    """Return one path for one file; a copy of the Hub's keeps the name that tells its origin."""
+    """Return one path per file; a copy from the Hub keeps the path that names its origin."""
     return path if place_of(path) else path.resolve()
 
 

@@ -1,7 +1,6 @@
-"""What a recipe says once its parents and the command line have spoken: nodes in, one node out.
+"""Merge a recipe with its parents and the changes of the command line into one node.
 
-Every node keeps the place it came from, so that a fault in an inherited part points at the
-parent's file.
+Every node keeps its location, so that a fault in an inherited part points to the parent's file.
 """
 
 from __future__ import annotations
@@ -19,24 +18,24 @@ from factory.models.presets import AUTO, SAMPLING_KEYS, find_preset
 from factory.recipe.schema import COMBINATION_KEYS
 
 MERGED = ("variables", "sampling", "model", "output")
-"""Keys whose mappings are merged key by key; everything else is replaced whole."""
+"""Keys whose mappings are merged key by key; all others are replaced."""
 
 SamplingSource = Literal["recipe", "model"]
-"""Who decides guidance and steps: the recipe, or the model where the recipe has plain numbers."""
+"""Source of guidance and steps: the recipe, or the model for plain numbers in the recipe."""
 
 _NOT_INHERITED = ("name", "summary", "source", "extends", "same_images_as", "origins")
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the command line changes, in the order it is applied.
+    """Changes of the command line, in order of application.
 
     Attributes:
-        model: Id and what belongs to it, instead of the recipe's model.
-        sampling: `auto` for guidance and steps, instead of the recipe's plain numbers; None leaves
-            them as the recipe says.
-        images_per_class: A count; not applied to a combination of everything.
-        assignments: Paths with values, of `--set`.
+        model: Id and related keys; replaces the recipe's model.
+        sampling: `auto` for guidance and steps; replaces the recipe's plain numbers. None keeps
+            them.
+        images_per_class: A count; not applied to a union of all images.
+        assignments: Paths with values, from `--set`.
     """
 
     model: Node | None = None
@@ -58,11 +57,11 @@ def read_overrides(
         assignments: Texts `key.path=value`, the value as YAML.
         images_per_class: Or None.
         model: A preset's name, `ID` or `ID@REVISION`, or None.
-        sampling: `recipe` keeps the recipe's guidance and steps; `model` takes the model's own
+        sampling: `recipe` keeps the recipe's guidance and steps; `model` uses the model's own
             instead of plain numbers.
 
     Raises:
-        UserError: A text is no `key.path=value`; all of them at once.
+        UserError: Texts are not `key.path=value`; all of them at once.
     """
     if sampling not in get_args(SamplingSource):
         raise UserError(f"--sampling {sampling}: choose recipe or model")
@@ -90,11 +89,13 @@ def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
     path, equals, value = text.partition("=")
     keys = tuple(key.strip() for key in path.split("."))
     if not equals or not all(keys):
-        raise UserError(Fault("expected key=value, such as sampling.seed=1", file=file))
+        raise UserError(Fault("expected key=value, e.g. sampling.seed=1", file=file))
     if len(keys) > MAX_DEPTH:
         raise UserError(Place(file).fault(f"{TOO_DEEP}; the deepest key has four"))
     if keys[0] == "extends":
-        raise UserError(Fault("a parent cannot be set from outside; edit the recipe", file=file))
+        raise UserError(
+            Fault("the parent cannot be set on the command line; edit the recipe", file=file)
+        )
     if not value.strip():
         return keys, Node("", Place(file))
     return keys, parse(value, file=file, placed=False)
@@ -113,8 +114,8 @@ def merge(parent: Node, child: Node) -> Node:
     """Merge a child's recipe into its parent's.
 
     Args:
-        parent: A mapping, itself merged.
-        child: A mapping as written; a key set to null removes the parent's.
+        parent: A merged mapping.
+        child: A mapping as written; a key set to null removes the parent's key.
     """
     kept = {key: node for key, node in parent.value.items() if key not in _NOT_INHERITED}
     if "combine" in child.value:
@@ -128,7 +129,7 @@ def merge(parent: Node, child: Node) -> Node:
         elif key in MERGED and isinstance(node.value, dict):
             inherits = before is not None and isinstance(before.value, dict)
             if key == "model" and before is not None and _other_model(before, node):
-                # A revision, scheduler or size belongs to its model and means nothing to another.
+                # Revision, scheduler and size belong to the parent's model, not to another one.
                 inherits = False
             kept[key] = _updated(before if inherits else None, node)
         else:
@@ -152,17 +153,17 @@ def _updated(before: Node | None, node: Node) -> Node:
 
 
 def is_combination(node: Node) -> bool:
-    """Whether a merged recipe combines others."""
+    """Return whether a merged recipe combines others."""
     return "combine" in node.value
 
 
 def own_keys_only(node: Node, *, file: str, faults: list[Fault]) -> Node:
-    """Drop what a combination inherited but does not take, and refuse what its own file says.
+    """Remove inherited keys that a combination does not use, and report those in its own file.
 
     Args:
         node: A merged recipe with `combine`.
-        file: The combination's own file, as in places.
-        faults: Where faults are added.
+        file: The combination's own file, as in locations.
+        faults: Receives the faults.
     """
     kept = {}
     for key, child in node.value.items():
@@ -171,7 +172,9 @@ def own_keys_only(node: Node, *, file: str, faults: list[Fault]) -> Node:
         elif child.place.file == file:
             place = child.key_place or child.place
             faults.append(
-                place.fault("a combination draws nothing itself; set this in its members", key=key)
+                place.fault(
+                    "a combination generates no images itself; set this in its members", key=key
+                )
             )
     return Node(kept, node.place)
 
@@ -179,10 +182,10 @@ def own_keys_only(node: Node, *, file: str, faults: list[Fault]) -> Node:
 def apply_overrides(node: Node, overrides: Overrides) -> Node:
     """Return a merged recipe with the command line's changes.
 
-    A combination takes only what it has keys for; its members get the rest.
+    A combination uses only its own keys; the rest is applied to its members.
 
     Raises:
-        UserError: A path leads into something that is no mapping.
+        UserError: A path leads into something that is not a mapping.
     """
     combination = is_combination(node)
     values = dict(node.value)
@@ -205,13 +208,13 @@ def apply_overrides(node: Node, overrides: Overrides) -> Node:
             and before is not None
             and _other_model(before, changed.value["model"])
         ):
-            # As in a child recipe: what belonged to the other model means nothing to this one.
+            # As in a child recipe: settings of the previous model do not apply to this one.
             changed = _assigned(changed, ("model",), mapping_of({"id": value.value}, value.place))
     return changed
 
 
 def _resampled(node: Node | None, model: Node) -> Node:
-    """Ask for the model's numbers in place of plain ones; a distribution stays: it is a trick."""
+    """Replace plain numbers by the model's own; distributions are kept on purpose."""
     if node is None or not isinstance(node.value, dict):
         return model if node is None else node
     kept = {key: one for key, one in node.value.items() if isinstance(one.value, dict | list)}
@@ -219,10 +222,10 @@ def _resampled(node: Node | None, model: Node) -> Node:
 
 
 def resolve_auto(node: Node) -> Node:
-    """Return a merged recipe with the model's own number wherever `sampling` says `auto`.
+    """Return a merged recipe with the model's own number for each `auto` in `sampling`.
 
     Raises:
-        UserError: The model has no numbers of its own that are known here.
+        UserError: The model's own numbers are unknown.
     """
     sampling = node.child("sampling")
     if sampling is None or not isinstance(sampling.value, dict):
@@ -237,7 +240,7 @@ def resolve_auto(node: Node) -> Node:
     if preset is None:
         raise UserError(
             sampling.value[key].place.fault(
-                f"no {key} of its own is known for {model}; write a number "
+                f"the model's own {key} is unknown for {model}; write a number "
                 f"(--set sampling.{key}=N)",
                 key=f"sampling.{key}",
             )
@@ -254,7 +257,7 @@ def _takes_count(values: dict[str, Node]) -> bool:
 
 
 def _assigned(node: Node, path: tuple[str, ...], value: Node) -> Node:
-    """Return `node` with `value` at `path`; nothing is changed in place."""
+    """Return a copy of `node` with `value` at `path`."""
     if not path:
         return value
     key = path[0]
@@ -263,11 +266,7 @@ def _assigned(node: Node, path: tuple[str, ...], value: Node) -> Node:
         items[int(key)] = _assigned(items[int(key)], path[1:], value)
         return Node(items, node.place, key_place=node.key_place)
     if not isinstance(node.value, dict):
-        raise UserError(
-            value.place.fault(
-                f"there is nothing named '{key}' to set here; name a key of a mapping"
-            )
-        )
+        raise UserError(value.place.fault(f"'{key}' cannot be set here: this is not a mapping"))
     values = dict(node.value)
     if value.value is None and len(path) == 1:
         values.pop(key, None)

@@ -1,7 +1,7 @@
-"""What a recipe asks of its model, checked before the model is loaded.
+"""Check a recipe against its model before the model is loaded.
 
-Models on this machine are known by their configuration files, those with a name by their preset;
-others are asked when they are loaded.
+Local models are checked by their configuration files, named ones by their preset; others are
+checked when they are loaded.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from factory.recipe.faults import nearest
 from factory.recipe.model_files import pipeline_class_on_disk, scheduler_on_disk, size_step_on_disk
 from factory.recipe.resolved import ResolvedRecipe
 
-# Every pipeline wants multiples of this; some want more.
+# Every pipeline needs multiples of this; some need more.
 LEAST_SIZE_STEP = 8
 
 
 def check_scheduler(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check that diffusers has the scheduler that is named, and that it fits the model."""
+    """Check that the named scheduler exists in diffusers and fits the model."""
     if "model" in checked.refused:
         return
     model, known = recipe.model, scheduler_names()
@@ -42,7 +42,7 @@ def check_scheduler(checked: Checked, recipe: ResolvedRecipe) -> None:
 
 
 def check_sizes(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check that the model can generate images of the size that is asked for."""
+    """Check that the model can generate images of the requested size."""
     if "model" in checked.refused:
         return
     preset = find_preset(recipe.model.id)
@@ -54,23 +54,23 @@ def check_sizes(checked: Checked, recipe: ResolvedRecipe) -> None:
 
 
 def size_problem(pixels: int | None, step: int) -> str | None:
-    """Return what is wrong with a height or width; None where nothing is.
+    """Return the problem of a height or width, or None.
 
     Args:
         pixels: The size, or None for the model's own.
-        step: What it must be a multiple of.
+        step: Number it must be a multiple of.
     """
     if pixels is None or pixels % step == 0:
         return None
     nearest_size = max(step, round(pixels / step) * step)
     return (
-        f"{pixels} is not a multiple of {step}; write {nearest_size}, and give `output.size` what "
-        "the dataset needs"
+        f"{pixels} is not a multiple of {step}; write {nearest_size}, and set `output.size` to the "
+        "size you need"
     )
 
 
 def check_model(checked: Checked, recipe: ResolvedRecipe) -> None:
-    """Check values that the model cannot use; unknown models are asked when they are loaded."""
+    """Check values that the model cannot use; unknown models are checked when they are loaded."""
     preset = find_preset(recipe.model.id)
     most = recipe.sampling.guidance_scale.bounds()[1]
     if recipe.negative_prompt and (preset is None or preset.negative_prompt) and most <= 1:

@@ -1,4 +1,4 @@
-"""Configuration files of a model on this machine, read without importing torch or diffusers."""
+"""Read the configuration files of a local model without importing torch or diffusers."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from factory.recipe.schema import Model
 
 @dataclass(frozen=True)
 class PipelineSettings:
-    """What a pipeline uses where a recipe leaves it open; None where that is not known.
+    """Defaults of a pipeline that a recipe does not override; None if unknown.
 
     Attributes:
-        scheduler: Name of its class.
+        scheduler: Class name.
         height: Of generated images, in pixels.
         width: Of generated images, in pixels.
-        variant: Of the weights that are read, e.g. `fp16`; None for the plain ones.
+        variant: Variant of the weights, e.g. `fp16`; None for the plain ones.
     """
 
     scheduler: str | None = None
@@ -32,7 +32,7 @@ class PipelineSettings:
 
 
 def settings_on_disk(model: Model) -> PipelineSettings:
-    """Return what the configuration files of a model on this machine say; nothing for others."""
+    """Return the settings in a local model's configuration files; nothing for other models."""
     folder = _folder(model)
     parts = _config(folder / "model_index.json")
     variant = variant_of_folder(folder, parts) if parts else None
@@ -40,19 +40,19 @@ def settings_on_disk(model: Model) -> PipelineSettings:
 
 
 def scheduler_on_disk(model: Model) -> tuple[str, dict[str, Any]] | None:
-    """Return class and settings of a model's own scheduler; None for models elsewhere."""
+    """Return class and settings of a local model's scheduler; None for other models."""
     folder = _folder(model)
     name = _scheduler_name(_config(folder / "model_index.json"))
     return (name, _config(folder / "scheduler/scheduler_config.json")) if name else None
 
 
 def pipeline_class_on_disk(model: Model) -> str:
-    """Return the class of a model's pipeline; empty for models elsewhere."""
+    """Return the class of a local model's pipeline; empty for other models."""
     return str(_config(_folder(model) / "model_index.json").get("_class_name", ""))
 
 
 def size_step_on_disk(model: Model) -> int | None:
-    """Return what heights and widths must be multiples of; None for models elsewhere."""
+    """Return the number that heights and widths must be multiples of; None for other models."""
     folder = _folder(model)
     factor = _decoder_factor(folder)
     if factor is None:
@@ -68,7 +68,7 @@ def _folder(model: Model) -> Path:
 
 
 def _scheduler_name(parts: dict[str, Any]) -> str | None:
-    # Of a pair [library, class]: the class that diffusers makes, whatever its own file says.
+    # Of a pair [library, class]: the class that diffusers uses, whatever its own file names.
     scheduler = parts.get("scheduler")
     name = scheduler[-1] if isinstance(scheduler, list) and scheduler else None
     return name if isinstance(name, str) else None
@@ -86,9 +86,9 @@ def _own_size(folder: Path) -> tuple[int | None, int | None]:
 
 
 def _decoder_factor(folder: Path) -> int | None:
-    """Return by how much a model's decoder enlarges its latents."""
+    """Return the factor by which a model's decoder enlarges its latents."""
     decoder = _config(folder / "vae/config.json")
-    # Small decoders differ from their encoders and name both.
+    # Small decoders differ from their encoders and list both.
     blocks = decoder.get("block_out_channels") or decoder.get("decoder_block_out_channels")
     # Every block of the decoder but the first doubles the sides.
     return 2 ** (len(blocks) - 1) if isinstance(blocks, list) and blocks else None

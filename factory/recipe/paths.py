@@ -1,4 +1,4 @@
-"""Where recipes and class lists lie: packaged ones, siblings, paths, repositories of the Hub."""
+"""Find recipes and class lists: packaged, in the same folder, by path, or on the Hub."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from factory.recipe.faults import nearest
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _CLASSES = "classes"
-# Systems refuse longer paths, each with an error of its own.
+# Systems reject longer paths, with differing errors.
 _LONGEST = 1000
 _LONGEST_NAME = 200
 
 
 def packaged_dir(kind: str) -> Path:
-    """Return where packaged files lie, in a checkout or in an installed package.
+    """Return the folder of packaged files, in a checkout or an installed package.
 
     Args:
         kind: `recipes` or `dataset_cards`.
@@ -28,7 +28,7 @@ def packaged_dir(kind: str) -> Path:
 
 
 def shown_path(path: Path) -> str:
-    """Return a path as a user would type it: relative where that is shorter."""
+    """Return a path as a user would type it: relative if that is shorter."""
     shared = place_of(path)
     if shared is not None:
         return shared.shown
@@ -42,9 +42,9 @@ class RecipeEntry:
     """A packaged recipe.
 
     Attributes:
-        name: As commands take it, e.g. `quickstart/base-class`.
+        name: As commands accept it, e.g. `quickstart/base-class`.
         path: Its file.
-        summary: One line about it.
+        summary: One-line description.
     """
 
     name: str
@@ -53,12 +53,12 @@ class RecipeEntry:
 
 
 def recipe_files(folder: Path) -> list[Path]:
-    """Return a folder's recipes; files that begin with `_` are only there to be extended."""
+    """Return a folder's recipes; files that begin with `_` are only extended by others."""
     return sorted(path for path in folder.glob("*.yaml") if not path.name.startswith(("_", ".")))
 
 
 def packaged_names() -> list[str]:
-    """Return the names of the packaged sets of recipes and of the recipes in them."""
+    """Return the names of the packaged recipe folders and their recipes."""
     names = []
     root = packaged_dir("recipes")
     for folder in sorted(one for one in root.rglob("*") if one.is_dir()):
@@ -73,11 +73,11 @@ def packaged_names() -> list[str]:
 def find_recipe(
     reference: str | Path, *, place: Place | None = None, folder: Path | None = None
 ) -> Path:
-    """Return the file or folder a reference means.
+    """Return the file or folder of a reference.
 
     Args:
-        reference: A path, a packaged name, `hf://...`, or, inside a recipe, a sibling's name.
-        place: Where the reference stands, if in a recipe.
+        reference: A path, a packaged name, `hf://...`, or, in a recipe, a name in its folder.
+        place: Location of the reference, if in a recipe.
         folder: The folder of that recipe.
 
     Raises:
@@ -121,7 +121,7 @@ def _from_hub(text: str, place: Place | None) -> Path:
 
 
 def _is_file(path: Path) -> bool:
-    """Whether a file is there; no name is too long to ask, and pipes and devices are none."""
+    """Return whether a file exists; too long names, pipes and devices are not files."""
     try:
         return path.is_file()
     except OSError:
@@ -133,7 +133,7 @@ def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
 
     Args:
         reference: A packaged list's name, one in `classes/` beside or above the recipe, or a path.
-        place: Where the reference stands.
+        place: Location of the reference.
         folder: The folder of the recipe.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a recipe refers to, pinned: models by their files, captions by a hash of what they say."""
+"""Pin the references of a recipe: models by revision, captions by a hash of their text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from factory.recipe.schema import LANCZOS_VERSION, Adapter, Model, Output
 
 
 def pinned_model(checked: Checked, model: Model, folder: Path) -> Model:
-    """Return the model with local paths made absolute, the embedded one and adapters pinned."""
+    """Return the model with absolute local paths, and pinned embedded model and adapters."""
     adapters = tuple(
         _pinned_adapter(checked, adapter, ("model", "adapters", place), folder)
         for place, adapter in enumerate(model.adapters)
@@ -29,7 +29,7 @@ def pinned_model(checked: Checked, model: Model, folder: Path) -> Model:
 
 
 def pinned_output(output: Output) -> Output:
-    """Return the output with the version of the interpolation that makes its pixels."""
+    """Return the output with the version of its interpolation."""
     if output.resample != "lanczos" or output.size is None:
         return output
     return output.model_copy(update={"lanczos_version": LANCZOS_VERSION})
@@ -38,12 +38,11 @@ def pinned_output(output: Output) -> Output:
 def _pinned_adapter(
     checked: Checked, adapter: Adapter, path: tuple[Key, ...], folder: Path
 ) -> Adapter:
-    """Return a local adapter as the file it is, pinned by its hash; others as they are."""
+    """Return a local adapter as its file, pinned by its hash; other adapters unchanged."""
     if _is_shared(checked.node.find((*path, "id")).place):
         if _looks_like_path(adapter.id) or _is_here(adapter.id):
             checked.add(
-                f"{adapter.id} is a path of this machine; a shared recipe names adapters of the "
-                "Hub",
+                f"{adapter.id} is a local path; a shared recipe must use adapters on the Hub",
                 *(*path, "id"),
             )
         return adapter
@@ -53,7 +52,7 @@ def _pinned_adapter(
         return adapter
     try:
         if not found.exists():
-            raise UserError(f"{adapter.id} does not exist; give a file, a directory or a Hub id")
+            raise UserError(f"{adapter.id} not found; give a file, a directory or a Hub id")
         file = adapter_file(found, adapter.weight_name)
     except UserError as error:
         checked.add(error.faults[0].message, *path, "id")
@@ -61,8 +60,8 @@ def _pinned_adapter(
     revision = file_revision(file)
     if adapter.revision not in (None, revision):
         checked.add(
-            f"{adapter.revision} does not pin this file, whose hash is {revision}; remove the "
-            "revision to draw with it",
+            f"{adapter.revision} does not match this file, whose hash is {revision}; remove the "
+            "revision to use this file",
             *(*path, "revision"),
         )
     return adapter.model_copy(update={"id": str(file), "revision": revision, "weight_name": None})
@@ -74,7 +73,7 @@ def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
         if model.revision and current and model.revision != current:
             checked.add(
                 f"{model.revision[:12]} is not the embedded generator of this version "
-                f"({current[:12]}); remove the revision to draw with this one",
+                f"({current[:12]}); remove the revision to use this one",
                 *("model", "revision"),
             )
         return model.model_copy(update={"revision": current or model.revision})
@@ -82,7 +81,7 @@ def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
     if _is_shared(place):
         if _looks_like_path(model.id) or _is_here(model.id):
             checked.add(
-                f"{model.id} is a path of this machine; a shared recipe names models of the Hub: "
+                f"{model.id} is a local path; a shared recipe must use models on the Hub: "
                 "choose another with --model",
                 *("model", "id"),
             )
@@ -90,15 +89,15 @@ def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
     try:
         directory = _directory(model.id, checked, folder)
     except (OSError, RuntimeError) as error:
-        # Names too long for the file system, homes of unknown users.
-        checked.add(f"is no path that can be read ({error_words(error)})", "model", "id")
+        # Names too long for the file system, home directories of unknown users.
+        checked.add(f"cannot be read as a path ({error_words(error)})", "model", "id")
         return model
     if directory is None:
         if "/" not in model.id:
             checked.add(_unknown_model(model.id), "model", "id")
         return model
     if not (directory / "model_index.json").is_file():
-        problem = "holds no model_index.json" if directory.is_dir() else "is no directory"
+        problem = "has no model_index.json" if directory.is_dir() else "is not a directory"
         checked.add(
             f"{model.id} {problem}; give a directory saved by a diffusers pipeline, or a Hub id",
             *("model", "id"),
@@ -109,13 +108,13 @@ def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
 def _unknown_model(model_id: str) -> str:
     preset = find_preset(model_id)
     if preset is not None:
-        return f"{model_id} is a name for --model; a recipe writes the id, {preset.id}"
+        return f"{model_id} is a name for --model; in a recipe write the id {preset.id}"
     known = nearest(model_id, [one.name for one in PRESETS])
-    return f"{model_id} is no Hub id (ORG/NAME), no directory and no name for --model{known}"
+    return f"{model_id} is neither a Hub id (ORG/NAME), a directory nor a name for --model{known}"
 
 
 def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
-    """Return the directory an id means: relative to the recipe's file, then to where we are."""
+    """Return the directory of an id, relative to the recipe's file or the current directory."""
     place = checked.node.find(("model", "id")).place
     base = place.path.parent if place.path else Path()
     candidates = [base / model_id, folder / model_id, Path(model_id)]
@@ -136,19 +135,19 @@ def _is_here(name: str) -> bool:
     try:
         return Path(name).exists()
     except (OSError, ValueError):
-        # Too long for the file system, or no text that it takes.
+        # Too long for the file system, or invalid characters.
         return False
 
 
 def _is_shared(place: Place) -> bool:
-    """Whether a value stands in a recipe that came from the Hub."""
+    """Return whether a value is in a recipe from the Hub."""
     return place.path is not None and place_of(place.path) is not None
 
 
 def pinned_variables(
     checked: Checked, variables: Mapping[str, Variable], labels: Sequence[str], folder: Path
 ) -> dict[str, Variable]:
-    """Return the variables with captions found and hashed where they lie on this machine."""
+    """Return the variables, their local captions located and hashed."""
     pinned = dict(variables)
     for name, variable in variables.items():
         if isinstance(variable, Captions):
@@ -169,17 +168,17 @@ def pinned_variables(
 def _pinned_captions(
     checked: Checked, source: CaptionSource, path: tuple[Key, ...], folder: Path
 ) -> CaptionSource:
-    """Return the source with an absolute path and a hash; of a Hub dataset, as it is.
+    """Return the source with an absolute path and a hash; unchanged for a Hub dataset.
 
     Raises:
-        UserError: the captions cannot be read, are not what they were, or are not pinned.
+        UserError: The captions cannot be read, have changed, or are not pinned.
     """
     key = "dataset" if source.file is None else "file"
     if _is_shared(checked.node.find((*path, key)).place):
         name = str(source.dataset)
         if source.file is not None or _looks_like_path(name) or _is_here(name):
             raise UserError(
-                f"{source.file or name} is a path of this machine; a shared recipe takes captions "
+                f"{source.file or name} is a local path; a shared recipe must use captions "
                 "from a dataset of the Hub, by its commit"
             )
     if source.file is not None:
@@ -199,7 +198,7 @@ def _pinned_captions(
 
 
 def _beside(checked: Checked, path: tuple[Key, ...], name: str, folder: Path) -> Path:
-    """Return where a path of the recipe leads: from its file, else from where we are."""
+    """Return the path that a recipe refers to: beside its file, else in the current directory."""
     place = checked.node.find(path).place
     base = place.path.parent if place.path else folder
     candidates = [base / Path(name).expanduser(), Path(name).expanduser()]

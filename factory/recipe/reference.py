@@ -1,6 +1,6 @@
-"""`recipes/schema.json` for editors and `docs/recipe-reference.md` for people, from the models.
+"""Generate `recipes/schema.json` for editors and `docs/recipe-reference.md` from the models.
 
-`python -m factory.recipe.reference` writes both; with `--check` it only tells whether they are
+`python -m factory.recipe.reference` writes both; with `--check` it only reports whether they are
 current.
 """
 
@@ -51,11 +51,11 @@ EXAMPLES = {
     "once": "{once: {integers: [1, 5]}}",
     "captions": "{captions: {file: captions.csv, column: text, label_column: label}}",
 }
-"""One of each thing that may stand where a value may stand."""
+"""An example of each value or distribution."""
 
 _WHAT = {
     "constant": "The same value for every image.",
-    "list": "One of the values, each as likely.",
+    "list": "One of the values with equal probability.",
 }
 
 
@@ -65,12 +65,12 @@ def schema_text() -> str:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Recipe"
     definitions = schema["$defs"]
-    # A child may change one key of its parent's model and say nothing of the others.
+    # A child may change one key of its parent's model without repeating the others.
     definitions["Model"].pop("required", None)
     for model in (RecipeFile, Model, Sampling, Output):
         part = schema if model is RecipeFile else definitions[model.__name__]
         for name, value in part["properties"].items():
-            # Pydantic leaves out a text that equals the docstring of the model it refers to.
+            # Pydantic omits a description that equals the docstring of the referenced model.
             value.setdefault("description", model.model_fields[name].description)
             part["properties"][name] = _or_null(value)
     variables = _mapping_part(schema["properties"]["variables"])
@@ -81,7 +81,7 @@ def schema_text() -> str:
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Accept null too: it removes what a parent says. Texts for people stay on top."""
+    """Also accept null, which removes a parent's value; descriptions stay at the top level."""
     if {"type": "null"} in schema.get("anyOf", ()):
         return schema
     outer: dict[str, Any] = {
@@ -177,11 +177,10 @@ def _models() -> str:
 
 
 _MODELS = """\
-What `--model NAME` means: the model at a pinned commit, with its own size and scheduler. Guidance
-and steps stay as the recipe says. The model's own, in this table, are used where a recipe says
-`auto`, and with `--sampling model` wherever a recipe has a plain number; distributions stay.
-`--set` is applied last. Any other Hub id or directory may stand for NAME; it brings nothing but
-itself.
+`--model NAME` selects a model at a pinned commit, with its own size and scheduler. Guidance and
+steps do not change. The model's own values in this table are used for `auto` in a recipe and, with
+`--sampling model`, for every plain number in a recipe; distributions do not change. `--set` is
+applied last. NAME may also be any other Hub id or directory; it sets only the model.
 
 """
 
@@ -190,33 +189,33 @@ _INTRODUCTION = """\
 
 Written by `make schema` from the models in `factory/recipe/schema.py`; edit those, not this page.
 
-A recipe is one YAML file and makes one set of images. `# yaml-language-server:
+A recipe is one YAML file and defines one config of images. `# yaml-language-server:
 $schema=../schema.json` as its first line lets an editor complete and explain the keys. `factory
-check FILE` tells everything that is wrong with it.
+check FILE` reports all its errors.
 
-A recipe that `extends` another says only what differs: the mappings `variables`, `sampling`,
-`model` and `output` are merged key by key, everything else is replaced whole, and a key set to
-`null` is removed. A child that names another `model.id` takes nothing else of its parent's model.
-`name`, `summary` and `source` are not inherited. A file whose name begins with `_` is there to be
-extended only. The same keys can be set on the command line: `--set sampling.guidance_scale=2`.
+A recipe that `extends` another contains only the differences: the mappings `variables`, `sampling`,
+`model` and `output` are merged key by key, everything else is replaced, and a key set to `null` is
+removed. A child with another `model.id` inherits nothing else of its parent's model. `name`,
+`summary` and `source` are not inherited. A file whose name begins with `_` can only be extended.
+The same keys can be set on the command line: `--set sampling.guidance_scale=2`.
 
 A parent or member on the Hub is `hf://datasets/ORG/NAME@REVISION/PATH`: a file of a dataset
-repository, whose path may leave out `recipes/` and `.yaml`. Its commit is written into the resolved
-recipe as `origins`. A recipe that is read from the Hub may name its neighbours, lists in `classes/`
-and other `hf://` references, and nothing of this machine. [Sharing](sharing.md) says more.
+repository, whose path may omit `recipes/` and `.yaml`. Its commit is written into the resolved
+recipe as `origins`. A recipe on the Hub may only use recipes in its folder, lists in `classes/` and
+other `hf://` references, not local files. See [Sharing](sharing.md).
 """
 
 _DISTRIBUTIONS = """\
-Each may stand wherever a value may stand: in `variables`, `guidance_scale`, `num_inference_steps`,
-a class's wording and its own fields (`per_class` and `once` in `variables` and `sampling` only,
-`linked` and `captions` in `variables` only).
+Each can be used as the value of `variables`, `guidance_scale`, `num_inference_steps`, a class's
+prompt text and its own fields (`per_class` and `once` only in `variables` and `sampling`, `linked`
+and `captions` only in `variables`).
 
 """
 
 _CAPTIONS = """\
-A caption file is looked for beside the recipe, then where the command runs. The resolved recipe
-holds its path and the hash of its captions: a set is told apart from one of other captions, and
-not from one whose file was moved. A dataset on the Hub is pinned by `revision`, a commit. With
+A caption file is searched beside the recipe, then in the current directory. The resolved recipe
+contains its path and the hash of its captions: the fingerprint changes with the captions, not with
+the location of the file. A dataset on the Hub is pinned by `revision`, a commit. With
 `label_column` each image gets captions of its own class, so `"{caption}"` alone can be the prompt.
 
 """
@@ -224,14 +223,14 @@ not from one whose file was moved. A dataset on the Hub is pinned by `revision`,
 _TEMPLATES = """\
 ## Templates
 
-`{class}` is the wording of the image's class, `{label}` its label, every other `{name}` a variable
-or a field of the class. Nothing but a name may stand between braces; `{{` and `}}` are literal
-braces. Numbers are written with six significant digits.
+`{class}` is the prompt text of the image's class, `{label}` its label, every other `{name}` a
+variable or a field of the class. Braces may contain only a name; `{{` and `}}` are literal braces.
+Numbers are written with six significant digits.
 
 ## YAML
 
 Quote texts that YAML reads as something else: `"no"`, `"on"`, `"0"`, `"1:30"`. Write `1.0e-4`, not
-`1e-4`. Merge keys (`<<`) and tags are refused; anchors and aliases work.
+`1e-4`. Merge keys (`<<`) and tags are not allowed; anchors and aliases work.
 """
 
 
@@ -253,7 +252,7 @@ def stale(schema_path: Path = SCHEMA_PATH, page_path: Path = PAGE_PATH) -> list[
 
 
 def main() -> None:
-    """Write both files, or with --check tell whether they are up to date.
+    """Write both files, or with --check report whether they are up to date.
 
     Raises:
         UserError: With --check, one of them is not.
@@ -261,7 +260,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m factory.recipe.reference", description=main.__doc__
     )
-    parser.add_argument("--check", action="store_true", help="write nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="only check whether both files are current"
+    )
     if parser.parse_args().check:
         old = stale()
         if old:

@@ -1,7 +1,7 @@
-"""Recipes on the Hub as files on this machine: what `hf://` references mean.
+"""Resolve `hf://` references to recipes on the Hub into local files.
 
-A recipe of a stranger reaches its own repository and other repositories, and nothing here: no path
-of this machine, no packaged recipe. What it names lies in its own folder or is written `hf://`.
+A shared recipe may refer to its own repository and to other repositories, but not to local paths or
+packaged recipes: names are relative to its own folder, everything else is written as `hf://`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ CLASSES = "classes"
 INDEX = "index.json"
 MAX_RECIPES = 500
 _ENDINGS = (".yaml", ".yml")
-# Persian words and many pictographs are written with them.
+# Needed for Persian words and many pictographs.
 _JOINERS = "\u200c\u200d"
 
 
 def open_reference(text: str) -> Path:
-    """Return the copy of the file or folder of recipes that a reference means.
+    """Return the copy of the file or folder of recipes of a reference.
 
     Args:
-        text: `hf://datasets/ORG/NAME[@REVISION][/PATH]`; the path may leave out `recipes/` and
-            `.yaml`. Without one, the only folder of recipes in the repository.
+        text: `hf://datasets/ORG/NAME[@REVISION][/PATH]`; the path may omit `recipes/` and `.yaml`.
+            Without a path: the only recipe folder of the repository.
 
     Raises:
-        UserError: No such repository, revision or recipe, or none of them is meant alone.
-        Failure: The Hub cannot be reached, and it is not in the cache.
+        UserError: The repository, revision or recipe does not exist, or the reference is ambiguous.
+        Failure: The Hub cannot be reached, and the recipe is not cached.
     """
     reference = parse_reference(text)
     commit = commit_of(reference.repo_id, reference.revision)
@@ -45,28 +45,30 @@ def open_reference(text: str) -> Path:
         candidates = [f"{FOLDER}/{path}.yaml", f"{path}.yaml", f"{FOLDER}/{path}", path]
     found = first_existing(reference.repo_id, commit, candidates)
     if found is None:
-        raise UserError(f"{text}: there is no such recipe; {_known(reference.repo_id, commit)}")
+        raise UserError(f"{text}: no such recipe; {_known(reference.repo_id, commit)}")
     return fetch(found) if found.path.endswith(_ENDINGS) else fetch_folder(found)
 
 
 def fetch_folder(folder: HubPlace) -> Path:
-    """Fetch the recipes that lie directly in a folder, and return the folder's copy.
+    """Download the recipes directly in a folder, and return the folder's copy.
 
     Raises:
-        UserError: It holds none, or too many.
+        UserError: It has none, or too many.
     """
     files = [file for file in list_files(folder, recursive=False) if file.endswith(_ENDINGS)]
     if not files:
-        raise UserError(f"{folder.shown}: holds no recipes (*.yaml)")
+        raise UserError(f"{folder.shown}: contains no recipes (*.yaml)")
     if len(files) > MAX_RECIPES:
-        raise UserError(f"{folder.shown}: holds {len(files)} recipes, at most {MAX_RECIPES}")
+        raise UserError(
+            f"{folder.shown}: contains {len(files)} recipes; the limit is {MAX_RECIPES}"
+        )
     for file in files:
         fetch(HubPlace(folder.repo_id, folder.commit, file))
     return cached_path(folder)
 
 
 def folders_of(repo_id: str, commit: str) -> dict[str, list[str]]:
-    """Return the folders of recipes in a repository's `recipes/`, with the names of their files."""
+    """Return the recipe folders in a repository's `recipes/`, with their file names."""
     root = HubPlace(repo_id, commit, FOLDER)
     if first_existing(repo_id, commit, [FOLDER]) is None:
         return {}
@@ -79,37 +81,39 @@ def folders_of(repo_id: str, commit: str) -> dict[str, list[str]]:
 
 
 def fetch_beside(home: HubPlace, text: str, *, place: Place) -> Path:
-    """Return the copy of the recipe that a recipe on the Hub names.
+    """Return the copy of a recipe that another recipe on the Hub refers to.
 
     Args:
-        home: The folder of that recipe.
-        text: What it says.
-        place: Where it says so.
+        home: Folder of the referring recipe.
+        text: The reference as written.
+        place: Location of the reference.
 
     Raises:
-        UserError: It is no name of a file in the folder.
+        UserError: It is not the name of a file in the folder.
     """
     name = text if text.endswith(_ENDINGS) else f"{text}.yaml"
     if not is_safe(text):
         raise UserError(
             place.fault(
-                f"'{text}' leads out of the recipe's folder; a shared recipe may name its "
-                "neighbours and hf:// references only"
+                f"'{text}' is outside the recipe's folder; a shared recipe may only use names in "
+                "its "
+                "folder and hf:// references"
             )
         )
     found = first_existing(home.repo_id, home.commit, [home.beside(name).path])
     if found is None:
         raise UserError(
             place.fault(
-                f"there is no recipe '{text}' beside it; a shared recipe may name its neighbours "
-                "and hf:// references only (`factory recipes push` fills in what lies elsewhere)"
+                f"there is no recipe '{text}' in this folder; a shared recipe may only use names "
+                "in its "
+                "folder and hf:// references (`factory recipes push` converts other references)"
             )
         )
     return fetch(found)
 
 
 def fetch_class_list(home: HubPlace, text: str, *, place: Place) -> Path:
-    """Return the copy of the class list that a recipe on the Hub names; `home` is its folder.
+    """Return the copy of the class list of a recipe on the Hub; `home` is the recipe's folder.
 
     Raises:
         UserError: There is no such list in its repository.
@@ -125,8 +129,8 @@ def fetch_class_list(home: HubPlace, text: str, *, place: Place) -> Path:
     if found is None:
         raise UserError(
             place.fault(
-                f"there is no class list '{text}' in classes/ beside it; a shared recipe brings "
-                "its lists along (`factory recipes push` does that), or writes its classes out",
+                f"there is no class list '{text}' in classes/ beside it; a shared recipe includes "
+                "its class lists (`factory recipes push` does that) or lists its classes itself",
                 key="classes",
             )
         )
@@ -134,7 +138,7 @@ def fetch_class_list(home: HubPlace, text: str, *, place: Place) -> Path:
 
 
 def is_printable(text: str) -> bool:
-    """Whether a text has no control or direction-changing characters but line breaks and tabs."""
+    """Return whether a text has no control or bidirectional characters but line breaks and tabs."""
     return all(
         letter in "\n\t" or unicodedata.category(letter) not in ("Cc", "Cf") or letter in _JOINERS
         for letter in text
@@ -149,7 +153,7 @@ def _only_folder(root: HubPlace, text: str) -> HubPlace:
         return HubPlace(root.repo_id, root.commit, next(iter(folders)))
     if folders:
         names = ", ".join(_short(folder) for folder in folders)
-        raise UserError(f"{text}: holds several sets of recipes; add one of /{names}")
+        raise UserError(f"{text}: contains several recipe folders; add one of /{names}")
     raise UserError(f"{text}: the repository has no {FOLDER}/ with recipes in it")
 
 

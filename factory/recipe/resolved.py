@@ -1,7 +1,7 @@
-"""The resolved recipe: everything filled in, nothing left to look up.
+"""The resolved recipe: all values filled in, all references resolved.
 
-It is what is planned, fingerprinted and stored with a set. Files are read by
-`factory.recipe.library`; what they may say is in `factory.recipe.schema`.
+It is the input of plans, fingerprints and stored recipes. `factory.recipe.library` loads it from
+files, whose format is in `factory.recipe.schema`.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from factory.recipe.variable_columns import Column, own_columns
 __all__ = ["PLAN_VERSION", "Column", "Model", "Output", "ResolvedRecipe", "Sampling"]
 
 PLAN_VERSION = 1
-"""Raised when the same recipe would be planned differently: it is part of every fingerprint."""
+"""Increment this version whenever the same recipe would produce a different plan."""
 
 
-# Keys that count in a fingerprint only where they are used: section, key, value that means unused.
+# Keys that enter a fingerprint only if used: section, key, value that means unused.
 _LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
     ("", "same_images_as", None),
     ("sampling", "images_per_noise", 1),
@@ -37,25 +37,25 @@ _LATER_KEYS: tuple[tuple[str, str, Any], ...] = (
 
 
 class ResolvedRecipe(Frozen):
-    """One set of images, or a combination of sets.
+    """A config with its own images, or a combination of configs.
 
     Attributes:
-        name: The set's name, the config of the dataset.
-        summary: One line for people.
-        source: Where the recipe comes from.
-        classes: In label order; wordings are filled in.
+        name: Name of the config.
+        summary: One-line description.
+        source: Origin of the recipe.
+        classes: In label order, with their prompt texts.
         images_per_class: None for a combination of everything its members have.
         prompt: Templates with weights; empty for a combination.
         negative_prompt: Template.
-        variables: What is drawn besides, by name.
+        variables: Distributions by name.
         sampling: Guidance, steps, base seed, noise. Of a combination: its first member's, as are
             `model` and `output`.
         model: The text-to-image model.
-        output: What is kept of a drawn image.
-        same_images_as: The set whose draws it takes, or None: its own.
+        output: Size and format of stored images.
+        same_images_as: Config with the same images, or None.
         combine: Names of the members, or None.
         members: The members of a combination.
-        origins: Shared recipes that its file names, each pinned to a commit.
+        origins: Shared recipes that its file refers to, each with its commit.
     """
 
     name: str
@@ -83,24 +83,24 @@ class ResolvedRecipe(Frozen):
 
     @property
     def is_combination(self) -> bool:
-        """Whether it is made of other sets."""
+        """Whether it is made of other configs."""
         return self.combine is not None
 
     @property
     def draws_name(self) -> str:
-        """The set's name in the address of every random draw."""
+        """Name of the config in the address of every random number."""
         return self.same_images_as or self.name
 
     @property
     def num_images(self) -> int:
-        """Images in all."""
+        """Total number of images."""
         if self.images_per_class is None:
             return sum(member.num_images for member in self.members)
         return self.images_per_class * len(self.classes)
 
     @cached_property
     def columns(self) -> tuple[Column, ...]:
-        """What is drawn for each variable's column, by name; of the members for a combination."""
+        """Columns of the variables, by name; for a combination those of its members."""
         own = own_columns(self.variables, () if self.is_combination else self.classes)
         for member in self.members:
             own |= {column.name: column for column in member.columns if column.name not in own}
@@ -117,17 +117,18 @@ class ResolvedRecipe(Frozen):
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over what an image shows, as 64 hexadecimal digits.
+        """SHA-256 over the content of the images, as 64 hexadecimal digits.
 
-        `summary`, `source` and `images_per_class` do not count: a grown set is the same set.
+        `summary`, `source` and `images_per_class` are excluded: a grown config keeps its
+        fingerprint.
         """
         return _sha256(_shown(self))
 
     @cached_property
     def images_fingerprint(self) -> str:
-        """SHA-256 over what is drawn, whatever is kept of it and under whichever name.
+        """SHA-256 over the generated images, excluding `output` and the config's name.
 
-        Two sets of one `images_fingerprint` show the same images.
+        Two configs with the same `images_fingerprint` have the same images.
         """
         if self.is_combination:
             return self.fingerprint
@@ -138,12 +139,12 @@ class ResolvedRecipe(Frozen):
     def to_yaml(self) -> str:
         """Return the recipe as a file that loads with the same fingerprint.
 
-        A combination names its members: their files must lie beside its own.
+        A combination refers to its members: their files must be in the same folder.
         """
         return recipe_to_yaml(self)
 
     def fault(self, message: str, *path: Key) -> Fault:
-        """Return a fault at the place of a key in the recipe's file, as near as it is known."""
+        """Return a fault at the location of a key in the recipe's file, as precisely as known."""
         dotted = ".".join(str(part) for part in path) or None
         if self._node is None:
             return Fault(message, file=self.name, key=dotted)
@@ -156,7 +157,7 @@ def _sha256(values: dict[str, Any]) -> str:
 
 
 def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
-    """Return what an image shows, as plain values."""
+    """Return the values that determine the content of images."""
     if recipe.is_combination:
         return {
             "version": PLAN_VERSION,
@@ -169,9 +170,9 @@ def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
     for variable in shown["variables"].values():
         captions = variable.get("captions") if isinstance(variable, dict) else None
         if captions and captions["sha256"]:
-            # What they say counts, not where they lie.
+            # Hash captions by content, not by location.
             del captions["file"], captions["dataset"]
-    # A key that came to the language later must not change the sets that do without it.
+    # A key added in a later version must not change recipes that do not use it.
     for part, key, unset in _LATER_KEYS:
         holder = shown[part] if part else shown
         if holder[key] == unset:
@@ -259,5 +260,5 @@ def _output(output: Output) -> dict[str, Any]:
 
 
 def equal_shares(total: int, members: int) -> list[int]:
-    """Split `total` into so many parts that differ by one at most, the larger ones first."""
+    """Split `total` into parts that differ by at most one, the larger ones first."""
     return [total // members + (number < total % members) for number in range(members)]

@@ -1,7 +1,7 @@
-"""What a recipe file may say: the models of the YAML, and the source of its JSON schema.
+"""The format of a recipe file: pydantic models of the YAML, and the source of its JSON schema.
 
-A child's file merged into its parent's is checked against `RecipeFile`; `factory.recipe.validate`
-turns that into the `factory.recipe.resolved.ResolvedRecipe` that everything else works with.
+A file merged with its parents is validated as `RecipeFile`; `factory.recipe.validate` turns it into
+a `factory.recipe.resolved.ResolvedRecipe`.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ Resample = Literal["nearest", "bilinear", "bicubic", "lanczos", "area"]
 Format = Literal["png", "jpeg", "webp"]
 
 LANCZOS_VERSION: Final = 2
-"""Raised when `resample: lanczos` gives other pixels: part of the fingerprints it concerns."""
+"""Increment this version when `resample: lanczos` gives other pixels; it is in the fingerprints."""
 
-# Whether an interpolation filters before it shrinks; the others do as `antialias` says.
+# Whether an interpolation filters before shrinking; the others follow `antialias`.
 _FILTERS = {"nearest": False, "lanczos": True, "area": True}
 
 
 class WeightedText(Frozen):
     """One of several prompts."""
 
-    text: Text = Field(description="A prompt; {name} stands for a variable, {class} for the class.")
-    weight: Weight = Field(default=1.0, description="How often, relative to the other prompts.")
+    text: Text = Field(description="A prompt; {name} is a variable, {class} the class.")
+    weight: Weight = Field(default=1.0, description="Relative weight of the prompt.")
 
 
 class ClassEntry(Frozen):
-    """A class: its label in the dataset, its wording in prompts, and fields of its own.
+    """A class: its label in the dataset, its text in prompts, and its own fields.
 
-    Every other key is a field: a variable that belongs to this class.
+    Every other key is a field: a variable of this class.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     __pydantic_extra__: dict[str, AnyDistribution] = Field(init=False)
 
-    label: Text = Field(min_length=1, description="Name in the dataset, what {label} says.")
+    label: Text = Field(min_length=1, description="Name in the dataset; the value of {label}.")
     prompt: AnyDistribution = Field(
         default=Constant(""),
-        description="What {class} says; default: the label with spaces for '_'.",
+        description="Value of {class}; default: the label with spaces for '_'.",
     )
 
     @property
@@ -58,43 +58,45 @@ class ClassEntry(Frozen):
 
 
 class Sampling(Frozen):
-    """How each image is drawn."""
+    """Sampling parameters of each image."""
 
     guidance_scale: Quantity = Field(
         default=Constant(7.5),
-        description="How closely an image follows its prompt. Lower is more diverse; 1 is none; "
-        "auto is the model's own.",
+        description="Guidance scale: lower is more diverse, higher follows the prompt more "
+        "closely; "
+        "1 is no guidance; auto is the model's own.",
     )
     num_inference_steps: Quantity = Field(
         default=Constant(50),
-        description="Denoising steps of the scheduler, whole numbers; auto is the model's own.",
+        description="Number of denoising steps, integers; auto is the model's own.",
     )
     seed: Annotated[int, Field(strict=True, ge=0, le=2**63 - 1)] = Field(
-        default=0, description="The set's base seed; every draw depends on it."
+        default=0, description="Base seed of all random values."
     )
     noise: Literal["independent", "shared"] = Field(
         default="independent",
-        description="shared: the n-th image of every class, variable and set starts from the same "
+        description="shared: image n of every class, variable and config starts from the same "
         "noise.",
     )
     images_per_noise: Annotated[int, Field(strict=True, ge=1, le=10**9)] = Field(
         default=1,
-        description="So many images of a class in a row start from the same noise; with a `cycle` "
-        "of as many values, each noise is drawn once with each value.",
+        description="Number of consecutive images of a class that share the same initial noise. "
+        "With "
+        "a `cycle` variable of the same length, each noise is used once with each value.",
     )
 
 
 class Adapter(Frozen):
-    """A LoRA that changes the model; several add up."""
+    """A LoRA that changes the model; several are added up."""
 
     id: Text = Field(min_length=1, description="Hub id, directory, or .safetensors file.")
     revision: Text | None = Field(
-        default=None, description="Commit of the Hub repository; of local files their hash."
+        default=None, description="Commit of the Hub repository; for local files their hash."
     )
     weight_name: Text | None = Field(
-        default=None, description="The file in it; default: the only one."
+        default=None, description="File in the repository or directory; default: the only one."
     )
-    weight: Number = Field(default=1.0, description="How strongly it is applied; 1 is as trained.")
+    weight: Number = Field(default=1.0, description="Strength; 1 is as trained.")
 
 
 class Model(Frozen):
@@ -105,47 +107,49 @@ class Model(Frozen):
         description="Hub id, directory of a diffusers pipeline, or `embedded`.",
     )
     revision: Text | None = Field(
-        default=None, description="Commit of the Hub repository; pins the weights."
+        default=None, description="Commit of the Hub repository, so that the weights stay the same."
     )
     scheduler: Text | None = Field(
         default=None, description="A diffusers scheduler class; default: the model's own."
     )
     scheduler_config: dict[str, Any] | None = Field(
-        default=None, description="Settings that replace those of the model's scheduler."
+        default=None, description="Settings that override those of the model's scheduler."
     )
     height: Pixels | None = Field(
-        default=None, description="Height to draw in pixels; default: the pipeline's own."
+        default=None,
+        description="Height of generated images in pixels; default: the pipeline's own.",
     )
     width: Pixels | None = Field(
-        default=None, description="Width to draw in pixels; default: the pipeline's own."
+        default=None,
+        description="Width of generated images in pixels; default: the pipeline's own.",
     )
     adapters: tuple[Adapter, ...] = Field(
-        default=(), description="LoRAs to draw with, a list of {id, revision, weight}."
+        default=(), description="LoRAs to use, a list of {id, revision, weight}."
     )
 
 
 def _two_sizes(given: Any) -> Any:
-    # A number is checked by the model's own types; only the form is made one.
+    # Numbers are checked by the model's own types; here only the form is unified.
     return [given, given] if isinstance(given, int) else given
 
 
 class Output(Frozen):
-    """What is kept of a drawn image."""
+    """Size and format of stored images."""
 
     size: Annotated[
         tuple[Pixels, Pixels] | None,
         BeforeValidator(_two_sizes, json_schema_input_type=Pixels | tuple[Pixels, Pixels] | None),
-    ] = Field(default=None, description="Pixels, or [height, width]; default: as drawn.")
+    ] = Field(default=None, description="Pixels, or [height, width]; default: as generated.")
     resample: Resample = Field(default="bilinear", description="Interpolation to that size.")
     antialias: Flag = Field(
         default=True,
-        description="Filter before shrinking. Only bilinear and bicubic have the choice: lanczos "
+        description="Filter before shrinking. Only for bilinear and bicubic: lanczos "
         "and area always filter, nearest never does.",
     )
     lanczos_version: Literal[2] | None = Field(
         default=None,
         description="Written into resolved recipes that resize with lanczos: 2 resizes before "
-        "pixels are rounded to 8 bits. Datasets of older versions have none: they rounded first.",
+        "rounding to 8 bits. Datasets of older versions have no value: they rounded first.",
     )
     format: Format = Field(
         default="png", description="png and webp keep every pixel; jpeg is smaller."
@@ -153,12 +157,12 @@ class Output(Frozen):
 
     @property
     def shape(self) -> tuple[int, int] | None:
-        """Height and width in pixels, or None: as drawn."""
+        """Height and width in pixels, or None for the generated size."""
         return self.size
 
     @property
     def filters(self) -> bool:
-        """Whether images are filtered before they shrink, whatever `antialias` says."""
+        """Whether images are filtered before shrinking, by resample or `antialias`."""
         return _FILTERS.get(self.resample, self.antialias)
 
 
@@ -187,17 +191,17 @@ Classes = Annotated[
 
 
 class RecipeFile(Frozen):
-    """A recipe: what one set of images shows."""
+    """A recipe: the images of one config."""
 
     name: Text | None = Field(
         default=None,
-        description="The set's name, a config of the dataset; default: the file's name.",
+        description="Name of the config in the dataset; default: the file's name.",
     )
-    summary: Text = Field(default="", description="One line for people.")
-    source: Text = Field(default="", description="Where the recipe comes from.")
+    summary: Text = Field(default="", description="One-line description.")
+    source: Text = Field(default="", description="Origin of the recipe.")
     extends: Text | None = Field(
         default=None,
-        description="The recipe this one changes: a sibling's name, a packaged recipe such as "
+        description="Parent recipe: a name in the same folder, a packaged recipe such as "
         "cifar10/base-class, a path, or one on the Hub: hf://datasets/ORG/NAME@REVISION/PATH.",
     )
     classes: Classes | None = Field(
@@ -209,43 +213,40 @@ class RecipeFile(Frozen):
     prompt: Prompt | None = Field(
         default=None,
         description="A text, or a list of texts or of {text, weight}. {class} is the class's "
-        "wording, {label} its label, {name} a variable.",
+        "prompt text, {label} its label, {name} a variable.",
     )
-    negative_prompt: Text = Field(
-        default="", description="What should not be seen; may name variables too."
-    )
+    negative_prompt: Text = Field(default="", description="Negative prompt; may use variables too.")
     variables: dict[str, Variable] = Field(
         default={}, description="Distributions by name, for use in prompts; each becomes a column."
     )
-    sampling: Sampling = Field(default=Sampling(), description="How each image is drawn.")
+    sampling: Sampling = Field(default=Sampling(), description="Sampling parameters of each image.")
     model: Model | None = Field(default=None, description="The text-to-image model.")
-    output: Output = Field(default=Output(), description="What is kept of a drawn image.")
+    output: Output = Field(default=Output(), description="Size and format of stored images.")
     same_images_as: Text | None = Field(
         default=None,
-        description="Name of another set whose draws this one takes: the same images, kept another "
-        "way (`output`). Built together they are drawn once.",
+        description="Name of another config with the same images, stored with other settings "
+        "(`output`). Built together, the images are generated once.",
     )
     combine: tuple[Text, ...] | None = Field(
         default=None,
-        description="Recipes to make a set of, named as in `extends`, instead of a prompt. With "
-        "images_per_class an "
-        "equal share of each, without it everything.",
+        description="Recipes to combine instead of a prompt, named as in `extends`: with "
+        "images_per_class an equal share of each, without it all images.",
     )
     origins: tuple[Text, ...] = Field(
         default=(),
-        description="Written into resolved recipes: the shared recipes that this one was made of, "
-        "each at its commit.",
+        description="Written into resolved recipes: the shared recipes it is based on, "
+        "each with its commit.",
     )
 
     @field_validator("classes")
     @classmethod
     def _some_classes(cls, given: tuple[ClassEntry, ...] | None) -> tuple[ClassEntry, ...] | None:
         if given is not None and not given:
-            raise ValueError("is an empty list; write at least one class")
+            raise ValueError("is an empty list; add at least one class")
         return given
 
 
 COMBINATION_KEYS = frozenset(
     {"name", "summary", "source", "extends", "combine", "images_per_class", "origins"}
 )
-"""What a combination takes; everything else is its members' business."""
+"""Keys of a combination; everything else is defined by its members."""

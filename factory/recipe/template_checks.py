@@ -1,4 +1,4 @@
-"""What prompts must agree with: names that exist, lengths that a model can use."""
+"""Check prompts: used names exist, and lengths are within limits."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _LONGEST_NUMBER = 24
 
 
 def check_templates(checked: Checked, recipe: ResolvedRecipe, *, names_known: bool = True) -> None:
-    """Check that prompts are templates and use names that exist.
+    """Check that prompts are valid templates and use existing names.
 
     Args:
-        checked: Where faults are added.
+        checked: Receives the faults.
         recipe: The prompts.
-        names_known: Whether variables and classes are right, so that names can be looked up.
+        names_known: Whether variables and classes are valid, so that names can be checked.
     """
     written = checked.node.find(("prompt",))
     listed = isinstance(written.value, list)
@@ -74,18 +74,16 @@ def _check_template(
 def _check_length(
     checked: Checked, recipe: ResolvedRecipe, template: Template, path: tuple[Key, ...]
 ) -> None:
-    """Refuse a short text that becomes a very long one when its names are filled in."""
+    """Reject a short text that becomes very long when its names are filled in."""
     texts = {name: values for name, values in _longest_values(recipe)}
     longest = sum(len(part) for part in template.parts[::2])
     longest += sum(texts.get(name, 0) for name in template.parts[1::2])
     if longest > _LONGEST_PROMPT:
-        checked.add(
-            f"becomes up to {longest:,} characters long; {_LONGEST_PROMPT:,} is the most", *path
-        )
+        checked.add(f"can be {longest:,} characters long; the limit is {_LONGEST_PROMPT:,}", *path)
 
 
 def _longest_values(recipe: ResolvedRecipe) -> Iterator[tuple[str, int]]:
-    """Yield the names a prompt may use, with the length of their longest value."""
+    """Yield the names that a prompt may use, with the length of their longest value."""
     for column in recipe.columns:
         values = column.quantity.values() or ()
         yield column.name, max((len(str(value)) for value in values), default=_LONGEST_NUMBER)

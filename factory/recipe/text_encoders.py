@@ -1,7 +1,7 @@
-"""How many tokens of a prompt a model reads: its tokenizers, each with its limit.
+"""Token limits of a model's text encoders, from its tokenizers.
 
-A pipeline cuts what is longer and reports nothing. Models with several text encoders have several
-limits: 77 tokens for CLIP, up to 512 for T5.
+Pipelines truncate longer prompts silently. Models with several text encoders have several limits:
+77 tokens for CLIP, up to 512 for T5.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from factory.recipe.schema import Model
 _NAME = "tokenizer"
 _TOKENIZER_CLASS = re.compile(r"(?!Auto)\w*Tokenizer(Fast)?")
 _ARGUMENT = "max_sequence_length"
-# Tokenizers without a limit of their own have a huge number instead.
+# Tokenizers without a limit have a huge number instead.
 _MOST_TOKENS = 1_000_000
 
 
@@ -31,9 +31,9 @@ class TextEncoder:
     """One of a model's text encoders.
 
     Attributes:
-        name: Of its tokenizer in the pipeline, e.g. `tokenizer_2`.
-        limit: Tokens it reads, marks of start and end included.
-        count: Returns the number of tokens of a text, marks included.
+        name: Name of its tokenizer in the pipeline, e.g. `tokenizer_2`.
+        limit: Maximum number of tokens, start and end tokens included.
+        count: Returns the number of tokens of a text, start and end tokens included.
     """
 
     name: str
@@ -53,10 +53,10 @@ def encoders_of_pipeline(pipeline: Any) -> list[TextEncoder]:
 
 
 def encoders_at_hand(model: Model) -> list[TextEncoder]:
-    """Return the text encoders of a model whose tokenizers are on this machine; nothing is fetched.
+    """Return the text encoders of a model whose tokenizers are on this machine, without downloads.
 
     Args:
-        model: The embedded one, a directory, or a Hub id: then the local cache is searched.
+        model: The embedded one, a directory, or a Hub id, which is looked up in the local cache.
     """
     folder = _folder(model)
     if folder is None:
@@ -65,7 +65,7 @@ def encoders_at_hand(model: Model) -> list[TextEncoder]:
         index = read_json(folder / "model_index.json")
         found = [_read(folder / name, index, index[name][1]) for name in _names(index)]
     except Exception:  # noqa: BLE001 (the tokenizers library raises nothing narrower)
-        # A model that cannot be read is reported by the build, which needs all of it.
+        # Models that cannot be read are reported by the build.
         return []
     return [one for one in found if one.limit < _MOST_TOKENS]
 
@@ -86,13 +86,13 @@ def _folder(model: Model) -> Path | None:
 
 
 def _names(index: dict[str, Any]) -> list[str]:
-    """Return the names of the tokenizers that a `model_index.json` lists and that are there."""
+    """Return the existing tokenizers listed in a `model_index.json`."""
     listed = [name for name in index if name.startswith(_NAME)]
     return sorted(name for name in listed if index[name] and index[name][1])
 
 
 def _read(folder: Path, index: dict[str, Any], class_name: str) -> TextEncoder:
-    """Read one tokenizer; by the light library where its file allows it."""
+    """Read one tokenizer, with the light library if its file allows it."""
     config = read_json(folder / "tokenizer_config.json")
     pipeline: Any = None
     if "CLIP" not in class_name:
@@ -113,16 +113,16 @@ def _read(folder: Path, index: dict[str, Any], class_name: str) -> TextEncoder:
 
 
 def _tokenizer_class(name: str) -> Any:
-    """Return a tokenizer of transformers; `AutoTokenizer` would look for code in the folder."""
+    """Return a tokenizer class of transformers; `AutoTokenizer` would load code from the folder."""
     import transformers
 
     if not _TOKENIZER_CLASS.fullmatch(name):
-        raise UserError(f"{name} is no tokenizer of transformers")
+        raise UserError(f"{name} is not a tokenizer of transformers")
     return getattr(transformers, name)
 
 
 def _limit(tokenizer_name: str, own: float, pipeline: Any) -> int:
-    """Return how many tokens a pipeline lets through: CLIP's own limit, else the call's default."""
+    """Return a pipeline's token limit: CLIP's own limit, else the call's default."""
     if "CLIP" not in tokenizer_name:
         for call in (getattr(pipeline, "encode_prompt", None), pipeline.__call__):
             accepted = inspect.signature(call).parameters if call else {}

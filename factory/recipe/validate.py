@@ -1,4 +1,4 @@
-"""From a merged recipe to a `ResolvedRecipe`: validation and defaults."""
+"""Turn a merged recipe into a `ResolvedRecipe`: validate it and fill in defaults."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from factory.recipe.template_checks import check_templates
 
 
 def validate(checked: Checked) -> RecipeFile | None:
-    """Check a merged recipe against the models.
+    """Check a merged recipe against the pydantic models.
 
-    Refused values are taken out and noted, so that one bad key does not hide the faults of others.
+    Invalid values are reported and removed, so that one bad key does not hide other faults.
     """
     node = checked.node
     for _ in range(3):
@@ -41,7 +41,7 @@ def validate(checked: Checked) -> RecipeFile | None:
             cuts = set()
             for path, fault in faults_of(error, node):
                 checked.faults.append(fault)
-                # Not inside `model`: without its id it would be refused for that.
+                # Not inside `model`: without its id the model itself would be rejected.
                 deep = path[:1] in (("variables",), ("sampling",), ("output",))
                 cut = path[:2] if deep else path[:1]
                 checked.refused.add(".".join(map(str, cut)))
@@ -54,7 +54,7 @@ def validate(checked: Checked) -> RecipeFile | None:
 
 
 def _without(node: Node, paths: Iterable[tuple[Key, ...]]) -> Node:
-    """Return a mapping without what stands at some paths; an empty path cuts nothing."""
+    """Return a mapping without the values at some paths; an empty path removes nothing."""
     if not isinstance(node.value, dict):
         return node
     inner: dict[Key, list[tuple[Key, ...]]] = {}
@@ -74,15 +74,15 @@ def _without(node: Node, paths: Iterable[tuple[Key, ...]]) -> Node:
 def assemble(
     checked: Checked, file: RecipeFile, *, name: str, folder: Path, find_models: bool = True
 ) -> ResolvedRecipe:
-    """Fill in a recipe that draws its own images.
+    """Fill in a recipe that generates its own images.
 
     Args:
-        checked: The node the recipe was validated from; faults are added to it. With any, the
-            result must not be used.
+        checked: The node that was validated; faults are added to it. If it has any, the result
+            must not be used.
         file: The validated recipe.
-        name: Its name where it gives none.
-        folder: Where its file lies.
-        find_models: Whether the model is looked for; otherwise it is taken as written.
+        name: The recipe's name if the file sets none.
+        folder: Folder of the recipe file.
+        find_models: Whether to look up the model; otherwise it is used as written.
     """
     _require(checked, file)
     classes = tuple(_with_wording(entry) for entry in file.classes or ())
@@ -109,12 +109,12 @@ def assemble(
         return recipe
     check_classes(checked, recipe)
     check_variables(checked, recipe)
-    # Without variables and classes it is not known which names there are.
+    # Without variables and classes the known names are incomplete.
     names_known = not {"variables", "classes"} & checked.refused
     check_templates(checked, recipe, names_known=names_known)
     check_sampling(checked, recipe)
     if find_models:
-        # Not of stored recipes: older versions wrote what is refused now.
+        # Not for stored recipes: older versions wrote names that are now rejected.
         check_scheduler(checked, recipe)
         check_sizes(checked, recipe)
         check_output(checked, file.output)
@@ -124,12 +124,13 @@ def assemble(
 
 
 def set_name(checked: Checked, file: RecipeFile, name: str) -> str:
-    """Return the recipe's name; it becomes a directory and a config of the dataset."""
+    """Return the recipe's name, which becomes a directory and a config of the dataset."""
     chosen = file.name if file.name is not None else name
     if not CONFIG_NAME.fullmatch(chosen):
         checked.add(
-            f"{chosen!r} cannot name a set, which becomes a directory; use letters, digits, '.', "
-            "'_' and '-', at most 100",
+            f"{chosen!r} is not a valid name: it becomes a directory; use letters, digits, '.', "
+            "'_' "
+            "and '-', at most 100 characters",
             *(["name"] if file.name is not None else []),
         )
     return chosen
@@ -146,12 +147,12 @@ def _require(checked: Checked, file: RecipeFile) -> None:
         if getattr(file, key) is None and key not in checked.refused:
             checked.add(f"key '{key}' is missing; {remedy}")
     if file.prompt == ():
-        checked.add("is an empty list; write at least one prompt", "prompt")
+        checked.add("is an empty list; add at least one prompt", "prompt")
     for place, one in enumerate(file.prompt or ()):
         if not one.text.strip():
             listed = isinstance(checked.node.find(("prompt",)).value, list)
             path = ("prompt", place) if listed else ("prompt",)
-            checked.add("is empty; a prompt needs words", *path)
+            checked.add("is empty; write a prompt", *path)
 
 
 def _with_wording(entry: ClassEntry) -> ClassEntry:

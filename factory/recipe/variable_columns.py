@@ -16,8 +16,8 @@ class Column:
 
     Attributes:
         name: The column's name.
-        stream: Which random stream it reads; linked variables share one.
-        quantity: What is drawn.
+        stream: Its random stream; linked variables share one.
+        quantity: Its distribution.
     """
 
     name: str
@@ -52,11 +52,11 @@ def fields_of(classes: Sequence[ClassEntry]) -> dict[str, dict[str, Distribution
 
 
 def _with_fields(name: str, own: dict[str, Distribution], variable: Column | None) -> Column:
-    """Return a column in which the classes' own fields go before the recipe's variable."""
+    """Return a column in which the classes' own fields override the recipe's variable."""
     stream = variable.stream if variable else f"variables.{name}"
     quantity = variable.quantity if variable else None
     if isinstance(quantity, PerClass):
         own = {**quantity.per_class, **own}
         quantity = quantity.default
-    # Not validated: where types do not agree, that is said with its place.
+    # Not validated: a type conflict is reported elsewhere, with its location.
     return Column(name, stream, PerClass.model_construct(per_class=own, default=quantity))

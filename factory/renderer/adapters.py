@@ -1,6 +1,6 @@
-"""LoRA adapters: what pins one, and how a pipeline gets it.
+"""Pin LoRA adapters and load them into a pipeline.
 
-diffusers loads them through peft, which is an extra: `pip install 'data-factory[lora]'`.
+diffusers loads them through peft, an optional dependency: `pip install 'data-factory[lora]'`.
 """
 
 from __future__ import annotations
@@ -20,19 +20,22 @@ _SUFFIX = ".safetensors"
 
 
 def load_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:
-    """Load adapters into a pipeline and apply them by their weights.
+    """Load adapters into a pipeline and apply them with their weights.
 
     Args:
-        pipeline: As loaded, before it goes to its device.
-        adapters: Local ones are files by now.
+        pipeline: A loaded pipeline, before it is moved to its device.
+        adapters: Adapters; local ones are given as files.
 
     Raises:
-        UserError: peft is missing, the pipeline takes none, or one cannot be had or does not fit.
+        UserError: peft is missing, the pipeline does not support adapters, or an adapter cannot be
+            loaded or does not fit.
     """
     if importlib.util.find_spec("peft") is None:
         raise UserError("LoRA adapters need peft; install it: pip install 'data-factory[lora]'")
     if not hasattr(pipeline, "load_lora_weights"):
-        raise UserError(f"{type(pipeline).__name__} takes no LoRA adapters; remove model.adapters")
+        raise UserError(
+            f"{type(pipeline).__name__} does not support LoRA adapters; remove model.adapters"
+        )
     names = []
     for number, adapter in enumerate(adapters):
         names.append(f"adapter_{number}")
@@ -45,14 +48,15 @@ def _load(pipeline: Any, adapter: Adapter, name: str) -> None:
     local = path.is_file()
     if local and adapter.revision not in (None, file_revision(path)):
         raise UserError(
-            f"adapter {adapter.id}: is not the file the recipe was pinned to ({adapter.revision}); "
+            f"adapter {adapter.id}: the file differs from the recipe's revision "
+            f"({adapter.revision}); "
             "restore it, or build into another directory"
         )
     weight_name = path.name if local else adapter.weight_name
     if weight_name is not None and not weight_name.endswith(_SUFFIX):
-        # Given another name, diffusers would unpickle it whatever `use_safetensors` says.
+        # diffusers unpickles files with other extensions, even with `use_safetensors`.
         raise UserError(
-            f"adapter {adapter.id}: {weight_name} is no {_SUFFIX} file, and no other is read"
+            f"adapter {adapter.id}: {weight_name} is not a {_SUFFIX} file; only {_SUFFIX} is loaded"
         )
     try:
         pipeline.load_lora_weights(
@@ -62,14 +66,15 @@ def _load(pipeline: Any, adapter: Adapter, name: str) -> None:
             adapter_name=name,
             use_safetensors=True,
         )
-    # What diffusers, peft and huggingface_hub raise: missing, unreachable, of another model.
+    # diffusers, peft and huggingface_hub raise these for missing, unreachable or unsuitable
+    # adapters.
     except (OSError, ValueError, RuntimeError, KeyError, AttributeError) as error:
         raise UserError(
             f"adapter {adapter.id}: cannot be loaded ({first_line(error)}); check `id`, `revision` "
-            "and `weight_name`, and that it was trained for this model"
+            "and `weight_name`, and that the adapter was trained for this model"
         ) from None
     loaded = {one for names in pipeline.get_list_adapters().values() for one in names}
     if name not in loaded:
         raise UserError(
-            f"adapter {adapter.id}: holds no weights of this model; was it trained for another?"
+            f"adapter {adapter.id}: contains no weights for this model; was it trained for another?"
         )

@@ -1,7 +1,7 @@
-"""What a family of pipelines can do, asked of the pipeline itself.
+"""Check a recipe against the capabilities of its pipeline.
 
-A recipe that wants something its model would silently ignore is refused: the rows would tell of
-guidance scales and negative prompts that no picture has seen.
+A recipe that uses something its model would silently ignore is rejected: otherwise rows would
+record guidance scales and negative prompts that had no effect.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 def require_able(pipeline: Any, recipe: ResolvedRecipe) -> None:
-    """Refuse a recipe that asks for what its pipeline cannot do.
+    """Reject a recipe that uses something its pipeline does not support.
 
     Raises:
-        UserError: a negative prompt, guidance, a size, or a number of steps; all at once.
+        UserError: A negative prompt, guidance, a size, or a number of steps; all at once.
     """
     faults = [*_negative_faults(pipeline, recipe), *_guidance_faults(pipeline, recipe)]
     faults += [*_size_faults(pipeline, recipe), *step_faults(pipeline, recipe)]
@@ -31,19 +31,19 @@ def require_able(pipeline: Any, recipe: ResolvedRecipe) -> None:
 
 
 def takes_negative_prompt(pipeline: Any) -> bool:
-    """Whether a negative prompt changes what the pipeline draws as we call it."""
+    """Return whether a negative prompt has an effect on the pipeline as it is called here."""
     accepted = inspect.signature(type(pipeline).__call__).parameters
-    # With distilled guidance there is no unconditional half that a negative prompt could be in.
+    # With distilled guidance there is no unconditional pass that could use a negative prompt.
     return "negative_prompt" in accepted and not _is_distilled(pipeline)
 
 
 def can_be_guided(pipeline: Any) -> bool:
-    """Whether a guidance scale changes what the pipeline draws as we call it."""
+    """Return whether a guidance scale has an effect on the pipeline as it is called here."""
     return takes_guidance_as_input(pipeline) or not _is_distilled(pipeline)
 
 
 def _is_distilled(pipeline: Any) -> bool:
-    """Whether `guidance_scale` never runs the network without its prompt."""
+    """Return whether the network never runs without its prompt, whatever `guidance_scale` is."""
     accepted = inspect.signature(type(pipeline).__call__).parameters
     return "true_cfg_scale" in accepted or takes_guidance_as_input(pipeline)
 
@@ -52,7 +52,7 @@ def _negative_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
     if not recipe.negative_prompt or takes_negative_prompt(pipeline):
         return []
     name = type(pipeline).__name__
-    message = f"{recipe.model.id} draws without a negative prompt ({name}); remove it"
+    message = f"{recipe.model.id} does not support negative prompts ({name}); remove it"
     return [recipe.fault(message, "negative_prompt")]
 
 
@@ -60,8 +60,9 @@ def _guidance_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
     if recipe.sampling.guidance_scale.bounds()[1] <= 1 or can_be_guided(pipeline):
         return []
     message = (
-        f"{recipe.model.id} draws without guidance ({type(pipeline).__name__} with this network); "
-        "write 0, or choose a model that can be guided"
+        f"{recipe.model.id} does not support guidance ({type(pipeline).__name__} with this "
+        "network); "
+        "write 0, or choose a model that does"
     )
     return [recipe.fault(message, "sampling", "guidance_scale")]
 
@@ -76,11 +77,11 @@ def _size_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
 
 
 def size_step(pipeline: Any) -> int:
-    """Return what heights and widths must be multiples of, for no pipeline to round them."""
+    """Return the number that heights and widths must be multiples of, to avoid rounding."""
     if not hasattr(pipeline, "transformer"):
         return LEAST_SIZE_STEP
     patch = getattr(network_of(pipeline).config, "patch_size", None)
     if hasattr(pipeline, "_pack_latents"):
-        # Latents are packed two by two before the network sees them.
+        # Latents are packed two by two before the network receives them.
         patch = 2
     return max(LEAST_SIZE_STEP, (getattr(pipeline, "vae_scale_factor", None) or 8) * (patch or 1))

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in rows and columns with labels, as one picture."""
+"""Make contact sheets: images in labelled rows and columns, as one image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from factory.common.plot_text import in_bundled
 if TYPE_CHECKING:
     from factory.common.pictures import Picture
 
-# Pixels. Smaller pictures are enlarged to the least cell, larger ones shrunk to the greatest.
+# Pixels. Smaller images are enlarged to the minimum cell, larger ones reduced to the maximum.
 _LEAST_CELL = 112
 _GREATEST_CELL = 256
 _GAP = 6
@@ -35,16 +35,16 @@ def contact_sheet(
     title: str = "",
     caption: str = "",
 ) -> Image.Image:
-    """Lay pictures out as a labelled grid.
+    """Arrange images in a labelled grid.
 
-    Small pictures are enlarged by whole factors without smoothing, so that every pixel can be seen.
+    Small images are enlarged by whole factors without smoothing, so that every pixel is visible.
 
     Args:
-        pictures: Rows of pictures, uint8, shape (height, width, 3), all of one size.
-        row_labels: One a row, left of it.
-        column_labels: One a column, above it.
-        title: Above all.
-        caption: Below the title, in smaller letters.
+        pictures: Rows of images, uint8, shape (height, width, 3), all of one size.
+        row_labels: One per row, on the left.
+        column_labels: One per column, at the top.
+        title: Title above the grid.
+        caption: Smaller text below the title.
     """
     title, caption, *labels = in_bundled(
         [title, caption, *row_labels, *column_labels], what="contact sheet"
@@ -95,7 +95,7 @@ def _resized(picture: Picture, height: int, width: int) -> Image.Image:
 
 
 def _wrap(text: str, width: int, *, size: int = _TEXT) -> list[str]:
-    """Break text into lines that fit, at most a few; what is cut off is marked."""
+    """Break text into a few lines that fit; removed text is marked."""
     if not text:
         return []
     letter = _font(size).getlength("n")
@@ -110,7 +110,7 @@ def _text_width(text: str) -> int:
 def _font(size: int) -> ImageFont.FreeTypeFont:
     import matplotlib
 
-    # It knows far more alphabets than the font that comes with Pillow.
+    # It covers far more alphabets than Pillow's bundled font.
     return ImageFont.truetype(
         Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf"), size
     )

@@ -1,10 +1,9 @@
-"""Rows to pixels: one renderer for every stock text-to-image pipeline of diffusers.
+"""Generate images from plan rows with any stock text-to-image pipeline of diffusers.
 
-The pipeline's public call does the work. What is added around it: many images a call with a
-guidance scale and a generator each, prompts encoded once, rescaling on the device, and batches
-whose shape never changes. The pixels of an image depend a little on the batch it is drawn in
-(float32 sums are ordered differently), so a short batch is padded to its full size, and rows with
-different `num_inference_steps` are drawn in padded groups.
+The pipeline's public call does the work. This module adds: batches with a guidance scale and a
+generator per image, prompts encoded once, resizing on the device, and constant batch shapes. Pixels
+depend slightly on the batch (float32 sums are ordered differently), so a short batch is padded to
+its full size, and rows with different `num_inference_steps` are generated in padded groups.
 """
 
 from __future__ import annotations
@@ -32,31 +31,31 @@ if TYPE_CHECKING:
 
 
 class Renderer(Protocol):
-    """Draws rows of a plan."""
+    """Generates the images of plan rows."""
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Sequence[Picture | None]:
-        """Draw the rows, in order.
+        """Generate the images of rows, in order.
 
         Args:
-            rows: At most `batch_size` of them: one batch of a shard.
-            batch_size: The size every call of the network is padded to.
+            rows: One batch of a shard, at most `batch_size` rows.
+            batch_size: Every call of the network is padded to this size.
 
         Returns:
-            A picture a row; None where the model drew values that are not numbers.
+            One image per row; None if the model's output is not finite.
         """
         ...
 
 
 class DiffusersRenderer:
-    """Draws with a diffusers pipeline."""
+    """Generates images with a diffusers pipeline."""
 
     def __init__(self, pipeline: Any, recipe: ResolvedRecipe) -> None:
-        """Prepare to draw a recipe's rows.
+        """Prepare the pipeline for a recipe's rows.
 
         Args:
-            pipeline: As `factory.renderer.pipelines.Pipelines` loads it: on its device, with the
-                recipe's scheduler.
-            recipe: Says the sizes: what the model draws and what is kept.
+            pipeline: From `factory.renderer.pipelines.Pipelines`: on its device, with the recipe's
+                scheduler.
+            recipe: Defines the sizes of generated and stored images.
         """
         self._pipeline = pipeline
         self._recipe = recipe
@@ -64,7 +63,7 @@ class DiffusersRenderer:
         self._prompts = PromptEncoder(pipeline)
         self._guidance_is_input = takes_guidance_as_input(pipeline)
         self._guided = recipe.sampling.guidance_scale.bounds()[1] > 1
-        # Not rounded to the sizes a model was trained with: the recipe says what it wants.
+        # Not rounded to a model's training sizes: the recipe's size is used as it is.
         accepted = inspect.signature(type(pipeline).__call__).parameters
         binned = "use_resolution_binning" in accepted
         self._exactly = {"use_resolution_binning": False} if binned else {}
@@ -72,7 +71,7 @@ class DiffusersRenderer:
 
     @property
     def pipeline_settings(self) -> PipelineSettings:
-        """Scheduler and variant of the weights in use, and the size of images without one given."""
+        """Scheduler and weights variant in use, and the default image size."""
         scheduler = type(self._pipeline.scheduler).__name__
         variant: str | None = getattr(self._pipeline, "weights_variant", None)
         shape = latent_shape(self._pipeline, None, None)
@@ -83,17 +82,17 @@ class DiffusersRenderer:
 
     @property
     def text_encoders(self) -> list[TextEncoder]:
-        """How many tokens each of the pipeline's text encoders reads."""
+        """Text encoders of the pipeline with their token limits."""
         return encoders_of_pipeline(self._pipeline)
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture | None]:
-        """Draw the rows, in order; see `Renderer`."""
+        """Generate the images of rows, in order; see `Renderer`."""
         return self.render_as([self._recipe.output], rows, batch_size=batch_size)[0]
 
     def render_as(
         self, outputs: Sequence[Output], rows: Sequence[ImageSpec], *, batch_size: int
     ) -> list[list[Picture | None]]:
-        """Draw the rows once and keep them in several ways; see `factory.renderer.twins`."""
+        """Generate images once and convert them for several outputs (twins)."""
         pictures: list[dict[int, Picture | None]] = [{} for _ in outputs]
         for places in self._groups(rows):
             group = [rows[place] for place in places]
@@ -107,9 +106,9 @@ class DiffusersRenderer:
         return [[kept[place] for place in range(len(rows))] for kept in pictures]
 
     def _groups(self, rows: Sequence[ImageSpec]) -> Iterable[list[int]]:
-        """Split the places of a batch by what all images of one call must share.
+        """Split the positions of a batch into groups that can share one call.
 
-        Groups stand in order of first appearance.
+        Groups are in order of first appearance.
         """
         groups: dict[int, list[int]] = {}
         for place, row in enumerate(rows):
@@ -136,7 +135,7 @@ class DiffusersRenderer:
 
     @contextmanager
     def _guidance(self, scales: Sequence[float]) -> Iterator[Any]:
-        """Yield what the call gets for `guidance_scale`: an image a number, either way."""
+        """Yield the value for `guidance_scale`: one number per image."""
         if self._guidance_is_input:
             with guidance_as_input(self._pipeline, scales):
                 yield scales[0]
@@ -144,9 +143,10 @@ class DiffusersRenderer:
             yield GuidancePerImage(scales, always_guided=self._guided)
 
     def _latents(self, generators: Sequence[torch.Generator]) -> dict[str, Tensor]:
-        """Draw the starting noise in float32, whatever the dtype of the model.
+        """Sample the initial noise in float32, whatever the dtype of the model.
 
-        Left to the pipeline, a bfloat16 model would start from noise that was drawn with 8 bits.
+        The pipeline itself would sample it in bfloat16 for a bfloat16 model, with 8 significant
+        bits.
         """
         if self._latent_shape is None:
             return {}
@@ -159,13 +159,7 @@ class DiffusersRenderer:
 def latent_shape(
     pipeline: Any, height: int | None, width: int | None
 ) -> tuple[int, int, int] | None:
-    """Return (channels, height, width) of one image's latents; None where they are packed.
-
-    Args:
-        pipeline: A text-to-image pipeline.
-        height: In pixels; None for the pipeline's own.
-        width: In pixels; None for the pipeline's own.
-    """
+    """Return (channels, height, width) of one image's latents; None if they are packed."""
     network: Any = getattr(pipeline, "unet", None) or getattr(pipeline, "transformer", None)
     size = getattr(getattr(network, "config", None), "sample_size", None)
     factor = getattr(pipeline, "vae_scale_factor", None)

@@ -1,14 +1,14 @@
-"""One guidance scale an image inside one batch of a stock diffusers pipeline.
+"""Use one guidance scale per image inside a batch of a stock diffusers pipeline.
 
-Classifier-free guidance draws `uncond + s * (text - uncond)`. The pipelines take one number `s` for
-a whole batch, and do two things with it: they ask `guidance_scale > 1` to decide whether the
-unconditional half is needed, and they compute `guidance_scale * tensor`. `GuidancePerImage` answers
-both for a batch of different numbers, so that no sampling loop has to be written again. A scale of
-1 makes the expression the text prediction alone, which is what the pipelines draw for 1 and less;
-such scales are therefore raised to 1 when they share a batch with larger ones.
+Classifier-free guidance computes `uncond + s * (text - uncond)`. The pipelines accept one number
+`s` per batch and use it twice: `guidance_scale > 1` decides whether the unconditional half is
+needed, and `guidance_scale * tensor` scales the difference. `GuidancePerImage` implements both for
+a batch of different numbers, so that no sampling loop has to be rewritten. A scale of 1 reduces the
+expression to the text prediction, which pipelines also use for smaller scales; such scales are
+therefore raised to 1 if they share a batch with larger ones.
 
-Networks that were distilled to take the number as an input get a tensor of them, an image a number,
-in the place of the one the pipeline made: see `guidance_as_input`.
+Networks distilled with the scale as an input get a tensor with one number per image in place of the
+pipeline's: see `guidance_as_input`.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from torch import Tensor
 
 
 class GuidancePerImage:
-    """Stands for `guidance_scale` in a pipeline's call; one number an image of the batch."""
+    """Replacement for `guidance_scale` in a pipeline's call, with one number per image."""
 
     def __init__(self, scales: Sequence[float], *, always_guided: bool = False) -> None:
-        """Take the scales of one batch.
+        """Store the scales of one batch.
 
         Args:
             scales: In batch order.
-            always_guided: Draw the unconditional half even where no image of this batch needs it,
-                so that the last digits of an image do not depend on its neighbours.
+            always_guided: Compute the unconditional half even if no image of this batch needs it,
+                so that rounding does not depend on the other images.
         """
         self.scales = tuple(float(scale) for scale in scales)
         self._always_guided = always_guided
         self._factor = torch.tensor([max(scale, 1.0) for scale in self.scales])
 
     def __gt__(self, threshold: float) -> bool:
-        """Whether the batch is to be guided."""
+        """Return whether the batch needs guidance."""
         return self._always_guided or any(scale > threshold for scale in self.scales)
 
     def __mul__(self, prediction: Tensor) -> Tensor:
@@ -48,11 +48,11 @@ class GuidancePerImage:
                 with a plain number.
 
         Raises:
-            ValueError: the pipeline's batch is not the one the scales were given for.
+            ValueError: The pipeline's batch has another size than the scales.
         """
         if prediction.shape[0] != len(self.scales):
             found, expected = prediction.shape[0], len(self.scales)
-            raise ValueError(f"{expected} guidance scales meet a batch of {found} images")
+            raise ValueError(f"{expected} guidance scales for a batch of {found} images")
         self._factor = self._factor.to(prediction.device)
         factor = self._factor.view(-1, *([1] * (prediction.ndim - 1)))
         return (factor * prediction).to(prediction.dtype)
@@ -64,9 +64,9 @@ class GuidancePerImage:
 
 
 def takes_guidance_as_input(pipeline: Any) -> bool:
-    """Whether the pipeline's network was distilled to take the guidance scale as an input.
+    """Return whether the pipeline's network has the guidance scale as an input.
 
-    Such a pipeline makes one tensor of one number for all images of a call.
+    Such a pipeline creates one number for all images of a call.
     """
     config = getattr(network_of(pipeline), "config", None)
     return bool(
@@ -82,13 +82,13 @@ def network_of(pipeline: Any) -> Any:
 
 @contextmanager
 def guidance_as_input(pipeline: Any, scales: Sequence[float]) -> Iterator[None]:
-    """Give the network a guidance scale an image while the block runs.
+    """Pass one guidance scale per image to the network inside the block.
 
-    The pipeline's own input, made from one number, is replaced as the network is called; nothing
-    else of the call is touched.
+    The pipeline's own input, made from one number, is replaced when the network is called; nothing
+    else of the call is changed.
 
     Args:
-        pipeline: One for which `takes_guidance_as_input` is true.
+        pipeline: A pipeline for which `takes_guidance_as_input` is true.
         scales: In batch order.
     """
     network = network_of(pipeline)
@@ -99,7 +99,7 @@ def guidance_as_input(pipeline: Any, scales: Sequence[float]) -> Iterator[None]:
         before = kwargs[name]
         wanted = given
         if name == "timestep_cond":
-            # As the pipelines do: the embedding counts from no guidance, which is 1.
+            # Like the pipelines: the embedding is relative to no guidance, which is 1.
             size = network.config.time_cond_proj_dim
             wanted = pipeline.get_guidance_scale_embedding(given - 1, embedding_dim=size)
         return args, kwargs | {name: wanted.to(before.device, before.dtype)}

@@ -1,6 +1,6 @@
-"""Out of memory on the device: told in one line, with a batch size that was seen to fit.
+"""Report a lack of device memory in one line, with a batch size that fits.
 
-The batch size decides bytes, so it is never lowered behind the user's back.
+The batch size affects the bytes of images, so it is never lowered automatically.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 def telling_batch_size(
     rows: Sequence[ImageSpec], *, renderer: Renderer, batch_size: int
 ) -> Iterator[None]:
-    """Turn a lack of memory into a failure that names the batch size to use.
+    """Turn a lack of memory into a failure that suggests a batch size.
 
     Args:
-        rows: What was being drawn.
-        renderer: Draws them; tried with smaller batches after a failure, to name one that fits.
-        batch_size: The set's.
+        rows: Rows that were being generated.
+        renderer: Their renderer; tried with smaller batches to find one that fits.
+        batch_size: Batch size of the dataset.
 
     Raises:
-        Failure: the memory did not suffice.
+        Failure: There was not enough memory.
     """
     try:
         yield
@@ -39,29 +39,30 @@ def telling_batch_size(
         if not is_lack_of_memory(error):
             raise
         reason = memory_words(error)
-    # Outside of the handler: the traceback would keep the failed batch's tensors alive.
+    # Outside the handler: the traceback would keep the failed batch's tensors alive.
     fitting = _fitting(rows, renderer=renderer, below=batch_size)
     if fitting is None:
         raise Failure(
-            f"out of memory with batch size {batch_size}, and with 1: free memory on the device, "
-            f"use a larger one, or --dtype bfloat16 ({reason})"
+            f"out of memory with batch size {batch_size} and also with 1: free memory on the "
+            "device, "
+            f"use a larger device, or --dtype bfloat16 ({reason})"
         )
     raise Failure(
         f"out of memory with batch size {batch_size}; {fitting} fits: build with --batch-size "
-        f"{fitting} (a set that has shards keeps its batch size: then free memory, use a larger "
+        f"{fitting} (the batch size of a dataset with shards is fixed: free memory, use a larger "
         f"device, or build into another directory) ({reason})"
     )
 
 
 @contextmanager
 def telling_that_it_is_too_large(model: str) -> Iterator[None]:
-    """Turn a lack of memory while a model is loaded into a failure that says so.
+    """Turn a lack of memory during model loading into a failure with a remedy.
 
     Args:
         model: Its id.
 
     Raises:
-        Failure: the memory did not suffice.
+        Failure: There was not enough memory.
     """
     try:
         yield
@@ -69,13 +70,13 @@ def telling_that_it_is_too_large(model: str) -> Iterator[None]:
         if not is_lack_of_memory(error):
             raise
         raise Failure(
-            f"model {model}: the device's memory does not hold its weights; free memory, use a "
+            f"model {model}: its weights do not fit into the device's memory; free memory, use a "
             f"larger device, --dtype bfloat16, or a smaller model ({memory_words(error)})"
         ) from None
 
 
 def _fitting(rows: Sequence[ImageSpec], *, renderer: Renderer, below: int) -> int | None:
-    """Return the largest half, quarter, ... of a batch size that can be drawn."""
+    """Return the largest half, quarter, ... of a batch size that can be generated."""
     size = below // 2
     while size:
         _free()

@@ -1,8 +1,7 @@
-"""A recipe's `model` to a loaded pipeline.
+"""Load the pipeline of a recipe's `model`.
 
-Weights are read from safetensors only and no code of a model's author is run. Safety checkers are
-left out: they replace pictures by a black one, which has no place in a training set; so are
-watermarks.
+Only safetensors weights are loaded and code that comes with a model is never run. Safety checkers
+are disabled, because they replace images by black ones; so are watermarks.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from factory.recipe.resolved import ResolvedRecipe
 
-# What a text-to-image call takes, and what only other tasks ask for.
+# Arguments of a text-to-image call, and arguments that only other tasks need.
 _NEEDED_ARGUMENTS = ("prompt", "guidance_scale", "num_inference_steps", "generator", "output_type")
 _FOREIGN_ARGUMENTS = (
     "image",
@@ -43,17 +42,17 @@ _FOREIGN_ARGUMENTS = (
 
 
 class Pipelines:
-    """Loads each model once and hands out its pipeline with a recipe's scheduler."""
+    """Loads each model once and returns its pipeline with a recipe's scheduler."""
 
     def __init__(
         self, *, device: torch.device | str, dtype: torch.dtype, allow_pickle: bool = False
     ) -> None:
-        """Remember where the models go; nothing is loaded yet.
+        """Store the options; nothing is loaded yet.
 
         Args:
-            device: Where the weights go.
-            dtype: Of all weights.
-            allow_pickle: Whether models without safetensors may be read from pickles.
+            device: Device of the weights.
+            dtype: Type of all weights.
+            allow_pickle: Whether to load pickled weights of models without safetensors.
         """
         self._device = device
         self._dtype = dtype
@@ -61,11 +60,11 @@ class Pipelines:
         self._loaded: dict[Model, Any] = {}
 
     def get(self, recipe: ResolvedRecipe) -> Any:
-        """Return a pipeline that draws a recipe.
+        """Return a pipeline for a recipe.
 
         Raises:
-            UserError: the model or its scheduler cannot be had, the scheduler does not fit the
-                model, or it is no text-to-image model.
+            UserError: The model or its scheduler cannot be loaded, the scheduler does not fit the
+                model, or it is not a text-to-image model.
         """
         model = recipe.model
         key = Model(id=model.id, revision=model.revision, adapters=model.adapters)
@@ -73,7 +72,7 @@ class Pipelines:
             self._loaded[key] = load_pipeline(
                 key, device=self._device, dtype=self._dtype, allow_pickle=self._allow_pickle
             )
-        # The copy shares the weights; only its scheduler is its own.
+        # The copy shares the weights and has its own scheduler.
         pipeline = copy.copy(self._loaded[key])
         if model.scheduler or model.scheduler_config:
             made = make_scheduler(pipeline.scheduler, model.scheduler, model.scheduler_config)
@@ -107,14 +106,14 @@ def load_pipeline(
 
     Args:
         model: Its id is `embedded`, a directory, or a Hub id; only the latter has a revision.
-        device: Where the weights go.
-        dtype: Of all weights.
-        allow_pickle: Whether weights that are not there as safetensors may be unpickled: as
-            tensors only, so that code in them is refused and not run.
+        device: Device of the weights.
+        dtype: Type of all weights.
+        allow_pickle: Whether to load pickled weights if there are no safetensors: tensors only, so
+            that code in them is rejected and not run.
 
     Raises:
-        UserError: no such model, revision or adapter, no way to the Hub, or no text-to-image model;
-            with what to do.
+        UserError: The model, revision or adapter does not exist, the Hub cannot be reached, or it
+            is not a text-to-image model; the message names a remedy.
     """
     source = model_source(model.id, model.revision)
     pinned = None if Path(source).is_dir() else model.revision
@@ -130,42 +129,42 @@ def load_pipeline(
 
 
 def model_source(model_id: str, revision: str | None) -> str:
-    """Return what diffusers should load for a recipe's model: a directory or a Hub id.
+    """Return the source that diffusers loads for a recipe's model: a directory or a Hub id.
 
     Raises:
-        UserError: a path that is no model directory, or other embedded weights than were pinned.
+        UserError: The path is not a model directory, or the embedded weights have another revision.
     """
     if model_id == EMBEDDED_ID:
         found = embedded_revision()
         if found is None:
             raise UserError(
-                "this installation carries no embedded generator; install the released package, "
+                "this installation has no embedded generator; install the released package, "
                 "or name a model with --model"
             )
         if revision not in (None, found):
             raise UserError(
-                f"model {model_id}: the recipe was pinned to weights {revision}, this version of "
-                f"the package carries {found}; install the version the set was begun with, or "
-                "build into another directory"
+                f"model {model_id}: the recipe needs weights {revision}, but this version of the "
+                f"package has {found}; install the version that started the dataset, or build into "
+                "another directory"
             )
         return str(embedded_dir())
     path = Path(model_id).expanduser()
     if path.is_dir():
         if not (path / "model_index.json").is_file():
-            raise UserError(f"{model_id}: no diffusers model: it holds no model_index.json")
+            raise UserError(f"{model_id}: is not a diffusers model: it has no model_index.json")
         return str(path)
     if model_id.startswith((".", "/", "~")):
-        raise UserError(f"{model_id}: no such model directory; correct `model.id`")
+        raise UserError(f"{model_id}: model directory not found; correct `model.id`")
     return model_id
 
 
 def _read(
     model_id: str, source: str, *, revision: str | None, dtype: torch.dtype, allow_pickle: bool
 ) -> Any:
-    """Read a pipeline with diffusers, its errors turned into ours."""
+    """Load a pipeline with diffusers and convert its errors."""
     import diffusers
 
-    # Its methods carry no types.
+    # diffusers has no types for its methods.
     pipelines: Any = diffusers.DiffusionPipeline
     try:
         parts = pipelines.load_config(source, revision=revision)
@@ -174,7 +173,7 @@ def _read(
             source,
             revision=revision,
             torch_dtype=dtype,
-            # None takes safetensors where there are any.
+            # None uses safetensors if there are any.
             use_safetensors=None if allow_pickle else True,
             trust_remote_code=False,
             **_left_out(parts),
@@ -182,16 +181,16 @@ def _read(
         return _read_variant(read, source, revision=revision, parts=parts)
     except pickle.UnpicklingError:
         raise UserError(
-            f"model {model_id}: its pickled weights hold more than tensors and may run code; "
+            f"model {model_id}: its pickled weights contain more than tensors and may run code; "
             "choose a model or revision with safetensors"
         ) from None
     except (OSError, ValueError, AttributeError, ImportError) as error:
-        # OSError covers huggingface_hub too: missing, gated, unreachable, offline.
+        # OSError includes huggingface_hub's errors: missing, gated, unreachable, offline.
         raise UserError(_cannot_load(model_id, revision, error)) from None
 
 
 def _left_out(parts: dict[str, Any]) -> dict[str, Any]:
-    """Return the arguments that keep safety checker and watermark out of a pipeline."""
+    """Return the arguments that disable safety checker and watermark of a pipeline."""
     found: dict[str, Any] = {name: None for name in LEFT_OUT if name in parts}
     if "requires_safety_checker" in parts:
         found["requires_safety_checker"] = False
@@ -203,12 +202,12 @@ def _left_out(parts: dict[str, Any]) -> dict[str, Any]:
 def _read_variant(
     read: Callable[..., Any], source: str, *, revision: str | None, parts: dict[str, Any]
 ) -> Any:
-    """Read plain weights, or those of the only other name that there is, such as `fp16`."""
+    """Load plain weights, or the only other variant that exists, such as `fp16`."""
     variant = variant_of_folder(Path(source), parts) if Path(source).is_dir() else None
     try:
         pipeline = read(variant=variant)
     except OSError as error:
-        # The list of the Hub's files costs a request, which most models do without.
+        # Listing the Hub's files costs a request, which most models do not need.
         asks_for_weights = "safetensors" in str(error) or "no file named" in str(error)
         if Path(source).is_dir() or not asks_for_weights:
             raise
@@ -216,7 +215,7 @@ def _read_variant(
         if variant is None:
             raise
         pipeline = read(variant=variant)
-    # For the records; diffusers forgets it.
+    # Recorded here because diffusers does not keep it.
     pipeline.weights_variant = variant
     return pipeline
 
@@ -227,16 +226,17 @@ def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
     if isinstance(error, ValueError | AttributeError | ImportError):
         remedy = "check that it is a diffusers text-to-image model of this diffusers version"
         if "trust_remote_code" in text:
-            remedy = "code that comes with a model is never run; choose a model without"
+            remedy = "code that comes with a model is never run; choose another model"
     elif "safetensors" in text:
         remedy = (
-            "only safetensors weights are read; choose a model or revision that has them, or read "
+            "only safetensors weights are loaded; choose a model or revision that has them, or "
+            "load "
             "its pickled weights with --allow-pickle if you trust their source"
         )
     elif "Unable to load weights" in text:
-        remedy = "the weights are damaged, or pickles that hold more than tensors"
+        remedy = "the weights are damaged, or pickles that contain more than tensors"
     elif Path(model_id).is_dir():
-        remedy = "check that the directory is whole"
+        remedy = "check that the directory is complete"
     elif "gated" in text or "401" in text or "403" in text:
         remedy = "accept its terms on the Hub, then log in with `hf auth login`"
     else:
@@ -253,13 +253,13 @@ def _require_text_to_image(model_id: str, pipeline: Any) -> None:
     foreign = [name for name in _FOREIGN_ARGUMENTS if name in accepted]
     if missing or foreign:
         raise UserError(
-            f"model {model_id}: {type(pipeline).__name__} is no text-to-image pipeline; "
-            "choose a model that draws pictures from a prompt alone"
+            f"model {model_id}: {type(pipeline).__name__} is not a text-to-image pipeline; "
+            "choose a model that generates images from a prompt alone"
         )
 
 
 def _use_channels_last(pipeline: Any) -> None:
-    """Store convolution weights the way the fast kernels read them, on CPUs and GPUs alike."""
+    """Store convolution weights in channels-last order, which is faster on CPUs and GPUs."""
     import torch
 
     for name in ("unet", "vae"):
@@ -270,7 +270,7 @@ def _use_channels_last(pipeline: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
-    """Silence what the libraries say while they load: bars, and advice that is not for users."""
+    """Silence progress bars and developer advice of the libraries while they load."""
     import diffusers
     import transformers
 

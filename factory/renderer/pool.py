@@ -1,4 +1,4 @@
-"""Which renderer draws a recipe: models loaded once, the renderers of the recipes in hand kept."""
+"""Create and cache renderers: models are loaded once, renderers of current recipes are kept."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ RendererFactory = Callable[["ResolvedRecipe"], "Renderer"]
 
 
 def pipeline_settings(renderer: Renderer) -> PipelineSettings | None:
-    """Return the settings of a renderer's pipeline; None where it draws without one."""
+    """Return the settings of a renderer's pipeline; None without a pipeline."""
     found: PipelineSettings | None = getattr(renderer, "pipeline_settings", None)
     return found
 
 
 def text_encoders(renderer: Renderer) -> list[TextEncoder]:
-    """Return the text encoders of a renderer's pipeline; none where it draws without one."""
+    """Return the text encoders of a renderer's pipeline; none without a pipeline."""
     found: list[TextEncoder] = getattr(renderer, "text_encoders", [])
     return found
 
 
 class Renderers:
-    """Makes renderers when they are first needed; shards come recipe by recipe."""
+    """Creates renderers on first use; shards are processed recipe by recipe."""
 
     def __init__(
         self, factory: RendererFactory | None, *, device: Any, allow_pickle: bool = False
     ) -> None:
-        """Load nothing yet.
+        """Store the options; nothing is loaded yet.
 
         Args:
-            factory: Makes a recipe's renderer; None for its diffusers model.
-            device: Where the models go.
-            allow_pickle: Whether models without safetensors may be read from pickles.
+            factory: Creates a recipe's renderer; None for its diffusers model.
+            device: Device of the models.
+            allow_pickle: Whether to load pickled weights of models without safetensors.
         """
         self._factory = factory
         self._allow_pickle = allow_pickle
@@ -56,11 +56,11 @@ class Renderers:
         """Return the renderer of a recipe.
 
         Args:
-            recipe: Names the model.
-            dtype: Of the model's weights, e.g. `float32`.
+            recipe: Recipe with the model.
+            dtype: Type of the model's weights, e.g. `float32`.
 
         Raises:
-            UserError: the model cannot be had.
+            UserError: The model cannot be loaded.
         """
         renderer = self._kept.get(recipe.fingerprint)
         if renderer is None:
@@ -78,10 +78,10 @@ class Renderers:
 
     @contextmanager
     def together(self, recipes: Sequence[ResolvedRecipe]) -> Iterator[None]:
-        """Draw once what several recipes keep of the same images, while the block runs.
+        """Generate images shared by several recipes only once, inside the block.
 
         Args:
-            recipes: Of one `images_fingerprint`; their shards of one range are made in the block,
+            recipes: Recipes with the same `images_fingerprint`; their shards of one range are made
                 one after the other.
         """
         self._group = recipes

@@ -1,9 +1,8 @@
-"""Prompts to the tensors a pipeline wants, encoded once a distinct prompt.
+"""Encode prompts for a pipeline, once per distinct prompt.
 
-A plan draws thousands of images from a few dozen prompts, so the text encoders run once a (prompt,
-negative prompt) pair and the results are kept. Each pair is encoded alone: what a prompt becomes
-must not depend on which prompts happened to come before it. Pipelines whose encoder speaks another
-dialect get the texts themselves.
+A plan has thousands of images but few distinct prompts, so each (prompt, negative prompt) pair is
+encoded once and cached. Each pair is encoded alone, so that its result does not depend on other
+prompts. Pipelines with an unknown `encode_prompt` get the texts themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# What `encode_prompt` returns, by name: the names under which the pipeline's call takes it back.
+# Results of `encode_prompt`: the names of the arguments that the pipeline's call accepts for them.
 _DIALECTS = (
     (
         "prompt_embeds",
@@ -31,7 +30,7 @@ _DIALECTS = (
         "negative_prompt_attention_mask",
     ),
     ("prompt_embeds", "negative_prompt_embeds"),
-    # Without an unconditional half; what else these return, the pipeline makes again by itself.
+    # Without an unconditional part; the pipeline recomputes their other results.
     ("prompt_embeds", "pooled_prompt_embeds"),
     ("prompt_embeds",),
 )
@@ -40,26 +39,26 @@ _CACHE_BYTES = 2**30
 
 
 class PromptEncoder:
-    """Turns (prompt, negative prompt) pairs into arguments of the pipeline's call."""
+    """Converts (prompt, negative prompt) pairs into arguments of the pipeline's call."""
 
     def __init__(self, pipeline: Any, *, cache_bytes: int = _CACHE_BYTES) -> None:
-        """Find out which dialect the pipeline speaks; nothing is encoded yet.
+        """Inspect the pipeline's `encode_prompt`; nothing is encoded yet.
 
         Args:
             pipeline: A text-to-image pipeline.
-            cache_bytes: How much may be kept; the pair that was not used for longest goes first.
+            cache_bytes: Cache size in bytes; the least recently used pair is evicted first.
         """
         self._pipeline = pipeline
         self._cache_bytes = cache_bytes
         self._used_bytes = 0
         self._cache: OrderedDict[tuple[str, str], tuple[Tensor, ...]] = OrderedDict()
         self._names = _dialect(pipeline)
-        # Some have a negative prompt of "" unless told otherwise, and refuse it beside tensors.
+        # Some default to a negative prompt of "", and reject it beside tensors.
         accepted = inspect.signature(type(pipeline).__call__).parameters
         self._emptied = {"negative_prompt": None} if "negative_prompt" in accepted else {}
 
     def arguments(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        """Return what the pipeline's call needs to know about the texts of one batch.
+        """Return the text arguments of the pipeline's call for one batch.
 
         Args:
             pairs: Prompt and negative prompt of each image, in batch order.
@@ -95,19 +94,19 @@ class PromptEncoder:
             "num_images_per_prompt": 1,
             "do_classifier_free_guidance": "negative_prompt_embeds" in names,
         }
-        # An empty negative prompt is left to the pipeline: some draw zeros instead of encoding "".
+        # An empty negative prompt is left to the pipeline: some use zeros instead of encoding "".
         if negative_prompt:
             wanted["negative_prompt"] = negative_prompt
         with torch.no_grad():
             out = self._pipeline.encode_prompt(
                 **{name: value for name, value in wanted.items() if name in parameters}
             )
-        # In the order of the names; an unconditional half that was not asked for is left out.
+        # In the order of the names; an unrequested unconditional part is omitted.
         return tuple(out)[: len(names)]
 
 
 def _dialect(pipeline: Any) -> tuple[str, ...] | None:
-    """Return the names of what `encode_prompt` returns, or None where they are not known."""
+    """Return the names of the results of `encode_prompt`, or None if they are unknown."""
     encode = getattr(pipeline, "encode_prompt", None)
     if encode is None:
         return None

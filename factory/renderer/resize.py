@@ -1,7 +1,7 @@
-"""Generated images resized and rounded to the uint8 images that a dataset keeps.
+"""Resize generated images and round them to uint8.
 
-All interpolations run in float32 and round once, at the end. They run on the model's device, but
-for lanczos, which PyTorch lacks: there Pillow resizes on the CPU.
+All interpolations run in float32 and round once, at the end. They run on the model's device, except
+lanczos, which PyTorch lacks: Pillow resizes on the CPU.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from factory.recipe.resolved import Output
 
-# Names of ours that PyTorch knows under another name.
+# Names that differ in PyTorch.
 _TORCH_MODES = {"nearest": "nearest-exact"}
 
 
@@ -38,7 +38,7 @@ def rescale(images: Tensor, output: Output) -> list[npt.NDArray[np.uint8]]:
     if output.resample == "lanczos":
         return _lanczos(images, size) if output.lanczos_version else _rounded_first(images, size)
     mode = _TORCH_MODES.get(output.resample, output.resample)
-    # `nearest` and `area` have no choice and would refuse the argument.
+    # `nearest` and `area` do not accept the argument.
     has_choice = output.resample in ("bilinear", "bicubic")
     antialias = {"antialias": output.antialias, "align_corners": False} if has_choice else {}
     return _to_uint8(functional.interpolate(images, size=size, mode=mode, **antialias))
@@ -56,7 +56,7 @@ def _lanczos(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8
 
 
 def _rounded_first(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
-    """Resize as older versions did, so that images of their datasets can be generated again."""
+    """Round, then resize, as in older versions, to regenerate images of their datasets."""
     return [_resized(Image.fromarray(picture), size) for picture in _to_uint8(images)]
 
 

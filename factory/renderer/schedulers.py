@@ -1,4 +1,4 @@
-"""Makes the scheduler that a recipe names; `factory.models.scheduler_names` knows names only."""
+"""Create the scheduler of a recipe; see also `factory.models.scheduler_names`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from factory.models.scheduler_names import scheduler_names
 
 
 def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | None) -> Any:
-    """Make a scheduler from the model's own configuration.
+    """Create a scheduler from the model's own configuration.
 
     Args:
-        current: The scheduler the model came with.
+        current: The model's own scheduler.
         name: A class of diffusers; None keeps the model's own.
-        changes: Settings that replace those of the model's configuration.
+        changes: Settings that override the model's configuration.
 
     Raises:
-        UserError: no such scheduler, no such setting, or a value it refuses.
+        UserError: The scheduler or setting does not exist, or a value is invalid.
     """
     scheduler_class = _scheduler_class(name) if name else type(current)
     changes = dict(changes or {})
@@ -37,7 +37,7 @@ def _scheduler_class(name: str) -> Any:
     if isinstance(found, type) and issubclass(found, diffusers.SchedulerMixin):
         return found
     near = difflib.get_close_matches(name, sorted(scheduler_names()), n=4, cutoff=0.4)
-    hint = f"; near it: {', '.join(near)}" if near else ""
+    hint = f"; similar: {', '.join(near)}" if near else ""
     raise UserError(f"model.scheduler: diffusers has no `{name}`{hint}")
 
 
@@ -50,5 +50,5 @@ def _require_known_settings(scheduler_class: Any, changes: dict[str, Any]) -> No
             near = difflib.get_close_matches(name, known, n=3) or known
             raise UserError(
                 f"model.scheduler_config.{name}: {scheduler_class.__name__} has no such setting; "
-                f"near it: {', '.join(near)}"
+                f"similar: {', '.join(near)}"
             )

@@ -1,4 +1,4 @@
-"""The numbers of denoising steps that a scheduler can take, asked of the scheduler itself."""
+"""Check numbers of denoising steps against the scheduler itself."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ if TYPE_CHECKING:
 
 
 def step_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
-    """Return what is wrong with the fewest and most steps of a recipe for its pipeline's scheduler.
+    """Return faults of the lowest and highest number of steps for the pipeline's scheduler.
 
-    Some schedulers need several steps to begin with; none takes more than a model was trained on.
+    Some schedulers need a minimum number; all are limited to the training steps of the model.
     """
     scheduler = pipeline.scheduler
     if "mu" in inspect.signature(scheduler.set_timesteps).parameters:
-        # These need a number that only the pipeline's call knows, and take any number of steps.
+        # These need a number that only the pipeline's call computes, and accept any number of
+        # steps.
         return []
     name = type(scheduler).__name__
     return [
@@ -32,7 +33,7 @@ def step_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
 
 
 def _problem(scheduler: Any, steps: int) -> str | None:
-    """Return why a scheduler cannot take a number of steps, or None."""
+    """Return why a scheduler cannot use a number of steps, or None."""
     asked = type(scheduler).from_config(scheduler.config)
     try:
         asked.set_timesteps(steps)
@@ -42,5 +43,5 @@ def _problem(scheduler: Any, steps: int) -> str | None:
     latest = float(asked.timesteps.max())
     if known is None or latest < len(known):
         return None
-    # Stable Diffusion's schedulers shift every time by one, their `steps_offset`.
-    return f"its times reach {latest:g}, the model knows those up to {len(known) - 1}"
+    # Stable Diffusion's schedulers shift every timestep by one, their `steps_offset`.
+    return f"its timesteps go up to {latest:g}, but the model's only to {len(known) - 1}"

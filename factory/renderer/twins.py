@@ -1,8 +1,8 @@
-"""Sets that show the same images and keep them differently: drawn once, kept several times.
+"""Generate images once for several configs that store them differently.
 
-While one of them draws, what the others would keep of the same call is made too and remembered;
-their turn comes next, on the same rank. A batch is remembered by its rows, so a set gets the
-pictures it would have drawn alone, or draws them itself.
+When one of them generates a batch, the other configs' versions of it are kept in memory; they are
+written next, by the same rank. Batches are looked up by their rows, so a config gets exactly the
+images that it would have generated alone, or generates them itself.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
     from factory.recipe.schema import Output
 
 _Pictures = Sequence["Picture | None"]
-# What of a row decides its picture; its set's name and its class do not.
+# Fields of a row that determine its image; config name and class do not.
 _Shown = tuple[str, str, float, int, int]
 _Key = tuple["Output", int, tuple[_Shown, ...]]
 
 
 @runtime_checkable
 class RendersSeveral(Protocol):
-    """Draws rows once and keeps them in several ways."""
+    """Renderer that generates images once for several outputs."""
 
     def render_as(
         self, outputs: Sequence[Output], rows: Sequence[ImageSpec], *, batch_size: int
     ) -> list[list[Picture | None]]:
-        """Draw the rows; see `factory.renderer.diffusers_renderer.Renderer.render`.
+        """Generate the images of rows; see `factory.renderer.diffusers_renderer.Renderer.render`.
 
         Returns:
-            The pictures of each output, in order.
+            The images of each output, in order.
         """
         ...
 
 
 class TwinMemory:
-    """What was kept for sets whose turn has not come yet; a shard's worth at most."""
+    """Images kept for configs that are written next; at most one shard."""
 
     def __init__(self) -> None:
         self._pictures: dict[_Key, _Pictures] = {}
 
     def take(self, key: _Key) -> _Pictures | None:
-        """Return what is remembered, and forget it; None for nothing."""
+        """Return and forget kept images; None if there are none."""
         return self._pictures.pop(key, None)
 
     def put(self, key: _Key, pictures: _Pictures) -> None:
-        """Remember pictures."""
+        """Keep images."""
         self._pictures[key] = pictures
 
     def clear(self) -> None:
@@ -56,7 +56,7 @@ class TwinMemory:
 
 
 class TwinRenderer:
-    """Draws for one set of several that show the same images."""
+    """Renderer for one of several configs with the same images."""
 
     def __init__(
         self,
@@ -69,9 +69,9 @@ class TwinRenderer:
         """Join a group.
 
         Args:
-            renderer: Of this set.
-            output: What this set keeps.
-            others: What the other sets of the group keep.
+            renderer: Renderer of this config.
+            output: Output settings of this config.
+            others: Output settings of the other configs in the group.
             memory: Shared by the group.
         """
         self._renderer = renderer
@@ -80,7 +80,7 @@ class TwinRenderer:
         self._memory = memory
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> _Pictures:
-        """Return the rows' images, generated now or remembered; see `Renderer.render`."""
+        """Return the rows' images, generated now or kept; see `diffusers_renderer.Renderer`."""
         shown = tuple(map(_shown, rows))
         found = self._memory.take((self._output, batch_size, shown))
         if found is not None:

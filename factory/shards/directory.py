@@ -18,32 +18,32 @@ RECIPES = "recipes"
 
 
 def recipe_path(out: AnyPath, config: str) -> AnyPath:
-    """Return where a config's resolved recipe lies."""
+    """Return the path of a config's resolved recipe."""
     return out / RECIPES / f"{config}.yaml"
 
 
 def open_set(out: AnyPath) -> Generation:
-    """Return the newest generation of the dataset in `out`; one without manifest for a new one.
+    """Return the newest generation of the dataset in `out`; a new dataset has no manifest.
 
     Raises:
-        UserError: `out` is a file, holds something that is not a set, or a folder of it is a link
-            to another place.
+        UserError: `out` is a file, contains something other than a dataset, or one of its folders
+            is a link to another place.
     """
     for path in (out, *out.parents):
         if path.is_file():
             raise UserError(f"{path}: is a file; name a directory")
     if is_local(out):
         require_own(out)
-    # Listed before the manifest is read: another launch may begin the set meanwhile, which writes
-    # its manifest first.
+    # Listed before the manifest is read: another process may start the dataset in the meantime,
+    # and it writes its manifest first.
     # Files whose names begin with a dot belong to file managers and version control.
     inside = list(out.iterdir()) if out.is_dir() else []
     found = sorted(path.name for path in inside if not path.name.startswith("."))
     generation = newest(out)
     if generation.manifest is None and found:
         raise UserError(
-            f"{out}: is not empty and holds no {FILE_NAME} "
-            f"(it holds {', '.join(found[:3])}); build into a new directory"
+            f"{out}: is not empty and contains no {FILE_NAME} "
+            f"(it contains {', '.join(found[:3])}); build into a new directory"
         )
     return generation
 
@@ -78,22 +78,22 @@ class Look:
 
 
 def require_set(out: AnyPath) -> Manifest:
-    """Return the manifest of the set in `out`.
+    """Return the manifest of the dataset in `out`.
 
     Raises:
-        UserError: no set is there, or its manifest is damaged.
+        UserError: There is no dataset, or its manifest is damaged.
     """
     manifest = read_manifest(out)
     if manifest is None:
-        raise UserError(f"{out}: no set is here (no {FILE_NAME}); name the directory of a build")
+        raise UserError(f"{out}: is not a dataset (no {FILE_NAME}); name a build's directory")
     return manifest
 
 
 def require_config(out: AnyPath, manifest: Manifest, config: str) -> None:
-    """Refuse a config that a set has not.
+    """Reject the name of a missing config.
 
     Raises:
-        UserError: there is no such config; with the names of those there are.
+        UserError: There is no such config; the message lists the existing ones.
     """
     if config not in manifest.configs:
         raise UserError(f"{out}: no config {config!r}; it has: {', '.join(manifest.configs)}")

@@ -1,4 +1,4 @@
-"""Whether a dataset is still planned as it was when a launch began.
+"""Check that a dataset is still planned as it was when a process started.
 
 Another launch may grow the dataset or add columns while one is at work, or sleeps for hours: its
 machine is suspended, its network stalls. Nothing can keep a sleeper from waking up, so each launch
@@ -26,7 +26,7 @@ def plan_hash(manifest: Manifest, configs: Iterable[str]) -> str:
 
 
 class Fence:
-    """The plan of one launch, held against the newest generation."""
+    """The plan of one launch, compared with the newest generation."""
 
     def __init__(
         self, out: AnyPath, configs: Iterable[str], manifest: Manifest, *, seen: int = -1
@@ -34,9 +34,9 @@ class Fence:
         """Remember the plan.
 
         Args:
-            out: The dataset's directory.
-            configs: That the launch makes.
-            manifest: As the launch began with it.
+            out: Dataset directory.
+            configs: Configs that the launch generates.
+            manifest: The manifest when the launch started.
             seen: Number of its generation, which is not read again.
         """
         self._out = out
@@ -45,10 +45,10 @@ class Fence:
         self._seen = seen
 
     def check(self) -> None:
-        """Look whether the plan still holds; the manifest is read only if it was replaced.
+        """Check that the plan is unchanged; the manifest is read only if it was replaced.
 
         Raises:
-            Failure: another launch has changed what this one relies on.
+            Failure: Another process changed something this launch relies on.
         """
         number = latest(self._out)
         if number != self._seen:
@@ -56,10 +56,10 @@ class Fence:
             self._seen = number
 
     def require_same(self, now: Manifest | None) -> None:
-        """Refuse a manifest that plans this launch's configs in another way.
+        """Reject a manifest that plans this launch's configs differently.
 
         Raises:
-            Failure: it does.
+            Failure: The plans differ.
         """
         changed = next(self._changes(now), None)
         if changed is not None:

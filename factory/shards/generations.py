@@ -1,12 +1,11 @@
-"""Generations of a dataset: its manifest is replaced only if it is still the one that was read.
+"""Replace the manifest of a dataset by compare-and-swap: each version is a numbered generation.
 
-Each change of the manifest is a file of its own, `OUT/.generations/00000007.json`, created only if
-no other process has created that number: a compare-and-swap that works on file systems (a hard
-link) and object stores (a conditional put) alike. The file with the highest number is the dataset.
-A process that slept for hours finds its number taken, whatever it believes, and has to read again.
-
-`manifest.json`, the recipes and the card are copies for readers: `factory.card.derived` writes them
-from the newest generation and looks again afterwards, so that a copy from an old one does not stay.
+Each change of the manifest is a separate file, `OUT/.generations/00000007.json`, created only if no
+other process has created that number: a compare-and-swap that works on file systems (a hard link)
+and object stores (a conditional put). The file with the highest number defines the dataset. A
+process that was suspended for hours finds its number taken and has to read again. `manifest.json`,
+the recipes and the card are copies for readers: `factory.card.derived` writes them from the newest
+generation and checks again afterwards, so that no outdated copy remains.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from factory.shards.manifest import FILE_NAME, Manifest, parse_manifest
 
 FOLDER = GENERATIONS
 _KEPT = 2
-"""Listings are not atomic: with the one before kept, none of them comes out empty."""
+"""Listings are not atomic: because the previous one is kept, none of them is empty."""
 _NAME = re.compile(r"([0-9]{8}|[1-9][0-9]{8,})\.json")
 
 
@@ -35,11 +34,11 @@ class Generation(BaseModel):
     """One state of a dataset.
 
     Attributes:
-        number: Counts the changes; 0 for a dataset that has only `manifest.json`, or nothing.
+        number: Number of the change; 0 for a dataset with only `manifest.json`, or nothing.
         manifest: None before the first change of a new dataset.
-        recipes: Resolved recipes as YAML, by config; those of a dataset of number 0 are files only.
-        dropped: Configs of generations before whose builds were stopped before their first shard.
-        earlier: SHA-256 of the manifest's text in the generations before.
+        recipes: Resolved recipes as YAML, by config; at number 0 they are files only.
+        dropped: Configs of earlier generations whose builds stopped before their first shard.
+        earlier: SHA-256 of the manifest's text in earlier generations.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,32 +51,32 @@ class Generation(BaseModel):
 
     @model_validator(mode="after")
     def _stays_in_its_directory(self) -> Generation:
-        """Refuse names that would lead out of the directory: recipes are written and removed."""
+        """Reject names that lead out of the directory, because recipes are written and removed."""
         configs = self.manifest.configs if self.manifest else {}
         for name in (*self.recipes, *self.dropped):
             if not CONFIG_NAME.fullmatch(name):
-                raise ValueError(f"{name[:100]!r} cannot name a config, which is a directory")
+                raise ValueError(f"{name[:100]!r} is not a valid config name")
         if unknown := sorted(self.recipes.keys() - configs.keys()):
-            raise ValueError(f"it has a recipe of {unknown[0]!r}, which is no config of it")
+            raise ValueError(f"it has a recipe of {unknown[0]!r}, which is not one of its configs")
         if kept := sorted(configs.keys() & set(self.dropped)):
             raise ValueError(f"it lists config {kept[0]!r}, and drops it")
         return self
 
     def text(self) -> str:
-        """Return it as its file holds it: keys in the order that `manifest.json` has them in."""
+        """Return the text of its file: keys in the order of `manifest.json`."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def latest(out: AnyPath) -> int:
-    """Return the number of the newest generation; 0 where there is none."""
+    """Return the number of the newest generation; 0 if there is none."""
     return max(_numbers(out), default=0)
 
 
 def newest(out: AnyPath) -> Generation:
     """Return the newest generation.
 
-    A `manifest.json` that no generation has written comes from elsewhere, e.g. a restored copy or
-    an older version of this program: it counts as the newest.
+    A `manifest.json` that no generation has written, e.g. a restored copy or one of an older
+    version, counts as the newest.
 
     Raises:
         UserError: The newest generation, or a `manifest.json` from elsewhere, is damaged.
@@ -99,16 +98,16 @@ def newest(out: AnyPath) -> Generation:
 def replace(
     out: AnyPath, base: Generation, manifest: Manifest, *, recipes: dict[str, str]
 ) -> Generation | None:
-    """Make a manifest the dataset's, if `base` is still the newest generation.
+    """Store a manifest as the dataset's, if `base` is still the newest generation.
 
     Args:
         out: The dataset's directory.
         base: The generation that was read.
-        manifest: What takes its place.
-        recipes: Of configs that are new or changed.
+        manifest: The new manifest.
+        recipes: Recipes of new and changed configs.
 
     Returns:
-        The new generation; None where another process was faster: read again.
+        The new generation; None if another process was faster: read again.
     """
     before = () if base.manifest is None else (_hash_of(base.manifest),)
     names = (*base.dropped, *(base.manifest.configs if base.manifest else ()))
@@ -125,7 +124,7 @@ def replace(
         return None
     numbers = _numbers(out)
     if max(numbers) != new.number:
-        # The number was free because it had been cleared away long ago.
+        # The number was free because it had been removed long ago.
         return None
     for number in numbers:
         if number <= new.number - _KEPT:
@@ -152,7 +151,7 @@ def _parse(path: AnyPath, number: int, text: str) -> Generation:
     except ValidationError as error:
         raise _damaged(path, str(error.errors()[0]["msg"])) from None
     if found.number != number:
-        raise _damaged(path, f"it says that it is number {found.number}")
+        raise _damaged(path, f"it has number {found.number}")
     if found.manifest is None:
         raise _damaged(path, "it has no manifest")
     return found
@@ -160,8 +159,8 @@ def _parse(path: AnyPath, number: int, text: str) -> Generation:
 
 def _damaged(path: AnyPath, what: str) -> UserError:
     return UserError(
-        f"{path}: is damaged ({what}); remove the folder {FOLDER}, and the dataset is what its "
-        f"{FILE_NAME} lists"
+        f"{path}: is damaged ({what}); remove the folder {FOLDER} to use the dataset as listed in "
+        f"{FILE_NAME}"
     )
 
 

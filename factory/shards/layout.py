@@ -1,14 +1,14 @@
-"""Which file holds which shard.
+"""Map shards to file names.
 
-A shard's name tells what it is planned to hold: `train-00003-1f0c9a52b7de.parquet` is number 3, and
-the twelve digits are a hash of recipe, settings, image range and columns. So a file's content never
-changes under its name: a grown last shard, a shard with new columns and one that replaces a damaged
-file are new files. The manifest lists those that belong to the dataset; the others are left over
-(`factory.builder.tidy`). The file that replaces a damaged one is named after it, so no name is used
-twice.
+The name of a shard includes a hash of its planned content: `train-00003-1f0c9a52b7de.parquet` is
+shard 3, and the twelve digits are a hash of recipe, settings, image range and columns. So a file's
+content never changes under its name: a grown last shard, a shard with new columns and a replacement
+of a damaged file are new files. The manifest lists the files of the dataset; other files are
+leftovers (`factory.builder.tidy`). The replacement's name is derived from the damaged file's, so no
+name is used twice.
 
-Datasets of older versions have names that count the shards (`train-00003-of-00010.parquet`). They
-stay as they are, since the manifest lists them too.
+Datasets of older versions have names with the shard count (`train-00003-of-00010.parquet`). They
+stay as they are, because the manifest lists them too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _KEY_DIGITS = 12
 
 
 def total_shards(manifest: Manifest, config: str) -> int:
-    """Return how many shards a config has when it is complete; 0 for a union."""
+    """Return the number of shards of a complete config; 0 for a union."""
     entry = manifest.configs[config]
     if entry.kind == "union":
         return 0
@@ -33,7 +33,7 @@ def total_shards(manifest: Manifest, config: str) -> int:
 
 
 def wanted_stamp(manifest: Manifest, config: str, index: int) -> Stamp:
-    """Return what a whole shard says of itself; `failed` and hash are left out."""
+    """Return the expected stamp of a complete shard, without `failed` and hash."""
     entry, settings = manifest.configs[config], manifest.settings
     images = shard_rows(index, num_images=entry.images, shard_size=settings.shard_size)
     return Stamp(
@@ -46,9 +46,9 @@ def wanted_stamp(manifest: Manifest, config: str, index: int) -> Stamp:
 
 
 def file_of(stamp: Stamp, manifest: Manifest) -> str:
-    """Return the file of what a stamp says, which may be the first rows of a shard."""
+    """Return the file for a stamp, which may cover only the first rows of a shard."""
     entry = manifest.configs[stamp.config]
-    # A larger share takes other rows of its members.
+    # A larger share copies other rows of its members.
     of = entry.images if entry.kind == "share" else 0
     what = [stamp.unsealed().model_dump(exclude={"failed"}), manifest.variables, of]
     index = stamp.start // manifest.settings.shard_size
@@ -56,7 +56,7 @@ def file_of(stamp: Stamp, manifest: Manifest) -> str:
 
 
 def names_from(file: str) -> Iterator[str]:
-    """Yield a shard's file, the one that replaces it if it is damaged, and so on."""
+    """Yield a shard's file, its replacement if it is damaged, and so on."""
     while True:
         yield file
         folder, _, name = file.rpartition("/")
@@ -66,12 +66,12 @@ def names_from(file: str) -> Iterator[str]:
 
 
 def key_of(text: str) -> str:
-    """Return the digits that tell a file from others of the same number."""
+    """Return the hash digits in a file name."""
     return hashlib.sha256(text.encode()).hexdigest()[:_KEY_DIGITS]
 
 
 def shard_file(config: str, index: int, key: str) -> str:
-    """Return a shard's file, relative to the dataset's directory."""
+    """Return a shard's file, relative to the dataset directory."""
     return f"{DATA}/{config}/{_name(index, key)}"
 
 
@@ -85,7 +85,7 @@ def shard_files(manifest: Manifest, config: str) -> list[str]:
 
 
 def file_at(manifest: Manifest, config: str, index: int) -> str:
-    """Return the file of a shard: the one listed, or where a build will write it."""
+    """Return the file of a shard: the listed one, or the one that a build will write."""
     entry = manifest.configs[config]
     if entry.complete and index < len(entry.shards):
         return entry.shards[index].file
@@ -93,7 +93,7 @@ def file_at(manifest: Manifest, config: str, index: int) -> str:
 
 
 def first_name(manifest: Manifest, config: str, index: int) -> str:
-    """Return the file that holds a whole shard, or is the first to be written; see `names_from`."""
+    """Return the file of a complete shard, or the first to be written; see `names_from`."""
     shards, stamp = manifest.configs[config].shards, wanted_stamp(manifest, config, index)
     if index < len(shards) and number_of(shards[index].file) == index:
         is_whole = shards[index].rows + len(shards[index].failed) == stamp.stop - stamp.start
@@ -103,12 +103,12 @@ def first_name(manifest: Manifest, config: str, index: int) -> str:
 
 
 def is_counted(file: str) -> bool:
-    """Whether a shard has a name of older versions, which counts the shards."""
+    """Return whether a shard has an older version's name, which includes the shard count."""
     return "-of-" in file.rpartition("/")[2]
 
 
 def number_of(file: str) -> int | None:
-    """Return the number in a shard's name; None for a file that is no shard."""
+    """Return the number in a shard's name; None for other files."""
     match = NAME.fullmatch(file.rpartition("/")[2])
     return int(match[1]) if match else None
 

@@ -1,8 +1,8 @@
-"""`manifest.json`: what a set is made of.
+"""Read and write `manifest.json`, the description of a dataset.
 
-Written before the first shard (settings, fingerprints) and again at the end (shards, hashes): a
-shard on disk belongs to the recipe whose fingerprint stands here. It holds nothing that differs
-between two builds of the same recipe on the same machine: no times, no number of processes.
+It is written before the first shard (settings, fingerprints) and again at the end (shards, hashes):
+a shard on disk belongs to the recipe with this fingerprint. Two builds of the same recipe on the
+same machine give the same manifest: it contains no times and no number of processes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from factory.shards.settings import FixedSettings
 FILE_NAME = "manifest.json"
 FORMAT: Final = 1
 MAX_SHARDS = 1_000_000
-"""Twice what fits into a manifest of the largest size that is read."""
+"""Twice the number that fits into the largest accepted manifest."""
 
 
 class _Entry(BaseModel):
@@ -29,13 +29,13 @@ class _Entry(BaseModel):
 
 
 class FailedImage(_Entry):
-    """An image that no attempt could draw; its row is left out of its shard.
+    """An image that failed in every attempt; it has no row.
 
     Attributes:
-        index: Of the image in its set; in a share, the row's place.
+        index: Index of the image in its config; in an equal share, the row number.
         label: Its class.
-        reason: What was wrong with the last attempt, e.g. `black`.
-        attempts: How often it was drawn.
+        reason: Flaw of the last attempt, e.g. `black`.
+        attempts: Number of attempts.
     """
 
     index: int
@@ -48,10 +48,10 @@ class ShardEntry(_Entry):
     """One Parquet file.
 
     Attributes:
-        file: Relative to the set's directory.
-        rows: That it holds.
-        sha256: Of the file.
-        failed: Images of its range that have no row; with the rows they make the range whole.
+        file: Relative to the dataset directory.
+        rows: Number of rows.
+        sha256: Hash of the file.
+        failed: Images of its range without a row; rows and failed images make up the range.
     """
 
     file: str
@@ -61,21 +61,20 @@ class ShardEntry(_Entry):
 
 
 class ConfigEntry(_Entry):
-    """One config of the set.
+    """One config of the dataset.
 
     Attributes:
-        kind: `set` has pictures of its own, `share` copies of other configs' rows, `union` none: it
-            reads its members' files.
-        fingerprint: Of the resolved recipe.
+        kind: `set` has its own images, `share` copies rows of other configs, `union` reads the
+            files of its members.
+        fingerprint: Fingerprint of the resolved recipe.
         model: Hub id or directory; None for combinations.
         revision: Commit or hash of the weights.
-        images: Images in all, copies and failed ones included; 0 for unions, whose members have
-            them.
+        images: Planned number of images, copies and failed ones included; 0 for unions.
         images_per_class: None for unions.
         sampling: How its images are sampled; see `factory.planner.sampling_summary`. None for
-            combinations, whose members have it, and in manifests of older versions.
-        members: Configs a combination is made of.
-        complete: Whether all shards are there.
+            combinations and in manifests of older versions.
+        members: Members of a combination.
+        complete: Whether all shards exist.
         shards: By number; empty until the config is complete, and for unions.
     """
 
@@ -92,24 +91,24 @@ class ConfigEntry(_Entry):
 
     @property
     def failed(self) -> tuple[FailedImage, ...]:
-        """The images that have no row, in order."""
+        """Images without a row, in order."""
         return tuple(image for shard in self.shards for image in shard.failed)
 
     @property
     def rows(self) -> int:
-        """How many rows its shards hold once it is complete."""
+        """Number of rows in its shards once it is complete."""
         return self.images - len(self.failed)
 
 
 class GateEntry(_Entry):
-    """A quality gate that has measured the set.
+    """A quality gate applied to the dataset.
 
     Attributes:
-        columns: Types by name; they stand among the set's `variables` too.
-        method: What was measured, in words.
-        model: Hub id or directory, None without a model.
+        columns: Column types by name; the columns are also in the dataset's `variables`.
+        method: Description of the measurement.
+        model: Hub id or directory; None without a model.
         revision: Commit, or hash of a directory's files.
-        thresholds: Limits of its flags, by name.
+        thresholds: Thresholds of its flags, by name.
     """
 
     columns: dict[str, str]
@@ -120,17 +119,17 @@ class GateEntry(_Entry):
 
 
 class Manifest(_Entry):
-    """A set's manifest.
+    """Manifest of a dataset.
 
     Attributes:
-        format: Of this file.
-        settings: Build settings, fixed for the set.
-        device: Name of the device the set was begun on.
-        versions: Of the libraries; more than one entry when the set was continued with others.
+        format: Format of this file.
+        settings: Build settings, fixed for the dataset.
+        device: Name of the device at the first start.
+        versions: Library versions; several entries if the build was resumed with others.
         labels: Class names by label.
-        variables: Types of the set's own columns, by name: those recipes draw and gates measure.
+        variables: Types of the dataset's variable and measured columns, by name.
         configs: By name.
-        gates: What measured columns stand among `variables`, by the gate's name.
+        gates: By the gate's name; their columns are in `variables`.
     """
 
     format: Literal[1] = FORMAT
@@ -144,30 +143,30 @@ class Manifest(_Entry):
 
     @property
     def measured(self) -> frozenset[str]:
-        """Columns that gates have measured: no recipe plans them."""
+        """Columns measured by gates: recipes do not plan them."""
         return frozenset(name for gate in self.gates.values() for name in gate.columns)
 
     @model_validator(mode="after")
     def _stays_in_its_directory(self) -> Manifest:
-        """Refuse what a manifest from elsewhere could lead astray with: names, sizes, members."""
+        """Reject dangerous values in a manifest from elsewhere: names, sizes, members."""
         sizes = (self.settings.batch_size, self.settings.shard_size, self.settings.attempts)
         if min(sizes) < 1:
-            raise ValueError("batch size, shard size and attempts are 1 or more")
+            raise ValueError("batch size, shard size and attempts must be 1 or more")
         if not self.labels:
-            raise ValueError("it names no class")
+            raise ValueError("has no classes")
         for name, entry in self.configs.items():
             if not CONFIG_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} cannot name a config, which is a directory")
+                raise ValueError(f"{name!r} is not a valid config name")
             if entry.images < 0:
                 raise ValueError(f"{name} has {entry.images} images")
             if entry.images > MAX_SHARDS * self.settings.shard_size:
                 raise ValueError(f"{name} has more than {MAX_SHARDS:,} shards")
             for shard in entry.shards:
                 if not shard.file.startswith(f"data/{name}/") or shard.file.count("/") != 2:
-                    raise ValueError(f"{shard.file!r} is no file of config {name}")
+                    raise ValueError(f"{shard.file!r} is not a file of config {name}")
             for member in entry.members:
                 if member not in self.configs or self.configs[member].kind != "set":
-                    raise ValueError(f"member {member!r} of {name} is no set")
+                    raise ValueError(f"member {member!r} of {name} is not a config")
         return self
 
     def leaves(self, name: str) -> list[str]:
@@ -179,29 +178,29 @@ class Manifest(_Entry):
         return list(dict.fromkeys(found))
 
     def num_images(self, name: str) -> int:
-        """Return how many rows a config reads."""
+        """Return the number of rows that a config reads."""
         return sum(self.configs[leaf].rows for leaf in self.leaves(name))
 
     def in_order(self) -> list[str]:
-        """Return the names of the complete configs: sets before combinations, then by name."""
+        """Return the names of the complete configs: combinations last, then by name."""
         complete = [name for name, entry in self.configs.items() if entry.complete]
         return sorted(complete, key=lambda name: (self.configs[name].kind != "set", name))
 
     def text(self) -> str:
-        """Return the manifest as `manifest.json` holds it."""
+        """Return the text of `manifest.json`."""
         fields = self.model_dump(mode="json")
         return json.dumps(fields, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
     def write(self, out: AnyPath) -> None:
-        """Write the manifest into the dataset's directory, whole or not at all."""
+        """Write the manifest into the dataset directory, atomically."""
         write_text(out / FILE_NAME, self.text())
 
 
 def read_manifest(out: AnyPath) -> Manifest | None:
-    """Return a set's manifest, or None where none was begun.
+    """Return a dataset's manifest, or None if there is none.
 
     Raises:
-        UserError: the file is damaged or of another version.
+        UserError: The file is damaged or of another version.
     """
     path = out / FILE_NAME
     if not path.is_file():
@@ -210,10 +209,10 @@ def read_manifest(out: AnyPath) -> Manifest | None:
 
 
 def parse_manifest(path: AnyPath, text: str) -> Manifest:
-    """Read a manifest's text; `path` is for messages.
+    """Parse a manifest's text; `path` is for messages.
 
     Raises:
-        UserError: it is damaged or of another version.
+        UserError: It is damaged or of another version.
     """
     try:
         return Manifest.model_validate_json(text)
@@ -225,7 +224,7 @@ def parse_manifest(path: AnyPath, text: str) -> Manifest:
 
 
 def _reason(error: ValidationError) -> str:
-    """Return the first thing that is wrong, and where."""
+    """Return the first validation error and its location."""
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))
     return f"{place}: {first['msg']}" if place else str(first["msg"])

@@ -1,8 +1,7 @@
-"""Shards: names, rows to Parquet, reading back, hashing.
+"""Write, read and hash shards.
 
-A shard appears whole under its name or not at all (`factory.common.storage`), and that is the only
-commit point. Its bytes depend on its rows and its stamp alone; nothing in it tells when, where or
-by which process it was written.
+Shards are written atomically (`factory.common.storage`); this is the only commit point. Their bytes
+depend only on rows and stamp: nothing records when, where or by which process they were written.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from factory.recipe.resolved import Output
 
 Row = dict[str, Any]
-"""A row by column name; `image` is `{"bytes": encoded picture, "path": None}`."""
+"""A row by column name; `image` is `{"bytes": encoded image, "path": None}`."""
 
 DATA = "data"
 NAME = re.compile(r"train-(\d{5,})-(?:of-\d{5,}|[0-9a-f]{12})\.parquet")
@@ -50,22 +49,22 @@ class Shard:
 
     @property
     def failed(self) -> tuple[FailedImage, ...]:
-        """Images of its range that have no row."""
+        """Images of its range without a row."""
         return self.stamp.failed
 
 
 def shard_count(num_images: int, *, shard_size: int) -> int:
-    """Return how many shards hold `num_images`."""
+    """Return the number of shards for `num_images`."""
     return -(-num_images // shard_size)
 
 
 def shard_rows(index: int, *, num_images: int, shard_size: int) -> range:
-    """Return the image indexes a shard holds."""
+    """Return the image indexes of a shard."""
     return range(index * shard_size, min((index + 1) * shard_size, num_images))
 
 
 def list_shards(out: AnyPath, config: str) -> list[ShardFile]:
-    """Return a config's shards on disk, by number; those left over from before it grew too."""
+    """Return a config's shards on disk, by number, including leftovers from before it grew."""
     folder = out / DATA / config
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
@@ -76,11 +75,11 @@ def list_shards(out: AnyPath, config: str) -> list[ShardFile]:
 
 
 def encode_picture(picture: Picture, output: Output) -> bytes:
-    """Encode a picture as the recipe says; the same picture gives the same bytes.
+    """Encode an image in the recipe's format; the same image gives the same bytes.
 
     Args:
         picture: RGB, uint8, shape (height, width, 3).
-        output: Says the format.
+        output: Defines the format.
     """
     from PIL import Image
 
@@ -101,19 +100,19 @@ def write_shard(
     features: datasets.Features,
     stamp: Stamp,
 ) -> ShardEntry | None:
-    """Write one shard as Parquet; a file that is there already is left alone.
+    """Write one shard as Parquet; an existing file is not changed.
 
     Args:
-        path: Its final name. After a crash it holds all rows or does not exist.
+        path: Its final name. After a crash it contains all rows or does not exist.
         rows: In plan order. Columns of `features` that a row lacks are null.
         features: Columns and types, the same for all configs of a set.
         stamp: What the shard is; its hash is filled in here.
 
     Returns:
-        What the manifest says of it; None where a file was there.
+        Its manifest entry; None if the file exists already.
 
     Raises:
-        OSError: the disk is full or cannot be written; no file is left behind.
+        OSError: The disk is full or cannot be written; no file is left behind.
     """
     data = parquet_bytes(rows, features=features, stamp=stamp)
     if not write_bytes(path, data, exclusive=True):
@@ -132,7 +131,7 @@ def shard_hash(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp
 
 
 def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: Stamp) -> bytes:
-    """Return a shard's bytes, as `Dataset.to_parquet` lays them out, and a stamp in the footer."""
+    """Return a shard's bytes in the layout of `Dataset.to_parquet`, with a stamp in the footer."""
     import pyarrow
     import pyarrow.parquet
 
@@ -144,8 +143,9 @@ def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: St
     with pyarrow.parquet.ParquetWriter(
         buffer,
         schema,
-        # Pictures are compressed already. Chunks cut by content let the Hub store what two versions
-        # of a set share only once.
+        # Images are compressed already. Content-defined chunks let the Hub deduplicate versions of
+        # a
+        # dataset.
         compression={name: "none" if name in pictures else "snappy" for name in _leaves(features)},
         use_dictionary=[name for name in _leaves(features) if name not in pictures],
         column_encoding={name: "PLAIN" for name in pictures},
@@ -163,7 +163,7 @@ def num_rows(path: AnyPath) -> int:
     """Return the number of rows of a shard, from its footer.
 
     Raises:
-        Failure: the file is no Parquet file.
+        Failure: The file is not a Parquet file.
     """
     return int(_footer(path).num_rows)
 
@@ -172,13 +172,13 @@ def column_names(path: AnyPath) -> list[str]:
     """Return the columns of a shard, from its footer.
 
     Raises:
-        Failure: the file is no Parquet file.
+        Failure: The file is not a Parquet file.
     """
     return list(_footer(path).schema.to_arrow_schema().names)
 
 
 def read_rows(path: AnyPath, *, start: int = 0, stop: int | None = None) -> list[Row]:
-    """Read rows of a shard by their places in the file, pictures as encoded bytes."""
+    """Read rows of a shard by their position in the file, images as encoded bytes."""
     import pyarrow.parquet
 
     with path.open("rb") as file:
@@ -197,7 +197,7 @@ def read_shard(path: AnyPath) -> Shard:
 
 
 def sha256(path: AnyPath) -> str:
-    """Return the SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -211,13 +211,13 @@ def fingerprint(hashes: Iterable[str]) -> str:
 
 
 def _leaves(features: datasets.Features) -> list[str]:
-    """Return the paths of the columns as Parquet stores them: a picture is a pair."""
+    """Return the column paths as stored in Parquet; an image is two columns."""
     own = [name for name in features if name != "image"]
     return ["image.bytes", "image.path", *own]
 
 
 def _row_group_size(table: Any) -> int:
-    """Return how many rows make about 100 MB: what a reader of one row has to fetch."""
+    """Return the number of rows in about 100 MB, which a reader of one row has to load."""
     return max(1, int(table.num_rows * _ROW_GROUP_BYTES / max(table.nbytes, 1)))
 
 
@@ -230,6 +230,6 @@ def _footer(path: AnyPath) -> Any:
             return pyarrow.parquet.read_metadata(file)
     except pyarrow.ArrowInvalid as error:
         raise Failure(
-            f"{path}: is no whole Parquet file ({str(error).splitlines()[0]}); "
-            "run the build of this set again: what is damaged is drawn anew"
+            f"{path}: is not a complete Parquet file ({str(error).splitlines()[0]}); "
+            "run the build of this dataset again to regenerate damaged shards"
         ) from None

@@ -1,4 +1,4 @@
-"""Whether a shard that is there is the one that should be: whole, shorter, or damaged."""
+"""Examine an existing shard: complete, shorter than planned, or damaged."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from factory.shards.stamp import Inspection, Stamp, inspect
 
 @dataclass(frozen=True)
 class Found:
-    """A shard's file, judged.
+    """An examined shard file.
 
     Attributes:
-        path: Of the file.
-        inspection: What was read.
-        covered: How many images of its range it accounts for, failed ones included.
-        fault: Why it must be drawn anew, or None.
+        path: Path of the file.
+        inspection: Its content.
+        covered: Number of images of its range that it accounts for, failed ones included.
+        fault: Why it must be generated again, or None.
     """
 
     path: AnyPath
@@ -27,12 +27,12 @@ class Found:
 
 @dataclass
 class Candidates:
-    """The files that may hold a shard, as far as they were judged.
+    """The examined files that may contain a shard.
 
     Attributes:
-        best: That with most of the shard's images; None without any.
-        damaged: Those that cannot be used.
-        free: A name that no file has: where the shard is written. Empty where `best` is the shard.
+        best: The file with most of the shard's images; None without any.
+        damaged: Files that cannot be used.
+        free: Unused name for the shard; empty if `best` is the complete shard.
     """
 
     best: Found | None = None
@@ -40,7 +40,7 @@ class Candidates:
     free: str = ""
 
     def add(self, found: Found) -> None:
-        """Sort in what was found under a name."""
+        """Add an examined file."""
         if found.fault:
             self.damaged.append(found)
         elif found.covered > (self.best.covered if self.best else 0):
@@ -48,14 +48,14 @@ class Candidates:
 
 
 def assess(path: AnyPath, wanted: Stamp) -> Found | None:
-    """Judge a shard.
+    """Examine a shard.
 
     Args:
         path: Its file.
         wanted: What it should be; `failed` and hash do not count.
 
     Returns:
-        None where there is no file.
+        None if there is no file.
     """
     try:
         inspection = inspect(path)

@@ -1,7 +1,7 @@
-"""Build settings: what decides bytes but not what a picture shows.
+"""Build settings: they affect the bytes of images, but not their content.
 
-They are fixed when a set is begun and recorded in its manifest. A later build of the same directory
-takes them from there, so that a set is drawn one way from its first image to its last.
+They are fixed at the first start of a build and recorded in the manifest. Later builds of the same
+directory use the recorded settings, so that all images are generated in the same way.
 """
 
 from __future__ import annotations
@@ -15,24 +15,22 @@ from factory.common.errors import UserError
 DTYPES = ("float32", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu")
 _BATCH_SIZE = 32
-# Large enough to read fast, small enough that a crash or a preempted machine costs minutes.
+# Large enough to read fast, small enough that a crash or preemption costs only minutes.
 _SHARD_SIZE = 500
 _ATTEMPTS = 4
 
 
 @dataclass(frozen=True)
 class BuildSettings:
-    """What the user asks for; None and `auto` mean: as recorded, else the default.
+    """Settings requested by the user; None and `auto` mean: as recorded, else the default.
 
     Attributes:
-        batch_size: Images a call of the model, per process.
-        shard_size: Images a Parquet file; best a multiple of the batch size.
-        dtype: `float32`, `bfloat16`, `float16` or `auto`: bfloat16 where the hardware has it.
-        threads: CPU threads a process; by default 1, so that bytes do not depend on how a build is
-            launched.
+        batch_size: Images per call of the model and process.
+        shard_size: Images per Parquet file; ideally a multiple of the batch size.
+        dtype: `float32`, `bfloat16`, `float16` or `auto`: bfloat16 if the hardware supports it.
+        threads: CPU threads per process; default 1, so that bytes do not depend on the launch.
         device: `cpu`, `cuda`, `mps`, `xpu` or `auto`.
-        attempts: How often an image that comes out black, flat or not finite is drawn before it
-            counts as failed.
+        attempts: Maximum attempts per image when the result is black, uniform or not finite.
     """
 
     batch_size: int | None = None
@@ -45,7 +43,7 @@ class BuildSettings:
 
 @dataclass(frozen=True)
 class FixedSettings:
-    """What a set is drawn with; recorded in its manifest."""
+    """Settings of a dataset; recorded in its manifest."""
 
     batch_size: int
     shard_size: int
@@ -62,16 +60,16 @@ class FixedSettings:
 def fix(
     wanted: BuildSettings, *, recorded: FixedSettings | None, device: str, out: str
 ) -> FixedSettings:
-    """Decide the settings of a build.
+    """Determine the settings of a build.
 
     Args:
-        wanted: The user's.
-        recorded: Those the set was begun with, or None for a new set.
-        device: Type of the device that is at hand, e.g. `cuda`.
-        out: The set's directory, for messages.
+        wanted: The user's settings.
+        recorded: Settings at the first start, or None for a new dataset.
+        device: Type of the available device, e.g. `cuda`.
+        out: Dataset directory, for messages.
 
     Raises:
-        UserError: a value out of range, or one that differs from the recorded one.
+        UserError: A value is out of range, or differs from the recorded one.
     """
     _require_valid(wanted)
     if recorded is not None:
@@ -90,14 +88,14 @@ def fix(
 
 
 def _warn_of_padding(shard_size: int | None, batch_size: int) -> None:
-    """Say what a shard size costs that is no multiple of the batch size."""
+    """Warn about a shard size that is not a multiple of the batch size."""
     if shard_size is None or shard_size % batch_size == 0:
         return
     drawn = -(-shard_size // batch_size) * batch_size
     console.log(
-        f"shard size {shard_size} is no multiple of batch size {batch_size}: the last batch of "
-        f"every shard is padded, {drawn} images are drawn to keep {shard_size}; "
-        f"--shard-size {drawn} wastes none"
+        f"shard size {shard_size} is not a multiple of batch size {batch_size}: the last batch of "
+        f"every shard is padded, so {drawn} images are generated to keep {shard_size}; "
+        f"use --shard-size {drawn} to avoid this"
     )
 
 
@@ -114,19 +112,20 @@ def _require_valid(wanted: BuildSettings) -> None:
 def _require_same(wanted: BuildSettings, recorded: FixedSettings, *, device: str, out: str) -> None:
     asked = {field.name: getattr(wanted, field.name) for field in fields(wanted)}
     changed = [
-        f"{name} {value} (the set: {getattr(recorded, name)})"
+        f"{name} {value} (recorded: {getattr(recorded, name)})"
         for name, value in asked.items()
         if value not in (None, "auto", getattr(recorded, name))
     ]
     if changed:
         raise UserError(
-            f"{out}: was begun with other settings than asked for: {', '.join(changed)}; "
-            "leave them out to go on with the set's own, or build into another directory"
+            f"{out}: was started with other settings than requested: {', '.join(changed)}; "
+            "remove these options to resume with the recorded settings, or build into another "
+            "directory"
         )
     if device != recorded.device:
         raise UserError(
-            f"{out}: was begun on {recorded.device}, this machine offers {device}; pixels would "
-            f"differ: go on where a {recorded.device} device is, or build into another directory"
+            f"{out}: was started on {recorded.device}, but this machine has {device}; pixels would "
+            f"differ: resume on a {recorded.device} device, or build into another directory"
         )
 
 
@@ -137,10 +136,10 @@ def _auto_dtype(device: str) -> str:
 
 
 def _cpu_has_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16; emulated, it is a hundred times slower."""
+    """Return whether the CPU has bfloat16 instructions; emulation is a hundred times slower."""
     import torch
 
     if platform.machine() in ("x86_64", "AMD64"):
-        # No public question exists; PyTorch's own tests ask these.
+        # PyTorch has no public function for this; its own tests use these.
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

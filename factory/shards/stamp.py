@@ -1,9 +1,8 @@
-"""What a shard says of itself, so that damage and mix-ups are told without any other file.
+"""Describe a shard in its own file, so that damage and mix-ups are detected without other files.
 
-The footer of each Parquet file carries, under the key `factory`, which images of which set it
-holds, which of them failed, and the SHA-256 of the whole file, computed with zeros in the place of
-the hash. The stamp becomes visible with the shard's own rename: there is no moment at which a shard
-exists and its hash does not.
+The footer of each Parquet file has the key `factory`: config and image range, failed images, and
+the SHA-256 of the whole file, computed with zeros in place of the hash. The stamp becomes visible
+with the shard itself, so no shard exists without its hash.
 """
 
 from __future__ import annotations
@@ -26,16 +25,16 @@ _UNSTAMPED = "carries no stamp, so no build wrote it"
 
 
 class Stamp(BaseModel):
-    """What a shard is.
+    """Description of a shard.
 
     Attributes:
-        config: The set or share it belongs to.
-        fingerprint: Of the config's recipe.
-        settings: Build settings that decide bytes.
+        config: Its config.
+        fingerprint: Fingerprint of the config's recipe.
+        settings: Build settings that affect bytes.
         start: First image of its range.
         stop: One past the last.
-        failed: Images of the range that have no row.
-        sha256: Of the file with zeros here; zeros until it is written.
+        failed: Images of the range without a row.
+        sha256: Hash of the file with zeros here; zeros until it is written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -49,11 +48,11 @@ class Stamp(BaseModel):
     sha256: str = _ZEROS
 
     def unsealed(self) -> Stamp:
-        """Return the stamp with zeros for a hash, as it goes into a file that is being written."""
+        """Return the stamp with a hash of zeros, for a file that is being written."""
         return self.model_copy(update={"sha256": _ZEROS})
 
     def is_of(self, other: Stamp) -> bool:
-        """Whether both stand for the same place of the same set, whole or not."""
+        """Return whether both stamps are of the same shard, complete or not."""
         return (self.config, self.fingerprint, self.settings, self.start) == (
             other.config,
             other.fingerprint,
@@ -64,14 +63,14 @@ class Stamp(BaseModel):
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is found in a shard's file.
+    """Content of a shard's file.
 
     Attributes:
         sha256: Of its bytes.
         rows: That its footer speaks of; 0 where it cannot be read.
         stamp: Its own description; None where it has none or it cannot be read, which is a fault.
         fault: What is wrong with it, or None.
-        columns: Of its rows, in order.
+        columns: Its columns, in order.
     """
 
     sha256: str
@@ -81,13 +80,13 @@ class Inspection:
     columns: tuple[str, ...] = ()
 
     def entry(self, file: str) -> ShardEntry:
-        """Return what the manifest says of it; `file` is relative to the set's directory."""
+        """Return its manifest entry; `file` is relative to the dataset directory."""
         failed = self.stamp.failed if self.stamp else ()
         return ShardEntry(file=file, rows=self.rows, sha256=self.sha256, failed=failed)
 
 
 def sealed(data: bytes) -> bytes:
-    """Write the hash into the footer of a Parquet file whose stamp holds zeros.
+    """Write the hash into the footer of a Parquet file whose stamp has zeros.
 
     Args:
         data: The whole file.
@@ -98,10 +97,10 @@ def sealed(data: bytes) -> bytes:
 
 
 def inspect(path: AnyPath) -> Inspection:
-    """Read a shard's bytes once and say whether they are those that were written.
+    """Read a shard's bytes once and check that they are as written.
 
     Raises:
-        OSError: it cannot be read, or is not there.
+        OSError: It cannot be read, or does not exist.
     """
     raw, head = hashlib.sha256(), hashlib.sha256()
     with path.open("rb") as file:
@@ -135,7 +134,7 @@ def read_stamp(path: AnyPath) -> Stamp:
 
 
 def _footer_start(file: Any, size: int) -> int:
-    """Return where the footer begins; 0, so that all counts as footer, where that is not told."""
+    """Return the start of the footer; 0 (all is footer) if it is unknown."""
     if size < 12:
         return 0
     file.seek(size - 8)
@@ -149,12 +148,12 @@ def _judge(sha256: str, head: Any, footer: bytes) -> Inspection:
     import pyarrow.parquet
 
     try:
-        # A footer is read without the pages before it: offsets are only followed for rows.
+        # Reading the footer does not read the pages before it: offsets are only followed for rows.
         metadata = pyarrow.parquet.read_metadata(pyarrow.BufferReader(_MAGIC + footer))
         stamp = _stamp(metadata)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         words = (str(error).splitlines() or ["unreadable"])[0]
-        return Inspection(sha256, 0, None, f"is no whole Parquet file ({words})")
+        return Inspection(sha256, 0, None, f"is not a complete Parquet file ({words})")
     columns = tuple(metadata.schema.to_arrow_schema().names)
     if stamp is None:
         return Inspection(sha256, metadata.num_rows, None, _UNSTAMPED, columns)
@@ -162,9 +161,9 @@ def _judge(sha256: str, head: Any, footer: bytes) -> Inspection:
     head.update(footer.replace(digest, _ZEROS.encode()))
     fault = None
     if head.hexdigest() != stamp.sha256:
-        fault = "has other bytes than were written"
+        fault = "has been changed since it was written"
     elif metadata.num_rows + len(stamp.failed) != stamp.stop - stamp.start:
-        fault = "has another number of rows than it says"
+        fault = "has a different number of rows than its stamp"
     return Inspection(sha256, metadata.num_rows, stamp, fault, columns)
 
 

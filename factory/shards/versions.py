@@ -1,4 +1,4 @@
-"""What the machine and the libraries are called: written into manifests and cards."""
+"""Versions of the libraries, for manifests and cards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ OURS = "data-factory"
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions that decide what a picture looks like, ours first."""
+    """Return the versions of packages that affect images, ours first."""
     found = {OURS: VERSION, "python": platform.python_version()}
     return found | {name: _version(name) for name in _LIBRARIES}
 

@@ -1,7 +1,7 @@
-"""Recipes of the Hub, listed and pulled.
+"""List and pull recipes of the Hub.
 
-What is pulled is a copy of the files as they were written, with their references pinned; it makes
-the same sets, which is checked before the command ends.
+Pulling copies the files as written, with pinned references; the copy is then checked to generate
+the same configs.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class SharedRecipe:
     """A recipe in a repository.
 
     Attributes:
-        name: As references take it.
+        name: As used in references.
         summary: One line, plain text.
-        fingerprint: As its index says, or None where there is no index.
+        fingerprint: From its index, or None without an index.
     """
 
     name: str
@@ -53,8 +53,8 @@ def list_shared(reference: str) -> Listing:
     """List the recipes of a repository, or of one folder in it.
 
     Raises:
-        UserError: There are none, or it may not be read.
-        Failure: The Hub cannot be reached, and the cache does not know.
+        UserError: There are none, or access is denied.
+        Failure: The Hub cannot be reached, and the list is not cached.
     """
     wanted = parse_reference(reference)
     commit = commit_of(wanted.repo_id, wanted.revision)
@@ -69,7 +69,7 @@ def list_shared(reference: str) -> Listing:
     for folder, files in folders.items():
         recipes += _of_folder(HubPlace(wanted.repo_id, commit, folder), files)
     if not recipes:
-        raise UserError(f"{reference}: there are no recipes in its {FOLDER}/")
+        raise UserError(f"{reference}: contains no recipes in {FOLDER}/")
     return Listing(wanted.repo_id, commit, tags_of(wanted.repo_id), recipes)
 
 
@@ -97,22 +97,22 @@ def _summary(place: HubPlace) -> str:
 
 
 def pull(reference: str, out: Path, *, replace: bool = False) -> list[Path]:
-    """Copy a shared recipe, or a folder of them, with all that it names in its own repository.
+    """Copy a shared recipe, or a folder of them, with everything it uses from its own repository.
 
     Args:
         reference: `hf://datasets/ORG/NAME[@REVISION][/PATH]`.
-        out: The folder to write; made if it is not there.
-        replace: Whether files that are there with other contents may be replaced.
+        out: The folder to write; created if missing.
+        replace: Whether existing files with other contents may be replaced.
 
     Returns:
-        The recipes that were written.
+        The recipes written.
 
     Raises:
-        UserError: The recipes have faults, or files would be replaced.
-        Failure: The copy does not make the same sets.
+        UserError: The recipes have errors, or files would be replaced.
+        Failure: The copy does not generate the same configs.
     """
     if not is_hub_reference(reference):
-        raise UserError(f"{reference}: is here already; pull takes hf://datasets/ORG/NAME")
+        raise UserError(f"{reference}: is a local recipe; pull takes hf://datasets/ORG/NAME")
     if out.exists() and not out.is_dir():
         raise UserError(f"{out}: is a file; name a folder")
     source = open_reference(reference)
@@ -128,7 +128,9 @@ def pull(reference: str, out: Path, *, replace: bool = False) -> list[Path]:
     after = _load(Loader(_no_changes()), written)
     for one, other in zip(before, after, strict=True):
         if one.fingerprint != other.fingerprint:
-            raise Failure(f"{out}: the copy of {one.name} makes another set than the original")
+            raise Failure(
+                f"{out}: the copy of {one.name} generates another config than the original"
+            )
     return written
 
 
@@ -144,7 +146,7 @@ def _load(loader: Loader, files: Sequence[Path]) -> list[ResolvedRecipe]:
 
 
 def _copies(loader: Loader, home: Path) -> dict[str, bytes]:
-    """Return the files to write, by path below the folder; other repositories' stay there."""
+    """Return the files to write, by path in the folder, without those of other repositories."""
     copies = {}
     for path in loader.recipe_files:
         if path.is_relative_to(home):
@@ -164,7 +166,7 @@ def _pinned(text: str, node: Node, pins: dict[str, str]) -> str:
     members = node.child("combine")
     named = [node.child("extends"), *(members.value if members and members.value else [])]
     lines = text.splitlines(keepends=True)
-    # From the end, so that a change moves no place that comes after it.
+    # From the end, so that earlier positions stay valid.
     for one in reversed([one for one in named if one is not None and one.value in pins]):
         line, column = (one.place.line or 1) - 1, (one.place.column or 1) - 1
         rest = lines[line][column:]
@@ -176,5 +178,5 @@ def _require_free(files: dict[Path, bytes], *, replace: bool) -> None:
     other = [path for path, data in files.items() if path.exists() and path.read_bytes() != data]
     if other and not replace:
         raise UserError(
-            f"{other[0]}: is there with other contents; pull into another folder, or add --replace"
+            f"{other[0]}: exists with other contents; pull into another folder, or add --replace"
         )

@@ -1,4 +1,4 @@
-"""`push`: a finished set to a dataset repository of the Hub."""
+"""Push a finished dataset to a repository on the Hub."""
 
 from __future__ import annotations
 
@@ -35,37 +35,37 @@ def push(
     dry_run: bool = False,
     show_progress: bool = True,
 ) -> PublishReport:
-    """Publish a set: every file of it in one commit, checked by hash afterwards.
+    """Publish all files of a dataset in one commit, and check them by hash.
 
-    The card goes with the repository's id where it says how to load the set.
+    The copy of the card names the repository in its loading example.
 
-    Safe to run again after any failure, and after any change of the set: only what differs is sent,
-    and files that the set no longer has are removed there.
+    The push can be repeated after any failure or change: only differences are sent, and files that
+    the dataset no longer has are removed on the Hub.
 
     Args:
-        out: The set's directory.
-        repo_id: `ORG/NAME`; made if it is not there.
-        revision: Branch, made if it is not there; default: the default branch.
-        private: Make it private; a public one that exists is refused.
-        tag: Name for the commit, e.g. `v1`.
+        out: Dataset directory.
+        repo_id: `ORG/NAME`; created if missing.
+        revision: Branch, created if missing; default: the default branch.
+        private: Make the repository private; an existing public one is rejected.
+        tag: Tag for the commit, e.g. `v1`.
         message: Title of the commit.
-        replace_card: Drop what people changed in the card there, instead of refusing.
+        replace_card: Overwrite edits of the card on the Hub instead of stopping.
         dry_run: Verify and compare, change nothing.
         show_progress: Whether to show progress bars on stderr.
 
     Raises:
-        UserError: The set is unfinished or damaged, people changed its card on the Hub, or the Hub
-            refuses it.
-        Failure: The Hub went on failing, another push was faster, or the set changed meanwhile.
+        UserError: The dataset is unfinished or damaged, its card was edited on the Hub, or the Hub
+            rejects it.
+        Failure: All retries failed, another push was faster, or the dataset changed.
     """
     target = parse_target(repo_id, "dataset")
     if revision is not None:
         target = replace(target, revision=revision)
     place = Path(out)
     if "://" in str(out):
-        raise UserError(f"{out}: push reads a local directory; copy the set to one first")
+        raise UserError(f"{out}: push needs a local directory; copy the dataset to one first")
     if not place.is_dir():
-        raise UserError(f"{out}: no such directory; give the directory of a set")
+        raise UserError(f"{out}: directory not found; give a dataset directory")
     require_own(place)
     found = require_set(place)
     _require_within_limits(place, found, target.repo_id)
@@ -84,11 +84,10 @@ def push(
 
 
 def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
-    """Return every file of a set by its path in the repository; shards with the manifest's hash.
+    """Return all files of a dataset by repository path; shards with the manifest's hash.
 
-    Left out are names that begin with a dot, which belong to version control, system files, links
-    that lead out of the directory (`verify` calls them faults), shards that are not listed, and
-    scores of other rows.
+    Excluded are names that begin with a dot, which belong to version control, system files, links
+    out of the directory (`verify` reports them), unlisted shards, and scores of other rows.
     """
     hashes = {shard.file: shard.sha256 for one in found.configs.values() for shard in one.shards}
     paths = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
@@ -116,12 +115,12 @@ def _require_within_limits(out: Path, found: Manifest, repo_id: str) -> None:
 
 
 def _collected(out: Path, found: Manifest, repo_id: str) -> dict[str, LocalFile]:
-    """Return the files of the manifest that was verified, or none of them.
+    """Return the files of the verified manifest, or none of them.
 
-    Manifest and card go as they are now: a build or gate that ends later cannot exchange them.
+    Manifest and card are read now: a build or gate that ends later cannot replace them.
 
     Raises:
-        Failure: A build or gate changed the set since the manifest was read.
+        Failure: A build or gate changed the dataset since the manifest was read.
     """
     try:
         shown = page.at_home((out / page.FILE_NAME).read_bytes(), repo_id)
@@ -129,18 +128,18 @@ def _collected(out: Path, found: Manifest, repo_id: str) -> dict[str, LocalFile]
         files = set_files(out, found)
     except FileNotFoundError:
         raise _changed(out) from None
-    # Only now: a new generation is written before the files that it replaces go.
+    # Checked last: a new generation is written before the files that it replaces are removed.
     if newest(out).manifest != found or require_set(out) != found:
         raise _changed(out)
     return files | {name: local_file(data) for name, data in pinned.items()}
 
 
 def _changed(out: Path) -> Failure:
-    return Failure(f"{out}: changed while it was read, so nothing was pushed; push again")
+    return Failure(f"{out}: changed while it was read; nothing was pushed. Push again")
 
 
 def _is_owned(path: str, files: dict[str, LocalFile]) -> bool:
-    """Whether a file on the Hub is the set's; what people added beside it stays."""
+    """Return whether a file on the Hub belongs to the dataset; files that people added stay."""
     folder, slash, _ = path.partition("/")
     if not slash:
         return path in (FILE_NAME, page.FILE_NAME, scores.FILE_NAME)
@@ -160,8 +159,8 @@ def _require_whole(out: Path, found: Manifest, *, show_progress: bool) -> None:
         [
             *shown,
             Fault(
-                f"{out}: nothing was pushed: {rest}the set is not whole; delete or move stray "
-                f"files, for other faults run the same build again, then `factory verify {out}`"
+                f"{out}: nothing was pushed: {rest}the dataset has faults. Move or delete stray "
+                f"files; for other faults run the same build again, then `factory verify {out}`"
             ),
         ]
     )

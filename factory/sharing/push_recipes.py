@@ -1,7 +1,7 @@
-"""`recipes push`: a folder of recipes to a repository that several teams share.
+"""`recipes push`: publish a folder of recipes in a repository that several teams share.
 
-The folder's files and the README, which tells of all folders, are one commit. Folders of others are
-left alone; a push of theirs that comes between is taken into the README.
+The folder's files and the README, which lists all folders, are one commit. Other folders stay
+unchanged; if another push comes first, its folder is included in the README.
 """
 
 from __future__ import annotations
@@ -37,26 +37,26 @@ def push_recipes(
     message: str | None = None,
     dry_run: bool = False,
 ) -> tuple[SharedFolder, PublishReport]:
-    """Publish a folder of recipes; those of others in the repository stay.
+    """Publish a folder of recipes; other folders in the repository stay unchanged.
 
     Args:
         folder: A folder of recipes, or the name of a packaged one.
-        repo_id: `ORG/NAME`, a dataset repository; made if it is not there.
-        name: Of the folder there; default: its own.
-        private: Make the repository private; a public one that exists is refused.
-        tag: Name for the commit, e.g. `v1`.
+        repo_id: `ORG/NAME`, a dataset repository; created if missing.
+        name: Name in the repository; default: the folder's name.
+        private: Make the repository private; an existing public one is rejected.
+        tag: Tag for the commit, e.g. `v1`.
         message: Title of the commit.
         dry_run: Check and compare, change nothing.
 
     Raises:
-        UserError: The recipes have faults or cannot be shared, or the Hub refuses it.
-        Failure: The Hub went on failing.
+        UserError: The recipes have faults or cannot be shared, or the Hub rejects them.
+        Failure: All retries failed.
     """
     target = parse_target(repo_id, "dataset")
     require_token(target)
     shared = share_folder(folder, name=name)
     if shared.resolved:
-        console.log(f"filled in, since they take from elsewhere: {', '.join(shared.resolved)}")
+        console.log(f"resolved, because they use other folders: {', '.join(shared.resolved)}")
     there = _there(target, shared.name, private=private)
     first = there
     for _ in range(_ATTEMPTS):
@@ -67,21 +67,21 @@ def push_recipes(
             there = _there(target, shared.name, private=private)
             if there.own != first.own:
                 raise
-            # Another team's folder came between: it belongs in the README too.
+            # Another team pushed a folder first: include it in the README.
             continue
         now = there if dry_run else _there(target, shared.name, private=private)
         if now.others == there.others:
             return shared, report
         there, tag = now, None
-    raise Failure(f"{target}: others push all the time; run the same command again")
+    raise Failure(f"{target}: the branch keeps changing; run the same command again")
 
 
 @dataclass(frozen=True)
 class _There:
-    """What a repository holds before a push.
+    """Content of a repository before a push.
 
     Attributes:
-        own: Entries of the folder that is pushed; empty if it is new.
+        own: Entries of the pushed folder; empty if it is new.
         others: Entries of the other folders, by name.
         writes_readme: Whether its README is ours, or missing.
     """
@@ -100,14 +100,14 @@ def _publication(
     tag: str | None,
     message: str | None,
 ) -> Publication:
-    """Return the files to publish, the README with the folders of others."""
+    """Return the files to publish, with a README that lists all folders."""
     root = f"{FOLDER}/{shared.name}"
     files = {f"{root}/{file}": local_file(data) for file, data in sorted(shared.files.items())}
     if there.writes_readme:
         folders = {**there.others, shared.name: shared.entries}
         files[_README] = local_file(readme_text(target.repo_id, folders).encode())
     else:
-        console.log(f"{target}: its README was written by hand and stays as it is")
+        console.log(f"{target}: its README was written by hand and is not changed")
     names = ", ".join(entry.name for entry in shared.entries[:5])
     return Publication(
         files=files,
@@ -119,10 +119,10 @@ def _publication(
 
 
 def _there(target: HubTarget, name: str, *, private: bool) -> _There:
-    """Look at the repository.
+    """Read the state of the repository.
 
     Raises:
-        UserError: It holds a data set, or may not be seen.
+        UserError: It contains a dataset, or access is denied.
     """
     branch = target.at(target.revision or DEFAULT_BRANCH)
     head = find_head(HubSession(branch, writes=True), private=private)
@@ -132,8 +132,8 @@ def _there(target: HubTarget, name: str, *, private: bool) -> _There:
     top = list_files(root, recursive=False)
     if "manifest.json" in top:
         raise UserError(
-            f"{target}: holds a data set; share recipes in a repository of their own, or extend "
-            f"the set's: hf://datasets/{target.repo_id}/NAME"
+            f"{target}: contains a dataset; share recipes in a separate repository, or extend "
+            f"the dataset's recipes: hf://datasets/{target.repo_id}/NAME"
         )
     folders = {}
     for file in _index_files(root):
@@ -146,9 +146,9 @@ def _there(target: HubTarget, name: str, *, private: bool) -> _There:
 
 
 def _entries(place: HubPlace) -> list[IndexEntry]:
-    """Return the entries of a folder's index, none where it is broken or of a newer version.
+    """Return the entries of a folder's index; none if it is invalid or of a newer version.
 
-    It is somebody else's to mend, and no reason to refuse what this team pushes.
+    It belongs to another team, so it must not prevent this team's push.
     """
     try:
         return read_index(fetch(place), shown=place.shown)

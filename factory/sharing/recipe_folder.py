@@ -1,8 +1,8 @@
-"""A folder of recipes made to stand for itself, so that it can be shared.
+"""Make a folder of recipes self-contained, so that it can be shared.
 
-A recipe that reaches nothing but its own folder and class lists goes as it was written; one that
-takes something from elsewhere (a packaged recipe, another repository, a folder above) goes
-resolved, so that it means the same for everybody and for ever.
+A recipe that uses only its own folder and class lists is copied as written; one that uses something
+from elsewhere (a packaged recipe, another repository, a folder above) is resolved, so that it stays
+the same for everybody.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from factory.sharing.recipe_index import IndexEntry, entry_of, index_text
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """A folder of recipes, ready to be shared.
+    """A folder of recipes ready to be shared.
 
     Attributes:
-        name: In the repository.
+        name: Name in the repository.
         files: Contents by path in the folder.
-        entries: Of its index.
-        resolved: Names of the recipes that were filled in.
+        entries: Entries of its index.
+        resolved: Names of the resolved recipes.
     """
 
     name: str
@@ -41,18 +41,18 @@ class SharedFolder:
 
 
 def share_folder(folder: str, *, name: str | None = None) -> SharedFolder:
-    """Make a folder of recipes stand for itself.
+    """Make a folder of recipes self-contained.
 
     Raises:
-        UserError: It is no folder of recipes, they have faults, or they name what is on this
-            machine only.
+        UserError: It is not a folder of recipes, the recipes have errors, or they refer to local
+            files.
     """
     source = find_recipe(folder)
     if not source.is_dir() or not recipe_files(source):
-        raise UserError(f"{folder}: is no folder of recipes")
+        raise UserError(f"{folder}: is not a folder of recipes")
     chosen = name or source.resolve().name
     if not is_safe(chosen) or "/" in chosen or chosen == CLASSES:
-        raise UserError(f"{chosen}: cannot name a shared folder; choose another with --name")
+        raise UserError(f"{chosen}: is not a valid folder name; choose another with --name")
     recipes: dict[str, ResolvedRecipe] = {}
     files: dict[str, bytes] = {}
     names: dict[str, str] = {}
@@ -86,7 +86,7 @@ def _loaded(loader: Loader, path: Path) -> ResolvedRecipe:
 
 
 def _as_written(loader: Loader, source: Path) -> dict[str, bytes] | None:
-    """Return a recipe's files by path in the folder, or None if it takes from elsewhere."""
+    """Return a recipe's files by path in the folder, or None if it uses other folders."""
     files = {}
     for path in loader.recipe_files:
         if path.parent != source:
@@ -103,16 +103,16 @@ def _as_written(loader: Loader, source: Path) -> dict[str, bytes] | None:
 
 
 def _require_shareable(recipe: ResolvedRecipe) -> None:
-    """Refuse what only this machine has.
+    """Reject references to local files.
 
     Raises:
-        UserError: The recipe names a model or captions by a path.
+        UserError: The recipe refers to a model or captions by a path.
     """
     if not recipe.is_combination and Path(recipe.model.id).is_absolute():
         raise UserError(
             recipe.fault(
-                f"{recipe.model.id} is a directory of this machine; publish the model on the Hub "
-                "and name it",
+                f"{recipe.model.id} is a local directory; publish the model on the Hub "
+                "and use its id",
                 *("model", "id"),
             )
         )
@@ -120,8 +120,7 @@ def _require_shareable(recipe: ResolvedRecipe) -> None:
         if Path(adapter.id).is_absolute():
             raise UserError(
                 recipe.fault(
-                    f"{adapter.id} is a file of this machine; publish the adapter on the Hub and "
-                    "name it",
+                    f"{adapter.id} is a local file; publish the adapter on the Hub and use its id",
                     *("model", "adapters", number, "id"),
                 )
             )
@@ -130,8 +129,8 @@ def _require_shareable(recipe: ResolvedRecipe) -> None:
         if source is not None and (source.file or Path(str(source.dataset)).is_absolute()):
             raise UserError(
                 recipe.fault(
-                    f"{source.file or source.dataset} is a file of this machine; publish the "
-                    "captions as a dataset on the Hub and name its commit",
+                    f"{source.file or source.dataset} is a local file; publish the "
+                    "captions as a dataset on the Hub and use its commit",
                     *("variables", name, "captions"),
                 )
             )
@@ -140,15 +139,17 @@ def _require_shareable(recipe: ResolvedRecipe) -> None:
 def _require_same(
     files: Mapping[str, bytes], names: Mapping[str, str], recipes: Mapping[str, ResolvedRecipe]
 ) -> None:
-    """Load the folder as others will, and see that it makes the same sets.
+    """Load the folder as others will, and check that it generates the same configs.
 
     Raises:
-        UserError: It does not load alone.
-        Failure: It makes other sets.
+        UserError: It cannot be loaded alone.
+        Failure: It generates other configs.
     """
     large = [file for file, data in files.items() if len(data) > MAX_BYTES]
     if large:
-        raise UserError(f"{large[0]}: has more than {MAX_BYTES:,} bytes; nobody could pull it")
+        raise UserError(
+            f"{large[0]}: has more than {MAX_BYTES:,} bytes, the limit for recipe files"
+        )
     with tempfile.TemporaryDirectory(prefix="recipes-") as temporary:
         for file, data in files.items():
             path = Path(temporary, file)
@@ -158,4 +159,4 @@ def _require_same(
         for name, file in names.items():
             found = _loaded(loader, Path(temporary, file))
             if found.fingerprint != recipes[name].fingerprint:
-                raise Failure(f"{name}: makes another set when its folder stands alone")
+                raise Failure(f"{name}: generates a different config when its folder is used alone")

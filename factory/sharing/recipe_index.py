@@ -1,7 +1,7 @@
 """`index.json` of a shared folder of recipes, and the README of a repository of them.
 
-The index says what each recipe makes, with the fingerprint it had when it was pushed: a list can be
-shown without loading anything, and a recipe that resolves to something else is noticed.
+The index describes each recipe with its fingerprint at the time of the push: recipes can be listed
+without loading them, and a recipe that resolves differently is noticed.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ class IndexEntry(BaseModel):
     """A recipe of the folder.
 
     Attributes:
-        name: The set's name.
-        file: In the folder.
-        summary: One line.
-        source: Where it comes from.
-        num_classes: How many.
-        images_per_class: None for a combination of everything.
-        model: Id, with its revision; empty for combinations.
-        fingerprint: Of the resolved recipe.
+        name: Name of the config.
+        file: File in the folder.
+        summary: One-line description.
+        source: Origin of the recipe.
+        num_classes: Number of classes.
+        images_per_class: None for a union of all images.
+        model: Id with its revision; empty for combinations.
+        fingerprint: Fingerprint of the resolved recipe.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,7 +78,7 @@ def read_index(path: Path, *, shown: str) -> list[IndexEntry]:
     """Read an index.
 
     Raises:
-        UserError: It is none, or of another version.
+        UserError: It is not an index of this version.
     """
     try:
         content = read_json(path, shown=shown)
@@ -88,7 +88,7 @@ def read_index(path: Path, *, shown: str) -> list[IndexEntry]:
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"{shown}: is no index of recipes of this version ({reason}); push the folder again"
+            f"{shown}: is not a recipe index of this version ({reason}); push the folder again"
         ) from None
 
 
@@ -97,8 +97,8 @@ def readme_text(repo_id: str, folders: Mapping[str, Sequence[IndexEntry]]) -> st
 
     Args:
         repo_id: `ORG/NAME`.
-        folders: Entries by the folder's name, without `recipes/`; none where its index cannot be
-            read. One folder at least has some.
+        folders: Entries by the folder's name, without `recipes/`; empty if its index cannot be
+            read. At least one folder has entries.
     """
     from factory.card.page import environment
     from factory.recipe.paths import packaged_dir

@@ -1,1 +1,1 @@
-"""Trains the embedded generator: a small text-to-image latent diffusion model."""
+"""Train the embedded generator: a small text-to-image latent diffusion model."""

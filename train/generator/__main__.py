@@ -1,4 +1,4 @@
-"""Starts the command line of the generator's training."""
+"""Start the command line of the generator's training."""
 
 import sys
 from pathlib import Path

@@ -17,7 +17,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="python -m train.generator",
-        description="Train, export and judge the small text-to-image model.",
+        description="Train, export and evaluate the small text-to-image model.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     _add_fit(commands)
@@ -29,28 +29,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_fit(commands: Any) -> None:
-    fit = commands.add_parser("fit", help="train, or carry on a run that was stopped")
-    fit.add_argument("--out", type=Path, required=True, help="the run folder")
+    fit = commands.add_parser("fit", help="train, or resume an interrupted run")
+    fit.add_argument("--out", type=Path, required=True, help="run folder")
     fit.add_argument("--config", type=Path, help="a YAML file of settings")
     fit.add_argument(
         "--data",
-        help="a directory or a Hub id, in place of every source of the settings but `digits`",
+        help="directory or Hub id that replaces every source of the settings except `digits`",
     )
     fit.add_argument("--image-column")
     fit.add_argument("--caption-column")
-    fit.add_argument("--name-column", help="make captions of this column's names instead")
+    fit.add_argument("--name-column", help="make captions from the names in this column instead")
     fit.add_argument(
         "--filter",
         metavar="EXPR",
-        help="keep only these rows of each such source, e.g. 'license != \"none\"'",
+        help="keep only matching rows of each such source, e.g. 'license != \"none\"'",
     )
     fit.add_argument("--image-size", type=int)
-    fit.add_argument("--images", type=int, help="how many pictures of each such source are read")
+    fit.add_argument("--images", type=int, help="maximum number of images of each such source")
     fit.add_argument(
-        "--start-from", metavar="PIPELINE", help="a folder that `export` made, to train on from"
+        "--start-from",
+        metavar="PIPELINE",
+        help="folder written by `export`, to continue training from",
     )
     fit.add_argument("--samples", type=int, help="length of the run")
-    fit.add_argument("--max-minutes", type=float, help="end the run by then at the latest")
+    fit.add_argument("--max-minutes", type=float, help="maximum duration of the run")
     fit.add_argument("--batch-size", type=int, help="per process")
     fit.add_argument(
         "--stage", choices=("denoiser", "decoder"), help="train only this part (default: both)"
@@ -59,7 +61,7 @@ def _add_fit(commands: Any) -> None:
 
 
 def _add_export(commands: Any) -> None:
-    export = commands.add_parser("export", help="make a diffusers pipeline of a run")
+    export = commands.add_parser("export", help="write a run as a diffusers pipeline")
     export.add_argument("--run", dest="run_folder", type=Path, required=True)
     export.add_argument("--to", type=Path, required=True, help="the pipeline folder")
     export.set_defaults(run=_export)
@@ -67,27 +69,29 @@ def _add_export(commands: Any) -> None:
 
 def _add_evaluate(commands: Any) -> None:
     evaluate = commands.add_parser(
-        "evaluate", help="measure a pipeline folder: speed, words heard, probes, copies, sheets"
+        "evaluate", help="measure a pipeline: speed, prompt accuracy, probes, memorisation, sheets"
     )
     evaluate.add_argument("pipeline", type=Path)
     evaluate.add_argument("--run", dest="run_folder", type=Path, required=True)
-    evaluate.add_argument("--out", type=Path, required=True, help="where figures and sheets go")
+    evaluate.add_argument(
+        "--out", type=Path, required=True, help="output folder for measurements and sheets"
+    )
     evaluate.add_argument(
         "--real",
         action="append",
         default=[],
         metavar="DATASET",
-        help="a real set of the focus classes for the zero-shot probe; may be given several times",
+        help="real dataset of the focus classes for the zero-shot probe; may be repeated",
     )
     evaluate.add_argument("--images-per-class", type=int, default=200)
     evaluate.add_argument("--threads", type=int, default=2)
-    evaluate.add_argument("--card", action="store_true", help="write the pipeline's card from it")
+    evaluate.add_argument("--card", action="store_true", help="also write the pipeline's card")
     evaluate.set_defaults(run=_evaluate)
 
 
 def _add_digits(commands: Any) -> None:
     digits = commands.add_parser(
-        "digits", help="write the rendered digits that `fit` learns from as a dataset"
+        "digits", help="write the rendered training digits of `fit` as a dataset"
     )
     digits.add_argument("out", type=Path, metavar="OUT", help="a new folder")
     digits.add_argument("--images", type=int, default=4000, help="default: 4000")
@@ -99,7 +103,7 @@ def _add_digits(commands: Any) -> None:
 def _add_heads(commands: Any) -> None:
     heads = commands.add_parser(
         "heads",
-        help="find the heads of cats and dogs; write the set's train split again with their boxes",
+        help="find the heads of cats and dogs; write a copy of the train split with their boxes",
     )
     heads.add_argument("data", metavar="DATASET", help="a directory or a Hub id")
     heads.add_argument("out", type=Path, metavar="OUT", help="a new folder")

@@ -1,7 +1,7 @@
-"""The settings of a run; a YAML file may replace any of them.
+"""The settings of a run; a YAML file may override any of them.
 
-The defaults draw digits at 32 pixels and need no data; `embedded.yaml` beside this file is the
-run behind the generator that ships.
+The defaults train on rendered digits at 32 pixels and need no data; `embedded.yaml` in this folder
+has the settings of the embedded generator.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from factory.common.outside import read_yaml
 DIGITS = "digits"
 
 Positive = Annotated[int, Field(ge=1)]
-# How many for each picture: any number from 0.
+# Number per image: any number from 0.
 Times = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -27,13 +27,13 @@ class _Settings(BaseModel):
 
 
 class BoxConfig(_Settings):
-    """Cut-outs of a source's pictures, drawn beside the whole ones.
+    """Cut-outs of a source's images, sampled in addition to whole images.
 
     Attributes:
-        column: Left, top, right, bottom in pixels, or None: such a row has no cut-out.
-        cuts: How often each box is cut out, shifted and stretched a little.
-        filtered: How many filtered cut-outs are made for each, by the source's filters.
-        share: The part of the source's draws that cut-outs get.
+        column: Left, top, right, bottom in pixels, or None for rows without a cut-out.
+        cuts: Number of slightly shifted and stretched cut-outs per box.
+        filtered: Number of filtered cut-outs for each, using the source's filters.
+        share: Share of the source's samples that are cut-outs.
     """
 
     column: str
@@ -43,30 +43,30 @@ class BoxConfig(_Settings):
 
 
 class SourceConfig(_Settings):
-    """One set of captioned pictures.
+    """One source of captioned images.
 
     Attributes:
-        source: `digits` (drawn here), or a directory or Hub id that `load_dataset` opens.
-        images: How many digits are drawn; for other sources the most that are read.
+        source: `digits` (rendered here), or a directory or Hub id for `load_dataset`.
+        images: Number of rendered digits; for other sources the maximum number of images.
         where: Only rows whose columns have these values, e.g. `{view: ground}`.
-        row_filter: Of those, the rows for which this expression holds, e.g. `license != "none"`;
+        row_filter: Of those, only rows that match this expression, e.g. `license != "none"`;
             see `factory.data.row_filter`.
-        caption_column: One caption a picture; not needed where `name_column` is given.
-        name_column: What a picture shows; captions are made of it and the three columns below.
+        caption_column: One caption per image; not needed with `name_column`.
+        name_column: Name of the content; captions are made from it and the three columns below.
         general_column: More general words for it; text, or a list from near to far.
-        view_column: `satellite` for what is seen from above.
-        domain_column: The kind of picture; `photo` may go unsaid.
-        boxes: Where a picture's subject is, or its head; it is then drawn cut to it as well.
-        synonyms: Other wordings for a name or general word, which captions use as often.
-        mirror: Whether every picture, and cut-out, is there a second time, mirrored.
-        filters: Names of `filters.FILTERS` by weight; a filtered picture's caption says its domain.
-        filtered: How many filtered pictures are made for each picture that was read.
-        focus: Classes that must be learnt well; a picture belongs to the first of them that its
-            name or general words hold.
-        focus_share: The part of this source's draws that the focus classes get, in equal parts.
-        balance: A class of n pictures is drawn in proportion to n to the power of 1 - `balance`.
-        held_out: Photographs of each focus class that are kept from training, for the probe.
-        share: The part of all draws that this source gets, relative to the others.
+        view_column: `satellite` for aerial views.
+        domain_column: The domain; captions may omit `photo`.
+        boxes: Boxes of subjects or heads, for additional cut-outs.
+        synonyms: Other wordings for a name or general word, used equally often.
+        mirror: Whether to add a mirrored copy of every image and cut-out.
+        filters: Names of `filters.FILTERS` by weight; captions of filtered images name the domain.
+        filtered: Number of filtered images per image.
+        focus: Classes that must be learned well; an image belongs to the first one that its
+            name or general words contain.
+        focus_share: Share of this source's samples for the focus classes, in equal parts.
+        balance: A class of n images is sampled in proportion to n to the power of 1 - `balance`.
+        held_out: Photographs per focus class held out from training, for the probe.
+        share: Relative share of this source in all samples.
     """
 
     source: str = DIGITS
@@ -96,18 +96,18 @@ class SourceConfig(_Settings):
     @model_validator(mode="after")
     def _digits_have_no_rows(self) -> SourceConfig:
         if self.source == DIGITS and self.row_filter is not None:
-            raise ValueError("digits are drawn and have no rows to filter; name another set")
+            raise ValueError("digits are rendered and have no rows to filter; use another source")
         if self.source == DIGITS and self.boxes is not None:
-            raise ValueError("digits are drawn and have no boxes; name another set")
+            raise ValueError("digits are rendered and have no boxes; use another source")
         return self
 
 
 class DataConfig(_Settings):
-    """What a run learns from: one source or several, all at one size.
+    """Training data of a run: one source or several, all at one size.
 
     Attributes:
-        image_size: Side of a picture in pixels.
-        empty_captions: The share of draws without a caption, for guidance.
+        image_size: Side of an image in pixels.
+        empty_captions: Share of samples without a caption, for guidance.
     """
 
     image_size: Positive = 32
@@ -116,7 +116,7 @@ class DataConfig(_Settings):
     seed: int = 0
 
     def collected(self) -> DataConfig:
-        """Return the settings without those that only say how often a picture is drawn."""
+        """Return the settings without those that affect only sampling frequencies."""
         drawn = {"share": 1.0, "focus_share": 0.6, "balance": 0.5, "synonyms": {}}
         cut = {"share": 0.3}
         sources = tuple(
@@ -128,9 +128,9 @@ class DataConfig(_Settings):
         return self.model_copy(update={"sources": sources, "empty_captions": 0.1})
 
     def fingerprint(self) -> str:
-        """Return what tells one collection of pictures from another."""
+        """Return a hash that identifies the collected images."""
         text = self.collected().model_dump_json()
-        # Came later: pictures collected before they were there are still the same ones.
+        # Added later: collections without these settings keep their hash.
         for unset in ('"row_filter":null,', '"boxes":null,'):
             text = text.replace(unset, "")
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -145,7 +145,7 @@ class LatentConfig(_Settings):
 
 
 class TextConfig(_Settings):
-    """The text encoder, a CLIPTextModel trained from nothing."""
+    """The text encoder, a CLIPTextModel trained from scratch."""
 
     width: int = 128
     layers: int = 2
@@ -155,7 +155,7 @@ class TextConfig(_Settings):
 
 
 class UnetConfig(_Settings):
-    """The denoiser. Attention stands in the inner block and in the middle."""
+    """The denoiser, with attention in the inner block and in the middle."""
 
     channels: tuple[int, ...] = (64, 96)
     heads: tuple[int, ...] = (2, 3)
@@ -165,15 +165,16 @@ class UnetConfig(_Settings):
 
 
 class FitConfig(_Settings):
-    """How the denoiser and the text encoder are trained.
+    """Training settings of denoiser and text encoder.
 
     Attributes:
-        start_from: A folder that `export` made, whose words, latents and weights a new run takes.
-        samples: Length of the run; the learning rate falls along a cosine to its end.
-        max_minutes: If set, the cosine ends then at the latest.
+        start_from: Folder written by `export`; a new run starts with its words, latents and
+            weights.
+        samples: Length of the run; the learning rate follows a cosine to its end.
+        max_minutes: If set, the run and its cosine end by then.
         batch_size: Per process.
-        probe_every: Steps between zero-shot probes (`probe`); None for none but the last.
-        mixed_precision: `auto` is bf16 where the hardware has it.
+        probe_every: Steps between zero-shot probes (`probe`); None for only the last.
+        mixed_precision: `auto` is bf16 if the hardware supports it.
     """
 
     start_from: str | None = None
@@ -196,7 +197,7 @@ class FitConfig(_Settings):
 
 
 class DecoderConfig(_Settings):
-    """How the picture decoder (and the encoder beside it) is trained."""
+    """Training settings of the image decoder and encoder."""
 
     channels: tuple[int, ...] = (32, 32, 32)
     blocks: tuple[int, ...] = (2, 2, 1)
@@ -221,10 +222,10 @@ class Config(_Settings):
 
 
 def load_config(path: Path | None, overrides: dict[str, dict[str, Any]]) -> Config:
-    """Read a YAML file (or none) and lay the command line's values over it.
+    """Read a YAML file, if any, and apply the command line's values.
 
     Raises:
-        UserError: The file cannot be read, or has unknown keys or wrong values; all at once.
+        UserError: The file cannot be read, or has unknown keys or invalid values; all at once.
     """
     values: dict[str, dict[str, Any]] = _read(path) if path else {}
     for section, changes in overrides.items():
@@ -248,12 +249,12 @@ def _checked(values: dict[str, Any], *, file: str = "") -> Config:
 
 
 def with_source(config: Config, changes: dict[str, Any]) -> Config:
-    """Change every source but the digits; where there is no other, put one in their place.
+    """Change every source except digits; if there is no other, replace the digits.
 
-    A `row_filter` is asked besides those that sources have.
+    A `row_filter` is combined with those of the sources.
 
     Raises:
-        UserError: The settings would be wrong with the changes; all at once.
+        UserError: The changes make the settings invalid; all at once.
     """
     if not changes:
         return config

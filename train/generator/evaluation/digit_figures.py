@@ -1,7 +1,7 @@
-"""What is measured of drawn digits: are words heard, and do they teach?
+"""Measure generated digits: prompt accuracy, and their use for training.
 
-The real digits scored on are the held-out ones of `digits.held_out_digits`, which neither training
-nor tuning uses.
+The real digits for scoring are the held-out ones of `digits.held_out_digits`, which neither
+training nor tuning uses.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ PER_DOMAIN = 20
 
 
 def measure_digits(pipeline: Any, *, images_per_class: int) -> dict[str, Any]:
-    """Return how often drawn digits are what was asked for, and the zero-shot scores."""
+    """Return how often generated digits match their prompts, and the zero-shot scores."""
     judge, own = train_judge()
-    log.info("judge of digits: %.3f on its own pictures", own.top1)
+    log.info("digit classifier: %.3f on rendered digits", own.top1)
     by_guidance, sets = {}, []
     for guidance in GUIDANCE:
         drawn = _draw_set(pipeline, GENERIC, guidance=guidance, per_class=images_per_class)

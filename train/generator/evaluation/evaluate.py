@@ -1,7 +1,7 @@
-"""Measures an exported pipeline in one command: size, speed, words heard, use for training, copies.
+"""Measure an exported pipeline: size, speed, prompt accuracy, use for training, memorisation.
 
-Writes `figures.json` and PNG sheets; with a run folder also what needs its photographs, and the
-card. Digits and photographs are measured by `digit_figures` and `photo_figures`.
+Writes `figures.json` and PNG sheets; with a run folder also the measures that need its photographs,
+and the card. Digits and photographs are measured by `digit_figures` and `photo_figures`.
 """
 
 from __future__ import annotations
@@ -47,24 +47,24 @@ def evaluate(
     threads: int = 2,
     write_card_to: Path | None = None,
 ) -> dict[str, Any]:
-    """Measure a pipeline folder that was exported from a run.
+    """Measure a pipeline exported from a run.
 
     Args:
         folder: The pipeline.
         run: The run folder, with its data.
-        out: Where figures and sheets go.
-        real: Real sets of the focus classes that the zero-shot probe is scored on as well.
-        images_per_class: Drawn for each guidance of the probes.
+        out: Output folder for measurements and sheets.
+        real: Further real datasets of the focus classes for the zero-shot probe.
+        images_per_class: Generated per guidance value of the probes.
         threads: CPU threads.
-        write_card_to: A pipeline folder that gets the sheets and a card made of all this.
+        write_card_to: Pipeline folder for the sheets and a card with the results.
 
     Raises:
-        UserError: `folder` is no pipeline, `run` no run folder, or a real set has other classes; or
-            a card is asked for and the pipeline was exported from a run of another length. Before
-            anything is measured.
+        UserError: `folder` is not a pipeline, `run` is not a run folder, or a real dataset has
+            other classes; or a card is requested and the pipeline was exported at another length of
+            the run. Raised before anything is measured.
     """
     if not (folder / "model_index.json").exists():
-        raise UserError(f"{folder}: no model_index.json; expected a folder that `export` made")
+        raise UserError(f"{folder}: no model_index.json; expected a folder written by `export`")
     config = load_config_of(run)
     if write_card_to:
         check_exported(write_card_to, lineage_of(run, load_checkpoint(run)))
@@ -95,11 +95,11 @@ def _open_real_sets(real: Sequence[str], photos: RunPhotos | None) -> dict[str, 
     if photos is None:
         if real:
             raise UserError(
-                "--real: the run holds no photographs of focus classes out (`focus`, `held_out`), "
-                "so that no probe is made; leave it away"
+                "--real requires a run with held-out photographs of the focus classes (`focus` and "
+                "`held_out` in its settings); this run has none. Remove --real"
             )
         return {}
-    # Called by their own names: the card goes to people who keep them elsewhere.
+    # By their own names, because readers of the card keep them elsewhere.
     return {Path(reference).name: open_real(reference, photos.names) for reference in real}
 
 
@@ -119,12 +119,12 @@ def _photo_figures(
 
 
 def drawing_dtype() -> torch.dtype:
-    """Return bfloat16 where the CPU has instructions for it, else float32."""
+    """Return bfloat16 if the CPU has instructions for it, else float32."""
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
 def _import_components(folder: Path) -> None:
-    """Import the classes a pipeline names, which its first load would otherwise be billed for."""
+    """Import the classes of a pipeline, so that the first load is not charged for it."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     getattr(importlib.import_module("diffusers"), index["_class_name"])
     for component in index.values():
@@ -134,7 +134,7 @@ def _import_components(folder: Path) -> None:
 
 
 def measure_speed(folder: Path, *, threads: int) -> dict[str, Any]:
-    """Time loading, and whole calls with guidance, text encoder and decoder included."""
+    """Time loading, and complete calls with guidance, text encoder and decoder."""
     started = time.perf_counter()
     _import_components(folder)
     import_s = time.perf_counter() - started

@@ -24,7 +24,7 @@ def draw_sheets(pipeline: Any, config: Config, out: Path) -> dict[str, str]:
     """Write the sheets of every source of a run.
 
     Returns:
-        File names, each with what its rows and columns are.
+        File names, each with a description of its rows and columns.
     """
     sheets: dict[str, str] = {}
     for source in config.data.sources:
@@ -39,7 +39,7 @@ def draw_sheets(pipeline: Any, config: Config, out: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row of a sheet: its picture k has seed `seed` + k."""
+    """A row of a sheet: its image k has seed `seed` + k."""
 
     prompts: list[str]
     guidance: float = GUIDANCE

@@ -1,9 +1,9 @@
-"""Does the generator copy? Drawn pictures and their nearest training photographs.
+"""Check for memorisation: generated images and their nearest training photographs.
 
-Distances of drawn pictures to their nearest training photograph are held against those of real
-photographs that training never saw: a generator that copies lies closer than they do. What was cut
-out of training photographs counts among them; the real ones are whole, so that drawn cut-outs may
-lie a little closer without being copies.
+Distances of generated images to their nearest training photograph are compared with those of
+held-out photographs: memorised images would be closer. Cut-outs of training photographs are
+included; held-out photographs are whole, so generated cut-outs may be slightly closer without being
+copies.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ CLOSE = 0.01
 def check_memorisation(
     drawn: Drawn, photos: RunPhotos, judge: nn.Module, *, sheet: Path
 ) -> dict[str, Any]:
-    """Measure how near drawn pictures come to training photographs, and draw the nearest pairs.
+    """Measure distances of generated images to training photographs, and show the nearest pairs.
 
     Args:
         drawn: At 32 pixels.
-        photos: The run's photographs; mirror images are among them.
-        judge: A network on 32-pixel pictures; its last layer but one gives the features.
-        sheet: Where the picture goes: columns are the drawn pictures that lie nearest; rows the
-            drawn one, its nearest by pixels, its nearest by features.
+        photos: The run's photographs; mirror images included.
+        judge: A classifier of 32-pixel images; its penultimate layer gives the features.
+        sheet: Output image: columns are the generated images with the smallest distances; rows are
+            the generated one, its nearest by pixels, its nearest by features.
 
     Returns:
-        For each kind of distance the medians, and the share of drawn pictures that lie closer than
-        all but `CLOSE` of the held-out photographs do.
+        For each type of distance the medians, and the share of generated images that are closer
+        than all but `CLOSE` of the held-out photographs.
     """
     training = _thumbnails(photos)
     held_out = photos.held_out()
@@ -78,7 +78,7 @@ def _thumbnails(photos: RunPhotos) -> NDArray[np.uint8]:
 
 
 class _Space:
-    """Where distances are measured."""
+    """Space in which distances are measured."""
 
     def __init__(self, kind: str, judge: nn.Module) -> None:
         self._kind = kind
@@ -86,7 +86,7 @@ class _Space:
 
     @torch.no_grad()
     def of(self, images: NDArray[np.uint8]) -> Floats:
-        """Return one row a picture."""
+        """Return one row per image."""
         if self._kind == "pixels":
             small = shrink(images, size=THUMBNAIL).reshape(len(images), -1)
             pixels: Floats = small.astype(np.float32) / 255
@@ -98,7 +98,7 @@ class _Space:
 
 
 def _nearest(points: Floats, known: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Return each point's root mean square distance to its nearest known one, and which it is."""
+    """Return each point's root mean square distance to its nearest known point, and its index."""
     squares = (known**2).sum(1)
     distances, places = [], []
     for part in np.array_split(points, max(1, len(points) // 100)):

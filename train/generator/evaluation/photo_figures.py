@@ -1,9 +1,9 @@
-"""What is measured of drawn photographs: are class words heard, and do the pictures teach?
+"""Measure generated photographs: prompt accuracy, and their use for training.
 
-The judge learns from the run's own photographs and says what a drawn picture shows; another one,
-for drawn domains, from filtered photographs. The zero-shot probe learns from drawn pictures alone
-and is scored on the run's held-out photographs, and on any real set that is named, such as
-CIFAR-10: neither was ever trained on.
+A classifier (the judge) is trained on the run's own photographs and classifies generated images;
+another one, for other domains, on filtered photographs. The zero-shot probe is trained on generated
+images only and scored on the run's held-out photographs and on given real datasets such as
+CIFAR-10; neither was used for training.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ JUDGE_EPOCHS = 10
 
 @dataclass(frozen=True)
 class PhotoFigures:
-    """The measured figures, and the judge, whose features other checks use."""
+    """The measurements, and the judge, whose features other checks use."""
 
     figures: dict[str, Any]
     judge: nn.Module
@@ -47,10 +47,10 @@ def measure_photos(
     """Measure the focus classes of a run.
 
     Args:
-        pipeline: Draws.
+        pipeline: The generator.
         photos: The run's photographs of its focus classes.
-        images_per_class: Drawn for each guidance.
-        real: Other real sets by name, labels in the order of `photos.names`.
+        images_per_class: Generated per guidance value.
+        real: Further real datasets by name, labels in the order of `photos.names`.
     """
     judge = fit_network(photos.training(JUDGE_IMAGES), epochs=JUDGE_EPOCHS)
     by_guidance, sets = {}, []
@@ -91,11 +91,11 @@ def _draw_domains(pipeline: Any, photos: RunPhotos) -> dict[str, Drawn]:
 
 
 def _judge_domains(photos: RunPhotos, by_domain: dict[str, Drawn]) -> dict[str, Any]:
-    """Judge drawn domains by a network that has seen such: one of photographs knows few sketches.
+    """Classify other domains with a network trained on them: one of photographs fails on sketches.
 
     Returns:
-        How often each domain is drawn as asked, and how often the judge knows the class of held-out
-        photographs that the filter of that domain made.
+        The prompt accuracy of each domain, and the judge's accuracy on held-out photographs
+        filtered for that domain.
     """
     if not by_domain:
         return {"drawn_as_asked_by_domain": {}, "judge_on_filtered_held_out": {}}
@@ -114,7 +114,7 @@ def _judge_domains(photos: RunPhotos, by_domain: dict[str, Drawn]) -> dict[str, 
 def draw_classes(
     pipeline: Any, names: tuple[str, ...], template: str, *, guidance: float, per_class: int
 ) -> Drawn:
-    """Draw every class by a template whose `{}` is the class with its article, at 32 pixels."""
+    """Generate every class at 32 pixels; the template's `{}` is the class with its article."""
     labels = np.arange(len(names) * per_class) % len(names)
     prompts = [template.format(with_article(names[label])) for label in labels]
     seed = 2_000_000 + int(guidance * 100_000)
@@ -123,10 +123,10 @@ def draw_classes(
 
 
 def open_real(reference: str, names: tuple[str, ...]) -> Drawn:
-    """Open a real set for the probe, its labels matched by name.
+    """Open a real dataset for the probe, its labels matched by name.
 
     Raises:
-        UserError: Its classes are not those of the run.
+        UserError: Its classes differ from the run's.
     """
     from factory.data.open import open_dataset
     from factory.data.pixels import decode_images
@@ -135,8 +135,9 @@ def open_real(reference: str, names: tuple[str, ...]) -> Drawn:
     theirs = [name.casefold().replace("_", " ") for name in opened.label_names]
     if sorted(theirs) != sorted(names):
         raise UserError(
-            f"{reference}: its classes are {', '.join(theirs)}, the generator's focus classes "
-            f"{', '.join(names)}; name a set of the same classes"
+            f"{reference}: its classes are {', '.join(theirs)}, but the generator's focus classes "
+            "are "
+            f"{', '.join(names)}; use a dataset with the same classes"
         )
     order = np.array([names.index(name) for name in theirs], np.int64)
     images: NDArray[np.uint8] = decode_images(

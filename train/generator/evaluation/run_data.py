@@ -1,4 +1,4 @@
-"""A run's photographs of its focus classes, for judging what the run's generator draws."""
+"""A run's photographs of its focus classes, for evaluating its generated images."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class RunPhotos:
 
     Attributes:
         names: The focus classes, in label order.
-        filters: Domains that the run's filters made of photographs.
-        collection: Everything the run learnt from.
-        rows: Numbers of the whole, unfiltered photographs of focus classes, in the collection.
-        labels: What those show, by number in `names`.
-        cut_outs: Numbers of what was cut out of such photographs, unfiltered.
-        folder: Of the run's data.
+        filters: Domains of the run's filters.
+        collection: All training images of the run.
+        rows: Indexes of whole, unfiltered photographs of focus classes in the collection.
+        labels: Their classes, as indexes of `names`.
+        cut_outs: Indexes of unfiltered cut-outs of such photographs.
+        folder: Folder of the run's data.
     """
 
     names: tuple[str, ...]
@@ -43,8 +43,8 @@ class RunPhotos:
         """Return up to `count` of the training photographs at 32 pixels.
 
         Args:
-            count: At most.
-            filters: Of these domains, one at random is made of each.
+            count: Maximum number.
+            filters: Each photograph is filtered with one of these domains at random.
         """
         chosen = np.random.default_rng(0).permutation(len(self.rows))[:count]
         chosen = np.sort(chosen)
@@ -52,10 +52,10 @@ class RunPhotos:
         return Drawn(shrink(_filtered(images, filters)), self.labels[chosen])
 
     def held_out(self, *, filters: Sequence[str] = ()) -> Drawn:
-        """Return the photographs that training never saw, at 32 pixels.
+        """Return the held-out photographs at 32 pixels.
 
         Args:
-            filters: Of these domains, one at random is made of each.
+            filters: Each photograph is filtered with one of these domains at random.
         """
         found = load_held_out(self.folder)
         assert found is not None, "a run with focus classes that are probed holds some out"
@@ -74,7 +74,7 @@ def _filtered(images: Pictures, filters: Sequence[str]) -> Pictures:
 
 
 def open_run_photos(run: Path) -> RunPhotos | None:
-    """Open the photographs of a run's first source that holds some out; None without one.
+    """Open the photographs of a run's first source with held-out ones; None without such a source.
 
     Raises:
         UserError: It is not a run folder.

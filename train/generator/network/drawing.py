@@ -1,4 +1,4 @@
-"""Draws pictures with an exported pipeline through its public call, one seed a picture."""
+"""Generate images with an exported pipeline through its public call, one seed per image."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BATCH_SIZE = 64
 
 @dataclass(frozen=True)
 class Drawn:
-    """Pictures and what was asked for.
+    """Images and their prompted classes.
 
     Attributes:
         images: uint8 (N, size, size, 3).
-        labels: The number of the class that the prompt named, int64 (N).
+        labels: Number of the class in the prompt, int64 (N).
     """
 
     images: NDArray[np.uint8]
@@ -52,7 +52,7 @@ def draw(
     steps: int = STEPS,
     batch_size: int = BATCH_SIZE,
 ) -> NDArray[np.uint8]:
-    """Draw one picture a prompt, uint8 (N, size, size, 3); picture i has seed `seed + i`."""
+    """Generate one image per prompt, uint8 (N, size, size, 3); image i has seed `seed + i`."""
     batches = []
     for start in range(0, len(prompts), batch_size):
         part = list(prompts[start : start + batch_size])

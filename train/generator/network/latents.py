@@ -1,9 +1,9 @@
-"""Fixed linear latents: principal components of picture patches, half-whitened.
+"""Fixed linear latents: principal components of image patches, half-whitened.
 
-The denoiser learns in these from its first step, without waiting for an autoencoder; the decoder
-of `decoder` is a better way back to pixels. Component k is divided by the square root of its
-standard deviation, then all by one number so that their mean variance is 1: fine detail is lifted,
-but not to the level of what a picture is about.
+The denoiser can use them from its first step, without waiting for an autoencoder; `decoder` gives
+better images from them. Component k is divided by the square root of its standard deviation, then
+all by one number so that their mean variance is 1: fine detail is amplified, but not to the level
+of the main content.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def to_pixels(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class PatchBasis:
-    """A linear map between pictures and latents.
+    """A linear map between images and latents.
 
     Attributes:
         mean: The mean patch, (3 * patch^2).
         components: Orthonormal rows, (channels, 3 * patch^2).
-        scale: What each component is divided by, (channels).
+        scale: Divisor of each component, (channels).
         patch_size: In pixels.
     """
 
@@ -45,7 +45,7 @@ class PatchBasis:
 
     @classmethod
     def fit(cls, images: Tensor, config: LatentConfig) -> PatchBasis:
-        """Fit to uint8 pictures (N, H, W, 3)."""
+        """Fit to uint8 images (N, H, W, 3)."""
         patches = functional.unfold(to_pixels(images), config.patch_size, stride=config.patch_size)
         flat = patches.transpose(1, 2).reshape(-1, patches.shape[1]).double()
         mean = flat.mean(0)
@@ -58,7 +58,7 @@ class PatchBasis:
         return cls(mean.float(), components.float(), scale.float(), config.patch_size)
 
     def encode(self, images: Tensor) -> Tensor:
-        """Return latents (N, channels, H / patch, W / patch) of uint8 pictures."""
+        """Return latents (N, channels, H / patch, W / patch) of uint8 images."""
         pixels = to_pixels(images)
         patches = functional.unfold(pixels, self.patch_size, stride=self.patch_size)
         latents = self.components @ (patches - self.mean[:, None]) / self.scale[:, None]
@@ -66,7 +66,7 @@ class PatchBasis:
         return latents.reshape(*latents.shape[:2], -1, side)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return pixels (N, 3, H, W) in about [-1, 1]: the plain inverse."""
+        """Return pixels (N, 3, H, W) in about [-1, 1]: the linear inverse."""
         flat = latents.flatten(2) * self.scale[:, None]
         patches = self.components.T @ flat + self.mean[:, None]
         size = (latents.shape[2] * self.patch_size, latents.shape[3] * self.patch_size)
@@ -82,7 +82,7 @@ class PatchBasis:
 
     @classmethod
     def load(cls, path: Path) -> PatchBasis:
-        """Read what `save` wrote."""
+        """Read a file written by `save`."""
         from safetensors.torch import load_file
 
         tensors = load_file(path)
@@ -93,7 +93,7 @@ class PatchBasis:
 def save_latents(
     basis: PatchBasis, images: NDArray[np.uint8], path: Path, *, batch_size: int = 2_000
 ) -> None:
-    """Encode pictures in batches into a float16 file that all processes map; whole or not there."""
+    """Encode images in batches into a float16 file that all processes map; written atomically."""
     temporary = path.with_name(f"tmp-{path.name}")
     side = images.shape[1] // basis.patch_size
     shape = (len(images), len(basis.scale), side, side)

@@ -1,4 +1,4 @@
-"""Contact sheets: pictures in a grid, to be looked at."""
+"""Contact sheets: images in a grid."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from train.generator.network.latents import PatchBasis
 
 
 def save_grid(images: NDArray[np.uint8], path: Path, *, columns: int, zoom: int = 2) -> None:
-    """Write pictures (N, H, W, 3) row by row as one PNG or JPEG."""
+    """Write images (N, H, W, 3) row by row as one PNG or JPEG."""
     from PIL import Image
 
     rows = [np.concatenate(list(images[i : i + columns]), axis=1) for i in _starts(images, columns)]
@@ -31,9 +31,9 @@ def _starts(images: NDArray[np.uint8], columns: int) -> range:
 def sample(
     model: Denoiser, tokens: Any, empty: Any, *, guidance_scale: float, steps: int, seed: int
 ) -> torch.Tensor:
-    """Draw latents for token ids (N, length) with DDIM; for looks during training.
+    """Sample latents for token ids (N, length) with DDIM, for sheets during training.
 
-    The shipped pipeline is not needed for this, nor is a decoder.
+    This needs neither an exported pipeline nor a decoder.
     """
     from diffusers import DDIMScheduler
 
@@ -54,7 +54,7 @@ def sample(
 
 
 def linear_pictures(basis: PatchBasis, latents: torch.Tensor) -> NDArray[np.uint8]:
-    """Turn latents into uint8 pictures (N, H, W, 3) by the linear inverse."""
+    """Convert latents to uint8 images (N, H, W, 3) with the linear inverse."""
     pixels = basis.decode(latents.contiguous()).clamp(-1, 1).permute(0, 2, 3, 1)
     pictures: NDArray[np.uint8] = ((pixels + 1) * 127.5).round().byte().numpy()
     return pictures

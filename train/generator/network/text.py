@@ -1,7 +1,7 @@
-"""The tokenizer and the text encoder, both in transformers' CLIP classes.
+"""Build the tokenizer and the text encoder, both with transformers' CLIP classes.
 
-The vocabulary comes from the run's own captions plus every byte symbol, so that any prompt can be
-read: unknown words fall into pieces.
+The vocabulary consists of the run's own captions and every byte symbol, so that any prompt can be
+read: unknown words are split into pieces.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ POSITION_STD = 0.2
 
 
 def words_of(captions: Iterable[str], *, at_least: int = 1) -> list[str]:
-    """Return the words that captions say so often or more, lower case, most frequent first."""
+    """Return words with at least `at_least` captions, lower case, most frequent first."""
     counts = Counter(word for text in captions for word in re.findall(r"[\w'-]+", text.lower()))
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [word for word, count in ordered if count >= at_least]
@@ -66,10 +66,10 @@ def _merges(model: Any) -> list[tuple[str, str]]:
 
 
 def build_text_encoder(tokenizer: Any, config: TextConfig) -> Any:
-    """Build a CLIPTextModel whose words tell apart from the first step.
+    """Build a CLIPTextModel whose words are distinguishable from the first step.
 
-    Token embeddings start at std 1: at CLIP's 0.02 the states of class words flatten during joint
-    training and the denoiser never hears them.
+    Token embeddings start at std 1: at CLIP's 0.02 the states of class words become similar during
+    joint training and the denoiser ignores them.
     """
     from torch import nn
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -97,7 +97,7 @@ def build_text_encoder(tokenizer: Any, config: TextConfig) -> Any:
 
 
 class TokenCache:
-    """Turns captions into padded token ids, each distinct caption once."""
+    """Converts captions to padded token ids, each distinct caption once."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer

@@ -1,7 +1,7 @@
-"""Cuts what a box shows out of a picture, a little differently each time.
+"""Cut a box out of an image, with small random variations.
 
-Cut to its head, a cat is a much narrower kind of picture than a cat anywhere in a room, and is
-learnt from a fraction of the samples.
+An image of a cat's head varies much less than an image of a cat anywhere in a room, so it is
+learned from far fewer samples.
 """
 
 from __future__ import annotations
@@ -13,37 +13,38 @@ from numpy.typing import NDArray
 
 from factory.common.errors import UserError
 
-# How far a cut differs from its box: parts of the box's side.
+# Variation of a cut, as parts of the box's side.
 SHIFT = 0.04
 STRETCH = 0.06
-# In pixels; a box in parts of the picture's sides, 0 to 1, is smaller.
+# In pixels; boxes given as fractions (0 to 1) are smaller and rejected.
 SMALLEST = 2
 LARGEST = 4
 
 
 def check_box(box: object, size: tuple[int, int] | None = None, *, where: str) -> None:
-    """Refuse what is no box, or none of a picture.
+    """Reject invalid boxes.
 
     Args:
-        box: Whatever a column of boxes holds.
-        size: Width and height of the picture, or None: only the box itself is looked at.
-        where: Set, column and row, for the message.
+        box: Value of the box column.
+        size: Width and height of the image, or None to check only the box itself.
+        where: Dataset, column and row, for the message.
 
     Raises:
         UserError: It is not left, top, right, bottom in pixels, is smaller than `SMALLEST` or
-            larger than `LARGEST` times the picture, or its middle lies outside.
+            larger than `LARGEST` times the image, or its centre is outside.
     """
     found = _fault_of(box, size)
     if found:
         raise UserError(
-            f"{where}: {box!r} {found}; give left, top, right, bottom in pixels, or null for none"
+            f"{where}: {box!r} {found}; expected left, top, right, bottom in pixels, or null for "
+            "none"
         )
 
 
 def _fault_of(box: object, size: tuple[int, int] | None) -> str | None:
     numbers = list(box) if isinstance(box, list | tuple) else []
     if len(numbers) != 4 or not all(_is_number(one) for one in numbers):
-        return "is no box"
+        return "is not a box"
     left, top, right, bottom = map(float, numbers)
     if min(right - left, bottom - top) < SMALLEST:
         return f"is smaller than {SMALLEST} pixels"
@@ -51,9 +52,9 @@ def _fault_of(box: object, size: tuple[int, int] | None) -> str | None:
         return None
     width, height = size
     if max(right - left, bottom - top) > LARGEST * max(size):
-        return f"is more than {LARGEST} times as large as the picture ({width} x {height})"
+        return f"is more than {LARGEST} times as large as the image ({width} x {height})"
     if not (0 <= left + right <= 2 * width and 0 <= top + bottom <= 2 * height):
-        return f"has its middle outside the picture ({width} x {height})"
+        return f"has its centre outside the image ({width} x {height})"
     return None
 
 
@@ -64,14 +65,14 @@ def _is_number(one: object) -> bool:
 def cut_out(
     picture: NDArray[np.uint8], box: Sequence[float], *, size: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Cut a box out of a picture, shifted and stretched a little; `check_box` let it pass.
+    """Cut a valid box out of an image, slightly shifted and stretched.
 
     Args:
         picture: uint8 (height, width, 3).
-        box: Left, top, right, bottom in pixels. It is made square about its middle; what lies
-            beyond the picture's edges is filled with its mirror image.
+        box: Left, top, right, bottom in pixels. It is made square around its centre; areas
+            beyond the image's edges are filled with its mirror image.
         size: Side of the result in pixels.
-        rng: Of shift and stretch.
+        rng: Random numbers for shift and stretch.
 
     Returns:
         uint8 (size, size, 3).
@@ -85,7 +86,7 @@ def cut_out(
     half = side / 2
     beyond = max(0.0, half - x, half - y, x + half - width, y + half - height)
     margin = int(np.ceil(beyond))
-    # "symmetric" may be asked for more than the picture's own size.
+    # "symmetric" padding may exceed the image's own size.
     padded = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
     corners = (x - half + margin, y - half + margin, x + half + margin, y + half + margin)
     cut = Image.fromarray(padded).resize((size, size), Image.Resampling.LANCZOS, box=corners)

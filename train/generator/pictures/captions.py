@@ -1,8 +1,8 @@
-"""Captions: what is known of a picture, said in varied words.
+"""Captions: words for the facts of an image, with random variation.
 
-A caption is drawn anew each time a picture is used. Those of digits follow the wordings that
-prompts use: bare ("handwritten seven"), generic ("an image of a seven"), or with a domain ("a
-chalk drawing of a handwritten seven").
+A caption is sampled each time an image is used. Captions of digits follow the wordings that prompts
+use: bare ("handwritten seven"), generic ("an image of a seven"), or with a domain ("a chalk drawing
+of a handwritten seven").
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ NO_SYNONYMS: Mapping[str, Sequence[str]] = {}
 
 
 class Captioner(Protocol):
-    """Draws a caption for what is known of a picture."""
+    """Samples a caption for the facts of an image."""
 
     def __call__(self, facts: Facts, rng: np.random.Generator) -> str:
-        """Return a caption without regard to the empty ones."""
+        """Return a caption; empty captions are handled elsewhere."""
         ...
 
 
@@ -44,7 +44,7 @@ def with_article(words: str) -> str:
 
 
 def make_captioner(sources: Sequence[SourceConfig]) -> Captioner:
-    """Return what words the facts of pictures of several sources."""
+    """Return the captioner for the images of several sources."""
 
     def caption(facts: Facts, rng: np.random.Generator) -> str:
         if "digit" in facts:
@@ -95,10 +95,10 @@ def caption_digit(facts: Facts, rng: np.random.Generator) -> str:
 def caption_named(
     facts: Facts, rng: np.random.Generator, *, synonyms: Mapping[str, Sequence[str]] = NO_SYNONYMS
 ) -> str:
-    """Caption a picture of which a caption, or a name and perhaps more, is known.
+    """Caption an image with a known caption, or a known name and perhaps more.
 
-    Four in ten captions of a photograph are the bare noun, so that class words are learnt by
-    themselves; pictures of another domain nearly always say it.
+    Four in ten captions of a photograph are the bare noun, so that class words are learned by
+    themselves; captions of other domains nearly always name the domain.
     """
     if facts.get("caption"):
         return facts["caption"]
@@ -119,7 +119,7 @@ def caption_named(
 
 
 def _noun(facts: Facts, rng: np.random.Generator) -> str:
-    """Name what is shown: its class word, its finer name, or a more general word."""
+    """Name the content: its class word, its finer name, or a more general word."""
     chance = rng.random()
     if "focus" in facts and chance < 0.65:
         return facts["focus"]

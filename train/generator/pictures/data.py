@@ -1,6 +1,6 @@
-"""The pictures of a run in memory-mapped files that all processes share; who is drawn how often.
+"""The images of a run in memory-mapped files shared by all processes, and their sampling weights.
 
-`prepare_part` lets every process fill its rows, `join_parts` makes the collection of them.
+`prepare_part` lets every process write its rows, `join_parts` combines them.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ HELD_OUT = "held-out.npz"
 
 @dataclass(frozen=True)
 class Collection:
-    """Prepared pictures.
+    """Prepared images.
 
     Attributes:
         images: uint8 (N, size, size, 3), memory-mapped.
-        facts: What is known of each; `source` is the number of its source.
+        facts: Facts of each image; `source` is the number of its source.
     """
 
     images: Pictures
     facts: list[Facts]
 
     def classes(self) -> NDArray[np.int64]:
-        """Number the distinct classes; pictures of one class of one source share a number."""
+        """Number the distinct classes; images of one class and source share a number."""
         keys = [(known["source"], known["class"]) for known in self.facts]
         numbers = {key: i for i, key in enumerate(sorted(set(keys)))}
         return np.array([numbers[key] for key in keys])
 
 
 def prepare_part(config: DataConfig, folder: Path, *, rank: int, world_size: int) -> None:
-    """Write this process's share of the pictures; whole parts of an earlier start are kept."""
+    """Write this process's share of the images; complete parts of an earlier start are kept."""
     folder.mkdir(parents=True, exist_ok=True)
     done = folder / _part_name(config, rank, world_size)
     if done.exists() or (folder / RECORD).exists():
@@ -72,7 +72,7 @@ def _part_name(config: DataConfig, rank: int, world_size: int) -> str:
 
 def _save_held_out(sources: list[Source], folder: Path) -> None:
     pairs = [pair for source in sources for pair in source.held_out()]
-    # An earlier start with other settings may have been killed before any were kept.
+    # An earlier start with other settings may have been killed before it saved any.
     (folder / HELD_OUT).unlink(missing_ok=True)
     if pairs:
         images = np.stack([image for image, _ in pairs])
@@ -80,7 +80,7 @@ def _save_held_out(sources: list[Source], folder: Path) -> None:
 
 
 def load_held_out(folder: Path) -> tuple[Pictures, NDArray[np.str_]] | None:
-    """Return the held-out photographs and the classes they show, if a run has any."""
+    """Return the held-out photographs and their classes, if a run has any."""
     path = folder / HELD_OUT
     if not path.exists():
         return None
@@ -89,7 +89,7 @@ def load_held_out(folder: Path) -> tuple[Pictures, NDArray[np.str_]] | None:
 
 
 def join_parts(config: DataConfig, folder: Path, *, world_size: int) -> None:
-    """Join the parts into one collection. One process calls it, after all have theirs."""
+    """Join the parts into one collection; one process calls it after all have finished theirs."""
     if (folder / RECORD).exists():
         return
     names = [folder / _part_name(config, rank, world_size) for rank in range(world_size)]
@@ -115,22 +115,22 @@ def join_parts(config: DataConfig, folder: Path, *, world_size: int) -> None:
 
 
 def load_collection(config: DataConfig, folder: Path) -> Collection:
-    """Open what `join_parts` wrote.
+    """Open the collection written by `join_parts`.
 
     Raises:
-        UserError: The folder holds the pictures of other settings.
+        UserError: The folder contains images of other settings.
     """
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     if record["fingerprint"] != config.fingerprint():
-        raise UserError(f"{folder}: made with other data settings; choose another --out")
+        raise UserError(f"{folder}: was made with other data settings; choose another --out")
     return Collection(np.load(folder / IMAGES, mmap_mode="r"), record["facts"])
 
 
 def draw_weights(config: DataConfig, facts: list[Facts]) -> NDArray[np.float64]:
-    """Return how likely each picture is drawn, summing to 1.
+    """Return the sampling probabilities of all images.
 
-    A source gets its share, its cut-outs their part of it. Within each the focus classes get theirs
-    in equal parts; of the rest, a class of n pictures counts n to the power of 1 - balance.
+    A source gets its share, its cut-outs their part of it. Within each, the focus classes get their
+    share in equal parts; of the rest, a class of n images counts n to the power of 1 - balance.
     """
     weights = np.zeros(len(facts))
     which = np.array([int(known["source"]) for known in facts])

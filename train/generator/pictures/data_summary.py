@@ -51,7 +51,7 @@ def _of(facts: list[Facts], *, cut: bool) -> list[Facts]:
 
 
 def _rows(source: SourceConfig, facts: list[Facts], *, cut: bool) -> int:
-    """Return how many rows were read, or had a box."""
+    """Return the number of rows read, or of rows with a box."""
     unfiltered = sum("filter" not in known for known in _of(facts, cut=cut))
     times = source.boxes.cuts if cut and source.boxes else 1
     return unfiltered // (times * (2 if source.mirror else 1))

@@ -1,8 +1,8 @@
-"""Digit masks: handwritten ones from MNIST, printed ones from matplotlib's fonts, each redrawn.
+"""Digit masks: handwritten ones from MNIST, printed ones from matplotlib's fonts, each distorted.
 
-A mask is a signed distance field of the stroke, so that `domains` can thicken, outline or let it
+A mask is a signed distance field of the stroke, so that `domains` can thicken, outline or make it
 glow. Every mask is a pure function of (seed, index). The MNIST images of `held_out_digits` are
-never used for a mask: they judge the generator.
+never used for masks: they are for evaluating the generator.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ HELD_OUT_PER_CLASS = 50
 HELD_OUT_SEED = 20_240_117
 FONT_PIXELS = 96
 
-# Looked at one by one: these have ordinary digits. LastResort, STIXSize*, cmex, cmsy and cmmi lack
+# Selected by eye: these have ordinary digits. LastResort, STIXSize*, cmex, cmsy and cmmi lack
 # them, have frames, or old-style figures.
 FONTS = (
     "DejaVuSans.ttf",
@@ -53,7 +53,7 @@ class Glyph:
 
     Attributes:
         digit: 0 to 9.
-        printed: From a font, not from a hand.
+        printed: From a font, not handwritten.
         distance: Signed distance to the stroke's edge in canvas pixels, positive inside;
             float32 (64, 64).
     """
@@ -63,7 +63,7 @@ class Glyph:
     distance: Floats
 
     def coverage(self, *, grow: float = 0.0, soft: float = 1.0) -> Floats:
-        """Return how much of each pixel the stroke covers, float32 (64, 64) in [0, 1].
+        """Return the part of each pixel that the stroke covers, float32 (64, 64) in [0, 1].
 
         Args:
             grow: Canvas pixels by which the stroke is thickened.
@@ -83,7 +83,7 @@ def _mnist() -> tuple[Floats, NDArray[np.int64]]:
 
 @lru_cache(maxsize=1)
 def _split() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the indexes of the training and of the held-out images."""
+    """Return the indexes of the training and the held-out images."""
     _, labels = _mnist()
     order = np.random.default_rng(HELD_OUT_SEED).permutation(len(labels))
     held = np.concatenate([order[labels[order] == d][:HELD_OUT_PER_CLASS] for d in range(10)])
@@ -92,13 +92,13 @@ def _split() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def held_out_digits() -> tuple[Floats, NDArray[np.int64]]:
-    """Return the real images that training never sees: (500, 28, 28) in [0, 1], and labels."""
+    """Return the real images held out from training: (500, 28, 28) in [0, 1], and labels."""
     images, labels = _mnist()
     return images[_split()[1]], labels[_split()[1]]
 
 
 def training_digits() -> tuple[Floats, NDArray[np.int64]]:
-    """Return the real images that masks are made from: (4500, 28, 28) in [0, 1], and labels."""
+    """Return the real images used for masks: (4500, 28, 28) in [0, 1], and labels."""
     images, labels = _mnist()
     return images[_split()[0]], labels[_split()[0]]
 
@@ -142,7 +142,7 @@ def _box(image: Floats) -> tuple[float, float, float, float]:
 
 @lru_cache(maxsize=4)
 def _cubic_rows(points: int) -> Floats:
-    """Return the matrix (64, points) that draws a smooth curve through so many values."""
+    """Return the matrix (64, points) that interpolates a smooth curve through given values."""
     from scipy import ndimage
 
     rows = [ndimage.zoom(row, CANVAS / points, order=3) for row in np.eye(points)]
@@ -150,7 +150,7 @@ def _cubic_rows(points: int) -> Floats:
 
 
 def _warp(image: Floats, rng: np.random.Generator, *, printed: bool) -> Floats:
-    """Redraw a 28x28 image on the canvas: size, place, slant, turn and a little wobble."""
+    """Draw a 28x28 image on the canvas with random size, position, slant and distortion."""
     from scipy import ndimage
 
     row, column, height, width = _box(image)
@@ -185,7 +185,7 @@ def _signed_distance(ink: NDArray[np.bool_]) -> Floats:
 
 
 def _topology(distance: Floats) -> tuple[int, int]:
-    """Return the number of strokes and of background regions: what makes an 8 an 8."""
+    """Return the number of strokes and of background regions, which identify a digit's shape."""
     from scipy import ndimage
 
     return int(ndimage.label(distance > 0)[1]), int(ndimage.label(distance <= -0.5)[1])
@@ -201,7 +201,7 @@ def _vary_thickness(distance: Floats, rng: np.random.Generator) -> Floats:
 
 
 def draw_glyph(rng: np.random.Generator, *, digit: int, printed: bool) -> Glyph:
-    """Draw one digit of a random hand or font."""
+    """Draw one digit in a random handwriting or font."""
     from scipy import ndimage
 
     if printed:

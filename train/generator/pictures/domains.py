@@ -1,7 +1,7 @@
-"""Domains: how a digit's mask becomes a small colour picture of a certain kind.
+"""Domains: render a digit's mask as a small colour image of a certain style.
 
 Each domain is one function `(glyph, rng) -> float32 (64, 64, 3) in [0, 1]`, listed in `DOMAINS`
-with the words that captions use for it. `render` averages the canvas down to the picture.
+with the words that captions use for it. `render` averages the canvas down to the image size.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _colour(
 
 
 def _over(ground: Floats, ink: Floats, cover: Floats) -> Floats:
-    """Lay `ink` over `ground` where `cover` is 1."""
+    """Blend `ink` over `ground` with the coverage `cover`."""
     return ground + (ink - ground) * cover[..., None]
 
 
@@ -205,14 +205,14 @@ def _cartoon(glyph: Glyph, rng: np.random.Generator) -> Floats:
 
 @dataclass(frozen=True)
 class Domain:
-    """A kind of picture.
+    """A style of images.
 
     Attributes:
-        paint: Draws it.
-        words: What a caption may call it, after an article.
-        generic: How often a caption leaves the domain unsaid.
-        weight: How often it is drawn, relative to the others.
-        printed: The share of digits that come from a font.
+        paint: Renders it.
+        words: Its names in captions, after an article.
+        generic: Share of captions that omit the domain.
+        weight: Relative sampling weight.
+        printed: Share of printed digits.
         place: A phrase that may follow the digit, e.g. "on a blackboard", or "".
     """
 
@@ -246,7 +246,7 @@ DOMAINS: dict[str, Domain] = {
 def render(
     glyph: Glyph, domain: str, rng: np.random.Generator, *, size: int = IMAGE_SIZE
 ) -> NDArray[np.uint8]:
-    """Draw a glyph as a picture of a domain: uint8 (size, size, 3), RGB; `size` divides 64."""
+    """Render a glyph in a domain: uint8 (size, size, 3), RGB; `size` divides 64."""
     canvas = np.clip(DOMAINS[domain].paint(glyph, rng), 0, 1)
     step = CANVAS // size
     blocks = canvas.reshape(size, step, size, step, 3)

@@ -1,7 +1,7 @@
-"""Filters that turn a photograph into a picture of another domain, for captions to name.
+"""Filters that turn a photograph into an image of another domain, for captions to name.
 
-Each is a function `(photo, rng) -> picture`, both float32 (H, W, 3) in [0, 1]. They are crude at 64
-pixels, and meant to be: enough that "a sketch of a cat" looks drawn and still shows a cat.
+Each is a function `(photo, rng) -> image`, both float32 (H, W, 3) in [0, 1]. They are simple, which
+is enough at 64 pixels: "a sketch of a cat" looks drawn and still shows a cat.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# numpy's arithmetic on mixed operands is typed too loosely to say float32 all the way.
+# numpy's types for mixed operands are too loose to keep float32.
 Floats = NDArray[Any]
 Filter = Callable[[Floats, np.random.Generator], Floats]
 
@@ -67,7 +67,7 @@ def _paper(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 
 
 def _tones(image: Floats, *, sigma: float) -> Floats:
-    """Return light and dark, (H, W) in [0, 1], stretched to the picture's range."""
+    """Return lightness, (H, W) in [0, 1], stretched to the image's range."""
     grey = _blur(_grey(image), sigma)
     low, high = np.quantile(grey, (0.03, 0.97))
     tones: Floats = np.clip((grey - low) / max(high - low, 0.15), 0, 1)
@@ -75,7 +75,7 @@ def _tones(image: Floats, *, sigma: float) -> Floats:
 
 
 def _vignette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Return how much of the picture was drawn, (H, W): all in the middle, ragged at the border."""
+    """Return the drawn part of the image, (H, W): complete in the middle, ragged at the border."""
     rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     far = (np.abs(rows)[:, None] ** 4 + np.abs(columns)[None] ** 4) ** 0.25
     edge = np.float32(rng.uniform(1.0, 1.2)) + np.float32(0.08) * _noise(rng, shape, sigma=3.0)
@@ -84,7 +84,7 @@ def _vignette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
 
 
 def _strokes(image: Floats, *, sigma: float) -> Floats:
-    """Return dark lines and spots, (H, W) in [0, 1]: where it is darker than around.
+    """Return dark lines and spots, (H, W) in [0, 1]: darker than their surroundings.
 
     A difference of Gaussians, so that eyes, nostrils and wheels stay spots and an edge becomes one
     line on its dark side, where a gradient would ring each of them.
@@ -105,9 +105,9 @@ def _drawing(image: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _sketch(image: Floats, rng: np.random.Generator) -> Floats:
-    """Soft pencil: what is light stays paper, the rest is shaded as dark as it was, with strokes.
+    """Soft pencil: light areas stay paper, others are shaded equally dark, with strokes.
 
-    Mostly shading: strokes alone are fine detail, which a generator of 8x8 latents learns last.
+    Mostly shading: strokes alone are fine detail, which a generator with 8x8 latents learns last.
     """
     shade = np.float32(rng.uniform(0.7, 0.9)) * (1 - _tones(image, sigma=0.7)) ** 1.5
     lines = np.float32(rng.uniform(0.3, 0.5)) * _strokes(image, sigma=1.2)
@@ -175,7 +175,7 @@ def _digital(image: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _collage(image: Floats, rng: np.random.Generator) -> Floats:
-    """Cut paper: the picture with two or three of its parts pasted over it, askew."""
+    """Cut paper: the image with two or three of its parts pasted over it, rotated."""
     from scipy import ndimage
 
     side = image.shape[0]
@@ -261,7 +261,7 @@ FILTERS: dict[str, FilteredDomain] = {
 def apply_filter(
     name: str, picture: NDArray[np.uint8], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Filter a picture, uint8 (H, W, 3) RGB, by the name of its domain."""
+    """Filter an image, uint8 (H, W, 3) RGB, by the name of its domain."""
     changed = FILTERS[name].filter(picture.astype(np.float32) / 255, rng)
     filtered: NDArray[np.uint8] = np.round(np.clip(changed, 0, 1) * 255).astype(np.uint8)
     return filtered

@@ -1,8 +1,8 @@
-"""Finds the heads of cats, and of dogs, which look enough like them, and writes them as boxes.
+"""Find the heads of cats, and of dogs, which look similar enough, and write them as boxes.
 
-The finder is OpenCV's, two cascades of Haar-like features for cats' faces from the front, which its
-wheels ship. What it finds is checked by size, by how sure it is, by how much of the head is in the
-picture; dogs by whether another detection agrees, most often that of the other cascade.
+The detectors are OpenCV's two cascades of Haar-like features for frontal cat faces, part of its
+wheels. Detections are checked by size, confidence and the part of the head inside the image; for
+dogs another detection must agree, usually from the other cascade.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ log = logging.getLogger(__name__)
 
 COLUMN = "head"
 CASCADES = ("haarcascade_frontalcatface.xml", "haarcascade_frontalcatface_extended.xml")
-# The cascades were made for faces of 24 pixels and more; smaller pictures are enlarged.
+# The cascades need faces of at least 24 pixels; smaller images are enlarged.
 SEARCH_SIDE = 192
 SMALLEST_FACE = 42
-# A face near an edge is found only if there is something beyond.
+# Faces near an edge are found only with a margin around the image.
 BORDER = 0.125
-# A face box holds no ears; the head's does. Its middle is higher, by parts of the face's side.
+# A face box has no ears; a head box has. Its centre is higher, in parts of the face's side.
 HEAD_SIDE = 1.7
 HEAD_RISE = 0.1
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What counts as found.
+    """Criteria for accepting a head.
 
     Attributes:
-        sure: The least weight of the cascade's last stage.
-        agreeing: How many detections must lie on each other, itself included.
-        beyond: How much of the head's square may lie beyond the picture, in parts of its side.
+        sure: Minimum weight of the cascade's last stage.
+        agreeing: Minimum number of overlapping detections, itself included.
+        beyond: Maximum part of the head's side outside the image.
     """
 
     sure: float
@@ -56,7 +56,7 @@ RULES: Mapping[str, Rule] = {"cat": Rule(0.3, 1), "dog": Rule(0.6, 2)}
 
 @dataclass(frozen=True)
 class Face:
-    """What one cascade found: middle and side in pixels of the picture, and its weight."""
+    """A detection of one cascade: centre and side in pixels, and its weight."""
 
     x: float
     y: float
@@ -64,7 +64,7 @@ class Face:
     weight: float
 
     def agrees(self, other: Face) -> bool:
-        """Tell whether another detection lies on this one."""
+        """Return whether another detection overlaps this one."""
         side = min(self.side, other.side)
         near = max(abs(self.x - other.x), abs(self.y - other.y)) < 0.25 * side
         return near and abs(self.side - other.side) < 0.3 * side
@@ -75,13 +75,13 @@ class Face:
         return [round(float(one), 2) for one in (self.x - half, y - half, self.x + half, y + half)]
 
     def beyond(self, width: int, height: int) -> float:
-        """Return how much of the head's side lies beyond the picture's nearest edge."""
+        """Return the part of the head's side outside the image."""
         left, top, right, bottom = self.head()
         return max(0.0, -left, -top, right - width, bottom - height) / (HEAD_SIDE * self.side)
 
 
 class FaceFinder:
-    """OpenCV's two cascades for cats' faces."""
+    """OpenCV's two cascades for cat faces."""
 
     def __init__(self) -> None:
         try:
@@ -95,13 +95,13 @@ class FaceFinder:
         missing = [name for name in CASCADES if not (folder / name).exists()]
         if missing:
             raise UserError(
-                f"OpenCV {cv2.__version__} ships no {', '.join(missing)}; versions before 5 do: "
+                f"OpenCV {cv2.__version__} has no {', '.join(missing)}; use a version before 5: "
                 "pip install 'data-factory[heads]'"
             )
         self._cascades = [cv2.CascadeClassifier(str(folder / name)) for name in CASCADES]
 
     def find(self, picture: NDArray[np.uint8]) -> list[Face]:
-        """Return all detections in a picture, uint8 (height, width, 3)."""
+        """Return all detections in an image, uint8 (height, width, 3)."""
         height, width = picture.shape[:2]
         scale = max(1.0, SEARCH_SIDE / min(height, width))
         margin = round(BORDER * min(height, width))
@@ -134,7 +134,7 @@ class FaceFinder:
 def choose_head(
     faces: Sequence[Face], rule: Rule, *, width: int, height: int
 ) -> list[float] | None:
-    """Return the box of the surest head that a rule lets pass, or None."""
+    """Return the box of the most confident head that satisfies a rule, or None."""
     good = [
         face
         for face in faces
@@ -146,31 +146,31 @@ def choose_head(
 
 
 def write_heads(source: SourceConfig, out: Path) -> None:
-    """Write a set once more, with a column `head`: the box of a cat's or a dog's head, or None.
+    """Write a copy of a dataset with a column `head`: the box of a cat's or dog's head, or None.
 
-    Heads are looked for in every picture called cat or dog, paintings and cartoons too.
+    Every image named cat or dog is searched, paintings and cartoons too.
 
     Args:
-        source: Which rows, and their columns of pictures, names and more general words.
-        out: New folder; gets one file that `load_dataset` opens, pictures included.
+        source: The rows, and their columns of images, names and more general words.
+        out: New folder; one file for `load_dataset` is written, images included.
 
     Raises:
-        UserError: The set cannot be opened, a column is missing or there already, `out` holds
-            something or lies in the set's own folder, a cat's or dog's picture cannot be read,
-            there is none, or OpenCV is not there.
+        UserError: The dataset cannot be opened, a column is missing or exists already, `out` is not
+            empty or is inside the dataset's folder, an image of a cat or dog cannot be read, there
+            is none, or OpenCV is missing.
     """
     finder = FaceFinder()
     check_new(out)
     own = Path(source.source)
     if own.is_dir() and out.resolve().is_relative_to(own.resolve()):
-        raise UserError(f"{out}: lies inside the set itself, {own}; give a folder elsewhere")
+        raise UserError(f"{out}: is inside the dataset {own}; name a folder elsewhere")
     rows, folder = open_rows(source)
     if COLUMN in rows.column_names:
-        raise UserError(f"{source.source}: has a column {COLUMN} already")
+        raise UserError(f"{source.source}: already has a column {COLUMN}")
     words = [_word_of(known) for known in read_words(source, rows)]
     if not any(words):
         raise UserError(
-            f"{source.source}: no row is called {' or '.join(RULES)} in its "
+            f"{source.source}: no row is named {' or '.join(RULES)} in "
             f"{' or '.join(filter(None, (source.name_column, source.general_column)))}"
         )
     heads: list[list[float] | None] = []
@@ -185,7 +185,7 @@ def write_heads(source: SourceConfig, out: Path) -> None:
         of_word = [head for head, one in zip(heads, words, strict=True) if one == word]
         found = sum(head is not None for head in of_word)
         log.info("%s: a head in %d of %d pictures", word, found, len(of_word))
-    # Of a folder of images a dataset knows only where they are.
+    # An image folder's dataset contains only the paths of its images.
     write_set(embedded(_with_heads(rows, heads), where=source.source, folder=folder), out)
 
 

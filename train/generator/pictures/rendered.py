@@ -1,4 +1,4 @@
-"""The digits that the generator learns from as a dataset: what perfect drawings would teach."""
+"""Write the generator's training digits as a dataset, as an upper bound for generated ones."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ DATA_FILE = Path("data") / "train-00000-of-00001.parquet"
 
 
 def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> None:
-    """Write rendered digits in all domains, classes in turn; one file that `load_dataset` opens.
+    """Write rendered digits in all domains, classes in turn, as one file for `load_dataset`.
 
     Args:
         out: New or empty folder.
-        images: How many.
+        images: Number of images.
         image_size: Height and width in pixels; divides 64.
-        seed: The same one gives the same pictures.
+        seed: Seed of the images.
 
     Raises:
-        UserError: `out` holds something, no picture is asked for, or the seed is negative.
+        UserError: `out` is not empty, no image is requested, or the seed is negative.
     """
     if images < 1:
         raise UserError(f"--images {images}: give 1 or more")
@@ -38,17 +38,17 @@ def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> Non
 
 
 def check_new(out: Path) -> None:
-    """Refuse a folder that holds something.
+    """Reject a folder that is not empty.
 
     Raises:
-        UserError: It does, or is a file.
+        UserError: It is not empty, or is a file.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: there is something already; give a new folder")
+        raise UserError(f"{out}: is not empty; name a new folder")
 
 
 def write_set(dataset: Any, out: Path) -> None:
-    """Write a `datasets.Dataset` as the one file of a folder that `load_dataset` opens."""
+    """Write a `datasets.Dataset` as the only file of a folder for `load_dataset`."""
     path = out / DATA_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, lambda to: dataset.to_parquet(str(to)))

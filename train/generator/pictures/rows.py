@@ -1,4 +1,4 @@
-"""Rows of an image set: opening it, its texts, its pictures, and how a message names a row."""
+"""Read the rows of an image dataset: open it, read texts and images, name rows in messages."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Pictures = NDArray[np.uint8]
 
 # Joins several general words in one fact.
 SEPARATOR = "|"
-# Facts that words are made of; the others are pixels and where they are.
+# Facts used in captions; the others are pixels and their locations.
 _TEXTS = ("caption", "name", "general", "view", "domain")
 
 
 def facts_of(row: Mapping[str, Any], columns: Mapping[str, str], features: Any) -> Facts:
-    """Return what a row says in words: caption, name, general words, view, domain."""
+    """Return the texts of a row: caption, name, general words, view, domain."""
     return {
         fact: _text(row[column], features[column])
         for fact, column in columns.items()
@@ -34,12 +34,12 @@ def facts_of(row: Mapping[str, Any], columns: Mapping[str, str], features: Any) 
 
 
 def words_of(facts: Facts) -> list[str]:
-    """Return the name of what is known, then its more general words."""
+    """Return the name of the content, then its more general words."""
     return [facts.get("name", ""), *facts.get("general", "").split(SEPARATOR)]
 
 
 def columns_of(config: SourceConfig) -> dict[str, str]:
-    """Return the columns that a source names, by what they hold."""
+    """Return the columns of a source, by their role."""
     columns = {
         "image": config.image_column,
         "caption": None if config.name_column else config.caption_column,
@@ -53,13 +53,13 @@ def columns_of(config: SourceConfig) -> dict[str, str]:
 
 
 def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
-    """Open the rows of a source that its `where` and `row_filter` keep.
+    """Open the rows of a source that match its `where` and `row_filter`.
 
     Returns:
         The rows, and the folder of images that their paths may point into.
 
     Raises:
-        UserError: It cannot be opened, lacks a column that the source names, or no row is left.
+        UserError: It cannot be opened, lacks a column of the source, or no row matches.
     """
     columns = columns_of(config)
     rows, folder = open_data.open_rows(
@@ -86,7 +86,7 @@ def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
         ]
         rows = rows.select(kept)
     if not len(rows):
-        raise UserError(f"{config.source}: no rows with {config.where}; change `where`")
+        raise UserError(f"{config.source}: has no rows with {config.where}; change `where`")
     if config.row_filter is None:
         return rows, folder
     try:
@@ -97,7 +97,7 @@ def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
 
 
 def row_name(config: SourceConfig, column: str, row: int) -> str:
-    """Say for a message where a value stands."""
+    """Return the location of a value, for messages."""
     kept = " of those that `where` and `row_filter` keep"
     return (
         f"{config.source}: {column}, row {row}{kept if config.where or config.row_filter else ''}"
@@ -105,7 +105,7 @@ def row_name(config: SourceConfig, column: str, row: int) -> str:
 
 
 def read_picture(rows: Any, row: int, config: SourceConfig, *, folder: Path | None) -> Pictures:
-    """Read the picture of a row as it is, uint8 (height, width, 3).
+    """Read the image of a row unchanged, uint8 (height, width, 3).
 
     Args:
         rows: From `open_rows`, as `folder`.
@@ -130,7 +130,7 @@ def read_words(config: SourceConfig, rows: Any) -> Iterator[list[str]]:
 
 
 def read_texts(rows: Any, columns: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """Yield the rows without their pictures, read a column at a time."""
+    """Yield the rows without their images, read column by column."""
     names = sorted({column for fact, column in columns.items() if fact in _TEXTS})
     table = rows.select_columns(names)[:]
     for values in zip(*(table[name] for name in names), strict=True):

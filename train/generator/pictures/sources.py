@@ -1,7 +1,7 @@
-"""Where captioned pictures come from: digits drawn here, or the rows of any image set.
+"""Sources of captioned images: rendered digits, or the rows of an image dataset.
 
-A source is a sequence of (picture, facts), each a pure function of its number, so that processes
-can share the work. Facts are what captions are made of.
+A source is a sequence of (image, facts), each a pure function of its index, so that processes can
+share the work. Captions are made from facts.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _UNFILTERED = 1_000_003
 
 
 class Source(Protocol):
-    """Numbered pictures."""
+    """Indexed images."""
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of images."""
         ...
 
     def draw(self, index: int) -> tuple[Pictures, Facts]:
-        """Return picture `index`, uint8 (size, size, 3) RGB, and what is known of it."""
+        """Return image `index`, uint8 (size, size, 3) RGB, and its facts."""
         ...
 
     def held_out(self) -> list[tuple[Pictures, str]]:
@@ -55,13 +55,13 @@ class Source(Protocol):
 
 
 class DigitSource:
-    """Digits in every domain; picture i is a pure function of (seed, i)."""
+    """Digits in every domain; image i is a pure function of (seed, i)."""
 
     def __init__(self, config: SourceConfig, *, image_size: int) -> None:
         if CANVAS % image_size:
             raise UserError(
-                f"data.image_size: digits are drawn at {CANVAS} pixels or a whole part of it, not "
-                f"{image_size}; leave it out or choose another data source"
+                f"data.image_size: digits are rendered at {CANVAS} pixels or a divisor of it, not "
+                f"{image_size}; remove it or choose another data source"
             )
         self._config = config
         self._size = image_size
@@ -70,11 +70,11 @@ class DigitSource:
         self._names = list(DOMAINS)
 
     def __len__(self) -> int:
-        """Return how many there are."""
+        """Return the number of images."""
         return self._config.images
 
     def draw(self, index: int) -> tuple[Pictures, Facts]:
-        """Draw picture `index`; digits take turns."""
+        """Render image `index`; digits take turns."""
         rng = np.random.default_rng([self._config.seed, index])
         name = self._names[min(int(np.searchsorted(self._edges, rng.random())), len(DOMAINS) - 1)]
         printed = bool(rng.random() < DOMAINS[name].printed)
@@ -93,15 +93,15 @@ class DigitSource:
 
 
 class _Layer:
-    """Pictures of some rows, then their mirror images, then filtered ones.
+    """Images of some rows, then their mirror images, then filtered ones.
 
     Args:
-        config: Whether there are mirror images, the filters, the seed.
+        config: Settings for mirror images, filters and seed.
         rows: In their order.
-        read: Reads the picture of a row, by random numbers if it is a little different each time.
-        filtered: How many filtered pictures are made for each.
-        times: How often each row is there.
-        stream: Parts its random numbers from those of other layers.
+        read: Reads the image of a row, with random numbers for its variation.
+        filtered: Number of filtered images for each.
+        times: Number of repetitions of each row.
+        stream: Separates its random numbers from those of other layers.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class _Layer:
         return self._unfiltered + self._filtered
 
     def draw(self, index: int) -> tuple[Pictures, int, Facts]:
-        """Return picture `index`, its row, and what is known of it besides."""
+        """Return image `index`, its row, and additional facts."""
         if index >= self._unfiltered:
             return self._filter(index - self._unfiltered)
         row = int(self._rows[index % len(self._rows)])
@@ -146,12 +146,12 @@ class _Layer:
         return apply_filter(name, picture, rng), row, {"filter": name}
 
     def _random(self, *numbers: int) -> np.random.Generator:
-        # At the end: without one they are what they were before there were layers.
+        # At the end, so that sources without layers keep their random numbers.
         return np.random.default_rng([self._config.seed, *numbers, *self._stream])
 
 
 class CaptionedSource:
-    """The rows of an image set, cut square and resized; then, where it has boxes, cut-outs."""
+    """The rows of an image dataset, cropped square and resized; then cut-outs of its boxes."""
 
     def __init__(self, config: SourceConfig, *, image_size: int) -> None:
         self._config = config
@@ -172,11 +172,11 @@ class CaptionedSource:
         self._cut = self._cut_layer(kept, config.boxes) if config.boxes else None
 
     def __len__(self) -> int:
-        """Return how many there are, mirror images, filtered ones and cut-outs included."""
+        """Return the number of images; mirror images, filtered ones and cut-outs included."""
         return len(self._whole) + (len(self._cut) if self._cut else 0)
 
     def draw(self, index: int) -> tuple[Pictures, Facts]:
-        """Read picture `index`."""
+        """Read image `index`."""
         if self._cut and index >= len(self._whole):
             picture, row, more = self._cut.draw(index - len(self._whole))
             return picture, {**self._facts[row], **more, "cut": "yes"}
@@ -184,7 +184,7 @@ class CaptionedSource:
         return picture, {**self._facts[row], **more}
 
     def held_out(self) -> list[tuple[Pictures, str]]:
-        """Return photographs that are never drawn, each with its focus class."""
+        """Return photographs that are never sampled, each with its focus class."""
         rows = map(int, self._held_out)
         return [(_square(self._image(row), size=self._size), self._class(row)) for row in rows]
 
@@ -192,16 +192,16 @@ class CaptionedSource:
         return self._facts[row]["class"]
 
     def _choose_kept(self, facts: list[Facts]) -> NDArray[np.int64]:
-        """Return the rows to learn from; says how many are left out, and why."""
+        """Return the training rows; log how many are skipped, and why."""
         source, most = self._config.source, self._config.images
         named = [i for i, known in enumerate(facts) if known.get("caption") or known.get("name")]
         if not named:
-            raise UserError(f"{source}: no row has a caption or a name; name another column")
+            raise UserError(f"{source}: no row has a caption or a name; choose another column")
         if len(named) < len(facts):
-            log.info("%s: left out %d rows without words", source, len(facts) - len(named))
+            log.info("%s: skipped %d rows without words", source, len(facts) - len(named))
         free = np.setdiff1d(np.array(named, np.int64), self._held_out)
         if len(free) > most:
-            log.info("%s: reads %d of %d pictures, as `images` says", source, most, len(free))
+            log.info("%s: using %d of %d images, as set by `images`", source, most, len(free))
         return free[:most]
 
     def _cut_layer(self, kept: NDArray[np.int64], boxes: BoxConfig) -> _Layer:
@@ -213,7 +213,7 @@ class CaptionedSource:
         def where(row: int) -> str:
             return row_name(self._config, boxes.column, row)
 
-        # A box that is none ends the run before it began; what needs the picture waits for it.
+        # Invalid boxes stop the run before it starts; checks that need the image come later.
         for row in map(int, rows):
             check_box(column[row], where=where(row))
 
@@ -243,7 +243,7 @@ class CaptionedSource:
 
 
 def _choose_held_out(facts: list[Facts], config: SourceConfig) -> NDArray[np.int64]:
-    """Return rows of photographs to keep from training, `held_out` of each focus class."""
+    """Return rows of photographs to hold out from training, `held_out` per focus class."""
     chosen: list[int] = []
     rng = np.random.default_rng([config.seed, 1])
     for name in config.focus if config.held_out else ():

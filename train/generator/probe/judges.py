@@ -1,8 +1,8 @@
-"""Two judges of drawn pictures, both small networks trained in a minute.
+"""Two small classifiers for evaluating generated images, each trained in a minute.
 
-`train_judge` learns from rendered training digits and then says what a drawn digit shows: are
-words heard? `zero_shot` learns from drawn pictures alone and is scored on real ones that the
-generator never saw: are drawn pictures good for training?
+`train_judge` trains on rendered digits and then classifies generated digits: does the model follow
+the prompt? `zero_shot` trains on generated images only and is scored on held-out real ones: are
+generated images useful for training?
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Score:
-    """How often a network was right.
+    """Accuracy of a network.
 
     Attributes:
         top1: 0 to 1.
@@ -52,7 +52,7 @@ def _network(classes: int) -> nn.Sequential:
 
 
 def as_input(images: NDArray[np.uint8]) -> Tensor:
-    """Return pictures as the networks here take them: float32 (N, 3, H, W) in [-1, 1]."""
+    """Return images as network input: float32 (N, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -63,13 +63,13 @@ def _shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 def fit_network(drawn: Drawn, *, epochs: int, seed: int = 0) -> nn.Module:
-    """Train the small network on labelled 32-pixel pictures; batches are shifted a little."""
+    """Train the small network on labelled 32-pixel images; batches are shifted slightly."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     network = _network(int(drawn.labels.max()) + 1)
     images, labels = as_input(drawn.images), torch.from_numpy(drawn.labels)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
-    # A handful of pictures is one batch.
+    # A handful of images is one batch.
     size = min(BATCH, len(images))
     steps = epochs * (len(images) // size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=steps)
@@ -88,7 +88,7 @@ def fit_network(drawn: Drawn, *, epochs: int, seed: int = 0) -> nn.Module:
 
 @torch.no_grad()
 def score(network: nn.Module, drawn: Drawn) -> Score:
-    """Score a network on labelled pictures."""
+    """Score a network on labelled images."""
     guessed = [network(part).argmax(1) for part in torch.split(as_input(drawn.images), 256)]
     right = (torch.cat(guessed).numpy() == drawn.labels).astype(float)
     per_class = [float(right[drawn.labels == k].mean()) for k in np.unique(drawn.labels)]
@@ -104,13 +104,13 @@ def _rendered(count: int, *, start: int) -> Drawn:
 
 
 def train_judge(*, images: int = JUDGE_IMAGES, epochs: int = 10) -> tuple[nn.Module, Score]:
-    """Train the judge on freshly rendered digits of all domains; returns its own score too."""
+    """Train the judge on rendered digits of all domains; also return its own score."""
     judge = fit_network(_rendered(images, start=0), epochs=epochs)
     return judge, score(judge, _rendered(JUDGE_CHECK, start=images))
 
 
 def real_digits() -> Drawn:
-    """Return the held-out handwriting, white on black, resized to 32 pixels."""
+    """Return the held-out handwritten digits, white on black, resized to 32 pixels."""
     from PIL import Image
 
     images, labels = held_out_digits()
@@ -122,12 +122,12 @@ def real_digits() -> Drawn:
 
 
 def zero_shot(drawn: Drawn, real: Drawn, *, epochs: int = 20) -> Score:
-    """Train on drawn pictures alone, score on real ones."""
+    """Train on generated images only, score on real ones."""
     return score(fit_network(drawn, epochs=epochs), real)
 
 
 def shrink(images: NDArray[np.uint8], *, size: int = IMAGE_SIZE) -> NDArray[np.uint8]:
-    """Average uint8 pictures (N, H, W, 3) down to `size` pixels, which divides theirs."""
+    """Average uint8 images (N, H, W, 3) down to `size` pixels, which must divide theirs."""
     count, side = len(images), images.shape[1]
     step = side // size
     blocks = images.reshape(count, size, step, size, step, 3)
@@ -136,13 +136,13 @@ def shrink(images: NDArray[np.uint8], *, size: int = IMAGE_SIZE) -> NDArray[np.u
 
 
 def merge(parts: list[Drawn]) -> Drawn:
-    """Put sets of drawn pictures together."""
+    """Concatenate several sets of generated images."""
     images: Any = np.concatenate([part.images for part in parts])
     return Drawn(images, np.concatenate([part.labels for part in parts]))
 
 
 def rounded(result: Score) -> dict[str, Any]:
-    """Return a score for a report."""
+    """Return a score as rounded values."""
     return {
         "top1": round(result.top1, 4),
         "per_class": [round(value, 3) for value in result.per_class],

@@ -1,7 +1,8 @@
-"""A run's zero-shot probe: a small classifier of drawn pictures, scored on held-out photographs.
+"""The zero-shot probe: a small classifier trained on generated images, scored on held-out photos.
 
-Cheap enough to be repeated during training: the averaged model draws a few hundred pictures of the
-focus classes by the plain prompts of the paper, decoded linearly. No picture of a test set is used.
+It is cheap enough for repeated use during training: the averaged model generates a few hundred
+images of the focus classes with the plain prompts of the paper, decoded linearly. No test images
+are used.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ EPOCHS = 15
 
 
 class RunProbe:
-    """Scores a model; knows the held-out photographs of its run."""
+    """Scores a model on the held-out photographs of its run."""
 
     def __init__(self, folder: Path, basis: PatchBasis, tokens: TokenCache) -> None:
         held_out = load_held_out(folder / "data")
@@ -47,7 +48,7 @@ class RunProbe:
         prompts = [f"an image of {with_article(str(self._names[label]))}" for label in labels]
         pictures = []
         for start in range(0, count, BATCH):
-            # Half at guidance 1.5, half at 3: what training sets use.
+            # Half at guidance 1.5, half at 3, as in training datasets.
             latents = sample(
                 model,
                 self._tokens(prompts[start : start + BATCH]),
@@ -58,6 +59,7 @@ class RunProbe:
             )
             pictures.append(linear_pictures(self._basis, latents))
         drawn = Drawn(shrink(np.concatenate(pictures)), labels.astype(np.int64))
-        # Within an outer autocast, weights are cast once and kept: the classifier would not learn.
+        # Within an outer autocast, weights would be cast once and kept, and the classifier would
+        # not train.
         with torch.random.fork_rng(), torch.autocast("cpu", enabled=False):
             return zero_shot(drawn, self._real, epochs=EPOCHS).top1

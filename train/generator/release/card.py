@@ -1,4 +1,4 @@
-"""Writes the card of an exported pipeline from its run and its measured figures."""
+"""Write the card of an exported pipeline from its run and its measurements."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ WEAK_DIGIT, WEAK_PHOTO = 0.85, 0.5
 
 
 def write_card(folder: Path, *, run: Path, figures: dict[str, Any], sheets: Path) -> None:
-    """Write README.md into a pipeline folder, and beside it the pictures that it shows."""
+    """Write README.md into a pipeline folder, and the images that it shows beside it."""
     training = _training(run)
     check_exported(folder, training["parts"])
     plot_loss(training["log"], folder / "loss.png")
-    # What was written by hand since the export, a later start from this pipeline shall know too.
+    # Notes written by hand since the export also matter for a later start from this pipeline.
     write_lineage(training["parts"], folder)
     for name in (*figures["sheets"], "nearest.jpg"):
         if (sheets / name).exists():
@@ -159,9 +159,9 @@ def _training(run: Path) -> dict[str, Any]:
 
 
 def training_command(config: Config, *, samples: int | None) -> str:
-    """Return the line that trains such a model again, for as long as it was trained, if known.
+    """Return the command that trains such a model again, for the same length if known.
 
-    Where the settings are those that ship, with or without a `--filter` besides, it names them.
+    If the settings are the packaged ones, with or without a `--filter`, it names their file.
     """
     named = [source for source in config.data.sources if source.source != DIGITS]
     data = f" {_data_options(config)}" if named else ""
@@ -172,10 +172,10 @@ def training_command(config: Config, *, samples: int | None) -> str:
 
 
 def _heads_command(config: Config) -> str | None:
-    """Return the line that writes the boxes of heads, if a source learns from such."""
+    """Return the command that writes the boxes of heads, if a source uses them."""
     for one in config.data.sources:
         if one.boxes and one.boxes.column == COLUMN:
-            # With captions alone the run does not say where the names were.
+            # With captions only, the run does not record the name columns.
             columns = {"image": one.image_column, "name": one.name_column or "COLUMN"}
             options = [
                 f" --{name}-column {shlex.quote(column)}"
@@ -202,7 +202,7 @@ def _data_options(config: Config) -> str:
 
 
 def plot_loss(rows: list[dict[str, str]], to: Path) -> None:
-    """Draw the loss and the class gap over samples as a small PNG."""
+    """Plot the loss and the class gap over samples as a small PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -1,6 +1,6 @@
-"""Makes a stock diffusers pipeline folder of a run: fp16 safetensors, no code of ours needed.
+"""Export a run as a stock diffusers pipeline: fp16 safetensors, without custom code.
 
-The folder is written beside its place and swapped in, so it is never there in part.
+The folder is written beside its destination and swapped in, so it is never incomplete.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CARD = "README.md"
 
 
 def sampling_scheduler() -> Any:
-    """Return the scheduler that ships: DPM-Solver++ over the schedule of training."""
+    """Return the pipeline's scheduler: DPM-Solver++ over the training schedule."""
     from diffusers import DPMSolverMultistepScheduler
 
     return DPMSolverMultistepScheduler(
@@ -48,10 +48,10 @@ def sampling_scheduler() -> Any:
 
 
 def load_checkpoint(folder: Path) -> dict[str, Any]:
-    """Load the last state of a run.
+    """Load the latest checkpoint of a run.
 
     Raises:
-        UserError: It has none yet.
+        UserError: It has no checkpoint yet.
     """
     path = folder / CHECKPOINT_FILE
     if not path.exists():
@@ -84,8 +84,8 @@ def build_pipeline(folder: Path, state: dict[str, Any]) -> Any:
         decoder = torch.load(folder / "decoder.pt", map_location="cpu", weights_only=True)
         autoencoder.load_state_dict(decoder["model"])
     elif (folder / START_DECODER).exists():
-        # The latents are those of the start too, so that its decoder fits.
-        log.warning("%s: no decoder of its own; takes that of its start", folder)
+        # The latents are those of the pipeline it started from, so that its decoder fits.
+        log.warning("%s: has no decoder; using that of the pipeline it started from", folder)
         load_start_decoder(autoencoder, folder)
     else:
         raise UserError(f"{folder}: no decoder yet; run `fit --stage decoder`")
@@ -103,16 +103,16 @@ def build_pipeline(folder: Path, state: dict[str, Any]) -> Any:
 
 
 def export(folder: Path, to: Path) -> None:
-    """Write the pipeline of a run to `to`, replacing what is there but keeping its card.
+    """Write the pipeline of a run to `to`; an existing one is replaced, but its card is kept.
 
     Raises:
-        UserError: The run is not that far, or `to` holds something that `export` did not make.
+        UserError: The run is not ready, or `to` contains something not written by `export`.
     """
     to = to.resolve()
     _check_replaceable(to)
-    # Asked first: a folder that is no run has no checkpoint either.
+    # Checked first: a folder that is not a run has no checkpoint either.
     load_config_of(folder)
-    # Loaded once: a run that goes on may write another while this is under way.
+    # Loaded once: a running training may write another in the meantime.
     state = load_checkpoint(folder)
     pipeline = build_pipeline(folder, state).to(torch.float16)
     fresh = to.with_name(f".{to.name}-new")
@@ -121,7 +121,7 @@ def export(folder: Path, to: Path) -> None:
     pipeline.save_pretrained(fresh, safe_serialization=True)
     _edit(fresh / "text_encoder" / "config.json", _load_in_float32)
     _edit(fresh / "vae" / "config.json", _forget_derived)
-    # `factory.recipe.known_words` warns of words that are not listed; another run may start from
+    # `factory.recipe.known_words` warns about words that are not listed; another run may start from
     # here.
     for name in (WORDS_FILE, BASIS_FILE):
         shutil.copy(folder / name, fresh / name)
@@ -134,12 +134,12 @@ def export(folder: Path, to: Path) -> None:
 
 
 def _check_replaceable(to: Path) -> None:
-    """Refuse a place with anything else in it: what is there is replaced as a whole."""
+    """Reject a destination with other content, because the folder is replaced as a whole."""
     if not to.exists() or (to.is_dir() and not any(to.iterdir())):
         return
     if not all((to / name).is_file() for name in ("model_index.json", BASIS_FILE)):
         raise UserError(
-            f"{to}: is no folder that `export` made, and would be replaced; name a new folder"
+            f"{to}: was not written by `export` and would be replaced; name a new folder"
         )
 
 
@@ -150,12 +150,12 @@ def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 
 
 def _load_in_float32(values: dict[str, Any]) -> None:
-    """Make transformers load the text encoder in float32, as diffusers does with the rest."""
+    """Make transformers load the text encoder in float32, like diffusers' other parts."""
     values["dtype"] = "float32"
 
 
 def _forget_derived(values: dict[str, Any]) -> None:
-    """Drop what AutoencoderTiny works out itself and, reading it again, warns of."""
+    """Remove derived values, about which AutoencoderTiny warns when it loads them."""
     values.pop("block_out_channels", None)
 
 

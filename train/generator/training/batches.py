@@ -1,4 +1,4 @@
-"""What a step learns from, a function of (seed, rank, step) alone, and its loss."""
+"""Training batches as a function of (seed, rank, step), and their loss."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from train.generator.pictures.data import Collection
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """What a batch is drawn from.
+    """Data to sample batches from.
 
     Attributes:
         latents: float16 (N, C, h, w).
-        collection: The same pictures' facts.
-        caption: Words the facts.
-        empty: The share of captions left empty, for guidance.
-        cumulative: Running sum of how likely each picture is drawn, float64 (N).
+        collection: Images and their facts.
+        caption: Makes captions from facts.
+        empty: Share of empty captions, for guidance.
+        cumulative: Cumulative sampling probabilities of the images, float64 (N).
     """
 
     latents: Tensor
@@ -36,7 +36,7 @@ class TrainingSet:
     cumulative: NDArray[np.float64]
 
     def choose(self, rng: np.random.Generator, size: int) -> NDArray[np.int64]:
-        """Draw numbers of pictures by their weights."""
+        """Sample image numbers by their weights."""
         places = np.searchsorted(self.cumulative, rng.random(size) * self.cumulative[-1])
         chosen: NDArray[np.int64] = np.minimum(places, len(self.cumulative) - 1)
         return chosen
@@ -58,7 +58,7 @@ class Batch:
 
 
 def draw_batch(data: TrainingSet, tokens: TokenCache, *, size: int, seed: list[int]) -> Batch:
-    """Draw a batch; timesteps are stratified over the schedule."""
+    """Sample a batch; timesteps are stratified over the schedule."""
     rng = np.random.default_rng(seed)
     indexes = data.choose(rng, size)
     captions = [

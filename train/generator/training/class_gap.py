@@ -1,4 +1,4 @@
-"""Are words heard? How much worse a caption of another class predicts."""
+"""Measure whether the model follows the prompt: the loss with a wrong class in the caption."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def class_gap(
     device: torch.device,
     size: int = 256,
 ) -> list[float]:
-    """Return how much worse a caption of another class predicts, at each of `GAP_TIMES`.
+    """Return the loss with a wrong class minus that with the right one, at each of `GAP_TIMES`.
 
-    Of focus classes' pictures where there are any, as they are drawn in training. The first thing
-    to watch: a gap that stays below 0.005 means that words are not heard.
+    Measured on focus classes if there are any, sampled as in training. It is the first thing to
+    watch: a gap that stays below 0.005 means that the model ignores the prompt.
     """
     right, wrong = _gap_pairs(data, size)
     facts = data.collection.facts
@@ -34,7 +34,7 @@ def class_gap(
     for t in GAP_TIMES:
         losses = []
         for named in (wrong, right):
-            # The same draws for both: only the class differs.
+            # The same noise for both: only the class differs.
             rng = np.random.default_rng(t)
             captions = [
                 data.caption(_with_subject(facts[i], facts[j]), rng)
@@ -49,7 +49,7 @@ def class_gap(
 
 
 def _gap_pairs(data: TrainingSet, size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return numbers of pictures, and for each one of another class of the same source."""
+    """Return image numbers, and for each one an image of another class of the same source."""
     rng = np.random.default_rng(7)
     facts = data.collection.facts
     drawn = data.choose(rng, 40 * size)
@@ -66,7 +66,7 @@ def _gap_pairs(data: TrainingSet, size: int) -> tuple[NDArray[np.int64], NDArray
 
 
 def _with_subject(facts: dict[str, str], other: dict[str, str]) -> dict[str, str]:
-    """Return facts whose subject is that of another picture."""
+    """Return facts with the subject of another image."""
     subject = ("digit", "name", "general", "caption", "class", "focus")
     kept = {fact: value for fact, value in facts.items() if fact not in subject}
     return kept | {fact: other[fact] for fact in subject if fact in other}

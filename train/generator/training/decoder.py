@@ -1,10 +1,10 @@
-"""The autoencoder that ships: diffusers' AutoencoderTiny, fitted to the linear latents.
+"""Train the autoencoder of the pipeline: diffusers' AutoencoderTiny, fitted to the linear latents.
 
-The decoder is a plain regression from the fixed latents to the pictures, slightly noised latents
-included, so it never touches the denoiser. The encoder half, which text-to-image does not use,
-is fitted to the same latents, so that the folder is complete.
+The decoder is a plain regression from the fixed latents (slightly noised ones included) to images,
+so it is independent of the denoiser. The encoder, which text-to-image does not use, is fitted to
+the same latents, so that the pipeline is complete.
 
-AutoencoderTiny squashes latents with tanh(x / 3) * 3: `scaling_factor` keeps them small there.
+AutoencoderTiny squashes latents with tanh(x / 3) * 3: `scaling_factor` keeps them small.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def build_autoencoder(config: Config) -> Any:
 
         raise UserError(
             f"decoder.channels: {levels} levels make patches of {2 ** (levels - 1)}, not "
-            f"latents.patch_size {config.latents.patch_size}; give one level more than halvings"
+            f"latents.patch_size {config.latents.patch_size}; use one level more than halvings"
         )
     return AutoencoderTiny(
         latent_channels=config.latents.channels,
@@ -54,14 +54,14 @@ def build_autoencoder(config: Config) -> Any:
 
 
 def decode(autoencoder: Any, latents: Tensor) -> Tensor:
-    """Decode as the pipeline does: unscaled latents to pixels in about [-1, 1]."""
+    """Decode like the pipeline: unscaled latents to pixels in about [-1, 1]."""
     scaled = latents / autoencoder.config.scaling_factor
     pixels: Tensor = autoencoder.decode(scaled, return_dict=False)[0]
     return pixels
 
 
 def picture_loss(predicted: Tensor, target: Tensor) -> Tensor:
-    """Return L1 + 2 MSE + L1 of the gradients: sharp edges count."""
+    """Return L1 + 2 MSE + L1 of the gradients, which favours sharp edges."""
     down = functional.l1_loss(predicted.diff(dim=2), target.diff(dim=2))
     right = functional.l1_loss(predicted.diff(dim=3), target.diff(dim=3))
     absolute = functional.l1_loss(predicted, target)
@@ -76,13 +76,13 @@ def fit_decoder(
     *,
     mixed_precision: str = "no",
 ) -> None:
-    """Train the autoencoder's two halves; carries on from `decoder.pt`.
+    """Train encoder and decoder; resumes from `decoder.pt`.
 
     Args:
         config: The run's settings.
         folder: The run's folder.
-        basis: What the latents are.
-        collection: The pictures, drawn as the denoiser draws them.
+        basis: The linear latents.
+        collection: The images, sampled as for the denoiser.
         mixed_precision: `bf16` to compute in bfloat16, else `no`.
     """
     settings = config.decoder
@@ -94,7 +94,7 @@ def fit_decoder(
     if (folder / START_DECODER).exists() and not path.exists():
         load_start_decoder(model, folder)
     elif config.fit.start_from and not path.exists():
-        log.warning("%s: holds no %s; the decoder is trained from nothing", folder, START_DECODER)
+        log.warning("%s: contains no %s; training the decoder from scratch", folder, START_DECODER)
     step, seconds = _resume(path, model, optimizer)
     started = time.monotonic() - seconds
     while step < settings.steps:

@@ -1,7 +1,7 @@
 """The training loop of the denoiser: one process or several, resumable after a kill.
 
-Every draw of a step is a function of (seed, rank, step), so a resumed run takes up the samples
-where the checkpoint left them. A checkpoint is written under a temporary name and renamed.
+All random values of a step are functions of (seed, rank, step), so a resumed run continues with the
+samples after the checkpoint. Checkpoints are written atomically.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def lr_factor(progress: float, step: int, warmup_steps: int) -> float:
 
 
 class Trainer:
-    """One process of a run: model, optimizer, average, and where the run stands."""
+    """One process of a run: model, optimizer, averaged weights and progress."""
 
     def __init__(
         self, config: Config, *, folder: Path, accelerator: Any, denoiser: Denoiser
@@ -59,7 +59,7 @@ class Trainer:
         self.model, self.optimizer = accelerator.prepare(denoiser, optimizer)
         self.forget_average()
         self.step = 0
-        # Of all processes together; a resumed run may use another batch or number of processes.
+        # Over all processes; a resumed run may use another batch size or number of processes.
         self.samples = 0
         self.seconds = 0.0
         self.progress = 0.0
@@ -67,21 +67,21 @@ class Trainer:
         self.computed_on: list[str] = []
 
     def forget_average(self) -> None:
-        """Let the averaged weights begin at the weights as they are."""
+        """Reset the averaged weights to the current weights."""
         self.average = {k: v.detach().clone() for k, v in self.plain().state_dict().items()}
 
     @property
     def checkpoint(self) -> Path:
-        """Where the state is kept."""
+        """Path of the state."""
         return self.folder / CHECKPOINT_FILE
 
     def plain(self) -> Denoiser:
-        """Return the model without the wrapper of several processes."""
+        """Return the model without its distributed wrapper."""
         unwrapped: Denoiser = self.accelerator.unwrap_model(self.model)
         return unwrapped
 
     def averaged(self) -> Denoiser:
-        """Return a copy of the model with the averaged weights, for looking at."""
+        """Return a copy of the model with the averaged weights."""
         import copy
 
         model = copy.deepcopy(self.plain())
@@ -89,11 +89,11 @@ class Trainer:
         return model.eval()
 
     def autocast(self) -> Any:
-        """Return the context in which `plain()` computes as training does."""
+        """Return the autocast context of training."""
         return self.accelerator.autocast()
 
     def resume(self) -> bool:
-        """Take up the checkpoint, if there is one."""
+        """Load the checkpoint, if there is one."""
         if not self.checkpoint.exists():
             return False
         state = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
@@ -110,7 +110,7 @@ class Trainer:
         return True
 
     def save(self, *, best: bool = False) -> None:
-        """Write the state, or keep it as that of the best probe: whole or not at all."""
+        """Save the state, or a copy for the best probe, atomically."""
         state = {
             "model": self.plain().state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -127,9 +127,9 @@ class Trainer:
         temporary.replace(path)
 
     def update_progress(self) -> None:
-        """Agree among processes on how much of the run is over, 0 to 1.
+        """Synchronise the progress of the run, 0 to 1, over all processes.
 
-        Time differs between processes; learning rates must not, so the first process says.
+        Times differ between processes but learning rates must not, so the first process decides.
         """
         fit = self.config.fit
         done = self.samples / fit.samples
@@ -141,7 +141,7 @@ class Trainer:
         self.progress = float(shared)
 
     def record_machine(self) -> None:
-        """Remember what the run computes on, beside what it computed on before."""
+        """Record the device of the run, in addition to earlier ones."""
         name = device_name(self.accelerator)
         if name not in self.computed_on:
             self.computed_on.append(name)
@@ -173,7 +173,7 @@ class Trainer:
 
 
 def device_name(accelerator: Any) -> str:
-    """Say what a run computes on: `2 CPU processes in bf16`."""
+    """Describe the devices of a run: `2 CPU processes in bf16`."""
     processes = int(accelerator.num_processes)
     if accelerator.device.type == "cuda":
         kind = torch.cuda.get_device_name(accelerator.device)
@@ -194,15 +194,15 @@ def run(
     probe: Callable[[Denoiser], float | None],
     started: float,
 ) -> None:
-    """Train to the end of the run.
+    """Train until the end of the run.
 
     Args:
-        trainer: Already resumed, if it is to be.
-        data: What to learn from.
-        tokens: Turns captions into ids.
-        show: Called as `show(model, samples)` with the averaged model now and then.
-        probe: Scores the averaged model now and then; None where there is nothing to score on.
-        started: `time.monotonic()` minus the seconds the run has already taken.
+        trainer: Trainer, already resumed if needed.
+        data: Training data.
+        tokens: Converts captions to token ids.
+        show: Called as `show(model, samples)` with the averaged model at intervals.
+        probe: Scores the averaged model at intervals; None without held-out images.
+        started: `time.monotonic()` minus the seconds the run has taken so far.
     """
     fit, rank = trainer.config.fit, int(trainer.accelerator.process_index)
     main = bool(trainer.accelerator.is_main_process)
@@ -234,7 +234,7 @@ def run(
             trainer.update_progress()
     if losses is None:
         return
-    # A finished run that is opened again, for its decoder, has all of this.
+    # A finished run that is opened again for its decoder has all of this.
     if trainer.step > first or not losses.has_probe_at(trainer.samples):
         trainer.save()
         with trainer.autocast():
@@ -254,7 +254,7 @@ def _log_probe(
             trainer.save(best=True)
         losses.add({"samples": trainer.samples, "seconds": trainer.seconds, "probe": score})
         if better:
-            # What is trained again after a kill, or longer, has to beat it.
+            # A resumed or longer run has to beat it.
             trainer.save()
         log.info("probe at %d samples: %.2f %%", trainer.samples, 100 * score)
 

@@ -1,9 +1,9 @@
-"""One run from pictures to weights: data, latents, denoiser, decoder. Each stage is resumable.
+"""Run all training stages: data, latents, denoiser, decoder. Each stage is resumable.
 
-A run folder holds `config.json`, `data/`, `latents.safetensors`, `latents.npy`, `tokenizer/`,
-`words.txt`, `checkpoint.pt`, `best.pt` (of the best probe), `decoder.pt`, `loss.csv` and `sheets/`,
-and of a run that started from a pipeline `training.yaml` and `start-decoder.safetensors`;
-`export` makes a pipeline of it.
+A run folder contains `config.json`, `data/`, `latents.safetensors`, `latents.npy`, `tokenizer/`,
+`words.txt`, `checkpoint.pt`, `best.pt` (of the best probe), `decoder.pt`, `loss.csv` and `sheets/`;
+a run that started from a pipeline also `training.yaml` and `start-decoder.safetensors`. `export`
+turns it into a pipeline.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 Stage = Literal["denoiser", "decoder"]
 STAGES: tuple[Stage, ...] = ("denoiser", "decoder")
 CORPUS = 120_000
-# A word that fewer of the corpus's captions say is learnt too rarely to count as known.
+# Words in fewer captions are learned too rarely to count as known.
 KNOWN_FROM = 20
 COLUMNS = 10
 LATENTS = "latents.npy"
@@ -69,7 +69,7 @@ SHEET_STEPS = 16
 
 @dataclass(frozen=True)
 class Prepared:
-    """What both stages start from."""
+    """Prepared input of both stages."""
 
     collection: Collection
     basis: PatchBasis
@@ -77,7 +77,7 @@ class Prepared:
 
 
 def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
-    """Make the run folder, or carry on where an earlier start of it was stopped."""
+    """Create the run folder, or resume the run in it."""
     from accelerate.utils import DistributedDataParallelKwargs
 
     handlers = [DistributedDataParallelKwargs(gradient_as_bucket_view=True)]
@@ -98,7 +98,7 @@ def _fit_decoder(config: Config, folder: Path, prepared: Prepared) -> None:
     """Train the decoder in one process: the others have ended, and none waits at a barrier."""
     from train.generator.training.decoder import fit_decoder
 
-    # What the others computed with is free now.
+    # The other processes' cores are free now.
     threads = torch.get_num_threads() * int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     torch.set_num_threads(max(1, min(threads, os.cpu_count() or 1)))
     # It runs on the CPU, whatever the denoiser ran on.
@@ -107,7 +107,7 @@ def _fit_decoder(config: Config, folder: Path, prepared: Prepared) -> None:
 
 
 def mixed_precision(config: Config) -> str:
-    """Return what accelerate calls the precision of a run: bf16 where the hardware has it."""
+    """Return accelerate's name for the precision of a run: bf16 if the hardware supports it."""
     chosen = config.fit.mixed_precision
     if chosen != "auto":
         return chosen
@@ -118,16 +118,16 @@ def mixed_precision(config: Config) -> str:
 
 
 def _cpu_precision() -> str:
-    # Emulated on a CPU without the instructions, bfloat16 is many times slower than float32.
+    # On a CPU without bfloat16 instructions, emulation is many times slower than float32.
     return "bf16" if torch.cpu._is_avx512_bf16_supported() else "no"
 
 
 def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
-    """Draw or read the pictures, fit latents and tokenizer; every process then opens them."""
+    """Render or read the images, fit latents and tokenizer; every process then opens them."""
     data = folder / "data"
     start = start_of(config)
     if start and not (folder / CHECKPOINT_FILE).exists():
-        # A file that cannot be read is told before an hour of reading pictures.
+        # Report unreadable files before spending an hour on reading images.
         read_lineage(start)
     rank, world_size = int(accelerator.process_index), int(accelerator.num_processes)
     prepare_part(config.data, data, rank=rank, world_size=world_size)
@@ -135,7 +135,7 @@ def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
     if accelerator.is_main_process:
         if start:
             adopt(start, folder)
-        # Only now: settings that cannot be followed would keep the corrected ones out.
+        # Only now: unusable settings in the folder would block the corrected ones.
         save_config(config, folder)
         join_parts(config.data, data, world_size=world_size)
         _prepare_models(config, folder, load_collection(config.data, data))
@@ -144,7 +144,7 @@ def prepare(config: Config, folder: Path, accelerator: Any) -> Prepared:
 
 
 def open_prepared(config: Config, folder: Path) -> Prepared:
-    """Open what `prepare` left in a run folder."""
+    """Open the files that `prepare` wrote in a run folder."""
     from transformers import CLIPTokenizer
 
     return Prepared(
@@ -205,7 +205,7 @@ def _fit_denoiser(config: Config, folder: Path, accelerator: Any, prepared: Prep
 
 
 class _Sheets:
-    """Writes contact sheets during training: rows of prompts from the same starting noise."""
+    """Writes contact sheets during training: rows of prompts with the same initial noise."""
 
     def __init__(self, config: Config, folder: Path, prepared: Prepared) -> None:
         self._folder = folder / "sheets"
@@ -215,7 +215,7 @@ class _Sheets:
         self._prompts, self._columns = sheet_prompts(config, prepared.collection)
 
     def __call__(self, model: Denoiser, samples: int) -> None:
-        """Draw one sheet."""
+        """Write one sheet."""
         latents = sample(
             model,
             self._tokens(self._prompts),
@@ -230,7 +230,7 @@ class _Sheets:
 
 
 def sheet_prompts(config: Config, collection: Collection) -> tuple[list[str], int]:
-    """Return a sheet's prompts, ten a row, and its number of columns."""
+    """Return a sheet's prompts, ten per row, and its number of columns."""
     prompts: list[str] = []
     for number, source in enumerate(config.data.sources):
         if source.source == DIGITS:

@@ -1,7 +1,7 @@
-"""What went into a pipeline's weights, run by run: kept beside them, since run folders get lost.
+"""The training history of a pipeline, run by run; stored with the weights.
 
-`export` writes `training.yaml`; a run that starts from the pipeline takes it along, and its own
-export adds a part to it.
+`export` writes `training.yaml`; a run that starts from the pipeline copies it, and its own export
+adds a part.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ class Part(BaseModel):
     """One run.
 
     Attributes:
-        samples: How many pictures it learnt from, repeats counted; None if nobody recorded it.
+        samples: Number of training samples, repeats included; None if unknown.
         minutes: Of training.
-        device: What it was computed on.
-        notes: What no log knows and someone wrote into `notes.txt`.
-        data: What it learnt from, a line a source.
-        about_data: Where its pictures come from, as someone wrote into `data.md`.
+        device: Device of the training.
+        notes: Notes from `notes.txt`.
+        data: Description of the training data, one line per source.
+        about_data: Origin of the images, from `data.md`.
         rows: Of its log, samples counted from its own start: thousand samples, loss, a class gap
             for each of `GAP_TIMES`, and the probe if there was one, as the card shows them.
     """
@@ -65,10 +65,10 @@ class _Lineage(BaseModel):
 
 
 def read_lineage(folder: Path) -> list[Part]:
-    """Read the parts that `training.yaml` in a pipeline or a run folder tells of, oldest first.
+    """Read the parts in `training.yaml` of a pipeline or run folder, oldest first.
 
     Raises:
-        UserError: The file is no such list.
+        UserError: The file is invalid.
     """
     path = folder / LINEAGE_FILE
     if not path.exists():
@@ -81,38 +81,38 @@ def read_lineage(folder: Path) -> list[Part]:
     except UserError as error:
         found = error.faults[0].message
     raise UserError(
-        f"{path}: not what `export` writes ({found}); put the file back, or remove it: what was "
-        "trained before then counts as not recorded"
+        f"{path}: was changed after `export` ({found}); restore the file, or remove it: earlier "
+        "training then counts as not recorded"
     )
 
 
 def write_lineage(parts: list[Part], folder: Path) -> None:
-    """Write `training.yaml`, whole or not at all."""
+    """Write `training.yaml` atomically."""
     told = {"parts": [part.model_dump() for part in parts]}
     text = yaml.safe_dump(told, sort_keys=False, default_flow_style=None, width=120)
     replace_text(folder / LINEAGE_FILE, text)
 
 
 def inherit(pipeline: Path, folder: Path) -> None:
-    """Let a run folder know what went into the pipeline that it starts from, if that is known."""
+    """Copy the history of the pipeline that a run starts from, if it is known."""
     if parts := read_lineage(pipeline):
         write_lineage(parts, folder)
     else:
-        # Of another pipeline, from which a start was tried before.
+        # Of another pipeline, from an earlier attempt to start.
         (folder / LINEAGE_FILE).unlink(missing_ok=True)
 
 
 def check_exported(pipeline: Path, parts: list[Part]) -> None:
-    """Compare what a pipeline tells of its training with the parts that its run tells of.
+    """Compare the training history of a pipeline with that of its run.
 
     Raises:
-        UserError: They are of other lengths: the run went on since the export, or is another.
+        UserError: Their lengths differ: the run has continued since the export, or is another run.
     """
     told = [part.samples for part in read_lineage(pipeline)]
     known = [part.samples for part in parts]
     if told and told != known:
         raise UserError(
-            f"{pipeline}: holds weights of {_in_words(told)} samples, the run has "
+            f"{pipeline}: has weights of {_in_words(told)} samples, but the run has "
             f"{_in_words(known)}; export the run again, or name the run that was exported"
         )
 
@@ -122,11 +122,11 @@ def _in_words(samples: list[int | None]) -> str:
 
 
 def lineage_of(run: Path, state: dict[str, Any]) -> list[Part]:
-    """Return what went into the checkpoint `state` of a run, what it started from included."""
+    """Return the training history of a run's checkpoint `state`, its start included."""
     config = load_config_of(run)
     record = run / "data" / RECORD
     facts = load_collection(config.data, run / "data").facts if record.exists() else []
-    # An earlier checkpoint may have been put in the place of the last: what came after is not its.
+    # An earlier checkpoint may have replaced the last one: ignore log rows after it.
     rows = read_log(run / LOG_FILE, until=int(state["samples"]))
     part = Part(
         samples=int(state["samples"]),
@@ -144,7 +144,7 @@ def lineage_of(run: Path, state: dict[str, Any]) -> list[Part]:
 
 
 def table_of(parts: list[Part]) -> list[list[str]]:
-    """Return the rows of all parts, samples counted from the very first."""
+    """Return the rows of all parts, samples counted from the first run."""
     rows: list[Row] = []
     before = 0
     for part in parts:
@@ -154,7 +154,7 @@ def table_of(parts: list[Part]) -> list[list[str]]:
 
 
 def _table_rows(rows: list[dict[str, str]]) -> list[list[str]]:
-    """Return some of the class gaps; where a run was probed as often, those nearest to probes."""
+    """Return a selection of class gaps; for runs with enough probes, those nearest to probes."""
     gaps = [row for row in rows if row[f"gap_{GAP_TIMES[-1]}"]]
     if not gaps:
         return []

@@ -1,4 +1,4 @@
-"""What a run writes down while it learns: loss, class gap, probe."""
+"""The log of a training run: loss, class gap, probe."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class LossLog:
             csv.DictWriter(file, COLUMNS).writerow(texts)
 
     def has_probe_at(self, samples: int) -> bool:
-        """Whether the model was probed after so many samples."""
+        """Return whether the model was probed after this number of samples."""
         rows = read_log(self._path, until=samples)
         return any(row["probe"] and float(row["samples"]) >= samples for row in rows)
 
 
 def read_log(path: Path, *, until: int | None = None) -> list[dict[str, str]]:
-    """Read the rows of a `LossLog`, all or those up to so many samples; none where none is."""
+    """Read the rows of a `LossLog`, all or up to a number of samples; none without a log."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     if until is None:
         return rows
-    # Logs used to round the samples to six digits, upwards too.
+    # Earlier versions rounded the samples to six digits, also upwards.
     last = max(until, float(f"{until:.6g}"))
     return [row for row in rows if float(row["samples"]) <= last]

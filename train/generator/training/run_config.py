@@ -1,4 +1,4 @@
-"""What a run folder keeps: its files' names, its settings, whether a later start has the same."""
+"""Settings and file names of a run folder, and checks that a later start has the same settings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CONFIG_FILE = "config.json"
 CHECKPOINT_FILE = "checkpoint.pt"
 # The checkpoint of the best probe.
 BEST_FILE = "best.pt"
-# In place of the machines of a checkpoint from before they were kept.
+# For checkpoints of versions that did not record the machine.
 UNRECORDED = "a machine that was not recorded"
 
 
@@ -28,23 +28,23 @@ def load_config_of(folder: Path) -> Config:
     """
     path = folder / CONFIG_FILE
     if not path.exists():
-        raise UserError(f"{folder}: no {CONFIG_FILE}; expected a run folder that `fit` made")
+        raise UserError(f"{folder}: no {CONFIG_FILE}; expected a run folder of `fit`")
     try:
         return Config.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError:
         raise UserError(
-            f"{path}: not the settings of a generator's run; expected a run folder that `fit` made"
+            f"{path}: not the settings of a generator's run; expected a run folder of `fit`"
         ) from None
 
 
 def check_config(config: Config, folder: Path) -> None:
     """Compare the settings with those of the run folder, if it has any.
 
-    Of a started run the lengths may change, and how often each picture is drawn.
+    The length of a started run and its sampling weights may change.
 
     Raises:
-        UserError: The folder belongs to a run with other settings, or is no such run's; or it has
-            learnt already and is to start from another pipeline than it did.
+        UserError: The folder belongs to a run with other settings, or is not a run folder; or it
+            has been trained already and should start from another pipeline than it did.
     """
     if not (folder / CONFIG_FILE).exists():
         return
@@ -52,19 +52,21 @@ def check_config(config: Config, folder: Path) -> None:
     start = config.fit.start_from
     if start and not _is_same_start(start, before) and (folder / CHECKPOINT_FILE).exists():
         raise UserError(
-            f"{folder}: has learnt already, and did not start from {start}; choose another --out, "
-            "or leave --start-from away to carry on"
+            f"{folder}: has been trained already and did not start from {start}; choose another "
+            "--out, "
+            "or remove --start-from to resume"
         )
     differing = differing_keys(_fixed(before), _fixed(config))
     if differing:
         raise UserError(
-            f"{folder}: holds another run, which differs in {', '.join(differing)}; choose another "
+            f"{folder}: contains another run, which differs in {', '.join(differing)}; choose "
+            "another "
             "--out, or the same settings"
         )
 
 
 def with_saved_start(config: Config, folder: Path) -> Config:
-    """Return the settings; where they name no pipeline to start from, with the run folder's."""
+    """Return the settings; if they name no pipeline to start from, with the run folder's."""
     if config.fit.start_from or not (folder / CONFIG_FILE).exists():
         return config
     fit = config.fit.model_copy(update={"start_from": load_config_of(folder).fit.start_from})
@@ -72,7 +74,7 @@ def with_saved_start(config: Config, folder: Path) -> Config:
 
 
 def read_by_hand(folder: Path, name: str) -> str:
-    """Return what no log knows and someone wrote into a run folder; empty if nobody did."""
+    """Return a note written by hand into a run folder; empty if there is none."""
     path = folder / name
     return path.read_text(encoding="utf-8").strip() if path.exists() else ""
 
@@ -83,16 +85,16 @@ def _is_same_start(start: str, before: Config) -> bool:
 
 
 def save_config(config: Config, folder: Path) -> None:
-    """Keep the settings in the run folder: whole or not at all."""
+    """Save the settings in the run folder, atomically."""
     text = config.model_dump_json(indent=2)
     replace_text(folder / CONFIG_FILE, text)
 
 
 def are_alike(one: Config, other: Config) -> bool:
-    """Whether the settings are the same but for the set, the length and the log.
+    """Return whether the settings are the same except for data, length and logging.
 
-    Nor does it count at what rates a run learnt that started from a pipeline: what was learnt
-    before asks for lower ones.
+    For runs that started from a pipeline, learning rates are ignored too, since they should be
+    lower than before.
     """
     methods = [_method(config) for config in (one, other)]
     if one.fit.start_from or other.fit.start_from:
@@ -107,7 +109,7 @@ def _method(config: Config) -> dict[str, Any]:
         if source["source"] != DIGITS:
             source.update(source="")
     values["fit"].update(samples=None, max_minutes=None, start_from=None)
-    # How often something is written down changes nothing of what is learnt.
+    # Logging intervals do not affect the training.
     values["fit"].update({name: None for name in values["fit"] if name.endswith("_every")})
     values["fit"].update(checkpoint_minutes=None)
     return values

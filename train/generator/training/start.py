@@ -1,7 +1,7 @@
-"""Starting a run from an exported pipeline: its words, its latents and its weights.
+"""Start a run from an exported pipeline: its words, latents and weights.
 
-The optimizer starts anew, so a run that is carried on this way warms up once more. What a
-pipeline's weights mean depends on its tokenizer and its latents, which are taken along.
+The optimizer starts again, so such a run warms up again. The meaning of the weights depends on the
+tokenizer and the latents, which are copied too.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from train.generator.training.lineage import inherit
 from train.generator.training.run_config import CHECKPOINT_FILE
 
 WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
-# In a run folder: the decoder of the pipeline it started from, which may be gone by its end.
+# In a run folder: the decoder of the pipeline it started from, which may be deleted later.
 START_DECODER = "start-decoder.safetensors"
 
 
 def adopt(pipeline: Path, folder: Path) -> None:
-    """Copy what a run needs of a pipeline besides the denoiser into the folder of a new run.
+    """Copy the parts of a pipeline except the denoiser into the folder of a new run.
 
-    That is tokenizer, words, latents, the decoder to begin with, and what it was trained on. A run
-    that has learnt already has them, and the pipeline may be gone or be its own export by now.
+    These are tokenizer, words, latents, initial decoder, and training history. A run that has been
+    trained has them already, and its pipeline may be deleted or be its own export.
 
     Raises:
-        UserError: The folder is no pipeline that `export` made, or the run has not learnt yet but
-            was begun with other words or latents, for which the weights mean nothing.
+        UserError: The folder is not a pipeline written by `export`, or the run was started with
+            other words or latents, for which the weights are useless.
     """
     if (folder / CHECKPOINT_FILE).exists():
         return
@@ -42,7 +42,7 @@ def adopt(pipeline: Path, folder: Path) -> None:
     ]
     if missing:
         raise UserError(
-            f"{pipeline}: holds no {', '.join(missing)}; start from a folder that `export` made"
+            f"{pipeline}: contains no {', '.join(missing)}; start from a folder written by `export`"
         )
     _check_same(pipeline, folder)
     inherit(pipeline, folder)
@@ -59,7 +59,7 @@ def _check_same(pipeline: Path, folder: Path) -> None:
         theirs, own = pipeline / name, folder / name
         if own.exists() and theirs.exists() and own.read_bytes() != theirs.read_bytes():
             raise UserError(
-                f"{folder}: was begun with another {name} than that of {pipeline}; "
+                f"{folder}: was started with another {name} than that of {pipeline}; "
                 "choose another --out"
             )
 
@@ -68,7 +68,7 @@ def load_denoiser_weights(denoiser: Denoiser, pipeline: Path) -> None:
     """Load the text encoder and the UNet of a pipeline.
 
     Raises:
-        UserError: They have other sizes than the run's settings say.
+        UserError: Their sizes differ from the run's settings.
     """
     _load(denoiser.text_encoder, pipeline / "text_encoder" / "model.safetensors")
     _load(denoiser.unet, pipeline / "unet" / WEIGHTS_FILE)
@@ -78,7 +78,7 @@ def load_start_decoder(autoencoder: Any, folder: Path) -> None:
     """Load the autoencoder of the pipeline that a run folder started from.
 
     Raises:
-        UserError: It has other sizes than the run's settings say.
+        UserError: Its sizes differ from the run's settings.
     """
     _load(autoencoder, folder / START_DECODER)
 
@@ -96,5 +96,5 @@ def _load(module: Any, path: Path) -> None:
     except RuntimeError as error:
         raise UserError(
             f"{path}: does not fit the run's settings ({str(error).splitlines()[-1].strip()}); "
-            "give the settings it was made with"
+            "use the settings it was trained with"
         ) from None
