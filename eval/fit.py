@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from factory.common.row_images import MAX_PIXELS
+from factory.common.image_bytes import MAX_PIXELS
 
 if TYPE_CHECKING:
     import torch

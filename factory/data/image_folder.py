@@ -52,7 +52,7 @@ class ImageFolder:
         others: Number of other files by suffix; files of operating systems do not count.
         has_metadata: Whether files say which images are rows, which the library datasets reads.
         has_data: Whether there are files of other datasets among them, such as Parquet.
-        fault: What a link in the folder does that is not followed; empty without one.
+        faults: What links in the folder do that are not followed.
     """
 
     folder: Path
@@ -61,7 +61,7 @@ class ImageFolder:
     others: Counter[str] = field(default_factory=Counter)
     has_metadata: bool = False
     has_data: bool = False
-    fault: str = ""
+    faults: list[str] = field(default_factory=list)
 
     def add_unless_of_system(self, path: PurePosixPath) -> None:
         """Count a file that was listed elsewhere; `find_images` walks around those of systems."""
@@ -91,8 +91,8 @@ class ImageFolder:
         Raises:
             UserError: Says what to do about them.
         """
-        if self.fault:
-            raise UserError(self.fault)
+        if self.faults:
+            raise UserError(self.faults[0])
         if not refused:
             return
         total = _images(len(self.images) + len(self.not_read))
@@ -182,7 +182,7 @@ def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
             continue
         fault = _link_fault(found.folder, path) if entry.is_symlink() else ""
         if fault:
-            found.fault = found.fault or fault
+            found.faults.append(fault)
         elif entry.is_dir():
             yield from _walk(found, path)
         else:

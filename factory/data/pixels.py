@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,19 @@ def decode_images(
         for _ in pool.map(fill, range(0, len(dataset), _CHUNK)):
             pass
     return images
+
+
+def labelled_sha256(labels: NDArray[np.int64], pixels: Iterable[NDArray[np.uint8]]) -> str:
+    """Return the hash that a run records of its data.
+
+    Args:
+        labels: Shape (N,).
+        pixels: The N images of `decode_images`, in order, in parts of any size.
+    """
+    digest = hashlib.sha256(labels.tobytes())
+    for part in pixels:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
 
 
 def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:
