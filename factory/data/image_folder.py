@@ -52,7 +52,7 @@ class ImageFolder:
         others: Number of other files by suffix; files of operating systems do not count.
         has_metadata: Whether files say which images are rows, which the library datasets reads.
         has_data: Whether there are files of other datasets among them, such as Parquet.
-        faults: What links in the folder do that are not followed.
+        faults: Folders that may not be listed, and links that are not followed, with the reason.
     """
 
     folder: Path
@@ -174,8 +174,14 @@ def load_images(found: ImageFolder, *, skip_unreadable: bool, shown: str) -> dat
 
 def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
     """Yield all files, without those of operating systems, folders in order."""
-    with os.scandir(found.folder / inside) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(found.folder / inside) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except PermissionError:
+        found.faults.append(
+            f"{found.folder / inside}: permission to list it is denied; change its permissions"
+        )
+        return
     for entry in listed:
         path = inside / entry.name
         if _is_of_system(entry.name):

@@ -253,15 +253,15 @@ def open_images(
     return OpenedImages(rows, images, found.image_folder, name, found.left_out)
 
 
-def is_dataset(folder: Path) -> bool:
+def is_dataset(found: ImageFolder) -> bool:
     """Whether a directory is a dataset with files of rows, not a folder of image files.
 
     Raises:
         UserError: Its card does not read, or all it holds are archives.
     """
+    folder = found.folder
     if any((folder / name).exists() for name in _SAVED) or names_files(folder, shown=str(folder)):
         return True
-    found = find_images(folder)
     return not has_images(found) and found.has_data
 
 
