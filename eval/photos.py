@@ -130,6 +130,7 @@ class _Finder:
         self._seen: set[Path] = set()
 
     def add(self, name: str) -> None:
+        """Add what a path names, or the reason why it names nothing."""
         if name.startswith(_HUB):
             self._add_dataset(name, name)
             return
@@ -180,7 +181,7 @@ class _Finder:
 
     def _add_matches(self, name: str, pattern: Path) -> None:
         """Add what a pattern matches, as if it were the content of a folder."""
-        # Of pathlib only from 3.13 on would it take absolute patterns.
+        # Path.glob takes no absolute patterns.
         matches = sorted(glob.glob(str(pattern), recursive=True))  # noqa: PTH207
         for match in map(Path, matches):
             if match.is_dir():

@@ -79,7 +79,7 @@ class Rejection:
 
     def __str__(self) -> str:
         return (
-            f"threshold {self.threshold:g}, chosen on the {self.images:,} synthetic images that "
+            f"threshold {self.threshold}, chosen on the {self.images:,} synthetic images that "
             f"the run held out of {self.data}: of the {self.correct:,} that the model labels "
             f"correctly it rejects {_percent(self.correct_rejected, self.correct)}, of all "
             f"{_percent(self.rejected, self.images)} (false-alarm rate, measured on synthetic "
@@ -137,8 +137,11 @@ def _choose(answers: list[Answer], labels: list[str], *, data: str, run: str) ->
             f"a threshold that rejects {100 * SHARE:g} % of them ({_LEAST} are needed); give "
             "--threshold P instead"
         )
-    # Rounded down, so that the threshold that is printed does what is printed.
-    threshold = math.floor(correct[int(SHARE * len(correct))] * _DIGITS) / _DIGITS
+    threshold = float(correct[int(SHARE * len(correct))])
+    rounded = math.floor(threshold * _DIGITS) / _DIGITS
+    # A model that is sure of everything needs more digits.
+    if (correct < rounded).sum() == (correct < threshold).sum():
+        threshold = rounded
     return Rejection(
         threshold=threshold,
         data=data,

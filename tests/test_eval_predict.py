@@ -300,7 +300,7 @@ def test_a_threshold_is_chosen_on_the_images_that_the_run_held_out(
     capsys.readouterr()
     main(["predict", str(run), str(photo), "--threshold", "auto", "--data", str(data)])
     told = capsys.readouterr().out
-    assert f"threshold {found['threshold']:g}, chosen on the 54 synthetic images" in told
+    assert f"threshold {found['threshold']}, chosen on the 54 synthetic images" in told
     assert "false-alarm rate, measured on synthetic images" in told
 
 

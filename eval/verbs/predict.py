@@ -83,20 +83,10 @@ def run(args: argparse.Namespace) -> None:
 
     from eval.answers import to_json, to_table
     from eval.classifier import load_classifier
-    from eval.photos import find_photos, require_datasets
     from eval.score import set_precision
     from factory.data.readable import report_unreadable
 
-    found = find_photos(
-        args.paths,
-        standard_input=lambda: sys.stdin.buffer,
-        dataset_options={to: getattr(args, name) for name, to in _ROW_OPTIONS.items()},
-    )
-    given = [name for name in _ROW_OPTIONS if getattr(args, name) is not None]
-    require_datasets(found, [f"--{name.replace('_', '-')}" for name in given])
-    _note(found)
-    if not found.photos:
-        raise UserError(_nothing(found.faults))
+    found = _find(args)
     set_precision(args.threads)
     classifier = load_classifier(args.run_folder, fit=args.fit, device=args.device)
     if unfinished := classifier.checkpoint.facts.unfinished:
@@ -121,9 +111,7 @@ def run(args: argparse.Namespace) -> None:
         }
         write(json.dumps(told, indent=2))
     else:
-        write(to_table(answers, threshold))
-        if rejection:
-            write(f"\n{rejection}")
+        write("\n\n".join([to_table(answers, threshold), *([str(rejection)] if rejection else [])]))
     _write_files(args, answers, classifier, threshold)
     if faults and not args.skip_unreadable:
         raise Failure(
@@ -171,13 +159,25 @@ def _chosen(
     return rejection.threshold, rejection
 
 
-def _note(found: Found) -> None:
+def _find(args: argparse.Namespace) -> Found:
+    """Return what the paths name; report which datasets, and what in folders is no image."""
+    from eval.photos import find_photos, require_datasets
     from factory.data.row_counts import left_out_line
 
+    found = find_photos(
+        args.paths,
+        standard_input=lambda: sys.stdin.buffer,
+        dataset_options={to: getattr(args, name) for name, to in _ROW_OPTIONS.items()},
+    )
+    given = [name for name in _ROW_OPTIONS if getattr(args, name) is not None]
+    require_datasets(found, [f"--{name.replace('_', '-')}" for name in given])
     for line in found.datasets:
         log(line)
     if found.left_out:
         log(f"not read: {left_out_line(dict(sorted(found.left_out.items())))}")
+    if not found.photos:
+        raise UserError(_nothing(found.faults))
+    return found
 
 
 def _nothing(faults: list[str]) -> str:
