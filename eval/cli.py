@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from eval.verbs import clip, digits, gap, label, score, study, table
+from eval.verbs import clip, digits, gap, label, predict, score, study, table
 from factory.common.console import Parser
 
-_VERBS = (score, table, clip, gap, study, label, digits)
+_VERBS = (score, predict, table, clip, gap, study, label, digits)
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -20,7 +20,8 @@ def main(argv: list[str] | None = None) -> int | None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog="eval",
-        description="Score trained models on real images and tabulate the scores.",
+        description="Scores trained models on real images, tabulates the scores, and asks models "
+        "about photos.",
     )
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for verb in _VERBS:

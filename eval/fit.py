@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.common.row_images import MAX_PIXELS
+from factory.common.image_bytes import MAX_PIXELS
 from factory.data.pixels import Fit, crop, pad
 
 if TYPE_CHECKING:

@@ -131,7 +131,7 @@ def predict(
             torch.manual_seed(start)
             padded = pad(pixels, batch_size).to(state.device)
             logits = model(padded)[: stop - start].float()
-            ranked = _rank(logits[:, order], probability=probability)
+            ranked = rank(logits[:, order], probability=probability)
             parts.append((*ranked, digests[: stop - start]))
             bar.update(stop - start)
     bar.close()
@@ -217,8 +217,8 @@ def pad(pixels: torch.Tensor, batch_size: int) -> torch.Tensor:
     return torch.cat([pixels, pixels[-1:].expand(missing, -1, -1, -1)]) if missing else pixels
 
 
-def _rank(
-    logits: torch.Tensor, *, probability: str
+def rank(
+    logits: torch.Tensor, *, probability: str = "softmax", count: int = _RANKED
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return the most likely classes and their probabilities; ties are in class order.
 
@@ -228,7 +228,7 @@ def _rank(
 
     exact = logits.cpu().numpy().astype(np.float64)
     probabilities = expit(exact) if probability == "sigmoid" else softmax(exact, axis=1)
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :_RANKED]
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
     return ranked, np.take_along_axis(probabilities, ranked, axis=1)
 
 

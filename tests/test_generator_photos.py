@@ -10,7 +10,7 @@ from photo_parts import photo_source, write_boxed_photos, write_photos
 from PIL import Image, ImageOps
 from pydantic import ValidationError
 
-from factory.common import row_images
+from factory.common import image_bytes
 from factory.common.errors import UserError
 from train.generator.config import Config, DataConfig, SourceConfig, with_source
 from train.generator.pictures.boxes import check_box, cut_out
@@ -252,7 +252,7 @@ def test_a_picture_that_cannot_be_read_is_told(
         UserError, match=r"broken: image, row 1 of those .*: the image cannot be decoded"
     ):
         source.draw(1)
-    monkeypatch.setattr(row_images, "MAX_PIXELS", 100)
+    monkeypatch.setattr(image_bytes, "MAX_PIXELS", 100)
     with pytest.raises(UserError, match=r"row 0 of .*: the image of .* is larger than 100 pixels"):
         source.draw(0)
     with pytest.raises(UserError, match=r"broken: image, row 2 of .*: the image is missing"):

@@ -23,7 +23,8 @@ from PIL import Image
 
 from factory.common import row_images
 from factory.common.errors import UserError
-from factory.common.row_images import FORMATS, UnreadableImage, read_hashed, read_image
+from factory.common.image_bytes import FORMATS
+from factory.common.row_images import UnreadableImage, read_hashed, read_image
 from factory.data.open import OpenedDataset, open_dataset, open_rows
 from factory.data.pixels import decode_images
 from train.data import image_side

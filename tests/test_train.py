@@ -25,10 +25,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
+from factory.data.row_subsets import take_per_class
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
-from train.data import take_per_class
 from train.environment import record_environment
 from train.run import TrainOptions, train
 from train.run_folder import only_run

@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from test_train import make_set
 
 from factory.common.errors import UserError
+from factory.data.row_subsets import hold_out
 from train.architectures import TABLE_2, timm_name
 from train.arguments import parse_options
 from train.augment import centre_crop
-from train.data import hold_out
 from train.initialisation import initialise_as_torchvision
 from train.presets import PRESETS, model_args, resolve
 from train.run import TrainOptions, train

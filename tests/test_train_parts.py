@@ -11,9 +11,10 @@ import torch
 import yaml
 
 from factory.common.errors import UserError
+from factory.data.row_subsets import hold_out
 from train.augment import NUM_DRAWS, affine_maps, augment, to_float
 from train.config import Augmentation, Hyperparameters, differing_keys
-from train.data import epoch_batches, hold_out, part_of_rank
+from train.data import epoch_batches, part_of_rank
 from train.model import parameter_groups
 from train.presets import PRESETS, resolve
 from train.schedule import learning_rate

@@ -11,6 +11,7 @@ from hub_parts import ORG, run_factory, run_python
 from hub_sets import small_set
 from huggingface_hub import ModelCard
 from localhub import LocalHub
+from PIL import Image
 
 SET, MODEL = f"{ORG}/set", f"{ORG}/model"
 _LOAD = """
@@ -29,6 +30,11 @@ image = Image.new("RGB", (32, 32), (200, 60, 60))
 there, here = (pipeline("image-classification", model=name)(image) for name in sys.argv[1:])
 assert there == here, (there, here)
 """
+_SHOW = """
+import json
+
+print(json.dumps(found))
+"""
 
 
 @pytest.mark.slow
@@ -42,6 +48,23 @@ def test_a_run_is_published_loaded_scored_and_published_again(
     command += ["--epochs", "1", "--batch-size", "8", "--push", MODEL]
     done = run_factory(hub, home, *command, module="train")
     assert done.returncode == 0, done.stderr
+    Image.new("RGB", (90, 60), (200, 60, 60)).save(tmp_path / "photo.jpg")
+    card = hub.read_text_file(hub.repos["models", MODEL].at("main"), "README.md").decode()
+    snippet = card.split("```python\n")[1].split("```")[0]
+    assert snippet.startswith("from eval import load_classifier\n\nload_classifier(")
+    # Its last line is an expression.
+    code = snippet.replace("\n\nload", "\n\nfound = load") + _SHOW
+    called = run_python(hub, home, f"import os; os.chdir({str(tmp_path)!r})\n{code}")
+    assert called.returncode == 0, called.stderr
+    asked = ["predict", MODEL, tmp_path / "photo.jpg", f"hf://datasets/{SET}@v1"]
+    done = run_factory(hub, home, *asked, "--config", "base", "--json", module="eval")
+    assert done.returncode == 0, done.stderr
+    images = json.loads(done.stdout)["images"]
+    assert images[0]["path"] == str(tmp_path / "photo.jpg")
+    [found] = json.loads(called.stdout)
+    labels = [pair["label"] for pair in found]
+    assert labels == [pair["label"] for pair in images[0]["predictions"]]
+    assert images[1]["path"] == f"hf://datasets/{SET}@v1 row 0"
     commit = hub.repos["datasets", SET].tags["v1"]
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["commit"] == commit
 

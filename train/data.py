@@ -6,7 +6,6 @@ for any number of processes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,16 +17,15 @@ from numpy.typing import NDArray
 from factory.common.errors import Failure, UserError
 from factory.common.row_images import read_image, skipping_advised
 from factory.data.open import OpenedDataset
-from factory.data.pixels import decode_images, require_space
+from factory.data.pixels import decode_images, labelled_sha256, require_space
 from factory.data.row_counts import class_counts, count_warnings, counts_line, some
+from factory.data.row_subsets import check_labels
 from train.config import IMAGENET_MEAN, Hyperparameters
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _ORDER_STREAM = 1
-_SPLIT_STREAM = 2
-_SUBSET_STREAM = 3
 
 
 @dataclass(frozen=True)
@@ -45,31 +43,6 @@ class LabelledPixels:
     labels: NDArray[np.int64]
     label_names: tuple[str, ...]
     sha256: str
-
-
-def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
-    """Return the labels of a dataset, shape (N,), and check that they can be learned.
-
-    Raises:
-        UserError: A label is missing, or fewer than two classes have images.
-    """
-    column = opened.dataset.with_format("numpy", columns=[opened.label_column])
-    raw = column[:][opened.label_column]
-    missing = [row for row, label in enumerate(raw) if label is None or not label >= 0]
-    if missing:
-        raise UserError(
-            f"{opened.reference}: {len(missing)} rows have no label, the first is row "
-            f"{missing[0]}; filter them out with --filter"
-        )
-    labels = np.asarray(raw, dtype=np.int64)
-    present = np.unique(labels)
-    if len(present) < 2:
-        found = ", ".join(opened.label_names[label] for label in present) or "none"
-        raise UserError(
-            f"{opened.reference}: a classifier needs images of at least two classes; "
-            f"the {len(labels)} rows have only one ({found})"
-        )
-    return labels
 
 
 def report_counts(
@@ -102,35 +75,6 @@ def report_counts(
     for warning in count_warnings(counts):
         note(f"warning: {warning}")
     return counts
-
-
-def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDataset:
-    """Sample equally many rows per class, to compare datasets at equal size.
-
-    A larger sample with the same seed contains the smaller one.
-
-    Args:
-        opened: The rows.
-        count: Rows per non-empty class.
-        seed: The run's seed.
-
-    Raises:
-        UserError: A class has fewer.
-    """
-    if count < 1:
-        raise UserError(f"--images-per-class {count}: must be 1 or more")
-    labels = check_labels(opened)
-    chosen = []
-    for label in np.unique(labels):
-        rows = np.flatnonzero(labels == label)
-        if len(rows) < count:
-            raise UserError(
-                f"{opened.reference}: class {opened.label_names[label]} has {len(rows)} images, "
-                f"but --images-per-class is {count}; lower it"
-            )
-        order = np.random.default_rng((_SUBSET_STREAM, seed, int(label))).permutation(rows)
-        chosen.append(order[:count])
-    return opened.keep(np.sort(np.concatenate(chosen)).tolist())
 
 
 def image_side(opened: OpenedDataset, requested: int | None) -> int:
@@ -210,54 +154,9 @@ def load_pixels(
         accelerator.wait_for_everyone()
         if accelerator.is_local_main_process:
             shared.unlink()
-    digest = hashlib.sha256(labels.tobytes())
-    for start in range(0, len(pixels), 4096):
-        digest.update(np.ascontiguousarray(pixels[start : start + 4096]).data)
-    return LabelledPixels(pixels, labels, tuple(opened.label_names), digest.hexdigest())
-
-
-def hold_out(
-    labels: NDArray[np.int64], *, fraction: float, seed: int, count: int | None = None
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Split row numbers into a training and a held-out part, class by class.
-
-    A class with at least two rows has at least one in each part. With `count`, that many rows are
-    sampled over all classes instead.
-
-    Args:
-        labels: Shape (N,).
-        fraction: Of each class to hold out; 0 holds out nothing.
-        seed: The run's seed.
-        count: Rows to hold out in all, or None.
-
-    Returns:
-        Row numbers to train on and row numbers held out, ascending.
-
-    Raises:
-        UserError: `count` leaves nothing to train on.
-    """
-    if count is not None:
-        return _hold_out_any(len(labels), count=count, seed=seed)
-    held: list[NDArray[np.int64]] = []
-    for label in np.unique(labels) if fraction else ():
-        rows = np.flatnonzero(labels == label)
-        order = np.random.default_rng((_SPLIT_STREAM, seed, int(label))).permutation(rows)
-        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
-        held.append(order[:count])
-    val = np.sort(np.concatenate(held)) if held else np.empty(0, dtype=np.int64)
-    return np.setdiff1d(np.arange(len(labels)), val), val
-
-
-def _hold_out_any(
-    num_rows: int, *, count: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    if count > num_rows - 2:
-        raise UserError(
-            f"{num_rows} images, of which {count} would be held out, leave none for training; "
-            "lower --val-images, or use --val-fraction"
-        )
-    order = np.random.default_rng((_SPLIT_STREAM, seed)).permutation(num_rows)
-    return np.sort(order[count:]), np.sort(order[:count])
+    parts = (pixels[start : start + 4096] for start in range(0, len(pixels), 4096))
+    digest = labelled_sha256(labels, parts)
+    return LabelledPixels(pixels, labels, tuple(opened.label_names), digest)
 
 
 def epoch_batches(

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from factory.common.console import progress
 from factory.common.errors import UserError
+from factory.data.row_subsets import hold_out
 from train.augment import NUM_DRAWS, augment, centre_crop, normalise, to_float
 from train.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from train.config import RunConfig
@@ -27,7 +28,6 @@ from train.data import (
     LabelledPixels,
     check_batches,
     epoch_batches,
-    hold_out,
     num_batches,
     part_of_rank,
 )

@@ -236,7 +236,8 @@ def _load(
 ) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
     from factory.data.open import open_dataset
     from factory.data.readable import only_readable
-    from train.data import image_side, load_pixels, report_counts, take_per_class
+    from factory.data.row_subsets import take_per_class
+    from train.data import image_side, load_pixels, report_counts
 
     # One process per machine fills the datasets cache; the others read it.
     with accelerator.local_main_process_first():

@@ -28,22 +28,25 @@ def not_negative(text: str) -> int:
     return value
 
 
-def add_real(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose the real images."""
-    parser.add_argument("--real", required=True, metavar="DATASET", help="directory or Hub id")
-    parser.add_argument("--config", help="config of the real dataset (default: its default)")
-    parser.add_argument(
-        "--split", help="split of the real dataset (default: test, else the only one)"
-    )
+def add_rows(parser: argparse._ActionsContainer, *, of: str) -> None:
+    """Add the options that say which rows of a dataset, and where their images are."""
+    parser.add_argument("--config", help=f"config of {of} (default: its default)")
+    parser.add_argument("--split", help=f"split of {of} (default: test, else the only one)")
     parser.add_argument(
         "--filter", metavar="EXPR", help="keep only these rows, e.g. 'place == \"sea\"'"
     )
+    parser.add_argument("--image-column", metavar="NAME")
+
+
+def add_real(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose the real images."""
+    parser.add_argument("--real", required=True, metavar="DATASET", help="directory or Hub id")
+    add_rows(parser, of="the real set")
     parser.add_argument(
         "--skip-unreadable",
         action="store_true",
         help="skip images that cannot be read and count them in the output file",
     )
-    parser.add_argument("--image-column", metavar="NAME")
     parser.add_argument("--label-column", metavar="NAME")
     parser.add_argument(
         "--real-name",

@@ -8,8 +8,12 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from factory.common.errors import Failure, UserError, first_line
+
+if TYPE_CHECKING:
+    import torch
 
 # Allocators without an error class of their own are recognised by these words.
 _LACK_OF_MEMORY = re.compile(
@@ -38,6 +42,28 @@ def on_cpus() -> bool:
     import torch
 
     return launched_on_cpus() or not torch.accelerator.is_available()
+
+
+def find_device(wanted: str = "auto") -> torch.device:
+    """Return a device by its name, or the one that this machine computes on.
+
+    Args:
+        wanted: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`, `xpu`.
+
+    Raises:
+        UserError: There is no such device here.
+    """
+    import torch
+
+    offered = torch.device("cpu") if on_cpus() else torch.accelerator.current_accelerator()
+    if wanted == "auto" and offered is not None:
+        return offered
+    try:
+        device = torch.device(wanted)
+        torch.empty(1, device=device).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise UserError(f"device {wanted} was asked for, this machine offers {offered}") from None
+    return device
 
 
 def cores_per_process() -> int:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from factory.common.errors import Failure
-from factory.common.row_images import ImageFault, load_image
+from factory.common.image_bytes import ImageFault, load_image
 
 Picture = npt.NDArray[np.uint8]
 """RGB, shape (height, width, 3)."""

@@ -1,23 +1,19 @@
-"""Read images from dataset rows: bytes of a few formats, nothing else.
+"""The one reader of images from dataset rows and files: bytes of a few formats, nothing else.
 
-Rows are untrusted. A path is followed only inside an image folder that the user named; an address
-is never requested, no format starts a program, and no image is larger than `MAX_PIXELS`.
+A row comes from anywhere. Its path is followed only inside an image folder that the user named; an
+address is never requested. `factory.common.image_bytes` decodes what was read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
-from factory.common.image_modes import as_seen
+from factory.common.image_bytes import LARGE_PIXELS, ImageFault, decode
 from factory.common.inside import is_inside
 from factory.common.redaction import cut_line
 
@@ -25,20 +21,8 @@ if TYPE_CHECKING:
     import datasets
     from PIL.Image import Image
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-MAX_PIXELS = 8192 * 8192
-"""About 200 MB as RGB; several images are decoded at the same time."""
-MAX_ASPECT = 100
-"""A thin strip of few pixels would become large when padded or resized by its short side."""
 MAX_BYTES = 256 << 20
-LARGE_PIXELS = 1 << 22
-"""JPEGs with more pixels may be decoded at a fraction of their size, see `read_hashed`."""
-_OVERSIZE = 3
 SKIPPING = "--skip-unreadable skips such images and counts them"
-
-
-class ImageFault(ValueError):
-    """Reason why an image cannot be read."""
 
 
 class UnreadableImage(UserError):
@@ -91,14 +75,36 @@ def read_hashed(
         file = _file_name(item, folder) if folder else ""
         raise UnreadableImage(f"{where}{file}: {fault}") from None
     try:
-        image, num_pixels = _load(data, side=side)
-        rgb = _as_seen(image)
+        rgb, num_pixels = decode(data, side=side)
     except ImageFault as fault:
         raise UnreadableImage(f"{where}{_file_name(item, folder)}: {fault}") from None
     if num_pixels > LARGE_PIXELS:
         return rgb, hashlib.sha256(data).digest()
     size = f"{rgb.width}x{rgb.height} ".encode()
     return rgb, hashlib.sha256(size + rgb.tobytes()).digest()
+
+
+def read_file(
+    file: Path, *, shown: str, folder: Path | None = None, side: int | None = None
+) -> Image:
+    """Read an image file.
+
+    Args:
+        file: Its path.
+        shown: The same as the user named it, for messages.
+        folder: A link must not lead out of it; None: the user named the file itself.
+        side: As for `read_hashed`.
+
+    Returns:
+        The image as RGB, the same as that of a row with the file's bytes.
+
+    Raises:
+        UnreadableImage: The file is not read, or cannot be decoded.
+    """
+    try:
+        return decode(_contents(file, folder), side=side)[0]
+    except ImageFault as fault:
+        raise UnreadableImage(f"{shown}: {fault}") from None
 
 
 @contextmanager
@@ -150,69 +156,6 @@ def embedded(dataset: datasets.Dataset, *, where: str, folder: Path | None) -> d
     return dataset
 
 
-def load_image(data: bytes) -> Image:
-    """Decode an image in its stored mode.
-
-    Raises:
-        ImageFault: It is too large, of another format, or damaged.
-    """
-    return _load(data, side=None)[0]
-
-
-def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
-    """Return an image, decoded as in `read_hashed`, and its stored number of pixels."""
-    pillow = _pillow()
-    try:
-        image: Image = pillow.open(io.BytesIO(data), formats=FORMATS)
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise _too_large(f"of {width:,} x {height:,} pixels ")
-        if max(width, height) > MAX_ASPECT * min(width, height):
-            raise ImageFault(
-                f"the image of {width:,} x {height:,} pixels is more than {MAX_ASPECT} times as "
-                "long as wide; cut it into parts, or filter the row out"
-            )
-        if side is not None and width * height > LARGE_PIXELS:
-            # No effect for formats other than JPEG.
-            image.draft(None, (_OVERSIZE * side, _OVERSIZE * side))
-        image.load()
-        return image, width * height
-    except ImageFault:
-        raise
-    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
-        raise _too_large("") from None
-    except pillow.UnidentifiedImageError:
-        known = ", ".join(FORMATS)
-        raise ImageFault(
-            f"the image cannot be decoded: it is not {known}; convert it, or filter the row out"
-        ) from None
-    except Exception as error:  # noqa: BLE001 (Pillow raises anything for damaged bytes)
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise ImageFault(f"the image cannot be decoded ({reason[:200]})") from None
-
-
-def _as_seen(image: Image) -> Image:
-    try:
-        return as_seen(image)
-    except (ValueError, OSError) as error:
-        raise ImageFault(f"the image cannot be converted to RGB ({error})") from None
-
-
-def _too_large(size: str) -> ImageFault:
-    return ImageFault(
-        f"the image {size}is larger than {MAX_PIXELS:,} pixels; shrink it, or filter the row out"
-    )
-
-
-@cache
-def _pillow() -> ModuleType:
-    from PIL import Image
-
-    # The limit above is lower than Pillow's warning limit.
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-    return Image
-
-
 def _source(item: Any, folder: Path | None) -> bytes:
     """Return the bytes of a row, or of its file inside `folder`."""
     if item is None:
@@ -229,11 +172,19 @@ def _source(item: Any, folder: Path | None) -> bytes:
             f"contains no image, only the path or address {path[:200]!r}, which is not followed; "
             "use a dataset whose rows contain their images, or filter the row out"
         )
-    file = Path(path)
-    if not is_inside(file, folder):
-        raise ImageFault(f"{path[:200]!r} is not inside {folder} and is not read; remove it")
-    if not file.is_file():
-        raise ImageFault(f"{path[:200]!r} is missing or not a regular file; restore it")
-    if file.stat().st_size > MAX_BYTES:
-        raise ImageFault(f"{path[:200]!r} is larger than {MAX_BYTES:,} bytes; shrink it")
-    return file.read_bytes()
+    return _contents(Path(path), folder)
+
+
+def _contents(file: Path, folder: Path | None) -> bytes:
+    """Return the bytes of a file, which must be inside `folder` if there is one."""
+    name = repr(str(file)[:200])
+    if folder is not None and not is_inside(file, folder):
+        raise ImageFault(f"{name} is not inside {folder} and is not read; remove it")
+    try:
+        if not file.is_file():
+            raise ImageFault(f"{name} is gone or no regular file; restore it")
+        if file.stat().st_size > MAX_BYTES:
+            raise ImageFault(f"{name} is larger than {MAX_BYTES:,} bytes; shrink it")
+        return file.read_bytes()
+    except PermissionError:
+        raise ImageFault(f"permission to read {name} is denied; change its permissions") from None

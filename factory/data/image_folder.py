@@ -54,7 +54,7 @@ class ImageFolder:
         has_metadata: Whether files say which images are rows, which the library datasets reads.
         has_data: Whether there are files of other datasets among them, such as Parquet.
         tops: Names of the folders at the top.
-        fault: What a link in the folder does that is not followed; empty without one.
+        faults: Folders that may not be listed, and links that are not followed, with the reason.
     """
 
     folder: Path
@@ -64,7 +64,7 @@ class ImageFolder:
     has_metadata: bool = False
     has_data: bool = False
     tops: set[str] = field(default_factory=set)
-    fault: str = ""
+    faults: list[str] = field(default_factory=list)
 
     def add_unless_of_system(self, path: PurePosixPath) -> None:
         """Count a file listed elsewhere, unless it belongs to an operating system."""
@@ -95,8 +95,8 @@ class ImageFolder:
         Raises:
             UserError: There are any; the message names a remedy.
         """
-        if self.fault:
-            raise UserError(self.fault)
+        if self.faults:
+            raise UserError(self.faults[0])
         if not refused:
             return
         total = _images(len(self.images) + len(self.not_read))
@@ -195,15 +195,21 @@ def load_images(
 
 def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
     """Yield all files except those of operating systems, folders in order."""
-    with os.scandir(found.folder / inside) as entries:
-        listed = sorted(entries, key=lambda entry: entry.name)
+    try:
+        with os.scandir(found.folder / inside) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except PermissionError:
+        found.faults.append(
+            f"{found.folder / inside}: permission to list it is denied; change its permissions"
+        )
+        return
     for entry in listed:
         path = inside / entry.name
         if _is_of_system(entry.name):
             continue
         fault = _link_fault(found.folder, path) if entry.is_symlink() else ""
         if fault:
-            found.fault = found.fault or fault
+            found.faults.append(fault)
         elif entry.is_dir():
             yield from _walk(found, path)
         else:

@@ -26,7 +26,13 @@ from factory.data.dataset_builders import (
     quiet,
     suggest,
 )
-from factory.data.image_folder import find_images, has_images, listed_images, load_images
+from factory.data.image_folder import (
+    ImageFolder,
+    find_images,
+    has_images,
+    listed_images,
+    load_images,
+)
 from factory.data.left_out import left_out_of
 from factory.data.row_counts import left_out_line
 from factory.data.row_filter import filter_rows
@@ -36,6 +42,8 @@ if TYPE_CHECKING:
     import datasets
 
 _LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+# What `save_to_disk` of the library datasets writes.
+_SAVED = ("dataset_dict.json", "state.json")
 _IMAGE_COLUMNS = ("image", "img", "picture")
 
 
@@ -155,7 +163,7 @@ def _image_folder_of(
     path = at_home(reference)
     if config_name not in (None, "default") or not _is_directory(reference) or not path.is_dir():
         return None
-    if any((path / name).exists() for name in ("dataset_dict.json", "state.json")):
+    if any((path / name).exists() for name in _SAVED):
         return None
     if names_files(path, shown=reference):
         return None
@@ -214,6 +222,57 @@ def open_rows(
 
 
 @dataclass(frozen=True)
+class OpenedImages:
+    """The images of one split of any dataset, whether or not they have labels.
+
+    Attributes:
+        dataset: The rows; images are not decoded.
+        image_column: A column of type `Image`.
+        image_folder: As for `OpenedDataset`.
+        split: The split that was read.
+        left_out: As for `OpenedDataset`.
+    """
+
+    dataset: datasets.Dataset
+    image_column: str
+    image_folder: Path | None
+    split: str
+    left_out: dict[str, int]
+
+
+def open_images(
+    reference: str,
+    *,
+    config_name: str | None = None,
+    split: str | None = None,
+    row_filter: str | None = None,
+    image_column: str | None = None,
+) -> OpenedImages:
+    """Open one split of a dataset for its images alone.
+
+    Arguments and errors are those of `open_dataset`; `test` is the preferred split.
+    """
+    found = _load_any(reference, config_name, skip_unreadable=True)
+    name = _choose_split(found.splits, split, reference, preferred="test")
+    images = _image_column(found.splits[name], image_column, reference)
+    rows = undecoded(found.splits[name])
+    rows = rows if row_filter is None else filter_rows(rows, row_filter)
+    return OpenedImages(rows, images, found.image_folder, name, found.left_out)
+
+
+def is_dataset(found: ImageFolder) -> bool:
+    """Whether a directory is a dataset with files of rows, not a folder of image files.
+
+    Raises:
+        UserError: Its card does not read, or all it holds are archives.
+    """
+    folder = found.folder
+    if any((folder / name).exists() for name in _SAVED) or names_files(folder, shown=str(folder)):
+        return True
+    return not has_images(found, str(folder)) and found.has_data
+
+
+@dataclass(frozen=True)
 class _Loaded:
     """The splits of one config and their source."""
 
@@ -243,7 +302,7 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
         )
     if path.is_file():
         raise UserError(f"{path}: is a file; give the dataset's directory")
-    if (path / "dataset_dict.json").exists() or (path / "state.json").exists():
+    if any((path / name).exists() for name in _SAVED):
         return _Loaded(_load_saved(path), "default")
     check_card(path, shown=str(path))
     try:

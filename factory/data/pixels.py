@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import math
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import Failure, UserError
-from factory.common.row_images import MAX_PIXELS, read_image, skipping_advised
+from factory.common.image_bytes import MAX_PIXELS
+from factory.common.row_images import read_image, skipping_advised
 
 if TYPE_CHECKING:
     import datasets
@@ -84,6 +86,19 @@ def decode_images(
         for _ in pool.map(fill, range(0, len(dataset), _CHUNK)):
             pass
     return images
+
+
+def labelled_sha256(labels: NDArray[np.int64], pixels: Iterable[NDArray[np.uint8]]) -> str:
+    """Return the hash that a run records of its data.
+
+    Args:
+        labels: Shape (N,).
+        pixels: The N images of `decode_images`, in order, in parts of any size.
+    """
+    digest = hashlib.sha256(labels.tobytes())
+    for part in pixels:
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
 
 
 def _allocate(shape: tuple[int, int, int, int]) -> NDArray[np.uint8]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from factory.common.row_images import ImageFault, load_image
+from factory.common.image_bytes import ImageFault, load_image
 from factory.common.storage import AnyPath
 from factory.data import columns as schema
 from factory.inspection.faults import SetFault, first_few, short

@@ -1,0 +1,238 @@
+"""A trained model that names what photos show, for `eval predict` and for Python code."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from eval.checkpoint import Checkpoint, load_checkpoint
+from eval.fit import Transform, make_transform, with_fit
+from eval.photos import Photo, file_photo
+from eval.predict import pad, rank
+from factory.common.console import progress
+from factory.common.devices import cores_per_process, find_device, reporting_lack_of_memory
+from factory.common.errors import UserError
+from factory.common.image_bytes import ImageFault, opened_image
+from factory.common.inside import at_home
+from factory.common.row_images import UnreadableImage
+from factory.data.pixels import Fit
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+BATCH_SIZE = 256
+_AHEAD = 32
+_OPENING = Lock()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of one photo.
+
+    Attributes:
+        photo: The photo.
+        classes: Names of the most likely classes with their probabilities, the most likely first.
+    """
+
+    photo: Photo
+    classes: list[tuple[str, float]]
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the most likely class."""
+        return self.classes[0][1]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with the preprocessing that it is scored with; see `load_classifier`.
+
+    Attributes:
+        checkpoint: The model, and what is known of it.
+        transform: Of an image to the model's input.
+        device: What the model computes on.
+    """
+
+    checkpoint: Checkpoint
+    transform: Transform
+    device: torch.device
+
+    def __call__(
+        self, images: Any, *, top_k: int = 5, batch_size: int | None = None
+    ) -> list[list[dict[str, Any]]]:
+        """Classify images.
+
+        Args:
+            images: A path, a PIL image, or a list of these.
+            top_k: Number of classes for each image; fewer if the model has fewer.
+            batch_size: Images per batch; default: 256, or the number of images if that is less.
+
+        Returns:
+            A list for each image, also if there is one only: `{"label": ..., "score": ...}` for
+            each class, the most likely first, as in the image-classification pipelines of
+            transformers.
+
+        Raises:
+            UserError: An image cannot be read.
+            Failure: A batch does not fit into memory.
+            TypeError: Something else than paths and images was given.
+        """
+        many = isinstance(images, list | tuple)
+        photos = [_photo(image, place) for place, image in enumerate(images if many else [images])]
+        answers, faults = self.classify(photos, top_k=top_k, batch_size=batch_size)
+        if faults:
+            raise faults[0]
+        return [
+            [{"label": name, "score": score} for name, score in answer.classes]
+            for answer in answers
+        ]
+
+    def classify(
+        self,
+        photos: Sequence[Photo],
+        *,
+        top_k: int = 5,
+        batch_size: int | None = None,
+        shows: bool = False,
+    ) -> tuple[list[Answer], list[UnreadableImage]]:
+        """Classify photos; those that cannot be read are left out.
+
+        As in `eval score`, batches are made of the images that can be read and the last one is
+        padded, since the last digits of float32 depend on the size of a batch.
+
+        Args:
+            photos: The photos.
+            top_k: As for a call.
+            batch_size: As for a call.
+            shows: Whether to show the progress on stderr.
+
+        Returns:
+            Answers in the order of the photos, and why the others were not read.
+
+        Raises:
+            Failure: A batch does not fit into memory.
+        """
+        if top_k < 1:
+            raise UserError(f"top_k {top_k}: must be 1 or more")
+        size = batch_size or max(1, min(BATCH_SIZE, len(photos)))
+        answers: list[Answer] = []
+        faults: list[UnreadableImage] = []
+        waiting: list[tuple[Photo, torch.Tensor]] = []
+        bar = progress(len(photos), unit="image", description="predicting", show=shows)
+        with bar, _full_float32(), reporting_lack_of_memory(f"give a batch size below {size}"):
+            for photo, pixels in self._decoded(photos, ahead=size + _AHEAD):
+                bar.update()
+                if isinstance(pixels, UnreadableImage):
+                    faults.append(pixels)
+                    continue
+                waiting.append((photo, pixels))
+                if len(waiting) == size:
+                    answers += self._answers(waiting, top_k=top_k, size=size)
+                    waiting = []
+            if waiting:
+                answers += self._answers(waiting, top_k=top_k, size=size)
+        return answers, faults
+
+    def _answers(
+        self, batch: list[tuple[Photo, torch.Tensor]], *, top_k: int, size: int
+    ) -> list[Answer]:
+        import torch
+
+        photos, pixels = zip(*batch, strict=True)
+        with torch.inference_mode():
+            padded = pad(torch.stack(pixels), size).to(self.device)
+            logits = self.checkpoint.model(padded)[: len(photos)].float()
+        names = self.checkpoint.label_names
+        ranked, probabilities = rank(logits, count=top_k)
+        return [
+            Answer(photo, [(names[one], score) for one, score in zip(ids, scores, strict=True)])
+            for photo, ids, scores in zip(
+                photos, ranked.tolist(), probabilities.tolist(), strict=True
+            )
+        ]
+
+    def _decoded(
+        self, photos: Sequence[Photo], *, ahead: int
+    ) -> Iterator[tuple[Photo, torch.Tensor | UnreadableImage]]:
+        """Yield each photo's pixels in order; all cores decode, `ahead` photos at most."""
+
+        def read(photo: Photo) -> torch.Tensor | UnreadableImage:
+            try:
+                return self.transform.apply(photo.read(self.transform.side))
+            except UnreadableImage as fault:
+                return fault
+
+        pool = ThreadPoolExecutor(max_workers=cores_per_process())
+        waiting: deque[tuple[Photo, Future[torch.Tensor | UnreadableImage]]] = deque()
+        try:
+            for photo in photos:
+                waiting.append((photo, pool.submit(read, photo)))
+                if len(waiting) > ahead:
+                    first, future = waiting.popleft()
+                    yield first, future.result()
+            for first, future in waiting:
+                yield first, future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def load_classifier(run: str | Path, *, fit: Fit | None = None, device: str = "auto") -> Classifier:
+    """Load a trained model that can be called with images.
+
+    Args:
+        run: A run folder, or a model of the Hub: `[hf-hub:]ORG/NAME[@REVISION]`.
+        fit: What is done with images that are not square: `crop`, `pad` or `squash`; by default
+            they are cropped, unless the model was trained with borders.
+        device: `auto`, `cpu`, `cuda`, ...
+
+    Returns:
+        The model; see `Classifier.__call__`. Its scores are those of `eval score`.
+
+    Raises:
+        UserError: The model or the device is not there, or the model's files do not fit together.
+        Failure: The Hub cannot be reached.
+    """
+    chosen = find_device(device)
+    checkpoint = load_checkpoint(str(at_home(run)))
+    checkpoint = replace(checkpoint, preprocessing=with_fit(checkpoint.preprocessing, fit))
+    checkpoint.model.to(chosen)
+    return Classifier(checkpoint, make_transform(checkpoint.preprocessing), chosen)
+
+
+def _photo(image: Any, place: int) -> Photo:
+    from PIL.Image import Image as PillowImage
+
+    if isinstance(image, str | Path):
+        return file_photo(at_home(image), name=str(image))
+    if isinstance(image, PillowImage):
+        return Photo(f"image {place}", lambda side: _seen(image, place))
+    raise TypeError(f"image {place} is {type(image).__name__}, not a path or a PIL image")
+
+
+def _seen(image: Image, place: int) -> Image:
+    try:
+        # Threads would disturb each other where one image is given twice.
+        with _OPENING:
+            return opened_image(image)
+    except ImageFault as fault:
+        raise UnreadableImage(f"image {place}: {fault}") from None
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """Keep TensorFloat-32 off while a model runs: GPUs would round convolutions to 10 bits."""
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

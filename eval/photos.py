@@ -1,0 +1,221 @@
+"""Finds the images that a user names: files, folders, patterns, datasets, paths on standard input.
+
+Nothing is read here. What names no image is a fault with its reason; the other paths stay.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from factory.common.errors import UserError
+from factory.common.inside import at_home
+from factory.common.redaction import cut_line
+from factory.common.row_images import read_file, read_hashed
+from factory.common.system_files import is_system_file
+from factory.data.image_folder import NOT_READ, READ, find_images
+from factory.data.open import is_dataset, open_images
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_HUB = "hf://"
+_STDIN = "-"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """An image that can be read.
+
+    Attributes:
+        name: As the user named it.
+        read: Of the longest side in pixels that it is going to be resized to, or None: the image
+            as RGB. Raises `UnreadableImage`.
+    """
+
+    name: str
+    read: Callable[[int | None], Image]
+
+
+@dataclass
+class Found:
+    """What some paths name.
+
+    Attributes:
+        photos: Images, in the order of the paths; one that is named twice is there once.
+        faults: Paths that name no image, each with the reason.
+        left_out: Number of files in folders that are no images, by suffix.
+        datasets: Datasets among the paths, with split and number of images.
+    """
+
+    photos: list[Photo] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    datasets: list[str] = field(default_factory=list)
+
+
+def file_photo(file: Path, *, name: str, folder: Path | None = None) -> Photo:
+    """Return the photo of a file; see `factory.common.row_images.read_file`."""
+    return Photo(name, lambda side: read_file(file, shown=name, folder=folder, side=side))
+
+
+def row_photos(
+    rows: Any,
+    *,
+    image_column: str,
+    image_folder: Path | None,
+    name: str,
+    chosen: Sequence[int] | None = None,
+) -> list[Photo]:
+    """Return the photos of a dataset's rows, which are not decoded.
+
+    Args:
+        rows: The dataset.
+        image_column: A column of type `datasets.Image(decode=False)`.
+        image_folder: See `factory.common.row_images.read_image`.
+        name: The dataset as the user named it.
+        chosen: Numbers of the rows; default: all.
+    """
+    rows = rows.select_columns([image_column])
+
+    def photo(number: int) -> Photo:
+        where = f"{name} row {number}"
+
+        def read(side: int | None) -> Image:
+            item = rows[number][image_column]
+            return read_hashed(item, where=where, folder=image_folder, side=side)[0]
+
+        return Photo(where, read)
+
+    return [photo(number) for number in (range(len(rows)) if chosen is None else chosen)]
+
+
+def find_photos(
+    paths: Iterable[str],
+    *,
+    standard_input: Callable[[], Iterable[bytes]],
+    dataset_options: Mapping[str, str | None],
+) -> Found:
+    """Find the images that paths name.
+
+    Args:
+        paths: Files, folders, glob patterns, `hf://datasets/ORG/NAME[@REVISION]`, and `-`.
+        standard_input: Returns lines of paths; called for `-`.
+        dataset_options: Arguments of `open_images`, for paths that are datasets.
+
+    Raises:
+        UserError: A dataset cannot be opened.
+    """
+    finder = _Finder(dict(dataset_options))
+    for path in paths:
+        if path == _STDIN:
+            for line in standard_input():
+                name = os.fsdecode(line).rstrip("\r\n")
+                if name:
+                    finder.add(name)
+        else:
+            finder.add(path)
+    return finder.found
+
+
+class _Finder:
+    def __init__(self, dataset_options: dict[str, str | None]) -> None:
+        self.found = Found()
+        self._options = dataset_options
+        self._seen: set[Path] = set()
+
+    def add(self, name: str) -> None:
+        """Add what a path names, or the reason why it names nothing."""
+        if name.startswith(_HUB):
+            self._add_dataset(name, name)
+            return
+        try:
+            self._add_path(name, at_home(name))
+        except (OSError, ValueError) as error:
+            # Names that are too long or hold a NUL, folders that may not be listed.
+            reason = getattr(error, "strerror", None) or str(error)
+            self.found.faults.append(f"{cut_line(name, 200)}: cannot be read ({reason})")
+
+    def _add_path(self, name: str, path: Path) -> None:
+        if path.is_dir():
+            self._add_folder(name, path)
+        elif os.path.lexists(path):
+            if not is_system_file(PurePath(path.name)):
+                self._add_file(name, path)
+        elif glob.has_magic(name):
+            self._add_matches(name, path)
+        else:
+            hint = "" if path.parent.is_dir() else f", nor a folder {path.parent}"
+            self.found.faults.append(
+                f"{cut_line(name, 200)}: no such file{hint}; a dataset of the Hub is named "
+                "hf://datasets/ORG/NAME"
+            )
+
+    def _add_file(self, name: str, path: Path, folder: Path | None = None) -> None:
+        if path not in self._seen:
+            self._seen.add(path)
+            self.found.photos.append(file_photo(path, name=name, folder=folder))
+
+    def _add_folder(self, name: str, path: Path) -> None:
+        inside = find_images(path)
+        try:
+            holds_rows = is_dataset(inside)
+        except UserError as error:
+            self.found.faults.append(str(error))
+            return
+        if holds_rows:
+            self._add_dataset(name, str(path))
+            return
+        images = sorted([*inside.images, *inside.not_read])
+        for image in images:
+            self._add_file(str(PurePath(name, image)), path / image, path)
+        self.found.faults += inside.faults
+        self.found.left_out.update(inside.others)
+        if not images and not inside.faults:
+            self.found.faults.append(f"{cut_line(name, 200)}: holds no images")
+
+    def _add_matches(self, name: str, pattern: Path) -> None:
+        """Add what a pattern matches, as if it were the content of a folder."""
+        # Path.glob takes no absolute patterns.
+        matches = sorted(glob.glob(str(pattern), recursive=True))  # noqa: PTH207
+        for match in map(Path, matches):
+            if match.is_dir():
+                # `**` matches folders beside what is in them.
+                if "**" not in name:
+                    self._add_folder(str(match), match)
+            elif match.suffix.lower() in READ | NOT_READ:
+                self._add_file(str(match), match)
+            elif not is_system_file(PurePath(match.name)):
+                self.found.left_out[match.suffix.lower() or "without suffix"] += 1
+        if not matches:
+            self.found.faults.append(f"{cut_line(name, 200)}: no file matches")
+
+    def _add_dataset(self, name: str, reference: str) -> None:
+        opened = open_images(reference, **self._options)
+        self.found.photos += row_photos(
+            opened.dataset,
+            image_column=opened.image_column,
+            image_folder=opened.image_folder,
+            name=name,
+        )
+        self.found.left_out.update(opened.left_out)
+        self.found.datasets.append(f"{name}: split {opened.split}, {len(opened.dataset):,} images")
+
+
+def require_datasets(found: Found, given: Sequence[str]) -> None:
+    """See that options for datasets are given with a dataset.
+
+    Args:
+        found: From `find_photos`.
+        given: The options, as the user wrote them.
+
+    Raises:
+        UserError: There is none among the paths.
+    """
+    if given and not found.datasets:
+        raise UserError(f"{given[0]} is for datasets, and none of the paths is one; leave it out")

@@ -1,0 +1,246 @@
+"""The probability below which a model's answer is "none of these", chosen on synthetic images.
+
+The images are those that the run held out of its own training data. How often photos of other
+things are rejected is not known from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, ValidationError
+
+from eval.classifier import Answer, Classifier
+from eval.photos import Photo, row_photos
+from factory.common.errors import UserError
+from factory.data.open import OpenedDataset, open_dataset
+from factory.data.pixels import decode_images, labelled_sha256
+from factory.data.readable import only_readable
+from factory.data.row_subsets import check_labels, hold_out, take_per_class
+
+SHARE = 0.05
+"""Of the correctly labelled held-out images that are rejected."""
+_LEAST = 20
+_DIGITS = 1_000_000
+_CHUNK = 4096
+
+
+class _Data(BaseModel):
+    reference: str
+    config_name: str | None = None
+    split: str | None = None
+    row_filter: str | None = None
+    images_per_class: int | None = None
+    image_column: str
+    label_column: str
+    num_unreadable: int = 0
+    pixels_sha256: str
+
+
+class _Values(BaseModel):
+    image_size: int = Field(ge=4, le=4096)
+    resample: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    val_fraction: float = Field(ge=0, le=0.9)
+    val_images: int | None = Field(default=None, ge=1)
+
+
+class _Training(BaseModel):
+    """What of a run's `config.yaml` says which images it held out."""
+
+    seed: int = Field(ge=0)
+    data: _Data
+    hyperparameters: _Values
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A threshold that was chosen, and what it does to the images it was chosen on.
+
+    Attributes:
+        threshold: Answers with a smaller probability are rejected.
+        data: The dataset, as the user named it.
+        images: Number of held-out synthetic images.
+        rejected: How many of them are rejected, whatever the model says they are.
+        correct: How many of them the model labels correctly.
+        correct_rejected: How many of these are rejected.
+    """
+
+    threshold: float
+    data: str
+    images: int
+    rejected: int
+    correct: int
+    correct_rejected: int
+
+    def __str__(self) -> str:
+        return (
+            f"threshold {self.threshold}, chosen on the {self.images:,} synthetic images that "
+            f"the run held out of {self.data}: of the {self.correct:,} that the model labels "
+            f"correctly it rejects {_percent(self.correct_rejected, self.correct)}, of all "
+            f"{_percent(self.rejected, self.images)} (false-alarm rate, measured on synthetic "
+            "images; on photos it can differ)"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all figures, with shares in 0 to 1."""
+        return {
+            **asdict(self),
+            "measured_on": "held-out synthetic images",
+            "correct_rejected_share": self.correct_rejected / self.correct,
+            "false_alarm_rate": self.rejected / self.images,
+        }
+
+
+def choose_rejection(
+    classifier: Classifier, data: str | None, *, batch_size: int | None = None, shows: bool = False
+) -> Rejection:
+    """Choose the threshold that rejects 5 % of the correctly labelled held-out images.
+
+    Args:
+        classifier: A run of `train`.
+        data: Its training data, as `open_dataset` takes it.
+        batch_size: As for `Classifier.classify`.
+        shows: Whether to show the progress on stderr.
+
+    Raises:
+        UserError: The run held nothing out, its data is not given, the data is other data, or too
+            few of the held-out images are labelled correctly.
+    """
+    run = classifier.checkpoint.run
+    training = _training_of(classifier)
+    if data is None:
+        raise UserError(
+            f"--threshold auto needs the training data of {run}; name it with --data (the run was "
+            f"trained on {training.data.reference})"
+        )
+    held, labels = _held_out(classifier, training, data)
+    answers, faults = classifier.classify(held, top_k=1, batch_size=batch_size, shows=shows)
+    if faults:
+        raise faults[0]
+    return _choose(answers, labels, data=data, run=run)
+
+
+def _choose(answers: list[Answer], labels: list[str], *, data: str, run: str) -> Rejection:
+    found = np.asarray([answer.confidence for answer in answers])
+    is_correct = np.asarray(
+        [answer.classes[0][0] == label for answer, label in zip(answers, labels, strict=True)]
+    )
+    correct = np.sort(found[is_correct])
+    if len(correct) < _LEAST:
+        raise UserError(
+            f"{run}: labels {len(correct)} of {len(found)} held-out images correctly, too few for "
+            f"a threshold that rejects {100 * SHARE:g} % of them ({_LEAST} are needed); give "
+            "--threshold P instead"
+        )
+    threshold = float(correct[int(SHARE * len(correct))])
+    rounded = math.floor(threshold * _DIGITS) / _DIGITS
+    # A model that is sure of everything needs more digits.
+    if (correct < rounded).sum() == (correct < threshold).sum():
+        threshold = rounded
+    return Rejection(
+        threshold=threshold,
+        data=data,
+        images=len(found),
+        rejected=int((found < threshold).sum()),
+        correct=len(correct),
+        correct_rejected=int((correct < threshold).sum()),
+    )
+
+
+def _training_of(classifier: Classifier) -> _Training:
+    checkpoint = classifier.checkpoint
+    if checkpoint.training is None:
+        raise UserError(
+            f"{checkpoint.run}: no config.yaml of `train` in it, so the images that it held out "
+            "are not known; give --threshold P"
+        )
+    try:
+        training = _Training.model_validate(checkpoint.training)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{checkpoint.run}: config.yaml does not say which images were held out ({key}: "
+            f"{first['msg']}); give --threshold P"
+        ) from None
+    values = training.hyperparameters
+    if not values.val_fraction and values.val_images is None:
+        raise UserError(
+            f"{checkpoint.run}: its training held out no images (val_fraction 0), so there is "
+            "nothing to choose a threshold on; give --threshold P"
+        )
+    return training
+
+
+def _held_out(
+    classifier: Classifier, training: _Training, data: str
+) -> tuple[list[Photo], list[str]]:
+    """Return the images that a run held out, and the names of their classes."""
+    opened = _open_training_data(training, data)
+    labels = check_labels(opened)
+    names = opened.label_names
+    if (
+        names != classifier.checkpoint.label_names
+        or labelled_sha256(labels, _pixels(opened, training.hyperparameters))
+        != training.data.pixels_sha256
+    ):
+        raise UserError(
+            f"--data {data}: its images are not those that {classifier.checkpoint.run} was trained "
+            f"on ({training.data.reference}); name the same dataset and revision"
+        )
+    values = training.hyperparameters
+    _, held = hold_out(
+        labels, fraction=values.val_fraction, seed=training.seed, count=values.val_images
+    )
+    photos = row_photos(
+        opened.dataset,
+        image_column=opened.image_column,
+        image_folder=opened.image_folder,
+        name=data,
+        chosen=held.tolist(),
+    )
+    return photos, [names[label] for label in labels[held].tolist()]
+
+
+def _open_training_data(training: _Training, data: str) -> OpenedDataset:
+    wanted = training.data
+    opened = open_dataset(
+        data,
+        config_name=wanted.config_name,
+        split=wanted.split,
+        row_filter=wanted.row_filter,
+        image_column=wanted.image_column,
+        label_column=wanted.label_column,
+        # Files that the run left out too; its hash tells whether they are the same.
+        skip_unreadable=True,
+    )
+    if wanted.num_unreadable:
+        opened = only_readable(opened)
+    if wanted.images_per_class is not None:
+        opened = take_per_class(opened, count=wanted.images_per_class, seed=training.seed)
+    return opened
+
+
+def _pixels(opened: OpenedDataset, values: _Values) -> Iterator[NDArray[np.uint8]]:
+    """Yield the images as the run decoded them, in parts."""
+    rows = opened.dataset
+    for start in range(0, len(rows), _CHUNK):
+        part = range(start, min(start + _CHUNK, len(rows)))
+        yield decode_images(
+            rows.select(part),
+            image_column=opened.image_column,
+            image_folder=opened.image_folder,
+            row_numbers=(opened.row_numbers or range(len(rows)))[part.start : part.stop],
+            height=values.image_size,
+            width=values.image_size,
+            resample=values.resample,
+        )
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f} %"

@@ -1,0 +1,113 @@
+"""Which rows of a dataset a run takes and holds out: functions of labels and seed alone.
+
+So they are the same with one process and with many, and can be found again after training.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from factory.common.errors import UserError
+from factory.data.open import OpenedDataset
+
+_SPLIT_STREAM = 2
+_SUBSET_STREAM = 3
+
+
+def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
+    """Return the labels of a dataset, shape (N,), after seeing that a classifier can learn them.
+
+    Raises:
+        UserError: A label is missing, or fewer than two classes have images.
+    """
+    column = opened.dataset.with_format("numpy", columns=[opened.label_column])
+    raw = column[:][opened.label_column]
+    missing = [row for row, label in enumerate(raw) if label is None or not label >= 0]
+    if missing:
+        raise UserError(
+            f"{opened.reference}: {len(missing)} rows have no label, the first is row "
+            f"{missing[0]}; filter them out with --filter"
+        )
+    labels = np.asarray(raw, dtype=np.int64)
+    present = np.unique(labels)
+    if len(present) < 2:
+        found = ", ".join(opened.label_names[label] for label in present) or "none"
+        raise UserError(
+            f"{opened.reference}: a classifier needs images of two classes or more; "
+            f"the {len(labels)} rows have one ({found})"
+        )
+    return labels
+
+
+def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDataset:
+    """Sample as many rows of every class, for comparing datasets of one size.
+
+    A larger sample with the same seed contains the smaller one's rows.
+
+    Args:
+        opened: The rows.
+        count: Rows of each class that has any.
+        seed: The run's seed.
+
+    Raises:
+        UserError: A class has fewer.
+    """
+    if count < 1:
+        raise UserError(f"--images-per-class {count}: must be 1 or more")
+    labels = check_labels(opened)
+    chosen = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < count:
+            raise UserError(
+                f"{opened.reference}: class {opened.label_names[label]} has {len(rows)} images, "
+                f"--images-per-class asks for {count}; lower it"
+            )
+        order = np.random.default_rng((_SUBSET_STREAM, seed, int(label))).permutation(rows)
+        chosen.append(order[:count])
+    return opened.keep(np.sort(np.concatenate(chosen)).tolist())
+
+
+def hold_out(
+    labels: NDArray[np.int64], *, fraction: float, seed: int, count: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split row numbers into a training and a held-out part, class by class.
+
+    A class with two rows or more gives at least one to each part. With `count`, that many are
+    sampled from all rows instead, whatever their classes.
+
+    Args:
+        labels: Shape (N,).
+        fraction: Of each class to hold out; 0 holds out nothing.
+        seed: The run's seed.
+        count: Rows to hold out in all, or None.
+
+    Returns:
+        Row numbers to train on and row numbers held out, ascending.
+
+    Raises:
+        UserError: `count` leaves nothing to train on.
+    """
+    if count is not None:
+        return _hold_out_any(len(labels), count=count, seed=seed)
+    held: list[NDArray[np.int64]] = []
+    for label in np.unique(labels) if fraction else ():
+        rows = np.flatnonzero(labels == label)
+        order = np.random.default_rng((_SPLIT_STREAM, seed, int(label))).permutation(rows)
+        count = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+        held.append(order[:count])
+    val = np.sort(np.concatenate(held)) if held else np.empty(0, dtype=np.int64)
+    return np.setdiff1d(np.arange(len(labels)), val), val
+
+
+def _hold_out_any(
+    num_rows: int, *, count: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    if count > num_rows - 2:
+        raise UserError(
+            f"{num_rows} images, of which {count} are to be held out, leave none to train on; "
+            "give --val-images fewer, or --val-fraction"
+        )
+    order = np.random.default_rng((_SPLIT_STREAM, seed)).permutation(num_rows)
+    return np.sort(order[count:]), np.sort(order[:count])
