@@ -320,7 +320,7 @@ def test_any_classifier_flags_by_its_unsafe_classes(
 def test_what_cannot_be_gated_is_told(made: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ([str(made)], "choose a gate"),
-        ([str(tmp_path / "none"), "--near-duplicates"], "is no set of `factory build`"),
+        ([str(tmp_path / "none"), "--near-duplicates"], "is not a dataset of `factory build`"),
         ([str(made), "--clip-score", "./nowhere"], "--clip-score ./nowhere: cannot be loaded"),
         ([str(made), "--near-duplicates", "--duplicate-bits", "99"], "0 to 64"),
         ([str(made), "--safety", "x", "--unsafe-threshold", "nan"], "is nan; give 0 to 1"),
@@ -362,7 +362,7 @@ def test_the_command_counts_label_noise_and_cut_prompts(
     model = save_clip(tmp_path / "clip")
     main(["gate", str(tmp_path / "long"), "--clip-score", str(model), "--quiet", "--json"])
     seen = capsys.readouterr()
-    assert "3 of 6 distinct prompts are longer than the 64 tokens that" in seen.err
+    assert "3 of 6 distinct prompts exceed the limit of 64 tokens of" in seen.err
     assert "3 of 6 distinct prompts" in json.loads(seen.out)["notes"][0]
     main(["gate", str(made), "--clip-score", str(model), "--quiet"])
-    assert "longer than" not in capsys.readouterr().err
+    assert "exceed the limit" not in capsys.readouterr().err

@@ -34,7 +34,7 @@ def test_bfloat16_predictions_are_scaled_as_by_a_plain_number():
 
 
 def test_another_batch_size_is_refused():
-    with pytest.raises(ValueError, match="2 guidance scales meet a batch of 3"):
+    with pytest.raises(ValueError, match="2 guidance scales for a batch of 3"):
         GuidancePerImage([1.0, 2.0]) * torch.ones(3, 1)
 
 

@@ -354,7 +354,7 @@ def test_an_unfinished_build_is_named(out: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "reason"),
     [
-        ('"base": {', '"../base": {', "'../base' cannot name a config, which is a directory"),
+        ('"base": {', '"../base": {', "'../base' is not a valid config name"),
         ('"data/base/', '"data/base/../../../', "is not a file of config base"),
         ('"data/base/', '"/etc/base/', "is not a file of config base"),
         (
