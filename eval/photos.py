@@ -177,7 +177,7 @@ class _Finder:
         self.found.faults += inside.faults
         self.found.left_out.update(inside.others)
         if not images and not inside.faults:
-            self.found.faults.append(f"{cut_line(name, 200)}: holds no images")
+            self.found.faults.append(f"{cut_line(name, 200)}: contains no images")
 
     def _add_matches(self, name: str, pattern: Path) -> None:
         """Add what a pattern matches, as if it were the content of a folder."""

@@ -104,9 +104,9 @@ def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("adapters", "message"),
     [
-        ("[{id: ./none}]", "r.yaml:4:35: model.adapters.0.id: ./none does not exist"),
+        ("[{id: ./none}]", "r.yaml:4:35: model.adapters.0.id: ./none not found"),
         ("[{id: ./sd}]", "has no *.safetensors file; name one file with `weight_name`"),
-        ("[{id: ./warm, weight_name: x.safetensors}]", "holds no x.safetensors; correct"),
+        ("[{id: ./warm, weight_name: x.safetensors}]", "has no file x.safetensors; correct"),
         ("[{id: ./warm, wieght: 1}]", "wieght: unknown key; did you mean 'weight'?"),
         ("[{id: ./warm, revision: abc}]", "abc does not match this file, whose hash is"),
         ("{id: ./warm}", "model.adapters: expected a list, found a mapping"),
@@ -126,5 +126,5 @@ def test_adapters_that_cannot_be_had(folder: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"transformer.x.lora_A.weight": torch.ones(2, 2)}, other / "lora.safetensors")
-    with pytest.raises(UserError, match=r"adapter .*: (cannot be loaded|holds no weights)"):
+    with pytest.raises(UserError, match=r"adapter .*: (cannot be loaded|contains no weights)"):
         draw(adapted(folder, "[{id: ./other}]"))

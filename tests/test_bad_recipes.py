@@ -78,7 +78,7 @@ BAD: list[tuple[str, str]] = [
     (BASE + "sampling: {seed: -1}\n", "@:5:18: sampling.seed: -1 must be at least 0"),
     (
         BASE + 'sampling: {seed: "1"}\n',
-        "@:5:18: sampling.seed: expected an integer,  found text '1'; remove the quotes",
+        "@:5:18: sampling.seed: expected an integer, found text '1'; remove the quotes",
     ),
     (
         BASE + "sampling: {noise: shard}\n",
@@ -203,7 +203,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 1.5\nprompt: "a {class}"\nmodel: {id: embedded}\n',
-        "@:2:19: images_per_class: expected an integer,  found 1.5",
+        "@:2:19: images_per_class: expected an integer, found 1.5",
     ),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {class}"\n\n',
@@ -288,7 +288,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "variables: {a: {integers: [1.5, 2]}}\n",
-        "@:5:28: variables.a.integers.0: expected an integer,  found 1.5",
+        "@:5:28: variables.a.integers.0: expected an integer, found 1.5",
     ),
     (
         BASE + "variables: {a: {uniform: [2, 2]}}\n",

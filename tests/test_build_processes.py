@@ -54,7 +54,7 @@ def run(command: list[str], *, status: int = 0) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, pytest.param(3, marks=pytest.mark.soak)])
 def test_several_processes_give_the_bytes_of_one(
     recipe_file: Path, one_process: Path, processes: int
 ) -> None:
@@ -97,7 +97,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process
     assert tree(out) == tree(one_process)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_the_embedded_generator_killed_and_stopped(tmp_path: Path) -> None:
     """Killed in a batch, then asked to stop by Ctrl-C: the bytes are those of one build."""
     words = ["quickstart/multi-domain", "--images-per-class", "4", *SETTINGS]

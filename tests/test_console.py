@@ -54,9 +54,11 @@ def test_logs_and_errors_have_lines_of_their_own_beside_a_bar():
     ],
 )
 def test_misspelt_words_get_the_nearest_known_one(package, words, hint, capsys):
-    parser = {"train": "train.arguments", "train.generator": "train.generator.cli"}.get(
-        package, f"{package}.cli"
-    )
+    parser = {
+        "factory": "factory.cli.main",
+        "train": "train.arguments",
+        "train.generator": "train.generator.cli",
+    }.get(package, f"{package}.cli")
     module = import_module(parser)
     make = getattr(module, "build_parser", None) or module._parser
     with pytest.raises(SystemExit, match="2"):

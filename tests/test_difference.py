@@ -111,7 +111,7 @@ def test_two_sets_of_other_settings(out: Path, tmp_path: Path) -> None:
     assert config.images == (15, 18)
     assert config.same_pictures
     assert config.shards is not None
-    assert (config.shards.drawn, config.shards.why[:25]) == (3, "other settings.batch_size")
+    assert (config.shards.drawn, config.shards.why[:29]) == (3, "different settings.batch_size")
 
 
 def test_configs_of_one_side_and_combinations(out: Path, tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_label_map_words_the_prompts(
     arguments = ["clip", "--model", str(model), "--real", str(real), "--out", str(out)]
     arguments += ["--prompts", "clip-eurosat"]
     main(arguments)
-    assert "no wording for Sea or Lake, Deep Forest: the class name" in capsys.readouterr().err
+    assert "has no wording for Sea or Lake, Deep Forest; the class name" in capsys.readouterr().err
     path.write_text("Sea or Lake: SeaLake\nDeep Forest: Forest\n")
     main([*arguments, "--labels", str(path)])
     told = capsys.readouterr().err

@@ -156,10 +156,10 @@ def damage(folder: Path) -> dict[str, str]:
     (folder / "link.png").symlink_to(folder.parent / "private.png")
     return {
         "cut.jpg": "the image cannot be decoded (image file is truncated",
-        "empty.png": "it is none of PNG, JPEG",
+        "empty.png": "it is not PNG, JPEG",
         "IMG_1.HEIC": "HEIC, for which Pillow lacks the extra package pillow-heif",
         "IMG_2.jpg": "HEIC, for which Pillow lacks the extra package pillow-heif",
-        "link.png": "leads out of",
+        "link.png": "is a link out of",
     }
 
 
@@ -179,12 +179,12 @@ def test_what_cannot_be_read_is_named_skipped_and_counted(
         assert any(name in line and reason in line for line in seen.err.splitlines()), name
     assert "none.png: no such file" in seen.err
     assert "*.webp: no file matches" in seen.err
-    assert "void: holds no images" in seen.err
+    assert "void: contains no images" in seen.err
     assert "xxx...: " in seen.err
     found = predict(run, *given, "--skip-unreadable")
     assert paths(found) == [str(folder / "a.png")]
     assert len(found["skipped"]) == left_out
-    with pytest.raises(UserError, match=r"no image can be read: .*void: holds no images"):
+    with pytest.raises(UserError, match=r"no image can be read: .*void: contains no images"):
         main(["predict", str(run), str(tmp_path / "void"), "--skip-unreadable"])
     with pytest.raises(UserError, match=r"no image can be read: .*cut.jpg: the image cannot be"):
         main(["predict", str(run), str(folder / "cut.jpg"), "--skip-unreadable"])
@@ -381,8 +381,8 @@ def test_a_sheet_holds_long_labels_and_letters_without_a_font(
     ("arguments", "message"),
     [
         (["--sheet", "a.gif"], "--sheet a.gif: end the name in .png, .jpg, .jpeg"),
-        (["--sheet", "none/a.png"], "--sheet none/a.png: is no file in an existing folder"),
-        (["--csv", "none/a.csv"], "--csv none/a.csv: is no file in an existing folder"),
+        (["--sheet", "none/a.png"], "--sheet none/a.png: must be a file in an existing folder"),
+        (["--csv", "none/a.csv"], "--csv none/a.csv: must be a file in an existing folder"),
         (["--device", "nonsense"], "device nonsense was asked for"),
     ],
 )

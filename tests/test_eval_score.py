@@ -433,7 +433,9 @@ def test_a_broken_run_among_several_is_named_and_the_others_are_scored(scored, t
     out = capsys.readouterr()
     assert "| a " in out.out and "| d " in out.out
     assert f"not in the table: {runs[1]}: contains no scores-*.json" in out.err
-    with pytest.raises(UserError, match=r"unfinished: no scores.*\n.*foreign: no scores"):
+    with pytest.raises(
+        UserError, match=r"unfinished: contains no scores.*\n.*foreign: contains no scores"
+    ):
         main(["table", *map(str, runs[1:3])])
 
 

@@ -339,7 +339,7 @@ def test_faults_of_a_study_file(
     [
         (("--only", "cifar10"), "--only cifar10: not in the study; it has: digits"),
         (("--real", "digits"), "must be SET=DATASET"),
-        (("--real", "other=x"), "has no dataset 'other';  it has: digits"),
+        (("--real", "other=x"), "has no dataset 'other'; it has: digits"),
         (("--seeds", "one"), "whole numbers"),
         (("--report", "no/where/x.md"), "folder no/where does not exist"),
     ],

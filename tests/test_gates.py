@@ -311,7 +311,9 @@ def test_any_classifier_flags_by_its_unsafe_classes(
     )
     assert all(row["unsafe"] == (row["unsafe_score"] >= 0.25) for row in rows)
     plain = save_image_classifier(tmp_path / "plain", ["cat", "dog"])
-    with pytest.raises(UserError, match=r"none of its classes is called unsafe \(cat, dog\)"):
+    with pytest.raises(
+        UserError, match=r"none of its classes has a common name for unsafe \(cat, dog\)"
+    ):
         main(["gate", str(made), "--safety", str(plain)])
     with pytest.raises(UserError, match=r"--unsafe-labels fox: .* has: cat, dog"):
         main(["gate", str(made), "--safety", str(plain), "--unsafe-labels", "fox"])
@@ -330,7 +332,7 @@ def test_what_cannot_be_gated_is_told(made: Path, tmp_path: Path) -> None:
             main(["gate", *arguments])
     shard = next((made / "data" / "base").iterdir())
     shard.write_bytes(shard.read_bytes()[:-9])
-    with pytest.raises(UserError, match=r"is not the file that manifest\.json lists"):
+    with pytest.raises(UserError, match=r"differs from the file that manifest\.json lists"):
         main(["gate", str(made), "--near-duplicates", "--quiet"])
 
 

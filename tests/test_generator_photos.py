@@ -272,7 +272,7 @@ def test_rows_without_words_are_left_out_and_counted(
     drawn = [source.draw(i)[1] for i in range(len(source))]
     assert len(drawn) == 10
     assert all(known["name"] for known in drawn)
-    assert "left out 2 rows without words" in caplog.text
+    assert "skipped 2 rows without words" in caplog.text
     assert "using 10 of 30 images, as set by `images`" in caplog.text
     with pytest.raises(UserError, match="no row has a caption or a name"):
         open_source(photo_source(tmp_path / "gaps", row_filter="name is None"), image_size=32)

@@ -99,7 +99,7 @@ def test_hub_folders_are_read_by_their_folders(either_hub: LocalHub, tmp_path: P
 def test_metadata_on_the_hub_names_the_rows(either_hub: LocalHub, tmp_path: Path) -> None:
     rows = "file_name,label\ncat/0.jpg,tabby\ndog/0.jpg,collie\n"
     name = publish(either_hub, "named", *photos("cat", "dog"), metadata__csv=rows)
-    left = {".jpg that no row names": 4, ".md": 1}
+    left = {".jpg without a row": 4, ".md": 1}
     assert read(either_hub, tmp_path, name) == [[{"collie": 1, "tabby": 1}, left]]
 
 
@@ -111,9 +111,9 @@ def test_what_is_in_the_way_is_known_before_images_are_fetched(
     zipped = publish(either_hub, "zipped", photos__zip="PK")
     either_hub.clear_log()
     said = [str(one) for one in read(either_hub, tmp_path, heic, loose, zipped)]
-    assert "1 of 7 images are in formats that are not read (1 .heic; the first is" in said[0]
-    assert "contact.jpg is in no class folder" in said[1]
-    assert said[2].endswith("/zipped: holds 1 .zip and no images; unpack them")
+    assert "1 of 7 images are in unsupported formats (1 .heic; the first is" in said[0]
+    assert "contact.jpg is not in a class folder" in said[1]
+    assert said[2].endswith("/zipped: contains 1 .zip and no images; unpack them")
     assert all(line.startswith(f"{ORG}/") for line in said)
     assert not [one for one in either_hub.log("resolve") if ".jpg" in one["path"]]
     skipped = read(either_hub, tmp_path, heic, "--skip")

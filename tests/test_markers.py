@@ -14,6 +14,7 @@ from factory.builder.board import LaunchBoard
 from factory.builder.build import BuildReport, build
 from factory.builder.markers import Markers, list_markers, remove_empty_folders
 from factory.builder.ranks import Ranks
+from factory.builder.start import Start
 from factory.builder.task_queue import Worklist
 from factory.cli.main import main
 from factory.common.errors import Failure
@@ -152,12 +153,16 @@ def test_a_launch_whose_dataset_grows_while_its_processes_start_ends(
     base, out = recipe(tmp_path, "base"), tmp_path / "out"
     grown = recipe(tmp_path, "base", images_per_class=8)
 
-    def late(place: Path) -> Generation:
-        monkeypatch.undo()
-        draw(grown, place)
-        return newest(place)
+    prepare = builder._prepare
 
-    monkeypatch.setattr(builder, "newest", late)
+    def late(place: Path, *args: Any, **options: Any) -> tuple[Start, Generation]:
+        """Do as a rank does that reads the directory when another launch has changed it."""
+        monkeypatch.undo()
+        start, _ = prepare(place, *args, **options)
+        draw(grown, place)
+        return start, newest(place)
+
+    monkeypatch.setattr(builder, "_prepare", late)
     with pytest.raises(Failure, match=r"has changed this dataset .*while its processes started"):
         draw(base, out)
     draw(grown, tmp_path / "once")

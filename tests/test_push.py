@@ -297,7 +297,7 @@ def test_each_refusal_is_one_line_with_its_remedy(out: Path, tmp_path: Path) -> 
         assert "401" in refused(hub, tmp_path, out, REPO, token="hf_mistyped")
         line = refused(hub, tmp_path, out, "stranger/digits")
         assert "no write permission" in line and "namespace" in line
-        assert "not a name" in refused(hub, tmp_path, out, f"{ORG}/bad--name")
+        assert "not a valid Hub name" in refused(hub, tmp_path, out, f"{ORG}/bad--name")
         assert "Invalid repository name" in refused(hub, tmp_path, out, f"{ORG}/bad.ipynb")
         assert "directory not found" in refused(hub, tmp_path, tmp_path / "none", REPO)
         assert "has no owner" in refused(hub, tmp_path, out, "alone")

@@ -153,7 +153,10 @@ ATTACKS: dict[str, tuple[str, str]] = {
         BASE.replace("a {class}", "{v}" * 6_000) + f"variables: {{v: {'x' * 19_000}}}\n",
         "can be 114,000,000 characters long; the limit is 50,000",
     ),
-    "a long text": (BASE + f"name: {'x' * 900_000}\n", "a text of 900,000 characters; 20,000 is"),
+    "a long text": (
+        BASE + f"name: {'x' * 900_000}\n",
+        "a text of 900,000 characters; the limit is 20,000",
+    ),
     "a long number": (BASE + f"sampling: {{seed: 0x{'f' * 19_000}}}\n", "sampling.seed: 0xffffff"),
     "too many bytes": ("#" * 1_000_001, "is larger than 1,000,000 bytes"),
     "a long path": (f"extends: {'x' * 9_000}", "there is no recipe 'xxx"),

@@ -76,7 +76,7 @@ def test_a_row_draws_its_bytes_again(
     done = replay(out, config=config, index=index, renderer_factory=Neighbourly)
     assert (done.config, done.redrawn.spec.index) == origin
     assert done.redrawn.same_bytes
-    assert done.redrawn.describe() == "the same bytes"
+    assert done.redrawn.describe() == "identical bytes"
     assert done.notes == ()
 
 

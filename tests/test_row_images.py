@@ -247,7 +247,7 @@ def test_formats_that_may_point_elsewhere_are_not_read(
     suffix: str, kind: str, tmp_path: Path
 ) -> None:
     (tmp_path / f"train.{suffix}").write_bytes(b"<a/>")
-    with pytest.raises(UserError, match=f"its files are {kind}, which is not read"):
+    with pytest.raises(UserError, match=f"its files are {kind}, which is not supported"):
         open_dataset(str(tmp_path))
 
 

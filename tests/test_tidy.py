@@ -183,9 +183,12 @@ def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"recipes": {"../../other/conf": "x: 1\n"}}, "'../../other/conf' cannot name a config"),
+        (
+            {"recipes": {"../../other/conf": "x: 1\n"}},
+            "'../../other/conf' is not a valid config name",
+        ),
         ({"recipes": {"other": "x: 1\n"}}, "a recipe of 'other', which is not one of its configs"),
-        ({"dropped": ["../../other/conf"]}, "'../../other/conf' cannot name a config"),
+        ({"dropped": ["../../other/conf"]}, "'../../other/conf' is not a valid config name"),
         ({"dropped": ["base"]}, "lists config 'base', and drops it"),
         ({"number": 7}, "it has number 7"),
         ({"manifest": None, "recipes": {}}, "it has no manifest"),

@@ -412,7 +412,10 @@ BAD = [
     ({"model": "resnet5000"}, r"--model resnet5000: timm has no such model; did you mean resnet50"),
     ({"preset": "papper"}, r"--preset papper: unknown preset; did you mean paper\?"),
     ({"overrides": {"lr": -1.0, "epochs": 0}}, r"(?s)--epochs: .*found 0.*--lr: .*found -1"),
-    ({"augmentation": {"rotate": 3}}, r"--augment rotate: no such.*did you mean rotation\?"),
+    (
+        {"augmentation": {"rotate": 3}},
+        r"--augment rotate: unknown augmentation; did you mean rotation\?",
+    ),
     ({"augmentation": {"crop_scale": [1, 0.5]}}, r"--augment: crop_scale must be LOW,HIGH"),
     ({"row_filter": "guidance_scale > 99"}, r"guidance_scale > 99"),
     ({"row_filter": "label == 'red'"}, r"at least two classes; the 20 rows have only one \(red\)"),

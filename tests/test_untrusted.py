@@ -172,7 +172,7 @@ def test_code_that_comes_with_a_model_is_never_run(model: Path, tmp_path: Path, 
     (copy / "model_index.json").write_text(json.dumps(index))
     (copy / "own.py").write_text(code)
     (copy / "unet" / "own.py").write_text(code)
-    with pytest.raises(UserError, match="code that comes with a model is never run"):
+    with pytest.raises(UserError, match="code that comes with the model, which is never run"):
         load(copy)
     assert not (tmp_path / "ran").exists()
 
@@ -218,7 +218,7 @@ def test_code_that_comes_with_a_judge_is_never_run(
     (folder / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Own: pass\n")
     # Asked whether to run it, the answer would be yes.
     monkeypatch.setattr("builtins.input", lambda *_: "y")
-    refused = pytest.raises(UserError, match="code that comes with a model is never run")
+    refused = pytest.raises(UserError, match="code that comes with the model, which is never run")
     # The image processor follows from the model then: its class in transformers is taken.
     with refused if part == "config.json" else contextlib.nullcontext():
         read(folder)
@@ -246,7 +246,7 @@ def test_a_pickled_adapter_is_never_read(model: Path, tmp_path: Path) -> None:
     weights = tmp_path / "lora.bin"
     torch.save({"payload": Payload(tmp_path / "ran")}, weights)
     pipeline = load(model)
-    with pytest.raises(UserError, match=r"lora\.bin is no \.safetensors file"):
+    with pytest.raises(UserError, match=r"lora\.bin is not a \.safetensors file"):
         load_adapters(pipeline, [Adapter(id=str(weights))])
     assert not (tmp_path / "ran").exists()
 

@@ -251,6 +251,6 @@ def test_a_store_that_stops_answering_ends_the_build_in_one_line(
     def away(*args: Any, **kwargs: Any) -> Any:
         raise EndpointConnectionError(endpoint_url="http://bucket")
 
-    monkeypatch.setattr("factory.builder.build.newest", away)
+    monkeypatch.setattr("factory.builder.build.look_at", away)
     with pytest.raises(Failure, match=r"memory://gone/set: the store does not respond \(Could not"):
         draw(recipe(tmp_path, "base"), "memory://gone/set")

@@ -26,6 +26,8 @@ from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS
 
 _MOST_FEATURES = 8192
 _ORIGIN_KEYS = ("tag", "license", "origin_url", "paper_name", "paper_ids", "notes")
+# As timm names what is done with images that are not square.
+_CROP_MODES = {"crop": "center", "pad": "border", "squash": "squash"}
 
 
 def check_model_name(name: str) -> None:
@@ -249,7 +251,7 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
         "std": values.std,
         "interpolation": values.resample,
         "crop_pct": values.test_crop,
-        "crop_mode": "border" if values.fit == "pad" else "squash",
+        "crop_mode": _CROP_MODES[values.fit],
     }
     descriptor, name = tempfile.mkstemp(suffix=".json")
     os.close(descriptor)

@@ -126,7 +126,7 @@ def _other_format(data: bytes) -> str:
             "pillow-heif, which is not used here; convert it to JPEG or PNG, or leave it out"
         )
     known = ", ".join(FORMATS)
-    return f"the image cannot be decoded: it is none of {known}; convert it, or leave it out"
+    return f"the image cannot be decoded: it is not {known}; convert it, or leave it out"
 
 
 def _as_seen(image: Image) -> Image:

@@ -182,7 +182,7 @@ def _contents(file: Path, folder: Path | None) -> bytes:
         raise ImageFault(f"{name} is not inside {folder} and is not read; remove it")
     try:
         if not file.is_file():
-            raise ImageFault(f"{name} is gone or no regular file; restore it")
+            raise ImageFault(f"{name} is missing or not a regular file; restore it")
         if file.stat().st_size > MAX_BYTES:
             raise ImageFault(f"{name} is larger than {MAX_BYTES:,} bytes; shrink it")
         return file.read_bytes()

@@ -221,8 +221,7 @@ def _link_fault(folder: Path, path: PurePosixPath) -> str:
     if not is_inside(folder / path, folder):
         return (
             f"{folder / path}: is a link out of {folder} and is not read; remove it, or put the "
-            "images "
-            "themselves there"
+            "images themselves there"
         )
     if (folder / path).is_dir():
         return f"{folder / path}: is a link to a folder and is not read; remove it"

@@ -34,8 +34,8 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     if len(present) < 2:
         found = ", ".join(opened.label_names[label] for label in present) or "none"
         raise UserError(
-            f"{opened.reference}: a classifier needs images of two classes or more; "
-            f"the {len(labels)} rows have one ({found})"
+            f"{opened.reference}: a classifier needs images of at least two classes; "
+            f"the {len(labels)} rows have only one ({found})"
         )
     return labels
 
@@ -62,7 +62,7 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
         if len(rows) < count:
             raise UserError(
                 f"{opened.reference}: class {opened.label_names[label]} has {len(rows)} images, "
-                f"--images-per-class asks for {count}; lower it"
+                f"but --images-per-class is {count}; lower it"
             )
         order = np.random.default_rng((_SUBSET_STREAM, seed, int(label))).permutation(rows)
         chosen.append(order[:count])
@@ -106,8 +106,8 @@ def _hold_out_any(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if count > num_rows - 2:
         raise UserError(
-            f"{num_rows} images, of which {count} are to be held out, leave none to train on; "
-            "give --val-images fewer, or --val-fraction"
+            f"{num_rows} images, of which {count} would be held out, leave none for training; "
+            "lower --val-images, or use --val-fraction"
         )
     order = np.random.default_rng((_SPLIT_STREAM, seed)).permutation(num_rows)
     return np.sort(order[count:]), np.sort(order[:count])
