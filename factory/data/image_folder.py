@@ -153,7 +153,7 @@ def has_images(found: ImageFolder, shown: str) -> bool:
     archives = Counter({one: n for one, n in found.others.items() if one in ARCHIVES})
     if archives and set(found.others) <= ARCHIVES | _DESCRIPTIONS:
         held = _counted(archives)
-        raise UserError(f"{shown}: holds {held} and no images; unpack them")
+        raise UserError(f"{shown}: contains {held} and no images; unpack them")
     return False
 
 
