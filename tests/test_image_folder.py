@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "archives only": (
         lambda one: write(one, "photos.zip", "README.md", "LICENSE"),
-        r"holds 1 \.zip and no images; unpack",
+        r"contains 1 \.zip and no images; unpack",
     ),
     "a linked folder": (link, r"dog: is a link out of .*photos and is not read; remove it"),
     "a link to a class": (link_inside, "all cats: is a link to a folder and is not read"),
