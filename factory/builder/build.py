@@ -8,7 +8,7 @@ stopped anywhere goes on by being run again, and others may join it from anywher
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,7 +93,7 @@ def build(
     with stopping_on_signals(), answering(place):
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
-        with ranks.telling_failure(), _markers(place) as markers:
+        with ranks.telling_failure(), ExitStack() as stack:
             start, generation = _prepare(
                 place,
                 jobs,
@@ -109,26 +109,19 @@ def build(
                 raise has_changed(place, "while its processes started")
             if ranks.is_lead:
                 _report_sampling(jobs, manifest)
+                # Of the lead alone, and only of a directory that was accepted.
+                stack.callback(remove_empty_folders, place)
             rank = RankOfBuild(
                 place,
                 adopt_counts(jobs, manifest),
                 generation,
                 start,
                 ranks=ranks,
-                markers=markers,
+                markers=Markers(place),
                 renderers=renderers,
             )
             with _threads(manifest.settings.threads):
                 return rank.run(part=how.part, show_progress=show_progress and how.show_progress)
-
-
-@contextmanager
-def _markers(out: AnyPath) -> Iterator[Markers]:
-    """Give the directory's markers; leave no empty folders of them behind."""
-    try:
-        yield Markers(out)
-    finally:
-        remove_empty_folders(out)
 
 
 def _prepare(
@@ -154,6 +147,9 @@ def _prepare(
             require_whole_prompts(job.recipe, encoders, allowed=allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
+        if loaded:
+            # Loading a model takes minutes: other launches may have written their first shards.
+            look = look_at(out, jobs)
         start, generation = prepare(look, jobs, wanted=wanted, device=device)
         ranks.announce("prepared", start.to_text())
         return start, generation

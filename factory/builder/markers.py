@@ -15,11 +15,13 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from factory.common.errors import Failure
 from factory.common.inside import WORKING
-from factory.common.storage import AnyPath, remove_if_empty, write_bytes
+from factory.common.storage import AnyPath, entries, is_local, remove_if_empty, write_bytes
 from factory.shards.manifest import Manifest
 
 _MAX_BYTES = 500
+_MOST_TRIES = 100
 _NAME = re.compile(r"(\d{5,})\.(\d{1,9})")
 
 
@@ -66,12 +68,13 @@ class Markers:
 
     def add(self, config: str, shard: int, number: int) -> bool:
         """Mark a shard; return False where another process has taken the number."""
-        while True:
+        for _ in range(_MOST_TRIES):
             try:
                 return write_bytes(self._path(config, shard, number), self._text, exclusive=True)
             except FileNotFoundError:
                 # Another build has just ended and removed the empty folder.
                 continue
+        raise Failure(f"{self._out / WORKING}: cannot be written; check the folder or bucket")
 
     def remove(self, config: str, shard: int, numbers: range) -> None:
         """Remove markers of a shard, as far as they are there."""
@@ -94,8 +97,7 @@ class Markers:
 def list_markers(out: AnyPath) -> list[Marker]:
     """Return all markers in a dataset's directory."""
     folder = out / WORKING
-    folders = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [one for config in folders for one in _markers_of(config)]
+    return [one for config in entries(folder) for one in _markers_of(config)]
 
 
 def left_over_markers(out: AnyPath, manifest: Manifest) -> list[AnyPath]:
@@ -107,13 +109,14 @@ def left_over_markers(out: AnyPath, manifest: Manifest) -> list[AnyPath]:
 def remove_empty_folders(out: AnyPath) -> None:
     """Remove the folders of markers that hold none."""
     folder = out / WORKING
-    for path in folder.iterdir() if folder.is_dir() else ():
-        remove_if_empty(path)
-    remove_if_empty(folder)
+    if is_local(folder) and not folder.is_symlink():
+        for path in entries(folder):
+            remove_if_empty(path)
+        remove_if_empty(folder)
 
 
 def _markers_of(folder: AnyPath) -> Iterator[Marker]:
     """Yield the markers of a config."""
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in entries(folder):
         if match := _NAME.fullmatch(path.name):
             yield Marker(folder.name, int(match[1]), int(match[2]), path)

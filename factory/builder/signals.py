@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and termination: the current batch is discarded, written files stay complete."""
+"""Handle Ctrl-C and termination: shards in progress are discarded, written files stay complete."""
 
 from __future__ import annotations
 

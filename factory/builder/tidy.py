@@ -18,6 +18,7 @@ from factory.builder.markers import left_over_markers, remove_empty_folders
 from factory.card.derived import publish
 from factory.common.inside import OLD_CLAIMS, STAGES, require_own
 from factory.common.storage import (
+    ASIDE,
     TEMPORARY,
     AnyPath,
     is_local,
@@ -78,7 +79,7 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     claims = out / OLD_CLAIMS
     others += [path for path in sorted(claims.glob("*")) if path.is_file()]
     others += [path for path in temporary_files(out) if path not in others]
-    sizes = {path.relative_to(out).as_posix(): path.stat().st_size for path in (*shards, *others)}
+    sizes = {path.relative_to(out).as_posix(): _size(path) for path in (*shards, *others)}
     unfinished = [name for name, entry in now.manifest.configs.items() if not entry.complete]
     removed = 0
     if delete:
@@ -92,6 +93,14 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
             remove_if_empty(folder)
         removed += len(others)
     return Tidied(sizes, tuple(unfinished), removed)
+
+
+def _size(path: AnyPath) -> int:
+    """Return the size of a file in bytes; 0 if another process has just removed it."""
+    try:
+        return int(path.stat().st_size)
+    except FileNotFoundError:
+        return 0
 
 
 def remove_left_over(look: Look) -> int:
@@ -138,7 +147,7 @@ def _is_removed(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
     if not is_local(path):
         path.unlink(missing_ok=True)
         return True
-    aside = path.with_name(f"{TEMPORARY}tidied-{secrets.token_hex(3)}-{path.name}")
+    aside = path.with_name(f"{TEMPORARY}{ASIDE}{secrets.token_hex(3)}-{path.name}")
     try:
         path.rename(aside)
     except FileNotFoundError:
@@ -160,7 +169,8 @@ def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]
         if not entry.complete:
             continue
         listed = {shard.file for shard in entry.shards}
-        for shard in look.shards[name]:
+        # A config of a newer generation than the listing has nothing that is left over.
+        for shard in look.shards.get(name, ()):
             file = shard.path.relative_to(look.out).as_posix()
             if file not in listed and not _repairs(look.out, manifest, name, shard):
                 yield name, shard

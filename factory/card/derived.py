@@ -25,6 +25,8 @@ def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Gener
     Returns:
         The generation that was written.
     """
+    if now is not None and latest(out) != now.number:
+        now = None
     while True:
         now = now or newest(out)
         _write(out, now, card=card)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from factory.common.errors import UserError
+from factory.common.storage import entries
 
 GENERATIONS, STAGES, WORKING = ".generations", ".gating", ".working"
 OLD_CLAIMS = ".claims"
@@ -86,14 +87,13 @@ def require_own(out: Path) -> None:
         UserError: A folder is a link, or a file is a link out of the directory.
     """
     folders = [out / name for name in _FOLDERS]
-    below = [path for folder in folders if _is_folder(folder) for path in sorted(folder.iterdir())]
+    below = [path for folder in folders if _is_folder(folder) for path in entries(folder)]
     for path in (*folders, *(out / name for name in _FILES), *below):
         if path.is_symlink() and (path.is_dir() or not is_inside(path, out)):
             raise UserError(
                 f"{path}: is a link to {os.path.realpath(path)}; a dataset's folders and files "
                 "must be inside its directory, because commands write and delete there. Replace "
-                "the "
-                "link by its target, or pass the real directory of the dataset as OUT"
+                "the link by its target, or pass the real directory of the dataset as OUT"
             )
 
 

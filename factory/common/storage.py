@@ -25,6 +25,8 @@ AnyPath = Path
 """A local path, or a `upath.UPath`, which has pathlib's interface for a URL."""
 
 TEMPORARY = ".writing-"
+ASIDE = "tidied-"
+"""Begins the names, after `TEMPORARY`, of files that `tidy` puts aside before it removes them."""
 _STORE_LIBRARIES = frozenset(
     ("adlfs", "aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google", "s3fs")
 )
@@ -135,12 +137,26 @@ def is_temporary(path: AnyPath) -> bool:
 def remove_temporary_files(out: AnyPath) -> None:
     """Remove what killed writers left half-written; a writer that is alive writes it again."""
     for path in temporary_files(out):
-        path.unlink(missing_ok=True)
+        # What `tidy` has put aside may have to be put back.
+        if not path.name.startswith(f"{TEMPORARY}{ASIDE}"):
+            path.unlink(missing_ok=True)
+
+
+def entries(folder: AnyPath) -> list[AnyPath]:
+    """Return what is in a folder, sorted; nothing if another process has just removed it."""
+    try:
+        return sorted(folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def temporary_files(out: AnyPath) -> list[AnyPath]:
     """Return the temporary files of running and killed writers."""
-    return sorted(out.rglob(f"{TEMPORARY}*")) if is_local(out) else []
+    if not is_local(out):
+        return []
+    # Unlike `rglob`, it passes over folders that are removed meanwhile.
+    found = (Path(folder) / name for folder, _, names in os.walk(out) for name in names)
+    return sorted(path for path in found if path.name.startswith(TEMPORARY))
 
 
 def remove_if_empty(folder: AnyPath) -> None:
