@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from factory.builder.jobs import Job
 from factory.common.errors import UserError
@@ -15,10 +15,14 @@ from factory.shards.manifest import Manifest
 _DIFF_LINES = 6
 
 
-def begun(look: Look) -> Manifest | None:
+def begun(look: Look, marked: Collection[str]) -> Manifest | None:
     """Return the part of a manifest that binds a new build: configs with shards; None without any.
 
     A build that stopped before its first shard binds nothing: recipe and settings may still change.
+
+    Args:
+        look: The dataset directory.
+        marked: Other configs whose first shards another launch is generating now.
     """
     manifest = look.generation.manifest
     if manifest is None:
@@ -26,7 +30,7 @@ def begun(look: Look) -> Manifest | None:
     kept = {
         name: entry
         for name, entry in manifest.configs.items()
-        if entry.kind == "union" or look.shards[name]
+        if entry.kind == "union" or look.shards[name] or name in marked
     }
     if all(entry.kind == "union" for entry in kept.values()):
         return None

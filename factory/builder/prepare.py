@@ -79,7 +79,7 @@ def look_at(out: AnyPath, jobs: Sequence[Job]) -> Look:
 
 
 def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> State:
-    """Decide what a build is about to do; nothing is read or written.
+    """Decide what a build is about to do; nothing is written.
 
     Args:
         look: The directory.
@@ -90,7 +90,9 @@ def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
     Raises:
         UserError: The directory holds another dataset.
     """
-    out, old = look.out, begun(look)
+    own = {job.name for job in jobs}
+    out = look.out
+    old = begun(look, {one.config for one in list_markers(out)} - own)
     counted = adopt_counts(jobs, old)
     settings = fix(wanted, recorded=old.settings if old else None, device=device, out=str(out))
     if old is not None:
