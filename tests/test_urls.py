@@ -55,7 +55,10 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
     }.items():
         monkeypatch.setenv(name, value)
     bucket = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
-    fsspec.filesystem("s3", skip_instance_cache=True).mkdir(f"bucket-{bucket}")
+    store = fsspec.filesystem("s3", skip_instance_cache=True)
+    # Instances are remembered whatever the environment: one of another test has its server.
+    store.clear_instance_cache()
+    store.mkdir(f"bucket-{bucket}")
     return f"s3://bucket-{bucket}"
 
 
