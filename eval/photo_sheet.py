@@ -1,4 +1,4 @@
-"""Photos with a model's answers as one picture, the most confident answer first."""
+"""Photos with a model's answers as one image, the most confident answer first."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from factory.common.whole_files import replace_file
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 MOST = 400
-"""Of more photos, so many are shown: few programs open a picture of thousands."""
+"""Of more photos, only so many are shown: few programs open an image of thousands."""
 _LONGEST = 200
 # Pixels.
 _CELL, _GAP, _MARGIN, _TITLE, _TEXT = 176, 20, 24, 40, 64
@@ -53,7 +53,7 @@ def write_sheet(
     label_names: Sequence[str],
     threshold: float | None = None,
 ) -> None:
-    """Write the picture, whole or not at all.
+    """Write the image, whole or not at all.
 
     Args:
         answers: At least one; sorted here. Their photos are read again. Of more than `MOST`, so
@@ -161,7 +161,7 @@ def _write_below(writing: _Writing, cell: _Cell, x: int, y: int) -> None:
 
 
 class _Writing:
-    """Writes on a picture by matplotlib, which takes each character from a font that has it."""
+    """Writes on an image by matplotlib, which takes each character from a font that has it."""
 
     def __init__(self, page: Image.Image) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -223,7 +223,7 @@ class _Writing:
         return bisect_right(ends, room, key=lambda end: self.width(text[:end], size)) - 1
 
     def finished(self) -> Image.Image:
-        """Return the picture with all that was written."""
+        """Return the image with all texts."""
         self._canvas.draw()
         pixels: Any = self._canvas.buffer_rgba()
         return Image.fromarray(np.asarray(pixels)).convert("RGB")

@@ -52,7 +52,7 @@ def test_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"random-guidance  uniform from 1 to 5      8  {own}\n" in out
     assert max(map(len, out.partition("base-class:")[0].splitlines())) <= 100
     assert "in the first 50 images" in out
-    assert "800 network calls (16 an image)" in out
+    assert "800 network calls (16 per image)" in out
     assert "an image of a handwritten one" in out
     assert "handwritten two" not in out
 
@@ -111,7 +111,7 @@ def test_cost_counts_calls(tmp_path: Path) -> None:
     )
     once = estimate(load_recipe(folder / "r.yaml"))
     assert (once.images, once.calls, once.seconds) == (4, 200, None)
-    assert once.describe() == "200 network calls (50 an image); no speed known for this model"
+    assert once.describe() == "200 network calls (50 per image); no speed known for this model"
     twice = estimate(
         load_recipe(folder / "r.yaml", overrides=["sampling.guidance_scale=2"], model="embedded")
     )

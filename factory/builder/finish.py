@@ -72,6 +72,6 @@ def _complete(
     if found != entry.images:
         raise Failure(
             f"{look.out}: {name} should have {entry.images} images in its shards and has {found}; "
-            "run the same command again: what is missing is drawn"
+            "run the same command again to generate the missing ones"
         )
     return entry.model_copy(update={"complete": True, "shards": tuple(shards)})

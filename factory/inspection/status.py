@@ -44,8 +44,8 @@ class ConfigStatus:
         done: How many are there.
         running: How many are marked and not there.
         images: How many it will have.
-        images_done: How many stand in the shards that are there, failed ones included.
-        failed: How many of those could not be drawn.
+        images_done: Images in the existing shards, failed ones included.
+        failed: Failed images among them.
         complete: Whether the manifest says that all is checked and counted.
     """
 

@@ -1,8 +1,8 @@
-"""What a set will cost: calls of the network, and time where a speed is known.
+"""Estimate the cost of a config: network calls, and time if a speed is known.
 
-An image costs its steps, twice where guidance is above 1 (the network also runs without the
-prompt). Seconds a call come from published or measured speeds of a model family on a device; where
-none is known that is what is said.
+An image takes one call per step, or two if guidance is above 1 (the network also runs without the
+prompt). Seconds per call are published or measured for a model family on a device. Without such a
+figure, no time is estimated.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _FAL = "published in fal-ai/stable-diffusion-benchmarks"
 
 @dataclass(frozen=True)
 class Speed:
-    """How fast a model family draws.
+    """Speed of a model family on a device.
 
     Attributes:
-        mark: What the model's id must hold, in small letters.
-        device: Where.
-        seconds_per_call: Of the network, for one image.
+        mark: Text that the model's id contains, in lower case.
+        device: The device.
+        seconds_per_call: Seconds of one network call for one image.
         pixels: Height and width it was measured at; None for the model's own size.
-        source: Where the figure comes from.
+        source: Source of the figure.
     """
 
     mark: str
@@ -36,13 +36,13 @@ class Speed:
     source: str
 
 
-# Every figure is an order of magnitude: seconds for an image, divided by its calls. Guidance makes
-# two calls a step; FLUX and Turbo make one.
+# Every figure is an order of magnitude: seconds for an image, divided by its calls. Guidance takes
+# two calls per step; FLUX and Turbo make one.
 SPEEDS = (
     # 12 steps with guidance at 64 px on two cores, a process each: 21, 24 and 28 images/s in builds
     # of 2,000 images, start included; 8.4 at 40 steps.
     Speed("embedded", "one CPU core", 1 / (12 * 24), None, "measured in builds of 2,000 images"),
-    # 1.591 s and 5.933 s for 50 steps with diffusers in float16, an image a call.
+    # 1.591 s and 5.933 s for 50 steps with diffusers in float16, one image per call.
     Speed("stable-diffusion-v1", "one A100 80 GB", 1.591 / 100, 512, _FAL),
     Speed("stable-diffusion-xl", "one A100 80 GB", 5.933 / 100, 1024, _FAL),
     # 5.622 s for 50 steps with TensorRT 10.1, from the model card of its TensorRT version.
@@ -56,13 +56,13 @@ SPEEDS = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What drawing a recipe takes.
+    """Estimated cost of generating a config.
 
     Attributes:
-        images: To be drawn; a combination draws none.
-        calls: Of the network, for all images.
-        speed: The figure the time rests on, or None.
-        scale: How many times the pixels of that figure an image has.
+        images: Images to generate; none for a combination.
+        calls: Network calls for all images.
+        speed: Speed used for the time, or None.
+        scale: Pixels per image, relative to the pixels of that speed.
     """
 
     images: int
@@ -72,15 +72,15 @@ class Cost:
 
     @property
     def seconds(self) -> float | None:
-        """Time on the device, or None where no speed is known."""
+        """Time on the device in seconds; None without a known speed."""
         return self.calls * self.speed.seconds_per_call * self.scale if self.speed else None
 
     def describe(self) -> str:
-        """Return a line for people."""
+        """Return the cost as one line of text."""
         if not self.images:
-            return "nothing to draw"
+            return "nothing to generate"
         each = self.calls / self.images
-        text = f"{self.calls:,} network calls ({each:.3g} an image)"
+        text = f"{self.calls:,} network calls ({each:.3g} per image)"
         if self.speed is None or self.seconds is None:
             return f"{text}; no speed known for this model"
         scaled = f", scaled from {self.speed.pixels} px" if self.scale != 1 else ""
@@ -89,7 +89,7 @@ class Cost:
 
 
 def estimate(recipe: ResolvedRecipe) -> Cost:
-    """Return what a recipe costs, from its first rows when it is large."""
+    """Estimate the cost of a recipe; large ones from their first rows."""
     if recipe.is_combination:
         return Cost(0, 0, None)
     rows = plan(recipe).rows(0, min(_SAMPLE, recipe.num_images))
@@ -103,7 +103,7 @@ def estimate(recipe: ResolvedRecipe) -> Cost:
 
 
 def _scale(recipe: ResolvedRecipe, speed: Speed | None) -> float:
-    """Return how many times the pixels of a speed's figure an image has; cost grows with them."""
+    """Return the pixels of an image relative to those of a speed; cost grows with them."""
     height, width = recipe.model.height, recipe.model.width
     if speed is None or speed.pixels is None or height is None or width is None:
         return 1.0
@@ -119,7 +119,7 @@ def speed_of(model_id: str) -> Speed | None:
 
 
 def duration(seconds: float) -> str:
-    """Return a length of time in the unit that suits it."""
+    """Return a duration in a suitable unit."""
     for unit, length in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
         if seconds >= 2 * length:
             return (
