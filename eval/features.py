@@ -100,8 +100,7 @@ def _pretrained(name: str) -> Any:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
             f"--model {name}: folder not found, and timm cannot load pretrained weights of that "
-            "name "
-            f"({reason}); give a run folder of `train`, or check the name and the network"
+            f"name ({reason}); give a run folder of `train`, or check the name and the network"
         ) from None
 
 

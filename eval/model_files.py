@@ -99,8 +99,7 @@ def _label_names(config: ModelConfig, *, num_classes: int, run: str) -> list[str
     if len(found) != num_classes or None in names:
         raise UserError(
             f"{run}: config.json has {len(found)} label_names but the model has {num_classes} "
-            "outputs; "
-            "fix label_names"
+            "outputs; fix label_names"
         )
     return [str(name) for name in names]
 

@@ -40,9 +40,8 @@ def join_launch(**options: Any) -> Accelerator:
         # accelerate would divide every gradient by it.
         raise UserError(
             f"the launch sets gradient accumulation over {steps} steps, which `train` does not "
-            "use: "
-            "remove --gradient_accumulation_steps from the launch line and its "
-            "config (ACCELERATE_GRADIENT_ACCUMULATION_STEPS)"
+            "use: remove --gradient_accumulation_steps from the launch line and its config "
+            "(ACCELERATE_GRADIENT_ACCUMULATION_STEPS)"
         )
     if kind in _SHARDED:
         raise UserError(

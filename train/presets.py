@@ -162,15 +162,13 @@ PRESETS: dict[str, Preset] = {
     ),
     "as-code": Preset(
         "As paper with the released code's differences: 10,000 images held out at random, every "
-        "fifth "
-        "epoch saved, torchvision's dropout, stochastic depth and batch norm.",
+        "fifth epoch saved, torchvision's dropout, stochastic depth and batch norm.",
         _PAPER.model_copy(update=_CODE_CIFAR),
         AS_CODE,
     ),
     "as-code-eurosat": Preset(
         "As paper-eurosat with the released code's differences: every fifth epoch saved, "
-        "torchvision's "
-        "dropout, stochastic depth and batch norm; no images held out.",
+        "torchvision's dropout, stochastic depth and batch norm; no images held out.",
         _PAPER.model_copy(update=_EUROSAT | _CODE),
         AS_CODE,
     ),

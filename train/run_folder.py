@@ -77,8 +77,7 @@ def only_run(out: Path) -> Iterator[None]:
                 raise
             log(
                 f"{out}: its file system has no locks ({error.strerror}), so a second training in "
-                "it "
-                "cannot be prevented; start only one"
+                "it cannot be prevented; start only one"
             )
         yield
 
@@ -180,8 +179,7 @@ def _way_out(out: Path, there: dict[str, Any], now: dict[str, Any]) -> str:
         return remedy
     return (
         f"for more epochs {remedy}: the run starts again, because its learning rate depends on "
-        "their "
-        f"number, or fine-tune the weights with --model local-dir:{out} --pretrained"
+        f"their number, or fine-tune the weights with --model local-dir:{out} --pretrained"
     )
 
 

@@ -58,9 +58,8 @@ def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) 
         if job.num_images < entry.images:
             raise UserError(
                 f"{out}: {job.name} has {entry.images} images, but {job.num_images} were "
-                "requested; "
-                "a dataset is never shortened: request at least as many, or build into another "
-                "directory"
+                "requested; a dataset is never shortened: request at least as many, or build into "
+                "another directory"
             )
 
 
@@ -78,8 +77,7 @@ def merge_variables(
             if merged.setdefault(name, kind) != kind:
                 raise UserError(
                     f"{out}: variable {name} of {job.name} is {kind}, but {merged[name]} in "
-                    "another "
-                    "config of the dataset; rename one of them"
+                    "another config of the dataset; rename one of them"
                 )
     if _gets_templates(manifest, jobs, out=out):
         taken = [job.name for job in jobs if TEMPLATE in job.recipe.variable_types]

@@ -48,10 +48,9 @@ class PlotFont:
         told = ", ".join(f"#{place} {name}" for place, name in lacking[:_LISTED])
         more = f" and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
         log(
-            f"no installed font has every character of these class names, so the plot shows their "
+            "no installed font has every character of these class names, so the plot shows their "
             f"numbers: {told}{more}; install a font with these characters, such as Noto Sans CJK "
-            "or Noto "
-            "Emoji (not Noto Color Emoji)"
+            "or Noto Emoji (not Noto Color Emoji)"
         )
         found = list(names)
         for place, name in lacking:

@@ -80,8 +80,7 @@ def module_name(builder: Any, *, shown: str) -> str:
     if module not in _MODULES:
         raise UserError(
             f"{shown}: its files are {module}, which is not supported; convert them to Parquet, or "
-            "use "
-            f"one of {', '.join(_MODULES)}"
+            f"use one of {', '.join(_MODULES)}"
         )
     return module
 

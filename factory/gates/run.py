@@ -110,8 +110,7 @@ class _Pass:
         if not path.is_file() or inspect(path).sha256 != shard.sha256:
             raise UserError(
                 f"{path}: differs from the file that {FILE_NAME} lists; build the dataset again, "
-                "or restore "
-                "the file"
+                "or restore the file"
             )
         is_staged = staged.is_file()
         there = read_shard(staged if is_staged else path)

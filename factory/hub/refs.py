@@ -184,6 +184,5 @@ def make_tag(session: HubSession, tag: str, *, commit: str) -> None:
 def _taken(session: HubSession, tag: str | None, commit: str) -> str:
     return (
         f"{session.target}: tag {tag} already points to commit {commit[:8]}, which has other "
-        "files; "
-        "choose another tag, or delete that one on the Hub first"
+        "files; choose another tag, or delete that one on the Hub first"
     )

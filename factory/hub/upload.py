@@ -37,8 +37,8 @@ class OtherCommit(Failure):
         self.head, self.title = head, title
         super().__init__(
             f"{target}: another push was faster (commit {head[:8]}, {title!r}); nothing of this "
-            "push "
-            "is visible. Check that commit, then run the same command again to push on top of it"
+            "push is visible. Check that commit, then run the same command again to push on top "
+            "of it"
         )
 
 

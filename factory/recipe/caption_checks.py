@@ -43,8 +43,7 @@ def _repeats(texts: CaptionTexts) -> Iterator[str]:
     yield (
         f"{found:,} of {total:,} captions ({_percent(found, total)}) repeat an earlier one"
         f"{f' of their class (most: {shares})' if shares else ''}: their images will look alike; "
-        "remove "
-        "the repeats"
+        "remove the repeats"
     )
 
 

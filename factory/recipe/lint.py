@@ -68,8 +68,7 @@ def _same_wording(recipe: ResolvedRecipe) -> Iterator[Fault]:
             if owner != entry.label and not telling:
                 yield recipe.fault(
                     f"'{wording}' is also the prompt text of '{owner}': their images will look "
-                    "alike; "
-                    "use different texts",
+                    "alike; use different texts",
                     *("classes", place),
                 )
 
@@ -81,8 +80,7 @@ def _two_senses(recipe: ResolvedRecipe) -> Iterator[Fault]:
             if senses and not (_names(recipe) & set(entry.fields)):
                 yield recipe.fault(
                     f"'{wording}' has two meanings ({senses}); give the class an unambiguous "
-                    "`prompt`, "
-                    "e.g. 'crane bird' for crane",
+                    "`prompt`, e.g. 'crane bird' for crane",
                     *("classes", place),
                 )
 
@@ -131,8 +129,7 @@ def _hidden_template(recipe: ResolvedRecipe) -> Iterator[Fault]:
     if len(recipe.prompt) > 1 and TEMPLATE in recipe.variable_types:
         yield recipe.fault(
             f"a variable named {TEMPLATE} replaces the reserved column with each row's prompt "
-            "template; "
-            "choose another name",
+            "template; choose another name",
             *("variables", TEMPLATE),
         )
 
@@ -187,9 +184,8 @@ def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
         for other in names[:place]:
             if gcd(length, len(cycles[other].cycle)) > 1:
                 yield recipe.fault(
-                    f"has the same period as '{other}': some pairs of values never occur; make one "
-                    "of "
-                    "them a list",
+                    f"has the same period as '{other}': some pairs of values never occur; make "
+                    "one of them a list",
                     *("variables", name),
                 )
 

@@ -96,8 +96,7 @@ def fetch_beside(home: HubPlace, text: str, *, place: Place) -> Path:
         raise UserError(
             place.fault(
                 f"'{text}' is outside the recipe's folder; a shared recipe may only use names in "
-                "its "
-                "folder and hf:// references"
+                "its folder and hf:// references"
             )
         )
     found = first_existing(home.repo_id, home.commit, [home.beside(name).path])
@@ -105,8 +104,8 @@ def fetch_beside(home: HubPlace, text: str, *, place: Place) -> Path:
         raise UserError(
             place.fault(
                 f"there is no recipe '{text}' in this folder; a shared recipe may only use names "
-                "in its "
-                "folder and hf:// references (`factory recipes push` converts other references)"
+                "in its folder and hf:// references (`factory recipes push` converts other "
+                "references)"
             )
         )
     return fetch(found)

@@ -63,8 +63,7 @@ class Sampling(Frozen):
     guidance_scale: Quantity = Field(
         default=Constant(7.5),
         description="Guidance scale: lower is more diverse, higher follows the prompt more "
-        "closely; "
-        "1 is no guidance; auto is the model's own.",
+        "closely; 1 is no guidance; auto is the model's own.",
     )
     num_inference_steps: Quantity = Field(
         default=Constant(50),
@@ -81,8 +80,7 @@ class Sampling(Frozen):
     images_per_noise: Annotated[int, Field(strict=True, ge=1, le=10**9)] = Field(
         default=1,
         description="Number of consecutive images of a class that share the same initial noise. "
-        "With "
-        "a `cycle` variable of the same length, each noise is used once with each value.",
+        "With a `cycle` variable of the same length, each noise is used once with each value.",
     )
 
 

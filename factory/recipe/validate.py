@@ -129,8 +129,7 @@ def set_name(checked: Checked, file: RecipeFile, name: str) -> str:
     if not CONFIG_NAME.fullmatch(chosen):
         checked.add(
             f"{chosen!r} is not a valid name: it becomes a directory; use letters, digits, '.', "
-            "'_' "
-            "and '-', at most 100 characters",
+            "'_' and '-', at most 100 characters",
             *(["name"] if file.name is not None else []),
         )
     return chosen

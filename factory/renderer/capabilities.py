@@ -61,8 +61,7 @@ def _guidance_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
         return []
     message = (
         f"{recipe.model.id} does not support guidance ({type(pipeline).__name__} with this "
-        "network); "
-        "write 0, or choose a model that does"
+        "network); write 0, or choose a model that does"
     )
     return [recipe.fault(message, "sampling", "guidance_scale")]
 

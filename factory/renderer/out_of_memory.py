@@ -44,8 +44,7 @@ def telling_batch_size(
     if fitting is None:
         raise Failure(
             f"out of memory with batch size {batch_size} and also with 1: free memory on the "
-            "device, "
-            f"use a larger device, or --dtype bfloat16 ({reason})"
+            f"device, use a larger device, or --dtype bfloat16 ({reason})"
         )
     raise Failure(
         f"out of memory with batch size {batch_size}; {fitting} fits: build with --batch-size "

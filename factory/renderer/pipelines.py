@@ -230,8 +230,7 @@ def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
     elif "safetensors" in text:
         remedy = (
             "only safetensors weights are loaded; choose a model or revision that has them, or "
-            "load "
-            "its pickled weights with --allow-pickle if you trust their source"
+            "load its pickled weights with --allow-pickle if you trust their source"
         )
     elif "Unable to load weights" in text:
         remedy = "the weights are damaged, or pickles that contain more than tensors"

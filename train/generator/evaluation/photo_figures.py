@@ -136,8 +136,7 @@ def open_real(reference: str, names: tuple[str, ...]) -> Drawn:
     if sorted(theirs) != sorted(names):
         raise UserError(
             f"{reference}: its classes are {', '.join(theirs)}, but the generator's focus classes "
-            "are "
-            f"{', '.join(names)}; use a dataset with the same classes"
+            f"are {', '.join(names)}; use a dataset with the same classes"
         )
     order = np.array([names.index(name) for name in theirs], np.int64)
     images: NDArray[np.uint8] = decode_images(

@@ -53,15 +53,13 @@ def check_config(config: Config, folder: Path) -> None:
     if start and not _is_same_start(start, before) and (folder / CHECKPOINT_FILE).exists():
         raise UserError(
             f"{folder}: has been trained already and did not start from {start}; choose another "
-            "--out, "
-            "or remove --start-from to resume"
+            "--out, or remove --start-from to resume"
         )
     differing = differing_keys(_fixed(before), _fixed(config))
     if differing:
         raise UserError(
             f"{folder}: contains another run, which differs in {', '.join(differing)}; choose "
-            "another "
-            "--out, or the same settings"
+            "another --out, or the same settings"
         )
 
 
