@@ -1,9 +1,11 @@
 """The object that stands for `guidance_scale` in a stock pipeline's call."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
-from factory.renderer.guidance import GuidancePerImage, takes_guidance_as_input
+from factory.renderer.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
 
 
 def test_each_image_is_scaled_by_its_own_number():
@@ -53,3 +55,25 @@ def test_distilled_networks_are_recognised():
     assert takes_guidance_as_input(_Pipeline(transformer=_Network(guidance_embeds=True)))
     assert not takes_guidance_as_input(_Pipeline(unet=_Network(time_cond_proj_dim=None)))
     assert not takes_guidance_as_input(_Pipeline(transformer=_Network(in_channels=4)))
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"), [({}, [2, 5]), ({"guidance_embeds_scale": 0.1}, [0.2, 0.5])]
+)
+def test_a_network_gets_guidance_as_its_pipeline_would_scale_it(
+    config: dict[str, float], expected: list[float]
+) -> None:
+    """Sana Sprint's pipeline multiplies by `guidance_embeds_scale`; others pass on the number."""
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.config = SimpleNamespace(guidance_embeds=True, **config)
+
+        def forward(self, *, guidance: torch.Tensor) -> torch.Tensor:
+            return guidance
+
+    pipeline = SimpleNamespace(transformer=Network())
+    with guidance_as_input(pipeline, [2.0, 5.0]):
+        found = pipeline.transformer(guidance=torch.tensor([4.5]))
+    assert found.tolist() == pytest.approx(expected)

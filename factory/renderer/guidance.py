@@ -97,7 +97,8 @@ def guidance_as_input(pipeline: Any, scales: Sequence[float]) -> Iterator[None]:
     def replace(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         name = "guidance" if "guidance" in kwargs else "timestep_cond"
         before = kwargs[name]
-        wanted = given
+        # Sana Sprint's pipeline scales its number before it passes it on.
+        wanted = given * getattr(network.config, "guidance_embeds_scale", 1.0)
         if name == "timestep_cond":
             # Like the pipelines: the embedding is relative to no guidance, which is 1.
             size = network.config.time_cond_proj_dim
