@@ -170,11 +170,17 @@ def test_a_study_measures_reports_and_repeats_nothing(
 
     # A larger dataset is grown, and gives other runs beside the old ones.
     in_process.clear()
-    main(["study", str(toy), str(out), "--images-per-class", "5", "--seeds", "0"])
+    main(["study", str(toy), str(out), *options, "--images-per-class", "5", "--seeds", "0"])
     assert in_process.count("factory build") == 3
-    assert sum(one.startswith("train ") for one in in_process) == 3
+    assert sum(one.startswith("train ") for one in in_process) == 4
     grown = json.loads((out / "study.json").read_text())["sets"]["digits"]["rows"]
-    assert [row["images"] for row in grown] == [50, 50]
+    assert [row["images"] for row in grown] == [50, 50, 50]
+    # The report never reads a score of images that a row no longer has.
+    judged = {path.name: read_scores(path) for path in (out / "fidelity/digits").iterdir()}
+    assert sorted(judged) == ["base-class.json", "class-prompt.json"]
+    assert [scores.real.num_images for scores in judged.values()] == [50, 50]
+    tops = [judged[f"{row['name']}.json"].metrics.top1 for row in grown[:2]]
+    assert [row["gap"]["fidelity"] for row in grown[:2]] == tops
     report = (out / "study.md").read_text()
     assert "Run with `--images-per-class 5 --seeds 0`" in report and "Alone: " not in report
 

@@ -258,7 +258,7 @@ class Plan:
             paths += [self.predictions_path(run) for run in runs]
         label = f"{name}/{runs[0].row.replace(' ', '-')}-d{runs[0].draw}-{how}"
         inputs = (*weights, self._content(self.real(name)))
-        return Step(f"score/{label}", command, inputs, lambda: paths)
+        return Step(f"score/{label}", command, inputs, lambda: paths, replaces=True)
 
     def _first_draw(self, name: str, row: str) -> tuple[str, str, tuple[str, ...]]:
         """Return directory, config and shard hashes of a row's first draw."""
@@ -284,7 +284,7 @@ class Plan:
             *("--config", config, "--split", "train", "--out", str(path)),
         )
         inputs = (sha256(judge.folder / "model.safetensors"), *shards)
-        return Step(f"fidelity/{name}/{row}", command, inputs, lambda: [path])
+        return Step(f"fidelity/{name}/{row}", command, inputs, lambda: [path], replaces=True)
 
     def _clip(self, name: str, model: str) -> Step:
         folder = self.clip_folder(name, model)
@@ -298,6 +298,7 @@ class Plan:
             command,
             inputs,
             lambda: sorted(folder.glob("scores-*.json")),
+            replaces=True,
         )
 
     def _real_options(self, name: str) -> list[str]:

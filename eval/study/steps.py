@@ -39,6 +39,8 @@ class Step:
         outputs: Returns its output files.
         processes: Number of processes of `factory build`.
         grows: Whether it extends existing output, so that the time of all its commands counts.
+        replaces: Whether files of other inputs are removed first. `eval score` and `eval clip` keep
+            such files and give the new one another name; the report would read the old one.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Step:
     outputs: Callable[[], Sequence[Path]]
     processes: int = 1
     grows: bool = False
+    replaces: bool = False
 
     @property
     def key(self) -> str:
@@ -84,8 +87,11 @@ class Ledger:
         path = self._out / "logs" / f"{step.name}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
         before = self._read(step)
-        goes_on = before is not None and (step.grows or before["key"] == step.key)
-        spent = before["seconds"] if before and goes_on else 0.0
+        same = before is not None and before["key"] == step.key
+        spent = before["seconds"] if before and (step.grows or same) else 0.0
+        if step.replaces and not same:
+            for old in step.outputs():
+                old.unlink(missing_ok=True)
         started = time.monotonic()
         with path.open("w", encoding="utf-8") as file:
             file.write(f"$ {shown(step.command)}\n")
