@@ -61,7 +61,7 @@ def test_fewer_images(begun: Path, tmp_path: Path) -> None:
 
 def test_other_classes(begun: Path, tmp_path: Path) -> None:
     other = recipe(tmp_path, "other", classes=["cat", "frog"])
-    refused(other, begun, r"its classes are cat, dog, ship \(3\), those of other are cat, frog")
+    refused(other, begun, r"has cat, dog, ship \(3\), but recipe other has cat, frog")
 
 
 def test_recipes_of_different_classes(tmp_path: Path) -> None:

@@ -217,7 +217,9 @@ def test_an_equal_share_is_the_members_first_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (3, 2), (0, 5), (5, 5)])
 def test_a_range_outside_is_refused(start: int, stop: int, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"rows {start}:{stop} are outside r"):
+    with pytest.raises(
+        UserError, match=f"r: there are no rows {start}:{stop}; ask for a range within 0:"
+    ):
         plan(recipe(tmp_path, BASE)).rows(start, stop)
 
 

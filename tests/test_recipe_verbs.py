@@ -72,8 +72,8 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (("--json", "--range", "5"), "--range 5: expected A:B"),
-        (("--json", "--range", "3:1"), "--range 3:1: valid images are 0:1000"),
-        (("--json", "--range", "0:1001"), "--range 0:1001: valid images are 0:1000"),
+        (("--json", "--range", "3:1"), "--range 3:1: the config has images 0:1000"),
+        (("--json", "--range", "0:1001"), "--range 0:1001: the config has images 0:1000"),
         (("--range", "0:1"), "add --json"),
         (("--rows", "-1"), "--rows is -1; give 0 or more"),
         (("--images-per-class", "0"), "images_per_class: 0 must be at least 1"),
@@ -93,7 +93,7 @@ def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "extends" not in out
     assert "handwritten nine" in out
-    with pytest.raises(UserError, match="quickstart is a folder of recipes"):
+    with pytest.raises(UserError, match="takes one recipe: quickstart/NAME, with NAME one of all-"):
         run(recipes, "show", "quickstart")
 
 

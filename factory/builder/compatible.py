@@ -46,8 +46,9 @@ def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) 
     for job in jobs:
         if tuple(job.recipe.labels) != manifest.labels:
             raise UserError(
-                f"{out}: its classes are {_some(manifest.labels)}, those of {job.name} are "
-                f"{_some(job.recipe.labels)}; build into another directory"
+                f"{out}: all configs of a dataset have the same classes; this dataset has "
+                f"{_some(manifest.labels)}, but recipe {job.name} has {_some(job.recipe.labels)}; "
+                "build into another directory"
             )
         entry = manifest.configs.get(job.name)
         if entry is None or (entry.kind == job.kind == "union"):

@@ -130,17 +130,17 @@ def _remove(out: AnyPath, now: Generation, paths: list[AnyPath]) -> int:
     # The card, or an older `manifest.json`, may still name files that are about to be removed.
     publish(out, card=True)
     for number, path in enumerate(paths):
-        if not _is_removed(out, path, mine.number):
+        if not _remove_if_newest(out, path, mine.number):
             return number
     return len(paths)
 
 
-def _is_removed(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
-    """Remove a file unless a newer generation exists, which may list it.
+def _remove_if_newest(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
+    """Remove a file if `newest_number` is still the newest generation; return whether it was.
 
-    A process may pause between check and removal. So the file is first moved aside, and moved back
-    if a newer generation exists by then: a build creates its generation before it uses a leftover
-    file.
+    A newer generation may list the file. This process may be suspended between check and removal,
+    so a local file is first renamed, and gets its name back if a newer generation exists by then.
+    This is safe because a build creates its generation before it uses an unlisted file.
     """
     if latest(out) != newest_number:
         return False

@@ -125,7 +125,10 @@ def parse_range(text: str, length: int) -> tuple[int, int]:
     start = int(match[1]) if match[1] else 0
     stop = int(match[2]) if match[2] else length
     if not start <= stop <= length:
-        raise UserError(f"--range {text}: valid images are 0:{length}")
+        raise UserError(
+            f"--range {text}: the config has images 0:{length}; give A:B with "
+            f"0 <= A <= B <= {length}"
+        )
     return start, stop
 
 
@@ -148,7 +151,7 @@ def _write_sets(recipes: Sequence[ResolvedRecipe]) -> None:
 
 
 def _write_sampling(recipes: Sequence[ResolvedRecipe]) -> None:
-    """Write one row per config that generates images; combinations repeat their members."""
+    """Write the sampling settings as a table, one row per config."""
     keys = ("guidance", "steps", "scheduler", "size")
     rows = []
     for recipe in recipes:

@@ -20,7 +20,7 @@ from factory.common.yaml_scalars import refuse_tag, scalar
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
-TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels; use fewer lists and mappings inside others"
 MAX_NODES = 100_000
 MAX_TOTAL_TEXT = 5_000_000
 """Characters of all texts, aliases counted in full."""

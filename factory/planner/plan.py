@@ -29,7 +29,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """One image of the plan.
+    """A row of the plan: everything needed to generate one image.
 
     Attributes:
         index: Its index in the config, from 0.
@@ -113,7 +113,7 @@ class Plan:
         """
         if not 0 <= start <= stop <= len(self):
             raise UserError(
-                f"rows {start}:{stop} are outside {self.recipe.name}, which has images "
+                f"{self.recipe.name}: there are no rows {start}:{stop}; ask for a range within "
                 f"0:{len(self)}"
             )
         if not self.recipe.is_combination:
