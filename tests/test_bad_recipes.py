@@ -7,6 +7,7 @@ import pytest
 from recipe_texts import BASE
 
 from factory.common.errors import UserError
+from factory.common.yaml_reader import TOO_DEEP
 from factory.recipe.library import load_recipe
 
 BAD: list[tuple[str, str]] = [
@@ -357,7 +358,7 @@ BAD: list[tuple[str, str]] = [
         "combine: [quickstart/all-combined]\n",
         "@:1:11: combine.0: 'all-combined' is a combination; name its members",
     ),
-    ("[" * 60 + "]" * 60, "@:1:51: is nested deeper than 50 levels"),
+    ("[" * 60 + "]" * 60, f"@:1:51: {TOO_DEEP}"),
     (
         BASE + "x: 1:30\n",
         "@:5:4: 1:30 would be read as an octal, binary or base-60 number; quote it",
