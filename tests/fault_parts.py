@@ -146,8 +146,8 @@ def on_change(out: str | Path, told: Callable[[str], None], *, after: bool) -> N
     os.fsync = watched("fsync", os.fsync)
 
 
-def run_verb(recipes: Sequence[Path], out: Path, batch_s: float, errors: Path) -> None:
-    """Run the verb `build` as the command line does, errors and exit status included."""
+def run_command(recipes: Sequence[Path], out: Path, batch_s: float, errors: Path) -> None:
+    """Run `factory build` as the command line does, errors and exit status included."""
     from factory.cli.main import main
     from factory.common.entry import run_main
     from factory.renderer.pool import Renderers

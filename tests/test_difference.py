@@ -12,7 +12,7 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
 from factory.builder.build import build
-from factory.cli import diff as verb
+from factory.cli import diff as command
 from factory.common.errors import UserError
 from factory.inspection.diff import Change, ConfigDifference, diff
 from factory.shards.settings import BuildSettings
@@ -136,11 +136,11 @@ def test_fewer_images_are_refused(out: Path, tmp_path: Path) -> None:
 
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    return verb.run(parser.parse_args(arguments))
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(arguments))
 
 
-def test_the_verb(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe(tmp_path, "base", images_per_class=20)
     sides = (str(out), str(tmp_path / "base.yaml"))
     assert run(*sides) == 0

@@ -189,7 +189,7 @@ def test_a_shard_whose_only_image_failed_is_empty_and_loads(tmp_path: Path) -> N
     assert loaded["index"][:] == list(range(8))
 
 
-def test_the_verb_ends_with_1_unless_failures_are_allowed(
+def test_the_command_ends_with_1_unless_failures_are_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Renderers, "_make", lambda self, recipe, dtype: Flawed(recipe))

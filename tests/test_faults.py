@@ -21,7 +21,7 @@ from fault_parts import (
     count_changes,
     draw,
     finished,
-    run_verb,
+    run_command,
     start,
     strays,
 )
@@ -207,7 +207,7 @@ def test_a_launch_that_grows_the_dataset_ends_those_at_work(
 ) -> None:
     recipes = large(tmp_path, shards=6)
     out, errors = tmp_path / "out", tmp_path / "errors"
-    process = start(run_verb, recipes, out, 0.3, errors)
+    process = start(run_command, recipes, out, 0.3, errors)
     wait_for(lambda: list(out.glob("data/large/train-*")) and list_markers(out))
     recipe(tmp_path, "large", images_per_class=40, classes=["cat", "dog"])
     draw(recipes, out)
@@ -241,7 +241,7 @@ def test_a_signal_leaves_a_directory_that_can_be_built_on(
 ) -> None:
     recipes = large(tmp_path, shards=6)
     out, errors = tmp_path / "out", tmp_path / "errors"
-    process = start(run_verb, recipes, out, 0.1, errors)
+    process = start(run_command, recipes, out, 0.1, errors)
     wait_for(lambda: len(list(out.glob("data/large/train-*"))) >= 2)
     os.kill(process.pid, number)
     # A terminal and a launcher send one each.
@@ -292,7 +292,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_fills_up(tmp_path: Path, disk: Path) -> None:
     recipes = large(tmp_path, shards=20)
     out, errors = disk / "out", tmp_path / "errors"
-    assert finished(start(run_verb, recipes, out, 0.0, errors)) == 1
+    assert finished(start(run_command, recipes, out, 0.0, errors)) == 1
     (line,) = errors.read_text().splitlines()[-1:]
     assert line.startswith(str(out))
     assert ": the disk is full; free some space, then run the same command again" in line
@@ -310,7 +310,7 @@ def test_a_read_only_directory(tmp_path: Path, disk: Path) -> None:
     recipes = large(tmp_path, shards=1)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     errors = tmp_path / "errors"
-    assert finished(start(run_verb, recipes, disk / "out", 0.0, errors)) == 1
+    assert finished(start(run_command, recipes, disk / "out", 0.0, errors)) == 1
     (line,) = errors.read_text().splitlines()[-1:]
     assert "the file system is read-only; choose another directory" in line
     assert not list(disk.iterdir())

@@ -17,8 +17,8 @@ from damaged_sets import rewrite
 from PIL import Image
 
 from factory.builder.build import build
-from factory.cli import replay as replay_verb
-from factory.cli import verify as verify_verb
+from factory.cli import replay as replay_command
+from factory.cli import verify as verify_command
 from factory.common.errors import UserError
 from factory.inspection.redraw import batch_of
 from factory.inspection.replay import replay
@@ -196,34 +196,34 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def run(verb: Any, *arguments: str) -> int:
+def run(command: Any, *arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    return int(verb.run(parser.parse_args(arguments)))
+    command.add_arguments(parser)
+    return int(command.run(parser.parse_args(arguments)))
 
 
-def test_the_verb_draws_with_the_real_model(
+def test_the_command_draws_with_the_real_model(
     drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sheet = tmp_path / "sheets" / "one.png"
     where = [str(drawn), "--config", "tiny", "--index", "9"]
-    assert run(replay_verb, *where, "--out", str(sheet)) == 0
+    assert run(replay_command, *where, "--out", str(sheet)) == 0
     told = capsys.readouterr().out
     assert "regenerated: identical bytes" in told
     assert width(sheet) > 3 * 112
-    run(replay_verb, *where, "--json", "--alone")
+    run(replay_command, *where, "--json", "--alone")
     report = json.loads(capsys.readouterr().out)
     (row,) = read_rows(shard(drawn, "tiny", 1), start=1, stop=2)
     assert report["row"] == {name: value for name, value in row.items() if name != "image"}
     assert report["max_difference"] <= 8, "alone, only the last digits differ"
 
 
-def test_the_verb_rebuilds_a_sample(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(verify_verb, str(drawn), "--rebuild", "50%", "--quiet") == 0
+def test_the_command_rebuilds_a_sample(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verify_command, str(drawn), "--rebuild", "50%", "--quiet") == 0
     assert "2 shards, 15 rows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", ["5", "0%", "101%", "x%"])
 def test_a_part_that_is_none(drawn: Path, part: str) -> None:
     with pytest.raises(UserError, match="expected a percentage above 0%"):
-        run(verify_verb, str(drawn), "--rebuild", part)
+        run(verify_command, str(drawn), "--rebuild", part)

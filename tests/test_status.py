@@ -15,7 +15,7 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe
 
 from factory.builder.build import build
 from factory.builder.markers import Markers
-from factory.cli import status as verb
+from factory.cli import status as command
 from factory.common.errors import UserError
 from factory.common.inside import WORKING
 from factory.inspection.status import Status, status
@@ -165,11 +165,11 @@ def test_failed_images_are_counted_while_the_build_runs(tmp_path: Path) -> None:
 
 def run(*arguments: str) -> None:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    verb.run(parser.parse_args(arguments))
+    command.add_arguments(parser)
+    command.run(parser.parse_args(arguments))
 
 
-def test_the_verb_prints_json_too(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_json_too(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spread(stopped, seconds=4)
     run(str(stopped), "--json")
     figures = json.loads(capsys.readouterr().out)

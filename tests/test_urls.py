@@ -210,14 +210,16 @@ def test_a_store_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monk
         draw(recipe(tmp_path, "base"), "s3://bucket/set")
 
 
-def test_the_verb_takes_a_url(
+def test_the_command_takes_a_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Renderers, "_make", lambda self, recipe, dtype: FakeRenderer(recipe))
     recipe(tmp_path, "base")
-    main(["build", str(tmp_path / "base.yaml"), "memory://verb/set", "--quiet", "--threads", "1"])
-    assert "memory://verb/set: 15 images generated" in capsys.readouterr().out
-    assert "README.md" in remote_tree("memory://verb/set")
+    main(
+        ["build", str(tmp_path / "base.yaml"), "memory://command/set", "--quiet", "--threads", "1"]
+    )
+    assert "memory://command/set: 15 images generated" in capsys.readouterr().out
+    assert "README.md" in remote_tree("memory://command/set")
 
 
 class Away:

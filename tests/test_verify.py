@@ -15,7 +15,7 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe
 from damaged_sets import flip, manifest_of, replace, restamp, rewrite, swap, truncate
 
 from factory.builder.build import build
-from factory.cli import verify as verb
+from factory.cli import verify as command
 from factory.common.errors import UserError
 from factory.data.columns import features
 from factory.inspection.verify import VerifyReport, verify_set
@@ -408,11 +408,13 @@ def test_a_set_of_a_model_that_is_gone_is_still_whole(tmp_path: Path) -> None:
 
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    return verb.run(parser.parse_args([*arguments, "--quiet"]))
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([*arguments, "--quiet"]))
 
 
-def test_the_verb_says_whole_or_names_faults(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_says_whole_or_names_faults(
+    out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert run(str(out)) == 0
     assert capsys.readouterr().out == f"{out}: no faults (6 shards, 42 rows)\n"
     (out / SECOND).unlink()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from eval.verbs.arguments import label_map_of
+from eval.commands.arguments import label_map_of
 from factory.common.console import write
 from factory.common.errors import UserError
 

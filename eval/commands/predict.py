@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import add_fit, add_process, add_rows, check_file, positive
+from eval.commands.arguments import add_fit, add_process, add_rows, check_file, positive
 from factory.common.console import launched_as, log, write
 from factory.common.errors import Failure, UserError
 
@@ -33,7 +33,7 @@ _ROW_OPTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.description = (
         "Asks a trained model what photos show: the most likely classes with their probabilities, "
         "the same as `eval score` computes. Nothing is uploaded or written unless asked for."
