@@ -218,4 +218,6 @@ def require_datasets(found: Found, given: Sequence[str]) -> None:
         UserError: There is none among the paths.
     """
     if given and not found.datasets:
-        raise UserError(f"{given[0]} is for datasets, and none of the paths is one; leave it out")
+        raise UserError(
+            f"{given[0]} applies to datasets only, and none of the paths is a dataset; remove it"
+        )

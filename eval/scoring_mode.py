@@ -77,8 +77,8 @@ def require_fitting(scoring: Scoring, *, run: str, batch_size: int, num_images: 
     """
     if scoring.batch_norm == "test-batch" and min(batch_size, num_images) < 2:
         raise UserError(
-            f"{run}: batch norm of the test batch needs two images per batch; raise --batch-size, "
-            "or score more images"
+            f"{run}: batch norm with the statistics of each test batch needs at least two images "
+            "per batch; raise --batch-size, or score more images"
         )
 
 

@@ -216,8 +216,8 @@ def _check_columns(scores: Sequence[Scores]) -> None:
             )
         if sorted(first.labels.merged) != sorted(one.labels.merged):
             raise UserError(
-                f"{one.real.name}: {first.run} and {one.run} were scored on different classes: "
-                f"one counts {_merged(first)}, the other {_merged(one)}; score both with the same "
+                f"{one.real.name}: {first.run} and {one.run} were scored with different merged "
+                f"classes ({_merged(first)}; {_merged(one)}); score both again with the same "
                 "--labels"
             )
 

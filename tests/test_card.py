@@ -380,7 +380,7 @@ def test_notes_below_the_line_stay_and_changes_above_it_are_saved(
     draw(recipe(tmp_path, "base", images_per_class=8), out)
     assert path.read_text().endswith("\n## Ours\n\nAsk Ann.\n")
     assert "Limits, bias and us" in (out / REPLACED).read_text()
-    assert "was changed by hand" in capsys.readouterr().err
+    assert "was edited by hand" in capsys.readouterr().err
     assert verify_set(out).whole and REPLACED not in set_files(out, read_manifest(out))
 
 

@@ -333,7 +333,9 @@ def test_a_dataset_directory_is_read_by_its_rows(run: Path, tmp_path: Path) -> N
     Image.fromarray(pixels[7]).save(tmp_path / "7.png")
     alone = predict(run, tmp_path / "7.png", "--batch-size", NUM_IMAGES)["images"][0]
     assert_same(alone["predictions"], found["images"][7]["predictions"])
-    with pytest.raises(UserError, match="--split is for datasets, and none of the paths is one"):
+    with pytest.raises(
+        UserError, match="--split applies to datasets only, and none of the paths is a dataset"
+    ):
         main(["predict", str(run), str(tmp_path / "7.png"), "--split", "test"])
     with pytest.raises(UserError, match="no column 'photo'"):
         main(["predict", str(run), str(real), "--image-column", "photo"])

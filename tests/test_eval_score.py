@@ -248,7 +248,7 @@ def test_scores_written_before_label_maps_are_read(scored, tmp_path):
     assert read_scores(old) == read_scores(path)
     data["labels"]["matched"] = "map"
     old.write_text(json.dumps(data))
-    with pytest.raises(UserError, match="labels: Value error, matched is 'map', map is None"):
+    with pytest.raises(UserError, match="if `matched` is 'map'; found matched 'map' and map None"):
         read_scores(old)
 
 

@@ -135,7 +135,8 @@ def test_a_score_that_is_misnamed_is_refused(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(text | {"scoring": "honest"}))
     with pytest.raises(
-        UserError, match=r"scoring is 'standard', but the measures are 'test-batch'"
+        UserError,
+        match=r"scoring is 'standard', but batch_norm, dropout and visits are those of 'test-batch'",
     ):
         read_scores(path)
 
@@ -191,7 +192,10 @@ def test_reference_row_of_real_images_comes_last_under_its_name() -> None:
     ("options", "message"),
     [
         (("--best-on-test",), "has no saved epochs, .* train with --keep-every 5"),
-        (("--batch-norm", "test-batch", "--batch-size", "1"), "needs two images per batch"),
+        (
+            ("--batch-norm", "test-batch", "--batch-size", "1"),
+            "needs at least two images per batch",
+        ),
     ],
 )
 def test_what_cannot_be_scored_so_is_told(

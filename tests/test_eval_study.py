@@ -306,7 +306,7 @@ def test_a_step_that_fails_says_why_and_stops_the_rest(tmp_path: Path) -> None:
 BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda text: text.pop("models"), r"toy.yaml: models: Field required"),
     (lambda text: text.update(model_s=1), r"toy.yaml: model_s: Extra inputs"),
-    (lambda text: text.update(seeds=[1, 1]), r"seeds: one of \[1, 1\] occurs twice"),
+    (lambda text: text.update(seeds=[1, 1]), r"seeds: values must be distinct, found \[1, 1\]"),
     (
         lambda text: text["sets"]["digits"].update(recipes=["a/x", "b/x.yaml"]),
         "two rows are named x",

@@ -211,7 +211,10 @@ def test_a_launch_that_grows_the_dataset_ends_those_at_work(
     wait_for(lambda: list(out.glob("data/large/train-*")) and list_markers(out))
     recipe(tmp_path, "large", images_per_class=40, classes=["cat", "dog"])
     draw(recipes, out)
-    assert "a build that is still at work there stops at its next shard" in capsys.readouterr().err
+    assert (
+        "another build that is running in this directory will stop at its next shard"
+        in capsys.readouterr().err
+    )
     assert finished(process) == 1
     assert "another launch has changed this dataset since this one began" in errors.read_text()
     draw(recipes, tmp_path / "once")

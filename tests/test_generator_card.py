@@ -168,7 +168,9 @@ def test_a_card_is_of_the_run_that_was_exported(run: Path, tmp_path: Path) -> No
     export(run, pipeline)
     write_lineage([Part(samples=3_000), Part(samples=36)], pipeline)
     asked = ["evaluate", str(pipeline), "--run", str(run), "--out", str(tmp_path / "out"), "--card"]
-    found = r"has weights of 3,000 \+ 36 samples, but the run has 40; export the run again"
+    found = (
+        r"was exported after 3,000 \+ 36 training samples, but the run has 40; export the run again"
+    )
     with pytest.raises(UserError, match=found):
         main(asked)
     assert not (tmp_path / "out").exists()

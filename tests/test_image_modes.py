@@ -66,7 +66,9 @@ def test_sixteen_bits_are_scaled() -> None:
 
 
 def test_values_without_a_known_white_are_refused() -> None:
-    with pytest.raises(ValueError, match="so white is unknown; save it with 8 or 16 bits"):
+    with pytest.raises(
+        ValueError, match="so the value of white is unknown; save the image with 8 or 16 bits"
+    ):
         as_seen(Image.fromarray(np.full((4, 4), 0.5, np.float32)))
     with pytest.raises(ValueError, match="range from 0 to 100000"):
         as_seen(Image.fromarray(np.int32([[0, 100_000]])))

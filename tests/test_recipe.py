@@ -141,10 +141,10 @@ def test_faults_of_all_files_come_at_once(tmp_path: Path) -> None:
 
 def test_cycles_name_the_chain(tmp_path: Path) -> None:
     write(tmp_path, a="extends: b\n", b="extends: c\n", c="extends: a\n")
-    with pytest.raises(UserError, match="extend each other: a -> b -> c -> a"):
+    with pytest.raises(UserError, match="extend each other in a circle: a -> b -> c -> a"):
         load_recipe(tmp_path / "a.yaml")
     write(tmp_path, a="combine: [b]\n", b="combine: [a]\n")
-    with pytest.raises(UserError, match="combine each other: a -> b -> a"):
+    with pytest.raises(UserError, match="combine each other in a circle: a -> b -> a"):
         load_recipe(tmp_path / "a.yaml")
 
 
@@ -155,7 +155,10 @@ def test_cycles_name_the_chain(tmp_path: Path) -> None:
         ("sampling", "--set sampling: expected key=value, e.g. sampling.seed=1"),
         ("a..b=1", "--set a..b=1: expected key=value, e.g. sampling.seed=1"),
         ("output.size=big", "--set output.size=big: output.size: expected pixels or"),
-        ("prompt.x=1", "--set prompt.x=1: 'x' cannot be set here"),
+        (
+            "prompt.x=1",
+            "--set prompt.x=1: 'x' cannot be set: the value that should contain it",
+        ),
         ("prompt=[", r"--set prompt=\[: is not valid YAML here"),
         ("prompt={class}", "prompt: {class} is a mapping in YAML; quote it: '{class}'"),
         ("extends=x", "--set extends=x: the parent cannot be set on the command line"),
@@ -204,7 +207,7 @@ def test_recipes_of_a_set_agree(tmp_path: Path) -> None:
         load_recipes(tmp_path)
     assert [fault.message for fault in raised.value.faults] == [
         "is string here and int64 in a; a column must have one type",
-        "the classes differ from those of a; a dataset has one class list",
+        "the classes differ from those of a; all configs of a dataset have the same classes",
     ]
     write(tmp_path, c=BASE + "name: a\n")
     with pytest.raises(UserError, match="another recipe has the name 'a' too"):

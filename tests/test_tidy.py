@@ -187,10 +187,13 @@ def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
             {"recipes": {"../../other/conf": "x: 1\n"}},
             "'../../other/conf' is not a valid config name",
         ),
-        ({"recipes": {"other": "x: 1\n"}}, "a recipe of 'other', which is not one of its configs"),
+        (
+            {"recipes": {"other": "x: 1\n"}},
+            "a recipe for 'other', but its manifest has no such config",
+        ),
         ({"dropped": ["../../other/conf"]}, "'../../other/conf' is not a valid config name"),
-        ({"dropped": ["base"]}, "lists config 'base', and drops it"),
-        ({"number": 7}, "it has number 7"),
+        ({"dropped": ["base"]}, "lists config 'base' both as present and as removed"),
+        ({"number": 7}, "but it contains number 7"),
         ({"manifest": None, "recipes": {}}, "it has no manifest"),
     ],
 )

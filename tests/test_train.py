@@ -115,7 +115,10 @@ def test_more_epochs_continue_a_constant_schedule_and_name_the_way_out_of_anothe
     capsys.readouterr()
     assert train(replace(options, overrides=constant)).epochs == 3
     said = capsys.readouterr().err
-    assert "constant, so this run continues; hyperparameters.epochs (2 there, 3 now)" in said
+    assert (
+        "more epochs (its learning rate is constant): hyperparameters.epochs (2 there, 3 now)"
+        in said
+    )
     assert "reduces each side 32-fold, so its last feature map of 32 px images is 1x1" in said
     assert same_weights(whole.out, options.out)
     with pytest.raises(UserError, match=r"epochs \(3 there, 2 now\); choose another --out$"):

@@ -198,7 +198,7 @@ def test_a_negative_seed_is_refused() -> None:
 
 
 def test_held_out_images_leave_something(options: TrainOptions) -> None:
-    with pytest.raises(UserError, match=r"60 images, of which 10000 .* lower --val-images"):
+    with pytest.raises(UserError, match=r"holding out 10000 of 60 images .* lower --val-images"):
         train(replace(options, preset="as-code"))
 
 

@@ -66,7 +66,9 @@ class Augmentation(_Frozen):
             if not 0 < low <= high:
                 raise ValueError(f"{name} must be LOW,HIGH with 0 < LOW <= HIGH, not {low},{high}")
         if self.crop_scale[1] > 1:
-            raise ValueError(f"crop_scale ends at {self.crop_scale[1]}; 1 is the whole image")
+            raise ValueError(
+                f"crop_scale must end at 1 (the whole image) or below, not {self.crop_scale[1]}"
+            )
         if self.crop_scale == (1, 1) and self.crop_ratio != (1, 1):
             low, high = self.crop_ratio
             raise ValueError(

@@ -123,9 +123,15 @@ def claim(out: Path, config: RunConfig) -> None:
                 f"{unfitted or _way_out(out, there, now)}"
             )
         if moved:
-            log(f"{out}: same pixels and labels, so this run continues; {'; '.join(moved)}")
+            log(
+                f"{out}: the data has moved but has the same pixels and labels, so this run "
+                f"continues: {'; '.join(moved)}"
+            )
         if longer:
-            log(f"{out}: the learning rate is constant, so this run continues; {different[0]}")
+            log(
+                f"{out}: this run continues with more epochs (its learning rate is constant): "
+                f"{different[0]}"
+            )
         if moved or longer:
             keys = ("data", "hyperparameters")
             write_config(path, written | {key: now[key] for key in keys})
@@ -218,7 +224,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except UserError:
         loaded = None
     if not isinstance(loaded, dict):
-        raise UserError(f"{path}: is not a run's config; choose another --out")
+        raise UserError(f"{path}: is not a config.yaml written by `train`; choose another --out")
     return loaded
 
 

@@ -242,7 +242,9 @@ class Plan:
         source = Source(dataset=str(folder), config=config)
         shards = self.shards(folder, config)
         if not shards:
-            raise Failure(f"{folder}: has no config {config}; its recipe has a different name")
+            raise Failure(
+                f"{folder}: has no config {config}; give the recipe of this row the name {config}"
+            )
         return source, tuple(shard["sha256"] for shard in shards), source.options()
 
     def _score(self, runs: list[Run], scoring: ScoringName | None) -> Step:

@@ -186,7 +186,12 @@ def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings])
         differing = {key for key in row if row[key] != other[key]}
         where = f"sets.{name}: {pair.row} against {pair.to}"
         if found[pair.row].labels != found[pair.to].labels:
-            faults.append(Fault(f"{where}: their classes differ, so scores are not comparable"))
+            faults.append(
+                Fault(
+                    f"{where}: their classes differ, so their scores cannot be compared; remove "
+                    "this comparison"
+                )
+            )
         for key in sorted(differing - set(pair.differs)):
             faults.append(
                 Fault(

@@ -217,15 +217,21 @@ class StudySpec(_Frozen):
                 if {pair.row, pair.to} <= set(rows) and not (
                     set(one.draws_of(pair.row)) & set(one.draws_of(pair.to))
                 ):
-                    raise ValueError(f"sets.{name}: {pair.row} and {pair.to} have no common draw")
+                    raise ValueError(
+                        f"sets.{name}: {pair.row} and {pair.to} are compared, but have no common "
+                        "value in `draws`"
+                    )
             for pair in one.comparisons:
                 unknown = sorted({pair.row, pair.to} - set(rows))
                 if unknown:
-                    raise ValueError(f"sets.{name}.comparisons: there is no row {unknown[0]}")
+                    raise ValueError(
+                        f"sets.{name}.comparisons: there is no row {unknown[0]}; it has "
+                        f"{', '.join(rows)}"
+                    )
         for key in ("models", "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
-                raise ValueError(f"{key}: one of {values} occurs twice")
+                raise ValueError(f"{key}: values must be distinct, found {values}")
         return self
 
 

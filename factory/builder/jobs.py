@@ -191,7 +191,8 @@ def _require_enough(job: Job, jobs: Mapping[str, Job]) -> None:
             classes = len(job.recipe.labels)
             raise UserError(
                 f"{job.name} takes {taken // classes} images per class of {member.name}, which has "
-                f"{found // classes}; raise its images_per_class or lower that of {job.name}"
+                f"{found // classes}; raise images_per_class of {member.name} or lower that of "
+                f"{job.name}"
             )
 
 

@@ -163,8 +163,9 @@ def _report_change(out: AnyPath, found: Manifest | None, planned: Manifest) -> N
         Fence(out, found.configs, found).require_same(planned)
     except Failure:
         console.log(
-            f"{out}: other counts, columns or settings than before: a build that is still at work "
-            "there stops at its next shard; run it again then"
+            f"{out}: this build changes the dataset's image counts, columns or settings; another "
+            "build that is running in this directory will stop at its next shard: run it again "
+            "afterwards"
         )
 
 
@@ -222,6 +223,7 @@ def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str
         return before
     if before:
         console.log(
-            "the dataset was started with other library versions; new images may differ in detail"
+            "the dataset was started with other library versions; new images may differ slightly "
+            "from those of the recorded versions"
         )
     return (*before, now)

@@ -54,7 +54,7 @@ def _eight_bits(image: Image) -> Image:
     values = np.asarray(image)
     if image.mode.startswith("F") or values.min() < 0 or values.max() > _FULL_16:
         raise ValueError(
-            f"{image.mode} values range from {values.min():g} to {values.max():g}, so white is "
-            "unknown; save it with 8 or 16 bits"
+            f"{image.mode} values range from {values.min():g} to {values.max():g}, so the value of "
+            "white is unknown; save the image with 8 or 16 bits per channel"
         )
     return Pillow.fromarray(np.rint(values / (_FULL_16 / 255)).astype(np.uint8))

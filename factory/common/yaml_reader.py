@@ -113,7 +113,12 @@ def parse(
         reason = getattr(error, "reason", None) or str(error).splitlines()[0]
         raise UserError(Fault(f"is not valid YAML: {reason}", file=file)) from None
     except UnicodeEncodeError:
-        raise UserError(Fault("contains invalid characters", file=file)) from None
+        raise UserError(
+            Fault(
+                "contains a lone surrogate (\\ud800 to \\udfff), which is not text; remove it",
+                file=file,
+            )
+        ) from None
     if builder.root is None:
         raise UserError(Fault(limits.empty, file=file))
     return builder.root

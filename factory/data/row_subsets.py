@@ -106,7 +106,7 @@ def _hold_out_any(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if count > num_rows - 2:
         raise UserError(
-            f"{num_rows} images, of which {count} would be held out, leave none for training; "
+            f"holding out {count} of {num_rows} images leaves none for training; "
             "lower --val-images, or use --val-fraction"
         )
     order = np.random.default_rng((_SPLIT_STREAM, seed)).permutation(num_rows)

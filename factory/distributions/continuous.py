@@ -183,7 +183,10 @@ class WholeNumbers(Distribution):
         if low > high:
             raise ValueError(f"low {low} is above high {high}; swap them")
         if high - low >= 2**52:
-            raise ValueError("spans more than 2^52 numbers; a random number has 52 bits")
+            raise ValueError(
+                "contains more than 2^52 integers, the most that one random value can choose from; "
+                "use a smaller range"
+            )
         return self
 
     def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:

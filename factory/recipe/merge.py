@@ -266,7 +266,11 @@ def _assigned(node: Node, path: tuple[str, ...], value: Node) -> Node:
         items[int(key)] = _assigned(items[int(key)], path[1:], value)
         return Node(items, node.place, key_place=node.key_place)
     if not isinstance(node.value, dict):
-        raise UserError(value.place.fault(f"'{key}' cannot be set here: this is not a mapping"))
+        raise UserError(
+            value.place.fault(
+                f"'{key}' cannot be set: the value that should contain it is not a mapping"
+            )
+        )
     values = dict(node.value)
     if value.value is None and len(path) == 1:
         values.pop(key, None)

@@ -158,7 +158,7 @@ class Manifest(_Entry):
             if not CONFIG_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a valid config name")
             if entry.images < 0:
-                raise ValueError(f"{name} has {entry.images} images")
+                raise ValueError(f"config {name} has {entry.images} images; expected 0 or more")
             if entry.images > MAX_SHARDS * self.settings.shard_size:
                 raise ValueError(f"{name} has more than {MAX_SHARDS:,} shards")
             for shard in entry.shards:

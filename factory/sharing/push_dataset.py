@@ -111,7 +111,9 @@ def _require_within_limits(out: Path, found: Manifest, repo_id: str) -> None:
     content = page.at_home(path.read_bytes(), repo_id) if path.is_file() else b""
     faults = list(limit_faults(found, content))
     if faults:
-        raise UserError([*faults, Fault(f"{out}: nothing was pushed")])
+        raise UserError(
+            [*faults, Fault(f"{out}: exceeds limits of the Hub, so nothing was pushed")]
+        )
 
 
 def _collected(out: Path, found: Manifest, repo_id: str) -> dict[str, LocalFile]:

@@ -49,7 +49,9 @@ def share_folder(folder: str, *, name: str | None = None) -> SharedFolder:
     """
     source = find_recipe(folder)
     if not source.is_dir() or not recipe_files(source):
-        raise UserError(f"{folder}: is not a folder of recipes")
+        raise UserError(
+            f"{folder}: is not a folder of recipes (*.yaml); give the folder, not one file"
+        )
     chosen = name or source.resolve().name
     if not is_safe(chosen) or "/" in chosen or chosen == CLASSES:
         raise UserError(f"{chosen}: is not a valid folder name; choose another with --name")

@@ -166,12 +166,13 @@ def write_heads(source: SourceConfig, out: Path) -> None:
         raise UserError(f"{out}: is inside the dataset {own}; name a folder elsewhere")
     rows, folder = open_rows(source)
     if COLUMN in rows.column_names:
-        raise UserError(f"{source.source}: already has a column {COLUMN}")
+        raise UserError(f"{source.source}: already has a column {COLUMN}; rename or remove it")
     words = [_word_of(known) for known in read_words(source, rows)]
     if not any(words):
         raise UserError(
-            f"{source.source}: no row is named {' or '.join(RULES)} in "
-            f"{' or '.join(filter(None, (source.name_column, source.general_column)))}"
+            f"{source.source}: no row contains {' or '.join(RULES)} in column "
+            f"{' or '.join(filter(None, (source.name_column, source.general_column)))}; choose "
+            "another column with --name-column"
         )
     heads: list[list[float] | None] = []
     for index, word in enumerate(words):

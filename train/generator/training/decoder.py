@@ -39,8 +39,8 @@ def build_autoencoder(config: Config) -> Any:
         from factory.common.errors import UserError
 
         raise UserError(
-            f"decoder.channels: {levels} levels make patches of {2 ** (levels - 1)}, not "
-            f"latents.patch_size {config.latents.patch_size}; use one level more than halvings"
+            f"decoder.channels: {levels} values mean a patch size of {2 ** (levels - 1)}, but "
+            f"latents.patch_size is {config.latents.patch_size}; give log2(patch_size) + 1 values"
         )
     return AutoencoderTiny(
         latent_channels=config.latents.channels,

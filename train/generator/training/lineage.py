@@ -81,8 +81,8 @@ def read_lineage(folder: Path) -> list[Part]:
     except UserError as error:
         found = error.faults[0].message
     raise UserError(
-        f"{path}: was changed after `export` ({found}); restore the file, or remove it: earlier "
-        "training then counts as not recorded"
+        f"{path}: was changed after `export` ({found}); restore the file, or remove it (the "
+        "earlier training is then missing from the records)"
     )
 
 
@@ -112,7 +112,7 @@ def check_exported(pipeline: Path, parts: list[Part]) -> None:
     known = [part.samples for part in parts]
     if told and told != known:
         raise UserError(
-            f"{pipeline}: has weights of {_in_words(told)} samples, but the run has "
+            f"{pipeline}: was exported after {_in_words(told)} training samples, but the run has "
             f"{_in_words(known)}; export the run again, or name the run that was exported"
         )
 
