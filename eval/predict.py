@@ -51,7 +51,7 @@ class Predictions:
     digests: list[bytes]
 
     def put_back(self, order: NDArray[np.int64]) -> Predictions:
-        """Return predictions made in `order` in the order of the dataset."""
+        """Return predictions made in `order` in the dataset's order."""
         back = np.argsort(order)
         return Predictions(
             self.ranked[back], self.probabilities[back], [self.digests[place] for place in back]

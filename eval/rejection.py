@@ -50,7 +50,7 @@ class _Values(BaseModel):
 
 
 class _Training(BaseModel):
-    """What of a run's `config.yaml` says which images it held out."""
+    """Fields of a run's `config.yaml` that determine its held-out images."""
 
     seed: int = Field(ge=0)
     data: _Data

@@ -71,7 +71,7 @@ class ModelFacts(_Part):
 
 
 class ZeroShot(_Part):
-    """A model that was not trained on these classes: it compares images with prompts."""
+    """A zero-shot model, which compares images with prompts instead of being trained."""
 
     model: str = Field(description="Hub id or directory")
     revision: str = Field(description="commit, or hash of the files of a directory")
@@ -82,7 +82,7 @@ class ZeroShot(_Part):
 
 
 class Visit(_Part):
-    """Score of one kept epoch on the real images, if the best epoch was selected by it."""
+    """Score of one saved epoch on the real images, if these selected the best epoch."""
 
     epoch: Count
     top1: Share

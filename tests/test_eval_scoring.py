@@ -136,7 +136,7 @@ def test_a_score_that_is_misnamed_is_refused(run: Path, tmp_path: Path) -> None:
     path.write_text(json.dumps(text | {"scoring": "honest"}))
     with pytest.raises(
         UserError,
-        match=r"scoring is 'standard', but batch_norm, dropout and visits are those of 'test-batch'",
+        match=r"but batch_norm, dropout and visits are those of 'test-batch'",
     ):
         read_scores(path)
 

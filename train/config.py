@@ -136,10 +136,10 @@ class Hyperparameters(_Frozen):
 
 
 class Environment(_Frozen):
-    """Environment of one stretch of training; None: not recorded (earlier versions).
+    """Environment of the epochs of one launch; None: not recorded (earlier versions).
 
     Attributes:
-        from_epoch: First epoch of the stretch, from 1.
+        from_epoch: First of these epochs, from 1.
         device: Type of device, e.g. `cpu` or `cuda`.
         device_name: Its model, e.g. `NVIDIA H100`.
         precision: `float32`, or the type of mixed-precision training.

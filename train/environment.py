@@ -1,4 +1,7 @@
-"""Record the environment of a run in `config.yaml`, for each stretch of its training."""
+"""Record the environment of a run in `config.yaml`.
+
+Each launch trains a stretch of epochs, and may have another environment than the one before.
+"""
 
 from __future__ import annotations
 
@@ -114,7 +117,9 @@ def _warn_of_changes(out: Path, before: Environment, now: Environment) -> None:
 
 
 def _recorded(config: dict[str, Any], path: Path) -> list[Environment]:
-    """Return the recorded stretches; runs of earlier versions recorded library versions only.
+    """Return the recorded environments, one per stretch of epochs.
+
+    Runs of earlier versions recorded library versions only.
 
     Raises:
         UserError: The records are invalid.

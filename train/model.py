@@ -284,7 +284,7 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
 
 
 def quieten_timm() -> None:
-    """Silence timm's remarks about weights it does not find."""
+    """Silence timm's messages about weights that it does not find."""
     logging.getLogger("timm").setLevel(logging.ERROR)
 
 

@@ -1,7 +1,7 @@
-"""The files of a run folder, and whose it is.
+"""The files of a run folder, and checks that it belongs to the run.
 
-    config.yaml         everything needed to repeat the run (`train.config.RunConfig`), and
-                        the environment of each stretch of training (`train.environment`)
+    config.yaml         everything needed to repeat the run (`train.config.RunConfig`), and the
+        environment of each launch (`train.environment`)
     metrics.csv         one line per epoch
     checkpoint.pt       state after the last finished epoch, for resuming (`train.checkpoint`)
     epochs/             weights at an interval of epochs, if requested
@@ -140,7 +140,11 @@ def claim(out: Path, config: RunConfig) -> None:
 
 
 def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str, Any]) -> str:
-    """Let the pixels decide for a run of a version without `fit`; return what else would do."""
+    """Ignore `fit` for a run of a version that did not record it: only its pixels must agree.
+
+    Returns:
+        A remedy to show if they do not agree; empty if there is none.
+    """
     values = written.get("hyperparameters")
     if not isinstance(values, dict) or "fit" in values:
         return ""

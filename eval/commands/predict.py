@@ -1,4 +1,4 @@
-"""`eval predict RUN PATHS...`: asks a trained model what photos show."""
+"""`eval predict RUN PATHS...`: classify photos with a trained model."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Find the images, ask the model, tell the answers."""
+    """Find the images, classify them, and write the answers."""
     _check(args)
 
     from eval.answers import to_json, to_table
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what would fail after the work."""
+    """Reject invalid options before the long computation starts."""
     if launched_as()[1] > 1:
         raise UserError("predict runs as one process; start it with `python -m eval predict`")
     check_file("--csv", args.csv)
@@ -162,7 +162,7 @@ def _chosen(
 
 
 def _find(args: argparse.Namespace) -> Found:
-    """Return what the paths name; report which datasets, and what in folders is no image."""
+    """Return the images that the paths name; report the datasets, and files that are no images."""
     from eval.photos import find_photos, require_datasets
     from factory.data.row_counts import left_out_line
 
@@ -183,7 +183,7 @@ def _find(args: argparse.Namespace) -> Found:
 
 
 def _nothing(faults: list[str]) -> str:
-    """Say that there is nothing to predict, with the first reasons."""
+    """Return the error for paths without any readable image, with the first reasons."""
     shown = "; ".join(faults[:_LISTED])
     more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
     return f"no image can be read: {shown}{more}" if faults else "the paths name no images"

@@ -18,8 +18,8 @@ def filled_in(text: str, results: Results) -> str:
     """Return a text with its values filled in.
 
     Raises:
-        UserError: It uses a dataset, row or comparison that the study does not have, or is not a
-            valid template.
+        UserError: It is not a valid template, or uses a dataset, row or comparison that the study
+            does not have.
     """
     return _rendered(text, _Figures(results))
 

@@ -1,7 +1,7 @@
-"""Resolved settings of a study's rows: shown in its tables, and compared before anything is built.
+"""Resolve the settings of a study's rows, to show and compare them before anything is built.
 
-Two rows may differ only in the settings that their comparison names, and must differ in each of
-them. Otherwise a difference in scores would be attributed to the wrong cause.
+Two rows must differ in exactly the settings that their comparison names. Otherwise a difference in
+scores would be attributed to the wrong cause.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class PartCost(BaseModel):
     """Cost of generating one config.
 
     Attributes:
-        images: Planned.
-        calls: Network calls.
-        seconds: Estimated, or None where no speed is known.
+        images: Planned number of images.
+        calls: Number of network calls.
+        seconds: Estimated time, or None without a known speed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

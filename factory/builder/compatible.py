@@ -16,9 +16,10 @@ _DIFF_LINES = 6
 
 
 def begun(look: Look, marked: Collection[str]) -> Manifest | None:
-    """Return the part of a manifest that binds a new build: configs with shards; None without any.
+    """Return the configs that already have shards, as a manifest; None if there are none.
 
-    A build that stopped before its first shard binds nothing: recipe and settings may still change.
+    They must match the recipes of a new build. A build that stopped before its first shard leaves
+    no such config, so recipe and settings may still change.
 
     Args:
         look: The dataset directory.

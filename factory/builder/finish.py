@@ -25,14 +25,14 @@ def finish(
     """Complete the dataset's manifest and write its card.
 
     Args:
-        out: The dataset's directory; all shards of `jobs` are there.
-        jobs: What this build made.
-        begun: The generation this build began with.
-        shards: Of the jobs, as this build saw them.
-        drew: Whether this build drew anything.
+        out: The dataset's directory; it contains all shards of `jobs`.
+        jobs: The configs of this build.
+        begun: The generation that this build started from.
+        shards: Manifest entries of the shards of each config.
+        drew: Whether this build generated any image.
 
     Returns:
-        The directory as it was found, with the generation that is now the newest.
+        The directory as read at the end, with the generation that is now the newest.
 
     Raises:
         Failure: A shard is missing, e.g. deleted during the build; or another process changed

@@ -25,12 +25,12 @@ Kind = Literal["set", "share", "union"]
 
 @dataclass(frozen=True)
 class Job:
-    """One config to generate.
+    """A config to generate.
 
     Attributes:
-        recipe: Resolved.
+        recipe: The resolved recipe.
         num_images: Total number of rows.
-        implied: Whether only a combination needs it.
+        implied: Whether it was added only as a member of a combination.
         twin_of: Config of the same build that has the same images with other output settings.
         pipeline: Class of the loaded pipeline, if one was loaded.
     """
@@ -103,7 +103,8 @@ class Job:
 def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
     """Return the configs to generate: members before combinations, otherwise as given.
 
-    A member that only combinations need gets as many images as the largest of them takes.
+    A member that was not given itself gets the largest number of images that a combination takes
+    from it.
 
     Raises:
         UserError: Two recipes share a name, classes differ, or a share needs more images than a
@@ -123,7 +124,11 @@ def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
 
 
 def _with_twins(jobs: Sequence[Job]) -> list[Job]:
-    """Link configs that have the same images as another config: the named one, or the first."""
+    """Link configs that have the same images, to generate these once.
+
+    They are linked to the config that `same_images_as` names; if it is not in this build, to the
+    first of them.
+    """
     first: dict[str, str] = {}
     for job in sorted(jobs, key=lambda job: job.name != job.recipe.draws_name):
         first.setdefault(job.recipe.images_fingerprint, job.name)
@@ -135,9 +140,9 @@ def _with_twins(jobs: Sequence[Job]) -> list[Job]:
 
 
 def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:
-    """Return the jobs with the counts of an existing dataset.
+    """Return the jobs with the image counts of an existing dataset.
 
-    A member that only a combination needs keeps its existing images.
+    A member that was added only for a combination keeps its existing images.
     """
     adopted = []
     for job in jobs:
@@ -150,10 +155,10 @@ def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:
 
 
 def require_same_as_begun(jobs: Sequence[Job], manifest: Manifest) -> None:
-    """Check that this process has the same recipes as the main process.
+    """Check that this process has loaded the same recipes as the main process.
 
-    Each process loads them itself: a file edited in the meantime, or a Hub branch that moves, must
-    not mix two datasets.
+    Each process loads them itself. If a file was edited or a Hub branch moved in between, the
+    processes would write images of different recipes into one dataset.
 
     Raises:
         Failure: The recipes differ.
@@ -168,7 +173,7 @@ def require_same_as_begun(jobs: Sequence[Job], manifest: Manifest) -> None:
 
 
 def _parts(recipe: ResolvedRecipe) -> Iterator[tuple[ResolvedRecipe, int]]:
-    """Yield all members of a combination, at any depth, with the images it takes of each."""
+    """Yield all members of a combination, nested ones too, with the images it takes from each."""
     from factory.planner.plan import plan
 
     if recipe.is_combination:

@@ -44,14 +44,14 @@ class ShardMaker:
         """Store the prepared state of the build.
 
         Args:
-            out: The set's directory.
-            jobs: All of the build, with the counts they have in the set.
-            generation: Of the dataset, with its manifest.
-            start: What was there.
-            ranks: Count what was drawn, kept and drawn again.
-            renderers: Make what draws.
-            show: Told how many images were drawn, batch by batch.
-            file_of: Says where a shard lies that was made before, by config and number.
+            out: The dataset's directory.
+            jobs: All configs of the build, with the counts of the dataset.
+            generation: Generation of the dataset, with its manifest.
+            start: The files that existed when the launch began.
+            ranks: Their store counts generated, kept and regenerated images.
+            renderers: Provide the renderer of each recipe.
+            show: Called after each batch with the number of images it added.
+            file_of: Returns the file of a finished shard, by config and number.
         """
         manifest = generation.manifest
         assert manifest is not None, "the lead has written it"
@@ -79,7 +79,7 @@ class ShardMaker:
         return (self._out / file_at(self._manifest, job.name, index)).is_file()
 
     def make(self, job: Job, index: int) -> ShardEntry:
-        """Ensure that a shard of this plan exists undamaged; if generated, its twins' shards too.
+        """Make sure that a shard of this plan exists undamaged; generate its twins' shards with it.
 
         Returns:
             The shard's manifest entry.
@@ -145,7 +145,7 @@ class ShardMaker:
         for file in itertools.chain(named, (one for one in names_from(first) if one not in named)):
             found = self._assess(file, job, images)
             if found is None:
-                # Also the name of a listed file that was lost.
+                # The name of a lost listed file is free as well.
                 if file not in named or file == first:
                     there.free = file
                     break
@@ -170,11 +170,11 @@ class ShardMaker:
         return [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
 
     def _unlisted(self, job: Job, index: int, wanted: Callable[[str], bool]) -> list[str]:
-        """Return other files that were there when this launch began."""
+        """Return unlisted files of a shard that existed when this launch began."""
         if job.kind == "share":
-            # They may belong to a smaller share, which has other rows.
+            # These files may belong to a smaller share, which has other rows.
             return []
-        # What gates have measured is true of listed files; older ones may say otherwise.
+        # Gate columns are correct in listed files only; older files may have other values.
         return [
             file
             for file in self._others[job.name].get(index, ())

@@ -161,7 +161,7 @@ def _remove_if_newest(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
 
 
 def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]:
-    """Yield the shards of complete configs that are not listed.
+    """Yield the unlisted shards of complete configs.
 
     Shards of incomplete configs may belong to another launch, which lists them later.
     """
@@ -169,7 +169,7 @@ def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]
         if not entry.complete:
             continue
         listed = {shard.file for shard in entry.shards}
-        # A config of a newer generation than the listing has nothing that is left over.
+        # A config that is newer than the listing has no leftovers.
         for shard in look.shards.get(name, ()):
             file = shard.path.relative_to(look.out).as_posix()
             if file not in listed and not _repairs(look.out, manifest, name, shard):
@@ -177,7 +177,7 @@ def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]
 
 
 def old_stages(out: AnyPath, newest_number: int) -> list[AnyPath]:
-    """Return the folders of passes over older generations, which cannot succeed any more."""
+    """Return the folders of gate passes over older generations, which cannot finish any more."""
     folder = out / STAGES
     if not is_local(out) or not folder.is_dir():
         return []

@@ -15,10 +15,10 @@ _FULL_16 = 65_535
 def as_seen(image: Image) -> Image:
     """Return an image as 8-bit RGB: rotated according to EXIF, on a white background.
 
-    Without rotation and transparency, an 8-bit image is the same as `Image.convert("RGB")`.
+    For an 8-bit image without rotation and transparency, this equals `Image.convert("RGB")`.
 
     Args:
-        image: Loaded, in its stored mode.
+        image: A loaded image in its stored mode.
 
     Raises:
         ValueError: Its value range is unknown.

@@ -107,14 +107,14 @@ def fetch_dataset(
 def _images(
     target: HubTarget, card: Snapshot, listed: set[str], *, skip_unreadable: bool
 ) -> HubDataset | None:
-    """Download an image folder that neither metadata nor a card describe; None: it is none."""
+    """Download an image folder without metadata and card; None if it is another dataset."""
     shown = str(target)
     held = listed_images(card.folder, listed)
     if names_files(card.folder, shown=shown) or held.has_metadata or not has_images(held, shown):
         return None
     if held.has_data and module_name(_find(target, None, card.commit), shown=shown) != IMAGES:
         return None
-    # What is in the way is known before anything is downloaded.
+    # Faults of the folder are reported before anything is downloaded.
     load_images(held, skip_unreadable=skip_unreadable, shown=shown, unwrap=True)
     paths = [str(path) for path in held.images]
     wanted = set(paths)

@@ -264,7 +264,7 @@ def is_dataset(found: ImageFolder) -> bool:
     """Whether a directory is a dataset with files of rows, not a folder of image files.
 
     Raises:
-        UserError: Its card does not read, or all it holds are archives.
+        UserError: Its card cannot be read, or it contains only archives.
     """
     folder = found.folder
     if any((folder / name).exists() for name in _SAVED) or names_files(folder, shown=str(folder)):

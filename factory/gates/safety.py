@@ -149,7 +149,7 @@ def _unsafe_classes(model: str, config: Any, labels: Sequence[str]) -> dict[str,
 
 
 class _no_advice:
-    """Silence the checker's warning that a black image will be returned: none is."""
+    """Hide the checker's warning that it returns black images; images are not replaced here."""
 
     def __enter__(self) -> None:
         self._logger = logging.getLogger("diffusers")

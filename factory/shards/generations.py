@@ -100,7 +100,7 @@ def newest(out: AnyPath) -> Generation:
 def replace(
     out: AnyPath, base: Generation, manifest: Manifest, *, recipes: dict[str, str]
 ) -> Generation | None:
-    """Store a manifest as the dataset's, if `base` is still the newest generation.
+    """Store a manifest as the dataset's newest generation, if `base` is still the newest.
 
     Args:
         out: The dataset's directory.
@@ -109,7 +109,7 @@ def replace(
         recipes: Recipes of new and changed configs.
 
     Returns:
-        The new generation; None if another process was faster: read again.
+        The new generation; None if another process has written one first: read it and try again.
     """
     before = () if base.manifest is None else (_hash_of(base.manifest),)
     names = (*base.dropped, *(base.manifest.configs if base.manifest else ()))

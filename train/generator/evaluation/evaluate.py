@@ -124,7 +124,7 @@ def drawing_dtype() -> torch.dtype:
 
 
 def _import_components(folder: Path) -> None:
-    """Import the classes of a pipeline, so that the first load is not charged for it."""
+    """Import the classes of a pipeline, so that the measured load time excludes the imports."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     getattr(importlib.import_module("diffusers"), index["_class_name"])
     for component in index.values():

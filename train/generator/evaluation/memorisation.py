@@ -35,7 +35,7 @@ def check_memorisation(
     """Measure distances of generated images to training photographs, and show the nearest pairs.
 
     Args:
-        drawn: At 32 pixels.
+        drawn: Generated images at 32 pixels.
         photos: The run's photographs; mirror images included.
         judge: A classifier of 32-pixel images; its penultimate layer gives the features.
         sheet: Output image: columns are the generated images with the smallest distances; rows are

@@ -35,7 +35,7 @@ JUDGE_EPOCHS = 10
 
 @dataclass(frozen=True)
 class PhotoFigures:
-    """The measurements, and the judge, whose features other checks use."""
+    """The measurements, and the judge; other checks use features of the judge."""
 
     figures: dict[str, Any]
     judge: nn.Module
@@ -91,7 +91,9 @@ def _draw_domains(pipeline: Any, photos: RunPhotos) -> dict[str, Drawn]:
 
 
 def _judge_domains(photos: RunPhotos, by_domain: dict[str, Drawn]) -> dict[str, Any]:
-    """Classify other domains with a network trained on them: one of photographs fails on sketches.
+    """Classify each other domain with a network trained on photographs filtered for it.
+
+    A network trained on plain photographs fails on sketches.
 
     Returns:
         The prompt accuracy of each domain, and the judge's accuracy on held-out photographs

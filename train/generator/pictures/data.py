@@ -129,8 +129,9 @@ def load_collection(config: DataConfig, folder: Path) -> Collection:
 def draw_weights(config: DataConfig, facts: list[Facts]) -> NDArray[np.float64]:
     """Return the sampling probabilities of all images.
 
-    A source gets its share, its cut-outs their part of it. Within each, the focus classes get their
-    share in equal parts; of the rest, a class of n images counts n to the power of 1 - balance.
+    A source gets its share, and its cut-outs their part of it. Within each, the focus classes get
+    their share in equal parts. Of the remaining classes, a class of n images is weighted with n to
+    the power of 1 - balance.
     """
     weights = np.zeros(len(facts))
     which = np.array([int(known["source"]) for known in facts])

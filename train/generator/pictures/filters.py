@@ -1,7 +1,7 @@
 """Filters that turn a photograph into an image of another domain, for captions to name.
 
 Each is a function `(photo, rng) -> image`, both float32 (H, W, 3) in [0, 1]. They are simple, which
-is enough at 64 pixels: "a sketch of a cat" looks drawn and still shows a cat.
+is enough at 64 pixels: "a sketch of a cat" looks like a sketch and still shows a cat.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _tones(image: Floats, *, sigma: float) -> Floats:
 
 
 def _vignette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Return the drawn part of the image, (H, W): complete in the middle, ragged at the border."""
+    """Return the painted part of an image, (H, W): complete in the middle, ragged at the border."""
     rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     far = (np.abs(rows)[:, None] ** 4 + np.abs(columns)[None] ** 4) ** 0.25
     edge = np.float32(rng.uniform(1.0, 1.2)) + np.float32(0.08) * _noise(rng, shape, sigma=3.0)
@@ -228,7 +228,7 @@ def _render(image: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _hazy(image: Floats, rng: np.random.Generator) -> Floats:
-    """A satellite at ten metres a pixel: softer, darker, flatter and bluer than an aerial photo."""
+    """Satellite at ten metres per pixel: softer, darker, flatter, bluer than an aerial photo."""
     soft = _blur(image, rng.uniform(0.6, 1.8))
     flat = np.float32(rng.uniform(0.35, 0.75)) * (soft - np.float32(0.35))
     haze = _tint(rng, (0.22, 0.27, 0.30), (0.36, 0.40, 0.44))
@@ -237,7 +237,7 @@ def _hazy(image: Floats, rng: np.random.Generator) -> Floats:
 
 @dataclass(frozen=True)
 class FilteredDomain:
-    """A filter and the words that captions use for its pictures, after an article."""
+    """A filter and the words that captions use for its images, after an article."""
 
     filter: Filter
     words: tuple[str, ...]

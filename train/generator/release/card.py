@@ -91,7 +91,7 @@ def _has_captions(config: Config) -> bool:
 
 
 def _draws(config: Config, names: int) -> str:
-    """Describe what the images show."""
+    """Describe the content of the generated images."""
     focus = len({name for source in config.data.sources for name in source.focus})
     parts = ["digits"] if any(one.source == DIGITS for one in config.data.sources) else []
     if focus:

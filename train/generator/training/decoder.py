@@ -30,7 +30,7 @@ SAVE_EVERY = 250
 
 
 def build_autoencoder(config: Config) -> Any:
-    """Build the AutoencoderTiny; its number of halvings follows the patch size."""
+    """Build the AutoencoderTiny; its number of 2x reductions follows the patch size."""
     from diffusers import AutoencoderTiny
 
     widths, blocks = config.decoder.channels, config.decoder.blocks

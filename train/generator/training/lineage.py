@@ -38,13 +38,13 @@ class Part(BaseModel):
 
     Attributes:
         samples: Number of training samples, repeats included; None if unknown.
-        minutes: Of training.
+        minutes: Training time.
         device: Device of the training.
         notes: Notes from `notes.txt`.
         data: Description of the training data, one line per source.
         about_data: Origin of the images, from `data.md`.
-        rows: Of its log, samples counted from its own start: thousand samples, loss, a class gap
-            for each of `GAP_TIMES`, and the probe if there was one, as the card shows them.
+        rows: Rows of its log, samples counted from its own start: thousand samples, loss, a class
+            gap for each of `GAP_TIMES`, and the probe if there was one, as the card shows them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
