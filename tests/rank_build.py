@@ -1,6 +1,6 @@
-"""A rank of a build for the tests: a renderer that costs nothing, under any real launcher.
+"""A rank of a build for tests: a renderer without a model, under any real launcher.
 
-torchrun --nproc-per-node 2 tests/rank_build.py RECIPE OUT [SECONDS A BATCH]
+torchrun --nproc-per-node 2 tests/rank_build.py RECIPE OUT [SECONDS_PER_BATCH]
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""LoRA adapters in a recipe's model: drawn with as diffusers does, pinned, refused in words."""
+"""LoRA adapters of a recipe's model: same images as in diffusers, pinning, error messages."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (a message stands on one line, as users see it)
-"""Every message that a bad recipe gets, word for word; `@` stands for its file."""
+"""Every message about a bad recipe, word for word; `@` stands for its file."""
 
 from pathlib import Path
 

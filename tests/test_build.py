@@ -1,4 +1,4 @@
-"""`build`: what a set holds, and that running again, growing and combining keep their promises."""
+"""`build`: the content of a dataset; building again, growing and combining."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_the_manifest_tells_settings_versions_and_hashes(tmp_path: Path) -> None
 
 
 class WithPipeline(FakeRenderer):
-    """A renderer that knows what its model brings along."""
+    """A renderer with the settings of a loaded pipeline."""
 
     pipeline_settings = PipelineSettings("EulerDiscreteScheduler", 16, 24)
 
@@ -95,7 +95,7 @@ class WithPipeline(FakeRenderer):
 def test_manifest_and_log_tell_how_images_are_sampled(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Once a pipeline was loaded its scheduler and size are known, and stay known."""
+    """Scheduler and size are recorded once a pipeline was loaded, and stay recorded."""
     recipes = [recipe(tmp_path, "base"), combination(tmp_path, "both", ["base"])]
     for renderer in (WithPipeline, FakeRenderer):
         draw(recipes, tmp_path / "out", renderer_factory=renderer)
@@ -126,7 +126,7 @@ def test_a_manifest_without_sampling_gets_it_from_the_next_build(tmp_path: Path)
 
 @pytest.mark.parametrize("first", [1, 3, 4, 5, 7])
 def test_a_grown_set_equals_one_built_at_once(tmp_path: Path, first: int) -> None:
-    """From less than a batch, across batches, across shards, within one number of shards."""
+    """Within a batch, across batches, across shards, within one number of shards."""
     draw(recipe(tmp_path, "base", images_per_class=first), tmp_path / "grown")
     small = {row["index"]: row for row in rows_of(tmp_path / "grown", "base")}
     report = draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "grown")
@@ -151,7 +151,7 @@ class Dies(Exception):
 
 
 def dying_after(shards: int) -> Any:
-    """Return a renderer factory whose renderer fails once it has drawn so many shards."""
+    """Return a factory whose renderer fails after a number of shards."""
 
     class Dying(FakeRenderer):
         def render(self, rows: Any, *, batch_size: int) -> Any:
@@ -303,7 +303,7 @@ def test_a_dataset_of_one_prompt_gets_the_column_with_a_config_of_several(tmp_pa
 
 
 def test_labels_may_hold_slashes(tmp_path: Path) -> None:
-    """FGVC-Aircraft names classes so; no label becomes a path."""
+    """FGVC-Aircraft has such class names; a label must not become a path."""
     labels = ["F-16A/B", "F/A-18", "..\\x", "../../y"]
     base = recipe(tmp_path, "base", classes=labels, images_per_class=2)
     draw(base, tmp_path / "out")

@@ -1,4 +1,4 @@
-"""Sets are read by `load_dataset`, streaming and timm; never from a stale cache."""
+"""Datasets read by `load_dataset`, streaming and timm; a stale cache is never used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `build` refuses, in which words, and that it leaves the directory as it was."""
+"""Inputs that `build` rejects: the messages, and an unchanged directory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
-    """Return a set of 15 images."""
+    """Return a dataset of 15 images."""
     draw(recipe(tmp_path, "base"), tmp_path / "out")
     return tmp_path / "out"
 
@@ -44,7 +44,7 @@ def test_another_recipe_of_the_same_name(begun: Path, tmp_path: Path) -> None:
 def test_a_set_that_an_older_lanczos_resized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is whole, and nothing that is resized otherwise is added to it."""
+    """The dataset is valid, and images resized by another version are not added to it."""
     keys = {"output": {"size": 8, "resample": "lanczos"}}
     with monkeypatch.context() as older:
         older.setattr("factory.recipe.validate.pinned_output", lambda output: output)
@@ -118,7 +118,7 @@ def test_a_damaged_manifest(begun: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_model_begins_no_directory(tmp_path: Path) -> None:
-    """The machine is offline in tests, so a Hub id cannot be had."""
+    """Tests are offline, so the model of a Hub id is missing."""
     missing = recipe(tmp_path, "base")
     refused(
         missing, tmp_path / "out", "model tests/none@0+: cannot be loaded", renderer_factory=None

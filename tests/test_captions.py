@@ -1,4 +1,4 @@
-"""Captions as prompts: files, tables and datasets; pinned by what they say."""
+"""Captions as prompts: files, tables and datasets, pinned by a hash of their text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The card: a header that the Hub's own parser takes, and a body that tells what the set is."""
+"""The card: a header that the Hub's parser accepts, and a body that describes the dataset."""
 
 from __future__ import annotations
 
@@ -350,7 +350,7 @@ def test_a_planned_card_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_sheet_of_pictures_of_noise_can_be_written(tmp_path: Path) -> None:
-    """Noise is what an untrained model draws, and what JPEG shrinks least."""
+    """Noise is the output of an untrained model, and compresses worst as JPEG."""
     noisy = recipe(tmp_path, "noise", output={"size": 64}, images_per_class=20)
     build(
         noisy,

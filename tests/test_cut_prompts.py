@@ -1,4 +1,4 @@
-"""Prompts over a model's limit: counted for each text encoder, refused where a value is cut off."""
+"""Prompts over a model's token limit: counted per text encoder; cut values are rejected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`diff`: what changed, and what a build would draw anew; each claim checked by such a build."""
+"""`diff`: the changes, and the shards a build would generate, compared with such a build."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def draw(recipes: Any, out: Path, **changes: Any) -> Any:
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """Return a set of 15 images in shards of 8."""
+    """Return a dataset of 15 images in shards of 8."""
     draw(recipe(tmp_path, "base"), tmp_path / "out")
     return tmp_path / "out"
 

@@ -1,4 +1,4 @@
-"""What every command does with its streams, its directory and the system's errors."""
+"""Standard streams, current directory and system errors, as every command handles them."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ BEGIN = "import os, sys; from factory.common.entry import run_main\n"
 
 
 def ends(body: str, redirections: str = "", **variables: str) -> tuple[int, str, str]:
-    """Run `main` with a body in a process of its own; return status, stdout and stderr."""
+    """Run `main` with a body in a separate process; return status, stdout and stderr."""
     code = f"{BEGIN}def main():\n    {body}\nrun_main(main)"
     done = subprocess.run(
         ["bash", "-c", f'"$0" -c "$1" {redirections}', sys.executable, code],

@@ -1,4 +1,4 @@
-"""Zero-shot scores, against transformers' own pipeline."""
+"""Zero-shot scores, compared with transformers' own pipeline."""
 
 from __future__ import annotations
 

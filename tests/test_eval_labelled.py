@@ -1,4 +1,4 @@
-"""A labelled set out of a captioned one."""
+"""Labelled datasets made from captioned ones."""
 
 from __future__ import annotations
 

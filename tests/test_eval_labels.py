@@ -1,4 +1,4 @@
-"""Classes are matched by name."""
+"""Matching of classes by name."""
 
 from pathlib import Path
 
@@ -174,7 +174,7 @@ def test_a_file_that_is_no_map_is_named(tmp_path, name, text, message):
 
 
 def test_names_are_checked_without_an_image(tmp_path):
-    """Labels are known before an image is decoded: these are no images at all."""
+    """Labels are read before images are decoded: these bytes are no images."""
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=PUBLISHED)}
     )

@@ -1,4 +1,4 @@
-"""The metric modules against scikit-learn, loaded the way `eval` loads them."""
+"""The metric modules, loaded as `eval` loads them and compared with scikit-learn."""
 
 import shutil
 

@@ -1,4 +1,4 @@
-"""Asking a trained model about photos: on the command line and from Python."""
+"""Predictions for photos, on the command line and from Python."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def put(path: Path, seed: int = 0, size: tuple[int, int] = (20, 12), **options: 
 
 
 def predict(run: Path, *arguments: object) -> dict[str, Any]:
-    """Return what `eval predict --json` writes; its exit status is 0 or an error is raised."""
+    """Return the output of `eval predict --json`; its exit status is 0, else raise."""
     stdout, sys.stdout = sys.stdout, io.StringIO()
     try:
         main(["predict", str(run), *map(str, arguments), "--json"])
@@ -56,7 +56,7 @@ def predict(run: Path, *arguments: object) -> dict[str, Any]:
 
 
 def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
-    """See that answers are the same; last digits depend on the place in a batch."""
+    """Check that answers are equal, except for last digits that depend on the batch."""
     scores = {pair["label"]: pair["score"] for pair in other}
     assert {pair["label"]: pair["score"] for pair in one} == pytest.approx(scores, abs=1e-5)
 
@@ -145,7 +145,7 @@ def test_a_folder_of_300_files(run: Path, tmp_path: Path) -> None:
 
 
 def damage(folder: Path) -> dict[str, str]:
-    """Put files into a folder that cannot be read; return a part of the reason for each."""
+    """Write unreadable files into a folder; return a part of the expected reason for each."""
     whole = put(folder / "cut.jpg", size=(64, 64)).read_bytes()
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.png").touch()

@@ -1,4 +1,4 @@
-"""Scoring a saved model on a tiny real set."""
+"""Scores of a saved model on a tiny real dataset."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ NUM_IMAGES = 30
 
 
 def write_run(folder, names=NAMES, order=None, **changes):
-    """Save a model whose outputs are in `order` of a fixed model's."""
+    """Save a model with the outputs of a fixed model, in `order`."""
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=len(names))
     _spread_outputs(model.eval())
@@ -58,7 +58,7 @@ def write_run(folder, names=NAMES, order=None, **changes):
 
 
 def _spread_outputs(model):
-    """Scale the last layer so that noise is given many classes; fresh weights give it one."""
+    """Scale the last layer so that noise gets many classes; with fresh weights it gets one."""
     noise = torch.nn.functional.interpolate(torch.rand(64, 3, 12, 10), (32, 32), mode="bilinear")
     with torch.no_grad():
         logits = model((noise - 0.5) / 0.25)
@@ -81,7 +81,7 @@ def write_real(folder, names=NAMES):
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """One run scored on the command line, in batches that don't divide the set."""
+    """One run scored on the command line, in batches that do not divide the dataset."""
     folder = tmp_path_factory.mktemp("scored")
     run = write_run(folder / "run")
     (run / "config.yaml").write_text(

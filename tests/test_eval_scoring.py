@@ -1,4 +1,4 @@
-"""Scores as the paper's code makes them: measured, named, and never mixed with standard ones."""
+"""Scoring as in the paper's code: measured, labelled, never mixed with standard scores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ hyperparameters: {val_fraction: 0.1}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that kept two epochs, the earlier of which is much the better one on the real set."""
+    """A run with two saved epochs; the earlier one is much better on the real dataset."""
     folder = tmp_path_factory.mktemp("scoring")
     run = write_run(folder / "run")
     (run / "config.yaml").write_text(TRAINING)
@@ -69,7 +69,7 @@ def test_names_say_every_departure() -> None:
 
 
 def test_batch_norm_of_the_test_batch_is_that_of_training_mode(run: Path) -> None:
-    """By hand: the model in training mode over the same batches, the last filled from the front."""
+    """Expected: the model in training mode on the same batches, the last one filled up."""
     score(run, "--batch-norm", "test-batch", "--fit", "squash")
     found = read_scores(run / "scores-real-test-test-batch.json")
     assert (found.scoring, found.model.batch_norm) == ("test-batch", "test-batch")

@@ -1,4 +1,4 @@
-"""A study from sets to report, at toy size: every step real, nothing done twice, all measured."""
+"""A small study from datasets to report: every step is real, and no step runs twice."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Run each step's command in this process, as `python -m` would; return what was run."""
+    """Run the command of each step in this process; return the commands."""
     import factory.cli.main
     import train.cli
 
@@ -407,7 +407,7 @@ def test_the_papers_table_is_the_papers() -> None:
 
 
 def results_of(paper: float | None, estimate: Estimate, p: float | None) -> Results:
-    """Return made-up results: the report's words are under test, not a measurement."""
+    """Return invented results: the report's text is tested, not a measurement."""
     cell = {"top1": [50.0], "mean": 50.0, "std": None, "train_seconds": None}
     row = {
         **{"name": "base-class", "images": 10, "generated": 10, "draws": [0], "paper": 1.0},

@@ -1,4 +1,4 @@
-"""The table of tricks against real sets."""
+"""The table of scores: configs by real datasets."""
 
 import json
 

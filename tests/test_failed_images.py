@@ -1,4 +1,4 @@
-"""Images that come out black, flat or not finite: drawn again, then recorded, never lost."""
+"""Black, flat or non-finite images: generated again, then recorded as failed."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_the_command_ends_with_1_unless_failures_are_allowed(
 
 
 class Small:
-    """Draws on a device with room for so many images a call."""
+    """Generates on a device with memory for a limited number of images per batch."""
 
     def __init__(self, room: int, error: type[Exception], words: str) -> None:
         self.room, self.error, self.words = room, error, words

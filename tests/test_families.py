@@ -1,4 +1,4 @@
-"""Every family of the model presets: the batched renderer against stock calls, one an image."""
+"""All families of the model presets: the batched renderer against one call per image."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ FAMILIES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return the directory of a family's tiny model, saved when it is first asked for."""
+    """Return the directory of a family's tiny model, saved on first use."""
     root = tmp_path_factory.mktemp("families")
 
     def save(name: str) -> Path:
@@ -113,7 +113,7 @@ def test_a_batch_equals_stock_calls(family: str, saved: Callable[[str], Path]) -
 def test_files_and_pipeline_name_the_same_scheduler_and_size(
     family: str, saved: Callable[[str], Path]
 ) -> None:
-    """Without a size in the recipe, images have the one that both name."""
+    """Without a size in the recipe, images have the size that both report."""
     own = {"model": {"id": str(saved(family))}, "sampling": {"guidance_scale": 0}}
     recipe = recipe_for(saved(family), **own)
     loaded = DiffusersRenderer(load(recipe), recipe).pipeline_settings
@@ -129,7 +129,7 @@ def test_files_and_pipeline_name_the_same_scheduler_and_size(
 
 @pytest.mark.parametrize("family", [name for name, (_, _, guided) in FAMILIES.items() if guided])
 def test_each_image_has_its_own_guidance(family: str, saved: Callable[[str], Path]) -> None:
-    """Guidance moves the picture, so that the equality above proves something."""
+    """Guidance changes the image; otherwise the equality above would prove nothing."""
     recipe = recipe_for(saved(family))
     renderer = DiffusersRenderer(load(recipe), recipe)
     row = replace(SPECS[1], negative_prompt="", num_inference_steps=3)
@@ -343,7 +343,7 @@ def test_models_known_by_name_are_checked_without_their_files(
 
 
 def write_recipe(folder: Path, model: dict[str, Any]) -> Path:
-    """Write a recipe whose line 5 is its scheduler."""
+    """Write a recipe with the scheduler on line 5."""
     order = ["id", *(key for key in model if key != "id")]
     path = folder / "r.yaml"
     lines = ["classes: [cat, dog]", "images_per_class: 1", 'prompt: "a {class}"', "model:"]

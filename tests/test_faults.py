@@ -1,4 +1,4 @@
-"""Builds that are killed, stopped and crowded: nothing lost, nothing doubled, the same bytes."""
+"""Builds that are killed, stopped or run at the same time give the bytes of one build."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KILLED = -signal.SIGKILL
 
 @pytest.fixture
 def recipes(tmp_path: Path) -> list[Path]:
-    """Write two sets of 15 images in 2 shards, and a share of both."""
+    """Write two configs of 15 images in 2 shards, and a share of both."""
     recipe(tmp_path, "base")
     recipe(tmp_path, "word", prompt="{class}")
     combination(tmp_path, "share", ["base", "word"], images_per_class=3)
@@ -47,7 +47,7 @@ def recipes(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def undisturbed(recipes: list[Path], tmp_path: Path) -> dict[str, str]:
-    """Return the files of a build that nothing happened to."""
+    """Return the files of an undisturbed build."""
     draw(recipes, tmp_path / "undisturbed")
     return tree(tmp_path / "undisturbed")
 
@@ -90,7 +90,7 @@ def killed_at(
 def test_killed_at_some_change_to_the_file_system(
     recipes: list[Path], tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
-    """Around marker, shard and manifest, while the card is written and markers are removed."""
+    """At markers, shards, manifest and card, and while markers are removed."""
     changes = changes_of(recipes, tmp_path / "counted")
     wanted = {
         "hardlink_to": [1, 2],
@@ -128,7 +128,7 @@ def test_killed_forty_times_in_one_build(tmp_path: Path) -> None:
 
 
 def killed_many_times(tmp_path: Path, *, kills: int) -> None:
-    """Kill a build of `kills` shards at moments spread over its whole length, then let it end."""
+    """Kill a build `kills` times, at moments spread over its length, then let it finish."""
     recipes = large(tmp_path, shards=kills)
     draw(recipes, tmp_path / "undisturbed")
     moments, out = random.Random(kills), tmp_path / "out"
@@ -278,7 +278,7 @@ def test_a_wall_clock_that_goes_backwards_hurts_nothing(
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of its own, where that is allowed."""
+    """Mount a separate file system, if permitted."""
     place = tmp_path / "disk"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(place)]
@@ -309,7 +309,7 @@ def test_a_disk_that_fills_up(tmp_path: Path, disk: Path) -> None:
 
 
 def test_a_read_only_directory(tmp_path: Path, disk: Path) -> None:
-    """Root may write where permissions forbid it, so the whole file system is read-only."""
+    """Root ignores permissions, so the whole file system is read-only."""
     recipes = large(tmp_path, shards=1)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     errors = tmp_path / "errors"

@@ -1,4 +1,4 @@
-"""Gates: what they measure, and that a set stays the set it was but for its new columns."""
+"""Gates: their measures, and datasets that change in nothing but their new columns."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PIXELS = 24
 
 
 class RepeatingRenderer(FakeRenderer):
-    """Draws smooth pictures; every fourth image of a set is the first one with a little noise."""
+    """Generates smooth images; every fourth one is the first with a little noise."""
 
     def render(self, rows: Sequence[Any], *, batch_size: int, **options: Any) -> Any:
         return [self._draw(row) for row in rows]
@@ -52,7 +52,7 @@ def draw(recipes: Any, out: Path) -> None:
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    """A set of two configs, their union and an equal share."""
+    """A dataset of two configs, their union and an equal share."""
     base = recipe(tmp_path, "base", output={"size": PIXELS})
     domain = recipe(
         tmp_path,

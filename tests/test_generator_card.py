@@ -1,4 +1,4 @@
-"""What `evaluate` measures of a pipeline, and the card that is written of it."""
+"""Measurements of `evaluate`, and the card made from them."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What the generator learns from: digits, domains, captions."""
+"""Training data of the generator: digits, domains, captions."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Finding the heads of cats: OpenCV's real finder, on a face that is drawn here."""
+"""Detection of cats' heads: OpenCV's real detector on a synthetic face."""
 
 import shutil
 from pathlib import Path
@@ -15,7 +15,7 @@ from train.generator.pictures.heads import RULES, Face, FaceFinder, choose_head
 
 
 def draw_cat(*, size: int = 96, x: float = 48, y: float = 52, scale: float = 1.0) -> Image.Image:
-    """Draw a cat's face as the finder knows it: ears, light face, dark eyes, nose, whiskers."""
+    """Draw a cat's face that the detector accepts: ears, light face, dark eyes, nose, whiskers."""
     large = 4
     image = Image.new("RGB", (size * large, size * large), (90, 100, 90))
     draw = ImageDraw.Draw(image)

@@ -1,4 +1,4 @@
-"""Captioned pictures that the generator learns from: rows, filters, captions, held-out ones."""
+"""Captioned training images of the generator: rows, filters, captions, held-out ones."""
 
 import re
 from pathlib import Path

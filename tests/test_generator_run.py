@@ -1,4 +1,4 @@
-"""A tiny run of the generator: killed, resumed, exported, loaded; and the pipeline that ships."""
+"""A tiny training run: killed, resumed, exported, loaded; and the embedded pipeline."""
 
 import json
 import shlex
@@ -42,7 +42,7 @@ TINY = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _a_process_of_its_own() -> None:
-    """Runs choose threads and precision for their process; other tests here chose before."""
+    """Reset threads and precision, which a run sets for its process."""
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
 

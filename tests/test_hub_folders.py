@@ -1,4 +1,4 @@
-"""Image folders on the Hub are read as local ones are: by `train`, `eval score` and offline."""
+"""Image folders on the Hub, read like local ones by `train` and `eval score`, and offline."""
 
 from __future__ import annotations
 

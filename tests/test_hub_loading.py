@@ -1,4 +1,4 @@
-"""What was pushed is what `load_dataset`, `train` and `eval` read: from the Hub and its cache."""
+"""Pushed datasets and models, read by `load_dataset`, `train` and `eval`, also offline."""
 
 from __future__ import annotations
 
@@ -218,7 +218,7 @@ for call in (
 
 
 def test_a_host_that_does_not_resolve_ends_at_once(tmp_path: Path) -> None:
-    """Not after minutes of repeats, whichever library asks."""
+    """Without minutes of retries, whichever library sends the request."""
     environment = {
         **os.environ,
         "HF_ENDPOINT": "http://no-such-host.invalid",

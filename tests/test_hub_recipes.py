@@ -1,4 +1,4 @@
-"""Recipes on the Hub: what references mean, pins, the cache, and what a stranger cannot do."""
+"""Recipes on the Hub: references, pins, cache, and limits for untrusted content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMMIT = "0123456789" * 4
 
 @pytest.fixture
 def team_hub() -> Iterator[LocalHub]:
-    """A loopback Hub; texts go the same way in both transfer modes, so one is enough."""
+    """A loopback Hub in one mode; both transfer modes handle text files in the same way."""
     with LocalHub(xet=True) as started:
         yield started
 
@@ -38,7 +38,7 @@ def team_hub() -> Iterator[LocalHub]:
 def put(
     hub: LocalHub, files: Mapping[str, str | bytes], *, repo: str = TEAM, tag: str | None = None
 ) -> str:
-    """Commit files straight into the Hub's state and return the commit."""
+    """Commit files directly into the Hub's state and return the commit."""
     found = hub.repos.setdefault(("datasets", repo), Repo("datasets", repo))
     before = found.commits[found.branches["main"]].files if found.branches else {}
     blobs = {

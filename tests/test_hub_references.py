@@ -1,4 +1,4 @@
-"""What a recipe takes from the Hub by commit: captions of a dataset, LoRA adapters of a model."""
+"""Parts of a recipe pinned by a Hub commit: captions of a dataset, LoRA adapters."""
 
 from __future__ import annotations
 

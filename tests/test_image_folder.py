@@ -1,4 +1,4 @@
-"""Image folders as people keep them: every one is read as meant, or one line names the obstacle."""
+"""Image folders as people keep them: read as expected, or rejected with one clear line."""
 
 from __future__ import annotations
 

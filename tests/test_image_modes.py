@@ -1,4 +1,4 @@
-"""Decoded images: upright, scaled to 8 bits, on white where they are transparent."""
+"""Decoded images: upright, scaled to 8 bits, transparency on white."""
 
 from __future__ import annotations
 

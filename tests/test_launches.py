@@ -1,4 +1,4 @@
-"""Builds under torch's own launcher: nodes, restarts, parts, and what is left when ranks die."""
+"""Builds under torch's own launcher: nodes, restarts, parts, and killed ranks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SCRIPT = str(ROOT / "tests" / "rank_build.py")
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """Write a recipe of 80 images in 10 shards and draw it undisturbed."""
+    """Write a recipe of 80 images in 10 shards and build it undisturbed."""
     recipe(tmp_path, "large", images_per_class=40, classes=["cat", "dog"])
     draw([tmp_path / "large.yaml"], tmp_path / "alone")
     return tmp_path / "large.yaml"
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 @contextmanager
 def torchrun(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a launcher; whatever of it is left at the end is killed."""
+    """Run a launcher; kill its remaining processes at the end."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -102,7 +102,7 @@ def two_nodes(*, max_restarts: int) -> list[str]:
 
 @pytest.mark.slow
 def test_two_nodes_and_a_rank_that_is_killed(large: Path, tmp_path: Path) -> None:
-    """Both nodes' ranks are restarted, the shard in hand is drawn again, the bytes are the same."""
+    """Both nodes restart their ranks and generate the shard in progress again: same bytes."""
     out = tmp_path / "nodes"
     arguments = [*two_nodes(max_restarts=3), SCRIPT, str(large), str(out), "0.3"]
     with torchrun(*arguments) as first, torchrun(*arguments) as second:
@@ -118,7 +118,7 @@ def test_two_nodes_and_a_rank_that_is_killed(large: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_coordinator_is_killed(large: Path, tmp_path: Path) -> None:
-    """Without a launcher to restart it, the job ends; run again, it goes on."""
+    """Without a launcher to restart it, the job ends; the same command resumes it."""
     out = tmp_path / "out"
     arguments = ["--standalone", "--nproc-per-node", "2", SCRIPT, str(large), str(out), "0.3"]
     with torchrun(*arguments) as launcher:
@@ -176,7 +176,7 @@ def build_part(recipes: list[Path], out: Path, text: str) -> None:
 
 
 def test_parts_of_an_array_job(large: Path, tmp_path: Path) -> None:
-    """Each draws its own shards; whichever ends last finishes the set."""
+    """Each part generates its own shards; the last one to end completes the dataset."""
     out = tmp_path / "parts"
     for text in ("2/3", "3/3"):
         assert finished(start(build_part, [large], out, text)) == 0
@@ -260,7 +260,7 @@ def test_train_and_eval_say_that_they_are_alone(
 
 @pytest.fixture
 def alone() -> Iterator[None]:
-    """Let a test join the processes of a launch of its own."""
+    """Reset accelerate's state before and after a test that joins the processes of a launch."""
     from accelerate.state import AcceleratorState, GradientState
 
     def reset() -> None:

@@ -1,4 +1,4 @@
-"""Markers: unmarked shards come first, marked ones last, and nothing waits for anybody."""
+"""Markers: unmarked shards come first, marked ones last, and no process waits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw(recipes: Any, out: Path, factory: Any = FakeRenderer) -> BuildReport:
 
 
 class Shards:
-    """Shards of a config in memory, and in which order they were made."""
+    """Shards of a config in memory, and the order in which they were made."""
 
     def __init__(self, out: Path, *, there: set[int]) -> None:
         self.out, self.there = out, there
@@ -156,7 +156,7 @@ def test_a_launch_whose_dataset_grows_while_its_processes_start_ends(
     prepare = builder._prepare
 
     def late(place: Path, *args: Any, **options: Any) -> tuple[Start, Generation]:
-        """Do as a rank does that reads the directory when another launch has changed it."""
+        """Act like a rank that reads the directory after another launch has changed it."""
         monkeypatch.undo()
         start, _ = prepare(place, *args, **options)
         draw(grown, place)

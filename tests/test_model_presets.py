@@ -1,4 +1,4 @@
-"""`--model NAME`: what it puts in place of a recipe's model, and what it leaves alone."""
+"""`--model NAME`: the keys of a recipe that it replaces, and those that it keeps."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Datasets of earlier versions are verified, loaded, resumed, grown and replayed.
+"""Datasets of earlier versions can be verified, loaded, resumed, grown and replayed.
 
-`tests/older` has two of version 0.1, whose file names count the shards, and two (`keyed-`) built by
-the last commit before the modules of `factory` became packages. They lack only the images of the
-card; those named `stopped` have one of their two shards.
+`tests/older` contains two datasets of version 0.1, whose file names include the number of shards,
+and two (`keyed-`) built just before the modules of `factory` became packages. The card's images are
+missing in all of them; those named `stopped` have one of their two shards.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Dying(FakeRenderer):
 
 
 def test_it_reads_the_same_while_it_grows(tmp_path: Path) -> None:
-    """Its card's glob would find the rows of its last shard twice."""
+    """The glob in its card would match the rows of its last shard twice."""
     out = copied(tmp_path, "finished")
     (out / "README.md").write_text((out / "README.md").read_text() + "\nA word of its owner.\n")
     with pytest.raises(Dies):

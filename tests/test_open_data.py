@@ -1,4 +1,4 @@
-"""Opening datasets: what is found, what is refused, and that a changed folder is read anew."""
+"""Opening datasets: what is found and rejected; a changed folder is read again."""
 
 import io
 import json
@@ -204,7 +204,7 @@ def test_filters_compare_numbers_of_any_type(expression: str, kept: list[int]) -
 
 
 def write_labels(folder: Path, labels: list[int | None]) -> Path:
-    """Write images with plain whole numbers for labels."""
+    """Write images with plain integers as labels."""
     types = {"image": datasets.Image(), "label": datasets.Value("int64")}
     rows = {"image": [png(9)] * len(labels), "label": labels}
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Files that come from outside: bounded when read, checked before use, never led out of."""
+"""Untrusted files: bounded reading, checks before use, no links out of their folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's recipes against tables typed from the paper, and every recipe of the tree checked."""
+"""The paper's recipes against tables typed from the paper; checks of all recipes."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ def test_prompts_read_as_in_the_paper() -> None:
 
 
 def test_the_page_repeats_the_papers_table() -> None:
-    """Every row of Table 1 that `docs/paper.md` prints, against the table that is typed from it."""
+    """Compare every row of Table 1 in `docs/paper.md` with the table typed from the paper."""
     text = (RECIPES.parent / "docs" / "paper.md").read_text()
     rows = text.split("### What the paper reports")[1].split("##")[0].splitlines()
     names = {"anti-aliasing": "anti-aliased"}

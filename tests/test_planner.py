@@ -43,7 +43,7 @@ def rows(folder: Path, text: str, name: str = "r") -> list[ImageSpec]:
 
 
 def test_a_row_is_what_it_was(tmp_path: Path) -> None:
-    """Guards old sets: a change here makes every set different and needs a new PLAN_VERSION."""
+    """Protects existing datasets: a change here changes every dataset; raise PLAN_VERSION."""
     row = rows(tmp_path, RICH)[4]
     assert row.as_row() == GOLDEN
 

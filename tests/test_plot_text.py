@@ -1,4 +1,4 @@
-"""Plots show names whose characters the bundled font lacks."""
+"""Plots with class names whose characters the bundled font lacks."""
 
 import warnings
 from pathlib import Path
@@ -40,7 +40,7 @@ def write_font(path: Path, characters: str, family: str) -> str:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *paths: str) -> None:
-    """Let the system have these fonts and no other."""
+    """Make these the only fonts of the system."""
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: list(paths))
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets: what stands in which cell, and that it can be seen."""
+"""Contact sheets: the image in each cell, and its visibility."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOMAINS = {"prompt": "a {d} of a {class}", "variables": {"d": ["photo", "sketch"
 
 
 class Recording(FakeRenderer):
-    """Keeps the rows it was asked for."""
+    """Stores the rows that it receives."""
 
     rows: Sequence[ImageSpec] = ()
 
@@ -69,7 +69,7 @@ def test_guidance_and_classes_can_vary(tmp_path: Path) -> None:
 
 
 def test_the_sampling_of_the_sheet_is_told(tmp_path: Path) -> None:
-    """It names the guidance scales of the sheet, where those are not the recipe's."""
+    """The line shows the guidance scales of the sheet if they differ from the recipe's."""
     base = recipe(tmp_path, "base", sampling={"guidance_scale": 2, "num_inference_steps": 3})
     made = preview(base, rows=1, renderer_factory=FakeRenderer)
     assert "guidance 2; steps 3; scheduler the model's own; size the model's own" in made.sampling

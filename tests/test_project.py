@@ -1,4 +1,4 @@
-"""The project as a package: declared dependencies, version, licence, what the wheel carries."""
+"""The Python package: declared dependencies, version, licence, content of the wheel."""
 
 import ast
 import json
@@ -24,7 +24,7 @@ DISTRIBUTIONS = {
 
 
 def imported_distributions(*, in_functions: bool) -> set[str]:
-    """Return what is imported inside functions, when needed, or outside, always."""
+    """Return the distributions imported inside functions, and those imported always."""
     names = set()
     for package in ("factory", "train", "eval"):
         for path in (ROOT / package).rglob("*.py"):

@@ -1,4 +1,4 @@
-"""`factory push` against the loopback Hub: what is sent, what is refused, what is said."""
+"""`factory push` to the loopback Hub: sent files, rejected pushes, messages."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same set with more images: other names and numbers of shards."""
+    """The same dataset with more images: other names and numbers of shards."""
     folder = tmp_path_factory.mktemp("grown")
     small_set(folder)
     return small_set(folder, per_class=9)
 
 
 def push(hub: LocalHub, home: Path, out: Path, *options: str, **env: Any) -> dict[str, Any]:
-    """Push, expect it to work, and return its report."""
+    """Push, check that it succeeds, and return its report."""
     done = run_factory(hub, home, "push", out, REPO, "--quiet", "--json", *options, **env)
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
@@ -48,7 +48,7 @@ def push(hub: LocalHub, home: Path, out: Path, *options: str, **env: Any) -> dic
 
 
 def refused(hub: LocalHub, home: Path, *arguments: object, status: int = 2, **env: Any) -> str:
-    """Run a push that must end with one line and the exit status; return the line."""
+    """Run a push that must end with one line and an exit status; return the line."""
     done = run_factory(hub, home, "push", *arguments, "--quiet", **env)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
@@ -56,7 +56,7 @@ def refused(hub: LocalHub, home: Path, *arguments: object, status: int = 2, **en
 
 
 def start(hub: LocalHub, home: Path, out: Path) -> subprocess.Popen[str]:
-    """Start a push and return while it runs."""
+    """Start a push and return while it is running."""
     return subprocess.Popen(
         [sys.executable, "-m", "factory", "push", str(out), REPO, "--quiet"],
         env=client_env(hub, home),
@@ -347,7 +347,7 @@ def test_a_hub_that_stays_down_ends_the_push(
 
 
 def change_card(hub: LocalHub, change: Callable[[str], str]) -> None:
-    """Change the card on the Hub, as people do in their browser."""
+    """Change the card on the Hub, as people do in a browser."""
     repo = hub.repos["datasets", REPO]
     head = repo.at("main")
     text = change(hub.read_text_file(head, "README.md").decode())

@@ -1,4 +1,4 @@
-"""Every fault at every kind of call of a push; `make test` takes a fair part, the soak all."""
+"""Every fault at every kind of call of a push; `make test` runs a sample, the soak all."""
 
 from __future__ import annotations
 

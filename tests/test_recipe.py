@@ -344,7 +344,7 @@ def test_fingerprints_change_with_what_an_image_shows(tmp_path: Path) -> None:
 
 
 def test_lanczos_names_its_version_and_older_sets_have_none(tmp_path: Path) -> None:
-    """Rows of an older version are never mixed with new ones: the recipes differ."""
+    """Rows of an older version are never mixed with new ones, because the recipes differ."""
     path = write(tmp_path, r=BASE + "output: {size: 8, resample: lanczos}\n") / "r.yaml"
     recipe = load_recipe(path)
     assert recipe.output.lanczos_version == 2
@@ -366,7 +366,7 @@ def test_the_default_of_antialias_suits_every_interpolation(resample: str, tmp_p
 
 
 def test_stored_recipes_of_older_versions_load(tmp_path: Path) -> None:
-    """They hold every key, so an `antialias` too that nobody wrote."""
+    """They contain every key, even an `antialias` that nobody wrote."""
     text = BASE + "output: {size: 8, resample: nearest, antialias: true}\n"
     assert load_stored_recipe(write(tmp_path, r=text) / "r.yaml").output.antialias
 

@@ -1,4 +1,4 @@
-"""Whatever a recipe file holds: a recipe or an error in words; no traceback, no hang, no code."""
+"""Any recipe file gives a recipe or a message: no traceback, no hang, no code is run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ sys.addaudithook(_audit)
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """Gather what a block does that reading data never does."""
+    """Record actions in a block that reading data must never do."""
     events: list[str] = []
     _watching.append(events)
     try:
@@ -50,7 +50,7 @@ def watched() -> Iterator[list[str]]:
 
 
 def use(path: Path) -> bool:
-    """Do with a recipe all that comes before drawing; return whether it was one."""
+    """Do everything with a recipe that precedes generation; return whether it is valid."""
     try:
         recipe = load_recipe(path)
     except UserError as error:
@@ -68,7 +68,7 @@ def use(path: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where to write recipes, with all that is imported on first use imported."""
+    """Return a path for recipes; everything imported on first use is imported before."""
     found = tmp_path_factory.mktemp("fuzz") / "fuzzed.yaml"
     found.write_text(hostile_recipes.VALID)
     assert use(found)

@@ -1,4 +1,4 @@
-"""`factory recipes` between teams: list, show, diff, pull and push through the real clients."""
+"""`factory recipes` between teams: list, show, diff, pull and push with real clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The batched renderer against stock pipelines called once an image."""
+"""The batched renderer against stock pipelines called once per image."""
 
 from __future__ import annotations
 
@@ -229,7 +229,7 @@ def test_every_interpolation_keeps_a_ramp_a_ramp(
 
 
 def test_only_two_interpolations_have_the_choice_of_filtering() -> None:
-    """`filters` says what is done, whatever `antialias` says."""
+    """`filters` decides, whatever `antialias` contains."""
     stripes = (torch.arange(32) % 2).float().expand(1, 3, 32, 32)
     for resample in ("nearest", "bilinear", "bicubic", "lanczos", "area"):
         for antialias in (True, False):
@@ -240,7 +240,7 @@ def test_only_two_interpolations_have_the_choice_of_filtering() -> None:
 
 
 def test_lanczos_rounds_once_at_the_end() -> None:
-    """An image of values between two steps of 255 keeps them until it is resized."""
+    """Values between two steps of 1/255 are kept until the resize."""
     between = torch.full((1, 3, 8, 8), 0.4 / 255)
     between[..., ::2] = 0.8 / 255
     output = {"size": (4, 4), "resample": "lanczos"}

@@ -1,4 +1,4 @@
-"""What is damaged is drawn anew, and nothing else: cut, flipped, swapped and foreign shards."""
+"""Damaged shards are generated again, and no others: cut, flipped, swapped, foreign."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
-    """Return a set of 24 images in 3 shards."""
+    """Return a dataset of 24 images in 3 shards."""
     draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "whole")
     return tmp_path / "whole"
 
 
 def repaired(whole: Path, damaged: Path, tmp_path: Path, *, shards: int) -> None:
-    """Build over a damaged copy; only the damaged shards are drawn, and the bytes come back."""
+    """Build over a damaged copy: only the damaged shards are generated, with the same bytes."""
     FakeRenderer.calls = 0
     report = draw(recipe(tmp_path, "base", images_per_class=8), damaged)
     assert (report.drawn, report.kept) == (8 * shards, 24 - 8 * shards)
@@ -132,7 +132,7 @@ def test_damage_to_what_a_set_grows_from(tmp_path: Path) -> None:
 
 
 def test_a_shard_without_stamp_is_generated_again(whole: Path, tmp_path: Path) -> None:
-    """Its bytes may be those the manifest names: nothing says that a build wrote its rows."""
+    """Its bytes may match the manifest, but nothing shows that a build wrote its rows."""
     old = copy(whole)
     manifest = json.loads((old / "manifest.json").read_text())
     for entry in manifest["configs"]["base"]["shards"]:

@@ -1,4 +1,4 @@
-"""`replay` and `verify --rebuild`: rows draw their pictures again, and what does not is told."""
+"""`replay` and `verify --rebuild`: images regenerated from rows; differences are reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from factory.shards.settings import BuildSettings
 
 
 class Neighbourly(FakeRenderer):
-    """A picture depends on its batch too, as those of real models do in their last digits."""
+    """An image depends on its batch, as the last digits of real models do."""
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Any]:
         shift = np.uint8(sum(row.index for row in rows) % 5)
@@ -38,7 +38,7 @@ class Neighbourly(FakeRenderer):
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build two sets, a share and a union with a renderer whose pictures know their batch."""
+    """Build two configs, a share and a union, with images that depend on their batch."""
     folder = tmp_path_factory.mktemp("replay")
     base = recipe(folder, "base")
     word = recipe(folder, "word", prompt="{d} {class}", variables={"d": ["wet", "dry"]})
@@ -127,7 +127,7 @@ def test_pictures_that_rows_do_not_draw_are_named(out: Path) -> None:
 
 
 def test_a_share_that_is_no_copy_is_named(out: Path, tmp_path: Path) -> None:
-    """Two pictures change places, and manifest and card are made to fit."""
+    """Two images are swapped, and manifest and card are adjusted."""
 
     def exchange(rows: list[dict[str, Any]]) -> None:
         rows[0]["image"], rows[1]["image"] = rows[1]["image"], rows[0]["image"]
@@ -139,7 +139,7 @@ def test_a_share_that_is_no_copy_is_named(out: Path, tmp_path: Path) -> None:
 
 
 class Moody(Neighbourly):
-    """Image 3 comes out black at first, image 5 always."""
+    """Image 3 is black in the first attempt, image 5 in all."""
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Any]:
         black = {(3, 0), *((5, attempt) for attempt in range(10))}
@@ -151,7 +151,7 @@ class Moody(Neighbourly):
 
 @pytest.fixture
 def moody(tmp_path: Path) -> Path:
-    """Build a set with an image of a second attempt and one that failed, and a share of it."""
+    """Build a config with a second attempt and a failed image, and a share of it."""
     base = recipe(tmp_path, "base")
     word = recipe(tmp_path, "word", prompt="{class}")
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
@@ -181,7 +181,7 @@ def test_failed_images_that_are_listed_are_no_fault(moody: Path) -> None:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a set with a tiny real pipeline: random guidance, different steps."""
+    """Build a dataset with a tiny real pipeline: random guidance, different steps."""
     folder = tmp_path_factory.mktemp("real")
     model = tiny_models.save_stable_diffusion(folder / "sd")
     tiny = recipe(

@@ -1,4 +1,4 @@
-"""Shards: whole or absent, the same bytes for the same rows."""
+"""Shards: complete or absent, and the same bytes for the same rows."""
 
 from __future__ import annotations
 

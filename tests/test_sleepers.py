@@ -1,4 +1,4 @@
-"""Launches that stand still (a suspended machine) while others change the dataset, and wake up."""
+"""Launches that are suspended while others change the dataset, and then continue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def steps(folder: Path, sleeper: str) -> int:
 
 
 def some_steps(folder: Path, pairs: list[tuple[str, str]], *, rounds: int) -> Counter[int]:
-    """Wake up a launch at steps spread over its whole course."""
+    """Resume a launch at steps spread over its length."""
     found: Counter[int] = Counter()
     chance = random.Random(rounds)
     for number, (sleeper, other) in enumerate(pairs * rounds):

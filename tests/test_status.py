@@ -1,4 +1,4 @@
-"""`status`: what it says of a build that runs, that was stopped, and that is done."""
+"""`status` of builds that are running, stopped and finished."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def stopped(tmp_path: Path) -> Path:
 
 
 def spread(out: Path, *, seconds: float) -> None:
-    """Set the shards' modification times, a step apart."""
+    """Set the shards' modification times at equal intervals."""
     for number, path in enumerate(sorted((out / "data").rglob("*.parquet"))):
         os.utime(path, (1000 + number * seconds,) * 2)
 

@@ -1,4 +1,4 @@
-"""Files that no config lists: noted, listed, removed on request, and nothing else with them."""
+"""Unlisted files are reported, and removed on request; nothing else is removed."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_tidy_lists_and_removes_what_is_left_over(
 def test_a_file_that_is_used_meanwhile_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The process sleeps between its last look and the removal; a build uses the file."""
+    """The process is suspended between check and removal; a build uses the file."""
     out = tmp_path / "out"
     draw(recipe(tmp_path, "base"), out)
     grown = shutil.copytree(out, tmp_path / "grown")
@@ -98,7 +98,7 @@ def test_a_file_that_is_used_meanwhile_stays(
 
 
 def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path: Path) -> None:
-    """A sleeping `tidy` has made a generation, and may remove the copies it found before."""
+    """A suspended `tidy` has created a generation, and may remove the copies it found."""
     out = tmp_path / "out"
     draw(recipe(tmp_path, "base"), out)
     word = recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
@@ -159,7 +159,7 @@ def test_shards_of_an_unfinished_config_stay(tmp_path: Path) -> None:
 
 
 def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
-    """Its recipe goes with it; rows that its launch finished later are used when it is built."""
+    """Its recipe is removed; rows that its launch finishes later are used by its build."""
     out = tmp_path / "out"
     base = recipe(tmp_path, "base")
     draw(base, tmp_path / "late")
@@ -200,7 +200,7 @@ def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
 def test_a_generation_of_others_leads_nowhere(
     change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    """Recipes are written and removed by the names in it."""
+    """Its names decide which recipes are written and removed."""
     out = tmp_path / "out"
     base = recipe(tmp_path, "base")
     draw(base, out)

@@ -1,4 +1,4 @@
-"""`verify`, `replay`, `status` and `diff` on a set that lies behind a URL."""
+"""`verify`, `replay`, `status` and `diff` for a dataset at a URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from factory.inspection.verify import Sample, verify_set
 
 @pytest.fixture
 def url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    """Build a set, a share and a union in the memory file system of this process."""
+    """Build a config, a share and a union in this process's memory file system."""
     where = f"memory://{tmp_path.name}/out"
     base, word = recipe(tmp_path, "base"), recipe(tmp_path, "word", prompt="{class}")
     recipes = [

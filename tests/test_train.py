@@ -1,4 +1,4 @@
-"""What a training run promises, on real timm models and tiny sets."""
+"""Training runs with real timm models and tiny datasets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COLOURS = np.array([[200, 60, 60], [60, 190, 60], [60, 60, 210]])
 
 
 def make_set(folder: Path, *, num_images: int = 60, num_classes: int = 3, side: int = 32) -> Path:
-    """Write a set whose classes are colours, as a card-less Parquet directory."""
+    """Write a dataset whose classes are colours, as a Parquet directory without a card."""
     rng = np.random.default_rng(0)
     rows: dict[str, list[object]] = {"image": [], "label": [], "guidance_scale": []}
     for index in range(num_images):
@@ -584,7 +584,7 @@ def test_too_little_memory_is_one_line_that_names_the_ways_out(
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(options: TrainOptions) -> None:
-    """Layer norm looks at one image; batch norm would see smaller batches."""
+    """With layer norm, images are independent; batch norm would see smaller batches."""
     one_step = {**options.overrides, "epochs": 1, "batch_size": 64, "val_fraction": 0.0}
     model = {"model": "test_vit", "model_args": {"patch_size": 8, "depth": 2}}
     for parts in (1, 4):

@@ -1,4 +1,4 @@
-"""The paper's training in three readings: presets, architectures, held-out part, kept epochs."""
+"""The paper's training in three readings: presets, architectures, held-out part, epochs."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_mobilenet_starts_as_torchvisions() -> None:
 
 @pytest.mark.parametrize("name", TABLE_2)
 def test_small_images_are_seen_at_32_places_and_more(name: str) -> None:
-    """`corrected` gives every family a first feature map of a small-image stem's size."""
+    """`corrected` gives every family the first feature map of a stem for small images."""
 
     model = timm_name(name)
     values = resolve("corrected", model=model, overrides={})
@@ -167,7 +167,7 @@ def test_as_paper_trains_on_every_image_to_the_last_epoch() -> None:
 
 @pytest.mark.parametrize("preset", ["paper-eurosat", "as-code-eurosat"])
 def test_eurosat_is_trained_and_scored_at_the_codes_scale(preset: str) -> None:
-    """The code enlarges to 256 px and sees 224 of them: anywhere in training, the middle after."""
+    """The code enlarges to 256 px and crops 224: anywhere in training, the centre in scoring."""
     values = PRESETS[preset].hyperparameters
     assert values.image_size == 224 and values.image_size / values.test_crop == 256
     low, high = values.augmentation.crop_scale

@@ -1,4 +1,4 @@
-"""Augmentation, order, held-out part, schedule and presets, each for itself."""
+"""Augmentation, order, held-out part, schedule and presets, each tested alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`train --push`: a model repository that timm loads, eval reads by id, with a true card."""
+"""`train --push`: a model repository that timm and `eval` load, with a correct card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/trust.md names tests that exist."""
+"""docs/trust.md names existing tests."""
 
 from __future__ import annotations
 

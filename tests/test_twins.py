@@ -1,4 +1,4 @@
-"""Sets that differ in `output` alone: drawn once when built together, the same as built alone."""
+"""Configs that differ only in `output` are generated once, with the bytes of single builds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from factory.renderer.resize import rescale
 
 
 class Several(FakeRenderer):
-    """Draws noise of 16 px from the seed and counts the batches it drew."""
+    """Generates noise of 16 px from the seed and counts its batches."""
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
         return self.render_as([self.recipe.output], rows, batch_size=batch_size)[0]

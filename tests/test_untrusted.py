@@ -1,4 +1,4 @@
-"""Models and secrets: no pickle is loaded, no code of a model is run, no token is ever told."""
+"""Untrusted models and secrets: no pickle, no code of a model, no token in any output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OWN_TOKEN = "a-token/of+no=known/form"
 
 
 class Payload:
-    """Leaves a file behind where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -253,7 +253,7 @@ def test_a_pickled_adapter_is_never_read(model: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Plant a token in a variable, one in the Hub's token file, one among its stored tokens."""
+    """Set a token in a variable, in the Hub's token file and among its stored tokens."""
     home = tmp_path / "hf"
     home.mkdir()
     (home / "token").write_text("file-token-of-the-hub\n")

@@ -1,4 +1,4 @@
-"""Sets behind URLs: in memory, and on a local server that speaks S3."""
+"""Datasets at URLs: in memory, and on a local S3 server."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
 
 @pytest.fixture(params=["memory", "s3"])
 def place(request: pytest.FixtureRequest) -> str:
-    """Return the URL of an empty place of each kind."""
+    """Return the URL of an empty directory of each kind."""
     if request.param == "s3":
         return f"{request.getfixturevalue('s3')}/some/set"
     name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]

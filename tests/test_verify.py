@@ -1,4 +1,4 @@
-"""`verify`: a whole set is called whole, and every fault that is planted is found and named."""
+"""`verify`: an undamaged dataset has no fault, and every planted fault is found and named."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def draw(recipes: Any, out: Path) -> None:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a set of two sets, a share and a union."""
+    """Build a dataset of two configs, a share and a union."""
     folder = tmp_path_factory.mktemp("verify")
     base = recipe(folder, "base", summary="Plain")
     domain = recipe(
@@ -48,7 +48,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def out(whole: Path, tmp_path: Path) -> Path:
-    """Return a copy of the whole set."""
+    """Return a copy of the undamaged dataset."""
     return Path(shutil.copytree(whole, tmp_path / "out"))
 
 
@@ -312,7 +312,7 @@ def test_many_faulty_rows_are_counted(out: Path) -> None:
 
 
 def random_damage(out: Path, *, times: int, seed: int) -> tuple[int, int]:
-    """Flip a bit or cut the end of a random shard, many times; return how often it was named."""
+    """Damage random shards many times (bit flip or cut end); return how often it was found."""
     chance = random.Random(seed)
     shards = sorted((out / "data").rglob("*.parquet"))
     named = 0
