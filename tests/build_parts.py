@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from factory.common.pictures import Picture
+from factory.common.image_arrays import ImageArray
 from factory.planner.plan import ImageSpec
 from factory.recipe.library import load_recipe
 from factory.recipe.resolved import ResolvedRecipe
@@ -54,7 +54,7 @@ class FakeRenderer:
     def __init__(self, recipe: ResolvedRecipe) -> None:
         self.recipe = recipe
 
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
         assert 0 < len(rows) <= batch_size
         FakeRenderer.calls += 1
         height, width = self.recipe.output.shape or (8, 8)

@@ -62,7 +62,9 @@ def finished(process: Any, *, within_s: float = 120) -> int:
     return int(process.exitcode)
 
 
-def draw(recipes: Sequence[Path], out: str | Path, *, batch_s: float = 0.0, **options: Any) -> Any:
+def generate(
+    recipes: Sequence[Path], out: str | Path, *, batch_s: float = 0.0, **options: Any
+) -> Any:
     """Build in this process."""
     Slow.seconds = batch_s
     return build(
@@ -82,15 +84,15 @@ def build_once(
     **options: Any,
 ) -> None:
     """Build in a separate process; append its number of generated images to `<out>.drawn`."""
-    report = draw(recipes, out, batch_s=batch_s, **options)
-    with (counts or Path(f"{out}.drawn")).open("a") as file:
-        file.write(f"{report.drawn}\n")
+    report = generate(recipes, out, batch_s=batch_s, **options)
+    with (counts or Path(f"{out}.generated")).open("a") as file:
+        file.write(f"{report.generated}\n")
 
 
 def build_and_die(recipes: Sequence[Path], out: Path, event: int, after: bool) -> None:
     """Build, and end by SIGKILL before or after the n-th change to the file system."""
     on_change(out, sending(event, signal.SIGKILL), after=after)
-    draw(recipes, out)
+    generate(recipes, out)
 
 
 def sleeps(process: Any) -> bool:
@@ -107,7 +109,7 @@ def count_changes(recipes: Sequence[Path], out: Path, result: Any) -> None:
     numbers = itertools.count(1)
     changes: list[str] = []
     on_change(out, lambda name: changes.append(f"{next(numbers)} {name}"), after=True)
-    draw(recipes, out)
+    generate(recipes, out)
     result.put(changes)
 
 
@@ -121,17 +123,17 @@ def sending(event: int, number: signal.Signals) -> Callable[[str], None]:
     return send
 
 
-def on_change(out: str | Path, told: Callable[[str], None], *, after: bool) -> None:
+def on_change(out: str | Path, report: Callable[[str], None], *, after: bool) -> None:
     """Call `told` at every call that changes a file below `out`, a directory or URL."""
 
     def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             mine = isinstance(args[0], int) or str(args[0]).startswith(str(out))
             if mine and not after:
-                told(f"{name} {args[0]}")
+                report(f"{name} {args[0]}")
             result = call(*args, **kwargs)
             if mine and after:
-                told(f"{name} {args[0]}")
+                report(f"{name} {args[0]}")
             return result
 
         return wrapper

@@ -68,7 +68,7 @@ class _Paced(FakeRenderer):
         return super().render(rows, batch_size=batch_size)
 
 
-def _launch(file: Path, out: Path, batch_s: float, with_markers: bool, told: Path) -> None:
+def _launch(file: Path, out: Path, batch_s: float, with_markers: bool, results: Path) -> None:
     """Build in a launch of its own."""
     _Paced.seconds = batch_s
     images.plot_distributions = lambda recipes: b"plots"
@@ -83,7 +83,7 @@ def _launch(file: Path, out: Path, batch_s: float, with_markers: bool, told: Pat
     report = build(
         load_recipe(file), out, settings=SETTINGS, show_progress=False, renderer_factory=_Paced
     )
-    told.write_text(json.dumps([report.drawn, _Paced.began]))
+    results.write_text(json.dumps([report.generated, _Paced.began]))
 
 
 def measured(
@@ -102,13 +102,13 @@ def measured(
     recipe(folder, "base", classes=["cat", "dog"], images_per_class=needed // 2)
     pace = [1 + _SPREAD * (2 * place / max(launches - 1, 1) - 1) for place in range(launches)]
     batches = [image_s * 2 * one for one in pace]
-    told = [folder / f"launch-{number}.json" for number in range(launches)]
+    results = [folder / f"launch-{number}.json" for number in range(launches)]
     running = [
         start(_launch, folder / "base.yaml", folder / "out", batch_s, with_markers, file)
-        for batch_s, file in zip(batches, told, strict=True)
+        for batch_s, file in zip(batches, results, strict=True)
     ]
     assert [finished(one, within_s=3600) for one in running] == [0] * launches
-    generated, began = zip(*(json.loads(file.read_text()) for file in told), strict=True)
+    generated, began = zip(*(json.loads(file.read_text()) for file in results), strict=True)
     ended = max(path.stat().st_mtime for path in (folder / "out/data/base").iterdir())
     ideal_s = needed / 2 / sum(1 / one for one in batches)
     return Overlap(generated, needed, ended - min(one for one in began if one), ideal_s)

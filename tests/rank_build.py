@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from fault_parts import draw
+from fault_parts import generate
 
 from factory.builder.ranks import leave
 from factory.common.entry import run_main
@@ -16,8 +16,8 @@ from factory.common.entry import run_main
 
 def main() -> None:
     recipe, out, *seconds = sys.argv[1:]
-    report = draw([Path(recipe)], Path(out), batch_s=float(seconds[0]) if seconds else 0.0)
-    sys.stdout.write(f"{report.drawn} drawn, {report.kept} kept\n")
+    report = generate([Path(recipe)], Path(out), batch_s=float(seconds[0]) if seconds else 0.0)
+    sys.stdout.write(f"{report.generated} drawn, {report.kept} kept\n")
     leave()
 
 

@@ -139,7 +139,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_leaves_whole_shards(
+def test_a_full_disk_is_reported_and_leaves_whole_shards(
     recipe_file: Path, one_process: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     out = small_disk / "out"
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_and_leaves_whole_shards(
 
 
 @pytest.mark.slow
-def test_a_paper_recipe_is_drawn_by_the_embedded_generator(tmp_path: Path) -> None:
+def test_a_paper_recipe_is_generated_by_the_embedded_generator(tmp_path: Path) -> None:
     """Size and scheduler are the embedded model's; guidance and output size are the recipe's."""
     from datasets import load_dataset
 
@@ -204,5 +204,5 @@ def test_a_resumed_build_looks_at_its_directory_once(tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     run([*launcher, "--standalone", *count, str(tmp_path / "resumed")])
     lead, other = (json.loads((tmp_path / f"resumed-{rank}.json").read_text()) for rank in (0, 1))
-    assert lead == {"a": 2, "b": 2, "c": 2, "manifest.json": 1, "drawn": 8}
-    assert other == {"manifest.json": 1, "drawn": 8}
+    assert lead == {"a": 2, "b": 2, "c": 2, "manifest.json": 1, "generated": 8}
+    assert other == {"manifest.json": 1, "generated": 8}

@@ -16,7 +16,7 @@ from factory.inspection.verify import verify_set
 from factory.shards.settings import BuildSettings
 
 
-def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
+def generate(recipes: Any, out: Path, **changes: Any) -> BuildReport:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
     return build(recipes, out, **(options | changes))
 
@@ -24,14 +24,14 @@ def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """Return a dataset of 15 images."""
-    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    generate(recipe(tmp_path, "base"), tmp_path / "out")
     return tmp_path / "out"
 
 
 def refused(recipes: Any, out: Path, message: str, **changes: Any) -> None:
     before = tree(out) if out.is_dir() else None
     with pytest.raises(UserError, match=message):
-        draw(recipes, out, **changes)
+        generate(recipes, out, **changes)
     assert (tree(out) if out.is_dir() else None) == before
 
 
@@ -48,7 +48,7 @@ def test_a_set_that_an_older_lanczos_resized(
     keys = {"output": {"size": 8, "resample": "lanczos"}}
     with monkeypatch.context() as older:
         older.setattr("factory.recipe.validate.pinned_output", lambda output: output)
-        draw(recipe(tmp_path, "base", **keys), tmp_path / "out")
+        generate(recipe(tmp_path, "base", **keys), tmp_path / "out")
     assert verify_set(tmp_path / "out").whole
     grown = recipe(tmp_path, "base", images_per_class=9, **keys)
     refused(grown, tmp_path / "out", r"(?s)another recipe .*\+  lanczos_version: 2")
@@ -77,7 +77,7 @@ def test_two_recipes_of_one_name(tmp_path: Path) -> None:
 def test_a_variable_of_two_types(begun: Path, tmp_path: Path) -> None:
     text = recipe(tmp_path, "text", prompt="{d} {class}", variables={"d": ["x", "y"]})
     number = recipe(tmp_path, "number", prompt="{d} {class}", variables={"d": [1, 2]})
-    draw(text, begun)
+    generate(text, begun)
     refused(number, begun, "variable d of number is int64, but string in another config")
 
 
@@ -97,7 +97,7 @@ def test_other_settings(begun: Path, tmp_path: Path, settings: BuildSettings, me
 
 def test_settings_left_out_are_those_of_the_set(begun: Path, tmp_path: Path) -> None:
     grown = recipe(tmp_path, "base", images_per_class=8)
-    draw(grown, begun, settings=BuildSettings())
+    generate(grown, begun, settings=BuildSettings())
     assert len(list((begun / "data/base").iterdir())) == 3
 
 
@@ -139,9 +139,9 @@ class Broken(FakeRenderer):
         raise Failure("the model drew values that are not numbers for image 0")
 
 
-def test_a_failure_to_draw_passes_through(tmp_path: Path) -> None:
+def test_a_failure_to_generate_passes_through(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="not numbers for image 0"):
-        draw(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Broken)
+        generate(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Broken)
     assert [path.name for path in tmp_path.rglob(".*")] == [".generations"]
 
 
@@ -166,7 +166,7 @@ def test_growth_that_is_stopped_leaves_no_row_twice(begun: Path, tmp_path: Path)
             return super().render(rows, batch_size=batch_size)
 
     with pytest.raises(Failure):
-        draw(recipe(tmp_path, "base", images_per_class=20), begun, renderer_factory=Stopping)
+        generate(recipe(tmp_path, "base", images_per_class=20), begun, renderer_factory=Stopping)
     (config,) = yaml.safe_load((begun / "README.md").read_text().split("---")[1])["configs"]
     read = datasets.Dataset.from_parquet(
         [str(begun / file) for file in config["data_files"][0]["path"]],
@@ -188,4 +188,4 @@ def test_a_set_that_another_launch_begins_meanwhile_is_no_strangers(
         return listed(path)
 
     monkeypatch.setattr(Path, "iterdir", listed_as_it_appears)
-    assert draw(recipe(tmp_path, "base"), begun).drawn == 0
+    assert generate(recipe(tmp_path, "base"), begun).generated == 0

@@ -34,7 +34,7 @@ from factory.shards.settings import fix
 from factory.sharing.push_dataset import set_files
 
 
-def draw(recipes: Any, out: Path) -> DatasetCard:
+def generate(recipes: Any, out: Path) -> DatasetCard:
     build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=FakeRenderer)
     return DatasetCard.load(out / "README.md")
 
@@ -49,7 +49,7 @@ def card(tmp_path: Path) -> DatasetCard:
         variables={"d": ["photo", "sketch"]},
     )
     both = combination(tmp_path, "all", ["zebra", "domain"])
-    return draw([base, domain, both], tmp_path / "out")
+    return generate([base, domain, both], tmp_path / "out")
 
 
 def test_the_header_lists_sets_before_combinations(card: DatasetCard) -> None:
@@ -69,7 +69,7 @@ def test_the_header_lists_sets_before_combinations(card: DatasetCard) -> None:
 
 def test_marks_in_names_are_shown_not_obeyed(tmp_path: Path) -> None:
     names = ["<img src=x>", "[a](b)", "|c|"]
-    text = draw([recipe(tmp_path, "base", classes=names)], tmp_path / "out").text
+    text = generate([recipe(tmp_path, "base", classes=names)], tmp_path / "out").text
     assert "# Synthetic images: \\<img src=x>, \\[a\\](b), \\|c\\|\n" in text
     assert "\n\\<img src=x>, \\[a\\](b), \\|c\\|\n" in text
     assert verify_set(tmp_path / "out").whole
@@ -133,7 +133,7 @@ def test_the_sampling_summary_is_plain_json(tmp_path: Path) -> None:
 def test_the_fingerprint_follows_the_shards(tmp_path: Path) -> None:
     def fingerprint(count: int) -> str:
         sized = recipe(tmp_path, "base", images_per_class=count)
-        configs = draw(sized, tmp_path / "out").data.to_dict()["configs"]
+        configs = generate(sized, tmp_path / "out").data.to_dict()["configs"]
         return str(configs[0]["description"])
 
     first = fingerprint(2)
@@ -142,10 +142,10 @@ def test_the_fingerprint_follows_the_shards(tmp_path: Path) -> None:
 
 
 def test_a_card_does_not_depend_on_where_the_set_lies(tmp_path: Path) -> None:
-    draw(recipe(tmp_path, "base"), tmp_path / "one")
+    generate(recipe(tmp_path, "base"), tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     before = (tmp_path / "two/README.md").read_bytes()
-    draw(recipe(tmp_path, "base"), tmp_path / "two")
+    generate(recipe(tmp_path, "base"), tmp_path / "two")
     assert (tmp_path / "two/README.md").read_bytes() == before
 
 
@@ -168,7 +168,7 @@ def test_dataset_info_tells_features_and_counts_before_anything_is_read(
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     out = tmp_path / "out"
     for count in (2, 4):
-        draw(recipe(tmp_path, "base", images_per_class=count), out)
+        generate(recipe(tmp_path, "base", images_per_class=count), out)
         info = datasets.load_dataset_builder(str(out)).info
         assert info.features["label"].names == LABELS
         loaded = datasets.load_dataset(str(out), split="train")
@@ -212,20 +212,20 @@ def test_the_licence_is_the_models(models: list[str], fields: dict[str, Any]) ->
     assert licence_fields(models) == fields
 
 
-def test_contact_sheet_shows_stored_pictures(tmp_path: Path) -> None:
+def test_contact_sheet_shows_stored_images(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base", images_per_class=3)
-    draw(base, tmp_path / "out")
+    generate(base, tmp_path / "out")
     sheet = np.asarray(Image.open(tmp_path / "out/card/contact-sheet.jpg"), dtype=np.int64)
     last = plan(base).rows(8, 9)[0]  # label 2, number 2: the last cell
-    (picture,) = FakeRenderer(base).render([last], batch_size=1)
-    cell = np.asarray(Image.fromarray(picture).resize((112, 112), Image.Resampling.NEAREST))
+    (image,) = FakeRenderer(base).render([last], batch_size=1)
+    cell = np.asarray(Image.fromarray(image).resize((112, 112), Image.Resampling.NEAREST))
     height, width, _ = sheet.shape
     found = sheet[height - 118 : height - 6, width - 118 : width - 6]
     assert np.abs(found - cell).mean() < 12  # JPEG
 
 
 def test_failed_images_stay_white(tmp_path: Path) -> None:
-    draw(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
+    generate(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
     path = tmp_path / "out" / manifest.configs["base"].shards[0].file
@@ -250,10 +250,10 @@ def test_plots_count_the_plan_and_are_the_same_bytes(tmp_path: Path) -> None:
     assert [one.varies for one in numbers[0][1]] == [False, True, True]
     assert len(numbers[0][1][1].values) == 2000
     assert [(name, one.configs) for name, one in named] == [("d", ("one",)), ("n", ("two",))]
-    drawn = plot_distributions(varied)
-    assert drawn is not None
-    assert drawn == plot_distributions(varied)
-    assert b"Software" not in drawn
+    generated = plot_distributions(varied)
+    assert generated is not None
+    assert generated == plot_distributions(varied)
+    assert b"Software" not in generated
 
 
 def scores_file(folder: Path, **changes: Any) -> Path:
@@ -278,17 +278,17 @@ def scores_file(folder: Path, **changes: Any) -> Path:
 
 def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     before = (out / "README.md").read_text()
     assert "## Scores" not in before
     main(["card", str(out), "--scores", str(scores_file(tmp_path))])
     row = "| zoo (200) | resnet18 | `base` | 3 | 50.00 | 43.00 to 57.00 |"
     assert row in (out / "README.md").read_text()
     assert verify_set(out, show_progress=False).whole
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     main(["card", str(out), "--scores", str(tmp_path)])
     assert (out / "README.md").read_text().count(row) == 1
-    draw(recipe(tmp_path, "base", images_per_class=6), out)
+    generate(recipe(tmp_path, "base", images_per_class=6), out)
     assert "## Scores" not in (out / "README.md").read_text()
     assert verify_set(out, show_progress=False).whole
     assert "scores.json" not in set_files(out, manifest_of(out))
@@ -306,7 +306,7 @@ def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
 def test_scores_of_other_rows_are_refused(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    generate(recipe(tmp_path, "base"), tmp_path / "out")
     path = scores_file(tmp_path, **changes)
     with pytest.raises(UserError, match=message):
         main(["card", str(tmp_path / "out"), "--scores", str(path)])
@@ -316,7 +316,7 @@ def test_what_holds_no_scores_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(UserError, match="is not a dataset"):
         main(["card", str(tmp_path)])
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     held = {"{": "is not valid JSON", "[]": "contains no scores", None: "file not found"}
     for text, message in held.items():
         path = tmp_path / "scores-x.json"
@@ -349,7 +349,7 @@ def test_a_planned_card_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert planned.stale(tmp_path) == [written[0]]
 
 
-def test_a_sheet_of_pictures_of_noise_can_be_written(tmp_path: Path) -> None:
+def test_a_sheet_of_images_of_noise_can_be_written(tmp_path: Path) -> None:
     """Noise is the output of an untrained model, and compresses worst as JPEG."""
     noisy = recipe(tmp_path, "noise", output={"size": 64}, images_per_class=20)
     build(
@@ -366,18 +366,18 @@ def test_notes_below_the_line_stay_and_changes_above_it_are_saved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, out = recipe(tmp_path, "base"), tmp_path / "out"
-    draw(base, out)
+    generate(base, out)
     path = out / "README.md"
     fresh = path.read_text()
     path.write_text(fresh + "\n## Ours\n\nAsk Ann.\n")
-    draw(recipe(tmp_path, "base", images_per_class=7), out)
+    generate(recipe(tmp_path, "base", images_per_class=7), out)
     grown = path.read_text()
     assert grown.endswith("\n## Ours\n\nAsk Ann.\n") and "21 images" in grown
     assert verify_set(out).whole and not (out / REPLACED).exists()
 
     path.write_text(grown.replace("## Limits and bias", "## Limits, bias and us"))
     capsys.readouterr()
-    draw(recipe(tmp_path, "base", images_per_class=8), out)
+    generate(recipe(tmp_path, "base", images_per_class=8), out)
     assert path.read_text().endswith("\n## Ours\n\nAsk Ann.\n")
     assert "Limits, bias and us" in (out / REPLACED).read_text()
     assert "was edited by hand" in capsys.readouterr().err
@@ -386,7 +386,7 @@ def test_notes_below_the_line_stay_and_changes_above_it_are_saved(
 
 def test_every_text_of_people_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, out = recipe(tmp_path, "base"), tmp_path / "out"
-    draw(base, out)
+    generate(base, out)
     path = out / "README.md"
     fresh = path.read_bytes()
     edits = [fresh.replace(b"## Limits", b"## %b limits" % word) for word in (b"Our", b"\xff")]

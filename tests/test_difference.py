@@ -18,7 +18,7 @@ from factory.inspection.diff import Change, ConfigDifference, diff
 from factory.shards.settings import BuildSettings
 
 
-def draw(recipes: Any, out: Path, **changes: Any) -> Any:
+def generate(recipes: Any, out: Path, **changes: Any) -> Any:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
     return build(recipes, out, **(options | changes))
 
@@ -26,7 +26,7 @@ def draw(recipes: Any, out: Path, **changes: Any) -> Any:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     """Return a dataset of 15 images in shards of 8."""
-    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    generate(recipe(tmp_path, "base"), tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -45,7 +45,7 @@ def test_a_set_is_the_same_as_its_copy_and_its_recipe(out: Path, tmp_path: Path)
     assert (only(found).shards.kept, only(found).shards.drawn) == (2, 0)  # type: ignore[union-attr]
 
 
-def test_changes_of_a_recipe_are_told_by_key(tmp_path: Path) -> None:
+def test_changes_of_a_recipe_are_reported_by_key(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     recipe(tmp_path / "a", "base", variables={"d": ["x", "y"]})
@@ -78,7 +78,7 @@ def test_the_order_of_classes_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "kept", "completed", "drawn"), [(5, 2, 0, 0), (6, 1, 1, 1), (20, 1, 1, 6)]
 )
-def test_growth_draws_what_was_said(
+def test_growth_generates_what_was_said(
     out: Path, tmp_path: Path, count: int, kept: int, completed: int, drawn: int
 ) -> None:
     before = set(tree(out).values())
@@ -86,25 +86,25 @@ def test_growth_draws_what_was_said(
     shards = only(diff(str(out), str(tmp_path / "base.yaml"))).shards
     assert shards is not None
     assert (shards.kept, shards.completed, shards.drawn) == (kept, completed, drawn)
-    draw(grown, out)
+    generate(grown, out)
     data = [digest for file, digest in tree(out).items() if file.startswith("data/")]
     assert len(data) == kept + completed + drawn
     assert sum(digest in before for digest in data) >= kept
 
 
-def test_another_recipe_is_drawn_anew(out: Path, tmp_path: Path) -> None:
+def test_another_recipe_is_generated_again(out: Path, tmp_path: Path) -> None:
     other = recipe(tmp_path, "base", prompt="one {class}")
     config = only(diff(str(out), str(tmp_path / "base.yaml")))
     assert config.changes == (Change("prompt", "a {class}", "one {class}"),)
     assert config.shards is not None
     assert (config.shards.kept, config.shards.drawn) == (0, 2)
     with pytest.raises(UserError, match="was generated from another recipe"):
-        draw(other, out)
+        generate(other, out)
 
 
 def test_two_sets_of_other_settings(out: Path, tmp_path: Path) -> None:
     settings = BuildSettings(batch_size=2, shard_size=8, dtype="float32")
-    draw(recipe(tmp_path, "base", images_per_class=6), tmp_path / "b", settings=settings)
+    generate(recipe(tmp_path, "base", images_per_class=6), tmp_path / "b", settings=settings)
     found = diff(str(out), str(tmp_path / "b"))
     assert found.settings == (Change("settings.batch_size", 4, 2),)
     config = only(found)
@@ -118,7 +118,7 @@ def test_configs_of_one_side_and_combinations(out: Path, tmp_path: Path) -> None
     word = recipe(tmp_path, "word", prompt="{class}")
     both = combination(tmp_path, "both", ["base", "word"])
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=2)
-    draw([word, both, share], tmp_path / "more")
+    generate([word, both, share], tmp_path / "more")
     found = {one.name: one for one in diff(str(out), str(tmp_path / "more")).configs}
     assert found["word"].images == (None, 15)
     assert found["both"].shards is not None

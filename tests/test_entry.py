@@ -55,9 +55,9 @@ def test_only_results_that_nobody_reads_leave_a_command_done(
 
 
 def test_a_closed_connection_is_not_taken_for_a_reader_that_left() -> None:
-    status, _, told = ends("raise BrokenPipeError(32, 'Broken pipe')")
+    status, _, printed = ends("raise BrokenPipeError(32, 'Broken pipe')")
     assert status == 1
-    assert "a connection was closed" in told
+    assert "a connection was closed" in printed
 
 
 def test_a_directory_that_was_removed_is_named(tmp_path: Path) -> None:
@@ -84,12 +84,14 @@ def test_a_directory_that_was_removed_is_named(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_errors_of_the_system_are_told_in_a_line(body: str, remedy: str, tmp_path: Path) -> None:
+def test_errors_of_the_system_are_reported_in_a_line(
+    body: str, remedy: str, tmp_path: Path
+) -> None:
     (tmp_path / "f").touch()
-    status, _, told = ends(f"os.chdir({str(tmp_path)!r}); {body}")
-    assert (status, told.count("\n")) == (1, 1)
-    assert remedy in told
-    assert told.endswith("run the same command again to resume\n")
+    status, _, printed = ends(f"os.chdir({str(tmp_path)!r}); {body}")
+    assert (status, printed.count("\n")) == (1, 1)
+    assert remedy in printed
+    assert printed.endswith("run the same command again to resume\n")
 
 
 def test_a_tilde_is_the_home_directory_wherever_it_stands(tmp_path: Path) -> None:

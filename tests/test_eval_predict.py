@@ -299,9 +299,9 @@ def test_a_threshold_is_chosen_on_the_images_that_the_run_held_out(
     assert chosen["correct"] == round(54 * max(float(epoch["val_top1"]) for epoch in epochs))
     capsys.readouterr()
     main(["predict", str(run), str(photo), "--threshold", "auto", "--data", str(data)])
-    told = capsys.readouterr().out
-    assert f"threshold {found['threshold']}, chosen on the 54 synthetic images" in told
-    assert "false-alarm rate, measured on synthetic images" in told
+    printed = capsys.readouterr().out
+    assert f"threshold {found['threshold']}, chosen on the 54 synthetic images" in printed
+    assert "false-alarm rate, measured on synthetic images" in printed
 
 
 def test_a_threshold_needs_the_runs_own_data(
@@ -395,7 +395,9 @@ def test_bad_options_are_refused_before_the_work(
         main(["predict", str(run), str(put(tmp_path / "a.png")), *arguments])
 
 
-def test_the_command_ends_with_1_after_it_told_what_it_read(run: Path, tmp_path: Path) -> None:
+def test_the_command_ends_with_1_after_it_has_reported_its_images(
+    run: Path, tmp_path: Path
+) -> None:
     (tmp_path / "b.png").write_bytes(b"no image")
     command = [sys.executable, "-m", "eval", "predict", str(run), str(put(tmp_path / "a.png"))]
     done = subprocess.run(

@@ -52,7 +52,7 @@ def score(run: Path, *options: str, batch_size: int = 8) -> None:
     main(["score", str(run), "--real", str(real), "--batch-size", str(batch_size), *options])
 
 
-def pictures(run: Path) -> torch.Tensor:
+def images(run: Path) -> torch.Tensor:
     rng = np.random.default_rng(1)
     pixels = rng.integers(256, size=(NUM_IMAGES, 12, 10, 3), dtype=np.uint8)
     resized = [Image.fromarray(one).resize((32, 32), Image.Resampling.BILINEAR) for one in pixels]
@@ -76,7 +76,7 @@ def test_batch_norm_of_the_test_batch_is_that_of_training_mode(run: Path) -> Non
     model = timm.create_model(f"local-dir:{run}", pretrained=True).train()
     order = order_of(NUM_IMAGES, Scoring("test-batch"))
     assert order is not None and sorted(order) == list(range(NUM_IMAGES))
-    x, labels = pictures(run)[order], (np.arange(NUM_IMAGES) % len(NAMES))[order]
+    x, labels = images(run)[order], (np.arange(NUM_IMAGES) % len(NAMES))[order]
     right = 0
     with torch.no_grad():
         for start in range(0, NUM_IMAGES, 8):
@@ -198,7 +198,7 @@ def test_reference_row_of_real_images_comes_last_under_its_name() -> None:
         ),
     ],
 )
-def test_what_cannot_be_scored_so_is_told(
+def test_what_cannot_be_scored_so_is_reported(
     run: Path, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     bare = write_run(tmp_path / "bare")

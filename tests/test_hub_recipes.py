@@ -184,8 +184,8 @@ print(json.dumps(told))
 def refusals(hub: LocalHub, home: Path, references: list[str], **env: Any) -> dict[str, str]:
     done = run_python(hub, home, _REFUSALS, json.dumps(references), **env)
     assert done.returncode == 0, done.stderr
-    told: dict[str, str] = json.loads(done.stdout)
-    return told
+    printed: dict[str, str] = json.loads(done.stdout)
+    return printed
 
 
 STRANGE = {
@@ -232,15 +232,15 @@ STRANGE = {
 def test_a_strangers_recipe_reaches_nothing_here(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {f"recipes/{name}.yaml": text for name, (text, _) in STRANGE.items()})
     references = {f"hf://datasets/team/recipes/{name}": name for name in STRANGE}
-    told = refusals(team_hub, tmp_path / "home", list(references))
+    printed = refusals(team_hub, tmp_path / "home", list(references))
     for reference, name in references.items():
-        assert re.search(STRANGE[name][1], told[reference]), (name, told[reference])
-        assert told[reference].startswith("2 "), told[reference]
+        assert re.search(STRANGE[name][1], printed[reference]), (name, printed[reference])
+        assert printed[reference].startswith("2 "), printed[reference]
     sizes = [entry for entry in team_hub.log("resolve") if "big.yaml" in entry["path"]]
     assert sizes == []
 
 
-def test_what_is_not_there_is_told_in_a_line(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_what_is_not_there_is_reported_in_a_line(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {"recipes/a/x.yaml": BASE, "recipes/b/y.yaml": BASE, "notes.md": "x"})
     put(team_hub, {"data.csv": "x"}, repo="team/data")
     put(team_hub, {"recipes/x.yaml": BASE}, repo="team/gated")
@@ -254,20 +254,20 @@ def test_what_is_not_there_is_told_in_a_line(team_hub: LocalHub, tmp_path: Path)
         "hf://datasets/team/nothing/x": "team/nothing",
         "hf://datasets/team/gated/x": "access is restricted",
     }
-    told = refusals(team_hub, tmp_path / "home", list(wanted), token=team_hub.other_token)
+    printed = refusals(team_hub, tmp_path / "home", list(wanted), token=team_hub.other_token)
     for reference, message in wanted.items():
-        assert re.search(message, told[reference]), told[reference]
-        assert len(told[reference].splitlines()) == 1
-        assert told[reference].startswith("2 ")
+        assert re.search(message, printed[reference]), printed[reference]
+        assert len(printed[reference].splitlines()) == 1
+        assert printed[reference].startswith("2 ")
 
 
 def test_a_damaged_copy_is_noticed(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {"recipes/x.yaml": BASE})
     team_hub.fault("resolve", "flip", skip=1)
     reference, home = "hf://datasets/team/recipes/x", tmp_path / "home"
-    (told,) = refusals(team_hub, home, [reference]).values()
-    assert told.startswith("1 ")
-    assert "was damaged during the download" in told
+    (printed,) = refusals(team_hub, home, [reference]).values()
+    assert printed.startswith("1 ")
+    assert "was damaged during the download" in printed
     assert refusals(team_hub, home, [reference]) == {reference: "loaded"}
 
 
@@ -294,9 +294,9 @@ def test_a_read_of_a_private_repository_needs_a_token(team_hub: LocalHub, tmp_pa
     put(team_hub, {"recipes/x.yaml": BASE})
     team_hub.repos["datasets", TEAM].private = True
     reference = "hf://datasets/team/recipes/x"
-    told = refusals(team_hub, tmp_path / "a", [reference], token=None)[reference]
-    assert told.startswith("2 ")
-    assert "hf auth login" in told
+    printed = refusals(team_hub, tmp_path / "a", [reference], token=None)[reference]
+    assert printed.startswith("2 ")
+    assert "hf auth login" in printed
     assert refusals(team_hub, tmp_path / "b", [reference], token=team_hub.read_token) == {
         reference: "loaded"
     }

@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from build_parts import recipe, tree
-from fault_parts import build_once, draw, finished, start, strays
+from fault_parts import build_once, finished, generate, start, strays
 
 from factory.builder.ranks import own_device
 from factory.builder.report import Part
@@ -36,7 +36,7 @@ SCRIPT = str(ROOT / "tests" / "rank_build.py")
 def large(tmp_path: Path) -> Path:
     """Write a recipe of 80 images in 10 shards and build it undisturbed."""
     recipe(tmp_path, "large", images_per_class=40, classes=["cat", "dog"])
-    draw([tmp_path / "large.yaml"], tmp_path / "alone")
+    generate([tmp_path / "large.yaml"], tmp_path / "alone")
     return tmp_path / "large.yaml"
 
 
@@ -131,7 +131,7 @@ def test_the_coordinator_is_killed(large: Path, tmp_path: Path) -> None:
     # The launcher writes a traceback of its own.
     assert f'File "{ROOT}/factory' not in output
     assert len(list(out.glob("data/*/train-*"))) < 10
-    draw([large], out)
+    generate([large], out)
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
 
@@ -143,7 +143,7 @@ def test_the_whole_job_is_killed(large: Path, tmp_path: Path) -> None:
     with torchrun(*arguments):
         wait_for_shards(out, 3)
     assert not (out / "README.md").exists(), "it was killed too late to prove anything"
-    draw([large], out)
+    generate([large], out)
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
 
@@ -155,7 +155,7 @@ def test_random_ranks_are_killed_in_one_build(tmp_path: Path) -> None:
     kills, moments = 25, random.Random(0)
     recipe(tmp_path, "large", images_per_class=160, classes=["cat", "dog"])
     large, out = tmp_path / "large.yaml", tmp_path / "out"
-    draw([large], tmp_path / "alone")
+    generate([large], tmp_path / "alone")
     arguments = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "100"]
     arguments += ["--monitor-interval", "0.2", SCRIPT, str(large), str(out), "0.5"]
     with torchrun(*arguments) as launcher:
@@ -181,12 +181,12 @@ def test_parts_of_an_array_job(large: Path, tmp_path: Path) -> None:
     for text in ("2/3", "3/3"):
         assert finished(start(build_part, [large], out, text)) == 0
         assert not (out / "README.md").exists()
-    report = draw([large], out, part=Part(1, 3))
+    report = generate([large], out, part=Part(1, 3))
     assert report.is_complete
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
-    drawn = [int(line) for line in Path(f"{out}.drawn").read_text().split()]
-    assert [*drawn, report.drawn] == [24, 24, 32]
+    generated = [int(line) for line in Path(f"{out}.generated").read_text().split()]
+    assert [*generated, report.generated] == [24, 24, 32]
 
 
 def test_parts_at_once(large: Path, tmp_path: Path) -> None:

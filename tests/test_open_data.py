@@ -57,7 +57,7 @@ def test_opens_a_directory_of_parquet_files(tmp_path: Path) -> None:
     assert images[:, 0, 0, 0].tolist() == [0, 200, 90]
 
 
-def test_opens_a_folder_of_pictures_by_class(tmp_path: Path) -> None:
+def test_opens_a_folder_of_images_by_class(tmp_path: Path) -> None:
     for name, value in (("cat", 10), ("dog", 250)):
         (tmp_path / "set" / name).mkdir(parents=True)
         Image.new("RGB", (6, 5), (value, 0, 0)).save(tmp_path / "set" / name / "a.png")
@@ -75,7 +75,7 @@ def test_opens_what_save_to_disk_wrote_and_encodes_text_labels(tmp_path: Path) -
     assert opened.dataset["label"][:] == [1, 0]
 
 
-def test_a_changed_folder_and_a_namesake_are_read_anew(tmp_path: Path) -> None:
+def test_a_changed_folder_and_a_namesake_are_read_again(tmp_path: Path) -> None:
     first = write_set(tmp_path / "a" / "set", [0, 200])
     second = write_set(tmp_path / "b" / "set", [50, 60])
     assert len(open_dataset(str(first)).dataset) == 2
@@ -85,7 +85,7 @@ def test_a_changed_folder_and_a_namesake_are_read_anew(tmp_path: Path) -> None:
     assert open_dataset(str(first)).dataset["label"][:] == [1, 1, 0]
 
 
-def test_pictures_are_resized_with_antialiasing(tmp_path: Path) -> None:
+def test_images_are_resized_with_antialiasing(tmp_path: Path) -> None:
     stripes = np.zeros((8, 8, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
     buffer = io.BytesIO()
@@ -174,7 +174,7 @@ def test_a_set_without_labels_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_broken_picture_is_named_by_row() -> None:
+def test_a_broken_image_is_named_by_row() -> None:
     data = datasets.Dataset.from_dict({"image": [png(1), {"bytes": b"nonsense", "path": None}]})
     data = data.cast_column("image", datasets.Image())
     with pytest.raises(UserError, match=r"row 1: the image cannot be decoded"):
@@ -223,13 +223,13 @@ def test_labels_beyond_the_names_are_refused(tmp_path: Path) -> None:
     folder = write_labels(tmp_path / "set", [0, 1, 2])
     names = {"label": {"_type": "ClassLabel", "names": ["a", "b"]}, "image": {"_type": "Image"}}
     table = pq.read_table(folder / "train.parquet")
-    told = {"huggingface": json.dumps({"info": {"features": names}})}
-    pq.write_table(table.replace_schema_metadata(told), folder / "train.parquet")
+    printed = {"huggingface": json.dumps({"info": {"features": names}})}
+    pq.write_table(table.replace_schema_metadata(printed), folder / "train.parquet")
     with pytest.raises(UserError, match="go up to 2, but only 2 classes have names"):
         open_dataset(str(folder))
 
 
-def test_files_without_rows_are_told(tmp_path: Path) -> None:
+def test_files_without_rows_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="its files contain no rows"):
         open_dataset(str(write_labels(tmp_path / "set", [])))
 

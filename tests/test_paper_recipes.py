@@ -221,11 +221,11 @@ def test_an_as_code_twin_differs_as_the_code_does(key: tuple[str, str]) -> None:
         number = row.index // classes // max(1, len(domains))
         assert row.seed == noises[number * 10]
     if domains:
-        drawn = [row.variables["domain"] for row in rows if row.label == 0]
-        assert drawn == (domains * 10)[: len(drawn)]
+        sampled = [row.variables["domain"] for row in rows if row.label == 0]
+        assert sampled == (domains * 10)[: len(sampled)]
 
 
-def test_two_runs_of_random_guidance_draw_two_numbers() -> None:
+def test_two_runs_of_random_guidance_sample_two_numbers() -> None:
     first, second = load_recipe("eurosat-as-code/best-tricks").members
     scales = {plan(one).rows(0, 1)[0].guidance_scale for one in (first, second)}
     assert len(scales) == 2

@@ -92,14 +92,14 @@ def test_a_grown_set_keeps_its_first_images(tmp_path: Path) -> None:
     assert grown.fingerprint == recipe(tmp_path, RICH).fingerprint
 
 
-def test_a_new_variable_changes_no_other_draw(tmp_path: Path) -> None:
+def test_a_new_variable_changes_no_other_value(tmp_path: Path) -> None:
     before = rows(tmp_path, RICH)
     after = rows(tmp_path, RICH.replace("variables:\n", "variables:\n  a: [1, 2]\n"))
     for old, new in zip(before, after, strict=True):
         assert {**new.as_row(), **old.as_row()} == new.as_row()
 
 
-def test_name_and_base_seed_change_the_draws(tmp_path: Path) -> None:
+def test_name_and_base_seed_change_the_samples(tmp_path: Path) -> None:
     seeds = [
         [row.seed for row in rows(tmp_path, text, name)]
         for text, name in (
@@ -138,7 +138,7 @@ def test_images_in_a_row_may_share_their_noise(noise: str, tmp_path: Path) -> No
     assert "images_per_noise: 3" in recipe.to_yaml()
 
 
-def test_once_is_one_draw_for_all_images(tmp_path: Path) -> None:
+def test_once_is_one_value_for_all_images(tmp_path: Path) -> None:
     once = "{once: {integers: [1, 1000]}}"
     write(
         tmp_path,

@@ -149,7 +149,7 @@ def test_goes_on_after_a_kill_in_mid_upload(hub: LocalHub, out: Path, tmp_path: 
     assert len(titles(hub)) == 1
 
 
-def test_of_two_pushes_one_is_told_and_nothing_is_mixed(
+def test_of_two_pushes_one_is_reported_and_nothing_is_mixed(
     either_hub: LocalHub, out: Path, grown: Path, tmp_path: Path
 ) -> None:
     hub = either_hub
@@ -194,7 +194,7 @@ def test_a_commit_that_hangs_is_given_up_and_made_once(
 
 
 @pytest.mark.parametrize("what", ["token revoked", "repository deleted"])
-def test_what_goes_away_under_way_is_told(
+def test_what_goes_away_under_way_is_reported(
     either_hub: LocalHub, out: Path, tmp_path: Path, what: str
 ) -> None:
     hub = either_hub

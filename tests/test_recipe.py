@@ -220,7 +220,7 @@ def test_names_that_some_file_systems_take_for_one_are_refused(tmp_path: Path) -
         load_recipes(tmp_path)
 
 
-def test_same_images_as_takes_the_other_sets_draws(tmp_path: Path) -> None:
+def test_same_images_as_takes_the_other_sets_samples(tmp_path: Path) -> None:
     write(
         tmp_path,
         a=BASE + "variables: {x: [1, 2, 3]}\nsampling: {guidance_scale: {uniform: [1, 5]}}\n",

@@ -100,8 +100,8 @@ def test_a_batch_equals_stock_calls(
     recipe = recipe_for(model, scheduler)
     pipeline = pipelines.get(recipe)
     renderer = DiffusersRenderer(pipeline, recipe)
-    drawn = torch.cat([_floats(renderer, [0, 1, 3]), _floats(renderer, [2, 4])])
-    for row, image in zip([0, 1, 3, 2, 4], drawn, strict=True):
+    generated = torch.cat([_floats(renderer, [0, 1, 3]), _floats(renderer, [2, 4])])
+    for row, image in zip([0, 1, 3, 2, 4], generated, strict=True):
         expected = stock(pipelines.get(recipe), SPECS[row])
         assert expected.std() > 0.05, "a flat picture would prove nothing"
         np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), expected, atol=1e-4)
@@ -109,20 +109,20 @@ def test_a_batch_equals_stock_calls(
 
 def _floats(renderer: DiffusersRenderer, rows: list[int]) -> torch.Tensor:
     chosen = [SPECS[row] for row in rows]
-    return renderer._draw([*chosen, *[chosen[-1]] * (8 - len(chosen))])[: len(chosen)]
+    return renderer._generate([*chosen, *[chosen[-1]] * (8 - len(chosen))])[: len(chosen)]
 
 
-def test_pictures_come_in_order_whatever_their_steps(model: Path, pipelines: Pipelines) -> None:
+def test_images_come_in_order_whatever_their_steps(model: Path, pipelines: Pipelines) -> None:
     recipe = recipe_for(model)
     renderer = DiffusersRenderer(pipelines.get(recipe), recipe)
     together = renderer.render(SPECS, batch_size=8)
-    for row, picture in zip(SPECS, together, strict=True):
-        assert picture.shape == (16, 16, 3)
+    for row, pixels in zip(SPECS, together, strict=True):
+        assert pixels.shape == (16, 16, 3)
         expected = (stock(pipelines.get(recipe), row) * 255).round()
-        assert np.abs(picture.astype(float) - expected).max() <= 1
+        assert np.abs(pixels.astype(float) - expected).max() <= 1
 
 
-def test_a_picture_does_not_depend_on_how_full_its_batch_is(
+def test_a_image_does_not_depend_on_how_full_its_batch_is(
     model: Path, pipelines: Pipelines
 ) -> None:
     recipe = recipe_for(model)
@@ -138,10 +138,10 @@ def test_distilled_guidance_gets_plain_numbers(tmp_path: Path) -> None:
     recipe = recipe_for(folder)
     pipelines = Pipelines(device="cpu", dtype=torch.float32)
     renderer = DiffusersRenderer(pipelines.get(recipe), recipe)
-    pictures = renderer.render(SPECS[:3], batch_size=2)
-    for row, picture in zip(SPECS, pictures, strict=False):
+    results = renderer.render(SPECS[:3], batch_size=2)
+    for row, pixels in zip(SPECS, results, strict=False):
         expected = (stock(pipelines.get(recipe), row) * 255).round()
-        assert np.abs(picture.astype(float) - expected).max() <= 1
+        assert np.abs(pixels.astype(float) - expected).max() <= 1
 
 
 def test_each_pair_of_prompts_is_encoded_once(model: Path, pipelines: Pipelines) -> None:
@@ -165,15 +165,15 @@ def test_each_pair_of_prompts_is_encoded_once(model: Path, pipelines: Pipelines)
     assert calls == ["a", "b", "a", "b", "a"]
 
 
-def test_values_that_are_not_numbers_are_no_picture(model: Path, pipelines: Pipelines) -> None:
+def test_values_that_are_not_numbers_are_no_image(model: Path, pipelines: Pipelines) -> None:
     recipe = recipe_for(model)
     renderer = DiffusersRenderer(pipelines.get(recipe), recipe)
     broken = torch.ones(5, 3, 4, 4)
     broken[2, 1, 0, 0] = torch.nan
-    renderer._draw = lambda rows: broken[: len(rows)]  # type: ignore[method-assign]
+    renderer._generate = lambda rows: broken[: len(rows)]  # type: ignore[method-assign]
     rows = [replace(row, num_inference_steps=3) for row in SPECS]
-    pictures = renderer.render(rows, batch_size=5)
-    assert [picture is None for picture in pictures] == [False, False, True, False, False]
+    results = renderer.render(rows, batch_size=5)
+    assert [pixels is None for pixels in results] == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -220,11 +220,11 @@ def test_every_interpolation_keeps_a_ramp_a_ramp(
     output = Output(
         size=(8, 16), resample=resample, antialias=antialias, lanczos_version=lanczos_version
     )
-    pictures = rescale(ramp, output)
-    assert len(pictures) == 2
-    assert pictures[0].shape == (8, 16, 3)
-    assert pictures[0].dtype == np.uint8
-    line = pictures[0][4, :, 1].astype(float)
+    results = rescale(ramp, output)
+    assert len(results) == 2
+    assert results[0].shape == (8, 16, 3)
+    assert results[0].dtype == np.uint8
+    line = results[0][4, :, 1].astype(float)
     np.testing.assert_allclose(line, (np.arange(16) * 2 + 0.5) / 31 * 255, atol=6)
 
 

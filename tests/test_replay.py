@@ -20,7 +20,7 @@ from factory.builder.build import build
 from factory.cli import replay as replay_command
 from factory.cli import verify as verify_command
 from factory.common.errors import UserError
-from factory.inspection.redraw import batch_of
+from factory.inspection.regenerate import batch_of
 from factory.inspection.replay import replay
 from factory.inspection.verify import Sample, verify_set
 from factory.planner.plan import ImageSpec
@@ -33,7 +33,7 @@ class Neighbourly(FakeRenderer):
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Any]:
         shift = np.uint8(sum(row.index for row in rows) % 5)
-        return [picture // 2 + shift for picture in super().render(rows, batch_size=batch_size)]
+        return [image // 2 + shift for image in super().render(rows, batch_size=batch_size)]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +55,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def width(path: Path) -> int:
-    with Image.open(path) as picture:
-        return picture.width
+    with Image.open(path) as image:
+        return image.width
 
 
 @pytest.mark.parametrize(
@@ -70,19 +70,19 @@ def width(path: Path) -> int:
         ("union", 20, ("word", 5)),
     ],
 )
-def test_a_row_draws_its_bytes_again(
+def test_a_row_generates_its_bytes_again(
     out: Path, config: str, index: int, origin: tuple[str, int]
 ) -> None:
     done = replay(out, config=config, index=index, renderer_factory=Neighbourly)
-    assert (done.config, done.redrawn.spec.index) == origin
-    assert done.redrawn.same_bytes
-    assert done.redrawn.describe() == "identical bytes"
+    assert (done.config, done.regenerated.spec.index) == origin
+    assert done.regenerated.same_bytes
+    assert done.regenerated.describe() == "identical bytes"
     assert done.notes == ()
 
 
-def test_alone_a_picture_may_differ_and_the_difference_is_told(out: Path, tmp_path: Path) -> None:
+def test_alone_a_image_may_differ_and_the_difference_is_reported(out: Path, tmp_path: Path) -> None:
     done = replay(out, config="base", index=3, alone=True, renderer_factory=Neighbourly)
-    one = done.redrawn
+    one = done.regenerated
     assert (one.same_bytes, one.differing, one.pixels) == (False, 64, 64)
     # The batch shifts its pictures by (0 + 1 + 2 + 3) % 5, the image alone by 3.
     assert one.max_difference == one.mean_difference == 2
@@ -117,7 +117,7 @@ def test_a_rebuilt_sample_is_compared(out: Path) -> None:
     assert 3 * 1 <= whole_again(out, part=0.01).compared <= 3 * 4
 
 
-def test_pictures_that_rows_do_not_draw_are_named(out: Path) -> None:
+def test_images_that_rows_do_not_give_are_named(out: Path) -> None:
     faults = whole_again(out, FakeRenderer).faults
     assert len(faults) == 30
     assert str(faults[0]).startswith(
@@ -144,8 +144,8 @@ class Moody(Neighbourly):
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Any]:
         black = {(3, 0), *((5, attempt) for attempt in range(10))}
         return [
-            picture * 0 if (row.index, row.attempt) in black else picture
-            for row, picture in zip(rows, super().render(rows, batch_size=batch_size), strict=True)
+            image * 0 if (row.index, row.attempt) in black else image
+            for row, image in zip(rows, super().render(rows, batch_size=batch_size), strict=True)
         ]
 
 
@@ -160,12 +160,12 @@ def moody(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_later_attempts_are_drawn_again_as_they_were(moody: Path) -> None:
+def test_later_attempts_are_generated_again_as_they_were(moody: Path) -> None:
     for index in range(15):
         if index != 5:
             done = replay(moody, config="base", index=index, renderer_factory=Moody)
-            assert done.redrawn.same_bytes
-            assert done.redrawn.spec.attempt == int(index == 3)
+            assert done.regenerated.same_bytes
+            assert done.regenerated.spec.attempt == int(index == 3)
     with pytest.raises(UserError, match=r"image 5 of base failed \(black, 4 attempts\)"):
         replay(moody, config="base", index=5)
 
@@ -180,7 +180,7 @@ def test_failed_images_that_are_listed_are_no_fault(moody: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build a dataset with a tiny real pipeline: random guidance, different steps."""
     folder = tmp_path_factory.mktemp("real")
     model = tiny_models.save_stable_diffusion(folder / "sd")
@@ -202,28 +202,28 @@ def run(command: Any, *arguments: str) -> int:
     return int(command.run(parser.parse_args(arguments)))
 
 
-def test_the_command_draws_with_the_real_model(
-    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_generates_with_the_real_model(
+    generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sheet = tmp_path / "sheets" / "one.png"
-    where = [str(drawn), "--config", "tiny", "--index", "9"]
+    where = [str(generated), "--config", "tiny", "--index", "9"]
     assert run(replay_command, *where, "--out", str(sheet)) == 0
-    told = capsys.readouterr().out
-    assert "regenerated: identical bytes" in told
+    printed = capsys.readouterr().out
+    assert "regenerated: identical bytes" in printed
     assert width(sheet) > 3 * 112
     run(replay_command, *where, "--json", "--alone")
     report = json.loads(capsys.readouterr().out)
-    (row,) = read_rows(shard(drawn, "tiny", 1), start=1, stop=2)
+    (row,) = read_rows(shard(generated, "tiny", 1), start=1, stop=2)
     assert report["row"] == {name: value for name, value in row.items() if name != "image"}
     assert report["max_difference"] <= 8, "alone, only the last digits differ"
 
 
-def test_the_command_rebuilds_a_sample(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(verify_command, str(drawn), "--rebuild", "50%", "--quiet") == 0
+def test_the_command_rebuilds_a_sample(generated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verify_command, str(generated), "--rebuild", "50%", "--quiet") == 0
     assert "2 shards, 15 rows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", ["5", "0%", "101%", "x%"])
-def test_a_part_that_is_none(drawn: Path, part: str) -> None:
+def test_a_part_that_is_none(generated: Path, part: str) -> None:
     with pytest.raises(UserError, match="expected a percentage above 0%"):
-        run(verify_command, str(drawn), "--rebuild", part)
+        run(verify_command, str(generated), "--rebuild", part)

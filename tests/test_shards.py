@@ -17,7 +17,7 @@ from factory.data.columns import features
 from factory.recipe.schema import Output
 from factory.shards.parquet import (
     column_names,
-    encode_picture,
+    encode_image,
     list_shards,
     num_rows,
     read_rows,
@@ -27,7 +27,7 @@ from factory.shards.parquet import (
 )
 from factory.shards.stamp import Stamp, inspect, read_stamp
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 STAMP = Stamp(config="c", fingerprint="f", settings={"batch_size": 4}, start=0, stop=2)
 FILE = "data/c/train-00000-0123456789ab.parquet"
 FEATURES = features(["cat", "dog"], {"d": "string", "n": "float64"})
@@ -35,7 +35,7 @@ FEATURES = features(["cat", "dog"], {"d": "string", "n": "float64"})
 
 def row(index: int) -> dict[str, Any]:
     return {
-        "image": {"bytes": encode_picture(PICTURE, Output()), "path": None},
+        "image": {"bytes": encode_image(IMAGE, Output()), "path": None},
         "label": index % 2,
         "class": "cat",
         "recipe": "r",
@@ -97,16 +97,16 @@ def test_an_interrupted_text_keeps_the_old_one(
 
 @pytest.mark.parametrize("kind", ["png", "webp"])
 def test_lossless_formats_keep_every_pixel(kind: str) -> None:
-    encoded = encode_picture(PICTURE, Output(format=kind))
-    assert encoded == encode_picture(PICTURE, Output(format=kind))
+    encoded = encode_image(IMAGE, Output(format=kind))
+    assert encoded == encode_image(IMAGE, Output(format=kind))
     opened = Image.open(io.BytesIO(encoded))
     assert opened.format == kind.upper()
-    assert np.array_equal(np.asarray(opened.convert("RGB")), PICTURE)
+    assert np.array_equal(np.asarray(opened.convert("RGB")), IMAGE)
 
 
 def test_jpeg_is_close() -> None:
     smooth = np.full((16, 16, 3), 120, dtype=np.uint8)
-    opened = Image.open(io.BytesIO(encode_picture(smooth, Output(format="jpeg"))))
+    opened = Image.open(io.BytesIO(encode_image(smooth, Output(format="jpeg"))))
     assert opened.format == "JPEG"
     assert np.abs(np.asarray(opened).astype(int) - 120).max() <= 3
 

@@ -36,7 +36,7 @@ def stopping_at(index: int) -> Any:
     return Stopping
 
 
-def draw(recipes: Any, out: Path, factory: Any = FakeRenderer) -> None:
+def generate(recipes: Any, out: Path, factory: Any = FakeRenderer) -> None:
     build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=factory)
 
 
@@ -44,7 +44,7 @@ def draw(recipes: Any, out: Path, factory: Any = FakeRenderer) -> None:
 def stopped(tmp_path: Path) -> Path:
     """Return a build of 15 shards of 8 images that was stopped after 6 of them."""
     with pytest.raises(Stopped):
-        draw(recipe(tmp_path, "a.base", images_per_class=40), tmp_path / "out", stopping_at(48))
+        generate(recipe(tmp_path, "a.base", images_per_class=40), tmp_path / "out", stopping_at(48))
     return tmp_path / "out"
 
 
@@ -107,7 +107,7 @@ def test_it_looks_at_a_build_that_runs(tmp_path: Path) -> None:
             seen.append(status(tmp_path / "out"))
             return super().render(rows, batch_size=batch_size)
 
-    draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out", Looking)
+    generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out", Looking)
     figures = [(one.configs[0].done, one.configs[0].running) for one in seen]
     assert figures == [(0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
     assert all(f"process {os.getpid()}" in one.workers[0].process for one in seen)
@@ -117,7 +117,7 @@ def test_a_set_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     base, word = recipe(tmp_path, "base"), recipe(tmp_path, "word", prompt="{class}")
     both = combination(tmp_path, "both", ["base", "word"])
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=2)
-    draw([base, word, both, share], tmp_path / "out")
+    generate([base, word, both, share], tmp_path / "out")
     found = status(tmp_path / "out")
     assert found.complete
     assert [(one.name, one.shards, one.done) for one in found.configs] == [
@@ -127,8 +127,8 @@ def test_a_set_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("word", 2, 2),
     ]
     assert run(str(tmp_path / "out")) is None
-    told = capsys.readouterr().out.splitlines()
-    assert told[2].split() == [
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2].split() == [
         "base",
         "2",
         "2",
@@ -141,15 +141,14 @@ def test_a_set_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "set,",
         "complete",
     ]
-    assert told[-1] == "finished, nothing left"
+    assert printed[-1] == "finished, nothing left"
 
 
 class AlwaysBlack(FakeRenderer):
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Any:
-        pictures = super().render(rows, batch_size=batch_size)
+        results = super().render(rows, batch_size=batch_size)
         return [
-            picture * 0 if row.index == 3 else picture
-            for row, picture in zip(rows, pictures, strict=True)
+            image * 0 if row.index == 3 else image for row, image in zip(rows, results, strict=True)
         ]
 
 
@@ -158,7 +157,7 @@ def test_failed_images_are_counted_while_the_build_runs(tmp_path: Path) -> None:
         pass
 
     with pytest.raises(Stopped):
-        draw(recipe(tmp_path, "base", images_per_class=10), tmp_path / "out", Stopping)
+        generate(recipe(tmp_path, "base", images_per_class=10), tmp_path / "out", Stopping)
     (one,) = status(tmp_path / "out").configs
     assert (one.done, one.images_done, one.failed) == (2, 16, 1)
 

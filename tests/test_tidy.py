@@ -24,7 +24,7 @@ from factory.shards.generations import FOLDER, latest, newest, replace
 from factory.sharing.push_dataset import push, set_files
 
 
-def draw(recipes: Any, out: Path, **changes: Any) -> None:
+def generate(recipes: Any, out: Path, **changes: Any) -> None:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
     build(recipes, out, **(options | changes))
 
@@ -46,7 +46,7 @@ def test_tidy_lists_and_removes_what_is_left_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     whole = tree(out)
     leave_over(out)
     (out / "data/base/.writing-7-x.parquet").write_text("half")
@@ -77,16 +77,16 @@ def test_a_file_that_is_used_meanwhile_stays(
 ) -> None:
     """The process is suspended between check and removal; a build uses the file."""
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     grown = shutil.copytree(out, tmp_path / "grown")
     more = recipe(tmp_path, "base", images_per_class=8)
-    draw(more, grown)
+    generate(more, grown)
     planned = out / shard(grown, index=2).relative_to(grown)
     shutil.copy(shard(grown, index=2), planned)
 
     def renamed(path: Path, to: Path) -> Path:
         monkeypatch.undo()
-        draw(more, out)
+        generate(more, out)
         return path.rename(to)
 
     monkeypatch.setattr(Path, "rename", renamed)
@@ -100,10 +100,10 @@ def test_a_file_that_is_used_meanwhile_stays(
 def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path: Path) -> None:
     """A suspended `tidy` has created a generation, and may remove the copies it found."""
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     word = recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
     stopped = shutil.copytree(out, tmp_path / "stopped")
-    draw(word, stopped)
+    generate(word, stopped)
     copies = [path for path in (stopped / "data/base").iterdir()]
     for path in copies:
         shutil.copy(path, out / "data/base")
@@ -111,7 +111,7 @@ def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path
     now = newest(out)
     assert now.manifest is not None
     assert replace(out, now, now.manifest, recipes={}) is not None
-    draw(word, out)
+    generate(word, out)
     for path in copies:
         (out / "data/base" / path.name).unlink(missing_ok=True)
     assert verify_set(out).faults == ()
@@ -120,9 +120,9 @@ def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path
 def test_the_card_no_longer_names_what_is_removed(tmp_path: Path) -> None:
     """A writer was killed between the manifest and the card."""
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     before = shutil.copytree(out, tmp_path / "before")
-    draw(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
+    generate(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
     shutil.copytree(before / "data", out / "data", dirs_exist_ok=True)
     shutil.copy(before / "README.md", out)
     main(["tidy", str(out), "--delete"])
@@ -135,7 +135,7 @@ def test_left_over_shards_are_noted_and_not_pushed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     files = set_files(out, manifest_of(out)).keys()
     leave_over(out)
     report = verify_set(out)
@@ -147,14 +147,14 @@ def test_left_over_shards_are_noted_and_not_pushed(
 
 def test_shards_of_an_unfinished_config_stay(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     Dying.last = 16
     with pytest.raises(Dies):
-        draw(recipe(tmp_path, "base", images_per_class=10), out, renderer_factory=Dying)
+        generate(recipe(tmp_path, "base", images_per_class=10), out, renderer_factory=Dying)
     before = tree(out)
     main(["tidy", str(out), "--delete"])
     assert tree(out) == before
-    draw(recipe(tmp_path, "base", images_per_class=10), out)
+    generate(recipe(tmp_path, "base", images_per_class=10), out)
     assert verify_set(out).left_over == ()
 
 
@@ -162,18 +162,18 @@ def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
     """Its recipe is removed; rows that its launch finishes later are used by its build."""
     out = tmp_path / "out"
     base = recipe(tmp_path, "base")
-    draw(base, tmp_path / "late")
+    generate(base, tmp_path / "late")
     Dying.last = 0
     with pytest.raises(Dies):
-        draw(base, out, renderer_factory=Dying)
-    draw(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
+        generate(base, out, renderer_factory=Dying)
+    generate(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
     assert (newest(out).dropped, verify_set(out).faults) == (("base",), ())
     late = shard(tmp_path / "late")
     (out / "data/base").mkdir()
     (out / "data/base" / late.name).write_bytes(late.read_bytes())
     assert len(verify_set(out).left_over) == 1
     FakeRenderer.calls = 0
-    draw(base, out)
+    generate(base, out)
     assert FakeRenderer.calls == 2, "eight of its fifteen images were there"
     report = verify_set(out)
     assert (report.faults, report.left_over) == ((), ())
@@ -203,7 +203,7 @@ def test_a_generation_of_others_leads_nowhere(
     """Its names decide which recipes are written and removed."""
     out = tmp_path / "out"
     base = recipe(tmp_path, "base")
-    draw(base, out)
+    generate(base, out)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/conf.yaml").write_text("of somebody")
     (tmp_path / "other/train-00000-0123456789ab.parquet").write_text("of somebody")
@@ -214,7 +214,7 @@ def test_a_generation_of_others_leads_nowhere(
         lambda: publish(out, card=True),
         lambda: main(["tidy", str(out), "--delete"]),
         lambda: main(["card", str(out)]),
-        lambda: draw(base, out),
+        lambda: generate(base, out),
     ):
         with pytest.raises(UserError, match=message):
             command()
@@ -226,7 +226,7 @@ def test_a_generation_of_others_leads_nowhere(
 @pytest.mark.timeout(60)
 def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     (out / FOLDER / "00000000099.json").write_text("{}")
     assert newest(out).number == latest(out) < 99, "no number is written like this"
     (out / FOLDER / "00000098.json").symlink_to(tmp_path / "nothing")
@@ -256,7 +256,7 @@ def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) ->
 def test_nothing_is_written_or_deleted_through_a_link(name: str, tmp_path: Path) -> None:
     out, other = tmp_path / "out", tmp_path / "other"
     base = recipe(tmp_path, "base")
-    draw(base, out)
+    generate(base, out)
     for made in ("7-x/a", "data/b", "contact-sheet.jpg", "train-00000-0123456789ab.parquet"):
         (other / made).parent.mkdir(parents=True, exist_ok=True)
         (other / made).write_text("of somebody")
@@ -269,7 +269,7 @@ def test_nothing_is_written_or_deleted_through_a_link(name: str, tmp_path: Path)
     for command in (
         lambda: main(["tidy", str(out), "--delete"]),
         lambda: main(["card", str(out)]),
-        lambda: draw(base, out),
+        lambda: generate(base, out),
         lambda: run_gates(out, [NearDuplicates()], show_progress=False),
         lambda: push(out, "me/data"),
     ):
@@ -281,7 +281,7 @@ def test_nothing_is_written_or_deleted_through_a_link(name: str, tmp_path: Path)
 
 def test_folders_of_a_dataset_do_not_stand_for_each_other(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "7"), out)
+    generate(recipe(tmp_path, "7"), out)
     (out / ".gating").symlink_to("data")
     before = tree(out)
     with pytest.raises(UserError, match=r"\.gating: is a link"):
@@ -290,18 +290,18 @@ def test_folders_of_a_dataset_do_not_stand_for_each_other(tmp_path: Path) -> Non
     (out / ".gating").unlink()
     (tmp_path / "here").symlink_to(out)
     main(["tidy", str(tmp_path / "here"), "--delete"])
-    draw(recipe(tmp_path, "7"), tmp_path / "here")
+    generate(recipe(tmp_path, "7"), tmp_path / "here")
 
 
 def test_a_damaged_copy_of_a_recipe_is_written_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     base = recipe(tmp_path, "base")
-    draw(base, out)
+    generate(base, out)
     path = out / "recipes/base.yaml"
     right = path.read_bytes()
     path.write_bytes(b"\xff\xfe\x00" + right)
     with pytest.raises(UserError, match="was generated from another recipe"):
-        draw(recipe(tmp_path, "base", prompt="one {class}"), out)
-    draw(base, out)
+        generate(recipe(tmp_path, "base", prompt="one {class}"), out)
+    generate(base, out)
     assert path.read_bytes() == right
     assert verify_set(out).faults == ()

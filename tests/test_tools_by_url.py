@@ -52,7 +52,7 @@ def test_a_whole_set_and_a_damaged_one(url: str) -> None:
 
 def test_one_image_again(url: str) -> None:
     done = replay(url, config="share", index=5, renderer_factory=FakeRenderer)
-    assert done.redrawn.same_bytes
+    assert done.regenerated.same_bytes
 
 
 def test_how_far_and_what_changed(url: str, tmp_path: Path) -> None:

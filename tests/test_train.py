@@ -503,11 +503,11 @@ def test_counts_of_classes_are_reported_and_recorded(
     kept = "label != 'red' and (label == 'blue' or guidance_scale < 2)"
     one = replace(options, overrides={**options.overrides, "epochs": 1}, row_filter=kept)
     train(replace(one, allow_empty_classes=True))
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     line = f"split train where {kept}: 24 images, 3 classes: red 0, green 4, blue 20"
-    assert line in told
-    assert "warning: 1 of 3 classes without images: red" in told
-    assert "warning: 1 of 3 classes with fewer than 10 images: green 4" in told
+    assert line in printed
+    assert "warning: 1 of 3 classes without images: red" in printed
+    assert "warning: 1 of 3 classes with fewer than 10 images: green 4" in printed
     path = options.out / "config.yaml"
     config = yaml.safe_load(path.read_text())
     assert config["data"]["class_counts"] == {"red": 0, "green": 4, "blue": 20}
@@ -554,12 +554,12 @@ def test_names_of_others_stay_on_their_line_and_are_cut() -> None:
 
     names = {"a\nfactory: all is well": 100, "b" * 3000: 0, "c\r" + "c" * 3000: 3}
     suffixes = {f".{number}\n": 1 for number in range(1000)}
-    told = [counts_line("set", names, suffixes), some([*names]), *count_warnings(names)]
-    assert all(line.isprintable() and len(line) < 500 for line in told)
-    assert told[0].startswith(
+    printed = [counts_line("set", names, suffixes), some([*names]), *count_warnings(names)]
+    assert all(line.isprintable() and len(line) < 500 for line in printed)
+    assert printed[0].startswith(
         f"set: 103 images, 3 classes: a\\x0afactory: all is well 100, {'b' * 77}... 0, c\\x0dc"
     )
-    assert told[0].endswith("1 .19\\x0a and 980 other types")
+    assert printed[0].endswith("1 .19\\x0a and 980 other types")
 
 
 @pytest.mark.parametrize(

@@ -181,12 +181,12 @@ def test_scoring_sees_the_middle(options: TrainOptions) -> None:
     train(replace(options, overrides={**options.overrides, "test_crop": 0.5}))
     model = timm.create_model(f"local-dir:{options.out}", pretrained=True)
     side = model.pretrained_cfg["input_size"][1]
-    picture = np.zeros((side, side, 3), dtype=np.uint8)
+    image = np.zeros((side, side, 3), dtype=np.uint8)
     quarter = side // 4
-    picture[quarter : side - quarter, quarter : side - quarter] = 255
+    image[quarter : side - quarter, quarter : side - quarter] = 255
     config = resolve_model_data_config(model) | {"mean": (0, 0, 0), "std": (1, 1, 1)}
-    theirs = create_transform(**config, is_training=False)(Image.fromarray(picture))
-    ours = centre_crop(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255, 0.5)[0]
+    theirs = create_transform(**config, is_training=False)(Image.fromarray(image))
+    ours = centre_crop(torch.from_numpy(image).permute(2, 0, 1)[None] / 255, 0.5)[0]
     # All white but for the outermost pixel, where the enlarged edge is blurred.
     assert theirs[:, 2:-2, 2:-2].min() > 0.99 and ours[:, 2:-2, 2:-2].min() > 0.99
     assert torch.equal(centre_crop(ours[None], 1.0)[0], ours)
@@ -215,7 +215,7 @@ def test_kept_epochs_are_the_weights_of_those_epochs(options: TrainOptions) -> N
     assert all(torch.equal(two[0][name], two[1][name]) for name in two[0])
 
 
-def test_images_per_class_are_drawn_of_each_class(options: TrainOptions) -> None:
+def test_images_per_class_are_generated_of_each_class(options: TrainOptions) -> None:
     train(replace(options, images_per_class=12))
     config = yaml.safe_load((options.out / "config.yaml").read_text())
     assert (config["data"]["num_images"], config["data"]["images_per_class"]) == (36, 12)

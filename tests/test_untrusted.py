@@ -270,7 +270,7 @@ def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ]
 
 
-def told_by(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
+def message_of(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
     def main() -> None:
         raise error
 
@@ -285,9 +285,9 @@ def test_no_error_tells_a_token(
     tokens: list[str], kind: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = f"cannot reach https://me:pass-word@hub.co/x with {' and '.join(tokens)}"
-    told = told_by(kind(words), capsys)
-    assert "cannot reach https://***@hub.co/x with ***" in told
-    assert not [token for token in [*tokens, "pass-word"] if token in told]
+    printed = message_of(kind(words), capsys)
+    assert "cannot reach https://***@hub.co/x with ***" in printed
+    assert not [token for token in [*tokens, "pass-word"] if token in printed]
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_no_message_contains_a_secret_of_an_address_or_option(
     console.log(text)
     console.write(text)
     captured = capsys.readouterr()
-    assert "S3CRET" not in captured.out + captured.err + told_by(UserError(text), capsys)
+    assert "S3CRET" not in captured.out + captured.err + message_of(UserError(text), capsys)
     assert redaction.SHOWN in captured.out
 
 
@@ -333,9 +333,9 @@ def test_values_of_unknown_options_are_not_repeated(
 ) -> None:
     with pytest.raises(SystemExit):
         console.Parser(prog="factory").parse_args(arguments)
-    told = capsys.readouterr().err
-    assert f"unrecognized arguments: {arguments[0].partition('=')[0]}" in told
-    assert "S3CRET" not in told
+    printed = capsys.readouterr().err
+    assert f"unrecognized arguments: {arguments[0].partition('=')[0]}" in printed
+    assert "S3CRET" not in printed
 
 
 def test_a_name_does_not_break_out_of_its_table_cell() -> None:
@@ -357,13 +357,13 @@ def test_no_log_line_tells_a_token(tokens: list[str], capsys: pytest.CaptureFixt
 
 
 def test_a_name_that_is_too_long_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    told = told_by(OSError(errno.ENAMETOOLONG, "too long", "a" * 5000), capsys)
-    assert "aaa...: the name is too long" in told
-    assert len(told) < 500
+    printed = message_of(OSError(errno.ENAMETOOLONG, "too long", "a" * 5000), capsys)
+    assert "aaa...: the name is too long" in printed
+    assert len(printed) < 500
 
 
 def test_a_terminal_obeys_no_message(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told_by(UserError("no file \x1b[2Jx\r"), capsys) == "no file \\x1b[2Jx\\x0d\n"
+    assert message_of(UserError("no file \x1b[2Jx\r"), capsys) == "no file \\x1b[2Jx\\x0d\n"
 
 
 def test_what_is_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ DOMAIN = "data/domain/train-00000-1ea9bab8058c.parquet"
 SHARE = "data/share/train-00000-0c18c505bde1.parquet"
 
 
-def draw(recipes: Any, out: Path) -> None:
+def generate(recipes: Any, out: Path) -> None:
     build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=FakeRenderer)
 
 
@@ -42,7 +42,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     share = combination(folder, "share", ["base", "domain"], images_per_class=4)
     both = combination(folder, "union", ["base", "domain"])
-    draw([base, domain, share, both], folder / "out")
+    generate([base, domain, share, both], folder / "out")
     return folder / "out"
 
 
@@ -296,7 +296,7 @@ def test_a_planted_fault_is_named(out: Path, plant: Callable[[Path], Any], begin
     assert all(": found " in line and ", expected " in line for line in lines)
 
 
-def test_swapped_shards_are_told_by_their_own_names(out: Path) -> None:
+def test_swapped_shards_are_reported_by_their_own_names(out: Path) -> None:
     swap(out / FIRST, out / DOMAIN)
     found = {fault.file: fault.found for fault in verify_set(out).faults if fault.what == "sha256"}
     assert found.keys() == {FIRST, DOMAIN}
@@ -401,7 +401,7 @@ def test_a_set_of_a_model_that_is_gone_is_still_whole(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "model_index.json").write_text("{}")
-    draw(recipe(tmp_path, "base", model={"id": str(model)}), tmp_path / "out")
+    generate(recipe(tmp_path, "base", model={"id": str(model)}), tmp_path / "out")
     shutil.rmtree(model)
     assert verify_set(tmp_path / "out").whole
 
@@ -419,9 +419,9 @@ def test_the_command_says_whole_or_names_faults(
     assert capsys.readouterr().out == f"{out}: no faults (6 shards, 42 rows)\n"
     (out / SECOND).unlink()
     assert run(str(out), "--config", "base") == 1
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"{SECOND}: file: found none, expected a shard of 7 images"
-    assert told[-1].startswith(f"{out}: 1 fault (2 shards, 8 rows)")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"{SECOND}: file: found none, expected a shard of 7 images"
+    assert printed[-1].startswith(f"{out}: 1 fault (2 shards, 8 rows)")
     assert run(str(out), "--json") == 1
     report = json.loads(capsys.readouterr().out)
     assert report["whole"] is False

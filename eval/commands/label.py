@@ -67,5 +67,5 @@ def run(args: argparse.Namespace) -> None:
         skip_unreadable=args.skip_unreadable,
         labels=label_map_of(args),
     )
-    told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    write(f"{args.out}: {sum(counts.values()):,} images ({told})")
+    listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    write(f"{args.out}: {sum(counts.values()):,} images ({listed})")

@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     if faults:
         report_unreadable(NAME, faults, total=len(answers) + len(faults))
     if args.json:
-        told = {
+        answer = {
             "run": args.run_folder,
             "threshold": threshold,
             "threshold_chosen": rejection.to_json() if rejection else None,
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
             "skipped": faults,
             "not_images": dict(sorted(found.left_out.items())),
         }
-        write(json.dumps(told, indent=2))
+        write(json.dumps(answer, indent=2))
     else:
         write("\n\n".join([to_table(answers, threshold), *([str(rejection)] if rejection else [])]))
     _write_files(args, answers, classifier, threshold)

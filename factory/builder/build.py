@@ -93,7 +93,7 @@ def build(
     with stopping_on_signals(), answering(place):
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
-        with ranks.telling_failure(), ExitStack() as stack:
+        with ranks.announcing_failure(), ExitStack() as stack:
             start, generation = _prepare(
                 place,
                 jobs,

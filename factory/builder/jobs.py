@@ -85,18 +85,18 @@ class Job:
     def entry(self) -> ConfigEntry:
         """Return the manifest entry of the config before it is complete."""
         recipe = self.recipe
-        drawn = self.kind == "set"
+        has_own = self.kind == "set"
         return ConfigEntry(
             kind=self.kind,
             fingerprint=recipe.fingerprint,
-            model=recipe.model.id if drawn else None,
-            revision=recipe.model.revision if drawn else None,
+            model=recipe.model.id if has_own else None,
+            revision=recipe.model.revision if has_own else None,
             images=0 if self.kind == "union" else self.num_images,
             images_per_class=None
             if self.kind == "union"
             else self.num_images // len(recipe.labels),
-            sampling=sampling_summary(recipe, self.pipeline) if drawn else None,
-            members=() if drawn else tuple(member.name for member in recipe.members),
+            sampling=sampling_summary(recipe, self.pipeline) if has_own else None,
+            members=() if has_own else tuple(member.name for member in recipe.members),
         )
 
 
@@ -130,7 +130,7 @@ def _with_twins(jobs: Sequence[Job]) -> list[Job]:
     first of them.
     """
     first: dict[str, str] = {}
-    for job in sorted(jobs, key=lambda job: job.name != job.recipe.draws_name):
+    for job in sorted(jobs, key=lambda job: job.name != job.recipe.stream_name):
         first.setdefault(job.recipe.images_fingerprint, job.name)
     leaders = {job.name: first[job.recipe.images_fingerprint] for job in jobs}
     return [

@@ -176,7 +176,7 @@ def _manifest(state: State) -> Manifest:
     return Manifest(
         settings=state.settings,
         device=old.device if old else device_name(state.settings.device),
-        versions=merged_versions(old, draws=any(state.unfinished())),
+        versions=merged_versions(old, generates=any(state.unfinished())),
         labels=tuple(state.jobs[0].recipe.labels),
         variables=state.variables,
         configs=before | {job.name: _entry(job, before.get(job.name)) for job in state.jobs},
@@ -215,11 +215,11 @@ def _start(look: Look, jobs: Sequence[Job], planned: Manifest) -> Start:
     return Start(present, others, plan, is_shared=bool(list_markers(look.out)))
 
 
-def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:
+def merged_versions(old: Manifest | None, *, generates: bool) -> tuple[dict[str, str], ...]:
     """Return the library versions used for a dataset; the current ones are last if used."""
     now = library_versions()
     before = old.versions if old else ()
-    if before and (before[-1] == now or not draws):
+    if before and (before[-1] == now or not generates):
         return before
     if before:
         console.log(

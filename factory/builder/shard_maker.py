@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from factory.builder.jobs import Job
 from factory.builder.ranks import Ranks
-from factory.builder.rows import Drawn, copy_rows, draw_rows
+from factory.builder.rows import ShardRows, copy_rows, generate_rows
 from factory.builder.start import Start
 from factory.common import console
 from factory.common.storage import AnyPath
@@ -120,13 +120,13 @@ class ShardMaker:
         except _MadeElsewhere:
             return self._make(job, index)
         if there.damaged:
-            self._ranks.add("redrawn", len(rows.rows))
+            self._ranks.add("regenerated", len(rows.rows))
         stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
         entry = self._write(there.free, rows, stamp)
         # If another process was faster, its file is examined like any other.
         return entry or self._make(job, index)
 
-    def _write(self, file: str, rows: Drawn, stamp: Stamp) -> ShardEntry | None:
+    def _write(self, file: str, rows: ShardRows, stamp: Stamp) -> ShardEntry | None:
         """Write a shard under a free name; None if the name is taken.
 
         If the plan changes in the meantime, the file stays unlisted: later builds use its rows or
@@ -191,10 +191,10 @@ class ShardMaker:
             self._ranks.add("kept", found.inspection.rows)
         return found.inspection.entry(found.path.relative_to(self._out).as_posix())
 
-    def _rows(self, job: Job, images: range, *, shorter: Found | None, file: str) -> Drawn:
+    def _rows(self, job: Job, images: range, *, shorter: Found | None, file: str) -> ShardRows:
         """Generate or copy the rows of a shard, unless another launch writes its file meanwhile."""
 
-        def drawn(count: int) -> None:
+        def generated(count: int) -> None:
             self._show(count)
             if (self._out / file).is_file():
                 raise _MadeElsewhere
@@ -204,17 +204,17 @@ class ShardMaker:
             rows = copy_rows(self._out, job, images, file_of=self._file_of, shard_size=size)
             self._show(len(rows.rows))
             return rows
-        kept = Drawn()
+        kept = ShardRows()
         if shorter is not None:
             before = read_shard(shorter.path)
-            kept = Drawn(before.rows, list(before.failed))
+            kept = ShardRows(before.rows, list(before.failed))
             self._ranks.add("kept", len(kept.rows))
-        made = draw_rows(
+        made = generate_rows(
             job,
             images,
             kept=len(kept),
             renderer=self._renderers.get(job.recipe, dtype=self._settings.dtype),
             settings=self._settings,
-            drawn=drawn,
+            generated=generated,
         )
-        return Drawn(kept.rows + made.rows, kept.failed + made.failed)
+        return ShardRows(kept.rows + made.rows, kept.failed + made.failed)

@@ -156,9 +156,11 @@ class RankOfBuild:
     def _finish(self, is_complete: bool, *, started: float) -> str:
         """Complete the dataset if all shards exist; return the values of the report as JSON."""
         ranks, shards = self._ranks, self._shards()
-        drawn = ranks.add("drawn", 0)
+        generated = ranks.add("generated", 0)
         if is_complete:
-            look = finish(self._out, self._jobs, self._generation, shards=shards, drew=drawn > 0)
+            look = finish(
+                self._out, self._jobs, self._generation, shards=shards, has_new_images=generated > 0
+            )
             self._tidy(look)
         failed = {
             name: [image.model_dump() for shard in found for image in shard.failed]
@@ -166,9 +168,9 @@ class RankOfBuild:
         }
         return json.dumps(
             {
-                "drawn": drawn,
+                "generated": generated,
                 "kept": ranks.add("kept", 0),
-                "redrawn": ranks.add("redrawn", 0),
+                "regenerated": ranks.add("regenerated", 0),
                 "failed": {name: images for name, images in failed.items() if images},
                 "seconds": time.monotonic() - started,
                 "is_complete": is_complete,
@@ -216,7 +218,7 @@ class RankOfBuild:
     def _show(self, images: int) -> None:
         """Add to the shared image count and show it; stop if another rank has failed."""
         self._ranks.stop_if_another_failed()
-        everyones = self._ranks.add("drawn", images)
+        everyones = self._ranks.add("generated", images)
         self._bar.update(everyones - self._shown)
         self._shown = everyones
 

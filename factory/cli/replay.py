@@ -68,11 +68,11 @@ def run(args: argparse.Namespace) -> int:
         console.write(json.dumps(_plain(done), ensure_ascii=False, indent=2))
     else:
         _tell(done, picture)
-    return 0 if done.redrawn.same_bytes else 1
+    return 0 if done.regenerated.same_bytes else 1
 
 
 def _plain(done: Replay) -> dict[str, object]:
-    one = done.redrawn
+    one = done.regenerated
     return {
         "config": done.config,
         "row": one.spec.as_row(),
@@ -87,7 +87,7 @@ def _plain(done: Replay) -> dict[str, object]:
 
 
 def _tell(done: Replay, picture: Path | None) -> None:
-    one = done.redrawn
+    one = done.regenerated
     row = one.spec.as_row().items()
     console.write(console.table([[name, str(value)] for name, value in row]))
     console.write(f"regenerated: {one.describe()}")

@@ -73,10 +73,10 @@ def value_type(values: Sequence[Value]) -> ValueType:
     raise ValueError(f"mixes {odd}; quote values that should be text")
 
 
-class Draws(Protocol):
-    """Sampler that returns one value per image; see `Distribution.draw`."""
+class Sampler(Protocol):
+    """Sampler that returns one value per image; see `Distribution.sample`."""
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Return one value per image."""
         ...
 
@@ -89,11 +89,11 @@ class Distribution(Frozen):
         """Whether each class has its own sampler, which `of(label)` returns."""
         return False
 
-    def of(self, label: str) -> Draws | None:
+    def of(self, label: str) -> Sampler | None:
         """Return the sampler of a class, or None."""
         return self
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Return one value per image.
 
         Args:

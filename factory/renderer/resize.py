@@ -57,7 +57,7 @@ def _lanczos(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8
 
 def _rounded_first(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
     """Round, then resize, as in older versions, to regenerate images of their datasets."""
-    return [_resized(Image.fromarray(picture), size) for picture in _to_uint8(images)]
+    return [_resized(Image.fromarray(pixels), size) for pixels in _to_uint8(images)]
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> npt.NDArray[Any]:

@@ -117,11 +117,11 @@ class DataConfig(_Settings):
 
     def collected(self) -> DataConfig:
         """Return the settings without those that affect only sampling frequencies."""
-        drawn = {"share": 1.0, "focus_share": 0.6, "balance": 0.5, "synonyms": {}}
+        sampled = {"share": 1.0, "focus_share": 0.6, "balance": 0.5, "synonyms": {}}
         cut = {"share": 0.3}
         sources = tuple(
             one.model_copy(
-                update={**drawn, "boxes": one.boxes and one.boxes.model_copy(update=cut)}
+                update={**sampled, "boxes": one.boxes and one.boxes.model_copy(update=cut)}
             )
             for one in self.sources
         )

@@ -200,7 +200,7 @@ def _vary_thickness(distance: Floats, rng: np.random.Generator) -> Floats:
     return distance
 
 
-def draw_glyph(rng: np.random.Generator, *, digit: int, printed: bool) -> Glyph:
+def random_glyph(rng: np.random.Generator, *, digit: int, printed: bool) -> Glyph:
     """Return the mask of one digit in a random handwriting or font."""
     from scipy import ndimage
 

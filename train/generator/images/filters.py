@@ -79,8 +79,8 @@ def _vignette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
     rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     far = (np.abs(rows)[:, None] ** 4 + np.abs(columns)[None] ** 4) ** 0.25
     edge = np.float32(rng.uniform(1.0, 1.2)) + np.float32(0.08) * _noise(rng, shape, sigma=3.0)
-    drawn: Floats = np.clip((edge - far) / 0.2, 0, 1)
-    return drawn
+    painted: Floats = np.clip((edge - far) / 0.2, 0, 1)
+    return painted
 
 
 def _strokes(image: Floats, *, sigma: float) -> Floats:
@@ -128,8 +128,8 @@ def _painting(image: Floats, rng: np.random.Generator) -> Floats:
         streaks = streaks.T
     light = 1 + np.float32(rng.uniform(0.06, 0.14)) * streaks / (streaks.std() + 1e-6)
     warm = _tint(rng, (1.0, 0.94, 0.84), (1.08, 1.0, 0.96))
-    picture: Floats = np.clip(patches, 0, 1) * light[..., None] * warm
-    return picture
+    result: Floats = np.clip(patches, 0, 1) * light[..., None] * warm
+    return result
 
 
 def _cartoon(image: Floats, rng: np.random.Generator) -> Floats:
@@ -156,8 +156,8 @@ def _poster(image: Floats, rng: np.random.Generator) -> Floats:
         )
         for k in range(1, count + 1)
     ]
-    picture: Floats = np.array(palette, np.float32)[tones]
-    return picture
+    result: Floats = np.array(palette, np.float32)[tones]
+    return result
 
 
 def _digital(image: Floats, rng: np.random.Generator) -> Floats:
@@ -179,7 +179,7 @@ def _collage(image: Floats, rng: np.random.Generator) -> Floats:
     from scipy import ndimage
 
     side = image.shape[0]
-    picture = _saturate(image, 1.2).copy()
+    result = _saturate(image, 1.2).copy()
     for _ in range(int(rng.integers(2, 4))):
         height, width = (int(v) for v in rng.integers(side // 4, side // 2, 2))
         top, left = int(rng.integers(0, side - height)), int(rng.integers(0, side - width))
@@ -189,9 +189,9 @@ def _collage(image: Floats, rng: np.random.Generator) -> Floats:
         if rng.random() < 0.5:
             cut = np.clip(cut * _tint(rng, (0.7, 0.7, 0.7), (1.3, 1.3, 1.3)), 0, 1)
         turned = ndimage.rotate(cut, rng.uniform(-6, 6), reshape=False, order=1, mode="nearest")
-        picture[to_top - 1 : to_top + height + 1, to_left - 1 : to_left + width + 1] = 0.97
-        picture[to_top : to_top + height, to_left : to_left + width] = turned
-    return picture
+        result[to_top - 1 : to_top + height + 1, to_left - 1 : to_left + width + 1] = 0.97
+        result[to_top : to_top + height, to_left : to_left + width] = turned
+    return result
 
 
 def _rock(image: Floats, rng: np.random.Generator) -> Floats:
@@ -259,9 +259,9 @@ FILTERS: dict[str, FilteredDomain] = {
 
 
 def apply_filter(
-    name: str, picture: NDArray[np.uint8], rng: np.random.Generator
+    name: str, result: NDArray[np.uint8], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Filter an image, uint8 (H, W, 3) RGB, by the name of its domain."""
-    changed = FILTERS[name].filter(picture.astype(np.float32) / 255, rng)
+    changed = FILTERS[name].filter(result.astype(np.float32) / 255, rng)
     filtered: NDArray[np.uint8] = np.round(np.clip(changed, 0, 1) * 255).astype(np.uint8)
     return filtered

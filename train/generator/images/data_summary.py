@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from train.generator.config import DIGITS, Config, SourceConfig
-from train.generator.pictures.captions import Facts
+from train.generator.images.captions import Facts
 
 
 def data_lines(config: Config, facts: list[Facts]) -> list[str]:
