@@ -17,7 +17,7 @@ from factory.common.entry import run_main
 def main() -> None:
     recipe, out, *seconds = sys.argv[1:]
     report = generate([Path(recipe)], Path(out), batch_s=float(seconds[0]) if seconds else 0.0)
-    sys.stdout.write(f"{report.generated} drawn, {report.kept} kept\n")
+    sys.stdout.write(f"{report.generated} generated, {report.kept} kept\n")
     leave()
 
 

@@ -26,7 +26,7 @@ from factory.renderer.capabilities import size_step
 from factory.renderer.diffusers_renderer import DiffusersRenderer
 from factory.renderer.pipelines import Pipelines
 
-# Which can draw with a negative prompt, and which can be guided at all.
+# Families that accept a negative prompt, and families with guidance.
 FAMILIES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
     "stable_diffusion": (tiny_families.stable_diffusion, True, True),
     "sdxl": (tiny_families.sdxl, True, True),
@@ -104,7 +104,7 @@ def test_a_batch_equals_stock_calls(family: str, saved: Callable[[str], Path]) -
         rows = [replace(row, guidance_scale=0.0) for row in rows]
     generated = renderer._generate([*rows, rows[-1]])
     expected = [stock(load(recipe), row) for row in rows]
-    assert all(image.std() > 0.02 for image in expected), "a flat picture would prove nothing"
+    assert all(image.std() > 0.02 for image in expected), "a uniform image would prove nothing"
     for image, alone in zip(generated, expected, strict=False):
         np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), alone, atol=1e-4)
 
@@ -152,7 +152,7 @@ def test_a_turbo_generates_in_one_step_without_guidance(saved: Callable[[str], P
     generated = DiffusersRenderer(load(recipe), recipe)._generate(rows)
     for row, image in zip(rows, generated, strict=True):
         alone = stock(load(recipe), row)
-        assert alone.std() > 0.02, "a flat picture would prove nothing"
+        assert alone.std() > 0.02, "a uniform image would prove nothing"
         np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), alone, atol=1e-4)
 
 
@@ -218,7 +218,7 @@ def test_prompts_are_encoded_once(family: str, saved: Callable[[str], Path]) -> 
     renderer = DiffusersRenderer(load(recipe), recipe)
     rows = [replace(SPECS[0], num_inference_steps=1, negative_prompt="")] * 2
     first = renderer._generate(rows)
-    renderer._pipeline.text_encoder = None  # whoever encodes again fails
+    renderer._pipeline.text_encoder = None  # encoding again would fail
     assert torch.equal(renderer._generate(rows), first)
 
 

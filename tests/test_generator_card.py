@@ -67,12 +67,12 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
 ) -> None:
     pipeline, out = tmp_path / "pipeline", tmp_path / "figures"
     export(run, pipeline)
-    (run / "failures.txt").write_text("ships are drawn as cats\n", encoding="utf-8")
+    (run / "failures.txt").write_text("ships look like cats\n", encoding="utf-8")
     (run / "data.md").write_text("Blocks of colour, public domain.\n", encoding="utf-8")
     asked = ["evaluate", str(pipeline), "--run", str(run), "--out", str(out)]
     with pytest.raises(UserError, match="nothing"):
         main([*asked, "--real", str(tmp_path / "nothing")])
-    assert not out.exists(), "a wrong set is told before anything is measured"
+    assert not out.exists(), "wrong classes are reported before anything is measured"
     assert main([*asked, "--card", "--images-per-class", "4", "--threads", "1"]) == 0
     figures = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     card = (pipeline / "README.md").read_text(encoding="utf-8")
@@ -83,7 +83,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     poster = 100 * figures["photos"]["drawn_as_asked_by_domain"]["poster"]
     assert f"| poster | {poster:.0f} % | {known:.0f} % |" in card
     assert "not comparable between runs" not in card, "there was one"
-    assert "- ships are drawn as cats\n" in card
+    assert "- ships look like cats\n" in card
     assert "Blocks of colour, public domain." in card
     assert "MNIST" not in card
     assert read_lineage(pipeline)[0].about_data == "Blocks of colour, public domain."
@@ -153,7 +153,7 @@ def test_a_card_tells_of_the_runs_before(run: Path, tmp_path: Path) -> None:
         assert "12 samples in" in card
         assert "\n1. Not recorded; not counted above.\n" in card
         assert "\nRun 1:\n\n- not recorded\n" in card
-        assert "--samples" not in card, "nobody knows how many"
+        assert "--samples" not in card, "the number is unknown"
         for text in (
             *("parts: [{samples: many}]", "parts: [", "[]", "", "parts: []"),
             *("parts: [{samples: -1}]", "parts: [{rows: [[x, '1']]}]", "parts: [{}]\nmore: 1"),

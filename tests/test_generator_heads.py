@@ -77,8 +77,8 @@ def test_heads_of_cats_are_found_and_written_beside_the_rows(
     caplog.set_level("INFO")
     command = ["heads", str(data), str(out), "--general-column", "general"]
     assert main(command) == 0
-    assert "cat: a head in 3 of 4 pictures" in caplog.text
-    assert "dog: a head in 0 of 0 pictures" in caplog.text
+    assert "cat: a head in 3 of 4 images" in caplog.text
+    assert "dog: a head in 0 of 0 images" in caplog.text
     rows = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
     assert rows["name"] == list(photos)
     assert np.array_equal(np.asarray(rows[3]["image"]), noise)
@@ -130,7 +130,7 @@ def test_sets_without_what_is_looked_for(tmp_path: Path) -> None:
         main(["heads", str(missing), str(tmp_path / "out"), *asked])
     with pytest.raises(UserError, match="missing: name, row 0: contains str, not an image"):
         main(["heads", str(missing), str(tmp_path / "out"), *asked, "--image-column", "name"])
-    broken = write_set(tmp_path / "broken", {"grey cat": {"bytes": b"no picture", "path": None}})
+    broken = write_set(tmp_path / "broken", {"grey cat": {"bytes": b"no image", "path": None}})
     with pytest.raises(UserError, match="broken: image, row 0: the image cannot be decoded"):
         main(["heads", str(broken), str(tmp_path / "out"), *asked])
     assert not (tmp_path / "out").exists()

@@ -239,7 +239,7 @@ def test_a_image_that_cannot_be_read_is_reported(
     rows = datasets.load_dataset(str(photos), split="train")
     stored = rows.cast_column("image", datasets.Image(decode=False))
     images = stored["image"][:]
-    images[1], images[2] = {"bytes": b"no picture", "path": None}, None
+    images[1], images[2] = {"bytes": b"no image", "path": None}, None
     features = {**stored.features, "image": datasets.Image()}
     broken = datasets.Dataset.from_dict(
         {**stored.to_dict(), "image": images}, features=datasets.Features(features)

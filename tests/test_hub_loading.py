@@ -25,7 +25,7 @@ import numpy as np
 repo_id, out = sys.argv[1:3]
 
 def hashes(dataset):
-    # Encoded pictures are compared whole; a few are decoded as well.
+    # Encoded images are compared byte by byte; a few are decoded too.
     raw = dataset.cast_column("image", datasets.Image(decode=False))
     return [(row["image"]["bytes"], {k: v for k, v in row.items() if k != "image"}) for row in raw]
 

@@ -25,7 +25,7 @@ WARNED = [
         "unambiguous `prompt`, e.g. 'crane bird' for crane",
     ),
     (
-        BASE.replace("a {class}", "a nice picture"),
+        BASE.replace("a {class}", "a nice image"),
         "@:3:9: prompt: a prompt without {class} is the same for every class: images will not "
         "match their labels",
     ),

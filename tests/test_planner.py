@@ -149,7 +149,7 @@ def test_once_is_one_value_for_all_images(tmp_path: Path) -> None:
     assert (
         len({row.guidance_scale for row in rows}) == len({row.variables["v"] for row in rows}) == 1
     )
-    assert rows[0].guidance_scale != rows[0].variables["v"], "each quantity draws its own"
+    assert rows[0].guidance_scale != rows[0].variables["v"], "each quantity has its own stream"
     later = plan(load_recipe(tmp_path / "r.yaml")).rows(7, 9)
     assert later == rows[7:9]
     other = plan(load_recipe(tmp_path / "r.yaml", overrides=["sampling.seed=1"])).rows(0, 1)[0]

@@ -230,7 +230,7 @@ def test_same_images_as_takes_the_other_sets_samples(tmp_path: Path) -> None:
     a, b, c = load_recipes(tmp_path)
     own = [[replace(row, recipe="") for row in plan(one).rows(0, 4)] for one in (a, b, c)]
     assert own[0] == own[1]
-    assert own[2] != own[1], "a child of a twin draws images of its own"
+    assert own[2] != own[1], "a child of a twin has images of its own"
     assert len({a.fingerprint, b.fingerprint, c.fingerprint}) == 3
     write(tmp_path, d=b.to_yaml())
     assert load_recipe(tmp_path / "d.yaml").fingerprint == b.fingerprint
@@ -337,7 +337,7 @@ def test_fingerprints_change_with_what_an_image_shows(tmp_path: Path) -> None:
         "variables.x=[1]",
     ):
         assert changed(one), one
-    # The order of weighted values decides which is drawn.
+    # The order of weighted values decides which one is sampled.
     texts = [f"variables.x={{choice: {{{order}}}}}" for order in ("a: 1, b: 2", "b: 2, a: 1")]
     first, second = (load_recipe(tmp_path / "r.yaml", overrides=[text]) for text in texts)
     assert first.fingerprint != second.fingerprint

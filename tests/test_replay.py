@@ -84,7 +84,7 @@ def test_alone_a_image_may_differ_and_the_difference_is_reported(out: Path, tmp_
     done = replay(out, config="base", index=3, alone=True, renderer_factory=Neighbourly)
     one = done.regenerated
     assert (one.same_bytes, one.differing, one.pixels) == (False, 64, 64)
-    # The batch shifts its pictures by (0 + 1 + 2 + 3) % 5, the image alone by 3.
+    # The batch shifts its images by (0 + 1 + 2 + 3) % 5, the image alone by 3.
     assert one.max_difference == one.mean_difference == 2
     done.sheet().save(tmp_path / "sheet.png")
     assert width(tmp_path / "sheet.png") > 3 * 112

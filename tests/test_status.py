@@ -60,7 +60,7 @@ def test_a_build_that_was_stopped(stopped: Path) -> None:
     assert (one.shards, one.done, one.running, one.missing) == (15, 6, 0, 9)
     assert (one.images, one.images_done, one.failed, one.complete) == (120, 48, 0, False)
     assert found.workers == ()
-    assert found.seconds_left is None, "nobody is at work"
+    assert found.seconds_left is None, "no process is at work"
     assert found.notes == ("no build is running here; the same build command resumes it",)
 
 

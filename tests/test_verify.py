@@ -146,14 +146,14 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
         f"{FIRST}: row 1 image: found an image that cannot be decoded",
     ),
     (
-        "a picture with a flipped bit",
+        "an image with a flipped bit",
         lambda out: rewrite(
             out, FIRST, set_bytes(lambda data: data[:50] + bytes([data[50] ^ 4]) + data[51:])
         ),
         f"{FIRST}: row 1 image: found an image that cannot be decoded",
     ),
     (
-        "no picture",
+        "no image",
         lambda out: rewrite(out, FIRST, set_bytes(lambda data: b"")),
         f"{FIRST}: row 1 image: found no image",
     ),
@@ -442,7 +442,7 @@ def test_a_card_made_to_cost_memory_is_answered_in_words(out: Path) -> None:
     deep = "configs: " + "[" * 5000 + "]" * 5000
     for header in (bomb, deep):
         (out / "README.md").write_text(f"---\n{header}\n---\n")
-        # The card's pictures count as strays now that no card shows them.
+        # Without a card that shows them, its images are stray files.
         (fault,) = (one for one in verify_set(out).faults if one.file == "README.md")
         assert fault.what == "header"
         assert "more than" in fault.found or "deeper than" in fault.found

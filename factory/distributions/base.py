@@ -100,7 +100,7 @@ class Distribution(Frozen):
             uniforms: In (0, 1), float64, shape (images,).
             numbers: Each image's number within its class, from 0, shape (images,).
         """
-        raise AssertionError(f"{type(self).__name__} draws nothing")
+        raise AssertionError(f"{type(self).__name__} has no values of its own")
 
     def describe(self) -> str:
         """Return a short description."""

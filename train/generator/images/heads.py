@@ -185,7 +185,7 @@ def write_heads(source: SourceConfig, out: Path) -> None:
     for word in RULES:
         of_word = [head for head, one in zip(heads, words, strict=True) if one == word]
         found = sum(head is not None for head in of_word)
-        log.info("%s: a head in %d of %d pictures", word, found, len(of_word))
+        log.info("%s: a head in %d of %d images", word, found, len(of_word))
     # An image folder's dataset contains only the paths of its images.
     write_set(embedded(_with_heads(rows, heads), where=source.source, folder=folder), out)
 
