@@ -112,13 +112,13 @@ def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
         ("{id: ./warm}", "model.adapters: expected a list, found a mapping"),
     ],
 )
-def test_adapters_that_cannot_be_meant(folder: Path, adapters: str, message: str) -> None:
+def test_invalid_adapters_are_refused(folder: Path, adapters: str, message: str) -> None:
     with pytest.raises(UserError) as raised:
         adapted(folder, adapters)
     assert message in str(raised.value)
 
 
-def test_adapters_that_cannot_be_had(folder: Path) -> None:
+def test_missing_adapters_are_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="adapter nobody/lora: cannot be loaded"):
         generate(adapted(folder, f"[{{id: nobody/lora, revision: {'ab' * 20}}}]"))
     other = folder / "other"

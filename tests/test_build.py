@@ -72,7 +72,7 @@ def test_a_second_build_generates_nothing(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == before
 
 
-def test_the_manifest_tells_settings_versions_and_hashes(tmp_path: Path) -> None:
+def test_the_manifest_contains_settings_versions_and_hashes(tmp_path: Path) -> None:
     generate(recipe(tmp_path, "base"), tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
@@ -92,7 +92,7 @@ class WithPipeline(FakeRenderer):
     pipeline_settings = PipelineSettings("EulerDiscreteScheduler", 16, 24)
 
 
-def test_manifest_and_log_tell_how_images_are_sampled(
+def test_manifest_and_log_contain_the_sampling_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Scheduler and size are recorded once a pipeline was loaded, and stay recorded."""
@@ -162,7 +162,7 @@ def dying_after(shards: int) -> Any:
     return Dying
 
 
-def test_a_growth_that_was_stopped_goes_on(tmp_path: Path) -> None:
+def test_a_stopped_growth_is_resumed(tmp_path: Path) -> None:
     generate(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
     grown = recipe(tmp_path, "base", images_per_class=10)
     for shards in (1, 2):
@@ -173,7 +173,7 @@ def test_a_growth_that_was_stopped_goes_on(tmp_path: Path) -> None:
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
 
 
-def test_what_a_killed_build_left_half_written_is_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_build_are_removed(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
     with pytest.raises(Dies):
         generate(base, tmp_path / "out", renderer_factory=dying_after(1))
@@ -183,7 +183,7 @@ def test_what_a_killed_build_left_half_written_is_removed(tmp_path: Path) -> Non
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
 
 
-def test_a_build_that_generated_nothing_binds_nothing(tmp_path: Path) -> None:
+def test_a_build_without_shards_leaves_the_recipe_free_to_change(tmp_path: Path) -> None:
     with pytest.raises(Dies):
         generate(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=dying_after(0))
     changed = recipe(tmp_path, "base", prompt="one {class}")

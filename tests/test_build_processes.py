@@ -81,7 +81,7 @@ def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
+def test_a_killed_build_resumes_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
     out = recipe_file.parent / "killed"
     command = [sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
     process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)

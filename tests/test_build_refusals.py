@@ -95,7 +95,7 @@ def test_other_settings(begun: Path, tmp_path: Path, settings: BuildSettings, me
     refused(recipe(tmp_path, "base"), begun, message, settings=settings)
 
 
-def test_settings_left_out_are_those_of_the_set(begun: Path, tmp_path: Path) -> None:
+def test_omitted_settings_are_those_of_the_dataset(begun: Path, tmp_path: Path) -> None:
     grown = recipe(tmp_path, "base", images_per_class=8)
     generate(grown, begun, settings=BuildSettings())
     assert len(list((begun / "data/base").iterdir())) == 3
@@ -107,7 +107,7 @@ def test_a_directory_with_other_files(tmp_path: Path) -> None:
     refused(recipe(tmp_path, "base"), tmp_path / "out", r"is not empty .*thesis\.tex")
 
 
-def test_a_file_in_place_of_the_directory(tmp_path: Path) -> None:
+def test_a_file_at_the_directorys_path(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     refused(recipe(tmp_path, "base"), tmp_path / "out", "is a file; name a directory")
 
@@ -176,7 +176,7 @@ def test_growth_that_is_stopped_leaves_no_row_twice(begun: Path, tmp_path: Path)
     assert len(list((begun / "data" / "base").glob("train-*"))) > 2
 
 
-def test_a_set_that_another_launch_begins_meanwhile_is_no_strangers(
+def test_a_dataset_that_another_launch_begins_meanwhile_is_accepted(
     begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed, aside = Path.iterdir, tmp_path / "aside.json"

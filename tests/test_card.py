@@ -79,7 +79,7 @@ def test_marks_in_names_are_shown_not_obeyed(tmp_path: Path) -> None:
     assert "- Device: cpu # Heading \\<b>" in lines
 
 
-def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None:
+def test_the_body_contains_counts_prompts_and_provenance(card: DatasetCard) -> None:
     text = card.text
     assert "# Synthetic images: cat, dog, ship\n" in text
     assert "30 images, 3 classes, 3 configs." in text
@@ -109,7 +109,7 @@ def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None
         ({"size": 96}, "96 x 96, bilinear, not anti-aliased, png"),
     ],
 )
-def test_texts_report_what_the_resize_does(tmp_path: Path, output: Any, text: str) -> None:
+def test_texts_describe_the_resize(tmp_path: Path, output: Any, text: str) -> None:
     """The embedded model generates 64 x 64 pixels."""
     base = recipe(tmp_path, "base", model={"id": "embedded"}, output=output)
     assert sampling_texts(base, sampling_summary(base))["output"] == text
@@ -141,7 +141,7 @@ def test_the_fingerprint_follows_the_shards(tmp_path: Path) -> None:
     assert fingerprint(3) != first
 
 
-def test_a_card_does_not_depend_on_where_the_set_lies(tmp_path: Path) -> None:
+def test_a_card_does_not_depend_on_the_directory(tmp_path: Path) -> None:
     generate(recipe(tmp_path, "base"), tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     before = (tmp_path / "two/README.md").read_bytes()
@@ -151,7 +151,7 @@ def test_a_card_does_not_depend_on_where_the_set_lies(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("home", [b"path/to/this/directory", b"first/home"])
 @pytest.mark.parametrize("note", _HUB_NOTES)
-def test_at_home_only_what_loads_it_is_changed(home: bytes, note: str) -> None:
+def test_a_card_for_the_hub_changes_only_its_loading_example(home: bytes, note: str) -> None:
     end = b'load_dataset("their/own", "by hand") \xe9\r\n'
     text = (
         b'see load_dataset("their/own")\r\n## Load it\r\n\r\nload_dataset("%s", "base")\r\n'
@@ -162,7 +162,7 @@ def test_at_home_only_what_loads_it_is_changed(home: bytes, note: str) -> None:
     assert at_home(b"# A card of one's own\n", "second/home") == b"# A card of one's own\n"
 
 
-def test_dataset_info_tells_features_and_counts_before_anything_is_read(
+def test_dataset_info_contains_features_and_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -312,7 +312,7 @@ def test_scores_of_other_rows_are_refused(
         main(["card", str(tmp_path / "out"), "--scores", str(path)])
 
 
-def test_what_holds_no_scores_is_refused(tmp_path: Path) -> None:
+def test_files_without_scores_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(UserError, match="is not a dataset"):
         main(["card", str(tmp_path)])
@@ -408,7 +408,7 @@ def test_every_text_of_people_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     assert path.read_text().endswith("-->\n\nAsk Ann.\n"), "written while the card was replaced"
 
 
-def test_names_of_many_classes_stand_in_a_card_once_at_most() -> None:
+def test_many_class_names_are_in_a_card_once_at_most() -> None:
     labels = [f"n{number:08d} a class of a large taxonomy" for number in range(21_841)]
     entry = {"kind": "set", "fingerprint": "f", "images": 21_841, "images_per_class": 1}
     entry |= {"model": "m", "revision": None, "complete": True}

@@ -78,7 +78,7 @@ def test_the_order_of_classes_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "kept", "completed", "drawn"), [(5, 2, 0, 0), (6, 1, 1, 1), (20, 1, 1, 6)]
 )
-def test_growth_generates_what_was_said(
+def test_growth_generates_the_reported_shards(
     out: Path, tmp_path: Path, count: int, kept: int, completed: int, drawn: int
 ) -> None:
     before = set(tree(out).values())
@@ -156,7 +156,7 @@ def test_the_command(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert json.loads(capsys.readouterr().out)["configs"][0]["images"] == [15, 60]
 
 
-def test_what_is_neither(tmp_path: Path) -> None:
+def test_input_that_is_neither_dataset_nor_recipe(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no recipe"):
         diff(str(tmp_path / "nothing"), str(tmp_path / "nothing"))
     with pytest.raises(UserError, match="is not a dataset"):

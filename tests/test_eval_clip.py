@@ -88,7 +88,7 @@ def test_clips_own_prompts_are_named_in_full() -> None:
     assert words == ["annual crop", "aquarium fish", "cat"]
 
 
-def test_rows_stand_in_every_table(
+def test_rows_are_in_every_table(
     model: Path,
     real: tuple[Path, np.ndarray, np.ndarray],
     tmp_path: Path,

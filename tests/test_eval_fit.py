@@ -60,7 +60,7 @@ def test_the_default_is_to_crop_unless_the_model_knows_borders() -> None:
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_training_sees_what_scoring_sees(fit: str) -> None:
+def test_training_and_scoring_use_the_same_pixels(fit: str) -> None:
     shown = fitted(wide(), 1.0, fit, colour=(102, 128, 153))
     trained = np.asarray(shown.resize((32, 32), Image.Resampling.BILINEAR))
     assert np.array_equal(trained.transpose(2, 0, 1), pixels(wide(), fit=fit))

@@ -86,7 +86,7 @@ def test_a_classifier_finds_a_shifted_dataset_and_not_a_similar_one(
     assert 0.5 < near["spread"]["ratio"] < 2 and len(near["spread"]["per_class"]) == 3
 
 
-def test_figures_are_the_same_bytes_every_time(place: Path, tmp_path: Path) -> None:
+def test_plots_have_the_same_bytes_every_time(place: Path, tmp_path: Path) -> None:
     names = ["sets.png", "sets.svg", "classes.png", "classes.svg", "gap.json"]
     for folder in ("one", "two"):
         gap(place, "near", tmp_path / folder, "--images", "45")

@@ -163,7 +163,7 @@ def damage(folder: Path) -> dict[str, str]:
     }
 
 
-def test_what_cannot_be_read_is_named_skipped_and_counted(
+def test_unreadable_files_are_named_skipped_and_counted(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = put(tmp_path / "photos" / "a.png").parent
@@ -351,7 +351,7 @@ LABELS = [
 ]
 
 
-def test_a_sheet_holds_long_labels_and_letters_without_a_font(
+def test_a_sheet_shows_long_labels_and_characters_without_a_font(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = [
@@ -395,9 +395,7 @@ def test_bad_options_are_refused_before_the_work(
         main(["predict", str(run), str(put(tmp_path / "a.png")), *arguments])
 
 
-def test_the_command_ends_with_1_after_it_has_reported_its_images(
-    run: Path, tmp_path: Path
-) -> None:
+def test_the_exit_status_is_1_if_images_are_unreadable(run: Path, tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"no image")
     command = [sys.executable, "-m", "eval", "predict", str(run), str(put(tmp_path / "a.png"))]
     done = subprocess.run(

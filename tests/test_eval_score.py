@@ -133,7 +133,7 @@ def test_nothing_is_written_through_links_in_the_folder_of_a_stranger(scored, tm
     assert all((run / name).stat().st_size > 1000 for name in written)
 
 
-def test_scores_say_what_was_measured(scored):
+def test_scores_contain_all_measures(scored):
     folder, *_ = scored
     scores = read_scores(folder / "run" / "scores-real-test.json")
     assert scores.real.num_images == NUM_IMAGES

@@ -198,7 +198,7 @@ def test_reference_row_of_real_images_comes_last_under_its_name() -> None:
         ),
     ],
 )
-def test_what_cannot_be_scored_so_is_reported(
+def test_invalid_scoring_options_are_reported(
     run: Path, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     bare = write_run(tmp_path / "bare")

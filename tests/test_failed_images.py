@@ -57,7 +57,7 @@ def rows_of(out: Path, config: str) -> dict[int, dict[str, Any]]:
     return {row["index"]: row for row in rows}
 
 
-def test_what_counts_as_a_flaw() -> None:
+def test_flaws_of_images() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     stroke = np.zeros((8, 8, 3), dtype=np.uint8)
     stroke[3, 3] = 255
@@ -142,7 +142,7 @@ def test_a_second_build_generates_nothing_and_reports_again(tmp_path: Path) -> N
     assert (second.failed, second.kept, second.generated) == (first.failed, 21, 0)
 
 
-def test_a_share_leaves_out_what_its_members_lack(tmp_path: Path) -> None:
+def test_a_share_skips_failed_images_of_its_members(tmp_path: Path) -> None:
     recipe(tmp_path, "base", images_per_class=8)
     recipe(tmp_path, "word", prompt="{class}", images_per_class=8)
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=6)
@@ -189,7 +189,7 @@ def test_a_shard_whose_only_image_failed_is_empty_and_loads(tmp_path: Path) -> N
     assert loaded["index"][:] == list(range(8))
 
 
-def test_the_command_ends_with_1_unless_failures_are_allowed(
+def test_the_exit_status_is_1_unless_failures_are_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Renderers, "_make", lambda self, recipe, dtype: Flawed(recipe))

@@ -90,7 +90,7 @@ def test_near_duplicates_are_flagged_and_the_first_is_kept(made: Path) -> None:
     assert len(rows_of(made, "share")) == 12
 
 
-def test_images_rows_and_places_stay(made: Path) -> None:
+def test_images_and_row_order_are_unchanged(made: Path) -> None:
     before = {config: rows_of(made, config) for config in ("base", "domain", "share")}
     old = read_manifest(made)
     run_gates(made, [NearDuplicates()], show_progress=False)
@@ -139,7 +139,7 @@ def test_twice_is_once(made: Path) -> None:
     assert tree(made) == first
 
 
-def test_a_gated_set_is_what_verify_expects(made: Path) -> None:
+def test_a_gated_dataset_passes_verify(made: Path) -> None:
     from factory.inspection.verify import verify_set
 
     run_gates(made, [NearDuplicates()], show_progress=False)
@@ -147,9 +147,7 @@ def test_a_gated_set_is_what_verify_expects(made: Path) -> None:
     assert not report.faults and report.rows == 42
 
 
-def test_growing_keeps_what_was_measured_and_leaves_new_rows_open(
-    made: Path, tmp_path: Path
-) -> None:
+def test_growing_keeps_measured_values_and_new_rows_are_null(made: Path, tmp_path: Path) -> None:
     run_gates(made, [NearDuplicates()], show_progress=False)
     before = rows_of(made, "base")
     larger = recipe(tmp_path, "base", output={"size": PIXELS}, images_per_class=9)
@@ -178,7 +176,7 @@ def test_growing_keeps_what_was_measured_and_leaves_new_rows_open(
 
 
 @pytest.mark.parametrize("point", ["staging", "linking", "replacing", "card", "tidying"])
-def test_stopped_anywhere_a_pass_goes_on(
+def test_a_stopped_pass_is_resumed(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     import shutil
@@ -319,7 +317,7 @@ def test_any_classifier_flags_by_its_unsafe_classes(
         main(["gate", str(made), "--safety", str(plain), "--unsafe-labels", "fox"])
 
 
-def test_what_cannot_be_gated_is_reported(made: Path, tmp_path: Path) -> None:
+def test_invalid_gate_input_is_reported(made: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ([str(made)], "choose a gate"),
         ([str(tmp_path / "none"), "--near-duplicates"], "is not a dataset of `factory build`"),
@@ -336,7 +334,7 @@ def test_what_cannot_be_gated_is_reported(made: Path, tmp_path: Path) -> None:
         main(["gate", str(made), "--near-duplicates", "--quiet"])
 
 
-def test_a_variable_of_a_gates_name_is_refused(tmp_path: Path) -> None:
+def test_a_variable_with_a_gates_name_is_refused(tmp_path: Path) -> None:
     generate(
         recipe(
             tmp_path, "base", output={"size": 8}, prompt="{unsafe}", variables={"unsafe": ["a"]}

@@ -62,9 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
-    run: Path, tmp_path: Path
-) -> None:
+def test_a_card_contains_measurements_and_notes_of_the_run(run: Path, tmp_path: Path) -> None:
     pipeline, out = tmp_path / "pipeline", tmp_path / "figures"
     export(run, pipeline)
     (run / "failures.txt").write_text("ships look like cats\n", encoding="utf-8")
@@ -101,7 +99,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     assert {"classes.jpg", "loss.png", "nearest.jpg"} <= {path.name for path in pipeline.iterdir()}
 
 
-def test_an_earlier_checkpoint_in_place_of_the_last_is_what_the_card_tells_of(run: Path) -> None:
+def test_a_card_describes_an_earlier_checkpoint_copied_over_the_last(run: Path) -> None:
     path = run / "checkpoint.pt"
     last = path.read_bytes()
     state = torch.load(path, weights_only=True)
@@ -128,7 +126,7 @@ def test_the_best_probe_is_kept(run: Path) -> None:
     )
 
 
-def test_a_card_tells_of_the_runs_before(run: Path, tmp_path: Path) -> None:
+def test_a_card_lists_earlier_runs(run: Path, tmp_path: Path) -> None:
     pipeline, later = tmp_path / "pipeline", tmp_path / "later"
     export(run, pipeline)
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))

@@ -24,7 +24,7 @@ def digit_source(*, images: int, seed: int = 0, image_size: int = 32) -> DigitSo
     return DigitSource(SourceConfig(images=images, seed=seed), image_size=image_size)
 
 
-def test_a_image_is_a_function_of_seed_and_index() -> None:
+def test_an_image_is_a_function_of_seed_and_index() -> None:
     first, second = digit_source(images=20), digit_source(images=9)
     for index in (0, 3, 8):
         image, facts = first.sample(index)
@@ -172,7 +172,7 @@ def test_the_card_counts_a_class_of_several_sources_once() -> None:
     assert "digits and 3 classes of objects and places" in _subjects(settings, 100)
 
 
-def test_another_data_set_takes_the_place_of_all_but_the_digits() -> None:
+def test_another_source_replaces_all_but_the_digits() -> None:
     mixed = load_config(SOURCES / "embedded.yaml", {})
     changed = with_source(mixed, {"source": "ORG/NAME", "images": 7})
     assert [one.source for one in changed.data.sources] == ["digits", "ORG/NAME", "ORG/NAME"]

@@ -118,7 +118,7 @@ def test_a_folder_of_images_is_written_whole(tmp_path: Path) -> None:
     assert [head is not None for head in rows["head"]] == [True, False]
 
 
-def test_sets_without_what_is_looked_for(tmp_path: Path) -> None:
+def test_datasets_without_cats_and_dogs(tmp_path: Path) -> None:
     data = write_set(tmp_path / "things", {"clock": draw_cat(), "spoon": draw_cat()})
     asked = ["--general-column", "general"]
     with pytest.raises(
@@ -155,7 +155,7 @@ def test_a_head_must_be_sure_whole_and_agreed_on() -> None:
     assert choose_head([], RULES["cat"], **size) is None
 
 
-def test_an_opencv_without_the_finder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_opencv_without_the_detector_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
     monkeypatch.setattr(cv2, "__file__", "/nowhere/cv2/__init__.py")

@@ -55,7 +55,7 @@ def test_held_out_photographs_are_never_generated(photos: Path) -> None:
     assert not any(image.tobytes() in generated for image, _ in kept_out)
 
 
-def test_a_row_filter_leaves_rows_out_and_tells_collections_apart(photos: Path) -> None:
+def test_a_row_filter_excludes_rows_and_is_part_of_the_fingerprint(photos: Path) -> None:
     source = open_source(photo_source(photos, row_filter='domain != "painting"'), image_size=32)
     names = [source.sample(i)[1]["name"] for i in range(len(source))]
     assert sorted(set(names)) == ["cat", "ship", "tabby cat"]
@@ -104,7 +104,7 @@ def test_cut_outs_follow_whole_images_a_little_different_each_time(tmp_path: Pat
     assert len({image.tobytes() for image in images}) == len(images)
 
 
-def test_what_is_held_out_is_not_cut_out_either(tmp_path: Path) -> None:
+def test_held_out_photographs_are_not_cut_out(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
     source = open_source(photo_source(folder, held_out=3, boxes=boxes()), image_size=64)
     rows = datasets.load_dataset(str(folder), split="train")
@@ -131,7 +131,7 @@ def test_what_is_held_out_is_not_cut_out_either(tmp_path: Path) -> None:
     )
 
 
-def test_what_was_cut_out_is_reported(tmp_path: Path) -> None:
+def test_cut_outs_are_reported(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
     generated = {"filtered": 0.25, "filters": {"sketch": 1}}
     settings = photo_source(folder, boxes=boxes(cuts=3, share=0.4, filtered=0.5), **generated)
@@ -162,7 +162,7 @@ def test_a_box_keeps_its_shape_and_its_place() -> None:
     assert beyond.shape == (32, 32, 3)
 
 
-def test_boxes_that_cannot_serve(tmp_path: Path) -> None:
+def test_invalid_boxes_are_refused(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
     with pytest.raises(UserError, match=r"no column box; it has .*head.*`.* heads` writes boxes"):
         open_source(photo_source(folder, boxes=boxes(column="box")), image_size=32)
@@ -195,7 +195,7 @@ def test_a_box_beside_its_image_is_reported_when_it_is_used(tmp_path: Path) -> N
         below.sample(32)
 
 
-def test_what_is_no_box_is_refused() -> None:
+def test_values_that_are_no_boxes_are_refused() -> None:
     check_box((0, 0, 330, 4), where="x")
     check_box([-10, 4.5, 20, 30], (80, 60), where="x")
     check_box((-90, -90, 100, 100), (80, 60), where="x")
@@ -217,7 +217,7 @@ def test_what_is_no_box_is_refused() -> None:
             check_box(box, where="x")
 
 
-def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
+def test_invalid_sources_are_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column caption, title; it has domain, general"):
         open_source(
             photo_source(photos, name_column=None, caption_column="caption", view_column="title"),
@@ -233,7 +233,7 @@ def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
         open_source(photo_source(tmp_path / "nothing"), image_size=32)
 
 
-def test_a_image_that_cannot_be_read_is_reported(
+def test_an_unreadable_image_is_reported(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = datasets.load_dataset(str(photos), split="train")
@@ -291,7 +291,7 @@ def test_every_filter_changes_the_image_and_repeats() -> None:
         assert np.abs(first.astype(int) - photo).mean() > 4, name
 
 
-def test_filters_keep_a_dark_thing_on_rough_ground_in_sight() -> None:
+def test_filters_keep_a_dark_subject_visible() -> None:
     rows, columns = np.mgrid[-32:32, -32:32]
     far = np.hypot(rows, columns)
     rough = np.random.default_rng(0).integers(-60, 61, (64, 64))

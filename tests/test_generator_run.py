@@ -76,7 +76,7 @@ def finished_run(killed_run: tuple[Path, int]) -> Path:
     return run
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint(
+def test_a_killed_run_resumes_from_its_checkpoint(
     killed_run: tuple[Path, int], finished_run: Path
 ) -> None:
     samples = [int(row["samples"]) for row in read_log(finished_run / "loss.csv")]
@@ -111,7 +111,7 @@ def test_settings_are_never_seen_half_written(tmp_path: Path) -> None:
         writer.join()
 
 
-def test_a_corrected_filter_is_taken(tmp_path: Path) -> None:
+def test_a_corrected_filter_is_accepted(tmp_path: Path) -> None:
     photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
     settings = tmp_path / "tiny.yaml"
     settings.write_text(json.dumps({**TINY, "fit": {**TINY["fit"], "samples": 8}}))
@@ -238,7 +238,7 @@ def test_export_needs_a_run(tmp_path: Path) -> None:
         export(tmp_path, tmp_path / "to")
 
 
-def test_the_embedded_pipeline_generates_what_it_is_asked() -> None:
+def test_the_embedded_pipeline_follows_the_prompt() -> None:
     assert folder_bytes(EMBEDDED) <= 25_000_000
     pipeline = load_pipeline(EMBEDDED)
     prompts, _ = digit_prompts("an image of a handwritten {}", per_class=1)

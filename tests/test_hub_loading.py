@@ -162,7 +162,7 @@ def test_a_damaged_download_is_noticed_and_fetched_again(
     assert "is damaged after every download" in done.stderr.splitlines()[-1]
 
 
-def test_each_way_not_to_get_it_is_one_line(
+def test_each_failed_download_is_one_line(
     either_hub: LocalHub, small: Path, tmp_path: Path
 ) -> None:
     hub = either_hub

@@ -92,12 +92,12 @@ def test_references(text: str, expected: tuple[str, str | None, str]) -> None:
         "hf://datasets/../b",
     ],
 )
-def test_what_is_no_reference(text: str) -> None:
+def test_invalid_references_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="is not a valid reference to recipes on the Hub"):
         parse_reference(text)
 
 
-def test_a_copy_tells_where_it_is_from() -> None:
+def test_a_copy_records_its_origin() -> None:
     path = Path("/cache/hub/datasets--a--b/snapshots", COMMIT, "recipes/x.yaml")
     assert place_of(path) == HubPlace("a/b", COMMIT, "recipes/x.yaml")
     assert str(place_of(path)) == f"hf://datasets/a/b@{COMMIT}/recipes/x.yaml"
@@ -122,7 +122,7 @@ def test_a_tag_that_moves_moves_no_resolved_recipe(team_hub: LocalHub, tmp_path:
     assert "label: cat" in resolved(team_hub, tmp_path / "other home", pinned)
 
 
-def test_what_was_fetched_once_works_without_the_hub(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_cached_recipes_work_offline(team_hub: LocalHub, tmp_path: Path) -> None:
     put(
         team_hub,
         {
@@ -229,7 +229,7 @@ STRANGE = {
 }
 
 
-def test_a_strangers_recipe_reaches_nothing_here(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_an_untrusted_recipe_reads_no_local_file(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {f"recipes/{name}.yaml": text for name, (text, _) in STRANGE.items()})
     references = {f"hf://datasets/team/recipes/{name}": name for name in STRANGE}
     printed = refusals(team_hub, tmp_path / "home", list(references))
@@ -240,7 +240,7 @@ def test_a_strangers_recipe_reaches_nothing_here(team_hub: LocalHub, tmp_path: P
     assert sizes == []
 
 
-def test_what_is_not_there_is_reported_in_a_line(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_missing_repositories_and_files_are_one_line(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {"recipes/a/x.yaml": BASE, "recipes/b/y.yaml": BASE, "notes.md": "x"})
     put(team_hub, {"data.csv": "x"}, repo="team/data")
     put(team_hub, {"recipes/x.yaml": BASE}, repo="team/gated")
@@ -271,7 +271,7 @@ def test_a_damaged_copy_is_noticed(team_hub: LocalHub, tmp_path: Path) -> None:
     assert refusals(team_hub, home, [reference]) == {reference: "loaded"}
 
 
-def test_a_fault_that_passes_costs_a_moment(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_a_temporary_fault_is_retried(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {"recipes/pets/x.yaml": BASE, "recipes/pets/y.yaml": "extends: x\n"})
     faults = [
         team_hub.fault(route, kind, status=status)

@@ -74,7 +74,7 @@ def test_values_without_a_known_white_are_refused() -> None:
         as_seen(Image.fromarray(np.int32([[0, 100_000]])))
 
 
-def test_transparent_pixels_are_white_whatever_they_hide() -> None:
+def test_transparent_pixels_are_white() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     hidden = Image.fromarray(np.dstack([noise, np.zeros((8, 8), np.uint8)]))
     for kind in ("PNG", "WEBP"):
@@ -104,7 +104,7 @@ def test_palettes_and_keys_of_transparency() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK"])
-def test_plain_images_are_what_pillow_converts(mode: str) -> None:
+def test_plain_images_equal_pillows_conversion(mode: str) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     image = Image.fromarray(noise).convert(mode)
     assert as_seen(image).tobytes() == image.convert("RGB").tobytes()

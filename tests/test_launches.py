@@ -240,7 +240,7 @@ def test_the_launch_line_is_read(
     assert asked_for()[0] == expected
 
 
-def test_train_and_eval_say_that_they_are_alone(
+def test_train_and_eval_warn_that_they_are_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from eval.cli import main
@@ -288,7 +288,7 @@ def alone() -> Iterator[None]:
         {"ACCELERATE_USE_CPU": "maybe"},
     ],
 )
-def test_what_another_launch_left_is_named(
+def test_variables_of_another_launch_are_named(
     left: dict[str, str], alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in left.items():
@@ -305,7 +305,7 @@ def test_what_another_launch_left_is_named(
         ("ACCELERATE_USE_DEEPSPEED", "true", "ACCELERATE_USE_DEEPSPEED=true"),
     ],
 )
-def test_training_refuses_what_a_launch_asks_for_and_it_does_not_do(
+def test_training_refuses_unsupported_launch_options(
     name: str, value: str, message: str, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
@@ -314,7 +314,7 @@ def test_training_refuses_what_a_launch_asks_for_and_it_does_not_do(
         join_launch()
 
 
-def test_a_rank_that_was_left_silences_nobody(
+def test_a_leftover_rank_variable_hides_no_log_line(
     alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANK", "1")
@@ -323,5 +323,5 @@ def test_a_rank_that_was_left_silences_nobody(
     with pytest.raises(UserError, match="timm has no such model"):
         train_main()
     monkeypatch.setenv("WORLD_SIZE", "")
-    log("told")
-    assert capsys.readouterr().err.endswith("told\n")
+    log("shown")
+    assert capsys.readouterr().err.endswith("shown\n")

@@ -169,7 +169,7 @@ def test_a_launch_whose_dataset_grows_while_its_processes_start_ends(
     assert tree(out) == tree(tmp_path / "once")
 
 
-def test_claims_of_an_earlier_version_do_no_harm_and_tidy_removes_them(
+def test_claims_of_an_earlier_version_are_ignored_and_tidied(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"

@@ -66,7 +66,7 @@ def test_opens_a_folder_of_images_by_class(tmp_path: Path) -> None:
     assert opened.dataset["label"][:] == [0, 1]
 
 
-def test_opens_what_save_to_disk_wrote_and_encodes_text_labels(tmp_path: Path) -> None:
+def test_opens_datasets_of_save_to_disk_and_encodes_text_labels(tmp_path: Path) -> None:
     data = datasets.Dataset.from_dict({"img": [png(1), png(2)], "label": ["b", "a"]})
     data.cast_column("img", datasets.Image()).save_to_disk(str(tmp_path / "saved"))
     opened = open_dataset(str(tmp_path / "saved"))
@@ -147,7 +147,7 @@ def test_filter_faults(tmp_path: Path, expression: str, message: str) -> None:
     assert str(caught.value) == f"--filter {expression!r}: {message}"
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_datasets_and_columns_are_named(tmp_path: Path) -> None:
     folder = str(write_set(tmp_path / "set", [0, 200]))
     cases = [
         (lambda: open_dataset(str(tmp_path / "gone")), "gone: directory not found"),
@@ -243,7 +243,7 @@ def test_a_preferred_split_is_taken_and_a_filter_never_moves_to_another(tmp_path
         open_dataset(str(folder), preferred_split="test", row_filter="guidance_scale > 5")
 
 
-def test_more_pixels_than_the_disk_holds_are_refused_before_any_is_decoded(tmp_path, monkeypatch):
+def test_too_many_pixels_for_the_disk_are_refused_before_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     opened = open_dataset(str(write_set(tmp_path / "set", [10])))
     side = 100_000 + math.isqrt(shutil.disk_usage(tmp_path).free // 3)

@@ -283,7 +283,7 @@ def test_scores_are_checked_when_read(change: dict[str, Any], tmp_path: Path) ->
         read_score_file(path)
 
 
-def test_names_of_others_are_escaped() -> None:
+def test_untrusted_names_are_escaped() -> None:
     name = "x | y\n\n# Heading <b> [a](b) `c` \x1b[31m\u202e"
     assert cell(name) == "x \\| y # Heading \\<b> \\[a\\](b) \\`c\\` \\[31m"
     assert table_cell(name) == "x \\| y # Heading \\<b> [a]\\(b) \\`c\\` [31m"
@@ -317,9 +317,7 @@ def test_a_file_system_without_locks_is_reported_and_used(
     assert said.count("second training in it cannot be prevented") == 1
 
 
-def test_other_errors_of_locks_are_not_taken_for_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_lock_errors_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: object) -> None:
         raise OSError(errno.EIO, "broken")
 

@@ -42,7 +42,7 @@ def rows(folder: Path, text: str, name: str = "r") -> list[ImageSpec]:
     return plan(one).rows(0, one.num_images)
 
 
-def test_a_row_is_what_it_was(tmp_path: Path) -> None:
+def test_a_planned_row_never_changes(tmp_path: Path) -> None:
     """Protects existing datasets: a change here changes every dataset; raise PLAN_VERSION."""
     row = rows(tmp_path, RICH)[4]
     assert row.as_row() == GOLDEN

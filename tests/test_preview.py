@@ -100,7 +100,9 @@ def test_a_combination_shows_its_first_member(tmp_path: Path) -> None:
         ({"rows": 0}, "0 rows and 10 columns were requested"),
     ],
 )
-def test_what_cannot_be_shown(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_previews_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         generated(recipe(tmp_path, "domain", **DOMAINS), **options)
 

@@ -50,7 +50,7 @@ def test_every_direct_dependency_is_declared_with_a_lower_bound() -> None:
     assert imported_distributions(in_functions=True) - known == set()
 
 
-def test_the_version_is_said_once_and_has_a_changelog_entry() -> None:
+def test_the_version_is_defined_once_and_has_a_changelog_entry() -> None:
     assert PYPROJECT["project"]["version"] == factory.__version__
     assert f"## {factory.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 

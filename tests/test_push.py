@@ -82,7 +82,7 @@ def content_route(hub: LocalHub) -> str:
     return "xorb_put" if hub.xet_enabled else "lfs_put"
 
 
-def test_sends_once_then_nothing_then_what_changed(
+def test_a_push_sends_only_differences(
     hub: LocalHub, out: Path, grown: Path, tmp_path: Path
 ) -> None:
     first = push(hub, tmp_path / "home", out, "--message", "the first")
@@ -134,7 +134,9 @@ def test_a_branch_is_made_and_strangers_files_stay(
     assert "data/old.parquet" in repo.at("main").files
 
 
-def test_goes_on_after_a_kill_in_mid_upload(hub: LocalHub, out: Path, tmp_path: Path) -> None:
+def test_a_push_resumes_after_a_kill_during_upload(
+    hub: LocalHub, out: Path, tmp_path: Path
+) -> None:
     hub.fault(content_route(hub), "delay", seconds=60, skip=0 if hub.xet_enabled else 2, times=None)
     running = start(hub, tmp_path, out)
     stopped = 1 if hub.xet_enabled else 3
@@ -149,7 +151,7 @@ def test_goes_on_after_a_kill_in_mid_upload(hub: LocalHub, out: Path, tmp_path: 
     assert len(titles(hub)) == 1
 
 
-def test_of_two_pushes_one_is_reported_and_nothing_is_mixed(
+def test_concurrent_pushes_are_not_mixed(
     either_hub: LocalHub, out: Path, grown: Path, tmp_path: Path
 ) -> None:
     hub = either_hub
@@ -194,7 +196,7 @@ def test_a_commit_that_hangs_is_given_up_and_made_once(
 
 
 @pytest.mark.parametrize("what", ["token revoked", "repository deleted"])
-def test_what_goes_away_under_way_is_reported(
+def test_a_repository_or_token_lost_during_a_push_is_reported(
     either_hub: LocalHub, out: Path, tmp_path: Path, what: str
 ) -> None:
     hub = either_hub
@@ -334,9 +336,7 @@ def test_the_token_is_never_shown(either_hub: LocalHub, out: Path, tmp_path: Pat
     assert hub.repos["datasets", REPO].private
 
 
-def test_a_hub_that_stays_down_ends_the_push(
-    either_hub: LocalHub, out: Path, tmp_path: Path
-) -> None:
+def test_an_unreachable_hub_ends_the_push(either_hub: LocalHub, out: Path, tmp_path: Path) -> None:
     hub = either_hub
     hub.fault("commit", "status", status=503, times=None)
     line = refused(hub, tmp_path, out, REPO, status=1, DATA_FACTORY_HUB_PATIENCE_S="1")
@@ -377,9 +377,7 @@ def test_a_card_that_people_changed_is_kept_or_the_push_refused(
     assert "- mine" not in shown and "Ask Ann" not in shown
 
 
-def test_what_the_hub_does_not_take_is_refused_before_a_byte_is_sent(
-    out: Path, tmp_path: Path
-) -> None:
+def test_limits_of_the_hub_are_checked_before_upload(out: Path, tmp_path: Path) -> None:
     many = Path(shutil.copytree(out, tmp_path / "many"))
     found = json.loads((many / "manifest.json").read_text())
     entry = found["configs"]["base"]

@@ -91,7 +91,7 @@ def test_a_child_is_merged_key_by_key(tmp_path: Path) -> None:
     assert (recipe.name, recipe.summary) == ("child", "")
 
 
-def test_another_model_takes_nothing_of_the_parents(tmp_path: Path) -> None:
+def test_another_model_inherits_no_model_keys(tmp_path: Path) -> None:
     other = "{id: org/one, revision: abc, scheduler: DDIMScheduler, height: 64}"
     write(
         tmp_path,
@@ -116,7 +116,7 @@ def test_a_local_model_is_found_from_the_recipe(tmp_path: Path) -> None:
     assert lint([recipe]) == []
 
 
-def test_combine_drops_what_was_inherited(tmp_path: Path) -> None:
+def test_a_combination_drops_inherited_keys(tmp_path: Path) -> None:
     write(tmp_path, one=BASE, two="extends: one\n", all="extends: one\ncombine: [one, two]\n")
     union = load_recipe(tmp_path / "all.yaml")
     assert union.combine == ("one", "two")
@@ -318,7 +318,7 @@ def test_resolved_sets_load_again(tmp_path: Path) -> None:
     assert [one.num_images for one in again] == [one.num_images for one in recipes]
 
 
-def test_fingerprints_change_with_what_an_image_shows(tmp_path: Path) -> None:
+def test_fingerprints_change_with_the_content_of_images(tmp_path: Path) -> None:
     write(tmp_path, r=BASE)
     fingerprint = load_recipe(tmp_path / "r.yaml").fingerprint
 
@@ -479,5 +479,5 @@ def _load_or_refuse(path: Path) -> None:
         assert all(json.dumps(row.as_row()) for row in rows)
 
 
-def test_packaged_files_are_where_they_are_said_to_be() -> None:
+def test_packaged_files_are_found() -> None:
     assert (packaged_dir("recipes") / "schema.json").is_file()

@@ -37,7 +37,7 @@ def test_check_warns_and_strict_refuses(tmp_path: Path, capsys: pytest.CaptureFi
         run(check, str(tmp_path), "--strict")
 
 
-def test_check_tells_the_faults_of_all_references(tmp_path: Path) -> None:
+def test_check_reports_the_faults_of_all_references(tmp_path: Path) -> None:
     write(tmp_path, a=BASE + "x: 1\n", b=BASE + "y: 1\n")
     with pytest.raises(UserError) as raised:
         run(check, str(tmp_path / "a.yaml"), "quickstart", str(tmp_path / "b.yaml"))

@@ -102,7 +102,7 @@ def fuzz(path: Path, *, examples: int) -> None:
     run()
 
 
-def test_code_would_be_noticed(tmp_path: Path) -> None:
+def test_running_code_would_be_detected(tmp_path: Path) -> None:
     with watched() as events:
         eval(compile("1", "x", "eval"))
         (tmp_path / "x").write_text("x")
@@ -189,7 +189,7 @@ ATTACKS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_answered_in_words(name: str, path: Path) -> None:
+def test_an_attack_gives_an_error_message(name: str, path: Path) -> None:
     text, message = ATTACKS[name]
     one_file(path, text.encode())
     with pytest.raises(UserError, match=message) as raised:

@@ -122,7 +122,7 @@ def test_images_come_in_order_whatever_their_steps(model: Path, pipelines: Pipel
         assert np.abs(pixels.astype(float) - expected).max() <= 1
 
 
-def test_a_image_does_not_depend_on_how_full_its_batch_is(
+def test_an_image_does_not_depend_on_how_full_its_batch_is(
     model: Path, pipelines: Pipelines
 ) -> None:
     recipe = recipe_for(model)
@@ -165,7 +165,7 @@ def test_each_pair_of_prompts_is_encoded_once(model: Path, pipelines: Pipelines)
     assert calls == ["a", "b", "a", "b", "a"]
 
 
-def test_values_that_are_not_numbers_are_no_image(model: Path, pipelines: Pipelines) -> None:
+def test_non_finite_values_give_no_image(model: Path, pipelines: Pipelines) -> None:
     recipe = recipe_for(model)
     renderer = DiffusersRenderer(pipelines.get(recipe), recipe)
     broken = torch.ones(5, 3, 4, 4)
@@ -190,7 +190,7 @@ def test_values_that_are_not_numbers_are_no_image(model: Path, pipelines: Pipeli
         ({"id": "nobody/nothing", "revision": "abc"}, "model nobody/nothing@abc: cannot be loaded"),
     ],
 )
-def test_models_that_cannot_be_had(
+def test_missing_models_are_refused(
     model: Path, tmp_path: Path, model_keys: dict[str, Any], message: str
 ) -> None:
     recipe = recipe_for(model)
@@ -250,7 +250,7 @@ def test_lanczos_rounds_once_at_the_end() -> None:
     assert before.min() == 0  # 0.5, of pixels that were rounded to 0 and 1
 
 
-def test_anti_aliasing_averages_what_lies_between() -> None:
+def test_anti_aliasing_averages_neighbours() -> None:
     checkers = (torch.arange(32) % 2).float().expand(1, 3, 32, 32)
     smooth = rescale(checkers, Output(size=(8, 8), antialias=True))[0]
     rough = rescale(checkers, Output(size=(6, 6), antialias=False))[0]

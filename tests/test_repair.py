@@ -117,7 +117,7 @@ def test_a_damaged_share_is_copied_again(tmp_path: Path) -> None:
     assert shard_hashes(tmp_path / "out") == before
 
 
-def test_damage_to_what_a_set_grows_from(tmp_path: Path) -> None:
+def test_damage_to_a_shard_that_grows(tmp_path: Path) -> None:
     for number in (0, 1):
         out = tmp_path / str(number)
         generate(recipe(tmp_path, "base"), out)

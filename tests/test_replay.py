@@ -70,7 +70,7 @@ def width(path: Path) -> int:
         ("union", 20, ("word", 5)),
     ],
 )
-def test_a_row_generates_its_bytes_again(
+def test_a_row_regenerates_the_same_bytes(
     out: Path, config: str, index: int, origin: tuple[str, int]
 ) -> None:
     done = replay(out, config=config, index=index, renderer_factory=Neighbourly)
@@ -80,7 +80,9 @@ def test_a_row_generates_its_bytes_again(
     assert done.notes == ()
 
 
-def test_alone_a_image_may_differ_and_the_difference_is_reported(out: Path, tmp_path: Path) -> None:
+def test_alone_an_image_may_differ_and_the_difference_is_reported(
+    out: Path, tmp_path: Path
+) -> None:
     done = replay(out, config="base", index=3, alone=True, renderer_factory=Neighbourly)
     one = done.regenerated
     assert (one.same_bytes, one.differing, one.pixels) == (False, 64, 64)
@@ -90,7 +92,7 @@ def test_alone_a_image_may_differ_and_the_difference_is_reported(out: Path, tmp_
     assert width(tmp_path / "sheet.png") > 3 * 112
 
 
-def test_what_cannot_be_replayed(out: Path) -> None:
+def test_invalid_replays_are_refused(out: Path) -> None:
     with pytest.raises(UserError, match="base has images 0 to 14, not 15"):
         replay(out, config="base", index=15)
     with pytest.raises(UserError, match="no config 'bass'; it has: base, share, union, word"):
@@ -202,7 +204,7 @@ def run(command: Any, *arguments: str) -> int:
     return int(command.run(parser.parse_args(arguments)))
 
 
-def test_the_command_generates_with_the_real_model(
+def test_the_command_regenerates_with_the_real_model(
     generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sheet = tmp_path / "sheets" / "one.png"

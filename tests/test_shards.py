@@ -50,7 +50,7 @@ def row(index: int) -> dict[str, Any]:
     }
 
 
-def test_rows_come_back_with_nulls_for_what_they_lack(tmp_path: Path) -> None:
+def test_missing_columns_are_read_as_null(tmp_path: Path) -> None:
     path = tmp_path / FILE
     entry = write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
     assert entry is not None
@@ -111,7 +111,7 @@ def test_jpeg_is_close() -> None:
     assert np.abs(np.asarray(opened).astype(int) - 120).max() <= 3
 
 
-def test_every_image_lies_in_one_shard() -> None:
+def test_every_image_is_in_one_shard() -> None:
     for num_images in (1, 7, 8, 9, 24):
         count = shard_count(num_images, shard_size=8)
         ranges = [shard_rows(k, num_images=num_images, shard_size=8) for k in range(count)]
@@ -155,7 +155,7 @@ def test_a_shard_knows_when_any_bit_of_it_changes(tmp_path: Path) -> None:
         assert inspect(path).fault, size
 
 
-def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_existing_shards_are_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "a" / "x"
     assert write_bytes(path, b"first", exclusive=True)
     assert not write_bytes(path, b"second", exclusive=True)
@@ -164,7 +164,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert path.read_bytes() == b"third"
 
 
-def test_a_file_system_without_hard_links_will_do(
+def test_a_file_system_without_hard_links_is_supported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_links(self: Path, target: Path) -> None:

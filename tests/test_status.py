@@ -78,7 +78,7 @@ def test_speed_and_time_left_are_those_of_the_latest_shards(stopped: Path) -> No
     assert found.notes[0].startswith("builds that were killed count as running")
 
 
-def test_too_few_shards_for_many_processes_tell_no_speed(stopped: Path) -> None:
+def test_too_few_shards_for_many_processes_give_no_speed(stopped: Path) -> None:
     spread(stopped, seconds=4)
     for shard in (6, 7, 8):
         Markers(stopped).add("a.base", shard, 0)
@@ -99,7 +99,7 @@ def test_a_shard_that_two_processes_have_marked_runs_once(stopped: Path) -> None
     assert (found.configs[0].running, found.configs[0].missing) == (3, 6)
 
 
-def test_it_looks_at_a_build_that_runs(tmp_path: Path) -> None:
+def test_status_during_a_build(tmp_path: Path) -> None:
     seen: list[Status] = []
 
     class Looking(FakeRenderer):
@@ -113,7 +113,7 @@ def test_it_looks_at_a_build_that_runs(tmp_path: Path) -> None:
     assert all(f"process {os.getpid()}" in one.workers[0].process for one in seen)
 
 
-def test_a_set_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_of_a_finished_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, word = recipe(tmp_path, "base"), recipe(tmp_path, "word", prompt="{class}")
     both = combination(tmp_path, "both", ["base", "word"])
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=2)
@@ -178,6 +178,6 @@ def test_the_command_prints_json_too(stopped: Path, capsys: pytest.CaptureFixtur
     assert "2 images/s, time left not known" in capsys.readouterr().out
 
 
-def test_where_no_set_was_begun(tmp_path: Path) -> None:
+def test_a_directory_without_a_dataset(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a dataset"):
         status(tmp_path)

@@ -42,7 +42,7 @@ class Dying(FakeRenderer):
         return super().render(rows, batch_size=batch_size)
 
 
-def test_tidy_lists_and_removes_what_is_left_over(
+def test_tidy_lists_and_removes_leftovers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
@@ -72,9 +72,7 @@ def test_tidy_lists_and_removes_what_is_left_over(
         main(["tidy", str(tmp_path)])
 
 
-def test_a_file_that_is_used_meanwhile_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_used_by_a_build_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process is suspended between check and removal; a build uses the file."""
     out = tmp_path / "out"
     generate(recipe(tmp_path, "base"), out)
@@ -117,7 +115,7 @@ def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path
     assert verify_set(out).faults == ()
 
 
-def test_the_card_no_longer_names_what_is_removed(tmp_path: Path) -> None:
+def test_the_card_no_longer_lists_removed_files(tmp_path: Path) -> None:
     """A writer was killed between the manifest and the card."""
     out = tmp_path / "out"
     generate(recipe(tmp_path, "base"), out)
@@ -158,7 +156,7 @@ def test_shards_of_an_unfinished_config_stay(tmp_path: Path) -> None:
     assert verify_set(out).left_over == ()
 
 
-def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
+def test_a_config_without_shards_is_dropped(tmp_path: Path) -> None:
     """Its recipe is removed; rows that its launch finishes later are used by its build."""
     out = tmp_path / "out"
     base = recipe(tmp_path, "base")
@@ -197,7 +195,7 @@ def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
         ({"manifest": None, "recipes": {}}, "it has no manifest"),
     ],
 )
-def test_a_generation_of_others_leads_nowhere(
+def test_a_generation_from_elsewhere_cannot_name_other_paths(
     change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
     """Its names decide which recipes are written and removed."""
@@ -224,7 +222,7 @@ def test_a_generation_of_others_leads_nowhere(
 
 
 @pytest.mark.timeout(60)
-def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_generation_that_is_a_broken_link_ends_at_once(tmp_path: Path) -> None:
     out = tmp_path / "out"
     generate(recipe(tmp_path, "base"), out)
     (out / FOLDER / "00000000099.json").write_text("{}")

@@ -55,7 +55,7 @@ def test_one_image_again(url: str) -> None:
     assert done.regenerated.same_bytes
 
 
-def test_how_far_and_what_changed(url: str, tmp_path: Path) -> None:
+def test_status_and_diff_at_a_url(url: str, tmp_path: Path) -> None:
     assert [one.done for one in status(url).configs] == [2, 0, 1, 2]
     assert status(url).complete
     assert diff(url, str(tmp_path)).same

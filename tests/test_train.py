@@ -217,7 +217,7 @@ def test_transformers_pipeline_gives_the_probabilities_that_eval_scores(
     assert {one["label"]: one["score"] for one in found} == pytest.approx(expected, abs=1e-5)
 
 
-def test_run_folder_tells_everything(options: TrainOptions, colours: Path) -> None:
+def test_run_folder_records_everything(options: TrainOptions, colours: Path) -> None:
     train(replace(options, row_filter="guidance_scale < 3"))
     config = yaml.safe_load((options.out / "config.yaml").read_text())
     assert config["data"]["reference"] == str(colours)
@@ -354,7 +354,7 @@ def test_a_second_training_is_refused_before_it_decodes_into_the_folder(
         pass
 
 
-def test_set_that_changed_is_refused(options: TrainOptions, tmp_path: Path) -> None:
+def test_a_changed_dataset_is_refused(options: TrainOptions, tmp_path: Path) -> None:
     folder = make_set(tmp_path / "grown", num_images=30)
     options = replace(
         options, dataset=str(folder), overrides={**options.overrides, "epochs": 1, "batch_size": 8}
@@ -454,7 +454,7 @@ def test_folder_of_something_else_is_refused(options: TrainOptions) -> None:
         train(options)
 
 
-def test_command_line_trains_and_tells(
+def test_command_line_trains_and_reports(
     options: TrainOptions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ("--augment", "rotation=5", "--augment", "crop_scale=0.5,1", "--no-flip")
@@ -549,7 +549,7 @@ def test_odd_settings_in_a_run_folder_are_no_settings(options: TrainOptions) -> 
         assert load_checkpoint(str(options.out)).facts.epochs_planned is None
 
 
-def test_names_of_others_stay_on_their_line_and_are_cut() -> None:
+def test_untrusted_names_stay_on_one_line_and_are_shortened() -> None:
     from factory.data.row_counts import count_warnings, counts_line, some
 
     names = {"a\nfactory: all is well": 100, "b" * 3000: 0, "c\r" + "c" * 3000: 3}
@@ -569,7 +569,7 @@ def test_names_of_others_stay_on_their_line_and_are_cut() -> None:
         RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1 GB)"),
     ],
 )
-def test_too_little_memory_is_one_line_that_names_the_ways_out(
+def test_too_little_memory_is_one_line_with_remedies(
     error: RuntimeError, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -644,7 +644,7 @@ def wide_photos(folder: Path) -> Path:
     return folder
 
 
-def test_fit_says_what_is_done_with_images_that_are_not_square(
+def test_fit_decides_how_non_square_images_are_treated(
     options: TrainOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from eval.checkpoint import load_checkpoint

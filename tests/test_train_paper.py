@@ -174,7 +174,7 @@ def test_eurosat_is_trained_and_scored_at_the_codes_scale(preset: str) -> None:
     assert low == high == values.test_crop**2
 
 
-def test_scoring_sees_the_middle(options: TrainOptions) -> None:
+def test_scoring_crops_the_centre(options: TrainOptions) -> None:
     from timm.data.config import resolve_model_data_config
     from timm.data.transforms_factory import create_transform
 
@@ -223,7 +223,7 @@ def test_images_per_class_are_generated_of_each_class(options: TrainOptions) -> 
         train(replace(options, images_per_class=21, out=options.out.with_name("more")))
 
 
-def test_head_only_leaves_the_body_as_it_came(options: TrainOptions) -> None:
+def test_head_only_keeps_the_body_unchanged(options: TrainOptions) -> None:
     first = replace(options, overrides={**options.overrides, "epochs": 2})
     train(first)
     second = replace(
@@ -240,7 +240,7 @@ def test_head_only_leaves_the_body_as_it_came(options: TrainOptions) -> None:
     assert changed == {"fc.weight", "fc.bias"}
 
 
-def test_a_run_of_an_earlier_version_goes_on(options: TrainOptions) -> None:
+def test_a_run_of_an_earlier_version_is_resumed(options: TrainOptions) -> None:
     train(options)
     path = options.out / "config.yaml"
     config = yaml.safe_load(path.read_text())

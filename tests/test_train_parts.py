@@ -45,7 +45,7 @@ def test_uniforms_depend_on_image_epoch_and_seed_alone() -> None:
     assert np.abs(np.corrcoef(whole.T) - np.eye(8)).max() < 0.15
 
 
-def test_nothing_asked_for_changes_nothing() -> None:
+def test_without_augmentation_images_are_unchanged() -> None:
     images = random_images(4)
     assert torch.equal(augment(images, draws_for(4), Augmentation()), images)
 
@@ -121,7 +121,7 @@ def test_hold_out_is_stratified_and_seeded() -> None:
     assert len(hold_out(labels, fraction=0.0, seed=0)[1]) == 0
 
 
-def test_an_epoch_holds_every_row_once_for_any_number_of_processes() -> None:
+def test_an_epoch_contains_every_row_once_for_any_number_of_processes() -> None:
     rows = np.arange(100, 229)
     batches = epoch_batches(rows, batch_size=64, seed=0, epoch=4)
     assert [len(batch) for batch in batches] == [43, 43, 43]
@@ -201,7 +201,7 @@ def test_cosine_is_torchs() -> None:
         theirs.step()
 
 
-def test_paper_preset_says_what_section_4_1_says() -> None:
+def test_paper_preset_has_the_values_of_section_4_1() -> None:
     values = resolve("paper", model="resnet50", overrides={})
     assert (values.epochs, values.batch_size) == (200, 128)
     assert (values.lr, values.weight_decay) == (2e-4, 0.9)

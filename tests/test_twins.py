@@ -51,7 +51,7 @@ def shards(out: Path) -> dict[str, str]:
     return {name: digest for name, digest in tree(out).items() if name.endswith(".parquet")}
 
 
-def test_twins_are_generated_once_and_are_what_they_would_be_alone(tmp_path: Path) -> None:
+def test_twins_are_generated_once_with_the_bytes_of_single_builds(tmp_path: Path) -> None:
     base, smooth = twins(tmp_path)
     alone = calls([base], tmp_path / "base")
     assert calls([smooth], tmp_path / "smooth") == alone
@@ -85,7 +85,7 @@ def test_a_twin_that_comes_later_is_generated_by_itself(tmp_path: Path) -> None:
     assert shards(tmp_path / "out") == shards(tmp_path / "both")
 
 
-def test_twins_of_other_sizes_are_what_they_would_be_alone(tmp_path: Path) -> None:
+def test_twins_of_other_sizes_have_the_bytes_of_single_builds(tmp_path: Path) -> None:
     (base,) = twins(tmp_path)[:1]
     (smooth,) = twins(tmp_path, images_per_class=7)[1:]
     calls([smooth], tmp_path / "smooth")

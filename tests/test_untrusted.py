@@ -281,7 +281,7 @@ def message_of(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("kind", [UserError, Failure, RuntimeError, OSError])
-def test_no_error_tells_a_token(
+def test_no_error_contains_a_token(
     tokens: list[str], kind: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = f"cannot reach https://me:pass-word@hub.co/x with {' and '.join(tokens)}"
@@ -351,7 +351,9 @@ def test_a_revision_is_no_secret(text: str) -> None:
     assert redaction.redacted(text) == text
 
 
-def test_no_log_line_tells_a_token(tokens: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_log_line_contains_a_token(
+    tokens: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     console.log(f"loading with {tokens[0]}")
     assert capsys.readouterr().err == "loading with ***\n"
 
@@ -362,11 +364,13 @@ def test_a_name_that_is_too_long_is_cut(capsys: pytest.CaptureFixture[str]) -> N
     assert len(printed) < 500
 
 
-def test_a_terminal_obeys_no_message(capsys: pytest.CaptureFixture[str]) -> None:
+def test_messages_contain_no_terminal_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert message_of(UserError("no file \x1b[2Jx\r"), capsys) == "no file \\x1b[2Jx\\x0d\n"
 
 
-def test_what_is_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_text_without_secrets_is_unchanged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false and so on")
     text = f"{tmp_path / 'none'} hf_short false and so on s3://bucket/a@b"

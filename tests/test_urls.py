@@ -162,7 +162,7 @@ def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
         ("tidies", "grows more"),
     ],
 )
-def test_a_launch_that_wakes_up_harms_nothing_in_a_bucket(
+def test_a_resumed_launch_harms_nothing_in_a_bucket(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: str, other: str
 ) -> None:
     quick(monkeypatch.setattr)
@@ -195,7 +195,7 @@ def test_a_marker_behind_a_url_is_created_by_one(place: str) -> None:
         ("gs://bucket/set", r"(?s)gs://bucket/set: .*gcsfs.*; or name a directory"),
     ],
 )
-def test_urls_that_cannot_be_had(url: str, message: str, tmp_path: Path) -> None:
+def test_unreachable_urls_are_refused(url: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         generate(recipe(tmp_path, "base"), url)
 

@@ -52,7 +52,7 @@ def out(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "out"))
 
 
-def test_a_whole_set_is_whole(whole: Path) -> None:
+def test_an_undamaged_dataset_has_no_fault(whole: Path) -> None:
     assert verify_set(whole) == VerifyReport(
         str(whole), (), ("base", "domain", "share", "union"), shards=6, rows=42
     )
@@ -381,14 +381,16 @@ def test_an_unfinished_build_is_named(out: Path) -> None:
         ('"format": 1', '"format": 2', "format: Input should be 1"),
     ],
 )
-def test_a_manifest_that_would_lead_astray(out: Path, before: str, after: str, reason: str) -> None:
+def test_a_manifest_with_paths_outside_the_dataset(
+    out: Path, before: str, after: str, reason: str
+) -> None:
     replace(out / "manifest.json", before, after)
     (fault,) = verify_set(out).faults
     assert (fault.file, fault.what) == ("manifest.json", "content")
     assert reason in fault.found
 
 
-def test_what_people_add_is_no_fault(out: Path) -> None:
+def test_additions_by_people_are_no_fault(out: Path) -> None:
     card = out / "README.md"
     card.write_text(card.read_text() + "\n## Thanks\n\n![Twelve of them](images/some.png)\n")
     (out / "images").mkdir()
@@ -397,7 +399,7 @@ def test_what_people_add_is_no_fault(out: Path) -> None:
     assert verify_set(out).whole
 
 
-def test_a_set_of_a_model_that_is_gone_is_still_whole(tmp_path: Path) -> None:
+def test_a_dataset_of_a_deleted_model_is_still_valid(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "model_index.json").write_text("{}")
@@ -412,9 +414,7 @@ def run(*arguments: str) -> int:
     return command.run(parser.parse_args([*arguments, "--quiet"]))
 
 
-def test_the_command_says_whole_or_names_faults(
-    out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_reports_faults_or_none(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(str(out)) == 0
     assert capsys.readouterr().out == f"{out}: no faults (6 shards, 42 rows)\n"
     (out / SECOND).unlink()
@@ -428,14 +428,14 @@ def test_the_command_says_whole_or_names_faults(
     assert report["faults"][0]["file"] == SECOND
 
 
-def test_what_cannot_be_verified(out: Path, tmp_path: Path) -> None:
+def test_invalid_input_to_verify_is_refused(out: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no config 'bass'; it has: base, domain, share, union"):
         verify_set(out, config="bass")
     with pytest.raises(UserError, match=r"is not a dataset \(no manifest\.json\)"):
         verify_set(tmp_path / "nowhere")
 
 
-def test_a_card_made_to_cost_memory_is_answered_in_words(out: Path) -> None:
+def test_a_card_that_needs_much_memory_is_refused(out: Path) -> None:
     lines = ['a0: &a0 ["lol"]']
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     bomb = "\n".join([*lines, "configs:", "- config_name: *a11"])
@@ -469,7 +469,7 @@ def test_files_of_systems_are_overlooked_and_never_published(out: Path, name: st
     assert name not in set_files(out, manifest_of(out))
 
 
-def test_a_stray_file_says_what_to_do(out: Path) -> None:
+def test_the_message_about_a_stray_file_has_a_remedy(out: Path) -> None:
     (out / "data/base/notes.txt").write_text("x")
     (fault,) = verify_set(out).faults
     assert "move or delete it" in str(fault)
