@@ -39,7 +39,7 @@ def share_difference(
     Args:
         one: Count and total.
         other: Count and total; subtracted.
-        correlation: Of the two estimated shares, see `share_correlation`; 0 if independent.
+        correlation: Correlation of the estimates, see `share_correlation`; 0 if independent.
     """
     share, share_other = one[0] / one[1], other[0] / other[1]
     own, others = share_interval(*one), share_interval(*other)

@@ -144,7 +144,7 @@ def _find(
     present: Collection[int],
     pairs: Mapping[str, str],
 ) -> tuple[list[int | None], How]:
-    """Return each name's position among the known ones, and the last matching step needed."""
+    """Return each name's position in the known ones, and the loosest matching rule needed."""
     places = _places(known, str)
     found = [places.get(pairs[name]) if name in pairs else None for name in wanted]
     free = [name for name in wanted if name not in pairs]

@@ -23,7 +23,7 @@ class Loaded:
         folder: Folder of its files; for a Hub id, in the local cache.
         commit: Commit of a Hub model, else None.
         config: Its `config.json`, checked.
-        model: In evaluation mode, float32, on the CPU.
+        model: The model in evaluation mode, float32, on the CPU.
         label_names: Class names in the order of the model's outputs, or None.
         preprocessing: Evaluation preprocessing that its config describes.
     """

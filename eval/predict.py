@@ -87,7 +87,7 @@ def predict(
     """Predict every image; each process calls this and gets the full result.
 
     Args:
-        model: In the desired mode; it is moved to this process's device.
+        model: Model in the desired mode; it is moved to this process's device.
         dataset: Rows in the desired order.
         image_column: A column of type `datasets.Image`.
         class_order: Model output of each class id in the result.

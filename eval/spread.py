@@ -31,7 +31,7 @@ def compare_spread(
         real: Shape (images, D).
         synthetic: Same shape.
         labels: Shape (images,): classes, the same in both.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     scale = np.concatenate([real, synthetic]).std(axis=0)
     scale[scale == 0] = 1.0

@@ -31,7 +31,7 @@ class Cell:
         std: Sample standard deviation over the runs, None for one run.
         low: Lower end of the 95 % Wilson interval of one run; None for several.
         high: Upper end.
-        difference: To the base row, None without one.
+        difference: Difference to the base row; None without one.
         runs: The runs, in the order given.
         train_images: Training images per run, held-out ones included (the mean of several); None if
             unknown.
@@ -100,7 +100,7 @@ def make_tables(
     Zero-shot models are in every table, as in the paper; without others they form one table.
 
     Args:
-        scores: In any order.
+        scores: Scores in any order.
         base: Baseline row of the differences. Default: `base-class` if it exists.
         order: Row names to list first, in this order.
         row_key: Rows are dataset configs, over which seeds are averaged; or single runs.

@@ -101,7 +101,7 @@ class Hyperparameters(_Frozen):
             released code (unseeded there; here it depends on the run's seed).
         keep_every: Interval of epochs whose weights are saved, or None for the best only.
         test_crop: Fraction of each side that the central crop keeps when scoring.
-        fit: What is done with images that are not square: their middle is cropped, they get borders
+        fit: Treatment of images that are not square: their centre is cropped, they get borders
             in the colour of the mean, or they are squashed, as all were in runs that do not say.
         resample: Filter that resizes images.
         mean: Subtracted from RGB in 0 to 1; None is ImageNet's, or a pretrained model's own.

@@ -190,8 +190,8 @@ def check_batches(num_rows: int, *, batch_size: int, world_size: int, accumulate
     smallest = num_rows // num_batches(num_rows, batch_size=batch_size) if num_rows else 0
     if accumulate > 1 and 2 * world_size <= smallest < 2 * world_size * accumulate:
         raise UserError(
-            f"--accumulate {accumulate}: batches of {smallest} images on {world_size} processes "
-            f"have {smallest // (2 * world_size)} parts of 2 images at most; lower it"
+            f"--accumulate {accumulate}: a batch of {smallest} images on {world_size} processes "
+            f"can be split into at most {smallest // (2 * world_size)} parts of 2 images; lower it"
         )
     if smallest < 2 * world_size:
         raise UserError(

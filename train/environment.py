@@ -29,7 +29,7 @@ def join_launch(**options: Any) -> Accelerator:
     """Join the processes of the launch.
 
     Args:
-        options: Of `accelerate.Accelerator`.
+        options: Arguments of `accelerate.Accelerator`.
 
     Raises:
         UserError: The launch's variables are contradictory, or it requests something unsupported.
@@ -58,7 +58,7 @@ def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: i
     """Describe the environment of this launch.
 
     Args:
-        accelerator: Gives device, precision and number of processes.
+        accelerator: Source of device, precision and number of processes.
         threads: CPU threads per process.
         from_epoch: First epoch of this launch, from 1.
     """

@@ -39,7 +39,7 @@ class Preset:
 
     Attributes:
         summary: Purpose, one line.
-        hyperparameters: Its values.
+        hyperparameters: Values of the preset.
         families: Overrides for models whose timm name starts with the key.
     """
 

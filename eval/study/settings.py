@@ -47,7 +47,7 @@ class RowSettings(BaseModel):
     """How a row's images are generated; for a union, the settings of each member.
 
     Attributes:
-        images: Planned.
+        images: Planned number of images.
         is_union: Whether it is made of other rows' images.
         shares: Whether its images are those of other rows: a union, or a twin.
         labels: Class names.
@@ -176,8 +176,8 @@ def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings])
     """Return faults of a dataset's comparisons.
 
     Args:
-        name: Of the dataset in the study.
-        one: Its spec.
+        name: Name of the dataset in the study.
+        one: Spec of the dataset.
         found: Settings by row.
     """
     faults = []

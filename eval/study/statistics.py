@@ -44,7 +44,7 @@ class Spread:
     """Variation between runs of a row's difference from the others.
 
     Attributes:
-        mean_square: Of one run's mean score, in squared fractions; half that of a difference.
+        mean_square: Variance of a run's mean score, in squared fractions; half a difference's.
         degrees: Degrees of freedom; 0 if it cannot be estimated.
         covers: Sources of error in it; empty if it cannot be estimated.
     """

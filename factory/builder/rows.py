@@ -33,7 +33,7 @@ _ENCODERS = 4
 
 @dataclass
 class ShardRows:
-    """Rows of an index range and its failed images, both in order."""
+    """Rows of a range of indexes, and its failed images, both in order."""
 
     rows: list[Row] = field(default_factory=list)
     failed: list[FailedImage] = field(default_factory=list)

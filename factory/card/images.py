@@ -34,7 +34,7 @@ def write_images(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRec
 
     Args:
         out: The dataset's directory.
-        manifest: With the shards of complete configs.
+        manifest: Manifest with the shards of complete configs.
         recipes: The configs with images of their own, in the card's order.
 
     Returns:

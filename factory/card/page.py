@@ -49,7 +49,7 @@ def write_card(out: AnyPath, manifest: Manifest) -> None:
 
     Args:
         out: The dataset's directory, with `recipes/`. Scores in `scores.json` are shown.
-        manifest: With shards and hashes.
+        manifest: Manifest with shards and hashes.
     """
     recipes = list(stored_recipes(out, manifest.in_order()).values())
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])

@@ -42,7 +42,7 @@ class Spread:
 
     Attributes:
         configs: Names; several if they sample the quantity in the same way.
-        values: In plan order; None where a class has none.
+        values: Values in plan order; None if a class has none.
     """
 
     configs: tuple[str, ...]

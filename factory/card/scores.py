@@ -27,10 +27,10 @@ class Score(BaseModel):
 
     Attributes:
         config: A config of this dataset.
-        shards: Fingerprint of the shards it was trained on.
-        architecture: timm's name.
-        seed: Of the training.
-        weights_sha256: Of the model.
+        shards: Fingerprint of the shards that the model was trained on.
+        architecture: timm's name of the model.
+        seed: Seed of the training.
+        weights_sha256: Hash of the model's weights.
         real: Name of the real dataset.
         num_images: Number of real images.
         top1: With `top1_low` and `top1_high`, its 95 % interval.

@@ -100,7 +100,7 @@ def reporting_lack_of_memory(remedy: str) -> Iterator[None]:
     """Report a lack of memory in one line.
 
     Args:
-        remedy: What the user can do.
+        remedy: Advice for the message.
 
     Raises:
         Failure: There was not enough memory.

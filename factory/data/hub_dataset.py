@@ -35,7 +35,7 @@ class HubDataset:
         config_name: The config.
         module: Module of datasets that reads it, e.g. `parquet`.
         paths: Paths in the repository, by split.
-        features: As from `Features.to_dict`, or None if the files define them.
+        features: Result of `Features.to_dict`, or None if the files define them.
         folder: Folder of the paths.
         others: Other paths of the repository, if one config reads a whole folder of images.
         by_folders: Whether `paths` are images whose folders are their classes and splits.
@@ -175,7 +175,8 @@ def _find(target: HubTarget, config_name: str | None, commit: str) -> Any:
 def _path(url: str, prefix: str, target: HubTarget) -> str:
     if not url.startswith(prefix):
         raise UserError(
-            f"{target}: its files are elsewhere ({url}); download the dataset and name its folder"
+            f"{target}: its card refers to files outside the repository ({url}), which are not "
+            "downloaded; download them and give the folder instead"
         )
     return url.removeprefix(prefix)
 

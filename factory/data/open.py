@@ -56,7 +56,7 @@ class OpenedDataset:
         image_column: A column of type `Image`.
         label_column: A column of type `ClassLabel`.
         label_names: Class names in label order.
-        reference: As the user gave it.
+        reference: Dataset reference as the user typed it.
         config_name: The config that was read.
         split: The split that was read.
         image_folder: Folder that the rows' paths may point into, of an image folder; else None.

@@ -131,7 +131,7 @@ def require_space(folder: Path, size: int, *, remedy: str) -> None:
 
     Args:
         folder: Destination of the images.
-        size: In bytes.
+        size: Size in bytes.
         remedy: Advice for the message.
 
     Raises:

@@ -97,7 +97,7 @@ class Distribution(Frozen):
         """Return one value per image.
 
         Args:
-            uniforms: In (0, 1), float64, shape (images,).
+            uniforms: Uniform numbers in (0, 1), float64, shape (images,).
             numbers: Each image's number within its class, from 0, shape (images,).
         """
         raise AssertionError(f"{type(self).__name__} has no values of its own")

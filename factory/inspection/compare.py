@@ -23,8 +23,8 @@ class Regenerated:
         generated: The regenerated image, encoded as it would be stored.
         same_bytes: Whether the encoded files are identical.
         differing: Number of differing pixels.
-        max_difference: Over all channels and pixels, 0 to 255.
-        mean_difference: Over all channels and pixels.
+        max_difference: Maximum over all channels and pixels, 0 to 255.
+        mean_difference: Mean over all channels and pixels.
     """
 
     spec: ImageSpec

@@ -85,7 +85,7 @@ class Status:
 
     Attributes:
         out: Dataset directory.
-        configs: In the manifest's order.
+        configs: Progress of the configs, in the manifest's order.
         workers: Processes that have marked missing shards.
         images_per_s: Speed of all processes together; None if too few shards are finished.
         seconds_left: Time at this speed for the images still to be generated; None if unknown.

@@ -153,7 +153,7 @@ def value_for_all(recipe: ResolvedRecipe, quantity: Once, stream: str) -> Value:
     """Return the value that all images of a config share.
 
     Args:
-        recipe: Of the config.
+        recipe: Recipe of the config.
         quantity: One of the recipe's quantities.
         stream: The quantity's name in random addresses, e.g. `guidance_scale`.
     """

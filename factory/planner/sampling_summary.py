@@ -24,7 +24,7 @@ def sampling_summary(
     """Return how a config's images are sampled, as plain JSON values.
 
     Args:
-        recipe: Of a config with its own images.
+        recipe: Recipe of a config with its own images.
         pipeline: Settings of a loaded pipeline; default: those in the model's files.
 
     Returns:

@@ -49,7 +49,7 @@ def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
     """Return warnings about recipes, without repeats.
 
     Args:
-        recipes: As `library.load_recipes` returns them.
+        recipes: Result of `library.load_recipes`.
     """
     warnings: dict[Fault, None] = {}
     for recipe in recipes:

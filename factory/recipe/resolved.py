@@ -43,7 +43,7 @@ class ResolvedRecipe(Frozen):
         name: Name of the config.
         summary: One-line description.
         source: Origin of the recipe.
-        classes: In label order, with their prompt texts.
+        classes: Classes in label order, with their prompt texts.
         images_per_class: None for a combination of everything its members have.
         prompt: Templates with weights; empty for a combination.
         negative_prompt: Template.

@@ -26,7 +26,7 @@ def rescale(images: Tensor, output: Output) -> list[npt.NDArray[np.uint8]]:
     """Resize a batch and round it to uint8.
 
     Args:
-        images: In 0..1, float32, shape (batch, 3, height, width), any device.
+        images: Images in 0..1, float32, shape (batch, 3, height, width), any device.
         output: Size, interpolation and anti-aliasing.
 
     Returns:

@@ -82,7 +82,7 @@ def has_changed(out: AnyPath, what: str) -> Failure:
     """Return the error of a launch whose plan differs from the dataset's."""
     return Failure(
         f"{out}: another launch has changed this dataset since this one began ({what}); "
-        "nothing of it was overwritten; run the same command again"
+        "its changes were kept; run the same command again"
     )
 
 

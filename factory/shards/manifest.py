@@ -33,7 +33,7 @@ class FailedImage(_Entry):
 
     Attributes:
         index: Index of the image in its config; in an equal share, the row number.
-        label: Its class.
+        label: Label of its class.
         reason: Flaw of the last attempt, e.g. `black`.
         attempts: Number of attempts.
     """

@@ -103,10 +103,10 @@ def write_shard(
     """Write one shard as Parquet; an existing file is not changed.
 
     Args:
-        path: Its final name. After a crash it contains all rows or does not exist.
-        rows: In plan order. Columns of `features` that a row lacks are null.
-        features: Columns and types, the same for all configs of a set.
-        stamp: What the shard is; its hash is filled in here.
+        path: Path of the file. After a crash it contains all rows or does not exist.
+        rows: Rows in plan order. Columns of `features` that a row lacks are null.
+        features: Columns and types, the same for all configs of a dataset.
+        stamp: Description of the shard; its hash is filled in here.
 
     Returns:
         Its manifest entry; None if the file exists already.

@@ -29,7 +29,7 @@ class SharedRecipe:
     """A recipe in a repository.
 
     Attributes:
-        name: As used in references.
+        name: Name used in references.
         summary: One line, plain text.
         fingerprint: From its index, or None without an index.
     """

@@ -49,7 +49,7 @@ class SourceConfig(_Settings):
         source: `digits` (rendered here), or a directory or Hub id for `load_dataset`.
         images: Number of rendered digits; for other sources the maximum number of images.
         where: Only rows whose columns have these values, e.g. `{view: ground}`.
-        row_filter: Of those, only rows that match this expression, e.g. `license != "none"`;
+        row_filter: Keep only those that match this expression, e.g. `license != "none"`;
             see `factory.data.row_filter`.
         caption_column: One caption per image; not needed with `name_column`.
         name_column: Name of the content; captions are made from it and the three columns below.

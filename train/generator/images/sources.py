@@ -97,7 +97,7 @@ class _Layer:
 
     Args:
         config: Settings for mirror images, filters and seed.
-        rows: In their order.
+        rows: Row numbers in the order of the images.
         read: Reads the image of a row, with random numbers for its variation.
         filtered: Number of filtered images for each.
         times: Number of repetitions of each row.

@@ -33,8 +33,8 @@ class Score:
     """Accuracy of a network.
 
     Attributes:
-        top1: 0 to 1.
-        per_class: The same for each digit.
+        top1: Accuracy, 0 to 1.
+        per_class: Accuracy for each class.
     """
 
     top1: float
