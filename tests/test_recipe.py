@@ -207,7 +207,8 @@ def test_recipes_of_a_set_agree(tmp_path: Path) -> None:
         load_recipes(tmp_path)
     assert [fault.message for fault in raised.value.faults] == [
         "is string here and int64 in a; a column must have one type",
-        "the classes differ from those of a; all configs of a dataset have the same classes",
+        "the classes differ from those of a; all configs of a dataset have the same classes: "
+        "change them, or build into different directories",
     ]
     write(tmp_path, c=BASE + "name: a\n")
     with pytest.raises(UserError, match="another recipe has the name 'a' too"):

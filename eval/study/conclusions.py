@@ -42,10 +42,8 @@ def _rendered(text: str, functions: _Figures | _Names) -> str:
         template = environment.from_string(text.strip())
         return template.render(score=functions.score, diff=functions.diff, gap=functions.gap)
     except (jinja2.TemplateError, KeyError) as error:
-        raise UserError(
-            f"a text of the study is not a valid template ({type(error).__name__}: {error}): "
-            f"{text.strip()[:60]!r}"
-        ) from None
+        text = text.strip()[:60]
+        raise UserError(f"text of the study: {error.args[0]}; correct it: {text!r}") from None
 
 
 def interval(estimate: Estimate) -> str:
