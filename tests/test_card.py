@@ -297,9 +297,9 @@ def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config_name": "other"}, "trained on other, which this dataset does not have"),
+        ({"config_name": "other"}, "trained on config other, which this dataset does not have"),
         ({"label_names": ["a"]}, "trained on other classes"),
-        ({"num_images": 14}, "trained on 14 images, base has 15"),
+        ({"num_images": 14}, "trained on 14 images, but base has 15"),
         ({"row_filter": "x > 1"}, "chosen by --filter x > 1"),
     ],
 )

@@ -220,7 +220,7 @@ def test_python_takes_paths_and_images_of_any_mode(run: Path, tmp_path: Path) ->
         classify(Image.new("RGB", (1, 500)))
     with pytest.raises(UserError, match="top_k 0"):
         classify(file, top_k=0)
-    with pytest.raises(UserError, match="device nonsense was asked for"):
+    with pytest.raises(UserError, match="device nonsense was requested"):
         load_classifier(run, device="nonsense")
 
 
@@ -312,7 +312,7 @@ def test_a_threshold_needs_the_runs_own_data(
     auto = ["--threshold", "auto"]
     with pytest.raises(UserError, match=r"needs the training data of .* trained on .*colours\)"):
         main(["predict", str(own), photo, *auto])
-    with pytest.raises(UserError, match=r"no config.yaml of `train` in it"):
+    with pytest.raises(UserError, match=r"contains no config.yaml written by `train`"):
         main(["predict", str(run), photo, *auto, "--data", str(data)])
     with pytest.raises(UserError, match=r"--data .* is read by --threshold auto only"):
         main(["predict", str(own), photo, "--data", str(data)])
@@ -322,7 +322,9 @@ def test_a_threshold_needs_the_runs_own_data(
     order = [*range(3, len(table)), 0, 1, 2]
     pq.write_table(table.take(pa.array(order)), tmp_path / "other" / "train.parquet")
     classifier = load_classifier(own)
-    with pytest.raises(UserError, match=r"its images are not those that .* was trained on"):
+    with pytest.raises(
+        UserError, match=r"contains other images than the training data of .*trained on"
+    ):
         choose_rejection(classifier, str(tmp_path / "other"))
 
 
@@ -385,7 +387,7 @@ def test_a_sheet_shows_long_labels_and_characters_without_a_font(
         (["--sheet", "a.gif"], "--sheet a.gif: end the name in .png, .jpg, .jpeg"),
         (["--sheet", "none/a.png"], "--sheet none/a.png: must be a file in an existing folder"),
         (["--csv", "none/a.csv"], "--csv none/a.csv: must be a file in an existing folder"),
-        (["--device", "nonsense"], "device nonsense was asked for"),
+        (["--device", "nonsense"], "device nonsense was requested"),
     ],
 )
 def test_bad_options_are_refused_before_the_work(

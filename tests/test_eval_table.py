@@ -165,7 +165,7 @@ def test_one_column_is_one_set():
 def test_one_column_counts_one_set_of_classes():
     one, other = scores("base-class", 0.5), scores("own-trick", 0.6)
     labels = other.labels.model_copy(update={"merged": [["a [b", "é"]]})
-    with pytest.raises(UserError, match=r"one counts each label by itself, the other a \[b with é"):
+    with pytest.raises(UserError, match=r"\(each label by itself; a \[b with é"):
         make_tables([one, other.model_copy(update={"labels": labels})])
 
 

@@ -599,7 +599,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(options: TrainOption
 
 def test_parts_of_less_than_two_images_are_refused(options: TrainOptions) -> None:
     overrides = {**options.overrides, "accumulate": 9}
-    with pytest.raises(UserError, match=r"--accumulate 9: batches of .* lower it"):
+    with pytest.raises(UserError, match=r"--accumulate 9: a batch of .* lower it"):
         train(replace(options, overrides=overrides))
 
 
