@@ -77,7 +77,7 @@ format: install ## Format the code
 cards: install ## Write dataset_cards/*.md, the cards of the packaged datasets
 	$(BIN)/python -m factory.card.planned
 
-graph: install ## Write the picture and the table of packages: docs/packages.svg, docs/design.md
+graph: install ## Write the figure and the table of packages: docs/packages.svg, docs/design.md
 	$(BIN)/python docs/draw_packages.py
 
 schema: install ## Write recipes/schema.json and docs/recipe-reference.md from the recipe models

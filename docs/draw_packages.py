@@ -85,7 +85,7 @@ def size(package: str) -> tuple[int, int]:
 
 
 def draw(path: Path) -> None:
-    """Write the picture as SVG; the same code gives the same bytes on one machine."""
+    """Write the figure as SVG; the same code gives the same bytes on one machine."""
     names = list(reversed(packages()))
     count, between = len(names), imports()
     with mpl.rc_context({"svg.hashsalt": "packages", "svg.fonttype": "none", "font.size": 9}):

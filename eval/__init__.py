@@ -18,7 +18,7 @@ __all__ = ["load_classifier"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the function when first asked for, so that `import eval` is quick."""
+    """Import the function on first use, so that `import eval` is fast."""
     if name not in __all__:
         raise AttributeError(f"module 'eval' has no attribute {name!r}")
     from eval.classifier import load_classifier

@@ -26,8 +26,8 @@ def answer_of(answer: Answer, threshold: float | None) -> str:
 
 
 def to_table(answers: Sequence[Answer], threshold: float | None) -> str:
-    """Return a text table: path, with a threshold the answer, then classes with probabilities."""
-    told = threshold is not None
+    """Return a text table: path, the answer if there is a threshold, classes with probabilities."""
+    has_threshold = threshold is not None
     most = len(answers[0].classes)
     titles = [
         cell
@@ -37,12 +37,12 @@ def to_table(answers: Sequence[Answer], threshold: float | None) -> str:
     rows = [
         [
             answer.photo.name,
-            *([answer_of(answer, threshold)] if told else []),
+            *([answer_of(answer, threshold)] if has_threshold else []),
             *(cell for name, score in answer.classes for cell in (name, f"{100 * score:.1f}")),
         ]
         for answer in answers
     ]
-    before = ["image", "answer"] if told else ["image"]
+    before = ["image", "answer"] if has_threshold else ["image"]
     return table(rows, header=[*before, *titles], align="l" * len(before) + "lr" * most)
 
 
@@ -59,7 +59,7 @@ def to_json(answers: Sequence[Answer], threshold: float | None) -> list[dict[str
 
 
 def write_csv(answers: Sequence[Answer], path: Path, threshold: float | None) -> None:
-    """Write a CSV file, whole or not at all: path, answer, then pairs of class and probability."""
+    """Write a CSV file atomically: path, answer, then pairs of class and probability."""
     most = len(answers[0].classes)
     pairs = [f"{name}_{place}" for place in range(1, most + 1) for name in ("label", "probability")]
 

@@ -32,7 +32,7 @@ class Checkpoint:
     Attributes:
         run: Folder or Hub id, as the user gave it.
         folder: Folder of its files; for a Hub id, in the local cache.
-        model: In the requested modes, float32, on the CPU.
+        model: The model in the requested modes, float32, on the CPU.
         label_names: Class names in the order of the model's outputs.
         facts: For the scores file.
         preprocessing: For the scores file, and for the transform.

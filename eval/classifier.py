@@ -1,4 +1,4 @@
-"""A trained model that names what photos show, for `eval predict` and for Python code."""
+"""Classify photos with a trained model, for `eval predict` and for Python code."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _OPENING = Lock()
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says of one photo.
+    """A model's answer for one photo.
 
     Attributes:
         photo: The photo.
@@ -52,12 +52,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with the preprocessing that it is scored with; see `load_classifier`.
+    """A model with its evaluation preprocessing; see `load_classifier`.
 
     Attributes:
-        checkpoint: The model, and what is known of it.
-        transform: Of an image to the model's input.
-        device: What the model computes on.
+        checkpoint: The model and its facts.
+        transform: Function from a PIL image to the model's input.
+        device: Device of the model.
     """
 
     checkpoint: Checkpoint
@@ -71,18 +71,17 @@ class Classifier:
 
         Args:
             images: A path, a PIL image, or a list of these.
-            top_k: Number of classes for each image; fewer if the model has fewer.
+            top_k: Number of classes per image; fewer if the model has fewer.
             batch_size: Images per batch; default: 256, or the number of images if that is less.
 
         Returns:
-            A list for each image, also if there is one only: `{"label": ..., "score": ...}` for
-            each class, the most likely first, as in the image-classification pipelines of
-            transformers.
+            A list per image, even for a single image: `{"label": ..., "score": ...}` per class, the
+            most likely first, as in the image-classification pipelines of transformers.
 
         Raises:
             UserError: An image cannot be read.
             Failure: A batch does not fit into memory.
-            TypeError: Something else than paths and images was given.
+            TypeError: An argument is neither a path nor an image.
         """
         many = isinstance(images, list | tuple)
         photos = [_photo(image, place) for place, image in enumerate(images if many else [images])]
@@ -102,10 +101,10 @@ class Classifier:
         batch_size: int | None = None,
         shows: bool = False,
     ) -> tuple[list[Answer], list[UnreadableImage]]:
-        """Classify photos; those that cannot be read are left out.
+        """Classify photos and skip unreadable ones.
 
-        As in `eval score`, batches are made of the images that can be read and the last one is
-        padded, since the last digits of float32 depend on the size of a batch.
+        The last digits of float32 depend on the batch size. So batches contain readable images
+        only, and the last one is padded, as in `eval score`.
 
         Args:
             photos: The photos.
@@ -114,7 +113,7 @@ class Classifier:
             shows: Whether to show the progress on stderr.
 
         Returns:
-            Answers in the order of the photos, and why the others were not read.
+            Answers in the order of the photos, and the errors of the skipped photos.
 
         Raises:
             Failure: A batch does not fit into memory.
@@ -161,7 +160,7 @@ class Classifier:
     def _decoded(
         self, photos: Sequence[Photo], *, ahead: int
     ) -> Iterator[tuple[Photo, torch.Tensor | UnreadableImage]]:
-        """Yield each photo's pixels in order; all cores decode, `ahead` photos at most."""
+        """Yield each photo's pixels in order; all cores decode, at most `ahead` in advance."""
 
         def read(photo: Photo) -> torch.Tensor | UnreadableImage:
             try:
@@ -188,15 +187,15 @@ def load_classifier(run: str | Path, *, fit: Fit | None = None, device: str = "a
 
     Args:
         run: A run folder, or a model of the Hub: `[hf-hub:]ORG/NAME[@REVISION]`.
-        fit: What is done with images that are not square: `crop`, `pad` or `squash`; by default
-            they are cropped, unless the model was trained with borders.
+        fit: Treatment of images that are not square: `crop`, `pad` or `squash`; default: crop, or
+            pad if the model was trained with borders.
         device: `auto`, `cpu`, `cuda`, ...
 
     Returns:
-        The model; see `Classifier.__call__`. Its scores are those of `eval score`.
+        The model; see `Classifier.__call__`. It gives the same probabilities as `eval score`.
 
     Raises:
-        UserError: The model or the device is not there, or the model's files do not fit together.
+        UserError: The model or the device does not exist, or the model's files do not fit together.
         Failure: The Hub cannot be reached.
     """
     chosen = find_device(device)

@@ -1,13 +1,13 @@
-"""Join the commands (one module of `eval.verbs` each) into one command line."""
+"""Join the commands (one module of `eval.commands` each) into one command line."""
 
 from __future__ import annotations
 
 import argparse
 
-from eval.verbs import clip, digits, gap, label, predict, score, study, table
+from eval.commands import clip, digits, gap, label, predict, score, study, table
 from factory.common.console import Parser
 
-_VERBS = (score, predict, table, clip, gap, study, label, digits)
+_COMMANDS = (score, predict, table, clip, gap, study, label, digits)
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -23,9 +23,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Scores trained models on real images, tabulates the scores, and asks models "
         "about photos.",
     )
-    verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for verb in _VERBS:
-        one = verbs.add_parser(verb.NAME, help=verb.HELP)
-        verb.add_arguments(one)
-        one.set_defaults(run=verb.run)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        one = commands.add_parser(command.NAME, help=command.HELP)
+        command.add_arguments(one)
+        one.set_defaults(run=command.run)
     return parser

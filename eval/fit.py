@@ -32,12 +32,12 @@ class Transform:
 
 
 def with_fit(preprocessing: Preprocessing, fit: Fit | None) -> Preprocessing:
-    """Return the preprocessing with the fit for images of another shape than the model's.
+    """Return the preprocessing with the treatment of other aspect ratios filled in.
 
     Args:
-        preprocessing: Of the model.
-        fit: By default as the model's config says that it was trained; else the middle is cropped,
-            unless the model's weights were trained with borders.
+        preprocessing: Preprocessing of the model.
+        fit: Default: as in the model's training, by its config; without a record, crop the centre,
+            or pad if the weights were trained with borders.
     """
     usual: Fit = "pad" if preprocessing.crop_mode == "border" else "crop"
     return preprocessing.model_copy(update={"fit": fit or preprocessing.fit or usual})
@@ -46,8 +46,8 @@ def with_fit(preprocessing: Preprocessing, fit: Fit | None) -> Preprocessing:
 def make_transform(preprocessing: Preprocessing) -> Transform:
     """Return timm's own evaluation transform: PIL image to normalised (3, height, width).
 
-    Images of another shape are first fitted to the model's as in `preprocessing.fit`; images of the
-    model's shape stay the same.
+    Images with another aspect ratio than the model's input are first fitted by `preprocessing.fit`;
+    other images are unchanged.
     """
     from timm.data.transforms_factory import create_transform
 
@@ -76,7 +76,7 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
 
 
 def _timm_can(fit: Fit, image: Any, side: int) -> bool:
-    """Return whether timm's own transform keeps a thin image bounded and not empty."""
+    """Return whether timm's own transform handles a very thin image: bounded size, not empty."""
     short, long = sorted(image.size)
     if fit == "crop":
         return bool(side**2 * long <= MAX_PIXELS * short)

@@ -29,23 +29,22 @@ _COMPONENTS = 50
 def measure_gap(
     real: Features, other_real: Features, synthetic: Features, *, labels: Labels, seed: int
 ) -> dict[str, Any]:
-    """Return all measures as plain data.
+    """Measure the gap; return all figures as plain data.
 
-    The intervals are 95 % and about the images alone: how far a figure would move with other
-    images from the same sources. Those of `two_sample`, `floor`, `above_floor` and `head` take
-    the classifiers as they were trained and vary the held-out images; that of `spread` varies all
-    images. None includes another training half or seed, another model or space, or another run of
-    the generator.
+    The 95 % intervals show how much a figure would vary with other images from the same sources.
+    The intervals of `two_sample`, `floor`, `above_floor` and `head` keep the trained classifiers
+    and vary the held-out images; that of `spread` varies all images. They do not include the
+    variation from another training half, seed, model, space, or run of the generator.
 
-    `two_sample` and `floor` are tested on the same held-out images of `real`, which are half of
-    each. So their errors are correlated, and `above_floor` uses that correlation.
+    `two_sample` and `floor` share the held-out images of `real`, which are half of the test images
+    of each. So their errors are correlated; `above_floor` takes this into account.
 
     Args:
-        real: Shape (images, D).
-        other_real: Same shape, other real images.
-        synthetic: Same shape.
+        real: Features of real images, shape (images, D).
+        other_real: Features of other real images, same shape.
+        synthetic: Features of synthetic images, same shape.
         labels: Shape (images,): classes, the same in all three.
-        seed: Of the training halves and of the bootstrap.
+        seed: Seed of the training halves and of the bootstrap.
     """
     train, test = _halves(labels, seed=seed)
     with one_thread():
@@ -63,9 +62,10 @@ def measure_gap(
 
 
 def _halves(labels: Labels, *, seed: int) -> tuple[Labels, Labels]:
-    """Split the positions of two sides, one after the other, into training and held-out halves.
+    """Split the images of two sides into a training and a held-out half.
 
-    Both halves contain equally many images of both sides and of every class.
+    Positions count through one side, then the other. Each half contains equally many images of both
+    sides and of every class.
     """
     from sklearn.model_selection import train_test_split
 
@@ -85,9 +85,9 @@ def _halves(labels: Labels, *, seed: int) -> tuple[Labels, Labels]:
 def _two_sample(one: Features, other: Features, *, train: Labels, test: Labels) -> Correct:
     """Return for each held-out image whether a classifier assigns it to the right side.
 
-    Standardised features, their first principal components, logistic regression, trained on one
-    half of the images. Cross-validation would test all images, but its counts depend on each
-    other, and an interval made of them would be too narrow.
+    The classifier is a logistic regression on the first principal components of standardised
+    features, trained on one half of the images. Cross-validation would test all images, but its
+    results depend on each other, so its interval would be too narrow.
     """
     from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
@@ -108,7 +108,7 @@ def _two_sample(one: Features, other: Features, *, train: Labels, test: Labels) 
 
 
 def _above(gap: Correct, floor: Correct, *, shared: Correct) -> dict[str, Any]:
-    """Return the difference of two accuracies, and the interval for partly the same images."""
+    """Return the difference of two accuracies, and its interval for partly shared images."""
     correlation = share_correlation(gap, floor, shared=shared)
     difference, interval = share_difference(_counted(gap), _counted(floor), correlation=correlation)
     return {
@@ -152,9 +152,9 @@ def _share(correct: Correct) -> dict[str, Any]:
 
 
 def embed(features: Features) -> Features:
-    """Return t-SNE coordinates, shape (images, 2): the same for the same features.
+    """Return t-SNE coordinates, shape (images, 2); the same features give the same ones.
 
-    It starts from the first two principal components, so that no seed matters.
+    t-SNE starts from the first two principal components, so it needs no seed.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE

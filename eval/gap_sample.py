@@ -20,11 +20,11 @@ _FEWEST = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """Equally many images per class: real, other real (for the floor), and synthetic.
+    """Images to compare, equally many per class: real, other real and synthetic.
 
     Attributes:
         real: Rows of the real dataset.
-        other_real: Rows of the real dataset, none of them in `real`.
+        other_real: Other rows of the real dataset, for the baseline (`floor`).
         synthetic: Rows of the synthetic dataset.
         labels: Class of each position, the same in all three; an index into `match.names`.
         match: How the classes of both datasets were matched.
@@ -53,10 +53,10 @@ def sample_images(
     """Sample the images to compare, class by class.
 
     Args:
-        real: At most half of each class is compared; the other half is for the floor.
-        synthetic: Its classes are matched by name.
+        real: The real images; half of each class is reserved for the baseline.
+        synthetic: The synthetic images; their classes are matched by name.
         images: Maximum number per side.
-        seed: Of the random sample.
+        seed: Seed of the sample.
         labels: Maps real labels to classes of `synthetic`.
 
     Raises:

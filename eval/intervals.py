@@ -39,7 +39,7 @@ def share_difference(
     Args:
         one: Count and total.
         other: Count and total; subtracted.
-        correlation: Of the two estimated shares, see `share_correlation`; 0 if independent.
+        correlation: Correlation of the estimates, see `share_correlation`; 0 if independent.
     """
     share, share_other = one[0] / one[1], other[0] / other[1]
     own, others = share_interval(*one), share_interval(*other)
@@ -58,14 +58,14 @@ def share_correlation(
 ) -> float:
     """Return the correlation of two estimated shares that have some items in common.
 
-    It is Newcombe's phi if all items are shared, less in proportion if some are, 0 if a share is
-    0 or 1 (as he does). Shares of strata of fixed size vary less than assumed here, so the
-    interval made of it is a little wide rather than narrow.
+    It is Newcombe's phi if all items are shared, and proportionally less if some are; 0 if a share
+    is 0 or 1, as in his papers. Shares of strata of fixed size vary less than assumed here, so the
+    interval is slightly too wide rather than too narrow.
 
     Args:
         one: Shape (items,): whether each item counts.
-        other: Same shape: of the other share.
-        shared: Same shape: where both are about the same item.
+        other: Same shape, for the other share.
+        shared: Same shape: whether both values are about the same item.
     """
     total = len(one)
     variances = [side.mean() * (1 - side.mean()) / total for side in (one, other)]

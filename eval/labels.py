@@ -65,7 +65,7 @@ def match_real(
 ) -> LabelMatch:
     """Match the classes of opened real images to a model's. No image is decoded.
 
-    Call it before anything expensive: it finds every fault in the names that scoring would find.
+    Call it before anything expensive: it reports every mismatch that scoring would report.
 
     Args:
         model_names: Class names of the model, in the order of its outputs; or of the recipe whose
@@ -144,7 +144,7 @@ def _find(
     present: Collection[int],
     pairs: Mapping[str, str],
 ) -> tuple[list[int | None], How]:
-    """Return each name's position among the known ones, and the last matching step needed."""
+    """Return each name's position in the known ones, and the loosest matching rule needed."""
     places = _places(known, str)
     found = [places.get(pairs[name]) if name in pairs else None for name in wanted]
     free = [name for name in wanted if name not in pairs]
@@ -162,13 +162,13 @@ def _find(
 
 
 def _places(names: Collection[str], key: Callable[[str], str]) -> dict[str, int]:
-    """Return the position of every key that only one name has."""
+    """Return the position of each key that exactly one name has."""
     counts = Counter(map(key, names))
     return {key(name): place for place, name in enumerate(names) if counts[key(name)] == 1}
 
 
 def missing_names(model_names: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return those of `names` that a model lacks, as `match_labels` compares spellings."""
+    """Return the names that a model lacks, with the spelling rules of `match_labels`."""
     found, _ = _find(names, model_names, present=range(len(names)), pairs={})
     return [name for name, place in zip(names, found, strict=True) if place is None]
 
@@ -181,7 +181,7 @@ def _join(
     how: How,
     pairs: Mapping[str, str] | None,
 ) -> LabelMatch:
-    """Put the known real classes first, followed by the rest of the model's."""
+    """Return the class order: matched real classes first, then the model's other classes."""
     groups: dict[int, list[str]] = {}
     names: list[str] = []
     for name, index in zip(real_names, found, strict=True):

@@ -23,7 +23,7 @@ class Loaded:
         folder: Folder of its files; for a Hub id, in the local cache.
         commit: Commit of a Hub model, else None.
         config: Its `config.json`, checked.
-        model: In evaluation mode, float32, on the CPU.
+        model: The model in evaluation mode, float32, on the CPU.
         label_names: Class names in the order of the model's outputs, or None.
         preprocessing: Evaluation preprocessing that its config describes.
     """
@@ -107,11 +107,11 @@ def _label_names(config: ModelConfig, *, num_classes: int, run: str) -> list[str
 def preprocessing_of(model: Any, run: str) -> Preprocessing:
     """Return timm's evaluation preprocessing of a model, by its `pretrained_cfg`.
 
-    It has the size the weights were trained at; timm's larger `test_input_size`, which some weights
-    have too, is not used.
+    It uses the image size of the training. timm's larger `test_input_size`, which some weights have
+    too, is not used.
 
     Raises:
-        UserError: The model does not take RGB.
+        UserError: The model's input is not RGB.
     """
     from timm.data.config import resolve_model_data_config
 

@@ -1,4 +1,4 @@
-"""Photos with a model's answers as one image, the most confident answer first."""
+"""Write photos with a model's answers as one image, the most confident answer first."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _INK, _GREY, _PALE, _BACK, _SURE = "#1c2330", "#7a828f", "#e1e5eb", "#f3f4f6", "
 
 @dataclass(frozen=True)
 class _Cell:
-    """What the sheet shows of one photo."""
+    """Content of one cell of the sheet."""
 
     photo: Photo
     label: str
@@ -53,18 +53,18 @@ def write_sheet(
     label_names: Sequence[str],
     threshold: float | None = None,
 ) -> None:
-    """Write the image, whole or not at all.
+    """Write the image atomically.
 
     Args:
-        answers: At least one; sorted here. Their photos are read again. Of more than `MOST`, so
-            many are shown, evenly spaced by confidence; the title says so.
+        answers: At least one; sorted here. Their photos are read again. At most `MOST` are shown,
+            evenly spaced by confidence; the title reports it.
         path: Its suffix is one of `FORMATS`.
-        title: What was asked.
+        title: Title of the sheet: the model and its input.
         label_names: All classes of the model.
         threshold: See `eval.answers.is_rejected`.
 
     Raises:
-        UserError: A photo cannot be read any more.
+        UserError: A photo can no longer be read.
     """
     import matplotlib as mpl
 
@@ -131,7 +131,7 @@ def _thumbnail(photo: Photo) -> Image.Image:
 
 
 def _draw_photo(page: Image.Image, thumbnail: Image.Image, cell: _Cell, x: int, y: int) -> None:
-    """Put a photo into the middle of its square, and a bar as long as its probability below."""
+    """Paste a photo into the middle of its square, with a bar for its probability below."""
     draw = ImageDraw.Draw(page)
     draw.rectangle((x, y, x + _CELL - 1, y + _CELL - 1), _BACK)
     page.paste(thumbnail, (x + (_CELL - thumbnail.width) // 2, y + (_CELL - thumbnail.height) // 2))
@@ -145,7 +145,7 @@ def _draw_photo(page: Image.Image, thumbnail: Image.Image, cell: _Cell, x: int, 
 
 
 def _write_below(writing: _Writing, cell: _Cell, x: int, y: int) -> None:
-    """Write label and probability, and the file's name."""
+    """Write label, probability and file name."""
     share = ">99 %" if cell.probability > 0.995 else f"{100 * cell.probability:.0f} %"
     room = _CELL - writing.width(share, _NORMAL) - 8
     first, rest = writing.split(cell.label, room, _NORMAL)
@@ -161,7 +161,7 @@ def _write_below(writing: _Writing, cell: _Cell, x: int, y: int) -> None:
 
 
 class _Writing:
-    """Writes on an image by matplotlib, which takes each character from a font that has it."""
+    """Writes text on an image with matplotlib, using fonts that have each character."""
 
     def __init__(self, page: Image.Image) -> None:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -195,7 +195,7 @@ class _Writing:
         )
 
     def width(self, text: str, size: int) -> float:
-        """Return how wide a line is."""
+        """Return the width of a line in pixels."""
         from matplotlib.font_manager import FontProperties
 
         font = FontProperties(size=size * 72 / _DPI)
@@ -203,13 +203,13 @@ class _Writing:
         return float(found[0])
 
     def fitted(self, text: str, room: float, size: int) -> str:
-        """Return a line that fits; what is cut off is marked."""
+        """Return a line shortened to a width; removed text is marked."""
         if self.width(text, size) <= room:
             return text
         return f"{text[: self._fitting(text, room - self.width('…', size), size)].rstrip()}…"
 
     def split(self, text: str, room: float, size: int) -> tuple[str, str]:
-        """Return what fits of a text and the rest, divided between words if they are short."""
+        """Return the part of a text that fits, and the rest; short texts are split at a space."""
         if self.width(text, size) <= room:
             return text, ""
         most = max(1, self._fitting(text, room, size))

@@ -1,6 +1,6 @@
-"""Finds the images that a user names: files, folders, patterns, datasets, paths on standard input.
+"""Find the images that a user names: files, folders, patterns, datasets, paths on standard input.
 
-Nothing is read here. What names no image is a fault with its reason; the other paths stay.
+No image is read here. A path without an image is reported with its reason; the others are used.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Photo:
     """An image that can be read.
 
     Attributes:
-        name: As the user named it.
-        read: Of the longest side in pixels that it is going to be resized to, or None: the image
-            as RGB. Raises `UnreadableImage`.
+        name: Name as the user typed it.
+        read: Function that returns the image as RGB. Its argument is the longest side in pixels
+            after the later resize, or None. Raises `UnreadableImage`.
     """
 
     name: str
@@ -44,12 +44,12 @@ class Photo:
 
 @dataclass
 class Found:
-    """What some paths name.
+    """Images that some paths name.
 
     Attributes:
-        photos: Images, in the order of the paths; one that is named twice is there once.
+        photos: Images, in the order of the paths; an image named twice is listed once.
         faults: Paths that name no image, each with the reason.
-        left_out: Number of files in folders that are no images, by suffix.
+        left_out: Number of files in folders that are not images, by suffix.
         datasets: Datasets among the paths, with split and number of images.
     """
 
@@ -130,7 +130,7 @@ class _Finder:
         self._seen: set[Path] = set()
 
     def add(self, name: str) -> None:
-        """Add what a path names, or the reason why it names nothing."""
+        """Add the images that a path names, or the reason why it names none."""
         if name.startswith(_HUB):
             self._add_dataset(name, name)
             return
@@ -180,7 +180,7 @@ class _Finder:
             self.found.faults.append(f"{cut_line(name, 200)}: contains no images")
 
     def _add_matches(self, name: str, pattern: Path) -> None:
-        """Add what a pattern matches, as if it were the content of a folder."""
+        """Add the files that match a pattern, like the content of a folder."""
         # Path.glob takes no absolute patterns.
         matches = sorted(glob.glob(str(pattern), recursive=True))  # noqa: PTH207
         for match in map(Path, matches):
@@ -208,14 +208,16 @@ class _Finder:
 
 
 def require_datasets(found: Found, given: Sequence[str]) -> None:
-    """See that options for datasets are given with a dataset.
+    """Reject options for datasets if no path is a dataset.
 
     Args:
         found: From `find_photos`.
-        given: The options, as the user wrote them.
+        given: The options, as the user typed them.
 
     Raises:
-        UserError: There is none among the paths.
+        UserError: None of the paths is a dataset.
     """
     if given and not found.datasets:
-        raise UserError(f"{given[0]} is for datasets, and none of the paths is one; leave it out")
+        raise UserError(
+            f"{given[0]} applies to datasets only, and none of the paths is a dataset; remove it"
+        )

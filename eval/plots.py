@@ -20,7 +20,7 @@ def plot_confusion(scores: Scores, path: Path) -> None:
     """Write the confusion matrix as a PNG: each row's shares in per cent, darker is more.
 
     Args:
-        scores: Of one run.
+        scores: Scores of one run.
         path: File to write, atomically.
     """
     import matplotlib as mpl

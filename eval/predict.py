@@ -51,7 +51,7 @@ class Predictions:
     digests: list[bytes]
 
     def put_back(self, order: NDArray[np.int64]) -> Predictions:
-        """Return predictions made in `order` in the order of the dataset."""
+        """Return predictions made in `order` in the dataset's order."""
         back = np.argsort(order)
         return Predictions(
             self.ranked[back], self.probabilities[back], [self.digests[place] for place in back]
@@ -87,7 +87,7 @@ def predict(
     """Predict every image; each process calls this and gets the full result.
 
     Args:
-        model: In the desired mode; it is moved to this process's device.
+        model: Model in the desired mode; it is moved to this process's device.
         dataset: Rows in the desired order.
         image_column: A column of type `datasets.Image`.
         class_order: Model output of each class id in the result.
@@ -116,7 +116,7 @@ def predict(
     )
     parts: list[tuple[NDArray[np.int64], NDArray[np.float64], list[bytes]]] = []
     rows = [_rows_of(batch, batch_size=batch_size, num_images=filler) for batch in mine]
-    pictures = prepared(
+    images = prepared(
         dataset,
         rows,
         image_column=image_column,
@@ -126,7 +126,7 @@ def predict(
     )
     smaller = f"give a --batch-size below {batch_size}"
     with torch.inference_mode(), reporting_lack_of_memory(smaller):
-        for (start, stop), (pixels, digests) in zip(mine, pictures, strict=True):
+        for (start, stop), (pixels, digests) in zip(mine, images, strict=True):
             # Dropout, if active, depends on the batch and not on the process.
             torch.manual_seed(start)
             padded = pad(pixels, batch_size).to(state.device)
@@ -179,10 +179,10 @@ def prepared(
         found = []
         for row, item in zip(rows, encoded[rows][image_column], strict=True):
             with skipping_advised():
-                picture, digest = read_hashed(
+                image, digest = read_hashed(
                     item, where=f"row {numbers[row]}", folder=image_folder, side=transform.side
                 )
-            found.append((transform.apply(picture), digest))
+            found.append((transform.apply(image), digest))
         return found
 
     pool = ThreadPoolExecutor(max_workers=cores_per_process())

@@ -1,7 +1,7 @@
-"""The probability below which a model's answer is "none of these", chosen on synthetic images.
+"""Choose the probability below which an answer is rejected as "none of these classes".
 
-The images are those that the run held out of its own training data. How often photos of other
-things are rejected is not known from them.
+The threshold is chosen on the synthetic images that the run held out for validation. All of them
+show a class of the model, so they do not measure how often photos of other things are rejected.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Values(BaseModel):
 
 
 class _Training(BaseModel):
-    """What of a run's `config.yaml` says which images it held out."""
+    """Fields of a run's `config.yaml` that determine its held-out images."""
 
     seed: int = Field(ge=0)
     data: _Data
@@ -59,15 +59,15 @@ class _Training(BaseModel):
 
 @dataclass(frozen=True)
 class Rejection:
-    """A threshold that was chosen, and what it does to the images it was chosen on.
+    """A chosen threshold, and the share of the held-out images that it rejects.
 
     Attributes:
         threshold: Answers with a smaller probability are rejected.
         data: The dataset, as the user named it.
         images: Number of held-out synthetic images.
-        rejected: How many of them are rejected, whatever the model says they are.
-        correct: How many of them the model labels correctly.
-        correct_rejected: How many of these are rejected.
+        rejected: Number of held-out images that are rejected.
+        correct: Number of held-out images that the model labels correctly.
+        correct_rejected: Number of correctly labelled images that are rejected.
     """
 
     threshold: float
@@ -108,8 +108,8 @@ def choose_rejection(
         shows: Whether to show the progress on stderr.
 
     Raises:
-        UserError: The run held nothing out, its data is not given, the data is other data, or too
-            few of the held-out images are labelled correctly.
+        UserError: The run held out no images, its training data is not given or differs, or the
+            model labels too few held-out images correctly.
     """
     run = classifier.checkpoint.run
     training = _training_of(classifier)
@@ -133,9 +133,8 @@ def _choose(answers: list[Answer], labels: list[str], *, data: str, run: str) ->
     correct = np.sort(found[is_correct])
     if len(correct) < _LEAST:
         raise UserError(
-            f"{run}: labels {len(correct)} of {len(found)} held-out images correctly, too few for "
-            f"a threshold that rejects {100 * SHARE:g} % of them ({_LEAST} are needed); give "
-            "--threshold P instead"
+            f"{run}: labels only {len(correct)} of {len(found)} held-out images correctly; "
+            f"choosing a threshold needs {_LEAST}; give a number instead of auto: --threshold P"
         )
     threshold = float(correct[int(SHARE * len(correct))])
     rounded = math.floor(threshold * _DIGITS) / _DIGITS
@@ -156,8 +155,8 @@ def _training_of(classifier: Classifier) -> _Training:
     checkpoint = classifier.checkpoint
     if checkpoint.training is None:
         raise UserError(
-            f"{checkpoint.run}: no config.yaml of `train` in it, so the images that it held out "
-            "are not known; give --threshold P"
+            f"{checkpoint.run}: contains no config.yaml written by `train`, so the held-out images "
+            "are unknown; give a number instead of auto: --threshold P"
         )
     try:
         training = _Training.model_validate(checkpoint.training)
@@ -165,14 +164,14 @@ def _training_of(classifier: Classifier) -> _Training:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise UserError(
-            f"{checkpoint.run}: config.yaml does not say which images were held out ({key}: "
-            f"{first['msg']}); give --threshold P"
+            f"{checkpoint.run}: config.yaml cannot be used to find the held-out images ({key}: "
+            f"{first['msg']}); give a number instead of auto: --threshold P"
         ) from None
     values = training.hyperparameters
     if not values.val_fraction and values.val_images is None:
         raise UserError(
-            f"{checkpoint.run}: its training held out no images (val_fraction 0), so there is "
-            "nothing to choose a threshold on; give --threshold P"
+            f"{checkpoint.run}: the run held out no images (val_fraction 0), and the threshold is "
+            "chosen on held-out images; give a number instead of auto: --threshold P"
         )
     return training
 
@@ -190,8 +189,9 @@ def _held_out(
         != training.data.pixels_sha256
     ):
         raise UserError(
-            f"--data {data}: its images are not those that {classifier.checkpoint.run} was trained "
-            f"on ({training.data.reference}); name the same dataset and revision"
+            f"--data {data}: contains other images than the training data of "
+            f"{classifier.checkpoint.run}; give the dataset and revision that it was trained on: "
+            f"{training.data.reference}"
         )
     values = training.hyperparameters
     _, held = hold_out(

@@ -273,7 +273,7 @@ def write_apart(scores: Scores, path: Path) -> tuple[Scores, Path]:
 
 
 def note_fit(model: str, preprocessing: Preprocessing, given: Fit | None) -> None:
-    """Report on stderr that images are fitted as in the model's training, and not cropped."""
+    """Log that images are padded or squashed, as in the model's training, instead of cropped."""
     if given is None and preprocessing.fit != "crop":
         log(
             f"{model}: images that are not square: {preprocessing.fit}, as in the model's training "

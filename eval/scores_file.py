@@ -71,7 +71,7 @@ class ModelFacts(_Part):
 
 
 class ZeroShot(_Part):
-    """A model that was not trained on these classes: it compares images with prompts."""
+    """A zero-shot model, which compares images with prompts instead of being trained."""
 
     model: str = Field(description="Hub id or directory")
     revision: str = Field(description="commit, or hash of the files of a directory")
@@ -82,7 +82,7 @@ class ZeroShot(_Part):
 
 
 class Visit(_Part):
-    """Score of one kept epoch on the real images, if the best epoch was selected by it."""
+    """Score of one saved epoch on the real images, if these selected the best epoch."""
 
     epoch: Count
     top1: Share
@@ -146,7 +146,10 @@ class Labels(_Part):
     @model_validator(mode="after")
     def _map_is_there(self) -> Labels:
         if (self.matched == "map") != (self.map is not None):
-            raise ValueError(f"matched is {self.matched!r}, map is {self.map!r}")
+            raise ValueError(
+                "`map` must be given if and only if `matched` is 'map'; found matched "
+                f"{self.matched!r} and map {self.map!r}"
+            )
         return self
 
 
@@ -218,7 +221,10 @@ class Scores(_Part):
         model = self.model
         measured = Scoring(model.batch_norm, model.dropout, bool(self.visits)).name
         if self.scoring != measured:
-            raise ValueError(f"scoring is {self.scoring!r}, but the measures are {measured!r}")
+            raise ValueError(
+                f"scoring is {self.scoring!r}, but batch_norm, dropout and visits are those of "
+                f"{measured!r}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -226,11 +232,16 @@ class Scores(_Part):
         real, classes, metrics = self.labels.num_real, len(self.labels.names), self.metrics
         rows = metrics.confusion_matrix
         if real > classes:
-            raise ValueError(f"labels.num_real is {real}, but there are {classes} labels")
+            raise ValueError(
+                f"labels.num_real is {real}, but labels.names has only {classes} names"
+            )
         if len(metrics.per_class) != real:
-            raise ValueError(f"per_class has {len(metrics.per_class)} values for {real} classes")
+            raise ValueError(
+                f"per_class has {len(metrics.per_class)} values; expected one for each of {real} "
+                "classes"
+            )
         if len(rows) != real or any(len(row) != classes for row in rows):
-            raise ValueError(f"confusion_matrix is not of {real} rows and {classes} columns")
+            raise ValueError(f"confusion_matrix must have {real} rows and {classes} columns")
         if metrics.num_correct > self.real.num_images:
             raise ValueError("num_correct is larger than the number of images")
         return self
@@ -298,7 +309,8 @@ def read_scores(path: Path) -> Scores:
     data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(
-            f"{path}: not a scores file (no `format: {FORMAT}`); eval score writes them"
+            f"{path}: is not a scores file (it has no `format: {FORMAT}`); create one with `eval "
+            "score`"
         )
     if data.get("format_version") != FORMAT_VERSION:
         found = str(data.get("format_version"))[:40]

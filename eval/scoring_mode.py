@@ -41,7 +41,7 @@ class Scoring:
 
     @property
     def slug(self) -> str:
-        """The same for a file name; empty if standard."""
+        """The same for file names; empty for standard scoring."""
         return "-".join(self._departures()).replace(" ", "-")
 
     def _departures(self) -> list[str]:
@@ -54,9 +54,9 @@ class Scoring:
 
 
 def set_modes(model: nn.Module, scoring: Scoring) -> None:
-    """Set the modes of a model's layers as in `scoring`; no statistics are changed.
+    """Set the modes of a model's layers; their statistics stay unchanged.
 
-    Dropout follows the whole model's mode, since many models apply it without a layer of its own.
+    Dropout follows the mode of the whole model, since many models apply it without a layer.
     """
     from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -77,8 +77,8 @@ def require_fitting(scoring: Scoring, *, run: str, batch_size: int, num_images: 
     """
     if scoring.batch_norm == "test-batch" and min(batch_size, num_images) < 2:
         raise UserError(
-            f"{run}: batch norm of the test batch needs two images per batch; raise --batch-size, "
-            "or score more images"
+            f"{run}: batch norm with the statistics of each test batch needs at least two images "
+            "per batch; raise --batch-size, or score more images"
         )
 
 

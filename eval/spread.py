@@ -31,7 +31,7 @@ def compare_spread(
         real: Shape (images, D).
         synthetic: Same shape.
         labels: Shape (images,): classes, the same in both.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
     """
     scale = np.concatenate([real, synthetic]).std(axis=0)
     scale[scale == 0] = 1.0
@@ -60,8 +60,8 @@ def compare_spread(
 def _within(x: Features, rng: np.random.Generator) -> Features:
     """Return the variance around the mean: of all images first, then of bootstrap resamples.
 
-    It is the trace of the covariance. A resample is a count per image, so that the dot products of
-    images are needed once.
+    It is the trace of the covariance. A resample is described by the number of times that it
+    contains each image, so the dot products of images are computed once.
     """
     n = len(x)
     centred = x - x.mean(axis=0)

@@ -31,7 +31,7 @@ class Cell:
         std: Sample standard deviation over the runs, None for one run.
         low: Lower end of the 95 % Wilson interval of one run; None for several.
         high: Upper end.
-        difference: To the base row, None without one.
+        difference: Difference to the base row; None without one.
         runs: The runs, in the order given.
         train_images: Training images per run, held-out ones included (the mean of several); None if
             unknown.
@@ -100,7 +100,7 @@ def make_tables(
     Zero-shot models are in every table, as in the paper; without others they form one table.
 
     Args:
-        scores: In any order.
+        scores: Scores in any order.
         base: Baseline row of the differences. Default: `base-class` if it exists.
         order: Row names to list first, in this order.
         row_key: Rows are dataset configs, over which seeds are averaged; or single runs.
@@ -216,8 +216,8 @@ def _check_columns(scores: Sequence[Scores]) -> None:
             )
         if sorted(first.labels.merged) != sorted(one.labels.merged):
             raise UserError(
-                f"{one.real.name}: {first.run} and {one.run} were scored on different classes: "
-                f"one counts {_merged(first)}, the other {_merged(one)}; score both with the same "
+                f"{one.real.name}: {first.run} and {one.run} were scored with different merged "
+                f"classes ({_merged(first)}; {_merged(one)}); score both again with the same "
                 "--labels"
             )
 

@@ -1,4 +1,4 @@
-"""What the tests of `build` share: recipes written and loaded, a renderer that costs nothing."""
+"""Shared helpers for tests of `build`: write and load recipes, and a renderer without a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from factory.common.pictures import Picture
+from factory.common.image_arrays import ImageArray
 from factory.planner.plan import ImageSpec
 from factory.recipe.library import load_recipe
 from factory.recipe.resolved import ResolvedRecipe
@@ -24,7 +24,7 @@ LABELS = ["cat", "dog", "ship"]
 
 
 def recipe(folder: Path, name: str, **keys: Any) -> ResolvedRecipe:
-    """Write a small recipe and load it; `keys` replace what it says."""
+    """Write a small recipe and load it; `keys` replace its values."""
     text: dict[str, Any] = {
         "name": name,
         "classes": LABELS,
@@ -40,21 +40,21 @@ def recipe(folder: Path, name: str, **keys: Any) -> ResolvedRecipe:
 
 
 def combination(folder: Path, name: str, members: list[str], **keys: Any) -> ResolvedRecipe:
-    """Write a combination of recipes that lie in `folder` and load it."""
+    """Write and load a combination of the recipes in `folder`."""
     path = folder / f"{name}.yaml"
     path.write_text(yaml.safe_dump({"name": name, "combine": members} | keys))
     return load_recipe(str(path))
 
 
 class FakeRenderer:
-    """Draws noise from the seed and counts the calls; a picture depends on its row alone."""
+    """Generates noise from the seed and counts calls; an image depends on its row alone."""
 
     calls = 0
 
     def __init__(self, recipe: ResolvedRecipe) -> None:
         self.recipe = recipe
 
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture]:
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
         assert 0 < len(rows) <= batch_size
         FakeRenderer.calls += 1
         height, width = self.recipe.output.shape or (8, 8)
@@ -67,7 +67,7 @@ class FakeRenderer:
 def tree(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file under a folder, by relative path.
 
-    The generations of a dataset are left out: their number tells its history.
+    Generations are excluded: their numbers depend on the dataset's history.
     """
     return {
         path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -77,9 +77,9 @@ def tree(folder: Path) -> dict[str, str]:
 
 
 def shards_of(files: dict[str, str]) -> dict[tuple[str, ...], str]:
-    """Return the SHA-256 of each shard by config and number, from what `tree` gives.
+    """Return the SHA-256 of each shard by config and number, from the result of `tree`.
 
-    Names of shards that got new columns tell the generation in which they got them.
+    Names of shards that got new columns contain the generation in which they got them.
     """
     shards = [(PurePath(name), digest) for name, digest in files.items() if "parquet" in name]
     found = {(path.parent.name, path.name[:11]): digest for path, digest in shards}
@@ -88,14 +88,14 @@ def shards_of(files: dict[str, str]) -> dict[tuple[str, ...], str]:
 
 
 def shard(out: Path, config: str = "base", index: int = 0) -> Path:
-    """Return the path of a shard, as the dataset's manifest names it."""
+    """Return the path of a shard listed in the dataset's manifest."""
     manifest = read_manifest(out)
     assert manifest is not None
     return out / file_at(manifest, config, index)
 
 
 def shard_hashes(out: Path) -> dict[str, list[str]]:
-    """Return the SHA-256 of every shard by config, in order, whatever the files' names."""
+    """Return the SHA-256 of every shard by config, in order, without file names."""
     manifest = read_manifest(out)
     assert manifest is not None
     return {

@@ -1,4 +1,4 @@
-"""Every test runs without a network, on one thread, with caches of its own."""
+"""Settings of every test: no network, one thread, caches of its own."""
 
 import errno
 import os
@@ -31,7 +31,7 @@ def hub(request: pytest.FixtureRequest) -> "Iterator[LocalHub]":
 
 @pytest.fixture(params=["xet", pytest.param("lfs", marks=pytest.mark.soak)])
 def either_hub(request: pytest.FixtureRequest) -> "Iterator[LocalHub]":
-    """The same for what hardly depends on the mode: the second one only in the long run."""
+    """The same for tests that hardly depend on the mode; the soak runs both modes."""
     from localhub import LocalHub
 
     with LocalHub(xet=request.param == "xet") as started:
@@ -40,7 +40,7 @@ def either_hub(request: pytest.FixtureRequest) -> "Iterator[LocalHub]":
 
 @pytest.fixture(autouse=True)
 def _signals_as_they_were() -> Iterator[None]:
-    """Commands that are called in this process stay deaf to a second signal, for good."""
+    """Restore signal handlers after each test: some commands replace them for good."""
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.getsignal(number) for number in numbers}
     yield
@@ -50,9 +50,9 @@ def _signals_as_they_were() -> Iterator[None]:
 
 @pytest.fixture
 def windows_rules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three rules of Windows: folders are not opened, only writable files synced, none replaced.
+    """Three rules of Windows: folders cannot be opened, only writable files synced, none replaced.
 
-    `os.rename` refuses a name that is taken; `os.replace` does not.
+    `os.rename` refuses an existing name; `os.replace` does not.
     """
     import fcntl
 

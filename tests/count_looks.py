@@ -44,7 +44,7 @@ def main() -> None:
         renderer_factory=FakeRenderer,
     )
     path = Path(f"{counts}-{os.environ.get('RANK', '0')}.json")
-    path.write_text(json.dumps(seen | {"drawn": report.drawn}))
+    path.write_text(json.dumps(seen | {"generated": report.generated}))
     leave()
 
 

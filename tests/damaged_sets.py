@@ -1,4 +1,4 @@
-"""Ways to damage a set, for the tests of what finds the damage."""
+"""Ways to damage a dataset, for tests of the commands that detect damage."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def replace(path: Path, before: str, after: str) -> None:
 
 
 def restamp(path: Path, rows: list[dict[str, Any]], columns: Any) -> None:
-    """Write other rows or columns into a shard, with a seal that fits them."""
+    """Write other rows or columns into a shard, with a matching stamp."""
     stamp = read_stamp(path)
     assert stamp is not None
     path.unlink()
@@ -53,7 +53,7 @@ def restamp(path: Path, rows: list[dict[str, Any]], columns: Any) -> None:
 def rewrite(
     out: Path, file: str, change: Callable[[list[dict[str, Any]]], Any], *, relist: bool = True
 ) -> None:
-    """Change the rows of a shard and, as a forger would, its hash in the manifest and the card."""
+    """Change the rows of a shard and, as a forger would, its hash in manifest and card."""
     found = manifest_of(out)
     rows = read_rows(out / file)
     rows = change(rows) or rows

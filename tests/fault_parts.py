@@ -1,7 +1,7 @@
-"""What the tests of faults share: builds in processes that can be killed at any point.
+"""Shared helpers for fault tests: builds in processes that can be killed at any point.
 
-Processes are forked from a server that has imported everything, so that each costs milliseconds. A
-fault point is a change to the file system: the n-th one of a build, before or after it happens.
+Processes are forked from a server that has imported everything, so each one costs milliseconds. A
+fault point is the n-th change to the file system by a build; the fault comes before or after it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CONTEXT.set_forkserver_preload(["fault_parts", "torch.distributed", "datasets", 
 
 
 class Slow(FakeRenderer):
-    """Takes its time for a batch."""
+    """Takes a fixed time per batch."""
 
     seconds = 0.0
 
@@ -46,7 +46,7 @@ def start(target: Callable[..., None], *args: Any) -> Any:
 
 
 def _run_in(environment: dict[str, str], target: Callable[..., None], args: Sequence[Any]) -> None:
-    """Give the test's environment: that of the server is of when it was started."""
+    """Set the test's environment; the server has the one of its own start."""
     os.environ.clear()
     os.environ.update(environment)
     target(*args)
@@ -62,7 +62,9 @@ def finished(process: Any, *, within_s: float = 120) -> int:
     return int(process.exitcode)
 
 
-def draw(recipes: Sequence[Path], out: str | Path, *, batch_s: float = 0.0, **options: Any) -> Any:
+def generate(
+    recipes: Sequence[Path], out: str | Path, *, batch_s: float = 0.0, **options: Any
+) -> Any:
     """Build in this process."""
     Slow.seconds = batch_s
     return build(
@@ -81,20 +83,20 @@ def build_once(
     counts: Path | None = None,
     **options: Any,
 ) -> None:
-    """Build in a process of its own; the images it drew go to `<out>.drawn`, a line a build."""
-    report = draw(recipes, out, batch_s=batch_s, **options)
-    with (counts or Path(f"{out}.drawn")).open("a") as file:
-        file.write(f"{report.drawn}\n")
+    """Build in a separate process; append its number of generated images to `<out>.drawn`."""
+    report = generate(recipes, out, batch_s=batch_s, **options)
+    with (counts or Path(f"{out}.generated")).open("a") as file:
+        file.write(f"{report.generated}\n")
 
 
 def build_and_die(recipes: Sequence[Path], out: Path, event: int, after: bool) -> None:
     """Build, and end by SIGKILL before or after the n-th change to the file system."""
     on_change(out, sending(event, signal.SIGKILL), after=after)
-    draw(recipes, out)
+    generate(recipes, out)
 
 
 def sleeps(process: Any) -> bool:
-    """Whether a process stands still, or has ended without."""
+    """Whether a process is suspended, or has ended."""
     try:
         stat = Path(f"/proc/{process.pid}/stat").read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -103,11 +105,11 @@ def sleeps(process: Any) -> bool:
 
 
 def count_changes(recipes: Sequence[Path], out: Path, result: Any) -> None:
-    """Build, and tell how many changes to the file system that takes."""
+    """Build, and return the number of changes to the file system."""
     numbers = itertools.count(1)
     changes: list[str] = []
     on_change(out, lambda name: changes.append(f"{next(numbers)} {name}"), after=True)
-    draw(recipes, out)
+    generate(recipes, out)
     result.put(changes)
 
 
@@ -121,17 +123,17 @@ def sending(event: int, number: signal.Signals) -> Callable[[str], None]:
     return send
 
 
-def on_change(out: str | Path, told: Callable[[str], None], *, after: bool) -> None:
-    """Call `told` around every call that changes a file below `out`, a directory or URL."""
+def on_change(out: str | Path, report: Callable[[str], None], *, after: bool) -> None:
+    """Call `told` at every call that changes a file below `out`, a directory or URL."""
 
     def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             mine = isinstance(args[0], int) or str(args[0]).startswith(str(out))
             if mine and not after:
-                told(f"{name} {args[0]}")
+                report(f"{name} {args[0]}")
             result = call(*args, **kwargs)
             if mine and after:
-                told(f"{name} {args[0]}")
+                report(f"{name} {args[0]}")
             return result
 
         return wrapper
@@ -146,8 +148,8 @@ def on_change(out: str | Path, told: Callable[[str], None], *, after: bool) -> N
     os.fsync = watched("fsync", os.fsync)
 
 
-def run_verb(recipes: Sequence[Path], out: Path, batch_s: float, errors: Path) -> None:
-    """Run the verb `build` as the command line does, errors and exit status included."""
+def run_command(recipes: Sequence[Path], out: Path, batch_s: float, errors: Path) -> None:
+    """Run `factory build` as the command line does, errors and exit status included."""
     from factory.cli.main import main
     from factory.common.entry import run_main
     from factory.renderer.pool import Renderers
@@ -161,7 +163,7 @@ def run_verb(recipes: Sequence[Path], out: Path, batch_s: float, errors: Path) -
 
 
 def strays(out: Path) -> list[str]:
-    """Return files that are no part of a set, and empty folders."""
+    """Return files that do not belong to a dataset, and empty folders."""
     return [
         path.relative_to(out).as_posix()
         for path in out.rglob("*")

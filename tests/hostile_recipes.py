@@ -1,4 +1,4 @@
-"""Recipes as an enemy, a cat on the keyboard, or a broken disk would write them."""
+"""Generate recipes with hostile, random or damaged content."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ values: st.SearchStrategy[Any] = st.recursive(
 
 @st.composite
 def recipes_with_odd_values(draw: st.DrawFn) -> bytes:
-    """Return a valid recipe with some of its values, at any depth, replaced by others."""
+    """Return a valid recipe with some values, at any depth, replaced by others."""
     recipe = yaml.safe_load(VALID)
     for _ in range(draw(st.integers(1, 4))):
         place = recipe
@@ -94,7 +94,7 @@ def recipes_with_odd_values(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def recipes_with_wounds(draw: st.DrawFn) -> bytes:
-    """Return a valid recipe with spans of its text cut out, doubled, or written over."""
+    """Return a valid recipe with parts of its text removed, doubled or overwritten."""
     text = VALID
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))

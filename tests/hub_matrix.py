@@ -1,4 +1,4 @@
-"""Every fault at every kind of call of a push: what is tried, and what must hold afterwards."""
+"""Combine every fault with every kind of call in a push, and check the result."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def cases() -> list[Case]:
 
 
 def push_under_fault(case: Case, out: Path, home: Path) -> None:
-    """Push a set while the fault strikes once; it must end well, or well after one more push."""
+    """Push a dataset with one fault; it must succeed, at the latest after a second push."""
     repo_id = f"{ORG}/matrix"
     with LocalHub(xet=case.mode == "xet") as hub:
         if case.route == "lfs_complete":

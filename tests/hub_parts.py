@@ -1,8 +1,8 @@
-"""What the tests of the Hub share: processes of their own for the unmodified clients.
+"""Shared helpers for tests of the Hub: run the unmodified clients in separate processes.
 
-The clients read `HF_ENDPOINT` and `HF_HOME` at import, so a scenario is a fresh process with a
-fresh `HF_HOME`. The loopback Hub itself runs in the test's process: faults are ordered and its
-state is looked at directly.
+The clients read `HF_ENDPOINT` and `HF_HOME` at import, so each scenario is a new process with a new
+`HF_HOME`. The loopback Hub itself runs in the test's process, so a test can order faults and read
+its state directly.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def client_env(hub: LocalHub, home: Path, *, token: str | None = "", **more: str
     """Return a client's environment.
 
     Args:
-        hub: Which Hub it talks to.
+        hub: The Hub it connects to.
         home: Its `HF_HOME`: caches and login.
-        token: Default: one that may write; None is no token.
+        token: Default: one with write permission; None is no token.
         more: Further variables.
     """
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
@@ -86,7 +86,7 @@ def remote_sha256(hub: LocalHub, repo_id: str, revision: str = "main") -> dict[s
 
 
 def set_sha256(out: Path, repo_id: str) -> dict[str, str]:
-    """Return the SHA-256 of every file of a set as the Hub is to hold it."""
+    """Return the expected SHA-256 of every file of a dataset on the Hub."""
     contents = {
         path.relative_to(out).as_posix(): path.read_bytes()
         for path in sorted(out.rglob("*"))

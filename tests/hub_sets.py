@@ -1,4 +1,4 @@
-"""Sets that the tests of the Hub publish, drawn without a model."""
+"""Datasets that the tests of the Hub publish, generated without a model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from factory.shards.settings import BuildSettings
 
 
 def small_set(folder: Path, *, per_class: int = 5) -> Path:
-    """Draw three configs, one of them a union: 30 images in 4 shards with 5 a class."""
+    """Generate three configs, one of them a union: 30 images in 4 shards with 5 per class."""
     folder.mkdir(parents=True, exist_ok=True)
     keys = {"images_per_class": per_class}
     recipes = [
@@ -24,7 +24,7 @@ def small_set(folder: Path, *, per_class: int = 5) -> Path:
 
 
 def large_set(folder: Path) -> Path:
-    """Draw four configs, 3,600 images of 8 pixels in their shards."""
+    """Generate four configs, 3,600 images of 8 pixels in their shards."""
     folder.mkdir(parents=True, exist_ok=True)
     recipes = [
         recipe(folder, "base-class", images_per_class=400),

@@ -95,7 +95,7 @@ class Hub(AccountRoutes, RefRoutes, PushRoutes, TransferRoutes):
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything but the tokens."""
+        """Reset everything but the tokens."""
         self.repos: dict[tuple[str, str], Repo] = {}
         self.blobs = BlobStore(self.root)
         self.xet = XetStore(self.blobs)
@@ -156,7 +156,7 @@ class Hub(AccountRoutes, RefRoutes, PushRoutes, TransferRoutes):
             raise HttpError(403, "Forbidden: this token has no write access")
 
     def content(self, blob: Blob) -> tuple[str, Callable[[int, int], bytes]]:
-        """Where storage serves a blob, and how to read a range of it."""
+        """Return the storage location of a blob, and a function that reads a range of it."""
         if blob.xet:
             file = self.xet.files[blob.xet]
             return f"/xet-files/{blob.xet}", lambda start, end: self.xet.read(file, start, end)
@@ -203,8 +203,8 @@ class Hub(AccountRoutes, RefRoutes, PushRoutes, TransferRoutes):
 class LocalHub(Hub):
     """A hub with its two listeners. `tokens` maps a token to its role ("write", "read", "none").
 
-    Without `tokens` one per role is made up. `token`, `read_token` and `other_token` are the first
-    of each role; "none" is a valid account without any access.
+    By default there is one token per role. `token`, `read_token` and `other_token` are the first of
+    each role; "none" is a valid account without any access.
     """
 
     def __init__(

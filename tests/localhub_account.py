@@ -1,4 +1,4 @@
-"""localhub's routes about accounts and repositories."""
+"""Routes of localhub about accounts and repositories."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DATASET_LFS_SUFFIXES = (
 
 
 class AccountRoutes:
-    """Who asks, which repositories there are and what they say of themselves."""
+    """The account of a request, the repositories, and their properties."""
 
     @route("whoami", "GET", "/api/whoami-v2")
     def whoami(self, req: Request) -> Response:

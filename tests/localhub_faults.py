@@ -1,4 +1,4 @@
-"""What localhub can do wrong on purpose."""
+"""Faults that localhub can inject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests and answers of localhub, the loopback Hub of the tests."""
+"""Requests and responses of localhub, the loopback Hub of the tests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""localhub's routes of a push: preupload, LFS, commit."""
+"""Routes of localhub for a push: preupload, LFS, commit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_REGULAR_SIZE = 10 * 1024 * 1024  # larger files must go through LFS or Xet
 
 
 class PushRoutes:
-    """From a list of paths to a commit."""
+    """Routes from a list of paths to a commit."""
 
     @route("preupload", "POST", f"{API}/preupload/{REV}", "write")
     def preupload(self, req: Request, repo: Repo, rev: str) -> Response:

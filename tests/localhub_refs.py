@@ -1,4 +1,4 @@
-"""localhub's routes about trees, branches, tags and histories."""
+"""Routes of localhub about trees, branches, tags and histories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_PATHS_INFO = 1000
 
 
 class RefRoutes:
-    """What a revision holds."""
+    """Routes for the content of a revision."""
 
     def _page(self, req: Request, items: list, size: int) -> tuple[list, dict[str, str]]:
         start = int(req.query.get("cursor", ["0"])[0])

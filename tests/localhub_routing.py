@@ -1,4 +1,4 @@
-"""Which handler of localhub answers which request."""
+"""Map each request of localhub to its handler."""
 
 from __future__ import annotations
 

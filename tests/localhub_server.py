@@ -1,4 +1,4 @@
-"""localhub's HTTP: one request at a time to its handler, with the faults that were ordered."""
+"""HTTP server of localhub: handles one request at a time and injects the ordered faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
     listener: str
 
     def log_message(self, *args: object) -> None:
-        """Requests go to the log of the hub, not to stderr."""
+        """Write requests to the log of the hub instead of stderr."""
 
     def read_body(self) -> bytes:
         if "chunked" not in self.headers.get("Transfer-Encoding", "").lower():
@@ -39,7 +39,7 @@ class RequestHandler(http.server.BaseHTTPRequestHandler):
         return body
 
     def drop_connection(self) -> None:
-        """Close with a TCP reset, so that the client cannot take it for an orderly end."""
+        """Close with a TCP reset, so that the client cannot mistake it for a regular end."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
         self.rfile.close()

@@ -1,4 +1,4 @@
-"""localhub's routes of downloads, and of Xet in both directions."""
+"""Routes of localhub for downloads, and for Xet in both directions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from localhub_routing import API, REV, WEB, XORB, route
 
 
 class TransferRoutes:
-    """Contents."""
+    """Routes for file contents."""
 
     @route("resolve", "GET", f"{WEB}/(?:resolve|raw)/{REV}/(?P<path>.+)", "read")
     def resolve(self, req: Request, repo: Repo, rev: str, path: str) -> Response:

@@ -1,4 +1,4 @@
-"""localhub's content-addressed store: what is behind Xet transfers."""
+"""Content-addressed store of localhub for Xet transfers."""
 
 from __future__ import annotations
 

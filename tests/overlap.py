@@ -1,11 +1,11 @@
-"""How much independent launches in one directory generate twice, measured with real processes.
+"""Measure how many images independent launches in one directory generate twice.
 
     python tests/overlap.py --launches 2 4 8 --shards 50 200 [--without-markers]
 
-Each launch is a build of its own process that knows nothing of the others. Generating an image
-takes a pause of a fixed time, so that the number of cores does not matter; the launches differ in
-speed by 30 %. The ideal is the time after which the same launches would have made all shards had
-each of them been busy until the end.
+Each launch is a build in its own process that does not know the others. Generating an image is a
+pause of fixed length, so the number of cores does not matter. The launches differ in speed by 30 %.
+The ideal time is the one in which the same launches would have made all shards, had each of them
+been busy until the end.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _SPREAD = 0.15
 
 @dataclass(frozen=True)
 class Overlap:
-    """What launches in one directory did.
+    """Result of several launches in one directory.
 
     Attributes:
         generated: Images that each launch generated.
         needed: Images of the dataset.
         seconds: From the first launch's first batch to the last shard.
-        ideal_s: Seconds, had no launch lost any.
+        ideal_s: Seconds if every launch had been busy until the end.
     """
 
     generated: tuple[int, ...]
@@ -52,7 +52,7 @@ class Overlap:
 
     @property
     def twice(self) -> float:
-        """Images that were generated again, as a share of those needed."""
+        """Images generated again, as a fraction of those needed."""
         return sum(self.generated) / self.needed - 1
 
 
@@ -68,8 +68,8 @@ class _Paced(FakeRenderer):
         return super().render(rows, batch_size=batch_size)
 
 
-def _launch(file: Path, out: Path, batch_s: float, with_markers: bool, told: Path) -> None:
-    """Build as a launch of its own."""
+def _launch(file: Path, out: Path, batch_s: float, with_markers: bool, results: Path) -> None:
+    """Build in a launch of its own."""
     _Paced.seconds = batch_s
     images.plot_distributions = lambda recipes: b"plots"
     if not with_markers:
@@ -83,7 +83,7 @@ def _launch(file: Path, out: Path, batch_s: float, with_markers: bool, told: Pat
     report = build(
         load_recipe(file), out, settings=SETTINGS, show_progress=False, renderer_factory=_Paced
     )
-    told.write_text(json.dumps([report.drawn, _Paced.began]))
+    results.write_text(json.dumps([report.generated, _Paced.began]))
 
 
 def measured(
@@ -92,23 +92,23 @@ def measured(
     """Start launches in one directory at once and wait for them.
 
     Args:
-        folder: An empty one; the dataset is `out` in it.
-        launches: How many.
-        shards: Of the dataset.
-        image_s: Seconds an image takes, on average over the launches.
+        folder: An empty folder; the dataset is `out` in it.
+        launches: Number of launches.
+        shards: Number of shards of the dataset.
+        image_s: Mean seconds per image over the launches.
         with_markers: False hides the launches' markers from each other.
     """
     needed = shards * 16
     recipe(folder, "base", classes=["cat", "dog"], images_per_class=needed // 2)
     pace = [1 + _SPREAD * (2 * place / max(launches - 1, 1) - 1) for place in range(launches)]
     batches = [image_s * 2 * one for one in pace]
-    told = [folder / f"launch-{number}.json" for number in range(launches)]
+    results = [folder / f"launch-{number}.json" for number in range(launches)]
     running = [
         start(_launch, folder / "base.yaml", folder / "out", batch_s, with_markers, file)
-        for batch_s, file in zip(batches, told, strict=True)
+        for batch_s, file in zip(batches, results, strict=True)
     ]
     assert [finished(one, within_s=3600) for one in running] == [0] * launches
-    generated, began = zip(*(json.loads(file.read_text()) for file in told), strict=True)
+    generated, began = zip(*(json.loads(file.read_text()) for file in results), strict=True)
     ended = max(path.stat().st_mtime for path in (folder / "out/data/base").iterdir())
     ideal_s = needed / 2 / sum(1 / one for one in batches)
     return Overlap(generated, needed, ended - min(one for one in began if one), ideal_s)

@@ -1,4 +1,4 @@
-"""A small captioned set for tests of the generator's training."""
+"""A small captioned dataset for tests of the generator's training."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ GENERAL = {
 
 
 def write_photos(folder: Path, *, rows: int = 40, size: int = 48) -> Path:
-    """Write a set with columns image, name, general, view, domain; forests are seen from above."""
+    """Write a dataset with columns image, name, general, view, domain; forests are aerial views."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def write_photos(folder: Path, *, rows: int = 40, size: int = 48) -> Path:
 def write_boxed_photos(
     folder: Path, *, rows: int = 40, box: tuple[float, ...] = (20, 10, 44, 34)
 ) -> Path:
-    """Write the same set with a column `head`: a box in every cat, none in the others."""
+    """Write the same dataset with a column `head`: a box for every cat, null for others."""
     photos = datasets.load_dataset(str(write_photos(folder / "whole", rows=rows)), split="train")
     boxes = [list(box) if "cat" in name else None for name in photos["name"]]
     (folder / "boxed").mkdir()
@@ -60,7 +60,7 @@ def write_boxed_photos(
 
 
 def photo_source(folder: Path, **changes: object) -> SourceConfig:
-    """Return settings that read `write_photos`' ground rows."""
+    """Return settings that read the ground-level rows of `write_photos`."""
     values = {
         "source": str(folder),
         "where": {"view": "ground"},

@@ -1,6 +1,6 @@
-"""A rank of a build for the tests: a renderer that costs nothing, under any real launcher.
+"""A rank of a build for tests: a renderer without a model, under any real launcher.
 
-torchrun --nproc-per-node 2 tests/rank_build.py RECIPE OUT [SECONDS A BATCH]
+torchrun --nproc-per-node 2 tests/rank_build.py RECIPE OUT [SECONDS_PER_BATCH]
 """
 
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from fault_parts import draw
+from fault_parts import generate
 
 from factory.builder.ranks import leave
 from factory.common.entry import run_main
@@ -16,8 +16,8 @@ from factory.common.entry import run_main
 
 def main() -> None:
     recipe, out, *seconds = sys.argv[1:]
-    report = draw([Path(recipe)], Path(out), batch_s=float(seconds[0]) if seconds else 0.0)
-    sys.stdout.write(f"{report.drawn} drawn, {report.kept} kept\n")
+    report = generate([Path(recipe)], Path(out), batch_s=float(seconds[0]) if seconds else 0.0)
+    sys.stdout.write(f"{report.generated} generated, {report.kept} kept\n")
     leave()
 
 

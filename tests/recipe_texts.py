@@ -1,4 +1,4 @@
-"""Short recipes for tests, written where they are needed."""
+"""Short recipes for tests, and a function that writes them."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ model: {id: embedded}
 
 
 def write(folder: Path, **texts: str) -> Path:
-    """Write a recipe a keyword and return the folder; `_` in names stands for `-`."""
+    """Write one recipe per keyword and return the folder; `_` in names stands for `-`."""
     for name, text in texts.items():
         (folder / f"{name.replace('_', '-')}.yaml").write_text(text, encoding="utf-8")
     return folder

@@ -1,4 +1,4 @@
-"""What the tests of sleepers share: launches that change a dataset, each with images of its own."""
+"""Shared helpers for tests of suspended processes: launches that change one dataset."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from factory.shards.stamp import inspect, read_stamp
 
 
 def quick(change: Callable[[Any, str, Any], None] = setattr) -> None:
-    """Leave the plots out of cards, which take longer than all else; `change` sets attributes."""
+    """Leave slow plots out of cards; `change` sets attributes."""
     change(card_images, "plot_distributions", lambda recipes: b"plots")
 
 
 class Signed(FakeRenderer):
-    """Draws other images in each process: an image that was generated again shows."""
+    """Generates other images in each process, so that an image generated twice is detected."""
 
     def render(self, rows: Sequence[Any], *, batch_size: int) -> Any:
         images = super().render(rows, batch_size=batch_size)
@@ -61,7 +61,7 @@ def damage(out: AnyPath) -> None:
 
 
 def leave_over(out: AnyPath) -> None:
-    """Leave a shard that no manifest lists, under a name that no build gives it."""
+    """Write a shard that no manifest lists, under a name that no build uses."""
     found = read_manifest(out)
     assert found is not None
     path = shard(out, index=1)
@@ -73,7 +73,7 @@ def leave_over(out: AnyPath) -> None:
 
 
 def leave_planned(folder: Path, out: Path) -> None:
-    """Leave the shards of builds that were stopped, under the names that another one uses."""
+    """Write the shards of stopped builds, under names that another build uses."""
     for number, change in enumerate((grow_more, CHANGES["adds another column"])):
         work = folder / f"stopped-{number}"
         shutil.copytree(folder, work, ignore=shutil.ignore_patterns("stopped-*"))
@@ -141,14 +141,14 @@ def ready(folder: Path, out: str | Path, sleeper: str) -> None:
 
 
 def act(folder: Path, out: str | Path, what: str, event: int) -> None:
-    """Change a dataset as another machine would, and stand still at the n-th change to a file."""
+    """Change a dataset as another machine would, and suspend at the n-th change to a file."""
     quick()
     on_change(out, sending(event, signal.SIGSTOP), after=False)
     SLEEPERS[what](folder, out)
 
 
 def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
-    """Change a dataset and report how many changes to files that takes."""
+    """Change a dataset and report the number of changes to files."""
     changes: list[str] = []
     quick()
     on_change(out, changes.append, after=True)
@@ -157,7 +157,7 @@ def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
 
 
 def changes_of(folder: Path, out: str | Path, what: str) -> int:
-    """Return how many changes to files a launch makes."""
+    """Return the number of changes to files by a launch."""
     ready(folder, out, what)
     result: Any = CONTEXT.Queue()
     process = start(count, folder, out, what, result)
@@ -167,7 +167,7 @@ def changes_of(folder: Path, out: str | Path, what: str) -> int:
 
 
 def stopped(folder: Path, out: str | Path, what: str, event: int) -> Any:
-    """Start a launch; return its process once it stands still, or has ended."""
+    """Start a launch; return its process once it is suspended or has ended."""
     process = start(act, folder, out, what, event)
     deadline = time.monotonic() + 60
     while not sleeps(process):
@@ -177,7 +177,7 @@ def stopped(folder: Path, out: str | Path, what: str, event: int) -> Any:
 
 
 def images(out: str | Path) -> dict[tuple[str, int], bytes]:
-    """Return the encoded images that a dataset lists, by config and index; of whole shards."""
+    """Return the encoded images listed by a dataset, by config and index; complete shards only."""
     place = open_path(out)
     found = read_manifest(place)
     entries = found.configs.items() if found is not None else ()
@@ -191,10 +191,10 @@ def images(out: str | Path) -> dict[tuple[str, int], bytes]:
 
 
 def woken_up(folder: Path, out: str | Path, sleeper: str, event: int, other: str) -> int:
-    """Let a launch sleep before a change to a file while another one changes the dataset.
+    """Suspend a launch before a change to a file while another one changes the dataset.
 
     Returns:
-        The sleeper's exit status.
+        The suspended launch's exit status.
     """
     where = (sleeper, event, other)
     ready(folder, out, sleeper)

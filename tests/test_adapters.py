@@ -1,4 +1,4 @@
-"""LoRA adapters in a recipe's model: drawn with as diffusers does, pinned, refused in words."""
+"""LoRA adapters of a recipe's model: same images as in diffusers, pinning, error messages."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ def adapted(folder: Path, adapters: str) -> ResolvedRecipe:
     return load_recipe(folder / "r.yaml")
 
 
-def draw(recipe: ResolvedRecipe) -> torch.Tensor:
+def generate(recipe: ResolvedRecipe) -> torch.Tensor:
     pipeline = Pipelines(device="cpu", dtype=torch.float32).get(recipe)
-    return DiffusersRenderer(pipeline, recipe)._draw(SPECS[:2])
+    return DiffusersRenderer(pipeline, recipe)._generate(SPECS[:2])
 
 
 # peft remarks on a second adapter; that is what is asked for here.
@@ -69,9 +69,9 @@ def test_adapters_are_applied_by_their_weights(folder: Path) -> None:
     stock.load_lora_weights(folder / "cold", adapter_name="cold")
     stock.set_adapters(["warm", "cold"], [0.8, 0.3])
     plain = adapted(folder, "[]")
-    expected = DiffusersRenderer(stock, plain)._draw(SPECS[:2])
-    assert (draw(recipe) - expected).abs().max() < 1e-5
-    assert (draw(plain) - expected).abs().max() > 1e-3, "adapters that do nothing prove nothing"
+    expected = DiffusersRenderer(stock, plain)._generate(SPECS[:2])
+    assert (generate(recipe) - expected).abs().max() < 1e-5
+    assert (generate(plain) - expected).abs().max() > 1e-3, "adapters that do nothing prove nothing"
 
 
 def test_the_fingerprint_covers_file_and_weight(folder: Path) -> None:
@@ -96,7 +96,7 @@ def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
     try:
         file.write_bytes((folder / "cold" / file.name).read_bytes())
         with pytest.raises(UserError, match="the file differs from the recipe's revision"):
-            draw(recipe)
+            generate(recipe)
     finally:
         file.write_bytes(before)
 
@@ -112,19 +112,19 @@ def test_a_changed_file_is_refused(folder: Path, tmp_path: Path) -> None:
         ("{id: ./warm}", "model.adapters: expected a list, found a mapping"),
     ],
 )
-def test_adapters_that_cannot_be_meant(folder: Path, adapters: str, message: str) -> None:
+def test_invalid_adapters_are_refused(folder: Path, adapters: str, message: str) -> None:
     with pytest.raises(UserError) as raised:
         adapted(folder, adapters)
     assert message in str(raised.value)
 
 
-def test_adapters_that_cannot_be_had(folder: Path) -> None:
+def test_missing_adapters_are_refused(folder: Path) -> None:
     with pytest.raises(UserError, match="adapter nobody/lora: cannot be loaded"):
-        draw(adapted(folder, f"[{{id: nobody/lora, revision: {'ab' * 20}}}]"))
+        generate(adapted(folder, f"[{{id: nobody/lora, revision: {'ab' * 20}}}]"))
     other = folder / "other"
     other.mkdir(exist_ok=True)
     from safetensors.torch import save_file
 
     save_file({"transformer.x.lora_A.weight": torch.ones(2, 2)}, other / "lora.safetensors")
     with pytest.raises(UserError, match=r"adapter .*: (cannot be loaded|contains no weights)"):
-        draw(adapted(folder, "[{id: ./other}]"))
+        generate(adapted(folder, "[{id: ./other}]"))

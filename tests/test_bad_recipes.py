@@ -1,5 +1,5 @@
 # ruff: noqa: E501 (a message stands on one line, as users see it)
-"""Every message that a bad recipe gets, word for word; `@` stands for its file."""
+"""Every message about a bad recipe, word for word; `@` stands for its file."""
 
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 from recipe_texts import BASE
 
 from factory.common.errors import UserError
+from factory.common.yaml_reader import TOO_DEEP
 from factory.recipe.library import load_recipe
 
 BAD: list[tuple[str, str]] = [
@@ -96,19 +97,19 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "output: {size: 8, resample: lanczos, antialias: false}\n",
-        "@:5:49: output.antialias: lanczos always filters before it shrinks; write true or remove this, or choose resample: bilinear or bicubic",
+        "@:5:49: output.antialias: lanczos always filters before shrinking; set antialias to true, remove it, or set resample to bilinear or bicubic",
     ),
     (
         BASE + "output: {size: 8, resample: area, antialias: false}\n",
-        "@:5:46: output.antialias: area always filters before it shrinks; write true or remove this, or choose resample: bilinear or bicubic",
+        "@:5:46: output.antialias: area always filters before shrinking; set antialias to true, remove it, or set resample to bilinear or bicubic",
     ),
     (
         BASE + "output: {size: 8, resample: nearest, antialias: true}\n",
-        "@:5:49: output.antialias: nearest never filters before it shrinks; write false or remove this, or choose resample: bilinear or bicubic",
+        "@:5:49: output.antialias: nearest never filters before shrinking; set antialias to false, remove it, or set resample to bilinear or bicubic",
     ),
     (
         BASE + "output: {size: 8, lanczos_version: 2}\n",
-        "@:5:36: output.lanczos_version: belongs to lanczos, and `resample` is bilinear; remove it",
+        "@:5:36: output.lanczos_version: applies to `resample: lanczos` only, but `resample` is bilinear; remove it",
     ),
     (
         'classes: [cat, no]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
@@ -303,9 +304,15 @@ BAD: list[tuple[str, str]] = [
         BASE + "extends: quickstart/base-clas\n",
         "@:5:10: extends: there is no recipe 'quickstart/base-clas'; did you mean 'quickstart/base-class'?",
     ),
-    (BASE + "extends: r\n", "@:5:10: extends: the recipes extend each other: r -> r"),
+    (
+        BASE + "extends: r\n",
+        "@:5:10: extends: the recipes extend each other in a circle: r -> r; remove one `extends`",
+    ),
     ("combine: []\n", "@:1:10: combine: is an empty list; add at least one recipe"),
-    ("combine: [r]\n", "@:1:11: combine.0: the recipes combine each other: r -> r"),
+    (
+        "combine: [r]\n",
+        "@:1:11: combine.0: the recipes combine each other in a circle: r -> r; remove one member",
+    ),
     (
         "combine: [quickstart/base-class]\nsampling: {seed: 1}\n",
         "@:2:1: sampling: a combination generates no images itself; set this in its members",
@@ -357,7 +364,7 @@ BAD: list[tuple[str, str]] = [
         "combine: [quickstart/all-combined]\n",
         "@:1:11: combine.0: 'all-combined' is a combination; name its members",
     ),
-    ("[" * 60 + "]" * 60, "@:1:51: is nested deeper than 50 levels"),
+    ("[" * 60 + "]" * 60, f"@:1:51: {TOO_DEEP}"),
     (
         BASE + "x: 1:30\n",
         "@:5:4: 1:30 would be read as an octal, binary or base-60 number; quote it",

@@ -1,4 +1,4 @@
-"""`build`: what a set holds, and that running again, growing and combining keep their promises."""
+"""`build`: the content of a dataset; building again, growing and combining."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from factory.recipe.model_files import PipelineSettings
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.hub_limits import fitting_shard_size
 from factory.shards.manifest import read_manifest
-from factory.shards.parquet import encode_picture, read_rows
+from factory.shards.parquet import encode_image, read_rows
 from factory.shards.settings import BuildSettings
 
 
-def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
+def generate(recipes: Any, out: Path, **changes: Any) -> BuildReport:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
     return build(recipes, out, **(options | changes))
 
@@ -32,23 +32,23 @@ def rows_of(out: Path, config: str) -> list[dict[str, Any]]:
     return [row for path in sorted((out / "data" / config).iterdir()) for row in read_rows(path)]
 
 
-def test_rows_are_the_plan_and_pictures_are_its_renderers(tmp_path: Path) -> None:
+def test_rows_are_the_plan_and_images_are_its_renderers(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
-    report = draw(base, tmp_path / "out")
+    report = generate(base, tmp_path / "out")
     specs = plan(base).rows(0, 15)
-    pictures = FakeRenderer(base).render(specs, batch_size=15)
+    pixels = FakeRenderer(base).render(specs, batch_size=15)
     rows = rows_of(tmp_path / "out", "base")
     assert [row.pop("image")["bytes"] for row in rows] == [
-        encode_picture(picture, base.output) for picture in pictures
+        encode_image(image, base.output) for image in pixels
     ]
     assert rows == [spec.as_row() for spec in specs]
-    assert (report.drawn, report.kept, report.configs) == (15, 0, ("base",))
+    assert (report.generated, report.kept, report.configs) == (15, 0, ("base",))
 
 
 def test_the_same_recipe_gives_the_same_bytes_and_nothing_else(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
-    draw(base, tmp_path / "one")
-    draw(base, tmp_path / "two")
+    generate(base, tmp_path / "one")
+    generate(base, tmp_path / "two")
     assert tree(tmp_path / "one") == tree(tmp_path / "two")
     assert list(tree(tmp_path / "one")) == [
         "README.md",
@@ -62,18 +62,18 @@ def test_the_same_recipe_gives_the_same_bytes_and_nothing_else(tmp_path: Path) -
     ]
 
 
-def test_a_second_build_draws_nothing(tmp_path: Path) -> None:
+def test_a_second_build_generates_nothing(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
-    draw(base, tmp_path / "out")
+    generate(base, tmp_path / "out")
     before, calls = tree(tmp_path / "out"), FakeRenderer.calls
-    report = draw(base, tmp_path / "out")
-    assert (report.drawn, report.kept) == (0, 15)
+    report = generate(base, tmp_path / "out")
+    assert (report.generated, report.kept) == (0, 15)
     assert FakeRenderer.calls == calls
     assert tree(tmp_path / "out") == before
 
 
-def test_the_manifest_tells_settings_versions_and_hashes(tmp_path: Path) -> None:
-    draw(recipe(tmp_path, "base"), tmp_path / "out")
+def test_the_manifest_contains_settings_versions_and_hashes(tmp_path: Path) -> None:
+    generate(recipe(tmp_path, "base"), tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
     assert manifest.settings.batch_size == 4
@@ -87,18 +87,18 @@ def test_the_manifest_tells_settings_versions_and_hashes(tmp_path: Path) -> None
 
 
 class WithPipeline(FakeRenderer):
-    """A renderer that knows what its model brings along."""
+    """A renderer with the settings of a loaded pipeline."""
 
     pipeline_settings = PipelineSettings("EulerDiscreteScheduler", 16, 24)
 
 
-def test_manifest_and_log_tell_how_images_are_sampled(
+def test_manifest_and_log_contain_the_sampling_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Once a pipeline was loaded its scheduler and size are known, and stay known."""
+    """Scheduler and size are recorded once a pipeline was loaded, and stay recorded."""
     recipes = [recipe(tmp_path, "base"), combination(tmp_path, "both", ["base"])]
     for renderer in (WithPipeline, FakeRenderer):
-        draw(recipes, tmp_path / "out", renderer_factory=renderer)
+        generate(recipes, tmp_path / "out", renderer_factory=renderer)
         manifest = read_manifest(tmp_path / "out")
         assert manifest is not None and manifest.configs["both"].sampling is None
         assert manifest.configs["base"].sampling == sampling_summary(
@@ -114,35 +114,35 @@ def test_manifest_and_log_tell_how_images_are_sampled(
 
 def test_a_manifest_without_sampling_gets_it_from_the_next_build(tmp_path: Path) -> None:
     base, out = recipe(tmp_path, "base"), tmp_path / "out"
-    draw(base, out)
+    generate(base, out)
     before = tree(out)
     manifest = json.loads((out / "manifest.json").read_text())
     del manifest["configs"]["base"]["sampling"]
     (out / "manifest.json").write_text(json.dumps(manifest))
     assert verify_set(out).whole
-    assert draw(base, out).drawn == 0
+    assert generate(base, out).generated == 0
     assert tree(out) == before
 
 
 @pytest.mark.parametrize("first", [1, 3, 4, 5, 7])
 def test_a_grown_set_equals_one_built_at_once(tmp_path: Path, first: int) -> None:
-    """From less than a batch, across batches, across shards, within one number of shards."""
-    draw(recipe(tmp_path, "base", images_per_class=first), tmp_path / "grown")
+    """Within a batch, across batches, across shards, within one number of shards."""
+    generate(recipe(tmp_path, "base", images_per_class=first), tmp_path / "grown")
     small = {row["index"]: row for row in rows_of(tmp_path / "grown", "base")}
-    report = draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "grown")
-    assert (report.kept, report.drawn) == (3 * first, 24 - 3 * first)
-    draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "once")
+    report = generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "grown")
+    assert (report.kept, report.generated) == (3 * first, 24 - 3 * first)
+    generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "once")
     assert tree(tmp_path / "grown") == tree(tmp_path / "once")
     grown = rows_of(tmp_path / "grown", "base")
     assert [row["index"] for row in grown] == list(range(24))
     assert grown[: len(small)] == list(small.values())
 
 
-def test_growth_draws_only_batches_with_missing_rows(tmp_path: Path) -> None:
-    draw(recipe(tmp_path, "base", images_per_class=2), tmp_path / "out")
+def test_growth_generates_only_batches_with_missing_rows(tmp_path: Path) -> None:
+    generate(recipe(tmp_path, "base", images_per_class=2), tmp_path / "out")
     FakeRenderer.calls = 0
     # Rows 6 and 7 complete the second batch of shard 0; then shards 1 and 2 have two batches each.
-    draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out")
+    generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out")
     assert FakeRenderer.calls == 5
 
 
@@ -151,7 +151,7 @@ class Dies(Exception):
 
 
 def dying_after(shards: int) -> Any:
-    """Return a renderer factory whose renderer fails once it has drawn so many shards."""
+    """Return a factory whose renderer fails after a number of shards."""
 
     class Dying(FakeRenderer):
         def render(self, rows: Any, *, batch_size: int) -> Any:
@@ -162,32 +162,32 @@ def dying_after(shards: int) -> Any:
     return Dying
 
 
-def test_a_growth_that_was_stopped_goes_on(tmp_path: Path) -> None:
-    draw(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
+def test_a_stopped_growth_is_resumed(tmp_path: Path) -> None:
+    generate(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
     grown = recipe(tmp_path, "base", images_per_class=10)
     for shards in (1, 2):
         with pytest.raises(Dies):
-            draw(grown, tmp_path / "out", renderer_factory=dying_after(shards))
-    assert draw(grown, tmp_path / "out").kept == 16
-    draw(grown, tmp_path / "once")
+            generate(grown, tmp_path / "out", renderer_factory=dying_after(shards))
+    assert generate(grown, tmp_path / "out").kept == 16
+    generate(grown, tmp_path / "once")
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
 
 
-def test_what_a_killed_build_left_half_written_is_removed(tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_build_are_removed(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
     with pytest.raises(Dies):
-        draw(base, tmp_path / "out", renderer_factory=dying_after(1))
+        generate(base, tmp_path / "out", renderer_factory=dying_after(1))
     (tmp_path / "out/data/base/.writing-1-train-00001-0123456789ab.parquet").write_bytes(b"half")
-    draw(base, tmp_path / "out")
-    draw(base, tmp_path / "once")
+    generate(base, tmp_path / "out")
+    generate(base, tmp_path / "once")
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
 
 
-def test_a_build_that_drew_nothing_binds_nothing(tmp_path: Path) -> None:
+def test_a_build_without_shards_leaves_the_recipe_free_to_change(tmp_path: Path) -> None:
     with pytest.raises(Dies):
-        draw(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=dying_after(0))
+        generate(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=dying_after(0))
     changed = recipe(tmp_path, "base", prompt="one {class}")
-    draw(changed, tmp_path / "out", settings=BuildSettings(batch_size=2, shard_size=6))
+    generate(changed, tmp_path / "out", settings=BuildSettings(batch_size=2, shard_size=6))
     assert rows_of(tmp_path / "out", "base")[0]["prompt"] == "one cat"
 
 
@@ -196,14 +196,14 @@ def test_a_config_with_new_variables_adds_null_columns(tmp_path: Path) -> None:
     domain = recipe(
         tmp_path, "domain", prompt="a {d} of a {class}", variables={"d": ["photo", "sketch"]}
     )
-    draw(base, tmp_path / "out")
+    generate(base, tmp_path / "out")
     before = rows_of(tmp_path / "out", "base")
-    report = draw(domain, tmp_path / "out")
-    assert (report.drawn, report.configs) == (15, ("domain",))
+    report = generate(domain, tmp_path / "out")
+    assert (report.generated, report.configs) == (15, ("domain",))
     after = rows_of(tmp_path / "out", "base")
     assert [row.pop("d") for row in after] == [None] * 15
     assert after == before
-    draw([base, domain], tmp_path / "once")
+    generate([base, domain], tmp_path / "once")
     assert shards_of(tree(tmp_path / "out")) == shards_of(tree(tmp_path / "once"))
 
 
@@ -216,7 +216,7 @@ def members(folder: Path, **keys: Any) -> list[ResolvedRecipe]:
 
 def test_a_combination_of_everything_copies_nothing(tmp_path: Path) -> None:
     members(tmp_path)
-    draw(combination(tmp_path, "both", ["base", "word"]), tmp_path / "out")
+    generate(combination(tmp_path, "both", ["base", "word"]), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out/data").iterdir()) == ["base", "word"]
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
@@ -227,7 +227,7 @@ def test_a_combination_of_everything_copies_nothing(tmp_path: Path) -> None:
 def test_an_equal_share_copies_rows_of_its_members(tmp_path: Path) -> None:
     members(tmp_path, images_per_class=10)
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
-    draw(share, tmp_path / "out")
+    generate(share, tmp_path / "out")
     rows = rows_of(tmp_path / "out", "share")
     own = {(r["recipe"], r["index"]): r for r in rows_of(tmp_path / "out", "base")}
     own |= {(r["recipe"], r["index"]): r for r in rows_of(tmp_path / "out", "word")}
@@ -240,8 +240,8 @@ def test_a_share_grows_with_its_members(tmp_path: Path) -> None:
     members(tmp_path, images_per_class=10)
     for count in (3, 8):
         share = combination(tmp_path, "share", ["base", "word"], images_per_class=count)
-        draw(share, tmp_path / "out")
-    draw(share, tmp_path / "once")
+        generate(share, tmp_path / "out")
+    generate(share, tmp_path / "once")
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
 
 
@@ -250,7 +250,7 @@ def test_a_share_larger_than_a_member_is_refused(tmp_path: Path) -> None:
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=8)
     small = recipe(tmp_path, "base", images_per_class=2)
     with pytest.raises(UserError, match="takes 4 images per class of base, which has 2"):
-        draw([small, word, share], tmp_path / "out")
+        generate([small, word, share], tmp_path / "out")
     assert base.images_per_class == 10
     assert not (tmp_path / "out").exists()
 
@@ -259,7 +259,7 @@ def test_rows_name_the_template_that_made_their_prompt(tmp_path: Path) -> None:
     texts = ["a {d} of a {class}", "one {class}, {d}"]
     several = recipe(tmp_path, "several", prompt=texts, variables={"d": ["photo", "sketch"]})
     one = recipe(tmp_path, "one")
-    draw([several, one], tmp_path / "out")
+    generate([several, one], tmp_path / "out")
     rows = rows_of(tmp_path / "out", "several")
     assert {row["template"] for row in rows} == set(texts)
     for row in rows:
@@ -267,7 +267,7 @@ def test_rows_name_the_template_that_made_their_prompt(tmp_path: Path) -> None:
     assert {row["template"] for row in rows_of(tmp_path / "out", "one")} == {None}
     assert "`template`" in (tmp_path / "out" / "README.md").read_text()
     assert verify_set(tmp_path / "out").whole
-    draw([recipe(tmp_path, "alone")], tmp_path / "plain")
+    generate([recipe(tmp_path, "alone")], tmp_path / "plain")
     assert "template" not in rows_of(tmp_path / "plain", "alone")[0]
 
 
@@ -277,12 +277,12 @@ def test_a_dataset_begun_without_the_template_column_resumes_without_it(
     keys = {"prompt": ["a {class}", "one {class}"]}
     with monkeypatch.context() as older:
         older.setattr("factory.builder.compatible._gets_templates", lambda *_, **__: False)
-        draw([recipe(tmp_path, "several", **keys)], tmp_path / "out")
+        generate([recipe(tmp_path, "several", **keys)], tmp_path / "out")
     kept = rows_of(tmp_path / "out", "several")
     assert "template" not in kept[0]
     assert verify_set(tmp_path / "out").whole
-    draw([recipe(tmp_path, "several", images_per_class=9, **keys)], tmp_path / "out")
-    draw([recipe(tmp_path, "more", **keys)], tmp_path / "out")
+    generate([recipe(tmp_path, "several", images_per_class=9, **keys)], tmp_path / "out")
+    generate([recipe(tmp_path, "more", **keys)], tmp_path / "out")
     rows = rows_of(tmp_path / "out", "several")
     assert rows[: len(kept)] == kept and len(rows) == 27
     assert not any("template" in row for row in [*rows, *rows_of(tmp_path / "out", "more")])
@@ -290,8 +290,8 @@ def test_a_dataset_begun_without_the_template_column_resumes_without_it(
 
 
 def test_a_dataset_of_one_prompt_gets_the_column_with_a_config_of_several(tmp_path: Path) -> None:
-    draw([recipe(tmp_path, "one")], tmp_path / "out")
-    draw([recipe(tmp_path, "several", prompt=["a {class}", "b {class}"])], tmp_path / "out")
+    generate([recipe(tmp_path, "one")], tmp_path / "out")
+    generate([recipe(tmp_path, "several", prompt=["a {class}", "b {class}"])], tmp_path / "out")
     assert None not in {row["template"] for row in rows_of(tmp_path / "out", "several")}
     assert verify_set(tmp_path / "out").whole
     taken = recipe(tmp_path, "taken", prompt="a {template}", variables={"template": ["x"]})
@@ -299,14 +299,14 @@ def test_a_dataset_of_one_prompt_gets_the_column_with_a_config_of_several(tmp_pa
     with pytest.raises(
         UserError, match="variable template of taken has the name of a reserved column"
     ):
-        draw(both, tmp_path / "other")
+        generate(both, tmp_path / "other")
 
 
 def test_labels_may_hold_slashes(tmp_path: Path) -> None:
-    """FGVC-Aircraft names classes so; no label becomes a path."""
+    """FGVC-Aircraft has such class names; a label must not become a path."""
     labels = ["F-16A/B", "F/A-18", "..\\x", "../../y"]
     base = recipe(tmp_path, "base", classes=labels, images_per_class=2)
-    draw(base, tmp_path / "out")
+    generate(base, tmp_path / "out")
     assert verify_set(tmp_path / "out").whole
     rows = rows_of(tmp_path / "out", "base")
     assert [labels[row["label"]] for row in rows] == [row["class"] for row in rows]
@@ -319,8 +319,8 @@ def test_labels_may_hold_slashes(tmp_path: Path) -> None:
 
 def test_a_build_keeps_to_the_rules_of_windows(tmp_path: Path, windows_rules: None) -> None:
     base = recipe(tmp_path, "base")
-    draw(base, tmp_path / "out")
-    draw(recipe(tmp_path, "base", images_per_class=9), tmp_path / "out")
+    generate(base, tmp_path / "out")
+    generate(recipe(tmp_path, "base", images_per_class=9), tmp_path / "out")
     assert verify_set(tmp_path / "out").whole
 
 
@@ -328,6 +328,6 @@ def test_more_shards_than_the_hub_takes_are_reported_before_the_build(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("factory.shards.hub_limits.MOST_FILES", 2)
-    draw(recipe(tmp_path, "base", images_per_class=7), tmp_path / "out")
+    generate(recipe(tmp_path, "base", images_per_class=7), tmp_path / "out")
     assert "base: 3 shards" in capsys.readouterr().err
     assert fitting_shard_size(21, batch_size=4) == 12

@@ -1,4 +1,4 @@
-"""`build` by real processes: any number gives the same bytes, and what happens when one dies."""
+"""`build` with real processes: any number gives the same bytes; processes that die."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SETTINGS = ["--batch-size", "4", "--shard-size", "8", "--quiet"]
 
 @pytest.fixture(scope="module")
 def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write a recipe of 42 images that a tiny real pipeline draws, with random guidance."""
+    """Write a recipe of 42 images for a tiny real pipeline, with random guidance."""
     folder = tmp_path_factory.mktemp("processes")
     model = tiny_models.save_stable_diffusion(folder / "sd")
     path = folder / "tiny.yaml"
@@ -81,7 +81,7 @@ def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
+def test_a_killed_build_resumes_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
     out = recipe_file.parent / "killed"
     command = [sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
     process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
@@ -99,7 +99,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process
 
 @pytest.mark.soak
 def test_the_embedded_generator_killed_and_stopped(tmp_path: Path) -> None:
-    """Killed in a batch, then asked to stop by Ctrl-C: the bytes are those of one build."""
+    """Killed in a batch, then stopped by Ctrl-C: the bytes equal those of one build."""
     words = ["quickstart/multi-domain", "--images-per-class", "4", *SETTINGS]
 
     def command(out: Path) -> list[str]:
@@ -124,7 +124,7 @@ def test_the_embedded_generator_killed_and_stopped(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of 64 kB, where that is allowed."""
+    """Mount a file system of 64 kB, if permitted."""
     place = tmp_path / "disk"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
@@ -139,7 +139,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_leaves_whole_shards(
+def test_a_full_disk_is_reported_and_leaves_whole_shards(
     recipe_file: Path, one_process: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     out = small_disk / "out"
@@ -157,7 +157,7 @@ def test_a_full_disk_is_told_and_leaves_whole_shards(
 
 
 @pytest.mark.slow
-def test_a_paper_recipe_is_drawn_by_the_embedded_generator(tmp_path: Path) -> None:
+def test_a_paper_recipe_is_generated_by_the_embedded_generator(tmp_path: Path) -> None:
     """Size and scheduler are the embedded model's; guidance and output size are the recipe's."""
     from datasets import load_dataset
 
@@ -192,7 +192,7 @@ def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
 def test_a_resumed_build_looks_at_its_directory_once(tmp_path: Path) -> None:
     """The lead lists shards at the beginning and at the end; other ranks list nothing.
 
-    Where it loads models first, it lists them once more afterwards.
+    If it loads models first, it lists the shards once more afterwards.
     """
     folder, out = tmp_path / "recipes", tmp_path / "out"
     folder.mkdir()
@@ -204,5 +204,5 @@ def test_a_resumed_build_looks_at_its_directory_once(tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     run([*launcher, "--standalone", *count, str(tmp_path / "resumed")])
     lead, other = (json.loads((tmp_path / f"resumed-{rank}.json").read_text()) for rank in (0, 1))
-    assert lead == {"a": 2, "b": 2, "c": 2, "manifest.json": 1, "drawn": 8}
-    assert other == {"manifest.json": 1, "drawn": 8}
+    assert lead == {"a": 2, "b": 2, "c": 2, "manifest.json": 1, "generated": 8}
+    assert other == {"manifest.json": 1, "generated": 8}

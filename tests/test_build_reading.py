@@ -1,4 +1,4 @@
-"""Sets are read by `load_dataset`, streaming and timm; never from a stale cache."""
+"""Datasets read by `load_dataset`, streaming and timm; a stale cache is never used."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
-def draw(recipes: Any, out: Path) -> None:
+def generate(recipes: Any, out: Path) -> None:
     build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=FakeRenderer)
 
 
@@ -32,12 +32,12 @@ def planned(recipe_: Any) -> list[int]:
     return [row.seed for row in plan(recipe_).rows(0, recipe_.num_images)]
 
 
-def test_every_config_loads_with_pictures_and_names(tmp_path: Path) -> None:
+def test_every_config_loads_with_images_and_names(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
     domain = recipe(tmp_path, "domain", prompt="a {d} {class}", variables={"d": ["x", "y"]})
     both = combination(tmp_path, "both", ["base", "domain"])
     share = combination(tmp_path, "share", ["base", "domain"], images_per_class=3)
-    draw([base, domain, both, share], tmp_path / "out")
+    generate([base, domain, both, share], tmp_path / "out")
     out = str(tmp_path / "out")
     assert datasets.get_dataset_config_names(out) == ["base", "domain", "both", "share"]
     loaded = datasets.load_dataset(out)
@@ -60,7 +60,7 @@ def test_every_config_loads_with_pictures_and_names(tmp_path: Path) -> None:
 def test_timm_reads_a_set(tmp_path: Path) -> None:
     from timm.data import create_dataset
 
-    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    generate(recipe(tmp_path, "base"), tmp_path / "out")
     read = create_dataset(f"hfds/{tmp_path / 'out'}", root=None, split="train")
     assert len(read) == 15
     image, label = read[4]
@@ -70,25 +70,25 @@ def test_timm_reads_a_set(tmp_path: Path) -> None:
 
 def test_a_grown_set_is_read_whole(tmp_path: Path) -> None:
     small, large = (recipe(tmp_path, "base", images_per_class=count) for count in (2, 6))
-    draw(small, tmp_path / "out")
+    generate(small, tmp_path / "out")
     assert seeds(tmp_path / "out") == planned(small)
-    draw(large, tmp_path / "out")
+    generate(large, tmp_path / "out")
     assert seeds(tmp_path / "out") == planned(large)
 
 
-def test_a_set_drawn_anew_with_another_seed_is_read_anew(tmp_path: Path) -> None:
+def test_a_set_generated_again_with_another_seed_is_read_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for seed in (1, 2):
         again = recipe(tmp_path, "base", sampling={"seed": seed})
-        draw(again, out)
+        generate(again, out)
         assert seeds(out) == planned(again)
         shutil.rmtree(out)
 
 
-def test_two_sets_of_one_folder_name_are_told_apart(tmp_path: Path) -> None:
+def test_two_sets_of_one_folder_name_are_distinguished(tmp_path: Path) -> None:
     for seed in (1, 2):
         place = tmp_path / f"place-{seed}" / "out"
-        draw(recipe(tmp_path, "base", sampling={"seed": seed}), place)
+        generate(recipe(tmp_path, "base", sampling={"seed": seed}), place)
     (tmp_path / "moved").mkdir()
     shutil.move(tmp_path / "place-2/out", tmp_path / "moved/out")
     for place, seed in (("place-1", 1), ("moved", 2)):
@@ -96,11 +96,11 @@ def test_two_sets_of_one_folder_name_are_told_apart(tmp_path: Path) -> None:
         assert seeds(tmp_path / place / "out") == expected
 
 
-def test_a_union_is_read_anew_when_a_member_grows(tmp_path: Path) -> None:
+def test_a_union_is_read_again_when_a_member_grows(tmp_path: Path) -> None:
     for count in (2, 4):
         sets = [
             recipe(tmp_path, "base", images_per_class=count),
             recipe(tmp_path, "word", prompt="{class}", images_per_class=2),
         ]
-        draw([*sets, combination(tmp_path, "both", ["base", "word"])], tmp_path / "out")
+        generate([*sets, combination(tmp_path, "both", ["base", "word"])], tmp_path / "out")
         assert seeds(tmp_path / "out", "both") == [seed for one in sets for seed in planned(one)]

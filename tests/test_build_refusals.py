@@ -1,4 +1,4 @@
-"""What `build` refuses, in which words, and that it leaves the directory as it was."""
+"""Inputs that `build` rejects: the messages, and an unchanged directory."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from factory.inspection.verify import verify_set
 from factory.shards.settings import BuildSettings
 
 
-def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
+def generate(recipes: Any, out: Path, **changes: Any) -> BuildReport:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
     return build(recipes, out, **(options | changes))
 
 
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
-    """Return a set of 15 images."""
-    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    """Return a dataset of 15 images."""
+    generate(recipe(tmp_path, "base"), tmp_path / "out")
     return tmp_path / "out"
 
 
 def refused(recipes: Any, out: Path, message: str, **changes: Any) -> None:
     before = tree(out) if out.is_dir() else None
     with pytest.raises(UserError, match=message):
-        draw(recipes, out, **changes)
+        generate(recipes, out, **changes)
     assert (tree(out) if out.is_dir() else None) == before
 
 
@@ -44,11 +44,11 @@ def test_another_recipe_of_the_same_name(begun: Path, tmp_path: Path) -> None:
 def test_a_set_that_an_older_lanczos_resized(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is whole, and nothing that is resized otherwise is added to it."""
+    """The dataset is valid, and images resized by another version are not added to it."""
     keys = {"output": {"size": 8, "resample": "lanczos"}}
     with monkeypatch.context() as older:
         older.setattr("factory.recipe.validate.pinned_output", lambda output: output)
-        draw(recipe(tmp_path, "base", **keys), tmp_path / "out")
+        generate(recipe(tmp_path, "base", **keys), tmp_path / "out")
     assert verify_set(tmp_path / "out").whole
     grown = recipe(tmp_path, "base", images_per_class=9, **keys)
     refused(grown, tmp_path / "out", r"(?s)another recipe .*\+  lanczos_version: 2")
@@ -61,7 +61,7 @@ def test_fewer_images(begun: Path, tmp_path: Path) -> None:
 
 def test_other_classes(begun: Path, tmp_path: Path) -> None:
     other = recipe(tmp_path, "other", classes=["cat", "frog"])
-    refused(other, begun, r"its classes are cat, dog, ship \(3\), those of other are cat, frog")
+    refused(other, begun, r"has cat, dog, ship \(3\), but recipe other has cat, frog")
 
 
 def test_recipes_of_different_classes(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ def test_two_recipes_of_one_name(tmp_path: Path) -> None:
 def test_a_variable_of_two_types(begun: Path, tmp_path: Path) -> None:
     text = recipe(tmp_path, "text", prompt="{d} {class}", variables={"d": ["x", "y"]})
     number = recipe(tmp_path, "number", prompt="{d} {class}", variables={"d": [1, 2]})
-    draw(text, begun)
+    generate(text, begun)
     refused(number, begun, "variable d of number is int64, but string in another config")
 
 
@@ -95,9 +95,9 @@ def test_other_settings(begun: Path, tmp_path: Path, settings: BuildSettings, me
     refused(recipe(tmp_path, "base"), begun, message, settings=settings)
 
 
-def test_settings_left_out_are_those_of_the_set(begun: Path, tmp_path: Path) -> None:
+def test_omitted_settings_are_those_of_the_dataset(begun: Path, tmp_path: Path) -> None:
     grown = recipe(tmp_path, "base", images_per_class=8)
-    draw(grown, begun, settings=BuildSettings())
+    generate(grown, begun, settings=BuildSettings())
     assert len(list((begun / "data/base").iterdir())) == 3
 
 
@@ -107,7 +107,7 @@ def test_a_directory_with_other_files(tmp_path: Path) -> None:
     refused(recipe(tmp_path, "base"), tmp_path / "out", r"is not empty .*thesis\.tex")
 
 
-def test_a_file_in_place_of_the_directory(tmp_path: Path) -> None:
+def test_a_file_at_the_directorys_path(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine")
     refused(recipe(tmp_path, "base"), tmp_path / "out", "is a file; name a directory")
 
@@ -118,7 +118,7 @@ def test_a_damaged_manifest(begun: Path, tmp_path: Path) -> None:
 
 
 def test_a_missing_model_begins_no_directory(tmp_path: Path) -> None:
-    """The machine is offline in tests, so a Hub id cannot be had."""
+    """Tests are offline, so the model of a Hub id is missing."""
     missing = recipe(tmp_path, "base")
     refused(
         missing, tmp_path / "out", "model tests/none@0+: cannot be loaded", renderer_factory=None
@@ -139,9 +139,9 @@ class Broken(FakeRenderer):
         raise Failure("the model drew values that are not numbers for image 0")
 
 
-def test_a_failure_to_draw_passes_through(tmp_path: Path) -> None:
+def test_a_failure_to_generate_passes_through(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="not numbers for image 0"):
-        draw(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Broken)
+        generate(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Broken)
     assert [path.name for path in tmp_path.rglob(".*")] == [".generations"]
 
 
@@ -166,7 +166,7 @@ def test_growth_that_is_stopped_leaves_no_row_twice(begun: Path, tmp_path: Path)
             return super().render(rows, batch_size=batch_size)
 
     with pytest.raises(Failure):
-        draw(recipe(tmp_path, "base", images_per_class=20), begun, renderer_factory=Stopping)
+        generate(recipe(tmp_path, "base", images_per_class=20), begun, renderer_factory=Stopping)
     (config,) = yaml.safe_load((begun / "README.md").read_text().split("---")[1])["configs"]
     read = datasets.Dataset.from_parquet(
         [str(begun / file) for file in config["data_files"][0]["path"]],
@@ -176,7 +176,7 @@ def test_growth_that_is_stopped_leaves_no_row_twice(begun: Path, tmp_path: Path)
     assert len(list((begun / "data" / "base").glob("train-*"))) > 2
 
 
-def test_a_set_that_another_launch_begins_meanwhile_is_no_strangers(
+def test_a_dataset_that_another_launch_begins_meanwhile_is_accepted(
     begun: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed, aside = Path.iterdir, tmp_path / "aside.json"
@@ -188,4 +188,4 @@ def test_a_set_that_another_launch_begins_meanwhile_is_no_strangers(
         return listed(path)
 
     monkeypatch.setattr(Path, "iterdir", listed_as_it_appears)
-    assert draw(recipe(tmp_path, "base"), begun).drawn == 0
+    assert generate(recipe(tmp_path, "base"), begun).generated == 0

@@ -1,4 +1,4 @@
-"""Captions as prompts: files, tables and datasets; pinned by what they say."""
+"""Captions as prompts: files, tables and datasets, pinned by a hash of their text."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def prompts(recipe: ResolvedRecipe, label: int | None = None) -> set[str]:
     return {row.prompt for row in rows if label in (None, row.label)}
 
 
-def test_a_text_file_holds_a_caption_a_line(tmp_path: Path) -> None:
+def test_a_text_file_contains_one_caption_per_line(tmp_path: Path) -> None:
     (tmp_path / "captions.txt").write_text("a red car\n\n  a blue car \n")
     recipe = caption_recipe(tmp_path, "{file: captions.txt}")
     assert prompts(recipe, 0) == prompts(recipe, 1) == {"a red car", "a blue car"}
@@ -44,7 +44,7 @@ def test_a_text_file_holds_a_caption_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl", "parquet"])
-def test_tables_hold_captions_by_class(suffix: str, tmp_path: Path) -> None:
+def test_tables_contain_captions_by_class(suffix: str, tmp_path: Path) -> None:
     import pandas as pd
 
     table = pd.DataFrame([line.split(",") for line in TABLE.splitlines()[1:]])
@@ -63,7 +63,7 @@ def test_tables_hold_captions_by_class(suffix: str, tmp_path: Path) -> None:
     assert "captions of the class" in recipe.columns[0].quantity.describe()
 
 
-def test_a_dataset_holds_captions_by_class(tmp_path: Path) -> None:
+def test_a_dataset_contains_captions_by_class(tmp_path: Path) -> None:
     from datasets import ClassLabel, Dataset, Features, Value
 
     columns = {"label": [1, 1, 0], "text": ["a wet dog", "a dry dog", "a cat"]}
@@ -126,7 +126,7 @@ def test_captions_in_turn_come_equally_often(tmp_path: Path) -> None:
     assert cats == ["a cat on a sofa", "two cats"] * 2
 
 
-def test_the_fingerprint_is_what_they_say_and_not_where_they_lie(tmp_path: Path) -> None:
+def test_the_fingerprint_covers_the_texts_and_not_their_path(tmp_path: Path) -> None:
     fingerprints = {}
     for name, text in {"a": TABLE, "b": TABLE, "c": TABLE.replace("wet", "dry")}.items():
         folder = tmp_path / name

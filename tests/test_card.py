@@ -1,4 +1,4 @@
-"""The card: a header that the Hub's own parser takes, and a body that tells what the set is."""
+"""The card: a header that the Hub's parser accepts, and a body that describes the dataset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from factory.shards.settings import fix
 from factory.sharing.push_dataset import set_files
 
 
-def draw(recipes: Any, out: Path) -> DatasetCard:
+def generate(recipes: Any, out: Path) -> DatasetCard:
     build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=FakeRenderer)
     return DatasetCard.load(out / "README.md")
 
@@ -49,7 +49,7 @@ def card(tmp_path: Path) -> DatasetCard:
         variables={"d": ["photo", "sketch"]},
     )
     both = combination(tmp_path, "all", ["zebra", "domain"])
-    return draw([base, domain, both], tmp_path / "out")
+    return generate([base, domain, both], tmp_path / "out")
 
 
 def test_the_header_lists_sets_before_combinations(card: DatasetCard) -> None:
@@ -69,7 +69,7 @@ def test_the_header_lists_sets_before_combinations(card: DatasetCard) -> None:
 
 def test_marks_in_names_are_shown_not_obeyed(tmp_path: Path) -> None:
     names = ["<img src=x>", "[a](b)", "|c|"]
-    text = draw([recipe(tmp_path, "base", classes=names)], tmp_path / "out").text
+    text = generate([recipe(tmp_path, "base", classes=names)], tmp_path / "out").text
     assert "# Synthetic images: \\<img src=x>, \\[a\\](b), \\|c\\|\n" in text
     assert "\n\\<img src=x>, \\[a\\](b), \\|c\\|\n" in text
     assert verify_set(tmp_path / "out").whole
@@ -79,7 +79,7 @@ def test_marks_in_names_are_shown_not_obeyed(tmp_path: Path) -> None:
     assert "- Device: cpu # Heading \\<b>" in lines
 
 
-def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None:
+def test_the_body_contains_counts_prompts_and_provenance(card: DatasetCard) -> None:
     text = card.text
     assert "# Synthetic images: cat, dog, ship\n" in text
     assert "30 images, 3 classes, 3 configs." in text
@@ -109,7 +109,7 @@ def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None
         ({"size": 96}, "96 x 96, bilinear, not anti-aliased, png"),
     ],
 )
-def test_texts_report_what_the_resize_does(tmp_path: Path, output: Any, text: str) -> None:
+def test_texts_describe_the_resize(tmp_path: Path, output: Any, text: str) -> None:
     """The embedded model generates 64 x 64 pixels."""
     base = recipe(tmp_path, "base", model={"id": "embedded"}, output=output)
     assert sampling_texts(base, sampling_summary(base))["output"] == text
@@ -133,7 +133,7 @@ def test_the_sampling_summary_is_plain_json(tmp_path: Path) -> None:
 def test_the_fingerprint_follows_the_shards(tmp_path: Path) -> None:
     def fingerprint(count: int) -> str:
         sized = recipe(tmp_path, "base", images_per_class=count)
-        configs = draw(sized, tmp_path / "out").data.to_dict()["configs"]
+        configs = generate(sized, tmp_path / "out").data.to_dict()["configs"]
         return str(configs[0]["description"])
 
     first = fingerprint(2)
@@ -141,17 +141,17 @@ def test_the_fingerprint_follows_the_shards(tmp_path: Path) -> None:
     assert fingerprint(3) != first
 
 
-def test_a_card_does_not_depend_on_where_the_set_lies(tmp_path: Path) -> None:
-    draw(recipe(tmp_path, "base"), tmp_path / "one")
+def test_a_card_does_not_depend_on_the_directory(tmp_path: Path) -> None:
+    generate(recipe(tmp_path, "base"), tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
     before = (tmp_path / "two/README.md").read_bytes()
-    draw(recipe(tmp_path, "base"), tmp_path / "two")
+    generate(recipe(tmp_path, "base"), tmp_path / "two")
     assert (tmp_path / "two/README.md").read_bytes() == before
 
 
 @pytest.mark.parametrize("home", [b"path/to/this/directory", b"first/home"])
 @pytest.mark.parametrize("note", _HUB_NOTES)
-def test_at_home_only_what_loads_it_is_changed(home: bytes, note: str) -> None:
+def test_a_card_for_the_hub_changes_only_its_loading_example(home: bytes, note: str) -> None:
     end = b'load_dataset("their/own", "by hand") \xe9\r\n'
     text = (
         b'see load_dataset("their/own")\r\n## Load it\r\n\r\nload_dataset("%s", "base")\r\n'
@@ -162,13 +162,13 @@ def test_at_home_only_what_loads_it_is_changed(home: bytes, note: str) -> None:
     assert at_home(b"# A card of one's own\n", "second/home") == b"# A card of one's own\n"
 
 
-def test_dataset_info_tells_features_and_counts_before_anything_is_read(
+def test_dataset_info_contains_features_and_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     out = tmp_path / "out"
     for count in (2, 4):
-        draw(recipe(tmp_path, "base", images_per_class=count), out)
+        generate(recipe(tmp_path, "base", images_per_class=count), out)
         info = datasets.load_dataset_builder(str(out)).info
         assert info.features["label"].names == LABELS
         loaded = datasets.load_dataset(str(out), split="train")
@@ -212,20 +212,20 @@ def test_the_licence_is_the_models(models: list[str], fields: dict[str, Any]) ->
     assert licence_fields(models) == fields
 
 
-def test_contact_sheet_shows_stored_pictures(tmp_path: Path) -> None:
+def test_contact_sheet_shows_stored_images(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base", images_per_class=3)
-    draw(base, tmp_path / "out")
+    generate(base, tmp_path / "out")
     sheet = np.asarray(Image.open(tmp_path / "out/card/contact-sheet.jpg"), dtype=np.int64)
     last = plan(base).rows(8, 9)[0]  # label 2, number 2: the last cell
-    (picture,) = FakeRenderer(base).render([last], batch_size=1)
-    cell = np.asarray(Image.fromarray(picture).resize((112, 112), Image.Resampling.NEAREST))
+    (image,) = FakeRenderer(base).render([last], batch_size=1)
+    cell = np.asarray(Image.fromarray(image).resize((112, 112), Image.Resampling.NEAREST))
     height, width, _ = sheet.shape
     found = sheet[height - 118 : height - 6, width - 118 : width - 6]
     assert np.abs(found - cell).mean() < 12  # JPEG
 
 
 def test_failed_images_stay_white(tmp_path: Path) -> None:
-    draw(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
+    generate(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
     manifest = read_manifest(tmp_path / "out")
     assert manifest is not None
     path = tmp_path / "out" / manifest.configs["base"].shards[0].file
@@ -250,10 +250,10 @@ def test_plots_count_the_plan_and_are_the_same_bytes(tmp_path: Path) -> None:
     assert [one.varies for one in numbers[0][1]] == [False, True, True]
     assert len(numbers[0][1][1].values) == 2000
     assert [(name, one.configs) for name, one in named] == [("d", ("one",)), ("n", ("two",))]
-    drawn = plot_distributions(varied)
-    assert drawn is not None
-    assert drawn == plot_distributions(varied)
-    assert b"Software" not in drawn
+    generated = plot_distributions(varied)
+    assert generated is not None
+    assert generated == plot_distributions(varied)
+    assert b"Software" not in generated
 
 
 def scores_file(folder: Path, **changes: Any) -> Path:
@@ -278,17 +278,17 @@ def scores_file(folder: Path, **changes: Any) -> Path:
 
 def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     before = (out / "README.md").read_text()
     assert "## Scores" not in before
     main(["card", str(out), "--scores", str(scores_file(tmp_path))])
     row = "| zoo (200) | resnet18 | `base` | 3 | 50.00 | 43.00 to 57.00 |"
     assert row in (out / "README.md").read_text()
     assert verify_set(out, show_progress=False).whole
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     main(["card", str(out), "--scores", str(tmp_path)])
     assert (out / "README.md").read_text().count(row) == 1
-    draw(recipe(tmp_path, "base", images_per_class=6), out)
+    generate(recipe(tmp_path, "base", images_per_class=6), out)
     assert "## Scores" not in (out / "README.md").read_text()
     assert verify_set(out, show_progress=False).whole
     assert "scores.json" not in set_files(out, manifest_of(out))
@@ -297,26 +297,26 @@ def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"config_name": "other"}, "trained on other, which this dataset does not have"),
+        ({"config_name": "other"}, "trained on config other, which this dataset does not have"),
         ({"label_names": ["a"]}, "trained on other classes"),
-        ({"num_images": 14}, "trained on 14 images, base has 15"),
+        ({"num_images": 14}, "trained on 14 images, but base has 15"),
         ({"row_filter": "x > 1"}, "chosen by --filter x > 1"),
     ],
 )
 def test_scores_of_other_rows_are_refused(
     tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    generate(recipe(tmp_path, "base"), tmp_path / "out")
     path = scores_file(tmp_path, **changes)
     with pytest.raises(UserError, match=message):
         main(["card", str(tmp_path / "out"), "--scores", str(path)])
 
 
-def test_what_holds_no_scores_is_refused(tmp_path: Path) -> None:
+def test_files_without_scores_are_refused(tmp_path: Path) -> None:
     out = tmp_path / "out"
     with pytest.raises(UserError, match="is not a dataset"):
         main(["card", str(tmp_path)])
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     held = {"{": "is not valid JSON", "[]": "contains no scores", None: "file not found"}
     for text, message in held.items():
         path = tmp_path / "scores-x.json"
@@ -349,8 +349,8 @@ def test_a_planned_card_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert planned.stale(tmp_path) == [written[0]]
 
 
-def test_a_sheet_of_pictures_of_noise_can_be_written(tmp_path: Path) -> None:
-    """Noise is what an untrained model draws, and what JPEG shrinks least."""
+def test_a_sheet_of_images_of_noise_can_be_written(tmp_path: Path) -> None:
+    """Noise is the output of an untrained model, and compresses worst as JPEG."""
     noisy = recipe(tmp_path, "noise", output={"size": 64}, images_per_class=20)
     build(
         noisy,
@@ -366,27 +366,27 @@ def test_notes_below_the_line_stay_and_changes_above_it_are_saved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, out = recipe(tmp_path, "base"), tmp_path / "out"
-    draw(base, out)
+    generate(base, out)
     path = out / "README.md"
     fresh = path.read_text()
     path.write_text(fresh + "\n## Ours\n\nAsk Ann.\n")
-    draw(recipe(tmp_path, "base", images_per_class=7), out)
+    generate(recipe(tmp_path, "base", images_per_class=7), out)
     grown = path.read_text()
     assert grown.endswith("\n## Ours\n\nAsk Ann.\n") and "21 images" in grown
     assert verify_set(out).whole and not (out / REPLACED).exists()
 
     path.write_text(grown.replace("## Limits and bias", "## Limits, bias and us"))
     capsys.readouterr()
-    draw(recipe(tmp_path, "base", images_per_class=8), out)
+    generate(recipe(tmp_path, "base", images_per_class=8), out)
     assert path.read_text().endswith("\n## Ours\n\nAsk Ann.\n")
     assert "Limits, bias and us" in (out / REPLACED).read_text()
-    assert "was changed by hand" in capsys.readouterr().err
+    assert "was edited by hand" in capsys.readouterr().err
     assert verify_set(out).whole and REPLACED not in set_files(out, read_manifest(out))
 
 
 def test_every_text_of_people_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base, out = recipe(tmp_path, "base"), tmp_path / "out"
-    draw(base, out)
+    generate(base, out)
     path = out / "README.md"
     fresh = path.read_bytes()
     edits = [fresh.replace(b"## Limits", b"## %b limits" % word) for word in (b"Our", b"\xff")]
@@ -408,7 +408,7 @@ def test_every_text_of_people_is_kept(tmp_path: Path, monkeypatch: pytest.Monkey
     assert path.read_text().endswith("-->\n\nAsk Ann.\n"), "written while the card was replaced"
 
 
-def test_names_of_many_classes_stand_in_a_card_once_at_most() -> None:
+def test_many_class_names_are_in_a_card_once_at_most() -> None:
     labels = [f"n{number:08d} a class of a large taxonomy" for number in range(21_841)]
     entry = {"kind": "set", "fingerprint": "f", "images": 21_841, "images_per_class": 1}
     entry |= {"model": "m", "revision": None, "complete": True}

@@ -1,4 +1,4 @@
-"""Lines on the terminal: beside progress bars, and for options that do not exist."""
+"""Terminal output: log lines beside progress bars, and messages about unknown options."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Prompts over a model's limit: counted for each text encoder, refused where a value is cut off."""
+"""Prompts over a model's token limit: counted per text encoder; cut values are rejected."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_cut_prompts_can_be_allowed(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "truncates {class} in 4 of 4 images" in capsys.readouterr().err
     options = BuildOptions(allow_cut_prompts=True, show_progress=False)
     report = build(load_recipe(str(path)), tmp_path / "out", settings=SETTINGS, options=options)
-    assert report.drawn == 4
+    assert report.generated == 4
     assert "truncates {class} in 4 of 4 images" in capsys.readouterr().err
 
 
@@ -162,7 +162,7 @@ def _float32() -> Any:
     ],
 )
 def test_a_value_is_lost_where_no_encoder_reads_it(
-    saved: Callable[[str], Path], family: str, words: int, refused: bool | None, told: str
+    saved: Callable[[str], Path], family: str, words: int, refused: bool | None, printed: str
 ) -> None:
     import re
 
@@ -171,7 +171,7 @@ def test_a_value_is_lost_where_no_encoder_reads_it(
     errors, warnings = cut_faults(recipe, encoders_at_hand(recipe.model))
     assert (bool(errors), bool(warnings)) == (refused is True, refused is False)
     for fault in (*errors, *warnings):
-        assert re.search(told, fault.message), fault.message
+        assert re.search(printed, fault.message), fault.message
 
 
 def test_large_plans_are_sampled_over_their_length(tmp_path: Path) -> None:

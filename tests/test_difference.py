@@ -1,4 +1,4 @@
-"""`diff`: what changed, and what a build would draw anew; each claim checked by such a build."""
+"""`diff`: the changes, and the shards a build would generate, compared with such a build."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
 from factory.builder.build import build
-from factory.cli import diff as verb
+from factory.cli import diff as command
 from factory.common.errors import UserError
 from factory.inspection.diff import Change, ConfigDifference, diff
 from factory.shards.settings import BuildSettings
 
 
-def draw(recipes: Any, out: Path, **changes: Any) -> Any:
+def generate(recipes: Any, out: Path, **changes: Any) -> Any:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
     return build(recipes, out, **(options | changes))
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    """Return a set of 15 images in shards of 8."""
-    draw(recipe(tmp_path, "base"), tmp_path / "out")
+    """Return a dataset of 15 images in shards of 8."""
+    generate(recipe(tmp_path, "base"), tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -45,7 +45,7 @@ def test_a_set_is_the_same_as_its_copy_and_its_recipe(out: Path, tmp_path: Path)
     assert (only(found).shards.kept, only(found).shards.drawn) == (2, 0)  # type: ignore[union-attr]
 
 
-def test_changes_of_a_recipe_are_told_by_key(tmp_path: Path) -> None:
+def test_changes_of_a_recipe_are_reported_by_key(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
     recipe(tmp_path / "a", "base", variables={"d": ["x", "y"]})
@@ -78,7 +78,7 @@ def test_the_order_of_classes_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("count", "kept", "completed", "drawn"), [(5, 2, 0, 0), (6, 1, 1, 1), (20, 1, 1, 6)]
 )
-def test_growth_draws_what_was_said(
+def test_growth_generates_the_reported_shards(
     out: Path, tmp_path: Path, count: int, kept: int, completed: int, drawn: int
 ) -> None:
     before = set(tree(out).values())
@@ -86,25 +86,25 @@ def test_growth_draws_what_was_said(
     shards = only(diff(str(out), str(tmp_path / "base.yaml"))).shards
     assert shards is not None
     assert (shards.kept, shards.completed, shards.drawn) == (kept, completed, drawn)
-    draw(grown, out)
+    generate(grown, out)
     data = [digest for file, digest in tree(out).items() if file.startswith("data/")]
     assert len(data) == kept + completed + drawn
     assert sum(digest in before for digest in data) >= kept
 
 
-def test_another_recipe_is_drawn_anew(out: Path, tmp_path: Path) -> None:
+def test_another_recipe_is_generated_again(out: Path, tmp_path: Path) -> None:
     other = recipe(tmp_path, "base", prompt="one {class}")
     config = only(diff(str(out), str(tmp_path / "base.yaml")))
     assert config.changes == (Change("prompt", "a {class}", "one {class}"),)
     assert config.shards is not None
     assert (config.shards.kept, config.shards.drawn) == (0, 2)
     with pytest.raises(UserError, match="was generated from another recipe"):
-        draw(other, out)
+        generate(other, out)
 
 
 def test_two_sets_of_other_settings(out: Path, tmp_path: Path) -> None:
     settings = BuildSettings(batch_size=2, shard_size=8, dtype="float32")
-    draw(recipe(tmp_path, "base", images_per_class=6), tmp_path / "b", settings=settings)
+    generate(recipe(tmp_path, "base", images_per_class=6), tmp_path / "b", settings=settings)
     found = diff(str(out), str(tmp_path / "b"))
     assert found.settings == (Change("settings.batch_size", 4, 2),)
     config = only(found)
@@ -118,7 +118,7 @@ def test_configs_of_one_side_and_combinations(out: Path, tmp_path: Path) -> None
     word = recipe(tmp_path, "word", prompt="{class}")
     both = combination(tmp_path, "both", ["base", "word"])
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=2)
-    draw([word, both, share], tmp_path / "more")
+    generate([word, both, share], tmp_path / "more")
     found = {one.name: one for one in diff(str(out), str(tmp_path / "more")).configs}
     assert found["word"].images == (None, 15)
     assert found["both"].shards is not None
@@ -136,11 +136,11 @@ def test_fewer_images_are_refused(out: Path, tmp_path: Path) -> None:
 
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    return verb.run(parser.parse_args(arguments))
+    command.add_arguments(parser)
+    return command.run(parser.parse_args(arguments))
 
 
-def test_the_verb(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe(tmp_path, "base", images_per_class=20)
     sides = (str(out), str(tmp_path / "base.yaml"))
     assert run(*sides) == 0
@@ -156,7 +156,7 @@ def test_the_verb(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out)["configs"][0]["images"] == [15, 60]
 
 
-def test_what_is_neither(tmp_path: Path) -> None:
+def test_input_that_is_neither_dataset_nor_recipe(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no recipe"):
         diff(str(tmp_path / "nothing"), str(tmp_path / "nothing"))
     with pytest.raises(UserError, match="is not a dataset"):

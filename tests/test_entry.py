@@ -1,4 +1,4 @@
-"""What every command does with its streams, its directory and the system's errors."""
+"""Standard streams, current directory and system errors, as every command handles them."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ BEGIN = "import os, sys; from factory.common.entry import run_main\n"
 
 
 def ends(body: str, redirections: str = "", **variables: str) -> tuple[int, str, str]:
-    """Run `main` with a body in a process of its own; return status, stdout and stderr."""
+    """Run `main` with a body in a separate process; return status, stdout and stderr."""
     code = f"{BEGIN}def main():\n    {body}\nrun_main(main)"
     done = subprocess.run(
         ["bash", "-c", f'"$0" -c "$1" {redirections}', sys.executable, code],
@@ -26,12 +26,12 @@ def ends(body: str, redirections: str = "", **variables: str) -> tuple[int, str,
     return done.returncode, done.stdout, done.stderr
 
 
-def test_text_that_a_stream_cannot_hold_is_escaped() -> None:
+def test_text_that_a_stream_cannot_encode_is_escaped() -> None:
     body = "print('caf\\u00e9 \\u72ac \\udcff')"
     assert ends(body, PYTHONIOENCODING="ascii") == (0, "caf\\xe9 \\u72ac \\udcff\n", "")
 
 
-def test_closed_streams_stop_nothing_and_lend_their_numbers_to_no_file(tmp_path: Path) -> None:
+def test_closed_streams_do_not_matter_and_no_file_gets_their_numbers(tmp_path: Path) -> None:
     file = tmp_path / "file"
     body = f"print(1); print(2, file=sys.stderr); open({str(file)!r}, 'w').write(str(os.dup(0)))"
     assert ends(body, "<&- >&- 2>&-") == (0, "", "")
@@ -47,7 +47,7 @@ def test_closed_streams_stop_nothing_and_lend_their_numbers_to_no_file(tmp_path:
         ("sys.stderr.write('x' * 10**6)", "> >(true) 2>&1; exit $?", 141),
     ],
 )
-def test_only_results_that_nobody_reads_leave_a_command_done(
+def test_a_broken_pipe_is_success_only_if_results_went_unread(
     body: str, redirections: str, status: int
 ) -> None:
     body = f"import time; time.sleep(0.5); {body}"
@@ -55,9 +55,9 @@ def test_only_results_that_nobody_reads_leave_a_command_done(
 
 
 def test_a_closed_connection_is_not_taken_for_a_reader_that_left() -> None:
-    status, _, told = ends("raise BrokenPipeError(32, 'Broken pipe')")
+    status, _, printed = ends("raise BrokenPipeError(32, 'Broken pipe')")
     assert status == 1
-    assert "a connection was closed" in told
+    assert "a connection was closed" in printed
 
 
 def test_a_directory_that_was_removed_is_named(tmp_path: Path) -> None:
@@ -84,15 +84,17 @@ def test_a_directory_that_was_removed_is_named(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_errors_of_the_system_are_told_in_a_line(body: str, remedy: str, tmp_path: Path) -> None:
+def test_errors_of_the_system_are_reported_in_a_line(
+    body: str, remedy: str, tmp_path: Path
+) -> None:
     (tmp_path / "f").touch()
-    status, _, told = ends(f"os.chdir({str(tmp_path)!r}); {body}")
-    assert (status, told.count("\n")) == (1, 1)
-    assert remedy in told
-    assert told.endswith("run the same command again to resume\n")
+    status, _, printed = ends(f"os.chdir({str(tmp_path)!r}); {body}")
+    assert (status, printed.count("\n")) == (1, 1)
+    assert remedy in printed
+    assert printed.endswith("run the same command again to resume\n")
 
 
-def test_a_tilde_is_the_home_directory_wherever_it_stands(tmp_path: Path) -> None:
+def test_a_tilde_is_expanded_in_every_position(tmp_path: Path) -> None:
     code = f"{BEGIN}run_main(lambda: print(sys.argv[1:]))"
     words = ["~/a", "--out=~/b", "--out", "~", "--set", "a=~/c", "~nobody/d", "e~"]
     done = subprocess.run(
@@ -105,7 +107,7 @@ def test_a_tilde_is_the_home_directory_wherever_it_stands(tmp_path: Path) -> Non
     assert done.stdout == f"{expected}\n"
 
 
-def test_a_directory_is_opened_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tilde_in_a_directory_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     assert open_path("~/out") == Path("/home/me/out")
     assert open_path("out/~") == Path("out/~")

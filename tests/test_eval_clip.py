@@ -1,4 +1,4 @@
-"""Zero-shot scores, against transformers' own pipeline."""
+"""Zero-shot scores, compared with transformers' own pipeline."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_probabilities_are_those_of_the_pipeline(
 
     folder, pixels, labels = real
     theirs = pipeline("zero-shot-image-classification", model=str(model), device="cpu")
-    told = theirs(
+    reported = theirs(
         [Image.fromarray(one) for one in pixels],
         candidate_labels=NAMES,
         hypothesis_template=template.replace("{class}", "{}"),
@@ -55,11 +55,11 @@ def test_probabilities_are_those_of_the_pipeline(
         batch_size=8,
         threads=1,
     )
-    expected = [[one["label"] for one in image[:5]] for image in told]
+    expected = [[one["label"] for one in image[:5]] for image in reported]
     found = [[NAMES[place] for place in image] for image in scored.predictions.ranked]
     assert found == expected
     assert len({image[0] for image in found}) > 1
-    likely = np.array([[one["score"] for one in image[:5]] for image in told])
+    likely = np.array([[one["score"] for one in image[:5]] for image in reported])
     np.testing.assert_allclose(scored.predictions.probabilities, likely, atol=1e-5)
     right = sum(image[0] == NAMES[label] for image, label in zip(expected, labels, strict=True))
     assert scored.scores.metrics.num_correct == right
@@ -88,7 +88,7 @@ def test_clips_own_prompts_are_named_in_full() -> None:
     assert words == ["annual crop", "aquarium fish", "cat"]
 
 
-def test_rows_stand_in_every_table(
+def test_rows_are_in_every_table(
     model: Path,
     real: tuple[Path, np.ndarray, np.ndarray],
     tmp_path: Path,
@@ -133,8 +133,8 @@ def test_a_label_map_words_the_prompts(
     assert "has no wording for Sea or Lake, Deep Forest; the class name" in capsys.readouterr().err
     path.write_text("Sea or Lake: SeaLake\nDeep Forest: Forest\n")
     main([*arguments, "--labels", str(path)])
-    told = capsys.readouterr().err
-    assert "no wording" not in told and "counted as one class: Forest, Deep Forest" in told
+    reported = capsys.readouterr().err
+    assert "no wording" not in reported and "counted as one class: Forest, Deep Forest" in reported
     found = read_scores(next(out.iterdir()))
     assert found.labels.names == ["SeaLake", "Forest"] and found.labels.matched == "map"
     assert found.zero_shot is not None

@@ -1,4 +1,4 @@
-"""The real digits set."""
+"""The dataset of real digits."""
 
 import datasets
 import numpy as np

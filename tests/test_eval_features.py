@@ -1,4 +1,4 @@
-"""Logits and features of a model: which are taken, and how images are preprocessed for them."""
+"""Logits and features of a model: the choice between them, and image preprocessing."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_trained_run_is_compared_in_its_logits_unless_asked_otherwise(
 
 
 def test_logits_that_are_all_the_same_are_refused(place: Path, tmp_path: Path) -> None:
-    """A head that sees nothing of the images: its features can still be compared."""
+    """The head ignores the images, but the features can still be compared."""
     run = write_run(tmp_path / "blind")
     weights = load_file(run / "model.safetensors")
     weights["fc.weight"] *= 1e-30
@@ -193,7 +193,7 @@ print(json.dumps([model.label_names, model.preprocessing.model_dump(mode="json")
 def test_a_model_of_the_hub_keeps_its_preprocessing(
     either_hub: LocalHub, place: Path, tmp_path: Path
 ) -> None:
-    """It lists no class names, as timm's ImageNet models on the Hub."""
+    """Like timm's ImageNet models on the Hub, it has no class names."""
     done = run_python(
         either_hub, tmp_path / "home", _PUBLISH_AND_LOAD, place / "nameless", f"{ORG}/model"
     )

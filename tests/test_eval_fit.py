@@ -1,4 +1,4 @@
-"""Images that are not square at scoring."""
+"""Scoring of images that are not square."""
 
 import json
 
@@ -33,7 +33,7 @@ def wide() -> Image.Image:
 
 
 def pixels(image: Image.Image, **options) -> np.ndarray:
-    """Return what the model gets, back in 0..255."""
+    """Return the model's input as pixels in 0..255."""
     fit = options.pop("fit")
     found = make_transform(with_fit(preprocessing(**options), fit)).apply(image)
     mean, std = torch.tensor([0.4, 0.5, 0.6]), torch.tensor([0.2, 0.25, 0.3])
@@ -60,7 +60,7 @@ def test_the_default_is_to_crop_unless_the_model_knows_borders() -> None:
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_training_sees_what_scoring_sees(fit: str) -> None:
+def test_training_and_scoring_use_the_same_pixels(fit: str) -> None:
     shown = fitted(wide(), 1.0, fit, colour=(102, 128, 153))
     trained = np.asarray(shown.resize((32, 32), Image.Resampling.BILINEAR))
     assert np.array_equal(trained.transpose(2, 0, 1), pixels(wide(), fit=fit))
@@ -93,7 +93,7 @@ def test_long_images_stay_small(fit: str | None, crop_mode: str, monkeypatch) ->
 
 
 def wrap_sizes(monkeypatch, name: str, sizes: list[int]) -> None:
-    """Note the pixels of every image that Pillow makes."""
+    """Record the size of every image that Pillow creates."""
     owner = Image if name == "new" else Image.Image
     made = getattr(owner, name)
 

@@ -1,4 +1,4 @@
-"""The gap between synthetic and real images: numbers, intervals, figures, errors."""
+"""The gap between synthetic and real images: measures, intervals, plots, errors."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def test_a_classifier_finds_a_shifted_dataset_and_not_a_similar_one(
     assert 0.5 < near["spread"]["ratio"] < 2 and len(near["spread"]["per_class"]) == 3
 
 
-def test_figures_are_the_same_bytes_every_time(place: Path, tmp_path: Path) -> None:
+def test_plots_have_the_same_bytes_every_time(place: Path, tmp_path: Path) -> None:
     names = ["sets.png", "sets.svg", "classes.png", "classes.svg", "gap.json"]
     for folder in ("one", "two"):
         gap(place, "near", tmp_path / folder, "--images", "45")
@@ -164,7 +164,7 @@ def measured(case: list[Any]) -> dict[str, Any]:
 
 
 def test_without_a_gap_the_intervals_cover_no_gap() -> None:
-    """Classes alone must not distinguish the sides: each half has them in equal parts."""
+    """Classes alone must not distinguish the sides: each half has equal parts of them."""
     found = [measured(planted(seed)) for seed in range(12)]
     for figures, ends in (
         ([one["two_sample"] for one in found], 0.5),
@@ -209,7 +209,7 @@ def test_a_class_collapsed_to_one_image_lowers_the_spread() -> None:
 
 
 def test_the_gap_above_the_floor_uses_the_images_both_share() -> None:
-    """The same images as floor and as synthetic: the same errors, so a difference of exactly 0."""
+    """The same images for baseline and synthetic give the same errors, so a difference of 0."""
     real, other, _, labels = planted(1)
     found = measured([real, other + 0.5, other + 0.5, labels])
     above = found["above_floor"]

@@ -1,4 +1,4 @@
-"""Intervals: the published examples, and how often they cover a known answer."""
+"""Confidence intervals: published examples, and their coverage of known values."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_difference_of_paired_shares_is_the_published_one() -> None:
 
 
 def test_the_interval_of_partly_shared_items_covers_at_its_level() -> None:
-    """Half of the items are shared and their errors mostly agree; known shares 0.75 and 0.5."""
+    """Half of the items are shared, with mostly equal errors; true shares 0.75 and 0.5."""
     rng = np.random.default_rng(0)
     shared = np.arange(100) < 50
     covered = np.zeros(2)

@@ -1,4 +1,4 @@
-"""A labelled set out of a captioned one."""
+"""Labelled datasets made from captioned ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROWS = [
 def captioned(tmp_path: Path) -> Path:
     folder = tmp_path / "captioned"
     folder.mkdir()
-    pictures = [Image.new("RGB", (8, 8), (20 * place, 0, 0)) for place in range(len(ROWS))]
+    colours = [Image.new("RGB", (8, 8), (20 * place, 0, 0)) for place in range(len(ROWS))]
     features = datasets.Features(
         image=datasets.Image(),
         name=datasets.Value("string"),
@@ -41,7 +41,7 @@ def captioned(tmp_path: Path) -> Path:
     columns = dict(
         zip(("name", "general", "domain"), map(list, zip(*ROWS, strict=True)), strict=True)
     )
-    rows = datasets.Dataset.from_dict({"image": pictures, **columns}, features=features)
+    rows = datasets.Dataset.from_dict({"image": colours, **columns}, features=features)
     rows.to_parquet(str(folder / "train-00000-of-00001.parquet"))
     return folder
 

@@ -1,4 +1,4 @@
-"""Classes are matched by name."""
+"""Matching of classes by name."""
 
 from pathlib import Path
 
@@ -141,13 +141,13 @@ def test_first_synonyms_come_last():
 
 
 @pytest.mark.parametrize("text", ["1: one\non-off: 'no'\n", "'1': one\n'on-off': no\n"])
-def test_yaml_names_are_what_was_typed(tmp_path, text):
+def test_yaml_names_are_kept_as_typed(tmp_path, text):
     path = tmp_path / "map.yaml"
     path.write_text(text)
     assert read_labels(path).pairs == {"1": "one", "on-off": "no"}
 
 
-def test_csv_holds_names_with_commas(tmp_path):
+def test_csv_may_contain_names_with_commas(tmp_path):
     path = tmp_path / "map.csv"
     path.write_text('real,model\n"tench, Tinca tinca",tench\nlorry, truck\n\n')
     assert read_labels(path).pairs == {"tench, Tinca tinca": "tench", "lorry": "truck"}
@@ -174,7 +174,7 @@ def test_a_file_that_is_no_map_is_named(tmp_path, name, text, message):
 
 
 def test_names_are_checked_without_an_image(tmp_path):
-    """Labels are known before an image is decoded: these are no images at all."""
+    """Labels are read before images are decoded: these bytes are no images."""
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=PUBLISHED)}
     )

@@ -1,4 +1,4 @@
-"""The metric modules against scikit-learn, loaded the way `eval` loads them."""
+"""The metric modules, loaded as `eval` loads them and compared with scikit-learn."""
 
 import shutil
 
@@ -74,7 +74,7 @@ def test_calibration_error_by_hand():
     assert found["mean_confidence"] == pytest.approx(0.55)
 
 
-def test_changed_metric_file_is_loaded_anew(tmp_path):
+def test_changed_metric_file_is_loaded_again(tmp_path):
     import eval.measure as measure_module
 
     path = tmp_path / "calibration_error.py"

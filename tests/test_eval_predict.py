@@ -1,4 +1,4 @@
-"""Asking a trained model about photos: on the command line and from Python."""
+"""Predictions for photos, on the command line and from Python."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def put(path: Path, seed: int = 0, size: tuple[int, int] = (20, 12), **options: 
 
 
 def predict(run: Path, *arguments: object) -> dict[str, Any]:
-    """Return what `eval predict --json` writes; its exit status is 0 or an error is raised."""
+    """Return the output of `eval predict --json`; its exit status is 0, else raise."""
     stdout, sys.stdout = sys.stdout, io.StringIO()
     try:
         main(["predict", str(run), *map(str, arguments), "--json"])
@@ -56,7 +56,7 @@ def predict(run: Path, *arguments: object) -> dict[str, Any]:
 
 
 def assert_same(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> None:
-    """See that answers are the same; last digits depend on the place in a batch."""
+    """Check that answers are equal, except for last digits that depend on the batch."""
     scores = {pair["label"]: pair["score"] for pair in other}
     assert {pair["label"]: pair["score"] for pair in one} == pytest.approx(scores, abs=1e-5)
 
@@ -145,7 +145,7 @@ def test_a_folder_of_300_files(run: Path, tmp_path: Path) -> None:
 
 
 def damage(folder: Path) -> dict[str, str]:
-    """Put files into a folder that cannot be read; return a part of the reason for each."""
+    """Write unreadable files into a folder; return a part of the expected reason for each."""
     whole = put(folder / "cut.jpg", size=(64, 64)).read_bytes()
     (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (folder / "empty.png").touch()
@@ -163,7 +163,7 @@ def damage(folder: Path) -> dict[str, str]:
     }
 
 
-def test_what_cannot_be_read_is_named_skipped_and_counted(
+def test_unreadable_files_are_named_skipped_and_counted(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = put(tmp_path / "photos" / "a.png").parent
@@ -220,7 +220,7 @@ def test_python_takes_paths_and_images_of_any_mode(run: Path, tmp_path: Path) ->
         classify(Image.new("RGB", (1, 500)))
     with pytest.raises(UserError, match="top_k 0"):
         classify(file, top_k=0)
-    with pytest.raises(UserError, match="device nonsense was asked for"):
+    with pytest.raises(UserError, match="device nonsense was requested"):
         load_classifier(run, device="nonsense")
 
 
@@ -299,9 +299,9 @@ def test_a_threshold_is_chosen_on_the_images_that_the_run_held_out(
     assert chosen["correct"] == round(54 * max(float(epoch["val_top1"]) for epoch in epochs))
     capsys.readouterr()
     main(["predict", str(run), str(photo), "--threshold", "auto", "--data", str(data)])
-    told = capsys.readouterr().out
-    assert f"threshold {found['threshold']}, chosen on the 54 synthetic images" in told
-    assert "false-alarm rate, measured on synthetic images" in told
+    printed = capsys.readouterr().out
+    assert f"threshold {found['threshold']}, chosen on the 54 synthetic images" in printed
+    assert "false-alarm rate, measured on synthetic images" in printed
 
 
 def test_a_threshold_needs_the_runs_own_data(
@@ -312,7 +312,7 @@ def test_a_threshold_needs_the_runs_own_data(
     auto = ["--threshold", "auto"]
     with pytest.raises(UserError, match=r"needs the training data of .* trained on .*colours\)"):
         main(["predict", str(own), photo, *auto])
-    with pytest.raises(UserError, match=r"no config.yaml of `train` in it"):
+    with pytest.raises(UserError, match=r"contains no config.yaml written by `train`"):
         main(["predict", str(run), photo, *auto, "--data", str(data)])
     with pytest.raises(UserError, match=r"--data .* is read by --threshold auto only"):
         main(["predict", str(own), photo, "--data", str(data)])
@@ -322,7 +322,9 @@ def test_a_threshold_needs_the_runs_own_data(
     order = [*range(3, len(table)), 0, 1, 2]
     pq.write_table(table.take(pa.array(order)), tmp_path / "other" / "train.parquet")
     classifier = load_classifier(own)
-    with pytest.raises(UserError, match=r"its images are not those that .* was trained on"):
+    with pytest.raises(
+        UserError, match=r"contains other images than the training data of .*trained on"
+    ):
         choose_rejection(classifier, str(tmp_path / "other"))
 
 
@@ -333,7 +335,9 @@ def test_a_dataset_directory_is_read_by_its_rows(run: Path, tmp_path: Path) -> N
     Image.fromarray(pixels[7]).save(tmp_path / "7.png")
     alone = predict(run, tmp_path / "7.png", "--batch-size", NUM_IMAGES)["images"][0]
     assert_same(alone["predictions"], found["images"][7]["predictions"])
-    with pytest.raises(UserError, match="--split is for datasets, and none of the paths is one"):
+    with pytest.raises(
+        UserError, match="--split applies to datasets only, and none of the paths is a dataset"
+    ):
         main(["predict", str(run), str(tmp_path / "7.png"), "--split", "test"])
     with pytest.raises(UserError, match="no column 'photo'"):
         main(["predict", str(run), str(real), "--image-column", "photo"])
@@ -349,7 +353,7 @@ LABELS = [
 ]
 
 
-def test_a_sheet_holds_long_labels_and_letters_without_a_font(
+def test_a_sheet_shows_long_labels_and_characters_without_a_font(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     photos = [
@@ -383,7 +387,7 @@ def test_a_sheet_holds_long_labels_and_letters_without_a_font(
         (["--sheet", "a.gif"], "--sheet a.gif: end the name in .png, .jpg, .jpeg"),
         (["--sheet", "none/a.png"], "--sheet none/a.png: must be a file in an existing folder"),
         (["--csv", "none/a.csv"], "--csv none/a.csv: must be a file in an existing folder"),
-        (["--device", "nonsense"], "device nonsense was asked for"),
+        (["--device", "nonsense"], "device nonsense was requested"),
     ],
 )
 def test_bad_options_are_refused_before_the_work(
@@ -393,7 +397,7 @@ def test_bad_options_are_refused_before_the_work(
         main(["predict", str(run), str(put(tmp_path / "a.png")), *arguments])
 
 
-def test_the_command_ends_with_1_after_it_told_what_it_read(run: Path, tmp_path: Path) -> None:
+def test_the_exit_status_is_1_if_images_are_unreadable(run: Path, tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"no image")
     command = [sys.executable, "-m", "eval", "predict", str(run), str(put(tmp_path / "a.png"))]
     done = subprocess.run(

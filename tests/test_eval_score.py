@@ -1,4 +1,4 @@
-"""Scoring a saved model on a tiny real set."""
+"""Scores of a saved model on a tiny real dataset."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ NUM_IMAGES = 30
 
 
 def write_run(folder, names=NAMES, order=None, **changes):
-    """Save a model whose outputs are in `order` of a fixed model's."""
+    """Save a model with the outputs of a fixed model, in `order`."""
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", num_classes=len(names))
     _spread_outputs(model.eval())
@@ -58,7 +58,7 @@ def write_run(folder, names=NAMES, order=None, **changes):
 
 
 def _spread_outputs(model):
-    """Scale the last layer so that noise is given many classes; fresh weights give it one."""
+    """Scale the last layer so that noise gets many classes; with fresh weights it gets one."""
     noise = torch.nn.functional.interpolate(torch.rand(64, 3, 12, 10), (32, 32), mode="bilinear")
     with torch.no_grad():
         logits = model((noise - 0.5) / 0.25)
@@ -81,7 +81,7 @@ def write_real(folder, names=NAMES):
 
 @pytest.fixture(scope="module")
 def scored(tmp_path_factory):
-    """One run scored on the command line, in batches that don't divide the set."""
+    """One run scored on the command line, in batches that do not divide the dataset."""
     folder = tmp_path_factory.mktemp("scored")
     run = write_run(folder / "run")
     (run / "config.yaml").write_text(
@@ -133,7 +133,7 @@ def test_nothing_is_written_through_links_in_the_folder_of_a_stranger(scored, tm
     assert all((run / name).stat().st_size > 1000 for name in written)
 
 
-def test_scores_say_what_was_measured(scored):
+def test_scores_contain_all_measures(scored):
     folder, *_ = scored
     scores = read_scores(folder / "run" / "scores-real-test.json")
     assert scores.real.num_images == NUM_IMAGES
@@ -177,9 +177,9 @@ def test_a_label_map_translates_merges_and_is_recorded(scored, tmp_path, capsys)
     path = tmp_path / "map.csv"
     path.write_text("real,model\nAmeise,ant\nkitten,cat\n")
     main(["score", str(run), "--real", str(real), "--labels", str(path)])
-    told = capsys.readouterr().err
-    assert "labels of real-test translated by the label map" in told
-    assert "counted as one class: kitten, cat" in told
+    printed = capsys.readouterr().err
+    assert "labels of real-test translated by the label map" in printed
+    assert "counted as one class: kitten, cat" in printed
     scores = read_scores(run / "scores-real-test.json")
     assert scores.labels.names == ["ant", "bee", "cat", "emu", "fox", "F/A-18", "dog"]
     assert (scores.labels.matched, scores.labels.num_real) == ("map", 6)
@@ -199,8 +199,8 @@ def test_imagenet_style_labels_score_as_their_first_synonym(scored, tmp_path, ca
     real, *_ = write_real(tmp_path / "real", names=theirs)
     run = write_run(tmp_path / "run")
     main(["score", str(run), "--real", str(real), "--batch-size", "8"])
-    told = capsys.readouterr().err
-    assert "class names of real-test contain synonyms; matched by the part before" in told
+    printed = capsys.readouterr().err
+    assert "class names of real-test contain synonyms; matched by the part before" in printed
     scores = read_scores(run / "scores-real-test.json")
     assert (scores.labels.matched, scores.labels.names) == ("synonym", theirs)
     assert scores.metrics == read_scores(folder / "run" / "scores-real-test.json").metrics
@@ -225,9 +225,9 @@ def test_unreadable_images_are_named_or_left_out_and_counted(scored, tmp_path, c
     assert not list(tmp_path.rglob("scores*"))
     out = [tmp_path / "damaged.json", tmp_path / "rest.json"]
     main(["score", runs[0], *damaged, "--skip-unreadable", "--out", str(out[0])])
-    told = capsys.readouterr().err
-    assert "damaged: 2 of 30 images cannot be read and are skipped:" in told
-    assert "  row 20: the image is missing (null)" in told
+    printed = capsys.readouterr().err
+    assert "damaged: 2 of 30 images cannot be read and are skipped:" in printed
+    assert "  row 20: the image is missing (null)" in printed
     rest = ["--real", str(tmp_path / "rest"), "--batch-size", "8", "--skip-unreadable"]
     main(["score", runs[0], *rest, "--out", str(out[1])])
     one, other = map(read_scores, out)
@@ -248,7 +248,7 @@ def test_scores_written_before_label_maps_are_read(scored, tmp_path):
     assert read_scores(old) == read_scores(path)
     data["labels"]["matched"] = "map"
     old.write_text(json.dumps(data))
-    with pytest.raises(UserError, match="labels: Value error, matched is 'map', map is None"):
+    with pytest.raises(UserError, match="if `matched` is 'map'; found matched 'map' and map None"):
         read_scores(old)
 
 
@@ -359,11 +359,11 @@ def test_counts_and_files_that_are_not_read_are_in_the_scores(tmp_path, capsys):
     with pytest.raises(UserError, match=r"1 of 29 images are in unsupported formats"):
         main(["score", str(run), "--real", str(real)])
     main(["score", str(run), "--real", str(real), "--skip-unreadable"])
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     counts = {name: folders.index(name) + 1 for name in sorted(folders)}
     line = ", ".join(f"{name} {count}" for name, count in counts.items())
-    assert f"28 images, 7 classes: {line}; not read: 1 .heic, 1 .txt" in told
-    assert "warning: 7 of 7 classes with fewer than 10 images: " in told
+    assert f"28 images, 7 classes: {line}; not read: 1 .heic, 1 .txt" in printed
+    assert "warning: 7 of 7 classes with fewer than 10 images: " in printed
     found = read_scores(run / "scores-photos-train.json").real
     assert (found.class_counts, found.left_out) == (counts, {".heic": 1, ".txt": 1})
 

@@ -1,4 +1,4 @@
-"""Scores as the paper's code makes them: measured, named, and never mixed with standard ones."""
+"""Scoring as in the paper's code: measured, labelled, never mixed with standard scores."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ hyperparameters: {val_fraction: 0.1}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that kept two epochs, the earlier of which is much the better one on the real set."""
+    """A run with two saved epochs; the earlier one is much better on the real dataset."""
     folder = tmp_path_factory.mktemp("scoring")
     run = write_run(folder / "run")
     (run / "config.yaml").write_text(TRAINING)
@@ -52,7 +52,7 @@ def score(run: Path, *options: str, batch_size: int = 8) -> None:
     main(["score", str(run), "--real", str(real), "--batch-size", str(batch_size), *options])
 
 
-def pictures(run: Path) -> torch.Tensor:
+def images(run: Path) -> torch.Tensor:
     rng = np.random.default_rng(1)
     pixels = rng.integers(256, size=(NUM_IMAGES, 12, 10, 3), dtype=np.uint8)
     resized = [Image.fromarray(one).resize((32, 32), Image.Resampling.BILINEAR) for one in pixels]
@@ -69,14 +69,14 @@ def test_names_say_every_departure() -> None:
 
 
 def test_batch_norm_of_the_test_batch_is_that_of_training_mode(run: Path) -> None:
-    """By hand: the model in training mode over the same batches, the last filled from the front."""
+    """Expected: the model in training mode on the same batches, the last one filled up."""
     score(run, "--batch-norm", "test-batch", "--fit", "squash")
     found = read_scores(run / "scores-real-test-test-batch.json")
     assert (found.scoring, found.model.batch_norm) == ("test-batch", "test-batch")
     model = timm.create_model(f"local-dir:{run}", pretrained=True).train()
     order = order_of(NUM_IMAGES, Scoring("test-batch"))
     assert order is not None and sorted(order) == list(range(NUM_IMAGES))
-    x, labels = pictures(run)[order], (np.arange(NUM_IMAGES) % len(NAMES))[order]
+    x, labels = images(run)[order], (np.arange(NUM_IMAGES) % len(NAMES))[order]
     right = 0
     with torch.no_grad():
         for start in range(0, NUM_IMAGES, 8):
@@ -135,7 +135,8 @@ def test_a_score_that_is_misnamed_is_refused(run: Path, tmp_path: Path) -> None:
     path = tmp_path / "scores.json"
     path.write_text(json.dumps(text | {"scoring": "honest"}))
     with pytest.raises(
-        UserError, match=r"scoring is 'standard', but the measures are 'test-batch'"
+        UserError,
+        match=r"but batch_norm, dropout and visits are those of 'test-batch'",
     ):
         read_scores(path)
 
@@ -191,10 +192,13 @@ def test_reference_row_of_real_images_comes_last_under_its_name() -> None:
     ("options", "message"),
     [
         (("--best-on-test",), "has no saved epochs, .* train with --keep-every 5"),
-        (("--batch-norm", "test-batch", "--batch-size", "1"), "needs two images per batch"),
+        (
+            ("--batch-norm", "test-batch", "--batch-size", "1"),
+            "needs at least two images per batch",
+        ),
     ],
 )
-def test_what_cannot_be_scored_so_is_told(
+def test_invalid_scoring_options_are_reported(
     run: Path, tmp_path: Path, options: tuple[str, ...], message: str
 ) -> None:
     bare = write_run(tmp_path / "bare")

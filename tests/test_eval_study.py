@@ -1,4 +1,4 @@
-"""A study from sets to report, at toy size: every step real, nothing done twice, all measured."""
+"""A small study from datasets to report: every step is real, and no step runs twice."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Run each step's command in this process, as `python -m` would; return what was run."""
+    """Run the command of each step in this process; return the commands."""
     import factory.cli.main
     import train.cli
 
@@ -279,7 +279,7 @@ def step(folder: Path, name: str, code: str, **changes: Any) -> Step:
     return Step(name, **(values | changes))
 
 
-def test_steps_are_known_by_what_goes_in_and_comes_out(tmp_path: Path) -> None:
+def test_steps_are_identified_by_inputs_and_outputs(tmp_path: Path) -> None:
     made = tmp_path / "made"
     code = f"open({str(made)!r}, 'a').write('x')"
     ledger, one = Ledger(tmp_path), step(tmp_path, "a/b", code)
@@ -312,7 +312,7 @@ def test_a_step_that_fails_says_why_and_stops_the_rest(tmp_path: Path) -> None:
 BAD: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda text: text.pop("models"), r"toy.yaml: models: Field required"),
     (lambda text: text.update(model_s=1), r"toy.yaml: model_s: Extra inputs"),
-    (lambda text: text.update(seeds=[1, 1]), r"seeds: one of \[1, 1\] occurs twice"),
+    (lambda text: text.update(seeds=[1, 1]), r"seeds: values must be distinct, found \[1, 1\]"),
     (
         lambda text: text["sets"]["digits"].update(recipes=["a/x", "b/x.yaml"]),
         "two rows are named x",
@@ -383,7 +383,7 @@ def test_rows_that_differ_in_more_than_the_comparison_names_are_refused(
         resolve(read_study(path))
 
 
-def test_the_packaged_studies_compare_what_they_name(
+def test_the_packaged_studies_compare_the_named_settings(
     in_process: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     main(["study", str(ROOT / "docs" / "full-size.yaml"), "nowhere", "--dry-run"])
@@ -403,7 +403,7 @@ def test_the_packaged_studies_compare_what_they_name(
         assert settings[key]["constant-guidance"].guidance() == "3"
 
 
-def test_the_papers_table_is_the_papers() -> None:
+def test_the_papers_table_is_as_published() -> None:
     cifar10 = {"base-class": 60.5, "anti-aliased": 63.84, "class-prompt": 62.32}
     cifar10 |= {"multi-domain": 67.97, "random-guidance": 72.93, "all-combined": 81}
     assert TABLE_1["CIFAR-10"] == {**cifar10, "best-tricks": 81}
@@ -413,7 +413,7 @@ def test_the_papers_table_is_the_papers() -> None:
 
 
 def results_of(paper: float | None, estimate: Estimate, p: float | None) -> Results:
-    """Return made-up results: the report's words are under test, not a measurement."""
+    """Return invented results: the report's text is tested, not a measurement."""
     cell = {"top1": [50.0], "mean": 50.0, "std": None, "train_seconds": None}
     row = {
         **{"name": "base-class", "images": 10, "generated": 10, "draws": [0], "paper": 1.0},
@@ -509,7 +509,7 @@ def test_intervals_of_differences_cover_the_truth_and_tests_hold_their_level(
     assert false <= 27
 
 
-def test_what_all_rows_share_cancels_in_differences() -> None:
+def test_common_effects_cancel_in_differences() -> None:
     rows = simulated(np.random.default_rng(1), effect=0.0, by_draw=0.03, by_seed=0.03)
     shared = [{run: right + 0.2 * run[1] + run[0] for run, right in row.items()} for row in rows]
     assert spread_of_differences(shared).mean_square == pytest.approx(

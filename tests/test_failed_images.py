@@ -1,4 +1,4 @@
-"""Images that come out black, flat or not finite: drawn again, then recorded, never lost."""
+"""Black, flat or non-finite images: generated again, then recorded as failed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from factory.renderer.flaws import BLACK, FLAT, NOT_FINITE, flaw
 from factory.renderer.pipelines import Pipelines
 from factory.renderer.pool import Renderers
 from factory.shards.manifest import read_manifest
-from factory.shards.parquet import encode_picture, list_shards, read_rows
+from factory.shards.parquet import encode_image, list_shards, read_rows
 
 NEVER = {5: np.zeros, 6: None, 13: "flat"}
 """Indexes that always come out wrong, and how."""
@@ -35,19 +35,19 @@ class Flawed(FakeRenderer):
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Any:
         Flawed.batches.append([(row.index, row.attempt) for row in rows])
-        drawn = super().render(rows, batch_size=batch_size)
-        return [self._spoil(row, picture) for row, picture in zip(rows, drawn, strict=True)]
+        generated = super().render(rows, batch_size=batch_size)
+        return [self._spoil(row, image) for row, image in zip(rows, generated, strict=True)]
 
-    def _spoil(self, row: ImageSpec, picture: Any) -> Any:
+    def _spoil(self, row: ImageSpec, image: Any) -> Any:
         if row.index in TWICE and row.attempt < 2:
-            return np.zeros_like(picture)
+            return np.zeros_like(image)
         if row.index not in NEVER:
-            return picture
+            return image
         how = NEVER[row.index]
-        return None if how is None else np.full_like(picture, 0 if how is np.zeros else 99)
+        return None if how is None else np.full_like(image, 0 if how is np.zeros else 99)
 
 
-def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
+def generate(recipes: Any, out: Path, **changes: Any) -> BuildReport:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": Flawed}
     return build(recipes, out, **(options | changes))
 
@@ -57,7 +57,7 @@ def rows_of(out: Path, config: str) -> dict[int, dict[str, Any]]:
     return {row["index"]: row for row in rows}
 
 
-def test_what_counts_as_a_flaw() -> None:
+def test_flaws_of_images() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     stroke = np.zeros((8, 8, 3), dtype=np.uint8)
     stroke[3, 3] = 255
@@ -74,13 +74,13 @@ def test_what_counts_as_a_flaw() -> None:
 
 def test_failed_images_are_left_out_and_listed(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base", images_per_class=8)
-    report = draw(base, tmp_path / "out")
+    report = generate(base, tmp_path / "out")
     assert [(one.index, one.label, one.reason, one.attempts) for one in report.failed["base"]] == [
         (5, 2, BLACK, 4),
         (6, 0, NOT_FINITE, 4),
         (13, 1, FLAT, 4),
     ]
-    assert (report.num_failed, report.drawn) == (3, 21)
+    assert (report.num_failed, report.generated) == (3, 21)
     rows = rows_of(tmp_path / "out", "base")
     assert sorted(rows) == [index for index in range(24) if index not in NEVER]
     manifest = read_manifest(tmp_path / "out")
@@ -97,23 +97,23 @@ def test_failed_images_are_left_out_and_listed(tmp_path: Path) -> None:
 
 def test_a_later_attempt_is_a_function_of_the_planned_seed(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base", images_per_class=8)
-    draw(base, tmp_path / "out")
+    generate(base, tmp_path / "out")
     rows, planned = rows_of(tmp_path / "out", "base"), plan(base).rows(0, 24)
     for index, row in rows.items():
         assert row["attempt"] == (2 if index in TWICE else 0)
         assert row["seed"] == attempt_seed(planned[index].seed, row["attempt"])
         again = planned[index].again(row["attempt"]) if row["attempt"] else planned[index]
-        picture = FakeRenderer(base).render([again], batch_size=1)[0]
+        image = FakeRenderer(base).render([again], batch_size=1)[0]
         assert {**again.as_row(), "image": row["image"]} == row
-        assert row["image"]["bytes"] == encode_picture(picture, base.output)
+        assert row["image"]["bytes"] == encode_image(image, base.output)
     seeds = {attempt_seed(planned[2].seed, attempt) for attempt in range(50)}
     assert len(seeds) == 50
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_only_flawed_images_of_one_batch_are_drawn_again_together(tmp_path: Path) -> None:
+def test_only_flawed_images_of_one_batch_are_generated_again_together(tmp_path: Path) -> None:
     Flawed.batches = []
-    draw(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
+    generate(recipe(tmp_path, "base", images_per_class=3), tmp_path / "out")
     assert Flawed.batches == [
         [(0, 0), (1, 0), (2, 0), (3, 0)],
         [(2, 1)],
@@ -126,27 +126,27 @@ def test_only_flawed_images_of_one_batch_are_drawn_again_together(tmp_path: Path
 
 @pytest.mark.parametrize("first", [2, 3, 5])
 def test_a_grown_set_equals_one_built_at_once(tmp_path: Path, first: int) -> None:
-    draw(recipe(tmp_path, "base", images_per_class=first), tmp_path / "grown")
-    grown = draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "grown")
-    once = draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "once")
+    generate(recipe(tmp_path, "base", images_per_class=first), tmp_path / "grown")
+    grown = generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "grown")
+    once = generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "once")
     assert tree(tmp_path / "grown") == tree(tmp_path / "once")
     assert grown.failed == once.failed
 
 
-def test_a_second_build_draws_nothing_and_reports_again(tmp_path: Path) -> None:
+def test_a_second_build_generates_nothing_and_reports_again(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base", images_per_class=8)
-    first = draw(base, tmp_path / "out")
+    first = generate(base, tmp_path / "out")
     Flawed.batches = []
-    second = draw(base, tmp_path / "out")
+    second = generate(base, tmp_path / "out")
     assert Flawed.batches == []
-    assert (second.failed, second.kept, second.drawn) == (first.failed, 21, 0)
+    assert (second.failed, second.kept, second.generated) == (first.failed, 21, 0)
 
 
-def test_a_share_leaves_out_what_its_members_lack(tmp_path: Path) -> None:
+def test_a_share_skips_failed_images_of_its_members(tmp_path: Path) -> None:
     recipe(tmp_path, "base", images_per_class=8)
     recipe(tmp_path, "word", prompt="{class}", images_per_class=8)
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=6)
-    report = draw(share, tmp_path / "out")
+    report = generate(share, tmp_path / "out")
     rows = [r for s in list_shards(tmp_path / "out", "share") for r in read_rows(s.path)]
     expected = [(name, index) for name in ("base", "word") for index in range(9)]
     expected = [one for one in expected if one[1] not in (5, 6)]
@@ -159,29 +159,29 @@ def test_a_share_leaves_out_what_its_members_lack(tmp_path: Path) -> None:
 
 def test_attempts_are_a_setting_of_the_set(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base", images_per_class=8)
-    report = draw(base, tmp_path / "out", settings=replace(SETTINGS, attempts=2))
+    report = generate(base, tmp_path / "out", settings=replace(SETTINGS, attempts=2))
     assert [one.index for one in report.failed["base"]] == [2, 5, 6, 9, 13]
     assert {one.attempts for one in report.failed["base"]} == {2}
 
 
-def test_a_model_that_draws_nothing_is_stopped(tmp_path: Path) -> None:
+def test_a_model_that_generates_nothing_is_stopped(tmp_path: Path) -> None:
     class Nothing(FakeRenderer):
         def render(self, rows: Any, *, batch_size: int) -> Any:
             return [None] * len(rows)
 
     message = r"all images from 0 to 7 failed after 4 attempts each .*--dtype float32"
     with pytest.raises(Failure, match=message):
-        draw(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Nothing)
+        generate(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Nothing)
     assert not list(tmp_path.rglob("*.parquet"))
 
 
 def test_a_shard_whose_only_image_failed_is_empty_and_loads(tmp_path: Path) -> None:
     class Last(FakeRenderer):
         def render(self, rows: Any, *, batch_size: int) -> Any:
-            drawn = super().render(rows, batch_size=batch_size)
-            return [None if r.index == 8 else p for r, p in zip(rows, drawn, strict=True)]
+            generated = super().render(rows, batch_size=batch_size)
+            return [None if r.index == 8 else p for r, p in zip(rows, generated, strict=True)]
 
-    report = draw(
+    report = generate(
         recipe(tmp_path, "base", images_per_class=3), tmp_path / "out", renderer_factory=Last
     )
     assert report.num_failed == 1
@@ -189,7 +189,7 @@ def test_a_shard_whose_only_image_failed_is_empty_and_loads(tmp_path: Path) -> N
     assert loaded["index"][:] == list(range(8))
 
 
-def test_the_verb_ends_with_1_unless_failures_are_allowed(
+def test_the_exit_status_is_1_unless_failures_are_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Renderers, "_make", lambda self, recipe, dtype: Flawed(recipe))
@@ -208,7 +208,7 @@ def test_the_verb_ends_with_1_unless_failures_are_allowed(
 
 
 class Small:
-    """Draws on a device with room for so many images a call."""
+    """Generates on a device with memory for a limited number of images per batch."""
 
     def __init__(self, room: int, error: type[Exception], words: str) -> None:
         self.room, self.error, self.words = room, error, words
@@ -229,19 +229,21 @@ def test_too_little_memory_names_the_batch_size_that_fits(tmp_path: Path) -> Non
     base = recipe(tmp_path, "base", images_per_class=8)
     small = Small(1, torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 2 GiB")
     with pytest.raises(Failure, match=r"with batch size 4; 1 fits: build with --batch-size 1 "):
-        draw(base, tmp_path / "out", renderer_factory=small)
+        generate(base, tmp_path / "out", renderer_factory=small)
     assert not list(tmp_path.rglob("*.parquet"))
     cpu = Small(2, RuntimeError, "DefaultCPUAllocator: can't allocate memory: you tried to ...")
     with pytest.raises(Failure, match="2 fits: build with --batch-size 2"):
-        draw(base, tmp_path / "out", renderer_factory=cpu)
+        generate(base, tmp_path / "out", renderer_factory=cpu)
     none = Small(0, MemoryError, "")
     with pytest.raises(Failure, match="with batch size 4 and also with 1: free memory"):
-        draw(base, tmp_path / "out", renderer_factory=none)
+        generate(base, tmp_path / "out", renderer_factory=none)
     with pytest.raises(RuntimeError, match="shapes differ"):
-        draw(base, tmp_path / "out", renderer_factory=Small(0, RuntimeError, "shapes differ"))
+        generate(base, tmp_path / "out", renderer_factory=Small(0, RuntimeError, "shapes differ"))
 
 
-def test_a_model_that_does_not_fit_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_fit_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def too_large(self: Pipelines, recipe: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
 

@@ -1,4 +1,4 @@
-"""Every family of the model presets: the batched renderer against stock calls, one an image."""
+"""All families of the model presets: the batched renderer against one call per image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from factory.renderer.capabilities import size_step
 from factory.renderer.diffusers_renderer import DiffusersRenderer
 from factory.renderer.pipelines import Pipelines
 
-# Which can draw with a negative prompt, and which can be guided at all.
+# Families that accept a negative prompt, and families with guidance.
 FAMILIES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
     "stable_diffusion": (tiny_families.stable_diffusion, True, True),
     "sdxl": (tiny_families.sdxl, True, True),
@@ -40,7 +40,7 @@ FAMILIES: dict[str, tuple[Callable[..., Any], bool, bool]] = {
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Return the directory of a family's tiny model, saved when it is first asked for."""
+    """Return the directory of a family's tiny model, saved on first use."""
     root = tmp_path_factory.mktemp("families")
 
     def save(name: str) -> Path:
@@ -102,10 +102,10 @@ def test_a_batch_equals_stock_calls(family: str, saved: Callable[[str], Path]) -
         rows = [replace(row, negative_prompt="") for row in rows]
     if not guided:
         rows = [replace(row, guidance_scale=0.0) for row in rows]
-    drawn = renderer._draw([*rows, rows[-1]])
+    generated = renderer._generate([*rows, rows[-1]])
     expected = [stock(load(recipe), row) for row in rows]
-    assert all(image.std() > 0.02 for image in expected), "a flat picture would prove nothing"
-    for image, alone in zip(drawn, expected, strict=False):
+    assert all(image.std() > 0.02 for image in expected), "a uniform image would prove nothing"
+    for image, alone in zip(generated, expected, strict=False):
         np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), alone, atol=1e-4)
 
 
@@ -113,7 +113,7 @@ def test_a_batch_equals_stock_calls(family: str, saved: Callable[[str], Path]) -
 def test_files_and_pipeline_name_the_same_scheduler_and_size(
     family: str, saved: Callable[[str], Path]
 ) -> None:
-    """Without a size in the recipe, images have the one that both name."""
+    """Without a size in the recipe, images have the size that both report."""
     own = {"model": {"id": str(saved(family))}, "sampling": {"guidance_scale": 0}}
     recipe = recipe_for(saved(family), **own)
     loaded = DiffusersRenderer(load(recipe), recipe).pipeline_settings
@@ -129,16 +129,16 @@ def test_files_and_pipeline_name_the_same_scheduler_and_size(
 
 @pytest.mark.parametrize("family", [name for name, (_, _, guided) in FAMILIES.items() if guided])
 def test_each_image_has_its_own_guidance(family: str, saved: Callable[[str], Path]) -> None:
-    """Guidance moves the picture, so that the equality above proves something."""
+    """Guidance changes the image; otherwise the equality above would prove nothing."""
     recipe = recipe_for(saved(family))
     renderer = DiffusersRenderer(load(recipe), recipe)
     row = replace(SPECS[1], negative_prompt="", num_inference_steps=3)
-    low, high, again = renderer._draw([replace(row, guidance_scale=s) for s in (1.5, 8, 1.5)])
+    low, high, again = renderer._generate([replace(row, guidance_scale=s) for s in (1.5, 8, 1.5)])
     assert (low - high).abs().max() > 1e-3
     assert (low - again).abs().max() < 1e-5
 
 
-def test_a_turbo_draws_in_one_step_without_guidance(saved: Callable[[str], Path]) -> None:
+def test_a_turbo_generates_in_one_step_without_guidance(saved: Callable[[str], Path]) -> None:
     scheduler = {
         "scheduler": "EulerAncestralDiscreteScheduler",
         "scheduler_config": {"timestep_spacing": "trailing"},
@@ -149,19 +149,19 @@ def test_a_turbo_draws_in_one_step_without_guidance(saved: Callable[[str], Path]
         replace(row, guidance_scale=0.0, num_inference_steps=1, negative_prompt="")
         for row in SPECS[:3]
     ]
-    drawn = DiffusersRenderer(load(recipe), recipe)._draw(rows)
-    for row, image in zip(rows, drawn, strict=True):
+    generated = DiffusersRenderer(load(recipe), recipe)._generate(rows)
+    for row, image in zip(rows, generated, strict=True):
         alone = stock(load(recipe), row)
-        assert alone.std() > 0.02, "a flat picture would prove nothing"
+        assert alone.std() > 0.02, "a uniform image would prove nothing"
         np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), alone, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_draws_in_bfloat16(family: str, saved: Callable[[str], Path]) -> None:
+def test_every_family_generates_in_bfloat16(family: str, saved: Callable[[str], Path]) -> None:
     recipe = recipe_for(saved(family), sampling={"guidance_scale": 0})
     pipeline = Pipelines(device="cpu", dtype=torch.bfloat16).get(recipe)
     rows = [replace(row, num_inference_steps=2, negative_prompt="") for row in SPECS[:2]]
-    assert torch.isfinite(DiffusersRenderer(pipeline, recipe)._draw(rows)).all()
+    assert torch.isfinite(DiffusersRenderer(pipeline, recipe)._generate(rows)).all()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -217,9 +217,9 @@ def test_prompts_are_encoded_once(family: str, saved: Callable[[str], Path]) -> 
     recipe = recipe_for(saved(family))
     renderer = DiffusersRenderer(load(recipe), recipe)
     rows = [replace(SPECS[0], num_inference_steps=1, negative_prompt="")] * 2
-    first = renderer._draw(rows)
-    renderer._pipeline.text_encoder = None  # whoever encodes again fails
-    assert torch.equal(renderer._draw(rows), first)
+    first = renderer._generate(rows)
+    renderer._pipeline.text_encoder = None  # encoding again would fail
+    assert torch.equal(renderer._generate(rows), first)
 
 
 # What each family's models are trained with, and a scheduler of another one.
@@ -343,7 +343,7 @@ def test_models_known_by_name_are_checked_without_their_files(
 
 
 def write_recipe(folder: Path, model: dict[str, Any]) -> Path:
-    """Write a recipe whose line 5 is its scheduler."""
+    """Write a recipe with the scheduler on line 5."""
     order = ["id", *(key for key in model if key != "id")]
     path = folder / "r.yaml"
     lines = ["classes: [cat, dog]", "images_per_class: 1", 'prompt: "a {class}"', "model:"]

@@ -1,4 +1,4 @@
-"""Builds that are killed, stopped and crowded: nothing lost, nothing doubled, the same bytes."""
+"""Builds that are killed, stopped or run at the same time give the bytes of one build."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from fault_parts import (
     build_and_die,
     build_once,
     count_changes,
-    draw,
     finished,
-    run_verb,
+    generate,
+    run_command,
     start,
     strays,
 )
@@ -38,7 +38,7 @@ KILLED = -signal.SIGKILL
 
 @pytest.fixture
 def recipes(tmp_path: Path) -> list[Path]:
-    """Write two sets of 15 images in 2 shards, and a share of both."""
+    """Write two configs of 15 images in 2 shards, and a share of both."""
     recipe(tmp_path, "base")
     recipe(tmp_path, "word", prompt="{class}")
     combination(tmp_path, "share", ["base", "word"], images_per_class=3)
@@ -47,8 +47,8 @@ def recipes(tmp_path: Path) -> list[Path]:
 
 @pytest.fixture
 def undisturbed(recipes: list[Path], tmp_path: Path) -> dict[str, str]:
-    """Return the files of a build that nothing happened to."""
-    draw(recipes, tmp_path / "undisturbed")
+    """Return the files of an undisturbed build."""
+    generate(recipes, tmp_path / "undisturbed")
     return tree(tmp_path / "undisturbed")
 
 
@@ -81,7 +81,7 @@ def killed_at(
     for event, after in points:
         out = tmp_path / f"killed-{event}-{after}"
         assert finished(start(build_and_die, recipes, out, event, after)) == KILLED
-        draw(recipes, out)
+        generate(recipes, out)
         assert tree(out) == undisturbed, (event, after)
         assert not strays(out), (event, after)
 
@@ -90,7 +90,7 @@ def killed_at(
 def test_killed_at_some_change_to_the_file_system(
     recipes: list[Path], tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:
-    """Around marker, shard and manifest, while the card is written and markers are removed."""
+    """At markers, shards, manifest and card, and while markers are removed."""
     changes = changes_of(recipes, tmp_path / "counted")
     wanted = {
         "hardlink_to": [1, 2],
@@ -128,9 +128,9 @@ def test_killed_forty_times_in_one_build(tmp_path: Path) -> None:
 
 
 def killed_many_times(tmp_path: Path, *, kills: int) -> None:
-    """Kill a build of `kills` shards at moments spread over its whole length, then let it end."""
+    """Kill a build `kills` times, at moments spread over its length, then let it finish."""
     recipes = large(tmp_path, shards=kills)
-    draw(recipes, tmp_path / "undisturbed")
+    generate(recipes, tmp_path / "undisturbed")
     moments, out = random.Random(kills), tmp_path / "out"
     for number in range(kills):
         process = start(build_once, recipes, out, 0.05)
@@ -139,22 +139,22 @@ def killed_many_times(tmp_path: Path, *, kills: int) -> None:
         time.sleep(moments.uniform(0, 0.15))
         process.kill()
         assert finished(process) == KILLED
-    draw(recipes, out)
+    generate(recipes, out)
     assert tree(out) == tree(tmp_path / "undisturbed")
     assert not strays(out)
 
 
 def test_two_launches_at_once_share_the_work(tmp_path: Path) -> None:
     recipes = large(tmp_path, shards=12)
-    draw(recipes, tmp_path / "alone")
+    generate(recipes, tmp_path / "alone")
     out = tmp_path / "shared"
     both = [start(build_once, recipes, out, 0.1) for _ in range(2)]
     assert [finished(process) for process in both] == [0, 0]
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
-    drawn = [int(line) for line in Path(f"{out}.drawn").read_text().split()]
-    assert 12 * 8 <= sum(drawn) <= 13 * 8, "at most the last shard was generated twice"
-    assert min(drawn) >= 8
+    generated = [int(line) for line in Path(f"{out}.generated").read_text().split()]
+    assert 12 * 8 <= sum(generated) <= 13 * 8, "at most the last shard was generated twice"
+    assert min(generated) >= 8
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_four_launches_generate_little_twice(tmp_path: Path) -> None:
 
 def test_one_of_two_launches_is_killed(tmp_path: Path) -> None:
     recipes = large(tmp_path, shards=10)
-    draw(recipes, tmp_path / "alone")
+    generate(recipes, tmp_path / "alone")
     out = tmp_path / "shared"
     first, second = (start(build_once, recipes, out, 0.1) for _ in range(2))
     wait_for(lambda: len(list(out.glob("data/large/train-*"))) >= 3)
@@ -190,14 +190,14 @@ def test_the_shards_of_a_killed_launch_are_generated_by_the_next_one_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipes = large(tmp_path, shards=6)
-    draw(recipes, tmp_path / "alone")
+    generate(recipes, tmp_path / "alone")
     out = tmp_path / "shared"
     lost = start(build_once, recipes, out, 0.2)
     wait_for(lambda: len(list(out.glob("data/large/train-*"))) >= 2 and list_markers(out))
     lost.kill()
     assert finished(lost) == KILLED
     monkeypatch.setattr(Ranks, "pause", lambda *_: pytest.fail("it waits"))
-    draw(recipes, out)
+    generate(recipes, out)
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
 
@@ -207,14 +207,17 @@ def test_a_launch_that_grows_the_dataset_ends_those_at_work(
 ) -> None:
     recipes = large(tmp_path, shards=6)
     out, errors = tmp_path / "out", tmp_path / "errors"
-    process = start(run_verb, recipes, out, 0.3, errors)
+    process = start(run_command, recipes, out, 0.3, errors)
     wait_for(lambda: list(out.glob("data/large/train-*")) and list_markers(out))
     recipe(tmp_path, "large", images_per_class=40, classes=["cat", "dog"])
-    draw(recipes, out)
-    assert "a build that is still at work there stops at its next shard" in capsys.readouterr().err
+    generate(recipes, out)
+    assert (
+        "another build that is running in this directory will stop at its next shard"
+        in capsys.readouterr().err
+    )
     assert finished(process) == 1
     assert "another launch has changed this dataset since this one began" in errors.read_text()
-    draw(recipes, tmp_path / "once")
+    generate(recipes, tmp_path / "once")
     assert tree(out) == tree(tmp_path / "once")
     assert not strays(out)
 
@@ -228,7 +231,7 @@ def test_launches_of_different_configs_share_a_directory(tmp_path: Path) -> None
     wait_for(lambda: (out / "manifest.json").exists())
     second = start(build_once, [word], out, 0.2)
     assert (finished(first), finished(second)) == (0, 0)
-    draw([base, word], tmp_path / "once")
+    generate([base, word], tmp_path / "once")
     assert tree(out) == tree(tmp_path / "once")
     assert not strays(out)
 
@@ -241,7 +244,7 @@ def test_a_signal_leaves_a_directory_that_can_be_built_on(
 ) -> None:
     recipes = large(tmp_path, shards=6)
     out, errors = tmp_path / "out", tmp_path / "errors"
-    process = start(run_verb, recipes, out, 0.1, errors)
+    process = start(run_command, recipes, out, 0.1, errors)
     wait_for(lambda: len(list(out.glob("data/large/train-*"))) >= 2)
     os.kill(process.pid, number)
     # A terminal and a launcher send one each.
@@ -252,16 +255,14 @@ def test_a_signal_leaves_a_directory_that_can_be_built_on(
     assert "; run the same command again to resume" in words
     assert "Traceback" not in words
     assert not strays(out)
-    draw(recipes, out)
-    draw(recipes, tmp_path / "once")
+    generate(recipes, out)
+    generate(recipes, tmp_path / "once")
     assert tree(out) == tree(tmp_path / "once")
 
 
-def test_a_wall_clock_that_goes_backwards_hurts_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wall_clock_may_go_backwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipes = large(tmp_path, shards=4)
-    draw(recipes, tmp_path / "once")
+    generate(recipes, tmp_path / "once")
     now = [2e9]
 
     def backwards() -> float:
@@ -269,13 +270,13 @@ def test_a_wall_clock_that_goes_backwards_hurts_nothing(
         return now[0]
 
     monkeypatch.setattr(time, "time", backwards)
-    draw(recipes, tmp_path / "out")
+    generate(recipes, tmp_path / "out")
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """Mount a file system of its own, where that is allowed."""
+    """Mount a separate file system, if permitted."""
     place = tmp_path / "disk"
     place.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(place)]
@@ -292,7 +293,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_fills_up(tmp_path: Path, disk: Path) -> None:
     recipes = large(tmp_path, shards=20)
     out, errors = disk / "out", tmp_path / "errors"
-    assert finished(start(run_verb, recipes, out, 0.0, errors)) == 1
+    assert finished(start(run_command, recipes, out, 0.0, errors)) == 1
     (line,) = errors.read_text().splitlines()[-1:]
     assert line.startswith(str(out))
     assert ": the disk is full; free some space, then run the same command again" in line
@@ -300,17 +301,17 @@ def test_a_disk_that_fills_up(tmp_path: Path, disk: Path) -> None:
     assert list(out.glob("data/large/train-*"))
     assert not strays(out)
     subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
-    draw(recipes, out)
-    draw(recipes, tmp_path / "once")
+    generate(recipes, out)
+    generate(recipes, tmp_path / "once")
     assert tree(out) == tree(tmp_path / "once")
 
 
 def test_a_read_only_directory(tmp_path: Path, disk: Path) -> None:
-    """Root may write where permissions forbid it, so the whole file system is read-only."""
+    """Root ignores permissions, so the whole file system is read-only."""
     recipes = large(tmp_path, shards=1)
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     errors = tmp_path / "errors"
-    assert finished(start(run_verb, recipes, disk / "out", 0.0, errors)) == 1
+    assert finished(start(run_command, recipes, disk / "out", 0.0, errors)) == 1
     (line,) = errors.read_text().splitlines()[-1:]
     assert "the file system is read-only; choose another directory" in line
     assert not list(disk.iterdir())
@@ -327,11 +328,11 @@ def test_a_quota_that_is_used_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(os, "fsync", over_quota)
     with pytest.raises(OSError, match=r"quota exceeded: '.*data/large'"):
-        draw(recipes, tmp_path / "out")
+        generate(recipes, tmp_path / "out")
     monkeypatch.undo()
     assert not strays(tmp_path / "out")
-    draw(recipes, tmp_path / "out")
-    draw(recipes, tmp_path / "once")
+    generate(recipes, tmp_path / "out")
+    generate(recipes, tmp_path / "once")
     assert tree(tmp_path / "out") == tree(tmp_path / "once")
 
 
@@ -345,7 +346,7 @@ def test_a_second_stop_is_ignored_and_handlers_come_back() -> None:
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_command_that_was_stopped_stays_deaf() -> None:
+def test_a_stopped_command_ignores_further_signals() -> None:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with pytest.raises(Stopped), stopping_on_signals(for_good=True):

@@ -1,4 +1,4 @@
-"""Gates: what they measure, and that a set stays the set it was but for its new columns."""
+"""Gates: their measures, and datasets that change in nothing but their new columns."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ PIXELS = 24
 
 
 class RepeatingRenderer(FakeRenderer):
-    """Draws smooth pictures; every fourth image of a set is the first one with a little noise."""
+    """Generates smooth images; every fourth one is the first with a little noise."""
 
     def render(self, rows: Sequence[Any], *, batch_size: int, **options: Any) -> Any:
-        return [self._draw(row) for row in rows]
+        return [self._generate(row) for row in rows]
 
-    def _draw(self, row: Any) -> np.ndarray:
+    def _generate(self, row: Any) -> np.ndarray:
         number = 0 if row.index % 4 == 0 else row.index
         rng = np.random.default_rng(number)
         coarse = Image.fromarray(rng.integers(0, 256, (4, 4, 3), dtype=np.uint8))
@@ -46,13 +46,13 @@ class RepeatingRenderer(FakeRenderer):
         return np.clip(smooth + noise, 0, 255).astype(np.uint8)
 
 
-def draw(recipes: Any, out: Path) -> None:
+def generate(recipes: Any, out: Path) -> None:
     build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=RepeatingRenderer)
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    """A set of two configs, their union and an equal share."""
+    """A dataset of two configs, their union and an equal share."""
     base = recipe(tmp_path, "base", output={"size": PIXELS})
     domain = recipe(
         tmp_path,
@@ -63,7 +63,7 @@ def made(tmp_path: Path) -> Path:
     )
     both = combination(tmp_path, "both", ["base", "domain"])
     share = combination(tmp_path, "share", ["base", "domain"], images_per_class=4)
-    draw([base, domain, both, share], tmp_path / "out")
+    generate([base, domain, both, share], tmp_path / "out")
     return tmp_path / "out"
 
 
@@ -90,7 +90,7 @@ def test_near_duplicates_are_flagged_and_the_first_is_kept(made: Path) -> None:
     assert len(rows_of(made, "share")) == 12
 
 
-def test_pictures_rows_and_places_stay(made: Path) -> None:
+def test_images_and_row_order_are_unchanged(made: Path) -> None:
     before = {config: rows_of(made, config) for config in ("base", "domain", "share")}
     old = read_manifest(made)
     run_gates(made, [NearDuplicates()], show_progress=False)
@@ -139,7 +139,7 @@ def test_twice_is_once(made: Path) -> None:
     assert tree(made) == first
 
 
-def test_a_gated_set_is_what_verify_expects(made: Path) -> None:
+def test_a_gated_dataset_passes_verify(made: Path) -> None:
     from factory.inspection.verify import verify_set
 
     run_gates(made, [NearDuplicates()], show_progress=False)
@@ -147,13 +147,11 @@ def test_a_gated_set_is_what_verify_expects(made: Path) -> None:
     assert not report.faults and report.rows == 42
 
 
-def test_growing_keeps_what_was_measured_and_leaves_new_rows_open(
-    made: Path, tmp_path: Path
-) -> None:
+def test_growing_keeps_measured_values_and_new_rows_are_null(made: Path, tmp_path: Path) -> None:
     run_gates(made, [NearDuplicates()], show_progress=False)
     before = rows_of(made, "base")
     larger = recipe(tmp_path, "base", output={"size": PIXELS}, images_per_class=9)
-    draw(larger, made)
+    generate(larger, made)
     grown = rows_of(made, "base")
     assert len(grown) == 27 and grown[:15] == before
     assert all(row[FLAG] is None for row in grown[15:])
@@ -167,9 +165,9 @@ def test_growing_keeps_what_was_measured_and_leaves_new_rows_open(
     # Grown and then measured, or measured, grown and measured again: the same files.
     other = tmp_path / "other"
     base = recipe(tmp_path, "base", output={"size": PIXELS}, images_per_class=9)
-    draw(base, other)
+    generate(base, other)
     run_gates(other, [NearDuplicates()], show_progress=False)
-    draw(
+    generate(
         recipe(tmp_path, "more", output={"size": PIXELS}, variables={"z": ["1"]}, prompt="{z}"),
         other,
     )
@@ -178,7 +176,7 @@ def test_growing_keeps_what_was_measured_and_leaves_new_rows_open(
 
 
 @pytest.mark.parametrize("point", ["staging", "linking", "replacing", "card", "tidying"])
-def test_stopped_anywhere_a_pass_goes_on(
+def test_a_stopped_pass_is_resumed(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
     import shutil
@@ -223,7 +221,7 @@ def test_stopped_anywhere_a_pass_goes_on(
 
 
 @pytest.mark.parametrize("save", [save_clip, save_siglip])
-def test_clip_score_is_the_cosine_of_picture_and_prompt(
+def test_clip_score_is_the_cosine_of_image_and_prompt(
     made: Path, tmp_path: Path, save: Any
 ) -> None:
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
@@ -238,8 +236,8 @@ def test_clip_score_is_the_cosine_of_picture_and_prompt(
     tokens = AutoTokenizer.from_pretrained(folder)(
         [row["prompt"] for row in rows], return_tensors="pt", **options
     )
-    pictures = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in rows]
-    pixels = AutoImageProcessor.from_pretrained(folder)(images=pictures, return_tensors="pt")
+    opened = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in rows]
+    pixels = AutoImageProcessor.from_pretrained(folder)(images=opened, return_tensors="pt")
     with torch.inference_mode():
         output = model(**{**tokens, **pixels})
     cosines = (output.image_embeds * output.text_embeds).sum(dim=1)
@@ -270,7 +268,7 @@ def test_rows_that_are_measured_are_not_measured_again(
     measured.clear()
     main([*command, "--near-duplicates"])
     assert measured == []
-    draw(recipe(tmp_path, "base", output={"size": PIXELS}, images_per_class=6), made)
+    generate(recipe(tmp_path, "base", output={"size": PIXELS}, images_per_class=6), made)
     main(command)
     assert sum(measured) == 3
     measured.clear()
@@ -298,10 +296,10 @@ def test_any_classifier_flags_by_its_unsafe_classes(
 ) -> None:
     folder = save_image_classifier(tmp_path / "classifier", ["normal", "nsfw", "drawing"])
     main(["gate", str(made), "--safety", str(folder), "--quiet", "--json"])
-    told = json.loads(capsys.readouterr().out)
+    printed = json.loads(capsys.readouterr().out)
     rows = [row for config in ("base", "domain", "share") for row in rows_of(made, config)]
     assert all(row["unsafe"] == (row["unsafe_score"] >= 0.5) for row in rows)
-    assert told["flagged"] == {"unsafe": sum(row["unsafe"] for row in rows)}
+    assert printed["flagged"] == {"unsafe": sum(row["unsafe"] for row in rows)}
     scores = [row["unsafe_score"] for row in rows]
     options = ["--unsafe-labels", "normal,drawing", "--unsafe-threshold", "0.25"]
     main(["gate", str(made), "--safety", str(folder), "--quiet", *options])
@@ -319,7 +317,7 @@ def test_any_classifier_flags_by_its_unsafe_classes(
         main(["gate", str(made), "--safety", str(plain), "--unsafe-labels", "fox"])
 
 
-def test_what_cannot_be_gated_is_told(made: Path, tmp_path: Path) -> None:
+def test_invalid_gate_input_is_reported(made: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ([str(made)], "choose a gate"),
         ([str(tmp_path / "none"), "--near-duplicates"], "is not a dataset of `factory build`"),
@@ -336,8 +334,8 @@ def test_what_cannot_be_gated_is_told(made: Path, tmp_path: Path) -> None:
         main(["gate", str(made), "--near-duplicates", "--quiet"])
 
 
-def test_a_variable_of_a_gates_name_is_refused(tmp_path: Path) -> None:
-    draw(
+def test_a_variable_with_a_gates_name_is_refused(tmp_path: Path) -> None:
+    generate(
         recipe(
             tmp_path, "base", output={"size": 8}, prompt="{unsafe}", variables={"unsafe": ["a"]}
         ),
@@ -356,11 +354,13 @@ def test_the_command_counts_label_noise_and_cut_prompts(
     main(["gate", str(made), "--near-duplicates", "--quiet"])
     flagged = run_gates(made, [NearDuplicates()], show_progress=False).flagged
     same, noise = flagged[FLAG] - flagged[OTHER_LABEL], flagged[OTHER_LABEL]
-    told = f"near-duplicates: {same} of an image of the same class, {noise} of an image of another"
-    assert told in capsys.readouterr().out
+    printed = (
+        f"near-duplicates: {same} of an image of the same class, {noise} of an image of another"
+    )
+    assert printed in capsys.readouterr().out
     # The tiny model's tokenizer makes a token of every letter and reads 64 of them.
     prompt = ["a {class}", "a {class} " + "and a tree " * 6]
-    draw(recipe(tmp_path, "long", prompt=prompt, images_per_class=20), tmp_path / "long")
+    generate(recipe(tmp_path, "long", prompt=prompt, images_per_class=20), tmp_path / "long")
     model = save_clip(tmp_path / "clip")
     main(["gate", str(tmp_path / "long"), "--clip-score", str(model), "--quiet", "--json"])
     seen = capsys.readouterr()

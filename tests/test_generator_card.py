@@ -1,4 +1,4 @@
-"""What `evaluate` measures of a pipeline, and the card that is written of it."""
+"""Measurements of `evaluate`, and the card made from them."""
 
 import json
 import re
@@ -62,17 +62,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
-def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
-    run: Path, tmp_path: Path
-) -> None:
+def test_a_card_contains_measurements_and_notes_of_the_run(run: Path, tmp_path: Path) -> None:
     pipeline, out = tmp_path / "pipeline", tmp_path / "figures"
     export(run, pipeline)
-    (run / "failures.txt").write_text("ships are drawn as cats\n", encoding="utf-8")
+    (run / "failures.txt").write_text("ships look like cats\n", encoding="utf-8")
     (run / "data.md").write_text("Blocks of colour, public domain.\n", encoding="utf-8")
     asked = ["evaluate", str(pipeline), "--run", str(run), "--out", str(out)]
     with pytest.raises(UserError, match="nothing"):
         main([*asked, "--real", str(tmp_path / "nothing")])
-    assert not out.exists(), "a wrong set is told before anything is measured"
+    assert not out.exists(), "wrong classes are reported before anything is measured"
     assert main([*asked, "--card", "--images-per-class", "4", "--threads", "1"]) == 0
     figures = json.loads((out / "figures.json").read_text(encoding="utf-8"))
     card = (pipeline / "README.md").read_text(encoding="utf-8")
@@ -83,7 +81,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     poster = 100 * figures["photos"]["drawn_as_asked_by_domain"]["poster"]
     assert f"| poster | {poster:.0f} % | {known:.0f} % |" in card
     assert "not comparable between runs" not in card, "there was one"
-    assert "- ships are drawn as cats\n" in card
+    assert "- ships look like cats\n" in card
     assert "Blocks of colour, public domain." in card
     assert "MNIST" not in card
     assert read_lineage(pipeline)[0].about_data == "Blocks of colour, public domain."
@@ -101,7 +99,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     assert {"classes.jpg", "loss.png", "nearest.jpg"} <= {path.name for path in pipeline.iterdir()}
 
 
-def test_an_earlier_checkpoint_in_place_of_the_last_is_what_the_card_tells_of(run: Path) -> None:
+def test_a_card_describes_an_earlier_checkpoint_copied_over_the_last(run: Path) -> None:
     path = run / "checkpoint.pt"
     last = path.read_bytes()
     state = torch.load(path, weights_only=True)
@@ -128,7 +126,7 @@ def test_the_best_probe_is_kept(run: Path) -> None:
     )
 
 
-def test_a_card_tells_of_the_runs_before(run: Path, tmp_path: Path) -> None:
+def test_a_card_lists_earlier_runs(run: Path, tmp_path: Path) -> None:
     pipeline, later = tmp_path / "pipeline", tmp_path / "later"
     export(run, pipeline)
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))
@@ -153,7 +151,7 @@ def test_a_card_tells_of_the_runs_before(run: Path, tmp_path: Path) -> None:
         assert "12 samples in" in card
         assert "\n1. Not recorded; not counted above.\n" in card
         assert "\nRun 1:\n\n- not recorded\n" in card
-        assert "--samples" not in card, "nobody knows how many"
+        assert "--samples" not in card, "the number is unknown"
         for text in (
             *("parts: [{samples: many}]", "parts: [", "[]", "", "parts: []"),
             *("parts: [{samples: -1}]", "parts: [{rows: [[x, '1']]}]", "parts: [{}]\nmore: 1"),
@@ -168,7 +166,9 @@ def test_a_card_is_of_the_run_that_was_exported(run: Path, tmp_path: Path) -> No
     export(run, pipeline)
     write_lineage([Part(samples=3_000), Part(samples=36)], pipeline)
     asked = ["evaluate", str(pipeline), "--run", str(run), "--out", str(tmp_path / "out"), "--card"]
-    found = r"has weights of 3,000 \+ 36 samples, but the run has 40; export the run again"
+    found = (
+        r"was exported after 3,000 \+ 36 training samples, but the run has 40; export the run again"
+    )
     with pytest.raises(UserError, match=found):
         main(asked)
     assert not (tmp_path / "out").exists()
@@ -229,27 +229,27 @@ def test_the_command_names_the_settings_that_ship_only_where_they_were_used() ->
     sources = (first.model_copy(update={"share": 0.5}), *others)
     data = shipped.data.model_copy(update={"sources": sources})
     for changes in ({"fit": fit}, {"data": data}):
-        told = training_command(shipped.model_copy(update=changes), samples=8)
-        assert "--config SETTINGS.yaml --data" in told
+        printed = training_command(shipped.model_copy(update=changes), samples=8)
+        assert "--config SETTINGS.yaml --data" in printed
     asked = {"row_filter": "license != 'none'"}
-    told = training_command(with_source(shipped, asked), samples=8)
-    assert "--config train/generator/embedded.yaml --data" in told
-    assert shlex.split(told)[-4:] == ["--filter", "license != 'none'", "--samples", "8"]
+    printed = training_command(with_source(shipped, asked), samples=8)
+    assert "--config train/generator/embedded.yaml --data" in printed
+    assert shlex.split(printed)[-4:] == ["--filter", "license != 'none'", "--samples", "8"]
     sources = (first, others[0].model_copy(update=asked), *others[1:])
     data = shipped.data.model_copy(update={"sources": sources})
-    told = training_command(shipped.model_copy(update={"data": data}), samples=8)
-    assert "--config SETTINGS.yaml --data" in told
-    assert "--filter" not in told, "it would be asked of the other source too"
+    printed = training_command(shipped.model_copy(update={"data": data}), samples=8)
+    assert "--config SETTINGS.yaml --data" in printed
+    assert "--filter" not in printed, "it would be asked of the other source too"
     columns = {"name_column": "label", "general_column": None, "image_column": "picture"}
-    told = training_command(with_source(shipped, columns), samples=8)
+    printed = training_command(with_source(shipped, columns), samples=8)
     heads = "heads DIR_OR_HUB_ID PHOTOS --image-column picture --name-column label\n"
-    assert heads in told
+    assert heads in printed
     captions = {"name_column": None, "general_column": None, "caption_column": "text"}
-    told = training_command(with_source(shipped, captions), samples=8)
-    assert "heads DIR_OR_HUB_ID PHOTOS --name-column COLUMN\n" in told
+    printed = training_command(with_source(shipped, captions), samples=8)
+    assert "heads DIR_OR_HUB_ID PHOTOS --name-column COLUMN\n" in printed
     fit = fit.model_copy(update={"start_from": "factory/embedded", "gap_every": 7})
-    told = training_command(shipped.model_copy(update={"fit": fit}), samples=8)
-    assert "--config train/generator/embedded.yaml --data" in told, "lower rates go with a start"
+    printed = training_command(shipped.model_copy(update={"fit": fit}), samples=8)
+    assert "--config train/generator/embedded.yaml --data" in printed, "lower rates go with a start"
 
 
 def test_real_sets_need_held_out_photographs(run: Path, tmp_path: Path) -> None:

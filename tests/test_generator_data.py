@@ -1,4 +1,4 @@
-"""What the generator learns from: digits, domains, captions."""
+"""Training data of the generator: digits, domains, captions."""
 
 import re
 from pathlib import Path
@@ -11,11 +11,11 @@ import train.generator
 from factory.common.errors import UserError
 from train.generator.cli import main
 from train.generator.config import Config, DataConfig, SourceConfig, load_config, with_source
-from train.generator.pictures import captions, digits
-from train.generator.pictures.data import draw_weights, join_parts, load_collection, prepare_part
-from train.generator.pictures.domains import DOMAINS, render
-from train.generator.pictures.sources import DigitSource
-from train.generator.release.card import _draws
+from train.generator.images import captions, digits
+from train.generator.images.data import join_parts, load_collection, prepare_part, sampling_weights
+from train.generator.images.domains import DOMAINS, render
+from train.generator.images.sources import DigitSource
+from train.generator.release.card import _subjects
 
 SOURCES = Path(train.generator.__file__).parent
 
@@ -24,28 +24,28 @@ def digit_source(*, images: int, seed: int = 0, image_size: int = 32) -> DigitSo
     return DigitSource(SourceConfig(images=images, seed=seed), image_size=image_size)
 
 
-def test_a_picture_is_a_function_of_seed_and_index() -> None:
+def test_an_image_is_a_function_of_seed_and_index() -> None:
     first, second = digit_source(images=20), digit_source(images=9)
     for index in (0, 3, 8):
-        image, facts = first.draw(index)
-        again, facts_again = second.draw(index)
+        image, facts = first.sample(index)
+        again, facts_again = second.sample(index)
         assert np.array_equal(image, again)
         assert facts == facts_again
         assert facts["digit"] == str(index)
-    other, _ = digit_source(images=20, seed=1).draw(3)
-    assert not np.array_equal(first.draw(3)[0], other)
+    other, _ = digit_source(images=20, seed=1).sample(3)
+    assert not np.array_equal(first.sample(3)[0], other)
 
 
 def test_every_domain_paints_a_visible_digit() -> None:
     for name in DOMAINS:
         rng = np.random.default_rng(0)
-        image = render(digits.draw_glyph(rng, digit=8, printed=False), name, rng)
+        image = render(digits.random_glyph(rng, digit=8, printed=False), name, rng)
         assert image.shape == (32, 32, 3)
         assert image.dtype == np.uint8
         assert image.std() > 15, name
 
 
-def test_held_out_digits_are_never_drawn_from() -> None:
+def test_held_out_digits_are_never_used_for_masks() -> None:
     held, labels = digits.held_out_digits()
     kept, _ = digits.training_digits()
     assert np.bincount(labels).tolist() == [digits.HELD_OUT_PER_CLASS] * 10
@@ -66,8 +66,8 @@ def test_rendered_digits_are_written_as_a_dataset(tmp_path: Path) -> None:
     rows = load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
     assert rows.features["label"].names == [str(digit) for digit in range(10)]
     assert rows["label"] == [*range(10), 0, 1]
-    picture, facts = DigitSource(SourceConfig(seed=3, images=12), image_size=32).draw(11)
-    assert np.array_equal(np.asarray(rows[11]["image"]), picture)
+    pixels, facts = DigitSource(SourceConfig(seed=3, images=12), image_size=32).sample(11)
+    assert np.array_equal(np.asarray(rows[11]["image"]), pixels)
     assert rows[11]["printed"] == (facts["printed"] == "yes")
     with pytest.raises(UserError, match="name a new folder"):
         main(command)
@@ -77,12 +77,12 @@ def test_rendered_digits_are_written_as_a_dataset(tmp_path: Path) -> None:
 
 def test_captions_repeat_with_the_seed_and_name_the_digit() -> None:
     facts = {"digit": "8", "printed": "no", "domain": "chalk"}
-    drawn = [captions.caption_digit(facts, np.random.default_rng(seed)) for seed in range(200)]
+    generated = [captions.caption_digit(facts, np.random.default_rng(seed)) for seed in range(200)]
     again = [captions.caption_digit(facts, np.random.default_rng(seed)) for seed in range(200)]
-    assert drawn == again
-    assert all(re.search(r"\b(eight|8)\b", caption) for caption in drawn)
-    assert any("chalk" in caption for caption in drawn)
-    assert not any(re.search(r"\ba (eight|8|image|ink)\b", caption) for caption in drawn)
+    assert generated == again
+    assert all(re.search(r"\b(eight|8)\b", caption) for caption in generated)
+    assert any("chalk" in caption for caption in generated)
+    assert not any(re.search(r"\ba (eight|8|image|ink)\b", caption) for caption in generated)
 
 
 def test_articles() -> None:
@@ -99,7 +99,7 @@ def test_parts_of_two_processes_join_in_order(tmp_path: Path) -> None:
     join_parts(config, tmp_path, world_size=2)
     joined = load_collection(config, tmp_path)
     for index in range(11):
-        image, facts = digit_source(images=11).draw(index)
+        image, facts = digit_source(images=11).sample(index)
         assert np.array_equal(joined.images[index], image)
         assert joined.facts[index] == {**facts, "source": "0"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["collection.json", "images.npy"]
@@ -122,14 +122,14 @@ def test_wrong_settings_are_all_reported(tmp_path: Path) -> None:
 
 
 def test_digits_of_another_size_are_the_same_digits() -> None:
-    small, _ = digit_source(images=3).draw(2)
-    large, _ = digit_source(images=3, image_size=64).draw(2)
+    small, _ = digit_source(images=3).sample(2)
+    large, _ = digit_source(images=3, image_size=64).sample(2)
     assert large.shape == (64, 64, 3)
     halved = large.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
     assert np.abs(halved - small).max() <= 1
 
 
-def test_draws_are_shared_out_as_the_settings_say() -> None:
+def test_samples_are_shared_out_as_the_settings_say() -> None:
     facts = [{"source": "0", "class": "cat"}] * 10 + [{"source": "0", "class": "dog"}] * 30
     facts += [{"source": "0", "class": "cup"}] * 4 + [{"source": "0", "class": "pen"}] * 16
     facts += [{"source": "1", "class": "7"}] * 5
@@ -139,7 +139,7 @@ def test_draws_are_shared_out_as_the_settings_say() -> None:
             SourceConfig(share=1),
         )
     )
-    weights = draw_weights(config, facts)
+    weights = sampling_weights(config, facts)
     share = {
         name: weights[[known["class"] == name for known in facts]].sum()
         for name in ("cat", "dog", "cup", "pen", "7")
@@ -152,13 +152,13 @@ def test_draws_are_shared_out_as_the_settings_say() -> None:
     assert share["pen"] == pytest.approx(0.2)
 
 
-def test_cut_outs_get_their_part_of_a_source_s_draws() -> None:
+def test_cut_outs_get_their_part_of_a_source_s_samples() -> None:
     facts = [{"source": "0", "class": "cat"}] * 10 + [{"source": "0", "class": "ship"}] * 5
     facts += [{"source": "0", "class": "cat", "cut": "yes"}] * 20
     source = SourceConfig(
         source="a", focus=("cat", "ship"), focus_share=1.0, boxes={"column": "head", "share": 0.4}
     )
-    weights = draw_weights(DataConfig(sources=(source,)), facts)
+    weights = sampling_weights(DataConfig(sources=(source,)), facts)
     assert weights.sum() == pytest.approx(1)
     assert weights[:10].sum() == pytest.approx(0.3)
     assert weights[10:15].sum() == pytest.approx(0.3)
@@ -169,10 +169,10 @@ def test_the_card_counts_a_class_of_several_sources_once() -> None:
     one = SourceConfig(source="a", focus=("cat", "dog"))
     other = SourceConfig(source="b", focus=("dog", "ship"))
     settings = Config(data=DataConfig(sources=(SourceConfig(), one, other)))
-    assert "digits and 3 classes of objects and places" in _draws(settings, 100)
+    assert "digits and 3 classes of objects and places" in _subjects(settings, 100)
 
 
-def test_another_data_set_takes_the_place_of_all_but_the_digits() -> None:
+def test_another_source_replaces_all_but_the_digits() -> None:
     mixed = load_config(SOURCES / "embedded.yaml", {})
     changed = with_source(mixed, {"source": "ORG/NAME", "images": 7})
     assert [one.source for one in changed.data.sources] == ["digits", "ORG/NAME", "ORG/NAME"]

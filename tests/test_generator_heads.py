@@ -1,4 +1,4 @@
-"""Finding the heads of cats: OpenCV's real finder, on a face that is drawn here."""
+"""Detection of cats' heads: OpenCV's real detector on a synthetic face."""
 
 import shutil
 from pathlib import Path
@@ -11,11 +11,11 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from factory.common.errors import UserError
 from train.generator.cli import main
-from train.generator.pictures.heads import RULES, Face, FaceFinder, choose_head
+from train.generator.images.heads import RULES, Face, FaceFinder, choose_head
 
 
 def draw_cat(*, size: int = 96, x: float = 48, y: float = 52, scale: float = 1.0) -> Image.Image:
-    """Draw a cat's face as the finder knows it: ears, light face, dark eyes, nose, whiskers."""
+    """Draw a cat's face that the detector accepts: ears, light face, dark eyes, nose, whiskers."""
     large = 4
     image = Image.new("RGB", (size * large, size * large), (90, 100, 90))
     draw = ImageDraw.Draw(image)
@@ -43,11 +43,11 @@ def draw_cat(*, size: int = 96, x: float = 48, y: float = 52, scale: float = 1.0
     return small.filter(ImageFilter.GaussianBlur(0.6))
 
 
-def write_set(folder: Path, pictures: dict[str, Any]) -> Path:
+def write_set(folder: Path, photos: dict[str, Any]) -> Path:
     table = {
-        "image": list(pictures.values()),
-        "name": list(pictures),
-        "general": [["cat"] if name.endswith("cat") else ["thing"] for name in pictures],
+        "image": list(photos.values()),
+        "name": list(photos),
+        "general": [["cat"] if name.endswith("cat") else ["thing"] for name in photos],
     }
     features = datasets.Features(
         {
@@ -65,22 +65,22 @@ def test_heads_of_cats_are_found_and_written_beside_the_rows(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 255, (96, 96, 3), np.uint8)
-    pictures = {
+    photos = {
         "tabby cat": draw_cat(),
         "small cat": draw_cat(size=64, x=32, y=34, scale=0.75),
         "large cat": draw_cat(size=200, x=90, y=110, scale=2),
         "grey cat": Image.fromarray(noise),
         "clock": draw_cat(),
     }
-    data = write_set(tmp_path / "photos", pictures)
+    data = write_set(tmp_path / "photos", photos)
     out = tmp_path / "with-heads"
     caplog.set_level("INFO")
     command = ["heads", str(data), str(out), "--general-column", "general"]
     assert main(command) == 0
-    assert "cat: a head in 3 of 4 pictures" in caplog.text
-    assert "dog: a head in 0 of 0 pictures" in caplog.text
+    assert "cat: a head in 3 of 4 images" in caplog.text
+    assert "dog: a head in 0 of 0 images" in caplog.text
     rows = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache"))
-    assert rows["name"] == list(pictures)
+    assert rows["name"] == list(photos)
     assert np.array_equal(np.asarray(rows[3]["image"]), noise)
     found = dict(zip(rows["name"], rows["head"], strict=True))
     assert found["grey cat"] is None
@@ -104,11 +104,11 @@ def test_heads_of_cats_are_found_and_written_beside_the_rows(
     assert not (tmp_path / "none").exists()
 
 
-def test_a_folder_of_pictures_is_written_whole(tmp_path: Path) -> None:
+def test_a_folder_of_images_is_written_whole(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
-    for name, picture in {"cat": draw_cat(), "clock": draw_cat(size=64)}.items():
+    for name, photo in {"cat": draw_cat(), "clock": draw_cat(size=64)}.items():
         (folder / name).mkdir(parents=True)
-        picture.save(folder / name / "one.png")
+        photo.save(folder / name / "one.png")
     out = tmp_path / "with-heads"
     assert main(["heads", str(folder), str(out), "--name-column", "label"]) == 0
     shutil.rmtree(folder)
@@ -118,17 +118,19 @@ def test_a_folder_of_pictures_is_written_whole(tmp_path: Path) -> None:
     assert [head is not None for head in rows["head"]] == [True, False]
 
 
-def test_sets_without_what_is_looked_for(tmp_path: Path) -> None:
+def test_datasets_without_cats_and_dogs(tmp_path: Path) -> None:
     data = write_set(tmp_path / "things", {"clock": draw_cat(), "spoon": draw_cat()})
     asked = ["--general-column", "general"]
-    with pytest.raises(UserError, match="things: no row is named cat or dog in name or general"):
+    with pytest.raises(
+        UserError, match="things: no row contains cat or dog in column name or general"
+    ):
         main(["heads", str(data), str(tmp_path / "out"), *asked])
     missing = write_set(tmp_path / "missing", {"grey cat": draw_cat(), "tabby cat": None})
     with pytest.raises(UserError, match="missing: image, row 1: the image is missing"):
         main(["heads", str(missing), str(tmp_path / "out"), *asked])
     with pytest.raises(UserError, match="missing: name, row 0: contains str, not an image"):
         main(["heads", str(missing), str(tmp_path / "out"), *asked, "--image-column", "name"])
-    broken = write_set(tmp_path / "broken", {"grey cat": {"bytes": b"no picture", "path": None}})
+    broken = write_set(tmp_path / "broken", {"grey cat": {"bytes": b"no image", "path": None}})
     with pytest.raises(UserError, match="broken: image, row 0: the image cannot be decoded"):
         main(["heads", str(broken), str(tmp_path / "out"), *asked])
     assert not (tmp_path / "out").exists()
@@ -153,7 +155,7 @@ def test_a_head_must_be_sure_whole_and_agreed_on() -> None:
     assert choose_head([], RULES["cat"], **size) is None
 
 
-def test_an_opencv_without_the_finder_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_opencv_without_the_detector_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     import cv2
 
     monkeypatch.setattr(cv2, "__file__", "/nowhere/cv2/__init__.py")

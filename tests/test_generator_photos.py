@@ -1,4 +1,4 @@
-"""Captioned pictures that the generator learns from: rows, filters, captions, held-out ones."""
+"""Captioned training images of the generator: rows, filters, captions, held-out ones."""
 
 import re
 from pathlib import Path
@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from factory.common import image_bytes
 from factory.common.errors import UserError
 from train.generator.config import Config, DataConfig, SourceConfig, with_source
-from train.generator.pictures.boxes import check_box, cut_out
-from train.generator.pictures.captions import caption_named, make_captioner, with_article
-from train.generator.pictures.data_summary import data_lines
-from train.generator.pictures.filters import FILTERS, apply_filter
-from train.generator.pictures.sources import open_source
+from train.generator.images.boxes import check_box, cut_out
+from train.generator.images.captions import caption_named, make_captioner, with_article
+from train.generator.images.data_summary import data_lines
+from train.generator.images.filters import FILTERS, apply_filter
+from train.generator.images.sources import open_source
 
 LANCZOS = Image.Resampling.LANCZOS
 
@@ -31,33 +31,33 @@ def test_rows_then_mirror_images_then_filtered_ones(photos: Path) -> None:
     config = photo_source(photos, mirror=True, filtered=0.25, filters={"sketch": 1})
     source = open_source(config, image_size=32)
     assert len(source) == 32 + 32 + 8
-    image, facts = source.draw(1)
+    image, facts = source.sample(1)
     assert image.shape == (32, 32, 3)
     assert facts["name"] == "tabby cat"
     assert facts["class"] == facts["focus"] == "cat"
     assert facts["general"] == "cat|animal"
-    mirrored, same = source.draw(33)
+    mirrored, same = source.sample(33)
     assert np.array_equal(mirrored, image[:, ::-1])
     assert same == facts
-    drawn, told = source.draw(70)
-    assert told["filter"] == "sketch"
-    assert drawn.std(axis=2).mean() < 0.3 * image.std(axis=2).mean(), "a sketch is nearly grey"
-    assert np.array_equal(drawn, open_source(config, image_size=32).draw(70)[0])
+    generated, facts_of_it = source.sample(70)
+    assert facts_of_it["filter"] == "sketch"
+    assert generated.std(axis=2).mean() < 0.3 * image.std(axis=2).mean(), "a sketch is nearly grey"
+    assert np.array_equal(generated, open_source(config, image_size=32).sample(70)[0])
 
 
-def test_held_out_photographs_are_never_drawn(photos: Path) -> None:
+def test_held_out_photographs_are_never_generated(photos: Path) -> None:
     source = open_source(photo_source(photos, held_out=3), image_size=32)
     kept_out = source.held_out()
     assert [name for _, name in kept_out].count("cat") == 3
     assert [name for _, name in kept_out].count("ship") == 3
-    drawn = {source.draw(i)[0].tobytes() for i in range(len(source))}
-    assert len(drawn) == 32 - 6
-    assert not any(image.tobytes() in drawn for image, _ in kept_out)
+    generated = {source.sample(i)[0].tobytes() for i in range(len(source))}
+    assert len(generated) == 32 - 6
+    assert not any(image.tobytes() in generated for image, _ in kept_out)
 
 
-def test_a_row_filter_leaves_rows_out_and_tells_collections_apart(photos: Path) -> None:
+def test_a_row_filter_excludes_rows_and_is_part_of_the_fingerprint(photos: Path) -> None:
     source = open_source(photo_source(photos, row_filter='domain != "painting"'), image_size=32)
-    names = [source.draw(i)[1]["name"] for i in range(len(source))]
+    names = [source.sample(i)[1]["name"] for i in range(len(source))]
     assert sorted(set(names)) == ["cat", "ship", "tabby cat"]
     assert len(names) == 24
     whole, filtered = (
@@ -82,7 +82,7 @@ def boxes(**changes: object) -> dict[str, object]:
     return {"column": "head"} | changes
 
 
-def test_cut_outs_follow_whole_pictures_a_little_different_each_time(tmp_path: Path) -> None:
+def test_cut_outs_follow_whole_images_a_little_different_each_time(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
     settings = {"mirror": True, "filtered": 0.5, "filters": {"sketch": 1}}
     whole = open_source(photo_source(folder, **settings), image_size=32)
@@ -90,27 +90,27 @@ def test_cut_outs_follow_whole_pictures_a_little_different_each_time(tmp_path: P
     source = open_source(boxed, image_size=32)
     assert len(source) - len(whole) == 16 * 3 * 2 + 24, "16 cats, 3 cuts, mirrored; half filtered"
     for index in (0, 40, len(whole) - 1):
-        assert np.array_equal(source.draw(index)[0], whole.draw(index)[0])
-        assert source.draw(index)[1] == whole.draw(index)[1]
-    cut = [source.draw(i) for i in range(len(whole), len(source))]
+        assert np.array_equal(source.sample(index)[0], whole.sample(index)[0])
+        assert source.sample(index)[1] == whole.sample(index)[1]
+    cut = [source.sample(i) for i in range(len(whole), len(source))]
     images, facts = zip(*cut, strict=True)
     assert {(known["class"], known["cut"]) for known in facts} == {("cat", "yes")}
     assert {image.shape for image in images} == {(32, 32, 3)}
     assert facts[0] == facts[16] == facts[48]
     assert not np.array_equal(images[0], images[16])
     assert not np.array_equal(images[0][:, ::-1], images[48]), "cut out once more, then mirrored"
-    assert np.array_equal(images[0], open_source(boxed, image_size=32).draw(len(whole))[0])
+    assert np.array_equal(images[0], open_source(boxed, image_size=32).sample(len(whole))[0])
     assert facts[-1]["filter"] == "sketch"
     assert len({image.tobytes() for image in images}) == len(images)
 
 
-def test_what_is_held_out_is_not_cut_out_either(tmp_path: Path) -> None:
+def test_held_out_photographs_are_not_cut_out(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
     source = open_source(photo_source(folder, held_out=3, boxes=boxes()), image_size=64)
     rows = datasets.load_dataset(str(folder), split="train")
     cats = [i for i, name in enumerate(rows["name"]) if "cat" in name]
     around = np.stack([np.asarray(rows[i]["image"], float)[4:40, 14:50] for i in cats])
-    cut = [source.draw(i)[0] for i in range(len(source)) if "cut" in source.draw(i)[1]]
+    cut = [source.sample(i)[0] for i in range(len(source)) if "cut" in source.sample(i)[1]]
     nearest = []
     for image in cut:
         # A cut of 24 pixels was enlarged to 64: made small again, it lies somewhere around its box.
@@ -131,12 +131,12 @@ def test_what_is_held_out_is_not_cut_out_either(tmp_path: Path) -> None:
     )
 
 
-def test_what_was_cut_out_is_told(tmp_path: Path) -> None:
+def test_cut_outs_are_reported(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
-    drawn = {"filtered": 0.25, "filters": {"sketch": 1}}
-    settings = photo_source(folder, boxes=boxes(cuts=3, share=0.4, filtered=0.5), **drawn)
+    generated = {"filtered": 0.25, "filters": {"sketch": 1}}
+    settings = photo_source(folder, boxes=boxes(cuts=3, share=0.4, filtered=0.5), **generated)
     source = open_source(settings, image_size=32)
-    facts = [{**source.draw(i)[1], "source": "0"} for i in range(len(source))]
+    facts = [{**source.sample(i)[1], "source": "0"} for i in range(len(source))]
     everything, whole, cut = data_lines(Config(data=DataConfig(sources=(settings,))), facts)
     assert everything == ("112 images in total, including mirrored, filtered and cropped copies.")
     assert whole == (
@@ -151,18 +151,18 @@ def test_what_was_cut_out_is_told(tmp_path: Path) -> None:
 
 
 def test_a_box_keeps_its_shape_and_its_place() -> None:
-    picture = np.zeros((60, 80, 3), np.uint8)
-    picture[20:40, 30:50] = 255
+    pixels = np.zeros((60, 80, 3), np.uint8)
+    pixels[20:40, 30:50] = 255
     for seed in range(5):
-        cut = cut_out(picture, (30, 20, 50, 40), size=32, rng=np.random.default_rng(seed))
+        cut = cut_out(pixels, (30, 20, 50, 40), size=32, rng=np.random.default_rng(seed))
         assert cut.mean() > 200
-    wide = cut_out(picture, (20, 20, 60, 40), size=40, rng=np.random.default_rng(0))
+    wide = cut_out(pixels, (20, 20, 60, 40), size=40, rng=np.random.default_rng(0))
     assert 14 < (wide.mean(axis=2) > 128).sum(axis=1).max() < 26, "square about its middle"
-    beyond = cut_out(picture, (-90, -90, 100, 100), size=32, rng=np.random.default_rng(0))
+    beyond = cut_out(pixels, (-90, -90, 100, 100), size=32, rng=np.random.default_rng(0))
     assert beyond.shape == (32, 32, 3)
 
 
-def test_boxes_that_cannot_serve(tmp_path: Path) -> None:
+def test_invalid_boxes_are_refused(tmp_path: Path) -> None:
     folder = write_boxed_photos(tmp_path)
     with pytest.raises(UserError, match=r"no column box; it has .*head.*`.* heads` writes boxes"):
         open_source(photo_source(folder, boxes=boxes(column="box")), image_size=32)
@@ -179,23 +179,23 @@ def test_boxes_that_cannot_serve(tmp_path: Path) -> None:
             photo_source(folder, boxes=boxes(filtered=number))
 
 
-def test_a_box_beside_its_picture_is_told_when_it_is_drawn(tmp_path: Path) -> None:
+def test_a_box_beside_its_image_is_reported_when_it_is_used(tmp_path: Path) -> None:
     inside = open_source(
         photo_source(write_boxed_photos(tmp_path / "a", box=(48, 10, 60, 20)), boxes=boxes()),
         image_size=32,
     )
-    inside.draw(32)
+    inside.sample(32)
     below = open_source(
         photo_source(write_boxed_photos(tmp_path / "b", box=(10, 48, 20, 60)), boxes=boxes()),
         image_size=32,
     )
-    below.draw(0)
-    told = r"head, row 0 of those .* has its centre outside the image \(58 x 48\)"
-    with pytest.raises(UserError, match=told):
-        below.draw(32)
+    below.sample(0)
+    facts_of_it = r"head, row 0 of those .* has its centre outside the image \(58 x 48\)"
+    with pytest.raises(UserError, match=facts_of_it):
+        below.sample(32)
 
 
-def test_what_is_no_box_is_refused() -> None:
+def test_values_that_are_no_boxes_are_refused() -> None:
     check_box((0, 0, 330, 4), where="x")
     check_box([-10, 4.5, 20, 30], (80, 60), where="x")
     check_box((-90, -90, 100, 100), (80, 60), where="x")
@@ -217,7 +217,7 @@ def test_what_is_no_box_is_refused() -> None:
             check_box(box, where="x")
 
 
-def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
+def test_invalid_sources_are_refused(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no column caption, title; it has domain, general"):
         open_source(
             photo_source(photos, name_column=None, caption_column="caption", view_column="title"),
@@ -233,13 +233,13 @@ def test_sources_that_cannot_serve(photos: Path, tmp_path: Path) -> None:
         open_source(photo_source(tmp_path / "nothing"), image_size=32)
 
 
-def test_a_picture_that_cannot_be_read_is_told(
+def test_an_unreadable_image_is_reported(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = datasets.load_dataset(str(photos), split="train")
     stored = rows.cast_column("image", datasets.Image(decode=False))
     images = stored["image"][:]
-    images[1], images[2] = {"bytes": b"no picture", "path": None}, None
+    images[1], images[2] = {"bytes": b"no image", "path": None}, None
     features = {**stored.features, "image": datasets.Image()}
     broken = datasets.Dataset.from_dict(
         {**stored.to_dict(), "image": images}, features=datasets.Features(features)
@@ -247,16 +247,16 @@ def test_a_picture_that_cannot_be_read_is_told(
     (tmp_path / "broken").mkdir()
     broken.to_parquet(str(tmp_path / "broken" / "train-00000-of-00001.parquet"))
     source = open_source(photo_source(tmp_path / "broken"), image_size=32)
-    source.draw(0)
+    source.sample(0)
     with pytest.raises(
         UserError, match=r"broken: image, row 1 of those .*: the image cannot be decoded"
     ):
-        source.draw(1)
+        source.sample(1)
     monkeypatch.setattr(image_bytes, "MAX_PIXELS", 100)
     with pytest.raises(UserError, match=r"row 0 of .*: the image of .* is larger than 100 pixels"):
-        source.draw(0)
+        source.sample(0)
     with pytest.raises(UserError, match=r"broken: image, row 2 of .*: the image is missing"):
-        source.draw(2)
+        source.sample(2)
 
 
 def test_rows_without_words_are_left_out_and_counted(
@@ -269,16 +269,16 @@ def test_rows_without_words_are_left_out_and_counted(
     table.to_parquet(str(tmp_path / "gaps" / "train-00000-of-00001.parquet"))
     caplog.set_level("INFO")
     source = open_source(photo_source(tmp_path / "gaps", images=10), image_size=32)
-    drawn = [source.draw(i)[1] for i in range(len(source))]
-    assert len(drawn) == 10
-    assert all(known["name"] for known in drawn)
+    generated = [source.sample(i)[1] for i in range(len(source))]
+    assert len(generated) == 10
+    assert all(known["name"] for known in generated)
     assert "skipped 2 rows without words" in caplog.text
     assert "using 10 of 30 images, as set by `images`" in caplog.text
     with pytest.raises(UserError, match="no row has a caption or a name"):
         open_source(photo_source(tmp_path / "gaps", row_filter="name is None"), image_size=32)
 
 
-def test_every_filter_changes_the_picture_and_repeats() -> None:
+def test_every_filter_changes_the_image_and_repeats() -> None:
     ramp = np.linspace(40, 220, 64)
     photo = np.stack([np.add.outer(ramp, ramp) / 2] * 3, axis=2).astype(np.uint8)
     photo[20:44, 20:44] = (200, 60, 40)
@@ -291,7 +291,7 @@ def test_every_filter_changes_the_picture_and_repeats() -> None:
         assert np.abs(first.astype(int) - photo).mean() > 4, name
 
 
-def test_filters_keep_a_dark_thing_on_rough_ground_in_sight() -> None:
+def test_filters_keep_a_dark_subject_visible() -> None:
     rows, columns = np.mgrid[-32:32, -32:32]
     far = np.hypot(rows, columns)
     rough = np.random.default_rng(0).integers(-60, 61, (64, 64))
@@ -309,19 +309,19 @@ def test_filters_keep_a_dark_thing_on_rough_ground_in_sight() -> None:
 def test_captions_of_photographs_name_the_class_most_often() -> None:
     facts = {"name": "tabby cat", "general": "cat|animal", "class": "cat", "focus": "cat"}
     facts |= {"view": "ground", "domain": "photo", "source": "0"}
-    drawn = [caption_named(facts, np.random.default_rng(seed)) for seed in range(400)]
-    named = [re.search(r"\bcat\b", caption) is not None for caption in drawn]
+    generated = [caption_named(facts, np.random.default_rng(seed)) for seed in range(400)]
+    named = [re.search(r"\bcat\b", caption) is not None for caption in generated]
     assert 0.9 < np.mean(named) < 1, "a general word now and then"
-    bare = sum(caption == "cat" for caption in drawn) / len(drawn)
+    bare = sum(caption == "cat" for caption in generated) / len(generated)
     assert 0.15 < bare < 0.45
-    assert not any("sketch" in caption for caption in drawn)
+    assert not any("sketch" in caption for caption in generated)
 
 
 def test_captions_say_the_domain_and_the_view() -> None:
     cat = {"name": "cat", "general": "animal", "class": "cat", "focus": "cat", "view": "ground"}
     sketched = cat | {"filter": "rock drawing", "source": "0"}
-    drawn = [caption_named(sketched, np.random.default_rng(seed)) for seed in range(50)]
-    assert all("rock drawing" in caption or "cave painting" in caption for caption in drawn)
+    generated = [caption_named(sketched, np.random.default_rng(seed)) for seed in range(50)]
+    assert all("rock drawing" in caption or "cave painting" in caption for caption in generated)
     river = {"name": "river", "general": "water|land", "class": "river", "view": "satellite"}
     above = [caption_named(river, np.random.default_rng(seed)) for seed in range(300)]
     said = [c for c in above if re.search(r"satellite|aerial|above", c)]
@@ -332,8 +332,8 @@ def test_synonyms_are_used_as_often_as_the_word(photos: Path) -> None:
     config = photo_source(photos, synonyms={"ship": ["sailing vessel"]})
     caption = make_captioner([config])
     ship = {"name": "ship", "class": "ship", "focus": "ship", "source": "0", "domain": "photo"}
-    drawn = [caption(ship, np.random.default_rng(seed)) for seed in range(200)]
-    share = sum("sailing vessel" in text for text in drawn) / 200
+    generated = [caption(ship, np.random.default_rng(seed)) for seed in range(200)]
+    share = sum("sailing vessel" in text for text in generated) / 200
     assert 0.35 < share < 0.65
 
 

@@ -1,4 +1,4 @@
-"""A tiny run of the generator: killed, resumed, exported, loaded; and the pipeline that ships."""
+"""A tiny training run: killed, resumed, exported, loaded; and the embedded pipeline."""
 
 import json
 import shlex
@@ -20,8 +20,8 @@ from safetensors.torch import load_file
 from factory.common.errors import UserError
 from train.generator.cli import main
 from train.generator.config import Config
-from train.generator.network.drawing import digit_prompts, draw, load_pipeline
-from train.generator.pictures.data_summary import data_lines
+from train.generator.images.data_summary import data_lines
+from train.generator.network.sampling import digit_prompts, generate, load_pipeline
 from train.generator.release.card import training_command
 from train.generator.release.export import export, folder_bytes
 from train.generator.training.fit import fit
@@ -42,7 +42,7 @@ TINY = {
 
 @pytest.fixture(autouse=True, scope="module")
 def _a_process_of_its_own() -> None:
-    """Runs choose threads and precision for their process; other tests here chose before."""
+    """Reset threads and precision, which a run sets for its process."""
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
 
@@ -76,7 +76,7 @@ def finished_run(killed_run: tuple[Path, int]) -> Path:
     return run
 
 
-def test_a_killed_run_goes_on_from_its_checkpoint(
+def test_a_killed_run_resumes_from_its_checkpoint(
     killed_run: tuple[Path, int], finished_run: Path
 ) -> None:
     samples = [int(row["samples"]) for row in read_log(finished_run / "loss.csv")]
@@ -111,7 +111,7 @@ def test_settings_are_never_seen_half_written(tmp_path: Path) -> None:
         writer.join()
 
 
-def test_a_corrected_filter_is_taken(tmp_path: Path) -> None:
+def test_a_corrected_filter_is_accepted(tmp_path: Path) -> None:
     photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
     settings = tmp_path / "tiny.yaml"
     settings.write_text(json.dumps({**TINY, "fit": {**TINY["fit"], "samples": 8}}))
@@ -128,8 +128,8 @@ def test_a_corrected_filter_is_taken(tmp_path: Path) -> None:
     config = Config.model_validate_json((run / "config.json").read_text())
     assert "(`view == 'ground'`)" in data_lines(config, [])[1]
     settings_of = ["--config", "SETTINGS.yaml", "--data", "DIR_OR_HUB_ID"]
-    told = shlex.split(training_command(config, samples=8))
-    assert told[told.index("RUN") + 1 :] == [
+    printed = shlex.split(training_command(config, samples=8))
+    assert printed[printed.index("RUN") + 1 :] == [
         *settings_of,
         *("--filter", "view == 'ground'"),
         *("--samples", "8"),
@@ -147,7 +147,7 @@ def test_an_export_is_a_stock_pipeline(finished_run: Path, tmp_path: Path) -> No
     assert {part.dtype for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder)} == {
         torch.float32
     }
-    images = draw(pipeline, ["a seven", "ünknown words 漢"], guidance_scale=2, steps=2)
+    images = generate(pipeline, ["a seven", "ünknown words 漢"], guidance_scale=2, steps=2)
     assert images.shape == (2, 32, 32, 3)
     assert "seven" in (target / "words.txt").read_text(encoding="utf-8").split()
 
@@ -199,8 +199,8 @@ def test_a_run_starts_from_an_exported_pipeline(finished_run: Path, tmp_path: Pa
     shutil.move(pipeline, moved := tmp_path / "moved")
     (run / "decoder.pt").unlink()
     export(run, tmp_path / "again")
-    told = [part.samples for part in read_lineage(tmp_path / "again")]
-    assert told == [start["samples"], 8], "what went before is known without its run folder"
+    printed = [part.samples for part in read_lineage(tmp_path / "again")]
+    assert printed == [start["samples"], 8], "what went before is known without its run folder"
     vae = "vae/diffusion_pytorch_model.safetensors"
     assert (tmp_path / "again" / vae).read_bytes() == (moved / vae).read_bytes()
     still = {**values["fit"], "samples": 10}
@@ -238,18 +238,18 @@ def test_export_needs_a_run(tmp_path: Path) -> None:
         export(tmp_path, tmp_path / "to")
 
 
-def test_the_embedded_pipeline_draws_what_it_is_asked() -> None:
+def test_the_embedded_pipeline_follows_the_prompt() -> None:
     assert folder_bytes(EMBEDDED) <= 25_000_000
     pipeline = load_pipeline(EMBEDDED)
     prompts, _ = digit_prompts("an image of a handwritten {}", per_class=1)
-    images = draw(pipeline, prompts, guidance_scale=3, seed=5)
-    again = draw(pipeline, prompts, guidance_scale=3, seed=5)
+    images = generate(pipeline, prompts, guidance_scale=3, seed=5)
+    again = generate(pipeline, prompts, guidance_scale=3, seed=5)
     assert np.array_equal(images, again)
     same_noise = (
-        draw(pipeline, ["a one"], guidance_scale=3),
-        draw(pipeline, ["a zero"], guidance_scale=3),
+        generate(pipeline, ["a one"], guidance_scale=3),
+        generate(pipeline, ["a zero"], guidance_scale=3),
     )
     assert not np.array_equal(*same_noise)
-    chalk = draw(pipeline, ["a chalk drawing of a seven"] * 8, guidance_scale=3)
-    marker = draw(pipeline, ["a marker drawing of a seven"] * 8, guidance_scale=3)
+    chalk = generate(pipeline, ["a chalk drawing of a seven"] * 8, guidance_scale=3)
+    marker = generate(pipeline, ["a marker drawing of a seven"] * 8, guidance_scale=3)
     assert chalk.mean() + 40 < marker.mean()

@@ -1,4 +1,4 @@
-"""The object that stands for `guidance_scale` in a stock pipeline's call."""
+"""The object passed as `guidance_scale` to a stock pipeline."""
 
 from types import SimpleNamespace
 

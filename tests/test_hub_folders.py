@@ -1,4 +1,4 @@
-"""Image folders on the Hub are read as local ones are: by `train`, `eval score` and offline."""
+"""Image folders on the Hub, read like local ones by `train` and `eval score`, and offline."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_metadata_on_the_hub_names_the_rows(either_hub: LocalHub, tmp_path: Path
     assert read(either_hub, tmp_path, name) == [[{"collie": 1, "tabby": 1}, left]]
 
 
-def test_what_is_in_the_way_is_known_before_images_are_fetched(
+def test_faults_are_reported_before_images_are_fetched(
     either_hub: LocalHub, tmp_path: Path
 ) -> None:
     heic = publish(either_hub, "heic", *photos("cat", "dog"), "dog/a.HEIC")

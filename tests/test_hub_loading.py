@@ -1,4 +1,4 @@
-"""What was pushed is what `load_dataset`, `train` and `eval` read: from the Hub and its cache."""
+"""Pushed datasets and models, read by `load_dataset`, `train` and `eval`, also offline."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ import numpy as np
 repo_id, out = sys.argv[1:3]
 
 def hashes(dataset):
-    # Encoded pictures are compared whole; a few are decoded as well.
+    # Encoded images are compared byte by byte; a few are decoded too.
     raw = dataset.cast_column("image", datasets.Image(decode=False))
     return [(row["image"]["bytes"], {k: v for k, v in row.items() if k != "image"}) for row in raw]
 
@@ -162,7 +162,7 @@ def test_a_damaged_download_is_noticed_and_fetched_again(
     assert "is damaged after every download" in done.stderr.splitlines()[-1]
 
 
-def test_each_way_not_to_get_it_is_one_line(
+def test_each_failed_download_is_one_line(
     either_hub: LocalHub, small: Path, tmp_path: Path
 ) -> None:
     hub = either_hub
@@ -218,7 +218,7 @@ for call in (
 
 
 def test_a_host_that_does_not_resolve_ends_at_once(tmp_path: Path) -> None:
-    """Not after minutes of repeats, whichever library asks."""
+    """Without minutes of retries, whichever library sends the request."""
     environment = {
         **os.environ,
         "HF_ENDPOINT": "http://no-such-host.invalid",

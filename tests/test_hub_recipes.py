@@ -1,4 +1,4 @@
-"""Recipes on the Hub: what references mean, pins, the cache, and what a stranger cannot do."""
+"""Recipes on the Hub: references, pins, cache, and limits for untrusted content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COMMIT = "0123456789" * 4
 
 @pytest.fixture
 def team_hub() -> Iterator[LocalHub]:
-    """A loopback Hub; texts go the same way in both transfer modes, so one is enough."""
+    """A loopback Hub in one mode; both transfer modes handle text files in the same way."""
     with LocalHub(xet=True) as started:
         yield started
 
@@ -38,7 +38,7 @@ def team_hub() -> Iterator[LocalHub]:
 def put(
     hub: LocalHub, files: Mapping[str, str | bytes], *, repo: str = TEAM, tag: str | None = None
 ) -> str:
-    """Commit files straight into the Hub's state and return the commit."""
+    """Commit files directly into the Hub's state and return the commit."""
     found = hub.repos.setdefault(("datasets", repo), Repo("datasets", repo))
     before = found.commits[found.branches["main"]].files if found.branches else {}
     blobs = {
@@ -92,12 +92,12 @@ def test_references(text: str, expected: tuple[str, str | None, str]) -> None:
         "hf://datasets/../b",
     ],
 )
-def test_what_is_no_reference(text: str) -> None:
+def test_invalid_references_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="is not a valid reference to recipes on the Hub"):
         parse_reference(text)
 
 
-def test_a_copy_tells_where_it_is_from() -> None:
+def test_a_copy_records_its_origin() -> None:
     path = Path("/cache/hub/datasets--a--b/snapshots", COMMIT, "recipes/x.yaml")
     assert place_of(path) == HubPlace("a/b", COMMIT, "recipes/x.yaml")
     assert str(place_of(path)) == f"hf://datasets/a/b@{COMMIT}/recipes/x.yaml"
@@ -122,7 +122,7 @@ def test_a_tag_that_moves_moves_no_resolved_recipe(team_hub: LocalHub, tmp_path:
     assert "label: cat" in resolved(team_hub, tmp_path / "other home", pinned)
 
 
-def test_what_was_fetched_once_works_without_the_hub(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_cached_recipes_work_offline(team_hub: LocalHub, tmp_path: Path) -> None:
     put(
         team_hub,
         {
@@ -184,8 +184,8 @@ print(json.dumps(told))
 def refusals(hub: LocalHub, home: Path, references: list[str], **env: Any) -> dict[str, str]:
     done = run_python(hub, home, _REFUSALS, json.dumps(references), **env)
     assert done.returncode == 0, done.stderr
-    told: dict[str, str] = json.loads(done.stdout)
-    return told
+    printed: dict[str, str] = json.loads(done.stdout)
+    return printed
 
 
 STRANGE = {
@@ -229,18 +229,18 @@ STRANGE = {
 }
 
 
-def test_a_strangers_recipe_reaches_nothing_here(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_an_untrusted_recipe_reads_no_local_file(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {f"recipes/{name}.yaml": text for name, (text, _) in STRANGE.items()})
     references = {f"hf://datasets/team/recipes/{name}": name for name in STRANGE}
-    told = refusals(team_hub, tmp_path / "home", list(references))
+    printed = refusals(team_hub, tmp_path / "home", list(references))
     for reference, name in references.items():
-        assert re.search(STRANGE[name][1], told[reference]), (name, told[reference])
-        assert told[reference].startswith("2 "), told[reference]
+        assert re.search(STRANGE[name][1], printed[reference]), (name, printed[reference])
+        assert printed[reference].startswith("2 "), printed[reference]
     sizes = [entry for entry in team_hub.log("resolve") if "big.yaml" in entry["path"]]
     assert sizes == []
 
 
-def test_what_is_not_there_is_told_in_a_line(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_missing_repositories_and_files_are_one_line(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {"recipes/a/x.yaml": BASE, "recipes/b/y.yaml": BASE, "notes.md": "x"})
     put(team_hub, {"data.csv": "x"}, repo="team/data")
     put(team_hub, {"recipes/x.yaml": BASE}, repo="team/gated")
@@ -254,24 +254,24 @@ def test_what_is_not_there_is_told_in_a_line(team_hub: LocalHub, tmp_path: Path)
         "hf://datasets/team/nothing/x": "team/nothing",
         "hf://datasets/team/gated/x": "access is restricted",
     }
-    told = refusals(team_hub, tmp_path / "home", list(wanted), token=team_hub.other_token)
+    printed = refusals(team_hub, tmp_path / "home", list(wanted), token=team_hub.other_token)
     for reference, message in wanted.items():
-        assert re.search(message, told[reference]), told[reference]
-        assert len(told[reference].splitlines()) == 1
-        assert told[reference].startswith("2 ")
+        assert re.search(message, printed[reference]), printed[reference]
+        assert len(printed[reference].splitlines()) == 1
+        assert printed[reference].startswith("2 ")
 
 
 def test_a_damaged_copy_is_noticed(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {"recipes/x.yaml": BASE})
     team_hub.fault("resolve", "flip", skip=1)
     reference, home = "hf://datasets/team/recipes/x", tmp_path / "home"
-    (told,) = refusals(team_hub, home, [reference]).values()
-    assert told.startswith("1 ")
-    assert "was damaged during the download" in told
+    (printed,) = refusals(team_hub, home, [reference]).values()
+    assert printed.startswith("1 ")
+    assert "was damaged during the download" in printed
     assert refusals(team_hub, home, [reference]) == {reference: "loaded"}
 
 
-def test_a_fault_that_passes_costs_a_moment(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_a_temporary_fault_is_retried(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {"recipes/pets/x.yaml": BASE, "recipes/pets/y.yaml": "extends: x\n"})
     faults = [
         team_hub.fault(route, kind, status=status)
@@ -294,9 +294,9 @@ def test_a_read_of_a_private_repository_needs_a_token(team_hub: LocalHub, tmp_pa
     put(team_hub, {"recipes/x.yaml": BASE})
     team_hub.repos["datasets", TEAM].private = True
     reference = "hf://datasets/team/recipes/x"
-    told = refusals(team_hub, tmp_path / "a", [reference], token=None)[reference]
-    assert told.startswith("2 ")
-    assert "hf auth login" in told
+    printed = refusals(team_hub, tmp_path / "a", [reference], token=None)[reference]
+    assert printed.startswith("2 ")
+    assert "hf auth login" in printed
     assert refusals(team_hub, tmp_path / "b", [reference], token=team_hub.read_token) == {
         reference: "loaded"
     }

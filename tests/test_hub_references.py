@@ -1,4 +1,4 @@
-"""What a recipe takes from the Hub by commit: captions of a dataset, LoRA adapters of a model."""
+"""Parts of a recipe pinned by a Hub commit: captions of a dataset, LoRA adapters."""
 
 from __future__ import annotations
 
@@ -90,11 +90,11 @@ def test_an_adapter_comes_from_the_hub_at_its_commit(team_hub: LocalHub, tmp_pat
     flags = ["--batch-size", "4", "--dtype", "float32"]
     done = run_factory(team_hub, tmp_path / "home", *far, *flags)
     assert done.returncode == 0, done.stderr
-    drawn = [_pictures(tmp_path / "out" / name) for name in keys]
-    assert drawn[0] == drawn[1]
+    generated = [_images(tmp_path / "out" / name) for name in keys]
+    assert generated[0] == generated[1]
 
 
-def _pictures(out: Path) -> list[bytes]:
+def _images(out: Path) -> list[bytes]:
     from datasets import load_dataset
 
     return [row["image"].tobytes() for row in load_dataset(str(out), split="train")]

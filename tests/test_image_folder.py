@@ -1,4 +1,4 @@
-"""Image folders as people keep them: every one is read as meant, or one line names the obstacle."""
+"""Image folders as people keep them: read as expected, or rejected with one clear line."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ READ: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("kind", READ)
-def test_a_folder_is_read_as_its_owner_means_it(tmp_path: Path, kind: str) -> None:
+def test_an_image_folder_is_read_as_expected(tmp_path: Path, kind: str) -> None:
     make, expected = READ[kind]
     folder = tmp_path / ("odd [ä#%20] (1)" if "brackets" in kind else "photos")
     make(folder)
@@ -137,14 +137,14 @@ def test_rows_are_the_paths_and_classes_of_the_folder(tmp_path: Path) -> None:
     assert len(set(paths)) == 10 and all(path.is_file() for path in paths)
 
 
-def test_accents_in_either_form_are_one_name(tmp_path: Path) -> None:
+def test_both_unicode_forms_of_an_accent_are_one_name(tmp_path: Path) -> None:
     assert counts(classes(tmp_path / "photos", names=("e\u0301te\u0301", "cat"))) == {
         "cat": 3,
         "été": 3,
     }
 
 
-def test_splits_are_folders_at_the_top_that_hold_classes(tmp_path: Path) -> None:
+def test_splits_are_top_level_folders_with_classes(tmp_path: Path) -> None:
     folder = classes(tmp_path / "photos" / "train").parent
     classes(folder / "Val", count=2)
     classes(folder / "test", names=("cat", "dog"), count=1)
@@ -235,7 +235,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_one_line_names_what_is_in_the_way(tmp_path: Path, kind: str) -> None:
+def test_one_line_names_the_obstacle(tmp_path: Path, kind: str) -> None:
     make, message = REFUSED[kind]
     make(tmp_path / "photos")
     with pytest.raises(UserError) as caught:
@@ -244,7 +244,7 @@ def test_one_line_names_what_is_in_the_way(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_what_is_not_read_is_counted(tmp_path: Path) -> None:
+def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     folder = write(classes(tmp_path / "photos"), "cat/a.HEIC", "cat/b.heic", "dog/n.txt", "LICENSE")
     opened = open_dataset(str(folder), skip_unreadable=True)
     assert opened.left_out == {".heic": 2, ".txt": 1, "without suffix": 1}

@@ -1,4 +1,4 @@
-"""Decoded images: upright, scaled to 8 bits, on white where they are transparent."""
+"""Decoded images: upright, scaled to 8 bits, transparency on white."""
 
 from __future__ import annotations
 
@@ -66,13 +66,15 @@ def test_sixteen_bits_are_scaled() -> None:
 
 
 def test_values_without_a_known_white_are_refused() -> None:
-    with pytest.raises(ValueError, match="so white is unknown; save it with 8 or 16 bits"):
+    with pytest.raises(
+        ValueError, match="so the value of white is unknown; save the image with 8 or 16 bits"
+    ):
         as_seen(Image.fromarray(np.full((4, 4), 0.5, np.float32)))
     with pytest.raises(ValueError, match="range from 0 to 100000"):
         as_seen(Image.fromarray(np.int32([[0, 100_000]])))
 
 
-def test_transparent_pixels_are_white_whatever_they_hide() -> None:
+def test_transparent_pixels_are_white() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     hidden = Image.fromarray(np.dstack([noise, np.zeros((8, 8), np.uint8)]))
     for kind in ("PNG", "WEBP"):
@@ -102,7 +104,7 @@ def test_palettes_and_keys_of_transparency() -> None:
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK"])
-def test_plain_images_are_what_pillow_converts(mode: str) -> None:
+def test_plain_images_equal_pillows_conversion(mode: str) -> None:
     noise = np.random.default_rng(1).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     image = Image.fromarray(noise).convert(mode)
     assert as_seen(image).tobytes() == image.convert("RGB").tobytes()

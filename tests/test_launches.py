@@ -1,4 +1,4 @@
-"""Builds under torch's own launcher: nodes, restarts, parts, and what is left when ranks die."""
+"""Builds under torch's own launcher: nodes, restarts, parts, and killed ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from build_parts import recipe, tree
-from fault_parts import build_once, draw, finished, start, strays
+from fault_parts import build_once, finished, generate, start, strays
 
 from factory.builder.ranks import own_device
 from factory.builder.report import Part
@@ -34,9 +34,9 @@ SCRIPT = str(ROOT / "tests" / "rank_build.py")
 
 @pytest.fixture
 def large(tmp_path: Path) -> Path:
-    """Write a recipe of 80 images in 10 shards and draw it undisturbed."""
+    """Write a recipe of 80 images in 10 shards and build it undisturbed."""
     recipe(tmp_path, "large", images_per_class=40, classes=["cat", "dog"])
-    draw([tmp_path / "large.yaml"], tmp_path / "alone")
+    generate([tmp_path / "large.yaml"], tmp_path / "alone")
     return tmp_path / "large.yaml"
 
 
@@ -48,7 +48,7 @@ def free_port() -> int:
 
 @contextmanager
 def torchrun(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a launcher; whatever of it is left at the end is killed."""
+    """Run a launcher; kill its remaining processes at the end."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -102,7 +102,7 @@ def two_nodes(*, max_restarts: int) -> list[str]:
 
 @pytest.mark.slow
 def test_two_nodes_and_a_rank_that_is_killed(large: Path, tmp_path: Path) -> None:
-    """Both nodes' ranks are restarted, the shard in hand is drawn again, the bytes are the same."""
+    """Both nodes restart their ranks and generate the shard in progress again: same bytes."""
     out = tmp_path / "nodes"
     arguments = [*two_nodes(max_restarts=3), SCRIPT, str(large), str(out), "0.3"]
     with torchrun(*arguments) as first, torchrun(*arguments) as second:
@@ -118,7 +118,7 @@ def test_two_nodes_and_a_rank_that_is_killed(large: Path, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_the_coordinator_is_killed(large: Path, tmp_path: Path) -> None:
-    """Without a launcher to restart it, the job ends; run again, it goes on."""
+    """Without a launcher to restart it, the job ends; the same command resumes it."""
     out = tmp_path / "out"
     arguments = ["--standalone", "--nproc-per-node", "2", SCRIPT, str(large), str(out), "0.3"]
     with torchrun(*arguments) as launcher:
@@ -131,7 +131,7 @@ def test_the_coordinator_is_killed(large: Path, tmp_path: Path) -> None:
     # The launcher writes a traceback of its own.
     assert f'File "{ROOT}/factory' not in output
     assert len(list(out.glob("data/*/train-*"))) < 10
-    draw([large], out)
+    generate([large], out)
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
 
@@ -143,7 +143,7 @@ def test_the_whole_job_is_killed(large: Path, tmp_path: Path) -> None:
     with torchrun(*arguments):
         wait_for_shards(out, 3)
     assert not (out / "README.md").exists(), "it was killed too late to prove anything"
-    draw([large], out)
+    generate([large], out)
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
 
@@ -155,7 +155,7 @@ def test_random_ranks_are_killed_in_one_build(tmp_path: Path) -> None:
     kills, moments = 25, random.Random(0)
     recipe(tmp_path, "large", images_per_class=160, classes=["cat", "dog"])
     large, out = tmp_path / "large.yaml", tmp_path / "out"
-    draw([large], tmp_path / "alone")
+    generate([large], tmp_path / "alone")
     arguments = ["--standalone", "--nproc-per-node", "2", "--max-restarts", "100"]
     arguments += ["--monitor-interval", "0.2", SCRIPT, str(large), str(out), "0.5"]
     with torchrun(*arguments) as launcher:
@@ -176,17 +176,17 @@ def build_part(recipes: list[Path], out: Path, text: str) -> None:
 
 
 def test_parts_of_an_array_job(large: Path, tmp_path: Path) -> None:
-    """Each draws its own shards; whichever ends last finishes the set."""
+    """Each part generates its own shards; the last one to end completes the dataset."""
     out = tmp_path / "parts"
     for text in ("2/3", "3/3"):
         assert finished(start(build_part, [large], out, text)) == 0
         assert not (out / "README.md").exists()
-    report = draw([large], out, part=Part(1, 3))
+    report = generate([large], out, part=Part(1, 3))
     assert report.is_complete
     assert tree(out) == tree(tmp_path / "alone")
     assert not strays(out)
-    drawn = [int(line) for line in Path(f"{out}.drawn").read_text().split()]
-    assert [*drawn, report.drawn] == [24, 24, 32]
+    generated = [int(line) for line in Path(f"{out}.generated").read_text().split()]
+    assert [*generated, report.generated] == [24, 24, 32]
 
 
 def test_parts_at_once(large: Path, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_the_launch_line_is_read(
     assert asked_for()[0] == expected
 
 
-def test_train_and_eval_say_that_they_are_alone(
+def test_train_and_eval_warn_that_they_are_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from eval.cli import main
@@ -260,7 +260,7 @@ def test_train_and_eval_say_that_they_are_alone(
 
 @pytest.fixture
 def alone() -> Iterator[None]:
-    """Let a test join the processes of a launch of its own."""
+    """Reset accelerate's state before and after a test that joins the processes of a launch."""
     from accelerate.state import AcceleratorState, GradientState
 
     def reset() -> None:
@@ -288,7 +288,7 @@ def alone() -> Iterator[None]:
         {"ACCELERATE_USE_CPU": "maybe"},
     ],
 )
-def test_what_another_launch_left_is_named(
+def test_variables_of_another_launch_are_named(
     left: dict[str, str], alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in left.items():
@@ -305,7 +305,7 @@ def test_what_another_launch_left_is_named(
         ("ACCELERATE_USE_DEEPSPEED", "true", "ACCELERATE_USE_DEEPSPEED=true"),
     ],
 )
-def test_training_refuses_what_a_launch_asks_for_and_it_does_not_do(
+def test_training_refuses_unsupported_launch_options(
     name: str, value: str, message: str, alone: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
@@ -314,7 +314,7 @@ def test_training_refuses_what_a_launch_asks_for_and_it_does_not_do(
         join_launch()
 
 
-def test_a_rank_that_was_left_silences_nobody(
+def test_a_leftover_rank_variable_hides_no_log_line(
     alone: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANK", "1")
@@ -323,5 +323,5 @@ def test_a_rank_that_was_left_silences_nobody(
     with pytest.raises(UserError, match="timm has no such model"):
         train_main()
     monkeypatch.setenv("WORLD_SIZE", "")
-    log("told")
-    assert capsys.readouterr().err.endswith("told\n")
+    log("shown")
+    assert capsys.readouterr().err.endswith("shown\n")

@@ -1,6 +1,6 @@
-"""Which modules of a package the others may import; import-linter keeps the direction.
+"""The modules of a package that other packages may import.
 
-The layers are contracts in `pyproject.toml`, checked by `make lint`.
+The order of the packages is a contract in `pyproject.toml`, checked by `make lint`.
 """
 
 import importlib.util

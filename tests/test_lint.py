@@ -25,7 +25,7 @@ WARNED = [
         "unambiguous `prompt`, e.g. 'crane bird' for crane",
     ),
     (
-        BASE.replace("a {class}", "a nice picture"),
+        BASE.replace("a {class}", "a nice image"),
         "@:3:9: prompt: a prompt without {class} is the same for every class: images will not "
         "match their labels",
     ),
@@ -65,15 +65,13 @@ WARNED = [
     (
         BASE.replace("a {class}", "{a} {class}") + "variables: {a: {cycle: [x, y, z]}}\n",
         "@:5:16: variables.a: 2 images per class are not divisible by 3 values; make "
-        "images_per_class a "
-        "multiple",
+        "images_per_class a multiple",
     ),
     (
         BASE.replace("a {class}", "{a} {b} {class}")
         + "variables: {a: {cycle: [x, y]}, b: {cycle: [x, y]}}\n",
-        "@:5:36: variables.b: has the same period as 'a': some pairs of values never occur; make "
-        "one "
-        "of them a list",
+        "@:5:36: variables.b: some pairs of values with 'a' never occur, because the lengths of "
+        "the two cycles have a common divisor; make one of them a list",
     ),
 ]
 
@@ -112,6 +110,7 @@ def test_combinations(tmp_path: Path) -> None:
         c="combine: [a, b]\nimages_per_class: 3\n",
     )
     assert [warning.message for warning in lint(load_recipes(tmp_path))] == [
-        "3 images per class are not divisible by 2 members: the first get one more",
+        "3 images per class are not divisible by 2 members: the first members contribute one more; "
+        "use a multiple of 2",
         "its members' images differ in size; set the same output.size for all",
     ]

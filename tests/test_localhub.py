@@ -1,4 +1,4 @@
-"""The loopback Hub serves the unmodified clients in both transfer modes."""
+"""The loopback Hub works with the unmodified clients in both transfer modes."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Markers: unmarked shards come first, marked ones last, and nothing waits for anybody."""
+"""Markers: unmarked shards come first, marked ones last, and no process waits."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from factory.shards.generations import Generation, newest
 from factory.shards.manifest import ShardEntry
 
 
-def draw(recipes: Any, out: Path, factory: Any = FakeRenderer) -> BuildReport:
+def generate(recipes: Any, out: Path, factory: Any = FakeRenderer) -> BuildReport:
     return build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=factory)
 
 
 class Shards:
-    """Shards of a config in memory, and in which order they were made."""
+    """Shards of a config in memory, and the order in which they were made."""
 
     def __init__(self, out: Path, *, there: set[int]) -> None:
         self.out, self.there = out, there
@@ -102,7 +102,7 @@ def test_a_shard_that_another_launch_has_finished_is_dropped_after_the_batch(
     tmp_path: Path,
 ) -> None:
     base, out = recipe(tmp_path, "base", images_per_class=8), tmp_path / "out"
-    draw(base, tmp_path / "other")
+    generate(base, tmp_path / "other")
 
     class Slow(FakeRenderer):
         def render(self, rows: Any, *, batch_size: int) -> Any:
@@ -110,8 +110,8 @@ def test_a_shard_that_another_launch_has_finished_is_dropped_after_the_batch(
                 shutil.copytree(tmp_path / "other/data", out / "data", dirs_exist_ok=True)
             return super().render(rows, batch_size=batch_size)
 
-    report = draw(base, out, Slow)
-    assert (report.drawn, report.kept) == (8 + 4, 16), "the first shard, and half of the second"
+    report = generate(base, out, Slow)
+    assert (report.generated, report.kept) == (8 + 4, 16), "the first shard, and half of the second"
     assert tree(out) == tree(tmp_path / "other")
 
 
@@ -121,9 +121,9 @@ def test_the_folder_is_gone_after_a_build_that_was_complete(tmp_path: Path) -> N
     out = tmp_path / "out"
     for config in ("base", "share", "an older config"):
         assert Markers(out).add(config, 0, 0)
-    draw([base, word, share], out)
+    generate([base, word, share], out)
     assert not (out / WORKING).exists()
-    draw([base, word, share], tmp_path / "once")
+    generate([base, word, share], tmp_path / "once")
     assert tree(out) == tree(tmp_path / "once")
 
 
@@ -138,9 +138,9 @@ def test_markers_of_configs_that_are_not_complete_stay(
 
     out = tmp_path / "out"
     with pytest.raises(ZeroDivisionError):
-        draw(recipe(tmp_path, "word", prompt="{class}"), out, Dying)
+        generate(recipe(tmp_path, "word", prompt="{class}"), out, Dying)
     Markers(out).add("word", 1, 0)
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     Markers(out).add("base", 1, 0)
     main(["tidy", str(out), "--delete"])
     assert f"{WORKING}/base/00001.0" in capsys.readouterr().out
@@ -156,27 +156,27 @@ def test_a_launch_whose_dataset_grows_while_its_processes_start_ends(
     prepare = builder._prepare
 
     def late(place: Path, *args: Any, **options: Any) -> tuple[Start, Generation]:
-        """Do as a rank does that reads the directory when another launch has changed it."""
+        """Act like a rank that reads the directory after another launch has changed it."""
         monkeypatch.undo()
         start, _ = prepare(place, *args, **options)
-        draw(grown, place)
+        generate(grown, place)
         return start, newest(place)
 
     monkeypatch.setattr(builder, "_prepare", late)
     with pytest.raises(Failure, match=r"has changed this dataset .*while its processes started"):
-        draw(base, out)
-    draw(grown, tmp_path / "once")
+        generate(base, out)
+    generate(grown, tmp_path / "once")
     assert tree(out) == tree(tmp_path / "once")
 
 
-def test_claims_of_an_earlier_version_do_no_harm_and_tidy_removes_them(
+def test_claims_of_an_earlier_version_are_ignored_and_tidied(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
     (out / OLD_CLAIMS).mkdir(parents=True)
     for name in ("base.00000.0", "prepare.0", "launch-0123abcd.0"):
         (out / OLD_CLAIMS / name).write_text('{"launch": "0123abcd", "owner": "", "beat": 3}')
-    assert draw(recipe(tmp_path, "base"), out).drawn == 15
+    assert generate(recipe(tmp_path, "base"), out).generated == 15
     main(["tidy", str(out), "--delete"])
     assert f"{OLD_CLAIMS}/prepare.0" in capsys.readouterr().out
     assert not (out / OLD_CLAIMS).exists()

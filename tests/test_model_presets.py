@@ -1,4 +1,4 @@
-"""`--model NAME`: what it puts in place of a recipe's model, and what it leaves alone."""
+"""`--model NAME`: the keys of a recipe that it replaces, and those that it keeps."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ guided = [one for one in PRESETS if one.guided]
 
 
 @pytest.mark.parametrize("preset", guided, ids=lambda one: one.name)
-def test_a_model_replaces_what_belongs_to_it_and_never_the_recipes_sampling(
+def test_a_model_replaces_its_own_keys_and_never_sampling(
     preset: ModelPreset,
 ) -> None:
     for reference in (preset.name, preset.id):
@@ -118,7 +118,7 @@ def test_sampling_model_leaves_distributions() -> None:
     assert numbers(recipe)[1] == EMBEDDED_STEPS
 
 
-def test_another_model_brings_nothing(tmp_path: Path) -> None:
+def test_an_unknown_model_sets_no_other_key(tmp_path: Path) -> None:
     write(tmp_path, r=BASE + "sampling: {guidance_scale: 2, num_inference_steps: 9}\n")
     assert numbers(load_recipe(tmp_path / "r.yaml", model="org/other")) == (2, 9)
 

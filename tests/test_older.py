@@ -1,8 +1,8 @@
-"""Datasets of earlier versions are verified, loaded, resumed, grown and replayed.
+"""Datasets of earlier versions can be verified, loaded, resumed, grown and replayed.
 
-`tests/older` has two of version 0.1, whose file names count the shards, and two (`keyed-`) built by
-the last commit before the modules of `factory` became packages. They lack only the images of the
-card; those named `stopped` have one of their two shards.
+`tests/older` contains two datasets of version 0.1, whose file names include the number of shards,
+and two (`keyed-`) built just before the modules of `factory` became packages. The card's images are
+missing in all of them; those named `stopped` have one of their two shards.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def copied(tmp_path: Path, name: str) -> Path:
     return Path(shutil.copytree(Path(__file__).parent / "older" / name, tmp_path / name))
 
 
-def draw(recipes: Any, out: Path) -> BuildReport:
+def generate(recipes: Any, out: Path) -> BuildReport:
     return build(
         recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=FakeRenderer
     )
@@ -59,7 +59,7 @@ def test_it_is_verified_loaded_and_replayed(tmp_path: Path, finished: str) -> No
     whole = Sample(part=1.0, renderer_factory=FakeRenderer)
     report = verify_set(out, sample=whole)
     assert (report.faults, report.compared) == ((), 15 + 15 + 12)
-    assert replay(out, config="word", index=7, renderer_factory=FakeRenderer).redrawn.same_bytes
+    assert replay(out, config="word", index=7, renderer_factory=FakeRenderer).regenerated.same_bytes
     assert loaded(out, tmp_path, "base") == list(range(15))
     assert len(loaded(out, tmp_path, "both")) == 30
 
@@ -77,8 +77,8 @@ def test_a_stray_file_that_its_card_reads_is_a_fault(tmp_path: Path) -> None:
 def test_it_is_built_again_and_resumed(tmp_path: Path, name: str) -> None:
     out = copied(tmp_path, name)
     before, kept = images(out), files(out)
-    report = draw(recipe(tmp_path, "base"), out)
-    assert (report.kept, report.drawn) == ((15, 0) if "finished" in name else (8, 7))
+    report = generate(recipe(tmp_path, "base"), out)
+    assert (report.kept, report.generated) == ((15, 0) if "finished" in name else (8, 7))
     assert set(kept) <= set(files(out))
     assert before.items() <= images(out).items()
     assert verify_set(out).faults == ()
@@ -89,8 +89,8 @@ def test_it_grows(tmp_path: Path, name: str) -> None:
     out = copied(tmp_path, name)
     kept = files(out)[0]
     before = images(out)
-    report = draw(recipe(tmp_path, "base", images_per_class=8), out)
-    assert (report.kept, report.drawn) == ((15, 9) if "finished" in name else (8, 16))
+    report = generate(recipe(tmp_path, "base", images_per_class=8), out)
+    assert (report.kept, report.generated) == ((15, 9) if "finished" in name else (8, 16))
     assert before.items() <= images(out).items()
     assert verify_set(out).faults == ()
     assert loaded(out, tmp_path, "base") == list(range(24))
@@ -109,7 +109,7 @@ def test_it_gets_a_column_and_a_larger_share(tmp_path: Path, finished: str) -> N
     recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=5)
     tone = recipe(tmp_path, "tone", prompt="a {t} {class}", variables={"t": ["x", "y"]})
-    assert draw([share, tone], out).drawn == 15 + 15, "a larger share has other rows"
+    assert generate([share, tone], out).generated == 15 + 15, "a larger share has other rows"
     assert before.items() <= images(out).items()
     assert verify_set(out).faults == ()
 
@@ -126,7 +126,7 @@ class Dying(FakeRenderer):
 
 
 def test_it_reads_the_same_while_it_grows(tmp_path: Path) -> None:
-    """Its card's glob would find the rows of its last shard twice."""
+    """The glob in its card would match the rows of its last shard twice."""
     out = copied(tmp_path, "finished")
     (out / "README.md").write_text((out / "README.md").read_text() + "\nA word of its owner.\n")
     with pytest.raises(Dies):
@@ -147,6 +147,6 @@ def test_a_card_that_is_no_text_stops_no_build(tmp_path: Path) -> None:
     out = copied(tmp_path, "finished")
     path = out / "README.md"
     path.write_bytes(path.read_bytes() + b"\nA word of its \xff owner.\n")
-    draw(recipe(tmp_path, "base", images_per_class=8), out)
+    generate(recipe(tmp_path, "base", images_per_class=8), out)
     assert verify_set(out).faults == ()
     assert b"A word of its \xff owner." in (out / ".README.replaced.md").read_bytes()

@@ -1,4 +1,4 @@
-"""Opening datasets: what is found, what is refused, and that a changed folder is read anew."""
+"""Opening datasets: what is found and rejected; a changed folder is read again."""
 
 import io
 import json
@@ -57,7 +57,7 @@ def test_opens_a_directory_of_parquet_files(tmp_path: Path) -> None:
     assert images[:, 0, 0, 0].tolist() == [0, 200, 90]
 
 
-def test_opens_a_folder_of_pictures_by_class(tmp_path: Path) -> None:
+def test_opens_a_folder_of_images_by_class(tmp_path: Path) -> None:
     for name, value in (("cat", 10), ("dog", 250)):
         (tmp_path / "set" / name).mkdir(parents=True)
         Image.new("RGB", (6, 5), (value, 0, 0)).save(tmp_path / "set" / name / "a.png")
@@ -66,7 +66,7 @@ def test_opens_a_folder_of_pictures_by_class(tmp_path: Path) -> None:
     assert opened.dataset["label"][:] == [0, 1]
 
 
-def test_opens_what_save_to_disk_wrote_and_encodes_text_labels(tmp_path: Path) -> None:
+def test_opens_datasets_of_save_to_disk_and_encodes_text_labels(tmp_path: Path) -> None:
     data = datasets.Dataset.from_dict({"img": [png(1), png(2)], "label": ["b", "a"]})
     data.cast_column("img", datasets.Image()).save_to_disk(str(tmp_path / "saved"))
     opened = open_dataset(str(tmp_path / "saved"))
@@ -75,7 +75,7 @@ def test_opens_what_save_to_disk_wrote_and_encodes_text_labels(tmp_path: Path) -
     assert opened.dataset["label"][:] == [1, 0]
 
 
-def test_a_changed_folder_and_a_namesake_are_read_anew(tmp_path: Path) -> None:
+def test_a_changed_folder_and_a_namesake_are_read_again(tmp_path: Path) -> None:
     first = write_set(tmp_path / "a" / "set", [0, 200])
     second = write_set(tmp_path / "b" / "set", [50, 60])
     assert len(open_dataset(str(first)).dataset) == 2
@@ -85,7 +85,7 @@ def test_a_changed_folder_and_a_namesake_are_read_anew(tmp_path: Path) -> None:
     assert open_dataset(str(first)).dataset["label"][:] == [1, 1, 0]
 
 
-def test_pictures_are_resized_with_antialiasing(tmp_path: Path) -> None:
+def test_images_are_resized_with_antialiasing(tmp_path: Path) -> None:
     stripes = np.zeros((8, 8, 3), dtype=np.uint8)
     stripes[:, ::2] = 255
     buffer = io.BytesIO()
@@ -147,7 +147,7 @@ def test_filter_faults(tmp_path: Path, expression: str, message: str) -> None:
     assert str(caught.value) == f"--filter {expression!r}: {message}"
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_missing_datasets_and_columns_are_named(tmp_path: Path) -> None:
     folder = str(write_set(tmp_path / "set", [0, 200]))
     cases = [
         (lambda: open_dataset(str(tmp_path / "gone")), "gone: directory not found"),
@@ -174,7 +174,7 @@ def test_a_set_without_labels_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_broken_picture_is_named_by_row() -> None:
+def test_a_broken_image_is_named_by_row() -> None:
     data = datasets.Dataset.from_dict({"image": [png(1), {"bytes": b"nonsense", "path": None}]})
     data = data.cast_column("image", datasets.Image())
     with pytest.raises(UserError, match=r"row 1: the image cannot be decoded"):
@@ -204,7 +204,7 @@ def test_filters_compare_numbers_of_any_type(expression: str, kept: list[int]) -
 
 
 def write_labels(folder: Path, labels: list[int | None]) -> Path:
-    """Write images with plain whole numbers for labels."""
+    """Write images with plain integers as labels."""
     types = {"image": datasets.Image(), "label": datasets.Value("int64")}
     rows = {"image": [png(9)] * len(labels), "label": labels}
     folder.mkdir()
@@ -223,13 +223,13 @@ def test_labels_beyond_the_names_are_refused(tmp_path: Path) -> None:
     folder = write_labels(tmp_path / "set", [0, 1, 2])
     names = {"label": {"_type": "ClassLabel", "names": ["a", "b"]}, "image": {"_type": "Image"}}
     table = pq.read_table(folder / "train.parquet")
-    told = {"huggingface": json.dumps({"info": {"features": names}})}
-    pq.write_table(table.replace_schema_metadata(told), folder / "train.parquet")
+    printed = {"huggingface": json.dumps({"info": {"features": names}})}
+    pq.write_table(table.replace_schema_metadata(printed), folder / "train.parquet")
     with pytest.raises(UserError, match="go up to 2, but only 2 classes have names"):
         open_dataset(str(folder))
 
 
-def test_files_without_rows_are_told(tmp_path: Path) -> None:
+def test_files_without_rows_are_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="its files contain no rows"):
         open_dataset(str(write_labels(tmp_path / "set", [])))
 
@@ -243,7 +243,7 @@ def test_a_preferred_split_is_taken_and_a_filter_never_moves_to_another(tmp_path
         open_dataset(str(folder), preferred_split="test", row_filter="guidance_scale > 5")
 
 
-def test_more_pixels_than_the_disk_holds_are_refused_before_any_is_decoded(tmp_path, monkeypatch):
+def test_too_many_pixels_for_the_disk_are_refused_before_decoding(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     opened = open_dataset(str(write_set(tmp_path / "set", [10])))
     side = 100_000 + math.isqrt(shutil.disk_usage(tmp_path).free // 3)

@@ -1,4 +1,4 @@
-"""The paper's recipes against tables typed from the paper, and every recipe of the tree checked."""
+"""The paper's recipes against tables typed from the paper; checks of all recipes."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_recipe_beyond_the_paper_states_its_question(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_every_header_says_how_to_make_it_and_what_it_costs(name: str) -> None:
+def test_every_header_contains_command_and_cost(name: str) -> None:
     lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
     head = "\n".join(line for line in lines if line.startswith("#"))
     assert f"factory build {name} " in head or f"factory build {Path(name).parent} " in head
@@ -137,7 +137,7 @@ def test_a_header_gives_the_papers_figure(key: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("key", SETS, ids="/".join)
-def test_a_set_is_the_papers(key: tuple[str, str]) -> None:
+def test_a_recipe_has_the_papers_values(key: tuple[str, str]) -> None:
     prompt, domains, guidance, antialias = SETS[key]
     classes, images_per_class, size = SIZES[key[0]]
     recipe = load_recipe("/".join(key))
@@ -179,7 +179,7 @@ def test_domains_take_equal_shares(name: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("key", UNIONS, ids="/".join)
-def test_a_union_is_the_papers(key: tuple[str, str]) -> None:
+def test_a_union_has_the_papers_members(key: tuple[str, str]) -> None:
     members, images_per_class = UNIONS[key]
     recipe = load_recipe("/".join(key))
     assert list(recipe.combine or ()) == members
@@ -188,7 +188,7 @@ def test_a_union_is_the_papers(key: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("folder", SIZES)
-def test_a_data_set_is_one_dataset(folder: str) -> None:
+def test_the_recipes_of_a_folder_are_one_dataset(folder: str) -> None:
     recipes = {recipe.name: recipe for recipe in load_recipes(folder)}
     base, twin = (plan(recipes[name]).rows(40, 60) for name in ("base-class", "anti-aliased"))
     # The anti-aliased set shows the images of the base set.
@@ -221,11 +221,11 @@ def test_an_as_code_twin_differs_as_the_code_does(key: tuple[str, str]) -> None:
         number = row.index // classes // max(1, len(domains))
         assert row.seed == noises[number * 10]
     if domains:
-        drawn = [row.variables["domain"] for row in rows if row.label == 0]
-        assert drawn == (domains * 10)[: len(drawn)]
+        sampled = [row.variables["domain"] for row in rows if row.label == 0]
+        assert sampled == (domains * 10)[: len(sampled)]
 
 
-def test_two_runs_of_random_guidance_draw_two_numbers() -> None:
+def test_two_runs_of_random_guidance_sample_two_numbers() -> None:
     first, second = load_recipe("eurosat-as-code/best-tricks").members
     scales = {plan(one).rows(0, 1)[0].guidance_scale for one in (first, second)}
     assert len(scales) == 2
@@ -243,7 +243,7 @@ def test_prompts_read_as_in_the_paper() -> None:
 
 
 def test_the_page_repeats_the_papers_table() -> None:
-    """Every row of Table 1 that `docs/paper.md` prints, against the table that is typed from it."""
+    """Compare every row of Table 1 in `docs/paper.md` with the table typed from the paper."""
     text = (RECIPES.parent / "docs" / "paper.md").read_text()
     rows = text.split("### What the paper reports")[1].split("##")[0].splitlines()
     names = {"anti-aliasing": "anti-aliased"}

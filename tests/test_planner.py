@@ -42,8 +42,8 @@ def rows(folder: Path, text: str, name: str = "r") -> list[ImageSpec]:
     return plan(one).rows(0, one.num_images)
 
 
-def test_a_row_is_what_it_was(tmp_path: Path) -> None:
-    """Guards old sets: a change here makes every set different and needs a new PLAN_VERSION."""
+def test_a_planned_row_never_changes(tmp_path: Path) -> None:
+    """Protects existing datasets: a change here changes every dataset; raise PLAN_VERSION."""
     row = rows(tmp_path, RICH)[4]
     assert row.as_row() == GOLDEN
 
@@ -92,14 +92,14 @@ def test_a_grown_set_keeps_its_first_images(tmp_path: Path) -> None:
     assert grown.fingerprint == recipe(tmp_path, RICH).fingerprint
 
 
-def test_a_new_variable_changes_no_other_draw(tmp_path: Path) -> None:
+def test_a_new_variable_changes_no_other_value(tmp_path: Path) -> None:
     before = rows(tmp_path, RICH)
     after = rows(tmp_path, RICH.replace("variables:\n", "variables:\n  a: [1, 2]\n"))
     for old, new in zip(before, after, strict=True):
         assert {**new.as_row(), **old.as_row()} == new.as_row()
 
 
-def test_name_and_base_seed_change_the_draws(tmp_path: Path) -> None:
+def test_name_and_base_seed_change_the_samples(tmp_path: Path) -> None:
     seeds = [
         [row.seed for row in rows(tmp_path, text, name)]
         for text, name in (
@@ -138,7 +138,7 @@ def test_images_in_a_row_may_share_their_noise(noise: str, tmp_path: Path) -> No
     assert "images_per_noise: 3" in recipe.to_yaml()
 
 
-def test_once_is_one_draw_for_all_images(tmp_path: Path) -> None:
+def test_once_is_one_value_for_all_images(tmp_path: Path) -> None:
     once = "{once: {integers: [1, 1000]}}"
     write(
         tmp_path,
@@ -149,7 +149,7 @@ def test_once_is_one_draw_for_all_images(tmp_path: Path) -> None:
     assert (
         len({row.guidance_scale for row in rows}) == len({row.variables["v"] for row in rows}) == 1
     )
-    assert rows[0].guidance_scale != rows[0].variables["v"], "each quantity draws its own"
+    assert rows[0].guidance_scale != rows[0].variables["v"], "each quantity has its own stream"
     later = plan(load_recipe(tmp_path / "r.yaml")).rows(7, 9)
     assert later == rows[7:9]
     other = plan(load_recipe(tmp_path / "r.yaml", overrides=["sampling.seed=1"])).rows(0, 1)[0]
@@ -217,7 +217,9 @@ def test_an_equal_share_is_the_members_first_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, 2), (3, 2), (0, 5), (5, 5)])
 def test_a_range_outside_is_refused(start: int, stop: int, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=f"rows {start}:{stop} are outside r"):
+    with pytest.raises(
+        UserError, match=f"r: there are no rows {start}:{stop}; ask for a range within 0:"
+    ):
         plan(recipe(tmp_path, BASE)).rows(start, stop)
 
 

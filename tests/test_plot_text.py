@@ -1,4 +1,4 @@
-"""Plots show names whose characters the bundled font lacks."""
+"""Plots with class names whose characters the bundled font lacks."""
 
 import warnings
 from pathlib import Path
@@ -40,7 +40,7 @@ def write_font(path: Path, characters: str, family: str) -> str:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *paths: str) -> None:
-    """Let the system have these fonts and no other."""
+    """Make these the only fonts of the system."""
     monkeypatch.setattr(font_manager, "findSystemFonts", lambda: list(paths))
 
 
@@ -79,9 +79,9 @@ def test_installed_fonts_are_found_and_used(tmp_path, monkeypatch, capsys):
 def test_without_a_font_classes_have_numbers_and_a_line_says_so(tmp_path, monkeypatch, capsys):
     install(monkeypatch)
     assert plot_font(NAMES).numbered(NAMES) == ["#0", "#1 cat", "ca$t$"]
-    told = capsys.readouterr().err
-    assert f"shows their numbers: #0 {CHINESE}, #1 cat {EMOJI}; install a font" in told
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert f"shows their numbers: #0 {CHINESE}, #1 cat {EMOJI}; install a font" in printed
+    assert printed.count("\n") == 1
     assert plot_font(["a"]).shown("a") == "a"
     assert plot_font([CHINESE]).shown(f"runs/{CHINESE}") == "runs/?"
     with warnings.catch_warnings():
@@ -107,8 +107,8 @@ def test_a_name_that_is_no_formula_is_plotted_as_it_is(tmp_path):
 def test_sheets_show_code_points_on_every_machine(capsys):
     assert in_bundled(["a  b", f"{CHINESE}x"], what="sheet") == ["a  b", "U+732B x"]
     assert capsys.readouterr().err == f"sheet: its font lacks {CHINESE}; shown as code points\n"
-    picture = np.zeros((8, 8, 3), dtype=np.uint8)
+    pixels = np.zeros((8, 8, 3), dtype=np.uint8)
     one, other = (
-        contact_sheet([[picture]], row_labels=[label]).tobytes() for label in (CHINESE, "U+732B")
+        contact_sheet([[pixels]], row_labels=[label]).tobytes() for label in (CHINESE, "U+732B")
     )
     assert one == other

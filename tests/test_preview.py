@@ -1,4 +1,4 @@
-"""Contact sheets: what stands in which cell, and that it can be seen."""
+"""Contact sheets: the image in each cell, and its visibility."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DOMAINS = {"prompt": "a {d} of a {class}", "variables": {"d": ["photo", "sketch"
 
 
 class Recording(FakeRenderer):
-    """Keeps the rows it was asked for."""
+    """Stores the rows that it receives."""
 
     rows: Sequence[ImageSpec] = ()
 
@@ -28,14 +28,14 @@ class Recording(FakeRenderer):
         return super().render(rows, batch_size=batch_size)
 
 
-def drawn(recipe_: Any, **options: Any) -> Sequence[ImageSpec]:
+def generated(recipe_: Any, **options: Any) -> Sequence[ImageSpec]:
     Recording.rows = ()
     preview(recipe_, renderer_factory=Recording, **options)
     return Recording.rows
 
 
 def test_rows_share_noise_and_columns_vary_the_first_variable(tmp_path: Path) -> None:
-    rows = drawn(recipe(tmp_path, "domain", **DOMAINS), rows=2)
+    rows = generated(recipe(tmp_path, "domain", **DOMAINS), rows=2)
     photo, sketch, figure = (f"a {d} of a cat" for d in DOMAINS["variables"]["d"])  # type: ignore[index]
     assert [row.prompt for row in rows] == [photo, sketch, figure] * 2
     seeds = [row.seed for row in rows]
@@ -48,28 +48,28 @@ def test_the_sheet_shows_images_of_the_set(tmp_path: Path) -> None:
     from factory.planner.plan import plan
 
     domain = recipe(tmp_path, "domain", **DOMAINS)
-    rows = drawn(domain, rows=1, class_name="dog")
+    rows = generated(domain, rows=1, class_name="dog")
     assert rows[0].seed == plan(domain).rows(1, 2)[0].seed
     assert rows[0].prompt == "a photo of a dog"
 
 
 def test_rows_are_other_noises_where_images_share_them(tmp_path: Path) -> None:
     sampling = {"num_inference_steps": 2, "images_per_noise": 3}
-    rows = drawn(recipe(tmp_path, "domain", **DOMAINS, sampling=sampling), rows=3)
+    rows = generated(recipe(tmp_path, "domain", **DOMAINS, sampling=sampling), rows=3)
     assert len({row.seed for row in rows}) == 3
 
 
 def test_guidance_and_classes_can_vary(tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
-    rows = drawn(base, vary="guidance_scale", rows=1)
+    rows = generated(base, vary="guidance_scale", rows=1)
     assert [row.guidance_scale for row in rows] == [1.0, 2.0, 3.0, 5.0, 7.5]
-    classes = drawn(base, rows=1)
+    classes = generated(base, rows=1)
     assert [row.prompt for row in classes] == ["a cat", "a dog", "a ship"]
     assert len({row.seed for row in classes}) == 1
 
 
-def test_the_sampling_of_the_sheet_is_told(tmp_path: Path) -> None:
-    """It names the guidance scales of the sheet, where those are not the recipe's."""
+def test_the_sampling_of_the_sheet_is_reported(tmp_path: Path) -> None:
+    """The line shows the guidance scales of the sheet if they differ from the recipe's."""
     base = recipe(tmp_path, "base", sampling={"guidance_scale": 2, "num_inference_steps": 3})
     made = preview(base, rows=1, renderer_factory=FakeRenderer)
     assert "guidance 2; steps 3; scheduler the model's own; size the model's own" in made.sampling
@@ -82,13 +82,13 @@ def test_linked_variables_vary_together(tmp_path: Path) -> None:
     linked = recipe(
         tmp_path, "linked", prompt="{style} {medium} {class}", variables={"both": pairs}
     )
-    prompts = [row.prompt for row in drawn(linked, vary="both", rows=1)]
+    prompts = [row.prompt for row in generated(linked, vary="both", rows=1)]
     assert prompts == ["baroque oil cat", "pop art print cat"]
 
 
 def test_a_combination_shows_its_first_member(tmp_path: Path) -> None:
     recipe(tmp_path, "domain", **DOMAINS)
-    rows = drawn(combination(tmp_path, "all", ["domain"]), rows=1)
+    rows = generated(combination(tmp_path, "all", ["domain"]), rows=1)
     assert {row.recipe for row in rows} == {"domain"}
 
 
@@ -100,9 +100,11 @@ def test_a_combination_shows_its_first_member(tmp_path: Path) -> None:
         ({"rows": 0}, "0 rows and 10 columns were requested"),
     ],
 )
-def test_what_cannot_be_shown(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+def test_invalid_previews_are_refused(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
-        drawn(recipe(tmp_path, "domain", **DOMAINS), **options)
+        generated(recipe(tmp_path, "domain", **DOMAINS), **options)
 
 
 @pytest.mark.parametrize(("size", "cell"), [(8, 112), (32, 128), (512, 256)])
@@ -114,14 +116,14 @@ def test_cells_are_large_enough_to_see_and_small_enough_to_fit(size: int, cell: 
 
 
 def test_labels_are_written(tmp_path: Path) -> None:
-    picture = np.full((32, 32, 3), 255, dtype=np.uint8)
-    plain = contact_sheet([[picture]])
+    image = np.full((32, 32, 3), 255, dtype=np.uint8)
+    plain = contact_sheet([[image]])
     assert np.asarray(plain).min() == 255
     labelled = contact_sheet(
-        [[picture]], row_labels=["row"], column_labels=["a long label that wraps"], title="title"
+        [[image]], row_labels=["row"], column_labels=["a long label that wraps"], title="title"
     )
-    titled = contact_sheet([[picture]], title="title")
-    assert contact_sheet([[picture]], title="title", caption="more").height > titled.height
+    titled = contact_sheet([[image]], title="title")
+    assert contact_sheet([[image]], title="title", caption="more").height > titled.height
     assert labelled.width > plain.width
     assert labelled.height > plain.height
     assert np.asarray(labelled).min() < 60

@@ -1,4 +1,4 @@
-"""The project as a package: declared dependencies, version, licence, what the wheel carries."""
+"""The Python package: declared dependencies, version, licence, content of the wheel."""
 
 import ast
 import json
@@ -24,7 +24,7 @@ DISTRIBUTIONS = {
 
 
 def imported_distributions(*, in_functions: bool) -> set[str]:
-    """Return what is imported inside functions, when needed, or outside, always."""
+    """Return the distributions imported inside functions, and those imported always."""
     names = set()
     for package in ("factory", "train", "eval"):
         for path in (ROOT / package).rglob("*.py"):
@@ -50,7 +50,7 @@ def test_every_direct_dependency_is_declared_with_a_lower_bound() -> None:
     assert imported_distributions(in_functions=True) - known == set()
 
 
-def test_the_version_is_said_once_and_has_a_changelog_entry() -> None:
+def test_the_version_is_defined_once_and_has_a_changelog_entry() -> None:
     assert PYPROJECT["project"]["version"] == factory.__version__
     assert f"## {factory.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 

@@ -1,4 +1,4 @@
-"""`factory push` against the loopback Hub: what is sent, what is refused, what is said."""
+"""`factory push` to the loopback Hub: sent files, rejected pushes, messages."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same set with more images: other names and numbers of shards."""
+    """The same dataset with more images: other names and numbers of shards."""
     folder = tmp_path_factory.mktemp("grown")
     small_set(folder)
     return small_set(folder, per_class=9)
 
 
 def push(hub: LocalHub, home: Path, out: Path, *options: str, **env: Any) -> dict[str, Any]:
-    """Push, expect it to work, and return its report."""
+    """Push, check that it succeeds, and return its report."""
     done = run_factory(hub, home, "push", out, REPO, "--quiet", "--json", *options, **env)
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
@@ -48,7 +48,7 @@ def push(hub: LocalHub, home: Path, out: Path, *options: str, **env: Any) -> dic
 
 
 def refused(hub: LocalHub, home: Path, *arguments: object, status: int = 2, **env: Any) -> str:
-    """Run a push that must end with one line and the exit status; return the line."""
+    """Run a push that must end with one line and an exit status; return the line."""
     done = run_factory(hub, home, "push", *arguments, "--quiet", **env)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
@@ -56,7 +56,7 @@ def refused(hub: LocalHub, home: Path, *arguments: object, status: int = 2, **en
 
 
 def start(hub: LocalHub, home: Path, out: Path) -> subprocess.Popen[str]:
-    """Start a push and return while it runs."""
+    """Start a push and return while it is running."""
     return subprocess.Popen(
         [sys.executable, "-m", "factory", "push", str(out), REPO, "--quiet"],
         env=client_env(hub, home),
@@ -82,7 +82,7 @@ def content_route(hub: LocalHub) -> str:
     return "xorb_put" if hub.xet_enabled else "lfs_put"
 
 
-def test_sends_once_then_nothing_then_what_changed(
+def test_a_push_sends_only_differences(
     hub: LocalHub, out: Path, grown: Path, tmp_path: Path
 ) -> None:
     first = push(hub, tmp_path / "home", out, "--message", "the first")
@@ -134,7 +134,9 @@ def test_a_branch_is_made_and_strangers_files_stay(
     assert "data/old.parquet" in repo.at("main").files
 
 
-def test_goes_on_after_a_kill_in_mid_upload(hub: LocalHub, out: Path, tmp_path: Path) -> None:
+def test_a_push_resumes_after_a_kill_during_upload(
+    hub: LocalHub, out: Path, tmp_path: Path
+) -> None:
     hub.fault(content_route(hub), "delay", seconds=60, skip=0 if hub.xet_enabled else 2, times=None)
     running = start(hub, tmp_path, out)
     stopped = 1 if hub.xet_enabled else 3
@@ -149,7 +151,7 @@ def test_goes_on_after_a_kill_in_mid_upload(hub: LocalHub, out: Path, tmp_path: 
     assert len(titles(hub)) == 1
 
 
-def test_of_two_pushes_one_is_told_and_nothing_is_mixed(
+def test_concurrent_pushes_are_not_mixed(
     either_hub: LocalHub, out: Path, grown: Path, tmp_path: Path
 ) -> None:
     hub = either_hub
@@ -194,7 +196,7 @@ def test_a_commit_that_hangs_is_given_up_and_made_once(
 
 
 @pytest.mark.parametrize("what", ["token revoked", "repository deleted"])
-def test_what_goes_away_under_way_is_told(
+def test_a_repository_or_token_lost_during_a_push_is_reported(
     either_hub: LocalHub, out: Path, tmp_path: Path, what: str
 ) -> None:
     hub = either_hub
@@ -334,9 +336,7 @@ def test_the_token_is_never_shown(either_hub: LocalHub, out: Path, tmp_path: Pat
     assert hub.repos["datasets", REPO].private
 
 
-def test_a_hub_that_stays_down_ends_the_push(
-    either_hub: LocalHub, out: Path, tmp_path: Path
-) -> None:
+def test_an_unreachable_hub_ends_the_push(either_hub: LocalHub, out: Path, tmp_path: Path) -> None:
     hub = either_hub
     hub.fault("commit", "status", status=503, times=None)
     line = refused(hub, tmp_path, out, REPO, status=1, DATA_FACTORY_HUB_PATIENCE_S="1")
@@ -347,7 +347,7 @@ def test_a_hub_that_stays_down_ends_the_push(
 
 
 def change_card(hub: LocalHub, change: Callable[[str], str]) -> None:
-    """Change the card on the Hub, as people do in their browser."""
+    """Change the card on the Hub, as people do in a browser."""
     repo = hub.repos["datasets", REPO]
     head = repo.at("main")
     text = change(hub.read_text_file(head, "README.md").decode())
@@ -377,9 +377,7 @@ def test_a_card_that_people_changed_is_kept_or_the_push_refused(
     assert "- mine" not in shown and "Ask Ann" not in shown
 
 
-def test_what_the_hub_does_not_take_is_refused_before_a_byte_is_sent(
-    out: Path, tmp_path: Path
-) -> None:
+def test_limits_of_the_hub_are_checked_before_upload(out: Path, tmp_path: Path) -> None:
     many = Path(shutil.copytree(out, tmp_path / "many"))
     found = json.loads((many / "manifest.json").read_text())
     entry = found["configs"]["base"]

@@ -1,4 +1,4 @@
-"""Every fault at every kind of call of a push; `make test` takes a fair part, the soak all."""
+"""Every fault at every kind of call of a push; `make test` runs a sample, the soak all."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for case in cases()
     ],
 )
-def test_a_fault_loses_nothing_and_doubles_nothing(case: Case, out: Path, tmp_path: Path) -> None:
+def test_a_fault_neither_loses_nor_duplicates_files(case: Case, out: Path, tmp_path: Path) -> None:
     push_under_fault(case, out, tmp_path)

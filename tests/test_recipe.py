@@ -91,7 +91,7 @@ def test_a_child_is_merged_key_by_key(tmp_path: Path) -> None:
     assert (recipe.name, recipe.summary) == ("child", "")
 
 
-def test_another_model_takes_nothing_of_the_parents(tmp_path: Path) -> None:
+def test_another_model_inherits_no_model_keys(tmp_path: Path) -> None:
     other = "{id: org/one, revision: abc, scheduler: DDIMScheduler, height: 64}"
     write(
         tmp_path,
@@ -116,7 +116,7 @@ def test_a_local_model_is_found_from_the_recipe(tmp_path: Path) -> None:
     assert lint([recipe]) == []
 
 
-def test_combine_drops_what_was_inherited(tmp_path: Path) -> None:
+def test_a_combination_drops_inherited_keys(tmp_path: Path) -> None:
     write(tmp_path, one=BASE, two="extends: one\n", all="extends: one\ncombine: [one, two]\n")
     union = load_recipe(tmp_path / "all.yaml")
     assert union.combine == ("one", "two")
@@ -141,10 +141,10 @@ def test_faults_of_all_files_come_at_once(tmp_path: Path) -> None:
 
 def test_cycles_name_the_chain(tmp_path: Path) -> None:
     write(tmp_path, a="extends: b\n", b="extends: c\n", c="extends: a\n")
-    with pytest.raises(UserError, match="extend each other: a -> b -> c -> a"):
+    with pytest.raises(UserError, match="extend each other in a circle: a -> b -> c -> a"):
         load_recipe(tmp_path / "a.yaml")
     write(tmp_path, a="combine: [b]\n", b="combine: [a]\n")
-    with pytest.raises(UserError, match="combine each other: a -> b -> a"):
+    with pytest.raises(UserError, match="combine each other in a circle: a -> b -> a"):
         load_recipe(tmp_path / "a.yaml")
 
 
@@ -155,7 +155,10 @@ def test_cycles_name_the_chain(tmp_path: Path) -> None:
         ("sampling", "--set sampling: expected key=value, e.g. sampling.seed=1"),
         ("a..b=1", "--set a..b=1: expected key=value, e.g. sampling.seed=1"),
         ("output.size=big", "--set output.size=big: output.size: expected pixels or"),
-        ("prompt.x=1", "--set prompt.x=1: 'x' cannot be set here"),
+        (
+            "prompt.x=1",
+            "--set prompt.x=1: 'x' cannot be set: the value that should contain it",
+        ),
         ("prompt=[", r"--set prompt=\[: is not valid YAML here"),
         ("prompt={class}", "prompt: {class} is a mapping in YAML; quote it: '{class}'"),
         ("extends=x", "--set extends=x: the parent cannot be set on the command line"),
@@ -204,7 +207,8 @@ def test_recipes_of_a_set_agree(tmp_path: Path) -> None:
         load_recipes(tmp_path)
     assert [fault.message for fault in raised.value.faults] == [
         "is string here and int64 in a; a column must have one type",
-        "the classes differ from those of a; a dataset has one class list",
+        "the classes differ from those of a; all configs of a dataset have the same classes: "
+        "change them, or build into different directories",
     ]
     write(tmp_path, c=BASE + "name: a\n")
     with pytest.raises(UserError, match="another recipe has the name 'a' too"):
@@ -217,7 +221,7 @@ def test_names_that_some_file_systems_take_for_one_are_refused(tmp_path: Path) -
         load_recipes(tmp_path)
 
 
-def test_same_images_as_takes_the_other_sets_draws(tmp_path: Path) -> None:
+def test_same_images_as_takes_the_other_sets_samples(tmp_path: Path) -> None:
     write(
         tmp_path,
         a=BASE + "variables: {x: [1, 2, 3]}\nsampling: {guidance_scale: {uniform: [1, 5]}}\n",
@@ -227,7 +231,7 @@ def test_same_images_as_takes_the_other_sets_draws(tmp_path: Path) -> None:
     a, b, c = load_recipes(tmp_path)
     own = [[replace(row, recipe="") for row in plan(one).rows(0, 4)] for one in (a, b, c)]
     assert own[0] == own[1]
-    assert own[2] != own[1], "a child of a twin draws images of its own"
+    assert own[2] != own[1], "a child of a twin has images of its own"
     assert len({a.fingerprint, b.fingerprint, c.fingerprint}) == 3
     write(tmp_path, d=b.to_yaml())
     assert load_recipe(tmp_path / "d.yaml").fingerprint == b.fingerprint
@@ -315,7 +319,7 @@ def test_resolved_sets_load_again(tmp_path: Path) -> None:
     assert [one.num_images for one in again] == [one.num_images for one in recipes]
 
 
-def test_fingerprints_change_with_what_an_image_shows(tmp_path: Path) -> None:
+def test_fingerprints_change_with_the_content_of_images(tmp_path: Path) -> None:
     write(tmp_path, r=BASE)
     fingerprint = load_recipe(tmp_path / "r.yaml").fingerprint
 
@@ -334,14 +338,14 @@ def test_fingerprints_change_with_what_an_image_shows(tmp_path: Path) -> None:
         "variables.x=[1]",
     ):
         assert changed(one), one
-    # The order of weighted values decides which is drawn.
+    # The order of weighted values decides which one is sampled.
     texts = [f"variables.x={{choice: {{{order}}}}}" for order in ("a: 1, b: 2", "b: 2, a: 1")]
     first, second = (load_recipe(tmp_path / "r.yaml", overrides=[text]) for text in texts)
     assert first.fingerprint != second.fingerprint
 
 
 def test_lanczos_names_its_version_and_older_sets_have_none(tmp_path: Path) -> None:
-    """Rows of an older version are never mixed with new ones: the recipes differ."""
+    """Rows of an older version are never mixed with new ones, because the recipes differ."""
     path = write(tmp_path, r=BASE + "output: {size: 8, resample: lanczos}\n") / "r.yaml"
     recipe = load_recipe(path)
     assert recipe.output.lanczos_version == 2
@@ -363,7 +367,7 @@ def test_the_default_of_antialias_suits_every_interpolation(resample: str, tmp_p
 
 
 def test_stored_recipes_of_older_versions_load(tmp_path: Path) -> None:
-    """They hold every key, so an `antialias` too that nobody wrote."""
+    """They contain every key, even an `antialias` that nobody wrote."""
     text = BASE + "output: {size: 8, resample: nearest, antialias: true}\n"
     assert load_stored_recipe(write(tmp_path, r=text) / "r.yaml").output.antialias
 
@@ -476,5 +480,5 @@ def _load_or_refuse(path: Path) -> None:
         assert all(json.dumps(row.as_row()) for row in rows)
 
 
-def test_packaged_files_are_where_they_are_said_to_be() -> None:
+def test_packaged_files_are_found() -> None:
     assert (packaged_dir("recipes") / "schema.json").is_file()

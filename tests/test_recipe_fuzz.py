@@ -1,4 +1,4 @@
-"""Whatever a recipe file holds: a recipe or an error in words; no traceback, no hang, no code."""
+"""Any recipe file gives a recipe or a message: no traceback, no hang, no code is run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ sys.addaudithook(_audit)
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """Gather what a block does that reading data never does."""
+    """Record actions in a block that reading data must never do."""
     events: list[str] = []
     _watching.append(events)
     try:
@@ -50,7 +50,7 @@ def watched() -> Iterator[list[str]]:
 
 
 def use(path: Path) -> bool:
-    """Do with a recipe all that comes before drawing; return whether it was one."""
+    """Do everything with a recipe that precedes generation; return whether it is valid."""
     try:
         recipe = load_recipe(path)
     except UserError as error:
@@ -68,7 +68,7 @@ def use(path: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where to write recipes, with all that is imported on first use imported."""
+    """Return a path for recipes; everything imported on first use is imported before."""
     found = tmp_path_factory.mktemp("fuzz") / "fuzzed.yaml"
     found.write_text(hostile_recipes.VALID)
     assert use(found)
@@ -102,7 +102,7 @@ def fuzz(path: Path, *, examples: int) -> None:
     run()
 
 
-def test_code_would_be_noticed(tmp_path: Path) -> None:
+def test_running_code_would_be_detected(tmp_path: Path) -> None:
     with watched() as events:
         eval(compile("1", "x", "eval"))
         (tmp_path / "x").write_text("x")
@@ -189,7 +189,7 @@ ATTACKS: dict[str, tuple[str, str]] = {
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_an_attack_is_answered_in_words(name: str, path: Path) -> None:
+def test_an_attack_gives_an_error_message(name: str, path: Path) -> None:
     text, message = ATTACKS[name]
     one_file(path, text.encode())
     with pytest.raises(UserError, match=message) as raised:
@@ -211,7 +211,9 @@ def test_a_long_line_of_parents_ends(tmp_path: Path) -> None:
     for number in range(1, 100):
         (tmp_path / f"r{number}.yaml").write_text(f"extends: r{number - 1}\n")
     assert load_recipe(tmp_path / "r49.yaml").name == "r49"
-    with pytest.raises(UserError, match="this is parent number 50; merge some"):
+    with pytest.raises(
+        UserError, match="more than 50 recipes extend one another in a row; merge some"
+    ):
         load_recipe(tmp_path / "r99.yaml")
 
 

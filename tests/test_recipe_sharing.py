@@ -1,4 +1,4 @@
-"""`factory recipes` between teams: list, show, diff, pull and push through the real clients."""
+"""`factory recipes` between teams: list, show, diff, pull and push with real clients."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_diff_of_two_recipes_names_keys_and_values(
     assert capsys.readouterr().out.endswith("are the same\n")
 
 
-def test_a_folder_is_made_to_stand_for_itself(tmp_path: Path) -> None:
+def test_a_folder_is_made_self_contained(tmp_path: Path) -> None:
     (tmp_path / "pets/classes").mkdir(parents=True)
     write(
         tmp_path / "pets",
@@ -90,7 +90,7 @@ def test_packaged_lists_travel_along(tmp_path: Path) -> None:
         ("extends: hf://datasets/a\n", "is not a valid reference"),
     ],
 )
-def test_what_only_this_machine_has_is_not_shared(tmp_path: Path, text: str, message: str) -> None:
+def test_local_files_are_not_shared(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "model").mkdir()
     (tmp_path / "model/model_index.json").write_text("{}")
     (tmp_path / "c.txt").write_text("one\ntwo\n")
@@ -137,7 +137,9 @@ def test_two_teams_share_a_repository(team_hub: LocalHub, tmp_path: Path) -> Non
     assert "v2 (" in listed.stdout
 
 
-def test_a_broken_index_of_another_team_stops_nobody(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_a_broken_index_of_another_team_does_not_prevent_a_push(
+    team_hub: LocalHub, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     first = run_factory(team_hub, home, "recipes", "push", "quickstart", REPO)
     assert first.returncode == 0, first.stderr
@@ -169,7 +171,7 @@ shared, report = module.push_recipes(sys.argv[1], sys.argv[3], name="pets", tag=
 """
 
 
-def test_another_teams_push_between_is_taken_along(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_another_teams_push_in_between_is_kept(team_hub: LocalHub, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         write(tmp_path / name, a=BASE + f"summary: {name}\n")
@@ -209,7 +211,7 @@ def test_pushes_that_are_refused(team_hub: LocalHub, tmp_path: Path) -> None:
     assert "write permission" in reader.stderr
 
 
-def test_pull_pins_and_keeps_what_was_written(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_pull_pins_references_and_keeps_the_text(team_hub: LocalHub, tmp_path: Path) -> None:
     base = put(team_hub, {"recipes/base.yaml": BASE}, repo="team/other", tag="v1")
     text = (
         "# a comment stays\n"

@@ -1,4 +1,4 @@
-"""The batched renderer against stock pipelines called once an image."""
+"""The batched renderer against stock pipelines called once per image."""
 
 from __future__ import annotations
 
@@ -100,29 +100,29 @@ def test_a_batch_equals_stock_calls(
     recipe = recipe_for(model, scheduler)
     pipeline = pipelines.get(recipe)
     renderer = DiffusersRenderer(pipeline, recipe)
-    drawn = torch.cat([_floats(renderer, [0, 1, 3]), _floats(renderer, [2, 4])])
-    for row, image in zip([0, 1, 3, 2, 4], drawn, strict=True):
+    generated = torch.cat([_floats(renderer, [0, 1, 3]), _floats(renderer, [2, 4])])
+    for row, image in zip([0, 1, 3, 2, 4], generated, strict=True):
         expected = stock(pipelines.get(recipe), SPECS[row])
-        assert expected.std() > 0.05, "a flat picture would prove nothing"
+        assert expected.std() > 0.05, "a uniform image would prove nothing"
         np.testing.assert_allclose(image.permute(1, 2, 0).numpy(), expected, atol=1e-4)
 
 
 def _floats(renderer: DiffusersRenderer, rows: list[int]) -> torch.Tensor:
     chosen = [SPECS[row] for row in rows]
-    return renderer._draw([*chosen, *[chosen[-1]] * (8 - len(chosen))])[: len(chosen)]
+    return renderer._generate([*chosen, *[chosen[-1]] * (8 - len(chosen))])[: len(chosen)]
 
 
-def test_pictures_come_in_order_whatever_their_steps(model: Path, pipelines: Pipelines) -> None:
+def test_images_come_in_order_whatever_their_steps(model: Path, pipelines: Pipelines) -> None:
     recipe = recipe_for(model)
     renderer = DiffusersRenderer(pipelines.get(recipe), recipe)
     together = renderer.render(SPECS, batch_size=8)
-    for row, picture in zip(SPECS, together, strict=True):
-        assert picture.shape == (16, 16, 3)
+    for row, pixels in zip(SPECS, together, strict=True):
+        assert pixels.shape == (16, 16, 3)
         expected = (stock(pipelines.get(recipe), row) * 255).round()
-        assert np.abs(picture.astype(float) - expected).max() <= 1
+        assert np.abs(pixels.astype(float) - expected).max() <= 1
 
 
-def test_a_picture_does_not_depend_on_how_full_its_batch_is(
+def test_an_image_does_not_depend_on_how_full_its_batch_is(
     model: Path, pipelines: Pipelines
 ) -> None:
     recipe = recipe_for(model)
@@ -138,10 +138,10 @@ def test_distilled_guidance_gets_plain_numbers(tmp_path: Path) -> None:
     recipe = recipe_for(folder)
     pipelines = Pipelines(device="cpu", dtype=torch.float32)
     renderer = DiffusersRenderer(pipelines.get(recipe), recipe)
-    pictures = renderer.render(SPECS[:3], batch_size=2)
-    for row, picture in zip(SPECS, pictures, strict=False):
+    results = renderer.render(SPECS[:3], batch_size=2)
+    for row, pixels in zip(SPECS, results, strict=False):
         expected = (stock(pipelines.get(recipe), row) * 255).round()
-        assert np.abs(picture.astype(float) - expected).max() <= 1
+        assert np.abs(pixels.astype(float) - expected).max() <= 1
 
 
 def test_each_pair_of_prompts_is_encoded_once(model: Path, pipelines: Pipelines) -> None:
@@ -165,15 +165,15 @@ def test_each_pair_of_prompts_is_encoded_once(model: Path, pipelines: Pipelines)
     assert calls == ["a", "b", "a", "b", "a"]
 
 
-def test_values_that_are_not_numbers_are_no_picture(model: Path, pipelines: Pipelines) -> None:
+def test_non_finite_values_give_no_image(model: Path, pipelines: Pipelines) -> None:
     recipe = recipe_for(model)
     renderer = DiffusersRenderer(pipelines.get(recipe), recipe)
     broken = torch.ones(5, 3, 4, 4)
     broken[2, 1, 0, 0] = torch.nan
-    renderer._draw = lambda rows: broken[: len(rows)]  # type: ignore[method-assign]
+    renderer._generate = lambda rows: broken[: len(rows)]  # type: ignore[method-assign]
     rows = [replace(row, num_inference_steps=3) for row in SPECS]
-    pictures = renderer.render(rows, batch_size=5)
-    assert [picture is None for picture in pictures] == [False, False, True, False, False]
+    results = renderer.render(rows, batch_size=5)
+    assert [pixels is None for pixels in results] == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_values_that_are_not_numbers_are_no_picture(model: Path, pipelines: Pipe
         ({"id": "nobody/nothing", "revision": "abc"}, "model nobody/nothing@abc: cannot be loaded"),
     ],
 )
-def test_models_that_cannot_be_had(
+def test_missing_models_are_refused(
     model: Path, tmp_path: Path, model_keys: dict[str, Any], message: str
 ) -> None:
     recipe = recipe_for(model)
@@ -220,16 +220,16 @@ def test_every_interpolation_keeps_a_ramp_a_ramp(
     output = Output(
         size=(8, 16), resample=resample, antialias=antialias, lanczos_version=lanczos_version
     )
-    pictures = rescale(ramp, output)
-    assert len(pictures) == 2
-    assert pictures[0].shape == (8, 16, 3)
-    assert pictures[0].dtype == np.uint8
-    line = pictures[0][4, :, 1].astype(float)
+    results = rescale(ramp, output)
+    assert len(results) == 2
+    assert results[0].shape == (8, 16, 3)
+    assert results[0].dtype == np.uint8
+    line = results[0][4, :, 1].astype(float)
     np.testing.assert_allclose(line, (np.arange(16) * 2 + 0.5) / 31 * 255, atol=6)
 
 
 def test_only_two_interpolations_have_the_choice_of_filtering() -> None:
-    """`filters` says what is done, whatever `antialias` says."""
+    """`filters` decides, whatever `antialias` contains."""
     stripes = (torch.arange(32) % 2).float().expand(1, 3, 32, 32)
     for resample in ("nearest", "bilinear", "bicubic", "lanczos", "area"):
         for antialias in (True, False):
@@ -240,7 +240,7 @@ def test_only_two_interpolations_have_the_choice_of_filtering() -> None:
 
 
 def test_lanczos_rounds_once_at_the_end() -> None:
-    """An image of values between two steps of 255 keeps them until it is resized."""
+    """Values between two steps of 1/255 are kept until the resize."""
     between = torch.full((1, 3, 8, 8), 0.4 / 255)
     between[..., ::2] = 0.8 / 255
     output = {"size": (4, 4), "resample": "lanczos"}
@@ -250,7 +250,7 @@ def test_lanczos_rounds_once_at_the_end() -> None:
     assert before.min() == 0  # 0.5, of pixels that were rounded to 0 and 1
 
 
-def test_anti_aliasing_averages_what_lies_between() -> None:
+def test_anti_aliasing_averages_neighbours() -> None:
     checkers = (torch.arange(32) % 2).float().expand(1, 3, 32, 32)
     smooth = rescale(checkers, Output(size=(8, 8), antialias=True))[0]
     rough = rescale(checkers, Output(size=(6, 6), antialias=False))[0]

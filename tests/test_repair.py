@@ -1,4 +1,4 @@
-"""What is damaged is drawn anew, and nothing else: cut, flipped, swapped and foreign shards."""
+"""Damaged shards are generated again, and no others: cut, flipped, swapped, foreign."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from factory.shards.parquet import sha256
 from factory.shards.settings import BuildSettings
 
 
-def draw(recipes: Any, out: Path, **changes: Any) -> BuildReport:
+def generate(recipes: Any, out: Path, **changes: Any) -> BuildReport:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
     return build(recipes, out, **(options | changes))
 
 
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
-    """Return a set of 24 images in 3 shards."""
-    draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "whole")
+    """Return a dataset of 24 images in 3 shards."""
+    generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "whole")
     return tmp_path / "whole"
 
 
 def repaired(whole: Path, damaged: Path, tmp_path: Path, *, shards: int) -> None:
-    """Build over a damaged copy; only the damaged shards are drawn, and the bytes come back."""
+    """Build over a damaged copy: only the damaged shards are generated, with the same bytes."""
     FakeRenderer.calls = 0
-    report = draw(recipe(tmp_path, "base", images_per_class=8), damaged)
-    assert (report.drawn, report.kept) == (8 * shards, 24 - 8 * shards)
-    assert report.redrawn == 8 * shards
+    report = generate(recipe(tmp_path, "base", images_per_class=8), damaged)
+    assert (report.generated, report.kept) == (8 * shards, 24 - 8 * shards)
+    assert report.regenerated == 8 * shards
     assert FakeRenderer.calls == 2 * shards
     # What replaces a damaged file is a new file: nothing is overwritten.
     assert shard_hashes(damaged) == shard_hashes(whole)
@@ -88,7 +88,7 @@ def test_the_shard_of_another_recipe_or_of_other_settings(whole: Path, tmp_path:
         other = tmp_path / f"other-{name}-{len(changes)}-{settings.batch_size}"
         (tmp_path / "others").mkdir(exist_ok=True)
         foreign = recipe(tmp_path / "others", name, images_per_class=8, **changes)
-        draw(foreign, other, settings=settings)
+        generate(foreign, other, settings=settings)
         damaged = copy(whole)
         shutil.copy(shard(other, name, index=1), shard(damaged, index=1))
         repaired(whole, damaged, tmp_path, shards=1)
@@ -98,8 +98,8 @@ def test_a_lost_shard_and_a_lost_card(whole: Path, tmp_path: Path) -> None:
     damaged = copy(whole)
     shard(damaged, index=2).unlink()
     (damaged / "README.md").unlink()
-    report = draw(recipe(tmp_path, "base", images_per_class=8), damaged)
-    assert (report.drawn, report.kept, report.redrawn) == (8, 16, 0)
+    report = generate(recipe(tmp_path, "base", images_per_class=8), damaged)
+    assert (report.generated, report.kept, report.regenerated) == (8, 16, 0)
     assert tree(damaged) == tree(whole)
 
 
@@ -107,32 +107,32 @@ def test_a_damaged_share_is_copied_again(tmp_path: Path) -> None:
     recipe(tmp_path, "base", images_per_class=10)
     recipe(tmp_path, "word", prompt="{class}", images_per_class=10)
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
-    draw(share, tmp_path / "out")
+    generate(share, tmp_path / "out")
     before = shard_hashes(tmp_path / "out")
     path = shard(tmp_path / "out", "share", index=1)
     path.write_bytes(path.read_bytes()[:-3])
     FakeRenderer.calls = 0
-    draw(share, tmp_path / "out")
+    generate(share, tmp_path / "out")
     assert FakeRenderer.calls == 0
     assert shard_hashes(tmp_path / "out") == before
 
 
-def test_damage_to_what_a_set_grows_from(tmp_path: Path) -> None:
+def test_damage_to_a_shard_that_grows(tmp_path: Path) -> None:
     for number in (0, 1):
         out = tmp_path / str(number)
-        draw(recipe(tmp_path, "base"), out)
+        generate(recipe(tmp_path, "base"), out)
         path = shard(out, index=number)
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-        draw(recipe(tmp_path, "base", images_per_class=8), out)
-        draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "once")
+        generate(recipe(tmp_path, "base", images_per_class=8), out)
+        generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "once")
         assert shard_hashes(out) == shard_hashes(tmp_path / "once")
         assert verify_set(out).faults == ()
 
 
 def test_a_shard_without_stamp_is_generated_again(whole: Path, tmp_path: Path) -> None:
-    """Its bytes may be those the manifest names: nothing says that a build wrote its rows."""
+    """Its bytes may match the manifest, but nothing shows that a build wrote its rows."""
     old = copy(whole)
     manifest = json.loads((old / "manifest.json").read_text())
     for entry in manifest["configs"]["base"]["shards"]:
@@ -142,6 +142,6 @@ def test_a_shard_without_stamp_is_generated_again(whole: Path, tmp_path: Path) -
     (old / "manifest.json").write_text(json.dumps(manifest))
     faults = [str(fault) for fault in verify_set(old).faults]
     assert sum("carries no stamp, so no build wrote it" in fault for fault in faults) == 3
-    report = draw(recipe(tmp_path, "base", images_per_class=8), old)
-    assert (report.kept, report.drawn) == (0, 24)
+    report = generate(recipe(tmp_path, "base", images_per_class=8), old)
+    assert (report.kept, report.generated) == (0, 24)
     assert shard_hashes(old) == shard_hashes(whole)

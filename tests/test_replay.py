@@ -1,4 +1,4 @@
-"""`replay` and `verify --rebuild`: rows draw their pictures again, and what does not is told."""
+"""`replay` and `verify --rebuild`: images regenerated from rows; differences are reported."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from damaged_sets import rewrite
 from PIL import Image
 
 from factory.builder.build import build
-from factory.cli import replay as replay_verb
-from factory.cli import verify as verify_verb
+from factory.cli import replay as replay_command
+from factory.cli import verify as verify_command
 from factory.common.errors import UserError
-from factory.inspection.redraw import batch_of
+from factory.inspection.regenerate import batch_of
 from factory.inspection.replay import replay
 from factory.inspection.verify import Sample, verify_set
 from factory.planner.plan import ImageSpec
@@ -29,16 +29,16 @@ from factory.shards.settings import BuildSettings
 
 
 class Neighbourly(FakeRenderer):
-    """A picture depends on its batch too, as those of real models do in their last digits."""
+    """An image depends on its batch, as the last digits of real models do."""
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Any]:
         shift = np.uint8(sum(row.index for row in rows) % 5)
-        return [picture // 2 + shift for picture in super().render(rows, batch_size=batch_size)]
+        return [image // 2 + shift for image in super().render(rows, batch_size=batch_size)]
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build two sets, a share and a union with a renderer whose pictures know their batch."""
+    """Build two configs, a share and a union, with images that depend on their batch."""
     folder = tmp_path_factory.mktemp("replay")
     base = recipe(folder, "base")
     word = recipe(folder, "word", prompt="{d} {class}", variables={"d": ["wet", "dry"]})
@@ -55,8 +55,8 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def width(path: Path) -> int:
-    with Image.open(path) as picture:
-        return picture.width
+    with Image.open(path) as image:
+        return image.width
 
 
 @pytest.mark.parametrize(
@@ -70,27 +70,29 @@ def width(path: Path) -> int:
         ("union", 20, ("word", 5)),
     ],
 )
-def test_a_row_draws_its_bytes_again(
+def test_a_row_regenerates_the_same_bytes(
     out: Path, config: str, index: int, origin: tuple[str, int]
 ) -> None:
     done = replay(out, config=config, index=index, renderer_factory=Neighbourly)
-    assert (done.config, done.redrawn.spec.index) == origin
-    assert done.redrawn.same_bytes
-    assert done.redrawn.describe() == "identical bytes"
+    assert (done.config, done.regenerated.spec.index) == origin
+    assert done.regenerated.same_bytes
+    assert done.regenerated.describe() == "identical bytes"
     assert done.notes == ()
 
 
-def test_alone_a_picture_may_differ_and_the_difference_is_told(out: Path, tmp_path: Path) -> None:
+def test_alone_an_image_may_differ_and_the_difference_is_reported(
+    out: Path, tmp_path: Path
+) -> None:
     done = replay(out, config="base", index=3, alone=True, renderer_factory=Neighbourly)
-    one = done.redrawn
+    one = done.regenerated
     assert (one.same_bytes, one.differing, one.pixels) == (False, 64, 64)
-    # The batch shifts its pictures by (0 + 1 + 2 + 3) % 5, the image alone by 3.
+    # The batch shifts its images by (0 + 1 + 2 + 3) % 5, the image alone by 3.
     assert one.max_difference == one.mean_difference == 2
     done.sheet().save(tmp_path / "sheet.png")
     assert width(tmp_path / "sheet.png") > 3 * 112
 
 
-def test_what_cannot_be_replayed(out: Path) -> None:
+def test_invalid_replays_are_refused(out: Path) -> None:
     with pytest.raises(UserError, match="base has images 0 to 14, not 15"):
         replay(out, config="base", index=15)
     with pytest.raises(UserError, match="no config 'bass'; it has: base, share, union, word"):
@@ -117,7 +119,7 @@ def test_a_rebuilt_sample_is_compared(out: Path) -> None:
     assert 3 * 1 <= whole_again(out, part=0.01).compared <= 3 * 4
 
 
-def test_pictures_that_rows_do_not_draw_are_named(out: Path) -> None:
+def test_images_that_rows_do_not_give_are_named(out: Path) -> None:
     faults = whole_again(out, FakeRenderer).faults
     assert len(faults) == 30
     assert str(faults[0]).startswith(
@@ -127,7 +129,7 @@ def test_pictures_that_rows_do_not_draw_are_named(out: Path) -> None:
 
 
 def test_a_share_that_is_no_copy_is_named(out: Path, tmp_path: Path) -> None:
-    """Two pictures change places, and manifest and card are made to fit."""
+    """Two images are swapped, and manifest and card are adjusted."""
 
     def exchange(rows: list[dict[str, Any]]) -> None:
         rows[0]["image"], rows[1]["image"] = rows[1]["image"], rows[0]["image"]
@@ -139,19 +141,19 @@ def test_a_share_that_is_no_copy_is_named(out: Path, tmp_path: Path) -> None:
 
 
 class Moody(Neighbourly):
-    """Image 3 comes out black at first, image 5 always."""
+    """Image 3 is black in the first attempt, image 5 in all."""
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Any]:
         black = {(3, 0), *((5, attempt) for attempt in range(10))}
         return [
-            picture * 0 if (row.index, row.attempt) in black else picture
-            for row, picture in zip(rows, super().render(rows, batch_size=batch_size), strict=True)
+            image * 0 if (row.index, row.attempt) in black else image
+            for row, image in zip(rows, super().render(rows, batch_size=batch_size), strict=True)
         ]
 
 
 @pytest.fixture
 def moody(tmp_path: Path) -> Path:
-    """Build a set with an image of a second attempt and one that failed, and a share of it."""
+    """Build a config with a second attempt and a failed image, and a share of it."""
     base = recipe(tmp_path, "base")
     word = recipe(tmp_path, "word", prompt="{class}")
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
@@ -160,12 +162,12 @@ def moody(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_later_attempts_are_drawn_again_as_they_were(moody: Path) -> None:
+def test_later_attempts_are_generated_again_as_they_were(moody: Path) -> None:
     for index in range(15):
         if index != 5:
             done = replay(moody, config="base", index=index, renderer_factory=Moody)
-            assert done.redrawn.same_bytes
-            assert done.redrawn.spec.attempt == int(index == 3)
+            assert done.regenerated.same_bytes
+            assert done.regenerated.spec.attempt == int(index == 3)
     with pytest.raises(UserError, match=r"image 5 of base failed \(black, 4 attempts\)"):
         replay(moody, config="base", index=5)
 
@@ -180,8 +182,8 @@ def test_failed_images_that_are_listed_are_no_fault(moody: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a set with a tiny real pipeline: random guidance, different steps."""
+def generated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build a dataset with a tiny real pipeline: random guidance, different steps."""
     folder = tmp_path_factory.mktemp("real")
     model = tiny_models.save_stable_diffusion(folder / "sd")
     tiny = recipe(
@@ -196,34 +198,34 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "out"
 
 
-def run(verb: Any, *arguments: str) -> int:
+def run(command: Any, *arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    return int(verb.run(parser.parse_args(arguments)))
+    command.add_arguments(parser)
+    return int(command.run(parser.parse_args(arguments)))
 
 
-def test_the_verb_draws_with_the_real_model(
-    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_the_command_regenerates_with_the_real_model(
+    generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sheet = tmp_path / "sheets" / "one.png"
-    where = [str(drawn), "--config", "tiny", "--index", "9"]
-    assert run(replay_verb, *where, "--out", str(sheet)) == 0
-    told = capsys.readouterr().out
-    assert "regenerated: identical bytes" in told
+    where = [str(generated), "--config", "tiny", "--index", "9"]
+    assert run(replay_command, *where, "--out", str(sheet)) == 0
+    printed = capsys.readouterr().out
+    assert "regenerated: identical bytes" in printed
     assert width(sheet) > 3 * 112
-    run(replay_verb, *where, "--json", "--alone")
+    run(replay_command, *where, "--json", "--alone")
     report = json.loads(capsys.readouterr().out)
-    (row,) = read_rows(shard(drawn, "tiny", 1), start=1, stop=2)
+    (row,) = read_rows(shard(generated, "tiny", 1), start=1, stop=2)
     assert report["row"] == {name: value for name, value in row.items() if name != "image"}
     assert report["max_difference"] <= 8, "alone, only the last digits differ"
 
 
-def test_the_verb_rebuilds_a_sample(drawn: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(verify_verb, str(drawn), "--rebuild", "50%", "--quiet") == 0
+def test_the_command_rebuilds_a_sample(generated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(verify_command, str(generated), "--rebuild", "50%", "--quiet") == 0
     assert "2 shards, 15 rows" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("part", ["5", "0%", "101%", "x%"])
-def test_a_part_that_is_none(drawn: Path, part: str) -> None:
+def test_a_part_that_is_none(generated: Path, part: str) -> None:
     with pytest.raises(UserError, match="expected a percentage above 0%"):
-        run(verify_verb, str(drawn), "--rebuild", part)
+        run(verify_command, str(generated), "--rebuild", part)

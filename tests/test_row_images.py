@@ -1,4 +1,4 @@
-"""Images of rows are bytes: no file outside an image folder is read, no address is requested."""
+"""Images in rows are bytes: no file outside an image folder, no address is read."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def decode(opened: OpenedDataset) -> Any:
 
 @pytest.fixture
 def requests() -> Iterator[tuple[str, list[str]]]:
-    """Serve an image on this machine; yields the address and what was asked for."""
+    """Serve an image on this machine; yield the address and the received requests."""
     asked: list[str] = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -367,7 +367,7 @@ def test_a_saved_dataset_lists_its_own_files_only(tmp_path: Path) -> None:
 
 
 def smooth(width: int, height: int, form: str = "JPEG") -> dict[str, Any]:
-    """Return a smooth image as a row holds it."""
+    """Return a smooth image as a cell of a row."""
     noise = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     image = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)

@@ -36,7 +36,7 @@ def test_ends_of_the_uniform_range_stay_inside_every_distribution() -> None:
     ):
         one = parse(written)
         low, high = one.bounds()
-        for value in one.draw(ends, np.array([0, 1])):
+        for value in one.sample(ends, np.array([0, 1])):
             assert value in (one.values() or [value])
             if not math.isnan(low):
                 assert isinstance(value, int | float)
@@ -57,10 +57,10 @@ def test_streams_are_independent() -> None:
 
 
 def test_seeds_are_63_bit_and_spread() -> None:
-    drawn = seeds(0, ("set", "seed"), start=0, stop=IMAGES)
-    assert drawn.min() >= 0
-    assert len(set(drawn.tolist())) == IMAGES
-    assert stats.kstest(drawn / 2.0**63, "uniform").pvalue > 0.01
+    sampled = seeds(0, ("set", "seed"), start=0, stop=IMAGES)
+    assert sampled.min() >= 0
+    assert len(set(sampled.tolist())) == IMAGES
+    assert stats.kstest(sampled / 2.0**63, "uniform").pvalue > 0.01
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,10 @@ def test_seeds_are_63_bit_and_spread() -> None:
 )
 def test_continuous(written: object, reference: stats.rv_continuous) -> None:
     one = parse(written)
-    drawn = one.draw(U, J)
-    assert stats.kstest(drawn, reference.cdf).pvalue > 0.01
+    sampled = one.sample(U, J)
+    assert stats.kstest(sampled, reference.cdf).pvalue > 0.01
     assert one.type() == "float64"
-    assert all(isinstance(value, float) for value in drawn[:10])
+    assert all(isinstance(value, float) for value in sampled[:10])
 
 
 @pytest.mark.parametrize(
@@ -97,14 +97,14 @@ def test_continuous(written: object, reference: stats.rv_continuous) -> None:
     ],
 )
 def test_discrete(written: object, shares: dict[object, float]) -> None:
-    drawn = parse(written).draw(U, J)
-    counts = [drawn.count(value) for value in shares]  # type: ignore[arg-type]
+    sampled = parse(written).sample(U, J)
+    counts = [sampled.count(value) for value in shares]  # type: ignore[arg-type]
     expected = np.array(list(shares.values())) * IMAGES / sum(shares.values())
     assert stats.chisquare(counts, expected).pvalue > 0.01
 
 
 def test_cycle_counts_images_of_a_class() -> None:
-    assert parse({"cycle": ["x", "y", "z"]}).draw(U[:5], np.array([0, 0, 1, 2, 3])) == [
+    assert parse({"cycle": ["x", "y", "z"]}).sample(U[:5], np.array([0, 0, 1, 2, 3])) == [
         *"xxyzx",
     ]
 

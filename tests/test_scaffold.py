@@ -39,7 +39,7 @@ def test_a_model_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert model.id == str(tmp_path / "weights")
 
 
-def test_a_model_known_by_name_brings_its_numbers(tmp_path: Path) -> None:
+def test_a_preset_sets_size_and_sampling(tmp_path: Path) -> None:
     scaffold("xl", classes=["a"], out=tmp_path, model="sdxl")
     base = load_recipes(tmp_path / "xl")[0]
     assert (base.model.id, base.model.height) == ("stabilityai/stable-diffusion-xl-base-1.0", 1024)

@@ -59,7 +59,7 @@ def test_every_example_is_accepted(name: str, validator: Any) -> None:
         {"output": {"size": [1, 2]}},
     ],
 )
-def test_what_a_recipe_may_say(given: object, validator: Any) -> None:
+def test_the_schema_accepts_valid_recipes(given: object, validator: Any) -> None:
     validator.validate(given)
 
 
@@ -81,7 +81,7 @@ def test_what_a_recipe_may_say(given: object, validator: Any) -> None:
         {"images_per_class": 0},
     ],
 )
-def test_what_it_may_not_say(given: object, validator: Any) -> None:
+def test_the_schema_rejects_invalid_recipes(given: object, validator: Any) -> None:
     assert not validator.is_valid(given)
 
 

@@ -1,4 +1,4 @@
-"""Shards: whole or absent, the same bytes for the same rows."""
+"""Shards: complete or absent, and the same bytes for the same rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from factory.data.columns import features
 from factory.recipe.schema import Output
 from factory.shards.parquet import (
     column_names,
-    encode_picture,
+    encode_image,
     list_shards,
     num_rows,
     read_rows,
@@ -27,7 +27,7 @@ from factory.shards.parquet import (
 )
 from factory.shards.stamp import Stamp, inspect, read_stamp
 
-PICTURE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (8, 6, 3), dtype=np.uint8)
 STAMP = Stamp(config="c", fingerprint="f", settings={"batch_size": 4}, start=0, stop=2)
 FILE = "data/c/train-00000-0123456789ab.parquet"
 FEATURES = features(["cat", "dog"], {"d": "string", "n": "float64"})
@@ -35,7 +35,7 @@ FEATURES = features(["cat", "dog"], {"d": "string", "n": "float64"})
 
 def row(index: int) -> dict[str, Any]:
     return {
-        "image": {"bytes": encode_picture(PICTURE, Output()), "path": None},
+        "image": {"bytes": encode_image(IMAGE, Output()), "path": None},
         "label": index % 2,
         "class": "cat",
         "recipe": "r",
@@ -50,7 +50,7 @@ def row(index: int) -> dict[str, Any]:
     }
 
 
-def test_rows_come_back_with_nulls_for_what_they_lack(tmp_path: Path) -> None:
+def test_missing_columns_are_read_as_null(tmp_path: Path) -> None:
     path = tmp_path / FILE
     entry = write_shard(path, [row(0), row(1)], features=FEATURES, stamp=STAMP)
     assert entry is not None
@@ -97,21 +97,21 @@ def test_an_interrupted_text_keeps_the_old_one(
 
 @pytest.mark.parametrize("kind", ["png", "webp"])
 def test_lossless_formats_keep_every_pixel(kind: str) -> None:
-    encoded = encode_picture(PICTURE, Output(format=kind))
-    assert encoded == encode_picture(PICTURE, Output(format=kind))
+    encoded = encode_image(IMAGE, Output(format=kind))
+    assert encoded == encode_image(IMAGE, Output(format=kind))
     opened = Image.open(io.BytesIO(encoded))
     assert opened.format == kind.upper()
-    assert np.array_equal(np.asarray(opened.convert("RGB")), PICTURE)
+    assert np.array_equal(np.asarray(opened.convert("RGB")), IMAGE)
 
 
 def test_jpeg_is_close() -> None:
     smooth = np.full((16, 16, 3), 120, dtype=np.uint8)
-    opened = Image.open(io.BytesIO(encode_picture(smooth, Output(format="jpeg"))))
+    opened = Image.open(io.BytesIO(encode_image(smooth, Output(format="jpeg"))))
     assert opened.format == "JPEG"
     assert np.abs(np.asarray(opened).astype(int) - 120).max() <= 3
 
 
-def test_every_image_lies_in_one_shard() -> None:
+def test_every_image_is_in_one_shard() -> None:
     for num_images in (1, 7, 8, 9, 24):
         count = shard_count(num_images, shard_size=8)
         ranges = [shard_rows(k, num_images=num_images, shard_size=8) for k in range(count)]
@@ -155,7 +155,7 @@ def test_a_shard_knows_when_any_bit_of_it_changes(tmp_path: Path) -> None:
         assert inspect(path).fault, size
 
 
-def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
+def test_existing_shards_are_not_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "a" / "x"
     assert write_bytes(path, b"first", exclusive=True)
     assert not write_bytes(path, b"second", exclusive=True)
@@ -164,7 +164,7 @@ def test_what_is_there_is_not_overwritten(tmp_path: Path) -> None:
     assert path.read_bytes() == b"third"
 
 
-def test_a_file_system_without_hard_links_will_do(
+def test_a_file_system_without_hard_links_is_supported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_links(self: Path, target: Path) -> None:

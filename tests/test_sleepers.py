@@ -1,4 +1,4 @@
-"""Launches that stand still (a suspended machine) while others change the dataset, and wake up."""
+"""Launches that are suspended while others change the dataset, and then continue."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def steps(folder: Path, sleeper: str) -> int:
 
 
 def some_steps(folder: Path, pairs: list[tuple[str, str]], *, rounds: int) -> Counter[int]:
-    """Wake up a launch at steps spread over its whole course."""
+    """Resume a launch at steps spread over its length."""
     found: Counter[int] = Counter()
     chance = random.Random(rounds)
     for number, (sleeper, other) in enumerate(pairs * rounds):
@@ -38,14 +38,14 @@ def some_steps(folder: Path, pairs: list[tuple[str, str]], *, rounds: int) -> Co
 
 @pytest.mark.slow
 @pytest.mark.parametrize("sleeper", SLEEPERS)
-def test_a_launch_that_wakes_up_harms_nothing(tmp_path: Path, sleeper: str) -> None:
+def test_a_resumed_launch_harms_nothing(tmp_path: Path, sleeper: str) -> None:
     pairs = [pair for pair in PAIRS if pair[0] == sleeper]
     some_steps(tmp_path, pairs[::2] if len(sleeper) % 2 else pairs[1::2], rounds=1)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_two_hundred_sleepers(tmp_path: Path) -> None:
+def test_two_hundred_suspended_launches(tmp_path: Path) -> None:
     found = some_steps(tmp_path, PAIRS, rounds=6)
     assert found.total() == 216
     assert set(found) == {0, 1}, "some end what they began, some find another plan"

@@ -1,4 +1,4 @@
-"""`status`: what it says of a build that runs, that was stopped, and that is done."""
+"""`status` of builds that are running, stopped and finished."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe
 
 from factory.builder.build import build
 from factory.builder.markers import Markers
-from factory.cli import status as verb
+from factory.cli import status as command
 from factory.common.errors import UserError
 from factory.common.inside import WORKING
 from factory.inspection.status import Status, status
@@ -36,7 +36,7 @@ def stopping_at(index: int) -> Any:
     return Stopping
 
 
-def draw(recipes: Any, out: Path, factory: Any = FakeRenderer) -> None:
+def generate(recipes: Any, out: Path, factory: Any = FakeRenderer) -> None:
     build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=factory)
 
 
@@ -44,12 +44,12 @@ def draw(recipes: Any, out: Path, factory: Any = FakeRenderer) -> None:
 def stopped(tmp_path: Path) -> Path:
     """Return a build of 15 shards of 8 images that was stopped after 6 of them."""
     with pytest.raises(Stopped):
-        draw(recipe(tmp_path, "a.base", images_per_class=40), tmp_path / "out", stopping_at(48))
+        generate(recipe(tmp_path, "a.base", images_per_class=40), tmp_path / "out", stopping_at(48))
     return tmp_path / "out"
 
 
 def spread(out: Path, *, seconds: float) -> None:
-    """Set the shards' modification times, a step apart."""
+    """Set the shards' modification times at equal intervals."""
     for number, path in enumerate(sorted((out / "data").rglob("*.parquet"))):
         os.utime(path, (1000 + number * seconds,) * 2)
 
@@ -60,7 +60,7 @@ def test_a_build_that_was_stopped(stopped: Path) -> None:
     assert (one.shards, one.done, one.running, one.missing) == (15, 6, 0, 9)
     assert (one.images, one.images_done, one.failed, one.complete) == (120, 48, 0, False)
     assert found.workers == ()
-    assert found.seconds_left is None, "nobody is at work"
+    assert found.seconds_left is None, "no process is at work"
     assert found.notes == ("no build is running here; the same build command resumes it",)
 
 
@@ -78,7 +78,7 @@ def test_speed_and_time_left_are_those_of_the_latest_shards(stopped: Path) -> No
     assert found.notes[0].startswith("builds that were killed count as running")
 
 
-def test_too_few_shards_for_many_processes_tell_no_speed(stopped: Path) -> None:
+def test_too_few_shards_for_many_processes_give_no_speed(stopped: Path) -> None:
     spread(stopped, seconds=4)
     for shard in (6, 7, 8):
         Markers(stopped).add("a.base", shard, 0)
@@ -99,7 +99,7 @@ def test_a_shard_that_two_processes_have_marked_runs_once(stopped: Path) -> None
     assert (found.configs[0].running, found.configs[0].missing) == (3, 6)
 
 
-def test_it_looks_at_a_build_that_runs(tmp_path: Path) -> None:
+def test_status_during_a_build(tmp_path: Path) -> None:
     seen: list[Status] = []
 
     class Looking(FakeRenderer):
@@ -107,17 +107,17 @@ def test_it_looks_at_a_build_that_runs(tmp_path: Path) -> None:
             seen.append(status(tmp_path / "out"))
             return super().render(rows, batch_size=batch_size)
 
-    draw(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out", Looking)
+    generate(recipe(tmp_path, "base", images_per_class=8), tmp_path / "out", Looking)
     figures = [(one.configs[0].done, one.configs[0].running) for one in seen]
     assert figures == [(0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
     assert all(f"process {os.getpid()}" in one.workers[0].process for one in seen)
 
 
-def test_a_set_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_of_a_finished_build(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, word = recipe(tmp_path, "base"), recipe(tmp_path, "word", prompt="{class}")
     both = combination(tmp_path, "both", ["base", "word"])
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=2)
-    draw([base, word, both, share], tmp_path / "out")
+    generate([base, word, both, share], tmp_path / "out")
     found = status(tmp_path / "out")
     assert found.complete
     assert [(one.name, one.shards, one.done) for one in found.configs] == [
@@ -127,8 +127,8 @@ def test_a_set_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ("word", 2, 2),
     ]
     assert run(str(tmp_path / "out")) is None
-    told = capsys.readouterr().out.splitlines()
-    assert told[2].split() == [
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2].split() == [
         "base",
         "2",
         "2",
@@ -141,15 +141,14 @@ def test_a_set_that_is_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         "set,",
         "complete",
     ]
-    assert told[-1] == "finished, nothing left"
+    assert printed[-1] == "finished, nothing left"
 
 
 class AlwaysBlack(FakeRenderer):
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Any:
-        pictures = super().render(rows, batch_size=batch_size)
+        results = super().render(rows, batch_size=batch_size)
         return [
-            picture * 0 if row.index == 3 else picture
-            for row, picture in zip(rows, pictures, strict=True)
+            image * 0 if row.index == 3 else image for row, image in zip(rows, results, strict=True)
         ]
 
 
@@ -158,18 +157,18 @@ def test_failed_images_are_counted_while_the_build_runs(tmp_path: Path) -> None:
         pass
 
     with pytest.raises(Stopped):
-        draw(recipe(tmp_path, "base", images_per_class=10), tmp_path / "out", Stopping)
+        generate(recipe(tmp_path, "base", images_per_class=10), tmp_path / "out", Stopping)
     (one,) = status(tmp_path / "out").configs
     assert (one.done, one.images_done, one.failed) == (2, 16, 1)
 
 
 def run(*arguments: str) -> None:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    verb.run(parser.parse_args(arguments))
+    command.add_arguments(parser)
+    command.run(parser.parse_args(arguments))
 
 
-def test_the_verb_prints_json_too(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_json_too(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spread(stopped, seconds=4)
     run(str(stopped), "--json")
     figures = json.loads(capsys.readouterr().out)
@@ -179,6 +178,6 @@ def test_the_verb_prints_json_too(stopped: Path, capsys: pytest.CaptureFixture[s
     assert "2 images/s, time left not known" in capsys.readouterr().out
 
 
-def test_where_no_set_was_begun(tmp_path: Path) -> None:
+def test_a_directory_without_a_dataset(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a dataset"):
         status(tmp_path)

@@ -1,4 +1,4 @@
-"""Files that no config lists: noted, listed, removed on request, and nothing else with them."""
+"""Unlisted files are reported, and removed on request; nothing else is removed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from factory.shards.generations import FOLDER, latest, newest, replace
 from factory.sharing.push_dataset import push, set_files
 
 
-def draw(recipes: Any, out: Path, **changes: Any) -> None:
+def generate(recipes: Any, out: Path, **changes: Any) -> None:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
     build(recipes, out, **(options | changes))
 
@@ -42,11 +42,11 @@ class Dying(FakeRenderer):
         return super().render(rows, batch_size=batch_size)
 
 
-def test_tidy_lists_and_removes_what_is_left_over(
+def test_tidy_lists_and_removes_leftovers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     whole = tree(out)
     leave_over(out)
     (out / "data/base/.writing-7-x.parquet").write_text("half")
@@ -72,21 +72,19 @@ def test_tidy_lists_and_removes_what_is_left_over(
         main(["tidy", str(tmp_path)])
 
 
-def test_a_file_that_is_used_meanwhile_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The process sleeps between its last look and the removal; a build uses the file."""
+def test_a_file_used_by_a_build_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process is suspended between check and removal; a build uses the file."""
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     grown = shutil.copytree(out, tmp_path / "grown")
     more = recipe(tmp_path, "base", images_per_class=8)
-    draw(more, grown)
+    generate(more, grown)
     planned = out / shard(grown, index=2).relative_to(grown)
     shutil.copy(shard(grown, index=2), planned)
 
     def renamed(path: Path, to: Path) -> Path:
         monkeypatch.undo()
-        draw(more, out)
+        generate(more, out)
         return path.rename(to)
 
     monkeypatch.setattr(Path, "rename", renamed)
@@ -98,12 +96,12 @@ def test_a_file_that_is_used_meanwhile_stays(
 
 
 def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path: Path) -> None:
-    """A sleeping `tidy` has made a generation, and may remove the copies it found before."""
+    """A suspended `tidy` has created a generation, and may remove the copies it found."""
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     word = recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
     stopped = shutil.copytree(out, tmp_path / "stopped")
-    draw(word, stopped)
+    generate(word, stopped)
     copies = [path for path in (stopped / "data/base").iterdir()]
     for path in copies:
         shutil.copy(path, out / "data/base")
@@ -111,18 +109,18 @@ def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path
     now = newest(out)
     assert now.manifest is not None
     assert replace(out, now, now.manifest, recipes={}) is not None
-    draw(word, out)
+    generate(word, out)
     for path in copies:
         (out / "data/base" / path.name).unlink(missing_ok=True)
     assert verify_set(out).faults == ()
 
 
-def test_the_card_no_longer_names_what_is_removed(tmp_path: Path) -> None:
+def test_the_card_no_longer_lists_removed_files(tmp_path: Path) -> None:
     """A writer was killed between the manifest and the card."""
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     before = shutil.copytree(out, tmp_path / "before")
-    draw(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
+    generate(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
     shutil.copytree(before / "data", out / "data", dirs_exist_ok=True)
     shutil.copy(before / "README.md", out)
     main(["tidy", str(out), "--delete"])
@@ -135,7 +133,7 @@ def test_left_over_shards_are_noted_and_not_pushed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     files = set_files(out, manifest_of(out)).keys()
     leave_over(out)
     report = verify_set(out)
@@ -147,33 +145,33 @@ def test_left_over_shards_are_noted_and_not_pushed(
 
 def test_shards_of_an_unfinished_config_stay(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     Dying.last = 16
     with pytest.raises(Dies):
-        draw(recipe(tmp_path, "base", images_per_class=10), out, renderer_factory=Dying)
+        generate(recipe(tmp_path, "base", images_per_class=10), out, renderer_factory=Dying)
     before = tree(out)
     main(["tidy", str(out), "--delete"])
     assert tree(out) == before
-    draw(recipe(tmp_path, "base", images_per_class=10), out)
+    generate(recipe(tmp_path, "base", images_per_class=10), out)
     assert verify_set(out).left_over == ()
 
 
-def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
-    """Its recipe goes with it; rows that its launch finished later are used when it is built."""
+def test_a_config_without_shards_is_dropped(tmp_path: Path) -> None:
+    """Its recipe is removed; rows that its launch finishes later are used by its build."""
     out = tmp_path / "out"
     base = recipe(tmp_path, "base")
-    draw(base, tmp_path / "late")
+    generate(base, tmp_path / "late")
     Dying.last = 0
     with pytest.raises(Dies):
-        draw(base, out, renderer_factory=Dying)
-    draw(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
+        generate(base, out, renderer_factory=Dying)
+    generate(recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]}), out)
     assert (newest(out).dropped, verify_set(out).faults) == (("base",), ())
     late = shard(tmp_path / "late")
     (out / "data/base").mkdir()
     (out / "data/base" / late.name).write_bytes(late.read_bytes())
     assert len(verify_set(out).left_over) == 1
     FakeRenderer.calls = 0
-    draw(base, out)
+    generate(base, out)
     assert FakeRenderer.calls == 2, "eight of its fifteen images were there"
     report = verify_set(out)
     assert (report.faults, report.left_over) == ((), ())
@@ -187,20 +185,23 @@ def test_a_config_that_was_never_begun_leaves_nothing(tmp_path: Path) -> None:
             {"recipes": {"../../other/conf": "x: 1\n"}},
             "'../../other/conf' is not a valid config name",
         ),
-        ({"recipes": {"other": "x: 1\n"}}, "a recipe of 'other', which is not one of its configs"),
+        (
+            {"recipes": {"other": "x: 1\n"}},
+            "a recipe for 'other', but its manifest has no such config",
+        ),
         ({"dropped": ["../../other/conf"]}, "'../../other/conf' is not a valid config name"),
-        ({"dropped": ["base"]}, "lists config 'base', and drops it"),
-        ({"number": 7}, "it has number 7"),
+        ({"dropped": ["base"]}, "lists config 'base' both as present and as removed"),
+        ({"number": 7}, "but it contains number 7"),
         ({"manifest": None, "recipes": {}}, "it has no manifest"),
     ],
 )
-def test_a_generation_of_others_leads_nowhere(
+def test_a_generation_from_elsewhere_cannot_name_other_paths(
     change: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    """Recipes are written and removed by the names in it."""
+    """Its names decide which recipes are written and removed."""
     out = tmp_path / "out"
     base = recipe(tmp_path, "base")
-    draw(base, out)
+    generate(base, out)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/conf.yaml").write_text("of somebody")
     (tmp_path / "other/train-00000-0123456789ab.parquet").write_text("of somebody")
@@ -211,7 +212,7 @@ def test_a_generation_of_others_leads_nowhere(
         lambda: publish(out, card=True),
         lambda: main(["tidy", str(out), "--delete"]),
         lambda: main(["card", str(out)]),
-        lambda: draw(base, out),
+        lambda: generate(base, out),
     ):
         with pytest.raises(UserError, match=message):
             command()
@@ -221,9 +222,9 @@ def test_a_generation_of_others_leads_nowhere(
 
 
 @pytest.mark.timeout(60)
-def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_generation_that_is_a_broken_link_ends_at_once(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "base"), out)
+    generate(recipe(tmp_path, "base"), out)
     (out / FOLDER / "00000000099.json").write_text("{}")
     assert newest(out).number == latest(out) < 99, "no number is written like this"
     (out / FOLDER / "00000098.json").symlink_to(tmp_path / "nothing")
@@ -253,7 +254,7 @@ def test_a_generation_that_leads_to_nothing_is_not_waited_for(tmp_path: Path) ->
 def test_nothing_is_written_or_deleted_through_a_link(name: str, tmp_path: Path) -> None:
     out, other = tmp_path / "out", tmp_path / "other"
     base = recipe(tmp_path, "base")
-    draw(base, out)
+    generate(base, out)
     for made in ("7-x/a", "data/b", "contact-sheet.jpg", "train-00000-0123456789ab.parquet"):
         (other / made).parent.mkdir(parents=True, exist_ok=True)
         (other / made).write_text("of somebody")
@@ -266,7 +267,7 @@ def test_nothing_is_written_or_deleted_through_a_link(name: str, tmp_path: Path)
     for command in (
         lambda: main(["tidy", str(out), "--delete"]),
         lambda: main(["card", str(out)]),
-        lambda: draw(base, out),
+        lambda: generate(base, out),
         lambda: run_gates(out, [NearDuplicates()], show_progress=False),
         lambda: push(out, "me/data"),
     ):
@@ -278,7 +279,7 @@ def test_nothing_is_written_or_deleted_through_a_link(name: str, tmp_path: Path)
 
 def test_folders_of_a_dataset_do_not_stand_for_each_other(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    draw(recipe(tmp_path, "7"), out)
+    generate(recipe(tmp_path, "7"), out)
     (out / ".gating").symlink_to("data")
     before = tree(out)
     with pytest.raises(UserError, match=r"\.gating: is a link"):
@@ -287,18 +288,18 @@ def test_folders_of_a_dataset_do_not_stand_for_each_other(tmp_path: Path) -> Non
     (out / ".gating").unlink()
     (tmp_path / "here").symlink_to(out)
     main(["tidy", str(tmp_path / "here"), "--delete"])
-    draw(recipe(tmp_path, "7"), tmp_path / "here")
+    generate(recipe(tmp_path, "7"), tmp_path / "here")
 
 
 def test_a_damaged_copy_of_a_recipe_is_written_again(tmp_path: Path) -> None:
     out = tmp_path / "out"
     base = recipe(tmp_path, "base")
-    draw(base, out)
+    generate(base, out)
     path = out / "recipes/base.yaml"
     right = path.read_bytes()
     path.write_bytes(b"\xff\xfe\x00" + right)
     with pytest.raises(UserError, match="was generated from another recipe"):
-        draw(recipe(tmp_path, "base", prompt="one {class}"), out)
-    draw(base, out)
+        generate(recipe(tmp_path, "base", prompt="one {class}"), out)
+    generate(base, out)
     assert path.read_bytes() == right
     assert verify_set(out).faults == ()

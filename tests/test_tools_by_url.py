@@ -1,4 +1,4 @@
-"""`verify`, `replay`, `status` and `diff` on a set that lies behind a URL."""
+"""`verify`, `replay`, `status` and `diff` for a dataset at a URL."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from factory.inspection.verify import Sample, verify_set
 
 @pytest.fixture
 def url(tmp_path: Path, request: pytest.FixtureRequest) -> str:
-    """Build a set, a share and a union in the memory file system of this process."""
+    """Build a config, a share and a union in this process's memory file system."""
     where = f"memory://{tmp_path.name}/out"
     base, word = recipe(tmp_path, "base"), recipe(tmp_path, "word", prompt="{class}")
     recipes = [
@@ -52,10 +52,10 @@ def test_a_whole_set_and_a_damaged_one(url: str) -> None:
 
 def test_one_image_again(url: str) -> None:
     done = replay(url, config="share", index=5, renderer_factory=FakeRenderer)
-    assert done.redrawn.same_bytes
+    assert done.regenerated.same_bytes
 
 
-def test_how_far_and_what_changed(url: str, tmp_path: Path) -> None:
+def test_status_and_diff_at_a_url(url: str, tmp_path: Path) -> None:
     assert [one.done for one in status(url).configs] == [2, 0, 1, 2]
     assert status(url).complete
     assert diff(url, str(tmp_path)).same

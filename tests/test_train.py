@@ -1,4 +1,4 @@
-"""What a training run promises, on real timm models and tiny sets."""
+"""Training runs with real timm models and tiny datasets."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COLOURS = np.array([[200, 60, 60], [60, 190, 60], [60, 60, 210]])
 
 
 def make_set(folder: Path, *, num_images: int = 60, num_classes: int = 3, side: int = 32) -> Path:
-    """Write a set whose classes are colours, as a card-less Parquet directory."""
+    """Write a dataset whose classes are colours, as a Parquet directory without a card."""
     rng = np.random.default_rng(0)
     rows: dict[str, list[object]] = {"image": [], "label": [], "guidance_scale": []}
     for index in range(num_images):
@@ -115,7 +115,10 @@ def test_more_epochs_continue_a_constant_schedule_and_name_the_way_out_of_anothe
     capsys.readouterr()
     assert train(replace(options, overrides=constant)).epochs == 3
     said = capsys.readouterr().err
-    assert "constant, so this run continues; hyperparameters.epochs (2 there, 3 now)" in said
+    assert (
+        "more epochs (its learning rate is constant): hyperparameters.epochs (2 there, 3 now)"
+        in said
+    )
     assert "reduces each side 32-fold, so its last feature map of 32 px images is 1x1" in said
     assert same_weights(whole.out, options.out)
     with pytest.raises(UserError, match=r"epochs \(3 there, 2 now\); choose another --out$"):
@@ -214,7 +217,7 @@ def test_transformers_pipeline_gives_the_probabilities_that_eval_scores(
     assert {one["label"]: one["score"] for one in found} == pytest.approx(expected, abs=1e-5)
 
 
-def test_run_folder_tells_everything(options: TrainOptions, colours: Path) -> None:
+def test_run_folder_records_everything(options: TrainOptions, colours: Path) -> None:
     train(replace(options, row_filter="guidance_scale < 3"))
     config = yaml.safe_load((options.out / "config.yaml").read_text())
     assert config["data"]["reference"] == str(colours)
@@ -351,7 +354,7 @@ def test_a_second_training_is_refused_before_it_decodes_into_the_folder(
         pass
 
 
-def test_set_that_changed_is_refused(options: TrainOptions, tmp_path: Path) -> None:
+def test_a_changed_dataset_is_refused(options: TrainOptions, tmp_path: Path) -> None:
     folder = make_set(tmp_path / "grown", num_images=30)
     options = replace(
         options, dataset=str(folder), overrides={**options.overrides, "epochs": 1, "batch_size": 8}
@@ -451,7 +454,7 @@ def test_folder_of_something_else_is_refused(options: TrainOptions) -> None:
         train(options)
 
 
-def test_command_line_trains_and_tells(
+def test_command_line_trains_and_reports(
     options: TrainOptions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     more = ("--augment", "rotation=5", "--augment", "crop_scale=0.5,1", "--no-flip")
@@ -500,11 +503,11 @@ def test_counts_of_classes_are_reported_and_recorded(
     kept = "label != 'red' and (label == 'blue' or guidance_scale < 2)"
     one = replace(options, overrides={**options.overrides, "epochs": 1}, row_filter=kept)
     train(replace(one, allow_empty_classes=True))
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     line = f"split train where {kept}: 24 images, 3 classes: red 0, green 4, blue 20"
-    assert line in told
-    assert "warning: 1 of 3 classes without images: red" in told
-    assert "warning: 1 of 3 classes with fewer than 10 images: green 4" in told
+    assert line in printed
+    assert "warning: 1 of 3 classes without images: red" in printed
+    assert "warning: 1 of 3 classes with fewer than 10 images: green 4" in printed
     path = options.out / "config.yaml"
     config = yaml.safe_load(path.read_text())
     assert config["data"]["class_counts"] == {"red": 0, "green": 4, "blue": 20}
@@ -546,17 +549,17 @@ def test_odd_settings_in_a_run_folder_are_no_settings(options: TrainOptions) -> 
         assert load_checkpoint(str(options.out)).facts.epochs_planned is None
 
 
-def test_names_of_others_stay_on_their_line_and_are_cut() -> None:
+def test_untrusted_names_stay_on_one_line_and_are_shortened() -> None:
     from factory.data.row_counts import count_warnings, counts_line, some
 
     names = {"a\nfactory: all is well": 100, "b" * 3000: 0, "c\r" + "c" * 3000: 3}
     suffixes = {f".{number}\n": 1 for number in range(1000)}
-    told = [counts_line("set", names, suffixes), some([*names]), *count_warnings(names)]
-    assert all(line.isprintable() and len(line) < 500 for line in told)
-    assert told[0].startswith(
+    printed = [counts_line("set", names, suffixes), some([*names]), *count_warnings(names)]
+    assert all(line.isprintable() and len(line) < 500 for line in printed)
+    assert printed[0].startswith(
         f"set: 103 images, 3 classes: a\\x0afactory: all is well 100, {'b' * 77}... 0, c\\x0dc"
     )
-    assert told[0].endswith("1 .19\\x0a and 980 other types")
+    assert printed[0].endswith("1 .19\\x0a and 980 other types")
 
 
 @pytest.mark.parametrize(
@@ -566,7 +569,7 @@ def test_names_of_others_stay_on_their_line_and_are_cut() -> None:
         RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB, other allocations: 1 GB)"),
     ],
 )
-def test_too_little_memory_is_one_line_that_names_the_ways_out(
+def test_too_little_memory_is_one_line_with_remedies(
     error: RuntimeError, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object, **__: object) -> None:
@@ -581,7 +584,7 @@ def test_too_little_memory_is_one_line_that_names_the_ways_out(
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(options: TrainOptions) -> None:
-    """Layer norm looks at one image; batch norm would see smaller batches."""
+    """With layer norm, images are independent; batch norm would see smaller batches."""
     one_step = {**options.overrides, "epochs": 1, "batch_size": 64, "val_fraction": 0.0}
     model = {"model": "test_vit", "model_args": {"patch_size": 8, "depth": 2}}
     for parts in (1, 4):
@@ -596,7 +599,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(options: TrainOption
 
 def test_parts_of_less_than_two_images_are_refused(options: TrainOptions) -> None:
     overrides = {**options.overrides, "accumulate": 9}
-    with pytest.raises(UserError, match=r"--accumulate 9: batches of .* lower it"):
+    with pytest.raises(UserError, match=r"--accumulate 9: a batch of .* lower it"):
         train(replace(options, overrides=overrides))
 
 
@@ -641,7 +644,7 @@ def wide_photos(folder: Path) -> Path:
     return folder
 
 
-def test_fit_says_what_is_done_with_images_that_are_not_square(
+def test_fit_decides_how_non_square_images_are_treated(
     options: TrainOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from eval.checkpoint import load_checkpoint

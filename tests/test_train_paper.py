@@ -1,4 +1,4 @@
-"""The paper's training in three readings: presets, architectures, held-out part, kept epochs."""
+"""The paper's training in three readings: presets, architectures, held-out part, epochs."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_mobilenet_starts_as_torchvisions() -> None:
 
 @pytest.mark.parametrize("name", TABLE_2)
 def test_small_images_are_seen_at_32_places_and_more(name: str) -> None:
-    """`corrected` gives every family a first feature map of a small-image stem's size."""
+    """`corrected` gives every family the first feature map of a stem for small images."""
 
     model = timm_name(name)
     values = resolve("corrected", model=model, overrides={})
@@ -167,26 +167,26 @@ def test_as_paper_trains_on_every_image_to_the_last_epoch() -> None:
 
 @pytest.mark.parametrize("preset", ["paper-eurosat", "as-code-eurosat"])
 def test_eurosat_is_trained_and_scored_at_the_codes_scale(preset: str) -> None:
-    """The code enlarges to 256 px and sees 224 of them: anywhere in training, the middle after."""
+    """The code enlarges to 256 px and crops 224: anywhere in training, the centre in scoring."""
     values = PRESETS[preset].hyperparameters
     assert values.image_size == 224 and values.image_size / values.test_crop == 256
     low, high = values.augmentation.crop_scale
     assert low == high == values.test_crop**2
 
 
-def test_scoring_sees_the_middle(options: TrainOptions) -> None:
+def test_scoring_crops_the_centre(options: TrainOptions) -> None:
     from timm.data.config import resolve_model_data_config
     from timm.data.transforms_factory import create_transform
 
     train(replace(options, overrides={**options.overrides, "test_crop": 0.5}))
     model = timm.create_model(f"local-dir:{options.out}", pretrained=True)
     side = model.pretrained_cfg["input_size"][1]
-    picture = np.zeros((side, side, 3), dtype=np.uint8)
+    image = np.zeros((side, side, 3), dtype=np.uint8)
     quarter = side // 4
-    picture[quarter : side - quarter, quarter : side - quarter] = 255
+    image[quarter : side - quarter, quarter : side - quarter] = 255
     config = resolve_model_data_config(model) | {"mean": (0, 0, 0), "std": (1, 1, 1)}
-    theirs = create_transform(**config, is_training=False)(Image.fromarray(picture))
-    ours = centre_crop(torch.from_numpy(picture).permute(2, 0, 1)[None] / 255, 0.5)[0]
+    theirs = create_transform(**config, is_training=False)(Image.fromarray(image))
+    ours = centre_crop(torch.from_numpy(image).permute(2, 0, 1)[None] / 255, 0.5)[0]
     # All white but for the outermost pixel, where the enlarged edge is blurred.
     assert theirs[:, 2:-2, 2:-2].min() > 0.99 and ours[:, 2:-2, 2:-2].min() > 0.99
     assert torch.equal(centre_crop(ours[None], 1.0)[0], ours)
@@ -198,7 +198,7 @@ def test_a_negative_seed_is_refused() -> None:
 
 
 def test_held_out_images_leave_something(options: TrainOptions) -> None:
-    with pytest.raises(UserError, match=r"60 images, of which 10000 .* lower --val-images"):
+    with pytest.raises(UserError, match=r"holding out 10000 of 60 images .* lower --val-images"):
         train(replace(options, preset="as-code"))
 
 
@@ -215,7 +215,7 @@ def test_kept_epochs_are_the_weights_of_those_epochs(options: TrainOptions) -> N
     assert all(torch.equal(two[0][name], two[1][name]) for name in two[0])
 
 
-def test_images_per_class_are_drawn_of_each_class(options: TrainOptions) -> None:
+def test_images_per_class_are_generated_of_each_class(options: TrainOptions) -> None:
     train(replace(options, images_per_class=12))
     config = yaml.safe_load((options.out / "config.yaml").read_text())
     assert (config["data"]["num_images"], config["data"]["images_per_class"]) == (36, 12)
@@ -223,7 +223,7 @@ def test_images_per_class_are_drawn_of_each_class(options: TrainOptions) -> None
         train(replace(options, images_per_class=21, out=options.out.with_name("more")))
 
 
-def test_head_only_leaves_the_body_as_it_came(options: TrainOptions) -> None:
+def test_head_only_keeps_the_body_unchanged(options: TrainOptions) -> None:
     first = replace(options, overrides={**options.overrides, "epochs": 2})
     train(first)
     second = replace(
@@ -240,7 +240,7 @@ def test_head_only_leaves_the_body_as_it_came(options: TrainOptions) -> None:
     assert changed == {"fc.weight", "fc.bias"}
 
 
-def test_a_run_of_an_earlier_version_goes_on(options: TrainOptions) -> None:
+def test_a_run_of_an_earlier_version_is_resumed(options: TrainOptions) -> None:
     train(options)
     path = options.out / "config.yaml"
     config = yaml.safe_load(path.read_text())

@@ -1,4 +1,4 @@
-"""Augmentation, order, held-out part, schedule and presets, each for itself."""
+"""Augmentation, order, held-out part, schedule and presets, each tested alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def draws_for(num_images: int, *, epoch: int = 0) -> torch.Tensor:
     return torch.from_numpy(uniforms(rows, seed=3, epoch=epoch, num_draws=NUM_DRAWS))
 
 
-def pictures(num_images: int, *, side: int = 16) -> torch.Tensor:
+def random_images(num_images: int, *, side: int = 16) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (num_images, side, side, 3), generator=generator)
     return to_float(pixels.to(torch.uint8))
@@ -45,21 +45,21 @@ def test_uniforms_depend_on_image_epoch_and_seed_alone() -> None:
     assert np.abs(np.corrcoef(whole.T) - np.eye(8)).max() < 0.15
 
 
-def test_nothing_asked_for_changes_nothing() -> None:
-    images = pictures(4)
+def test_without_augmentation_images_are_unchanged() -> None:
+    images = random_images(4)
     assert torch.equal(augment(images, draws_for(4), Augmentation()), images)
 
 
 def test_flips_and_inversion_are_exact() -> None:
-    images = pictures(4)
+    images = random_images(4)
     flipped = augment(images, draws_for(4), Augmentation(horizontal_flip=1))
     torch.testing.assert_close(flipped, images.flip(3), rtol=0, atol=1e-5)
     upside_down = augment(images, draws_for(4), Augmentation(vertical_flip=1))
     torch.testing.assert_close(upside_down, images.flip(2), rtol=0, atol=1e-5)
     inverted = augment(images, draws_for(4), Augmentation(invert=1))
     torch.testing.assert_close(inverted, 1 - images)
-    half = augment(pictures(2000), draws_for(2000), Augmentation(invert=0.5))
-    changed = (half != pictures(2000)).flatten(1).any(dim=1).float().mean()
+    half = augment(random_images(2000), draws_for(2000), Augmentation(invert=0.5))
+    changed = (half != random_images(2000)).flatten(1).any(dim=1).float().mean()
     assert 0.45 < changed < 0.55
 
 
@@ -78,7 +78,7 @@ def test_crops_stay_inside_and_have_the_area_asked_for() -> None:
 def test_crop_agrees_with_torchvision() -> None:
     from torchvision.transforms.functional import resized_crop
 
-    images = pictures(1, side=16)
+    images = random_images(1, side=16)
     # A window of 8x8 pixels with its corner at (4, 2).
     theta = torch.tensor([[[0.5, 0, 2 * (4 + 4) / 16 - 1], [0, 0.5, 2 * (2 + 4) / 16 - 1]]])
     grid = torch.nn.functional.affine_grid(theta, [1, 3, 16, 16], align_corners=False)
@@ -89,13 +89,13 @@ def test_crop_agrees_with_torchvision() -> None:
 
 
 def test_rotation_by_half_a_turn_is_two_flips() -> None:
-    images, draws = pictures(1), torch.full((1, NUM_DRAWS), 1.0)
+    images, draws = random_images(1), torch.full((1, NUM_DRAWS), 1.0)
     turned = augment(images, draws, Augmentation(rotation=180))
     torch.testing.assert_close(turned, images.flip(2, 3), rtol=0, atol=1e-4)
 
 
 def test_colours_stay_in_range_and_grey_is_grey() -> None:
-    images = pictures(64)
+    images = random_images(64)
     policy = Augmentation(brightness=1, contrast=1, saturation=1, greyscale=1)
     changed = augment(images, draws_for(64), policy)
     assert changed.min() >= 0 and changed.max() <= 1
@@ -104,7 +104,7 @@ def test_colours_stay_in_range_and_grey_is_grey() -> None:
 
 def test_an_image_is_augmented_the_same_in_any_batch() -> None:
     policy = PRESETS["digits"].hyperparameters.augmentation
-    images, draws = pictures(8), draws_for(8)
+    images, draws = random_images(8), draws_for(8)
     whole = augment(images, draws, policy)
     parts = torch.cat([augment(images[i : i + 1], draws[i : i + 1], policy) for i in range(8)])
     torch.testing.assert_close(whole, parts, rtol=0, atol=1e-5)
@@ -121,7 +121,7 @@ def test_hold_out_is_stratified_and_seeded() -> None:
     assert len(hold_out(labels, fraction=0.0, seed=0)[1]) == 0
 
 
-def test_an_epoch_holds_every_row_once_for_any_number_of_processes() -> None:
+def test_an_epoch_contains_every_row_once_for_any_number_of_processes() -> None:
     rows = np.arange(100, 229)
     batches = epoch_batches(rows, batch_size=64, seed=0, epoch=4)
     assert [len(batch) for batch in batches] == [43, 43, 43]
@@ -201,7 +201,7 @@ def test_cosine_is_torchs() -> None:
         theirs.step()
 
 
-def test_paper_preset_says_what_section_4_1_says() -> None:
+def test_paper_preset_has_the_values_of_section_4_1() -> None:
     values = resolve("paper", model="resnet50", overrides={})
     assert (values.epochs, values.batch_size) == (200, 128)
     assert (values.lr, values.weight_decay) == (2e-4, 0.9)

@@ -108,7 +108,7 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(command: list[str]) -> str:
-    """Run Python where no GPU is seen, with no word to accelerate that it is to be on CPUs."""
+    """Run Python without visible GPUs, and without asking accelerate for CPUs."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     environment["CUDA_VISIBLE_DEVICES"] = ""
     environment.pop("ACCELERATE_USE_CPU", None)

@@ -1,4 +1,4 @@
-"""`train --push`: a model repository that timm loads, eval reads by id, with a true card."""
+"""`train --push`: a model repository that timm and `eval` load, with a correct card."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_run_is_published_loaded_scored_and_published_again(
     assert len(repo.commits) == 3
 
 
-def test_a_push_that_cannot_succeed_is_told_before_training(tmp_path: Path) -> None:
+def test_a_push_that_cannot_succeed_is_reported_before_training(tmp_path: Path) -> None:
     with LocalHub() as hub:
         command = ["none", "--model", "test_resnet", "--out", tmp_path / "run", "--push", MODEL]
         done = run_factory(hub, tmp_path, *command, module="train", token=hub.read_token)

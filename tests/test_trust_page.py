@@ -1,4 +1,4 @@
-"""docs/trust.md names tests that exist."""
+"""docs/trust.md names existing tests."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def test_each_line_on_data_from_others_names_its_test() -> None:
 
 
 def test_the_switches_it_shows_are_there() -> None:
-    verbs = "".join(path.read_text() for path in (ROOT / "factory" / "cli").glob("*.py"))
+    commands = "".join(path.read_text() for path in (ROOT / "factory" / "cli").glob("*.py"))
     for switch in set(re.findall(r"--[a-z][a-z-]+", PAGE)):
-        assert f'"{switch}"' in verbs, switch
+        assert f'"{switch}"' in commands, switch

@@ -1,4 +1,4 @@
-"""Models and secrets: no pickle is loaded, no code of a model is run, no token is ever told."""
+"""Untrusted models and secrets: no pickle, no code of a model, no token in any output."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OWN_TOKEN = "a-token/of+no=known/form"
 
 
 class Payload:
-    """Leaves a file behind where it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
@@ -253,7 +253,7 @@ def test_a_pickled_adapter_is_never_read(model: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Plant a token in a variable, one in the Hub's token file, one among its stored tokens."""
+    """Set a token in a variable, in the Hub's token file and among its stored tokens."""
     home = tmp_path / "hf"
     home.mkdir()
     (home / "token").write_text("file-token-of-the-hub\n")
@@ -270,7 +270,7 @@ def tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ]
 
 
-def told_by(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
+def message_of(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
     def main() -> None:
         raise error
 
@@ -281,13 +281,13 @@ def told_by(error: BaseException, capsys: pytest.CaptureFixture[str]) -> str:
 
 
 @pytest.mark.parametrize("kind", [UserError, Failure, RuntimeError, OSError])
-def test_no_error_tells_a_token(
+def test_no_error_contains_a_token(
     tokens: list[str], kind: type[Exception], capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = f"cannot reach https://me:pass-word@hub.co/x with {' and '.join(tokens)}"
-    told = told_by(kind(words), capsys)
-    assert "cannot reach https://***@hub.co/x with ***" in told
-    assert not [token for token in [*tokens, "pass-word"] if token in told]
+    printed = message_of(kind(words), capsys)
+    assert "cannot reach https://***@hub.co/x with ***" in printed
+    assert not [token for token in [*tokens, "pass-word"] if token in printed]
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_no_message_contains_a_secret_of_an_address_or_option(
     console.log(text)
     console.write(text)
     captured = capsys.readouterr()
-    assert "S3CRET" not in captured.out + captured.err + told_by(UserError(text), capsys)
+    assert "S3CRET" not in captured.out + captured.err + message_of(UserError(text), capsys)
     assert redaction.SHOWN in captured.out
 
 
@@ -333,9 +333,9 @@ def test_values_of_unknown_options_are_not_repeated(
 ) -> None:
     with pytest.raises(SystemExit):
         console.Parser(prog="factory").parse_args(arguments)
-    told = capsys.readouterr().err
-    assert f"unrecognized arguments: {arguments[0].partition('=')[0]}" in told
-    assert "S3CRET" not in told
+    printed = capsys.readouterr().err
+    assert f"unrecognized arguments: {arguments[0].partition('=')[0]}" in printed
+    assert "S3CRET" not in printed
 
 
 def test_a_name_does_not_break_out_of_its_table_cell() -> None:
@@ -351,22 +351,26 @@ def test_a_revision_is_no_secret(text: str) -> None:
     assert redaction.redacted(text) == text
 
 
-def test_no_log_line_tells_a_token(tokens: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_log_line_contains_a_token(
+    tokens: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     console.log(f"loading with {tokens[0]}")
     assert capsys.readouterr().err == "loading with ***\n"
 
 
 def test_a_name_that_is_too_long_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    told = told_by(OSError(errno.ENAMETOOLONG, "too long", "a" * 5000), capsys)
-    assert "aaa...: the name is too long" in told
-    assert len(told) < 500
+    printed = message_of(OSError(errno.ENAMETOOLONG, "too long", "a" * 5000), capsys)
+    assert "aaa...: the name is too long" in printed
+    assert len(printed) < 500
 
 
-def test_a_terminal_obeys_no_message(capsys: pytest.CaptureFixture[str]) -> None:
-    assert told_by(UserError("no file \x1b[2Jx\r"), capsys) == "no file \\x1b[2Jx\\x0d\n"
+def test_messages_contain_no_terminal_control_characters(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert message_of(UserError("no file \x1b[2Jx\r"), capsys) == "no file \\x1b[2Jx\\x0d\n"
 
 
-def test_what_is_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_text_without_secrets_is_unchanged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "none"))
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false and so on")
     text = f"{tmp_path / 'none'} hf_short false and so on s3://bucket/a@b"

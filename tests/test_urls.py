@@ -1,4 +1,4 @@
-"""Sets behind URLs: in memory, and on a local server that speaks S3."""
+"""Datasets at URLs: in memory, and on a local S3 server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from factory.shards.generations import FOLDER
 from factory.shards.manifest import read_manifest
 
 
-def draw(recipes: Any, out: str | Path, **changes: Any) -> BuildReport:
+def generate(recipes: Any, out: str | Path, **changes: Any) -> BuildReport:
     options = {"settings": SETTINGS, "show_progress": False, "renderer_factory": FakeRenderer}
     return build(recipes, out, **(options | changes))
 
@@ -64,7 +64,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureR
 
 @pytest.fixture(params=["memory", "s3"])
 def place(request: pytest.FixtureRequest) -> str:
-    """Return the URL of an empty place of each kind."""
+    """Return the URL of an empty directory of each kind."""
     if request.param == "s3":
         return f"{request.getfixturevalue('s3')}/some/set"
     name = hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:12]
@@ -86,10 +86,10 @@ def test_a_set_behind_a_url_has_the_bytes_of_a_local_one(place: str, tmp_path: P
     recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=4)
     both = combination(tmp_path, "both", ["base", "word"])
-    report = draw([share, both], place)
-    draw([share, both], tmp_path / "local")
+    report = generate([share, both], place)
+    generate([share, both], tmp_path / "local")
     assert remote_tree(place) == tree(tmp_path / "local")
-    assert report.drawn == 15 + 15 + 12
+    assert report.generated == 15 + 15 + 12
     manifest = read_manifest(open_path(place))
     assert manifest is not None
     assert manifest.in_order() == ["base", "word", "both", "share"]
@@ -109,19 +109,19 @@ class Dying(FakeRenderer):
 def test_stopped_damaged_and_grown(place: str, tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
     with pytest.raises(Dies):
-        draw(base, place, renderer_factory=Dying)
+        generate(base, place, renderer_factory=Dying)
     assert [name for name in remote_tree(place) if WORKING in name] == []
-    report = draw(base, place)
-    assert (report.kept, report.drawn) == (8, 7)
+    report = generate(base, place)
+    assert (report.kept, report.generated) == (8, 7)
     damaged = shard(open_path(place))
     write_bytes(damaged, damaged.read_bytes()[:-9])
-    report = draw(base, place)
-    assert (report.kept, report.drawn, report.redrawn) == (7, 8, 8)
-    grown = draw(recipe(tmp_path, "base", images_per_class=8), place)
-    assert (grown.kept, grown.drawn) == (15, 9)
+    report = generate(base, place)
+    assert (report.kept, report.generated, report.regenerated) == (7, 8, 8)
+    grown = generate(recipe(tmp_path, "base", images_per_class=8), place)
+    assert (grown.kept, grown.generated) == (15, 9)
     word = recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
-    draw(word, place)
-    draw([recipe(tmp_path, "base", images_per_class=8), word], tmp_path / "once")
+    generate(word, place)
+    generate([recipe(tmp_path, "base", images_per_class=8), word], tmp_path / "once")
     assert shards_of(remote_tree(place)) == shards_of(tree(tmp_path / "once"))
 
 
@@ -130,7 +130,7 @@ def test_datasets_reads_the_shards_of_a_bucket(
 ) -> None:
     # Offline, datasets reaches no other host either, not even this one.
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    draw(recipe(tmp_path, "base"), f"{s3}/set")
+    generate(recipe(tmp_path, "base"), f"{s3}/set")
     files = f"{s3}/set/data/base/train-*.parquet"
     read = datasets.load_dataset(
         "parquet", data_files=files, split="train", cache_dir=str(tmp_path / "cache")
@@ -145,10 +145,10 @@ def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
     out = f"{s3}/set"
     both = [start(build_once, files, out, 0.3, tmp_path / "counts") for _ in range(2)]
     assert [finished(one) for one in both] == [0, 0]
-    drawn = [int(line) for line in (tmp_path / "counts").read_text().split()]
-    assert 48 <= sum(drawn) <= 48 + 8, "at most the last shard was generated twice"
-    assert min(drawn) >= 8
-    draw(load_recipe(files[0]), tmp_path / "alone")
+    generated = [int(line) for line in (tmp_path / "counts").read_text().split()]
+    assert 48 <= sum(generated) <= 48 + 8, "at most the last shard was generated twice"
+    assert min(generated) >= 8
+    generate(load_recipe(files[0]), tmp_path / "alone")
     assert remote_tree(out) == tree(tmp_path / "alone")
 
 
@@ -162,7 +162,7 @@ def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
         ("tidies", "grows more"),
     ],
 )
-def test_a_launch_that_wakes_up_harms_nothing_in_a_bucket(
+def test_a_resumed_launch_harms_nothing_in_a_bucket(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: str, other: str
 ) -> None:
     quick(monkeypatch.setattr)
@@ -195,9 +195,9 @@ def test_a_marker_behind_a_url_is_created_by_one(place: str) -> None:
         ("gs://bucket/set", r"(?s)gs://bucket/set: .*gcsfs.*; or name a directory"),
     ],
 )
-def test_urls_that_cannot_be_had(url: str, message: str, tmp_path: Path) -> None:
+def test_unreachable_urls_are_refused(url: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
-        draw(recipe(tmp_path, "base"), url)
+        generate(recipe(tmp_path, "base"), url)
 
 
 def test_a_store_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,17 +207,19 @@ def test_a_store_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     fsspec.filesystem("s3").clear_instance_cache()
     with pytest.raises(UserError, match=r"s3://bucket/set: cannot be reached: "):
-        draw(recipe(tmp_path, "base"), "s3://bucket/set")
+        generate(recipe(tmp_path, "base"), "s3://bucket/set")
 
 
-def test_the_verb_takes_a_url(
+def test_the_command_takes_a_url(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Renderers, "_make", lambda self, recipe, dtype: FakeRenderer(recipe))
     recipe(tmp_path, "base")
-    main(["build", str(tmp_path / "base.yaml"), "memory://verb/set", "--quiet", "--threads", "1"])
-    assert "memory://verb/set: 15 images generated" in capsys.readouterr().out
-    assert "README.md" in remote_tree("memory://verb/set")
+    main(
+        ["build", str(tmp_path / "base.yaml"), "memory://command/set", "--quiet", "--threads", "1"]
+    )
+    assert "memory://command/set: 15 images generated" in capsys.readouterr().out
+    assert "README.md" in remote_tree("memory://command/set")
 
 
 class Away:
@@ -256,4 +258,4 @@ def test_a_store_that_stops_answering_ends_the_build_in_one_line(
 
     monkeypatch.setattr("factory.builder.build.look_at", away)
     with pytest.raises(Failure, match=r"memory://gone/set: the store does not respond \(Could not"):
-        draw(recipe(tmp_path, "base"), "memory://gone/set")
+        generate(recipe(tmp_path, "base"), "memory://gone/set")

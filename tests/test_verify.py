@@ -1,4 +1,4 @@
-"""`verify`: a whole set is called whole, and every fault that is planted is found and named."""
+"""`verify`: an undamaged dataset has no fault, and every planted fault is found and named."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from build_parts import SETTINGS, FakeRenderer, combination, recipe
 from damaged_sets import flip, manifest_of, replace, restamp, rewrite, swap, truncate
 
 from factory.builder.build import build
-from factory.cli import verify as verb
+from factory.cli import verify as command
 from factory.common.errors import UserError
 from factory.data.columns import features
 from factory.inspection.verify import VerifyReport, verify_set
@@ -28,13 +28,13 @@ DOMAIN = "data/domain/train-00000-1ea9bab8058c.parquet"
 SHARE = "data/share/train-00000-0c18c505bde1.parquet"
 
 
-def draw(recipes: Any, out: Path) -> None:
+def generate(recipes: Any, out: Path) -> None:
     build(recipes, out, settings=SETTINGS, show_progress=False, renderer_factory=FakeRenderer)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a set of two sets, a share and a union."""
+    """Build a dataset of two configs, a share and a union."""
     folder = tmp_path_factory.mktemp("verify")
     base = recipe(folder, "base", summary="Plain")
     domain = recipe(
@@ -42,17 +42,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     share = combination(folder, "share", ["base", "domain"], images_per_class=4)
     both = combination(folder, "union", ["base", "domain"])
-    draw([base, domain, share, both], folder / "out")
+    generate([base, domain, share, both], folder / "out")
     return folder / "out"
 
 
 @pytest.fixture
 def out(whole: Path, tmp_path: Path) -> Path:
-    """Return a copy of the whole set."""
+    """Return a copy of the undamaged dataset."""
     return Path(shutil.copytree(whole, tmp_path / "out"))
 
 
-def test_a_whole_set_is_whole(whole: Path) -> None:
+def test_an_undamaged_dataset_has_no_fault(whole: Path) -> None:
     assert verify_set(whole) == VerifyReport(
         str(whole), (), ("base", "domain", "share", "union"), shards=6, rows=42
     )
@@ -146,14 +146,14 @@ PLANTS: list[tuple[str, Callable[[Path], Any], str]] = [
         f"{FIRST}: row 1 image: found an image that cannot be decoded",
     ),
     (
-        "a picture with a flipped bit",
+        "an image with a flipped bit",
         lambda out: rewrite(
             out, FIRST, set_bytes(lambda data: data[:50] + bytes([data[50] ^ 4]) + data[51:])
         ),
         f"{FIRST}: row 1 image: found an image that cannot be decoded",
     ),
     (
-        "no picture",
+        "no image",
         lambda out: rewrite(out, FIRST, set_bytes(lambda data: b"")),
         f"{FIRST}: row 1 image: found no image",
     ),
@@ -296,7 +296,7 @@ def test_a_planted_fault_is_named(out: Path, plant: Callable[[Path], Any], begin
     assert all(": found " in line and ", expected " in line for line in lines)
 
 
-def test_swapped_shards_are_told_by_their_own_names(out: Path) -> None:
+def test_swapped_shards_are_reported_by_their_own_names(out: Path) -> None:
     swap(out / FIRST, out / DOMAIN)
     found = {fault.file: fault.found for fault in verify_set(out).faults if fault.what == "sha256"}
     assert found.keys() == {FIRST, DOMAIN}
@@ -312,7 +312,7 @@ def test_many_faulty_rows_are_counted(out: Path) -> None:
 
 
 def random_damage(out: Path, *, times: int, seed: int) -> tuple[int, int]:
-    """Flip a bit or cut the end of a random shard, many times; return how often it was named."""
+    """Damage random shards many times (bit flip or cut end); return how often it was found."""
     chance = random.Random(seed)
     shards = sorted((out / "data").rglob("*.parquet"))
     named = 0
@@ -381,14 +381,16 @@ def test_an_unfinished_build_is_named(out: Path) -> None:
         ('"format": 1', '"format": 2', "format: Input should be 1"),
     ],
 )
-def test_a_manifest_that_would_lead_astray(out: Path, before: str, after: str, reason: str) -> None:
+def test_a_manifest_with_paths_outside_the_dataset(
+    out: Path, before: str, after: str, reason: str
+) -> None:
     replace(out / "manifest.json", before, after)
     (fault,) = verify_set(out).faults
     assert (fault.file, fault.what) == ("manifest.json", "content")
     assert reason in fault.found
 
 
-def test_what_people_add_is_no_fault(out: Path) -> None:
+def test_additions_by_people_are_no_fault(out: Path) -> None:
     card = out / "README.md"
     card.write_text(card.read_text() + "\n## Thanks\n\n![Twelve of them](images/some.png)\n")
     (out / "images").mkdir()
@@ -397,50 +399,50 @@ def test_what_people_add_is_no_fault(out: Path) -> None:
     assert verify_set(out).whole
 
 
-def test_a_set_of_a_model_that_is_gone_is_still_whole(tmp_path: Path) -> None:
+def test_a_dataset_of_a_deleted_model_is_still_valid(tmp_path: Path) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "model_index.json").write_text("{}")
-    draw(recipe(tmp_path, "base", model={"id": str(model)}), tmp_path / "out")
+    generate(recipe(tmp_path, "base", model={"id": str(model)}), tmp_path / "out")
     shutil.rmtree(model)
     assert verify_set(tmp_path / "out").whole
 
 
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    return verb.run(parser.parse_args([*arguments, "--quiet"]))
+    command.add_arguments(parser)
+    return command.run(parser.parse_args([*arguments, "--quiet"]))
 
 
-def test_the_verb_says_whole_or_names_faults(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_faults_or_none(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(str(out)) == 0
     assert capsys.readouterr().out == f"{out}: no faults (6 shards, 42 rows)\n"
     (out / SECOND).unlink()
     assert run(str(out), "--config", "base") == 1
-    told = capsys.readouterr().out.splitlines()
-    assert told[0] == f"{SECOND}: file: found none, expected a shard of 7 images"
-    assert told[-1].startswith(f"{out}: 1 fault (2 shards, 8 rows)")
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == f"{SECOND}: file: found none, expected a shard of 7 images"
+    assert printed[-1].startswith(f"{out}: 1 fault (2 shards, 8 rows)")
     assert run(str(out), "--json") == 1
     report = json.loads(capsys.readouterr().out)
     assert report["whole"] is False
     assert report["faults"][0]["file"] == SECOND
 
 
-def test_what_cannot_be_verified(out: Path, tmp_path: Path) -> None:
+def test_invalid_input_to_verify_is_refused(out: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no config 'bass'; it has: base, domain, share, union"):
         verify_set(out, config="bass")
     with pytest.raises(UserError, match=r"is not a dataset \(no manifest\.json\)"):
         verify_set(tmp_path / "nowhere")
 
 
-def test_a_card_made_to_cost_memory_is_answered_in_words(out: Path) -> None:
+def test_a_card_that_needs_much_memory_is_refused(out: Path) -> None:
     lines = ['a0: &a0 ["lol"]']
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     bomb = "\n".join([*lines, "configs:", "- config_name: *a11"])
     deep = "configs: " + "[" * 5000 + "]" * 5000
     for header in (bomb, deep):
         (out / "README.md").write_text(f"---\n{header}\n---\n")
-        # The card's pictures count as strays now that no card shows them.
+        # Without a card that shows them, its images are stray files.
         (fault,) = (one for one in verify_set(out).faults if one.file == "README.md")
         assert fault.what == "header"
         assert "more than" in fault.found or "deeper than" in fault.found
@@ -467,7 +469,7 @@ def test_files_of_systems_are_overlooked_and_never_published(out: Path, name: st
     assert name not in set_files(out, manifest_of(out))
 
 
-def test_a_stray_file_says_what_to_do(out: Path) -> None:
+def test_the_message_about_a_stray_file_has_a_remedy(out: Path) -> None:
     (out / "data/base/notes.txt").write_text("x")
     (fault,) = verify_set(out).faults
     assert "move or delete it" in str(fault)

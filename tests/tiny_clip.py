@@ -1,4 +1,4 @@
-"""Tiny random-weight CLIP, SigLIP and safety models on disk: real classes, 16 px pictures."""
+"""Tiny CLIP, SigLIP and safety models with random weights on disk; 16 px images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORDS = [chr(code) for code in range(32, 127)]
 
 
 def _save_tokenizer(folder: Path) -> None:
-    """A tokenizer of single letters, with the marks that pooling needs."""
+    """Save a tokenizer of single letters, with the special tokens that pooling needs."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -61,7 +61,7 @@ def _vision() -> dict[str, Any]:
 
 
 def _spread(model: Any) -> None:
-    """Make weights large, so that different pictures and texts get different vectors."""
+    """Enlarge weights, so that different images and texts get different vectors."""
     torch.manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -97,7 +97,7 @@ def save_siglip(folder: Path) -> Path:
 
 
 def save_safety_checker(folder: Path, *, threshold: float) -> Path:
-    """Save Stable Diffusion's safety checker; what is nearer to a concept is flagged."""
+    """Save Stable Diffusion's safety checker; images close to a concept are flagged."""
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
     from transformers import CLIPConfig, CLIPImageProcessor
 

@@ -1,4 +1,4 @@
-"""Tiny random-weight pipelines of the families that the presets name; 16 or 32 px pictures."""
+"""Tiny pipelines of all preset families with random weights; 16 or 32 px images."""
 
 from __future__ import annotations
 

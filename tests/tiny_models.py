@@ -1,4 +1,4 @@
-"""Tiny random-weight stock pipelines on disk: real classes, few weights, 16 px pictures."""
+"""Tiny stock pipelines with random weights on disk; 16 px images."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _scheduler() -> Any:
 
 
 def save_stable_diffusion(folder: Path, **unet: Any) -> Path:
-    """Save a `StableDiffusionPipeline` of about 40 thousand weights; 16 px pictures."""
+    """Save a `StableDiffusionPipeline` of about 40 thousand weights; 16 px images."""
     from diffusers import StableDiffusionPipeline
 
     tokenizer = _tokenizer(folder.with_name(f"{folder.name}-tokenizer"))

@@ -38,7 +38,11 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("clip_grad_norm", float, "largest norm of the gradient"),
     ("image_size", int, "height and width in pixels to train at"),
     ("val_fraction", float, "part of each class held out for choosing the best epoch"),
-    ("val_images", int, "images held out by one draw over the whole set, as the paper's code does"),
+    (
+        "val_images",
+        int,
+        "number of images held out at random over all classes, as in the paper's code",
+    ),
     ("keep_every", int, "keep the weights of every Xth epoch too, in RUN/epochs"),
     ("test_crop", float, "part of each side, in the middle, that scoring sees"),
     ("fit", str, "images that are not square: crop their middle, pad or squash them"),

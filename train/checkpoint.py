@@ -30,8 +30,8 @@ class Checkpoint:
         optimizer: `state_dict` of the optimiser.
         scaler: `state_dict` of the loss scaler of float16 training, else None.
         metrics: One mapping per epoch, as in `metrics.csv`.
-        best_epoch: From 1; 0 before the first.
-        best_val_top1: In 0 to 1, or None without held-out images.
+        best_epoch: Number of the best epoch, from 1; 0 before the first.
+        best_val_top1: Its accuracy on held-out images, 0 to 1; None without any.
     """
 
     epochs_done: int

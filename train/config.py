@@ -66,7 +66,9 @@ class Augmentation(_Frozen):
             if not 0 < low <= high:
                 raise ValueError(f"{name} must be LOW,HIGH with 0 < LOW <= HIGH, not {low},{high}")
         if self.crop_scale[1] > 1:
-            raise ValueError(f"crop_scale ends at {self.crop_scale[1]}; 1 is the whole image")
+            raise ValueError(
+                f"crop_scale must end at 1 (the whole image) or below, not {self.crop_scale[1]}"
+            )
         if self.crop_scale == (1, 1) and self.crop_ratio != (1, 1):
             low, high = self.crop_ratio
             raise ValueError(
@@ -99,7 +101,7 @@ class Hyperparameters(_Frozen):
             released code (unseeded there; here it depends on the run's seed).
         keep_every: Interval of epochs whose weights are saved, or None for the best only.
         test_crop: Fraction of each side that the central crop keeps when scoring.
-        fit: What is done with images that are not square: their middle is cropped, they get borders
+        fit: Treatment of images that are not square: their centre is cropped, they get borders
             in the colour of the mean, or they are squashed, as all were in runs that do not say.
         resample: Filter that resizes images.
         mean: Subtracted from RGB in 0 to 1; None is ImageNet's, or a pretrained model's own.
@@ -134,10 +136,10 @@ class Hyperparameters(_Frozen):
 
 
 class Environment(_Frozen):
-    """Environment of one stretch of training; None: not recorded (earlier versions).
+    """Environment of the epochs of one launch; None: not recorded (earlier versions).
 
     Attributes:
-        from_epoch: First epoch of the stretch, from 1.
+        from_epoch: First of these epochs, from 1.
         device: Type of device, e.g. `cpu` or `cuda`.
         device_name: Its model, e.g. `NVIDIA H100`.
         precision: `float32`, or the type of mixed-precision training.

@@ -53,14 +53,14 @@ def report_counts(
     Args:
         opened: The rows.
         allow_empty: Whether classes may be empty; the model still has outputs for them.
-        fit: What is done with images that are not square.
+        fit: Treatment of images that are not square.
         note: Receives the line, and warnings.
 
     Returns:
         Images of each class, by name.
 
     Raises:
-        UserError: A class has none, or as `check_labels`.
+        UserError: A class has no images, or as `check_labels`.
     """
     counts = class_counts(check_labels(opened), opened.label_names)
     line = counts_line(opened.shown, counts, opened.left_out)
@@ -110,7 +110,7 @@ def load_pixels(
     Args:
         opened: The rows.
         side: Height and width in pixels.
-        values: Say how images are fitted to a square and resized.
+        values: Determine how images are fitted to a square and resized.
         accelerator: Determines which process decodes.
         out: The run folder, for a temporary file that other processes map.
 
@@ -190,8 +190,8 @@ def check_batches(num_rows: int, *, batch_size: int, world_size: int, accumulate
     smallest = num_rows // num_batches(num_rows, batch_size=batch_size) if num_rows else 0
     if accumulate > 1 and 2 * world_size <= smallest < 2 * world_size * accumulate:
         raise UserError(
-            f"--accumulate {accumulate}: batches of {smallest} images on {world_size} processes "
-            f"have {smallest // (2 * world_size)} parts of 2 images at most; lower it"
+            f"--accumulate {accumulate}: a batch of {smallest} images on {world_size} processes "
+            f"can be split into at most {smallest // (2 * world_size)} parts of 2 images; lower it"
         )
     if smallest < 2 * world_size:
         raise UserError(

@@ -1,4 +1,7 @@
-"""Record the environment of a run in `config.yaml`, for each stretch of its training."""
+"""Record the environment of a run in `config.yaml`.
+
+Each launch trains a stretch of epochs, and may have another environment than the one before.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def join_launch(**options: Any) -> Accelerator:
     """Join the processes of the launch.
 
     Args:
-        options: Of `accelerate.Accelerator`.
+        options: Arguments of `accelerate.Accelerator`.
 
     Raises:
         UserError: The launch's variables are contradictory, or it requests something unsupported.
@@ -55,7 +58,7 @@ def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: i
     """Describe the environment of this launch.
 
     Args:
-        accelerator: Gives device, precision and number of processes.
+        accelerator: Source of device, precision and number of processes.
         threads: CPU threads per process.
         from_epoch: First epoch of this launch, from 1.
     """
@@ -114,7 +117,9 @@ def _warn_of_changes(out: Path, before: Environment, now: Environment) -> None:
 
 
 def _recorded(config: dict[str, Any], path: Path) -> list[Environment]:
-    """Return the recorded stretches; runs of earlier versions recorded library versions only.
+    """Return the recorded environments, one per stretch of epochs.
+
+    Runs of earlier versions recorded library versions only.
 
     Raises:
         UserError: The records are invalid.

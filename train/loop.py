@@ -83,8 +83,8 @@ class Trainer:
         val_rows: Row numbers held out.
         metrics: One mapping per epoch, as in `metrics.csv`.
         epochs_done: Finished epochs, those of earlier launches included.
-        best_epoch: From 1; 0 before the first.
-        best_val_top1: In 0 to 1, or None without held-out images.
+        best_epoch: Number of the best epoch, from 1; 0 before the first.
+        best_val_top1: Its accuracy on held-out images, 0 to 1; None without any.
     """
 
     def __init__(

@@ -200,7 +200,7 @@ def keep_weights(model: nn.Module, out: Path, *, epoch: int) -> None:
     path = out / EPOCHS / f"epoch-{epoch:04d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     if not is_inside(path.parent, out):
-        raise UserError(f"{path.parent}: is a link out of the run folder and is not written to")
+        raise UserError(f"{path.parent}: is a link out of the run folder; replace it with a folder")
     note = {"format": "pt", "epoch": str(epoch)}
     replace_file(path, lambda temporary: save_file(weights, temporary, metadata=note))
 
@@ -220,7 +220,10 @@ def freeze_body(model: nn.Module) -> None:
     """
     head = _head_of(model)
     if not any(True for _ in head.parameters()):
-        raise UserError("--head-only: the model has no trainable last layer")
+        raise UserError(
+            "--head-only: the last layer of this model has no parameters; remove it, or choose "
+            "another --model"
+        )
     model.requires_grad_(False)
     head.requires_grad_(True)
 
@@ -236,7 +239,10 @@ def _head_of(model: nn.Module) -> nn.Module:
     find = getattr(model, "get_classifier", None)
     head = find() if find is not None else None
     if not isinstance(head, nn.Module):
-        raise UserError("--head-only: the model does not define its last layer; choose another")
+        raise UserError(
+            "--head-only: this model has no `get_classifier` that returns its last layer; remove "
+            "it, or choose another --model"
+        )
     return head
 
 
@@ -278,7 +284,7 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
 
 
 def quieten_timm() -> None:
-    """Silence timm's remarks about weights it does not find."""
+    """Silence timm's messages about weights that it does not find."""
     logging.getLogger("timm").setLevel(logging.ERROR)
 
 

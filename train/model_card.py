@@ -192,5 +192,8 @@ def _hub_name(data: dict[str, Any]) -> str:
 def _read(path: Path) -> dict[str, Any]:
     found = read_json(path) if path.suffix == ".json" else read_yaml(path)
     if not isinstance(found, dict):
-        raise UserError(f"{path}: is not what a run writes")
+        raise UserError(
+            f"{path}: contains {type(found).__name__}, expected a mapping; restore the file of the "
+            "run"
+        )
     return found

@@ -258,8 +258,7 @@ def _load(
     side = image_side(opened, values.image_size)
     # Only now, so that a rejected dataset leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
-    # Processes of one launch share the run; the first of them locks out other launches before any
-    # of
+    # Processes of one launch share the run; the first one locks out other launches before any of
     # them writes a file.
     with accelerator.main_process_first():
         if accelerator.is_main_process:

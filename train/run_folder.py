@@ -1,7 +1,7 @@
-"""The files of a run folder, and whose it is.
+"""The files of a run folder, and checks that it belongs to the run.
 
-    config.yaml         everything needed to repeat the run (`train.config.RunConfig`), and
-                        the environment of each stretch of training (`train.environment`)
+    config.yaml         everything needed to repeat the run (`train.config.RunConfig`), and the
+        environment of each launch (`train.environment`)
     metrics.csv         one line per epoch
     checkpoint.pt       state after the last finished epoch, for resuming (`train.checkpoint`)
     epochs/             weights at an interval of epochs, if requested
@@ -123,9 +123,15 @@ def claim(out: Path, config: RunConfig) -> None:
                 f"{unfitted or _way_out(out, there, now)}"
             )
         if moved:
-            log(f"{out}: same pixels and labels, so this run continues; {'; '.join(moved)}")
+            log(
+                f"{out}: the data has moved but has the same pixels and labels, so this run "
+                f"continues: {'; '.join(moved)}"
+            )
         if longer:
-            log(f"{out}: the learning rate is constant, so this run continues; {different[0]}")
+            log(
+                f"{out}: this run continues with more epochs (its learning rate is constant): "
+                f"{different[0]}"
+            )
         if moved or longer:
             keys = ("data", "hyperparameters")
             write_config(path, written | {key: now[key] for key in keys})
@@ -134,7 +140,11 @@ def claim(out: Path, config: RunConfig) -> None:
 
 
 def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str, Any]) -> str:
-    """Let the pixels decide for a run of a version without `fit`; return what else would do."""
+    """Ignore `fit` for a run of a version that did not record it: only its pixels must agree.
+
+    Returns:
+        A remedy to show if they do not agree; empty if there is none.
+    """
     values = written.get("hyperparameters")
     if not isinstance(values, dict) or "fit" in values:
         return ""
@@ -218,7 +228,7 @@ def read_config(path: Path) -> dict[str, Any]:
     except UserError:
         loaded = None
     if not isinstance(loaded, dict):
-        raise UserError(f"{path}: is not a run's config; choose another --out")
+        raise UserError(f"{path}: is not a config.yaml written by `train`; choose another --out")
     return loaded
 
 

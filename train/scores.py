@@ -50,7 +50,7 @@ def check_finite(parts: list[Tensor], *, epoch: int, lr: float) -> None:
         lr: The latest learning rate.
 
     Raises:
-        Failure: One is not; the message names epoch and step, both from 1.
+        Failure: A loss is not finite; the message names epoch and step, both from 1.
     """
     losses = torch.stack(parts)[:, 0]
     bad = (~torch.isfinite(losses)).nonzero()

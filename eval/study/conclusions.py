@@ -18,8 +18,8 @@ def filled_in(text: str, results: Results) -> str:
     """Return a text with its values filled in.
 
     Raises:
-        UserError: It uses a dataset, row or comparison that the study does not have, or is not a
-            valid template.
+        UserError: It is not a valid template, or uses a dataset, row or comparison that the study
+            does not have.
     """
     return _rendered(text, _Figures(results))
 
@@ -42,7 +42,8 @@ def _rendered(text: str, functions: _Figures | _Names) -> str:
         template = environment.from_string(text.strip())
         return template.render(score=functions.score, diff=functions.diff, gap=functions.gap)
     except (jinja2.TemplateError, KeyError) as error:
-        raise UserError(f"text of the study: {type(error).__name__}: {error}") from None
+        text = text.strip()[:60]
+        raise UserError(f"text of the study: {error.args[0]}; correct it: {text!r}") from None
 
 
 def interval(estimate: Estimate) -> str:

@@ -28,7 +28,8 @@ _FLAGS = {
 class Run:
     """One training run: dataset, row, draw, model, seed and folder.
 
-    `draw` is the base seed of the row's images; 0 for the reference row, whose images are real.
+    A draw is one generation of all images of a row; `draw` is its base seed, and 0 for the
+    reference row, whose images are real.
     """
 
     set_name: str
@@ -98,7 +99,7 @@ class Plan:
         ]
 
     def scorings_of(self, run: Run) -> Sequence[ScoringName]:
-        """Return the further ways of scoring of a run: those of its dataset's first draw."""
+        """Return the additional ways of scoring of a run; only a dataset's first draw has any."""
         if run.row == REFERENCE:
             return self.spec.scorings
         first = self.spec.sets[run.set_name].draws_of(run.row)[0]
@@ -113,7 +114,7 @@ class Plan:
         return run.folder / "predictions-study-standard.parquet"
 
     def gaps(self, runs: list[Run]) -> list[Step]:
-        """Return a step per row that has real images: the gap of its first draw."""
+        """Return a step per row with real images: measure the gap of its first draw."""
         return [
             self._gap(name, row, features=self.features(name, runs))
             for name, one in self.spec.sets.items()
@@ -122,7 +123,7 @@ class Plan:
         ]
 
     def fidelities(self, runs: list[Run]) -> list[Step]:
-        """Return a step per row: a classifier trained on real images scores its first draw."""
+        """Return a step per row: score its first draw with a classifier trained on real images."""
         found = []
         for name, one in self.spec.sets.items():
             judge = next((r for r in runs if (r.set_name, r.row) == (name, REFERENCE)), None)
@@ -147,15 +148,15 @@ class Plan:
         return str((known_real or own)[0].folder)
 
     def gap_folder(self, name: str, row: str) -> Path:
-        """Return where a row's gap is written."""
+        """Return the folder of a row's gap."""
         return self.out / "gaps" / name / row
 
     def fidelity_path(self, name: str, row: str) -> Path:
-        """Return where the real classifier's score of a row's images is written."""
+        """Return the file with the real classifier's score of a row's images."""
         return self.out / "fidelity" / name / f"{row}.json"
 
     def clip_folder(self, name: str, model: str) -> Path:
-        """Return where a CLIP model's scores on a dataset are written."""
+        """Return the folder of a CLIP model's scores on a dataset."""
         return self.out / "clip" / name / model.replace("/", "--")
 
     def labels_path(self, name: str) -> Path:
@@ -242,7 +243,9 @@ class Plan:
         source = Source(dataset=str(folder), config=config)
         shards = self.shards(folder, config)
         if not shards:
-            raise Failure(f"{folder}: has no config {config}; its recipe has a different name")
+            raise Failure(
+                f"{folder}: has no config {config}; give the recipe of this row the name {config}"
+            )
         return source, tuple(shard["sha256"] for shard in shards), source.options()
 
     def _score(self, runs: list[Run], scoring: ScoringName | None) -> Step:

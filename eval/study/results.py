@@ -34,10 +34,10 @@ class Cell(_Part):
     """One row's scores with one model.
 
     Attributes:
-        top1: Of each run, in per cent: draws in order, seeds in order within a draw.
-        mean: Over the runs.
+        top1: Score of each run, in per cent, sorted by draw, then by training seed.
+        mean: Mean over the runs.
         std: Sample standard deviation over the runs; None for one run.
-        train_seconds: Mean of a run.
+        train_seconds: Mean training time of a run.
     """
 
     top1: list[float]
@@ -104,7 +104,7 @@ class SetResult(_Part):
 
 
 class Results(_Part):
-    """Results of a study; `generator_revisions` has several entries if weights were mixed."""
+    """Results of a study; several `generator_revisions` mean that weights were mixed."""
 
     title: str
     generator: str | None

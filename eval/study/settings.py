@@ -1,7 +1,7 @@
-"""Resolved settings of a study's rows: shown in its tables, and compared before anything is built.
+"""Resolve the settings of a study's rows, to show and compare them before anything is built.
 
-Two rows may differ only in the settings that their comparison names, and must differ in each of
-them. Otherwise a difference in scores would be attributed to the wrong cause.
+Two rows must differ in exactly the settings that their comparison names. Otherwise a difference in
+scores would be attributed to the wrong cause.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class PartCost(BaseModel):
     """Cost of generating one config.
 
     Attributes:
-        images: Planned.
-        calls: Network calls.
-        seconds: Estimated, or None where no speed is known.
+        images: Planned number of images.
+        calls: Number of network calls.
+        seconds: Estimated time, or None without a known speed.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +47,7 @@ class RowSettings(BaseModel):
     """How a row's images are generated; for a union, the settings of each member.
 
     Attributes:
-        images: Planned.
+        images: Planned number of images.
         is_union: Whether it is made of other rows' images.
         shares: Whether its images are those of other rows: a union, or a twin.
         labels: Class names.
@@ -176,8 +176,8 @@ def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings])
     """Return faults of a dataset's comparisons.
 
     Args:
-        name: Of the dataset in the study.
-        one: Its spec.
+        name: Name of the dataset in the study.
+        one: Spec of the dataset.
         found: Settings by row.
     """
     faults = []
@@ -186,7 +186,12 @@ def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings])
         differing = {key for key in row if row[key] != other[key]}
         where = f"sets.{name}: {pair.row} against {pair.to}"
         if found[pair.row].labels != found[pair.to].labels:
-            faults.append(Fault(f"{where}: their classes differ, so scores are not comparable"))
+            faults.append(
+                Fault(
+                    f"{where}: their classes differ, so their scores cannot be compared; remove "
+                    "this comparison"
+                )
+            )
         for key in sorted(differing - set(pair.differs)):
             faults.append(
                 Fault(

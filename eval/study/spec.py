@@ -109,20 +109,20 @@ class SetSpec(_Frozen):
 
     Attributes:
         paper: Its column in the paper's Table 1, if it has one.
-        recipes: One row of the table each; the first is the base that the others are compared with.
+        recipes: Recipes, one per row of the table; the first is the base row of the comparisons.
         comparisons: Further pairs of rows to compare.
         images_per_class: For every config that is not a union.
-        draws: Base seeds: every row is generated once with each.
+        draws: Base seeds; the images of each row are generated once with each.
         set: Changes of every recipe, by key.
         build: Further options of `factory build`.
         preset: Training preset; overrides the study's.
         train: Further options of `train`.
         real: Test images.
-        known_classes_only: Exclude test images of classes that the recipes lack.
-        clip_prompts: Prompts of `eval clip`, by default its own.
-        reference: Real images to train the reference row on, none of those in `real`.
-        note: Markdown, printed above the dataset's tables: its limits and conclusions. Values are
-            filled in, see `eval.study.conclusions`.
+        known_classes_only: Whether to exclude test images of classes that the recipes lack.
+        clip_prompts: Prompts of `eval clip`; default: CLIP's own.
+        reference: Real images to train the reference row on; none of them is in `real`.
+        note: Markdown above the dataset's tables: limits and conclusions. Values are filled in, see
+            `eval.study.conclusions`.
     """
 
     paper: str | None = None
@@ -164,20 +164,20 @@ class StudySpec(_Frozen):
     """A study.
 
     Attributes:
-        title: Of the report.
-        sets: By name.
+        title: Title of the report.
+        sets: Datasets by name.
         model: The generator: `--model` of `factory build`.
         set: Changes of every recipe of every dataset, by key.
         models: timm models to train.
-        seeds: Of training.
-        preset: Of `train`.
-        epochs: Overrides the preset's.
-        keep_every: Epochs kept for `best-on-test`.
+        seeds: Training seeds.
+        preset: Training preset.
+        epochs: Number of epochs; overrides the preset's.
+        keep_every: Interval of the epochs saved for `best-on-test`.
         scorings: Ways of scoring besides the standard one, for each dataset's first draw.
         clip: CLIP models to score zero-shot beside the rows, by Hub id.
-        features: Model or run whose features the gap is measured in; by default the first
-            reference or base run.
-        limits: Markdown: limits of the results. Printed first.
+        features: Model or run whose features the gap is measured in; default: the first reference
+            or base run.
+        limits: Markdown: limits of the results, at the top of the report.
     """
 
     title: str
@@ -217,15 +217,21 @@ class StudySpec(_Frozen):
                 if {pair.row, pair.to} <= set(rows) and not (
                     set(one.draws_of(pair.row)) & set(one.draws_of(pair.to))
                 ):
-                    raise ValueError(f"sets.{name}: {pair.row} and {pair.to} have no common draw")
+                    raise ValueError(
+                        f"sets.{name}: {pair.row} and {pair.to} are compared, but have no common "
+                        "value in `draws`"
+                    )
             for pair in one.comparisons:
                 unknown = sorted({pair.row, pair.to} - set(rows))
                 if unknown:
-                    raise ValueError(f"sets.{name}.comparisons: there is no row {unknown[0]}")
+                    raise ValueError(
+                        f"sets.{name}.comparisons: there is no row {unknown[0]}; it has "
+                        f"{', '.join(rows)}"
+                    )
         for key in ("models", "seeds"):
             values = getattr(self, key)
             if len(set(values)) != len(values):
-                raise ValueError(f"{key}: one of {values} occurs twice")
+                raise ValueError(f"{key}: values must be distinct, found {values}")
         return self
 
 
@@ -266,10 +272,10 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
 
 
 def without_conclusions(spec: StudySpec, options: str) -> StudySpec:
-    """Return a study without its texts, because options changed the results they are about.
+    """Return a study without its texts, if options changed the results that they describe.
 
     Args:
-        spec: The study, changed.
+        spec: The changed study.
         options: The options that changed it, as typed.
     """
     limits = (

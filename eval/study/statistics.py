@@ -5,15 +5,13 @@ and a training seed; every draw has the same training seeds. Rows are compared o
 same draws and seeds, image by image. Two sources of error are added:
 
 - runs: an analysis of variance of the runs' mean scores, rows by draws by seeds. Effects common to
-all
-  rows of a draw and seed cancel in a difference; its error is row x draw plus row x seed less the
-  residual. With one draw it is row x seed, which does not include the variation of generating. Rows
-  are assumed to vary alike and are pooled; rows that share images with others (unions, twins) are
-  not pooled, since they vary less.
+  all rows of a draw and seed cancel in a difference; its error is row x draw plus row x seed less
+  the residual. With one draw it is row x seed, which does not include the variation of generating.
+  Rows are assumed to vary alike and are pooled; rows that share images with others (unions, twins)
+  are not pooled, since they vary less.
 - test images: the variance over images of the mean difference of an image, divided by their number.
-It
-  contains a share of the runs' noise too, which is thus counted twice: the interval is a little too
-  wide.
+  It contains a share of the runs' noise too, which is thus counted twice: the interval is a little
+  too wide.
 
 The degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946).
 """
@@ -46,7 +44,7 @@ class Spread:
     """Variation between runs of a row's difference from the others.
 
     Attributes:
-        mean_square: Of one run's mean score, in squared fractions; half that of a difference.
+        mean_square: Variance of a run's mean score, in squared fractions; half a difference's.
         degrees: Degrees of freedom; 0 if it cannot be estimated.
         covers: Sources of error in it; empty if it cannot be estimated.
     """

@@ -243,6 +243,6 @@ def _environment() -> dict[str, str]:
 def _failed(step: Step, path: Path, *, status: int) -> UserError | Failure:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     # Progress bars overwrite their own line.
-    told = [line.rpartition("\r")[2] for line in lines[1:] if line.strip()]
-    text = "\n".join([f"{step.name}: exit status {status}; full log in {path}", *told[-_TAIL:]])
+    printed = [line.rpartition("\r")[2] for line in lines[1:] if line.strip()]
+    text = "\n".join([f"{step.name}: exit status {status}; full log in {path}", *printed[-_TAIL:]])
     return UserError(text) if status == 2 else Failure(text)

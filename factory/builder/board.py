@@ -1,4 +1,4 @@
-"""What the ranks of one launch know together: which tasks are taken, and which are settled."""
+"""Shared state of the ranks of one launch: which shards are taken, and which are finished."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _TASKS_PER_QUESTION = 1024
 
 
 class LaunchBoard:
-    """The tasks of one phase, in the store of the process group."""
+    """The tasks of one phase, stored in the store of the process group; a task is a shard."""
 
     def __init__(self, ranks: Ranks, phase: str) -> None:
-        """Begin with nothing taken.
+        """Create a board without any taken task.
 
         Args:
-            ranks: This launch.
-            phase: Keeps the tasks of one phase apart from those of another.
+            ranks: The ranks of this launch.
+            phase: Prefix of the keys in the store, so that phases do not mix.
         """
         self._ranks = ranks
         self._phase = phase
@@ -28,11 +28,11 @@ class LaunchBoard:
         return self._ranks.take(f"{self._phase}-next")
 
     def is_first(self, task: int) -> bool:
-        """Take a task; return whether no rank of this launch has taken it before."""
+        """Take a task; return False if another rank of this launch has taken it before."""
         return self._ranks.take(f"{self._phase}-{task}-taken") == 0
 
     def untaken(self, tasks: Sequence[int]) -> list[int]:
-        """Return those of `tasks` that no rank of this launch has taken."""
+        """Return the tasks that no rank of this launch has taken."""
         return [
             task
             for start in range(0, len(tasks), _TASKS_PER_QUESTION)
@@ -40,7 +40,7 @@ class LaunchBoard:
         ]
 
     def _untaken(self, tasks: Sequence[int]) -> list[int]:
-        """Halve until it is clear which of the tasks are left: most are not."""
+        """Search by halves: most tasks are taken, and one query covers many of them."""
         if self._ranks.are_announced([f"{self._phase}-{task}-taken" for task in tasks]):
             return []
         if len(tasks) == 1:
@@ -49,14 +49,14 @@ class LaunchBoard:
         return self._untaken(tasks[:half]) + self._untaken(tasks[half:])
 
     def settle(self, task: int, entry: ShardEntry) -> None:
-        """Tell all ranks that a task's shard is whole, and what the manifest says of it."""
+        """Report to all ranks that a task's shard is finished, with its manifest entry."""
         self._ranks.announce(f"{self._phase}-{task}", entry.model_dump_json())
         self._ranks.add(f"{self._phase}-settled", 1)
 
     def num_settled(self) -> int:
-        """Return how many tasks are settled."""
+        """Return the number of finished tasks."""
         return self._ranks.add(f"{self._phase}-settled", 0)
 
     def entry(self, task: int) -> ShardEntry:
-        """Return what the manifest says of a settled task's shard."""
+        """Return the manifest entry of a finished task's shard."""
         return ShardEntry.model_validate_json(self._ranks.announced(f"{self._phase}-{task}"))

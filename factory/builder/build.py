@@ -1,8 +1,8 @@
-"""`build`: recipes to a dataset directory.
+"""Build a dataset directory from recipes.
 
-The lead rank judges what is there and readies the directory; then all ranks make shards until none
-is left; then the lead writes card and manifest. A shard exists or it does not, so a build that was
-stopped anywhere goes on by being run again, and others may join it from anywhere.
+The lead rank checks and prepares the directory. Then all ranks generate shards until all exist, and
+the lead writes manifest and card. Shards appear atomically, so a build can be stopped at any time:
+the same command resumes it, and other launches can join it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ __all__ = ["BuildOptions", "BuildReport", "Part", "build"]
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a build runs; nothing here changes a byte.
+    """Options of one launch; they do not change the dataset's bytes.
 
     Attributes:
-        part: Which part of the shards to make, of several launches that share no group.
+        part: Part of the shards to generate, if several independent launches divide them.
         show_progress: Whether to show a progress bar on stderr.
         allow_pickle: Whether models without safetensors may be read from pickles.
-        allow_cut_prompts: Whether prompts may be so long that the model cuts off a class name or
+        allow_cut_prompts: Whether to accept prompts so long that the model cuts off a class name or
             a variable's value.
     """
 
@@ -64,28 +64,28 @@ def build(
     show_progress: bool = True,
     renderer_factory: RendererFactory | None = None,
 ) -> BuildReport:
-    """Draw recipes into a dataset directory that `load_dataset` reads.
+    """Generate recipes into a dataset directory that `load_dataset` reads.
 
-    Run again, it goes on where it stopped and draws anew what is damaged; with more images a class,
-    it grows the set. Started by accelerate's or torch's launcher, all processes draw together;
-    started several times, the launches share the work. The bytes stay the same.
+    Run it again to resume a stopped build, replace damaged shards, or grow a dataset (with more
+    images per class). All processes of accelerate's or torch's launcher generate together; several
+    launches in one directory share the work. The bytes of the dataset are the same in every case.
 
     Args:
-        recipes: One config each; combinations bring their members.
-        out: The directory or fsspec URL; new, or a set that was begun from the same recipes.
-        settings: Build settings; those of a set that exists are taken from it.
-        options: How to run.
-        show_progress: False hides the progress bar, whatever `options` say.
-        renderer_factory: Makes what draws a recipe; by default its diffusers model.
+        recipes: One config each; the members of combinations are added.
+        out: A directory or fsspec URL: new, or a dataset started from the same recipes.
+        settings: Build settings; an existing dataset keeps its own.
+        options: Options of this launch.
+        show_progress: False hides the progress bar, whatever `options` contains.
+        renderer_factory: Creates the renderer of a recipe; default: its diffusers model.
 
     Returns:
-        What was done, the same on every rank; with the images that could not be drawn.
+        Counts, times and failed images; the same on every rank.
 
     Raises:
-        UserError: something the user can mend: recipes, settings, directory, or model.
-        Failure: another rank failed, memory was short, or the model drew nothing usable.
-        OSError: the disk is full or cannot be written.
-        KeyboardInterrupt: a signal asked to stop; the directory can be built on.
+        UserError: The user can fix it: recipes, settings, directory or model.
+        Failure: Another rank failed, memory was too small, or all images of a shard failed.
+        OSError: The disk is full or cannot be written.
+        KeyboardInterrupt: A signal stopped the build; it can be resumed.
     """
     wanted, how = settings or BuildSettings(), options or BuildOptions()
     jobs = make_jobs([*recipes] if isinstance(recipes, Sequence) else [recipes])
@@ -93,7 +93,7 @@ def build(
     with stopping_on_signals(), answering(place):
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
-        with ranks.telling_failure(), ExitStack() as stack:
+        with ranks.announcing_failure(), ExitStack() as stack:
             start, generation = _prepare(
                 place,
                 jobs,
@@ -109,7 +109,7 @@ def build(
                 raise has_changed(place, "while its processes started")
             if ranks.is_lead:
                 _report_sampling(jobs, manifest)
-                # Of the lead alone, and only of a directory that was accepted.
+                # Only the lead does this, and only after the directory was accepted.
                 stack.callback(remove_empty_folders, place)
             rank = RankOfBuild(
                 place,
@@ -133,13 +133,12 @@ def _prepare(
     renderers: Renderers,
     allow_cut_prompts: bool,
 ) -> tuple[Start, Generation]:
-    """Let the lead ready the directory; return its state as all ranks must know it."""
+    """Prepare the directory on the lead rank; return its state on all ranks."""
     if ranks.is_lead:
         device = ranks.device.type
         look = look_at(out, jobs)
         state = judge(look, jobs, wanted=wanted, device=device)
-        # A model that cannot be loaded or cannot read its prompts is reported before a directory is
-        # begun.
+        # Errors of the model or its prompts are reported before the directory is created.
         loaded = {}
         for job in state.unfinished():
             renderer = renderers.get(job.recipe, dtype=state.settings.dtype)
@@ -164,7 +163,7 @@ def _report_sampling(jobs: Sequence[Job], manifest: Manifest) -> None:
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """Set PyTorch's threads for a block: their number changes the last digits of float32."""
+    """Set PyTorch's thread count in a block; it changes the last digits of float32 results."""
     import torch
 
     before = torch.get_num_threads()

@@ -16,9 +16,10 @@ _DIFF_LINES = 6
 
 
 def begun(look: Look, marked: Collection[str]) -> Manifest | None:
-    """Return the part of a manifest that binds a new build: configs with shards; None without any.
+    """Return the configs that already have shards, as a manifest; None if there are none.
 
-    A build that stopped before its first shard binds nothing: recipe and settings may still change.
+    They must match the recipes of a new build. A build that stopped before its first shard leaves
+    no such config, so recipe and settings may still change.
 
     Args:
         look: The dataset directory.
@@ -46,8 +47,9 @@ def require_same_recipes(out: AnyPath, manifest: Manifest, jobs: Sequence[Job]) 
     for job in jobs:
         if tuple(job.recipe.labels) != manifest.labels:
             raise UserError(
-                f"{out}: its classes are {_some(manifest.labels)}, those of {job.name} are "
-                f"{_some(job.recipe.labels)}; build into another directory"
+                f"{out}: all configs of a dataset have the same classes; this dataset has "
+                f"{_some(manifest.labels)}, but recipe {job.name} has {_some(job.recipe.labels)}; "
+                "build into another directory"
             )
         entry = manifest.configs.get(job.name)
         if entry is None or (entry.kind == job.kind == "union"):

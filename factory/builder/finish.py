@@ -20,19 +20,19 @@ Shards = Mapping[str, Sequence[ShardEntry]]
 
 
 def finish(
-    out: AnyPath, jobs: Sequence[Job], begun: Generation, *, shards: Shards, drew: bool
+    out: AnyPath, jobs: Sequence[Job], begun: Generation, *, shards: Shards, has_new_images: bool
 ) -> Look:
     """Complete the dataset's manifest and write its card.
 
     Args:
-        out: The dataset's directory; all shards of `jobs` are there.
-        jobs: What this build made.
-        begun: The generation this build began with.
-        shards: Of the jobs, as this build saw them.
-        drew: Whether this build drew anything.
+        out: The dataset's directory; it contains all shards of `jobs`.
+        jobs: The configs of this build.
+        begun: The generation that this build started from.
+        shards: Manifest entries of the shards of each config.
+        has_new_images: Whether this build generated any image.
 
     Returns:
-        The directory as it was found, with the generation that is now the newest.
+        The directory as read at the end, with the generation that is now the newest.
 
     Raises:
         Failure: A shard is missing, e.g. deleted during the build; or another process changed
@@ -53,7 +53,7 @@ def finish(
             if there == before or not there.complete:
                 mine = _complete(look, job.name, before, shards=shards.get(job.name, ()))
                 configs[job.name] = mine
-        versions = merged_versions(now.manifest, draws=drew)
+        versions = merged_versions(now.manifest, generates=has_new_images)
         complete = now.manifest.model_copy(update={"configs": configs, "versions": versions})
         done = now if complete == now.manifest else replace(out, now, complete, recipes={})
         if done is not None:

@@ -1,6 +1,6 @@
-"""Add null columns to existing shards by writing copies beside the files they replace.
+"""Add null columns to existing shards: write copies under new names.
 
-No image is generated and no file is overwritten; it can be interrupted at any time and repeated.
+No image is generated and no file is overwritten, so it can be interrupted at any time and repeated.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ def add_columns(
 
     Args:
         look: The dataset's directory.
-        old: What binds the build of the manifest that is there.
-        new: With the columns the dataset will have.
-        features: Of `new`.
+        old: Manifest of the configs that already have shards.
+        new: Manifest with the columns of the grown dataset.
+        features: Features of the grown dataset.
 
     Returns:
-        `new`, with the copies of the shards in `old`.
+        `new`, listing the copies instead of the shards in `old`.
 
     Raises:
         Failure: A shard is damaged; its copy would look undamaged.
@@ -85,8 +85,7 @@ def _with_columns(
         if written is not None:
             return written
         # An earlier build was interrupted after writing the copy. Its source may have been damaged
-        # or
-        # measured again since.
+        # or measured again since.
         before = inspect(out / file)
         if before.sha256 == shard_hash(rows, features=features, stamp=stamp):
             return before.entry(file)

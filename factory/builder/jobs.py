@@ -25,12 +25,12 @@ Kind = Literal["set", "share", "union"]
 
 @dataclass(frozen=True)
 class Job:
-    """One config to generate.
+    """A config to generate.
 
     Attributes:
-        recipe: Resolved.
+        recipe: The resolved recipe.
         num_images: Total number of rows.
-        implied: Whether only a combination needs it.
+        implied: Whether it was added only as a member of a combination.
         twin_of: Config of the same build that has the same images with other output settings.
         pipeline: Class of the loaded pipeline, if one was loaded.
     """
@@ -85,25 +85,26 @@ class Job:
     def entry(self) -> ConfigEntry:
         """Return the manifest entry of the config before it is complete."""
         recipe = self.recipe
-        drawn = self.kind == "set"
+        has_own = self.kind == "set"
         return ConfigEntry(
             kind=self.kind,
             fingerprint=recipe.fingerprint,
-            model=recipe.model.id if drawn else None,
-            revision=recipe.model.revision if drawn else None,
+            model=recipe.model.id if has_own else None,
+            revision=recipe.model.revision if has_own else None,
             images=0 if self.kind == "union" else self.num_images,
             images_per_class=None
             if self.kind == "union"
             else self.num_images // len(recipe.labels),
-            sampling=sampling_summary(recipe, self.pipeline) if drawn else None,
-            members=() if drawn else tuple(member.name for member in recipe.members),
+            sampling=sampling_summary(recipe, self.pipeline) if has_own else None,
+            members=() if has_own else tuple(member.name for member in recipe.members),
         )
 
 
 def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
     """Return the configs to generate: members before combinations, otherwise as given.
 
-    A member that only combinations need gets as many images as the largest of them takes.
+    A member that was not given itself gets the largest number of images that a combination takes
+    from it.
 
     Raises:
         UserError: Two recipes share a name, classes differ, or a share needs more images than a
@@ -123,9 +124,13 @@ def make_jobs(recipes: Sequence[ResolvedRecipe]) -> list[Job]:
 
 
 def _with_twins(jobs: Sequence[Job]) -> list[Job]:
-    """Link configs that have the same images as another config: the named one, or the first."""
+    """Link configs that have the same images, to generate these once.
+
+    They are linked to the config that `same_images_as` names; if it is not in this build, to the
+    first of them.
+    """
     first: dict[str, str] = {}
-    for job in sorted(jobs, key=lambda job: job.name != job.recipe.draws_name):
+    for job in sorted(jobs, key=lambda job: job.name != job.recipe.stream_name):
         first.setdefault(job.recipe.images_fingerprint, job.name)
     leaders = {job.name: first[job.recipe.images_fingerprint] for job in jobs}
     return [
@@ -135,9 +140,9 @@ def _with_twins(jobs: Sequence[Job]) -> list[Job]:
 
 
 def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:
-    """Return the jobs with the counts of an existing dataset.
+    """Return the jobs with the image counts of an existing dataset.
 
-    A member that only a combination needs keeps its existing images.
+    A member that was added only for a combination keeps its existing images.
     """
     adopted = []
     for job in jobs:
@@ -150,10 +155,10 @@ def adopt_counts(jobs: Sequence[Job], manifest: Manifest | None) -> list[Job]:
 
 
 def require_same_as_begun(jobs: Sequence[Job], manifest: Manifest) -> None:
-    """Check that this process has the same recipes as the main process.
+    """Check that this process has loaded the same recipes as the main process.
 
-    Each process loads them itself: a file edited in the meantime, or a Hub branch that moves, must
-    not mix two datasets.
+    Each process loads them itself. If a file was edited or a Hub branch moved in between, the
+    processes would write images of different recipes into one dataset.
 
     Raises:
         Failure: The recipes differ.
@@ -168,7 +173,7 @@ def require_same_as_begun(jobs: Sequence[Job], manifest: Manifest) -> None:
 
 
 def _parts(recipe: ResolvedRecipe) -> Iterator[tuple[ResolvedRecipe, int]]:
-    """Yield all members of a combination, at any depth, with the images it takes of each."""
+    """Yield all members of a combination, nested ones too, with the images it takes from each."""
     from factory.planner.plan import plan
 
     if recipe.is_combination:
@@ -191,7 +196,8 @@ def _require_enough(job: Job, jobs: Mapping[str, Job]) -> None:
             classes = len(job.recipe.labels)
             raise UserError(
                 f"{job.name} takes {taken // classes} images per class of {member.name}, which has "
-                f"{found // classes}; raise its images_per_class or lower that of {job.name}"
+                f"{found // classes}; raise images_per_class of {member.name} or lower that of "
+                f"{job.name}"
             )
 
 

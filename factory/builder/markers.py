@@ -1,10 +1,10 @@
-"""Markers: the shards that builds are generating now, for other launches in the same directory.
+"""Marker files: they show other launches in the directory which shards are in progress.
 
-A process that begins a shard creates `OUT/.working/<config>/<shard>.<number>`, and removes it when
-the shard is there. Others generate the shards without a marker first. A marker saves work and
-guards nothing: a shard's file is created only if it is absent, so of two copies one is dropped.
-That is why markers need no sign of life and no expiry. A build that was killed leaves its markers;
-their shards are generated last.
+A process that starts a shard creates `OUT/.working/<config>/<shard>.<number>`, and removes it when
+the shard exists. Other launches generate the shards without a marker first. Markers only avoid
+duplicate work: a shard's file is created only if it does not exist, so one of two copies is
+discarded. Therefore markers need no heartbeat and no expiry. The shards that a killed build has
+marked are generated last.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _NAME = re.compile(r"(\d{5,})\.(\d{1,9})")
 
 @dataclass(frozen=True)
 class Marker:
-    """A marker that is there.
+    """An existing marker.
 
     Attributes:
-        config: Of the shard.
-        shard: Its number.
+        config: Config of the shard.
+        shard: Number of the shard.
         number: 0 for the first process that generates the shard, 1 for the next one, ...
-        path: Its file, which names the process.
+        path: The marker file, which contains machine and process number.
     """
 
     config: str
@@ -42,10 +42,10 @@ class Marker:
     path: AnyPath
 
     def process(self) -> str:
-        """Return the machine and number of the process.
+        """Return the machine and process number stored in the marker.
 
         Raises:
-            FileNotFoundError: The marker was removed meanwhile.
+            FileNotFoundError: The marker was removed in the meantime.
         """
         if not self.path.is_file():
             # A dataset of others may have a pipe in its place, which is never read to its end.
@@ -55,10 +55,10 @@ class Marker:
 
 
 class Markers:
-    """The markers in a dataset's directory, as one process adds and removes them."""
+    """Adds and removes the markers of this process in a dataset's directory."""
 
     def __init__(self, out: AnyPath) -> None:
-        """Touch nothing yet.
+        """Store the directory; no file is written.
 
         Args:
             out: The dataset's directory.
@@ -67,7 +67,7 @@ class Markers:
         self._text = f"{socket.gethostname()}, process {os.getpid()}\n".encode()
 
     def add(self, config: str, shard: int, number: int) -> bool:
-        """Mark a shard; return False where another process has taken the number."""
+        """Mark a shard; return False if another process has created the same marker."""
         for _ in range(_MOST_TRIES):
             try:
                 return write_bytes(self._path(config, shard, number), self._text, exclusive=True)
@@ -77,7 +77,7 @@ class Markers:
         raise Failure(f"{self._out / WORKING}: cannot be written; check the folder or bucket")
 
     def remove(self, config: str, shard: int, numbers: range) -> None:
-        """Remove markers of a shard, as far as they are there."""
+        """Remove markers of a shard; missing ones are ignored."""
         for number in numbers:
             self._path(config, shard, number).unlink(missing_ok=True)
 
@@ -101,13 +101,13 @@ def list_markers(out: AnyPath) -> list[Marker]:
 
 
 def left_over_markers(out: AnyPath, manifest: Manifest) -> list[AnyPath]:
-    """Return the files of markers that say nothing any more: all shards of their config exist."""
+    """Return the marker files of complete configs."""
     waiting = {name for name, entry in manifest.configs.items() if not entry.complete}
     return [one.path for one in list_markers(out) if one.config not in waiting]
 
 
 def remove_empty_folders(out: AnyPath) -> None:
-    """Remove the folders of markers that hold none."""
+    """Remove empty folders of markers."""
     folder = out / WORKING
     if is_local(folder) and not folder.is_symlink():
         for path in entries(folder):

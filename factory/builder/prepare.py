@@ -1,9 +1,9 @@
 """Start a build on the main process: check the directory, then prepare it.
 
-Judging writes nothing: when something is wrong, a dataset is left as it was. What follows can be
-stopped anywhere and is done again by the next build. Any number of launches may do it at once: what
-they agree on is the newest generation. A launch that wants the same joins the work of the others.
-One that changes what others rely on (counts, columns) makes them stop at their next shard.
+The check writes nothing, so a dataset is unchanged if something is wrong. The preparation can be
+interrupted at any time and is repeated by the next build. Several launches may prepare a directory
+at once: they agree on its newest generation. A launch with the same plan joins the others. A launch
+that changes what others rely on (counts, columns) makes them stop at their next shard.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class State:
     """Plan of a build for a directory.
 
     Attributes:
-        look: The directory as it was found.
-        old: What binds this build of the manifest that is there, or None for a new dataset.
-        jobs: With the counts they will have.
-        settings: Those of the set.
-        variables: Columns of the whole set, types by name.
+        look: The directory as it was read.
+        old: Manifest of the configs that already have shards; None for a new dataset.
+        jobs: The configs, with the counts they will have.
+        settings: Build settings of the dataset.
+        variables: Variable columns of the whole dataset, types by name.
     """
 
     look: Look
@@ -57,7 +57,7 @@ class State:
 
     @property
     def gets_columns(self) -> bool:
-        """Whether shards that exist lack columns that the dataset will have."""
+        """Whether existing shards lack columns that the dataset will have."""
         return self.old is not None and self.variables != self.old.variables
 
     def unfinished(self) -> Iterator[Job]:
@@ -70,25 +70,25 @@ class State:
 
 
 def look_at(out: AnyPath, jobs: Sequence[Job]) -> Look:
-    """Read the directory once: its newest generation, and the files of all shards.
+    """Read the directory once: its newest generation and the files of all shards.
 
     Raises:
-        UserError: The directory holds something else.
+        UserError: The directory contains something other than a dataset.
     """
     return Look.at(out, open_set(out), [job.name for job in jobs])
 
 
 def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> State:
-    """Decide what a build is about to do; nothing is written.
+    """Plan a build for a directory; nothing is written.
 
     Args:
         look: The directory.
-        jobs: Jobs of the recipes.
+        jobs: Configs of the recipes.
         wanted: The user's settings.
-        device: Type of the device at hand.
+        device: Type of the available device.
 
     Raises:
-        UserError: The directory holds another dataset.
+        UserError: The directory contains another dataset.
     """
     own = {job.name for job in jobs}
     out = look.out
@@ -103,19 +103,19 @@ def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
 def prepare(
     look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
 ) -> tuple[Start, Generation]:
-    """Ready the directory.
+    """Prepare the directory: write its new generation, recipes and copies with new columns.
 
     Args:
-        look: The directory; looked at again if another launch changes it meanwhile.
-        jobs: As the recipes say.
+        look: The directory; read again if another launch changes it meanwhile.
+        jobs: Configs of the recipes.
         wanted: The user's settings.
-        device: Type of the device at hand.
+        device: Type of the available device.
 
     Returns:
-        What the ranks need to begin, and the generation that is now the newest.
+        The state that ranks need to start, and the generation that is now the newest.
 
     Raises:
-        UserError: as `judge`.
+        UserError: As `judge`.
     """
     out = look.out
     while True:
@@ -132,13 +132,13 @@ def prepare(
     for job in state.jobs:
         if job.kind != "union":
             warn_of_many_shards(job.name, job.num_images, settings=state.settings)
-    # Copies with new columns were written since.
+    # Read again: copies with new columns have been written.
     seen = look_at(out, jobs) if state.gets_columns else look
     return _start(seen, state.jobs, planned), generation
 
 
 def _replaced(state: State, planned: Manifest) -> Generation | None:
-    """Make a manifest the dataset's unless it is already; None where another was faster."""
+    """Make a manifest the newest generation; None if another process has changed it first."""
     recipes = {job.name: job.recipe.to_yaml() for job in state.jobs}
     before, out = state.look.generation, state.look.out
     if planned == before.manifest and recipes.items() <= before.recipes.items():
@@ -156,15 +156,16 @@ def _with_columns(state: State, planned: Manifest) -> Manifest:
 
 
 def _report_change(out: AnyPath, found: Manifest | None, planned: Manifest) -> None:
-    """Say that builds which are at work in the directory will stop, if there may be any."""
+    """Log that running builds in the directory will stop, if markers show any."""
     if found is None or not list_markers(out):
         return
     try:
         Fence(out, found.configs, found).require_same(planned)
     except Failure:
         console.log(
-            f"{out}: other counts, columns or settings than before: a build that is still at work "
-            "there stops at its next shard; run it again then"
+            f"{out}: this build changes the dataset's image counts, columns or settings; another "
+            "build that is running in this directory will stop at its next shard: run it again "
+            "afterwards"
         )
 
 
@@ -175,7 +176,7 @@ def _manifest(state: State) -> Manifest:
     return Manifest(
         settings=state.settings,
         device=old.device if old else device_name(state.settings.device),
-        versions=merged_versions(old, draws=any(state.unfinished())),
+        versions=merged_versions(old, generates=any(state.unfinished())),
         labels=tuple(state.jobs[0].recipe.labels),
         variables=state.variables,
         configs=before | {job.name: _entry(job, before.get(job.name)) for job in state.jobs},
@@ -214,14 +215,15 @@ def _start(look: Look, jobs: Sequence[Job], planned: Manifest) -> Start:
     return Start(present, others, plan, is_shared=bool(list_markers(look.out)))
 
 
-def merged_versions(old: Manifest | None, *, draws: bool) -> tuple[dict[str, str], ...]:
+def merged_versions(old: Manifest | None, *, generates: bool) -> tuple[dict[str, str], ...]:
     """Return the library versions used for a dataset; the current ones are last if used."""
     now = library_versions()
     before = old.versions if old else ()
-    if before and (before[-1] == now or not draws):
+    if before and (before[-1] == now or not generates):
         return before
     if before:
         console.log(
-            "the dataset was started with other library versions; new images may differ in detail"
+            "the dataset was started with other library versions; new images may differ slightly "
+            "from those of the recorded versions"
         )
     return (*before, now)

@@ -156,7 +156,7 @@ class Ranks:
             raise Failure(f"stopped because {self.announced(_FAILED)}")
 
     @contextmanager
-    def telling_failure(self) -> Iterator[None]:
+    def announcing_failure(self) -> Iterator[None]:
         """Announce to the other ranks if this one leaves with an error."""
         try:
             yield

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 from factory.builder.jobs import Job
 from factory.common.errors import Failure
 from factory.renderer.flaws import flaw
-from factory.renderer.out_of_memory import telling_batch_size
+from factory.renderer.out_of_memory import suggesting_batch_size
 from factory.shards.manifest import FailedImage
-from factory.shards.parquet import Row, encode_picture, read_shard
+from factory.shards.parquet import Row, encode_image, read_shard
 
 if TYPE_CHECKING:
-    from factory.common.pictures import Picture
+    from factory.common.image_arrays import ImageArray
     from factory.common.storage import AnyPath
     from factory.planner.plan import ImageSpec
     from factory.renderer.diffusers_renderer import Renderer
@@ -32,8 +32,8 @@ _ENCODERS = 4
 
 
 @dataclass
-class Drawn:
-    """Rows of an index range and its failed images, both in order."""
+class ShardRows:
+    """Rows of a range of indexes, and its failed images, both in order."""
 
     rows: list[Row] = field(default_factory=list)
     failed: list[FailedImage] = field(default_factory=list)
@@ -42,15 +42,15 @@ class Drawn:
         return len(self.rows) + len(self.failed)
 
 
-def draw_rows(
+def generate_rows(
     job: Job,
     shard: range,
     *,
     kept: int,
     renderer: Renderer,
     settings: FixedSettings,
-    drawn: Callable[[int], None],
-) -> Drawn:
+    generated: Callable[[int], None],
+) -> ShardRows:
     """Generate the missing images of a shard.
 
     Batches are fixed runs of a shard's indexes, so a batch with a missing image is generated in
@@ -62,7 +62,7 @@ def draw_rows(
         kept: Number of leading images that exist already, failed ones included.
         renderer: Generates the images.
         settings: Build settings of the dataset.
-        drawn: Called after each batch with the number of missing images it added.
+        generated: Called after each batch with the number of missing images it added.
 
     Raises:
         Failure: There is too little memory, or every image of a shard failed.
@@ -71,24 +71,24 @@ def draw_rows(
 
     planned = plan(job.recipe)
     missing_from = shard.start + kept
-    found = Drawn()
+    found = ShardRows()
     with ThreadPoolExecutor(_ENCODERS) as pool:
         for start in range(shard.start, shard.stop, settings.batch_size):
             stop = min(start + settings.batch_size, shard.stop)
             if stop <= missing_from:
                 continue
-            tries = _draw_batch(planned.rows(start, stop), renderer=renderer, settings=settings)
+            tries = _generate_batch(planned.rows(start, stop), renderer=renderer, settings=settings)
             skipped = max(missing_from - start, 0)
             before = len(found.failed)
             _sort(job, tries[skipped:], into=found, pool=pool)
-            drawn(stop - start - skipped - (len(found.failed) - before))
+            generated(stop - start - skipped - (len(found.failed) - before))
     _refuse_nothing(job, found, kept=kept)
     return found
 
 
 def copy_rows(
     out: AnyPath, job: Job, shard: range, *, file_of: Callable[[str, int], str], shard_size: int
-) -> Drawn:
+) -> ShardRows:
     """Copy the rows of an equal-share shard from the shards of its members.
 
     Rows are found by their `index` column, since failed images have no row.
@@ -103,7 +103,7 @@ def copy_rows(
     from factory.planner.plan import plan
 
     sources: dict[tuple[str, int], tuple[dict[int, Row], dict[int, FailedImage]]] = {}
-    found = Drawn()
+    found = ShardRows()
     for place, spec in zip(shard, plan(job.recipe).rows(shard.start, shard.stop), strict=True):
         number = spec.index // shard_size
         source = (spec.recipe, number)
@@ -126,11 +126,11 @@ class _Try:
     """The last attempt at an image."""
 
     spec: ImageSpec
-    picture: Picture | None
+    pixels: ImageArray | None
     flaw: str | None
 
 
-def _draw_batch(
+def _generate_batch(
     specs: Sequence[ImageSpec], *, renderer: Renderer, settings: FixedSettings
 ) -> list[_Try]:
     """Generate a batch, and regenerate flawed images up to the maximum number of attempts."""
@@ -138,21 +138,21 @@ def _draw_batch(
     wanted = {place: spec for place, spec in enumerate(specs)}
     for attempt in range(settings.attempts):
         batch = [spec.again(attempt) if attempt else spec for spec in wanted.values()]
-        with telling_batch_size(batch, renderer=renderer, batch_size=settings.batch_size):
-            pictures = renderer.render(batch, batch_size=settings.batch_size)
-        for place, spec, picture in zip(wanted, batch, pictures, strict=True):
-            tries[place] = _Try(spec, picture, flaw(picture))
+        with suggesting_batch_size(batch, renderer=renderer, batch_size=settings.batch_size):
+            images = renderer.render(batch, batch_size=settings.batch_size)
+        for place, spec, pixels in zip(wanted, batch, images, strict=True):
+            tries[place] = _Try(spec, pixels, flaw(pixels))
         wanted = {place: spec for place, spec in wanted.items() if tries[place].flaw}
         if not wanted:
             break
     return [tries[place] for place in range(len(specs))]
 
 
-def _sort(job: Job, tries: Sequence[_Try], *, into: Drawn, pool: ThreadPoolExecutor) -> None:
+def _sort(job: Job, tries: Sequence[_Try], *, into: ShardRows, pool: ThreadPoolExecutor) -> None:
     """Encode usable images and record the rest as failed."""
     good = [one for one in tries if one.flaw is None]
-    pictures = [one.picture for one in good if one.picture is not None]
-    encoded = pool.map(lambda picture: encode_picture(picture, job.recipe.output), pictures)
+    images = [one.pixels for one in good if one.pixels is not None]
+    encoded = pool.map(lambda pixels: encode_image(pixels, job.recipe.output), images)
     into.rows += [
         {**one.spec.as_row(), "image": {"bytes": data, "path": None}}
         for one, data in zip(good, encoded, strict=True)
@@ -169,7 +169,7 @@ def _sort(job: Job, tries: Sequence[_Try], *, into: Drawn, pool: ThreadPoolExecu
     ]
 
 
-def _refuse_nothing(job: Job, found: Drawn, *, kept: int) -> None:
+def _refuse_nothing(job: Job, found: ShardRows, *, kept: int) -> None:
     """Stop if every image of a shard failed: continuing would only waste time."""
     if not kept and not found.rows and len(found.failed) > 1:
         first, last = found.failed[0], found.failed[-1]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from factory.builder.jobs import Job
 from factory.builder.ranks import Ranks
-from factory.builder.rows import Drawn, copy_rows, draw_rows
+from factory.builder.rows import ShardRows, copy_rows, generate_rows
 from factory.builder.start import Start
 from factory.common import console
 from factory.common.storage import AnyPath
@@ -44,14 +44,14 @@ class ShardMaker:
         """Store the prepared state of the build.
 
         Args:
-            out: The set's directory.
-            jobs: All of the build, with the counts they have in the set.
-            generation: Of the dataset, with its manifest.
-            start: What was there.
-            ranks: Count what was drawn, kept and drawn again.
-            renderers: Make what draws.
-            show: Told how many images were drawn, batch by batch.
-            file_of: Says where a shard lies that was made before, by config and number.
+            out: The dataset's directory.
+            jobs: All configs of the build, with the counts of the dataset.
+            generation: Generation of the dataset, with its manifest.
+            start: The files that existed when the launch began.
+            ranks: Their store counts generated, kept and regenerated images.
+            renderers: Provide the renderer of each recipe.
+            show: Called after each batch with the number of images it added.
+            file_of: Returns the file of a finished shard, by config and number.
         """
         manifest = generation.manifest
         assert manifest is not None, "the lead has written it"
@@ -79,7 +79,7 @@ class ShardMaker:
         return (self._out / file_at(self._manifest, job.name, index)).is_file()
 
     def make(self, job: Job, index: int) -> ShardEntry:
-        """Ensure that a shard of this plan exists undamaged; if generated, its twins' shards too.
+        """Make sure that a shard of this plan exists undamaged; generate its twins' shards with it.
 
         Returns:
             The shard's manifest entry.
@@ -120,13 +120,13 @@ class ShardMaker:
         except _MadeElsewhere:
             return self._make(job, index)
         if there.damaged:
-            self._ranks.add("redrawn", len(rows.rows))
+            self._ranks.add("regenerated", len(rows.rows))
         stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
         entry = self._write(there.free, rows, stamp)
         # If another process was faster, its file is examined like any other.
         return entry or self._make(job, index)
 
-    def _write(self, file: str, rows: Drawn, stamp: Stamp) -> ShardEntry | None:
+    def _write(self, file: str, rows: ShardRows, stamp: Stamp) -> ShardEntry | None:
         """Write a shard under a free name; None if the name is taken.
 
         If the plan changes in the meantime, the file stays unlisted: later builds use its rows or
@@ -145,7 +145,7 @@ class ShardMaker:
         for file in itertools.chain(named, (one for one in names_from(first) if one not in named)):
             found = self._assess(file, job, images)
             if found is None:
-                # Also the name of a listed file that was lost.
+                # The name of a lost listed file is free as well.
                 if file not in named or file == first:
                     there.free = file
                     break
@@ -170,11 +170,11 @@ class ShardMaker:
         return [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
 
     def _unlisted(self, job: Job, index: int, wanted: Callable[[str], bool]) -> list[str]:
-        """Return other files that were there when this launch began."""
+        """Return unlisted files of a shard that existed when this launch began."""
         if job.kind == "share":
-            # They may belong to a smaller share, which has other rows.
+            # These files may belong to a smaller share, which has other rows.
             return []
-        # What gates have measured is true of listed files; older ones may say otherwise.
+        # Gate columns are correct in listed files only; older files may have other values.
         return [
             file
             for file in self._others[job.name].get(index, ())
@@ -191,10 +191,10 @@ class ShardMaker:
             self._ranks.add("kept", found.inspection.rows)
         return found.inspection.entry(found.path.relative_to(self._out).as_posix())
 
-    def _rows(self, job: Job, images: range, *, shorter: Found | None, file: str) -> Drawn:
+    def _rows(self, job: Job, images: range, *, shorter: Found | None, file: str) -> ShardRows:
         """Generate or copy the rows of a shard, unless another launch writes its file meanwhile."""
 
-        def drawn(count: int) -> None:
+        def generated(count: int) -> None:
             self._show(count)
             if (self._out / file).is_file():
                 raise _MadeElsewhere
@@ -204,17 +204,17 @@ class ShardMaker:
             rows = copy_rows(self._out, job, images, file_of=self._file_of, shard_size=size)
             self._show(len(rows.rows))
             return rows
-        kept = Drawn()
+        kept = ShardRows()
         if shorter is not None:
             before = read_shard(shorter.path)
-            kept = Drawn(before.rows, list(before.failed))
+            kept = ShardRows(before.rows, list(before.failed))
             self._ranks.add("kept", len(kept.rows))
-        made = draw_rows(
+        made = generate_rows(
             job,
             images,
             kept=len(kept),
             renderer=self._renderers.get(job.recipe, dtype=self._settings.dtype),
             settings=self._settings,
-            drawn=drawn,
+            generated=generated,
         )
-        return Drawn(kept.rows + made.rows, kept.failed + made.failed)
+        return ShardRows(kept.rows + made.rows, kept.failed + made.failed)

@@ -1,10 +1,10 @@
-"""The shards a process makes, in order.
+"""The order in which a process takes shards.
 
-Ranks of one launch take numbers from a counter that they share, so no two of them make the same
-shard. Launches that know nothing of each other see each other's markers: each makes first the
-missing shards without one, then looks at those that others have made meanwhile, and then generates
-what is still missing, although others have marked it: they may be dead, and nothing waits for them.
-Where they are alive, whoever creates the file first wins.
+Ranks of one launch take numbers from a shared counter, so they never generate the same shard.
+Independent launches see each other's markers. Each one (1) generates missing shards without a
+marker, (2) checks the shards that others have finished meanwhile, and (3) generates shards that are
+still missing although another launch has marked them, because that launch may have been killed. If
+it is still running, the first one to create the file wins.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from factory.shards.manifest import ShardEntry
 
 
 class Worklist:
-    """The tasks of one phase, as one process does them; a task is a shard."""
+    """The tasks of one phase for one process; a task is a shard."""
 
     def __init__(
         self,
@@ -31,17 +31,17 @@ class Worklist:
         exists: Callable[[int], bool],
         make: Callable[[int], ShardEntry],
     ) -> None:
-        """Do nothing yet.
+        """Store the tasks; nothing is generated yet.
 
         Args:
             shards: Config and number of each task's shard.
-            board: Of this launch.
-            markers: Of the dataset.
-            order: The tasks of this launch, the same for all its ranks: those without a shard
-                first. What comes last was there before, and only needs to be looked at.
-            fresh: How many tasks had no shard when the launch began.
-            exists: Whether a task has a shard now, whoever made it.
-            make: Makes sure of a task's shard.
+            board: Shared state of this launch.
+            markers: Markers of the dataset.
+            order: Task numbers in the order of this launch, the same on all ranks: missing shards
+                first, then existing ones, which are only checked.
+            fresh: Number of missing shards when the launch began.
+            exists: Returns whether a task's shard exists now, whichever process generated it.
+            make: Makes sure that a task's shard exists, and returns its manifest entry.
         """
         self._shards = shards
         self._board = board
@@ -52,7 +52,7 @@ class Worklist:
         self._make = make
 
     def run(self) -> None:
-        """Do tasks until each of them is done or in the hands of a rank of this launch."""
+        """Take tasks until each one has been taken by a rank of this launch."""
         count = len(self._order)
         while (number := self._board.take()) < 2 * count:
             if number < self._fresh:
@@ -65,7 +65,7 @@ class Worklist:
             self._make_marked(rest)
 
     def _make_unmarked(self, task: int) -> None:
-        """Make a shard unless another launch has made it or is about to."""
+        """Generate a shard unless it exists or another launch has marked it."""
         if not self._exists(task) and self._markers.add(*self._shards[task], 0):
             self._do(task, marker=0)
 
@@ -74,8 +74,8 @@ class Worklist:
             self._board.settle(task, self._make(task))
 
     def _make_marked(self, rest: Sequence[int]) -> None:
-        """Look at a shard that others have made, or else make the one with the fewest markers."""
-        # Ranks that look at the same moment should not choose the same one.
+        """Check a shard that another launch has finished, or generate the least marked one."""
+        # Random, so that ranks which look at the same time choose different shards.
         there = [task for task in rest if self._exists(task)]
         if there:
             self._look(random.choice(there))
@@ -88,12 +88,12 @@ class Worklist:
             self._do(task, marker=fewest)
 
     def _do(self, task: int, *, marker: int) -> None:
-        """Make a shard that is marked, unless another rank has taken it; remove the markers."""
+        """Generate a shard that this process marked, unless a rank has taken it; remove markers."""
         stale = range(marker, marker + 1)
         try:
             if self._board.is_first(task):
                 self._board.settle(task, self._make(task))
-                # With those of killed processes; whoever else is at it will find the shard.
+                # Also markers of killed processes; other processes at work on it find the shard.
                 stale = range(marker + 1)
         finally:
             self._markers.remove(*self._shards[task], stale)

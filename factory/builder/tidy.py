@@ -130,17 +130,17 @@ def _remove(out: AnyPath, now: Generation, paths: list[AnyPath]) -> int:
     # The card, or an older `manifest.json`, may still name files that are about to be removed.
     publish(out, card=True)
     for number, path in enumerate(paths):
-        if not _is_removed(out, path, mine.number):
+        if not _remove_if_newest(out, path, mine.number):
             return number
     return len(paths)
 
 
-def _is_removed(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
-    """Remove a file unless a newer generation exists, which may list it.
+def _remove_if_newest(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
+    """Remove a file if `newest_number` is still the newest generation; return whether it was.
 
-    A process may pause between check and removal. So the file is first moved aside, and moved back
-    if a newer generation exists by then: a build creates its generation before it uses a leftover
-    file.
+    A newer generation may list the file. This process may be suspended between check and removal,
+    so a local file is first renamed, and gets its name back if a newer generation exists by then.
+    This is safe because a build creates its generation before it uses an unlisted file.
     """
     if latest(out) != newest_number:
         return False
@@ -161,7 +161,7 @@ def _is_removed(out: AnyPath, path: AnyPath, newest_number: int) -> bool:
 
 
 def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]:
-    """Yield the shards of complete configs that are not listed.
+    """Yield the unlisted shards of complete configs.
 
     Shards of incomplete configs may belong to another launch, which lists them later.
     """
@@ -169,7 +169,7 @@ def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]
         if not entry.complete:
             continue
         listed = {shard.file for shard in entry.shards}
-        # A config of a newer generation than the listing has nothing that is left over.
+        # A config that is newer than the listing has no leftovers.
         for shard in look.shards.get(name, ()):
             file = shard.path.relative_to(look.out).as_posix()
             if file not in listed and not _repairs(look.out, manifest, name, shard):
@@ -177,7 +177,7 @@ def _unlisted(look: Look, manifest: Manifest) -> Iterator[tuple[str, ShardFile]]
 
 
 def old_stages(out: AnyPath, newest_number: int) -> list[AnyPath]:
-    """Return the folders of passes over older generations, which cannot succeed any more."""
+    """Return the folders of gate passes over older generations, which cannot finish any more."""
     folder = out / STAGES
     if not is_local(out) or not folder.is_dir():
         return []

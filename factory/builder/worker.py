@@ -1,4 +1,4 @@
-"""One rank's part of a build: take shards, make them, and let the lead finish the set."""
+"""The part of one rank in a build: take shards and generate them; the lead then finishes."""
 
 from __future__ import annotations
 
@@ -43,16 +43,16 @@ class RankOfBuild:
         markers: Markers,
         renderers: Renderers,
     ) -> None:
-        """Take what the lead has readied.
+        """Store the state that the lead has prepared.
 
         Args:
-            out: The set's directory.
-            jobs: With the counts they have in the set.
-            generation: As the lead has written it.
-            start: What was there.
-            ranks: This launch.
-            markers: Of the dataset.
-            renderers: Make what draws.
+            out: The dataset's directory.
+            jobs: The configs, with the counts of the dataset.
+            generation: Generation written by the lead.
+            start: The files that existed when the launch began.
+            ranks: The ranks of this launch.
+            markers: Markers of the dataset.
+            renderers: Provide the renderer of each recipe.
         """
         self._out = out
         self._jobs = list(jobs)
@@ -68,7 +68,7 @@ class RankOfBuild:
         self._makers_of: dict[tuple[str, int], tuple[LaunchBoard, int]] | None = None
 
     def run(self, *, part: Part, show_progress: bool) -> BuildReport:
-        """Make shards until none is left; the lead finishes the set."""
+        """Generate shards until all exist; the lead then completes the dataset."""
         ranks = self._ranks
         started = time.monotonic()
         with console.progress(
@@ -96,18 +96,18 @@ class RankOfBuild:
         return report
 
     def _make_all(self, part: Part) -> bool:
-        """Make the shards of this part, then what is left; return whether the set is whole."""
+        """Generate the shards of this part, then the rest; return whether all exist."""
         tasks = self._tasks("set")
         if part.count > 1:
             own = [task for task in range(len(tasks)) if task % part.count == part.number - 1]
             self._work_through("set", own, name="part")
             if not all(map(self._exists, tasks)):
-                # Whoever ends last finds all shards there and finishes the set.
+                # The last part to end finds all shards and completes the dataset.
                 return False
         self._work_through("set", range(len(tasks)), name="set")
-        # What twins lack by now was not drawn beside another set's shards.
+        # Generate the twins' shards that were not written together with another config's.
         self._work_through("twin", range(len(self._tasks("twin"))), name="twin")
-        # Shares copy from sets, so they come after all of them.
+        # Shares copy rows of other configs, so they come last.
         self._work_through("share", range(len(self._tasks("share"))), name="share")
         return True
 
@@ -117,7 +117,7 @@ class RankOfBuild:
         return [(job, index) for job in jobs for index in range(job.total(size))]
 
     def _work_through(self, phase: str, wanted: Sequence[int], *, name: str) -> None:
-        """Make some shards with the other ranks; return when all are there."""
+        """Generate shards together with the other ranks; return when all of them exist."""
         tasks, board = self._tasks(phase), LaunchBoard(self._ranks, name)
         self._worked.append((phase, board, wanted))
         present = {name: set(numbers) for name, numbers in self._start.present.items()}
@@ -142,7 +142,7 @@ class RankOfBuild:
             poll_s = min(2 * poll_s, _MAX_POLL_S)
 
     def _shuffled(self, wanted: list[int], tasks: Sequence[tuple[Job, int]]) -> list[int]:
-        """Return tasks in an order of this launch: others are rarely at the same place.
+        """Return tasks in an order that differs between launches, so that they rarely collide.
 
         The tasks of a config stay together, so that no model is loaded twice.
         """
@@ -154,11 +154,13 @@ class RankOfBuild:
         return self._maker.exists(*task)
 
     def _finish(self, is_complete: bool, *, started: float) -> str:
-        """Write card and manifest if the set is whole; return what the report is made of."""
+        """Complete the dataset if all shards exist; return the values of the report as JSON."""
         ranks, shards = self._ranks, self._shards()
-        drawn = ranks.add("drawn", 0)
+        generated = ranks.add("generated", 0)
         if is_complete:
-            look = finish(self._out, self._jobs, self._generation, shards=shards, drew=drawn > 0)
+            look = finish(
+                self._out, self._jobs, self._generation, shards=shards, has_new_images=generated > 0
+            )
             self._tidy(look)
         failed = {
             name: [image.model_dump() for shard in found for image in shard.failed]
@@ -166,9 +168,9 @@ class RankOfBuild:
         }
         return json.dumps(
             {
-                "drawn": drawn,
+                "generated": generated,
                 "kept": ranks.add("kept", 0),
-                "redrawn": ranks.add("redrawn", 0),
+                "regenerated": ranks.add("regenerated", 0),
                 "failed": {name: images for name, images in failed.items() if images},
                 "seconds": time.monotonic() - started,
                 "is_complete": is_complete,
@@ -176,7 +178,7 @@ class RankOfBuild:
         )
 
     def _shards(self) -> dict[str, list[ShardEntry]]:
-        """Return the shards that this launch has seen whole, by config, in order."""
+        """Return the manifest entries of the finished shards by config, in order."""
         found: dict[str, dict[int, ShardEntry]] = {}
         for phase, board, wanted in self._worked:
             tasks = self._tasks(phase)
@@ -186,7 +188,7 @@ class RankOfBuild:
         return {name: [by[index] for index in sorted(by)] for name, by in found.items()}
 
     def _file_of(self, config: str, index: int) -> str:
-        """Return where a shard lies that this launch has made or looked at."""
+        """Return the file of a shard that this launch has generated or checked."""
         if self._makers_of is None:
             self._makers_of = {
                 (job.name, number): (board, task)
@@ -197,7 +199,7 @@ class RankOfBuild:
         return board.entry(task).file
 
     def _tidy(self, look: Look) -> None:
-        """Remove what launches left that were killed; one at work writes its file again."""
+        """Remove files of killed launches; a running launch writes its file again."""
         remove_left_over(look)
         remove_temporary_files(self._out)
         manifest = look.generation.manifest
@@ -214,14 +216,14 @@ class RankOfBuild:
         return BuildReport(self._out, names, failed=failed, **fields)
 
     def _show(self, images: int) -> None:
-        """Count images of this rank; show those of all ranks; stop where another has failed."""
+        """Add to the shared image count and show it; stop if another rank has failed."""
         self._ranks.stop_if_another_failed()
-        everyones = self._ranks.add("drawn", images)
+        everyones = self._ranks.add("generated", images)
         self._bar.update(everyones - self._shown)
         self._shown = everyones
 
     def _count_present(self) -> int:
-        """Count the images of the shards that are there, by their names alone."""
+        """Count the images of existing shards, going by file names alone."""
         size = self._manifest.settings.shard_size
         return sum(
             len(job.rows(index, shard_size=size))

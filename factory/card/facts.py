@@ -38,7 +38,7 @@ def contents(
         images: Number of rows of each config, by name.
         sampling: Recorded sampling settings of each config, by name.
     """
-    drawn = [recipe for recipe in recipes if not recipe.is_combination]
+    generated = [recipe for recipe in recipes if not recipe.is_combination]
     labels = recipes[0].labels
     return {
         "labels": list(labels),
@@ -52,27 +52,29 @@ def contents(
         ],
         "distributions": [
             {"config": recipe.name, "variable": name, "text": variable.describe()}
-            for recipe in drawn
+            for recipe in generated
             for name, variable in sorted(recipe.variables.items())
         ],
         "sampling": [
             {"config": recipe.name, "fingerprint": recipe.fingerprint[:16]}
             | sampling_texts(recipe, sampling.get(recipe.name) or sampling_summary(recipe))
-            for recipe in drawn
+            for recipe in generated
         ],
         "models": [
             {"id": name, "licence": licence_of(name), "note": note_of(name)}
-            for name in model_ids(drawn)
+            for name in model_ids(generated)
         ],
-        "cost": _cost([estimate(recipe) for recipe in drawn if not _is_twin(recipe, drawn)]),
+        "cost": _cost(
+            [estimate(recipe) for recipe in generated if not _is_twin(recipe, generated)]
+        ),
         "follows_paper": any(_PAPER_SOURCE.match(recipe.source) for recipe in recipes),
     }
 
 
 def model_ids(recipes: Sequence[ResolvedRecipe]) -> list[str]:
     """Return the models and adapters of some recipes, without duplicates."""
-    drawn = [recipe.model for recipe in recipes if not recipe.is_combination]
-    names = [[model.id, *(adapter.id for adapter in model.adapters)] for model in drawn]
+    generated = [recipe.model for recipe in recipes if not recipe.is_combination]
+    names = [[model.id, *(adapter.id for adapter in model.adapters)] for model in generated]
     return list(dict.fromkeys(name for own in names for name in own))
 
 

@@ -34,7 +34,7 @@ def write_images(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRec
 
     Args:
         out: The dataset's directory.
-        manifest: With the shards of complete configs.
+        manifest: Manifest with the shards of complete configs.
         recipes: The configs with images of their own, in the card's order.
 
     Returns:
@@ -65,18 +65,18 @@ def _sheet(out: AnyPath, manifest: Manifest, recipes: Sequence[ResolvedRecipe]) 
         for recipe in shown
         for number in range(min(numbers, recipe.images_per_class or numbers))
     ]
-    pictures = {
-        name: _pictures(out, manifest, name, labels=labels, count=numbers)
+    first_images = {
+        name: _first_images(out, manifest, name, labels=labels, count=numbers)
         for name in dict.fromkeys(name for name, _ in columns)
     }
-    some = next((picture for own in pictures.values() for picture in own.values()), None)
+    some = next((image for own in first_images.values() for image in own.values()), None)
     if some is None:
         return None
     # An image that could not be generated has no row: its cell stays white.
     blank = np.full_like(some, 255)
     sheet = contact_sheet(
         [
-            [pictures[name].get((label, number), blank) for name, number in columns]
+            [first_images[name].get((label, number), blank) for name, number in columns]
             for label in labels
         ],
         row_labels=[manifest.labels[label] for label in labels],
@@ -95,7 +95,7 @@ def _spaced(places: Sequence[int], most: int) -> list[int]:
     return [places[number * len(places) // most] for number in range(most)]
 
 
-def _pictures(
+def _first_images(
     out: AnyPath, manifest: Manifest, name: str, *, labels: Sequence[int], count: int
 ) -> dict[tuple[int, int], Any]:
     """Return the first images of some classes of a config, by label and number in the class."""

@@ -49,7 +49,7 @@ def write_card(out: AnyPath, manifest: Manifest) -> None:
 
     Args:
         out: The dataset's directory, with `recipes/`. Scores in `scores.json` are shown.
-        manifest: With shards and hashes.
+        manifest: Manifest with shards and hashes.
     """
     recipes = list(stored_recipes(out, manifest.in_order()).values())
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
@@ -81,7 +81,7 @@ def _kept_notes(out: AnyPath, replaced: bytes, body: str) -> str:
     if replaced and not old.body_sealed and not card_notes.same_body(old.body, body):
         name = _keep(out, replaced)
         console.log(
-            f"{out / FILE_NAME} was changed by hand and is written again; the old text is in "
+            f"{out / FILE_NAME} was edited by hand and is replaced; the edited text is saved as "
             f"{name}. Notes below the line `{card_notes.LINE} ... -->` are kept"
         )
     return old.notes

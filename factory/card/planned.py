@@ -31,12 +31,12 @@ def set_names() -> list[str]:
 def card_text(name: str) -> str:
     """Return the card of a packaged dataset before it is built."""
     recipes = load_recipes(name)
-    drawn = [recipe for recipe in recipes if not recipe.is_combination]
+    generated = [recipe for recipe in recipes if not recipe.is_combination]
     labels = recipes[0].labels
-    num_images = sum(recipe.num_images for recipe in drawn)
+    num_images = sum(recipe.num_images for recipe in generated)
     header = general_fields(
         labels,
-        models=model_ids(drawn),
+        models=model_ids(generated),
         num_images=num_images,
     )
     header["pretty_name"] = f"{name}: {title(labels)}"

@@ -42,7 +42,7 @@ class Spread:
 
     Attributes:
         configs: Names; several if they sample the quantity in the same way.
-        values: In plan order; None where a class has none.
+        values: Values in plan order; None if a class has none.
     """
 
     configs: tuple[str, ...]
@@ -106,9 +106,9 @@ def spreads(recipes: Sequence[ResolvedRecipe]) -> tuple[Ridges, Named]:
     grouped: dict[tuple[str, tuple[Value | None, ...]], list[str]] = {}
     for recipe in recipes:
         for column in recipe.columns:
-            drawn = tuple(row.variables[column.name] for row in rows[recipe.name])
+            sampled = tuple(row.variables[column.name] for row in rows[recipe.name])
             # Compared by distribution and distinct values: single values differ between configs.
-            key = (column.name, (column.quantity.describe(), *sorted(set(map(str, drawn)))))
+            key = (column.name, (column.quantity.describe(), *sorted(set(map(str, sampled)))))
             grouped.setdefault(key, []).append(recipe.name)
     named = [
         (name, Spread(tuple(configs), tuple(row.variables[name] for row in rows[configs[0]])))

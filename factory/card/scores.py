@@ -27,10 +27,10 @@ class Score(BaseModel):
 
     Attributes:
         config: A config of this dataset.
-        shards: Fingerprint of the shards it was trained on.
-        architecture: timm's name.
-        seed: Of the training.
-        weights_sha256: Of the model.
+        shards: Fingerprint of the shards that the model was trained on.
+        architecture: timm's name of the model.
+        seed: Seed of the training.
+        weights_sha256: Hash of the model's weights.
         real: Name of the real dataset.
         num_images: Number of real images.
         top1: With `top1_low` and `top1_high`, its 95 % interval.
@@ -64,8 +64,8 @@ def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
         scores = [Score.model_validate(entry) for entry in kept["scores"]]
     except (UserError, ValueError, KeyError, TypeError, ValidationError):
         raise UserError(
-            f"{path}: holds no scores of this version; delete it, and give the scores again with "
-            "`factory card OUT --scores FILE`"
+            f"{path}: contains no scores in the format of this version; delete it and add the "
+            "scores again with `factory card OUT --scores FILE`"
         ) from None
     return _current(scores, manifest)
 
@@ -129,20 +129,31 @@ def _read(path: Path, manifest: Manifest) -> Score:
 
 
 def _require_same_rows(path: Path, rows: TrainedOn, manifest: Manifest) -> str:
-    """Return the config that a model was trained on; refuse models of other rows."""
+    """Return the config that the scored model was trained on; refuse other training data."""
     config = rows.config_name
     if config not in manifest.in_order():
         raise UserError(
-            f"{path}: its model was trained on {config}, which this dataset does not have "
-            f"(it has {', '.join(manifest.in_order())})"
+            f"{path}: the scored model was trained on config {config}, which this dataset does not "
+            f"have (it has {', '.join(manifest.in_order())}); give scores of a model trained on "
+            "one of these"
         )
     if rows.label_names != list(manifest.labels):
-        raise UserError(f"{path}: its model was trained on other classes")
+        raise UserError(
+            f"{path}: the scored model was trained on other classes ({_few(rows.label_names)}) "
+            f"than this dataset has ({_few(manifest.labels)}), or in another order; give scores of "
+            "a model trained on this dataset"
+        )
     found, trained = manifest.num_images(config), rows.num_images
     if rows.row_filter or trained != found:
         chosen = f" chosen by --filter {rows.row_filter}" if rows.row_filter else ""
         raise UserError(
-            f"{path}: its model was trained on {trained} images{chosen}, {config} has {found}; "
-            "a card shows scores of its own rows only"
+            f"{path}: the scored model was trained on {trained} images{chosen}, but {config} has "
+            f"{found}; a card shows only scores of models trained on a whole config: train again "
+            f"on all images of {config}"
         )
     return config
+
+
+def _few(names: Sequence[str]) -> str:
+    more = ", ..." if len(names) > 3 else ""
+    return f"{len(names)}: {', '.join(names[:3])[:80]}{more}"

@@ -157,10 +157,15 @@ def _suggest_processes(args: argparse.Namespace) -> None:
 
 
 def _summarize(report: BuildReport, out: str) -> None:
-    redrawn = f", {report.redrawn} of them to replace damaged ones" if report.redrawn else ""
-    drawn, kept = f"{report.drawn} images generated{redrawn}", f"{report.kept} already present"
+    regenerated = (
+        f", {report.regenerated} of them to replace damaged ones" if report.regenerated else ""
+    )
+    generated, kept = (
+        f"{report.generated} images generated{regenerated}",
+        f"{report.kept} already present",
+    )
     speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
-    console.write(f"{out}: {drawn} ({speed}), {kept}")
+    console.write(f"{out}: {generated} ({speed}), {kept}")
     for name, images in report.failed.items():
         _list_failed(name, images)
     console.write(f"configs: {', '.join(report.configs)}")

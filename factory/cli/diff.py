@@ -54,8 +54,8 @@ def _lines(config: ConfigDifference) -> Iterator[str]:
     elif config.same:
         yield f"{config.name}: the same"
     else:
-        pictures = "same images" if config.same_pictures else "different images"
-        yield f"{config.name}: {pictures}, {before:,} -> {after:,} images"
+        effect = "same images" if config.same_pictures else "different images"
+        yield f"{config.name}: {effect}, {before:,} -> {after:,} images"
     for change in config.changes:
         yield f"  {change_line(change)}"
     for file in (config.other_bytes or ())[:_MANY]:

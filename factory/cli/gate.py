@@ -100,8 +100,8 @@ def run(args: argparse.Namespace) -> None:
         console.write(json.dumps(found))
         return
     flagged = [f"{column} {count}" for column, count in report.flagged.items()]
-    told = f"; flagged: {', '.join(flagged)}" if flagged else ""
-    console.write(f"{args.out}: {report.rows} rows, columns {', '.join(report.columns)}{told}")
+    flags = f"; flagged: {', '.join(flagged)}" if flagged else ""
+    console.write(f"{args.out}: {report.rows} rows, columns {', '.join(report.columns)}{flags}")
     if args.near_duplicates:
         _tell_label_noise(report)
 

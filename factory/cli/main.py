@@ -24,7 +24,7 @@ from factory.cli import (
 from factory.common.console import Parser
 from factory.common.version import VERSION
 
-_VERBS = (
+_COMMANDS = (
     check,
     plan,
     preview,
@@ -76,9 +76,9 @@ def _parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"factory {VERSION}")
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
-    for verb in _VERBS:
-        one = verbs.add_parser(verb.NAME, help=verb.HELP, description=verb.HELP)
-        verb.add_arguments(one)
-        one.set_defaults(run=verb.run)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        one = commands.add_parser(command.NAME, help=command.HELP, description=command.HELP)
+        command.add_arguments(one)
+        one.set_defaults(run=command.run)
     return parser

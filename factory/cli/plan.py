@@ -125,7 +125,10 @@ def parse_range(text: str, length: int) -> tuple[int, int]:
     start = int(match[1]) if match[1] else 0
     stop = int(match[2]) if match[2] else length
     if not start <= stop <= length:
-        raise UserError(f"--range {text}: valid images are 0:{length}")
+        raise UserError(
+            f"--range {text}: the config has images 0:{length}; give A:B with "
+            f"0 <= A <= B <= {length}"
+        )
     return start, stop
 
 
@@ -148,7 +151,7 @@ def _write_sets(recipes: Sequence[ResolvedRecipe]) -> None:
 
 
 def _write_sampling(recipes: Sequence[ResolvedRecipe]) -> None:
-    """Write one row per config that generates images; combinations repeat their members."""
+    """Write the sampling settings as a table, one row per config."""
     keys = ("guidance", "steps", "scheduler", "size")
     rows = []
     for recipe in recipes:
@@ -176,8 +179,8 @@ def _write_quantities(recipe: ResolvedRecipe, *, beside: Collection[str]) -> Non
     if recipe.negative_prompt:
         rows.append(("negative_prompt", recipe.negative_prompt, ""))
     for column in recipe.columns:
-        drawn = [row.variables[column.name] for row in sample]
-        rows.append((column.name, column.quantity.describe(), measured(drawn)))
+        sampled = [row.variables[column.name] for row in sample]
+        rows.append((column.name, column.quantity.describe(), measured(sampled)))
     sampling = recipe.sampling
     scales = [row.guidance_scale for row in sample]
     rows.append(("guidance_scale", sampling.guidance_scale.describe(), measured(scales)))
@@ -190,16 +193,16 @@ def _write_quantities(recipe: ResolvedRecipe, *, beside: Collection[str]) -> Non
     write(f"cost: {_cost(recipe, beside)}")
 
 
-def measured(drawn: Sequence[str | int | float | bool | None]) -> str:
+def measured(sampled: Sequence[str | int | float | bool | None]) -> str:
     """Summarize sampled values: shares of a few values, or range and mean of numbers."""
-    counts = Counter(drawn)
+    counts = Counter(sampled)
     if len(counts) == 1:
         return ""
-    numbers = [float(v) for v in drawn if isinstance(v, int | float)]
-    if len(counts) > _SHARES and len(numbers) == len(drawn):
+    numbers = [float(v) for v in sampled if isinstance(v, int | float)]
+    if len(counts) > _SHARES and len(numbers) == len(sampled):
         mean = sum(numbers) / len(numbers)
         return f"{min(numbers):.3g} to {max(numbers):.3g}, mean {mean:.3g}"
-    parts = [f"{value} {count / len(drawn):.0%}" for value, count in counts.most_common(_SHARES)]
+    parts = [f"{value} {count / len(sampled):.0%}" for value, count in counts.most_common(_SHARES)]
     more = f", and {len(counts) - _SHARES} more" if len(counts) > _SHARES else ""
     return ", ".join(parts) + more
 

@@ -10,7 +10,7 @@ from factory.common.errors import UserError
 from factory.hub.place import is_hub_reference, place_of
 from factory.models.presets import PRESETS, ModelPreset
 from factory.recipe.library import list_recipes, load_recipe
-from factory.recipe.paths import find_recipe
+from factory.recipe.paths import find_recipe, recipe_files
 
 NAME = "recipes"
 HELP = "List, show, compare and share recipes: packaged ones, files, and those on the Hub."
@@ -117,7 +117,11 @@ def _show(args: argparse.Namespace) -> None:
         return
     path = find_recipe(args.name)
     if path.is_dir():
-        raise UserError(f"{args.name} is a folder of recipes; name one of them")
+        names = ", ".join(file.stem for file in recipe_files(path))
+        raise UserError(
+            f"{args.name} is a folder of recipes; `recipes show` takes one recipe: "
+            f"{args.name}/NAME, with NAME one of {names}"
+        )
     text = path.read_text(encoding="utf-8")
     place = place_of(path)
     if place is not None:

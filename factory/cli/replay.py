@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", metavar="D", help="device, e.g. cpu (default: the dataset's)")
     parser.add_argument(
-        "--out", dest="picture", metavar="FILE.png", help="save both images side by side"
+        "--out", dest="sheet", metavar="FILE.png", help="save both images side by side"
     )
     add_allow_pickle(parser)
     parser.add_argument("--json", action="store_true", help="print row and difference as JSON")
@@ -50,9 +50,9 @@ def run(args: argparse.Namespace) -> int:
     """Regenerate and compare; return 0 if the bytes are identical."""
     from factory.inspection.replay import replay
 
-    picture = Path(args.picture) if args.picture else None
-    if picture is not None and picture.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise UserError(f"{picture}: not an image file name; end it in .png, .jpg or .webp")
+    sheet = Path(args.sheet) if args.sheet else None
+    if sheet is not None and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise UserError(f"{sheet}: not an image file name; end it in .png, .jpg or .webp")
     done = replay(
         args.out,
         config=args.config,
@@ -61,18 +61,18 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         allow_pickle=args.allow_pickle,
     )
-    if picture is not None:
-        picture.parent.mkdir(parents=True, exist_ok=True)
-        done.sheet().save(picture)
+    if sheet is not None:
+        sheet.parent.mkdir(parents=True, exist_ok=True)
+        done.sheet().save(sheet)
     if args.json:
         console.write(json.dumps(_plain(done), ensure_ascii=False, indent=2))
     else:
-        _tell(done, picture)
-    return 0 if done.redrawn.same_bytes else 1
+        _tell(done, sheet)
+    return 0 if done.regenerated.same_bytes else 1
 
 
 def _plain(done: Replay) -> dict[str, object]:
-    one = done.redrawn
+    one = done.regenerated
     return {
         "config": done.config,
         "row": one.spec.as_row(),
@@ -86,8 +86,8 @@ def _plain(done: Replay) -> dict[str, object]:
     }
 
 
-def _tell(done: Replay, picture: Path | None) -> None:
-    one = done.redrawn
+def _tell(done: Replay, sheet: Path | None) -> None:
+    one = done.regenerated
     row = one.spec.as_row().items()
     console.write(console.table([[name, str(value)] for name, value in row]))
     console.write(f"regenerated: {one.describe()}")
@@ -98,5 +98,5 @@ def _tell(done: Replay, picture: Path | None) -> None:
             )
         for note in done.notes:
             console.log(f"note: {note}")
-    if picture is not None:
-        console.write(f"side by side: {picture}")
+    if sheet is not None:
+        console.write(f"side by side: {sheet}")

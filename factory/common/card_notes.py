@@ -28,7 +28,7 @@ class Card:
     """A card's text in two parts.
 
     Attributes:
-        body: Generated text, which may be written again.
+        body: Generated text; a build may replace it.
         notes: Text that people wrote below the line.
         body_sealed: Whether the body is unchanged since it was generated.
         notes_sealed: Whether the notes are unchanged since then.

@@ -89,7 +89,10 @@ def check_files(files: Iterable[str | Path], folder: Path) -> None:
     """
     for file in files:
         if "\0" in str(file):
-            raise UserError(f"{folder}: names an impossible file {str(file)[-80:]!r}")
+            raise UserError(
+                f"{folder}: lists a file whose name contains a null byte ({str(file)[-80:]!r}); "
+                "correct the name"
+            )
         if not is_inside(Path(file), folder):
             raise UserError(
                 f"{file}: is a link out of {folder} and is not read; remove it, or replace it with "

@@ -62,7 +62,7 @@ def find_device(wanted: str = "auto") -> torch.device:
         device = torch.device(wanted)
         torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError):
-        raise UserError(f"device {wanted} was asked for, this machine offers {offered}") from None
+        raise UserError(f"device {wanted} was requested, but this machine has {offered}") from None
     return device
 
 
@@ -100,7 +100,7 @@ def reporting_lack_of_memory(remedy: str) -> Iterator[None]:
     """Report a lack of memory in one line.
 
     Args:
-        remedy: What the user can do.
+        remedy: Advice for the message.
 
     Raises:
         Failure: There was not enough memory.

@@ -18,8 +18,8 @@ class Fault:
     Attributes:
         message: What was found, what was expected, what to do. One line, no full stop needed.
         file: Path as the user would type it, or None.
-        line: From 1, or None.
-        column: From 1, or None.
+        line: Line number from 1, or None.
+        column: Column number from 1, or None.
         key: Dotted path inside the file, e.g. `sampling.guidance_scale`, or None.
     """
 

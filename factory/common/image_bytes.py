@@ -1,4 +1,4 @@
-"""Decodes images: bytes of a few formats, of bounded size, as RGB; nothing else is decoded."""
+"""Decode images from bytes: a few formats, of bounded size, as RGB."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def decode(data: bytes, *, side: int | None = None) -> tuple[Image, int]:
 
 
 def opened_image(image: Image) -> Image:
-    """Return an image that Pillow has opened as RGB; the same limits hold as for `decode`.
+    """Convert an image opened by Pillow to RGB, with the limits of `decode`.
 
     Raises:
         ImageFault: It is too large, or damaged.
@@ -74,7 +74,7 @@ def opened_image(image: Image) -> Image:
 
 
 def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
-    """Return an image, decoded as `decode` says, and the number of its pixels as stored."""
+    """Decode an image as `decode` does; also return its number of pixels as stored."""
     pillow = _pillow()
     try:
         with _reporting_damage():
@@ -90,7 +90,7 @@ def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
 
 
 def _check_size(image: Image) -> int:
-    """Return an image's number of pixels, after seeing that its size is allowed."""
+    """Return an image's number of pixels; reject sizes above the limit."""
     width, height = image.size
     size = f"{width:,} x {height:,} pixels"
     if width * height > MAX_PIXELS:

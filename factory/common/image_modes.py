@@ -15,10 +15,10 @@ _FULL_16 = 65_535
 def as_seen(image: Image) -> Image:
     """Return an image as 8-bit RGB: rotated according to EXIF, on a white background.
 
-    Without rotation and transparency, an 8-bit image is the same as `Image.convert("RGB")`.
+    For an 8-bit image without rotation and transparency, this equals `Image.convert("RGB")`.
 
     Args:
-        image: Loaded, in its stored mode.
+        image: A loaded image in its stored mode.
 
     Raises:
         ValueError: Its value range is unknown.
@@ -54,7 +54,7 @@ def _eight_bits(image: Image) -> Image:
     values = np.asarray(image)
     if image.mode.startswith("F") or values.min() < 0 or values.max() > _FULL_16:
         raise ValueError(
-            f"{image.mode} values range from {values.min():g} to {values.max():g}, so white is "
-            "unknown; save it with 8 or 16 bits"
+            f"{image.mode} values range from {values.min():g} to {values.max():g}, so the value of "
+            "white is unknown; save the image with 8 or 16 bits per channel"
         )
     return Pillow.fromarray(np.rint(values / (_FULL_16 / 255)).astype(np.uint8))

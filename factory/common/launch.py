@@ -17,14 +17,16 @@ _FLAGS = ("--num_processes", "--num-processes", "--nproc-per-node", "--nproc_per
 
 
 def warn_if_alone(command: str, *, in_parts: bool = False) -> bool:
-    """Warn if several processes were requested; call it if this process is the only one.
+    """Log a warning if the environment or the launch command requests several processes.
+
+    Only a process that runs alone should call this.
 
     Args:
-        command: Command for the suggested launch line.
-        in_parts: Whether it accepts `--part`, for job arrays.
+        command: The user's command without launcher; the warning repeats it in a launch line.
+        in_parts: Whether the command has an option `--part` (for job arrays).
 
     Returns:
-        Whether a warning was logged.
+        Whether the warning was logged.
     """
     asked, source = asked_for()
     if asked < 2:
@@ -40,9 +42,10 @@ def warn_if_alone(command: str, *, in_parts: bool = False) -> bool:
 
 
 def asked_for() -> tuple[int, str]:
-    """Return the number of processes requested by environment or launch line, and its source.
+    """Return how many processes were requested, and where: a variable or launch option.
 
-    (1, "") if nothing requests more.
+    Returns:
+        Number and source, e.g. (4, "WORLD_SIZE=4"); (1, "") if no source requests more than one.
     """
     named = {name: os.environ.get(name, "") for name in _VARIABLES}
     found = [(_number(text), f"{name}={text}") for name, text in named.items()]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import Fault, UserError
-from factory.common.yaml_reader import MAX_DEPTH, Limits, parse
+from factory.common.yaml_reader import MAX_DEPTH, TOO_DEEP, Limits, parse
 
 MAX_YAML_BYTES = 4_000_000
 MAX_JSON_BYTES = 64_000_000
@@ -84,7 +84,7 @@ def parse_json(text: str, *, file: str) -> Any:
             text, object_pairs_hook=_object, parse_constant=_finite, parse_float=_finite
         )
     except RecursionError:
-        raise UserError(Fault(f"is nested deeper than {MAX_DEPTH} levels", file=file)) from None
+        raise UserError(Fault(TOO_DEEP, file=file)) from None
     except ValueError as error:
         raise UserError(Fault(f"is not valid JSON: {str(error)[:200]}", file=file)) from None
     _check(found, file=file)
@@ -108,7 +108,7 @@ def _finite(text: str) -> float:
 
 
 def _check(found: Any, *, file: str) -> None:
-    """Reject excessive depth, and unpaired surrogates, which cannot be written to a file."""
+    """Reject values nested too deeply, and unpaired surrogates, which no file can store."""
     level = [found]
     for _ in range(MAX_DEPTH + 1):
         below: list[Any] = []
@@ -122,11 +122,12 @@ def _check(found: Any, *, file: str) -> None:
         if not below:
             return
         level = below
-    raise UserError(Fault(f"is nested deeper than {MAX_DEPTH} levels", file=file))
+    raise UserError(Fault(TOO_DEEP, file=file))
 
 
 def _check_text(text: str, *, file: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UserError(Fault("contains invalid characters", file=file)) from None
+        message = "contains a lone surrogate (\\ud800 to \\udfff), which is not text; remove it"
+        raise UserError(Fault(message, file=file)) from None

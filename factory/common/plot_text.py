@@ -45,11 +45,11 @@ class PlotFont:
         lacking = [(place, name) for place, name in enumerate(names) if self.missing & set(name)]
         if not lacking:
             return list(names)
-        told = ", ".join(f"#{place} {name}" for place, name in lacking[:_LISTED])
+        listed = ", ".join(f"#{place} {name}" for place, name in lacking[:_LISTED])
         more = f" and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
         log(
             "no installed font has every character of these class names, so the plot shows their "
-            f"numbers: {told}{more}; install a font with these characters, such as Noto Sans CJK "
+            f"numbers: {listed}{more}; install a font with these characters, such as Noto Sans CJK "
             "or Noto Emoji (not Noto Color Emoji)"
         )
         found = list(names)

@@ -1,7 +1,7 @@
-"""The one reader of images from dataset rows and files: bytes of a few formats, nothing else.
+"""Read images from dataset rows and files; no other module does.
 
-A row comes from anywhere. Its path is followed only inside an image folder that the user named; an
-address is never requested. `factory.common.image_bytes` decodes what was read.
+Rows are untrusted. A path in a row is followed only inside an image folder that the user named, and
+an address is never requested. `factory.common.image_bytes` decodes the bytes.
 """
 
 from __future__ import annotations
@@ -90,16 +90,16 @@ def read_file(
     """Read an image file.
 
     Args:
-        file: Its path.
-        shown: The same as the user named it, for messages.
-        folder: A link must not lead out of it; None: the user named the file itself.
+        file: Path of the file.
+        shown: The path as the user typed it, for messages.
+        folder: Links must not lead out of this folder; None: the user named the file itself.
         side: As for `read_hashed`.
 
     Returns:
         The image as RGB, the same as that of a row with the file's bytes.
 
     Raises:
-        UnreadableImage: The file is not read, or cannot be decoded.
+        UnreadableImage: The file must not be read, or cannot be decoded.
     """
     try:
         return decode(_contents(file, folder), side=side)[0]
@@ -157,7 +157,7 @@ def embedded(dataset: datasets.Dataset, *, where: str, folder: Path | None) -> d
 
 
 def _source(item: Any, folder: Path | None) -> bytes:
-    """Return the bytes of a row, or of its file inside `folder`."""
+    """Return the encoded image of a row: its bytes, or those of its file inside `folder`."""
     if item is None:
         raise ImageFault("the image is missing (null); filter such rows out")
     if not isinstance(item, Mapping):

@@ -73,15 +73,15 @@ def write_bytes(path: AnyPath, data: bytes, *, exclusive: bool = False) -> bool:
     """Write a file atomically: after a crash it is complete or unchanged.
 
     Args:
-        path: Its final name.
-        data: All of it.
-        exclusive: Whether to leave a file alone that is there already.
+        path: Final path of the file.
+        data: Its whole content.
+        exclusive: Whether to keep a file that exists already.
 
     Returns:
-        False if `exclusive` found a file.
+        False if an existing file was kept.
 
     Raises:
-        OSError: The disk is full or cannot be written; nothing is left behind.
+        OSError: The disk is full or cannot be written; no partial file remains.
     """
     if not is_local(path):
         return _put(path, data, exclusive=exclusive)
@@ -135,7 +135,7 @@ def is_temporary(path: AnyPath) -> bool:
 
 
 def remove_temporary_files(out: AnyPath) -> None:
-    """Remove what killed writers left half-written; a writer that is alive writes it again."""
+    """Remove half-written files of killed writers; a running writer writes its file again."""
     for path in temporary_files(out):
         # What `tidy` has put aside may have to be put back.
         if not path.name.startswith(f"{TEMPORARY}{ASIDE}"):
@@ -143,7 +143,7 @@ def remove_temporary_files(out: AnyPath) -> None:
 
 
 def entries(folder: AnyPath) -> list[AnyPath]:
-    """Return what is in a folder, sorted; nothing if another process has just removed it."""
+    """Return the sorted paths in a folder; empty if another process has just removed it."""
     try:
         return sorted(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
@@ -216,7 +216,7 @@ def _put(path: Any, data: bytes, *, exclusive: bool) -> bool:
 
 
 def link(temporary: Path, final: Path) -> bool:
-    """Give a file its final name unless that exists."""
+    """Give a file its final name; return False if that name exists already."""
     try:
         final.hardlink_to(temporary)
     except FileExistsError:

@@ -20,7 +20,7 @@ from factory.common.yaml_scalars import refuse_tag, scalar
 
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 50
-TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels"
+TOO_DEEP = f"is nested deeper than {MAX_DEPTH} levels; use fewer lists and mappings inside others"
 MAX_NODES = 100_000
 MAX_TOTAL_TEXT = 5_000_000
 """Characters of all texts, aliases counted in full."""
@@ -113,7 +113,12 @@ def parse(
         reason = getattr(error, "reason", None) or str(error).splitlines()[0]
         raise UserError(Fault(f"is not valid YAML: {reason}", file=file)) from None
     except UnicodeEncodeError:
-        raise UserError(Fault("contains invalid characters", file=file)) from None
+        raise UserError(
+            Fault(
+                "contains a lone surrogate (\\ud800 to \\udfff), which is not text; remove it",
+                file=file,
+            )
+        ) from None
     if builder.root is None:
         raise UserError(Fault(limits.empty, file=file))
     return builder.root

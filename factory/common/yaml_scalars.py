@@ -38,7 +38,9 @@ def refuse_odd_text(text: str, place: Place) -> None:
     """Reject characters that recipes never need and that would reach rows and terminals."""
     if len(text) > MAX_TEXT:
         raise UserError(
-            place.fault(f"is a text of {len(text):,} characters; the limit is {MAX_TEXT:,}")
+            place.fault(
+                f"is a text of {len(text):,} characters; the limit is {MAX_TEXT:,}: shorten it"
+            )
         )
     odd = _ODD.search(text)
     if odd:

@@ -35,7 +35,7 @@ class HubDataset:
         config_name: The config.
         module: Module of datasets that reads it, e.g. `parquet`.
         paths: Paths in the repository, by split.
-        features: As from `Features.to_dict`, or None if the files define them.
+        features: Result of `Features.to_dict`, or None if the files define them.
         folder: Folder of the paths.
         others: Other paths of the repository, if one config reads a whole folder of images.
         by_folders: Whether `paths` are images whose folders are their classes and splits.
@@ -107,14 +107,14 @@ def fetch_dataset(
 def _images(
     target: HubTarget, card: Snapshot, listed: set[str], *, skip_unreadable: bool
 ) -> HubDataset | None:
-    """Download an image folder that neither metadata nor a card describe; None: it is none."""
+    """Download an image folder without metadata and card; None if it is another dataset."""
     shown = str(target)
     held = listed_images(card.folder, listed)
     if names_files(card.folder, shown=shown) or held.has_metadata or not has_images(held, shown):
         return None
     if held.has_data and module_name(_find(target, None, card.commit), shown=shown) != IMAGES:
         return None
-    # What is in the way is known before anything is downloaded.
+    # Faults of the folder are reported before anything is downloaded.
     load_images(held, skip_unreadable=skip_unreadable, shown=shown, unwrap=True)
     paths = [str(path) for path in held.images]
     wanted = set(paths)
@@ -175,7 +175,8 @@ def _find(target: HubTarget, config_name: str | None, commit: str) -> Any:
 def _path(url: str, prefix: str, target: HubTarget) -> str:
     if not url.startswith(prefix):
         raise UserError(
-            f"{target}: its files are elsewhere ({url}); download the dataset and name its folder"
+            f"{target}: its card refers to files outside the repository ({url}), which are not "
+            "downloaded; download them and give the folder instead"
         )
     return url.removeprefix(prefix)
 

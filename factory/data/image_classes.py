@@ -29,8 +29,8 @@ def splits_of(
     Args:
         images: Paths inside the folder, sorted; at least one.
         shown: The folder as the user named it.
-        unwrap: Look into an only folder that holds the classes or splits, as for a repository of
-            the Hub, of which no folder can be named; else it is refused.
+        unwrap: Whether to enter a single top folder that contains the classes or splits. Used for
+            repositories of the Hub, where users cannot name the inner folder; otherwise an error.
 
     Raises:
         UserError: An image has no class, or splits are at the wrong level.
@@ -83,7 +83,7 @@ def _refuse_splits_beside(images: Sequence[PurePosixPath], tops: set[str], shown
 
 
 def _wrapper_of(images: Sequence[PurePosixPath]) -> str:
-    """Return the only folder where it holds the classes or splits, as in unpacked archives."""
+    """Return the single top folder that contains classes or splits, as in unpacked archives."""
     top = images[0].parts[0]
     if any(path.parts[0] != top or len(path.parts) < 3 for path in images):
         return ""

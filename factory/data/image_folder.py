@@ -51,9 +51,9 @@ class ImageFolder:
         images: Paths inside the folder, sorted, of images in supported formats.
         not_read: Paths of images in other formats.
         others: Number of other files by suffix; files of operating systems do not count.
-        has_metadata: Whether files say which images are rows, which the library datasets reads.
-        has_data: Whether there are files of other datasets among them, such as Parquet.
-        tops: Names of the folders at the top.
+        has_metadata: Whether metadata files list the rows, so that the library datasets reads it.
+        has_data: Whether it contains data files of other formats, such as Parquet.
+        tops: Names of the top-level folders.
         faults: Folders that may not be listed, and links that are not followed, with the reason.
     """
 
@@ -90,7 +90,7 @@ class ImageFolder:
 
         Args:
             shown: The folder as the user named it.
-            refused: Those images.
+            refused: Images in unsupported formats.
 
         Raises:
             UserError: There are any; the message names a remedy.
@@ -131,7 +131,7 @@ def find_images(folder: Path) -> ImageFolder:
 
 
 def listed_images(folder: Path, paths: Iterable[str]) -> ImageFolder:
-    """Sort paths that a repository of the Hub lists; `folder` holds those that are fetched."""
+    """Sort the paths that a Hub repository lists; `folder` contains the downloaded ones."""
     found = ImageFolder(folder)
     for path in sorted(map(PurePosixPath, paths)):
         found.add_unless_of_system(path)
@@ -146,7 +146,7 @@ def has_images(found: ImageFolder, shown: str) -> bool:
         shown: The folder as the user named it.
 
     Raises:
-        UserError: Its only files are archives, and what describes them.
+        UserError: It contains nothing but archives and their descriptions.
     """
     if found.images or found.not_read:
         return True

@@ -56,7 +56,7 @@ class OpenedDataset:
         image_column: A column of type `Image`.
         label_column: A column of type `ClassLabel`.
         label_names: Class names in label order.
-        reference: As the user gave it.
+        reference: Dataset reference as the user typed it.
         config_name: The config that was read.
         split: The split that was read.
         image_folder: Folder that the rows' paths may point into, of an image folder; else None.
@@ -264,7 +264,7 @@ def is_dataset(found: ImageFolder) -> bool:
     """Whether a directory is a dataset with files of rows, not a folder of image files.
 
     Raises:
-        UserError: Its card does not read, or all it holds are archives.
+        UserError: Its card cannot be read, or it contains only archives.
     """
     folder = found.folder
     if any((folder / name).exists() for name in _SAVED) or names_files(folder, shown=str(folder)):
@@ -334,7 +334,10 @@ def _load_saved(path: Path) -> datasets.DatasetDict:
     try:
         saved = hf.load_from_disk(str(path))
     except (OSError, ValueError, *MALFORMED) as error:
-        raise UserError(f"{path}: cannot be loaded ({first_line(error)})") from None
+        raise UserError(
+            f"{path}: cannot be loaded as a dataset of `save_to_disk` ({first_line(error)}); save "
+            "it again"
+        ) from None
     return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
 
 
@@ -354,7 +357,8 @@ def _load(
     except DatasetGenerationError as error:
         cause = first_line(error.__cause__ or error)
         raise UserError(
-            f"{reference}: its files cannot be loaded as one dataset ({cause})"
+            f"{reference}: its files cannot be loaded as one dataset ({cause}); all files of a "
+            "config need the same columns and types: move other files to another directory"
         ) from None
     except (OSError, ValueError, *MALFORMED) as error:
         # pyarrow raises OSError without a number for damaged files; with a number it is a system
@@ -362,8 +366,12 @@ def _load(
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
         if isinstance(error, ValueError) and "no data" in str(error):
-            raise UserError(f"{reference}: its files contain no rows") from None
-        raise UserError(f"{reference}: its files cannot be loaded ({first_line(error)})") from None
+            raise UserError(
+                f"{reference}: its files contain no rows; give another directory or config"
+            ) from None
+        raise UserError(
+            f"{reference}: its files cannot be loaded ({first_line(error)}); replace damaged files"
+        ) from None
 
 
 def _load_hub(

@@ -48,12 +48,11 @@ def decode_images(
     Args:
         dataset: Rows in the desired order.
         image_column: A column of type `datasets.Image`.
-        height: Of the result, in pixels.
-        width: Of the result, in pixels.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
         resample: One of `RESAMPLES`, Pillow's filters, which are anti-aliased when shrinking.
-        fit: What is done with an image of another shape than the result's: its middle is cropped,
-            it gets borders, or it is squashed.
-        colour: Of borders, RGB.
+        fit: Treatment of other aspect ratios: crop the centre, pad with borders, or squash.
+        colour: Colour of the borders, RGB.
         image_folder: See `factory.common.row_images.read_image`.
         row_numbers: Numbers of the rows in messages; default: from 0.
 
@@ -132,7 +131,7 @@ def require_space(folder: Path, size: int, *, remedy: str) -> None:
 
     Args:
         folder: Destination of the images.
-        size: In bytes.
+        size: Size in bytes.
         remedy: Advice for the message.
 
     Raises:
@@ -155,7 +154,7 @@ def _resized(rgb: Any, size: tuple[int, int], resample: str) -> NDArray[np.uint8
 
 
 def fitted(image: Any, ratio: float, fit: Fit, *, colour: tuple[int, int, int]) -> Any:
-    """Return an image that is cropped or padded to a ratio of width to height, or as it is."""
+    """Crop or pad an image to a ratio of width to height; `squash` returns it unchanged."""
     if fit == "crop":
         return crop(image, ratio)
     return pad(image, ratio, colour=colour) if fit == "pad" else image

@@ -1,6 +1,6 @@
-"""Which rows of a dataset a run takes and holds out: functions of labels and seed alone.
+"""Choose the rows that a run trains on and holds out, from labels and seed alone.
 
-So they are the same with one process and with many, and can be found again after training.
+The choice does not depend on the number of processes, and can be repeated after training.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SUBSET_STREAM = 3
 
 
 def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
-    """Return the labels of a dataset, shape (N,), after seeing that a classifier can learn them.
+    """Return the labels of a dataset, shape (N,); reject a dataset that no classifier can learn.
 
     Raises:
         UserError: A label is missing, or fewer than two classes have images.
@@ -41,17 +41,17 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
 
 
 def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDataset:
-    """Sample as many rows of every class, for comparing datasets of one size.
+    """Sample the same number of rows of each class, to compare datasets of equal size.
 
     A larger sample with the same seed contains the smaller one's rows.
 
     Args:
-        opened: The rows.
-        count: Rows of each class that has any.
+        opened: The dataset.
+        count: Rows per class; classes without rows stay empty.
         seed: The run's seed.
 
     Raises:
-        UserError: A class has fewer.
+        UserError: A class has fewer rows.
     """
     if count < 1:
         raise UserError(f"--images-per-class {count}: must be 1 or more")
@@ -74,20 +74,20 @@ def hold_out(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Split row numbers into a training and a held-out part, class by class.
 
-    A class with two rows or more gives at least one to each part. With `count`, that many are
-    sampled from all rows instead, whatever their classes.
+    Each part gets at least one row of a class with two rows or more. With `count`, that many rows
+    are sampled from all rows instead, whatever their classes.
 
     Args:
         labels: Shape (N,).
-        fraction: Of each class to hold out; 0 holds out nothing.
+        fraction: Fraction of each class to hold out; 0 holds out nothing.
         seed: The run's seed.
-        count: Rows to hold out in all, or None.
+        count: Total number of rows to hold out, or None.
 
     Returns:
         Row numbers to train on and row numbers held out, ascending.
 
     Raises:
-        UserError: `count` leaves nothing to train on.
+        UserError: `count` leaves no rows for training.
     """
     if count is not None:
         return _hold_out_any(len(labels), count=count, seed=seed)
@@ -106,7 +106,7 @@ def _hold_out_any(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if count > num_rows - 2:
         raise UserError(
-            f"{num_rows} images, of which {count} would be held out, leave none for training; "
+            f"holding out {count} of {num_rows} images leaves none for training; "
             "lower --val-images, or use --val-fraction"
         )
     order = np.random.default_rng((_SPLIT_STREAM, seed)).permutation(num_rows)

@@ -73,10 +73,10 @@ def value_type(values: Sequence[Value]) -> ValueType:
     raise ValueError(f"mixes {odd}; quote values that should be text")
 
 
-class Draws(Protocol):
-    """Sampler that returns one value per image; see `Distribution.draw`."""
+class Sampler(Protocol):
+    """Sampler that returns one value per image; see `Distribution.sample`."""
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Return one value per image."""
         ...
 
@@ -89,18 +89,18 @@ class Distribution(Frozen):
         """Whether each class has its own sampler, which `of(label)` returns."""
         return False
 
-    def of(self, label: str) -> Draws | None:
+    def of(self, label: str) -> Sampler | None:
         """Return the sampler of a class, or None."""
         return self
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Return one value per image.
 
         Args:
-            uniforms: In (0, 1), float64, shape (images,).
+            uniforms: Uniform numbers in (0, 1), float64, shape (images,).
             numbers: Each image's number within its class, from 0, shape (images,).
         """
-        raise AssertionError(f"{type(self).__name__} draws nothing")
+        raise AssertionError(f"{type(self).__name__} has no values of its own")
 
     def describe(self) -> str:
         """Return a short description."""

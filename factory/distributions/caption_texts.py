@@ -89,8 +89,8 @@ def captions_of(place: CaptionPlace, *, sha256: str | None) -> CaptionTexts:
     texts = _read(place, version)
     if sha256 not in (None, texts.sha256):
         raise UserError(
-            f"{place.shown}: the captions have changed since the recipe was resolved "
-            f"(sha256 {texts.sha256[:12]}, not {str(sha256)[:12]}); restore it, or remove `sha256` "
+            f"{place.shown}: the captions have changed since the recipe was resolved (sha256 "
+            f"{texts.sha256[:12]}, not {str(sha256)[:12]}); restore the file, or remove `sha256` "
             "from the recipe and build into another directory"
         )
     return texts

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from factory.distributions.base import Distribution, Draws, Floats, Frozen, Integers, ValueType
+from factory.distributions.base import Distribution, Floats, Frozen, Integers, Sampler, ValueType
 from factory.distributions.caption_texts import CaptionPlace, captions_of, require_captions
 from factory.distributions.template import Value
 
@@ -85,13 +85,13 @@ class Captions(Distribution):
         """Return whether each class has its own captions."""
         return self.captions.label_column is not None
 
-    def of(self, label: str) -> Draws:
+    def of(self, label: str) -> Sampler:
         """Return the sampler for a class."""
         return _ClassCaptions(self.captions, label) if self.by_class else self
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Sample captions for any class; this reads them."""
-        return _ClassCaptions(self.captions, None).draw(uniforms, numbers)
+        return _ClassCaptions(self.captions, None).sample(uniforms, numbers)
 
     def describe(self) -> str:
         """Describe the source."""
@@ -111,7 +111,7 @@ class _ClassCaptions:
     def __init__(self, source: CaptionSource, label: str | None) -> None:
         self._source, self._label = source, label
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         texts = captions_of(self._source.place, sha256=self._source.sha256)
         if self._label is not None:
             require_captions(self._source.place, texts, [self._label])

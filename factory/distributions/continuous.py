@@ -47,7 +47,7 @@ class Uniform(_Continuous):
         _ordered(*self.uniform)
         return self
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Scale to the bounds."""
         low, high = self.uniform
         return _values(low + uniforms * (high - low))
@@ -74,7 +74,7 @@ class LogUniform(_Continuous):
         _ordered(low, high)
         return self
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Scale the logarithm to the bounds."""
         low, high = self.loguniform
         exponents = math.log(low) + uniforms * (math.log(high) - math.log(low))
@@ -108,7 +108,7 @@ class Normal(_Continuous):
 
     normal: MeanStd = Field(description="Mean and standard deviation.")
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Invert the normal distribution."""
         inverse = NormalDist(self.normal.mean, self.normal.std).inv_cdf
         return [inverse(uniform) for uniform in uniforms.tolist()]
@@ -150,7 +150,7 @@ class TruncatedNormal(_Continuous):
         ends = sorted((normal.cdf(sign * low), normal.cdf(sign * high)))
         return ends[0], ends[1], sign
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Invert the part of the normal distribution between the bounds."""
         own = self.truncated_normal
         low, high, sign = self._tail()
@@ -183,10 +183,13 @@ class WholeNumbers(Distribution):
         if low > high:
             raise ValueError(f"low {low} is above high {high}; swap them")
         if high - low >= 2**52:
-            raise ValueError("spans more than 2^52 numbers; a random number has 52 bits")
+            raise ValueError(
+                "contains more than 2^52 integers, the most that one random value can choose from; "
+                "use a smaller range"
+            )
         return self
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Divide (0, 1) into equal parts."""
         low, high = self.integers
         return _values(low + (uniforms * (high - low + 1)).astype(np.int64))

@@ -53,7 +53,7 @@ class Constant(RootModel[Scalar], _Listed):
     def _listed(self) -> tuple[Value, ...]:
         return (self.root,)
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Return the value for every image."""
         return [self.root] * len(uniforms)
 
@@ -70,7 +70,7 @@ class Uniformly(RootModel[tuple[Scalar, ...]], _Listed):
     def _listed(self) -> tuple[Value, ...]:
         return self.root
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Divide (0, 1) into equal parts."""
         places = (uniforms * len(self.root)).astype(np.int64)
         return _pick(self.root, places)
@@ -104,7 +104,7 @@ class Choice(_Listed):
     def _listed(self) -> tuple[Value, ...]:
         return tuple(one.value for one in self.choice)
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Divide (0, 1) in proportion to the weights."""
         return _pick(self._listed(), pick_by_weight([one.weight for one in self.choice], uniforms))
 
@@ -126,7 +126,7 @@ class Cycle(_Listed):
     def _listed(self) -> tuple[Value, ...]:
         return self.cycle
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Count; the uniform numbers are not used."""
         return _pick(self.cycle, numbers % len(self.cycle))
 

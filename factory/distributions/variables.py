@@ -95,9 +95,9 @@ class Once(Distribution):
         description="Distribution to sample once; it depends on the seed."
     )
 
-    def draw(self, uniforms: Floats, numbers: Integers) -> list[Value]:
+    def sample(self, uniforms: Floats, numbers: Integers) -> list[Value]:
         """Return one value per uniform number."""
-        return self.once.draw(uniforms, numbers)
+        return self.once.sample(uniforms, numbers)
 
     def describe(self) -> str:
         """Describe the distribution."""

@@ -40,6 +40,6 @@ class Gate(Protocol):
         ...
 
 
-def picture_of(row: Row) -> Any:
+def image_of(row: Row) -> Any:
     """Return a row's image as a PIL image, RGB."""
     return read_image(row[IMAGE], where=f"image {row[INDEX]}")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from factory.data.columns import PROMPT
-from factory.gates.base import picture_of
+from factory.gates.base import image_of
 from factory.models.clip import ClipModel, load_clip
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
@@ -56,7 +56,7 @@ class ClipScore:
         with torch.inference_mode():
             for start in range(0, len(rows), self._batch_size):
                 batch = rows[start : start + self._batch_size]
-                pixels = torch.stack([self._clip.pixels(picture_of(row)) for row in batch])
+                pixels = torch.stack([self._clip.pixels(image_of(row)) for row in batch])
                 images = self._clip.embed_images(pixels.to(self._device))
                 texts = torch.stack([self._texts[row[PROMPT]] for row in batch])
                 found += [{COLUMN: value} for value in (images * texts).sum(dim=1).tolist()]

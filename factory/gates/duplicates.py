@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.data.columns import INDEX, LABEL
-from factory.gates.base import picture_of
+from factory.gates.base import image_of
 from factory.shards.manifest import GateEntry
 from factory.shards.parquet import Row
 
@@ -60,8 +60,8 @@ class NearDuplicates:
         """Return for each row whether and which earlier image it repeats, and if labels differ."""
         found = []
         for row in rows:
-            picture = picture_of(row)
-            hashed, thumbnail = difference_hash(picture), colour_thumbnail(picture)
+            image = image_of(row)
+            hashed, thumbnail = difference_hash(image), colour_thumbnail(image)
             alike = self._alike(hashed, thumbnail)
             if not alike:
                 self._keep(hashed, thumbnail, row)
@@ -95,18 +95,18 @@ class NearDuplicates:
         self._rows.append((int(row[INDEX]), int(row[LABEL])))
 
 
-def difference_hash(picture: Any) -> np.uint64:
+def difference_hash(image: Any) -> np.uint64:
     """Return 64 bits: is each cell of an 8x8 grid lighter than the one to its right?"""
     from PIL import Image
 
-    grey = np.asarray(picture.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
+    grey = np.asarray(image.convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
     bits = (grey[:, :-1] > grey[:, 1:]).flatten()
     return np.uint64(int(np.packbits(bits).view(">u8")[0]))
 
 
-def colour_thumbnail(picture: Any) -> NDArray[np.float32]:
+def colour_thumbnail(image: Any) -> NDArray[np.float32]:
     """Return the image at 4x4 pixels, shape (48,), 0 to 255."""
     from PIL import Image
 
-    small = picture.resize((4, 4), Image.Resampling.BOX)
+    small = image.resize((4, 4), Image.Resampling.BOX)
     return np.asarray(small, dtype=np.float32).reshape(-1)

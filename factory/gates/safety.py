@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from factory.common.errors import UserError
-from factory.gates.base import picture_of
+from factory.gates.base import image_of
 from factory.models.clip import (
     cannot_load,
     only_data,
@@ -98,8 +98,8 @@ class Safety:
         found: list[dict[str, Any]] = []
         with torch.inference_mode():
             for start in range(0, len(rows), self._batch_size):
-                pictures = [picture_of(row) for row in rows[start : start + self._batch_size]]
-                pixels = self._processor(images=pictures, return_tensors="pt")["pixel_values"]
+                batch = [image_of(row) for row in rows[start : start + self._batch_size]]
+                pixels = self._processor(images=batch, return_tensors="pt")["pixel_values"]
                 found += self._judge(pixels.to(self._device))
         return found
 
@@ -149,7 +149,7 @@ def _unsafe_classes(model: str, config: Any, labels: Sequence[str]) -> dict[str,
 
 
 class _no_advice:
-    """Silence the checker's warning that a black image will be returned: none is."""
+    """Hide the checker's warning that it returns black images; images are not replaced here."""
 
     def __enter__(self) -> None:
         self._logger = logging.getLogger("diffusers")

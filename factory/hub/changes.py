@@ -18,8 +18,8 @@ class LocalFile:
     """A file to publish.
 
     Attributes:
-        content: Its path, or its bytes.
-        size: In bytes.
+        content: Path of the file, or its bytes.
+        size: Size in bytes.
         sha256: Expected hash, if known (a shard of a manifest).
     """
 

@@ -72,7 +72,7 @@ def explain(error: BaseException, target: HubTarget, *, doing: str, writes: bool
     """Return a client error as a one-line error.
 
     Args:
-        error: As raised.
+        error: The error raised by the client.
         target: The repository.
         doing: Activity, e.g. `uploading`.
         writes: Whether it needs a token with write permission.

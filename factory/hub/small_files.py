@@ -68,7 +68,7 @@ def first_existing(repo_id: str, commit: str, paths: Sequence[str]) -> HubPlace 
     """Return the first of some paths that exists in a commit, as file or folder, or None.
 
     Raises:
-        UserError: Access is denied, or offline: none of them is cached.
+        UserError: Access is denied, or offline mode is on and none of them is cached.
         Failure: The Hub cannot be reached, and none of them is cached.
     """
     places = [HubPlace(repo_id, commit, path) for path in paths]
@@ -126,11 +126,14 @@ def fetch(place: HubPlace, *, max_bytes: int = MAX_BYTES) -> Path:
 
 
 def list_files(folder: HubPlace, *, recursive: bool) -> list[str]:
-    """Return the files in a folder of a commit, by path in the repository.
+    """Return the sorted paths of the files in a folder, relative to the repository.
+
+    The answer is cached, so a folder that was listed before can be listed offline.
 
     Raises:
-        UserError: The folder does not exist, has too many files, or offline: was never listed.
-        Failure: The Hub cannot be reached, and it was never listed.
+        UserError: The folder does not exist or has too many files, or offline mode is on and its
+            list is not cached.
+        Failure: The Hub cannot be reached, and the list is not cached.
     """
     note = _note_path("folder", str(folder), str(recursive))
     noted = _noted(note)

@@ -5,31 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from factory.common.errors import Failure
-from factory.common.pictures import Picture, decode
+from factory.common.image_arrays import ImageArray, decode
 from factory.data import columns
 from factory.planner.plan import ImageSpec
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.flaws import NOT_FINITE
-from factory.shards.parquet import Row, encode_picture
+from factory.shards.parquet import Row, encode_image
 
 
 @dataclass(frozen=True)
-class Redrawn:
+class Regenerated:
     """A stored image and its regenerated version.
 
     Attributes:
         spec: The row.
         stored: The stored image.
-        drawn: The regenerated image, encoded as it would be stored.
+        generated: The regenerated image, encoded as it would be stored.
         same_bytes: Whether the encoded files are identical.
         differing: Number of differing pixels.
-        max_difference: Over all channels and pixels, 0 to 255.
-        mean_difference: Over all channels and pixels.
+        max_difference: Maximum over all channels and pixels, 0 to 255.
+        mean_difference: Mean over all channels and pixels.
     """
 
     spec: ImageSpec
-    stored: Picture
-    drawn: Picture
+    stored: ImageArray
+    generated: ImageArray
     same_bytes: bool
     differing: int
     max_difference: int
@@ -38,7 +38,7 @@ class Redrawn:
     @property
     def pixels(self) -> int:
         """Number of pixels of the image."""
-        return int(self.drawn.shape[0] * self.drawn.shape[1])
+        return int(self.generated.shape[0] * self.generated.shape[1])
 
     def describe(self) -> str:
         """Summarize how the two images differ."""
@@ -52,7 +52,7 @@ class Redrawn:
         )
 
 
-def compared(row: Row, picture: Picture | None, recipe: ResolvedRecipe) -> Redrawn:
+def compared(row: Row, image: ImageArray | None, recipe: ResolvedRecipe) -> Regenerated:
     """Compare a stored row with its regenerated image.
 
     Raises:
@@ -61,20 +61,20 @@ def compared(row: Row, picture: Picture | None, recipe: ResolvedRecipe) -> Redra
     import numpy as np
 
     spec = spec_of(row, recipe)
-    if picture is None:
+    if image is None:
         raise Failure(f"image {spec.index} of {recipe.name}: regenerated, but {NOT_FINITE}")
-    data = encode_picture(picture, recipe.output)
-    stored, drawn = decode(row[columns.IMAGE]["bytes"]), decode(data)
-    if stored.shape != drawn.shape:
+    data = encode_image(image, recipe.output)
+    stored, generated = decode(row[columns.IMAGE]["bytes"]), decode(data)
+    if stored.shape != generated.shape:
         raise Failure(
             f"image {spec.index} of {recipe.name} is {stored.shape[1]} x {stored.shape[0]} pixels, "
-            f"the regenerated image is {drawn.shape[1]} x {drawn.shape[0]}"
+            f"the regenerated image is {generated.shape[1]} x {generated.shape[0]}"
         )
-    difference = np.abs(stored.astype(np.int16) - drawn.astype(np.int16))
-    return Redrawn(
+    difference = np.abs(stored.astype(np.int16) - generated.astype(np.int16))
+    return Regenerated(
         spec=spec,
         stored=stored,
-        drawn=drawn,
+        generated=generated,
         same_bytes=data == row[columns.IMAGE]["bytes"],
         differing=int((difference.max(axis=2) > 0).sum()),
         max_difference=int(difference.max()),

@@ -16,7 +16,7 @@ class SetFault:
 
     Attributes:
         file: Relative to the dataset directory.
-        what: What in the file: `hash`, `schema`, a column, a key.
+        what: Part of the file: `hash`, `schema`, a column, a key.
         found: Found value.
         expected: Expected value.
         row: Row of the file, from 0, or None for the whole file.

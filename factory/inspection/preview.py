@@ -84,10 +84,10 @@ def preview(
     varied = vary or _default(recipe)
     shown_columns = _columns(recipe, varied, class_name=class_name)[:columns]
     specs = _specs(shown_columns, rows)
-    pictures, pipeline = _draw(recipe, specs, renderer_factory, allow_pickle=allow_pickle)
+    images, pipeline = _generate(recipe, specs, renderer_factory, allow_pickle=allow_pickle)
     sampling = _sampling(recipe, pipeline, scales=[spec.guidance_scale for spec in specs])
     width = len(shown_columns)
-    grid = [pictures[row * width : (row + 1) * width] for row in range(rows)]
+    grid = [images[row * width : (row + 1) * width] for row in range(rows)]
     label = "" if varied == CLASS else f", {recipe.labels[shown_columns[0].label]}"
     sheet = contact_sheet(
         grid,
@@ -194,7 +194,7 @@ def _specs(columns: Sequence[_Column], rows: int) -> list[ImageSpec]:
     return specs
 
 
-def _draw(
+def _generate(
     recipe: ResolvedRecipe,
     specs: Sequence[ImageSpec],
     factory: RendererFactory | None,
@@ -209,13 +209,13 @@ def _draw(
     settings = fix(BuildSettings(), recorded=None, device=device.type, out="")
     renderers = Renderers(factory, device=device, allow_pickle=allow_pickle)
     renderer = renderers.get(recipe, dtype=settings.dtype)
-    pictures: list[Any] = []
+    images: list[Any] = []
     for start in range(0, len(specs), _BATCH_SIZE):
         batch = specs[start : start + _BATCH_SIZE]
-        pictures += renderer.render(batch, batch_size=min(_BATCH_SIZE, len(specs)))
-    if any(picture is None for picture in pictures):
+        images += renderer.render(batch, batch_size=min(_BATCH_SIZE, len(specs)))
+    if any(image is None for image in images):
         raise Failure(
-            f"{recipe.name}: {NOT_FINITE} for {sum(one is None for one in pictures)} of "
-            f"{len(pictures)} images; try another scheduler, or a model in float32"
+            f"{recipe.name}: {NOT_FINITE} for {sum(one is None for one in images)} of "
+            f"{len(images)} images; try another scheduler, or a model in float32"
         )
-    return pictures, pipeline_settings(renderer)
+    return images, pipeline_settings(renderer)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from factory.common.errors import UserError
 from factory.common.storage import AnyPath, open_path
 from factory.data import columns
-from factory.inspection.compare import Redrawn
-from factory.inspection.redraw import Redrawer, stored_rows
+from factory.inspection.compare import Regenerated
+from factory.inspection.regenerate import Regenerator, stored_rows
 from factory.shards.directory import require_config, require_set, stored_recipe
 from factory.shards.manifest import Manifest
 
@@ -29,13 +29,13 @@ class Replay:
 
     Attributes:
         config: Config that generated it; for a combination's image, the member.
-        redrawn: Both images, the row, and their differences.
+        regenerated: Both images, the row, and their differences.
         alone: Whether it was generated without the rows of its batch.
         notes: Differences between this machine and the one that generated the dataset.
     """
 
     config: str
-    redrawn: Redrawn
+    regenerated: Regenerated
     alone: bool
     notes: tuple[str, ...]
 
@@ -45,11 +45,11 @@ class Replay:
 
         from factory.renderer.contact_sheet import contact_sheet
 
-        one = self.redrawn
-        gap = np.abs(one.stored.astype(np.int16) - one.drawn.astype(np.int16)) * _GAIN
+        one = self.regenerated
+        gap = np.abs(one.stored.astype(np.int16) - one.generated.astype(np.int16)) * _GAIN
         difference = np.minimum(gap, 255).astype(np.uint8)
         return contact_sheet(
-            [[one.stored, one.drawn, difference]],
+            [[one.stored, one.generated, difference]],
             column_labels=["stored", "regenerated", f"difference x {_GAIN}"],
             title=f"{self.config}, image {one.spec.index}: {one.describe()}",
         )
@@ -86,7 +86,7 @@ def replay(
     require_config(place, found, config)
     owner, own_index = _origin(place, found, config, index)
     recipe = stored_recipe(place, owner)
-    redrawer = Redrawer(
+    regenerator = Regenerator(
         place,
         found,
         device=device,
@@ -94,11 +94,11 @@ def replay(
         renderer_factory=renderer_factory,
     )
     if alone:
-        redrawn = redrawer.alone(recipe, own_index)
+        regenerated = regenerator.alone(recipe, own_index)
     else:
-        batch = redrawer.batch(recipe, own_index)
-        redrawn = next(one for one in batch if one.spec.index == own_index)
-    return Replay(owner, redrawn, alone, tuple(redrawer.notes()))
+        batch = regenerator.batch(recipe, own_index)
+        regenerated = next(one for one in batch if one.spec.index == own_index)
+    return Replay(owner, regenerated, alone, tuple(regenerator.notes()))
 
 
 def _origin(out: AnyPath, found: Manifest, config: str, index: int) -> tuple[str, int]:

@@ -1,13 +1,12 @@
-"""`status`: how far a build is, from the files in its directory while it runs.
+"""Report how far a build is, from the files in its directory.
 
-A shard that exists is done; one that is marked and missing is being generated, or was when its
-build was killed. Nothing else is asked and nothing written, so it can be called at any time, from
-any machine.
+An existing shard is done. A missing shard with a marker is being generated, or was when its build
+was killed. Nothing is written, so `status` can be called at any time and from any machine.
 
-Speed is the images of the last finished shards over the time between the first and the last of
-them, by file modification times. These come from one file system's clock, so the difference is
-right even if the clock is wrong. The images of the first shard are excluded, because its start is
-unknown. Pauses count as time.
+Speed is the number of images in the last finished shards, divided by the time between the first and
+the last of them by file modification time. These times come from one file system's clock, so the
+difference is right even if the clock is wrong. The images of the first shard are excluded, because
+its start is unknown. Pauses count as time.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ class ConfigStatus:
     """Progress of one config.
 
     Attributes:
-        name: The config.
+        name: Name of the config.
         kind: `set`, `share` or `union`; a union has no shards of its own.
-        shards: How many it will have.
-        done: How many are there.
-        running: How many are marked and not there.
-        images: How many it will have.
+        shards: Planned number of shards.
+        done: Number of existing shards.
+        running: Number of missing shards with a marker.
+        images: Planned number of images.
         images_done: Images in the existing shards, failed ones included.
         failed: Failed images among them.
-        complete: Whether the manifest says that all is checked and counted.
+        complete: Whether the manifest lists all shards of the config.
     """
 
     name: str
@@ -61,18 +60,18 @@ class ConfigStatus:
 
     @property
     def missing(self) -> int:
-        """Shards that are neither there nor marked."""
+        """Number of missing shards without a marker."""
         return self.shards - self.done - self.running
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that has marked a missing shard, and is at work unless it was killed.
+    """A process that has marked a missing shard; it is running unless it was killed.
 
     Attributes:
         config: Config of the shard.
-        shard: Its number.
-        process: Its machine and number.
+        shard: Number of the shard.
+        process: Machine and process number.
     """
 
     config: str
@@ -86,10 +85,10 @@ class Status:
 
     Attributes:
         out: Dataset directory.
-        configs: In the manifest's order.
-        workers: Those who have marked shards that are not there.
-        images_per_s: All processes together; None where too few shards were finished to tell.
-        seconds_left: At that speed, for the images of sets; None where it cannot be told.
+        configs: Progress of the configs, in the manifest's order.
+        workers: Processes that have marked missing shards.
+        images_per_s: Speed of all processes together; None if too few shards are finished.
+        seconds_left: Time at this speed for the images still to be generated; None if unknown.
         last_shard_s: Seconds since the last shard was finished, by this machine's clock.
         notes: Why a value is unknown, and other remarks.
     """
@@ -143,13 +142,13 @@ def status(out: str | Path) -> Status:
 
 
 def _present(out: AnyPath, found: Manifest, name: str) -> dict[int, str]:
-    """Return the files of a config's whole shards by number, going by their names."""
+    """Return the files of a config's finished shards by number, going by file names."""
     files = {shard.path.relative_to(out).as_posix() for shard in list_shards(out, name)}
     return present_shards(found, name, files)
 
 
 def _workers(out: AnyPath, there: Mapping[str, Mapping[int, str]]) -> Iterator[Worker]:
-    """Yield who has marked shards that are not there."""
+    """Yield the processes that have marked missing shards."""
     for one in list_markers(out):
         if one.config in there and one.shard not in there[one.config]:
             with suppress(FileNotFoundError):

@@ -24,7 +24,7 @@ from factory.inspection.verify_files import (
     check_listing,
     check_recipes,
 )
-from factory.inspection.verify_pictures import Comparison, Sample, compare_sample
+from factory.inspection.verify_images import Comparison, Sample, compare_sample
 from factory.inspection.verify_rows import ShardTask, balance_faults, check_shard
 from factory.inspection.verify_strays import check_generation, left_over_shards, stray_files
 from factory.recipe.resolved import ResolvedRecipe

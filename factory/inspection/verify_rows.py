@@ -101,7 +101,7 @@ def _read_content(
     if not wrong and task.recipe is not None and table.num_rows == wanted_rows:
         faults += first_few(_plan_faults(task, task.recipe, table, failed=failed))
     if schema.IMAGE in names and task.recipe is not None:
-        faults += first_few(_picture_faults(task, task.recipe, table))
+        faults += first_few(_image_faults(task, task.recipe, table))
     labels = table.column(schema.LABEL).to_pylist() if schema.LABEL in names else []
     return ShardFindings(faults, Counter(labels), table.num_rows)
 
@@ -190,25 +190,25 @@ def _plan_faults(
                 yield SetFault(task.file, name, found, expected, row=number)
 
 
-def _picture_faults(task: ShardTask, recipe: ResolvedRecipe, table: Any) -> Iterator[SetFault]:
+def _image_faults(task: ShardTask, recipe: ResolvedRecipe, table: Any) -> Iterator[SetFault]:
     output = recipe.output
-    pictures = table.column(schema.IMAGE).to_pylist()
+    cells = table.column(schema.IMAGE).to_pylist()
     with ThreadPoolExecutor(_DECODERS) as pool:
-        for number, wrong in enumerate(pool.map(lambda one: _picture_fault(one, output), pictures)):
+        for number, wrong in enumerate(pool.map(lambda one: _image_fault(one, output), cells)):
             if wrong is not None:
                 yield SetFault(task.file, schema.IMAGE, wrong, _wanted(output), row=number)
 
 
-def _picture_fault(stored: Any, output: Output) -> str | None:
+def _image_fault(stored: Any, output: Output) -> str | None:
     """Return the fault of a stored image, or None."""
     data = stored.get("bytes") if isinstance(stored, dict) else None
     if not isinstance(data, bytes) or not data:
         return "no image"
     try:
-        picture = load_image(data)
+        opened = load_image(data)
     except ImageFault as fault:
         return f"an image that cannot be decoded ({short(str(fault))})"
-    kind, mode, size = picture.format, picture.mode, picture.size
+    kind, mode, size = opened.format, opened.mode, opened.size
     if kind != output.format.upper() or mode != "RGB":
         return f"{kind} {mode}"
     if output.shape is not None and size != (output.shape[1], output.shape[0]):

@@ -41,9 +41,9 @@ class ClipModel:
     _tokenizer: Any
     _image_processor: Any
 
-    def pixels(self, picture: Any) -> torch.Tensor:
+    def pixels(self, image: Any) -> torch.Tensor:
         """Return the vision input for a PIL image, shape (3, height, width)."""
-        found = self._image_processor(images=[picture.convert("RGB")], return_tensors="pt")
+        found = self._image_processor(images=[image.convert("RGB")], return_tensors="pt")
         pixel_values: torch.Tensor = found["pixel_values"][0]
         return pixel_values
 

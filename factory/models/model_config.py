@@ -152,7 +152,7 @@ def read_model_config(path: Path) -> ModelConfig:
 
 @contextmanager
 def no_larger_than(weights: Path, *, spare: int = 0) -> Iterator[None]:
-    """Stop creating a model as soon as it is larger than its weights.
+    """Stop creating a model as soon as it has more parameters than the file of weights.
 
     torch calls the hooks when a layer registers a parameter, before any value is written to it.
 
@@ -161,7 +161,7 @@ def no_larger_than(weights: Path, *, spare: int = 0) -> Iterator[None]:
         spare: Number of values that a new head or other position embeddings may add.
 
     Raises:
-        ValueError: The model has a larger parameter, or more of them, than the file.
+        ValueError: The model has a larger parameter, or more parameters, than the file.
     """
     from safetensors import safe_open
     from torch.nn.modules import module as registry
@@ -179,14 +179,14 @@ def no_larger_than(weights: Path, *, spare: int = 0) -> Iterator[None]:
         seen["values"] += value.numel()
         # The first layers may be created twice: timm replaces a head of another size.
         if value.numel() > largest or seen["parameters"] > 2 * count + 10:
-            raise ValueError("the model is larger than its weights")
+            raise ValueError("the architecture has more parameters than the file of weights")
         if seen["values"] > 2 * (sum(sizes) + spare) + 10:
-            raise ValueError("the model is larger than its weights")
+            raise ValueError("the architecture has more parameters than the file of weights")
 
     def layer(*_: Any) -> None:
         seen["layers"] += 1
         if seen["layers"] > 100 * count + 1000:
-            raise ValueError("the model has more layers than its weights")
+            raise ValueError("the architecture has more layers than the file of weights")
 
     handles = [
         registry.register_module_parameter_registration_hook(parameter),

@@ -34,7 +34,7 @@ def read_model_folder(folder: Path, name: str) -> tuple[ModelConfig, Path]:
 
     Args:
         folder: Folder of its files.
-        name: As the user gave it, for messages.
+        name: Name as the user typed it, for messages.
 
     Raises:
         UserError: A file is missing, outside the folder, or cannot be read.

@@ -34,7 +34,7 @@ class ModelPreset:
         negative_prompt: Whether a negative prompt has an effect.
         note: Short note for the table.
         own_scheduler: Scheduler class in its repository.
-        size_step: What heights and widths must be multiples of.
+        size_step: Heights and widths must be multiples of this number.
     """
 
     name: str

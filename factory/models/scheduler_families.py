@@ -47,10 +47,10 @@ def scheduler_problem(
 
     Args:
         own: Class of the model's own scheduler.
-        own_settings: Its settings.
+        own_settings: Settings of the model's own scheduler.
         name: Class of the requested scheduler; None for the model's own.
         changes: Settings that override its own.
-        pipeline_class: Of the model; empty if unknown.
+        pipeline_class: Pipeline class of the model; empty if unknown.
     """
     wanted = name or own
     family = _family(own, own_settings)

@@ -49,7 +49,7 @@ def cut_prompts(
     """Count truncated prompts of a plan.
 
     Args:
-        recipe: Of a config with its own prompts.
+        recipe: Recipe of a config with its own prompts.
         encoders: The text encoders of its model.
         most: Number of images to check, spread over the plan; default: all.
     """
@@ -96,7 +96,7 @@ def require_whole_prompts(
     """Log which prompts are truncated, before any image is generated.
 
     Args:
-        recipe: Of a config with its own prompts.
+        recipe: Recipe of a config with its own prompts.
         encoders: The text encoders of its model.
         allowed: Whether class names and values may be truncated.
 

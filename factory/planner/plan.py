@@ -29,7 +29,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class ImageSpec:
-    """One image of the plan.
+    """A row of the plan: everything needed to generate one image.
 
     Attributes:
         index: Its index in the config, from 0.
@@ -113,7 +113,7 @@ class Plan:
         """
         if not 0 <= start <= stop <= len(self):
             raise UserError(
-                f"rows {start}:{stop} are outside {self.recipe.name}, which has images "
+                f"{self.recipe.name}: there are no rows {start}:{stop}; ask for a range within "
                 f"0:{len(self)}"
             )
         if not self.recipe.is_combination:
@@ -153,13 +153,13 @@ def value_for_all(recipe: ResolvedRecipe, quantity: Once, stream: str) -> Value:
     """Return the value that all images of a config share.
 
     Args:
-        recipe: Of the config.
+        recipe: Recipe of the config.
         quantity: One of the recipe's quantities.
         stream: The quantity's name in random addresses, e.g. `guidance_scale`.
     """
-    address = (recipe.draws_name, stream)
+    address = (recipe.stream_name, stream)
     first = uniforms(recipe.sampling.seed, address, start=0, stop=1)
-    return quantity.draw(first, np.zeros(1, np.int64))[0]
+    return quantity.sample(first, np.zeros(1, np.int64))[0]
 
 
 class _Rows:
@@ -176,8 +176,8 @@ class _Rows:
             return []
         wordings, variables = self._wordings(), self._variables()
         sampling = self.recipe.sampling
-        guidance = self._draw(sampling.guidance_scale, "guidance_scale")
-        steps = self._draw(sampling.num_inference_steps, "num_inference_steps")
+        guidance = self._sample(sampling.guidance_scale, "guidance_scale")
+        steps = self._sample(sampling.num_inference_steps, "num_inference_steps")
         scales = np.asarray(guidance, np.float32).astype(np.float64).tolist()
         texts, negative = self._texts(), template_of(self.recipe.negative_prompt)
         several = len(self.recipe.prompt) > 1
@@ -207,7 +207,7 @@ class _Rows:
         return specs
 
     def _uniforms(self, stream: str) -> NDArray[np.float64]:
-        address = (self.recipe.draws_name, stream)
+        address = (self.recipe.stream_name, stream)
         return uniforms(self.recipe.sampling.seed, address, start=self.start, stop=self.stop)
 
     def _seeds(self) -> Integers:
@@ -217,36 +217,36 @@ class _Rows:
         stream: tuple[str, ...] = ("shared noise",)
         if sampling.noise == "independent":
             places = places * len(self.recipe.classes) + self.labels
-            stream = (self.recipe.draws_name, "seed")
+            stream = (self.recipe.stream_name, "seed")
         first, last = int(places.min()), int(places.max())
-        drawn = seeds(sampling.seed, stream, start=first, stop=last + 1)
-        return drawn[places - first]
+        sampled = seeds(sampling.seed, stream, start=first, stop=last + 1)
+        return sampled[places - first]
 
-    def _draw(self, quantity: Distribution | PerClass, stream: str) -> list[Value | None]:
+    def _sample(self, quantity: Distribution | PerClass, stream: str) -> list[Value | None]:
         if isinstance(quantity, Once):
             return [value_for_all(self.recipe, quantity, stream)] * len(self.labels)
-        drawn = self._uniforms(stream)
+        sampled = self._uniforms(stream)
         if isinstance(quantity, Distribution) and not quantity.by_class:
-            return list(quantity.draw(drawn, self.numbers))
-        values: list[Value | None] = [None] * len(drawn)
+            return list(quantity.sample(sampled, self.numbers))
+        values: list[Value | None] = [None] * len(sampled)
         floats = quantity.type() == "float64"
         for label in np.unique(self.labels).tolist():
             one = quantity.of(self.recipe.labels[label])
             if one is None:
                 continue
             places = np.flatnonzero(self.labels == label)
-            found = one.draw(drawn[places], self.numbers[places])
+            found = one.sample(sampled[places], self.numbers[places])
             for place, value in zip(places.tolist(), found, strict=True):
                 values[place] = float(value) if floats else value
         return values
 
     def _wordings(self) -> list[Value | None]:
         wordings = {entry.label: entry.prompt for entry in self.recipe.classes}
-        return self._draw(PerClass.model_construct(per_class=wordings, default=None), "class")
+        return self._sample(PerClass.model_construct(per_class=wordings, default=None), "class")
 
     def _variables(self) -> dict[str, list[Value | None]]:
         return {
-            column.name: self._draw(column.quantity, column.stream)
+            column.name: self._sample(column.quantity, column.stream)
             for column in self.recipe.columns
         }
 

@@ -24,7 +24,7 @@ def sampling_summary(
     """Return how a config's images are sampled, as plain JSON values.
 
     Args:
-        recipe: Of a config with its own images.
+        recipe: Recipe of a config with its own images.
         pipeline: Settings of a loaded pipeline; default: those in the model's files.
 
     Returns:
@@ -51,11 +51,11 @@ def sampling_summary(
 
 
 def _output(output: Output, height: int | None, width: int | None) -> dict[str, Any]:
-    drawn = (height, width) if height and width else None
-    size = output.shape or drawn
-    resized = size != drawn
+    generated = (height, width) if height and width else None
+    size = output.shape or generated
+    resized = size != generated
     # Enlarged images are not filtered.
-    shrinks = size and (drawn is None or size[0] < drawn[0] or size[1] < drawn[1])
+    shrinks = size and (generated is None or size[0] < generated[0] or size[1] < generated[1])
     return {
         "size": list(size) if size else None,
         "resample": output.resample if resized else None,

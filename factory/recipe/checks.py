@@ -214,12 +214,12 @@ def check_output(checked: Checked, output: Output) -> None:
         always = "always filters" if output.filters else "never filters"
         value = str(output.filters).lower()
         checked.add(
-            f"{output.resample} {always} before it shrinks; write {value} or remove this, or "
-            "choose resample: bilinear or bicubic",
+            f"{output.resample} {always} before shrinking; set antialias to {value}, remove it, or "
+            "set resample to bilinear or bicubic",
             *("output", "antialias"),
         )
     if output.lanczos_version is not None and output.resample != "lanczos":
         checked.add(
-            f"belongs to lanczos, and `resample` is {output.resample}; remove it",
+            f"applies to `resample: lanczos` only, but `resample` is {output.resample}; remove it",
             *("output", "lanczos_version"),
         )

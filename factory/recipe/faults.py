@@ -66,7 +66,7 @@ def faults_of(error: ValidationError, node: Node) -> list[tuple[KeyPath, Fault]]
     """Return the faults of a file with their paths.
 
     Args:
-        error: Of `RecipeFile`.
+        error: Validation error of `RecipeFile`.
         node: The validated node.
     """
     errors = error.errors(include_url=False, include_input=False)[:MOST_FAULTS]

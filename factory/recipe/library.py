@@ -172,7 +172,8 @@ def _agreement_faults(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
         if recipe.labels != first.labels:
             faults.append(
                 recipe.fault(
-                    f"the classes differ from those of {first.name}; a dataset has one class list",
+                    f"the classes differ from those of {first.name}; all configs of a dataset have "
+                    "the same classes: change them, or build into different directories",
                     "classes",
                 )
             )

@@ -49,7 +49,7 @@ def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
     """Return warnings about recipes, without repeats.
 
     Args:
-        recipes: As `library.load_recipes` returns them.
+        recipes: Result of `library.load_recipes`.
     """
     warnings: dict[Fault, None] = {}
     for recipe in recipes:
@@ -184,8 +184,8 @@ def _uneven_cycles(recipe: ResolvedRecipe) -> Iterator[Fault]:
         for other in names[:place]:
             if gcd(length, len(cycles[other].cycle)) > 1:
                 yield recipe.fault(
-                    f"has the same period as '{other}': some pairs of values never occur; make "
-                    "one of them a list",
+                    f"some pairs of values with '{other}' never occur, because the lengths of the "
+                    "two cycles have a common divisor; make one of them a list",
                     *("variables", name),
                 )
 
@@ -194,8 +194,8 @@ def _uneven_shares(recipe: ResolvedRecipe) -> Iterator[Fault]:
     count, members = recipe.images_per_class, len(recipe.members)
     if count is not None and count % members:
         yield recipe.fault(
-            f"{count} images per class are not divisible by {members} members: the first get one "
-            "more",
+            f"{count} images per class are not divisible by {members} members: the first members "
+            f"contribute one more; use a multiple of {members}",
             "images_per_class",
         )
 

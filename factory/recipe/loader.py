@@ -146,14 +146,19 @@ class Loader:
         if len(chain) > _MOST_PARENTS:
             self.faults.append(
                 extends.place.fault(
-                    f"this is parent number {_MOST_PARENTS}; merge some parents", key="extends"
+                    f"more than {_MOST_PARENTS} recipes extend one another in a row; merge some of "
+                    "them",
+                    key="extends",
                 )
             )
             return None
         if found in chain:
             names = " -> ".join(one.stem for one in (*chain[chain.index(found) :], found))
             self.faults.append(
-                extends.place.fault(f"the recipes extend each other: {names}", key="extends")
+                extends.place.fault(
+                    f"the recipes extend each other in a circle: {names}; remove one `extends`",
+                    key="extends",
+                )
             )
             return None
         return self._merged(found, chain)
@@ -185,7 +190,9 @@ class Loader:
     def _combination(self, checked: Checked, file: RecipeFile, path: Path) -> ResolvedRecipe | None:
         if path in self._open:
             names = " -> ".join(one.stem for one in (*self._open, path))
-            checked.add(f"the recipes combine each other: {names}", "combine")
+            checked.add(
+                f"the recipes combine each other in a circle: {names}; remove one member", "combine"
+            )
             return None
         self._open.append(path)
         members = self._load_members(checked, file, path.parent)
@@ -229,7 +236,11 @@ class Loader:
                 continue
             if found in self._open:
                 names = " -> ".join(one.stem for one in (*self._open, found))
-                checked.add(f"the recipes combine each other: {names}", "combine", place)
+                checked.add(
+                    f"the recipes combine each other in a circle: {names}; remove one member",
+                    "combine",
+                    place,
+                )
                 continue
             member = self.load(found)
             if member is not None:

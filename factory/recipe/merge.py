@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 from factory.common.errors import Fault, UserError
 from factory.common.yaml_nodes import Node, Place, clipped, mapping_of
-from factory.common.yaml_reader import MAX_DEPTH, TOO_DEEP, parse
+from factory.common.yaml_reader import MAX_DEPTH, parse
 from factory.common.yaml_scalars import refuse_odd_text
 from factory.models.embedded import EMBEDDED_ID
 from factory.models.presets import AUTO, SAMPLING_KEYS, find_preset
@@ -91,7 +91,7 @@ def _assignment(text: str) -> tuple[tuple[str, ...], Node]:
     if not equals or not all(keys):
         raise UserError(Fault("expected key=value, e.g. sampling.seed=1", file=file))
     if len(keys) > MAX_DEPTH:
-        raise UserError(Place(file).fault(f"{TOO_DEEP}; the deepest key has four"))
+        raise UserError(Place(file).fault(f"has {len(keys)} levels; the deepest recipe key has 4"))
     if keys[0] == "extends":
         raise UserError(
             Fault("the parent cannot be set on the command line; edit the recipe", file=file)
@@ -266,7 +266,11 @@ def _assigned(node: Node, path: tuple[str, ...], value: Node) -> Node:
         items[int(key)] = _assigned(items[int(key)], path[1:], value)
         return Node(items, node.place, key_place=node.key_place)
     if not isinstance(node.value, dict):
-        raise UserError(value.place.fault(f"'{key}' cannot be set here: this is not a mapping"))
+        raise UserError(
+            value.place.fault(
+                f"'{key}' cannot be set: the value that should contain it is not a mapping"
+            )
+        )
     values = dict(node.value)
     if value.value is None and len(path) == 1:
         values.pop(key, None)

@@ -20,8 +20,8 @@ class PipelineSettings:
 
     Attributes:
         scheduler: Class name.
-        height: Of generated images, in pixels.
-        width: Of generated images, in pixels.
+        height: Height of generated images in pixels.
+        width: Width of generated images in pixels.
         variant: Variant of the weights, e.g. `fp16`; None for the plain ones.
     """
 

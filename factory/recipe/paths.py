@@ -42,8 +42,8 @@ class RecipeEntry:
     """A packaged recipe.
 
     Attributes:
-        name: As commands accept it, e.g. `quickstart/base-class`.
-        path: Its file.
+        name: Name for commands, e.g. `quickstart/base-class`.
+        path: File of the recipe.
         summary: One-line description.
     """
 

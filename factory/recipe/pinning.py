@@ -147,7 +147,7 @@ def _is_shared(place: Place) -> bool:
 def pinned_variables(
     checked: Checked, variables: Mapping[str, Variable], labels: Sequence[str], folder: Path
 ) -> dict[str, Variable]:
-    """Return the variables, their local captions located and hashed."""
+    """Return the variables; captions in local files get an absolute path and a hash."""
     pinned = dict(variables)
     for name, variable in variables.items():
         if isinstance(variable, Captions):

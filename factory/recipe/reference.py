@@ -81,7 +81,7 @@ def schema_text() -> str:
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Also accept null, which removes a parent's value; descriptions stay at the top level."""
+    """Let a schema also accept null, which removes an inherited value."""
     if {"type": "null"} in schema.get("anyOf", ()):
         return schema
     outer: dict[str, Any] = {

@@ -43,7 +43,7 @@ class ResolvedRecipe(Frozen):
         name: Name of the config.
         summary: One-line description.
         source: Origin of the recipe.
-        classes: In label order, with their prompt texts.
+        classes: Classes in label order, with their prompt texts.
         images_per_class: None for a combination of everything its members have.
         prompt: Templates with weights; empty for a combination.
         negative_prompt: Template.
@@ -87,7 +87,7 @@ class ResolvedRecipe(Frozen):
         return self.combine is not None
 
     @property
-    def draws_name(self) -> str:
+    def stream_name(self) -> str:
         """Name of the config in the address of every random number."""
         return self.same_images_as or self.name
 
@@ -132,7 +132,7 @@ class ResolvedRecipe(Frozen):
         """
         if self.is_combination:
             return self.fingerprint
-        shown = _shown(self) | {"name": self.draws_name}
+        shown = _shown(self) | {"name": self.stream_name}
         kept = {key: one for key, one in shown.items() if key not in ("output", "same_images_as")}
         return _sha256(kept)
 

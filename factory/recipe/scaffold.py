@@ -1,4 +1,4 @@
-"""`new`: writes a folder of recipes from class names.
+"""Write a folder of recipes from class names, for `factory new`.
 
 A label becomes a column value and often a folder name, so spaces become `_`. The prompt keeps the
 name as typed.

@@ -85,7 +85,7 @@ class Sampling(Frozen):
 
 
 class Adapter(Frozen):
-    """A LoRA that changes the model; several are added up."""
+    """A LoRA adapter of the model; the effects of several adapters add up."""
 
     id: Text = Field(min_length=1, description="Hub id, directory, or .safetensors file.")
     revision: Text | None = Field(

@@ -79,7 +79,11 @@ def _check_length(
     longest = sum(len(part) for part in template.parts[::2])
     longest += sum(texts.get(name, 0) for name in template.parts[1::2])
     if longest > _LONGEST_PROMPT:
-        checked.add(f"can be {longest:,} characters long; the limit is {_LONGEST_PROMPT:,}", *path)
+        checked.add(
+            f"can be {longest:,} characters long; the limit is {_LONGEST_PROMPT:,}: shorten it or "
+            "its values",
+            *path,
+        )
 
 
 def _longest_values(recipe: ResolvedRecipe) -> Iterator[tuple[str, int]]:

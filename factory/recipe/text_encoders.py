@@ -117,7 +117,9 @@ def _tokenizer_class(name: str) -> Any:
     import transformers
 
     if not _TOKENIZER_CLASS.fullmatch(name):
-        raise UserError(f"{name} is not a tokenizer of transformers")
+        raise UserError(
+            f"{name} is not a tokenizer class of transformers; use a model with another tokenizer"
+        )
     return getattr(transformers, name)
 
 

@@ -48,7 +48,7 @@ def validate(checked: Checked) -> RecipeFile | None:
                 cuts.add(cut)
             node = _without(node, cuts)
         except RecursionError:
-            checked.add("is nested too deeply")
+            checked.add("is nested too deeply; use fewer lists and mappings inside others")
             return None
     return None
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from factory.common.plot_text import in_bundled
 
 if TYPE_CHECKING:
-    from factory.common.pictures import Picture
+    from factory.common.image_arrays import ImageArray
 
 # Pixels. Smaller images are enlarged to the minimum cell, larger ones reduced to the maximum.
 _LEAST_CELL = 112
@@ -28,7 +28,7 @@ _PAPER = (255, 255, 255)
 
 
 def contact_sheet(
-    pictures: Sequence[Sequence[Picture]],
+    images: Sequence[Sequence[ImageArray]],
     *,
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
@@ -40,7 +40,7 @@ def contact_sheet(
     Small images are enlarged by whole factors without smoothing, so that every pixel is visible.
 
     Args:
-        pictures: Rows of images, uint8, shape (height, width, 3), all of one size.
+        images: Rows of images, uint8, shape (height, width, 3), all of one size.
         row_labels: One per row, on the left.
         column_labels: One per column, at the top.
         title: Title above the grid.
@@ -50,36 +50,36 @@ def contact_sheet(
         [title, caption, *row_labels, *column_labels], what="contact sheet"
     )
     row_labels, column_labels = labels[: len(row_labels)], labels[len(row_labels) :]
-    height, width = _cell_size(pictures[0][0])
+    height, width = _cell_size(images[0][0])
     left = _GAP + (max(map(_text_width, row_labels)) + 2 * _GAP if row_labels else 0)
     wrapped = [_wrap(label, width) for label in column_labels]
     lines = max((len(label) for label in wrapped), default=0)
-    columns = max(map(len, pictures))
+    columns = max(map(len, images))
     whole = left + columns * (width + _GAP)
     heading = [(line, _TITLE) for line in _wrap(title, whole, size=_TITLE)]
     heading += [(line, _TEXT) for line in _wrap(caption, whole)]
     top = _GAP + len(heading) * (_LINE + _GAP) + lines * _LINE + (_GAP if lines else 0)
-    sheet = Image.new("RGB", (whole, top + len(pictures) * (height + _GAP)), _PAPER)
+    sheet = Image.new("RGB", (whole, top + len(images) * (height + _GAP)), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for number, (line, size) in enumerate(heading):
         draw.text((_GAP, _GAP + number * (_LINE + _GAP)), line, _INK, font=_font(size))
     for column, label in enumerate(wrapped):
         place = (left + column * (width + _GAP), top - _GAP - len(label) * _LINE)
         draw.multiline_text(place, "\n".join(label), _INK, font=_font(_TEXT))
-    for row, line_of_pictures in enumerate(pictures):
+    for row, line_of_images in enumerate(images):
         y = top + row * (height + _GAP)
         if row_labels:
             draw.text(
                 (_GAP, y + height // 2), row_labels[row], _INK, font=_font(_TEXT), anchor="lm"
             )
-        for column, picture in enumerate(line_of_pictures):
-            sheet.paste(_resized(picture, height, width), (left + column * (width + _GAP), y))
+        for column, image in enumerate(line_of_images):
+            sheet.paste(_resized(image, height, width), (left + column * (width + _GAP), y))
     return sheet
 
 
-def _cell_size(picture: Picture) -> tuple[int, int]:
+def _cell_size(image: ImageArray) -> tuple[int, int]:
     """Return height and width of a cell."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     longest = max(height, width)
     if longest > _GREATEST_CELL:
         scale = _GREATEST_CELL / longest
@@ -88,10 +88,10 @@ def _cell_size(picture: Picture) -> tuple[int, int]:
     return height * factor, width * factor
 
 
-def _resized(picture: Picture, height: int, width: int) -> Image.Image:
-    enlarged = height >= picture.shape[0]
+def _resized(image: ImageArray, height: int, width: int) -> Image.Image:
+    enlarged = height >= image.shape[0]
     how = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
-    return Image.fromarray(picture).resize((width, height), how)
+    return Image.fromarray(image).resize((width, height), how)
 
 
 def _wrap(text: str, width: int, *, size: int = _TEXT) -> list[str]:

@@ -24,7 +24,7 @@ from factory.renderer.prompt_encoder import PromptEncoder
 from factory.renderer.resize import rescale
 
 if TYPE_CHECKING:
-    from factory.common.pictures import Picture
+    from factory.common.image_arrays import ImageArray
     from factory.planner.plan import ImageSpec
     from factory.recipe.resolved import ResolvedRecipe
     from factory.recipe.schema import Output
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class Renderer(Protocol):
     """Generates the images of plan rows."""
 
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Sequence[Picture | None]:
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> Sequence[ImageArray | None]:
         """Generate the images of rows, in order.
 
         Args:
@@ -85,25 +85,25 @@ class DiffusersRenderer:
         """Text encoders of the pipeline with their token limits."""
         return encoders_of_pipeline(self._pipeline)
 
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[Picture | None]:
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray | None]:
         """Generate the images of rows, in order; see `Renderer`."""
         return self.render_as([self._recipe.output], rows, batch_size=batch_size)[0]
 
     def render_as(
         self, outputs: Sequence[Output], rows: Sequence[ImageSpec], *, batch_size: int
-    ) -> list[list[Picture | None]]:
+    ) -> list[list[ImageArray | None]]:
         """Generate images once and convert them for several outputs (twins)."""
-        pictures: list[dict[int, Picture | None]] = [{} for _ in outputs]
+        results: list[dict[int, ImageArray | None]] = [{} for _ in outputs]
         for places in self._groups(rows):
             group = [rows[place] for place in places]
             padded = [*group, *[group[-1]] * (batch_size - len(group))]
-            images = self._draw(padded)[: len(group)]
+            images = self._generate(padded)[: len(group)]
             finite = torch.isfinite(images).flatten(1).all(dim=1).tolist()
-            for output, kept in zip(outputs, pictures, strict=True):
+            for output, kept in zip(outputs, results, strict=True):
                 found = rescale(images.nan_to_num(), output)
-                for place, good, picture in zip(places, finite, found, strict=True):
-                    kept[place] = picture if good else None
-        return [[kept[place] for place in range(len(rows))] for kept in pictures]
+                for place, good, image in zip(places, finite, found, strict=True):
+                    kept[place] = image if good else None
+        return [[kept[place] for place in range(len(rows))] for kept in results]
 
     def _groups(self, rows: Sequence[ImageSpec]) -> Iterable[list[int]]:
         """Split the positions of a batch into groups that can share one call.
@@ -115,7 +115,7 @@ class DiffusersRenderer:
             groups.setdefault(row.num_inference_steps, []).append(place)
         return groups.values()
 
-    def _draw(self, rows: Sequence[ImageSpec]) -> Tensor:
+    def _generate(self, rows: Sequence[ImageSpec]) -> Tensor:
         """Return images in 0..1, float32, shape (batch, 3, height, width), on the device."""
         generators = [torch.Generator("cpu").manual_seed(row.seed) for row in rows]
         texts = self._prompts.arguments([(row.prompt, row.negative_prompt) for row in rows])

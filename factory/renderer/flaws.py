@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from factory.common.pictures import Picture
+    from factory.common.image_arrays import ImageArray
 
 NOT_FINITE = "the model drew values that are not numbers"
 BLACK = "black"
@@ -20,19 +20,19 @@ FLAT = "flat"
 _TOLERANCE = 2
 
 
-def flaw(picture: Picture | None) -> str | None:
+def flaw(image: ImageArray | None) -> str | None:
     """Return the flaw of an image, or None if it is usable.
 
     Args:
-        picture: RGB, uint8, shape (height, width, 3); None if the model's output was not finite. An
+        image: RGB, uint8, shape (height, width, 3); None if the model's output was not finite. An
             image is flat if every channel is constant, black if all channels are dark.
     """
-    if picture is None:
+    if image is None:
         return NOT_FINITE
-    low, high = picture.min(axis=(0, 1)).astype(int), picture.max(axis=(0, 1)).astype(int)
+    low, high = image.min(axis=(0, 1)).astype(int), image.max(axis=(0, 1)).astype(int)
     if high.max() <= _TOLERANCE:
         return BLACK
     # A single pixel is always uniform.
-    if picture.shape[0] * picture.shape[1] > 1 and np.all(high - low <= _TOLERANCE):
+    if image.shape[0] * image.shape[1] > 1 and np.all(high - low <= _TOLERANCE):
         return FLAT
     return None

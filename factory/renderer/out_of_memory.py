@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def telling_batch_size(
+def suggesting_batch_size(
     rows: Sequence[ImageSpec], *, renderer: Renderer, batch_size: int
 ) -> Iterator[None]:
     """Turn a lack of memory into a failure that suggests a batch size.
@@ -54,7 +54,7 @@ def telling_batch_size(
 
 
 @contextmanager
-def telling_that_it_is_too_large(model: str) -> Iterator[None]:
+def reporting_large_model(model: str) -> Iterator[None]:
     """Turn a lack of memory during model loading into a failure with a remedy.
 
     Args:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from factory.renderer.out_of_memory import telling_that_it_is_too_large
+from factory.renderer.out_of_memory import reporting_large_model
 from factory.renderer.twins import RendersSeveral, TwinMemory, TwinRenderer
 
 if TYPE_CHECKING:
@@ -105,6 +105,6 @@ class Renderers:
                 dtype=getattr(torch, dtype),
                 allow_pickle=self._allow_pickle,
             )
-        with telling_that_it_is_too_large(recipe.model.id):
+        with reporting_large_model(recipe.model.id):
             pipeline = self._pipelines.get(recipe)
         return DiffusersRenderer(pipeline, recipe)

@@ -26,7 +26,7 @@ def rescale(images: Tensor, output: Output) -> list[npt.NDArray[np.uint8]]:
     """Resize a batch and round it to uint8.
 
     Args:
-        images: In 0..1, float32, shape (batch, 3, height, width), any device.
+        images: Images in 0..1, float32, shape (batch, 3, height, width), any device.
         output: Size, interpolation and anti-aliasing.
 
     Returns:
@@ -57,7 +57,7 @@ def _lanczos(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8
 
 def _rounded_first(images: Tensor, size: tuple[int, int]) -> list[npt.NDArray[np.uint8]]:
     """Round, then resize, as in older versions, to regenerate images of their datasets."""
-    return [_resized(Image.fromarray(picture), size) for picture in _to_uint8(images)]
+    return [_resized(Image.fromarray(pixels), size) for pixels in _to_uint8(images)]
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> npt.NDArray[Any]:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from factory.common.pictures import Picture
+    from factory.common.image_arrays import ImageArray
     from factory.planner.plan import ImageSpec
     from factory.recipe.schema import Output
 
-_Pictures = Sequence["Picture | None"]
+_Images = Sequence["ImageArray | None"]
 # Fields of a row that determine its image; config name and class do not.
 _Shown = tuple[str, str, float, int, int]
 _Key = tuple["Output", int, tuple[_Shown, ...]]
@@ -27,7 +27,7 @@ class RendersSeveral(Protocol):
 
     def render_as(
         self, outputs: Sequence[Output], rows: Sequence[ImageSpec], *, batch_size: int
-    ) -> list[list[Picture | None]]:
+    ) -> list[list[ImageArray | None]]:
         """Generate the images of rows; see `factory.renderer.diffusers_renderer.Renderer.render`.
 
         Returns:
@@ -40,19 +40,19 @@ class TwinMemory:
     """Images kept for configs that are written next; at most one shard."""
 
     def __init__(self) -> None:
-        self._pictures: dict[_Key, _Pictures] = {}
+        self._kept: dict[_Key, _Images] = {}
 
-    def take(self, key: _Key) -> _Pictures | None:
+    def take(self, key: _Key) -> _Images | None:
         """Return and forget kept images; None if there are none."""
-        return self._pictures.pop(key, None)
+        return self._kept.pop(key, None)
 
-    def put(self, key: _Key, pictures: _Pictures) -> None:
+    def put(self, key: _Key, images: _Images) -> None:
         """Keep images."""
-        self._pictures[key] = pictures
+        self._kept[key] = images
 
     def clear(self) -> None:
         """Forget everything."""
-        self._pictures.clear()
+        self._kept.clear()
 
 
 class TwinRenderer:
@@ -79,7 +79,7 @@ class TwinRenderer:
         self._others = list(others)
         self._memory = memory
 
-    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> _Pictures:
+    def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> _Images:
         """Return the rows' images, generated now or kept; see `diffusers_renderer.Renderer`."""
         shown = tuple(map(_shown, rows))
         found = self._memory.take((self._output, batch_size, shown))
@@ -87,8 +87,8 @@ class TwinRenderer:
             return found
         outputs = [self._output, *self._others]
         own, *others = self._renderer.render_as(outputs, rows, batch_size=batch_size)
-        for output, pictures in zip(self._others, others, strict=True):
-            self._memory.put((output, batch_size, shown), pictures)
+        for output, images in zip(self._others, others, strict=True):
+            self._memory.put((output, batch_size, shown), images)
         return own
 
 

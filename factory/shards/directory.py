@@ -1,4 +1,4 @@
-"""Opens a dataset directory: its manifest, its configs and its stored recipes."""
+"""Open a dataset directory: its manifest, its configs and its stored recipes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Check that a dataset is still planned as it was when a process started.
+"""Check that a dataset's plan is still the one that a process started with.
 
-Another launch may grow the dataset or add columns while one is at work, or sleeps for hours: its
-machine is suspended, its network stalls. Nothing can keep a sleeper from waking up, so each launch
-looks before each shard and each change, and stops where its plan is no longer the dataset's.
+While a launch is running, another one may grow the dataset or add columns. A process may also be
+suspended for hours and then continue. So each launch compares its plan with the newest generation
+before each shard and each change, and stops if they differ.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Fence:
     def __init__(
         self, out: AnyPath, configs: Iterable[str], manifest: Manifest, *, seen: int = -1
     ) -> None:
-        """Remember the plan.
+        """Store the plan.
 
         Args:
             out: Dataset directory.
@@ -79,10 +79,10 @@ class Fence:
 
 
 def has_changed(out: AnyPath, what: str) -> Failure:
-    """Return the error of a launch whose plan is no longer the dataset's."""
+    """Return the error of a launch whose plan differs from the dataset's."""
     return Failure(
         f"{out}: another launch has changed this dataset since this one began ({what}); "
-        "nothing of it was overwritten; run the same command again"
+        "its changes were kept; run the same command again"
     )
 
 

@@ -57,9 +57,11 @@ class Generation(BaseModel):
             if not CONFIG_NAME.fullmatch(name):
                 raise ValueError(f"{name[:100]!r} is not a valid config name")
         if unknown := sorted(self.recipes.keys() - configs.keys()):
-            raise ValueError(f"it has a recipe of {unknown[0]!r}, which is not one of its configs")
+            raise ValueError(
+                f"it contains a recipe for {unknown[0]!r}, but its manifest has no such config"
+            )
         if kept := sorted(configs.keys() & set(self.dropped)):
-            raise ValueError(f"it lists config {kept[0]!r}, and drops it")
+            raise ValueError(f"it lists config {kept[0]!r} both as present and as removed")
         return self
 
     def text(self) -> str:
@@ -98,7 +100,7 @@ def newest(out: AnyPath) -> Generation:
 def replace(
     out: AnyPath, base: Generation, manifest: Manifest, *, recipes: dict[str, str]
 ) -> Generation | None:
-    """Store a manifest as the dataset's, if `base` is still the newest generation.
+    """Store a manifest as the dataset's newest generation, if `base` is still the newest.
 
     Args:
         out: The dataset's directory.
@@ -107,7 +109,7 @@ def replace(
         recipes: Recipes of new and changed configs.
 
     Returns:
-        The new generation; None if another process was faster: read again.
+        The new generation; None if another process has written one first: read it and try again.
     """
     before = () if base.manifest is None else (_hash_of(base.manifest),)
     names = (*base.dropped, *(base.manifest.configs if base.manifest else ()))
@@ -151,7 +153,7 @@ def _parse(path: AnyPath, number: int, text: str) -> Generation:
     except ValidationError as error:
         raise _damaged(path, str(error.errors()[0]["msg"])) from None
     if found.number != number:
-        raise _damaged(path, f"it has number {found.number}")
+        raise _damaged(path, f"its name has number {number}, but it contains number {found.number}")
     if found.manifest is None:
         raise _damaged(path, "it has no manifest")
     return found

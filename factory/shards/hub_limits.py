@@ -1,4 +1,4 @@
-"""Limits of the Hub for datasets, checked before anything is sent."""
+"""Check a dataset against the limits of the Hub before anything is sent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def warn_of_many_shards(name: str, num_images: int, *, settings: FixedSettings) 
 
 
 def limit_faults(found: Manifest, card: bytes) -> Iterator[Fault]:
-    """Yield what exceeds the Hub's limits.
+    """Yield the limits of the Hub that a dataset exceeds.
 
     Args:
         found: Manifest of the dataset.

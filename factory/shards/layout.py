@@ -48,7 +48,7 @@ def wanted_stamp(manifest: Manifest, config: str, index: int) -> Stamp:
 def file_of(stamp: Stamp, manifest: Manifest) -> str:
     """Return the file for a stamp, which may cover only the first rows of a shard."""
     entry = manifest.configs[stamp.config]
-    # A larger share copies other rows of its members.
+    # A share's rows depend on its size: a larger one copies other rows of its members.
     of = entry.images if entry.kind == "share" else 0
     what = [stamp.unsealed().model_dump(exclude={"failed"}), manifest.variables, of]
     index = stamp.start // manifest.settings.shard_size
@@ -56,7 +56,7 @@ def file_of(stamp: Stamp, manifest: Manifest) -> str:
 
 
 def names_from(file: str) -> Iterator[str]:
-    """Yield a shard's file, its replacement if it is damaged, and so on."""
+    """Yield a shard's file name, that of its replacement, that of the replacement's, and so on."""
     while True:
         yield file
         folder, _, name = file.rpartition("/")
@@ -93,7 +93,7 @@ def file_at(manifest: Manifest, config: str, index: int) -> str:
 
 
 def first_name(manifest: Manifest, config: str, index: int) -> str:
-    """Return the file of a complete shard, or the first to be written; see `names_from`."""
+    """Return the listed file of a complete shard, or else the planned file name."""
     shards, stamp = manifest.configs[config].shards, wanted_stamp(manifest, config, index)
     if index < len(shards) and number_of(shards[index].file) == index:
         is_whole = shards[index].rows + len(shards[index].failed) == stamp.stop - stamp.start
@@ -114,12 +114,14 @@ def number_of(file: str) -> int | None:
 
 
 def present_shards(manifest: Manifest, config: str, files: Collection[str]) -> dict[int, str]:
-    """Return the files of whole shards by number, going by their names alone.
+    """Return the files of a config's finished shards, by shard number.
+
+    Only file names are compared; no file is opened.
 
     Args:
-        manifest: Of the dataset.
-        config: One of its configs.
-        files: Files of the config, relative to the dataset's directory.
+        manifest: Manifest of the dataset.
+        config: Name of the config.
+        files: Existing files of the config, relative to the dataset's directory.
     """
     found = {}
     total = total_shards(manifest, config)

@@ -33,7 +33,7 @@ class FailedImage(_Entry):
 
     Attributes:
         index: Index of the image in its config; in an equal share, the row number.
-        label: Its class.
+        label: Label of its class.
         reason: Flaw of the last attempt, e.g. `black`.
         attempts: Number of attempts.
     """
@@ -158,7 +158,7 @@ class Manifest(_Entry):
             if not CONFIG_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not a valid config name")
             if entry.images < 0:
-                raise ValueError(f"{name} has {entry.images} images")
+                raise ValueError(f"config {name} has {entry.images} images; expected 0 or more")
             if entry.images > MAX_SHARDS * self.settings.shard_size:
                 raise ValueError(f"{name} has more than {MAX_SHARDS:,} shards")
             for shard in entry.shards:

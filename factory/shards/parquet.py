@@ -21,7 +21,7 @@ from factory.shards.stamp import KEY, Stamp, read_stamp, sealed
 if TYPE_CHECKING:
     import datasets
 
-    from factory.common.pictures import Picture
+    from factory.common.image_arrays import ImageArray
     from factory.recipe.resolved import Output
 
 Row = dict[str, Any]
@@ -74,11 +74,11 @@ def list_shards(out: AnyPath, config: str) -> list[ShardFile]:
     return sorted(found, key=lambda shard: (shard.index, shard.path.name))
 
 
-def encode_picture(picture: Picture, output: Output) -> bytes:
+def encode_image(image: ImageArray, output: Output) -> bytes:
     """Encode an image in the recipe's format; the same image gives the same bytes.
 
     Args:
-        picture: RGB, uint8, shape (height, width, 3).
+        image: RGB, uint8, shape (height, width, 3).
         output: Defines the format.
     """
     from PIL import Image
@@ -89,7 +89,7 @@ def encode_picture(picture: Picture, output: Output) -> bytes:
         "webp": {"lossless": True, "method": 4},
     }[output.format]
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format=output.format, **options)
+    Image.fromarray(image).save(buffer, format=output.format, **options)
     return buffer.getvalue()
 
 
@@ -103,10 +103,10 @@ def write_shard(
     """Write one shard as Parquet; an existing file is not changed.
 
     Args:
-        path: Its final name. After a crash it contains all rows or does not exist.
-        rows: In plan order. Columns of `features` that a row lacks are null.
-        features: Columns and types, the same for all configs of a set.
-        stamp: What the shard is; its hash is filled in here.
+        path: Path of the file. After a crash it contains all rows or does not exist.
+        rows: Rows in plan order. Columns of `features` that a row lacks are null.
+        features: Columns and types, the same for all configs of a dataset.
+        stamp: Description of the shard; its hash is filled in here.
 
     Returns:
         Its manifest entry; None if the file exists already.
@@ -138,17 +138,16 @@ def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: St
     schema = features.arrow_schema
     columns = [pyarrow.array([row.get(one.name) for row in rows], type=one.type) for one in schema]
     table = pyarrow.Table.from_arrays(columns, schema=schema)
-    pictures = "image.bytes", "image.path"
+    images = "image.bytes", "image.path"
     buffer = io.BytesIO()
     with pyarrow.parquet.ParquetWriter(
         buffer,
         schema,
         # Images are compressed already. Content-defined chunks let the Hub deduplicate versions of
-        # a
-        # dataset.
-        compression={name: "none" if name in pictures else "snappy" for name in _leaves(features)},
-        use_dictionary=[name for name in _leaves(features) if name not in pictures],
-        column_encoding={name: "PLAIN" for name in pictures},
+        # a dataset.
+        compression={name: "none" if name in images else "snappy" for name in _leaves(features)},
+        use_dictionary=[name for name in _leaves(features) if name not in images],
+        column_encoding={name: "PLAIN" for name in images},
         use_content_defined_chunking=True,
         write_page_index=True,
     ) as writer:

@@ -48,14 +48,14 @@ class Candidates:
 
 
 def assess(path: AnyPath, wanted: Stamp) -> Found | None:
-    """Examine a shard.
+    """Examine a shard file.
 
     Args:
-        path: Its file.
-        wanted: What it should be; `failed` and hash do not count.
+        path: Path of the file.
+        wanted: Expected stamp; its `failed` and hash are ignored.
 
     Returns:
-        None if there is no file.
+        None if the file does not exist.
     """
     try:
         inspection = inspect(path)

@@ -91,11 +91,11 @@ def _warn_of_padding(shard_size: int | None, batch_size: int) -> None:
     """Warn about a shard size that is not a multiple of the batch size."""
     if shard_size is None or shard_size % batch_size == 0:
         return
-    drawn = -(-shard_size // batch_size) * batch_size
+    padded = -(-shard_size // batch_size) * batch_size
     console.log(
         f"shard size {shard_size} is not a multiple of batch size {batch_size}: the last batch of "
-        f"every shard is padded, so {drawn} images are generated to keep {shard_size}; "
-        f"use --shard-size {drawn} to avoid this"
+        f"every shard is padded, so {padded} images are generated to keep {shard_size}; "
+        f"use --shard-size {padded} to avoid this"
     )
 
 

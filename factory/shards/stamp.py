@@ -66,10 +66,10 @@ class Inspection:
     """Content of a shard's file.
 
     Attributes:
-        sha256: Of its bytes.
-        rows: That its footer speaks of; 0 where it cannot be read.
-        stamp: Its own description; None where it has none or it cannot be read, which is a fault.
-        fault: What is wrong with it, or None.
+        sha256: Hash of the file's bytes.
+        rows: Number of rows in its footer; 0 if the footer cannot be read.
+        stamp: Its stamp; None if it has none or cannot be read, which is a fault.
+        fault: What is wrong with the file, or None.
         columns: Its columns, in order.
     """
 

@@ -29,7 +29,7 @@ class SharedRecipe:
     """A recipe in a repository.
 
     Attributes:
-        name: As used in references.
+        name: Name used in references.
         summary: One line, plain text.
         fingerprint: From its index, or None without an index.
     """
@@ -69,7 +69,9 @@ def list_shared(reference: str) -> Listing:
     for folder, files in folders.items():
         recipes += _of_folder(HubPlace(wanted.repo_id, commit, folder), files)
     if not recipes:
-        raise UserError(f"{reference}: contains no recipes in {FOLDER}/")
+        raise UserError(
+            f"{reference}: contains no recipes in {FOLDER}/; check the repository and folder names"
+        )
     return Listing(wanted.repo_id, commit, tags_of(wanted.repo_id), recipes)
 
 
@@ -129,7 +131,8 @@ def pull(reference: str, out: Path, *, replace: bool = False) -> list[Path]:
     for one, other in zip(before, after, strict=True):
         if one.fingerprint != other.fingerprint:
             raise Failure(
-                f"{out}: the copy of {one.name} generates another config than the original"
+                f"{out}: the pulled copy of {one.name} generates a different config than the "
+                "original; do not use it: build from the hf:// reference instead"
             )
     return written
 

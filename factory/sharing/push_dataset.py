@@ -111,13 +111,15 @@ def _require_within_limits(out: Path, found: Manifest, repo_id: str) -> None:
     content = page.at_home(path.read_bytes(), repo_id) if path.is_file() else b""
     faults = list(limit_faults(found, content))
     if faults:
-        raise UserError([*faults, Fault(f"{out}: nothing was pushed")])
+        raise UserError(
+            [*faults, Fault(f"{out}: exceeds limits of the Hub, so nothing was pushed")]
+        )
 
 
 def _collected(out: Path, found: Manifest, repo_id: str) -> dict[str, LocalFile]:
-    """Return the files of the verified manifest, or none of them.
+    """Return the files listed by the verified manifest.
 
-    Manifest and card are read now: a build or gate that ends later cannot replace them.
+    Manifest and card are read now, so a build or gate that ends later cannot replace them.
 
     Raises:
         Failure: A build or gate changed the dataset since the manifest was read.

@@ -107,7 +107,7 @@ def _publication(
         folders = {**there.others, shared.name: shared.entries}
         files[_README] = local_file(readme_text(target.repo_id, folders).encode())
     else:
-        console.log(f"{target}: its README was written by hand and is not changed")
+        console.log(f"{target}: its README.md was written by hand and is kept")
     names = ", ".join(entry.name for entry in shared.entries[:5])
     return Publication(
         files=files,

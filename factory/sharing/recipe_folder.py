@@ -49,7 +49,9 @@ def share_folder(folder: str, *, name: str | None = None) -> SharedFolder:
     """
     source = find_recipe(folder)
     if not source.is_dir() or not recipe_files(source):
-        raise UserError(f"{folder}: is not a folder of recipes")
+        raise UserError(
+            f"{folder}: is not a folder of recipes (*.yaml); give the folder, not one file"
+        )
     chosen = name or source.resolve().name
     if not is_safe(chosen) or "/" in chosen or chosen == CLASSES:
         raise UserError(f"{chosen}: is not a valid folder name; choose another with --name")
@@ -139,16 +141,17 @@ def _require_shareable(recipe: ResolvedRecipe) -> None:
 def _require_same(
     files: Mapping[str, bytes], names: Mapping[str, str], recipes: Mapping[str, ResolvedRecipe]
 ) -> None:
-    """Load the folder as others will, and check that it generates the same configs.
+    """Load a copy of the folder alone, and check that each recipe resolves to the same config.
 
     Raises:
-        UserError: It cannot be loaded alone.
-        Failure: It generates other configs.
+        UserError: The copy cannot be loaded.
+        Failure: A recipe of the copy resolves to another config.
     """
     large = [file for file, data in files.items() if len(data) > MAX_BYTES]
     if large:
         raise UserError(
-            f"{large[0]}: has more than {MAX_BYTES:,} bytes, the limit for recipe files"
+            f"{large[0]}: has more than {MAX_BYTES:,} bytes, the limit for shared recipe files; "
+            "shorten it"
         )
     with tempfile.TemporaryDirectory(prefix="recipes-") as temporary:
         for file, data in files.items():
@@ -159,4 +162,8 @@ def _require_same(
         for name, file in names.items():
             found = _loaded(loader, Path(temporary, file))
             if found.fingerprint != recipes[name].fingerprint:
-                raise Failure(f"{name}: generates a different config when its folder is used alone")
+                raise Failure(
+                    f"{name}: the copy to be pushed generates a different config than the "
+                    "original, so nothing was pushed; save the output of `factory recipes show "
+                    "RECIPE --resolved` in a folder of its own and push that folder"
+                )

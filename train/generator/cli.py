@@ -168,7 +168,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _digits(arguments: argparse.Namespace) -> int:
-    from train.generator.pictures.rendered import write_rendered
+    from train.generator.images.rendered import write_rendered
 
     write_rendered(
         arguments.out,
@@ -181,7 +181,7 @@ def _digits(arguments: argparse.Namespace) -> int:
 
 def _heads(arguments: argparse.Namespace) -> int:
     from train.generator.config import SourceConfig
-    from train.generator.pictures.heads import write_heads
+    from train.generator.images.heads import write_heads
 
     source = SourceConfig(
         source=arguments.data,

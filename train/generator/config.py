@@ -49,7 +49,7 @@ class SourceConfig(_Settings):
         source: `digits` (rendered here), or a directory or Hub id for `load_dataset`.
         images: Number of rendered digits; for other sources the maximum number of images.
         where: Only rows whose columns have these values, e.g. `{view: ground}`.
-        row_filter: Of those, only rows that match this expression, e.g. `license != "none"`;
+        row_filter: Keep only those that match this expression, e.g. `license != "none"`;
             see `factory.data.row_filter`.
         caption_column: One caption per image; not needed with `name_column`.
         name_column: Name of the content; captions are made from it and the three columns below.
@@ -117,11 +117,11 @@ class DataConfig(_Settings):
 
     def collected(self) -> DataConfig:
         """Return the settings without those that affect only sampling frequencies."""
-        drawn = {"share": 1.0, "focus_share": 0.6, "balance": 0.5, "synonyms": {}}
+        sampled = {"share": 1.0, "focus_share": 0.6, "balance": 0.5, "synonyms": {}}
         cut = {"share": 0.3}
         sources = tuple(
             one.model_copy(
-                update={**drawn, "boxes": one.boxes and one.boxes.model_copy(update=cut)}
+                update={**sampled, "boxes": one.boxes and one.boxes.model_copy(update=cut)}
             )
             for one in self.sources
         )

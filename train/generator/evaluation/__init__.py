@@ -1,1 +1,1 @@
-"""Measures an exported pipeline: size, speed, words, use for training, copies."""
+"""Measure an exported pipeline: size, speed, prompt accuracy, use for training, memorisation."""

@@ -9,8 +9,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from train.generator.network.drawing import Drawn, digit_prompts, domain_template, draw
-from train.generator.pictures.domains import DOMAINS
+from train.generator.images.domains import DOMAINS
+from train.generator.network.sampling import (
+    LabelledImages,
+    digit_prompts,
+    domain_template,
+    generate,
+)
 from train.generator.probe.judges import (
     merge,
     real_digits,
@@ -35,16 +40,18 @@ def measure_digits(pipeline: Any, *, images_per_class: int) -> dict[str, Any]:
     log.info("digit classifier: %.3f on rendered digits", own.top1)
     by_guidance, sets = {}, []
     for guidance in GUIDANCE:
-        drawn = _draw_set(pipeline, GENERIC, guidance=guidance, per_class=images_per_class)
-        by_guidance[f"{guidance:g}"] = rounded(score(judge, drawn))
-        sets.append(drawn)
+        generated = _generate_set(pipeline, GENERIC, guidance=guidance, per_class=images_per_class)
+        by_guidance[f"{guidance:g}"] = rounded(score(judge, generated))
+        sets.append(generated)
         log.info("guidance %g: %s", guidance, by_guidance[f"{guidance:g}"])
     domains = {}
     for name in DOMAINS:
         template = domain_template(name)
-        drawn = _draw_set(pipeline, template, guidance=DOMAIN_GUIDANCE, per_class=PER_DOMAIN)
-        domains[name] = rounded(score(judge, drawn))["top1"]
-        sets.append(drawn)
+        generated = _generate_set(
+            pipeline, template, guidance=DOMAIN_GUIDANCE, per_class=PER_DOMAIN
+        )
+        domains[name] = rounded(score(judge, generated))["top1"]
+        sets.append(generated)
     real = real_digits()
     return {
         "judge_on_rendered": rounded(own)["top1"],
@@ -58,7 +65,11 @@ def measure_digits(pipeline: Any, *, images_per_class: int) -> dict[str, Any]:
     }
 
 
-def _draw_set(pipeline: Any, template: str, *, guidance: float, per_class: int) -> Drawn:
+def _generate_set(
+    pipeline: Any, template: str, *, guidance: float, per_class: int
+) -> LabelledImages:
     prompts, labels = digit_prompts(template, per_class=per_class)
     seed = 1_000_000 + int(guidance * 100_000)
-    return Drawn(shrink(draw(pipeline, prompts, guidance_scale=guidance, seed=seed)), labels)
+    return LabelledImages(
+        shrink(generate(pipeline, prompts, guidance_scale=guidance, seed=seed)), labels
+    )

@@ -21,11 +21,17 @@ from factory.common.errors import UserError
 from factory.common.whole_files import replace_text
 from train.generator.config import DIGITS
 from train.generator.evaluation.digit_figures import measure_digits
-from train.generator.evaluation.evaluation_sheets import draw_sheets
+from train.generator.evaluation.evaluation_sheets import generate_sheets
 from train.generator.evaluation.memorisation import check_memorisation
-from train.generator.evaluation.photo_figures import draw_classes, measure_photos, open_real
+from train.generator.evaluation.photo_figures import generate_classes, measure_photos, open_real
 from train.generator.evaluation.run_data import RunPhotos, open_run_photos
-from train.generator.network.drawing import BATCH_SIZE, STEPS, Drawn, draw, load_pipeline
+from train.generator.network.sampling import (
+    BATCH_SIZE,
+    STEPS,
+    LabelledImages,
+    generate,
+    load_pipeline,
+)
 from train.generator.release.export import folder_bytes, load_checkpoint
 from train.generator.training.lineage import check_exported, lineage_of
 from train.generator.training.run_config import load_config_of
@@ -74,8 +80,8 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     figures: dict[str, Any] = {"size_mb": round(folder_bytes(folder) / 1e6, 2)}
     figures["speed"] = measure_speed(folder, threads=threads)
-    pipeline = load_pipeline(folder, dtype=drawing_dtype())
-    figures["sheets"] = draw_sheets(pipeline, config, out)
+    pipeline = load_pipeline(folder, dtype=generation_dtype())
+    figures["sheets"] = generate_sheets(pipeline, config, out)
     if any(source.source == DIGITS for source in config.data.sources):
         figures["digits"] = measure_digits(pipeline, images_per_class=images_per_class)
     if photos is not None:
@@ -91,7 +97,7 @@ def evaluate(
     return figures
 
 
-def _open_real_sets(real: Sequence[str], photos: RunPhotos | None) -> dict[str, Drawn]:
+def _open_real_sets(real: Sequence[str], photos: RunPhotos | None) -> dict[str, LabelledImages]:
     if photos is None:
         if real:
             raise UserError(
@@ -104,27 +110,32 @@ def _open_real_sets(real: Sequence[str], photos: RunPhotos | None) -> dict[str, 
 
 
 def _photo_figures(
-    pipeline: Any, photos: RunPhotos, out: Path, *, real: dict[str, Drawn], images_per_class: int
+    pipeline: Any,
+    photos: RunPhotos,
+    out: Path,
+    *,
+    real: dict[str, LabelledImages],
+    images_per_class: int,
 ) -> dict[str, Any]:
     measured = measure_photos(pipeline, photos, images_per_class=images_per_class, real=real)
-    drawn = draw_classes(
+    generated = generate_classes(
         pipeline,
         photos.names,
         "an image of {}",
         guidance=COPY_CHECK_GUIDANCE,
         per_class=COPY_CHECK_PER_CLASS,
     )
-    copies = check_memorisation(drawn, photos, measured.judge, sheet=out / "nearest.jpg")
+    copies = check_memorisation(generated, photos, measured.judge, sheet=out / "nearest.jpg")
     return {"photos": measured.figures, "memorisation": copies}
 
 
-def drawing_dtype() -> torch.dtype:
+def generation_dtype() -> torch.dtype:
     """Return bfloat16 if the CPU has instructions for it, else float32."""
     return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 
 
 def _import_components(folder: Path) -> None:
-    """Import the classes of a pipeline, so that the first load is not charged for it."""
+    """Import the classes of a pipeline, so that the measured load time excludes the imports."""
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     getattr(importlib.import_module("diffusers"), index["_class_name"])
     for component in index.values():
@@ -139,12 +150,12 @@ def measure_speed(folder: Path, *, threads: int) -> dict[str, Any]:
     _import_components(folder)
     import_s = time.perf_counter() - started
     started = time.perf_counter()
-    pipeline = load_pipeline(folder, dtype=drawing_dtype())
+    pipeline = load_pipeline(folder, dtype=generation_dtype())
     load_s = time.perf_counter() - started
     prompts = ["an image of a cat"] * SPEED_IMAGES
-    draw(pipeline, prompts[:BATCH_SIZE], guidance_scale=2.0)
+    generate(pipeline, prompts[:BATCH_SIZE], guidance_scale=2.0)
     started = time.perf_counter()
-    draw(pipeline, prompts, guidance_scale=2.0)
+    generate(pipeline, prompts, guidance_scale=2.0)
     seconds = time.perf_counter() - started
     return {
         "import_s": round(import_s, 2),
@@ -153,5 +164,5 @@ def measure_speed(folder: Path, *, threads: int) -> dict[str, Any]:
         "threads": threads,
         "batch_size": BATCH_SIZE,
         "num_inference_steps": STEPS,
-        "dtype": str(drawing_dtype()).removeprefix("torch."),
+        "dtype": str(generation_dtype()).removeprefix("torch."),
     }

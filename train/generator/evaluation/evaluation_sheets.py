@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from train.generator.config import DIGITS, Config, SourceConfig
-from train.generator.network.drawing import domain_template, draw
+from train.generator.images.captions import WORDS, with_article
+from train.generator.images.domains import DOMAINS
+from train.generator.images.filters import FILTERS
+from train.generator.network.sampling import domain_template, generate
 from train.generator.network.sheets import save_grid
-from train.generator.pictures.captions import WORDS, with_article
-from train.generator.pictures.domains import DOMAINS
-from train.generator.pictures.filters import FILTERS
 
 GUIDANCE = 2.0
 GUIDANCES = (1.0, 1.5, 2.0, 3.0, 5.0)
 PER_CLASS = 8
 
 
-def draw_sheets(pipeline: Any, config: Config, out: Path) -> dict[str, str]:
+def generate_sheets(pipeline: Any, config: Config, out: Path) -> dict[str, str]:
     """Write the sheets of every source of a run.
 
     Returns:
@@ -47,10 +47,10 @@ class _Row:
 
 
 def _write(pipeline: Any, path: Path, rows: list[_Row]) -> None:
-    drawn = [
-        draw(pipeline, row.prompts, guidance_scale=row.guidance, seed=row.seed) for row in rows
+    generated = [
+        generate(pipeline, row.prompts, guidance_scale=row.guidance, seed=row.seed) for row in rows
     ]
-    save_grid(np.concatenate(drawn), path, columns=len(rows[0].prompts), zoom=1)
+    save_grid(np.concatenate(generated), path, columns=len(rows[0].prompts), zoom=1)
 
 
 def _class_sheets(pipeline: Any, source: SourceConfig, out: Path) -> dict[str, str]:

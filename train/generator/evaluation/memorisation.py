@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn import functional
 
 from train.generator.evaluation.run_data import RunPhotos
-from train.generator.network.drawing import Drawn
+from train.generator.network.sampling import LabelledImages
 from train.generator.network.sheets import save_grid
 from train.generator.probe.judges import as_input, shrink
 
@@ -30,12 +30,12 @@ CLOSE = 0.01
 
 
 def check_memorisation(
-    drawn: Drawn, photos: RunPhotos, judge: nn.Module, *, sheet: Path
+    generated: LabelledImages, photos: RunPhotos, judge: nn.Module, *, sheet: Path
 ) -> dict[str, Any]:
     """Measure distances of generated images to training photographs, and show the nearest pairs.
 
     Args:
-        drawn: At 32 pixels.
+        generated: Generated images at 32 pixels.
         photos: The run's photographs; mirror images included.
         judge: A classifier of 32-pixel images; its penultimate layer gives the features.
         sheet: Output image: columns are the generated images with the smallest distances; rows are
@@ -47,13 +47,13 @@ def check_memorisation(
     """
     training = _thumbnails(photos)
     held_out = photos.held_out()
-    figures: dict[str, Any] = {"drawn": len(drawn.images), "training": len(training)}
+    figures: dict[str, Any] = {"drawn": len(generated.images), "training": len(training)}
     nearest: list[NDArray[np.int64]] = []
     order: NDArray[np.int64] | None = None
     for kind in ("pixels", "features"):
         space = _Space(kind, judge)
         known = space.of(training)
-        distance, place = _nearest(space.of(drawn.images), known)
+        distance, place = _nearest(space.of(generated.images), known)
         reference, _ = _nearest(space.of(held_out.images), known)
         limit = float(np.quantile(reference, CLOSE))
         figures[kind] = {
@@ -65,7 +65,7 @@ def check_memorisation(
         if order is None:
             order = np.argsort(distance)[:SHOWN]
     assert order is not None
-    rows = [drawn.images[order], *(training[place[order]] for place in nearest)]
+    rows = [generated.images[order], *(training[place[order]] for place in nearest)]
     save_grid(np.concatenate(rows), sheet, columns=SHOWN, zoom=3)
     return figures
 

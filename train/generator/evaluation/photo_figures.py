@@ -18,10 +18,10 @@ from torch import nn
 
 from factory.common.errors import UserError
 from train.generator.evaluation.run_data import RunPhotos
-from train.generator.network.drawing import Drawn, draw
-from train.generator.pictures.captions import with_article
-from train.generator.pictures.domains import IMAGE_SIZE
-from train.generator.pictures.filters import FILTERS
+from train.generator.images.captions import with_article
+from train.generator.images.domains import IMAGE_SIZE
+from train.generator.images.filters import FILTERS
+from train.generator.network.sampling import LabelledImages, generate
 from train.generator.probe.judges import fit_network, merge, rounded, score, shrink, zero_shot
 
 log = logging.getLogger(__name__)
@@ -35,14 +35,14 @@ JUDGE_EPOCHS = 10
 
 @dataclass(frozen=True)
 class PhotoFigures:
-    """The measurements, and the judge, whose features other checks use."""
+    """The measurements, and the judge; other checks use features of the judge."""
 
     figures: dict[str, Any]
     judge: nn.Module
 
 
 def measure_photos(
-    pipeline: Any, photos: RunPhotos, *, images_per_class: int, real: dict[str, Drawn]
+    pipeline: Any, photos: RunPhotos, *, images_per_class: int, real: dict[str, LabelledImages]
 ) -> PhotoFigures:
     """Measure the focus classes of a run.
 
@@ -55,13 +55,13 @@ def measure_photos(
     judge = fit_network(photos.training(JUDGE_IMAGES), epochs=JUDGE_EPOCHS)
     by_guidance, sets = {}, []
     for guidance in GUIDANCE:
-        drawn = draw_classes(
+        generated = generate_classes(
             pipeline, photos.names, "an image of {}", guidance=guidance, per_class=images_per_class
         )
-        by_guidance[f"{guidance:g}"] = rounded(score(judge, drawn))
-        sets.append(drawn)
+        by_guidance[f"{guidance:g}"] = rounded(score(judge, generated))
+        sets.append(generated)
         log.info("photos, guidance %g: %s", guidance, by_guidance[f"{guidance:g}"])
-    by_domain = _draw_domains(pipeline, photos)
+    by_domain = _generate_domains(pipeline, photos)
     sets += by_domain.values()
     everything = merge(sets)
     return PhotoFigures(
@@ -80,18 +80,20 @@ def measure_photos(
     )
 
 
-def _draw_domains(pipeline: Any, photos: RunPhotos) -> dict[str, Drawn]:
+def _generate_domains(pipeline: Any, photos: RunPhotos) -> dict[str, LabelledImages]:
     templates = {name: f"{with_article(FILTERS[name].words[0])} of {{}}" for name in photos.filters}
     return {
-        name: draw_classes(
+        name: generate_classes(
             pipeline, photos.names, template, guidance=DOMAIN_GUIDANCE, per_class=PER_DOMAIN
         )
         for name, template in templates.items()
     }
 
 
-def _judge_domains(photos: RunPhotos, by_domain: dict[str, Drawn]) -> dict[str, Any]:
-    """Classify other domains with a network trained on them: one of photographs fails on sketches.
+def _judge_domains(photos: RunPhotos, by_domain: dict[str, LabelledImages]) -> dict[str, Any]:
+    """Classify each other domain with a network trained on photographs filtered for it.
+
+    A network trained on plain photographs fails on sketches.
 
     Returns:
         The prompt accuracy of each domain, and the judge's accuracy on held-out photographs
@@ -101,28 +103,30 @@ def _judge_domains(photos: RunPhotos, by_domain: dict[str, Drawn]) -> dict[str, 
         return {"drawn_as_asked_by_domain": {}, "judge_on_filtered_held_out": {}}
     filtered = photos.training(JUDGE_IMAGES, filters=photos.filters)
     judge = fit_network(filtered, epochs=JUDGE_EPOCHS)
-    sets = {name: (drawn, photos.held_out(filters=[name])) for name, drawn in by_domain.items()}
+    sets = {
+        name: (generated, photos.held_out(filters=[name])) for name, generated in by_domain.items()
+    }
     shares = {
         name: [rounded(score(judge, one))["top1"] for one in both] for name, both in sets.items()
     }
     return {
-        "drawn_as_asked_by_domain": {name: drawn for name, (drawn, _) in shares.items()},
+        "drawn_as_asked_by_domain": {name: generated for name, (generated, _) in shares.items()},
         "judge_on_filtered_held_out": {name: real for name, (_, real) in shares.items()},
     }
 
 
-def draw_classes(
+def generate_classes(
     pipeline: Any, names: tuple[str, ...], template: str, *, guidance: float, per_class: int
-) -> Drawn:
+) -> LabelledImages:
     """Generate every class at 32 pixels; the template's `{}` is the class with its article."""
     labels = np.arange(len(names) * per_class) % len(names)
     prompts = [template.format(with_article(names[label])) for label in labels]
     seed = 2_000_000 + int(guidance * 100_000)
-    pictures = draw(pipeline, prompts, guidance_scale=guidance, seed=seed)
-    return Drawn(shrink(pictures), labels.astype(np.int64))
+    generated = generate(pipeline, prompts, guidance_scale=guidance, seed=seed)
+    return LabelledImages(shrink(generated), labels.astype(np.int64))
 
 
-def open_real(reference: str, names: tuple[str, ...]) -> Drawn:
+def open_real(reference: str, names: tuple[str, ...]) -> LabelledImages:
     """Open a real dataset for the probe, its labels matched by name.
 
     Raises:
@@ -146,4 +150,4 @@ def open_real(reference: str, names: tuple[str, ...]) -> Drawn:
         height=IMAGE_SIZE,
         width=IMAGE_SIZE,
     )
-    return Drawn(images, order[np.array(opened.dataset[opened.label_column])])
+    return LabelledImages(images, order[np.array(opened.dataset[opened.label_column])])

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from train.generator.network.drawing import Drawn
-from train.generator.pictures.data import Collection, load_collection, load_held_out
-from train.generator.pictures.filters import apply_filter
-from train.generator.pictures.rows import Pictures
+from train.generator.images.data import Collection, load_collection, load_held_out
+from train.generator.images.filters import apply_filter
+from train.generator.images.rows import Images
+from train.generator.network.sampling import LabelledImages
 from train.generator.probe.judges import shrink
 from train.generator.training.run_config import load_config_of
 
@@ -39,7 +39,7 @@ class RunPhotos:
     cut_outs: NDArray[np.int64]
     folder: Path
 
-    def training(self, count: int, *, filters: Sequence[str] = ()) -> Drawn:
+    def training(self, count: int, *, filters: Sequence[str] = ()) -> LabelledImages:
         """Return up to `count` of the training photographs at 32 pixels.
 
         Args:
@@ -49,9 +49,9 @@ class RunPhotos:
         chosen = np.random.default_rng(0).permutation(len(self.rows))[:count]
         chosen = np.sort(chosen)
         images = np.asarray(self.collection.images[self.rows[chosen]])
-        return Drawn(shrink(_filtered(images, filters)), self.labels[chosen])
+        return LabelledImages(shrink(_filtered(images, filters)), self.labels[chosen])
 
-    def held_out(self, *, filters: Sequence[str] = ()) -> Drawn:
+    def held_out(self, *, filters: Sequence[str] = ()) -> LabelledImages:
         """Return the held-out photographs at 32 pixels.
 
         Args:
@@ -61,10 +61,10 @@ class RunPhotos:
         assert found is not None, "a run with focus classes that are probed holds some out"
         images, classes = found
         labels = np.array([self.names.index(str(name)) for name in classes], np.int64)
-        return Drawn(shrink(_filtered(images, filters)), labels)
+        return LabelledImages(shrink(_filtered(images, filters)), labels)
 
 
-def _filtered(images: Pictures, filters: Sequence[str]) -> Pictures:
+def _filtered(images: Images, filters: Sequence[str]) -> Images:
     if not filters:
         return images
     rng = np.random.default_rng(0)

@@ -35,7 +35,7 @@ class PatchBasis:
         mean: The mean patch, (3 * patch^2).
         components: Orthonormal rows, (channels, 3 * patch^2).
         scale: Divisor of each component, (channels).
-        patch_size: In pixels.
+        patch_size: Side of a patch in pixels.
     """
 
     mean: Tensor

@@ -47,14 +47,14 @@ def sample(
     latents = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(device)
     for t in scheduler.timesteps:
         both = torch.cat([latents, latents]).contiguous(memory_format=torch.channels_last)
-        free, told = model.unet(both, t, states, return_dict=False)[0].chunk(2)
-        velocity = free + guidance_scale * (told - free)
+        free, conditioned = model.unet(both, t, states, return_dict=False)[0].chunk(2)
+        velocity = free + guidance_scale * (conditioned - free)
         latents = scheduler.step(velocity, t, latents, return_dict=False)[0]
     return latents.cpu()
 
 
-def linear_pictures(basis: PatchBasis, latents: torch.Tensor) -> NDArray[np.uint8]:
+def linear_images(basis: PatchBasis, latents: torch.Tensor) -> NDArray[np.uint8]:
     """Convert latents to uint8 images (N, H, W, 3) with the linear inverse."""
     pixels = basis.decode(latents.contiguous()).clamp(-1, 1).permute(0, 2, 3, 1)
-    pictures: NDArray[np.uint8] = ((pixels + 1) * 127.5).round().byte().numpy()
-    return pictures
+    decoded: NDArray[np.uint8] = ((pixels + 1) * 127.5).round().byte().numpy()
+    return decoded

@@ -66,10 +66,10 @@ def _merges(model: Any) -> list[tuple[str, str]]:
 
 
 def build_text_encoder(tokenizer: Any, config: TextConfig) -> Any:
-    """Build a CLIPTextModel whose words are distinguishable from the first step.
+    """Build a CLIPTextModel with token embeddings of std 1.
 
-    Token embeddings start at std 1: at CLIP's 0.02 the states of class words become similar during
-    joint training and the denoiser ignores them.
+    With CLIP's own std of 0.02, the states of class words become similar during joint training, and
+    the denoiser ignores them.
     """
     from torch import nn
     from transformers import CLIPTextConfig, CLIPTextModel

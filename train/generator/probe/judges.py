@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from train.generator.config import SourceConfig
-from train.generator.network.drawing import Drawn
-from train.generator.pictures.digits import held_out_digits
-from train.generator.pictures.domains import IMAGE_SIZE
-from train.generator.pictures.sources import DigitSource
+from train.generator.images.digits import held_out_digits
+from train.generator.images.domains import IMAGE_SIZE
+from train.generator.images.sources import DigitSource
+from train.generator.network.sampling import LabelledImages
 
 JUDGE_SEED = 90_210
 JUDGE_IMAGES = 8_000
@@ -33,8 +33,8 @@ class Score:
     """Accuracy of a network.
 
     Attributes:
-        top1: 0 to 1.
-        per_class: The same for each digit.
+        top1: Accuracy, 0 to 1.
+        per_class: Accuracy for each class.
     """
 
     top1: float
@@ -62,12 +62,12 @@ def _shifted(images: Tensor, rng: np.random.Generator) -> Tensor:
     return padded[:, :, top : top + IMAGE_SIZE, left : left + IMAGE_SIZE]
 
 
-def fit_network(drawn: Drawn, *, epochs: int, seed: int = 0) -> nn.Module:
+def fit_network(labelled: LabelledImages, *, epochs: int, seed: int = 0) -> nn.Module:
     """Train the small network on labelled 32-pixel images; batches are shifted slightly."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    network = _network(int(drawn.labels.max()) + 1)
-    images, labels = as_input(drawn.images), torch.from_numpy(drawn.labels)
+    network = _network(int(labelled.labels.max()) + 1)
+    images, labels = as_input(labelled.images), torch.from_numpy(labelled.labels)
     optimizer = torch.optim.AdamW(network.parameters(), lr=2e-3, weight_decay=0.02)
     # A handful of images is one batch.
     size = min(BATCH, len(images))
@@ -87,20 +87,20 @@ def fit_network(drawn: Drawn, *, epochs: int, seed: int = 0) -> nn.Module:
 
 
 @torch.no_grad()
-def score(network: nn.Module, drawn: Drawn) -> Score:
+def score(network: nn.Module, labelled: LabelledImages) -> Score:
     """Score a network on labelled images."""
-    guessed = [network(part).argmax(1) for part in torch.split(as_input(drawn.images), 256)]
-    right = (torch.cat(guessed).numpy() == drawn.labels).astype(float)
-    per_class = [float(right[drawn.labels == k].mean()) for k in np.unique(drawn.labels)]
+    guessed = [network(part).argmax(1) for part in torch.split(as_input(labelled.images), 256)]
+    right = (torch.cat(guessed).numpy() == labelled.labels).astype(float)
+    per_class = [float(right[labelled.labels == k].mean()) for k in np.unique(labelled.labels)]
     return Score(float(right.mean()), per_class)
 
 
-def _rendered(count: int, *, start: int) -> Drawn:
+def _rendered(count: int, *, start: int) -> LabelledImages:
     config = SourceConfig(seed=JUDGE_SEED, images=start + count)
     source = DigitSource(config, image_size=IMAGE_SIZE)
-    pairs = [source.draw(start + i) for i in range(count)]
+    pairs = [source.sample(start + i) for i in range(count)]
     labels = np.array([int(facts["digit"]) for _, facts in pairs])
-    return Drawn(np.stack([image for image, _ in pairs]), labels)
+    return LabelledImages(np.stack([image for image, _ in pairs]), labels)
 
 
 def train_judge(*, images: int = JUDGE_IMAGES, epochs: int = 10) -> tuple[nn.Module, Score]:
@@ -109,7 +109,7 @@ def train_judge(*, images: int = JUDGE_IMAGES, epochs: int = 10) -> tuple[nn.Mod
     return judge, score(judge, _rendered(JUDGE_CHECK, start=images))
 
 
-def real_digits() -> Drawn:
+def real_digits() -> LabelledImages:
     """Return the held-out handwritten digits, white on black, resized to 32 pixels."""
     from PIL import Image
 
@@ -118,12 +118,12 @@ def real_digits() -> Drawn:
     grey = [
         np.asarray(Image.fromarray((image * 255).astype(np.uint8)).resize(size)) for image in images
     ]
-    return Drawn(np.repeat(np.stack(grey)[..., None], 3, axis=3), labels)
+    return LabelledImages(np.repeat(np.stack(grey)[..., None], 3, axis=3), labels)
 
 
-def zero_shot(drawn: Drawn, real: Drawn, *, epochs: int = 20) -> Score:
+def zero_shot(labelled: LabelledImages, real: LabelledImages, *, epochs: int = 20) -> Score:
     """Train on generated images only, score on real ones."""
-    return score(fit_network(drawn, epochs=epochs), real)
+    return score(fit_network(labelled, epochs=epochs), real)
 
 
 def shrink(images: NDArray[np.uint8], *, size: int = IMAGE_SIZE) -> NDArray[np.uint8]:
@@ -135,10 +135,10 @@ def shrink(images: NDArray[np.uint8], *, size: int = IMAGE_SIZE) -> NDArray[np.u
     return smaller
 
 
-def merge(parts: list[Drawn]) -> Drawn:
+def merge(parts: list[LabelledImages]) -> LabelledImages:
     """Concatenate several sets of generated images."""
     images: Any = np.concatenate([part.images for part in parts])
-    return Drawn(images, np.concatenate([part.labels for part in parts]))
+    return LabelledImages(images, np.concatenate([part.labels for part in parts]))
 
 
 def rounded(result: Score) -> dict[str, Any]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from factory.common.whole_files import replace_text
 from train.generator.config import DIGITS, Config, load_config, with_source
-from train.generator.network.drawing import STEPS
+from train.generator.images.data import load_collection, load_held_out
+from train.generator.images.domains import DOMAINS
+from train.generator.images.filters import FILTERS
+from train.generator.images.heads import COLUMN
+from train.generator.network.sampling import STEPS
 from train.generator.network.text import WORDS_FILE
-from train.generator.pictures.data import load_collection, load_held_out
-from train.generator.pictures.domains import DOMAINS
-from train.generator.pictures.filters import FILTERS
-from train.generator.pictures.heads import COLUMN
 from train.generator.release.export import CARD, load_checkpoint
 from train.generator.training.class_gap import GAP_TIMES
 from train.generator.training.lineage import check_exported, lineage_of, table_of, write_lineage
@@ -66,7 +66,7 @@ def _card_text(run: Path, figures: dict[str, Any], training: dict[str, Any]) -> 
         sheets=figures["sheets"],
         size=config.data.image_size,
         channels=config.latents.channels,
-        draws=_draws(config, len(names)),
+        subjects=_subjects(config, len(names)),
         steps=STEPS,
         domains=", ".join(FILTERS[name].words[0] for name in _filters(config)),
         digit_domains=", ".join(domain.words[0] for domain in DOMAINS.values()),
@@ -90,8 +90,8 @@ def _has_captions(config: Config) -> bool:
     return any(source.source != DIGITS for source in config.data.sources)
 
 
-def _draws(config: Config, names: int) -> str:
-    """Describe what the images show."""
+def _subjects(config: Config, names: int) -> str:
+    """Describe the content of the generated images."""
     focus = len({name for source in config.data.sources for name in source.focus})
     parts = ["digits"] if any(one.source == DIGITS for one in config.data.sources) else []
     if focus:

@@ -1,1 +1,1 @@
-"""Trains the generator: batches, denoiser, decoder; runs that resume."""
+"""Train the generator: batches, denoiser, decoder; runs can be resumed."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from train.generator.images.captions import Captioner
+from train.generator.images.data import Collection
 from train.generator.network.denoiser import TRAIN_STEPS
 from train.generator.network.text import TokenCache
-from train.generator.pictures.captions import Captioner
-from train.generator.pictures.data import Collection
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Batch:
         return Batch(*(part.to(device, non_blocking=True) for part in parts))
 
 
-def draw_batch(data: TrainingSet, tokens: TokenCache, *, size: int, seed: list[int]) -> Batch:
+def sample_batch(data: TrainingSet, tokens: TokenCache, *, size: int, seed: list[int]) -> Batch:
     """Sample a batch; timesteps are stratified over the schedule."""
     rng = np.random.default_rng(seed)
     indexes = data.choose(rng, size)

@@ -52,9 +52,9 @@ def _gap_pairs(data: TrainingSet, size: int) -> tuple[NDArray[np.int64], NDArray
     """Return image numbers, and for each one an image of another class of the same source."""
     rng = np.random.default_rng(7)
     facts = data.collection.facts
-    drawn = data.choose(rng, 40 * size)
-    focused = np.array([i for i in drawn if "focus" in facts[i] and "filter" not in facts[i]])
-    pool = focused if len(focused) >= size else drawn
+    chosen = data.choose(rng, 40 * size)
+    focused = np.array([i for i in chosen if "focus" in facts[i] and "filter" not in facts[i]])
+    pool = focused if len(focused) >= size else chosen
     right = pool[:size]
     classes = data.collection.classes()
     sources = np.array([known["source"] for known in facts])

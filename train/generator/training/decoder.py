@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from train.generator.config import Config, DecoderConfig
+from train.generator.images.data import Collection, sampling_weights
 from train.generator.network.latents import PatchBasis, to_pixels
-from train.generator.pictures.data import Collection, draw_weights
 from train.generator.training.start import START_DECODER, load_start_decoder
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ SAVE_EVERY = 250
 
 
 def build_autoencoder(config: Config) -> Any:
-    """Build the AutoencoderTiny; its number of halvings follows the patch size."""
+    """Build the AutoencoderTiny; its number of 2x reductions follows the patch size."""
     from diffusers import AutoencoderTiny
 
     widths, blocks = config.decoder.channels, config.decoder.blocks
@@ -39,8 +39,8 @@ def build_autoencoder(config: Config) -> Any:
         from factory.common.errors import UserError
 
         raise UserError(
-            f"decoder.channels: {levels} levels make patches of {2 ** (levels - 1)}, not "
-            f"latents.patch_size {config.latents.patch_size}; use one level more than halvings"
+            f"decoder.channels: {levels} values mean a patch size of {2 ** (levels - 1)}, but "
+            f"latents.patch_size is {config.latents.patch_size}; give log2(patch_size) + 1 values"
         )
     return AutoencoderTiny(
         latent_channels=config.latents.channels,
@@ -60,7 +60,7 @@ def decode(autoencoder: Any, latents: Tensor) -> Tensor:
     return pixels
 
 
-def picture_loss(predicted: Tensor, target: Tensor) -> Tensor:
+def image_loss(predicted: Tensor, target: Tensor) -> Tensor:
     """Return L1 + 2 MSE + L1 of the gradients, which favours sharp edges."""
     down = functional.l1_loss(predicted.diff(dim=2), target.diff(dim=2))
     right = functional.l1_loss(predicted.diff(dim=3), target.diff(dim=3))
@@ -86,7 +86,7 @@ def fit_decoder(
         mixed_precision: `bf16` to compute in bfloat16, else `no`.
     """
     settings = config.decoder
-    cumulative = np.cumsum(draw_weights(config.data, collection.facts))
+    cumulative = np.cumsum(sampling_weights(config.data, collection.facts))
     torch.manual_seed(settings.seed)
     model = build_autoencoder(config).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.lr, betas=(0.9, 0.99))
@@ -130,7 +130,7 @@ def _step(
     noise = torch.randn(latents.shape, generator=generator)
     amount = settings.noise * torch.rand((len(latents), 1, 1, 1), generator=generator)
     noisy = (latents + amount * noise).contiguous(memory_format=torch.channels_last)
-    loss = picture_loss(decode(model, noisy).float(), target)
+    loss = image_loss(decode(model, noisy).float(), target)
     if step < settings.encoder_steps:
         guess = model.encode(target, return_dict=False)[0]
         loss = loss + functional.mse_loss(guess.float(), latents / settings.scaling_factor)

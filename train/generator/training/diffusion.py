@@ -19,7 +19,7 @@ import torch
 from train.generator.config import Config
 from train.generator.network.denoiser import Denoiser, noise_schedule
 from train.generator.network.text import TokenCache
-from train.generator.training.batches import Batch, TrainingSet, denoising_loss, draw_batch
+from train.generator.training.batches import Batch, TrainingSet, denoising_loss, sample_batch
 from train.generator.training.class_gap import GAP_TIMES, class_gap
 from train.generator.training.loss_log import LOG_FILE, LossLog
 from train.generator.training.run_config import BEST_FILE, CHECKPOINT_FILE, UNRECORDED
@@ -215,7 +215,7 @@ def run(
         trainer.record_machine()
     while trainer.progress < 1.0:
         seed = [fit.seed, rank, trainer.step]
-        batch = draw_batch(data, tokens, size=fit.batch_size, seed=seed)
+        batch = sample_batch(data, tokens, size=fit.batch_size, seed=seed)
         batch = batch.to(trainer.accelerator.device)
         recent.append(trainer.train_step(batch))
         trainer.seconds = time.monotonic() - started

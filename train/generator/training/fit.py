@@ -22,9 +22,19 @@ from factory.common.devices import on_cpus
 from factory.common.whole_files import replace_text
 from train.environment import join_launch
 from train.generator.config import DIGITS, Config, SourceConfig
+from train.generator.images.captions import WORDS, make_captioner, with_article
+from train.generator.images.data import (
+    Collection,
+    join_parts,
+    load_collection,
+    prepare_part,
+    sampling_weights,
+)
+from train.generator.images.domains import DOMAINS
+from train.generator.images.filters import FILTERS
 from train.generator.network.denoiser import Denoiser, build_unet, use_plain_attention
 from train.generator.network.latents import BASIS_FILE, PatchBasis, save_latents
-from train.generator.network.sheets import linear_pictures, sample, save_grid
+from train.generator.network.sheets import linear_images, sample, save_grid
 from train.generator.network.text import (
     WORDS_FILE,
     TokenCache,
@@ -32,16 +42,6 @@ from train.generator.network.text import (
     train_tokenizer,
     words_of,
 )
-from train.generator.pictures.captions import WORDS, make_captioner, with_article
-from train.generator.pictures.data import (
-    Collection,
-    draw_weights,
-    join_parts,
-    load_collection,
-    prepare_part,
-)
-from train.generator.pictures.domains import DOMAINS
-from train.generator.pictures.filters import FILTERS
 from train.generator.probe.run_probe import RunProbe
 from train.generator.training.batches import TrainingSet
 from train.generator.training.diffusion import Trainer, run
@@ -157,7 +157,7 @@ def open_prepared(config: Config, folder: Path) -> Prepared:
 def _prepare_models(config: Config, folder: Path, collection: Collection) -> None:
     rng = np.random.default_rng(config.data.seed)
     if not (folder / BASIS_FILE).exists():
-        weights = draw_weights(config.data, collection.facts)
+        weights = sampling_weights(config.data, collection.facts)
         count = min(config.latents.images, int((weights > 0).sum()))
         chosen = rng.choice(len(weights), size=count, replace=False, p=weights)
         images = torch.from_numpy(collection.images[np.sort(chosen)])
@@ -186,7 +186,7 @@ def _fit_denoiser(config: Config, folder: Path, accelerator: Any, prepared: Prep
     if not trainer.resume() and (pipeline := start_of(config)):
         load_denoiser_weights(trainer.plain(), pipeline)
         trainer.forget_average()
-    weights = draw_weights(config.data, prepared.collection.facts)
+    weights = sampling_weights(config.data, prepared.collection.facts)
     data = TrainingSet(
         torch.from_numpy(np.load(folder / LATENTS, mmap_mode="c")),
         prepared.collection,
@@ -224,9 +224,9 @@ class _Sheets:
             steps=SHEET_STEPS,
             seed=0,
         )
-        pictures = linear_pictures(self._basis, latents)
+        decoded = linear_images(self._basis, latents)
         path = self._folder / f"{samples:09d}.png"
-        save_grid(pictures, path, columns=self._columns)
+        save_grid(decoded, path, columns=self._columns)
 
 
 def sheet_prompts(config: Config, collection: Collection) -> tuple[list[str], int]:

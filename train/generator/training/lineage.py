@@ -15,8 +15,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from factory.common.errors import UserError
 from factory.common.outside import read_yaml
 from factory.common.whole_files import replace_text
-from train.generator.pictures.data import RECORD, load_collection
-from train.generator.pictures.data_summary import data_lines
+from train.generator.images.data import RECORD, load_collection
+from train.generator.images.data_summary import data_lines
 from train.generator.training.class_gap import GAP_TIMES
 from train.generator.training.loss_log import LOG_FILE, read_log
 from train.generator.training.run_config import UNRECORDED, load_config_of, read_by_hand
@@ -38,13 +38,13 @@ class Part(BaseModel):
 
     Attributes:
         samples: Number of training samples, repeats included; None if unknown.
-        minutes: Of training.
+        minutes: Training time.
         device: Device of the training.
         notes: Notes from `notes.txt`.
         data: Description of the training data, one line per source.
         about_data: Origin of the images, from `data.md`.
-        rows: Of its log, samples counted from its own start: thousand samples, loss, a class gap
-            for each of `GAP_TIMES`, and the probe if there was one, as the card shows them.
+        rows: Rows of its log, samples counted from its own start: thousand samples, loss, a class
+            gap for each of `GAP_TIMES`, and the probe if there was one, as the card shows them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,15 +81,15 @@ def read_lineage(folder: Path) -> list[Part]:
     except UserError as error:
         found = error.faults[0].message
     raise UserError(
-        f"{path}: was changed after `export` ({found}); restore the file, or remove it: earlier "
-        "training then counts as not recorded"
+        f"{path}: was changed after `export` ({found}); restore the file, or remove it (the "
+        "earlier training is then missing from the records)"
     )
 
 
 def write_lineage(parts: list[Part], folder: Path) -> None:
     """Write `training.yaml` atomically."""
-    told = {"parts": [part.model_dump() for part in parts]}
-    text = yaml.safe_dump(told, sort_keys=False, default_flow_style=None, width=120)
+    recorded = {"parts": [part.model_dump() for part in parts]}
+    text = yaml.safe_dump(recorded, sort_keys=False, default_flow_style=None, width=120)
     replace_text(folder / LINEAGE_FILE, text)
 
 
@@ -108,12 +108,12 @@ def check_exported(pipeline: Path, parts: list[Part]) -> None:
     Raises:
         UserError: Their lengths differ: the run has continued since the export, or is another run.
     """
-    told = [part.samples for part in read_lineage(pipeline)]
+    recorded = [part.samples for part in read_lineage(pipeline)]
     known = [part.samples for part in parts]
-    if told and told != known:
+    if recorded and recorded != known:
         raise UserError(
-            f"{pipeline}: has weights of {_in_words(told)} samples, but the run has "
-            f"{_in_words(known)}; export the run again, or name the run that was exported"
+            f"{pipeline}: was exported after {_in_words(recorded)} training samples, but the run "
+            f"has {_in_words(known)}; export the run again, or name the run that was exported"
         )
 
 
@@ -163,16 +163,16 @@ def _table_rows(rows: list[dict[str, str]]) -> list[list[str]]:
     places = {round(k * (len(pool) - 1) / (ROWS - 1)) for k in range(ROWS)}
     chosen = [pool[place] for place in sorted(places)]
     nearest = {_nearest(chosen, probe)["samples"]: probe["probe"] for probe in probes}
-    told: list[list[str]] = []
+    recorded: list[list[str]] = []
     for one in chosen:
         samples, probe = float(one["samples"]), one.get("probe") or nearest.get(one["samples"])
         row = _nearest(gaps, one)
-        told.append(
+        recorded.append(
             [f"{samples / 1000:.3f}", f"{float(row['loss']):.3f}"]
             + [f"{float(row[f'gap_{t}']):.4f}" for t in GAP_TIMES]
             + [f"{100 * float(probe):.1f} %" if probe else ""]
         )
-    return told
+    return recorded
 
 
 def _nearest(rows: list[dict[str, str]], to: dict[str, str]) -> dict[str, str]:

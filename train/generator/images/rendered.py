@@ -8,10 +8,10 @@ from typing import Any
 from factory.common.errors import UserError
 from factory.common.whole_files import replace_file
 from train.generator.config import SourceConfig
-from train.generator.pictures.captions import Facts
-from train.generator.pictures.domains import DOMAINS
-from train.generator.pictures.rows import Pictures
-from train.generator.pictures.sources import DigitSource
+from train.generator.images.captions import Facts
+from train.generator.images.domains import DOMAINS
+from train.generator.images.rows import Images
+from train.generator.images.sources import DigitSource
 
 DATA_FILE = Path("data") / "train-00000-of-00001.parquet"
 
@@ -34,7 +34,7 @@ def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> Non
         raise UserError(f"--seed {seed}: give 0 or more")
     check_new(out)
     source = DigitSource(SourceConfig(seed=seed, images=images), image_size=image_size)
-    write_set(_as_dataset([source.draw(index) for index in range(images)]), out)
+    write_set(_as_dataset([source.sample(index) for index in range(images)]), out)
 
 
 def check_new(out: Path) -> None:
@@ -54,7 +54,7 @@ def write_set(dataset: Any, out: Path) -> None:
     replace_file(path, lambda to: dataset.to_parquet(str(to)))
 
 
-def _as_dataset(drawn: list[tuple[Pictures, Facts]]) -> Any:
+def _as_dataset(rows: list[tuple[Images, Facts]]) -> Any:
     import datasets
     from PIL import Image
 
@@ -67,9 +67,9 @@ def _as_dataset(drawn: list[tuple[Pictures, Facts]]) -> Any:
         }
     )
     columns = {
-        "image": [Image.fromarray(picture) for picture, _ in drawn],
-        "label": [int(facts["digit"]) for _, facts in drawn],
-        "domain": [DOMAINS[facts["domain"]].words[0] for _, facts in drawn],
-        "printed": [facts["printed"] == "yes" for _, facts in drawn],
+        "image": [Image.fromarray(image) for image, _ in rows],
+        "label": [int(facts["digit"]) for _, facts in rows],
+        "domain": [DOMAINS[facts["domain"]].words[0] for _, facts in rows],
+        "printed": [facts["printed"] == "yes" for _, facts in rows],
     }
     return datasets.Dataset.from_dict(columns, features=features)

@@ -14,9 +14,9 @@ from factory.common.row_images import read_image
 from factory.data import open as open_data
 from factory.data.row_filter import filter_rows
 from train.generator.config import SourceConfig
-from train.generator.pictures.captions import Facts
+from train.generator.images.captions import Facts
 
-Pictures = NDArray[np.uint8]
+Images = NDArray[np.uint8]
 
 # Joins several general words in one fact.
 SEPARATOR = "|"
@@ -104,7 +104,7 @@ def row_name(config: SourceConfig, column: str, row: int) -> str:
     )
 
 
-def read_picture(rows: Any, row: int, config: SourceConfig, *, folder: Path | None) -> Pictures:
+def read_pixels(rows: Any, row: int, config: SourceConfig, *, folder: Path | None) -> Images:
     """Read the image of a row unchanged, uint8 (height, width, 3).
 
     Args:

@@ -63,12 +63,12 @@ def _is_number(one: object) -> bool:
 
 
 def cut_out(
-    picture: NDArray[np.uint8], box: Sequence[float], *, size: int, rng: np.random.Generator
+    image: NDArray[np.uint8], box: Sequence[float], *, size: int, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Cut a valid box out of an image, slightly shifted and stretched.
 
     Args:
-        picture: uint8 (height, width, 3).
+        image: uint8 (height, width, 3).
         box: Left, top, right, bottom in pixels. It is made square around its centre; areas
             beyond the image's edges are filled with its mirror image.
         size: Side of the result in pixels.
@@ -82,12 +82,12 @@ def cut_out(
     left, top, right, bottom = box
     side = max(right - left, bottom - top) * rng.uniform(1 - STRETCH, 1 + STRETCH)
     x, y = np.array([left + right, top + bottom]) / 2 + side * rng.uniform(-SHIFT, SHIFT, 2)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     half = side / 2
     beyond = max(0.0, half - x, half - y, x + half - width, y + half - height)
     margin = int(np.ceil(beyond))
     # "symmetric" padding may exceed the image's own size.
-    padded = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
+    padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
     corners = (x - half + margin, y - half + margin, x + half + margin, y + half + margin)
     cut = Image.fromarray(padded).resize((size, size), Image.Resampling.LANCZOS, box=corners)
     return np.asarray(cut, np.uint8)

@@ -15,7 +15,7 @@ from factory.common.devices import device_name
 from factory.common.errors import UserError
 from factory.common.storage import AnyPath
 from factory.data import columns
-from factory.inspection.compare import Redrawn, compared, spec_of
+from factory.inspection.compare import Regenerated, compared, spec_of
 from factory.planner.plan import ImageSpec, plan
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.layout import file_at
@@ -24,11 +24,11 @@ from factory.shards.parquet import Row, num_rows, read_rows, shard_rows
 from factory.shards.versions import library_versions
 
 if TYPE_CHECKING:
-    from factory.common.pictures import Picture
+    from factory.common.image_arrays import ImageArray
     from factory.renderer.pool import RendererFactory
 
 
-class Redrawer:
+class Regenerator:
     """Regenerates stored rows of one dataset with its settings."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Redrawer:
             if value != then.get(name)
         ]
 
-    def batch(self, recipe: ResolvedRecipe, index: int) -> list[Redrawn]:
+    def batch(self, recipe: ResolvedRecipe, index: int) -> list[Regenerated]:
         """Regenerate the batch of an image.
 
         Args:
@@ -98,10 +98,10 @@ class Redrawer:
         )
         stored = stored_rows(self._out, self._manifest, recipe.name, indexes)
         rows = {row[columns.INDEX]: row for row in stored}
-        pictures = self._draw_attempts(recipe, indexes, rows)
-        return [compared(row, pictures[at], recipe) for at, row in rows.items()]
+        results = self._generate_attempts(recipe, indexes, rows)
+        return [compared(row, results[at], recipe) for at, row in rows.items()]
 
-    def alone(self, recipe: ResolvedRecipe, index: int) -> Redrawn:
+    def alone(self, recipe: ResolvedRecipe, index: int) -> Regenerated:
         """Regenerate one image without its batch: fast, but the bytes are rarely the same.
 
         Args:
@@ -110,15 +110,15 @@ class Redrawer:
         """
         indexes = range(index, index + 1)
         (row,) = stored_rows(self._out, self._manifest, recipe.name, indexes)
-        (picture,) = self._render(recipe, [spec_of(row, recipe)])
-        return compared(row, picture, recipe)
+        (pixels,) = self._render(recipe, [spec_of(row, recipe)])
+        return compared(row, pixels, recipe)
 
-    def _draw_attempts(
+    def _generate_attempts(
         self, recipe: ResolvedRecipe, indexes: range, rows: Mapping[int, Row]
-    ) -> dict[int, Picture | None]:
+    ) -> dict[int, ImageArray | None]:
         """Generate a batch as the build did: all its images, then further attempts."""
         planned = plan(recipe).rows(indexes.start, indexes.stop)
-        pictures: dict[int, Picture | None] = {}
+        results: dict[int, ImageArray | None] = {}
         for attempt in range(1 + max((row[columns.ATTEMPT] for row in rows.values()), default=0)):
             specs = []
             for spec in planned:
@@ -127,13 +127,13 @@ class Redrawer:
                     specs.append(spec_of(row, recipe))
                 elif row is None or row[columns.ATTEMPT] > attempt:
                     specs.append(spec.again(attempt) if attempt else spec)
-            drawn = self._render(recipe, specs)
-            pictures |= {spec.index: one for spec, one in zip(specs, drawn, strict=True)}
-        return pictures
+            generated = self._render(recipe, specs)
+            results |= {spec.index: one for spec, one in zip(specs, generated, strict=True)}
+        return results
 
     def _render(
         self, recipe: ResolvedRecipe, specs: Sequence[ImageSpec]
-    ) -> Sequence[Picture | None]:
+    ) -> Sequence[ImageArray | None]:
         settings = self._manifest.settings
         renderer = self._renderers.get(recipe, dtype=settings.dtype)
         with _threads(settings.threads):

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from factory.common.errors import UserError
 from train.generator.config import DataConfig, SourceConfig
-from train.generator.pictures.captions import Facts
-from train.generator.pictures.rows import Pictures
-from train.generator.pictures.sources import Source, open_source
+from train.generator.images.captions import Facts
+from train.generator.images.rows import Images
+from train.generator.images.sources import Source, open_source
 
 IMAGES = "images.npy"
 RECORD = "collection.json"
@@ -32,7 +32,7 @@ class Collection:
         facts: Facts of each image; `source` is the number of its source.
     """
 
-    images: Pictures
+    images: Images
     facts: list[Facts]
 
     def classes(self) -> NDArray[np.int64]:
@@ -58,7 +58,7 @@ def prepare_part(config: DataConfig, folder: Path, *, rank: int, world_size: int
     facts: list[Facts] = []
     for place, number in enumerate(mine):
         which, index = numbered[number]
-        images[place], known = sources[which].draw(index)
+        images[place], known = sources[which].sample(index)
         facts.append({**known, "source": str(which)})
     images.flush()
     if rank == 0:
@@ -79,7 +79,7 @@ def _save_held_out(sources: list[Source], folder: Path) -> None:
         np.savez(folder / HELD_OUT, images=images, classes=np.array([name for _, name in pairs]))
 
 
-def load_held_out(folder: Path) -> tuple[Pictures, NDArray[np.str_]] | None:
+def load_held_out(folder: Path) -> tuple[Images, NDArray[np.str_]] | None:
     """Return the held-out photographs and their classes, if a run has any."""
     path = folder / HELD_OUT
     if not path.exists():
@@ -126,11 +126,12 @@ def load_collection(config: DataConfig, folder: Path) -> Collection:
     return Collection(np.load(folder / IMAGES, mmap_mode="r"), record["facts"])
 
 
-def draw_weights(config: DataConfig, facts: list[Facts]) -> NDArray[np.float64]:
+def sampling_weights(config: DataConfig, facts: list[Facts]) -> NDArray[np.float64]:
     """Return the sampling probabilities of all images.
 
-    A source gets its share, its cut-outs their part of it. Within each, the focus classes get their
-    share in equal parts; of the rest, a class of n images counts n to the power of 1 - balance.
+    A source gets its share, and its cut-outs their part of it. Within each, the focus classes get
+    their share in equal parts. Of the remaining classes, a class of n images is weighted with n to
+    the power of 1 - balance.
     """
     weights = np.zeros(len(facts))
     which = np.array([int(known["source"]) for known in facts])

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import (
+from eval.commands.arguments import (
     add_fit,
     add_labels,
     add_process,

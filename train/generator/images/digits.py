@@ -150,7 +150,7 @@ def _cubic_rows(points: int) -> Floats:
 
 
 def _warp(image: Floats, rng: np.random.Generator, *, printed: bool) -> Floats:
-    """Draw a 28x28 image on the canvas with random size, position, slant and distortion."""
+    """Place a 28x28 image on the canvas with random size, position, slant and distortion."""
     from scipy import ndimage
 
     row, column, height, width = _box(image)
@@ -200,8 +200,8 @@ def _vary_thickness(distance: Floats, rng: np.random.Generator) -> Floats:
     return distance
 
 
-def draw_glyph(rng: np.random.Generator, *, digit: int, printed: bool) -> Glyph:
-    """Draw one digit in a random handwriting or font."""
+def random_glyph(rng: np.random.Generator, *, digit: int, printed: bool) -> Glyph:
+    """Return the mask of one digit in a random handwriting or font."""
     from scipy import ndimage
 
     if printed:

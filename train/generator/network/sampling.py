@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train.generator.pictures.captions import WORDS, with_article
-from train.generator.pictures.domains import DOMAINS
+from train.generator.images.captions import WORDS, with_article
+from train.generator.images.domains import DOMAINS
 
 STEPS = 12
 BATCH_SIZE = 64
 
 
 @dataclass(frozen=True)
-class Drawn:
+class LabelledImages:
     """Images and their prompted classes.
 
     Attributes:
@@ -43,7 +43,7 @@ def load_pipeline(folder: Path, *, dtype: torch.dtype = torch.float32) -> Any:
     return pipeline
 
 
-def draw(
+def generate(
     pipeline: Any,
     prompts: Sequence[str],
     *,
@@ -57,14 +57,14 @@ def draw(
     for start in range(0, len(prompts), batch_size):
         part = list(prompts[start : start + batch_size])
         generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(part))]
-        drawn = pipeline(
+        generated = pipeline(
             part,
             guidance_scale=guidance_scale,
             num_inference_steps=steps,
             generator=generators,
             output_type="np",
         ).images
-        batches.append(np.round(drawn * 255).astype(np.uint8))
+        batches.append(np.round(generated * 255).astype(np.uint8))
     return np.concatenate(batches)
 
 

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from factory.common.errors import UserError
 from factory.common.row_images import embedded
 from train.generator.config import SourceConfig
-from train.generator.pictures.rendered import check_new, write_set
-from train.generator.pictures.rows import open_rows, read_picture, read_words
+from train.generator.images.rendered import check_new, write_set
+from train.generator.images.rows import open_rows, read_pixels, read_words
 
 log = logging.getLogger(__name__)
 
@@ -100,12 +100,12 @@ class FaceFinder:
             )
         self._cascades = [cv2.CascadeClassifier(str(folder / name)) for name in CASCADES]
 
-    def find(self, picture: NDArray[np.uint8]) -> list[Face]:
+    def find(self, image: NDArray[np.uint8]) -> list[Face]:
         """Return all detections in an image, uint8 (height, width, 3)."""
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         scale = max(1.0, SEARCH_SIDE / min(height, width))
         margin = round(BORDER * min(height, width))
-        grey = self._search_image(picture, margin=margin, scale=scale)
+        grey = self._search_image(image, margin=margin, scale=scale)
         smallest = round(SMALLEST_FACE * max(1.0, scale * min(height, width) / SEARCH_SIDE))
         faces: list[Face] = []
         for cascade in self._cascades:
@@ -123,8 +123,8 @@ class FaceFinder:
             ]
         return faces
 
-    def _search_image(self, picture: NDArray[np.uint8], *, margin: int, scale: float) -> Any:
-        padded = np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
+    def _search_image(self, image: NDArray[np.uint8], *, margin: int, scale: float) -> Any:
+        padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
         size = (round(padded.shape[1] * scale), round(padded.shape[0] * scale))
         cv2 = self._cv2
         larger = cv2.resize(padded, size, interpolation=cv2.INTER_CUBIC)
@@ -166,25 +166,26 @@ def write_heads(source: SourceConfig, out: Path) -> None:
         raise UserError(f"{out}: is inside the dataset {own}; name a folder elsewhere")
     rows, folder = open_rows(source)
     if COLUMN in rows.column_names:
-        raise UserError(f"{source.source}: already has a column {COLUMN}")
+        raise UserError(f"{source.source}: already has a column {COLUMN}; rename or remove it")
     words = [_word_of(known) for known in read_words(source, rows)]
     if not any(words):
         raise UserError(
-            f"{source.source}: no row is named {' or '.join(RULES)} in "
-            f"{' or '.join(filter(None, (source.name_column, source.general_column)))}"
+            f"{source.source}: no row contains {' or '.join(RULES)} in column "
+            f"{' or '.join(filter(None, (source.name_column, source.general_column)))}; choose "
+            "another column with --name-column"
         )
     heads: list[list[float] | None] = []
     for index, word in enumerate(words):
         head = None
         if word:
-            picture = read_picture(rows, index, source, folder=folder)
-            height, width = picture.shape[:2]
-            head = choose_head(finder.find(picture), RULES[word], width=width, height=height)
+            image = read_pixels(rows, index, source, folder=folder)
+            height, width = image.shape[:2]
+            head = choose_head(finder.find(image), RULES[word], width=width, height=height)
         heads.append(head)
     for word in RULES:
         of_word = [head for head, one in zip(heads, words, strict=True) if one == word]
         found = sum(head is not None for head in of_word)
-        log.info("%s: a head in %d of %d pictures", word, found, len(of_word))
+        log.info("%s: a head in %d of %d images", word, found, len(of_word))
     # An image folder's dataset contains only the paths of its images.
     write_set(embedded(_with_heads(rows, heads), where=source.source, folder=folder), out)
 

@@ -1,4 +1,4 @@
-"""`eval predict RUN PATHS...`: asks a trained model what photos show."""
+"""`eval predict RUN PATHS...`: classify photos with a trained model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import add_fit, add_process, add_rows, check_file, positive
+from eval.commands.arguments import add_fit, add_process, add_rows, check_file, positive
 from factory.common.console import launched_as, log, write
 from factory.common.errors import Failure, UserError
 
@@ -33,7 +33,7 @@ _ROW_OPTIONS = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the verb's arguments."""
+    """Add the command's arguments."""
     parser.description = (
         "Asks a trained model what photos show: the most likely classes with their probabilities, "
         "the same as `eval score` computes. Nothing is uploaded or written unless asked for."
@@ -78,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Find the images, ask the model, tell the answers."""
+    """Find the images, classify them, and write the answers."""
     _check(args)
 
     from eval.answers import to_json, to_table
@@ -101,7 +101,7 @@ def run(args: argparse.Namespace) -> None:
     if faults:
         report_unreadable(NAME, faults, total=len(answers) + len(faults))
     if args.json:
-        told = {
+        answer = {
             "run": args.run_folder,
             "threshold": threshold,
             "threshold_chosen": rejection.to_json() if rejection else None,
@@ -109,7 +109,7 @@ def run(args: argparse.Namespace) -> None:
             "skipped": faults,
             "not_images": dict(sorted(found.left_out.items())),
         }
-        write(json.dumps(told, indent=2))
+        write(json.dumps(answer, indent=2))
     else:
         write("\n\n".join([to_table(answers, threshold), *([str(rejection)] if rejection else [])]))
     _write_files(args, answers, classifier, threshold)
@@ -121,7 +121,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _check(args: argparse.Namespace) -> None:
-    """Refuse what would fail after the work."""
+    """Reject invalid options before the long computation starts."""
     if launched_as()[1] > 1:
         raise UserError("predict runs as one process; start it with `python -m eval predict`")
     check_file("--csv", args.csv)
@@ -143,7 +143,9 @@ def _threshold(text: str) -> float | str | None:
     except ValueError:
         value = math.nan
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no probability from 0 to 1, auto or off")
+        raise argparse.ArgumentTypeError(
+            f"expected a probability from 0 to 1, auto or off, found {text}"
+        )
     return value
 
 
@@ -160,7 +162,7 @@ def _chosen(
 
 
 def _find(args: argparse.Namespace) -> Found:
-    """Return what the paths name; report which datasets, and what in folders is no image."""
+    """Return the images that the paths name; report the datasets, and files that are no images."""
     from eval.photos import find_photos, require_datasets
     from factory.data.row_counts import left_out_line
 
@@ -181,7 +183,7 @@ def _find(args: argparse.Namespace) -> Found:
 
 
 def _nothing(faults: list[str]) -> str:
-    """Say that there is nothing to predict, with the first reasons."""
+    """Return the error for paths without any readable image, with the first reasons."""
     shown = "; ".join(faults[:_LISTED])
     more = f"; and {len(faults) - _LISTED} more" if len(faults) > _LISTED else ""
     return f"no image can be read: {shown}{more}" if faults else "the paths name no images"

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from eval.verbs.arguments import positive
+from eval.commands.arguments import positive
 from factory.common.console import log, write
 from factory.common.errors import UserError
 

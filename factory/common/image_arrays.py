@@ -8,11 +8,11 @@ import numpy.typing as npt
 from factory.common.errors import Failure
 from factory.common.image_bytes import ImageFault, load_image
 
-Picture = npt.NDArray[np.uint8]
+ImageArray = npt.NDArray[np.uint8]
 """RGB, shape (height, width, 3)."""
 
 
-def decode(data: bytes) -> Picture:
+def decode(data: bytes) -> ImageArray:
     """Return the pixels of an image stored by a build.
 
     Raises:

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import add_labels, add_process, add_real, label_map_of
+from eval.commands.arguments import add_labels, add_process, add_real, label_map_of
 from factory.common.console import log, write
 from factory.common.errors import UserError
 from factory.common.launch import warn_if_alone

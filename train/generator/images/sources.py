@@ -15,17 +15,17 @@ from numpy.typing import NDArray
 
 from factory.common.errors import UserError
 from train.generator.config import DIGITS, BoxConfig, SourceConfig
-from train.generator.pictures.boxes import check_box, cut_out
-from train.generator.pictures.captions import Facts
-from train.generator.pictures.digits import CANVAS, draw_glyph
-from train.generator.pictures.domains import DOMAINS, render
-from train.generator.pictures.filters import FILTERS, apply_filter
-from train.generator.pictures.rows import (
-    Pictures,
+from train.generator.images.boxes import check_box, cut_out
+from train.generator.images.captions import Facts
+from train.generator.images.digits import CANVAS, random_glyph
+from train.generator.images.domains import DOMAINS, render
+from train.generator.images.filters import FILTERS, apply_filter
+from train.generator.images.rows import (
+    Images,
     columns_of,
     facts_of,
     open_rows,
-    read_picture,
+    read_pixels,
     read_texts,
     row_name,
     words_of,
@@ -45,12 +45,12 @@ class Source(Protocol):
         """Return the number of images."""
         ...
 
-    def draw(self, index: int) -> tuple[Pictures, Facts]:
+    def sample(self, index: int) -> tuple[Images, Facts]:
         """Return image `index`, uint8 (size, size, 3) RGB, and its facts."""
         ...
 
-    def held_out(self) -> list[tuple[Pictures, str]]:
-        """Return photographs that `draw` never returns, each with its focus class."""
+    def held_out(self) -> list[tuple[Images, str]]:
+        """Return photographs that `sample` never returns, each with its focus class."""
         ...
 
 
@@ -73,12 +73,12 @@ class DigitSource:
         """Return the number of images."""
         return self._config.images
 
-    def draw(self, index: int) -> tuple[Pictures, Facts]:
+    def sample(self, index: int) -> tuple[Images, Facts]:
         """Render image `index`; digits take turns."""
         rng = np.random.default_rng([self._config.seed, index])
         name = self._names[min(int(np.searchsorted(self._edges, rng.random())), len(DOMAINS) - 1)]
         printed = bool(rng.random() < DOMAINS[name].printed)
-        glyph = draw_glyph(rng, digit=index % 10, printed=printed)
+        glyph = random_glyph(rng, digit=index % 10, printed=printed)
         facts = {
             "digit": str(index % 10),
             "printed": "yes" if printed else "no",
@@ -87,7 +87,7 @@ class DigitSource:
         }
         return render(glyph, name, rng, size=self._size), facts
 
-    def held_out(self) -> list[tuple[Pictures, str]]:
+    def held_out(self) -> list[tuple[Images, str]]:
         """Return nothing: real digits are held out in `digits`."""
         return []
 
@@ -97,7 +97,7 @@ class _Layer:
 
     Args:
         config: Settings for mirror images, filters and seed.
-        rows: In their order.
+        rows: Row numbers in the order of the images.
         read: Reads the image of a row, with random numbers for its variation.
         filtered: Number of filtered images for each.
         times: Number of repetitions of each row.
@@ -108,7 +108,7 @@ class _Layer:
         self,
         config: SourceConfig,
         rows: NDArray[np.int64],
-        read: Callable[[int, np.random.Generator], Pictures],
+        read: Callable[[int, np.random.Generator], Images],
         *,
         filtered: float,
         times: int = 1,
@@ -127,23 +127,23 @@ class _Layer:
     def __len__(self) -> int:
         return self._unfiltered + self._filtered
 
-    def draw(self, index: int) -> tuple[Pictures, int, Facts]:
+    def sample(self, index: int) -> tuple[Images, int, Facts]:
         """Return image `index`, its row, and additional facts."""
         if index >= self._unfiltered:
             return self._filter(index - self._unfiltered)
         row = int(self._rows[index % len(self._rows)])
-        picture = self._read(row, self._random(_UNFILTERED, index))
-        return (picture[:, ::-1].copy() if index >= self._count else picture), row, {}
+        image = self._read(row, self._random(_UNFILTERED, index))
+        return (image[:, ::-1].copy() if index >= self._count else image), row, {}
 
-    def _filter(self, number: int) -> tuple[Pictures, int, Facts]:
+    def _filter(self, number: int) -> tuple[Images, int, Facts]:
         rng = self._random(number)
         row = int(self._rows[rng.integers(len(self._rows))])
         place = int(np.searchsorted(self._filter_edges, rng.random()))
         name = list(self._config.filters)[min(place, len(self._filter_edges) - 1)]
-        picture = self._read(row, rng)
+        image = self._read(row, rng)
         if self._config.mirror and rng.random() < 0.5:
-            picture = picture[:, ::-1].copy()
-        return apply_filter(name, picture, rng), row, {"filter": name}
+            image = image[:, ::-1].copy()
+        return apply_filter(name, image, rng), row, {"filter": name}
 
     def _random(self, *numbers: int) -> np.random.Generator:
         # At the end, so that sources without layers keep their random numbers.
@@ -175,15 +175,15 @@ class CaptionedSource:
         """Return the number of images; mirror images, filtered ones and cut-outs included."""
         return len(self._whole) + (len(self._cut) if self._cut else 0)
 
-    def draw(self, index: int) -> tuple[Pictures, Facts]:
+    def sample(self, index: int) -> tuple[Images, Facts]:
         """Read image `index`."""
         if self._cut and index >= len(self._whole):
-            picture, row, more = self._cut.draw(index - len(self._whole))
-            return picture, {**self._facts[row], **more, "cut": "yes"}
-        picture, row, more = self._whole.draw(index)
-        return picture, {**self._facts[row], **more}
+            image, row, more = self._cut.sample(index - len(self._whole))
+            return image, {**self._facts[row], **more, "cut": "yes"}
+        image, row, more = self._whole.sample(index)
+        return image, {**self._facts[row], **more}
 
-    def held_out(self) -> list[tuple[Pictures, str]]:
+    def held_out(self) -> list[tuple[Images, str]]:
         """Return photographs that are never sampled, each with its focus class."""
         rows = map(int, self._held_out)
         return [(_square(self._image(row), size=self._size), self._class(row)) for row in rows]
@@ -217,20 +217,20 @@ class CaptionedSource:
         for row in map(int, rows):
             check_box(column[row], where=where(row))
 
-        def read(row: int, rng: np.random.Generator) -> Pictures:
-            picture = self._image(row)
-            check_box(column[row], (picture.shape[1], picture.shape[0]), where=where(row))
-            return cut_out(picture, column[row], size=self._size, rng=rng)
+        def read(row: int, rng: np.random.Generator) -> Images:
+            image = self._image(row)
+            check_box(column[row], (image.shape[1], image.shape[0]), where=where(row))
+            return cut_out(image, column[row], size=self._size, rng=rng)
 
         return _Layer(
             self._config, rows, read, filtered=boxes.filtered, times=boxes.cuts, stream=(_CUTS,)
         )
 
-    def _read_whole(self, row: int, rng: np.random.Generator) -> Pictures:
+    def _read_whole(self, row: int, rng: np.random.Generator) -> Images:
         return _square(self._image(row), size=self._size)
 
-    def _image(self, row: int) -> Pictures:
-        return read_picture(self._rows, row, self._config, folder=self._folder)
+    def _image(self, row: int) -> Images:
+        return read_pixels(self._rows, row, self._config, folder=self._folder)
 
     def _read_facts(self, row: Mapping[str, Any]) -> Facts:
         facts = facts_of(row, self._columns, self._rows.features)
@@ -256,10 +256,10 @@ def _choose_held_out(facts: list[Facts], config: SourceConfig) -> NDArray[np.int
     return np.array(sorted(chosen), np.int64)
 
 
-def _square(picture: Pictures, *, size: int) -> Pictures:
+def _square(image: Images, *, size: int) -> Images:
     from PIL import Image, ImageOps
 
-    fitted = ImageOps.fit(Image.fromarray(picture), (size, size), Image.Resampling.LANCZOS)
+    fitted = ImageOps.fit(Image.fromarray(image), (size, size), Image.Resampling.LANCZOS)
     return np.asarray(fitted, np.uint8)
 
 

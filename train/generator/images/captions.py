@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from train.generator.config import SourceConfig
-from train.generator.pictures.domains import DOMAINS
-from train.generator.pictures.filters import FILTERS
+from train.generator.images.domains import DOMAINS
+from train.generator.images.filters import FILTERS
 
 Facts = dict[str, str]
 

@@ -1,7 +1,7 @@
 """Filters that turn a photograph into an image of another domain, for captions to name.
 
 Each is a function `(photo, rng) -> image`, both float32 (H, W, 3) in [0, 1]. They are simple, which
-is enough at 64 pixels: "a sketch of a cat" looks drawn and still shows a cat.
+is enough at 64 pixels: "a sketch of a cat" looks like a sketch and still shows a cat.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ def _tones(image: Floats, *, sigma: float) -> Floats:
 
 
 def _vignette(rng: np.random.Generator, shape: tuple[int, int]) -> Floats:
-    """Return the drawn part of the image, (H, W): complete in the middle, ragged at the border."""
+    """Return the painted part of an image, (H, W): complete in the middle, ragged at the border."""
     rows, columns = (np.linspace(-1, 1, n, dtype=np.float32) for n in shape)
     far = (np.abs(rows)[:, None] ** 4 + np.abs(columns)[None] ** 4) ** 0.25
     edge = np.float32(rng.uniform(1.0, 1.2)) + np.float32(0.08) * _noise(rng, shape, sigma=3.0)
-    drawn: Floats = np.clip((edge - far) / 0.2, 0, 1)
-    return drawn
+    painted: Floats = np.clip((edge - far) / 0.2, 0, 1)
+    return painted
 
 
 def _strokes(image: Floats, *, sigma: float) -> Floats:
@@ -128,8 +128,8 @@ def _painting(image: Floats, rng: np.random.Generator) -> Floats:
         streaks = streaks.T
     light = 1 + np.float32(rng.uniform(0.06, 0.14)) * streaks / (streaks.std() + 1e-6)
     warm = _tint(rng, (1.0, 0.94, 0.84), (1.08, 1.0, 0.96))
-    picture: Floats = np.clip(patches, 0, 1) * light[..., None] * warm
-    return picture
+    result: Floats = np.clip(patches, 0, 1) * light[..., None] * warm
+    return result
 
 
 def _cartoon(image: Floats, rng: np.random.Generator) -> Floats:
@@ -156,8 +156,8 @@ def _poster(image: Floats, rng: np.random.Generator) -> Floats:
         )
         for k in range(1, count + 1)
     ]
-    picture: Floats = np.array(palette, np.float32)[tones]
-    return picture
+    result: Floats = np.array(palette, np.float32)[tones]
+    return result
 
 
 def _digital(image: Floats, rng: np.random.Generator) -> Floats:
@@ -179,7 +179,7 @@ def _collage(image: Floats, rng: np.random.Generator) -> Floats:
     from scipy import ndimage
 
     side = image.shape[0]
-    picture = _saturate(image, 1.2).copy()
+    result = _saturate(image, 1.2).copy()
     for _ in range(int(rng.integers(2, 4))):
         height, width = (int(v) for v in rng.integers(side // 4, side // 2, 2))
         top, left = int(rng.integers(0, side - height)), int(rng.integers(0, side - width))
@@ -189,9 +189,9 @@ def _collage(image: Floats, rng: np.random.Generator) -> Floats:
         if rng.random() < 0.5:
             cut = np.clip(cut * _tint(rng, (0.7, 0.7, 0.7), (1.3, 1.3, 1.3)), 0, 1)
         turned = ndimage.rotate(cut, rng.uniform(-6, 6), reshape=False, order=1, mode="nearest")
-        picture[to_top - 1 : to_top + height + 1, to_left - 1 : to_left + width + 1] = 0.97
-        picture[to_top : to_top + height, to_left : to_left + width] = turned
-    return picture
+        result[to_top - 1 : to_top + height + 1, to_left - 1 : to_left + width + 1] = 0.97
+        result[to_top : to_top + height, to_left : to_left + width] = turned
+    return result
 
 
 def _rock(image: Floats, rng: np.random.Generator) -> Floats:
@@ -228,7 +228,7 @@ def _render(image: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _hazy(image: Floats, rng: np.random.Generator) -> Floats:
-    """A satellite at ten metres a pixel: softer, darker, flatter and bluer than an aerial photo."""
+    """Satellite at ten metres per pixel: softer, darker, flatter, bluer than an aerial photo."""
     soft = _blur(image, rng.uniform(0.6, 1.8))
     flat = np.float32(rng.uniform(0.35, 0.75)) * (soft - np.float32(0.35))
     haze = _tint(rng, (0.22, 0.27, 0.30), (0.36, 0.40, 0.44))
@@ -237,7 +237,7 @@ def _hazy(image: Floats, rng: np.random.Generator) -> Floats:
 
 @dataclass(frozen=True)
 class FilteredDomain:
-    """A filter and the words that captions use for its pictures, after an article."""
+    """A filter and the words that captions use for its images, after an article."""
 
     filter: Filter
     words: tuple[str, ...]
@@ -259,9 +259,9 @@ FILTERS: dict[str, FilteredDomain] = {
 
 
 def apply_filter(
-    name: str, picture: NDArray[np.uint8], rng: np.random.Generator
+    name: str, result: NDArray[np.uint8], rng: np.random.Generator
 ) -> NDArray[np.uint8]:
     """Filter an image, uint8 (H, W, 3) RGB, by the name of its domain."""
-    changed = FILTERS[name].filter(picture.astype(np.float32) / 255, rng)
+    changed = FILTERS[name].filter(result.astype(np.float32) / 255, rng)
     filtered: NDArray[np.uint8] = np.round(np.clip(changed, 0, 1) * 255).astype(np.uint8)
     return filtered

@@ -14,7 +14,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from train.generator.pictures.digits import CANVAS, Floats, Glyph
+from train.generator.images.digits import CANVAS, Floats, Glyph
 
 IMAGE_SIZE = 32
 Paint = Callable[[Glyph, np.random.Generator], Floats]
@@ -84,9 +84,9 @@ def _dark_ink(rng: np.random.Generator) -> Floats:
 
 
 def _photo(glyph: Glyph, rng: np.random.Generator) -> Floats:
-    picture = _over(_paper(rng), _dark_ink(rng), 0.95 * glyph.coverage(soft=1.5))
-    picture = picture * _gradient(rng, 0.22) * np.float32(rng.uniform(0.72, 1.0))
-    return _blur(picture, rng.uniform(0.3, 1.5))
+    pixels = _over(_paper(rng), _dark_ink(rng), 0.95 * glyph.coverage(soft=1.5))
+    pixels = pixels * _gradient(rng, 0.22) * np.float32(rng.uniform(0.72, 1.0))
+    return _blur(pixels, rng.uniform(0.3, 1.5))
 
 
 def _scan(glyph: Glyph, rng: np.random.Generator) -> Floats:
@@ -250,5 +250,5 @@ def render(
     canvas = np.clip(DOMAINS[domain].paint(glyph, rng), 0, 1)
     step = CANVAS // size
     blocks = canvas.reshape(size, step, size, step, 3)
-    picture: NDArray[np.uint8] = np.round(blocks.mean(axis=(1, 3)) * 255).astype(np.uint8)
-    return picture
+    pixels: NDArray[np.uint8] = np.round(blocks.mean(axis=(1, 3)) * 255).astype(np.uint8)
+    return pixels

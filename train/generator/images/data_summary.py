@@ -1,9 +1,9 @@
-"""Describes the training data of a run in words, for the card and for `training.yaml`."""
+"""Describe the training data of a run in words, for the card and for `training.yaml`."""
 
 from __future__ import annotations
 
 from train.generator.config import DIGITS, Config, SourceConfig
-from train.generator.pictures.captions import Facts
+from train.generator.images.captions import Facts
 
 
 def data_lines(config: Config, facts: list[Facts]) -> list[str]:
@@ -58,7 +58,7 @@ def _rows(source: SourceConfig, facts: list[Facts], *, cut: bool) -> int:
 
 
 def _focus(source: SourceConfig, facts: list[Facts], *, cut: bool) -> str:
-    """Return the share of the samples that show focus classes which the data has."""
+    """Return the share of the samples that show focus classes present in the data."""
     classes = {known["class"] for known in _of(facts, cut=cut)}
     focused = [name for name in source.focus if name in classes]
     if not focused:

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from factory.common.storage import AnyPath
 from factory.data import columns
-from factory.inspection.compare import Redrawn
+from factory.inspection.compare import Regenerated
 from factory.inspection.faults import SetFault
-from factory.inspection.redraw import Redrawer, batch_of, stored_rows
+from factory.inspection.regenerate import Regenerator, batch_of, stored_rows
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.layout import file_at
 from factory.shards.manifest import ConfigEntry, Manifest
@@ -47,7 +47,7 @@ class Sample:
     allow_pickle: bool = False
     renderer_factory: RendererFactory | None = None
 
-    def forgives(self, one: Redrawn) -> bool:
+    def forgives(self, one: Regenerated) -> bool:
         """Return whether a regenerated image matches the stored one within the tolerance."""
         if self.tolerance:
             return one.max_difference <= self.tolerance
@@ -83,7 +83,7 @@ def compare_sample(
     Raises:
         UserError: The model or the device is unavailable.
     """
-    redrawer = Redrawer(
+    regenerator = Regenerator(
         out,
         found,
         device=sample.device,
@@ -99,7 +99,7 @@ def compare_sample(
             if file in damaged:
                 continue
             if entry.kind == "set":
-                for one in redrawer.batch(recipe, indexes.start):
+                for one in regenerator.batch(recipe, indexes.start):
                     compared += 1
                     if not sample.forgives(one):
                         what = f"image {one.spec.index} regenerated"
@@ -108,7 +108,7 @@ def compare_sample(
                 rows = stored_rows(out, found, name, indexes)
                 compared += len(rows)
                 faults += _copy_faults(out, found, file, rows, damaged)
-    return Comparison(faults, compared, redrawer.notes())
+    return Comparison(faults, compared, regenerator.notes())
 
 
 def _batches(found: Manifest, entry: ConfigEntry, sample: Sample) -> Iterator[range]:

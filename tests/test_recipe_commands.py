@@ -7,17 +7,17 @@ import pytest
 from recipe_texts import BASE, write
 
 from factory.cli import check, new, recipes
-from factory.cli import plan as plan_verb
+from factory.cli import plan as plan_command
 from factory.common.errors import UserError
 from factory.planner.cost import duration, estimate
 from factory.planner.plan import plan
 from factory.recipe.library import load_recipe
 
 
-def run(verb: ModuleType, *arguments: str) -> None:
+def run(command: ModuleType, *arguments: str) -> None:
     parser = argparse.ArgumentParser()
-    verb.add_arguments(parser)
-    verb.run(parser.parse_args(arguments))
+    command.add_arguments(parser)
+    command.run(parser.parse_args(arguments))
 
 
 def test_check(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +37,7 @@ def test_check_warns_and_strict_refuses(tmp_path: Path, capsys: pytest.CaptureFi
         run(check, str(tmp_path), "--strict")
 
 
-def test_check_tells_the_faults_of_all_references(tmp_path: Path) -> None:
+def test_check_reports_the_faults_of_all_references(tmp_path: Path) -> None:
     write(tmp_path, a=BASE + "x: 1\n", b=BASE + "y: 1\n")
     with pytest.raises(UserError) as raised:
         run(check, str(tmp_path / "a.yaml"), "quickstart", str(tmp_path / "b.yaml"))
@@ -45,7 +45,7 @@ def test_check_tells_the_faults_of_all_references(tmp_path: Path) -> None:
 
 
 def test_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    run(plan_verb, "quickstart", "--images-per-class", "5", "--rows", "2")
+    run(plan_command, "quickstart", "--images-per-class", "5", "--rows", "2")
     out = capsys.readouterr().out
     assert "combines base-class, class-prompt, multi-domain, random-guidance" in out
     own = "DPMSolverMultistepScheduler  64 x 64"
@@ -58,13 +58,13 @@ def test_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    run(plan_verb, "quickstart/multi-domain", "--json", "--range", "995:")
+    run(plan_command, "quickstart/multi-domain", "--json", "--range", "995:")
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     recipe = load_recipe("quickstart/multi-domain")
     assert found == [row.as_row() for row in plan(recipe).rows(995, 1000)]
-    run(plan_verb, "quickstart", "--json", "--images-per-class", "1")
+    run(plan_command, "quickstart", "--json", "--images-per-class", "1")
     assert len(capsys.readouterr().out.splitlines()) == 10 * 4 + 40
-    run(plan_verb, "quickstart/all-combined", "--json", "--images-per-class", "1")
+    run(plan_command, "quickstart/all-combined", "--json", "--images-per-class", "1")
     assert len(capsys.readouterr().out.splitlines()) == 40
 
 
@@ -72,8 +72,8 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "message"),
     [
         (("--json", "--range", "5"), "--range 5: expected A:B"),
-        (("--json", "--range", "3:1"), "--range 3:1: valid images are 0:1000"),
-        (("--json", "--range", "0:1001"), "--range 0:1001: valid images are 0:1000"),
+        (("--json", "--range", "3:1"), "--range 3:1: the config has images 0:1000"),
+        (("--json", "--range", "0:1001"), "--range 0:1001: the config has images 0:1000"),
         (("--range", "0:1"), "add --json"),
         (("--rows", "-1"), "--rows is -1; give 0 or more"),
         (("--images-per-class", "0"), "images_per_class: 0 must be at least 1"),
@@ -81,7 +81,7 @@ def test_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 )
 def test_plan_refuses(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        run(plan_verb, "quickstart/base-class", *arguments)
+        run(plan_command, "quickstart/base-class", *arguments)
 
 
 def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +93,7 @@ def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "extends" not in out
     assert "handwritten nine" in out
-    with pytest.raises(UserError, match="quickstart is a folder of recipes"):
+    with pytest.raises(UserError, match="takes one recipe: quickstart/NAME, with NAME one of all-"):
         run(recipes, "show", "quickstart")
 
 
@@ -132,9 +132,9 @@ def test_a_published_speed_is_named_and_scaled_by_pixels() -> None:
 
 
 def test_a_twin_costs_nothing_beside_its_set(capsys: pytest.CaptureFixture[str]) -> None:
-    run(plan_verb, "cifar10", "--rows", "0")
+    run(plan_command, "cifar10", "--rows", "0")
     assert "none with base-class, which has the same images; alone 4," in capsys.readouterr().out
-    run(plan_verb, "cifar10/anti-aliased", "--rows", "0")
+    run(plan_command, "cifar10/anti-aliased", "--rows", "0")
     assert "none with" not in capsys.readouterr().out
 
 

@@ -29,7 +29,7 @@ def not_negative(text: str) -> int:
 
 
 def add_rows(parser: argparse._ActionsContainer, *, of: str) -> None:
-    """Add the options that say which rows of a dataset, and where their images are."""
+    """Add the options that select rows of a dataset and its image column."""
     parser.add_argument("--config", help=f"config of {of} (default: its default)")
     parser.add_argument("--split", help=f"split of {of} (default: test, else the only one)")
     parser.add_argument(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from eval.verbs.arguments import label_map_of
+from eval.commands.arguments import label_map_of
 from factory.common.console import write
 from factory.common.errors import UserError
 
@@ -67,5 +67,5 @@ def run(args: argparse.Namespace) -> None:
         skip_unreadable=args.skip_unreadable,
         labels=label_map_of(args),
     )
-    told = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    write(f"{args.out}: {sum(counts.values()):,} images ({told})")
+    listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+    write(f"{args.out}: {sum(counts.values()):,} images ({listed})")
