@@ -18,7 +18,8 @@ from PIL import Image
 
 from factory.builder.build import build
 from factory.card import header as card_header
-from factory.card import planned
+from factory.card import page, planned
+from factory.card.derived import publish
 from factory.card.images import write_images
 from factory.card.licences import licence_fields
 from factory.card.page import _HUB_NOTES, REPLACED, at_home, facts
@@ -94,6 +95,32 @@ def test_the_body_tells_counts_prompts_and_provenance(card: DatasetCard) -> None
     assert "batch_size 4, shard_size 8, dtype " in text
     assert "network evaluations for 30 images" in text
     assert "Plain \\| simple (source: section 3.1)" in text
+
+
+def test_a_build_writes_its_card_without_reading_its_recipes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = page.stored_recipes
+    read: list[str] = []
+
+    def watched(out: Any, configs: Any) -> Any:
+        read.extend(configs)
+        return reading(out, configs)
+
+    monkeypatch.setattr(page, "stored_recipes", watched)
+    base = recipe(tmp_path, "zebra", summary="Plain | simple")
+    small = {"d": {"normal": {"mean": 0, "std": 1e-05}}}
+    twice = recipe(tmp_path, "twice", variables=small, prompt="a {d} {class}")
+    out = tmp_path / "out"
+    draw([base, twice, combination(tmp_path, "all", ["zebra", "twice"])], out)
+    assert read == []
+    files = ("README.md", page.SHEET)
+    written = {name: (out / name).read_bytes() for name in files}
+    publish(out, card=True)
+    assert read == ["twice", "zebra", "all"]
+    assert written == {name: (out / name).read_bytes() for name in files}
+    draw(recipe(tmp_path, "later"), out)
+    assert sorted(read[3:]) == ["all", "twice", "zebra"]
 
 
 @pytest.mark.parametrize(

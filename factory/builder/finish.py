@@ -58,7 +58,9 @@ def finish(
         done = now if complete == now.manifest else replace(out, now, complete, recipes={})
         if done is not None:
             break
-    return dataclasses.replace(look, generation=publish(out, card=True, now=done))
+    loaded = {begun.recipes[job.name]: job.recipe for job in jobs}
+    published = publish(out, card=True, now=done, loaded=loaded)
+    return dataclasses.replace(look, generation=published)
 
 
 def _complete(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 from factory.card.header import with_exact_files
 from factory.card.page import FILE_NAME as CARD
 from factory.card.page import write_card
@@ -10,8 +13,17 @@ from factory.shards.directory import recipe_path
 from factory.shards.generations import Generation, latest, newest
 from factory.shards.manifest import Manifest
 
+if TYPE_CHECKING:
+    from factory.recipe.resolved import ResolvedRecipe
 
-def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Generation:
+
+def publish(
+    out: AnyPath,
+    *,
+    card: bool,
+    now: Generation | None = None,
+    loaded: Mapping[str, ResolvedRecipe] | None = None,
+) -> Generation:
     """Write the files for readers from the newest generation.
 
     A process may pause between reading and writing while others continue. So each process checks
@@ -21,6 +33,7 @@ def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Gener
         out: Dataset directory.
         card: Whether to write the card too; it shows complete configs only.
         now: The newest generation, where it was just read or made.
+        loaded: Recipes by their text in a generation; the card reads others from their files.
 
     Returns:
         The generation that was written.
@@ -29,13 +42,15 @@ def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Gener
         now = None
     while True:
         now = now or newest(out)
-        _write(out, now, card=card)
+        _write(out, now, card=card, loaded=loaded or {})
         if latest(out) == now.number:
             return now
         now = None
 
 
-def _write(out: AnyPath, now: Generation, *, card: bool) -> None:
+def _write(
+    out: AnyPath, now: Generation, *, card: bool, loaded: Mapping[str, ResolvedRecipe]
+) -> None:
     """Write the copies of a generation while it is the newest."""
     assert now.manifest is not None, "a generation was written before"
     for name, text in now.recipes.items():
@@ -44,7 +59,8 @@ def _write(out: AnyPath, now: Generation, *, card: bool) -> None:
         recipe_path(out, name).unlink(missing_ok=True)
     try:
         if card and now.manifest.in_order() and latest(out) == now.number:
-            write_card(out, now.manifest)
+            known = {name: loaded[text] for name, text in now.recipes.items() if text in loaded}
+            write_card(out, now.manifest, known)
     except FileNotFoundError:
         # These shards are no longer in a newer generation.
         if latest(out) == now.number:

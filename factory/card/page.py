@@ -44,14 +44,20 @@ _LOADING = re.compile(rb"^## Load it\r?$.*?(?=^## |\Z)", re.MULTILINE | re.DOTAL
 _PLACES = (re.compile(rb'(load_dataset\(")[^"]*'), re.compile(rb'(create_dataset\("hfds/)[^"]*'))
 
 
-def write_card(out: AnyPath, manifest: Manifest) -> None:
+def write_card(
+    out: AnyPath, manifest: Manifest, known: Mapping[str, ResolvedRecipe] | None = None
+) -> None:
     """Write the card of a dataset and its images, without incomplete configs.
 
     Args:
-        out: The dataset's directory, with `recipes/`. Scores in `scores.json` are shown.
+        out: The dataset's directory. Scores in `scores.json` are shown.
         manifest: With shards and hashes.
+        known: Recipes by config, as they are stored; others are read from `recipes/`.
     """
-    recipes = list(stored_recipes(out, manifest.in_order()).values())
+    known = dict(known or {})
+    if unknown := [name for name in manifest.in_order() if name not in known]:
+        known |= stored_recipes(out, unknown)
+    recipes = [known[name] for name in manifest.in_order()]
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
     scores = kept_scores(out, manifest)
     body = _text(manifest, recipes, images=images, scores=scores)
