@@ -103,10 +103,6 @@ def check_read_access(target: HubTarget) -> None:
 def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
     """Download and check files of a target's revision; cached files are kept.
 
-    Args:
-        target: Repository and revision.
-        wanted: Returns whether a path is needed.
-
     Raises:
         UserError: The repository or revision does not exist, or access is denied.
         Failure: The Hub cannot be reached, or files are damaged after every download.

@@ -99,12 +99,16 @@ class PublishReport:
         return max(0, total - self.sent_bytes)
 
 
-def require_token(target: HubTarget) -> None:
-    """Check network access, token and repository name before any work is done.
+def writing_session(target: HubTarget, *, tag: str | None = None) -> HubSession:
+    """Check network access, token and names before any work is done; return a session for a push.
+
+    Args:
+        target: The default branch if it has no revision.
+        tag: Name of the tag to set, if any.
 
     Raises:
-        UserError: `HF_HUB_OFFLINE` is set, there is no token, or the name has no owner (the Hub
-            would use the user's own namespace).
+        UserError: `HF_HUB_OFFLINE` is set, there is no token, git would reject the branch or the
+            tag, or the name has no owner (the Hub would use the user's own namespace).
     """
     if "/" not in target.repo_id:
         raise UserError(f"{target}: has no owner; write ORG/NAME, or YOUR_NAME/{target.repo_id}")
@@ -112,18 +116,21 @@ def require_token(target: HubTarget) -> None:
         raise UserError(f"{target}: HF_HUB_OFFLINE is set; unset it to push")
     if token_source() is None:
         raise UserError(f"{target}: pushing needs a token; {how_to_get_token('write')}")
+    target = target.at(target.revision or DEFAULT_BRANCH)
+    for name in (target.revision, tag):
+        if name is not None:
+            require_ref_name(name)
+    return HubSession(target, writes=True)
 
 
-def check_may_push(target: HubTarget, *, private: bool = False) -> None:
+def check_may_push(session: HubSession, *, private: bool = False) -> None:
     """Check, without changing anything, whether a push can succeed.
 
     Raises:
-        UserError: `HF_HUB_OFFLINE` is set, there is no token, it is read-only, the name is invalid,
-            or the repository is public but a private one is requested.
+        UserError: The token is read-only, the name is invalid, or the repository is public but a
+            private one is requested.
         Failure: The Hub cannot be reached.
     """
-    require_token(target)
-    session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
     if find_head(session, private=private).repository:
         check_write_access(session)
     else:
@@ -131,7 +138,7 @@ def check_may_push(target: HubTarget, *, private: bool = False) -> None:
 
 
 def publish(
-    target: HubTarget,
+    session: HubSession,
     publication: Publication,
     *,
     dry_run: bool = False,
@@ -140,7 +147,7 @@ def publish(
     """Publish files to a branch in one commit.
 
     Args:
-        target: The default branch if it has no revision. A missing branch is created.
+        session: From `writing_session`. A missing branch is created.
         publication: Files to publish.
         dry_run: Compare only, change nothing.
         show_progress: Whether to show a progress bar on stderr.
@@ -151,11 +158,6 @@ def publish(
         OtherCommit: Another push was faster.
         Failure: All retries failed, or the Hub's files differ from the sent ones.
     """
-    require_token(target)
-    require_ref_name(target.revision or DEFAULT_BRANCH)
-    if publication.tag is not None:
-        require_ref_name(publication.tag)
-    session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
     head = find_head(session, private=publication.private)
     created = not head.repository
     if dry_run:

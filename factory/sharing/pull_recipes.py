@@ -26,13 +26,7 @@ from factory.sharing.recipe_index import IndexEntry, read_index
 
 @dataclass(frozen=True)
 class SharedRecipe:
-    """A recipe in a repository.
-
-    Attributes:
-        name: As used in references.
-        summary: One line, plain text.
-        fingerprint: From its index, or None without an index.
-    """
+    """A recipe in a repository."""
 
     name: str
     summary: str

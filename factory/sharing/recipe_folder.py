@@ -25,14 +25,7 @@ from factory.sharing.recipe_index import IndexEntry, entry_of, index_text
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """A folder of recipes ready to be shared.
-
-    Attributes:
-        name: Name in the repository.
-        files: Contents by path in the folder.
-        entries: Entries of its index.
-        resolved: Names of the resolved recipes.
-    """
+    """A folder of recipes ready to be shared."""
 
     name: str
     files: Mapping[str, bytes]
