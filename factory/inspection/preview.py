@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import Failure, UserError
-from factory.distributions.scalar import Constant, Uniformly
+from factory.distributions.discrete import Constant, Uniformly
 from factory.distributions.template import Value, shown
 from factory.distributions.variables import Linked, PerClass, Quantity
 from factory.planner.plan import ImageSpec, plan
@@ -32,12 +32,7 @@ _BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class Preview:
-    """A contact sheet.
-
-    Attributes:
-        sheet: The image.
-        sampling: Sampling settings of its images, in one line.
-    """
+    """A contact sheet."""
 
     sheet: Image.Image
     sampling: str

@@ -18,9 +18,8 @@ from pydantic_core import PydanticUndefined
 from factory.common.console import write as write_line
 from factory.common.entry import run_main
 from factory.common.errors import UserError
-from factory.distributions.captions import Captions, CaptionSource
-from factory.distributions.scalar import KINDS
-from factory.distributions.variables import Linked, Once, PerClass
+from factory.distributions.captions import CaptionSource
+from factory.distributions.variables import VARIABLE_KINDS
 from factory.models.presets import PRESETS
 from factory.recipe.schema import (
     Adapter,
@@ -151,15 +150,8 @@ def _doc(model: type[BaseModel]) -> str:
 
 def _kinds() -> str:
     lines = ["| written | meaning |", "|---|---|"]
-    models: dict[str, type[BaseModel]] = {
-        **KINDS,
-        "per_class": PerClass,
-        "linked": Linked,
-        "once": Once,
-        "captions": Captions,
-    }
     for name, example in EXAMPLES.items():
-        meaning = _WHAT[name] if name in _WHAT else _doc(models[name]).split(": `", 1)[0]
+        meaning = _WHAT[name] if name in _WHAT else _doc(VARIABLE_KINDS[name]).split(": `", 1)[0]
         lines.append(f"| `{example}` | {' '.join(meaning.split()).rstrip('.')}. |")
     return "\n".join(lines)
 
