@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from factory.data.pixels import Fit
+from factory.data.row_subsets import DataSource
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -153,42 +154,6 @@ class Environment(_Frozen):
     threads: int | None = None
     processes: int | None = None
     versions: dict[str, str] = {}
-
-
-class DataSource(_Frozen):
-    """The training rows of a run.
-
-    Attributes:
-        reference: Directory, Hub id or `hf://` path, as given.
-        config_name: Config of the dataset.
-        split: Split of the dataset.
-        row_filter: Expression over metadata columns that keeps a row, or None.
-        images_per_class: Rows sampled per class after filtering, or None for all.
-        image_column: Column of images.
-        label_column: Column of labels.
-        label_names: Class names; the position is the label.
-        num_images: Rows after filtering, the held-out part included.
-        num_unreadable: Rows skipped by `--skip-unreadable`.
-        pixels_sha256: Hash of all decoded pixels and labels.
-        commit: Commit of a Hub id when it was read; None for a directory.
-        class_counts: Images per class, held-out ones included; None in older runs.
-        left_out: Files of an image folder that were not read, by suffix.
-    """
-
-    reference: str
-    config_name: str | None = None
-    split: str | None = None
-    row_filter: str | None = None
-    images_per_class: int | None = None
-    image_column: str
-    label_column: str
-    label_names: tuple[str, ...]
-    num_images: int
-    num_unreadable: int = 0
-    pixels_sha256: str
-    commit: str | None = None
-    class_counts: dict[str, int] | None = None
-    left_out: dict[str, int] = {}
 
 
 class RunConfig(_Frozen):

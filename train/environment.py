@@ -23,10 +23,7 @@ _PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 def join_launch(**options: Any) -> Accelerator:
-    """Join the processes of the launch.
-
-    Args:
-        options: Of `accelerate.Accelerator`.
+    """Join the processes of the launch; options are those of `accelerate.Accelerator`.
 
     Raises:
         UserError: The launch's variables are contradictory, or it requests something unsupported.
@@ -52,13 +49,7 @@ def join_launch(**options: Any) -> Accelerator:
 
 
 def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: int) -> Environment:
-    """Describe the environment of this launch.
-
-    Args:
-        accelerator: Gives device, precision and number of processes.
-        threads: CPU threads per process.
-        from_epoch: First epoch of this launch, from 1.
-    """
+    """Describe the environment of this launch."""
     kind = accelerator.device.type
     precision = str(accelerator.mixed_precision)
     return Environment(

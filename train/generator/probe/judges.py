@@ -30,12 +30,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Score:
-    """Accuracy of a network.
-
-    Attributes:
-        top1: 0 to 1.
-        per_class: The same for each digit.
-    """
+    """Accuracy of a network."""
 
     top1: float
     per_class: list[float]
