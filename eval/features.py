@@ -19,10 +19,10 @@ from eval.scores_file import Preprocessing
 from factory.common.console import progress
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
+from factory.data.open import OpenedDataset
 from factory.hub.client import bound_requests
 
 if TYPE_CHECKING:
-    import datasets
     import torch
 
 Space = Literal["logits", "features"]
@@ -111,11 +111,6 @@ def choose_space(
 
     By default it is the logits if the model's head has an output for every class, as in a run of
     `train`; else the features. An ImageNet head, for example, reads other classes.
-
-    Args:
-        model: The model.
-        classes: Names of the classes that are compared.
-        requested: The space to use, whatever the head's classes.
     """
     if model.label_names is None:
         head, knows = "its head lists no class names", False
@@ -131,13 +126,10 @@ def choose_space(
 
 def extract(
     model: FeatureModel,
-    dataset: datasets.Dataset,
+    opened: OpenedDataset,
     rows: NDArray[np.int64],
     *,
     space: Space,
-    image_column: str,
-    image_folder: Path | None = None,
-    row_numbers: Sequence[int] | None = None,
     batch_size: int,
     threads: int,
 ) -> NDArray[np.float64]:
@@ -156,14 +148,7 @@ def extract(
         rows[start : start + batch_size].tolist() for start in range(0, len(rows), batch_size)
     ]
     parts: list[NDArray[np.float64]] = []
-    images = prepared(
-        dataset,
-        batches,
-        image_column=image_column,
-        transform=make_transform(model.preprocessing),
-        image_folder=image_folder,
-        row_numbers=row_numbers,
-    )
+    images = prepared(opened, batches, transform=make_transform(model.preprocessing))
     bar = progress(len(rows), unit="image", description=space)
     net.eval()
     smaller = f"give a --batch-size below {batch_size}"

@@ -28,12 +28,7 @@ _MOST_LINES = 120
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Real label -> model class; several labels may map to one class.
-
-    Attributes:
-        pairs: The map.
-        source: Its file, for messages.
-    """
+    """Real label -> model class; several labels may map to one class."""
 
     pairs: Mapping[str, str]
     source: str

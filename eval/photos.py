@@ -210,10 +210,6 @@ class _Finder:
 def require_datasets(found: Found, given: Sequence[str]) -> None:
     """See that options for datasets are given with a dataset.
 
-    Args:
-        found: From `find_photos`.
-        given: The options, as the user wrote them.
-
     Raises:
         UserError: There is none among the paths.
     """

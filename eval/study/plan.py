@@ -41,13 +41,7 @@ class Run:
 
 
 class Plan:
-    """A study in a folder: its file names and steps.
-
-    Attributes:
-        spec: The study.
-        settings: From `eval.study.settings.resolve`.
-        out: Its folder.
-    """
+    """A study in a folder: its file names and steps."""
 
     def __init__(
         self, spec: StudySpec, settings: Settings, out: Path, *, processes: int = 1

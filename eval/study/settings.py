@@ -28,13 +28,7 @@ _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
 
 
 class PartCost(BaseModel):
-    """Cost of generating one config.
-
-    Attributes:
-        images: Planned.
-        calls: Network calls.
-        seconds: Estimated, or None where no speed is known.
-    """
+    """Cost of generating one config."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -173,13 +167,7 @@ def settings_of(lines: str) -> RowSettings:
 
 
 def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings]) -> list[Fault]:
-    """Return faults of a dataset's comparisons.
-
-    Args:
-        name: Of the dataset in the study.
-        one: Its spec.
-        found: Settings by row.
-    """
+    """Return faults of a dataset's comparisons."""
     faults = []
     for pair in one.all_comparisons():
         row, other = found[pair.row].settings, found[pair.to].settings

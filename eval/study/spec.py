@@ -266,12 +266,7 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
 
 
 def without_conclusions(spec: StudySpec, options: str) -> StudySpec:
-    """Return a study without its texts, because options changed the results they are about.
-
-    Args:
-        spec: The study, changed.
-        options: The options that changed it, as typed.
-    """
+    """Return a study without its texts, because options changed the results they are about."""
     limits = (
         f"Run with `{options}`, which differ from the study's own values: its limits and "
         "conclusions are omitted."
