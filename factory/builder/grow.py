@@ -24,12 +24,6 @@ def add_columns(
 ) -> Manifest:
     """Copy the shards that lack columns of the dataset; the new columns are null.
 
-    Args:
-        look: The dataset's directory.
-        old: What binds the build of the manifest that is there.
-        new: With the columns the dataset will have.
-        features: Of `new`.
-
     Returns:
         `new`, with the copies of the shards in `old`.
 

@@ -66,13 +66,7 @@ class Job:
     def stamp(
         self, shard: range, *, settings: FixedSettings, failed: Sequence[FailedImage] = ()
     ) -> Stamp:
-        """Return the stamp of a shard of this config.
-
-        Args:
-            shard: Its range of row numbers.
-            settings: Build settings of the dataset.
-            failed: Images of the range that have no row.
-        """
+        """Return the stamp of a shard of this config."""
         return Stamp(
             config=self.name,
             fingerprint=self.recipe.fingerprint,

@@ -58,11 +58,7 @@ class Markers:
     """The markers in a dataset's directory, as one process adds and removes them."""
 
     def __init__(self, out: AnyPath) -> None:
-        """Touch nothing yet.
-
-        Args:
-            out: The dataset's directory.
-        """
+        """Touch nothing yet."""
         self._out = out
         self._text = f"{socket.gethostname()}, process {os.getpid()}\n".encode()
 

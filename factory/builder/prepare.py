@@ -81,12 +81,6 @@ def look_at(out: AnyPath, jobs: Sequence[Job]) -> Look:
 def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> State:
     """Decide what a build is about to do; nothing is written.
 
-    Args:
-        look: The directory.
-        jobs: Jobs of the recipes.
-        wanted: The user's settings.
-        device: Type of the device at hand.
-
     Raises:
         UserError: The directory holds another dataset.
     """
@@ -104,12 +98,6 @@ def prepare(
     look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
 ) -> tuple[Start, Generation]:
     """Ready the directory.
-
-    Args:
-        look: The directory; looked at again if another launch changes it meanwhile.
-        jobs: As the recipes say.
-        wanted: The user's settings.
-        device: Type of the device at hand.
 
     Returns:
         What the ranks need to begin, and the generation that is now the newest.

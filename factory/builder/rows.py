@@ -92,13 +92,6 @@ def copy_rows(
     """Copy the rows of an equal-share shard from the shards of its members.
 
     Rows are found by their `index` column, since failed images have no row.
-
-    Args:
-        out: Dataset directory.
-        job: The equal-share config.
-        shard: Its row numbers.
-        file_of: Returns the shard file of a member, by config and number.
-        shard_size: Shard size of all configs.
     """
     from factory.planner.plan import plan
 

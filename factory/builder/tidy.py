@@ -58,10 +58,6 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
 
     Files listed by the newest generation and files with unknown names are never touched.
 
-    Args:
-        out: Dataset directory.
-        delete: Whether to remove the leftovers.
-
     Raises:
         UserError: There is no dataset, or one of its folders is a link to another place.
     """

@@ -80,10 +80,6 @@ def name_files(out: AnyPath, old: Manifest) -> None:
 
     Its globs would match the new files of a growing dataset and the files they replace. The rest of
     the card stays unchanged.
-
-    Args:
-        out: Dataset directory.
-        old: Its manifest before it grows.
     """
     path = out / CARD
     if not path.is_file():

@@ -36,13 +36,7 @@ _MOST_INFO_BYTES = 500_000
 def general_fields(
     labels: Sequence[str], *, models: Sequence[str], num_images: int
 ) -> dict[str, Any]:
-    """Return the part of the header that does not depend on files.
-
-    Args:
-        labels: Class names.
-        models: Ids of the models that generate the dataset.
-        num_images: Number of images; those of combinations are counted once.
-    """
+    """Return the part of the header that does not depend on files."""
     return {
         "pretty_name": title(labels),
         **licence_fields(models),

@@ -77,11 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the build and print a summary.
-
-    Raises:
-        Failure: The build is complete, but some images failed.
-    """
+    """Run the build and print a summary."""
     from factory.builder.build import BuildOptions, Part, build
     from factory.builder.ranks import leave, world
     from factory.builder.signals import stopping_on_signals

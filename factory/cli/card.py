@@ -27,12 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the card.
-
-    Raises:
-        UserError: OUT is not a finished dataset, or a scores file belongs to a model that was
-            trained on other data.
-    """
+    """Write the card."""
     from factory.card.derived import publish
     from factory.card.page import FILE_NAME
     from factory.card.scores import keep, kept_scores

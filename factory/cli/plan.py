@@ -44,11 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the plan.
-
-    Raises:
-        UserError: The recipes have errors, or the range is invalid.
-    """
+    """Print the plan."""
     if args.rows < 0:
         raise UserError(f"--rows is {args.rows}; give 0 or more")
     if args.range is not None and not args.json:

@@ -74,11 +74,7 @@ def cores_per_process() -> int:
 
 
 def device_name(device_type: str) -> str:
-    """Return the product name of the device.
-
-    Args:
-        device_type: `cpu`, `cuda`, ...
-    """
+    """Return the product name of the device."""
     if device_type == "cuda":
         import torch
 
@@ -98,9 +94,6 @@ def is_lack_of_memory(error: BaseException) -> bool:
 @contextmanager
 def reporting_lack_of_memory(remedy: str) -> Iterator[None]:
     """Report a lack of memory in one line.
-
-    Args:
-        remedy: What the user can do.
 
     Raises:
         Failure: There was not enough memory.

@@ -80,9 +80,6 @@ def require_own(out: Path) -> None:
 
     Builds, gates and `factory tidy` write and delete in these folders, using names from its files.
 
-    Args:
-        out: Local dataset directory.
-
     Raises:
         UserError: A folder is a link, or a file is a link out of the directory.
     """

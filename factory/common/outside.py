@@ -27,11 +27,6 @@ _YAML = Limits(max_bytes=MAX_YAML_BYTES, max_nodes=MAX_YAML_VALUES, empty="is em
 def read_text(path: Path, *, max_bytes: int, shown: str | None = None) -> str:
     """Read a regular file of UTF-8 text, with or without a byte order mark.
 
-    Args:
-        path: A local path or a `UPath`.
-        max_bytes: Maximum size.
-        shown: Its name in messages; default: `path` itself.
-
     Raises:
         UserError: It is missing, not a regular file, too large, or not text.
     """

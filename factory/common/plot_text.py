@@ -78,10 +78,6 @@ def in_bundled(texts: Iterable[str], *, what: str) -> list[str]:
     """Return texts with only the bundled font's characters, the same on every machine.
 
     Other characters become code points (`U+732B`), and a log line reports them.
-
-    Args:
-        texts: The texts.
-        what: Where the texts are shown, for the log line.
     """
     texts = list(texts)
     lacking = sorted(_visible(texts) - bundled_characters())

@@ -21,14 +21,7 @@ def clipped(text: str) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """Location of a value: a file with line and column from 1, or a command line argument.
-
-    Attributes:
-        file: Name in messages.
-        line: None for an argument.
-        column: None for an argument.
-        path: The file itself, or None for an argument.
-    """
+    """Location of a value: a file with line and column from 1, or a command line argument."""
 
     file: str
     line: int | None = None

@@ -47,10 +47,6 @@ RECIPE = Limits()
 def read(path: Path, *, shown: str | None = None) -> Node:
     """Read a YAML file.
 
-    Args:
-        path: The file.
-        shown: Its name in messages; default: `path` itself.
-
     Raises:
         UserError: The file is missing, not text, too large, empty, or not valid YAML.
     """

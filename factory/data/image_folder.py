@@ -88,10 +88,6 @@ class ImageFolder:
     def require_read(self, shown: str, refused: Sequence[PurePosixPath]) -> None:
         """Reject a folder with a link that is not followed, or with images in unsupported formats.
 
-        Args:
-            shown: The folder as the user named it.
-            refused: Those images.
-
         Raises:
             UserError: There are any; the message names a remedy.
         """
@@ -140,10 +136,6 @@ def listed_images(folder: Path, paths: Iterable[str]) -> ImageFolder:
 
 def has_images(found: ImageFolder, shown: str) -> bool:
     """Return whether a folder contains an image of any format.
-
-    Args:
-        found: The folder.
-        shown: The folder as the user named it.
 
     Raises:
         UserError: Its only files are archives, and what describes them.

@@ -26,10 +26,6 @@ _LISTED = 10
 def only_readable(opened: OpenedDataset, *, shows: bool = True) -> OpenedDataset:
     """Decode every image once and keep the rows whose image can be read.
 
-    Args:
-        opened: The dataset.
-        shows: Whether this process reports progress and skipped images.
-
     Returns:
         The dataset without unreadable rows; `unreadable` lists their row, file and reason.
 

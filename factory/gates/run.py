@@ -46,11 +46,6 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
 
     Rows measured already with the same model and thresholds keep their values.
 
-    Args:
-        out: Directory of a finished dataset.
-        gates: Gates in order.
-        show_progress: Whether to show a bar.
-
     Raises:
         UserError: It is not a finished dataset, its files differ from its manifest, a variable has
             the name of a gate's column, or one of its folders is a link to another place.

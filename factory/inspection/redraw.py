@@ -79,10 +79,6 @@ class Redrawer:
     def batch(self, recipe: ResolvedRecipe, index: int) -> list[Redrawn]:
         """Regenerate the batch of an image.
 
-        Args:
-            recipe: Recipe of the image.
-            index: Index of the image.
-
         Returns:
             All images of the batch that the dataset has, in order.
 
@@ -102,12 +98,7 @@ class Redrawer:
         return [compared(row, pictures[at], recipe) for at, row in rows.items()]
 
     def alone(self, recipe: ResolvedRecipe, index: int) -> Redrawn:
-        """Regenerate one image without its batch: fast, but the bytes are rarely the same.
-
-        Args:
-            recipe: Recipe of the image.
-            index: Index of the image.
-        """
+        """Regenerate one image without its batch: fast, but the bytes are rarely the same."""
         indexes = range(index, index + 1)
         (row,) = stored_rows(self._out, self._manifest, recipe.name, indexes)
         (picture,) = self._render(recipe, [spec_of(row, recipe)])

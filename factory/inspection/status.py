@@ -67,13 +67,7 @@ class ConfigStatus:
 
 @dataclass(frozen=True)
 class Worker:
-    """A process that has marked a missing shard, and is at work unless it was killed.
-
-    Attributes:
-        config: Config of the shard.
-        shard: Its number.
-        process: Its machine and number.
-    """
+    """A process that has marked a missing shard, and is at work unless it was killed."""
 
     config: str
     shard: int
@@ -115,9 +109,6 @@ class Status:
 
 def status(out: str | Path) -> Status:
     """Return the progress of a build.
-
-    Args:
-        out: Dataset directory or URL.
 
     Raises:
         UserError: There is no dataset.

@@ -73,13 +73,6 @@ def compare_sample(
 ) -> Comparison:
     """Regenerate a sample and compare it with the stored images.
 
-    Args:
-        out: Dataset directory.
-        found: Its manifest.
-        recipes: The configs to sample: those with a valid recipe.
-        sample: Size of the sample.
-        damaged: Faulty files; they are not compared.
-
     Raises:
         UserError: The model or the device is unavailable.
     """

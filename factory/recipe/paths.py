@@ -18,11 +18,7 @@ _LONGEST_NAME = 200
 
 
 def packaged_dir(kind: str) -> Path:
-    """Return the folder of packaged files, in a checkout or an installed package.
-
-    Args:
-        kind: `recipes` or `dataset_cards`.
-    """
+    """Return the folder of packaged files, in a checkout or an installed package."""
     installed = _PACKAGE / f"_{kind}"
     return installed if installed.is_dir() else _PACKAGE.parent / kind
 
@@ -39,13 +35,7 @@ def shown_path(path: Path) -> str:
 
 @dataclass(frozen=True)
 class RecipeEntry:
-    """A packaged recipe.
-
-    Attributes:
-        name: As commands accept it, e.g. `quickstart/base-class`.
-        path: Its file.
-        summary: One-line description.
-    """
+    """A packaged recipe."""
 
     name: str
     path: Path

@@ -17,13 +17,7 @@ _LONGEST_NUMBER = 24
 
 
 def check_templates(checked: Checked, recipe: ResolvedRecipe, *, names_known: bool = True) -> None:
-    """Check that prompts are valid templates and use existing names.
-
-    Args:
-        checked: Receives the faults.
-        recipe: The prompts.
-        names_known: Whether variables and classes are valid, so that names can be checked.
-    """
+    """Check that prompts are valid templates and use existing names."""
     written = checked.node.find(("prompt",))
     listed = isinstance(written.value, list)
     for place, one in enumerate(recipe.prompt):

@@ -57,9 +57,6 @@ def telling_batch_size(
 def telling_that_it_is_too_large(model: str) -> Iterator[None]:
     """Turn a lack of memory during model loading into a failure with a remedy.
 
-    Args:
-        model: Its id.
-
     Raises:
         Failure: There was not enough memory.
     """

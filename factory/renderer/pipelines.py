@@ -47,13 +47,7 @@ class Pipelines:
     def __init__(
         self, *, device: torch.device | str, dtype: torch.dtype, allow_pickle: bool = False
     ) -> None:
-        """Store the options; nothing is loaded yet.
-
-        Args:
-            device: Device of the weights.
-            dtype: Type of all weights.
-            allow_pickle: Whether to load pickled weights of models without safetensors.
-        """
+        """Store the options; nothing is loaded yet."""
         self._device = device
         self._dtype = dtype
         self._allow_pickle = allow_pickle

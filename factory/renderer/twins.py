@@ -66,14 +66,7 @@ class TwinRenderer:
         others: Sequence[Output],
         memory: TwinMemory,
     ) -> None:
-        """Join a group.
-
-        Args:
-            renderer: Renderer of this config.
-            output: Output settings of this config.
-            others: Output settings of the other configs in the group.
-            memory: Shared by the group.
-        """
+        """Join a group."""
         self._renderer = renderer
         self._output = output
         self._others = list(others)

@@ -100,12 +100,6 @@ def replace(
 ) -> Generation | None:
     """Store a manifest as the dataset's, if `base` is still the newest generation.
 
-    Args:
-        out: The dataset's directory.
-        base: The generation that was read.
-        manifest: The new manifest.
-        recipes: Recipes of new and changed configs.
-
     Returns:
         The new generation; None if another process was faster: read again.
     """

@@ -114,13 +114,7 @@ def number_of(file: str) -> int | None:
 
 
 def present_shards(manifest: Manifest, config: str, files: Collection[str]) -> dict[int, str]:
-    """Return the files of whole shards by number, going by their names alone.
-
-    Args:
-        manifest: Of the dataset.
-        config: One of its configs.
-        files: Files of the config, relative to the dataset's directory.
-    """
+    """Return the files of whole shards by number, going by their names alone."""
     found = {}
     total = total_shards(manifest, config)
     for index in range(total):

@@ -50,10 +50,6 @@ class Candidates:
 def assess(path: AnyPath, wanted: Stamp) -> Found | None:
     """Examine a shard.
 
-    Args:
-        path: Its file.
-        wanted: What it should be; `failed` and hash do not count.
-
     Returns:
         None if there is no file.
     """
