@@ -19,8 +19,8 @@ from factory.common.console import progress
 from factory.common.devices import cores_per_process, find_device, reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.image_bytes import ImageFault, opened_image
-from factory.common.inside import at_home
 from factory.common.row_images import UnreadableImage
+from factory.common.storage import at_home
 from factory.data.pixels import Fit
 
 if TYPE_CHECKING:

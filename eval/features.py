@@ -18,7 +18,7 @@ from eval.score import set_precision
 from eval.scores_file import Preprocessing
 from factory.common.console import progress
 from factory.common.devices import reporting_lack_of_memory
-from factory.common.errors import UserError
+from factory.common.errors import UserError, first_line
 from factory.data.open import OpenedDataset
 from factory.hub.client import bound_requests
 
@@ -97,10 +97,10 @@ def _pretrained(name: str) -> Any:
     try:
         return timm.create_model(name, pretrained=True).eval()
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
             f"--model {name}: folder not found, and timm cannot load pretrained weights of that "
-            f"name ({reason}); give a run folder of `train`, or check the name and the network"
+            f"name ({first_line(error)}); give a run folder of `train`, or check the name and the "
+            "network"
         ) from None
 
 

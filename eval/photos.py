@@ -14,9 +14,9 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
-from factory.common.inside import at_home
 from factory.common.redaction import cut_line
 from factory.common.row_images import read_file, read_hashed
+from factory.common.storage import at_home
 from factory.common.system_files import is_system_file
 from factory.data.image_folder import NOT_READ, READ, find_images
 from factory.data.open import is_dataset, open_images

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from factory.common.text import cut
 from factory.data.pixels import Fit
 from factory.data.row_subsets import DataSource
 
@@ -188,10 +189,6 @@ def differing_keys(one: dict[str, Any], other: dict[str, Any], *, prefix: str = 
         if isinstance(left, dict) and isinstance(right, dict):
             found += differing_keys(left, right, prefix=f"{prefix}{key}.")
         elif left != right:
-            found.append(f"{prefix}{key} ({_short(left)} there, {_short(right)} now)")
+            there, now = cut(str(left), 40), cut(str(right), 40)
+            found.append(f"{prefix}{key} ({there} there, {now} now)")
     return found
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."

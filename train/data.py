@@ -18,7 +18,7 @@ from factory.common.errors import Failure, UserError
 from factory.common.row_images import read_image, skipping_advised
 from factory.data.open import OpenedDataset
 from factory.data.pixels import decode_images, labelled_sha256, require_space
-from factory.data.row_counts import class_counts, count_warnings, counts_line, some
+from factory.data.row_counts import class_counts, count_warnings, counts_line, shortened
 from factory.data.row_subsets import check_labels
 from train.config import IMAGENET_MEAN, Hyperparameters
 
@@ -69,8 +69,8 @@ def report_counts(
     if empty and not allow_empty:
         raise UserError(
             f"{opened.shown}: {len(empty)} of {len(counts)} classes have no images "
-            f"({some(empty)}); choose other rows, or keep outputs for classes without images with "
-            "--allow-empty-classes"
+            f"({shortened(empty)}); choose other rows, or keep outputs for classes without images "
+            "with --allow-empty-classes"
         )
     for warning in count_warnings(counts):
         note(f"warning: {warning}")

@@ -10,6 +10,7 @@ from factory.common.errors import UserError
 from factory.common.markup import cell, code, table_cell
 from factory.common.outside import read_json, read_yaml
 from factory.common.score_file import ScoreFile, read_score_file
+from factory.common.text import some
 from train.run_folder import CONFIG, CONFIG_JSON, WEIGHTS
 
 SCORES = "scores-*.json"
@@ -71,13 +72,12 @@ def _body(
     note: dict[str, str],
 ) -> list[str]:
     names = [cell(name) for name in model["label_names"]]
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     side = run["hyperparameters"]["image_size"]
     return [
         f"# {repo_id.rpartition('/')[2]}",
         "",
-        f"`{run['model']}` of timm, {len(names)} classes ({shown}), {side} x {side} pixels. "
-        f"{_start(run)}",
+        f"`{run['model']}` of timm, {len(names)} classes ({some(names, 10)}), {side} x {side} "
+        f"pixels. {_start(run)}",
         "",
         "## Use",
         "",

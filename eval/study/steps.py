@@ -22,7 +22,7 @@ from typing import Any
 
 from factory.common.console import log
 from factory.common.errors import Failure, UserError
-from factory.common.inside import at_home
+from factory.common.storage import at_home
 from factory.common.whole_files import replace_text
 
 _TAIL = 12

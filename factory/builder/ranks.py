@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from factory.common.devices import joining_processes, launched_on_cpus, on_cpus
-from factory.common.errors import Failure, UserError
+from factory.common.errors import Failure, UserError, first_line
 
 _POLL_S = 0.05
 # Ranks wait for each other in torch only at the start. A restarted rank that was given the old
@@ -189,10 +189,9 @@ class Ranks:
         try:
             return question()
         except torch.distributed.DistError as error:
-            words = (str(error).splitlines() or [type(error).__name__])[0]
             raise Failure(
-                f"rank {self.rank}: the process that coordinates the others is gone ({words}); "
-                "run the same command again to resume"
+                f"rank {self.rank}: the process that coordinates the others is gone "
+                f"({first_line(error)}); run the same command again to resume"
             ) from None
 
 

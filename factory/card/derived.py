@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from factory.card.header import with_exact_files
 from factory.card.page import FILE_NAME as CARD
 from factory.card.page import write_card
 from factory.common.storage import AnyPath, write_bytes, write_text
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.directory import recipe_path
 from factory.shards.generations import Generation, latest, newest
 from factory.shards.manifest import Manifest
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 
 def publish(
@@ -52,21 +49,20 @@ def _write(
     out: AnyPath, now: Generation, *, card: bool, loaded: Mapping[str, ResolvedRecipe]
 ) -> None:
     """Write the copies of a generation while it is the newest."""
-    assert now.manifest is not None, "a generation was written before"
     for name, text in now.recipes.items():
         _write_recipe(out, name, text)
     for name in now.dropped:
         recipe_path(out, name).unlink(missing_ok=True)
     try:
-        if card and now.manifest.in_order() and latest(out) == now.number:
+        if card and now.written.in_order() and latest(out) == now.number:
             known = {name: loaded[text] for name, text in now.recipes.items() if text in loaded}
-            write_card(out, now.manifest, known)
+            write_card(out, now.written, known)
     except FileNotFoundError:
         # These shards are no longer in a newer generation.
         if latest(out) == now.number:
             raise
     if latest(out) == now.number:
-        now.manifest.write(out)
+        now.written.write(out)
 
 
 def _write_recipe(out: AnyPath, name: str, text: str) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.card.licences import licence_of, note_of
+from factory.common.text import some
 from factory.planner.cost import Cost, duration, estimate
 from factory.planner.sampling_summary import sampling_summary, sampling_texts
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.resolved import ResolvedRecipe
 
 _MANY = 5
 # The `source` of the packaged recipes; sections of other papers come with their name.
@@ -20,9 +19,7 @@ _PAPER_SOURCE = re.compile(r"sections? \d")
 
 def title(labels: Sequence[str]) -> str:
     """Return a title made of class names, since directory names change with every copy."""
-    shown = ", ".join(label.replace("_", " ") for label in labels[:3])
-    more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
-    return f"Synthetic images: {shown}{more}"
+    return f"Synthetic images: {some([label.replace('_', ' ') for label in labels])}"
 
 
 def contents(

@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.card.facts import contents, model_ids, title
 from factory.card.header import built_fields, config_entries, general_fields, to_yaml
@@ -22,11 +22,9 @@ from factory.common.markup import cell, code, table_cell
 from factory.common.storage import AnyPath, write_bytes, write_text
 from factory.data.columns import TEMPLATE
 from factory.recipe.paths import packaged_dir
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.directory import stored_recipes
 from factory.shards.manifest import GateEntry, Manifest
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 __all__ = ["FILE_NAME", "at_home", "config_entries", "facts", "render", "write_card"]
 

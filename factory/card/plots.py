@@ -10,7 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from factory.common.plot_text import in_bundled
 from factory.distributions.template import Value, shown
 from factory.planner.plan import plan
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.resolved import ResolvedRecipe
 
 SAMPLE = 2000
 """Number of images per config that are counted, from its beginning."""

@@ -47,9 +47,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{args.out}: no config is complete yet; resume its build first")
     if args.scores:
         keep(out, manifest, [file for path in args.scores for file in _files(path)])
-    written = publish(out, card=True).manifest
-    assert written is not None, "it was read above"
-    shown = len(kept_scores(out, written))
+    shown = len(kept_scores(out, publish(out, card=True).written))
     console.write(f"{out / FILE_NAME}: {shown} score{'' if shown == 1 else 's'}")
 
 

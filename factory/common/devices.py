@@ -123,6 +123,19 @@ def _cpu_name() -> str:
 
 
 @contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Set PyTorch's threads for a block: their number changes the last digits of float32."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def joining_processes() -> Iterator[None]:
     """Report contradictory environment variables if the processes of a launch cannot be joined.
 

@@ -20,14 +20,6 @@ _SNAPSHOT = re.compile(
 )
 
 
-def at_home(name: str | Path) -> Path:
-    """Return a path with `~` expanded to the home directory.
-
-    Unlike `Path.expanduser`, it does not raise for `~name` of an unknown user.
-    """
-    return Path(os.path.expanduser(name))  # noqa: PTH111
-
-
 def is_inside(path: Path, folder: Path) -> bool:
     """Return whether `path` is in `folder` after all symbolic links are resolved.
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from factory.common.errors import UserError
 from factory.common.inside import is_inside
 from factory.data.image_classes import splits_of
-from factory.data.row_counts import some
+from factory.data.row_counts import shortened
 
 if TYPE_CHECKING:
     import datasets
@@ -111,7 +111,7 @@ class ImageFolder:
         used = {path.parts[0] for path in self.images}
         empty = sorted(self.tops - used)
         if empty:
-            found[f"without readable images (folders: {some(empty)})"] = len(empty)
+            found[f"without readable images (folders: {shortened(empty)})"] = len(empty)
         return found
 
 

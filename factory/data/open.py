@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from factory.common.console import launched_as, log
 from factory.common.dataset_files import check_card, check_files, check_saved, names_files
 from factory.common.errors import UserError, first_line
-from factory.common.inside import at_home
+from factory.common.storage import at_home
 from factory.data.dataset_builders import (
     IMAGES,
     MALFORMED,

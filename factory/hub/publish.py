@@ -14,6 +14,7 @@ from typing import Any
 from factory.common import console
 from factory.common.card_notes import FILE_NAME, merge_cards, read_card, write_card
 from factory.common.errors import Failure, UserError
+from factory.common.text import some
 from factory.hub.changes import (
     LocalFile,
     Plan,
@@ -248,11 +249,10 @@ def _verify(session: HubSession, publication: Publication, made: str) -> None:
     """
     wrong = differences(publication.files, _files_at(session, made), owned=publication.owned)
     if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise Failure(
             f"{session.target}: commit {made[:8]} differs from the local files: "
-            f"{'; '.join(wrong[:_SHOWN])}{more}; a .gitignore in the repository may exclude them. "
-            "Fix that, then run the same command again"
+            f"{some(wrong, _SHOWN, separator='; ')}; a .gitignore in the repository may exclude "
+            "them. Fix that, then run the same command again"
         )
     console.log(f"checked {len(publication.files)} files of commit {made[:8]} by hash")
 

@@ -7,25 +7,21 @@ hardware and library versions the bytes are identical; otherwise pixels may diff
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
 
-from factory.common.devices import device_name
+from factory.common.devices import device_name, torch_threads
 from factory.common.errors import UserError
+from factory.common.pictures import Picture
 from factory.common.storage import AnyPath
 from factory.data import columns
 from factory.inspection.compare import Redrawn, compared, spec_of
 from factory.planner.plan import ImageSpec, plan
 from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.pool import RendererFactory
 from factory.shards.layout import file_at
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import Row, num_rows, read_rows, shard_rows
 from factory.shards.versions import library_versions
-
-if TYPE_CHECKING:
-    from factory.common.pictures import Picture
-    from factory.renderer.pool import RendererFactory
 
 
 class Redrawer:
@@ -127,7 +123,7 @@ class Redrawer:
     ) -> Sequence[Picture | None]:
         settings = self._manifest.settings
         renderer = self._renderers.get(recipe, dtype=settings.dtype)
-        with _threads(settings.threads):
+        with torch_threads(settings.threads):
             return renderer.render(specs, batch_size=settings.batch_size)
 
 
@@ -161,16 +157,3 @@ def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -
     shard = shard_rows(number, num_images=entry.images, shard_size=size)
     places = [place for place in shard if place not in failed]
     return [row for place, row in zip(places, read_rows(path), strict=False) if place in indexes]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Set PyTorch's threads for a block: their number affects rounding in float32."""
-    import torch
-
-    before: Any = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -10,7 +10,6 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from factory.common.storage import AnyPath
 from factory.data import columns
@@ -18,12 +17,10 @@ from factory.inspection.compare import Redrawn
 from factory.inspection.faults import SetFault
 from factory.inspection.redraw import Redrawer, batch_of, stored_rows
 from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.pool import RendererFactory
 from factory.shards.layout import file_at
 from factory.shards.manifest import ConfigEntry, Manifest
 from factory.shards.parquet import Row
-
-if TYPE_CHECKING:
-    from factory.renderer.pool import RendererFactory
 
 
 @dataclass(frozen=True)

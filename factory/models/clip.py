@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
-from factory.common.inside import at_home
+from factory.common.storage import at_home
 from factory.hub.client import bound_requests
 
 if TYPE_CHECKING:

@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from factory.common import console
 from factory.common.errors import Fault, UserError
 from factory.distributions.captions import Captions
 from factory.distributions.template import Value, shown
 from factory.planner.plan import ImageSpec, plan, template_of
+from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.text_encoders import TextEncoder, encoders_at_hand
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 _BLOCK = 5_000
 _CHECKED_IMAGES = 20_000

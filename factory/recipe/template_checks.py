@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from factory.common.text import some
 from factory.common.yaml_nodes import Key
 from factory.distributions.template import Template, examine_template
 from factory.distributions.variables import PerClass
-from factory.recipe.checks import Checked, some
+from factory.recipe.checks import Checked
 from factory.recipe.faults import MOST_FAULTS, nearest
 from factory.recipe.resolved import ResolvedRecipe
 

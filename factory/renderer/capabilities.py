@@ -7,15 +7,13 @@ record guidance scales and negative prompts that had no effect.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.common.errors import Fault, UserError
 from factory.recipe.model_checks import LEAST_SIZE_STEP, size_problem
+from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.guidance import network_of, takes_guidance_as_input
 from factory.renderer.steps import step_faults
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 
 def require_able(pipeline: Any, recipe: ResolvedRecipe) -> None:

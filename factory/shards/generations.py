@@ -49,6 +49,12 @@ class Generation(BaseModel):
     dropped: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
 
+    @property
+    def written(self) -> Manifest:
+        """The manifest of a dataset that was begun."""
+        assert self.manifest is not None, "only a new dataset has none"
+        return self.manifest
+
     @model_validator(mode="after")
     def _stays_in_its_directory(self) -> Generation:
         """Reject names that lead out of the directory, because recipes are written and removed."""

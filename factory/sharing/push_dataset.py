@@ -9,6 +9,7 @@ from factory.card import page, scores
 from factory.common.errors import Failure, Fault, UserError
 from factory.common.inside import is_inside, require_own
 from factory.common.system_files import is_system_file
+from factory.common.text import some
 from factory.hub.changes import LocalFile, local_file
 from factory.hub.ids import parse_target
 from factory.hub.publish import (
@@ -176,7 +177,5 @@ def _require_whole(out: Path, found: Manifest, *, show_progress: bool) -> None:
 
 
 def _title(found: Manifest) -> str:
-    configs = found.in_order()
     images = sum(entry.images for entry in found.configs.values())
-    names = ", ".join(configs[:5]) + (f" and {len(configs) - 5} more" if len(configs) > 5 else "")
-    return f"{images:,} images: {names}"
+    return f"{images:,} images: {some(found.in_order(), 5)}"
