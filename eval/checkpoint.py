@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from eval.scoring_mode import Scoring, set_modes
 from factory.common.dataset_files import check_files
 from factory.common.errors import UserError
 from factory.common.outside import read_text, read_yaml
+from factory.common.whole_files import sha256
 from factory.models.model_folder import WEIGHTS
 
 if TYPE_CHECKING:
@@ -158,9 +158,3 @@ def _train_seconds(folder: Path) -> float | None:
         return None
     total = math.fsum(one if 0 <= one <= MAX_SECONDS else math.inf for one in seconds)
     return round(total, 3) if total <= MAX_SECONDS else None
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -98,7 +98,7 @@ def test_best_on_test_is_the_best_visit_and_says_so(run: Path) -> None:
     assert [visit.epoch for visit in found.visits] == [5, 10]
     assert found.metrics.top1 == max(visit.top1 for visit in found.visits)
     best = max(found.visits, key=lambda visit: visit.top1)
-    from eval.checkpoint import sha256
+    from factory.common.whole_files import sha256
 
     chosen = run / "epochs" / f"epoch-{best.epoch:04d}.safetensors"
     assert found.model.weights_sha256 == sha256(chosen)

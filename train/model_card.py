@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from factory.common.markup import cell, code, table_cell
 from factory.common.outside import read_json, read_yaml
 from factory.common.score_file import ScoreFile, read_score_file
 from factory.common.text import some
+from factory.common.whole_files import sha256
 from train.run_folder import CONFIG, CONFIG_JSON, WEIGHTS
 
 SCORES = "scores-*.json"
@@ -172,8 +172,7 @@ def _score_lines(scores: list[ScoreFile], note: dict[str, str]) -> list[str]:
 
 def _scores(out: Path) -> list[ScoreFile]:
     """Return the scores of the weights in a run folder, without those of older weights."""
-    with (out / WEIGHTS).open("rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    weights = sha256(out / WEIGHTS)
     found = [read_score_file(path) for path in sorted(out.glob(SCORES))]
     return [one for one in found if one.model.weights_sha256 == weights]
 

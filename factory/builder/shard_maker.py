@@ -131,7 +131,9 @@ class ShardMaker:
     def _look(self, job: Job, index: int, images: range) -> Candidates:
         """Examine the files that may contain a shard, up to the first complete one."""
         there, others = Candidates(), []
-        named = dict.fromkeys([*self._listed(job, index), *self._unlisted(job, index, is_counted)])
+        # The file that contained the shard, or its first rows, when this build started.
+        listed = [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
+        named = dict.fromkeys([*listed, *self._unlisted(job, index, is_counted)])
         first = first_name(self._manifest, job.name, index)
         for file in itertools.chain(named, (one for one in names_from(first) if one not in named)):
             found = self._assess(file, job, images)
@@ -155,10 +157,6 @@ class ShardMaker:
             if set(found.inspection.columns) <= set(self._features):
                 there.add(found)
         return there
-
-    def _listed(self, job: Job, index: int) -> list[str]:
-        """Return the file that contained a shard, or its first rows, when this build started."""
-        return [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
 
     def _unlisted(self, job: Job, index: int, wanted: Callable[[str], bool]) -> list[str]:
         """Return other files that were there when this launch began."""

@@ -36,7 +36,7 @@ def contents(
         sampling: Recorded sampling settings of each config, by name.
     """
     drawn = [recipe for recipe in recipes if not recipe.is_combination]
-    labels = recipes[0].labels
+    labels, names = recipes[0].labels, {recipe.name for recipe in drawn}
     return {
         "labels": list(labels),
         "variables": sorted({name for recipe in recipes for name in recipe.variable_types}),
@@ -61,7 +61,8 @@ def contents(
             {"id": name, "licence": licence_of(name), "note": note_of(name)}
             for name in model_ids(drawn)
         ],
-        "cost": _cost([estimate(recipe) for recipe in drawn if not _is_twin(recipe, drawn)]),
+        # Twins of another config are generated with it.
+        "cost": _cost([estimate(one) for one in drawn if one.same_images_as not in names]),
         "follows_paper": any(_PAPER_SOURCE.match(recipe.source) for recipe in recipes),
     }
 
@@ -98,11 +99,6 @@ def _combination(recipe: ResolvedRecipe) -> str:
     if recipe.images_per_class is None:
         return f"contains all images of {members} (it reads their files)."
     return f"contains copies of rows of {members}, the same number from each."
-
-
-def _is_twin(recipe: ResolvedRecipe, others: Sequence[ResolvedRecipe]) -> bool:
-    """Whether its images are those of another config and are generated once for both."""
-    return recipe.same_images_as in {other.name for other in others}
 
 
 def _cost(costs: Sequence[Cost]) -> str:

@@ -44,7 +44,7 @@ def general_fields(
         "source_datasets": ["original"],
         "task_categories": ["image-classification"],
         "task_ids": ["multi-class-image-classification"],
-        "size_categories": [_size_category(num_images)],
+        "size_categories": [next((name for limit, name in _SIZES if num_images < limit), "n>1T")],
         "tags": ["synthetic", "diffusers", "text-to-image", "data-factory"],
     }
 
@@ -138,7 +138,3 @@ def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:
         }
         for name in manifest.in_order()
     ]
-
-
-def _size_category(images: int) -> str:
-    return next((name for limit, name in _SIZES if images < limit), "n>1T")

@@ -76,7 +76,8 @@ def require_own(out: Path) -> None:
         UserError: A folder is a link, or a file is a link out of the directory.
     """
     folders = [out / name for name in _FOLDERS]
-    below = [path for folder in folders if _is_folder(folder) for path in entries(folder)]
+    own = [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
+    below = [path for folder in own for path in entries(folder)]
     for path in (*folders, *(out / name for name in _FILES), *below):
         if path.is_symlink() and (path.is_dir() or not is_inside(path, out)):
             raise UserError(
@@ -84,7 +85,3 @@ def require_own(out: Path) -> None:
                 "must be inside its directory, because commands write and delete there. Replace "
                 "the link by its target, or pass the real directory of the dataset as OUT"
             )
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()

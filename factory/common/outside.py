@@ -21,7 +21,7 @@ MAX_JSON_BYTES = 64_000_000
 MAX_YAML_VALUES = 400_000
 """Enough for the class names of ImageNet-21k in every config of a card."""
 
-_YAML = Limits(max_bytes=MAX_YAML_BYTES, max_nodes=MAX_YAML_VALUES, empty="is empty")
+_YAML = Limits(max_nodes=MAX_YAML_VALUES, empty="is empty")
 
 
 def read_text(path: Path, *, max_bytes: int, shown: str | None = None) -> str:

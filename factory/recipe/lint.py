@@ -57,7 +57,8 @@ def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
 
 def _same_wording(recipe: ResolvedRecipe) -> Iterator[Fault]:
     owners: dict[str, str] = {}
-    telling = _names(recipe) & ({"label"} | _field_names(recipe))
+    fields = {name for entry in recipe.classes for name in entry.fields}
+    telling = _names(recipe) & ({"label"} | fields)
     for place, entry in enumerate(recipe.classes):
         for wording in entry.prompt.values() or ():
             owner = owners.setdefault(str(wording).casefold(), entry.label)
@@ -207,10 +208,6 @@ def _mixed_sizes(recipe: ResolvedRecipe) -> Iterator[Fault]:
 def _names(recipe: ResolvedRecipe) -> set[str]:
     texts: Iterable[str] = [*(one.text for one in recipe.prompt), recipe.negative_prompt]
     return {name for text in texts for name in parse_template(text).names}
-
-
-def _field_names(recipe: ResolvedRecipe) -> set[str]:
-    return {name for entry in recipe.classes for name in entry.fields}
 
 
 _CHECKS = (

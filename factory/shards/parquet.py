@@ -168,15 +168,6 @@ def num_rows(path: AnyPath) -> int:
     return int(_footer(path).num_rows)
 
 
-def column_names(path: AnyPath) -> list[str]:
-    """Return the columns of a shard, from its footer.
-
-    Raises:
-        Failure: The file is not a Parquet file.
-    """
-    return list(_footer(path).schema.to_arrow_schema().names)
-
-
 def read_rows(path: AnyPath, *, start: int = 0, stop: int | None = None) -> list[Row]:
     """Read rows of a shard by their position in the file, images as encoded bytes."""
     import pyarrow.parquet
@@ -194,15 +185,6 @@ def read_shard(path: AnyPath) -> Shard:
         ValueError: It has no stamp.
     """
     return Shard(rows=read_rows(path), stamp=read_stamp(path))
-
-
-def sha256(path: AnyPath) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def fingerprint(hashes: Iterable[str]) -> str:
