@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet
 import pytest
+import write_cards
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe
 from damaged_sets import manifest_of
 from huggingface_hub import DatasetCard, DatasetCardData
@@ -18,7 +19,7 @@ from PIL import Image
 
 from factory.builder.build import build
 from factory.card import header as card_header
-from factory.card import page, planned
+from factory.card import page
 from factory.card.derived import publish
 from factory.card.images import write_images
 from factory.card.licences import licence_fields
@@ -357,23 +358,23 @@ def test_what_holds_no_scores_is_refused(tmp_path: Path) -> None:
 
 
 def test_cards_of_packaged_sets_are_current() -> None:
-    assert planned.stale(planned.packaged_dir("dataset_cards")) == [], "run `make cards`"
+    assert write_cards.stale(write_cards.packaged_dir("dataset_cards")) == [], "run `make cards`"
 
 
 def test_a_planned_card_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planned, "set_names", lambda: ["quickstart"])
-    text = planned.card_text("quickstart")
+    monkeypatch.setattr(write_cards, "set_names", lambda: ["quickstart"])
+    text = write_cards.card_text("quickstart")
     assert "**This dataset is not built yet.**" in text
     assert "4,000 images, 10 classes, 5 configs." in text
     assert "## Scores" not in text
     assert "Device" not in text
     assert DatasetCard(text).data.license == "other"
     (tmp_path / "gone.md").write_text("a set that is no more")
-    written = planned.write(tmp_path)
-    assert planned.stale(tmp_path) == []
+    written = write_cards.write(tmp_path)
+    assert write_cards.stale(tmp_path) == []
     assert not (tmp_path / "gone.md").exists()
     written[0].write_text("edited")
-    assert planned.stale(tmp_path) == [written[0]]
+    assert write_cards.stale(tmp_path) == [written[0]]
 
 
 def test_a_sheet_of_pictures_of_noise_can_be_written(tmp_path: Path) -> None:

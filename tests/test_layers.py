@@ -3,14 +3,12 @@
 The layers are contracts in `pyproject.toml`, checked by `make lint`.
 """
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import pytest
+import draw_packages
 
 ROOT = Path(__file__).parent.parent
 # Everybody may import every module of `common`.
@@ -40,25 +38,14 @@ FACES = {
 }
 
 
-@pytest.fixture(scope="module")
-def packages() -> Any:
-    """Return docs/draw_packages.py as a module."""
-    spec = importlib.util.spec_from_file_location("draw_packages", ROOT / "docs/draw_packages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_packages_are_imported_through_their_faces(packages: Any) -> None:
-    faces = {name: " ".join(sorted(modules)) for name, modules in packages.faces().items()}
+def test_packages_are_imported_through_their_faces() -> None:
+    faces = {name: " ".join(sorted(modules)) for name, modules in draw_packages.faces().items()}
     assert {name: faces[name] for name in FACES} == FACES
     assert {name for name, modules in faces.items() if modules} == {*FACES, "common"}
 
 
-def test_the_table_of_packages_is_that_of_the_code(packages: Any) -> None:
-    assert packages.table() in (ROOT / "docs/design.md").read_text(), "run make graph"
+def test_the_table_of_packages_is_that_of_the_code() -> None:
+    assert draw_packages.table() in (ROOT / "docs/design.md").read_text(), "run make graph"
 
 
 def test_accelerate_is_imported_where_processes_are_handled() -> None:

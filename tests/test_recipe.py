@@ -9,6 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recipe_texts import BASE, write
+from write_reference import EXAMPLES
 
 from factory.common.errors import UserError
 from factory.data.columns import features, fixed_columns
@@ -21,7 +22,6 @@ from factory.recipe.library import (
     packaged_dir,
 )
 from factory.recipe.lint import lint
-from factory.recipe.reference import EXAMPLES
 
 ROOT = Path(__file__).parent.parent
 

@@ -141,7 +141,7 @@ def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> N
 
 def _write_schema(folder: Path) -> Path:
     """Write the schema beside the recipes, where editors find it."""
-    from factory.recipe.reference import schema_text
+    from factory.recipe.json_schema import schema_text
 
     path = folder / "schema.json"
     path.write_text(schema_text(), encoding="utf-8")
