@@ -107,12 +107,6 @@ class Classifier:
         As in `eval score`, batches are made of the images that can be read and the last one is
         padded, since the last digits of float32 depend on the size of a batch.
 
-        Args:
-            photos: The photos.
-            top_k: As for a call.
-            batch_size: As for a call.
-            shows: Whether to show the progress on stderr.
-
         Returns:
             Answers in the order of the photos, and why the others were not read.
 

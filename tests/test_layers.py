@@ -14,8 +14,7 @@ ROOT = Path(__file__).parent.parent
 # Everybody may import every module of `common`.
 FACES = {
     "models": (
-        "adapter_files clip embedded model_config model_folder presets scheduler_families "
-        "scheduler_names variants"
+        "adapter_files clip embedded model_config model_folder presets scheduler_families variants"
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
     "data": "columns image_folder open pixels readable row_counts row_filter row_subsets",
@@ -26,8 +25,7 @@ FACES = {
     ),
     "planner": "cost cut_prompts plan sampling_summary",
     "shards": (
-        "directory fence generations hub_limits layout manifest parquet repair settings "
-        "stamp versions"
+        "directory fence generations hub_limits layout manifest parquet repair settings stamp"
     ),
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header page scores",

@@ -22,17 +22,7 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class Checkpoint:
-    """State of a run after some epochs.
-
-    Attributes:
-        epochs_done: Finished epochs.
-        model: `state_dict` of the model.
-        optimizer: `state_dict` of the optimiser.
-        scaler: `state_dict` of the loss scaler of float16 training, else None.
-        metrics: One mapping per epoch, as in `metrics.csv`.
-        best_epoch: From 1; 0 before the first.
-        best_val_top1: In 0 to 1, or None without held-out images.
-    """
+    """State of a run after some epochs."""
 
     epochs_done: int
     model: dict[str, Any]

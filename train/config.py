@@ -6,10 +6,12 @@ come from `train.presets` and `train.arguments`.
 
 from __future__ import annotations
 
+import difflib
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from factory.common.errors import Fault
 from factory.common.text import cut
 from factory.data.pixels import Fit
 from factory.data.row_subsets import DataSource
@@ -192,3 +194,23 @@ def differing_keys(one: dict[str, Any], other: dict[str, Any], *, prefix: str = 
             there, now = cut(str(left), 40), cut(str(right), 40)
             found.append(f"{prefix}{key} ({there} there, {now} now)")
     return found
+
+
+def option_faults(error: ValidationError) -> list[Fault]:
+    """Return a fault for each invalid value, with its option."""
+    faults = []
+    for entry in error.errors():
+        path = [str(part) for part in entry["loc"]]
+        message = entry["msg"].removeprefix("Value error, ")
+        if entry["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(path[-1], Augmentation.model_fields, n=1)
+            known = f"known: {', '.join(Augmentation.model_fields)}"
+            message = f"unknown augmentation; {f'did you mean {near[0]}?' if near else known}"
+        if path[0] == "augmentation":
+            option = f"--augment {path[1]}" if len(path) > 1 else "--augment"
+        else:
+            option = f"--{path[0].replace('_', '-')}"
+        value = entry["input"]
+        shown = f" (found {value})" if isinstance(value, str | int | float) else ""
+        faults.append(Fault(f"{option}: {message}{shown}"))
+    return faults

@@ -50,12 +50,6 @@ def report_counts(
 ) -> dict[str, int]:
     """Report the number of training images per class.
 
-    Args:
-        opened: The rows.
-        allow_empty: Whether classes may be empty; the model still has outputs for them.
-        fit: What is done with images that are not square.
-        note: Receives the line, and warnings.
-
     Returns:
         Images of each class, by name.
 
@@ -106,13 +100,6 @@ def load_pixels(
     out: Path,
 ) -> LabelledPixels:
     """Decode every image once per machine, for all its processes.
-
-    Args:
-        opened: The rows.
-        side: Height and width in pixels.
-        values: Say how images are fitted to a square and resized.
-        accelerator: Determines which process decodes.
-        out: The run folder, for a temporary file that other processes map.
 
     Raises:
         UserError: An image cannot be decoded, a label is missing, or there are fewer than two

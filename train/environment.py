@@ -105,11 +105,7 @@ def _warn_of_changes(out: Path, before: Environment, now: Environment) -> None:
 
 
 def _recorded(config: dict[str, Any], path: Path) -> list[Environment]:
-    """Return the recorded stretches; runs of earlier versions recorded library versions only.
-
-    Raises:
-        UserError: The records are invalid.
-    """
+    """Return the recorded stretches; runs of earlier versions recorded library versions only."""
     entries = config.get("environments", [{"versions": config.get("versions", {})}])
     try:
         return [Environment.model_validate(entry) for entry in entries]

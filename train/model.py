@@ -58,13 +58,6 @@ def create_classifier(
 
     Models with a fixed input size (vision transformers) are created for this size.
 
-    Args:
-        name: timm model name, `hf-hub:...` or `local-dir:...`.
-        num_classes: Outputs; a pretrained head of another size is replaced.
-        side: Height and width in pixels.
-        pretrained: Load timm's weights.
-        model_args: Further arguments of `timm.create_model`.
-
     Raises:
         UserError: Unknown model or argument, no weights, or an unsupported image size.
     """
@@ -99,12 +92,7 @@ def create_classifier(
 
 
 def _own_folder(name: str) -> Path | None:
-    """Return the checked folder of a model with its own files; None for timm's models.
-
-    Raises:
-        UserError: The model does not exist, or its files cannot be read.
-        Failure: The Hub cannot be reached.
-    """
+    """Return the checked folder of a model with its own files; None for timm's models."""
     source, _, place = name.partition(":")
     if source not in ("local-dir", "hf-hub", "hf_hub"):
         return None

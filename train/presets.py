@@ -18,9 +18,8 @@ from pydantic import ValidationError
 from factory.common.console import log
 from factory.common.errors import UserError
 from train.architectures import AS_CODE, AS_PAPER, CORRECTED_SMALL, Family, family_of
-from train.config import Augmentation, Hyperparameters
+from train.config import Augmentation, Hyperparameters, option_faults
 from train.fitting import fit_to_epochs, fitted_augmentation
-from train.option_faults import option_faults
 
 _CIFAR_AUGMENTATION = Augmentation(
     crop_scale=(0.08, 1.0), crop_ratio=(3 / 4, 4 / 3), horizontal_flip=0.5

@@ -195,11 +195,7 @@ def _choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:
 
 
 def _check_weights_are_loaded(options: TrainOptions) -> None:
-    """Reject options that need pretrained weights if none are loaded.
-
-    Raises:
-        UserError: An option needs pretrained weights.
-    """
+    """Reject options that need pretrained weights if none are loaded."""
     if options.pretrained:
         return
     if options.head_only:

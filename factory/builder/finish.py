@@ -24,13 +24,6 @@ def finish(
 ) -> Look:
     """Complete the dataset's manifest and write its card.
 
-    Args:
-        out: The dataset's directory; all shards of `jobs` are there.
-        jobs: What this build made.
-        begun: The generation this build began with.
-        shards: Of the jobs, as this build saw them.
-        drew: Whether this build drew anything.
-
     Returns:
         The directory as it was found, with the generation that is now the newest.
 

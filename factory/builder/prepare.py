@@ -21,6 +21,7 @@ from factory.common import console
 from factory.common.devices import device_name
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
+from factory.common.version import library_versions
 from factory.data.columns import features
 from factory.shards.directory import Look, open_set
 from factory.shards.fence import Fence, plan_hash
@@ -29,7 +30,6 @@ from factory.shards.hub_limits import warn_of_many_shards
 from factory.shards.layout import first_name, present_shards, total_shards
 from factory.shards.manifest import ConfigEntry, Manifest
 from factory.shards.settings import BuildSettings, FixedSettings, fix
-from factory.shards.versions import library_versions
 
 
 @dataclass(frozen=True)

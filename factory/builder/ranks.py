@@ -69,11 +69,7 @@ class Ranks:
     """This process among its peers; a single process uses its own store."""
 
     def __init__(self, *, device: str = "auto") -> None:
-        """Join the group created by accelerate's launcher, if any.
-
-        Args:
-            device: `auto`, or a device type; `cpu` avoids the GPUs.
-        """
+        """Join the group created by accelerate's launcher, if any."""
         import torch.distributed
         from accelerate import PartialState
 
@@ -179,11 +175,7 @@ class Ranks:
             self.wait_until(lambda: self.add("leaving", 0) >= self.world_size)
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
-        """Query the store, which is in another process.
-
-        Raises:
-            Failure: That process is gone.
-        """
+        """Query the store, which is in another process."""
         import torch.distributed
 
         try:

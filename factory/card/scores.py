@@ -23,18 +23,7 @@ FILE_NAME = "scores.json"
 
 
 class Score(BaseModel):
-    """Score of one model, trained on one config, on real images; shares in [0, 1].
-
-    Attributes:
-        config: A config of this dataset.
-        shards: Fingerprint of the shards it was trained on.
-        architecture: timm's name.
-        seed: Of the training.
-        weights_sha256: Of the model.
-        real: Name of the real dataset.
-        num_images: Number of real images.
-        top1: With `top1_low` and `top1_high`, its 95 % interval.
-    """
+    """Score of one model, trained on one config, on real images; shares in [0, 1]."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

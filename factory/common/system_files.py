@@ -49,9 +49,5 @@ _NAMES = (
 
 
 def is_system_file(path: PurePath) -> bool:
-    """Return whether a file, or a folder that contains it, belongs to a system or editor.
-
-    Args:
-        path: Relative to the dataset directory.
-    """
+    """Return whether a file, or a folder that contains it, belongs to a system or editor."""
     return any(fnmatchcase(part.lower(), name) for part in path.parts for name in _NAMES)

@@ -154,12 +154,6 @@ def load_images(
 ) -> datasets.DatasetDict:
     """Return the images of a folder by split, as rows of path and label.
 
-    Args:
-        found: From `find_images` or `listed_images`; no file is read.
-        skip_unreadable: Whether to skip images in unsupported formats.
-        shown: The folder as the user named it.
-        unwrap: As for `splits_of`.
-
     Raises:
         UserError: An image has no class or an unsupported format; or a link leads out of the
             folder.

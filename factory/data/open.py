@@ -202,11 +202,6 @@ def open_rows(
 ) -> tuple[datasets.Dataset, Path | None]:
     """Open one split of any dataset, with any columns.
 
-    Args:
-        reference: As for `open_dataset`.
-        config_name: Default: the dataset's default config.
-        split: Its name.
-
     Returns:
         The rows, images not decoded, and the folder that their paths may point into (see
         `factory.common.row_images`).

@@ -84,11 +84,6 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
 
     A larger sample with the same seed contains the smaller one's rows.
 
-    Args:
-        opened: The rows.
-        count: Rows of each class that has any.
-        seed: The run's seed.
-
     Raises:
         UserError: A class has fewer.
     """

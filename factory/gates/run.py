@@ -24,15 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GateReport:
-    """Result of a pass.
-
-    Attributes:
-        out: Dataset directory.
-        rows: Number of rows of all configs.
-        flagged: Number of flagged rows, by flag column.
-        columns: Columns that the dataset now has from gates.
-        notes: Limitations of this pass, as text.
-    """
+    """Result of a pass."""
 
     out: Path
     rows: int

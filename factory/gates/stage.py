@@ -110,11 +110,7 @@ class Stage:
         }
 
     def _give_up(self, files: Mapping[str, str], wanted: Manifest) -> None:
-        """Remove the unused files; their names are never used again.
-
-        Raises:
-            Failure: Unless another process has finished the same pass.
-        """
+        """Remove the unused files; their names are never used again."""
         now = newest(self.out).manifest
         if now == wanted:
             return

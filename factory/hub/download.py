@@ -23,12 +23,7 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Files of one commit in the local cache.
-
-    Attributes:
-        folder: Contains them under their paths in the repository.
-        commit: The commit id.
-    """
+    """Files of one commit in the local cache."""
 
     folder: Path
     commit: str

@@ -242,11 +242,7 @@ def _bring_up_to_date(
 
 
 def _verify(session: HubSession, publication: Publication, made: str) -> None:
-    """Check paths, sizes and hashes of the commit.
-
-    Raises:
-        Failure: They differ; the message names the first files.
-    """
+    """Check paths, sizes and hashes of the commit."""
     wrong = differences(publication.files, _files_at(session, made), owned=publication.owned)
     if wrong:
         raise Failure(

@@ -13,6 +13,7 @@ from factory.common.devices import device_name, torch_threads
 from factory.common.errors import UserError
 from factory.common.pictures import Picture
 from factory.common.storage import AnyPath
+from factory.common.version import library_versions
 from factory.data import columns
 from factory.inspection.compare import Redrawn, compared, spec_of
 from factory.planner.plan import ImageSpec, plan
@@ -21,7 +22,6 @@ from factory.renderer.pool import RendererFactory
 from factory.shards.layout import file_at
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import Row, num_rows, read_rows, shard_rows
-from factory.shards.versions import library_versions
 
 
 class Redrawer:
@@ -136,12 +136,6 @@ def batch_of(index: int, *, num_images: int, shard_size: int, batch_size: int) -
 
 def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -> list[Row]:
     """Return the rows of a range of images in one shard; failed images have no row.
-
-    Args:
-        out: Dataset directory.
-        manifest: Manifest of the dataset.
-        config: A config that is not a union.
-        indexes: Indexes in the config, from 0.
 
     Raises:
         UserError: The shard is missing.

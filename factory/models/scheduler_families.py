@@ -5,7 +5,11 @@ With a scheduler of another family the pipelines fail midway, or generate noise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 
@@ -43,15 +47,7 @@ def scheduler_problem(
     changes: Mapping[str, Any] | None,
     pipeline_class: str = "",
 ) -> str | None:
-    """Return why a model cannot use a scheduler, with suitable ones; None if it can.
-
-    Args:
-        own: Class of the model's own scheduler.
-        own_settings: Its settings.
-        name: Class of the requested scheduler; None for the model's own.
-        changes: Settings that override its own.
-        pipeline_class: Of the model; empty if unknown.
-    """
+    """Return why a model cannot use a scheduler, with suitable ones; None if it can."""
     wanted = name or own
     family = _family(own, own_settings)
     asked = _family(wanted, {**own_settings, **(changes or {})})
@@ -75,3 +71,15 @@ def _family(name: str, settings: Mapping[str, Any]) -> str:
     if flow and name in _SOLVERS:
         return "flow-matching"
     return next((family for family, names in _FAMILIES.items() if name in names), name)
+
+
+_LISTED = re.compile(r"\"((?!Flax)[A-Z]\w*Scheduler)\"")
+
+
+@cache
+def scheduler_names() -> frozenset[str]:
+    """Return the scheduler classes of diffusers; empty if it is not installed."""
+    found = find_spec("diffusers")
+    if found is None or found.origin is None:
+        return frozenset()
+    return frozenset(_LISTED.findall(Path(found.origin).read_text(encoding="utf-8")))

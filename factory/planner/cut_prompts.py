@@ -92,11 +92,6 @@ def require_whole_prompts(
 ) -> None:
     """Log which prompts are truncated, before any image is generated.
 
-    Args:
-        recipe: Of a config with its own prompts.
-        encoders: The text encoders of its model.
-        allowed: Whether class names and values may be truncated.
-
     Raises:
         UserError: A class name or a value is truncated.
     """
@@ -110,13 +105,7 @@ def require_whole_prompts(
 def cut_faults(
     recipe: ResolvedRecipe, encoders: Sequence[TextEncoder], *, most: int | None = None
 ) -> tuple[list[Fault], list[Fault]]:
-    """Return errors and warnings about the length of a config's prompts.
-
-    Args:
-        recipe: As in `cut_prompts`.
-        encoders: As in `cut_prompts`.
-        most: As in `cut_prompts`.
-    """
+    """Return errors and warnings about the length of a config's prompts; see `cut_prompts`."""
     found = cut_prompts(recipe, encoders, most=most)
     if not found.cut:
         return [], []

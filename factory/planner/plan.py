@@ -142,13 +142,7 @@ def plan(recipe: ResolvedRecipe) -> Plan:
 
 
 def value_for_all(recipe: ResolvedRecipe, quantity: Once, stream: str) -> Value:
-    """Return the value that all images of a config share.
-
-    Args:
-        recipe: Of the config.
-        quantity: One of the recipe's quantities.
-        stream: The quantity's name in random addresses, e.g. `guidance_scale`.
-    """
+    """Return the value that all images of a config share."""
     address = (recipe.draws_name, stream)
     first = uniforms(recipe.sampling.seed, address, start=0, stop=1)
     return quantity.draw(first, np.zeros(1, np.int64))[0]

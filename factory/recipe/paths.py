@@ -121,11 +121,6 @@ def _is_file(path: Path) -> bool:
 def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
     """Return the file of a class list.
 
-    Args:
-        reference: A packaged list's name, one in `classes/` beside or above the recipe, or a path.
-        place: Location of the reference.
-        folder: The folder of the recipe.
-
     Raises:
         UserError: There is no such list.
     """

@@ -85,12 +85,6 @@ def scaffold(
 ) -> list[Path]:
     """Write a folder of recipes.
 
-    Args:
-        name: Name of the folder.
-        classes: Class names as typed, each once.
-        out: Parent of the new folder.
-        model: `ID` or `ID@REVISION`; default: the embedded generator.
-
     Returns:
         The files: recipes in reading order, then the schema.
 

@@ -55,10 +55,6 @@ class Renderers:
     def get(self, recipe: ResolvedRecipe, *, dtype: str) -> Renderer:
         """Return the renderer of a recipe.
 
-        Args:
-            recipe: Recipe with the model.
-            dtype: Type of the model's weights, e.g. `float32`.
-
         Raises:
             UserError: The model cannot be loaded.
         """

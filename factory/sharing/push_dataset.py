@@ -126,9 +126,6 @@ def _collected(out: Path, found: Manifest, repo_id: str) -> dict[str, LocalFile]
     """Return the files of the verified manifest, or none of them.
 
     Manifest and card are read now: a build or gate that ends later cannot replace them.
-
-    Raises:
-        Failure: A build or gate changed the dataset since the manifest was read.
     """
     path = out / FILE_NAME
     try:

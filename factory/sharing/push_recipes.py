@@ -120,11 +120,7 @@ def _publication(
 
 
 def _there(session: HubSession, name: str, *, private: bool) -> _There:
-    """Read the state of the repository.
-
-    Raises:
-        UserError: It contains a dataset, or access is denied.
-    """
+    """Read the state of the repository."""
     target, head = session.target, find_head(session, private=private)
     if head.commit is None:
         return _There((), {}, True)

@@ -96,11 +96,7 @@ def _as_written(loader: Loader, source: Path) -> dict[str, bytes] | None:
 
 
 def _require_shareable(recipe: ResolvedRecipe) -> None:
-    """Reject references to local files.
-
-    Raises:
-        UserError: The recipe refers to a model or captions by a path.
-    """
+    """Reject references to local files."""
     if not recipe.is_combination and Path(recipe.model.id).is_absolute():
         raise UserError(
             recipe.fault(
@@ -132,12 +128,7 @@ def _require_shareable(recipe: ResolvedRecipe) -> None:
 def _require_same(
     files: Mapping[str, bytes], names: Mapping[str, str], recipes: Mapping[str, ResolvedRecipe]
 ) -> None:
-    """Load the folder as others will, and check that it generates the same configs.
-
-    Raises:
-        UserError: It cannot be loaded alone.
-        Failure: It generates other configs.
-    """
+    """Load the folder as others will, and check that it generates the same configs."""
     large = [file for file, data in files.items() if len(data) > MAX_BYTES]
     if large:
         raise UserError(

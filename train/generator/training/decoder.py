@@ -76,15 +76,7 @@ def fit_decoder(
     *,
     mixed_precision: str = "no",
 ) -> None:
-    """Train encoder and decoder; resumes from `decoder.pt`.
-
-    Args:
-        config: The run's settings.
-        folder: The run's folder.
-        basis: The linear latents.
-        collection: The images, sampled as for the denoiser.
-        mixed_precision: `bf16` to compute in bfloat16, else `no`.
-    """
+    """Train encoder and decoder; resumes from `decoder.pt`."""
     settings = config.decoder
     cumulative = np.cumsum(draw_weights(config.data, collection.facts))
     torch.manual_seed(settings.seed)
