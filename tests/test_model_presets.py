@@ -44,7 +44,7 @@ def test_a_model_replaces_what_belongs_to_it_and_never_the_recipes_sampling(
         assert (recipe.model.height, recipe.model.width) == (preset.size, preset.size)
         assert recipe.model.scheduler == preset.scheduler
         assert numbers(recipe) == (7.5, 40)
-        assert recipe.output.shape == (32, 32)
+        assert recipe.output.size == (32, 32)
         assert lint([recipe]) == []
 
 

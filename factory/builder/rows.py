@@ -104,7 +104,7 @@ def copy_rows(
             read = read_shard(out / file_of(spec.recipe, number))
             sources[source] = (
                 {row["index"]: row for row in read.rows},
-                {image.index: image for image in read.failed},
+                {image.index: image for image in read.stamp.failed},
             )
         rows, failed = sources[source]
         if spec.index in failed:

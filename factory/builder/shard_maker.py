@@ -196,7 +196,7 @@ class ShardMaker:
         kept = Drawn()
         if shorter is not None:
             before = read_shard(shorter.path)
-            kept = Drawn(before.rows, list(before.failed))
+            kept = Drawn(before.rows, list(before.stamp.failed))
             self.ranks.add("kept", len(kept.rows))
         made = draw_rows(
             job,

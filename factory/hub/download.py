@@ -106,7 +106,7 @@ def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
     damaged: list[str] = []
     for _ in range(_ROUNDS):
         commit = resolve_commit(target)
-        tree = _tree(session, commit)
+        tree = files_at(session, commit)
         expected = {path: file for path, file in tree.items() if wanted(path)}
         allow, ignore = _patterns(expected, [path for path in tree if path not in expected])
         folder = session.call(partial(_download, target, allow, ignore), doing="loading")
@@ -128,7 +128,8 @@ def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
     raise Failure(f"{target}: {what} ({_ROUNDS} attempts); try again later")
 
 
-def _tree(session: HubSession, commit: str) -> dict[str, RemoteFile]:
+def files_at(session: HubSession, commit: str) -> dict[str, RemoteFile]:
+    """Return the files of a commit, by path."""
     target = session.target
     return session.call(
         lambda: remote_files(

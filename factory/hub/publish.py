@@ -22,10 +22,9 @@ from factory.hub.changes import (
     differences,
     local_file,
     make_plan,
-    remote_files,
     same,
 )
-from factory.hub.download import fetch, offline
+from factory.hub.download import fetch, files_at, offline
 from factory.hub.ids import DEFAULT_BRANCH, HubTarget, how_to_get_token, token_source
 from factory.hub.meter import Meter
 from factory.hub.refs import (
@@ -162,7 +161,7 @@ def publish(
     head = find_head(session, private=publication.private)
     created = not head.repository
     if dry_run:
-        remote = _files_at(session, head.commit) if head.commit else {}
+        remote = files_at(session, head.commit) if head.commit else {}
         publication = _with_notes(session, publication, head.commit, remote)
         plan = make_plan(publication.files, remote, owned=publication.owned)
         check_tag(session, publication.tag, head=head, changes=not plan.empty)
@@ -173,7 +172,7 @@ def publish(
         head = make_branch(session)
     if head.commit is None:
         raise AssertionError("a branch that was created has a commit")
-    remote = _files_at(session, head.commit)
+    remote = files_at(session, head.commit)
     publication = _with_notes(session, publication, head.commit, remote)
     try:
         report = _bring_up_to_date(
@@ -181,7 +180,7 @@ def publish(
         )
     except OtherCommit as other:
         # Two pushes of the same files: the other one did the work.
-        remote = _files_at(session, other.head)
+        remote = files_at(session, other.head)
         plan = make_plan(publication.files, remote, owned=publication.owned)
         if not plan.empty:
             raise
@@ -243,7 +242,7 @@ def _bring_up_to_date(
 
 def _verify(session: HubSession, publication: Publication, made: str) -> None:
     """Check paths, sizes and hashes of the commit."""
-    wrong = differences(publication.files, _files_at(session, made), owned=publication.owned)
+    wrong = differences(publication.files, files_at(session, made), owned=publication.owned)
     if wrong:
         raise Failure(
             f"{session.target}: commit {made[:8]} differs from the local files: "
@@ -251,15 +250,3 @@ def _verify(session: HubSession, publication: Publication, made: str) -> None:
             "them. Fix that, then run the same command again"
         )
     console.log(f"checked {len(publication.files)} files of commit {made[:8]} by hash")
-
-
-def _files_at(session: HubSession, commit_id: str) -> dict[str, RemoteFile]:
-    target = session.target
-    return session.call(
-        lambda: remote_files(
-            session.api.list_repo_tree(
-                target.repo_id, repo_type=target.repo_type, revision=commit_id, recursive=True
-            )
-        ),
-        doing="listing files",
-    )

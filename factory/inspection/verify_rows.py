@@ -206,13 +206,13 @@ def _picture_fault(stored: Any, output: Output) -> str | None:
     kind, mode, size = picture.format, picture.mode, picture.size
     if kind != output.format.upper() or mode != "RGB":
         return f"{kind} {mode}"
-    if output.shape is not None and size != (output.shape[1], output.shape[0]):
+    if output.size is not None and size != (output.size[1], output.size[0]):
         return f"{size[0]} x {size[1]} pixels"
     return None
 
 
 def _wanted(output: Output) -> str:
-    size = f" of {output.shape[1]} x {output.shape[0]} pixels" if output.shape else ""
+    size = f" of {output.size[1]} x {output.size[0]} pixels" if output.size else ""
     return f"{output.format.upper()} RGB{size}"
 
 

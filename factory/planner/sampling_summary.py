@@ -52,7 +52,7 @@ def sampling_summary(
 
 def _output(output: Output, height: int | None, width: int | None) -> dict[str, Any]:
     drawn = (height, width) if height and width else None
-    size = output.shape or drawn
+    size = output.size or drawn
     resized = size != drawn
     # Enlarged images are not filtered.
     shrinks = size and (drawn is None or size[0] < drawn[0] or size[1] < drawn[1])

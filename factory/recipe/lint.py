@@ -198,7 +198,7 @@ def _uneven_shares(recipe: ResolvedRecipe) -> Iterator[Fault]:
 
 
 def _mixed_sizes(recipe: ResolvedRecipe) -> Iterator[Fault]:
-    shapes = {member.output.shape for member in recipe.members}
+    shapes = {member.output.size for member in recipe.members}
     if len(shapes) > 1:
         yield recipe.fault(
             "its members' images differ in size; set the same output.size for all", "combine"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath, write_bytes
-from factory.shards.manifest import FailedImage, ShardEntry
+from factory.shards.manifest import ShardEntry
 from factory.shards.stamp import KEY, Stamp, read_stamp, sealed
 
 if TYPE_CHECKING:
@@ -46,11 +46,6 @@ class Shard:
 
     rows: list[Row]
     stamp: Stamp
-
-    @property
-    def failed(self) -> tuple[FailedImage, ...]:
-        """Images of its range without a row."""
-        return self.stamp.failed
 
 
 def shard_count(num_images: int, *, shard_size: int) -> int:
