@@ -183,13 +183,7 @@ def _held_out(
     _, held = hold_out(
         labels, fraction=values.val_fraction, seed=training.seed, count=values.val_images
     )
-    photos = row_photos(
-        opened.dataset,
-        image_column=opened.image_column,
-        image_folder=opened.image_folder,
-        name=data,
-        chosen=held.tolist(),
-    )
+    photos = row_photos(opened, name=data, chosen=held.tolist())
     return photos, [names[label] for label in labels[held].tolist()]
 
 

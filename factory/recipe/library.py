@@ -74,7 +74,7 @@ def load_stored_recipe(path: Path) -> ResolvedRecipe:
     Raises:
         UserError: All errors of the recipe, at once.
     """
-    loader = Loader(read_overrides(), find_models=False)
+    loader = Loader(find_models=False)
     return _all_or_faults(loader, [loader.load(path)])[-1]
 
 

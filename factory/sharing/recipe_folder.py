@@ -16,7 +16,6 @@ from factory.common.errors import Failure, UserError
 from factory.hub.place import is_safe
 from factory.hub.small_files import MAX_BYTES
 from factory.recipe.loader import Loader
-from factory.recipe.merge import read_overrides
 from factory.recipe.paths import find_recipe, recipe_files
 from factory.recipe.remote import CLASSES, INDEX
 from factory.recipe.resolved import ResolvedRecipe
@@ -51,7 +50,7 @@ def share_folder(folder: str, *, name: str | None = None) -> SharedFolder:
     names: dict[str, str] = {}
     resolved = []
     for path in recipe_files(source):
-        loader = Loader(read_overrides())
+        loader = Loader()
         recipe = _loaded(loader, path)
         written = _as_written(loader, source.resolve())
         if written is None:
@@ -139,7 +138,7 @@ def _require_same(
             path = Path(temporary, file)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        loader = Loader(read_overrides())
+        loader = Loader()
         for name, file in names.items():
             found = _loaded(loader, Path(temporary, file))
             if found.fingerprint != recipes[name].fingerprint:
