@@ -20,7 +20,7 @@ FACES = {
     "data": "columns image_folder open pixels readable row_counts row_filter row_subsets",
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
-        "known_words library lint loader merge model_checks model_files paths remote "
+        "known_words library lint loader model_checks model_files paths remote "
         "resolved scaffold schema text_encoders"
     ),
     "planner": "cost cut_prompts plan sampling_summary",

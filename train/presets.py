@@ -67,8 +67,7 @@ _EUROSAT: dict[str, Any] = {
     "test_crop": _EUROSAT_CROP,
 }
 # Every fifth epoch is saved for the code's evaluations on the real test set. CIFAR's held-out
-# images
-# are sampled over all classes, EuroSAT has none.
+# images are sampled over all classes, EuroSAT has none.
 _CODE: dict[str, Any] = {"keep_every": 5, "schedule_every": "epoch"}
 _CODE_CIFAR: dict[str, Any] = _CODE | {"val_images": 10_000}
 _CORRECTED: dict[str, Any] = {

@@ -257,8 +257,7 @@ def _load(
     # Only now, so that a rejected dataset leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
     # Processes of one launch share the run; the first of them locks out other launches before any
-    # of
-    # them writes a file.
+    # of them writes a file.
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             until_the_end.enter_context(only_run(options.out))

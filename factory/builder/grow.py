@@ -79,8 +79,7 @@ def _with_columns(
         if written is not None:
             return written
         # An earlier build was interrupted after writing the copy. Its source may have been damaged
-        # or
-        # measured again since.
+        # or measured again since.
         before = inspect(out / file)
         if before.sha256 == shard_hash(rows, features=features, stamp=stamp):
             return before.entry(file)

@@ -139,8 +139,7 @@ def parquet_bytes(rows: Sequence[Row], *, features: datasets.Features, stamp: St
         buffer,
         schema,
         # Images are compressed already. Content-defined chunks let the Hub deduplicate versions of
-        # a
-        # dataset.
+        # a dataset.
         compression={name: "none" if name in pictures else "snappy" for name in _leaves(features)},
         use_dictionary=[name for name in _leaves(features) if name not in pictures],
         column_encoding={name: "PLAIN" for name in pictures},
