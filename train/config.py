@@ -6,13 +6,12 @@ come from `train.presets` and `train.arguments`.
 
 from __future__ import annotations
 
-import difflib
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from factory.common.errors import Fault
-from factory.common.text import cut
+from factory.common.text import cut, suggest
 from factory.data.pixels import Fit
 from factory.data.row_subsets import DataSource
 
@@ -203,9 +202,8 @@ def option_faults(error: ValidationError) -> list[Fault]:
         path = [str(part) for part in entry["loc"]]
         message = entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(path[-1], Augmentation.model_fields, n=1)
-            known = f"known: {', '.join(Augmentation.model_fields)}"
-            message = f"unknown augmentation; {f'did you mean {near[0]}?' if near else known}"
+            hint = suggest(path[-1], Augmentation.model_fields, otherwise="known")
+            message = f"unknown augmentation; {hint}"
         if path[0] == "augmentation":
             option = f"--augment {path[1]}" if len(path) > 1 else "--augment"
         else:

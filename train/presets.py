@@ -8,7 +8,6 @@ code's own numbers. `quick`, `digits` and `finetune` are ours.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 
 from factory.common.console import log
 from factory.common.errors import UserError
+from factory.common.text import suggest
 from train.architectures import AS_CODE, AS_PAPER, CORRECTED_SMALL, Family, family_of
 from train.config import Augmentation, Hyperparameters, option_faults
 from train.fitting import fit_to_epochs, fitted_augmentation
@@ -222,8 +222,7 @@ def resolve(
     if "val_fraction" in overrides and "val_images" in overrides:
         raise UserError("--val-fraction and --val-images exclude each other; give one of them")
     if preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PRESETS)}"
+        hint = suggest(preset, PRESETS, otherwise="known")
         raise UserError(f"--preset {preset}: unknown preset; {hint}")
     chosen = PRESETS[preset]
     values = chosen.hyperparameters.model_dump()

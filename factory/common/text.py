@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import difflib
+from collections.abc import Collection, Iterable
 
 
 def cut(text: str, most: int) -> str:
@@ -15,3 +16,10 @@ def some(names: Collection[str], most: int = 3, *, separator: str = ", ") -> str
     listed = list(names)
     more = f" and {len(listed) - most} more" if len(listed) > most else ""
     return separator.join(listed[:most]) + more
+
+
+def suggest(word: str, known: Iterable[str], *, otherwise: str = "it has") -> str:
+    """Return a hint with the most similar known name, or `otherwise` and the known names."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"{otherwise}: {', '.join(names) or 'none'}"

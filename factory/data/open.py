@@ -17,6 +17,7 @@ from factory.common.console import launched_as, log
 from factory.common.dataset_files import check_card, check_files, check_saved, names_files
 from factory.common.errors import UserError, first_line
 from factory.common.storage import at_home
+from factory.common.text import suggest
 from factory.data.dataset_builders import (
     IMAGES,
     MALFORMED,
@@ -24,7 +25,6 @@ from factory.data.dataset_builders import (
     find_builder,
     module_name,
     quiet,
-    suggest,
 )
 from factory.data.image_folder import (
     ImageFolder,

@@ -7,7 +7,6 @@ Nothing is executed as code: only the comparisons, names and literals listed her
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import keyword
 import operator
@@ -17,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
+from factory.common.text import suggest
 
 if TYPE_CHECKING:
     import datasets
@@ -99,8 +99,7 @@ def _check_columns(names: Sequence[str], known: Sequence[str], expression: str) 
     known = [name for name in known if not keyword.iskeyword(name)]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"columns: {', '.join(known)}"
+            hint = suggest(name, known, otherwise="columns")
             raise _fault(expression, f"no column {name}; {hint}")
 
 
@@ -197,9 +196,8 @@ class _Translator(ast.NodeVisitor):
         if not isinstance(value, str):
             return value
         if value not in names:
-            near = difflib.get_close_matches(value, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; classes: {', '.join(names)}"
-            raise _fault(self.expression, f"column {column} has no class {value!r}{hint}")
+            hint = suggest(value, names, otherwise="classes")
+            raise _fault(self.expression, f"column {column} has no class {value!r}; {hint}")
         return names.index(value)
 
     def _literal(self, node: ast.expr) -> Any:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from factory.common.whole_files import replace_file
 from train.generator.config import Config, DecoderConfig
 from train.generator.network.latents import PatchBasis, to_pixels
 from train.generator.pictures.data import Collection, draw_weights
@@ -145,6 +146,4 @@ def _save(path: Path, model: Any, optimizer: Any, *, step: int, seconds: float) 
         "step": step,
         "seconds": seconds,
     }
-    temporary = path.with_name("tmp-decoder.pt")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    replace_file(path, lambda temporary: torch.save(state, temporary))
