@@ -75,10 +75,10 @@ format: install ## Format the code
 	$(BIN)/ruff format .
 
 cards: install ## Write dataset_cards/*.md, the cards of the packaged datasets
-	$(BIN)/python -m factory.card.planned
+	$(BIN)/python docs/write_cards.py
 
 graph: install ## Write the figure and the table of packages: docs/packages.svg, docs/design.md
 	$(BIN)/python docs/draw_packages.py
 
 schema: install ## Write recipes/schema.json and docs/recipe-reference.md from the recipe models
-	$(BIN)/python -m factory.recipe.reference
+	$(BIN)/python docs/write_reference.py

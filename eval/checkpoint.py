@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from eval.scoring_mode import Scoring, set_modes
 from factory.common.dataset_files import check_files
 from factory.common.errors import UserError
 from factory.common.outside import read_text, read_yaml
+from factory.common.whole_files import sha256
 from factory.models.model_folder import WEIGHTS
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
             "add the list of class names"
         )
     model, folder = loaded.model, loaded.folder
-    training = _training(folder)
+    training, epochs = _training(folder), _metrics(folder)
     facts = ModelFacts(
         architecture=loaded.config.architecture,
         num_classes=model.num_classes,
@@ -79,8 +79,8 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
         batch_norm=scoring.batch_norm,
         dropout=scoring.dropout,
         selected_on=_selected_on(training),
-        train_seconds=_train_seconds(folder),
-        epochs_done=_epochs_done(folder),
+        train_seconds=_train_seconds(epochs),
+        epochs_done=None if epochs is None else len(epochs),
         epochs_planned=_epochs_planned(training),
     )
     set_modes(model, scoring)
@@ -129,38 +129,25 @@ def _hyperparameters(training: dict[str, Any] | None) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def _epochs_done(folder: Path) -> int | None:
-    """Return the number of finished epochs, or None without a metrics table."""
-    path = folder / METRICS
-    if not path.is_file():
-        return None
-    try:
-        return len(_metrics(path))
-    except csv.Error:
-        return None
-
-
-def _metrics(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a run's metrics table."""
-    return list(csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_METRICS_BYTES))))
-
-
-def _train_seconds(folder: Path) -> float | None:
-    """Return the measured time of all epochs, or None without a metrics table."""
+def _metrics(folder: Path) -> list[dict[str, str]] | None:
+    """Return the rows of a run's metrics table, one per finished epoch; None without a table."""
     path = folder / METRICS
     if not path.is_file():
         return None
     check_files([path], folder)
     try:
-        rows = _metrics(path)
-        seconds = [float(row.get("seconds") or "") for row in rows]
-    except (ValueError, csv.Error):
+        return list(csv.DictReader(io.StringIO(read_text(path, max_bytes=_MAX_METRICS_BYTES))))
+    except csv.Error:
+        return None
+
+
+def _train_seconds(epochs: list[dict[str, str]] | None) -> float | None:
+    """Return the measured time of all epochs, or None if it is not known of each."""
+    if epochs is None:
+        return None
+    try:
+        seconds = [float(row.get("seconds") or "") for row in epochs]
+    except ValueError:
         return None
     total = math.fsum(one if 0 <= one <= MAX_SECONDS else math.inf for one in seconds)
     return round(total, 3) if total <= MAX_SECONDS else None
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -19,8 +19,8 @@ from factory.common.console import progress
 from factory.common.devices import cores_per_process, find_device, reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.image_bytes import ImageFault, opened_image
-from factory.common.inside import at_home
 from factory.common.row_images import UnreadableImage
+from factory.common.storage import at_home
 from factory.data.pixels import Fit
 
 if TYPE_CHECKING:
@@ -105,12 +105,6 @@ class Classifier:
 
         The last digits of float32 depend on the batch size. So batches contain readable images
         only, and the last one is padded, as in `eval score`.
-
-        Args:
-            photos: The photos.
-            top_k: As for a call.
-            batch_size: As for a call.
-            shows: Whether to show the progress on stderr.
 
         Returns:
             Answers in the order of the photos, and the errors of the skipped photos.

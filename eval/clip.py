@@ -81,10 +81,7 @@ def score_zero_shot(
     model.model.to(state.device)
     predictions = predict(
         _classifier(model, class_vectors(model, prompts, words)),
-        real.opened.dataset,
-        image_column=real.opened.image_column,
-        image_folder=real.opened.image_folder,
-        row_numbers=real.opened.row_numbers,
+        real.opened,
         class_order=match.model_indices,
         transform=Transform(model.pixels, side=_preprocessing(model).input_size[1]),
         batch_size=batch_size,

@@ -18,11 +18,11 @@ from eval.score import set_precision
 from eval.scores_file import Preprocessing
 from factory.common.console import progress
 from factory.common.devices import reporting_lack_of_memory
-from factory.common.errors import UserError
+from factory.common.errors import UserError, first_line
+from factory.data.open import OpenedDataset
 from factory.hub.client import bound_requests
 
 if TYPE_CHECKING:
-    import datasets
     import torch
 
 Space = Literal["logits", "features"]
@@ -97,10 +97,10 @@ def _pretrained(name: str) -> Any:
     try:
         return timm.create_model(name, pretrained=True).eval()
     except (OSError, RuntimeError, ValueError, KeyError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise UserError(
             f"--model {name}: folder not found, and timm cannot load pretrained weights of that "
-            f"name ({reason}); give a run folder of `train`, or check the name and the network"
+            f"name ({first_line(error)}); give a run folder of `train`, or check the name and the "
+            "network"
         ) from None
 
 
@@ -111,11 +111,6 @@ def choose_space(
 
     By default it is the logits if the model's head has an output for every class, as in a run of
     `train`; else the features. An ImageNet head, for example, reads other classes.
-
-    Args:
-        model: The model.
-        classes: Names of the classes that are compared.
-        requested: The space to use, whatever the head's classes.
     """
     if model.label_names is None:
         head, knows = "its head lists no class names", False
@@ -131,13 +126,10 @@ def choose_space(
 
 def extract(
     model: FeatureModel,
-    dataset: datasets.Dataset,
+    opened: OpenedDataset,
     rows: NDArray[np.int64],
     *,
     space: Space,
-    image_column: str,
-    image_folder: Path | None = None,
-    row_numbers: Sequence[int] | None = None,
     batch_size: int,
     threads: int,
 ) -> NDArray[np.float64]:
@@ -156,14 +148,7 @@ def extract(
         rows[start : start + batch_size].tolist() for start in range(0, len(rows), batch_size)
     ]
     parts: list[NDArray[np.float64]] = []
-    images = prepared(
-        dataset,
-        batches,
-        image_column=image_column,
-        transform=make_transform(model.preprocessing),
-        image_folder=image_folder,
-        row_numbers=row_numbers,
-    )
+    images = prepared(opened, batches, transform=make_transform(model.preprocessing))
     bar = progress(len(rows), unit="image", description=space)
     net.eval()
     smaller = f"give a --batch-size below {batch_size}"

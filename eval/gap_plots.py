@@ -70,16 +70,7 @@ def plot_classes(
     note: str,
     path: Path,
 ) -> None:
-    """Plot the same coordinates by class: real images on the left, synthetic ones on the right.
-
-    Args:
-        places: As for `plot_sets`.
-        labels: Shape (n,): classes of the real images, and of the synthetic ones.
-        names: Class names.
-        title: One line.
-        note: Smaller text below it.
-        path: Without suffix.
-    """
+    """Plot the same coordinates by class: real images on the left, synthetic ones on the right."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 

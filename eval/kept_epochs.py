@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from eval.checkpoint import Checkpoint, sha256
+from eval.checkpoint import Checkpoint
 from eval.predict import Predictions
 from eval.scores_file import Visit
 from factory.common.errors import UserError
+from factory.common.whole_files import sha256
 
 _NAME = re.compile(r"epoch-(\d+)\.safetensors")
 

@@ -14,6 +14,7 @@ import yaml
 
 from factory.common.errors import Fault, UserError
 from factory.common.outside import MAX_YAML_BYTES, read_text
+from factory.common.text import some
 from factory.common.yaml_reader import parse
 
 OPEN = "?"
@@ -28,12 +29,7 @@ _MOST_LINES = 120
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Real label -> model class; several labels may map to one class.
-
-    Attributes:
-        pairs: The map.
-        source: Its file, for messages.
-    """
+    """Real label -> model class; several labels may map to one class."""
 
     pairs: Mapping[str, str]
     source: str
@@ -156,8 +152,7 @@ def suggested_map(labels: Sequence[str], classes: Sequence[str]) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """Return the first few names, quoted."""
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+    return some([repr(name) for name in names], _SHOWN)
 
 
 def _hint(name: str, known: Sequence[str]) -> str:

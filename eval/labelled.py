@@ -118,11 +118,7 @@ def _readable(
     folder: Path | None,
     skip: bool,
 ) -> tuple[list[int], list[int]]:
-    """Return the positions with readable images, and their label ids.
-
-    Raises:
-        UserError: An image cannot be read and skipping is not allowed; or none can be read.
-    """
+    """Return the positions with readable images, and their label ids."""
     faults = unreadable_rows(rows, places, image_column="image", folder=folder)
     if not faults:
         return places, ids

@@ -67,16 +67,8 @@ def match_real(
 
     Call it before anything expensive: it reports every mismatch that scoring would report.
 
-    Args:
-        model_names: Class names of the model, in the order of its outputs; or of the recipe whose
-            images it will be trained on.
-        real: From `eval.real.open_real`.
-        model: Name of the model or recipe in messages.
-        labels: Map applied to real labels first.
-        remedy: How to use a label map, for the message without one.
-
-    Raises:
-        UserError: As `match_labels`.
+    Arguments and errors are those of `match_labels`; the names may also be those of the recipe
+    whose images the model will be trained on.
     """
     return match_labels(
         model_names,

@@ -48,9 +48,6 @@ def is_hub_id(run: str) -> bool:
 def load_model(run: str) -> Loaded:
     """Load a model that may lack class names, such as timm's ImageNet models on the Hub.
 
-    Args:
-        run: As for `load_checkpoint`.
-
     Raises:
         UserError: A file is missing or damaged, the architecture is unknown, the weights do not
             fit it, or `label_names` does not match the number of outputs.

@@ -11,15 +11,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
-from factory.common.inside import at_home
 from factory.common.redaction import cut_line
 from factory.common.row_images import read_file, read_hashed
+from factory.common.storage import at_home
 from factory.common.system_files import is_system_file
 from factory.data.image_folder import NOT_READ, READ, find_images
-from factory.data.open import is_dataset, open_images
+from factory.data.open import OpenedDataset, OpenedImages, is_dataset, open_images
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -65,30 +65,17 @@ def file_photo(file: Path, *, name: str, folder: Path | None = None) -> Photo:
 
 
 def row_photos(
-    rows: Any,
-    *,
-    image_column: str,
-    image_folder: Path | None,
-    name: str,
-    chosen: Sequence[int] | None = None,
+    opened: OpenedDataset | OpenedImages, *, name: str, chosen: Sequence[int] | None = None
 ) -> list[Photo]:
-    """Return the photos of a dataset's rows, which are not decoded.
-
-    Args:
-        rows: The dataset.
-        image_column: A column of type `datasets.Image(decode=False)`.
-        image_folder: See `factory.common.row_images.read_image`.
-        name: The dataset as the user named it.
-        chosen: Numbers of the rows; default: all.
-    """
-    rows = rows.select_columns([image_column])
+    """Return the photos of some rows, by default all; `name` is the dataset's in messages."""
+    column, rows = opened.image_column, opened.dataset.select_columns([opened.image_column])
 
     def photo(number: int) -> Photo:
         where = f"{name} row {number}"
 
         def read(side: int | None) -> Image:
-            item = rows[number][image_column]
-            return read_hashed(item, where=where, folder=image_folder, side=side)[0]
+            item = rows[number][column]
+            return read_hashed(item, where=where, folder=opened.image_folder, side=side)[0]
 
         return Photo(where, read)
 
@@ -197,22 +184,13 @@ class _Finder:
 
     def _add_dataset(self, name: str, reference: str) -> None:
         opened = open_images(reference, **self._options)
-        self.found.photos += row_photos(
-            opened.dataset,
-            image_column=opened.image_column,
-            image_folder=opened.image_folder,
-            name=name,
-        )
+        self.found.photos += row_photos(opened, name=name)
         self.found.left_out.update(opened.left_out)
         self.found.datasets.append(f"{name}: split {opened.split}, {len(opened.dataset):,} images")
 
 
 def require_datasets(found: Found, given: Sequence[str]) -> None:
     """Reject options for datasets if no path is a dataset.
-
-    Args:
-        found: From `find_photos`.
-        given: The options, as the user typed them.
 
     Raises:
         UserError: None of the paths is a dataset.

@@ -46,7 +46,7 @@ def _figure(scores: Scores, names: list[str], *, title: str) -> Any:
     axes = figure.add_subplot()
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=100)
     figure.colorbar(image, ax=axes, label="share of the true class, %", fraction=0.046, pad=0.03)
-    _name_axis(axes.xaxis, names, rotation=90 if columns > 10 or _longest(names) > 3 else 0)
+    _name_axis(axes.xaxis, names, rotation=90 if columns > 10 or max(map(len, names)) > 3 else 0)
     _name_axis(axes.yaxis, names[:rows], rotation=0)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -62,10 +62,6 @@ def _title(scores: Scores) -> str:
         f"{scores.model.architecture} of {Path(scores.run).name} on {scores.real.name}\n"
         f"top-1 {100 * metrics.top1:.2f} % of {scores.real.num_images:,} images"
     )
-
-
-def _longest(names: list[str]) -> int:
-    return max(map(len, names))
 
 
 def _name_axis(axis: object, names: list[str], *, rotation: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -23,11 +22,11 @@ from factory.common.devices import (
     reporting_lack_of_memory,
 )
 from factory.common.row_images import read_hashed, skipping_advised
+from factory.data.open import OpenedDataset
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    import datasets
     import torch
     from accelerate import PartialState
 
@@ -72,24 +71,20 @@ def this_process() -> PartialState:
 
 def predict(
     model: torch.nn.Module,
-    dataset: datasets.Dataset,
+    opened: OpenedDataset,
     *,
-    image_column: str,
     class_order: Sequence[int],
     transform: Transform,
     batch_size: int,
     state: PartialState,
     wrap: bool = False,
     probability: Literal["softmax", "sigmoid"] = "softmax",
-    image_folder: Path | None = None,
-    row_numbers: Sequence[int] | None = None,
 ) -> Predictions:
     """Predict every image; each process calls this and gets the full result.
 
     Args:
         model: Model in the desired mode; it is moved to this process's device.
-        dataset: Rows in the desired order.
-        image_column: A column of type `datasets.Image`.
+        opened: Rows in the desired order.
         class_order: Model output of each class id in the result.
         transform: Function from a PIL image to the model's input, (3, height, width).
         batch_size: Images per step and process.
@@ -97,8 +92,6 @@ def predict(
         wrap: Fill the last batch with the dataset's first images instead of repeats of its last
             one: for models whose output depends on the batch.
         probability: Function from the model's outputs to probabilities.
-        image_folder: See `factory.common.row_images.read_image`.
-        row_numbers: Numbers of the rows in messages; default: from 0.
 
     Raises:
         UserError: An image is missing or cannot be decoded.
@@ -108,22 +101,16 @@ def predict(
 
     model = model.to(state.device)
     order = torch.as_tensor(list(class_order), device=state.device)
-    mine = _batches_of(len(dataset), batch_size=batch_size, state=state)
-    filler = len(dataset) if wrap else 0
+    num_images = len(opened.dataset)
+    mine = _batches_of(num_images, batch_size=batch_size, state=state)
+    filler = num_images if wrap else 0
     show = state.is_main_process
     bar = progress(
         sum(stop - start for start, stop in mine), unit="image", description="scoring", show=show
     )
     parts: list[tuple[NDArray[np.int64], NDArray[np.float64], list[bytes]]] = []
     rows = [_rows_of(batch, batch_size=batch_size, num_images=filler) for batch in mine]
-    images = prepared(
-        dataset,
-        rows,
-        image_column=image_column,
-        transform=transform,
-        image_folder=image_folder,
-        row_numbers=row_numbers,
-    )
+    images = prepared(opened, rows, transform=transform)
     smaller = f"give a --batch-size below {batch_size}"
     with torch.inference_mode(), reporting_lack_of_memory(smaller):
         for (start, stop), (pixels, digests) in zip(mine, images, strict=True):
@@ -156,13 +143,7 @@ def _rows_of(batch: tuple[int, int], *, batch_size: int, num_images: int) -> lis
 
 
 def prepared(
-    dataset: datasets.Dataset,
-    batches: Sequence[list[int]],
-    *,
-    image_column: str,
-    transform: Transform,
-    image_folder: Path | None = None,
-    row_numbers: Sequence[int] | None = None,
+    opened: OpenedDataset, batches: Sequence[list[int]], *, transform: Transform
 ) -> Iterator[tuple[torch.Tensor, list[bytes]]]:
     """Yield each batch: pixels (images, 3, height, width), normalised float32, and digests.
 
@@ -172,15 +153,18 @@ def prepared(
 
     from datasets import Image
 
-    numbers = row_numbers or range(len(dataset))
-    encoded = dataset.select_columns([image_column]).cast_column(image_column, Image(decode=False))
+    column, numbers = opened.image_column, opened.row_numbers or range(len(opened.dataset))
+    encoded = opened.dataset.select_columns([column]).cast_column(column, Image(decode=False))
 
     def prepare(rows: Sequence[int]) -> list[tuple[torch.Tensor, bytes]]:
         found = []
-        for row, item in zip(rows, encoded[rows][image_column], strict=True):
+        for row, item in zip(rows, encoded[rows][column], strict=True):
             with skipping_advised():
                 image, digest = read_hashed(
-                    item, where=f"row {numbers[row]}", folder=image_folder, side=transform.side
+                    item,
+                    where=f"row {numbers[row]}",
+                    folder=opened.image_folder,
+                    side=transform.side,
                 )
             found.append((transform.apply(image), digest))
         return found

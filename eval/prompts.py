@@ -6,7 +6,6 @@ and other wordings for EuroSAT's classes than their folder names.
 
 from __future__ import annotations
 
-import difflib
 import re
 import string
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 
 from eval.label_map import plain
 from factory.common.errors import UserError
+from factory.common.text import suggest
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ def find_prompts(text: str) -> Prompts:
     if text in PROMPTS:
         return PROMPTS[text]
     if "{" not in text:
-        near = difflib.get_close_matches(text, PROMPTS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PROMPTS)}"
+        hint = suggest(text, PROMPTS, otherwise="known")
         raise UserError(
             f"--prompts {text}: unknown prompts; {hint}, or use a template with {{class}}"
         )

@@ -22,13 +22,11 @@ class RealImages:
 
     Attributes:
         opened: Rows, columns and class names.
-        row_filter: The filter that was applied, or None.
         labels: Shape (images,), int64: label ids of the real dataset.
         name: Short name, for files and the table's columns.
     """
 
     opened: OpenedDataset
-    row_filter: str | None
     labels: NDArray[np.int64]
     name: str
 
@@ -82,7 +80,6 @@ def open_real(
         opened = only_readable(opened, shows=shows)
     return RealImages(
         opened=opened,
-        row_filter=row_filter,
         labels=_known_labels(opened),
         name=name or _short_name(opened, row_filter),
     )

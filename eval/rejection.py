@@ -21,7 +21,7 @@ from factory.common.errors import UserError
 from factory.data.open import OpenedDataset, open_dataset
 from factory.data.pixels import decode_images, labelled_sha256
 from factory.data.readable import only_readable
-from factory.data.row_subsets import check_labels, hold_out, take_per_class
+from factory.data.row_subsets import DataSource, check_labels, hold_out, take_per_class
 
 SHARE = 0.05
 """Of the correctly labelled held-out images that are rejected."""
@@ -30,16 +30,8 @@ _DIGITS = 1_000_000
 _CHUNK = 4096
 
 
-class _Data(BaseModel):
-    reference: str
-    config_name: str | None = None
-    split: str | None = None
-    row_filter: str | None = None
-    images_per_class: int | None = None
-    image_column: str
-    label_column: str
-    num_unreadable: int = 0
-    pixels_sha256: str
+class _Data(DataSource, extra="ignore"):
+    """The training rows, as this version or a later one records them."""
 
 
 class _Values(BaseModel):
@@ -100,12 +92,6 @@ def choose_rejection(
     classifier: Classifier, data: str | None, *, batch_size: int | None = None, shows: bool = False
 ) -> Rejection:
     """Choose the threshold that rejects 5 % of the correctly labelled held-out images.
-
-    Args:
-        classifier: A run of `train`.
-        data: Its training data, as `open_dataset` takes it.
-        batch_size: As for `Classifier.classify`.
-        shows: Whether to show the progress on stderr.
 
     Raises:
         UserError: The run held out no images, its training data is not given or differs, or the
@@ -197,13 +183,7 @@ def _held_out(
     _, held = hold_out(
         labels, fraction=values.val_fraction, seed=training.seed, count=values.val_images
     )
-    photos = row_photos(
-        opened.dataset,
-        image_column=opened.image_column,
-        image_folder=opened.image_folder,
-        name=data,
-        chosen=held.tolist(),
-    )
+    photos = row_photos(opened, name=data, chosen=held.tolist())
     return photos, [names[label] for label in labels[held].tolist()]
 
 

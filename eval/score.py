@@ -140,10 +140,7 @@ def _predict(
     opened = real.opened if order is None else real.opened.keep(order.tolist())
     found = predict(
         checkpoint.model,
-        opened.dataset,
-        image_column=opened.image_column,
-        image_folder=opened.image_folder,
-        row_numbers=opened.row_numbers,
+        opened,
         class_order=match.model_indices,
         transform=make_transform(checkpoint.preprocessing),
         batch_size=batch_size,
@@ -201,7 +198,7 @@ def real_facts(real: RealImages, predictions: Predictions) -> RealSet:
         commit=opened.commit,
         config_name=opened.config_name,
         split=opened.split,
-        row_filter=real.row_filter,
+        row_filter=opened.row_filter,
         image_column=opened.image_column,
         label_column=opened.label_column,
         num_images=len(real.labels),
@@ -235,13 +232,7 @@ _MATCHED = {
 
 
 def note_labels(who: str, labels: Labels, *, real: str) -> None:
-    """Log how class names were matched, if not exactly.
-
-    Args:
-        who: The run or dataset whose classes were matched.
-        labels: The result.
-        real: Name of the real dataset.
-    """
+    """Log how class names were matched, if not exactly."""
     if labels.matched in _MATCHED:
         log(f"{who}: {_MATCHED[labels.matched].format(real=real)}")
     for group in labels.merged:

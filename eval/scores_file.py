@@ -263,10 +263,6 @@ def free_place(scores: Scores, path: Path) -> tuple[Scores, Path]:
 
     Two real datasets may have the same name, such as two folders named `photos`. The second one
     gets a name with the start of its images' fingerprint, in the file's name and in tables.
-
-    Args:
-        scores: Scores to write.
-        path: Preferred path.
     """
     try:
         there = read_scores(path).real if path.is_file() else None

@@ -10,13 +10,7 @@ from factory.common.markup import table_cell
 
 
 def to_markdown(tables: Sequence[Table], *, intervals: bool = False, cost: bool = False) -> str:
-    """Return Markdown; one heading per architecture if there are several.
-
-    Args:
-        tables: From `make_tables`.
-        intervals: Show the 95 % interval of single runs.
-        cost: Show training images and minutes of each row.
-    """
+    """Return Markdown; one heading per architecture if there are several."""
     parts = []
     for table in tables:
         heading = f"### {table_cell(table.architecture)}\n\n" if len(tables) > 1 else ""

@@ -57,7 +57,7 @@ class FakeRenderer:
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
         assert 0 < len(rows) <= batch_size
         FakeRenderer.calls += 1
-        height, width = self.recipe.output.shape or (8, 8)
+        height, width = self.recipe.output.size or (8, 8)
         return [
             np.random.default_rng(row.seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
             for row in rows

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from factory.common.whole_files import sha256
 from factory.data.columns import features
 from factory.shards.manifest import Manifest, read_manifest
-from factory.shards.parquet import read_rows, sha256, write_shard
+from factory.shards.parquet import read_rows, write_shard
 from factory.shards.stamp import read_stamp
 
 

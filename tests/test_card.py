@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import pyarrow.parquet
 import pytest
+import write_cards
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe
 from damaged_sets import manifest_of
 from huggingface_hub import DatasetCard, DatasetCardData
@@ -18,9 +19,10 @@ from PIL import Image
 
 from factory.builder.build import build
 from factory.card import header as card_header
-from factory.card import planned
+from factory.card import page
+from factory.card.derived import publish
+from factory.card.facts import licence_fields
 from factory.card.images import write_images
-from factory.card.licences import licence_fields
 from factory.card.page import _HUB_NOTES, REPLACED, at_home, facts
 from factory.card.plots import plot_distributions, spreads
 from factory.cli.main import main
@@ -94,6 +96,32 @@ def test_the_body_contains_counts_prompts_and_provenance(card: DatasetCard) -> N
     assert "batch_size 4, shard_size 8, dtype " in text
     assert "network evaluations for 30 images" in text
     assert "Plain \\| simple (source: section 3.1)" in text
+
+
+def test_a_build_writes_its_card_without_reading_its_recipes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = page.stored_recipes
+    read: list[str] = []
+
+    def watched(out: Any, configs: Any) -> Any:
+        read.extend(configs)
+        return reading(out, configs)
+
+    monkeypatch.setattr(page, "stored_recipes", watched)
+    base = recipe(tmp_path, "zebra", summary="Plain | simple")
+    small = {"d": {"normal": {"mean": 0, "std": 1e-05}}}
+    twice = recipe(tmp_path, "twice", variables=small, prompt="a {d} {class}")
+    out = tmp_path / "out"
+    generate([base, twice, combination(tmp_path, "all", ["zebra", "twice"])], out)
+    assert read == []
+    files = ("README.md", page.SHEET)
+    written = {name: (out / name).read_bytes() for name in files}
+    publish(out, card=True)
+    assert read == ["twice", "zebra", "all"]
+    assert written == {name: (out / name).read_bytes() for name in files}
+    generate(recipe(tmp_path, "later"), out)
+    assert sorted(read[3:]) == ["all", "twice", "zebra"]
 
 
 @pytest.mark.parametrize(
@@ -330,23 +358,23 @@ def test_files_without_scores_are_refused(tmp_path: Path) -> None:
 
 
 def test_cards_of_packaged_sets_are_current() -> None:
-    assert planned.stale(planned.packaged_dir("dataset_cards")) == [], "run `make cards`"
+    assert write_cards.stale(write_cards.packaged_dir("dataset_cards")) == [], "run `make cards`"
 
 
 def test_a_planned_card_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planned, "set_names", lambda: ["quickstart"])
-    text = planned.card_text("quickstart")
+    monkeypatch.setattr(write_cards, "set_names", lambda: ["quickstart"])
+    text = write_cards.card_text("quickstart")
     assert "**This dataset is not built yet.**" in text
     assert "4,000 images, 10 classes, 5 configs." in text
     assert "## Scores" not in text
     assert "Device" not in text
     assert DatasetCard(text).data.license == "other"
     (tmp_path / "gone.md").write_text("a set that is no more")
-    written = planned.write(tmp_path)
-    assert planned.stale(tmp_path) == []
+    written = write_cards.write(tmp_path)
+    assert write_cards.stale(tmp_path) == []
     assert not (tmp_path / "gone.md").exists()
     written[0].write_text("edited")
-    assert planned.stale(tmp_path) == [written[0]]
+    assert write_cards.stale(tmp_path) == [written[0]]
 
 
 def test_a_sheet_of_images_of_noise_can_be_written(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pytest
 import timm
@@ -21,6 +20,7 @@ from test_eval_score import write_run
 from eval.features import FeatureModel, choose_space, extract, load_features
 from eval.fit import make_transform
 from factory.common.errors import UserError
+from factory.data.open import open_dataset
 from train.run import TrainOptions, train
 
 CONFIG = {
@@ -45,9 +45,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def represent(model: FeatureModel, folder: Path, space: Any) -> Any:
-    dataset = datasets.load_dataset("parquet", data_files=str(folder / "*.parquet"))["train"]
-    how: dict[str, Any] = {"image_column": "image", "batch_size": 16, "threads": 1}
-    return extract(model, dataset, np.arange(20), space=space, **how)
+    opened = open_dataset(folder)
+    return extract(model, opened, np.arange(20), space=space, batch_size=16, threads=1)
 
 
 def test_logits_are_the_head_of_the_features(place: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from test_eval_score import NAMES, NUM_IMAGES, write_real, write_run
 from test_eval_table import scores
 
-from eval.checkpoint import _train_seconds
+from eval.checkpoint import _metrics, _train_seconds
 from eval.cli import main
 from eval.scores_file import read_scores
 from eval.scoring_mode import Scoring, order_of
@@ -98,7 +98,7 @@ def test_best_on_test_is_the_best_visit_and_says_so(run: Path) -> None:
     assert [visit.epoch for visit in found.visits] == [5, 10]
     assert found.metrics.top1 == max(visit.top1 for visit in found.visits)
     best = max(found.visits, key=lambda visit: visit.top1)
-    from eval.checkpoint import sha256
+    from factory.common.whole_files import sha256
 
     chosen = run / "epochs" / f"epoch-{best.epoch:04d}.safetensors"
     assert found.model.weights_sha256 == sha256(chosen)
@@ -242,4 +242,4 @@ def test_times_that_are_no_measurement_are_not_recorded(
 ) -> None:
     table = "epoch,seconds\n" + "".join(f"{row},{one}\n" for row, one in enumerate(seconds))
     (tmp_path / "metrics.csv").write_text(table)
-    assert _train_seconds(tmp_path) == expected
+    assert _train_seconds(_metrics(tmp_path)) == expected

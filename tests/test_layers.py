@@ -3,33 +3,29 @@
 The order of the packages is a contract in `pyproject.toml`, checked by `make lint`.
 """
 
-import importlib.util
 import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import pytest
+import draw_packages
 
 ROOT = Path(__file__).parent.parent
 # Everybody may import every module of `common`.
 FACES = {
     "models": (
-        "adapter_files clip embedded model_config model_folder presets scheduler_families "
-        "scheduler_names variants"
+        "adapter_files clip embedded model_config model_folder presets scheduler_families variants"
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
     "data": "columns image_folder open pixels readable row_counts row_filter row_subsets",
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
-        "known_words library lint loader merge model_checks model_files paths remote "
+        "known_words library lint loader model_checks model_files paths remote "
         "resolved scaffold schema text_encoders"
     ),
     "planner": "cost cut_prompts plan sampling_summary",
     "shards": (
-        "directory fence generations hub_limits layout manifest parquet repair settings "
-        "stamp versions"
+        "directory fence generations hub_limits layout manifest parquet repair settings stamp"
     ),
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header page scores",
@@ -40,25 +36,14 @@ FACES = {
 }
 
 
-@pytest.fixture(scope="module")
-def packages() -> Any:
-    """Return docs/draw_packages.py as a module."""
-    spec = importlib.util.spec_from_file_location("draw_packages", ROOT / "docs/draw_packages.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_packages_are_imported_through_their_faces(packages: Any) -> None:
-    faces = {name: " ".join(sorted(modules)) for name, modules in packages.faces().items()}
+def test_packages_are_imported_through_their_faces() -> None:
+    faces = {name: " ".join(sorted(modules)) for name, modules in draw_packages.faces().items()}
     assert {name: faces[name] for name in FACES} == FACES
     assert {name for name, modules in faces.items() if modules} == {*FACES, "common"}
 
 
-def test_the_table_of_packages_is_that_of_the_code(packages: Any) -> None:
-    assert packages.table() in (ROOT / "docs/design.md").read_text(), "run make graph"
+def test_the_table_of_packages_is_that_of_the_code() -> None:
+    assert draw_packages.table() in (ROOT / "docs/design.md").read_text(), "run make graph"
 
 
 def test_accelerate_is_imported_where_processes_are_handled() -> None:

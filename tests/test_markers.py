@@ -10,12 +10,11 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 
 from factory.builder import build as builder
-from factory.builder.board import LaunchBoard
 from factory.builder.build import BuildReport, build
 from factory.builder.markers import Markers, list_markers, remove_empty_folders
 from factory.builder.ranks import Ranks
 from factory.builder.start import Start
-from factory.builder.task_queue import Worklist
+from factory.builder.task_queue import LaunchBoard, Worklist
 from factory.cli.main import main
 from factory.common.errors import Failure
 from factory.common.inside import OLD_CLAIMS, WORKING

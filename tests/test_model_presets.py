@@ -44,7 +44,7 @@ def test_a_model_replaces_its_own_keys_and_never_sampling(
         assert (recipe.model.height, recipe.model.width) == (preset.size, preset.size)
         assert recipe.model.scheduler == preset.scheduler
         assert numbers(recipe) == (7.5, 40)
-        assert recipe.output.shape == (32, 32)
+        assert recipe.output.size == (32, 32)
         assert lint([recipe]) == []
 
 

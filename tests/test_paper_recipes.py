@@ -118,7 +118,7 @@ def test_a_headers_counts_and_hours_are_the_plans(name: str) -> None:
     if found is not None:
         classes = len(leaves[0].labels)
         counts = [f"{recipe.num_images // classes:,}", f"{recipe.num_images:,}"]
-        assert [*found.groups()] == [*counts, *map(str, leaves[0].output.shape or ())]
+        assert [*found.groups()] == [*counts, *map(str, leaves[0].output.size or ())]
     hours = re.search(r"about ([\d.]+) hours on one A100", head)
     if hours is not None:
         seconds = sum(estimate(one).seconds or 0 for one in leaves)
@@ -156,7 +156,7 @@ def test_a_recipe_has_the_papers_values(key: tuple[str, str]) -> None:
     assert recipe.model.scheduler == "DDIMScheduler"
     assert (recipe.model.height, recipe.model.width) == (512, 512)
     output = recipe.output
-    assert (output.shape, output.resample, output.antialias) == (
+    assert (output.size, output.resample, output.antialias) == (
         (size, size),
         "bilinear",
         antialias,

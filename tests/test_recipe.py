@@ -9,6 +9,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from recipe_texts import BASE, write
+from write_reference import EXAMPLES
 
 from factory.common.errors import UserError
 from factory.data.columns import features, fixed_columns
@@ -21,7 +22,6 @@ from factory.recipe.library import (
     packaged_dir,
 )
 from factory.recipe.lint import lint
-from factory.recipe.reference import EXAMPLES
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,7 +68,7 @@ def test_defaults_are_filled_in(tmp_path: Path) -> None:
     assert recipe.name == "my-set"
     assert recipe.sampling.guidance_scale.values() == [7.5]
     assert recipe.sampling.num_inference_steps.values() == [50]
-    assert recipe.output.shape is None
+    assert recipe.output.size is None
     assert recipe.output.format == "png"
     assert recipe.variable_types == {}
 
@@ -87,7 +87,7 @@ def test_a_child_is_merged_key_by_key(tmp_path: Path) -> None:
     assert recipe.variable_types == {"b": "int64", "c": "string"}
     assert recipe.sampling.guidance_scale.bounds() == (1, 5)
     assert recipe.sampling.seed == 5
-    assert recipe.output.shape is None
+    assert recipe.output.size is None
     assert (recipe.name, recipe.summary) == ("child", "")
 
 

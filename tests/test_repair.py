@@ -12,8 +12,8 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, shard_hashes, tree
 
 from factory.builder.build import BuildReport, build
+from factory.common.whole_files import sha256
 from factory.inspection.verify import verify_set
-from factory.shards.parquet import sha256
 from factory.shards.settings import BuildSettings
 
 

@@ -5,7 +5,8 @@ import pytest
 from pydantic import TypeAdapter
 from scipy import stats
 
-from factory.distributions.scalar import AnyDistribution, Distribution
+from factory.distributions.base import Distribution
+from factory.distributions.scalar import AnyDistribution
 from factory.planner.streams import seeds, uniforms
 
 IMAGES = 20_000

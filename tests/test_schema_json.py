@@ -5,9 +5,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from write_reference import EXAMPLES, SCHEMA_PATH, stale, write
 
 from factory.recipe.library import list_recipes
-from factory.recipe.reference import EXAMPLES, SCHEMA_PATH, stale, write
 from factory.recipe.scaffold import scaffold
 from factory.recipe.schema import RecipeFile
 

@@ -25,7 +25,8 @@ def make_trainer(out: Path):
     from accelerate import Accelerator
 
     from factory.common.devices import on_cpus
-    from train.config import IMAGENET_MEAN, IMAGENET_STD, DataSource, RunConfig
+    from factory.data.row_subsets import DataSource
+    from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
     from train.data import LabelledPixels
     from train.loop import Trainer
     from train.model import create_classifier

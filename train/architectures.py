@@ -23,12 +23,7 @@ TABLE_2: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Family:
-    """A preset's settings for models whose timm name begins with a prefix.
-
-    Attributes:
-        hyperparameters: Fields of `Hyperparameters` that override the preset's.
-        model_args: Arguments of `timm.create_model`.
-    """
+    """A preset's settings for models whose timm name begins with a prefix."""
 
     hyperparameters: Mapping[str, Any] = field(default_factory=dict)
     model_args: Mapping[str, Any] = field(default_factory=dict)

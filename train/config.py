@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from factory.common.errors import Fault
+from factory.common.text import cut, suggest
 from factory.data.pixels import Fit
+from factory.data.row_subsets import DataSource
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -157,42 +160,6 @@ class Environment(_Frozen):
     versions: dict[str, str] = {}
 
 
-class DataSource(_Frozen):
-    """The training rows of a run.
-
-    Attributes:
-        reference: Directory, Hub id or `hf://` path, as given.
-        config_name: Config of the dataset.
-        split: Split of the dataset.
-        row_filter: Expression over metadata columns that keeps a row, or None.
-        images_per_class: Rows sampled per class after filtering, or None for all.
-        image_column: Column of images.
-        label_column: Column of labels.
-        label_names: Class names; the position is the label.
-        num_images: Rows after filtering, the held-out part included.
-        num_unreadable: Rows skipped by `--skip-unreadable`.
-        pixels_sha256: Hash of all decoded pixels and labels.
-        commit: Commit of a Hub id when it was read; None for a directory.
-        class_counts: Images per class, held-out ones included; None in older runs.
-        left_out: Files of an image folder that were not read, by suffix.
-    """
-
-    reference: str
-    config_name: str | None = None
-    split: str | None = None
-    row_filter: str | None = None
-    images_per_class: int | None = None
-    image_column: str
-    label_column: str
-    label_names: tuple[str, ...]
-    num_images: int
-    num_unreadable: int = 0
-    pixels_sha256: str
-    commit: str | None = None
-    class_counts: dict[str, int] | None = None
-    left_out: dict[str, int] = {}
-
-
 class RunConfig(_Frozen):
     """Everything needed to repeat a run.
 
@@ -225,10 +192,25 @@ def differing_keys(one: dict[str, Any], other: dict[str, Any], *, prefix: str = 
         if isinstance(left, dict) and isinstance(right, dict):
             found += differing_keys(left, right, prefix=f"{prefix}{key}.")
         elif left != right:
-            found.append(f"{prefix}{key} ({_short(left)} there, {_short(right)} now)")
+            there, now = cut(str(left), 40), cut(str(right), 40)
+            found.append(f"{prefix}{key} ({there} there, {now} now)")
     return found
 
 
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
+def option_faults(error: ValidationError) -> list[Fault]:
+    """Return a fault for each invalid value, with its option."""
+    faults = []
+    for entry in error.errors():
+        path = [str(part) for part in entry["loc"]]
+        message = entry["msg"].removeprefix("Value error, ")
+        if entry["type"] == "extra_forbidden":
+            hint = suggest(path[-1], Augmentation.model_fields, otherwise="known")
+            message = f"unknown augmentation; {hint}"
+        if path[0] == "augmentation":
+            option = f"--augment {path[1]}" if len(path) > 1 else "--augment"
+        else:
+            option = f"--{path[0].replace('_', '-')}"
+        value = entry["input"]
+        shown = f" (found {value})" if isinstance(value, str | int | float) else ""
+        faults.append(Fault(f"{option}: {message}{shown}"))
+    return faults

@@ -18,7 +18,7 @@ from factory.common.errors import Failure, UserError
 from factory.common.row_images import read_image, skipping_advised
 from factory.data.open import OpenedDataset
 from factory.data.pixels import decode_images, labelled_sha256, require_space
-from factory.data.row_counts import class_counts, count_warnings, counts_line, some
+from factory.data.row_counts import class_counts, count_warnings, counts_line, shortened
 from factory.data.row_subsets import check_labels
 from train.config import IMAGENET_MEAN, Hyperparameters
 
@@ -50,12 +50,6 @@ def report_counts(
 ) -> dict[str, int]:
     """Report the number of training images per class.
 
-    Args:
-        opened: The rows.
-        allow_empty: Whether classes may be empty; the model still has outputs for them.
-        fit: Treatment of images that are not square.
-        note: Receives the line, and warnings.
-
     Returns:
         Images of each class, by name.
 
@@ -69,8 +63,8 @@ def report_counts(
     if empty and not allow_empty:
         raise UserError(
             f"{opened.shown}: {len(empty)} of {len(counts)} classes have no images "
-            f"({some(empty)}); choose other rows, or keep outputs for classes without images with "
-            "--allow-empty-classes"
+            f"({shortened(empty)}); choose other rows, or keep outputs for classes without images "
+            "with --allow-empty-classes"
         )
     for warning in count_warnings(counts):
         note(f"warning: {warning}")
@@ -106,13 +100,6 @@ def load_pixels(
     out: Path,
 ) -> LabelledPixels:
     """Decode every image once per machine, for all its processes.
-
-    Args:
-        opened: The rows.
-        side: Height and width in pixels.
-        values: Determine how images are fitted to a square and resized.
-        accelerator: Determines which process decodes.
-        out: The run folder, for a temporary file that other processes map.
 
     Raises:
         UserError: An image cannot be decoded, a label is missing, or there are fewer than two

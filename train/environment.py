@@ -120,9 +120,6 @@ def _recorded(config: dict[str, Any], path: Path) -> list[Environment]:
     """Return the recorded environments, one per stretch of epochs.
 
     Runs of earlier versions recorded library versions only.
-
-    Raises:
-        UserError: The records are invalid.
     """
     entries = config.get("environments", [{"versions": config.get("versions", {})}])
     try:

@@ -19,11 +19,6 @@ def fit_to_epochs(
 ) -> Hyperparameters:
     """Shorten the preset's warm-up and interval of saved epochs if the run is too short.
 
-    Args:
-        values: The preset's values with the user's on top.
-        overrides: The user's values.
-        note: Receives a line for each changed value.
-
     Raises:
         UserError: A value does not fit, and the preset's cannot be shortened; all at once.
     """

@@ -156,11 +156,6 @@ class Trainer:
     def backward(self, rows: NDArray[np.int64], *, epoch: int, num_global: int) -> Tensor:
         """Add a batch's gradients to the model's.
 
-        Args:
-            rows: This process's share of the batch.
-            epoch: Determines the augmentation.
-            num_global: Images in the batch over all processes.
-
         Returns:
             Sum of losses, correct predictions and images of this process; float32.
         """

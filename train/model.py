@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from factory.common.errors import UserError
+from factory.common.errors import UserError, first_line
 from factory.common.inside import is_inside
 from factory.common.whole_files import replace_file, replace_text
 from factory.hub.client import bound_requests
@@ -58,13 +58,6 @@ def create_classifier(
 
     Models with a fixed input size (vision transformers) are created for this size.
 
-    Args:
-        name: timm model name, `hf-hub:...` or `local-dir:...`.
-        num_classes: Outputs; a pretrained head of another size is replaced.
-        side: Height and width in pixels.
-        pretrained: Load timm's weights.
-        model_args: Further arguments of `timm.create_model`.
-
     Raises:
         UserError: Unknown model or argument, no weights, or an unsupported image size.
     """
@@ -84,29 +77,22 @@ def create_classifier(
             arguments |= {"num_classes": num_classes, "pretrained": pretrained}
             model: nn.Module = timm.create_model(**arguments)
     except TypeError as error:
-        raise UserError(f"--model-arg: {name} does not accept it ({_first_line(error)})") from None
+        raise UserError(f"--model-arg: {name} does not accept it ({first_line(error)})") from None
     except (OSError, RuntimeError, ValueError, AssertionError, KeyError, SafetensorError) as error:
         if pretrained:
             message = (
-                f"--pretrained: weights of {name} could not be loaded ({_first_line(error)}); "
+                f"--pretrained: weights of {name} could not be loaded ({first_line(error)}); "
                 "check the network and the model's tag, or train from scratch"
             )
         else:
-            message = (
-                f"--model {name} cannot be created for {side} px images ({_first_line(error)})"
-            )
+            message = f"--model {name} cannot be created for {side} px images ({first_line(error)})"
         raise UserError(message) from None
     _check_input(model, name=name, side=side, num_classes=num_classes)
     return model
 
 
 def _own_folder(name: str) -> Path | None:
-    """Return the checked folder of a model with its own files; None for timm's models.
-
-    Raises:
-        UserError: The model does not exist, or its files cannot be read.
-        Failure: The Hub cannot be reached.
-    """
+    """Return the checked folder of a model with its own files; None for timm's models."""
     source, _, place = name.partition(":")
     if source not in ("local-dir", "hf-hub", "hf_hub"):
         return None
@@ -129,7 +115,7 @@ def _check_input(model: nn.Module, *, name: str, side: int, num_classes: int) ->
             output = model(torch.zeros(1, 3, side, side))
     except (RuntimeError, AssertionError, ValueError, ZeroDivisionError) as error:
         raise UserError(
-            f"--model {name} does not accept {side} px images ({_first_line(error)}); "
+            f"--model {name} does not accept {side} px images ({first_line(error)}); "
             "choose another --image-size, or set --model-arg patch_size=... to a transformer"
         ) from None
     if tuple(output.shape) != (1, num_classes):
@@ -286,7 +272,3 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
 def quieten_timm() -> None:
     """Silence timm's messages about weights that it does not find."""
     logging.getLogger("timm").setLevel(logging.ERROR)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

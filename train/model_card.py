@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,8 @@ from factory.common.errors import UserError
 from factory.common.markup import cell, code, table_cell
 from factory.common.outside import read_json, read_yaml
 from factory.common.score_file import ScoreFile, read_score_file
+from factory.common.text import some
+from factory.common.whole_files import sha256
 from train.run_folder import CONFIG, CONFIG_JSON, WEIGHTS
 
 SCORES = "scores-*.json"
@@ -71,13 +72,12 @@ def _body(
     note: dict[str, str],
 ) -> list[str]:
     names = [cell(name) for name in model["label_names"]]
-    shown = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
     side = run["hyperparameters"]["image_size"]
     return [
         f"# {repo_id.rpartition('/')[2]}",
         "",
-        f"`{run['model']}` of timm, {len(names)} classes ({shown}), {side} x {side} pixels. "
-        f"{_start(run)}",
+        f"`{run['model']}` of timm, {len(names)} classes ({some(names, 10)}), {side} x {side} "
+        f"pixels. {_start(run)}",
         "",
         "## Use",
         "",
@@ -172,8 +172,7 @@ def _score_lines(scores: list[ScoreFile], note: dict[str, str]) -> list[str]:
 
 def _scores(out: Path) -> list[ScoreFile]:
     """Return the scores of the weights in a run folder, without those of older weights."""
-    with (out / WEIGHTS).open("rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
+    weights = sha256(out / WEIGHTS)
     found = [read_score_file(path) for path in sorted(out.glob(SCORES))]
     return [one for one in found if one.model.weights_sha256 == weights]
 

@@ -8,7 +8,6 @@ code's own numbers. `quick`, `digits` and `finetune` are ours.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +16,15 @@ from pydantic import ValidationError
 
 from factory.common.console import log
 from factory.common.errors import UserError
+from factory.common.text import suggest
 from train.architectures import AS_CODE, AS_PAPER, CORRECTED_SMALL, Family, family_of
-from train.config import Augmentation, Hyperparameters
+from train.config import Augmentation, Hyperparameters, option_faults
 from train.fitting import fit_to_epochs, fitted_augmentation
-from train.option_faults import option_faults
 
 _CIFAR_AUGMENTATION = Augmentation(
     crop_scale=(0.08, 1.0), crop_ratio=(3 / 4, 4 / 3), horizontal_flip=0.5
 )
+_MILDER_CROPS = _CIFAR_AUGMENTATION.model_copy(update={"crop_scale": (0.35, 1.0)})
 # Rotation by up to 90 degrees, flips, a 224 px crop of 256 px: 0.875 of each side, at random while
 # training and in the centre while scoring.
 _EUROSAT_CROP = 0.875
@@ -80,71 +80,59 @@ _CORRECTED: dict[str, Any] = {
     "val_fraction": 0.1,
 }
 
+_QUICK = Hyperparameters(
+    epochs=30,
+    batch_size=64,
+    lr=4.0e-3,
+    weight_decay=0.05,
+    warmup_epochs=2,
+    label_smoothing=0.1,
+    clip_grad_norm=1.0,
+    image_size=32,
+    augmentation=Augmentation(
+        crop_scale=(0.6, 1.0),
+        crop_ratio=(0.8, 1.25),
+        horizontal_flip=0.5,
+        brightness=0.3,
+        contrast=0.3,
+        saturation=0.3,
+    ),
+)
+_DIGITS = Augmentation(
+    rotation=12,
+    translate=0.1,
+    zoom=(0.75, 1.2),
+    shear=10,
+    brightness=0.3,
+    contrast=0.4,
+    saturation=0.5,
+    greyscale=0.5,
+    invert=0.5,
+)
+_FINETUNE: dict[str, Any] = {
+    "epochs": 10,
+    "lr": 1.0e-4,
+    "warmup_epochs": 1.0,
+    "image_size": 224,
+    "augmentation": _MILDER_CROPS,
+}
+
 PRESETS: dict[str, Preset] = {
     "quick": Preset(
         "Minutes on a CPU: 32 px, 30 epochs, warm-up and cosine, mild crops and colour, flips "
         "(--no-flip for digits and letters).",
-        Hyperparameters(
-            epochs=30,
-            batch_size=64,
-            lr=4.0e-3,
-            weight_decay=0.05,
-            warmup_epochs=2,
-            label_smoothing=0.1,
-            clip_grad_norm=1.0,
-            image_size=32,
-            augmentation=Augmentation(
-                crop_scale=(0.6, 1.0),
-                crop_ratio=(0.8, 1.25),
-                horizontal_flip=0.5,
-                brightness=0.3,
-                contrast=0.3,
-                saturation=0.3,
-            ),
-        ),
+        _QUICK,
         {},
     ),
     "digits": Preset(
         "As quick, for digits and letters: no flips; rotation, shear, shift, zoom; half of "
         "the images inverted (dark on light, light on dark), half of them grey.",
-        Hyperparameters(
-            epochs=30,
-            batch_size=64,
-            lr=4.0e-3,
-            weight_decay=0.05,
-            warmup_epochs=2,
-            label_smoothing=0.1,
-            clip_grad_norm=1.0,
-            image_size=32,
-            augmentation=Augmentation(
-                rotation=12,
-                translate=0.1,
-                zoom=(0.75, 1.2),
-                shear=10,
-                brightness=0.3,
-                contrast=0.4,
-                saturation=0.5,
-                greyscale=0.5,
-                invert=0.5,
-            ),
-        ),
+        _QUICK.model_copy(update={"augmentation": _DIGITS}),
         {},
     ),
     "finetune": Preset(
         "With --pretrained: 10 epochs at a low rate, 224 px, crops and flips.",
-        Hyperparameters(
-            epochs=10,
-            batch_size=64,
-            lr=1.0e-4,
-            weight_decay=0.05,
-            warmup_epochs=1,
-            label_smoothing=0.1,
-            clip_grad_norm=1.0,
-            image_size=224,
-            augmentation=Augmentation(
-                crop_scale=(0.35, 1.0), crop_ratio=(3 / 4, 4 / 3), horizontal_flip=0.5
-            ),
-        ),
+        _QUICK.model_copy(update=_FINETUNE),
         {},
     ),
     "paper": Preset(
@@ -181,10 +169,7 @@ PRESETS: dict[str, Preset] = {
         "As paper with current practice: a higher rate with warm-up, decay 0.05 of weight matrices "
         "only, label smoothing, clipped gradients, milder crops; 32 px images enlarged "
         "to 128 for ResNets and MobileNets, patches of 4 px for ViTs, of 1 px for ConvNeXts.",
-        _PAPER.model_copy(
-            update=_CORRECTED
-            | {"augmentation": _CIFAR_AUGMENTATION.model_copy(update={"crop_scale": (0.35, 1.0)})}
-        ),
+        _PAPER.model_copy(update=_CORRECTED | {"augmentation": _MILDER_CROPS}),
         CORRECTED_SMALL,
     ),
     "corrected-eurosat": Preset(
@@ -237,8 +222,7 @@ def resolve(
     if "val_fraction" in overrides and "val_images" in overrides:
         raise UserError("--val-fraction and --val-images exclude each other; give one of them")
     if preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(PRESETS)}"
+        hint = suggest(preset, PRESETS, otherwise="known")
         raise UserError(f"--preset {preset}: unknown preset; {hint}")
     chosen = PRESETS[preset]
     values = chosen.hyperparameters.model_dump()

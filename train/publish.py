@@ -10,7 +10,7 @@ from factory.common.dataset_files import check_files
 from factory.common.errors import UserError
 from factory.hub.changes import local_file
 from factory.hub.ids import parse_target
-from factory.hub.publish import Publication, PublishReport, publish
+from factory.hub.publish import Publication, PublishReport, publish, writing_session
 from train.model_card import SCORES, card_text
 from train.run_folder import CONFIG, CONFIG_JSON, METRICS, WEIGHTS
 
@@ -62,4 +62,5 @@ def publish_run(
         tag=tag,
         replaces_card=replace_card,
     )
-    return publish(replace(target, revision=None), publication, show_progress=show_progress)
+    session = writing_session(replace(target, revision=None), tag=tag)
+    return publish(session, publication, show_progress=show_progress)

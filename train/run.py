@@ -13,9 +13,10 @@ from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.launch import warn_if_alone
 from factory.data.row_counts import class_counts
+from factory.data.row_subsets import DataSource
 from train import presets
 from train.architectures import timm_name
-from train.config import DataSource, Hyperparameters, RunConfig
+from train.config import Hyperparameters, RunConfig
 from train.run_folder import check_folder, claim, only_run
 
 if TYPE_CHECKING:
@@ -127,9 +128,10 @@ def train(options: TrainOptions) -> RunSummary:
     if options.push_to is not None:
         # Check first: hours of training must not be lost to a mistyped name or a read-only token.
         from factory.hub.ids import parse_target
-        from factory.hub.publish import check_may_push
+        from factory.hub.publish import check_may_push, writing_session
 
-        check_may_push(parse_target(options.push_to, "model"), private=options.push_private)
+        session = writing_session(parse_target(options.push_to, "model"), tag=options.push_tag)
+        check_may_push(session, private=options.push_private)
     values = presets.resolve(
         preset,
         model=options.model,
@@ -193,11 +195,7 @@ def _choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:
 
 
 def _check_weights_are_loaded(options: TrainOptions) -> None:
-    """Reject options that need pretrained weights if none are loaded.
-
-    Raises:
-        UserError: An option needs pretrained weights.
-    """
+    """Reject options that need pretrained weights if none are loaded."""
     if options.pretrained:
         return
     if options.head_only:

@@ -8,13 +8,7 @@ from train.config import Hyperparameters
 
 
 def learning_rate(step: int, *, steps_per_epoch: int, values: Hyperparameters) -> float:
-    """Return the learning rate of a step.
-
-    Args:
-        step: From 0 over the whole run.
-        steps_per_epoch: Batches per epoch.
-        values: Contains `lr`, `schedule`, `schedule_every`, `warmup_epochs`, `epochs`.
-    """
+    """Return the learning rate of a step."""
     if values.schedule_every == "epoch":
         step, steps_per_epoch = step // steps_per_epoch, 1
     warmup = round(values.warmup_epochs * steps_per_epoch)

@@ -44,11 +44,6 @@ def total_of(parts: Sequence[Tensor]) -> NDArray[np.float64]:
 def check_finite(parts: list[Tensor], *, epoch: int, lr: float) -> None:
     """Check that every loss of an epoch so far is finite.
 
-    Args:
-        parts: Results of `sums_of`, one per step.
-        epoch: From 0.
-        lr: The latest learning rate.
-
     Raises:
         Failure: A loss is not finite; the message names epoch and step, both from 1.
     """

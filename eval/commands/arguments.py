@@ -10,6 +10,7 @@ from factory.common.errors import UserError
 
 if TYPE_CHECKING:
     from eval.label_map import LabelMap
+    from eval.real import RealImages
 
 
 def positive(text: str) -> int:
@@ -52,6 +53,23 @@ def add_real(parser: argparse.ArgumentParser) -> None:
         "--real-name",
         metavar="NAME",
         help="name of the real dataset in files and tables (default: folder, config and split)",
+    )
+
+
+def open_real_of(args: argparse.Namespace, *, shows: bool = True) -> RealImages:
+    """Open the images that the options of `add_real` choose; see `eval.real.open_real`."""
+    from eval.real import open_real
+
+    return open_real(
+        args.real,
+        config_name=args.config,
+        split=args.split,
+        row_filter=args.filter,
+        image_column=args.image_column,
+        label_column=args.label_column,
+        name=args.real_name,
+        skip_unreadable=args.skip_unreadable,
+        shows=shows,
     )
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import add_labels, add_process, add_real, label_map_of
+from eval.commands.arguments import add_labels, add_process, add_real, label_map_of, open_real_of
 from factory.common.console import log, write
 from factory.common.errors import UserError
 from factory.common.launch import warn_if_alone
@@ -55,7 +55,6 @@ def run(args: argparse.Namespace) -> None:
 
     from eval.clip import score_zero_shot
     from eval.predict import this_process
-    from eval.real import open_real
     from eval.score import describe, note_counts, note_cut, note_labels, write_apart
     from factory.models.clip import load_clip
 
@@ -63,17 +62,7 @@ def run(args: argparse.Namespace) -> None:
     if state.num_processes == 1:
         warn_if_alone("eval clip ...")
     try:
-        real = open_real(
-            args.real,
-            config_name=args.config,
-            split=args.split,
-            row_filter=args.filter,
-            image_column=args.image_column,
-            label_column=args.label_column,
-            name=args.real_name,
-            skip_unreadable=args.skip_unreadable,
-            shows=state.is_main_process,
-        )
+        real = open_real_of(args, shows=state.is_main_process)
         if state.is_main_process:
             note_counts(real)
         model = load_clip(args.model)

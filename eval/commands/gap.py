@@ -15,6 +15,7 @@ from eval.commands.arguments import (
     add_real,
     label_map_of,
     not_negative,
+    open_real_of,
     positive,
 )
 from factory.common.console import log, write
@@ -136,16 +137,7 @@ def run(args: argparse.Namespace) -> None:
 def _open(args: argparse.Namespace) -> tuple[Any, Any]:
     from eval.real import open_real
 
-    real = open_real(
-        args.real,
-        config_name=args.config,
-        split=args.split,
-        row_filter=args.filter,
-        image_column=args.image_column,
-        label_column=args.label_column,
-        name=args.real_name,
-        skip_unreadable=args.skip_unreadable,
-    )
+    real = open_real_of(args)
     synthetic = open_real(
         args.synthetic,
         config_name=args.syn_config,
@@ -167,12 +159,9 @@ def _represent(
     found = [
         extract(
             model,
-            side.opened.dataset,
+            side.opened,
             rows,
             space=space,
-            image_column=side.opened.image_column,
-            image_folder=side.opened.image_folder,
-            row_numbers=side.opened.row_numbers,
             batch_size=args.batch_size or _BATCH_SIZE,
             threads=args.threads,
         )

@@ -15,6 +15,7 @@ from eval.commands.arguments import (
     add_real,
     check_file,
     label_map_of,
+    open_real_of,
 )
 from factory.common.console import log, write
 from factory.common.errors import Failure, UserError
@@ -85,7 +86,6 @@ def run(args: argparse.Namespace) -> None:
     _check_outputs(args)
 
     from eval.predict import this_process
-    from eval.real import open_real
     from eval.score import note_counts
 
     scoring, labels = _scoring(args), label_map_of(args)
@@ -93,17 +93,7 @@ def run(args: argparse.Namespace) -> None:
     if state.num_processes == 1:
         warn_if_alone("eval score ...")
     try:
-        real = open_real(
-            args.real,
-            config_name=args.config,
-            split=args.split,
-            row_filter=args.filter,
-            image_column=args.image_column,
-            label_column=args.label_column,
-            name=args.real_name,
-            skip_unreadable=args.skip_unreadable,
-            shows=state.is_main_process,
-        )
+        real = open_real_of(args, shows=state.is_main_process)
         if state.is_main_process:
             note_counts(real)
         score_one = partial(
@@ -124,10 +114,6 @@ def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool
 
     Processes find the same `UserError` in a run, so they stay in step. A `Failure` may concern one
     process only and ends the command.
-
-    Raises:
-        UserError: The only run cannot be scored.
-        Failure: One of several runs cannot be scored; each reason was logged.
     """
     failed = []
     for one in runs:

@@ -84,11 +84,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _collect(paths: list[Path]) -> tuple[list[Scores], list[str]]:
-    """Return the scores that can be read, and the paths that cannot.
-
-    Raises:
-        UserError: None can be read.
-    """
+    """Return the scores that can be read, and the paths that cannot."""
     from eval.table import collect
 
     faults: dict[str, UserError] = {}

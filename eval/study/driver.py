@@ -61,12 +61,6 @@ def check_labels(plan: Plan) -> None:
 def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
     """Build, train, score, compare and report; finished steps are skipped.
 
-    Args:
-        plan: The study in its folder.
-        jobs: Number of concurrent trainings and scorings.
-        report: Markdown file to write, with JSON beside it.
-        command: Command line that reproduces the report.
-
     Raises:
         UserError: No dataset has real images, or a command rejected its arguments.
         Failure: A command failed.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 TITLE = "Diversity is Definitely Needed (Shipard et al., CVPRW 2023)"
-BASE = "base-class"
 
 # By the name of the recipe in this project.
 TABLE_1: dict[str, dict[str, float]] = {

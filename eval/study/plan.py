@@ -11,8 +11,9 @@ from typing import Any
 
 from eval.study.settings import Settings, recipe_options
 from eval.study.spec import ScoringName, Source, StudySpec
-from eval.study.steps import Step, content_of, sha256
+from eval.study.steps import Step, content_of
 from factory.common.errors import Failure
+from factory.common.whole_files import sha256
 from factory.models.embedded import EMBEDDED_ID, embedded_revision
 
 REFERENCE = "real images"
@@ -42,13 +43,7 @@ class Run:
 
 
 class Plan:
-    """A study in a folder: its file names and steps.
-
-    Attributes:
-        spec: The study.
-        settings: From `eval.study.settings.resolve`.
-        out: Its folder.
-    """
+    """A study in a folder: its file names and steps."""
 
     def __init__(
         self, spec: StudySpec, settings: Settings, out: Path, *, processes: int = 1

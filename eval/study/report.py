@@ -15,10 +15,6 @@ _LEVEL = 0.05
 def to_markdown(results: Results, *, command: str) -> str:
     """Return the report.
 
-    Args:
-        results: From `gather`.
-        command: Command line that reproduces the report.
-
     Raises:
         UserError: The study's texts use a value that it does not have.
     """

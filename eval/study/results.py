@@ -147,7 +147,9 @@ def gather(plan: Plan, ledger: Ledger, *, builds: Sequence[Step], runs: Sequence
         seeds=spec.seeds,
         preset=spec.preset,
         epochs=spec.epochs,
-        features={name: _named(plan.features(name, list(runs)), plan) for name in scored},
+        features={
+            name: plan.features(name, list(runs)).replace(f"{plan.out}/", "") for name in scored
+        },
         limits=spec.limits,
         versions=versions,
         sets=sets,
@@ -327,10 +329,6 @@ def _commands(plan: Plan, name: str, run: Run) -> list[str]:
     label = f"build/{name}/{run.row}-seed-{run.draw}"
     builds = [step for step in plan.builds() if step.name == label]
     return [shown(step.command).replace(f"{plan.out}/", "OUT/") for step in [*builds, run.step]]
-
-
-def _named(features: str, plan: Plan) -> str:
-    return features.replace(f"{plan.out}/", "")
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from eval.study.spec import SetSpec, Setting, StudySpec
 from eval.study.steps import output_of
 from factory.common.errors import Fault, UserError
+from factory.common.text import cut
 
 _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
     "prompt": (("classes",), ("prompt",), ("negative_prompt",), ("variables",)),
@@ -184,6 +185,9 @@ def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings])
     for pair in one.all_comparisons():
         row, other = found[pair.row].settings, found[pair.to].settings
         differing = {key for key in row if row[key] != other[key]}
+        of_row, of_other = (
+            {key: cut(", ".join(values), 60) for key, values in own.items()} for own in (row, other)
+        )
         where = f"sets.{name}: {pair.row} against {pair.to}"
         if found[pair.row].labels != found[pair.to].labels:
             faults.append(
@@ -195,15 +199,14 @@ def comparison_faults(name: str, one: SetSpec, found: Mapping[str, RowSettings])
         for key in sorted(differing - set(pair.differs)):
             faults.append(
                 Fault(
-                    f"{where}: they also differ in {key} ({_short(row[key])}; "
-                    f"{_short(other[key])});"
-                    f" name it in `differs`, or make it equal with `set`"
+                    f"{where}: they also differ in {key} ({of_row[key]}; {of_other[key]}); "
+                    "name it in `differs`, or make it equal with `set`"
                 )
             )
         for key in sorted(set(pair.differs) - differing):
             faults.append(
                 Fault(
-                    f"{where}: `differs` names {key}, but both have {_short(row[key])}; "
+                    f"{where}: `differs` names {key}, but both have {of_row[key]}; "
                     "correct the recipe or the study"
                 )
             )
@@ -239,8 +242,3 @@ def _quantity(text: str) -> str:
         low, high = value["uniform"]
         return f"{low:g} to {high:g}"
     return f"{value:g}" if isinstance(value, int | float) else json.dumps(value)
-
-
-def _short(values: list[str]) -> str:
-    text = ", ".join(values)
-    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -116,13 +116,7 @@ def _mean_square(
 
 
 def difference(row: Runs, other: Runs, spread: Spread) -> Estimate:
-    """Return the mean of `row` minus that of `other`, over their common draws and seeds.
-
-    Args:
-        row: Runs of one row.
-        other: Runs of the subtracted row.
-        spread: From `spread_of_differences`.
-    """
+    """Return the mean of `row` minus that of `other`, over their common draws and seeds."""
     from scipy.stats import t
 
     cells = [cell for cell in row if cell in other]

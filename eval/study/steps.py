@@ -22,8 +22,8 @@ from typing import Any
 
 from factory.common.console import log
 from factory.common.errors import Failure, UserError
-from factory.common.inside import at_home
-from factory.common.whole_files import replace_text
+from factory.common.storage import at_home
+from factory.common.whole_files import replace_text, sha256
 
 _TAIL = 12
 
@@ -200,12 +200,6 @@ def shown(command: Sequence[str]) -> str:
     import shlex
 
     return f"python -m {shlex.join(command)}"
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_of(reference: str) -> str:

@@ -7,11 +7,10 @@ the same command resumes it, and other launches can join it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from factory.builder.jobs import Job, adopt_counts, make_jobs, require_same_as_begun
 from factory.builder.markers import Markers, remove_empty_folders
@@ -22,17 +21,16 @@ from factory.builder.signals import stopping_on_signals
 from factory.builder.start import Start
 from factory.builder.worker import RankOfBuild
 from factory.common import console
+from factory.common.devices import torch_threads
 from factory.common.storage import AnyPath, answering, open_path
 from factory.planner.cut_prompts import require_whole_prompts
 from factory.planner.sampling_summary import sampling_line
+from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings, text_encoders
 from factory.shards.fence import has_changed, plan_hash
 from factory.shards.generations import Generation, newest
 from factory.shards.manifest import Manifest
 from factory.shards.settings import BuildSettings
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 __all__ = ["BuildOptions", "BuildReport", "Part", "build"]
 
@@ -102,8 +100,7 @@ def build(
                 renderers=renderers,
                 allow_cut_prompts=how.allow_cut_prompts,
             )
-            manifest = generation.manifest
-            assert manifest is not None, "the lead has written it"
+            manifest = generation.written
             require_same_as_begun(jobs, manifest)
             if plan_hash(manifest, start.present) != start.plan:
                 raise has_changed(place, "while its processes started")
@@ -116,12 +113,13 @@ def build(
                 adopt_counts(jobs, manifest),
                 generation,
                 start,
-                ranks=ranks,
-                markers=Markers(place),
-                renderers=renderers,
+                ranks,
+                Markers(place),
+                renderers,
+                show_progress=show_progress and how.show_progress,
             )
-            with _threads(manifest.settings.threads):
-                return rank.run(part=how.part, show_progress=show_progress and how.show_progress)
+            with torch_threads(manifest.settings.threads):
+                return rank.run(how.part)
 
 
 def _prepare(
@@ -159,16 +157,3 @@ def _report_sampling(jobs: Sequence[Job], manifest: Manifest) -> None:
     for job in jobs:
         if sampling := manifest.configs[job.name].sampling:
             console.log(sampling_line(job.recipe, sampling))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Set PyTorch's thread count in a block; it changes the last digits of float32 results."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

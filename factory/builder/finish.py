@@ -24,13 +24,6 @@ def finish(
 ) -> Look:
     """Complete the dataset's manifest and write its card.
 
-    Args:
-        out: The dataset's directory; it contains all shards of `jobs`.
-        jobs: The configs of this build.
-        begun: The generation that this build started from.
-        shards: Manifest entries of the shards of each config.
-        has_new_images: Whether this build generated any image.
-
     Returns:
         The directory as read at the end, with the generation that is now the newest.
 
@@ -38,27 +31,27 @@ def finish(
         Failure: A shard is missing, e.g. deleted during the build; or another process changed
             something this build relied on.
     """
-    manifest = begun.manifest
-    assert manifest is not None, "the lead has written it"
+    manifest = begun.written
     fence = Fence(out, [job.name for job in jobs], manifest)
     while True:
         # Meanwhile another process may have added configs, or finished these.
         now = begun if latest(out) == begun.number else newest(out)
         fence.require_same(now.manifest)
-        assert now.manifest is not None, "the fence has read it"
-        look = Look.at(out, now)
-        configs = dict(now.manifest.configs)
+        found, look = now.written, Look.at(out, now)
+        configs = dict(found.configs)
         for job in jobs:
             before, there = manifest.configs[job.name], configs[job.name]
             if there == before or not there.complete:
                 mine = _complete(look, job.name, before, shards=shards.get(job.name, ()))
                 configs[job.name] = mine
-        versions = merged_versions(now.manifest, generates=has_new_images)
-        complete = now.manifest.model_copy(update={"configs": configs, "versions": versions})
-        done = now if complete == now.manifest else replace(out, now, complete, recipes={})
+        versions = merged_versions(found, generates=has_new_images)
+        complete = found.model_copy(update={"configs": configs, "versions": versions})
+        done = now if complete == found else replace(out, now, complete, recipes={})
         if done is not None:
             break
-    return dataclasses.replace(look, generation=publish(out, card=True, now=done))
+    loaded = {begun.recipes[job.name]: job.recipe for job in jobs}
+    published = publish(out, card=True, now=done, loaded=loaded)
+    return dataclasses.replace(look, generation=published)
 
 
 def _complete(

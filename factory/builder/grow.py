@@ -24,12 +24,6 @@ def add_columns(
 ) -> Manifest:
     """Copy the shards that lack columns of the dataset; the new columns are null.
 
-    Args:
-        look: The dataset's directory.
-        old: Manifest of the configs that already have shards.
-        new: Manifest with the columns of the grown dataset.
-        features: Features of the grown dataset.
-
     Returns:
         `new`, listing the copies instead of the shards in `old`.
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from factory.common.errors import Failure, UserError
 from factory.planner.sampling_summary import sampling_summary
 from factory.recipe.model_files import PipelineSettings
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.manifest import ConfigEntry, FailedImage, Manifest
 from factory.shards.parquet import shard_count, shard_rows
 from factory.shards.settings import FixedSettings
 from factory.shards.stamp import Stamp
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 Kind = Literal["set", "share", "union"]
 
@@ -66,13 +64,7 @@ class Job:
     def stamp(
         self, shard: range, *, settings: FixedSettings, failed: Sequence[FailedImage] = ()
     ) -> Stamp:
-        """Return the stamp of a shard of this config.
-
-        Args:
-            shard: Its range of row numbers.
-            settings: Build settings of the dataset.
-            failed: Images of the range that have no row.
-        """
+        """Return the stamp of a shard of this config."""
         return Stamp(
             config=self.name,
             fingerprint=self.recipe.fingerprint,

@@ -58,11 +58,7 @@ class Markers:
     """Adds and removes the markers of this process in a dataset's directory."""
 
     def __init__(self, out: AnyPath) -> None:
-        """Store the directory; no file is written.
-
-        Args:
-            out: The dataset's directory.
-        """
+        """Store the directory; no file is written."""
         self._out = out
         self._text = f"{socket.gethostname()}, process {os.getpid()}\n".encode()
 

@@ -21,6 +21,7 @@ from factory.common import console
 from factory.common.devices import device_name
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
+from factory.common.version import library_versions
 from factory.data.columns import features
 from factory.shards.directory import Look, open_set
 from factory.shards.fence import Fence, plan_hash
@@ -29,7 +30,6 @@ from factory.shards.hub_limits import warn_of_many_shards
 from factory.shards.layout import first_name, present_shards, total_shards
 from factory.shards.manifest import ConfigEntry, Manifest
 from factory.shards.settings import BuildSettings, FixedSettings, fix
-from factory.shards.versions import library_versions
 
 
 @dataclass(frozen=True)
@@ -81,12 +81,6 @@ def look_at(out: AnyPath, jobs: Sequence[Job]) -> Look:
 def judge(look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str) -> State:
     """Plan a build for a directory; nothing is written.
 
-    Args:
-        look: The directory.
-        jobs: Configs of the recipes.
-        wanted: The user's settings.
-        device: Type of the available device.
-
     Raises:
         UserError: The directory contains another dataset.
     """
@@ -104,12 +98,6 @@ def prepare(
     look: Look, jobs: Sequence[Job], *, wanted: BuildSettings, device: str
 ) -> tuple[Start, Generation]:
     """Prepare the directory: write its new generation, recipes and copies with new columns.
-
-    Args:
-        look: The directory; read again if another launch changes it meanwhile.
-        jobs: Configs of the recipes.
-        wanted: The user's settings.
-        device: Type of the available device.
 
     Returns:
         The state that ranks need to start, and the generation that is now the newest.

@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from factory.common.devices import joining_processes, launched_on_cpus, on_cpus
-from factory.common.errors import Failure, UserError
+from factory.common.errors import Failure, UserError, first_line
 
 _POLL_S = 0.05
 # Ranks wait for each other in torch only at the start. A restarted rank that was given the old
@@ -69,11 +69,7 @@ class Ranks:
     """This process among its peers; a single process uses its own store."""
 
     def __init__(self, *, device: str = "auto") -> None:
-        """Join the group created by accelerate's launcher, if any.
-
-        Args:
-            device: `auto`, or a device type; `cpu` avoids the GPUs.
-        """
+        """Join the group created by accelerate's launcher, if any."""
         import torch.distributed
         from accelerate import PartialState
 
@@ -179,20 +175,15 @@ class Ranks:
             self.wait_until(lambda: self.add("leaving", 0) >= self.world_size)
 
     def _ask(self, question: Callable[[], Answer]) -> Answer:
-        """Query the store, which is in another process.
-
-        Raises:
-            Failure: That process is gone.
-        """
+        """Query the store, which is in another process."""
         import torch.distributed
 
         try:
             return question()
         except torch.distributed.DistError as error:
-            words = (str(error).splitlines() or [type(error).__name__])[0]
             raise Failure(
-                f"rank {self.rank}: the process that coordinates the others is gone ({words}); "
-                "run the same command again to resume"
+                f"rank {self.rank}: the process that coordinates the others is gone "
+                f"({first_line(error)}); run the same command again to resume"
             ) from None
 
 

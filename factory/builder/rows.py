@@ -92,13 +92,6 @@ def copy_rows(
     """Copy the rows of an equal-share shard from the shards of its members.
 
     Rows are found by their `index` column, since failed images have no row.
-
-    Args:
-        out: Dataset directory.
-        job: The equal-share config.
-        shard: Its row numbers.
-        file_of: Returns the shard file of a member, by config and number.
-        shard_size: Shard size of all configs.
     """
     from factory.planner.plan import plan
 
@@ -111,7 +104,7 @@ def copy_rows(
             read = read_shard(out / file_of(spec.recipe, number))
             sources[source] = (
                 {row["index"]: row for row in read.rows},
-                {image.index: image for image in read.failed},
+                {image.index: image for image in read.stamp.failed},
             )
         rows, failed = sources[source]
         if spec.index in failed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from factory.builder.jobs import Job
 from factory.builder.ranks import Ranks
@@ -26,57 +27,47 @@ class _MadeElsewhere(Exception):
     """Another launch has written the shard that this one was generating."""
 
 
+@dataclass
 class ShardMaker:
-    """Makes a dataset's shards, one at a time."""
+    """Makes a dataset's shards, one at a time.
 
-    def __init__(
-        self,
-        out: AnyPath,
-        jobs: Sequence[Job],
-        generation: Generation,
-        start: Start,
-        *,
-        ranks: Ranks,
-        renderers: Renderers,
-        show: Callable[[int], None],
-        file_of: Callable[[str, int], str],
-    ) -> None:
-        """Store the prepared state of the build.
+    Attributes:
+        out: Dataset directory.
+        jobs: All of the build, with the counts they have in the dataset.
+        generation: Of the dataset, with its manifest.
+        start: The state of the directory when the launch began.
+        ranks: Count the images that were generated, kept and generated again.
+        renderers: Create the renderers.
+        show: Receives the number of generated images, batch by batch.
+        file_of: Returns the file of a shard that was made before, by config and number.
+    """
 
-        Args:
-            out: The dataset's directory.
-            jobs: All configs of the build, with the counts of the dataset.
-            generation: Generation of the dataset, with its manifest.
-            start: The files that existed when the launch began.
-            ranks: Their store counts generated, kept and regenerated images.
-            renderers: Provide the renderer of each recipe.
-            show: Called after each batch with the number of images it added.
-            file_of: Returns the file of a finished shard, by config and number.
-        """
-        manifest = generation.manifest
-        assert manifest is not None, "the lead has written it"
-        self._out = out
+    out: AnyPath
+    jobs: Sequence[Job]
+    generation: Generation
+    start: Start
+    ranks: Ranks
+    renderers: Renderers
+    show: Callable[[int], None]
+    file_of: Callable[[str, int], str]
+
+    def __post_init__(self) -> None:
+        self._manifest = manifest = self.generation.written
         self._settings = manifest.settings
-        self._manifest = manifest
-        self._present = {name: frozenset(numbers) for name, numbers in start.present.items()}
+        self._present = {name: frozenset(numbers) for name, numbers in self.start.present.items()}
         self._features = features(manifest.labels, manifest.variables)
-        self._sizes = {job.name: job.total(manifest.settings.shard_size) for job in jobs}
+        self._sizes = {job.name: job.total(manifest.settings.shard_size) for job in self.jobs}
         self._twins: dict[str, list[Job]] = {}
-        for job in jobs:
+        for job in self.jobs:
             if job.twin_of is not None:
                 self._twins.setdefault(job.twin_of, []).append(job)
-        self._ranks = ranks
-        self._renderers = renderers
-        self._show = show
-        self._file_of = file_of
-        self._fence = Fence(out, self._sizes, manifest, seen=generation.number)
-        self._others = start.others
+        self._fence = Fence(self.out, self._sizes, manifest, seen=self.generation.number)
 
     def exists(self, job: Job, index: int) -> bool:
         """Return whether a shard exists, judged by its name."""
         if index in self._present[job.name]:
             return True
-        return (self._out / file_at(self._manifest, job.name, index)).is_file()
+        return (self.out / file_at(self._manifest, job.name, index)).is_file()
 
     def make(self, job: Job, index: int) -> ShardEntry:
         """Make sure that a shard of this plan exists undamaged; generate its twins' shards with it.
@@ -89,7 +80,7 @@ class ShardMaker:
         """
         self._fence.check()
         twins = [] if self.exists(job, index) else self._missing_twins(job, index)
-        with self._renderers.together([job.recipe, *(twin.recipe for twin in twins)]):
+        with self.renderers.together([job.recipe, *(twin.recipe for twin in twins)]):
             try:
                 entry = self._make(job, index)
                 for twin in twins:
@@ -120,7 +111,7 @@ class ShardMaker:
         except _MadeElsewhere:
             return self._make(job, index)
         if there.damaged:
-            self._ranks.add("regenerated", len(rows.rows))
+            self.ranks.add("regenerated", len(rows.rows))
         stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
         entry = self._write(there.free, rows, stamp)
         # If another process was faster, its file is examined like any other.
@@ -133,14 +124,16 @@ class ShardMaker:
         remove it. This launch does not delete it, because others may have found it.
         """
         self._fence.check()
-        entry = write_shard(self._out / file, rows.rows, features=self._features, stamp=stamp)
+        entry = write_shard(self.out / file, rows.rows, features=self._features, stamp=stamp)
         self._fence.check()
         return entry
 
     def _look(self, job: Job, index: int, images: range) -> Candidates:
         """Examine the files that may contain a shard, up to the first complete one."""
         there, others = Candidates(), []
-        named = dict.fromkeys([*self._listed(job, index), *self._unlisted(job, index, is_counted)])
+        # The file that contained the shard, or its first rows, when this build started.
+        listed = [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
+        named = dict.fromkeys([*listed, *self._unlisted(job, index, is_counted)])
         first = first_name(self._manifest, job.name, index)
         for file in itertools.chain(named, (one for one in names_from(first) if one not in named)):
             found = self._assess(file, job, images)
@@ -165,10 +158,6 @@ class ShardMaker:
                 there.add(found)
         return there
 
-    def _listed(self, job: Job, index: int) -> list[str]:
-        """Return the file that contained a shard, or its first rows, when this build started."""
-        return [one.file for one in self._manifest.configs[job.name].shards[index : index + 1]]
-
     def _unlisted(self, job: Job, index: int, wanted: Callable[[str], bool]) -> list[str]:
         """Return unlisted files of a shard that existed when this launch began."""
         if job.kind == "share":
@@ -177,43 +166,43 @@ class ShardMaker:
         # Gate columns are correct in listed files only; older files may have other values.
         return [
             file
-            for file in self._others[job.name].get(index, ())
+            for file in self.start.others[job.name].get(index, ())
             if wanted(file) and (is_counted(file) or not self._manifest.gates)
         ]
 
     def _assess(self, file: str, job: Job, images: range) -> Found | None:
         """Examine a file of the dataset directory."""
-        return assess(self._out / file, job.stamp(images, settings=self._settings))
+        return assess(self.out / file, job.stamp(images, settings=self._settings))
 
     def _keep(self, found: Found, job: Job, index: int) -> ShardEntry:
         if job.twin_of is None or index in self._present[job.name]:
             # Made together with another config's shard in this launch; already counted.
-            self._ranks.add("kept", found.inspection.rows)
-        return found.inspection.entry(found.path.relative_to(self._out).as_posix())
+            self.ranks.add("kept", found.inspection.rows)
+        return found.inspection.entry(found.path.relative_to(self.out).as_posix())
 
     def _rows(self, job: Job, images: range, *, shorter: Found | None, file: str) -> ShardRows:
         """Generate or copy the rows of a shard, unless another launch writes its file meanwhile."""
 
         def generated(count: int) -> None:
-            self._show(count)
-            if (self._out / file).is_file():
+            self.show(count)
+            if (self.out / file).is_file():
                 raise _MadeElsewhere
 
         if job.kind == "share":
             size = self._settings.shard_size
-            rows = copy_rows(self._out, job, images, file_of=self._file_of, shard_size=size)
-            self._show(len(rows.rows))
+            rows = copy_rows(self.out, job, images, file_of=self.file_of, shard_size=size)
+            self.show(len(rows.rows))
             return rows
         kept = ShardRows()
         if shorter is not None:
             before = read_shard(shorter.path)
-            kept = ShardRows(before.rows, list(before.failed))
-            self._ranks.add("kept", len(kept.rows))
+            kept = ShardRows(before.rows, list(before.stamp.failed))
+            self.ranks.add("kept", len(kept.rows))
         made = generate_rows(
             job,
             images,
             kept=len(kept),
-            renderer=self._renderers.get(job.recipe, dtype=self._settings.dtype),
+            renderer=self.renderers.get(job.recipe, dtype=self._settings.dtype),
             settings=self._settings,
             generated=generated,
         )

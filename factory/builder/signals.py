@@ -10,11 +10,7 @@ from types import FrameType
 
 
 class Stopped(KeyboardInterrupt):
-    """Raised when this process was asked to end.
-
-    Attributes:
-        number: Signal number.
-    """
+    """Raised when this process was asked to end."""
 
     def __init__(self, number: int) -> None:
         self.number = number

@@ -11,89 +11,127 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-from factory.builder.board import LaunchBoard
 from factory.builder.markers import Markers
+from factory.builder.ranks import Ranks
 from factory.shards.manifest import ShardEntry
 
+_TASKS_PER_QUESTION = 1024
 
+
+@dataclass(frozen=True)
+class LaunchBoard:
+    """The tasks of one phase that ranks of a launch have taken and settled, in their store."""
+
+    ranks: Ranks
+    phase: str
+
+    def take(self) -> int:
+        """Return the next number of a counter that all ranks share, from 0."""
+        return self.ranks.take(f"{self.phase}-next")
+
+    def is_first(self, task: int) -> bool:
+        """Take a task; return whether no rank of this launch has taken it before."""
+        return self.ranks.take(f"{self.phase}-{task}-taken") == 0
+
+    def untaken(self, tasks: Sequence[int]) -> list[int]:
+        """Return those of `tasks` that no rank of this launch has taken."""
+        return [
+            task
+            for start in range(0, len(tasks), _TASKS_PER_QUESTION)
+            for task in self._untaken(tasks[start : start + _TASKS_PER_QUESTION])
+        ]
+
+    def _untaken(self, tasks: Sequence[int]) -> list[int]:
+        """Halve until it is clear which of the tasks are left: most are not."""
+        if self.ranks.are_announced([f"{self.phase}-{task}-taken" for task in tasks]):
+            return []
+        if len(tasks) == 1:
+            return list(tasks)
+        half = len(tasks) // 2
+        return self._untaken(tasks[:half]) + self._untaken(tasks[half:])
+
+    def settle(self, task: int, entry: ShardEntry) -> None:
+        """Tell all ranks that a task's shard is whole, and what the manifest says of it."""
+        self.ranks.announce(f"{self.phase}-{task}", entry.model_dump_json())
+        self.ranks.add(f"{self.phase}-settled", 1)
+
+    def num_settled(self) -> int:
+        """Return how many tasks are settled."""
+        return self.ranks.add(f"{self.phase}-settled", 0)
+
+    def entry(self, task: int) -> ShardEntry:
+        """Return what the manifest says of a settled task's shard."""
+        return ShardEntry.model_validate_json(self.ranks.announced(f"{self.phase}-{task}"))
+
+
+@dataclass(frozen=True)
 class Worklist:
-    """The tasks of one phase for one process; a task is a shard."""
+    """The tasks of one phase for one process; a task is a shard.
 
-    def __init__(
-        self,
-        shards: Sequence[tuple[str, int]],
-        *,
-        board: LaunchBoard,
-        markers: Markers,
-        order: Sequence[int],
-        fresh: int,
-        exists: Callable[[int], bool],
-        make: Callable[[int], ShardEntry],
-    ) -> None:
-        """Store the tasks; nothing is generated yet.
+    Attributes:
+        shards: Config and number of each task's shard.
+        board: Of this launch.
+        markers: Of the dataset.
+        order: The tasks of this launch, the same for all its ranks: those without a shard first.
+            What comes last existed before, and only needs to be examined.
+        fresh: Number of tasks without a shard when the launch began.
+        exists: Returns whether a task has a shard now, whoever made it.
+        make: Ensures that a task's shard exists.
+    """
 
-        Args:
-            shards: Config and number of each task's shard.
-            board: Shared state of this launch.
-            markers: Markers of the dataset.
-            order: Task numbers in the order of this launch, the same on all ranks: missing shards
-                first, then existing ones, which are only checked.
-            fresh: Number of missing shards when the launch began.
-            exists: Returns whether a task's shard exists now, whichever process generated it.
-            make: Makes sure that a task's shard exists, and returns its manifest entry.
-        """
-        self._shards = shards
-        self._board = board
-        self._markers = markers
-        self._order = order
-        self._fresh = fresh
-        self._exists = exists
-        self._make = make
+    shards: Sequence[tuple[str, int]]
+    board: LaunchBoard
+    markers: Markers
+    order: Sequence[int]
+    fresh: int
+    exists: Callable[[int], bool]
+    make: Callable[[int], ShardEntry]
 
     def run(self) -> None:
         """Take tasks until each one has been taken by a rank of this launch."""
-        count = len(self._order)
-        while (number := self._board.take()) < 2 * count:
-            if number < self._fresh:
-                self._make_unmarked(self._order[number])
+        count = len(self.order)
+        while (number := self.board.take()) < 2 * count:
+            if number < self.fresh:
+                self._make_unmarked(self.order[number])
             elif number < count:
-                self._look(self._order[number])
-            elif self._exists(task := self._order[number - count]):
+                self._look(self.order[number])
+            elif self.exists(task := self.order[number - count]):
                 self._look(task)
-        while rest := self._board.untaken(self._order):
+        while rest := self.board.untaken(self.order):
             self._make_marked(rest)
 
     def _make_unmarked(self, task: int) -> None:
         """Generate a shard unless it exists or another launch has marked it."""
-        if not self._exists(task) and self._markers.add(*self._shards[task], 0):
+        if not self.exists(task) and self.markers.add(*self.shards[task], 0):
             self._do(task, marker=0)
 
     def _look(self, task: int) -> None:
-        if self._board.is_first(task):
-            self._board.settle(task, self._make(task))
+        if self.board.is_first(task):
+            self.board.settle(task, self.make(task))
 
     def _make_marked(self, rest: Sequence[int]) -> None:
         """Check a shard that another launch has finished, or generate the least marked one."""
         # Random, so that ranks which look at the same time choose different shards.
-        there = [task for task in rest if self._exists(task)]
+        there = [task for task in rest if self.exists(task)]
         if there:
             self._look(random.choice(there))
             return
-        markers = self._markers.next_numbers({self._shards[task][0] for task in rest})
-        numbers = {task: markers.get(self._shards[task], 0) for task in rest}
+        markers = self.markers.next_numbers({self.shards[task][0] for task in rest})
+        numbers = {task: markers.get(self.shards[task], 0) for task in rest}
         fewest = min(numbers.values())
         task = random.choice([task for task, number in numbers.items() if number == fewest])
-        if self._markers.add(*self._shards[task], fewest):
+        if self.markers.add(*self.shards[task], fewest):
             self._do(task, marker=fewest)
 
     def _do(self, task: int, *, marker: int) -> None:
         """Generate a shard that this process marked, unless a rank has taken it; remove markers."""
         stale = range(marker, marker + 1)
         try:
-            if self._board.is_first(task):
-                self._board.settle(task, self._make(task))
+            if self.board.is_first(task):
+                self.board.settle(task, self.make(task))
                 # Also markers of killed processes; other processes at work on it find the shard.
                 stale = range(marker + 1)
         finally:
-            self._markers.remove(*self._shards[task], stale)
+            self.markers.remove(*self.shards[task], stale)

@@ -58,10 +58,6 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
 
     Files listed by the newest generation and files with unknown names are never touched.
 
-    Args:
-        out: Dataset directory.
-        delete: Whether to remove the leftovers.
-
     Raises:
         UserError: There is no dataset, or one of its folders is a link to another place.
     """
@@ -69,18 +65,17 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
         require_own(out)
     require_set(out)
     now = newest(out)
-    assert now.manifest is not None, "there is a dataset"
     look = Look.at(out, now, now.dropped)
-    shards = [shard.path for _, shard in _unlisted(look, now.manifest)]
+    shards = [shard.path for _, shard in _unlisted(look, now.written)]
     shards += [shard.path for name in now.dropped for shard in look.shards[name]]
     stages = old_stages(out, now.number)
     others = [file for stage in stages for file in stage.rglob("*") if file.is_file()]
-    others += left_over_markers(out, now.manifest)
+    others += left_over_markers(out, now.written)
     claims = out / OLD_CLAIMS
     others += [path for path in sorted(claims.glob("*")) if path.is_file()]
     others += [path for path in temporary_files(out) if path not in others]
     sizes = {path.relative_to(out).as_posix(): _size(path) for path in (*shards, *others)}
-    unfinished = [name for name, entry in now.manifest.configs.items() if not entry.complete]
+    unfinished = [name for name, entry in now.written.configs.items() if not entry.complete]
     removed = 0
     if delete:
         removed = _remove(out, now, shards)
@@ -123,8 +118,7 @@ def _remove(out: AnyPath, now: Generation, paths: list[AnyPath]) -> int:
     generation after `now` finds its number taken and reads again. A process that changes the
     dataset afterwards reads the directory too, so this stops as soon as a newer generation exists.
     """
-    assert now.manifest is not None, "it was read"
-    mine = replace(out, now, now.manifest, recipes={}) if paths else None
+    mine = replace(out, now, now.written, recipes={}) if paths else None
     if mine is None:
         return 0
     # The card, or an older `manifest.json`, may still name files that are about to be removed.

@@ -6,9 +6,9 @@ import json
 import random
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from factory.builder.board import LaunchBoard
 from factory.builder.finish import finish
 from factory.builder.jobs import Job
 from factory.builder.markers import Markers, left_over_markers
@@ -16,7 +16,7 @@ from factory.builder.ranks import Ranks
 from factory.builder.report import BuildReport, Part
 from factory.builder.shard_maker import ShardMaker
 from factory.builder.start import Start
-from factory.builder.task_queue import Worklist
+from factory.builder.task_queue import LaunchBoard, Worklist
 from factory.builder.tidy import remove_left_over
 from factory.common import console
 from factory.common.storage import AnyPath, remove_temporary_files
@@ -29,65 +29,57 @@ _POLL_S = 0.1
 _MAX_POLL_S = 2.0
 
 
+@dataclass
 class RankOfBuild:
-    """One rank of a build."""
+    """One rank of a build.
 
-    def __init__(
-        self,
-        out: AnyPath,
-        jobs: Sequence[Job],
-        generation: Generation,
-        start: Start,
-        *,
-        ranks: Ranks,
-        markers: Markers,
-        renderers: Renderers,
-    ) -> None:
-        """Store the state that the lead has prepared.
+    Attributes:
+        out: Dataset directory.
+        jobs: With the counts they have in the dataset.
+        generation: As the lead has written it.
+        start: The state of the directory when the launch began.
+        ranks: This launch.
+        markers: Of the dataset.
+        renderers: Create the renderers.
+        show_progress: Whether the lead shows a progress bar.
+    """
 
-        Args:
-            out: The dataset's directory.
-            jobs: The configs, with the counts of the dataset.
-            generation: Generation written by the lead.
-            start: The files that existed when the launch began.
-            ranks: The ranks of this launch.
-            markers: Markers of the dataset.
-            renderers: Provide the renderer of each recipe.
-        """
-        self._out = out
-        self._jobs = list(jobs)
-        assert generation.manifest is not None, "the lead has written it"
-        self._manifest = generation.manifest
-        self._generation = generation
-        self._start = start
-        self._ranks = ranks
-        self._markers = markers
-        self._renderers = renderers
+    out: AnyPath
+    jobs: Sequence[Job]
+    generation: Generation
+    start: Start
+    ranks: Ranks
+    markers: Markers
+    renderers: Renderers
+    show_progress: bool
+
+    def __post_init__(self) -> None:
+        self._manifest = self.generation.written
         self._worked: list[tuple[str, LaunchBoard, Sequence[int]]] = []
         self._shown = 0
         self._makers_of: dict[tuple[str, int], tuple[LaunchBoard, int]] | None = None
-
-    def run(self, *, part: Part, show_progress: bool) -> BuildReport:
-        """Generate shards until all exist; the lead then completes the dataset."""
-        ranks = self._ranks
-        started = time.monotonic()
-        with console.progress(
-            sum(job.num_images for job in self._jobs if job.kind != "union"),
+        self._bar = console.progress(
+            sum(job.num_images for job in self.jobs if job.kind != "union"),
             unit="image",
             description="build",
             initial=self._count_present(),
-            show=show_progress and ranks.is_lead,
-        ) as self._bar:
-            self._maker = ShardMaker(
-                self._out,
-                self._jobs,
-                self._generation,
-                self._start,
-                ranks=ranks,
-                renderers=self._renderers,
-                show=self._show,
-                file_of=self._file_of,
-            )
+            show=self.show_progress and self.ranks.is_lead,
+        )
+        self._maker = ShardMaker(
+            self.out,
+            self.jobs,
+            self.generation,
+            self.start,
+            self.ranks,
+            self.renderers,
+            show=self._show,
+            file_of=self._file_of,
+        )
+
+    def run(self, part: Part) -> BuildReport:
+        """Make shards until none is left; the lead finishes the dataset."""
+        ranks, started = self.ranks, time.monotonic()
+        with self._bar:
             is_complete = self._make_all(part)
         if ranks.is_lead:
             ranks.announce("finished", self._finish(is_complete, started=started))
@@ -113,22 +105,22 @@ class RankOfBuild:
 
     def _tasks(self, phase: str) -> list[tuple[Job, int]]:
         size = self._manifest.settings.shard_size
-        jobs = [job for job in self._jobs if (job.kind if not job.twin_of else "twin") == phase]
+        jobs = [job for job in self.jobs if (job.kind if not job.twin_of else "twin") == phase]
         return [(job, index) for job in jobs for index in range(job.total(size))]
 
     def _work_through(self, phase: str, wanted: Sequence[int], *, name: str) -> None:
         """Generate shards together with the other ranks; return when all of them exist."""
-        tasks, board = self._tasks(phase), LaunchBoard(self._ranks, name)
+        tasks, board = self._tasks(phase), LaunchBoard(self.ranks, name)
         self._worked.append((phase, board, wanted))
-        present = {name: set(numbers) for name, numbers in self._start.present.items()}
+        present = {name: set(numbers) for name, numbers in self.start.present.items()}
         there = [task for task in wanted if tasks[task][1] in present[tasks[task][0].name]]
         missing = sorted(set(wanted).difference(there))
-        if self._start.is_shared:
+        if self.start.is_shared:
             missing, there = self._shuffled(missing, tasks), self._shuffled(there, tasks)
         work = Worklist(
             [(job.name, index) for job, index in tasks],
             board=board,
-            markers=self._markers,
+            markers=self.markers,
             order=[*missing, *there],
             fresh=len(missing),
             exists=lambda task: self._exists(tasks[task]),
@@ -138,7 +130,7 @@ class RankOfBuild:
         poll_s = _POLL_S
         while board.num_settled() < len(wanted):
             self._show(0)
-            self._ranks.pause(poll_s)
+            self.ranks.pause(poll_s)
             poll_s = min(2 * poll_s, _MAX_POLL_S)
 
     def _shuffled(self, wanted: list[int], tasks: Sequence[tuple[Job, int]]) -> list[int]:
@@ -146,8 +138,8 @@ class RankOfBuild:
 
         The tasks of a config stay together, so that no model is loaded twice.
         """
-        chance = random.Random(self._ranks.launch)
-        place = {job.name: chance.random() for job in self._jobs}
+        chance = random.Random(self.ranks.launch)
+        place = {job.name: chance.random() for job in self.jobs}
         return sorted(wanted, key=lambda task: (place[tasks[task][0].name], chance.random()))
 
     def _exists(self, task: tuple[Job, int]) -> bool:
@@ -155,11 +147,11 @@ class RankOfBuild:
 
     def _finish(self, is_complete: bool, *, started: float) -> str:
         """Complete the dataset if all shards exist; return the values of the report as JSON."""
-        ranks, shards = self._ranks, self._shards()
+        ranks, shards = self.ranks, self._shards()
         generated = ranks.add("generated", 0)
         if is_complete:
             look = finish(
-                self._out, self._jobs, self._generation, shards=shards, has_new_images=generated > 0
+                self.out, self.jobs, self.generation, shards=shards, has_new_images=generated > 0
             )
             self._tidy(look)
         failed = {
@@ -201,10 +193,8 @@ class RankOfBuild:
     def _tidy(self, look: Look) -> None:
         """Remove files of killed launches; a running launch writes its file again."""
         remove_left_over(look)
-        remove_temporary_files(self._out)
-        manifest = look.generation.manifest
-        assert manifest is not None, "it was just completed"
-        for path in left_over_markers(self._out, manifest):
+        remove_temporary_files(self.out)
+        for path in left_over_markers(self.out, look.generation.written):
             path.unlink(missing_ok=True)
 
     def _report(self, fields: Any) -> BuildReport:
@@ -212,13 +202,13 @@ class RankOfBuild:
             name: tuple(FailedImage.model_validate(image) for image in images)
             for name, images in fields.pop("failed").items()
         }
-        names = tuple(job.name for job in self._jobs)
-        return BuildReport(self._out, names, failed=failed, **fields)
+        names = tuple(job.name for job in self.jobs)
+        return BuildReport(self.out, names, failed=failed, **fields)
 
     def _show(self, images: int) -> None:
         """Add to the shared image count and show it; stop if another rank has failed."""
-        self._ranks.stop_if_another_failed()
-        everyones = self._ranks.add("generated", images)
+        self.ranks.stop_if_another_failed()
+        everyones = self.ranks.add("generated", images)
         self._bar.update(everyones - self._shown)
         self._shown = everyones
 
@@ -227,6 +217,6 @@ class RankOfBuild:
         size = self._manifest.settings.shard_size
         return sum(
             len(job.rows(index, shard_size=size))
-            for job in self._jobs
-            for index in self._start.present[job.name]
+            for job in self.jobs
+            for index in self.start.present[job.name]
         )

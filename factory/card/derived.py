@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from factory.card.header import with_exact_files
 from factory.card.page import FILE_NAME as CARD
 from factory.card.page import write_card
 from factory.common.storage import AnyPath, write_bytes, write_text
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.directory import recipe_path
 from factory.shards.generations import Generation, latest, newest
 from factory.shards.manifest import Manifest
 
 
-def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Generation:
+def publish(
+    out: AnyPath,
+    *,
+    card: bool,
+    now: Generation | None = None,
+    loaded: Mapping[str, ResolvedRecipe] | None = None,
+) -> Generation:
     """Write the files for readers from the newest generation.
 
     A process may pause between reading and writing while others continue. So each process checks
@@ -21,6 +30,7 @@ def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Gener
         out: Dataset directory.
         card: Whether to write the card too; it shows complete configs only.
         now: The newest generation, where it was just read or made.
+        loaded: Recipes by their text in a generation; the card reads others from their files.
 
     Returns:
         The generation that was written.
@@ -29,28 +39,30 @@ def publish(out: AnyPath, *, card: bool, now: Generation | None = None) -> Gener
         now = None
     while True:
         now = now or newest(out)
-        _write(out, now, card=card)
+        _write(out, now, card=card, loaded=loaded or {})
         if latest(out) == now.number:
             return now
         now = None
 
 
-def _write(out: AnyPath, now: Generation, *, card: bool) -> None:
+def _write(
+    out: AnyPath, now: Generation, *, card: bool, loaded: Mapping[str, ResolvedRecipe]
+) -> None:
     """Write the copies of a generation while it is the newest."""
-    assert now.manifest is not None, "a generation was written before"
     for name, text in now.recipes.items():
         _write_recipe(out, name, text)
     for name in now.dropped:
         recipe_path(out, name).unlink(missing_ok=True)
     try:
-        if card and now.manifest.in_order() and latest(out) == now.number:
-            write_card(out, now.manifest)
+        if card and now.written.in_order() and latest(out) == now.number:
+            known = {name: loaded[text] for name, text in now.recipes.items() if text in loaded}
+            write_card(out, now.written, known)
     except FileNotFoundError:
         # These shards are no longer in a newer generation.
         if latest(out) == now.number:
             raise
     if latest(out) == now.number:
-        now.manifest.write(out)
+        now.written.write(out)
 
 
 def _write_recipe(out: AnyPath, name: str, text: str) -> None:
@@ -64,10 +76,6 @@ def name_files(out: AnyPath, old: Manifest) -> None:
 
     Its globs would match the new files of a growing dataset and the files they replace. The rest of
     the card stays unchanged.
-
-    Args:
-        out: Dataset directory.
-        old: Its manifest before it grows.
     """
     path = out / CARD
     if not path.is_file():

@@ -1,17 +1,20 @@
-"""Values for a card's template that follow from the recipes alone."""
+"""Values for a card's template that follow from the recipes alone, and licences of models."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
-from factory.card.licences import licence_of, note_of
+from pydantic import BaseModel, ConfigDict
+
+from factory.common.text import some
+from factory.common.yaml_reader import read
 from factory.planner.cost import Cost, duration, estimate
 from factory.planner.sampling_summary import sampling_summary, sampling_texts
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.paths import packaged_dir
+from factory.recipe.resolved import ResolvedRecipe
 
 _MANY = 5
 # The `source` of the packaged recipes; sections of other papers come with their name.
@@ -20,9 +23,7 @@ _PAPER_SOURCE = re.compile(r"sections? \d")
 
 def title(labels: Sequence[str]) -> str:
     """Return a title made of class names, since directory names change with every copy."""
-    shown = ", ".join(label.replace("_", " ") for label in labels[:3])
-    more = f" and {len(labels) - 3} more" if len(labels) > 3 else ""
-    return f"Synthetic images: {shown}{more}"
+    return f"Synthetic images: {some([label.replace('_', ' ') for label in labels])}"
 
 
 def contents(
@@ -39,7 +40,7 @@ def contents(
         sampling: Recorded sampling settings of each config, by name.
     """
     generated = [recipe for recipe in recipes if not recipe.is_combination]
-    labels = recipes[0].labels
+    labels, names = recipes[0].labels, {recipe.name for recipe in generated}
     return {
         "labels": list(labels),
         "variables": sorted({name for recipe in recipes for name in recipe.variable_types}),
@@ -64,9 +65,8 @@ def contents(
             {"id": name, "licence": licence_of(name), "note": note_of(name)}
             for name in model_ids(generated)
         ],
-        "cost": _cost(
-            [estimate(recipe) for recipe in generated if not _is_twin(recipe, generated)]
-        ),
+        # Twins of another config are generated with it.
+        "cost": _cost([estimate(one) for one in generated if one.same_images_as not in names]),
         "follows_paper": any(_PAPER_SOURCE.match(recipe.source) for recipe in recipes),
     }
 
@@ -105,11 +105,6 @@ def _combination(recipe: ResolvedRecipe) -> str:
     return f"contains copies of rows of {members}, the same number from each."
 
 
-def _is_twin(recipe: ResolvedRecipe, others: Sequence[ResolvedRecipe]) -> bool:
-    """Whether its images are those of another config and are generated once for both."""
-    return recipe.same_images_as in {other.name for other in others}
-
-
 def _cost(costs: Sequence[Cost]) -> str:
     """Return the cost of all configs together."""
     calls = sum(cost.calls for cost in costs)
@@ -121,3 +116,50 @@ def _cost(costs: Sequence[Cost]) -> str:
         return text
     seconds = calls * speed.seconds_per_call
     return f"{text}, about {duration(seconds)} on {speed.device} (speed {speed.source})"
+
+
+_FILE = "models.yaml"
+
+
+class KnownModel(BaseModel):
+    """A model's entry in the list."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    license: str
+    license_name: str = ""
+    link: str = ""
+    note: str = ""
+
+
+@cache
+def _known() -> dict[str, KnownModel]:
+    """Return the listed models by id; for others a card refers to the model's own card."""
+    listed = read(packaged_dir("dataset_cards") / _FILE).plain()
+    return {name: KnownModel.model_validate(entry) for name, entry in listed.items()}
+
+
+def licence_of(model_id: str) -> str:
+    """Return a model's licence as Markdown."""
+    known = _known().get(model_id)
+    if known is None:
+        return "see the model's own card"
+    name = known.license_name or known.license
+    return f"[{name}]({known.link})" if known.link else name
+
+
+def note_of(model_id: str) -> str:
+    """Return the known limits of a model, or an empty text."""
+    known = _known().get(model_id)
+    return known.note if known else ""
+
+
+def licence_fields(model_ids: Sequence[str]) -> dict[str, object]:
+    """Return the licence part of a card's metadata: the models' licences, if all are known."""
+    known = [_known().get(name) for name in model_ids]
+    names = list(dict.fromkeys(one.license for one in known if one is not None))
+    if None in known or not names:
+        return {"license": "other", "license_name": "model-terms"}
+    fields: dict[str, object] = {"license": names[0] if len(names) == 1 else names}
+    others = [one.license_name for one in known if one is not None and one.license_name]
+    return fields | ({"license_name": others[0]} if others else {})

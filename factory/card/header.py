@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from factory.card.facts import title
-from factory.card.licences import licence_fields
+from factory.card.facts import licence_fields, title
 from factory.common.errors import UserError
 from factory.common.outside import parse_yaml
 from factory.shards.layout import is_counted
@@ -36,13 +35,7 @@ _MOST_INFO_BYTES = 500_000
 def general_fields(
     labels: Sequence[str], *, models: Sequence[str], num_images: int
 ) -> dict[str, Any]:
-    """Return the part of the header that does not depend on files.
-
-    Args:
-        labels: Class names.
-        models: Ids of the models that generate the dataset.
-        num_images: Number of images; those of combinations are counted once.
-    """
+    """Return the part of the header that does not depend on files."""
     return {
         "pretty_name": title(labels),
         **licence_fields(models),
@@ -50,7 +43,7 @@ def general_fields(
         "source_datasets": ["original"],
         "task_categories": ["image-classification"],
         "task_ids": ["multi-class-image-classification"],
-        "size_categories": [_size_category(num_images)],
+        "size_categories": [next((name for limit, name in _SIZES if num_images < limit), "n>1T")],
         "tags": ["synthetic", "diffusers", "text-to-image", "data-factory"],
     }
 
@@ -144,7 +137,3 @@ def _dataset_info(manifest: Manifest) -> list[dict[str, Any]]:
         }
         for name in manifest.in_order()
     ]
-
-
-def _size_category(images: int) -> str:
-    return next((name for limit, name in _SIZES if images < limit), "n>1T")

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.card.plots import plot_distributions
 from factory.common.row_images import read_image
 from factory.common.storage import AnyPath, write_bytes
 from factory.data.columns import IMAGE, INDEX
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
-    from factory.shards.manifest import Manifest
+from factory.recipe.resolved import ResolvedRecipe
+from factory.shards.manifest import Manifest
 
 FOLDER = "card"
 SHEET = f"{FOLDER}/contact-sheet.jpg"

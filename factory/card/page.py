@@ -10,7 +10,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.card.facts import contents, model_ids, title
 from factory.card.header import built_fields, config_entries, general_fields, to_yaml
@@ -22,11 +22,9 @@ from factory.common.markup import cell, code, table_cell
 from factory.common.storage import AnyPath, write_bytes, write_text
 from factory.data.columns import TEMPLATE
 from factory.recipe.paths import packaged_dir
+from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.directory import stored_recipes
 from factory.shards.manifest import GateEntry, Manifest
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 __all__ = ["FILE_NAME", "at_home", "config_entries", "facts", "render", "write_card"]
 
@@ -44,14 +42,20 @@ _LOADING = re.compile(rb"^## Load it\r?$.*?(?=^## |\Z)", re.MULTILINE | re.DOTAL
 _PLACES = (re.compile(rb'(load_dataset\(")[^"]*'), re.compile(rb'(create_dataset\("hfds/)[^"]*'))
 
 
-def write_card(out: AnyPath, manifest: Manifest) -> None:
+def write_card(
+    out: AnyPath, manifest: Manifest, known: Mapping[str, ResolvedRecipe] | None = None
+) -> None:
     """Write the card of a dataset and its images, without incomplete configs.
 
     Args:
-        out: The dataset's directory, with `recipes/`. Scores in `scores.json` are shown.
+        out: The dataset's directory. Scores in `scores.json` are shown.
         manifest: Manifest with shards and hashes.
+        known: Recipes by config, as they are stored; others are read from `recipes/`.
     """
-    recipes = list(stored_recipes(out, manifest.in_order()).values())
+    known = dict(known or {})
+    if unknown := [name for name in manifest.in_order() if name not in known]:
+        known |= stored_recipes(out, unknown)
+    recipes = [known[name] for name in manifest.in_order()]
     images = write_images(out, manifest, [one for one in recipes if not one.is_combination])
     scores = kept_scores(out, manifest)
     body = _text(manifest, recipes, images=images, scores=scores)

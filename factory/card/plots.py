@@ -10,7 +10,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ from numpy.typing import NDArray
 from factory.common.plot_text import in_bundled
 from factory.distributions.template import Value, shown
 from factory.planner.plan import plan
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.resolved import ResolvedRecipe
 
 SAMPLE = 2000
 """Number of images per config that are counted, from its beginning."""
@@ -70,8 +68,8 @@ def plot_distributions(recipes: Sequence[ResolvedRecipe]) -> bytes | None:
     from matplotlib.figure import Figure
 
     rows_of_bars = [named[start : start + 2] for start in range(0, len(named), 2)]
-    heights = [_height_of_ridges(spread) for _, spread in numbers]
-    heights += [max(_height_of_bars(spread) for _, spread in row) for row in rows_of_bars]
+    heights = [0.9 + 0.34 * len(spread) for _, spread in numbers]
+    heights += [max(0.9 + 0.24 * _slots(spread) for _, spread in row) for row in rows_of_bars]
     figure = Figure(figsize=(_WIDTH, sum(heights)), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.add_gridspec(len(heights), 2, height_ratios=heights)
@@ -115,14 +113,6 @@ def spreads(recipes: Sequence[ResolvedRecipe]) -> tuple[Ridges, Named]:
         for (name, _), configs in grouped.items()
     ]
     return numbers, [one for one in named if one[1].varies][:_MAX_PANELS]
-
-
-def _height_of_ridges(spread: Sequence[Spread]) -> float:
-    return 0.9 + 0.34 * len(spread)
-
-
-def _height_of_bars(spread: Spread) -> float:
-    return 0.9 + 0.24 * _slots(spread)
 
 
 def _slots(spread: Spread) -> int:

@@ -87,11 +87,6 @@ def _shards_of(manifest: Manifest, config: str) -> str:
     return fingerprint(shard.sha256 for leaf in leaves for shard in manifest.configs[leaf].shards)
 
 
-def _write(path: AnyPath, scores: Sequence[Score]) -> None:
-    text = json.dumps({"scores": [one.model_dump() for one in scores]}, indent=2)
-    write_text(path, text + "\n")
-
-
 def keep(out: AnyPath, manifest: Manifest, files: Sequence[Path]) -> list[Score]:
     """Add scores files to `OUT/scores.json`; older scores of the same model are replaced.
 
@@ -103,7 +98,8 @@ def keep(out: AnyPath, manifest: Manifest, files: Sequence[Path]) -> list[Score]
         score = _read(path, manifest)
         merged[_identity(score)] = score
     scores = _current(list(merged.values()), manifest)
-    _write(out / FILE_NAME, scores)
+    text = json.dumps({"scores": [one.model_dump() for one in scores]}, indent=2)
+    write_text(out / FILE_NAME, text + "\n")
     return scores
 
 

@@ -67,8 +67,10 @@ def add_allow_cut_prompts(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]:
-    """Load the recipes of `reference` with the command line's changes.
+def recipes_of(
+    args: argparse.Namespace, reference: str, *, members: bool = True
+) -> list[ResolvedRecipe]:
+    """Load the recipes of `reference` with the command line's changes; see `load_recipes`.
 
     Raises:
         UserError: All errors of the recipes, at once.
@@ -79,6 +81,7 @@ def recipes_of(args: argparse.Namespace, reference: str) -> list[ResolvedRecipe]
         images_per_class=args.images_per_class,
         model=args.model,
         sampling=args.sampling,
+        members=members,
     )
 
 

@@ -20,7 +20,6 @@ from factory.common.errors import Failure
 
 if TYPE_CHECKING:
     from factory.builder.build import BuildReport
-    from factory.recipe.resolved import ResolvedRecipe
     from factory.shards.manifest import FailedImage
 
 NAME = "build"
@@ -78,11 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the build and print a summary.
-
-    Raises:
-        Failure: The build is complete, but some images failed.
-    """
+    """Run the build and print a summary."""
     from factory.builder.build import BuildOptions, Part, build
     from factory.builder.ranks import leave, world
     from factory.builder.signals import stopping_on_signals
@@ -103,7 +98,7 @@ def run(args: argparse.Namespace) -> None:
         allow_pickle=args.allow_pickle,
         allow_cut_prompts=args.allow_cut_prompts,
     )
-    recipes = _recipes(args)
+    recipes = recipes_of(args, args.recipe, members=False)
     rank, world_size, device = world(args.device)
     if rank == 0 and world_size == 1:
         # The tasks of a job array are separate processes on purpose.
@@ -126,23 +121,6 @@ def run(args: argparse.Namespace) -> None:
             f"{report.num_failed} images failed and are left out (listed above and in "
             "manifest.json); change the recipe or the model, or accept this with --allow-failed"
         )
-
-
-def _recipes(args: argparse.Namespace) -> list[ResolvedRecipe]:
-    """Load the named recipes; `build` loads members that only a combination needs."""
-    from factory.recipe.library import load_recipe
-    from factory.recipe.paths import find_recipe
-
-    if find_recipe(args.recipe).is_dir():
-        return recipes_of(args, args.recipe)
-    recipe = load_recipe(
-        args.recipe,
-        overrides=args.overrides,
-        images_per_class=args.images_per_class,
-        model=args.model,
-        sampling=args.sampling,
-    )
-    return [recipe]
 
 
 def _suggest_processes(args: argparse.Namespace) -> None:

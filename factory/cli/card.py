@@ -27,12 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the card.
-
-    Raises:
-        UserError: OUT is not a finished dataset, or a scores file belongs to a model that was
-            trained on other data.
-    """
+    """Write the card."""
     from factory.card.derived import publish
     from factory.card.page import FILE_NAME
     from factory.card.scores import keep, kept_scores
@@ -52,9 +47,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"{args.out}: no config is complete yet; resume its build first")
     if args.scores:
         keep(out, manifest, [file for path in args.scores for file in _files(path)])
-    written = publish(out, card=True).manifest
-    assert written is not None, "it was read above"
-    shown = len(kept_scores(out, written))
+    shown = len(kept_scores(out, publish(out, card=True).written))
     console.write(f"{out / FILE_NAME}: {shown} score{'' if shown == 1 else 's'}")
 
 

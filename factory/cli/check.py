@@ -28,11 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Check every named recipe.
-
-    Raises:
-        UserError: All errors of all recipes; with --strict the warnings too.
-    """
+    """Check every named recipe."""
     faults: list[Fault] = []
     warnings: list[Fault] = []
     recipes = images = 0

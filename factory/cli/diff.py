@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from factory.common import console
+from factory.common.text import cut
 
 if TYPE_CHECKING:
     from factory.inspection.diff import Change, ConfigDifference
@@ -77,4 +78,4 @@ def change_line(change: Change) -> str:
 
 def _short(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."
+    return cut(text, _WIDEST)

@@ -52,9 +52,6 @@ start here:
 def main(arguments: Sequence[str] | None = None) -> int | None:
     """Parse the command line and run its command.
 
-    Args:
-        arguments: Default: `sys.argv[1:]`.
-
     Returns:
         The exit status; None is 0.
 

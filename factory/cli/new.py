@@ -32,11 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Write the folder and check it.
-
-    Raises:
-        UserError: The folder exists, or the classes or the model are invalid.
-    """
+    """Write the folder and check it."""
     classes = parse_classes(args.classes)
     paths = scaffold(args.name, classes=classes, out=args.out, model=args.model)
     folder = paths[0].parent

@@ -16,7 +16,6 @@ from factory.common.errors import UserError
 from factory.planner.cost import estimate
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_summary, sampling_texts
-from factory.recipe.paths import find_recipe
 from factory.recipe.resolved import ResolvedRecipe, plain_recipe
 
 NAME = "plan"
@@ -45,24 +44,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Print the plan.
-
-    Raises:
-        UserError: The recipes have errors, or the range is invalid.
-    """
+    """Print the plan."""
     if args.rows < 0:
         raise UserError(f"--rows is {args.rows}; give 0 or more")
     if args.range is not None and not args.json:
         raise UserError("--range selects rows of --json; add --json, or use --rows")
     if args.configs and (not args.json or args.range):
         raise UserError("--configs changes the output of --json; add --json and remove --range")
-    recipes = recipes_of(args, args.recipe)
+    recipes = recipes_of(args, args.recipe, members=args.configs or not args.json)
     if args.configs:
         for recipe in recipes:
             write(json.dumps(_config(recipe), ensure_ascii=False))
         return
     if args.json:
-        for recipe in _asked_for(recipes, args.recipe):
+        for recipe in recipes:
             _write_json(recipe, args.range)
         return
     _write_sets(recipes)
@@ -74,17 +69,6 @@ def run(args: argparse.Namespace) -> None:
         write()
         _write_quantities(recipe, beside=names)
         _write_rows(recipe, args.rows)
-
-
-def _asked_for(recipes: Sequence[ResolvedRecipe], reference: str) -> Sequence[ResolvedRecipe]:
-    """Return the recipes to print: for one combination, only itself and not its members."""
-    combinations = [one for one in recipes if one.is_combination]
-    names_one_file = not find_recipe(reference).is_dir()
-    if names_one_file and len(combinations) == 1:
-        alone = combinations[0]
-        if {one.name for one in recipes} == {alone.name, *(alone.combine or ())}:
-            return combinations
-    return recipes
 
 
 def _config(recipe: ResolvedRecipe) -> dict[str, Any]:

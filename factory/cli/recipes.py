@@ -60,12 +60,7 @@ def _add_push(push: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Run the chosen action.
-
-    Raises:
-        UserError: There is no such recipe, it has errors, or the Hub rejects it.
-        Failure: The Hub cannot be reached.
-    """
+    """Run the chosen action."""
     actions = {
         "list": _list,
         "models": _models,

@@ -39,7 +39,7 @@ def _tell(found: Status) -> None:
             *map(str, (one.shards, one.done, one.running, one.missing)),
             f"{one.images_done:,} of {one.images:,}",
             str(one.failed),
-            _state(one.kind, complete=one.complete),
+            f"{one.kind}, {'complete' if one.complete else 'unfinished'}",
         ]
         for one in found.configs
     ]
@@ -48,10 +48,6 @@ def _tell(found: Status) -> None:
     console.write(f"{_speed(found)}, {_time_left(found)}")
     for note in found.notes:
         console.log(f"note: {note}")
-
-
-def _state(kind: str, *, complete: bool) -> str:
-    return f"{kind}, {'complete' if complete else 'unfinished'}"
 
 
 def _speed(found: Status) -> str:

@@ -22,12 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """List the leftover files; remove them with --delete.
-
-    Raises:
-        UserError: There is no dataset.
-        Failure: Another process changed the dataset in the meantime.
-    """
+    """List the leftover files; remove them with --delete."""
     from factory.builder.tidy import tidy
     from factory.common.errors import Failure
     from factory.common.storage import answering, open_path

@@ -65,11 +65,6 @@ def same_body(one: str, other: str) -> bool:
 def merge_cards(ours: str, theirs: str, *, place: object) -> str:
     """Return the card to publish: our body, and the notes of either side.
 
-    Args:
-        ours: The local card.
-        theirs: The published card.
-        place: Location of the published card, for messages.
-
     Raises:
         UserError: Somebody changed the published body, or both sides' notes; the message shows the
             difference.

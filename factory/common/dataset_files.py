@@ -23,10 +23,6 @@ _T = TypeVar("_T")
 def check_card(folder: Path, *, shown: str) -> None:
     """Check that a dataset's card names only files of the dataset.
 
-    Args:
-        folder: Directory of the dataset.
-        shown: Name of the dataset in messages.
-
     Raises:
         UserError: The card is invalid, or names an address or a file elsewhere.
     """

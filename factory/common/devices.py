@@ -74,11 +74,7 @@ def cores_per_process() -> int:
 
 
 def device_name(device_type: str) -> str:
-    """Return the product name of the device.
-
-    Args:
-        device_type: `cpu`, `cuda`, ...
-    """
+    """Return the product name of the device."""
     if device_type == "cuda":
         import torch
 
@@ -98,9 +94,6 @@ def is_lack_of_memory(error: BaseException) -> bool:
 @contextmanager
 def reporting_lack_of_memory(remedy: str) -> Iterator[None]:
     """Report a lack of memory in one line.
-
-    Args:
-        remedy: Advice for the message.
 
     Raises:
         Failure: There was not enough memory.
@@ -127,6 +120,19 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Set PyTorch's threads for a block: their number changes the last digits of float32."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

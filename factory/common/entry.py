@@ -19,6 +19,7 @@ from typing import TextIO
 from factory.common.console import close_bars
 from factory.common.errors import FactoryError, UserError
 from factory.common.redaction import for_terminal
+from factory.common.text import cut
 
 _MOST_SHOWN = 200
 _DISK_ERRORS = {
@@ -61,7 +62,7 @@ def run_main(main: Callable[[], int | None]) -> None:
         if error.errno not in _DISK_ERRORS:
             _tell(traceback.format_exc().rstrip())
             sys.exit(1)
-        place = f"{_short(str(error.filename))}: " if error.filename else ""
+        place = f"{cut(str(error.filename), _MOST_SHOWN)}: " if error.filename else ""
         remedy = _DISK_ERRORS[error.errno]
         _tell(f"{place}{remedy}, then run the same command again to resume")
         status = 1
@@ -74,10 +75,6 @@ def run_main(main: Callable[[], int | None]) -> None:
         _tell(traceback.format_exc().rstrip())
         status = 1
     sys.exit(status)
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _MOST_SHOWN else f"{name[: _MOST_SHOWN - 3]}..."
 
 
 def _open_streams() -> None:

@@ -56,8 +56,6 @@ class UserError(FactoryError):
 class Failure(FactoryError):
     """An error outside the input: the disk is full, a device was lost."""
 
-    exit_status = 1
-
 
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the error's name."""

@@ -20,14 +20,6 @@ _SNAPSHOT = re.compile(
 )
 
 
-def at_home(name: str | Path) -> Path:
-    """Return a path with `~` expanded to the home directory.
-
-    Unlike `Path.expanduser`, it does not raise for `~name` of an unknown user.
-    """
-    return Path(os.path.expanduser(name))  # noqa: PTH111
-
-
 def is_inside(path: Path, folder: Path) -> bool:
     """Return whether `path` is in `folder` after all symbolic links are resolved.
 
@@ -80,14 +72,12 @@ def require_own(out: Path) -> None:
 
     Builds, gates and `factory tidy` write and delete in these folders, using names from its files.
 
-    Args:
-        out: Local dataset directory.
-
     Raises:
         UserError: A folder is a link, or a file is a link out of the directory.
     """
     folders = [out / name for name in _FOLDERS]
-    below = [path for folder in folders if _is_folder(folder) for path in entries(folder)]
+    own = [folder for folder in folders if folder.is_dir() and not folder.is_symlink()]
+    below = [path for folder in own for path in entries(folder)]
     for path in (*folders, *(out / name for name in _FILES), *below):
         if path.is_symlink() and (path.is_dir() or not is_inside(path, out)):
             raise UserError(
@@ -95,7 +85,3 @@ def require_own(out: Path) -> None:
                 "must be inside its directory, because commands write and delete there. Replace "
                 "the link by its target, or pass the real directory of the dataset as OUT"
             )
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()

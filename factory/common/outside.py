@@ -21,16 +21,11 @@ MAX_JSON_BYTES = 64_000_000
 MAX_YAML_VALUES = 400_000
 """Enough for the class names of ImageNet-21k in every config of a card."""
 
-_YAML = Limits(max_bytes=MAX_YAML_BYTES, max_nodes=MAX_YAML_VALUES, empty="is empty")
+_YAML = Limits(max_nodes=MAX_YAML_VALUES, empty="is empty")
 
 
 def read_text(path: Path, *, max_bytes: int, shown: str | None = None) -> str:
     """Read a regular file of UTF-8 text, with or without a byte order mark.
-
-    Args:
-        path: A local path or a `UPath`.
-        max_bytes: Maximum size.
-        shown: Its name in messages; default: `path` itself.
 
     Raises:
         UserError: It is missing, not a regular file, too large, or not text.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.console import log
+from factory.common.text import some
 
 _BUNDLED = "DejaVu Sans"
 _MISSING = "?"
@@ -45,11 +46,10 @@ class PlotFont:
         lacking = [(place, name) for place, name in enumerate(names) if self.missing & set(name)]
         if not lacking:
             return list(names)
-        listed = ", ".join(f"#{place} {name}" for place, name in lacking[:_LISTED])
-        more = f" and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
+        listed = some([f"#{place} {name}" for place, name in lacking], _LISTED)
         log(
             "no installed font has every character of these class names, so the plot shows their "
-            f"numbers: {listed}{more}; install a font with these characters, such as Noto Sans CJK "
+            f"numbers: {listed}; install a font with these characters, such as Noto Sans CJK "
             "or Noto Emoji (not Noto Color Emoji)"
         )
         found = list(names)
@@ -78,16 +78,12 @@ def in_bundled(texts: Iterable[str], *, what: str) -> list[str]:
     """Return texts with only the bundled font's characters, the same on every machine.
 
     Other characters become code points (`U+732B`), and a log line reports them.
-
-    Args:
-        texts: The texts.
-        what: Where the texts are shown, for the log line.
     """
     texts = list(texts)
     lacking = sorted(_visible(texts) - bundled_characters())
     if lacking:
-        more = f" and {len(lacking) - _LISTED} more" if len(lacking) > _LISTED else ""
-        log(f"{what}: its font lacks {' '.join(lacking[:_LISTED])}{more}; shown as code points")
+        named = some(lacking, _LISTED, separator=" ")
+        log(f"{what}: its font lacks {named}; shown as code points")
     points = str.maketrans({letter: f" U+{ord(letter):04X} " for letter in lacking})
     changed = (text.translate(points) for text in texts)
     return [

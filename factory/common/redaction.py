@@ -11,6 +11,8 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
+from factory.common.text import cut
+
 SHOWN = "***"
 
 # Tokens with a recognisable form: Hugging Face Hub, Amazon keys, GitHub.
@@ -69,8 +71,7 @@ def one_line(text: str) -> str:
 
 def cut_line(text: str, most: int) -> str:
     """Return an untrusted text as one line of at most `most` characters."""
-    line = one_line(text)
-    return line if len(line) <= most else f"{line[: most - 3]}..."
+    return cut(one_line(text), most)
 
 
 def _shown(code: int) -> str:

@@ -129,11 +129,6 @@ def _file_name(item: Any, folder: Path | None) -> str:
 def embedded(dataset: datasets.Dataset, *, where: str, folder: Path | None) -> datasets.Dataset:
     """Put the bytes of every image into the rows, as `read_image` finds them; nulls stay.
 
-    Args:
-        dataset: Its columns of images are `datasets.Image(decode=False)`.
-        where: The dataset, for messages.
-        folder: As for `read_image`.
-
     Raises:
         UserError: The image of a row cannot be read.
     """

@@ -40,7 +40,7 @@ def open_path(reference: str | Path) -> AnyPath:
         UserError: No installed library supports the URL, or the store cannot be reached.
     """
     if not isinstance(reference, str) or "://" not in reference:
-        return _at_home(reference) if isinstance(reference, (str, PurePath)) else reference
+        return at_home(reference) if isinstance(reference, (str, PurePath)) else reference
     from upath import UPath
 
     try:
@@ -53,15 +53,16 @@ def open_path(reference: str | Path) -> AnyPath:
         raise UserError(f"{reference}: {error}; or name a directory") from None
     except Exception as error:
         # Each store has its own errors for a missing bucket, key or network.
-        words = str(error).splitlines() or [type(error).__name__]
-        raise UserError(f"{reference}: cannot be reached: {words[0]}") from error
+        raise UserError(f"{reference}: cannot be reached: {first_line(error)}") from error
     return cast("AnyPath", path)
 
 
-def _at_home(reference: str | Path) -> Path:
-    """Return a local path with a leading `~` expanded to the home directory."""
-    # Unlike pathlib's, it never raises: an unknown user's name is kept.
-    return Path(os.path.expanduser(reference))  # noqa: PTH111
+def at_home(name: str | Path) -> Path:
+    """Return a path with `~` expanded to the home directory.
+
+    Unlike `Path.expanduser`, it does not raise for `~name` of an unknown user.
+    """
+    return Path(os.path.expanduser(name))  # noqa: PTH111
 
 
 def is_local(path: AnyPath) -> bool:

@@ -8,50 +8,21 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 
+# `._NAME` accompanies NAME on other file systems.
+_MACOS = """.ds_store ._* .apdisk .localized .fseventsd .spotlight-v100 .temporaryitems .trashes
+    .documentrevisions-v100 .volumeicon.icns __macosx"""
+_WINDOWS = """thumbs.db thumbs.db:encryptable ehthumbs.db ehthumbs_vista.db desktop.ini
+    $recycle.bin"""
+# The first two contain files that were removed while open.
+_LINUX = ".nfs* .fuse_hidden* .directory .trash-* lost+found .snapshot @eadir"
+_EDITORS = "*~ .*.sw[a-p] .#* #*# .~lock.*# .ipynb_checkpoints"
 _NAMES = (
-    # macOS; `._NAME` accompanies NAME on other file systems.
-    ".ds_store",
-    "._*",
-    ".apdisk",
-    ".localized",
-    ".fseventsd",
-    ".spotlight-v100",
-    ".temporaryitems",
-    ".trashes",
-    ".documentrevisions-v100",
-    ".volumeicon.icns",
+    *f"{_MACOS} {_WINDOWS} {_LINUX} {_EDITORS}".split(),
     "icon\r",
-    "__macosx",
-    # Windows
-    "thumbs.db",
-    "thumbs.db:encryptable",
-    "ehthumbs.db",
-    "ehthumbs_vista.db",
-    "desktop.ini",
-    "$recycle.bin",
     "system volume information",
-    # Linux and file servers; the first two contain files that were removed while open.
-    ".nfs*",
-    ".fuse_hidden*",
-    ".directory",
-    ".trash-*",
-    "lost+found",
-    ".snapshot",
-    "@eadir",
-    # editors and notebooks
-    "*~",
-    ".*.sw[a-p]",
-    ".#*",
-    "#*#",
-    ".~lock.*#",
-    ".ipynb_checkpoints",
 )
 
 
 def is_system_file(path: PurePath) -> bool:
-    """Return whether a file, or a folder that contains it, belongs to a system or editor.
-
-    Args:
-        path: Relative to the dataset directory.
-    """
+    """Return whether a file, or a folder that contains it, belongs to a system or editor."""
     return any(fnmatchcase(part.lower(), name) for part in path.parts for name in _NAMES)

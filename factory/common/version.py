@@ -1,3 +1,24 @@
-"""The version of this package."""
+"""The versions of this package and of the libraries that affect images."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
 
 VERSION = "0.1.0"
+OURS = "data-factory"
+_LIBRARIES = ("torch", "diffusers", "transformers", "datasets", "accelerate", "pillow")
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of packages that affect images, ours first."""
+    found = {OURS: VERSION, "python": platform.python_version()}
+    return found | {name: _version(name) for name in _LIBRARIES}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        # A checkout that was never installed.
+        return "unknown"

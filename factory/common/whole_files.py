@@ -1,10 +1,17 @@
-"""Write files of runs and measurements atomically: under a temporary name, then renamed."""
+"""Hash whole files, and write files of runs atomically: under a temporary name, then renamed."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import Fault
+from factory.common.text import cut
 
 Key = str | int
 KeyPath = tuple[Key, ...]
@@ -16,19 +17,12 @@ _MOST_SHOWN = 500
 
 def clipped(text: str) -> str:
     """Return a text shortened for messages, which may quote long recipe texts."""
-    return text if len(text) <= _MOST_SHOWN else f"{text[: _MOST_SHOWN - 3]}..."
+    return cut(text, _MOST_SHOWN)
 
 
 @dataclass(frozen=True)
 class Place:
-    """Location of a value: a file with line and column from 1, or a command line argument.
-
-    Attributes:
-        file: Name in messages.
-        line: None for an argument.
-        column: None for an argument.
-        path: The file itself, or None for an argument.
-    """
+    """Location of a value: a file with line and column from 1, or a command line argument."""
 
     file: str
     line: int | None = None

@@ -7,7 +7,6 @@ The result is plain data: texts, numbers, booleans, null, lists and mappings wit
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,12 +30,10 @@ class Limits:
     """Size limits for a file.
 
     Attributes:
-        max_bytes: Maximum file size.
         max_nodes: Maximum number of values, aliases counted in full.
         empty: Message for an empty file.
     """
 
-    max_bytes: int = MAX_BYTES
     max_nodes: int = MAX_NODES
     empty: str = "is empty; a recipe starts with `classes:` or `extends:`"
 
@@ -46,10 +43,6 @@ RECIPE = Limits()
 
 def read(path: Path, *, shown: str | None = None) -> Node:
     """Read a YAML file.
-
-    Args:
-        path: The file.
-        shown: Its name in messages; default: `path` itself.
 
     Raises:
         UserError: The file is missing, not text, too large, empty, or not valid YAML.
@@ -101,10 +94,10 @@ def parse(
     try:
         # PyYAML's pure parser rejects characters that libyaml accepts; newer libyaml limits the
         # depth itself. Neither has other limits.
-        loader = _loader(text)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
         try:
-            for event in _events(loader):
-                builder.take(event, loader)
+            while loader.check_event():
+                builder.take(loader.get_event(), loader)
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -122,16 +115,6 @@ def parse(
     if builder.root is None:
         raise UserError(Fault(limits.empty, file=file))
     return builder.root
-
-
-def _loader(text: str) -> Any:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return loader(text)
-
-
-def _events(loader: Any) -> Iterator[yaml.Event]:
-    while loader.check_event():
-        yield loader.get_event()
 
 
 def _syntax_fault(error: yaml.MarkedYAMLError, builder: _Builder) -> Fault:

@@ -12,9 +12,6 @@ if TYPE_CHECKING:
 CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 """Pattern of config names, which become directories; no name can leave the dataset's directory."""
 
-VERSION = 1
-"""Version of the columns; increment it when datasets of older versions would be misread."""
-
 IMAGE = "image"
 LABEL = "label"
 CLASS = "class"

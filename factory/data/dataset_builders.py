@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from factory.common.errors import UserError, first_line
+from factory.common.text import suggest
 
 # Formats whose files contain their rows. Others, such as hdf5, iceberg and lance, may point to
 # files elsewhere, or have parsers of their own.
@@ -83,13 +83,6 @@ def module_name(builder: Any, *, shown: str) -> str:
             f"use one of {', '.join(_MODULES)}"
         )
     return module
-
-
-def suggest(word: str, known: Iterable[str]) -> str:
-    """Return a hint with the most similar known name, or the known names."""
-    names = [str(name) for name in known]
-    near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {near[0]}?" if near else f"it has: {', '.join(names) or 'none'}"
 
 
 class quiet:

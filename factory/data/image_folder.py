@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from factory.common.errors import UserError
 from factory.common.inside import is_inside
 from factory.data.image_classes import splits_of
-from factory.data.row_counts import some
+from factory.data.row_counts import shortened
 
 if TYPE_CHECKING:
     import datasets
@@ -88,10 +88,6 @@ class ImageFolder:
     def require_read(self, shown: str, refused: Sequence[PurePosixPath]) -> None:
         """Reject a folder with a link that is not followed, or with images in unsupported formats.
 
-        Args:
-            shown: The folder as the user named it.
-            refused: Images in unsupported formats.
-
         Raises:
             UserError: There are any; the message names a remedy.
         """
@@ -115,7 +111,7 @@ class ImageFolder:
         used = {path.parts[0] for path in self.images}
         empty = sorted(self.tops - used)
         if empty:
-            found[f"without readable images (folders: {some(empty)})"] = len(empty)
+            found[f"without readable images (folders: {shortened(empty)})"] = len(empty)
         return found
 
 
@@ -141,10 +137,6 @@ def listed_images(folder: Path, paths: Iterable[str]) -> ImageFolder:
 def has_images(found: ImageFolder, shown: str) -> bool:
     """Return whether a folder contains an image of any format.
 
-    Args:
-        found: The folder.
-        shown: The folder as the user named it.
-
     Raises:
         UserError: It contains nothing but archives and their descriptions.
     """
@@ -161,12 +153,6 @@ def load_images(
     found: ImageFolder, *, skip_unreadable: bool, shown: str, unwrap: bool = False
 ) -> datasets.DatasetDict:
     """Return the images of a folder by split, as rows of path and label.
-
-    Args:
-        found: From `find_images` or `listed_images`; no file is read.
-        skip_unreadable: Whether to skip images in unsupported formats.
-        shown: The folder as the user named it.
-        unwrap: As for `splits_of`.
 
     Raises:
         UserError: An image has no class or an unsupported format; or a link leads out of the

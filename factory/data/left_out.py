@@ -23,12 +23,6 @@ def left_out_of(
 ) -> dict[str, int]:
     """Return the number of files that no row refers to, by suffix.
 
-    Args:
-        found: The folder that the library datasets read.
-        rows: All splits of the resulting dataset.
-        skip_unreadable: Whether to skip images in unsupported formats.
-        shown: The folder as the user named it.
-
     Raises:
         UserError: Images in unsupported formats exist that no row refers to.
     """

@@ -8,7 +8,7 @@ files are then loaded by path, with their modification times in the cache key.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from factory.common.console import launched_as, log
 from factory.common.dataset_files import check_card, check_files, check_saved, names_files
 from factory.common.errors import UserError, first_line
-from factory.common.inside import at_home
+from factory.common.storage import at_home
+from factory.common.text import suggest
 from factory.data.dataset_builders import (
     IMAGES,
     MALFORMED,
@@ -24,7 +25,6 @@ from factory.data.dataset_builders import (
     find_builder,
     module_name,
     quiet,
-    suggest,
 )
 from factory.data.image_folder import (
     ImageFolder,
@@ -41,10 +41,12 @@ from factory.hub.ids import looks_like_hub_id, parse_target
 if TYPE_CHECKING:
     import datasets
 
-_LABEL_COLUMNS = ("label", "labels", "fine_label", "class", "target")
+_PREFERRED = {
+    "image": ("image", "img", "picture"),
+    "label": ("label", "labels", "fine_label", "class", "target"),
+}
 # What `save_to_disk` of the library datasets writes.
 _SAVED = ("dataset_dict.json", "state.json")
-_IMAGE_COLUMNS = ("image", "img", "picture")
 
 
 @dataclass(frozen=True)
@@ -201,11 +203,6 @@ def open_rows(
     reference: str, *, config_name: str | None, split: str
 ) -> tuple[datasets.Dataset, Path | None]:
     """Open one split of any dataset, with any columns.
-
-    Args:
-        reference: As for `open_dataset`.
-        config_name: Default: the dataset's default config.
-        split: Its name.
 
     Returns:
         The rows, images not decoded, and the folder that their paths may point into (see
@@ -423,15 +420,7 @@ def _image_column(dataset: datasets.Dataset, column: str | None, reference: str)
     found = [
         name for name, feature in dataset.features.items() if type(feature).__name__ == "Image"
     ]
-    return _choose_column(
-        column,
-        found,
-        dataset,
-        reference,
-        preferred=_IMAGE_COLUMNS,
-        kind="image",
-        option="--image-column",
-    )
+    return _choose_column(column, found, dataset, reference, kind="image")
 
 
 def _label_column(dataset: datasets.Dataset, column: str | None, reference: str) -> str:
@@ -442,26 +431,11 @@ def _label_column(dataset: datasets.Dataset, column: str | None, reference: str)
             name for name, feature in dataset.features.items() if type(feature).__name__ == "Value"
         ]
         found += [name for name in plain if name == column or (name == "label" and column is None)]
-    return _choose_column(
-        column,
-        found,
-        dataset,
-        reference,
-        preferred=_LABEL_COLUMNS,
-        kind="label",
-        option="--label-column",
-    )
+    return _choose_column(column, found, dataset, reference, kind="label")
 
 
 def _choose_column(
-    column: str | None,
-    found: list[str],
-    dataset: datasets.Dataset,
-    reference: str,
-    *,
-    preferred: Iterable[str],
-    kind: str,
-    option: str,
+    column: str | None, found: list[str], dataset: datasets.Dataset, reference: str, *, kind: str
 ) -> str:
     names: list[str] = dataset.column_names
     present = ", ".join(names)
@@ -472,11 +446,11 @@ def _choose_column(
             feature = dataset.features[column]
             raise UserError(f"{reference}: column {column!r} is {feature}, not a column of {kind}s")
         return column
-    candidates: list[str] = [*preferred, *(found if len(found) == 1 else ())]
-    for name in candidates:
+    likely: list[str] = [*_PREFERRED[kind], *(found if len(found) == 1 else ())]
+    for name in likely:
         if name in found:
             return name
-    raise UserError(f"{reference}: no {kind} column among {present}; name it with {option}")
+    raise UserError(f"{reference}: no {kind} column among {present}; name it with --{kind}-column")
 
 
 def _with_class_label(dataset: datasets.Dataset, column: str, reference: str) -> datasets.Dataset:

@@ -129,11 +129,6 @@ def _reserve(descriptor: int, size: int, *, remedy: str) -> None:
 def require_space(folder: Path, size: int, *, remedy: str) -> None:
     """Check that the disk has space for decoded images.
 
-    Args:
-        folder: Destination of the images.
-        size: Size in bytes.
-        remedy: Advice for the message.
-
     Raises:
         Failure: There is too little space.
     """

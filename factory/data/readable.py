@@ -26,10 +26,6 @@ _LISTED = 10
 def only_readable(opened: OpenedDataset, *, shows: bool = True) -> OpenedDataset:
     """Decode every image once and keep the rows whose image can be read.
 
-    Args:
-        opened: The dataset.
-        shows: Whether this process reports progress and skipped images.
-
     Returns:
         The dataset without unreadable rows; `unreadable` lists their row, file and reason.
 
@@ -64,16 +60,7 @@ def unreadable_rows(
     row_numbers: Sequence[int] | None = None,
     shows: bool = True,
 ) -> dict[int, str]:
-    """Decode the images of some rows; return the unreadable rows with reasons.
-
-    Args:
-        dataset: Dataset whose images are not decoded.
-        rows: Rows to check.
-        image_column: Column of the images.
-        folder: See `factory.common.row_images.read_image`.
-        row_numbers: Numbers of all rows in messages; default: from 0.
-        shows: Whether this process shows progress.
-    """
+    """Decode the images of some rows; return the unreadable rows with reasons."""
     numbers = row_numbers or range(len(dataset))
     images = dataset.select_columns([image_column])
     faults: dict[int, str] = {}

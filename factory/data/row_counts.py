@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from factory.common.redaction import cut_line, one_line
+from factory.common.text import some
 
 FEW = 10
 """Classes with fewer images are reported."""
@@ -41,7 +42,7 @@ def counts_line(where: str, counts: Mapping[str, int], left_out: Mapping[str, in
 
 def left_out_line(left_out: Mapping[str, int]) -> str:
     """Return the number of files that were not read, by reason, on one line."""
-    # A reason may list folders, whose names `some` has shortened.
+    # A reason may list folders, whose names `shortened` has shortened.
     files = [f"{count:,} {one_line(reason)}" for reason, count in left_out.items()]
     more = f" and {len(files) - _LISTED} other types" if len(files) > _LISTED else ""
     return f"{', '.join(files[:_LISTED])}{more}"
@@ -53,10 +54,10 @@ def count_warnings(counts: Mapping[str, int]) -> list[str]:
     empty = [name for name, count in counts.items() if not count]
     few = {name: count for name, count in counts.items() if 0 < count < FEW}
     if empty:
-        warnings.append(f"{_of(len(empty), counts)} without images: {some(empty)}")
+        warnings.append(f"{_of(len(empty), counts)} without images: {shortened(empty)}")
     if few:
         shown = [f"{_shown(name)} {count}" for name, count in few.items()]
-        warnings.append(f"{_of(len(few), counts)} with fewer than {FEW} images: {some(shown)}")
+        warnings.append(f"{_of(len(few), counts)} with fewer than {FEW} images: {shortened(shown)}")
     present = {name: count for name, count in counts.items() if count}
     if present and max(present.values()) >= IMBALANCE * min(present.values()):
         least, most = min(present, key=present.__getitem__), max(present, key=present.__getitem__)
@@ -67,10 +68,9 @@ def count_warnings(counts: Mapping[str, int]) -> list[str]:
     return warnings
 
 
-def some(names: Sequence[str], most: int = 5) -> str:
+def shortened(names: Sequence[str], most: int = 5) -> str:
     """Return the first names, shortened and on one line, and the number of others."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{', '.join(map(_shown, names[:most]))}{more}"
+    return some([_shown(name) for name in names], most)
 
 
 def _shown(name: str) -> str:

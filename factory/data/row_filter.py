@@ -7,14 +7,16 @@ Nothing is executed as code: only the comparisons, names and literals listed her
 from __future__ import annotations
 
 import ast
-import difflib
+import functools
 import keyword
 import operator
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
+from factory.common.text import suggest
 
 if TYPE_CHECKING:
     import datasets
@@ -97,8 +99,7 @@ def _check_columns(names: Sequence[str], known: Sequence[str], expression: str) 
     known = [name for name in known if not keyword.iskeyword(name)]
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"columns: {', '.join(known)}"
+            hint = suggest(name, known, otherwise="columns")
             raise _fault(expression, f"no column {name}; {hint}")
 
 
@@ -119,25 +120,16 @@ class _Translator(ast.NodeVisitor):
 
     def visit_BoolOp(self, node: ast.BoolOp) -> Any:
         join = operator.and_ if isinstance(node.op, ast.And) else operator.or_
-        parts = [self.visit(value) for value in node.values]
-        result = parts[0]
-        for part in parts[1:]:
-            result = join(result, part)
-        return result
+        return functools.reduce(join, map(self.visit, node.values))
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> Any:
         if isinstance(node.op, ast.Not):
             return ~self.visit(node.operand)
-        literal = self._literal(node)
-        return literal
+        return self._literal(node)
 
     def visit_Compare(self, node: ast.Compare) -> Any:
         sides = [node.left, *node.comparators]
-        result = None
-        for left, right, op in zip(sides, sides[1:], node.ops, strict=False):
-            part = self._one(left, op, right)
-            result = part if result is None else result & part
-        return result
+        return functools.reduce(operator.and_, map(self._one, sides, node.ops, sides[1:]))
 
     def visit_Name(self, node: ast.Name) -> Any:
         import pyarrow.compute as pc
@@ -204,17 +196,13 @@ class _Translator(ast.NodeVisitor):
         if not isinstance(value, str):
             return value
         if value not in names:
-            near = difflib.get_close_matches(value, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; classes: {', '.join(names)}"
-            raise _fault(self.expression, f"column {column} has no class {value!r}{hint}")
+            hint = suggest(value, names, otherwise="classes")
+            raise _fault(self.expression, f"column {column} has no class {value!r}; {hint}")
         return names.index(value)
 
     def _literal(self, node: ast.expr) -> Any:
-        try:
+        with suppress(ValueError, TypeError, RecursionError):
             value = ast.literal_eval(node)
-        except (ValueError, TypeError, RecursionError):
-            text = ast.unparse(node)
-            raise _fault(self.expression, f"{text} is not a number, a text or None") from None
-        if value is not None and not isinstance(value, int | float | str | bool):
-            raise _fault(self.expression, f"{ast.unparse(node)} is not a number, a text or None")
-        return value
+            if value is None or isinstance(value, int | float | str | bool):
+                return value
+        raise _fault(self.expression, f"{ast.unparse(node)} is not a number, a text or None")

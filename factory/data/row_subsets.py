@@ -7,12 +7,51 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from factory.common.errors import UserError
 from factory.data.open import OpenedDataset
 
 _SPLIT_STREAM = 2
 _SUBSET_STREAM = 3
+
+
+class DataSource(BaseModel):
+    """The training rows of a run.
+
+    Attributes:
+        reference: Directory, Hub id or `hf://` path, as given.
+        config_name: Config of the dataset.
+        split: Split of the dataset.
+        row_filter: Expression over metadata columns that keeps a row, or None.
+        images_per_class: Rows sampled per class after filtering, or None for all.
+        image_column: Column of images.
+        label_column: Column of labels.
+        label_names: Class names; the position is the label.
+        num_images: Rows after filtering, the held-out part included.
+        num_unreadable: Rows skipped by `--skip-unreadable`.
+        pixels_sha256: Hash of all decoded pixels and labels.
+        commit: Commit of a Hub id when it was read; None for a directory.
+        class_counts: Images per class, held-out ones included; None in older runs.
+        left_out: Files of an image folder that were not read, by suffix.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reference: str
+    config_name: str | None = None
+    split: str | None = None
+    row_filter: str | None = None
+    images_per_class: int | None = None
+    image_column: str
+    label_column: str
+    label_names: tuple[str, ...]
+    num_images: int
+    num_unreadable: int = 0
+    pixels_sha256: str
+    commit: str | None = None
+    class_counts: dict[str, int] | None = None
+    left_out: dict[str, int] = {}
 
 
 def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
@@ -44,11 +83,6 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
     """Sample the same number of rows of each class, to compare datasets of equal size.
 
     A larger sample with the same seed contains the smaller one's rows.
-
-    Args:
-        opened: The dataset.
-        count: Rows per class; classes without rows stay empty.
-        seed: The run's seed.
 
     Raises:
         UserError: A class has fewer rows.

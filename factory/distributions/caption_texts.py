@@ -14,6 +14,7 @@ from typing import Any
 
 from factory.common.console import log
 from factory.common.errors import UserError
+from factory.common.text import some
 
 _Pair = tuple[str, str | None]
 _MAX_BYTES = 1 << 30
@@ -67,10 +68,8 @@ def require_captions(place: CaptionPlace, texts: CaptionTexts, labels: Iterable[
     """
     left = [label for label in labels if place.label_column and not texts.of(label)]
     if left:
-        more = f" and {len(left) - 3} more" if len(left) > 3 else ""
         raise UserError(
-            f"{place.shown}: column '{place.label_column}' has no captions for class "
-            f"{', '.join(left[:3])}{more}"
+            f"{place.shown}: column '{place.label_column}' has no captions for class {some(left)}"
         )
 
 

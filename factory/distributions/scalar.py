@@ -8,11 +8,14 @@ which contain distributions, are in `factory.distributions.variables`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from factory.distributions.base import Distribution
+from factory.distributions.base import Distribution, Frozen
 from factory.distributions.continuous import (
     LogUniform,
     Normal,
@@ -21,22 +24,6 @@ from factory.distributions.continuous import (
     WholeNumbers,
 )
 from factory.distributions.discrete import Choice, Constant, Cycle, Uniformly
-
-__all__ = [
-    "KINDS",
-    "AnyDistribution",
-    "Choice",
-    "Constant",
-    "Cycle",
-    "Distribution",
-    "LogUniform",
-    "Normal",
-    "TruncatedNormal",
-    "Uniform",
-    "Uniformly",
-    "WholeNumbers",
-    "kind_of",
-]
 
 KINDS: dict[str, type[Distribution]] = {
     "choice": Choice,
@@ -47,30 +34,40 @@ KINDS: dict[str, type[Distribution]] = {
     "truncated_normal": TruncatedNormal,
     "integers": WholeNumbers,
 }
+"""Distributions by the key that names them."""
+
+
+def tag_of(given: Any, kinds: Mapping[str, type[Frozen]]) -> str | None:
+    """Return `@` and the key of a written or constructed value, or None."""
+    if isinstance(given, dict):
+        return next((f"@{name}" for name in kinds if name in given), None)
+    return next((f"@{name}" for name, kind in kinds.items() if type(given) is kind), None)
 
 
 def kind_of(given: Any) -> str | None:
     """Return the tag of a written value: `@constant`, `@list`, `@` and a key, or None."""
-    if isinstance(given, Constant):
-        return "@constant"
     if isinstance(given, Uniformly | list | tuple):
         return "@list"
-    if isinstance(given, Distribution):
-        return next((f"@{name}" for name, kind in KINDS.items() if type(given) is kind), None)
-    if isinstance(given, dict):
-        return next((f"@{name}" for name in KINDS if name in given), None)
+    if isinstance(given, dict | Distribution) and not isinstance(given, Constant):
+        return tag_of(given, KINDS)
     return "@constant"
 
 
-AnyDistribution = Annotated[
-    Annotated[Constant, Tag("@constant")]
-    | Annotated[Uniformly, Tag("@list")]
-    | Annotated[Choice, Tag("@choice")]
-    | Annotated[Cycle, Tag("@cycle")]
-    | Annotated[Uniform, Tag("@uniform")]
-    | Annotated[LogUniform, Tag("@loguniform")]
-    | Annotated[Normal, Tag("@normal")]
-    | Annotated[TruncatedNormal, Tag("@truncated_normal")]
-    | Annotated[WholeNumbers, Tag("@integers")],
-    Discriminator(kind_of),
-]
+def union_of(kinds: Mapping[str, type[Frozen]], kind: Callable[[Any], str | None]) -> Any:
+    """Return the type of constants, lists, `KINDS` and further kinds, chosen by tag.
+
+    One union, not a nested one, which would put a second tag into every location.
+    """
+    listed = {"constant": Constant, "list": Uniformly, **KINDS, **kinds}
+    # mypy would read the variables as types.
+    annotated: Any = Annotated
+    return annotated[
+        reduce(or_, (annotated[one, Tag(f"@{name}")] for name, one in listed.items())),
+        Discriminator(kind),
+    ]
+
+
+if TYPE_CHECKING:
+    AnyDistribution = Distribution
+else:
+    AnyDistribution = union_of({}, kind_of)

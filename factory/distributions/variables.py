@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, model_validator
 
 from factory.distributions.base import (
     Distribution,
@@ -16,15 +16,8 @@ from factory.distributions.base import (
     value_type,
 )
 from factory.distributions.captions import Captions
-from factory.distributions.continuous import (
-    LogUniform,
-    Normal,
-    TruncatedNormal,
-    Uniform,
-    WholeNumbers,
-)
-from factory.distributions.discrete import Choice, Constant, Cycle, Uniformly
-from factory.distributions.scalar import AnyDistribution, kind_of
+from factory.distributions.discrete import Uniformly
+from factory.distributions.scalar import KINDS, AnyDistribution, kind_of, tag_of, union_of
 from factory.distributions.template import Value
 
 
@@ -169,52 +162,20 @@ def joint_type(types: list[ValueType]) -> ValueType:
     raise ValueError(f"mixes {' and '.join(sorted(distinct))}; all classes need values of one type")
 
 
+_ONE_COLUMN: dict[str, type[Frozen]] = {"per_class": PerClass, "once": Once}
+_FURTHER: dict[str, type[Frozen]] = {**_ONE_COLUMN, "linked": Linked, "captions": Captions}
+VARIABLE_KINDS: dict[str, type[Frozen]] = {**KINDS, **_FURTHER}
+"""Kinds of variables by the key that names them."""
+
+
 def quantity_kind(given: Any) -> str | None:
-    """Return the tag of what was written: `sampling.kind_of`, `@per_class`, `@linked` and so on."""
-    if isinstance(given, Once):
-        return "@once"
-    if isinstance(given, Captions):
-        return "@captions"
-    if isinstance(given, PerClass):
-        return "@per_class"
-    if isinstance(given, Linked):
-        return "@linked"
-    if isinstance(given, dict):
-        for name in ("per_class", "linked", "once", "captions"):
-            if name in given:
-                return f"@{name}"
-    return kind_of(given)
+    """Return the tag of a value: as `kind_of`, or `@per_class`, `@once`, `@linked`, `@captions`."""
+    return tag_of(given, _FURTHER) or kind_of(given)
 
 
-# Spelt out twice, not nested: a union inside a union would put a second tag into every location.
-Quantity = Annotated[
-    Annotated[Constant, Tag("@constant")]
-    | Annotated[Uniformly, Tag("@list")]
-    | Annotated[Choice, Tag("@choice")]
-    | Annotated[Cycle, Tag("@cycle")]
-    | Annotated[Uniform, Tag("@uniform")]
-    | Annotated[LogUniform, Tag("@loguniform")]
-    | Annotated[Normal, Tag("@normal")]
-    | Annotated[TruncatedNormal, Tag("@truncated_normal")]
-    | Annotated[WholeNumbers, Tag("@integers")]
-    | Annotated[PerClass, Tag("@per_class")]
-    | Annotated[Once, Tag("@once")],
-    Discriminator(quantity_kind),
-]
-
-Variable = Annotated[
-    Annotated[Constant, Tag("@constant")]
-    | Annotated[Uniformly, Tag("@list")]
-    | Annotated[Choice, Tag("@choice")]
-    | Annotated[Cycle, Tag("@cycle")]
-    | Annotated[Uniform, Tag("@uniform")]
-    | Annotated[LogUniform, Tag("@loguniform")]
-    | Annotated[Normal, Tag("@normal")]
-    | Annotated[TruncatedNormal, Tag("@truncated_normal")]
-    | Annotated[WholeNumbers, Tag("@integers")]
-    | Annotated[PerClass, Tag("@per_class")]
-    | Annotated[Once, Tag("@once")]
-    | Annotated[Linked, Tag("@linked")]
-    | Annotated[Captions, Tag("@captions")],
-    Discriminator(quantity_kind),
-]
+if TYPE_CHECKING:
+    Quantity = Distribution | PerClass
+    Variable = Distribution | PerClass | Linked | Captions
+else:
+    Quantity = union_of(_ONE_COLUMN, quantity_kind)
+    Variable = union_of(_FURTHER, quantity_kind)

@@ -24,15 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GateReport:
-    """Result of a pass.
-
-    Attributes:
-        out: Dataset directory.
-        rows: Number of rows of all configs.
-        flagged: Number of flagged rows, by flag column.
-        columns: Columns that the dataset now has from gates.
-        notes: Limitations of this pass, as text.
-    """
+    """Result of a pass."""
 
     out: Path
     rows: int
@@ -45,11 +37,6 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
     """Add gate columns to a dataset, or update them after it grew.
 
     Rows measured already with the same model and thresholds keep their values.
-
-    Args:
-        out: Directory of a finished dataset.
-        gates: Gates in order.
-        show_progress: Whether to show a bar.
 
     Raises:
         UserError: It is not a finished dataset, its files differ from its manifest, a variable has

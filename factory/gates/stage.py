@@ -44,8 +44,7 @@ class Stage:
     @classmethod
     def of(cls, out: Path, base: Generation, changed: Manifest) -> Stage:
         """Return the stage of a pass; the same pass over the same files has the same stage."""
-        assert base.manifest is not None, "a finished dataset has a manifest"
-        plan = json.dumps([one.model_dump(mode="json") for one in (base.manifest, changed)])
+        plan = json.dumps([one.model_dump(mode="json") for one in (base.written, changed)])
         return cls(out, base, f"{base.number}-{key_of(plan)}")
 
     def path(self, file: str) -> Path:
@@ -103,21 +102,15 @@ class Stage:
 
     def _names(self, manifest: Manifest) -> dict[str, str]:
         """Return the shards' new names by their old ones; unchanged bytes keep the name."""
-        assert self.base.manifest is not None, "a finished dataset has a manifest"
+        base = self.base.written.configs
         return {
             shard.file: shard.file if shard == before else self._name(name, shard)
             for name, entry in manifest.configs.items()
-            for shard, before in zip(
-                entry.shards, self.base.manifest.configs[name].shards, strict=True
-            )
+            for shard, before in zip(entry.shards, base[name].shards, strict=True)
         }
 
     def _give_up(self, files: Mapping[str, str], wanted: Manifest) -> None:
-        """Remove the unused files; their names are never used again.
-
-        Raises:
-            Failure: Unless another process has finished the same pass.
-        """
+        """Remove the unused files; their names are never used again."""
         now = newest(self.out).manifest
         if now == wanted:
             return

@@ -39,15 +39,7 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Plan:
-    """Changes to make.
-
-    Attributes:
-        add: Paths to send, new or changed, in order.
-        delete: Paths to remove.
-        unchanged: Paths that already have the right content.
-        add_bytes: Size of the files to send.
-        unchanged_bytes: Size of the unchanged files.
-    """
+    """Changes to make."""
 
     add: tuple[str, ...]
     delete: tuple[str, ...]
@@ -82,14 +74,7 @@ def make_plan(
     *,
     owned: Callable[[str], bool],
 ) -> Plan:
-    """Compare local and remote files.
-
-    Args:
-        local: All wanted files, by path.
-        remote: All existing files.
-        owned: Returns whether a path belongs to the publisher; if it is not in `local`, it is
-            removed.
-    """
+    """Compare local and remote files."""
     unchanged = tuple(path for path in local if path in remote and same(local[path], remote[path]))
     kept = set(unchanged)
     add = tuple(path for path in local if path not in kept)

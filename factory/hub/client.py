@@ -23,9 +23,6 @@ def bound_requests(timeout_s: float = REQUEST_TIMEOUT_S) -> None:
     Each request has a time-out. A name that does not resolve, before any host has answered this
     process, raises `OfflineModeIsEnabled`, which libraries do not retry: they use their
     caches instead. Later it counts as a lost connection, which is retried.
-
-    Args:
-        timeout_s: Time-out of a request, in seconds.
     """
     global _bound
     if _bound:

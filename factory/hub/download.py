@@ -23,12 +23,7 @@ _ROUNDS = 3
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Files of one commit in the local cache.
-
-    Attributes:
-        folder: Contains them under their paths in the repository.
-        commit: The commit id.
-    """
+    """Files of one commit in the local cache."""
 
     folder: Path
     commit: str
@@ -103,10 +98,6 @@ def check_read_access(target: HubTarget) -> None:
 def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
     """Download and check files of a target's revision; cached files are kept.
 
-    Args:
-        target: Repository and revision.
-        wanted: Returns whether a path is needed.
-
     Raises:
         UserError: The repository or revision does not exist, or access is denied.
         Failure: The Hub cannot be reached, or files are damaged after every download.
@@ -115,7 +106,7 @@ def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
     damaged: list[str] = []
     for _ in range(_ROUNDS):
         commit = resolve_commit(target)
-        tree = _tree(session, commit)
+        tree = files_at(session, commit)
         expected = {path: file for path, file in tree.items() if wanted(path)}
         allow, ignore = _patterns(expected, [path for path in tree if path not in expected])
         folder = session.call(partial(_download, target, allow, ignore), doing="loading")
@@ -137,7 +128,8 @@ def fetch(target: HubTarget, wanted: Callable[[str], bool]) -> Snapshot:
     raise Failure(f"{target}: {what} ({_ROUNDS} attempts); try again later")
 
 
-def _tree(session: HubSession, commit: str) -> dict[str, RemoteFile]:
+def files_at(session: HubSession, commit: str) -> dict[str, RemoteFile]:
+    """Return the files of a commit, by path."""
     target = session.target
     return session.call(
         lambda: remote_files(

@@ -42,13 +42,7 @@ class HubReference:
 
 @dataclass(frozen=True)
 class HubPlace:
-    """A file or folder of a repository at a commit; immutable.
-
-    Attributes:
-        repo_id: `ORG/NAME`.
-        commit: 40 digits.
-        path: Path in the repository; empty is its root.
-    """
+    """A file or folder of a repository at a commit; immutable."""
 
     repo_id: str
     commit: str

@@ -14,6 +14,7 @@ from typing import Any
 from factory.common import console
 from factory.common.card_notes import FILE_NAME, merge_cards, read_card, write_card
 from factory.common.errors import Failure, UserError
+from factory.common.text import some
 from factory.hub.changes import (
     LocalFile,
     Plan,
@@ -21,10 +22,9 @@ from factory.hub.changes import (
     differences,
     local_file,
     make_plan,
-    remote_files,
     same,
 )
-from factory.hub.download import fetch, offline
+from factory.hub.download import fetch, files_at, offline
 from factory.hub.ids import DEFAULT_BRANCH, HubTarget, how_to_get_token, token_source
 from factory.hub.meter import Meter
 from factory.hub.refs import (
@@ -99,12 +99,16 @@ class PublishReport:
         return max(0, total - self.sent_bytes)
 
 
-def require_token(target: HubTarget) -> None:
-    """Check network access, token and repository name before any work is done.
+def writing_session(target: HubTarget, *, tag: str | None = None) -> HubSession:
+    """Check network access, token and names before any work is done; return a session for a push.
+
+    Args:
+        target: The default branch if it has no revision.
+        tag: Name of the tag to set, if any.
 
     Raises:
-        UserError: `HF_HUB_OFFLINE` is set, there is no token, or the name has no owner (the Hub
-            would use the user's own namespace).
+        UserError: `HF_HUB_OFFLINE` is set, there is no token, git would reject the branch or the
+            tag, or the name has no owner (the Hub would use the user's own namespace).
     """
     if "/" not in target.repo_id:
         raise UserError(f"{target}: has no owner; write ORG/NAME, or YOUR_NAME/{target.repo_id}")
@@ -112,18 +116,21 @@ def require_token(target: HubTarget) -> None:
         raise UserError(f"{target}: HF_HUB_OFFLINE is set; unset it to push")
     if token_source() is None:
         raise UserError(f"{target}: pushing needs a token; {how_to_get_token('write')}")
+    target = target.at(target.revision or DEFAULT_BRANCH)
+    for name in (target.revision, tag):
+        if name is not None:
+            require_ref_name(name)
+    return HubSession(target, writes=True)
 
 
-def check_may_push(target: HubTarget, *, private: bool = False) -> None:
+def check_may_push(session: HubSession, *, private: bool = False) -> None:
     """Check, without changing anything, whether a push can succeed.
 
     Raises:
-        UserError: `HF_HUB_OFFLINE` is set, there is no token, it is read-only, the name is invalid,
-            or the repository is public but a private one is requested.
+        UserError: The token is read-only, the name is invalid, or the repository is public but a
+            private one is requested.
         Failure: The Hub cannot be reached.
     """
-    require_token(target)
-    session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
     if find_head(session, private=private).repository:
         check_write_access(session)
     else:
@@ -131,7 +138,7 @@ def check_may_push(target: HubTarget, *, private: bool = False) -> None:
 
 
 def publish(
-    target: HubTarget,
+    session: HubSession,
     publication: Publication,
     *,
     dry_run: bool = False,
@@ -140,7 +147,7 @@ def publish(
     """Publish files to a branch in one commit.
 
     Args:
-        target: The default branch if it has no revision. A missing branch is created.
+        session: From `writing_session`. A missing branch is created.
         publication: Files to publish.
         dry_run: Compare only, change nothing.
         show_progress: Whether to show a progress bar on stderr.
@@ -151,15 +158,10 @@ def publish(
         OtherCommit: Another push was faster.
         Failure: All retries failed, or the Hub's files differ from the sent ones.
     """
-    require_token(target)
-    require_ref_name(target.revision or DEFAULT_BRANCH)
-    if publication.tag is not None:
-        require_ref_name(publication.tag)
-    session = HubSession(replace(target, revision=target.revision or DEFAULT_BRANCH), writes=True)
     head = find_head(session, private=publication.private)
     created = not head.repository
     if dry_run:
-        remote = _files_at(session, head.commit) if head.commit else {}
+        remote = files_at(session, head.commit) if head.commit else {}
         publication = _with_notes(session, publication, head.commit, remote)
         plan = make_plan(publication.files, remote, owned=publication.owned)
         check_tag(session, publication.tag, head=head, changes=not plan.empty)
@@ -170,7 +172,7 @@ def publish(
         head = make_branch(session)
     if head.commit is None:
         raise AssertionError("a branch that was created has a commit")
-    remote = _files_at(session, head.commit)
+    remote = files_at(session, head.commit)
     publication = _with_notes(session, publication, head.commit, remote)
     try:
         report = _bring_up_to_date(
@@ -178,7 +180,7 @@ def publish(
         )
     except OtherCommit as other:
         # Two pushes of the same files: the other one did the work.
-        remote = _files_at(session, other.head)
+        remote = files_at(session, other.head)
         plan = make_plan(publication.files, remote, owned=publication.owned)
         if not plan.empty:
             raise
@@ -239,29 +241,12 @@ def _bring_up_to_date(
 
 
 def _verify(session: HubSession, publication: Publication, made: str) -> None:
-    """Check paths, sizes and hashes of the commit.
-
-    Raises:
-        Failure: They differ; the message names the first files.
-    """
-    wrong = differences(publication.files, _files_at(session, made), owned=publication.owned)
+    """Check paths, sizes and hashes of the commit."""
+    wrong = differences(publication.files, files_at(session, made), owned=publication.owned)
     if wrong:
-        more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise Failure(
             f"{session.target}: commit {made[:8]} differs from the local files: "
-            f"{'; '.join(wrong[:_SHOWN])}{more}; a .gitignore in the repository may exclude them. "
-            "Fix that, then run the same command again"
+            f"{some(wrong, _SHOWN, separator='; ')}; a .gitignore in the repository may exclude "
+            "them. Fix that, then run the same command again"
         )
     console.log(f"checked {len(publication.files)} files of commit {made[:8]} by hash")
-
-
-def _files_at(session: HubSession, commit_id: str) -> dict[str, RemoteFile]:
-    target = session.target
-    return session.call(
-        lambda: remote_files(
-            session.api.list_repo_tree(
-                target.repo_id, repo_type=target.repo_type, revision=commit_id, recursive=True
-            )
-        ),
-        doing="listing files",
-    )

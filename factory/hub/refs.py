@@ -19,13 +19,7 @@ _NO_REF_NAME = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)
 
 @dataclass(frozen=True)
 class Head:
-    """State of a branch before a push.
-
-    Attributes:
-        repository: Whether the repository exists.
-        commit: Head of the branch; None if it does not exist.
-        tags: Commit of each tag.
-    """
+    """State of a branch before a push."""
 
     repository: bool
     commit: str | None

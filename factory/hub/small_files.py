@@ -213,11 +213,7 @@ def _entries(session: HubSession, folder: HubPlace, *, recursive: bool) -> list[
 
 
 def _require_whole(place: HubPlace, path: Path) -> None:
-    """Check that a copy has the hash in its name; the client does not check it.
-
-    Raises:
-        Failure: It does not. The copy is removed.
-    """
+    """Check that a copy has the hash in its name; the client does not check it."""
     blob = path.resolve()
     data = blob.read_bytes()
     expected = {

@@ -26,12 +26,7 @@ _GROUP_FILES = 200
 
 
 class OtherCommit(Failure):
-    """Raised when somebody else changed the branch in the meantime.
-
-    Attributes:
-        head: Current commit of the branch.
-        title: Its title.
-    """
+    """Raised when somebody else changed the branch in the meantime."""
 
     def __init__(self, target: object, *, head: str, title: str) -> None:
         self.head, self.title = head, title
@@ -70,12 +65,6 @@ def upload(
 ) -> None:
     """Upload file contents; they are not visible before the commit.
 
-    Args:
-        session: Session whose target names the branch.
-        added: From `additions`.
-        local: The files by path.
-        meter: Counts the bytes.
-
     Raises:
         UserError: The Hub rejected the upload.
         Failure: All retries failed, or a file changed while it was read.
@@ -102,12 +91,6 @@ def upload(
 
 def commit(session: HubSession, operations: Sequence[Any], *, message: Message, parent: str) -> str:
     """Make one commit and return its id.
-
-    Args:
-        session: Session whose target names the branch.
-        operations: Additions and deletions.
-        message: Title and marker.
-        parent: The commit that the files were compared with.
 
     Raises:
         OtherCommit: The branch has moved.

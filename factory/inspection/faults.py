@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from factory.common.text import cut
+
 MOST_A_FILE = 5
 """Maximum number of faulty rows listed per file; the rest is counted."""
 
@@ -49,5 +51,4 @@ def first_few(faults: Iterable[SetFault], *, most: int = MOST_A_FILE) -> list[Se
 
 def short(value: object, *, most: int = 60) -> str:
     """Return a value as short text for messages."""
-    text = repr(value)
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return cut(repr(value), most)

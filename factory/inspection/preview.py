@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import Failure, UserError
-from factory.distributions.scalar import Constant, Uniformly
-from factory.distributions.template import Value, shown
+from factory.distributions.discrete import Constant, Uniformly
+from factory.distributions.template import shown
 from factory.distributions.variables import Linked, PerClass, Quantity
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_line, sampling_summary
@@ -32,12 +32,7 @@ _BATCH_SIZE = 16
 
 @dataclass(frozen=True)
 class Preview:
-    """A contact sheet.
-
-    Attributes:
-        sheet: The image.
-        sampling: Sampling settings of its images, in one line.
-    """
+    """A contact sheet."""
 
     sheet: Image.Image
     sampling: str
@@ -123,13 +118,18 @@ def _columns(recipe: ResolvedRecipe, vary: str, *, class_name: str | None) -> li
     if vary == GUIDANCE_SCALE:
         values = recipe.sampling.guidance_scale.values() or []
         scales = values if len(values) > 1 else _GUIDANCE_SCALES
-        return [_Column(shown(scale), _with_guidance(recipe, scale), label) for scale in scales]
+        return [
+            _Column(
+                shown(scale), _with_sampling(recipe, guidance_scale=Constant(float(scale))), label
+            )
+            for scale in scales
+        ]
     if vary not in recipe.variables:
         known = [*recipe.variables, GUIDANCE_SCALE, CLASS]
         has = ", ".join(known)
         raise UserError(f"{recipe.name} has no variable {vary!r} to vary; it has: {has}")
     return [
-        _Column(title, _with_variable(recipe, vary, fixed), label)
+        _Column(title, _changed(recipe, {"variables": {**recipe.variables, vary: fixed}}), label)
         for title, fixed in _values(recipe, vary, recipe.labels[label])
     ]
 
@@ -160,14 +160,6 @@ def _values(recipe: ResolvedRecipe, name: str, label: str) -> list[tuple[str, An
     if values is None:
         values = [low + (high - low) * part / 4 for part in range(5)]
     return [(shown(value), Constant(value)) for value in values]
-
-
-def _with_variable(recipe: ResolvedRecipe, name: str, fixed: Any) -> ResolvedRecipe:
-    return _changed(recipe, {"variables": {**recipe.variables, name: fixed}})
-
-
-def _with_guidance(recipe: ResolvedRecipe, scale: Value) -> ResolvedRecipe:
-    return _with_sampling(recipe, guidance_scale=Constant(float(scale)))
 
 
 def _with_sampling(recipe: ResolvedRecipe, **changes: Quantity) -> ResolvedRecipe:

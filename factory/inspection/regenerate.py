@@ -7,25 +7,21 @@ hardware and library versions the bytes are identical; otherwise pixels may diff
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
 
-from factory.common.devices import device_name
+from factory.common.devices import device_name, torch_threads
 from factory.common.errors import UserError
+from factory.common.image_arrays import ImageArray
 from factory.common.storage import AnyPath
+from factory.common.version import library_versions
 from factory.data import columns
 from factory.inspection.compare import Regenerated, compared, spec_of
 from factory.planner.plan import ImageSpec, plan
 from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.pool import RendererFactory
 from factory.shards.layout import file_at
 from factory.shards.manifest import Manifest
 from factory.shards.parquet import Row, num_rows, read_rows, shard_rows
-from factory.shards.versions import library_versions
-
-if TYPE_CHECKING:
-    from factory.common.image_arrays import ImageArray
-    from factory.renderer.pool import RendererFactory
 
 
 class Regenerator:
@@ -79,10 +75,6 @@ class Regenerator:
     def batch(self, recipe: ResolvedRecipe, index: int) -> list[Regenerated]:
         """Regenerate the batch of an image.
 
-        Args:
-            recipe: Recipe of the image.
-            index: Index of the image.
-
         Returns:
             All images of the batch that the dataset has, in order.
 
@@ -102,12 +94,7 @@ class Regenerator:
         return [compared(row, results[at], recipe) for at, row in rows.items()]
 
     def alone(self, recipe: ResolvedRecipe, index: int) -> Regenerated:
-        """Regenerate one image without its batch: fast, but the bytes are rarely the same.
-
-        Args:
-            recipe: Recipe of the image.
-            index: Index of the image.
-        """
+        """Regenerate one image without its batch: fast, but the bytes are rarely the same."""
         indexes = range(index, index + 1)
         (row,) = stored_rows(self._out, self._manifest, recipe.name, indexes)
         (pixels,) = self._render(recipe, [spec_of(row, recipe)])
@@ -136,7 +123,7 @@ class Regenerator:
     ) -> Sequence[ImageArray | None]:
         settings = self._manifest.settings
         renderer = self._renderers.get(recipe, dtype=settings.dtype)
-        with _threads(settings.threads):
+        with torch_threads(settings.threads):
             return renderer.render(specs, batch_size=settings.batch_size)
 
 
@@ -149,12 +136,6 @@ def batch_of(index: int, *, num_images: int, shard_size: int, batch_size: int) -
 
 def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -> list[Row]:
     """Return the rows of a range of images in one shard; failed images have no row.
-
-    Args:
-        out: Dataset directory.
-        manifest: Manifest of the dataset.
-        config: A config that is not a union.
-        indexes: Indexes in the config, from 0.
 
     Raises:
         UserError: The shard is missing.
@@ -170,16 +151,3 @@ def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -
     shard = shard_rows(number, num_images=entry.images, shard_size=size)
     places = [place for place in shard if place not in failed]
     return [row for place, row in zip(places, read_rows(path), strict=False) if place in indexes]
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Set PyTorch's threads for a block: their number affects rounding in float32."""
-    import torch
-
-    before: Any = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

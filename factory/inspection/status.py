@@ -115,9 +115,6 @@ class Status:
 def status(out: str | Path) -> Status:
     """Return the progress of a build.
 
-    Args:
-        out: Dataset directory or URL.
-
     Raises:
         UserError: There is no dataset.
     """

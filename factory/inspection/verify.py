@@ -74,6 +74,7 @@ def verify_set(
     *,
     config: str | None = None,
     sample: Sample | None = None,
+    found: Manifest | None = None,
     show_progress: bool = False,
 ) -> VerifyReport:
     """Check a dataset's files, rows and images.
@@ -83,6 +84,7 @@ def verify_set(
         config: Check only the shards of this config, and of those it reads; files, recipes and card
             are checked either way.
         sample: Share of images to regenerate and compare; default: none.
+        found: The manifest, if it was read already.
         show_progress: Whether to show a progress bar on stderr.
 
     Raises:
@@ -97,7 +99,7 @@ def verify_set(
         # Nothing is read, because a name may lead anywhere.
         return VerifyReport(str(out), tuple(foreign))
     try:
-        found = require_set(place)
+        found = found or require_set(place)
     except UserError as error:
         if not (place / FILE_NAME).is_file():
             raise

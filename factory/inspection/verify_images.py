@@ -10,7 +10,6 @@ import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from factory.common.storage import AnyPath
 from factory.data import columns
@@ -18,12 +17,10 @@ from factory.inspection.compare import Regenerated
 from factory.inspection.faults import SetFault
 from factory.inspection.regenerate import Regenerator, batch_of, stored_rows
 from factory.recipe.resolved import ResolvedRecipe
+from factory.renderer.pool import RendererFactory
 from factory.shards.layout import file_at
 from factory.shards.manifest import ConfigEntry, Manifest
 from factory.shards.parquet import Row
-
-if TYPE_CHECKING:
-    from factory.renderer.pool import RendererFactory
 
 
 @dataclass(frozen=True)
@@ -72,13 +69,6 @@ def compare_sample(
     damaged: frozenset[str],
 ) -> Comparison:
     """Regenerate a sample and compare it with the stored images.
-
-    Args:
-        out: Dataset directory.
-        found: Its manifest.
-        recipes: The configs to sample: those with a valid recipe.
-        sample: Size of the sample.
-        damaged: Faulty files; they are not compared.
 
     Raises:
         UserError: The model or the device is unavailable.

@@ -15,7 +15,7 @@ from factory.inspection.faults import SetFault, first_few, short
 from factory.planner.plan import plan
 from factory.recipe.resolved import Output, ResolvedRecipe
 from factory.shards.manifest import FailedImage, ShardEntry
-from factory.shards.stamp import Inspection, Stamp, inspect
+from factory.shards.stamp import Inspection, Stamp, inspect_file
 
 if TYPE_CHECKING:
     import datasets
@@ -61,36 +61,32 @@ class ShardFindings:
 
 
 def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
-    """Read and check a shard completely.
-
-    Args:
-        task: The shard and its expected content.
-        features: Columns and types of the dataset.
-    """
+    """Read and check a shard completely."""
     if not task.path.is_file():
         lacking = SetFault(task.file, "file", "none", f"a shard of {len(task.images)} images")
         return ShardFindings([lacking], Counter())
-    seen = inspect(task.path)
-    damage = [*_byte_faults(task, seen), *_stamp_faults(task, seen.stamp)]
-    try:
-        read = _read_content(task, seen.stamp, features)
-    except Exception as error:
-        if not damage:
-            raise
-        # Damaged bytes can cause any error in the libraries that read them.
-        words = short(f"{type(error).__name__}: {error}")
-        unreadable = SetFault(task.file, "content", words, "a complete file")
-        return ShardFindings([*damage, unreadable], Counter())
+    with task.path.open("rb") as file:
+        seen = inspect_file(file)
+        damage = [*_byte_faults(task, seen), *_stamp_faults(task, seen.stamp)]
+        try:
+            read = _read_content(task, file, seen.stamp, features)
+        except Exception as error:
+            if not damage:
+                raise
+            # Damaged bytes can cause any error in the libraries that read them.
+            words = short(f"{type(error).__name__}: {error}")
+            unreadable = SetFault(task.file, "content", words, "a complete file")
+            return ShardFindings([*damage, unreadable], Counter())
     return ShardFindings([*damage, *read.faults], read.labels, read.rows)
 
 
 def _read_content(
-    task: ShardTask, stamp: Stamp | None, features: datasets.Features
+    task: ShardTask, file: Any, stamp: Stamp | None, features: datasets.Features
 ) -> ShardFindings:
     """Compare columns, rows and images with features and plan."""
     failed = frozenset(image.index for image in _failed(task, stamp))
     wanted_rows = len(task.images) - len(failed)
-    table = _read(task)
+    table = _read(task, file)
     if isinstance(table, SetFault):
         return ShardFindings([table], Counter())
     wrong = list(_schema_faults(task, table.schema, features))
@@ -136,14 +132,13 @@ def _failed(task: ShardTask, stamp: Stamp | None) -> tuple[FailedImage, ...]:
     return stamp.failed if stamp is not None else ()
 
 
-def _read(task: ShardTask) -> Any:
+def _read(task: ShardTask, file: Any) -> Any:
     """Return the shard as an Arrow table, or the fault that prevents reading it."""
     import pyarrow
     import pyarrow.parquet
 
     try:
-        with task.path.open("rb") as file:
-            table = pyarrow.parquet.ParquetFile(file).read()
+        table = pyarrow.parquet.ParquetFile(file).read()
         table.validate(full=True)
         return table
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
@@ -211,27 +206,20 @@ def _image_fault(stored: Any, output: Output) -> str | None:
     kind, mode, size = opened.format, opened.mode, opened.size
     if kind != output.format.upper() or mode != "RGB":
         return f"{kind} {mode}"
-    if output.shape is not None and size != (output.shape[1], output.shape[0]):
+    if output.size is not None and size != (output.size[1], output.size[0]):
         return f"{size[0]} x {size[1]} pixels"
     return None
 
 
 def _wanted(output: Output) -> str:
-    size = f" of {output.shape[1]} x {output.shape[0]} pixels" if output.shape else ""
+    size = f" of {output.size[1]} x {output.size[0]} pixels" if output.size else ""
     return f"{output.format.upper()} RGB{size}"
 
 
 def balance_faults(
     name: str, labels: Counter[int], failed: Counter[int], names: Sequence[str]
 ) -> list[SetFault]:
-    """Return a fault for each class of a config with more or fewer images than the others.
-
-    Args:
-        name: The config.
-        labels: Number of rows per label in all its shards.
-        failed: Number of failed images per label.
-        names: Class names by label.
-    """
+    """Return a fault for each class of a config with more or fewer images than the others."""
     planned = (labels.total() + failed.total()) // len(names)
     uneven = [
         SetFault(

@@ -64,7 +64,9 @@ def stray_files(out: AnyPath, found: Manifest, left_over: Sequence[str]) -> Iter
 
 def left_over_shards(out: AnyPath, found: Manifest) -> list[str]:
     """Return the shards of this dataset that no config lists, or not yet."""
-    if any(_is_globbed(out, name) for name in found.configs):
+    card = _card_text(out)
+    if any(f"{DATA}/{name}/train-*" in card for name in found.configs):
+        # The card of an older version, which reads all files of a config's folder.
         return []
     left = []
     for name in _config_folders(out):
@@ -79,11 +81,6 @@ def left_over_shards(out: AnyPath, found: Manifest) -> list[str]:
 def _config_folders(out: AnyPath) -> list[str]:
     folder = out / DATA
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-
-
-def _is_globbed(out: AnyPath, config: str) -> bool:
-    """Return whether an older version's card reads all files of a config's folder."""
-    return f"{DATA}/{config}/train-*" in _card_text(out)
 
 
 def _is_of(shard: ShardFile, config: str, found: Manifest) -> bool:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
-from factory.common.inside import at_home
+from factory.common.storage import at_home
 from factory.hub.client import bound_requests
 
 if TYPE_CHECKING:
@@ -169,24 +170,34 @@ def cannot_load(option: str, name: str, error: BaseException) -> str:
     )
 
 
-class quiet_transformers:
-    """Silence transformers while loading: no bars, no advice for developers, no long retries."""
+@contextmanager
+def quiet(*loggers: Any) -> Iterator[None]:
+    """Silence libraries while they load: no bars, no advice for developers.
 
-    def __enter__(self) -> None:
-        bound_requests()
-        from transformers.utils import logging
+    Args:
+        loggers: Modules `utils.logging` of transformers or diffusers.
+    """
+    before = [(one, one.get_verbosity(), one.is_progress_bar_enabled()) for one in loggers]
+    for one in loggers:
+        one.set_verbosity_error()
+        one.disable_progress_bar()
+    try:
+        yield
+    finally:
+        for one, level, bar in before:
+            one.set_verbosity(level)
+            if bar:
+                one.enable_progress_bar()
 
-        self._level = logging.get_verbosity()
-        self._bars = logging.is_progress_bar_enabled()
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
 
-    def __exit__(self, *_: object) -> None:
-        from transformers.utils import logging
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers while it loads, without long retries."""
+    bound_requests()
+    from transformers.utils import logging
 
-        logging.set_verbosity(self._level)
-        if self._bars:
-            logging.enable_progress_bar()
+    with quiet(logging):
+        yield
 
 
 def _unit(found: Any) -> torch.Tensor:

@@ -32,10 +32,6 @@ def fetch_model(name: str) -> tuple[Path, str]:
 def read_model_folder(folder: Path, name: str) -> tuple[ModelConfig, Path]:
     """Return the checked `config.json` of a model and the path of its weights.
 
-    Args:
-        folder: Folder of its files.
-        name: Name as the user typed it, for messages.
-
     Raises:
         UserError: A file is missing, outside the folder, or cannot be read.
     """

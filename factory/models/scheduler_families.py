@@ -5,7 +5,11 @@ With a scheduler of another family the pipelines fail midway, or generate noise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 
@@ -75,3 +79,15 @@ def _family(name: str, settings: Mapping[str, Any]) -> str:
     if flow and name in _SOLVERS:
         return "flow-matching"
     return next((family for family, names in _FAMILIES.items() if name in names), name)
+
+
+_LISTED = re.compile(r"\"((?!Flax)[A-Z]\w*Scheduler)\"")
+
+
+@cache
+def scheduler_names() -> frozenset[str]:
+    """Return the scheduler classes of diffusers; empty if it is not installed."""
+    found = find_spec("diffusers")
+    if found is None or found.origin is None:
+        return frozenset()
+    return frozenset(_LISTED.findall(Path(found.origin).read_text(encoding="utf-8")))

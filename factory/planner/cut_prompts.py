@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from factory.common import console
 from factory.common.errors import Fault, UserError
 from factory.distributions.captions import Captions
 from factory.distributions.template import Value, shown
 from factory.planner.plan import ImageSpec, plan, template_of
+from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.text_encoders import TextEncoder, encoders_at_hand
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 _BLOCK = 5_000
 _CHECKED_IMAGES = 20_000
@@ -95,11 +92,6 @@ def require_whole_prompts(
 ) -> None:
     """Log which prompts are truncated, before any image is generated.
 
-    Args:
-        recipe: Recipe of a config with its own prompts.
-        encoders: The text encoders of its model.
-        allowed: Whether class names and values may be truncated.
-
     Raises:
         UserError: A class name or a value is truncated.
     """
@@ -113,13 +105,7 @@ def require_whole_prompts(
 def cut_faults(
     recipe: ResolvedRecipe, encoders: Sequence[TextEncoder], *, most: int | None = None
 ) -> tuple[list[Fault], list[Fault]]:
-    """Return errors and warnings about the length of a config's prompts.
-
-    Args:
-        recipe: As in `cut_prompts`.
-        encoders: As in `cut_prompts`.
-        most: As in `cut_prompts`.
-    """
+    """Return errors and warnings about the length of a config's prompts; see `cut_prompts`."""
     found = cut_prompts(recipe, encoders, most=most)
     if not found.cut:
         return [], []

@@ -88,11 +88,7 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """All images of a recipe; rows are computed on request.
-
-    Attributes:
-        recipe: The planned recipe.
-    """
+    """All images of a recipe; rows are computed on request."""
 
     recipe: ResolvedRecipe
 
@@ -103,10 +99,6 @@ class Plan:
         """Return the rows of a range.
 
         A combination returns its members' rows, with their own `recipe` and `index`.
-
-        Args:
-            start: First image, from 0.
-            stop: One past the last image.
 
         Raises:
             UserError: The range exceeds the plan.

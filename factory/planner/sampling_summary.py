@@ -52,7 +52,7 @@ def sampling_summary(
 
 def _output(output: Output, height: int | None, width: int | None) -> dict[str, Any]:
     generated = (height, width) if height and width else None
-    size = output.shape or generated
+    size = output.size or generated
     resized = size != generated
     # Enlarged images are not filtered.
     shrinks = size and (generated is None or size[0] < generated[0] or size[1] < generated[1])

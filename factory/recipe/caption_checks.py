@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from factory.common.errors import Fault, UserError
+from factory.common.text import cut
 from factory.distributions.caption_texts import CaptionTexts, captions_of
 from factory.distributions.captions import Captions
 from factory.recipe.resolved import ResolvedRecipe
@@ -62,7 +63,7 @@ def _other_classes(recipe: ResolvedRecipe, texts: CaptionTexts) -> Iterator[str]
         return
     text, label, other = wrong[0]
     share = f"{len(wrong):,} of {len(pairs):,} captions ({_percent(len(wrong), len(pairs))})"
-    example = f"'{_short(text)}' names '{other}'"
+    example = f"'{cut(text, 60)}' names '{other}'"
     if label:
         yield (
             f"{share} name another class than their label, e.g. {example} as a caption of "
@@ -89,7 +90,3 @@ def _names(recipe: ResolvedRecipe) -> tuple[dict[str, str], re.Pattern[str]]:
 
 def _percent(count: int, total: int) -> str:
     return f"{100 * count / total:.3g} %"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."

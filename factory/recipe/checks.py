@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from factory.common.errors import Fault
+from factory.common.text import some
 from factory.common.yaml_nodes import Key, Node
 from factory.data.columns import fixed_columns
 from factory.distributions.base import Distribution
@@ -157,13 +157,6 @@ def _check_per_class(
     left = [label for label in labels if quantity.of(label) is None]
     if left:
         checked.add(f"has no values for {some(left)}; add `default`", *path)
-
-
-def some(names: Collection[str]) -> str:
-    """Return the first few names and the number of others."""
-    listed = list(names)
-    more = f" and {len(listed) - 3} more" if len(listed) > 3 else ""
-    return ", ".join(listed[:3]) + more
 
 
 def check_columns(checked: Checked, recipe: ResolvedRecipe) -> bool:

@@ -11,11 +11,10 @@ from pydantic import BaseModel, ValidationError
 
 from factory.common.errors import Fault
 from factory.common.yaml_nodes import KeyPath, Node
-from factory.distributions.captions import Captions, CaptionSource
+from factory.distributions.captions import CaptionSource
 from factory.distributions.continuous import MeanStd, MeanStdLowHigh
 from factory.distributions.discrete import Weighted
-from factory.distributions.scalar import KINDS
-from factory.distributions.variables import Linked, Once, PerClass
+from factory.distributions.variables import VARIABLE_KINDS
 from factory.recipe.schema import Adapter, Model, Output, RecipeFile, Sampling, WeightedText
 
 MOST_FAULTS = 100
@@ -27,13 +26,6 @@ _LONGEST_WORD = 100
 
 _EXPONENT = re.compile(r"([-+]?[0-9]+)([eE][-+]?[0-9]+)$")
 _SECTIONS: dict[str, type[BaseModel]] = {"sampling": Sampling, "model": Model, "output": Output}
-_TAGS: dict[str, type[BaseModel]] = {
-    **KINDS,
-    "per_class": PerClass,
-    "linked": Linked,
-    "once": Once,
-    "captions": Captions,
-}
 _INNER: dict[str, type[BaseModel]] = {
     "normal": MeanStd,
     "truncated_normal": MeanStdLowHigh,
@@ -113,14 +105,14 @@ def _descend(location: tuple[int | str, ...], root: Node) -> tuple[KeyPath, Node
 def _unknown_key(location: tuple[int | str, ...]) -> str:
     key, parent = str(location[-1]), location[:-1]
     tag = str(parent[-1])[1:] if parent and str(parent[-1]).startswith("@") else None
-    if tag and key in _TAGS:
+    if tag and key in VARIABLE_KINDS:
         return f"conflicts with {tag}; keep one of them"
     return f"unknown key{nearest(key, _known_keys(parent, tag))}"
 
 
 def _known_keys(parent: tuple[int | str, ...], tag: str | None) -> list[str]:
     if tag is not None:
-        return list(_TAGS[tag].model_fields)
+        return list(VARIABLE_KINDS[tag].model_fields)
     last = str(parent[-1]) if parent else ""
     if len(parent) > 1 and isinstance(parent[-1], int):
         return list(_ITEMS[str(parent[-2])].model_fields)
@@ -236,8 +228,8 @@ def _no_distribution(error: Any, node: Node) -> str:
         return f"{kind} is only allowed {where}"
     keys = list(node.value) if isinstance(node.value, Mapping) else []
     if not keys:
-        return f"an empty mapping is not a distribution{nearest('', _TAGS)}"
-    return f"unknown distribution '{keys[0]}'{nearest(keys[0], _TAGS)}"
+        return f"an empty mapping is not a distribution{nearest('', VARIABLE_KINDS)}"
+    return f"unknown distribution '{keys[0]}'{nearest(keys[0], VARIABLE_KINDS)}"
 
 
 _MESSAGES: dict[str, Callable[[Any, Node], str]] = {

@@ -74,7 +74,7 @@ def load_stored_recipe(path: Path) -> ResolvedRecipe:
     Raises:
         UserError: All errors of the recipe, at once.
     """
-    loader = Loader(read_overrides(), find_models=False)
+    loader = Loader(find_models=False)
     return _all_or_faults(loader, [loader.load(path)])[-1]
 
 
@@ -85,6 +85,7 @@ def load_recipes(
     images_per_class: int | None = None,
     model: str | None = None,
     sampling: SamplingSource = "recipe",
+    members: bool = True,
 ) -> list[ResolvedRecipe]:
     """Load one recipe or a folder of them, with the members of combinations.
 
@@ -94,6 +95,8 @@ def load_recipes(
         images_per_class: Overrides the recipes' numbers; unions of all images stay unions.
         model: `ID` or `ID@REVISION`, overrides the recipes' models.
         sampling: `model` uses the model's guidance and steps instead of the recipes' numbers.
+        members: False leaves out the members of a combination that `reference` names; `build` adds
+            them with as many images as the combination takes.
 
     Returns:
         Recipes with their own images before combinations, then by name. All have the same classes,
@@ -111,6 +114,8 @@ def load_recipes(
         raise UserError(f"{shown_path(path)} contains no recipes (*.yaml)")
     loader = Loader(changes)
     recipes = _all_or_faults(loader, [loader.load(file) for file in files])
+    if not (members or path.is_dir()):
+        return recipes[-1:]
     return sorted(recipes, key=lambda recipe: (recipe.is_combination, recipe.name))
 
 

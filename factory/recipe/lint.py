@@ -61,7 +61,8 @@ def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
 
 def _same_wording(recipe: ResolvedRecipe) -> Iterator[Fault]:
     owners: dict[str, str] = {}
-    telling = _names(recipe) & ({"label"} | _field_names(recipe))
+    fields = {name for entry in recipe.classes for name in entry.fields}
+    telling = _names(recipe) & ({"label"} | fields)
     for place, entry in enumerate(recipe.classes):
         for wording in entry.prompt.values() or ():
             owner = owners.setdefault(str(wording).casefold(), entry.label)
@@ -201,7 +202,7 @@ def _uneven_shares(recipe: ResolvedRecipe) -> Iterator[Fault]:
 
 
 def _mixed_sizes(recipe: ResolvedRecipe) -> Iterator[Fault]:
-    shapes = {member.output.shape for member in recipe.members}
+    shapes = {member.output.size for member in recipe.members}
     if len(shapes) > 1:
         yield recipe.fault(
             "its members' images differ in size; set the same output.size for all", "combine"
@@ -211,10 +212,6 @@ def _mixed_sizes(recipe: ResolvedRecipe) -> Iterator[Fault]:
 def _names(recipe: ResolvedRecipe) -> set[str]:
     texts: Iterable[str] = [*(one.text for one in recipe.prompt), recipe.negative_prompt]
     return {name for text in texts for name in parse_template(text).names}
-
-
-def _field_names(recipe: ResolvedRecipe) -> set[str]:
-    return {name for entry in recipe.classes for name in entry.fields}
 
 
 _CHECKS = (

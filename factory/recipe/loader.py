@@ -16,6 +16,7 @@ from factory.recipe.merge import (
     is_combination,
     merge,
     own_keys_only,
+    read_overrides,
     resolve_auto,
 )
 from factory.recipe.paths import find_class_list, find_recipe, shown_path
@@ -38,7 +39,7 @@ class Loader:
         pins: Pinned `hf://` references, by the reference as written.
     """
 
-    overrides: Overrides
+    overrides: Overrides = field(default_factory=read_overrides)
     faults: list[Fault] = field(default_factory=list)
     find_models: bool = True
     class_lists: dict[Path, str] = field(default_factory=dict)

@@ -158,13 +158,7 @@ def is_combination(node: Node) -> bool:
 
 
 def own_keys_only(node: Node, *, file: str, faults: list[Fault]) -> Node:
-    """Remove inherited keys that a combination does not use, and report those in its own file.
-
-    Args:
-        node: A merged recipe with `combine`.
-        file: The combination's own file, as in locations.
-        faults: Receives the faults.
-    """
+    """Remove inherited keys that a combination does not use, and report those in its own file."""
     kept = {}
     for key, child in node.value.items():
         if key in COMBINATION_KEYS:

@@ -7,8 +7,7 @@ checked when they are loaded.
 from __future__ import annotations
 
 from factory.models.presets import find_preset
-from factory.models.scheduler_families import scheduler_problem
-from factory.models.scheduler_names import scheduler_names
+from factory.models.scheduler_families import scheduler_names, scheduler_problem
 from factory.recipe.checks import Checked
 from factory.recipe.faults import nearest
 from factory.recipe.model_files import pipeline_class_on_disk, scheduler_on_disk, size_step_on_disk

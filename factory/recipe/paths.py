@@ -18,11 +18,7 @@ _LONGEST_NAME = 200
 
 
 def packaged_dir(kind: str) -> Path:
-    """Return the folder of packaged files, in a checkout or an installed package.
-
-    Args:
-        kind: `recipes` or `dataset_cards`.
-    """
+    """Return the folder of packaged files, in a checkout or an installed package."""
     installed = _PACKAGE / f"_{kind}"
     return installed if installed.is_dir() else _PACKAGE.parent / kind
 
@@ -130,11 +126,6 @@ def _is_file(path: Path) -> bool:
 
 def find_class_list(reference: str, *, place: Place, folder: Path) -> Path:
     """Return the file of a class list.
-
-    Args:
-        reference: A packaged list's name, one in `classes/` beside or above the recipe, or a path.
-        place: Location of the reference.
-        folder: The folder of the recipe.
 
     Raises:
         UserError: There is no such list.

@@ -168,11 +168,7 @@ def pinned_variables(
 def _pinned_captions(
     checked: Checked, source: CaptionSource, path: tuple[Key, ...], folder: Path
 ) -> CaptionSource:
-    """Return the source with an absolute path and a hash; unchanged for a Hub dataset.
-
-    Raises:
-        UserError: The captions cannot be read, have changed, or are not pinned.
-    """
+    """Return the source with an absolute path and a hash; unchanged for a Hub dataset."""
     key = "dataset" if source.file is None else "file"
     if _is_shared(checked.node.find((*path, key)).place):
         name = str(source.dataset)

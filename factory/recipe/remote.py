@@ -83,11 +83,6 @@ def folders_of(repo_id: str, commit: str) -> dict[str, list[str]]:
 def fetch_beside(home: HubPlace, text: str, *, place: Place) -> Path:
     """Return the copy of a recipe that another recipe on the Hub refers to.
 
-    Args:
-        home: Folder of the referring recipe.
-        text: The reference as written.
-        place: Location of the reference.
-
     Raises:
         UserError: It is not the name of a file in the folder.
     """

@@ -14,6 +14,7 @@ from factory.common.errors import Fault, UserError
 from factory.data.columns import CONFIG_NAME
 from factory.models.embedded import EMBEDDED_ID
 from factory.models.presets import find_preset
+from factory.recipe.json_schema import schema_text
 from factory.recipe.library import load_recipes
 from factory.recipe.resolved import dump_yaml
 
@@ -85,12 +86,6 @@ def scaffold(
 ) -> list[Path]:
     """Write a folder of recipes.
 
-    Args:
-        name: Name of the folder.
-        classes: Class names as typed, each once.
-        out: Parent of the new folder.
-        model: `ID` or `ID@REVISION`; default: the embedded generator.
-
     Returns:
         The files: recipes in reading order, then the schema.
 
@@ -123,7 +118,10 @@ def scaffold(
         path = folder / f"{set_name}.yaml"
         path.write_text(header + dump_yaml(body), encoding="utf-8")
         paths.append(path)
-    return [*paths, _write_schema(folder)]
+    # Beside the recipes, where editors find it.
+    schema = folder / "schema.json"
+    schema.write_text(schema_text(), encoding="utf-8")
+    return [*paths, schema]
 
 
 def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> None:
@@ -137,15 +135,6 @@ def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> N
             place = "--model" if any(f.key == "model.id" for f in error.faults) else "--classes"
             messages = dict.fromkeys(fault.message for fault in error.faults)
             raise UserError([Fault(message, file=place) for message in messages]) from None
-
-
-def _write_schema(folder: Path) -> Path:
-    """Write the schema beside the recipes, where editors find it."""
-    from factory.recipe.reference import schema_text
-
-    path = folder / "schema.json"
-    path.write_text(schema_text(), encoding="utf-8")
-    return path
 
 
 def _is_embedded(model: str | None) -> bool:

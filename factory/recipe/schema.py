@@ -154,11 +154,6 @@ class Output(Frozen):
     )
 
     @property
-    def shape(self) -> tuple[int, int] | None:
-        """Height and width in pixels, or None for the generated size."""
-        return self.size
-
-    @property
     def filters(self) -> bool:
         """Whether images are filtered before shrinking, by resample or `antialias`."""
         return _FILTERS.get(self.resample, self.antialias)

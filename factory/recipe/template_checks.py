@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from factory.common.text import some
 from factory.common.yaml_nodes import Key
 from factory.distributions.template import Template, examine_template
 from factory.distributions.variables import PerClass
-from factory.recipe.checks import Checked, some
+from factory.recipe.checks import Checked
 from factory.recipe.faults import MOST_FAULTS, nearest
 from factory.recipe.resolved import ResolvedRecipe
 
@@ -17,13 +18,7 @@ _LONGEST_NUMBER = 24
 
 
 def check_templates(checked: Checked, recipe: ResolvedRecipe, *, names_known: bool = True) -> None:
-    """Check that prompts are valid templates and use existing names.
-
-    Args:
-        checked: Receives the faults.
-        recipe: The prompts.
-        names_known: Whether variables and classes are valid, so that names can be checked.
-    """
+    """Check that prompts are valid templates and use existing names."""
     written = checked.node.find(("prompt",))
     listed = isinstance(written.value, list)
     for place, one in enumerate(recipe.prompt):

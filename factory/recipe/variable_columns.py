@@ -12,13 +12,7 @@ from factory.recipe.schema import ClassEntry
 
 @dataclass(frozen=True)
 class Column:
-    """A variable of the rows.
-
-    Attributes:
-        name: The column's name.
-        stream: Its random stream; linked variables share one.
-        quantity: Its distribution.
-    """
+    """A variable of the rows."""
 
     name: str
     stream: str

@@ -22,10 +22,6 @@ _SUFFIX = ".safetensors"
 def load_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:
     """Load adapters into a pipeline and apply them with their weights.
 
-    Args:
-        pipeline: A loaded pipeline, before it is moved to its device.
-        adapters: Adapters; local ones are given as files.
-
     Raises:
         UserError: peft is missing, the pipeline does not support adapters, or an adapter cannot be
             loaded or does not fit.

@@ -9,13 +9,10 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any
 
-from factory.common.errors import Fault, UserError
+from factory.common.errors import Fault, UserError, first_line
 from factory.recipe.model_checks import LEAST_SIZE_STEP, size_problem
+from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.guidance import network_of, takes_guidance_as_input
-from factory.renderer.steps import step_faults
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 
 def require_able(pipeline: Any, recipe: ResolvedRecipe) -> None:
@@ -84,3 +81,43 @@ def size_step(pipeline: Any) -> int:
         # Latents are packed two by two before the network receives them.
         patch = 2
     return max(LEAST_SIZE_STEP, (getattr(pipeline, "vae_scale_factor", None) or 8) * (patch or 1))
+
+
+if TYPE_CHECKING:
+    from factory.recipe.resolved import ResolvedRecipe
+
+
+def step_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
+    """Return faults of the lowest and highest number of steps for the pipeline's scheduler.
+
+    Some schedulers need a minimum number; all are limited to the training steps of the model.
+    """
+    scheduler = pipeline.scheduler
+    if "mu" in inspect.signature(scheduler.set_timesteps).parameters:
+        # These need a number that only the pipeline's call computes, and accept any number of
+        # steps.
+        return []
+    name = type(scheduler).__name__
+    return [
+        recipe.fault(
+            f"{name} cannot use {steps} steps ({problem}); use another number or scheduler",
+            *("sampling", "num_inference_steps"),
+        )
+        for steps in sorted({int(end) for end in recipe.sampling.num_inference_steps.bounds()})
+        if (problem := _problem(scheduler, steps))
+    ]
+
+
+def _problem(scheduler: Any, steps: int) -> str | None:
+    """Return why a scheduler cannot use a number of steps, or None."""
+    asked = type(scheduler).from_config(scheduler.config)
+    try:
+        asked.set_timesteps(steps)
+    except (ValueError, IndexError) as error:
+        return first_line(error)
+    known = getattr(scheduler, "alphas_cumprod", None)
+    latest = float(asked.timesteps.max())
+    if known is None or latest < len(known):
+        return None
+    # Stable Diffusion's schedulers shift every timestep by one, their `steps_offset`.
+    return f"its timesteps go up to {latest:g}, but the model's only to {len(known) - 1}"

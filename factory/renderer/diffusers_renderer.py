@@ -11,23 +11,21 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from factory.common.image_arrays import ImageArray
+from factory.planner.plan import ImageSpec
 from factory.recipe.model_files import PipelineSettings
+from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.schema import Output
 from factory.recipe.text_encoders import TextEncoder, encoders_of_pipeline
 from factory.renderer.capabilities import require_able
 from factory.renderer.guidance import GuidancePerImage, guidance_as_input, takes_guidance_as_input
 from factory.renderer.prompt_encoder import PromptEncoder
 from factory.renderer.resize import rescale
-
-if TYPE_CHECKING:
-    from factory.common.image_arrays import ImageArray
-    from factory.planner.plan import ImageSpec
-    from factory.recipe.resolved import ResolvedRecipe
-    from factory.recipe.schema import Output
 
 
 class Renderer(Protocol):

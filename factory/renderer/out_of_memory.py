@@ -24,11 +24,6 @@ def suggesting_batch_size(
 ) -> Iterator[None]:
     """Turn a lack of memory into a failure that suggests a batch size.
 
-    Args:
-        rows: Rows that were being generated.
-        renderer: Their renderer; tried with smaller batches to find one that fits.
-        batch_size: Batch size of the dataset.
-
     Raises:
         Failure: There was not enough memory.
     """
@@ -56,9 +51,6 @@ def suggesting_batch_size(
 @contextmanager
 def reporting_large_model(model: str) -> Iterator[None]:
     """Turn a lack of memory during model loading into a failure with a remedy.
-
-    Args:
-        model: Its id.
 
     Raises:
         Failure: There was not enough memory.

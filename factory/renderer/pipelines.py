@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
+from factory.models.clip import quiet
 from factory.models.embedded import EMBEDDED_ID, embedded_dir, embedded_revision
 from factory.models.scheduler_families import scheduler_problem
 from factory.models.variants import LEFT_OUT, variant_of_folder, variant_on_hub
@@ -47,13 +48,7 @@ class Pipelines:
     def __init__(
         self, *, device: torch.device | str, dtype: torch.dtype, allow_pickle: bool = False
     ) -> None:
-        """Store the options; nothing is loaded yet.
-
-        Args:
-            device: Device of the weights.
-            dtype: Type of all weights.
-            allow_pickle: Whether to load pickled weights of models without safetensors.
-        """
+        """Store the options; nothing is loaded yet."""
         self._device = device
         self._dtype = dtype
         self._allow_pickle = allow_pickle
@@ -274,17 +269,6 @@ def _quiet_libraries() -> Iterator[None]:
     import transformers
 
     loggers = (diffusers.utils.logging, transformers.utils.logging)
-    levels = [one.get_verbosity() for one in loggers]
-    bars = [one.is_progress_bar_enabled() for one in loggers]
-    for one in loggers:
-        one.set_verbosity_error()
-        one.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for one, level, bar in zip(loggers, levels, bars, strict=True):
-            one.set_verbosity(level)
-            if bar:
-                one.enable_progress_bar()
+    with quiet(*loggers), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from factory.renderer.out_of_memory import reporting_large_model
-from factory.renderer.twins import RendersSeveral, TwinMemory, TwinRenderer
+from factory.renderer.twins import RendersSeveral, TwinRenderer
 
 if TYPE_CHECKING:
     from factory.recipe.model_files import PipelineSettings
@@ -50,14 +50,10 @@ class Renderers:
         self._pipelines: Pipelines | None = None
         self._kept: dict[str, Renderer] = {}
         self._group: Sequence[ResolvedRecipe] = ()
-        self._memory = TwinMemory()
+        self._memory: dict[Any, Any] = {}
 
     def get(self, recipe: ResolvedRecipe, *, dtype: str) -> Renderer:
         """Return the renderer of a recipe.
-
-        Args:
-            recipe: Recipe with the model.
-            dtype: Type of the model's weights, e.g. `float32`.
 
         Raises:
             UserError: The model cannot be loaded.

@@ -32,7 +32,7 @@ def rescale(images: Tensor, output: Output) -> list[npt.NDArray[np.uint8]]:
     Returns:
         The images: uint8, shape (height, width, 3) each.
     """
-    size = output.shape
+    size = output.size
     if size is None or tuple(images.shape[-2:]) == size:
         return _to_uint8(images)
     if output.resample == "lanczos":

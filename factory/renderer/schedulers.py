@@ -7,7 +7,7 @@ import inspect
 from typing import Any
 
 from factory.common.errors import UserError, first_line
-from factory.models.scheduler_names import scheduler_names
+from factory.models.scheduler_families import scheduler_names
 
 
 def make_scheduler(current: Any, name: str | None, changes: dict[str, Any] | None) -> Any:

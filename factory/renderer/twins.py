@@ -8,6 +8,7 @@ images that it would have generated alone, or generates them itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -36,59 +37,32 @@ class RendersSeveral(Protocol):
         ...
 
 
-class TwinMemory:
-    """Images kept for configs that are written next; at most one shard."""
-
-    def __init__(self) -> None:
-        self._kept: dict[_Key, _Images] = {}
-
-    def take(self, key: _Key) -> _Images | None:
-        """Return and forget kept images; None if there are none."""
-        return self._kept.pop(key, None)
-
-    def put(self, key: _Key, images: _Images) -> None:
-        """Keep images."""
-        self._kept[key] = images
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._kept.clear()
-
-
+@dataclass(frozen=True)
 class TwinRenderer:
-    """Renderer for one of several configs with the same images."""
+    """Renderer for one of several configs with the same images, which share a memory.
 
-    def __init__(
-        self,
-        renderer: RendersSeveral,
-        output: Output,
-        *,
-        others: Sequence[Output],
-        memory: TwinMemory,
-    ) -> None:
-        """Join a group.
+    Attributes:
+        renderer: Of this config.
+        output: Of this config.
+        others: Outputs of the other configs.
+        memory: Images kept for configs that are written next; at most one shard.
+    """
 
-        Args:
-            renderer: Renderer of this config.
-            output: Output settings of this config.
-            others: Output settings of the other configs in the group.
-            memory: Shared by the group.
-        """
-        self._renderer = renderer
-        self._output = output
-        self._others = list(others)
-        self._memory = memory
+    renderer: RendersSeveral
+    output: Output
+    others: Sequence[Output]
+    memory: dict[_Key, _Images]
 
     def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> _Images:
         """Return the rows' images, generated now or kept; see `diffusers_renderer.Renderer`."""
         shown = tuple(map(_shown, rows))
-        found = self._memory.take((self._output, batch_size, shown))
+        found = self.memory.pop((self.output, batch_size, shown), None)
         if found is not None:
             return found
-        outputs = [self._output, *self._others]
-        own, *others = self._renderer.render_as(outputs, rows, batch_size=batch_size)
-        for output, images in zip(self._others, others, strict=True):
-            self._memory.put((output, batch_size, shown), images)
+        outputs = [self.output, *self.others]
+        own, *others = self.renderer.render_as(outputs, rows, batch_size=batch_size)
+        for output, images in zip(self.others, others, strict=True):
+            self.memory[output, batch_size, shown] = images
         return own
 
 

@@ -102,10 +102,6 @@ def require_config(out: AnyPath, manifest: Manifest, config: str) -> None:
 def stored_recipe(out: AnyPath, config: str) -> ResolvedRecipe:
     """Load the recipe of a config from a dataset directory.
 
-    Args:
-        out: Its directory or URL.
-        config: One of its configs.
-
     Raises:
         UserError: The recipe is missing or damaged.
     """

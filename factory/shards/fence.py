@@ -8,7 +8,8 @@ before each shard and each change, and stops if they differ.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath
@@ -25,24 +26,21 @@ def plan_hash(manifest: Manifest, configs: Iterable[str]) -> str:
     return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
+@dataclass
 class Fence:
-    """The plan of one launch, compared with the newest generation."""
+    """The plan of one launch, compared with the newest generation.
 
-    def __init__(
-        self, out: AnyPath, configs: Iterable[str], manifest: Manifest, *, seen: int = -1
-    ) -> None:
-        """Store the plan.
+    Attributes:
+        out: Dataset directory.
+        configs: Configs that the launch generates.
+        manifest: The manifest when the launch started.
+        seen: Number of its generation, which is not read again.
+    """
 
-        Args:
-            out: Dataset directory.
-            configs: Configs that the launch generates.
-            manifest: The manifest when the launch started.
-            seen: Number of its generation, which is not read again.
-        """
-        self._out = out
-        self._configs = tuple(configs)
-        self._manifest = manifest
-        self._seen = seen
+    out: AnyPath
+    configs: Collection[str]
+    manifest: Manifest
+    seen: int = -1
 
     def check(self) -> None:
         """Check that the plan is unchanged; the manifest is read only if it was replaced.
@@ -50,10 +48,10 @@ class Fence:
         Raises:
             Failure: Another process changed something this launch relies on.
         """
-        number = latest(self._out)
-        if number != self._seen:
-            self.require_same(newest(self._out).manifest)
-            self._seen = number
+        number = latest(self.out)
+        if number != self.seen:
+            self.require_same(newest(self.out).manifest)
+            self.seen = number
 
     def require_same(self, now: Manifest | None) -> None:
         """Reject a manifest that plans this launch's configs differently.
@@ -63,14 +61,14 @@ class Fence:
         """
         changed = next(self._changes(now), None)
         if changed is not None:
-            raise has_changed(self._out, changed)
+            raise has_changed(self.out, changed)
 
     def _changes(self, now: Manifest | None) -> Iterator[str]:
         if now is None:
             yield "its manifest is gone"
             return
-        before = self._manifest
-        for name in self._configs:
+        before = self.manifest
+        for name in self.configs:
             if _planned(now.configs.get(name)) != _planned(before.configs[name]):
                 yield f"config {name}"
         for what in ("labels", "variables", "settings"):

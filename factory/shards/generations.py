@@ -49,6 +49,12 @@ class Generation(BaseModel):
     dropped: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
 
+    @property
+    def written(self) -> Manifest:
+        """The manifest of a dataset that was begun."""
+        assert self.manifest is not None, "only a new dataset has none"
+        return self.manifest
+
     @model_validator(mode="after")
     def _stays_in_its_directory(self) -> Generation:
         """Reject names that lead out of the directory, because recipes are written and removed."""
@@ -101,12 +107,6 @@ def replace(
     out: AnyPath, base: Generation, manifest: Manifest, *, recipes: dict[str, str]
 ) -> Generation | None:
     """Store a manifest as the dataset's newest generation, if `base` is still the newest.
-
-    Args:
-        out: The dataset's directory.
-        base: The generation that was read.
-        manifest: The new manifest.
-        recipes: Recipes of new and changed configs.
 
     Returns:
         The new generation; None if another process has written one first: read it and try again.

@@ -26,13 +26,7 @@ def fitting_shard_size(num_images: int, *, batch_size: int) -> int:
 
 
 def warn_of_many_shards(name: str, num_images: int, *, settings: FixedSettings) -> None:
-    """Warn before a build if it makes too many shards for the Hub.
-
-    Args:
-        name: Name of the config.
-        num_images: Number of its images.
-        settings: Build settings of the dataset.
-    """
+    """Warn before a build if it makes too many shards for the Hub."""
     count = shard_count(num_images, shard_size=settings.shard_size)
     if count > MOST_FILES:
         size = fitting_shard_size(num_images, batch_size=settings.batch_size)
@@ -43,12 +37,7 @@ def warn_of_many_shards(name: str, num_images: int, *, settings: FixedSettings) 
 
 
 def limit_faults(found: Manifest, card: bytes) -> Iterator[Fault]:
-    """Yield the limits of the Hub that a dataset exceeds.
-
-    Args:
-        found: Manifest of the dataset.
-        card: The card to be sent.
-    """
+    """Yield the limits of the Hub that a dataset exceeds."""
     for name, entry in found.configs.items():
         if len(entry.shards) > MOST_FILES:
             size = fitting_shard_size(entry.images, batch_size=found.settings.batch_size)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import Failure
 from factory.common.storage import AnyPath, write_bytes
-from factory.shards.manifest import FailedImage, ShardEntry
+from factory.shards.manifest import ShardEntry
 from factory.shards.stamp import KEY, Stamp, read_stamp, sealed
 
 if TYPE_CHECKING:
@@ -46,11 +46,6 @@ class Shard:
 
     rows: list[Row]
     stamp: Stamp
-
-    @property
-    def failed(self) -> tuple[FailedImage, ...]:
-        """Images of its range without a row."""
-        return self.stamp.failed
 
 
 def shard_count(num_images: int, *, shard_size: int) -> int:
@@ -167,15 +162,6 @@ def num_rows(path: AnyPath) -> int:
     return int(_footer(path).num_rows)
 
 
-def column_names(path: AnyPath) -> list[str]:
-    """Return the columns of a shard, from its footer.
-
-    Raises:
-        Failure: The file is not a Parquet file.
-    """
-    return list(_footer(path).schema.to_arrow_schema().names)
-
-
 def read_rows(path: AnyPath, *, start: int = 0, stop: int | None = None) -> list[Row]:
     """Read rows of a shard by their position in the file, images as encoded bytes."""
     import pyarrow.parquet
@@ -193,15 +179,6 @@ def read_shard(path: AnyPath) -> Shard:
         ValueError: It has no stamp.
     """
     return Shard(rows=read_rows(path), stamp=read_stamp(path))
-
-
-def sha256(path: AnyPath) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def fingerprint(hashes: Iterable[str]) -> str:

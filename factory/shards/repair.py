@@ -50,10 +50,6 @@ class Candidates:
 def assess(path: AnyPath, wanted: Stamp) -> Found | None:
     """Examine a shard file.
 
-    Args:
-        path: Path of the file.
-        wanted: Expected stamp; its `failed` and hash are ignored.
-
     Returns:
         None if the file does not exist.
     """

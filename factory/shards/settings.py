@@ -62,12 +62,6 @@ def fix(
 ) -> FixedSettings:
     """Determine the settings of a build.
 
-    Args:
-        wanted: The user's settings.
-        recorded: Settings at the first start, or None for a new dataset.
-        device: Type of the available device, e.g. `cuda`.
-        out: Dataset directory, for messages.
-
     Raises:
         UserError: A value is out of range, or differs from the recorded one.
     """

@@ -86,11 +86,7 @@ class Inspection:
 
 
 def sealed(data: bytes) -> bytes:
-    """Write the hash into the footer of a Parquet file whose stamp has zeros.
-
-    Args:
-        data: The whole file.
-    """
+    """Write the hash into the footer of a Parquet file whose stamp has zeros."""
     place = data.rindex(_ZEROS.encode())
     digest = hashlib.sha256(data).hexdigest().encode()
     return data[:place] + digest + data[place + len(digest) :]
@@ -102,17 +98,20 @@ def inspect(path: AnyPath) -> Inspection:
     Raises:
         OSError: It cannot be read, or does not exist.
     """
-    raw, head = hashlib.sha256(), hashlib.sha256()
     with path.open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        footer_start = _footer_start(file, size)
-        file.seek(0)
-        left = footer_start
-        while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
-            raw.update(chunk)
-            head.update(chunk)
-            left -= len(chunk)
-        footer = file.read()
+        return inspect_file(file)
+
+
+def inspect_file(file: Any) -> Inspection:
+    """Inspect a shard that is open for reading; see `inspect`."""
+    raw, head = hashlib.sha256(), hashlib.sha256()
+    left = _footer_start(file, file.seek(0, io.SEEK_END))
+    file.seek(0)
+    while left and (chunk := file.read(min(left, _CHUNK_BYTES))):
+        raw.update(chunk)
+        head.update(chunk)
+        left -= len(chunk)
+    footer = file.read()
     raw.update(footer)
     return _judge(raw.hexdigest(), head, footer)
 

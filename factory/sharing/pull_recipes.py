@@ -17,7 +17,6 @@ from factory.common.yaml_reader import read
 from factory.hub.place import HubPlace, is_hub_reference, parse_reference, place_of
 from factory.hub.small_files import commit_of, fetch, list_files, tags_of
 from factory.recipe.loader import Loader
-from factory.recipe.merge import Overrides, read_overrides
 from factory.recipe.paths import recipe_files, shown_path
 from factory.recipe.remote import CLASSES, FOLDER, INDEX, folders_of, is_printable, open_reference
 from factory.recipe.resolved import ResolvedRecipe
@@ -120,14 +119,14 @@ def pull(reference: str, out: Path, *, replace: bool = False) -> list[Path]:
     source = open_reference(reference)
     home = source if source.is_dir() else source.parent
     wanted = recipe_files(source) if source.is_dir() else [source]
-    loader = Loader(_no_changes())
+    loader = Loader()
     before = _load(loader, wanted)
     copies = _copies(loader, home)
     _require_free({out / name: data for name, data in copies.items()}, replace=replace)
     for name, data in copies.items():
         write_bytes(out / name, data)
     written = [out / path.relative_to(home) for path in wanted]
-    after = _load(Loader(_no_changes()), written)
+    after = _load(Loader(), written)
     for one, other in zip(before, after, strict=True):
         if one.fingerprint != other.fingerprint:
             raise Failure(
@@ -135,10 +134,6 @@ def pull(reference: str, out: Path, *, replace: bool = False) -> list[Path]:
                 "original; do not use it: build from the hf:// reference instead"
             )
     return written
-
-
-def _no_changes() -> Overrides:
-    return read_overrides()
 
 
 def _load(loader: Loader, files: Sequence[Path]) -> list[ResolvedRecipe]:

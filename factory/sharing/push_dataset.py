@@ -9,14 +9,21 @@ from factory.card import page, scores
 from factory.common.errors import Failure, Fault, UserError
 from factory.common.inside import is_inside, require_own
 from factory.common.system_files import is_system_file
+from factory.common.text import some
 from factory.hub.changes import LocalFile, local_file
 from factory.hub.ids import parse_target
-from factory.hub.publish import Publication, PublishReport, check_may_push, publish
+from factory.hub.publish import (
+    Publication,
+    PublishReport,
+    check_may_push,
+    publish,
+    writing_session,
+)
 from factory.inspection.verify import verify_set
 from factory.shards.directory import require_set
 from factory.shards.generations import newest
 from factory.shards.hub_limits import limit_faults
-from factory.shards.manifest import FILE_NAME, Manifest
+from factory.shards.manifest import FILE_NAME, Manifest, parse_manifest
 from factory.shards.parquet import DATA
 
 _FOLDERS = frozenset({DATA, "recipes", "card"})
@@ -69,7 +76,8 @@ def push(
     require_own(place)
     found = require_set(place)
     _require_within_limits(place, found, target.repo_id)
-    check_may_push(target, private=private)
+    session = writing_session(target, tag=tag)
+    check_may_push(session, private=private)
     _require_whole(place, found, show_progress=show_progress)
     files = _collected(place, found, target.repo_id)
     publication = Publication(
@@ -80,7 +88,7 @@ def push(
         tag=tag,
         replaces_card=replace_card,
     )
-    return publish(target, publication, dry_run=dry_run, show_progress=show_progress)
+    return publish(session, publication, dry_run=dry_run, show_progress=show_progress)
 
 
 def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
@@ -120,18 +128,17 @@ def _collected(out: Path, found: Manifest, repo_id: str) -> dict[str, LocalFile]
     """Return the files listed by the verified manifest.
 
     Manifest and card are read now, so a build or gate that ends later cannot replace them.
-
-    Raises:
-        Failure: A build or gate changed the dataset since the manifest was read.
     """
+    path = out / FILE_NAME
     try:
         shown = page.at_home((out / page.FILE_NAME).read_bytes(), repo_id)
-        pinned = {FILE_NAME: (out / FILE_NAME).read_bytes(), page.FILE_NAME: shown}
+        pinned = {FILE_NAME: path.read_bytes(), page.FILE_NAME: shown}
         files = set_files(out, found)
     except FileNotFoundError:
         raise _changed(out) from None
     # Checked last: a new generation is written before the files that it replaces are removed.
-    if newest(out).manifest != found or require_set(out) != found:
+    sent = parse_manifest(path, pinned[FILE_NAME].decode(errors="replace"))
+    if sent != found or newest(out).manifest != found:
         raise _changed(out)
     return files | {name: local_file(data) for name, data in pinned.items()}
 
@@ -149,7 +156,7 @@ def _is_owned(path: str, files: dict[str, LocalFile]) -> bool:
 
 
 def _require_whole(out: Path, found: Manifest, *, show_progress: bool) -> None:
-    report = verify_set(out, show_progress=show_progress)
+    report = verify_set(out, found=found, show_progress=show_progress)
     if report.whole:
         return
     if require_set(out) != found:
@@ -169,7 +176,5 @@ def _require_whole(out: Path, found: Manifest, *, show_progress: bool) -> None:
 
 
 def _title(found: Manifest) -> str:
-    configs = found.in_order()
     images = sum(entry.images for entry in found.configs.values())
-    names = ", ".join(configs[:5]) + (f" and {len(configs) - 5} more" if len(configs) > 5 else "")
-    return f"{images:,} images: {names}"
+    return f"{images:,} images: {some(found.in_order(), 5)}"

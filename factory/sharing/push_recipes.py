@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from factory.common import console
 from factory.common.errors import Failure, UserError
 from factory.hub.changes import local_file
-from factory.hub.ids import DEFAULT_BRANCH, HubTarget, parse_target
+from factory.hub.ids import parse_target
 from factory.hub.place import HubPlace
-from factory.hub.publish import Publication, PublishReport, publish, require_token
+from factory.hub.publish import Publication, PublishReport, publish, writing_session
 from factory.hub.refs import find_head
 from factory.hub.session import HubSession
 from factory.hub.small_files import fetch, first_existing, list_files
@@ -53,23 +53,24 @@ def push_recipes(
         Failure: All retries failed.
     """
     target = parse_target(repo_id, "dataset")
-    require_token(target)
+    session = writing_session(target, tag=tag)
     shared = share_folder(folder, name=name)
     if shared.resolved:
         console.log(f"resolved, because they use other folders: {', '.join(shared.resolved)}")
-    there = _there(target, shared.name, private=private)
-    first = there
+    there = first = _there(session, shared.name, private=private)
     for _ in range(_ATTEMPTS):
-        publication = _publication(target, shared, there, private=private, tag=tag, message=message)
+        publication = _publication(
+            target.repo_id, shared, there, private=private, tag=tag, message=message
+        )
         try:
-            report = publish(target, publication, dry_run=dry_run, show_progress=False)
+            report = publish(session, publication, dry_run=dry_run, show_progress=False)
         except OtherCommit:
-            there = _there(target, shared.name, private=private)
+            there = _there(session, shared.name, private=private)
             if there.own != first.own:
                 raise
             # Another team pushed a folder first: include it in the README.
             continue
-        now = there if dry_run else _there(target, shared.name, private=private)
+        now = there if dry_run else _there(session, shared.name, private=private)
         if now.others == there.others:
             return shared, report
         there, tag = now, None
@@ -92,7 +93,7 @@ class _There:
 
 
 def _publication(
-    target: HubTarget,
+    repo_id: str,
     shared: SharedFolder,
     there: _There,
     *,
@@ -105,9 +106,9 @@ def _publication(
     files = {f"{root}/{file}": local_file(data) for file, data in sorted(shared.files.items())}
     if there.writes_readme:
         folders = {**there.others, shared.name: shared.entries}
-        files[_README] = local_file(readme_text(target.repo_id, folders).encode())
+        files[_README] = local_file(readme_text(repo_id, folders).encode())
     else:
-        console.log(f"{target}: its README.md was written by hand and is kept")
+        console.log(f"{repo_id}: its README.md was written by hand and is kept")
     names = ", ".join(entry.name for entry in shared.entries[:5])
     return Publication(
         files=files,
@@ -118,14 +119,9 @@ def _publication(
     )
 
 
-def _there(target: HubTarget, name: str, *, private: bool) -> _There:
-    """Read the state of the repository.
-
-    Raises:
-        UserError: It contains a dataset, or access is denied.
-    """
-    branch = target.at(target.revision or DEFAULT_BRANCH)
-    head = find_head(HubSession(branch, writes=True), private=private)
+def _there(session: HubSession, name: str, *, private: bool) -> _There:
+    """Read the state of the repository."""
+    target, head = session.target, find_head(session, private=private)
     if head.commit is None:
         return _There((), {}, True)
     root = HubPlace(target.repo_id, head.commit, "")

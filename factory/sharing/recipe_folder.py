@@ -16,7 +16,6 @@ from factory.common.errors import Failure, UserError
 from factory.hub.place import is_safe
 from factory.hub.small_files import MAX_BYTES
 from factory.recipe.loader import Loader
-from factory.recipe.merge import read_overrides
 from factory.recipe.paths import find_recipe, recipe_files
 from factory.recipe.remote import CLASSES, INDEX
 from factory.recipe.resolved import ResolvedRecipe
@@ -25,14 +24,7 @@ from factory.sharing.recipe_index import IndexEntry, entry_of, index_text
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """A folder of recipes ready to be shared.
-
-    Attributes:
-        name: Name in the repository.
-        files: Contents by path in the folder.
-        entries: Entries of its index.
-        resolved: Names of the resolved recipes.
-    """
+    """A folder of recipes ready to be shared."""
 
     name: str
     files: Mapping[str, bytes]
@@ -60,7 +52,7 @@ def share_folder(folder: str, *, name: str | None = None) -> SharedFolder:
     names: dict[str, str] = {}
     resolved = []
     for path in recipe_files(source):
-        loader = Loader(read_overrides())
+        loader = Loader()
         recipe = _loaded(loader, path)
         written = _as_written(loader, source.resolve())
         if written is None:
@@ -105,11 +97,7 @@ def _as_written(loader: Loader, source: Path) -> dict[str, bytes] | None:
 
 
 def _require_shareable(recipe: ResolvedRecipe) -> None:
-    """Reject references to local files.
-
-    Raises:
-        UserError: The recipe refers to a model or captions by a path.
-    """
+    """Reject references to local files."""
     if not recipe.is_combination and Path(recipe.model.id).is_absolute():
         raise UserError(
             recipe.fault(
@@ -158,7 +146,7 @@ def _require_same(
             path = Path(temporary, file)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
-        loader = Loader(read_overrides())
+        loader = Loader()
         for name, file in names.items():
             found = _loaded(loader, Path(temporary, file))
             if found.fingerprint != recipes[name].fingerprint:

@@ -23,18 +23,7 @@ _TEMPLATE = "recipes.md.jinja"
 
 
 class IndexEntry(BaseModel):
-    """A recipe of the folder.
-
-    Attributes:
-        name: Name of the config.
-        file: File in the folder.
-        summary: One-line description.
-        source: Origin of the recipe.
-        num_classes: Number of classes.
-        images_per_class: None for a union of all images.
-        model: Id with its revision; empty for combinations.
-        fingerprint: Fingerprint of the resolved recipe.
-    """
+    """A recipe of the folder."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

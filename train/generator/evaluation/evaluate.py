@@ -55,15 +55,6 @@ def evaluate(
 ) -> dict[str, Any]:
     """Measure a pipeline exported from a run.
 
-    Args:
-        folder: The pipeline.
-        run: The run folder, with its data.
-        out: Output folder for measurements and sheets.
-        real: Further real datasets of the focus classes for the zero-shot probe.
-        images_per_class: Generated per guidance value of the probes.
-        threads: CPU threads.
-        write_card_to: Pipeline folder for the sheets and a card with the results.
-
     Raises:
         UserError: `folder` is not a pipeline, `run` is not a run folder, or a real dataset has
             other classes; or a card is requested and the pipeline was exported at another length of

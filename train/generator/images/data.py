@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import UserError
+from factory.common.whole_files import replace_text
 from train.generator.config import DataConfig, SourceConfig
 from train.generator.images.captions import Facts
 from train.generator.images.rows import Images
@@ -105,9 +106,7 @@ def join_parts(config: DataConfig, folder: Path, *, world_size: int) -> None:
         known[rank::world_size] = facts[rank]
     merged.flush()
     record = {"fingerprint": config.fingerprint(), "facts": known}
-    temporary = folder / f"tmp-{RECORD}"
-    temporary.write_text(json.dumps(record), encoding="utf-8")
-    temporary.rename(folder / RECORD)
+    replace_text(folder / RECORD, json.dumps(record))
     del parts
     for name in names:
         name.unlink()

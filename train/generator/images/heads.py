@@ -167,7 +167,9 @@ def write_heads(source: SourceConfig, out: Path) -> None:
     rows, folder = open_rows(source)
     if COLUMN in rows.column_names:
         raise UserError(f"{source.source}: already has a column {COLUMN}; rename or remove it")
-    words = [_word_of(known) for known in read_words(source, rows)]
+    words = [
+        next((word for word in RULES if word in known), None) for known in read_words(source, rows)
+    ]
     if not any(words):
         raise UserError(
             f"{source.source}: no row contains {' or '.join(RULES)} in column "
@@ -188,10 +190,6 @@ def write_heads(source: SourceConfig, out: Path) -> None:
         log.info("%s: a head in %d of %d images", word, found, len(of_word))
     # An image folder's dataset contains only the paths of its images.
     write_set(embedded(_with_heads(rows, heads), where=source.source, folder=folder), out)
-
-
-def _word_of(known: Sequence[str]) -> str | None:
-    return next((word for word in RULES if word in known), None)
 
 
 def _with_heads(rows: Any, heads: list[list[float] | None]) -> Any:

@@ -19,12 +19,6 @@ DATA_FILE = Path("data") / "train-00000-of-00001.parquet"
 def write_rendered(out: Path, *, images: int, image_size: int, seed: int) -> None:
     """Write rendered digits in all domains, classes in turn, as one file for `load_dataset`.
 
-    Args:
-        out: New or empty folder.
-        images: Number of images.
-        image_size: Height and width in pixels; divides 64.
-        seed: Seed of the images.
-
     Raises:
         UserError: `out` is not empty, no image is requested, or the seed is negative.
     """

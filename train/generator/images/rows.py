@@ -107,12 +107,6 @@ def row_name(config: SourceConfig, column: str, row: int) -> str:
 def read_pixels(rows: Any, row: int, config: SourceConfig, *, folder: Path | None) -> Images:
     """Read the image of a row unchanged, uint8 (height, width, 3).
 
-    Args:
-        rows: From `open_rows`, as `folder`.
-        row: Its number.
-        config: The source.
-        folder: See `factory.common.row_images.read_image`.
-
     Raises:
         UserError: There is none, or it cannot be decoded.
     """

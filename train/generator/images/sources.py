@@ -186,10 +186,9 @@ class CaptionedSource:
     def held_out(self) -> list[tuple[Images, str]]:
         """Return photographs that are never sampled, each with its focus class."""
         rows = map(int, self._held_out)
-        return [(_square(self._image(row), size=self._size), self._class(row)) for row in rows]
-
-    def _class(self, row: int) -> str:
-        return self._facts[row]["class"]
+        return [
+            (_square(self._image(row), size=self._size), self._facts[row]["class"]) for row in rows
+        ]
 
     def _choose_kept(self, facts: list[Facts]) -> NDArray[np.int64]:
         """Return the training rows; log how many are skipped, and why."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from factory.common.whole_files import replace_file
 from train.generator.config import LatentConfig
 
 BASIS_FILE = "latents.safetensors"
@@ -94,12 +95,14 @@ def save_latents(
     basis: PatchBasis, images: NDArray[np.uint8], path: Path, *, batch_size: int = 2_000
 ) -> None:
     """Encode images in batches into a float16 file that all processes map; written atomically."""
-    temporary = path.with_name(f"tmp-{path.name}")
     side = images.shape[1] // basis.patch_size
     shape = (len(images), len(basis.scale), side, side)
-    latents = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float16, shape=shape)
-    for start in range(0, len(images), batch_size):
-        part = torch.from_numpy(np.array(images[start : start + batch_size]))
-        latents[start : start + batch_size] = basis.encode(part).half().numpy()
-    latents.flush()
-    temporary.rename(path)
+
+    def write(file: Path) -> None:
+        latents = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=shape)
+        for start in range(0, len(images), batch_size):
+            part = torch.from_numpy(np.array(images[start : start + batch_size]))
+            latents[start : start + batch_size] = basis.encode(part).half().numpy()
+        latents.flush()
+
+    replace_file(path, write)

@@ -17,14 +17,11 @@ def save_grid(images: NDArray[np.uint8], path: Path, *, columns: int, zoom: int 
     """Write images (N, H, W, 3) row by row as one PNG or JPEG."""
     from PIL import Image
 
-    rows = [np.concatenate(list(images[i : i + columns]), axis=1) for i in _starts(images, columns)]
+    starts = range(0, len(images) - columns + 1, columns)
+    rows = [np.concatenate(list(images[i : i + columns]), axis=1) for i in starts]
     sheet = Image.fromarray(np.concatenate(rows))
     size = (sheet.width * zoom, sheet.height * zoom)
     sheet.resize(size, Image.Resampling.NEAREST).save(path, quality=90)
-
-
-def _starts(images: NDArray[np.uint8], columns: int) -> range:
-    return range(0, len(images) - columns + 1, columns)
 
 
 @torch.no_grad()

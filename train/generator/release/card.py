@@ -74,7 +74,8 @@ def _card_text(run: Path, figures: dict[str, Any], training: dict[str, Any]) -> 
         known=len((run / WORDS_FILE).read_text(encoding="utf-8").split()),
         failures=[*by_eye, *_failures(figures)],
         training=training,
-        unknown_origin=_has_captions(config) and not training["parts"][-1].about_data,
+        unknown_origin=any(source.source != DIGITS for source in config.data.sources)
+        and not training["parts"][-1].about_data,
         command=training_command(config, samples=training["samples_of_all"]),
         percent=lambda share: f"{100 * share:.1f} %",
         whole_percent=_whole_percent,
@@ -84,10 +85,6 @@ def _card_text(run: Path, figures: dict[str, Any], training: dict[str, Any]) -> 
 
 def _whole_percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def _has_captions(config: Config) -> bool:
-    return any(source.source != DIGITS for source in config.data.sources)
 
 
 def _subjects(config: Config, names: int) -> str:

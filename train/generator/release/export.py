@@ -119,8 +119,10 @@ def export(folder: Path, to: Path) -> None:
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.parent.mkdir(parents=True, exist_ok=True)
     pipeline.save_pretrained(fresh, safe_serialization=True)
-    _edit(fresh / "text_encoder" / "config.json", _load_in_float32)
-    _edit(fresh / "vae" / "config.json", _forget_derived)
+    # So that transformers loads the text encoder in float32, as diffusers does the other parts.
+    _edit(fresh / "text_encoder" / "config.json", lambda values: values.update(dtype="float32"))
+    # AutoencoderTiny warns about derived values when it loads them.
+    _edit(fresh / "vae" / "config.json", lambda values: values.pop("block_out_channels", None))
     # `factory.recipe.known_words` warns about words that are not listed; another run may start from
     # here.
     for name in (WORDS_FILE, BASIS_FILE):
@@ -143,20 +145,10 @@ def _check_replaceable(to: Path) -> None:
         )
 
 
-def _edit(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+def _edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
     values = json.loads(path.read_text(encoding="utf-8"))
     change(values)
     path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
-
-
-def _load_in_float32(values: dict[str, Any]) -> None:
-    """Make transformers load the text encoder in float32, like diffusers' other parts."""
-    values["dtype"] = "float32"
-
-
-def _forget_derived(values: dict[str, Any]) -> None:
-    """Remove derived values, about which AutoencoderTiny warns when it loads them."""
-    values.pop("block_out_channels", None)
 
 
 def _swap(fresh: Path, to: Path) -> None:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from factory.common.whole_files import replace_file
 from train.generator.config import Config, DecoderConfig
 from train.generator.images.data import Collection, sampling_weights
 from train.generator.network.latents import PatchBasis, to_pixels
@@ -76,15 +77,7 @@ def fit_decoder(
     *,
     mixed_precision: str = "no",
 ) -> None:
-    """Train encoder and decoder; resumes from `decoder.pt`.
-
-    Args:
-        config: The run's settings.
-        folder: The run's folder.
-        basis: The linear latents.
-        collection: The images, sampled as for the denoiser.
-        mixed_precision: `bf16` to compute in bfloat16, else `no`.
-    """
+    """Train encoder and decoder; resumes from `decoder.pt`."""
     settings = config.decoder
     cumulative = np.cumsum(sampling_weights(config.data, collection.facts))
     torch.manual_seed(settings.seed)
@@ -153,6 +146,4 @@ def _save(path: Path, model: Any, optimizer: Any, *, step: int, seconds: float) 
         "step": step,
         "seconds": seconds,
     }
-    temporary = path.with_name("tmp-decoder.pt")
-    torch.save(state, temporary)
-    temporary.replace(path)
+    replace_file(path, lambda temporary: torch.save(state, temporary))

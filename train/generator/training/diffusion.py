@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from factory.common.whole_files import replace_file
 from train.generator.config import Config
 from train.generator.network.denoiser import Denoiser, noise_schedule
 from train.generator.network.text import TokenCache
@@ -122,9 +123,7 @@ class Trainer:
             "computed_on": self.computed_on,
         }
         path = self.folder / BEST_FILE if best else self.checkpoint
-        temporary = path.with_name(f"tmp-{path.name}")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        replace_file(path, lambda temporary: torch.save(state, temporary))
 
     def update_progress(self) -> None:
         """Synchronise the progress of the run, 0 to 1, over all processes.

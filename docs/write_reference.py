@@ -1,7 +1,6 @@
-"""Generate `recipes/schema.json` for editors and `docs/recipe-reference.md` from the models.
+"""Write `recipes/schema.json` for editors and `docs/recipe-reference.md` from the recipe models.
 
-`python -m factory.recipe.reference` writes both; with `--check` it only reports whether they are
-current.
+Run it with `make schema`; with `--check` it only reports whether they are current.
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from pydantic_core import PydanticUndefined
 from factory.common.console import write as write_line
 from factory.common.entry import run_main
 from factory.common.errors import UserError
-from factory.distributions.captions import Captions, CaptionSource
-from factory.distributions.scalar import KINDS
-from factory.distributions.variables import Linked, Once, PerClass
+from factory.distributions.captions import CaptionSource
+from factory.distributions.variables import VARIABLE_KINDS
 from factory.models.presets import PRESETS
+from factory.recipe.json_schema import schema_text
 from factory.recipe.schema import (
     Adapter,
     ClassEntry,
@@ -32,7 +31,7 @@ from factory.recipe.schema import (
     WeightedText,
 )
 
-_ROOT = Path(__file__).resolve().parents[2]
+_ROOT = Path(__file__).resolve().parent.parent
 SCHEMA_PATH = _ROOT / "recipes" / "schema.json"
 PAGE_PATH = _ROOT / "docs" / "recipe-reference.md"
 
@@ -57,56 +56,6 @@ _WHAT = {
     "constant": "The same value for every image.",
     "list": "One of the values with equal probability.",
 }
-
-
-def schema_text() -> str:
-    """Return the JSON schema of a recipe file."""
-    schema = RecipeFile.model_json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "Recipe"
-    definitions = schema["$defs"]
-    # A child may change one key of its parent's model without repeating the others.
-    definitions["Model"].pop("required", None)
-    for model in (RecipeFile, Model, Sampling, Output):
-        part = schema if model is RecipeFile else definitions[model.__name__]
-        for name, value in part["properties"].items():
-            # Pydantic omits a description that equals the docstring of the referenced model.
-            value.setdefault("description", model.model_fields[name].description)
-            part["properties"][name] = _or_null(value)
-    variables = _mapping_part(schema["properties"]["variables"])
-    variables["additionalProperties"] = _or_null(variables["additionalProperties"])
-    for definition in definitions.values():
-        definition.pop("title", None)
-    return json.dumps(_tidy(schema), indent=2, ensure_ascii=False) + "\n"
-
-
-def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """Let a schema also accept null, which removes an inherited value."""
-    if {"type": "null"} in schema.get("anyOf", ()):
-        return schema
-    outer: dict[str, Any] = {
-        key: schema[key] for key in ("description", "default", "title") if key in schema
-    }
-    inner = {key: value for key, value in schema.items() if key not in outer}
-    either: dict[str, Any] = {"anyOf": [inner, {"type": "null"}]}
-    return either | outer
-
-
-def _mapping_part(schema: dict[str, Any]) -> dict[str, Any]:
-    options: list[dict[str, Any]] = schema.get("anyOf", [schema])
-    return next(one for one in options if "additionalProperties" in one)
-
-
-def _tidy(value: Any) -> Any:
-    """Join the lines of docstrings."""
-    if isinstance(value, dict):
-        return {
-            key: " ".join(part.split())
-            if key == "description" and isinstance(part, str)
-            else _tidy(part)
-            for key, part in value.items()
-        }
-    return [_tidy(part) for part in value] if isinstance(value, list) else value
 
 
 def page_text() -> str:
@@ -151,15 +100,8 @@ def _doc(model: type[BaseModel]) -> str:
 
 def _kinds() -> str:
     lines = ["| written | meaning |", "|---|---|"]
-    models: dict[str, type[BaseModel]] = {
-        **KINDS,
-        "per_class": PerClass,
-        "linked": Linked,
-        "once": Once,
-        "captions": Captions,
-    }
     for name, example in EXAMPLES.items():
-        meaning = _WHAT[name] if name in _WHAT else _doc(models[name]).split(": `", 1)[0]
+        meaning = _WHAT[name] if name in _WHAT else _doc(VARIABLE_KINDS[name]).split(": `", 1)[0]
         lines.append(f"| `{example}` | {' '.join(meaning.split()).rstrip('.')}. |")
     return "\n".join(lines)
 
@@ -257,9 +199,7 @@ def main() -> None:
     Raises:
         UserError: With --check, one of them is not.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m factory.recipe.reference", description=main.__doc__
-    )
+    parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument(
         "--check", action="store_true", help="only check whether both files are current"
     )

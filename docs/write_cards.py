@@ -1,7 +1,7 @@
-"""`dataset_cards/<set>.md`: cards of the packaged datasets, written from their recipes alone.
+"""Write `dataset_cards/<set>.md`: cards of the packaged datasets, from their recipes alone.
 
-`python -m factory.card.planned` writes them; with `--check` it only reports whether they are up to
-date. They contain planned counts and the paper's scores, but no scores of this project.
+Run it with `make cards`; with `--check` it only reports whether they are up to date. They contain
+planned counts and the paper's scores, but no scores of this project.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ def main() -> None:
     Raises:
         UserError: With --check, a card is out of date.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m factory.card.planned", description=main.__doc__
-    )
+    parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing")
     folder = packaged_dir("dataset_cards")
     if parser.parse_args().check:

@@ -1,0 +1,25 @@
+"""Short texts for messages: long values are cut, long lists are counted."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable
+
+
+def cut(text: str, most: int) -> str:
+    """Return a text of at most `most` characters; a longer one ends in dots."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
+def some(names: Collection[str], most: int = 3, *, separator: str = ", ") -> str:
+    """Return the first names and the number of others: `a, b, c and 4 more`."""
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return separator.join(listed[:most]) + more
+
+
+def suggest(word: str, known: Iterable[str], *, otherwise: str = "it has") -> str:
+    """Return a hint with the most similar known name, or `otherwise` and the known names."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {near[0]}?" if near else f"{otherwise}: {', '.join(names) or 'none'}"
