@@ -1,7 +1,9 @@
 """Every test runs without a network, on one thread, with caches of its own."""
 
+import atexit
 import errno
 import os
+import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -9,12 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import quick_python
 
 if TYPE_CHECKING:
     from localhub import LocalHub
 
+if quick_python.VARIABLE not in os.environ:
+    # Processes of pytest-xdist inherit it.
+    shared = os.environ[quick_python.VARIABLE] = tempfile.mkdtemp(prefix="tests-")
+    Path(shared, "owner").write_text(str(os.getpid()))
+    atexit.register(shutil.rmtree, shared, ignore_errors=True)
 # Read at import by datasets, huggingface_hub and evaluate: set before any test module imports them.
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-")
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-", dir=os.environ[quick_python.VARIABLE])
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
