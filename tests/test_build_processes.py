@@ -84,8 +84,10 @@ def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
     out = recipe_file.parent / "killed"
-    command = [sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    command = ["-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
+    )
     try:
         while process.poll() is None and not list(out.glob("data/tiny/train-*")):
             time.sleep(0.01)
@@ -94,7 +96,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process
         process.wait()
     assert list(out.glob("data/tiny/train-*"))
     assert not (out / "README.md").exists(), "it was killed too late to prove anything"
-    run(command)
+    run([python(), *command])
     assert tree(out) == tree(one_process)
 
 
