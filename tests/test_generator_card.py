@@ -5,6 +5,7 @@ import re
 import shlex
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from train.generator.evaluation.run_data import open_run_photos
 from train.generator.probe import run_probe
 from train.generator.release.card import EMBEDDED_SETTINGS, card_text, training_command, write_card
 from train.generator.release.export import export
+from train.generator.training import diffusion
+from train.generator.training.class_gap import class_gap
 from train.generator.training.fit import fit
 from train.generator.training.lineage import Part, read_lineage, table_of, write_lineage
 from train.generator.training.loss_log import read_log
@@ -34,7 +37,7 @@ SETTINGS = {
         "log_every": 1,
         "gap_every": 1,
         "probe_every": 1,
-        "checkpoint_minutes": 0,
+        "checkpoint_minutes": 60,
     },
     "decoder": {"channels": [8, 8, 8], "blocks": [1, 1, 1], "steps": 2, "batch_size": 4},
 }
@@ -44,6 +47,7 @@ SETTINGS = {
 def _little_is_measured() -> Iterator[None]:
     """Generate few images wherever a run or a pipeline is measured."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diffusion, "class_gap", partial(class_gap, size=8))
         patch.setattr(run_probe, "PER_CLASS", 4)
         patch.setattr(run_probe, "EPOCHS", 3)
         patch.setattr(evaluate, "SPEED_IMAGES", 4)
