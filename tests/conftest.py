@@ -1,20 +1,30 @@
 """Settings of every test: no network, one thread, caches of its own."""
 
+import atexit
 import errno
 import os
+import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import quick_python
 
 if TYPE_CHECKING:
     from localhub import LocalHub
 
+    from factory.recipe.resolved import ResolvedRecipe
+
+if quick_python.VARIABLE not in os.environ:
+    # Processes of pytest-xdist inherit it.
+    shared = os.environ[quick_python.VARIABLE] = tempfile.mkdtemp(prefix="tests-")
+    Path(shared, "owner").write_text(str(os.getpid()))
+    atexit.register(shutil.rmtree, shared, ignore_errors=True)
 # Read at import by datasets, huggingface_hub and evaluate: set before any test module imports them.
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-")
+os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-", dir=os.environ[quick_python.VARIABLE])
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -36,6 +46,24 @@ def either_hub(request: pytest.FixtureRequest) -> "Iterator[LocalHub]":
 
     with LocalHub(xet=request.param == "xet") as started:
         yield started
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _same_recipes_are_plotted_once() -> Iterator[None]:
+    """Plots take most of the time of a small build, and depend on its recipes alone."""
+    from factory.card import images
+
+    plot, known = images.plot_distributions, {}
+
+    def remembered(recipes: "Sequence[ResolvedRecipe]") -> bytes | None:
+        key = repr(recipes)
+        if key not in known:
+            known[key] = plot(recipes)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "plot_distributions", remembered)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,9 @@ from factory.recipe.library import load_recipe
 from factory.shards.generations import FOLDER
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["fault_parts", "torch.distributed", "datasets", "accelerate"])
+CONTEXT.set_forkserver_preload(
+    ["fault_parts", "torch.distributed", "datasets", "accelerate", "s3fs"]
+)
 
 
 class Slow(FakeRenderer):

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from localhub import LocalHub
+from quick_python import python
 
 from factory.card import page
 
@@ -51,14 +51,14 @@ def run_python(
     hub: LocalHub, home: Path, code: str, *arguments: object, **env: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run code in a client process; `env` as for `client_env`."""
-    return _run([sys.executable, "-c", code], arguments, client_env(hub, home, **env))
+    return _run([python(), "-c", code], arguments, client_env(hub, home, **env))
 
 
 def run_factory(
     hub: LocalHub, home: Path, *arguments: object, module: str = "factory", **env: Any
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m factory ARGUMENTS` (or `train`, `eval`) as a client process."""
-    return _run([sys.executable, "-m", module], arguments, client_env(hub, home, **env))
+    return _run([python(), "-m", module], arguments, client_env(hub, home, **env))
 
 
 def _run(

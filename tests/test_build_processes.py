@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 from build_parts import recipe, shard, tree
+from quick_python import python
 
 from factory.models.embedded import EMBEDDED_STEPS
 
@@ -39,7 +40,7 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_process(recipe_file: Path) -> Path:
     """Build the recipe with a single process."""
     out = recipe_file.parent / "one"
-    run([sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS])
+    run([python(), "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS])
     return out
 
 
@@ -59,7 +60,7 @@ def test_several_processes_give_the_bytes_of_one(
     recipe_file: Path, one_process: Path, processes: int
 ) -> None:
     out = recipe_file.parent / f"by-{processes}"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    launcher = [python(), "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
     done = run(
         [*launcher, "--standalone", "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
     )
@@ -70,7 +71,7 @@ def test_several_processes_give_the_bytes_of_one(
 @pytest.mark.slow
 def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
     out = recipe_file.parent / "missing"
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher = [python(), "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     changed = ["--batch-size", "0"]
     done = run(
         [*launcher, "--standalone", "-m", "factory", "build", str(recipe_file), str(out), *changed],
@@ -83,8 +84,10 @@ def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_build_resumes_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
     out = recipe_file.parent / "killed"
-    command = [sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
-    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL)
+    command = ["-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
+    process = subprocess.Popen(
+        [sys.executable, *command], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
+    )
     try:
         while process.poll() is None and not list(out.glob("data/tiny/train-*")):
             time.sleep(0.01)
@@ -93,7 +96,7 @@ def test_a_killed_build_resumes_to_the_same_bytes(recipe_file: Path, one_process
         process.wait()
     assert list(out.glob("data/tiny/train-*"))
     assert not (out / "README.md").exists(), "it was killed too late to prove anything"
-    run(command)
+    run([python(), *command])
     assert tree(out) == tree(one_process)
 
 
@@ -103,7 +106,7 @@ def test_the_embedded_generator_killed_and_stopped(tmp_path: Path) -> None:
     words = ["quickstart/multi-domain", "--images-per-class", "4", *SETTINGS]
 
     def command(out: Path) -> list[str]:
-        return [sys.executable, "-m", "factory", "build", words[0], str(out), *words[1:]]
+        return [python(), "-m", "factory", "build", words[0], str(out), *words[1:]]
 
     out = tmp_path / "disturbed"
     for number, shards, status in ((signal.SIGKILL, 1, -9), (signal.SIGINT, 2, 130)):
@@ -143,7 +146,7 @@ def test_a_full_disk_is_reported_and_leaves_whole_shards(
     recipe_file: Path, one_process: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     out = small_disk / "out"
-    command = [sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
+    command = [python(), "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
     done = run(command, status=1)
     assert "the disk is full; free some space, then run the same command again" in done.stderr
     assert "Traceback" not in done.stderr
@@ -165,7 +168,7 @@ def test_a_paper_recipe_is_generated_by_the_embedded_generator(tmp_path: Path) -
     build = ["factory", "build", "cifar10/multi-domain", str(tmp_path / "out"), "--quiet"]
     model = ["--model", "embedded", "--images-per-class", "2", "--batch-size", "4"]
     model += ["--set", "sampling.num_inference_steps=auto"]
-    run([sys.executable, *launch, "--num_processes", "1", *build, *model])
+    run([python(), *launch, "--num_processes", "1", *build, *model])
     rows = load_dataset(str(tmp_path / "out"), split="train")
     assert len(rows) == 20
     assert set(rows["num_inference_steps"]) == {EMBEDDED_STEPS}
@@ -177,7 +180,7 @@ def test_a_paper_recipe_is_generated_by_the_embedded_generator(tmp_path: Path) -
 def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
     code = "from factory.builder.ranks import own_device; print(own_device()); own_device('cuda')"
     result = subprocess.run(
-        [sys.executable, "-c", code],
+        [python(), "-c", code],
         env={**os.environ, "ACCELERATE_USE_CPU": "true"},
         capture_output=True,
         text=True,
@@ -199,9 +202,9 @@ def test_a_resumed_build_looks_at_its_directory_once(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         recipe(folder, name, prompt=f"{name} {{class}}")
     count = [str(ROOT / "tests/count_looks.py"), str(folder), str(out)]
-    run([sys.executable, *count, str(tmp_path / "first")])
+    run([python(), *count, str(tmp_path / "first")])
     shard(out, "b").unlink()
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher = [python(), "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     run([*launcher, "--standalone", *count, str(tmp_path / "resumed")])
     lead, other = (json.loads((tmp_path / f"resumed-{rank}.json").read_text()) for rank in (0, 1))
     assert lead == {"a": 2, "b": 2, "c": 2, "manifest.json": 1, "generated": 8}

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from quick_python import python
 from test_eval_score import NAMES, NUM_IMAGES, write_real, write_run
 from test_train import make_set
 
@@ -399,7 +400,7 @@ def test_bad_options_are_refused_before_the_work(
 
 def test_the_exit_status_is_1_if_images_are_unreadable(run: Path, tmp_path: Path) -> None:
     (tmp_path / "b.png").write_bytes(b"no image")
-    command = [sys.executable, "-m", "eval", "predict", str(run), str(put(tmp_path / "a.png"))]
+    command = [python(), "-m", "eval", "predict", str(run), str(put(tmp_path / "a.png"))]
     done = subprocess.run(
         [*command, str(tmp_path / "b.png")], cwd=ROOT, capture_output=True, text=True, timeout=280
     )

@@ -15,6 +15,7 @@ import datasets
 import numpy as np
 import pytest
 import yaml
+from quick_python import python
 
 from eval.cli import main
 from eval.scores_file import read_scores
@@ -262,7 +263,7 @@ def test_a_config_that_several_rows_use_costs_once(tmp_path: Path, in_process: l
 @pytest.mark.soak
 def test_a_study_in_processes_of_its_own(real: Path, tmp_path: Path) -> None:
     toy = write_toy(tmp_path, real, seeds=[0], scorings=[])
-    command = [sys.executable, "-m", "eval", "study", str(toy), str(tmp_path / "out")]
+    command = [python(), "-m", "eval", "study", str(toy), str(tmp_path / "out")]
     done = subprocess.run(
         [*command, "--jobs", "2", "--processes", "2"], cwd=ROOT, capture_output=True, text=True
     )

@@ -4,6 +4,8 @@ import json
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,9 +16,13 @@ from photo_parts import photo_source, write_boxed_photos
 from factory.common.errors import UserError
 from train.generator.cli import main
 from train.generator.config import Config, load_config, with_source
+from train.generator.evaluation import evaluate, evaluation_sheets, photo_figures
 from train.generator.evaluation.run_data import open_run_photos
+from train.generator.probe import run_probe
 from train.generator.release.card import EMBEDDED_SETTINGS, card_text, training_command, write_card
 from train.generator.release.export import export
+from train.generator.training import diffusion
+from train.generator.training.class_gap import class_gap
 from train.generator.training.fit import fit
 from train.generator.training.lineage import Part, read_lineage, table_of, write_lineage
 from train.generator.training.loss_log import read_log
@@ -31,14 +37,28 @@ SETTINGS = {
         "log_every": 1,
         "gap_every": 1,
         "probe_every": 1,
-        "checkpoint_minutes": 0,
+        "checkpoint_minutes": 60,
     },
     "decoder": {"channels": [8, 8, 8], "blocks": [1, 1, 1], "steps": 2, "batch_size": 4},
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _little_is_measured() -> Iterator[None]:
+    """Generate few images wherever a run or a pipeline is measured."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(diffusion, "class_gap", partial(class_gap, size=8))
+        patch.setattr(run_probe, "PER_CLASS", 4)
+        patch.setattr(run_probe, "EPOCHS", 3)
+        patch.setattr(evaluate, "SPEED_IMAGES", 4)
+        patch.setattr(evaluate, "COPY_CHECK_PER_CLASS", 2)
+        patch.setattr(photo_figures, "PER_DOMAIN", 2)
+        patch.setattr(evaluation_sheets, "PER_CLASS", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, _little_is_measured: None) -> Path:
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
     folder = tmp_path_factory.mktemp("card")

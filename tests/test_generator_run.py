@@ -3,9 +3,7 @@
 import json
 import shlex
 import shutil
-import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from photo_parts import photo_source, write_photos
+from quick_python import python
 from safetensors.torch import load_file
 
 from factory.common.errors import UserError
@@ -54,16 +53,16 @@ def killed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     settings = folder / "tiny.yaml"
     settings.write_text(json.dumps(TINY), encoding="utf-8")
     run = folder / "run"
-    command = [sys.executable, "-m", "train.generator", "fit", "--out", str(run)]
+    command = [python(), "-m", "train.generator", "fit", "--out", str(run)]
     process = subprocess.Popen(
-        [*command, "--config", str(settings)], stderr=subprocess.DEVNULL, cwd=EMBEDDED.parents[1]
+        [*command, "--config", str(settings)], stderr=subprocess.PIPE, cwd=EMBEDDED.parents[1]
     )
     deadline = time.monotonic() + 120
     while not (run / "checkpoint.pt").exists() and time.monotonic() < deadline:
         assert process.poll() is None, "the run ended before its first checkpoint"
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     return run, int(torch.load(run / "checkpoint.pt", weights_only=True)["step"])
 
 

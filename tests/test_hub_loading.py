@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from hub_parts import ORG, run_factory, run_python
 from hub_sets import large_set, small_set
 from localhub import LocalHub
+from quick_python import python
 
 REPO = f"{ORG}/set"
 ROOT = Path(__file__).parent.parent
@@ -226,7 +226,7 @@ def test_a_host_that_does_not_resolve_ends_at_once(tmp_path: Path) -> None:
         "HF_HOME": str(tmp_path),
         "PYTHONPATH": str(ROOT),
     }
-    code = [sys.executable, "-c", _UNRESOLVED]
+    code = [python(), "-c", _UNRESOLVED]
     done = subprocess.run(code, env=environment, capture_output=True, text=True, timeout=200)
     lines = done.stdout.splitlines()
     assert lines[0] == (

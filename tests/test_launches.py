@@ -18,6 +18,7 @@ import psutil
 import pytest
 from build_parts import recipe, tree
 from fault_parts import build_once, finished, generate, start, strays
+from quick_python import python
 
 from factory.builder.ranks import own_device
 from factory.builder.report import Part
@@ -28,7 +29,6 @@ from train.cli import main as train_main
 from train.environment import join_launch
 
 ROOT = Path(__file__).parent.parent
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 SCRIPT = str(ROOT / "tests" / "rank_build.py")
 
 
@@ -47,17 +47,23 @@ def free_port() -> int:
 
 
 @contextmanager
-def torchrun(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """Run a launcher; kill its remaining processes at the end."""
+def torchrun(*arguments: str, ranks: str = "") -> Iterator[subprocess.Popen[str]]:
+    """Run a launcher; kill its remaining processes at the end.
+
+    Args:
+        arguments: Those of torchrun.
+        ranks: The Python of the ranks; default: one that starts quickly.
+    """
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": str(ROOT),
+        "PYTHON_EXEC": ranks or python(),
         # As docs/multi-node.md says: each restart gets a store of its own.
         "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
     }
     process = subprocess.Popen(
-        [*TORCHRUN, *arguments],
+        [sys.executable, "-m", "torch.distributed.run", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -71,9 +77,8 @@ def torchrun(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         for pid in family:
             if psutil.pid_exists(pid):
                 os.kill(pid, signal.SIGKILL)
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        # Until the output of the last rank has ended.
+        process.communicate()
 
 
 def ranks_of(launcher: subprocess.Popen[str]) -> list[psutil.Process]:
@@ -121,7 +126,7 @@ def test_the_coordinator_is_killed(large: Path, tmp_path: Path) -> None:
     """Without a launcher to restart it, the job ends; the same command resumes it."""
     out = tmp_path / "out"
     arguments = ["--standalone", "--nproc-per-node", "2", SCRIPT, str(large), str(out), "0.3"]
-    with torchrun(*arguments) as launcher:
+    with torchrun(*arguments, ranks=sys.executable) as launcher:
         wait_for_shards(out, 2)
         ranks = [one for one in ranks_of(launcher) if SCRIPT in one.cmdline()]
         environments = {one.environ()["RANK"]: one for one in ranks}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from build_parts import shard
 from hub_parts import ORG, ROOT, client_env, remote_sha256, run_factory, run_python, set_sha256
 from hub_sets import small_set
 from localhub import LocalHub
+from quick_python import python
 
 import factory.sharing.push_dataset as pushing
 from factory.common.errors import Failure
@@ -59,7 +59,7 @@ def refused(hub: LocalHub, home: Path, *arguments: object, status: int = 2, **en
 def start(hub: LocalHub, home: Path, out: Path) -> subprocess.Popen[str]:
     """Start a push and return while it is running."""
     return subprocess.Popen(
-        [sys.executable, "-m", "factory", "push", str(out), REPO, "--quiet"],
+        [python(), "-m", "factory", "push", str(out), REPO, "--quiet"],
         env=client_env(hub, home),
         cwd=ROOT,
         text=True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ import torch
 import yaml
 from datasets import ClassLabel, Dataset, Features, Image, Value
 from PIL import Image as PilImage
+from quick_python import python
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -289,16 +289,16 @@ def test_killed_and_resumed_ends_with_the_same_weights(
     options = replace(options, overrides=overrides, model_args={"drop_path_rate": 0.2})
     arguments = command(options, "--val-fraction", "0", "--model-arg", "drop_path_rate=0.2")
     process = subprocess.Popen(
-        [sys.executable, "-m", "train", *arguments],
+        [python(), "-m", "train", *arguments],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     deadline = time.monotonic() + 60
     while not (options.out / "metrics.csv").exists() and time.monotonic() < deadline:
         time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.communicate()
     killed = load_checkpoint(options.out)
     assert killed is not None
     assert 1 <= killed.epochs_done < 15

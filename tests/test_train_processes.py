@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from quick_python import python
 from safetensors.torch import load_file, save_file
 
 pytestmark = pytest.mark.slow
@@ -114,7 +115,7 @@ def run(command: list[str]) -> str:
     environment["CUDA_VISIBLE_DEVICES"] = ""
     environment.pop("ACCELERATE_USE_CPU", None)
     result = subprocess.run(
-        [sys.executable, *command],
+        [python(), *command],
         cwd=ROOT,
         env=environment,
         capture_output=True,

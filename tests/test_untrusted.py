@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from build_parts import SETTINGS, FakeRenderer, recipe, tree
 from diffusers import StableDiffusionPipeline
 from hub_parts import ORG, run_python
 from localhub import LocalHub
+from quick_python import python
 from safetensors.torch import load_file
 
 from factory.builder.build import build
@@ -399,7 +399,7 @@ def test_a_build_writes_no_token(tokens: list[str], tmp_path: Path) -> None:
 def test_no_command_line_is_repeated_with_its_token(arguments: list[str], tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
-        [sys.executable, "-m", "factory", *arguments],
+        [python(), "-m", "factory", *arguments],
         capture_output=True,
         text=True,
         cwd=tmp_path,

@@ -1,0 +1,203 @@
+"""A Python that starts in milliseconds, for tests that run commands as processes of their own.
+
+`python()` stands for `sys.executable`. This program passes its arguments, directory, environment,
+standard streams and signals to a server that has imported large libraries. The server forks, and
+the fork does what `python [-m] ARGUMENTS` does; there, `sys.executable` is this program too. The
+fork imports the code under test and what reads the environment: huggingface_hub and its users.
+
+Only SIGKILL reaches the fork later: it is killed when this program has ended.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import socket
+import sys
+from contextlib import suppress
+from typing import Any
+
+# Names the directory of the server that all processes of a test run share.
+VARIABLE = "TESTS_QUICK_PYTHON"
+_LENGTH_BYTES = 8
+_LIBRARIES = (
+    *("torch.distributed.run", "torch._dynamo", "torchvision.transforms.v2", "scipy.stats"),
+    *("pandas", "pyarrow.dataset", "pyarrow.parquet", "PIL.Image", "matplotlib.figure"),
+    *("boto3", "dill", "fsspec.implementations.local", "httpx2", "jinja2", "multiprocess"),
+    *("psutil", "pydantic", "requests", "safetensors.torch", "tokenizers", "xxhash", "yaml"),
+)
+
+
+def python() -> str:
+    """Return the path of the program; the first call in a test run starts the server."""
+    import fcntl
+    import subprocess
+    from pathlib import Path
+
+    folder = Path(os.environ[VARIABLE])
+    path, owner = folder / "python", (folder / "owner").read_text()
+    with (folder / "lock").open("w") as lock, socket.socket(socket.AF_UNIX) as listener:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not path.exists():
+            listener.bind(f"{folder}/socket")
+            listener.listen(64)
+            number = listener.fileno()
+            kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHON"))}
+            command = [sys.executable, __file__, str(folder), "--serve", str(number), owner]
+            subprocess.run(command, env=kept, pass_fds=[number], check=True)
+            path.write_text(
+                f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" "{folder}" "$@"\n'
+            )
+            path.chmod(0o755)
+    return str(path)
+
+
+def _ask(folder: str, arguments: list[str]) -> int:
+    """Have the server run Python; return the exit status as `subprocess` reports it."""
+    import signal
+
+    request = marshal.dumps((arguments, os.getcwd(), dict(os.environ)))  # noqa: PTH109 (quick)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.connect(f"{folder}/socket")
+        length = len(request).to_bytes(_LENGTH_BYTES, "big")
+        socket.send_fds(server, [length], [0, 1, 2])
+        server.sendall(request)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda number, _: server.send(bytes([number])))
+        return int(server.makefile().read())
+
+
+def _end(status: int) -> None:
+    """End as the fork did: with an exit status, or by a signal (a negative status)."""
+    import signal
+
+    if status < 0:
+        with suppress(OSError):
+            signal.signal(-status, signal.SIG_DFL)
+        os.kill(os.getpid(), -status)
+    os._exit(status)
+
+
+def _preload() -> None:
+    import gc
+    from importlib import import_module
+
+    for name in _LIBRARIES:
+        # What is missing here, or is there no more, the fork imports or does without.
+        with suppress(ImportError):
+            import_module(name)
+    gc.collect()
+    gc.freeze()
+
+
+def _serve(listener: socket.socket, owner: int) -> Any:
+    """Return a request in the fork that is to do it; the server ends with the test run."""
+    from select import POLLIN, poll
+
+    waiting, ended = poll(), os.pidfd_open(owner)
+    waiting.register(listener, POLLIN)
+    waiting.register(ended, POLLIN)
+    while ended not in dict(waiting.poll()):
+        connection, _ = listener.accept()
+        if os.fork() == 0:
+            listener.close()
+            os.close(ended)
+            return _fork(connection)
+        connection.close()
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+    os._exit(0)
+
+
+def _fork(connection: socket.socket) -> Any:
+    """Return a request in a fork, and report from here how the fork ended."""
+    from select import POLLIN, poll
+    from signal import SIGKILL
+
+    length, streams, *_ = socket.recv_fds(connection, _LENGTH_BYTES, 3)
+    with connection.makefile("rb") as file:
+        request = marshal.loads(file.read(int.from_bytes(length, "big")))
+    process = os.fork()
+    if process == 0:
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+    for stream in streams:
+        os.close(stream)
+    if process == 0:
+        connection.close()
+        return request
+    waiting = poll()
+    waiting.register(connection, POLLIN)
+    waiting.register(os.pidfd_open(process), POLLIN)
+    while connection.fileno() in dict(waiting.poll()):
+        told = connection.recv(1)
+        os.kill(process, told[0] if told else SIGKILL)
+        if not told:
+            break
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    with suppress(BrokenPipeError):
+        connection.sendall(str(status).encode())
+    os._exit(0)
+
+
+def _become(path: str, arguments: list[str], folder: str, environment: dict[str, str]) -> None:
+    """Do what `python ARGUMENTS` does."""
+    import runpy
+    from pathlib import Path
+    from types import ModuleType
+
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.executable = path
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
+    how, *words = arguments[arguments[0] == "-u" :]
+    if how == "-m":
+        sys.path[0], sys.argv = folder, words
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
+    elif how == "-c":
+        sys.path[0], sys.argv = "", [how, *words[1:]]
+        sys.modules["__main__"] = main = ModuleType("__main__")
+        exec(compile(words[0], "<string>", "exec"), main.__dict__)
+    else:
+        assert not how.startswith("-"), f"{how}: only -u, -m and -c are known"
+        sys.path[0], sys.argv = str(Path(how).parent), [how, *words]
+        runpy.run_path(how, run_name="__main__")
+
+
+def _finish(status: object) -> None:
+    """End as Python does, except that it does not take its modules apart: that takes longest."""
+    import atexit
+    import threading
+
+    if status is not None and not isinstance(status, int):
+        sys.stderr.write(f"{status}\n")
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))
+
+
+def _main(folder: str, *words: str) -> None:
+    if words[:1] != ("--serve",):
+        _end(_ask(folder, list(words)))
+    if os.fork():
+        os._exit(0)
+    os.setsid()
+    _preload()
+    request = _serve(socket.socket(fileno=int(words[1])), owner=int(words[2]))
+    try:
+        _become(f"{folder}/python", *request)
+    except SystemExit as left:
+        _finish(left.code)
+    else:
+        _finish(None)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])
