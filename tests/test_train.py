@@ -25,6 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
+from factory.data.pixels import labelled_sha256
 from factory.data.row_subsets import take_per_class
 from train.checkpoint import load_checkpoint
 from train.cli import main
@@ -664,6 +665,31 @@ def test_fit_says_what_is_done_with_images_that_are_not_square(
     with pytest.raises(UserError, match=r"fit .squash there, pad now."):
         again = {**values, "fit": "pad"}
         train(replace(options, dataset=photos, out=tmp_path / "run-squash", overrides=again))
+
+
+def test_borders_have_one_colour_in_training_and_scoring(
+    options: TrainOptions, tmp_path: Path
+) -> None:
+    from eval.checkpoint import load_checkpoint
+    from eval.fit import make_transform, with_fit
+
+    photos = wide_photos(tmp_path / "photos")
+    values = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0.0, "image_size": 32, "fit": "pad"}
+    mean, std = (0.75, 0.25, 0.0), (0.5, 0.5, 0.5)
+    first = replace(options, dataset=str(photos), out=tmp_path / "own")
+    train(replace(first, overrides={**values, "mean": mean, "std": std}))
+    tuned = replace(first, out=tmp_path / "tuned", model=f"local-dir:{first.out}", pretrained=True)
+    train(replace(tuned, overrides=values))
+    for out in (first.out, tuned.out):
+        config = yaml.safe_load((out / "config.yaml").read_text())
+        assert config["hyperparameters"]["mean"] == list(mean)
+        scored = make_transform(with_fit(load_checkpoint(str(out)).preprocessing, None)).apply
+        files = [photos / name / f"{number}.png" for name in ("cat", "dog") for number in range(4)]
+        seen = torch.stack([scored(PilImage.open(file)) for file in files])
+        pixels = ((seen.permute(0, 2, 3, 1) * 0.5 + torch.tensor(mean)) * 255).round()
+        assert (pixels[:, :6] == torch.tensor([191.0, 64.0, 0.0])).all()
+        found = labelled_sha256(np.repeat([0, 1], 4), [pixels.to(torch.uint8).numpy()])
+        assert config["data"]["pixels_sha256"] == found
 
 
 def test_a_run_from_before_fit_squashed(options: TrainOptions, tmp_path: Path) -> None:
