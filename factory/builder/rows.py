@@ -17,11 +17,10 @@ from factory.common.errors import Failure
 from factory.renderer.flaws import flaw
 from factory.renderer.out_of_memory import telling_batch_size
 from factory.shards.manifest import FailedImage
-from factory.shards.parquet import Row, encode_picture, read_shard
+from factory.shards.parquet import Row, Shard, encode_picture
 
 if TYPE_CHECKING:
     from factory.common.pictures import Picture
-    from factory.common.storage import AnyPath
     from factory.planner.plan import ImageSpec
     from factory.renderer.diffusers_renderer import Renderer
     from factory.shards.settings import FixedSettings
@@ -87,17 +86,16 @@ def draw_rows(
 
 
 def copy_rows(
-    out: AnyPath, job: Job, shard: range, *, file_of: Callable[[str, int], str], shard_size: int
+    job: Job, shard: range, *, read: Callable[[str, int], Shard], shard_size: int
 ) -> Drawn:
     """Copy the rows of an equal-share shard from the shards of its members.
 
     Rows are found by their `index` column, since failed images have no row.
 
     Args:
-        out: Dataset directory.
         job: The equal-share config.
         shard: Its row numbers.
-        file_of: Returns the shard file of a member, by config and number.
+        read: Returns a shard of a member, by config and number.
         shard_size: Shard size of all configs.
     """
     from factory.planner.plan import plan
@@ -108,10 +106,10 @@ def copy_rows(
         number = spec.index // shard_size
         source = (spec.recipe, number)
         if source not in sources:
-            read = read_shard(out / file_of(spec.recipe, number))
+            member = read(spec.recipe, number)
             sources[source] = (
-                {row["index"]: row for row in read.rows},
-                {image.index: image for image in read.failed},
+                {row["index"]: row for row in member.rows},
+                {image.index: image for image in member.failed},
             )
         rows, failed = sources[source]
         if spec.index in failed:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from factory.card.header import with_exact_files
 from factory.card.page import FILE_NAME as CARD
 from factory.card.page import write_card
+from factory.common.errors import Failure
 from factory.common.storage import AnyPath, write_bytes, write_text
 from factory.shards.directory import recipe_path
 from factory.shards.generations import Generation, latest, newest
+from factory.shards.manifest import FILE_NAME as MANIFEST
 from factory.shards.manifest import Manifest
 
 
@@ -45,18 +49,24 @@ def _write(out: AnyPath, now: Generation, *, card: bool) -> None:
     try:
         if card and now.manifest.in_order() and latest(out) == now.number:
             write_card(out, now.manifest)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         # These shards are no longer in a newer generation.
         if latest(out) == now.number:
-            raise
+            raise Failure(
+                f"{error.filename or error}: is listed in {MANIFEST} and does not exist; build its "
+                "config again to generate it"
+            ) from None
     if latest(out) == now.number:
         now.manifest.write(out)
 
 
 def _write_recipe(out: AnyPath, name: str, text: str) -> None:
     path = recipe_path(out, name)
-    if not path.is_file() or path.read_bytes() != text.encode():
-        write_text(path, text)
+    # Another launch may remove it, if its generation has no such config.
+    with suppress(FileNotFoundError):
+        if path.is_file() and path.read_bytes() == text.encode():
+            return
+    write_text(path, text)
 
 
 def name_files(out: AnyPath, old: Manifest) -> None:
