@@ -267,6 +267,43 @@ def test_the_file_of_large_datasets_has_its_space_from_the_start(tmp_path, monke
     assert not list(tmp_path.glob("*.images"))
 
 
+_CARD = "---\nconfigs:\n- config_name: default\n  data_files: train-*.parquet\n---\n"
+
+
+@pytest.mark.parametrize("card", [None, _CARD], ids=["bare", "card"])
+def test_marks_of_patterns_in_a_path_are_letters(tmp_path: Path, card: str | None) -> None:
+    for name, values in (("a [1]?*", [0, 200]), ("a 1", [7])):
+        folder = write_set(tmp_path / name / "set", values)
+        if card:
+            (folder / "README.md").write_text(card)
+    assert len(open_dataset(tmp_path / "a [1]?*" / "set").dataset) == 2
+    folder = tmp_path / "files"
+    for name, values in (("a [1]", [0, 200]), ("a 1", [7])):
+        (write_set(folder, values) / "train-0.parquet").rename(folder / f"{name}.parquet")
+    assert len(open_dataset(folder).dataset) == 3
+
+
+def test_a_card_that_names_a_missing_file_is_told_shortly(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", [0])
+    (folder / "README.md").write_text(_CARD.replace("train-*", "data/train"))
+    with pytest.raises(UserError, match="Unable to find") as caught:
+        open_dataset(folder)
+    assert len(str(caught.value)) < 300 + len(str(folder))
+
+
+def test_files_that_are_in_no_split_are_counted(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", [0, 200])
+    (folder / "train-0.parquet").rename(folder / "dogs_test.parquet")
+    for name in ("cats", "horses", ".hidden"):
+        (write_set(folder, [0]) / "train-0.parquet").rename(folder / f"{name}.parquet")
+    opened = open_dataset(folder)
+    assert (opened.split, len(opened.dataset)) == ("test", 2)
+    assert opened.left_out == {".parquet in no split": 2}
+    (folder / "dogs_test.parquet").rename(folder / "dogs.parquet")
+    opened = open_dataset(folder)
+    assert (opened.split, len(opened.dataset), opened.left_out) == ("train", 4, {})
+
+
 def test_the_home_of_an_unknown_user_is_one_line() -> None:
     with pytest.raises(UserError, match="~no-such-user/x"):
         open_dataset("~no-such-user/x")
