@@ -15,6 +15,7 @@ from PIL import Image
 
 from factory.common.errors import UserError
 from factory.data.open import open_dataset, open_rows
+from factory.data.row_counts import count_warnings
 
 THREE = ("cat", "dog", "horse")
 FORMATS = {".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF", ".png": "PNG"}
@@ -444,6 +445,25 @@ def test_rows_of_several_lists_have_one_order(tmp_path: Path) -> None:
     (folder / "ant/metadata.csv").write_text("file_name,label\n")
     with pytest.raises(UserError, match=f"{folder}/ant/metadata.csv: its files cannot be loaded"):
         open_dataset(folder)
+
+
+def test_an_image_with_several_labels_is_refused(tmp_path: Path) -> None:
+    folder = listed(tmp_path / "photos", a="cat", b="dog")
+    with (folder / "metadata.csv").open("a") as file:
+        file.write("b.jpg,dog\na.jpg,dog\n")
+    message = r"1 images have several labels; the first is .*a\.jpg \(cat, dog\); keep one row"
+    with pytest.raises(UserError, match=message):
+        open_dataset(folder)
+    assert len(open_dataset(folder, row_filter='label == "dog"').dataset) == 3
+    assert len(open_rows(str(folder), config_name=None, split="train")[0]) == 4
+
+
+def test_names_that_people_read_as_one_are_reported() -> None:
+    counts = {"dog": 10, "Dog": 10, "dog ": 10, "e\u0301te\u0301": 10, "\xe9t\xe9": 10, "cat": 10}
+    (warning,) = count_warnings(counts)
+    assert warning.startswith("5 of 6 classes with names that differ only in case, spaces or form")
+    assert "'dog', 'Dog', 'dog '" in warning
+    assert count_warnings({"dog": 10, "dogs": 10}) == []
 
 
 MIXED: dict[str, tuple[dict[str, str], str]] = {

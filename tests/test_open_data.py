@@ -291,6 +291,48 @@ def test_a_card_that_names_a_missing_file_is_told_shortly(tmp_path: Path) -> Non
     assert len(str(caught.value)) < 300 + len(str(folder))
 
 
+def write_classes(path: Path, names: list[str], labels: list[str]) -> datasets.Dataset:
+    types = {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
+    rows = {"image": [png(9)] * len(labels), "label": [names.index(label) for label in labels]}
+    made = datasets.Dataset.from_dict(rows, features=datasets.Features(types))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        made.to_parquet(path)
+    else:
+        made.save_to_disk(path.parent / "saved")
+        shutil.move(next((path.parent / "saved").glob("*.arrow")), path)
+        shutil.rmtree(path.parent / "saved")
+    return made
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("names", ["a b", "train test"])
+def test_files_that_number_their_classes_otherwise_are_refused(
+    tmp_path: Path, suffix: str, names: str
+) -> None:
+    """datasets takes the names of the first file for all: cats would be dogs."""
+    one, two = (tmp_path / "set" / f"{name}.{suffix}" for name in names.split())
+    write_classes(one, ["cat", "dog"], ["cat", "cat"])
+    write_classes(two, ["dog", "cat"], ["cat"])
+    message = r"\.(parquet|arrow): class 0 of column 'label' is (dog|cat) there and (dog|cat) in"
+    with pytest.raises(UserError, match=message):
+        open_dataset(tmp_path / "set")
+    write_classes(two, ["cat", "dog", "emu"], ["cat", "dog"])
+    assert open_dataset(tmp_path / "set").dataset["label"][:2] == [0, 0]
+
+
+def test_a_saved_dataset_shows_all_its_columns_and_plain_values(tmp_path: Path) -> None:
+    write_classes(tmp_path / "x.parquet", ["cat", "dog"], ["cat", "dog"]).save_to_disk(
+        tmp_path / "set"
+    )
+    state = json.loads((tmp_path / "set/state.json").read_text())
+    odd = {"_format_type": "numpy", "_format_columns": ["label"]}
+    (tmp_path / "set/state.json").write_text(json.dumps(state | odd))
+    opened = open_dataset(tmp_path / "set")
+    assert opened.dataset.column_names == ["image", "label"]
+    assert [type(one) for one in opened.dataset[0].values()] == [dict, int]
+
+
 def test_files_that_are_in_no_split_are_counted(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "set", [0, 200])
     (folder / "train-0.parquet").rename(folder / "dogs_test.parquet")

@@ -192,6 +192,26 @@ def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path
     assert verify_set(out).faults == ()
 
 
+def test_a_process_that_slept_while_the_generations_were_removed_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    """The folder is removed as a message advises; the number after the sleeper's is free then."""
+    out = tmp_path / "out"
+    draw(recipe(tmp_path, "base"), out)
+    for _ in range(3):
+        main(["card", str(out)])
+        now = newest(out)
+        assert now.manifest is not None and replace(out, now, now.manifest, recipes={})
+    asleep = newest(out)
+    shutil.rmtree(out / FOLDER)
+    draw(recipe(tmp_path, "base", images_per_class=8), out)
+    before = tree(out)
+    assert asleep.manifest is not None
+    assert replace(out, asleep, asleep.manifest, recipes={}) is None
+    assert latest(out) < asleep.number and newest(out).manifest == manifest_of(out)
+    assert tree(out) == before and verify_set(out).faults == ()
+
+
 def test_the_card_no_longer_names_what_is_removed(tmp_path: Path) -> None:
     """A writer was killed between the manifest and the card."""
     out = tmp_path / "out"

@@ -31,6 +31,7 @@ from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
 from train.environment import record_environment
+from train.loop import Trainer
 from train.run import TrainOptions, train
 from train.run_folder import only_run
 
@@ -629,6 +630,29 @@ def test_training_and_scoring_need_no_float64_tensors(
 def test_a_run_keeps_to_the_rules_of_windows(options: TrainOptions, windows_rules: None) -> None:
     train(replace(options, overrides={**options.overrides, "epochs": 1}))
     assert (options.out / "model.safetensors").is_file()
+
+
+def test_a_training_that_wakes_up_writes_into_no_other_run(
+    options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its process is suspended, its folder is moved and another training done there."""
+    train(replace(options, out=tmp_path / "other", seed=1))
+    run_epoch = Trainer._train_epoch
+    moved = tmp_path / "moved"
+
+    def sleeps(self: Trainer, epoch: int, bar: Any) -> Any:
+        if epoch == 1:
+            options.out.rename(moved)
+            shutil.copytree(tmp_path / "other", options.out)
+        return run_epoch(self, epoch, bar)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", sleeps)
+    with pytest.raises(Failure, match=f"{options.out}: was moved, removed or replaced while"):
+        train(options)
+    monkeypatch.undo()
+    assert same_weights(options.out, tmp_path / "other")
+    assert [row["epoch"] for row in read_metrics(moved)] == ["1"]
+    assert train(replace(options, out=moved)).epochs == 3
 
 
 def wide_photos(folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -154,7 +154,7 @@ def train(options: TrainOptions) -> RunSummary:
         # Borders have the colour of the mean, which a pretrained model brings with it.
         model, values = _create_model(options, values, num_classes=len(opened.label_names))
         with reporting_lack_of_memory(_FEWER_PIXELS):
-            data = _decode(options, values, accelerator, until_the_end, opened)
+            data, check = _decode(options, values, accelerator, until_the_end, opened)
         config = _run_config(options, values, preset=preset, data=data, opened=opened)
         # Invalid input is rejected before the folder is claimed.
         split_rows(data, config, world_size=accelerator.num_processes)
@@ -162,7 +162,14 @@ def train(options: TrainOptions) -> RunSummary:
         with accelerator.main_process_first():
             claim(options.out, config)
         with reporting_lack_of_memory(_more_memory(values)):
-            trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
+            trainer = Trainer(
+                model,
+                data,
+                config=config,
+                accelerator=accelerator,
+                out=options.out,
+                check_folder=check,
+            )
             _record_environment(options, trainer)
             trainer.fit()
     summary = RunSummary(
@@ -266,17 +273,20 @@ def _decode(
     accelerator: Accelerator,
     until_the_end: ExitStack,
     opened: OpenedDataset,
-) -> LabelledPixels:
+) -> tuple[LabelledPixels, Callable[[], None] | None]:
+    """Lock the run folder and decode; return pixels and a check that the folder is the same."""
     from train.data import load_pixels
 
     # Only now, so that a rejected dataset leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
     # Processes of one launch share the run; the first of them locks out other launches before any
     # of them writes a file.
+    check: Callable[[], None] | None = None
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            until_the_end.enter_context(only_run(options.out))
-    return load_pixels(opened, values=values, accelerator=accelerator, out=options.out)
+            check = until_the_end.enter_context(only_run(options.out))
+    data = load_pixels(opened, values=values, accelerator=accelerator, out=options.out)
+    return data, check
 
 
 def _create_model(

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
+from factory.data.file_classes import require_same_classes
 
 if TYPE_CHECKING:
     import datasets
@@ -120,7 +121,9 @@ def load_files(
     try:
         listed = _listed(data_files)
         with quiet(), closing_csv_files():
-            return hf.load_dataset(module, data_files=listed, features=features, **options)
+            found = hf.load_dataset(module, data_files=listed, features=features, **options)
+            require_same_classes(shown, module, data_files, found)
+            return found
     except DatasetGenerationError as error:
         cause = first_line(error.__cause__ or error)
         raise UserError(f"{shown}: its files cannot be loaded as one dataset ({cause})") from None

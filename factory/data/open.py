@@ -28,7 +28,7 @@ from factory.data.dataset_builders import (
 from factory.data.folder_rows import load_folder
 from factory.data.image_folder import ImageFolder, find_images, has_images, listed_images
 from factory.data.left_out import files_below, files_left_out, left_out_of, place_of
-from factory.data.row_counts import left_out_line
+from factory.data.row_counts import left_out_line, some
 from factory.data.row_filter import filter_rows
 from factory.hub.ids import looks_like_hub_id, parse_target
 
@@ -128,6 +128,8 @@ def open_dataset(
     if row_filter is not None:
         dataset = filter_rows(dataset, row_filter)
     names = list(dataset.features[labels].names)
+    if found.image_folder is not None:
+        _refuse_several_labels(dataset.select_columns([images, labels]), names, reference)
     return OpenedDataset(
         dataset=dataset,
         image_column=images,
@@ -174,6 +176,25 @@ def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
         if isinstance(feature, Image) and feature.decode:
             dataset = dataset.cast_column(name, Image(mode=feature.mode, decode=False))
     return dataset
+
+
+def _refuse_several_labels(rows: datasets.Dataset, names: list[str], reference: str) -> None:
+    """Reject image files that a metadata file lists with different labels."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    images, labels = rows.with_format("arrow")[:].columns
+    table = pa.table({"path": pc.struct_field(images, "path"), "label": labels})
+    counted = table.group_by("path").aggregate([("label", "count_distinct")])
+    several = counted.filter(pc.greater(counted["label_count_distinct"], 1))["path"]
+    if len(several):
+        first = several[0].as_py()
+        own = table.filter(pc.equal(table["path"], first))["label"].unique().to_pylist()
+        raise UserError(
+            f"{reference}: {len(several):,} images have several labels; the first is {first} "
+            f"({some([names[label] for label in own if label is not None])}); keep one row for "
+            "each image"
+        )
 
 
 def _is_directory(reference: str) -> bool:
@@ -328,6 +349,8 @@ def _load_saved(path: Path) -> datasets.DatasetDict:
         saved = hf.load_from_disk(str(path))
     except (OSError, ValueError, *MALFORMED) as error:
         raise UserError(f"{path}: cannot be loaded ({first_line(error)})") from None
+    # Its state may hide columns, or give tensors for values.
+    saved.reset_format()
     return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
 
 
