@@ -62,10 +62,9 @@ def count_warnings(counts: Mapping[str, int]) -> list[str]:
     warnings = []
     alike = [one for group in _alike(counts) for one in group]
     if alike:
-        shown = some([repr(name) for name in alike])
         warnings.append(
             f"{_of(len(alike), counts)} with names that differ only in case, spaces or form of "
-            f"letters: {shown}"
+            f"letters: {some([repr(name) for name in alike])}"
         )
     empty = [name for name, count in counts.items() if not count]
     few = {name: count for name, count in counts.items() if 0 < count < FEW}
