@@ -458,6 +458,22 @@ def test_an_image_with_several_labels_is_refused(tmp_path: Path) -> None:
     assert len(open_rows(str(folder), config_name=None, split="train")[0]) == 4
 
 
+@pytest.mark.parametrize("name", ["../{}", "{}", "file://{}", "http://127.0.0.1:9/x.png"])
+def test_a_list_names_no_files_elsewhere(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "private.png")
+    folder = put(tmp_path / "photos", "a.png")
+    path = "private.png" if name.startswith("..") else str(tmp_path / "private.png")
+    (folder / "metadata.csv").write_text(f"file_name,label\n{name.format(path)},cat\na.png,dog\n")
+    with pytest.raises(UserError, match=r"metadata\.csv: .*Invalid metadata file_name") as caught:
+        open_dataset(folder)
+    assert "\n" not in str(caught.value)
+    (folder / "metadata.csv").unlink()
+    (tmp_path / "metadata.csv").write_text("file_name,label\nprivate.png,cat\n")
+    (folder / "metadata.csv").symlink_to(tmp_path / "metadata.csv")
+    with pytest.raises(UserError, match=r"metadata\.csv: is a link out of .*photos"):
+        open_dataset(folder)
+
+
 def test_names_that_people_read_as_one_are_reported() -> None:
     counts = {"dog": 10, "Dog": 10, "dog ": 10, "e\u0301te\u0301": 10, "\xe9t\xe9": 10, "cat": 10}
     (warning,) = count_warnings(counts)
