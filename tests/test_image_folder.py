@@ -239,6 +239,14 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         r"contains 1 \.zip and no images; unpack",
     ),
     "a linked folder": (link, r"dog: is a link out of .*photos and is not read; remove it"),
+    "nothing but linked folders": (
+        lambda one: (
+            classes(one.parent / "albums"),
+            write(one, "README.md"),
+            *((one / name).symlink_to(one.parent / "albums" / name) for name in THREE),
+        ),
+        r"photos/cat: is a link out of .*photos and is not read; remove it",
+    ),
     "a link to a class": (link_inside, "all cats: is a link to a folder and is not read"),
     "a link that leads out": (
         link_file,

@@ -150,10 +150,13 @@ def has_images(found: ImageFolder, shown: str) -> bool:
         shown: The folder as the user named it.
 
     Raises:
-        UserError: Its only files are archives, and what describes them.
+        UserError: Its only files are archives, and what describes them; or it contains only links
+            that are not followed.
     """
     if found.images or found.not_read:
         return True
+    if found.faults and set(found.others) <= _DESCRIPTIONS:
+        raise UserError(found.faults[0])
     archives = Counter({one: n for one, n in found.others.items() if one in ARCHIVES})
     if archives and set(found.others) <= ARCHIVES | _DESCRIPTIONS:
         held = _counted(archives)
