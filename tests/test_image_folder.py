@@ -88,6 +88,14 @@ READ: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         lambda one: classes(one, "dog/test_dog.jpg", "cat/cat on train.jpg", "cat/train/val.jpg"),
         {"cat": 5, "dog": 4, "horse": 3},
     ),
+    "words of splits, and a card that names no files": (
+        lambda one: (
+            classes(one, "dog/test_dog.jpg")
+            .joinpath("README.md")
+            .write_text("---\nconfigs:\n- config_name: default\n  drop_labels: false\n---\n")
+        ),
+        {**EVEN, "dog": 4},
+    ),
     "class, year, image": (
         lambda one: put(
             one,

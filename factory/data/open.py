@@ -185,6 +185,7 @@ def _refuse_several_labels(rows: datasets.Dataset, names: list[str], reference: 
 
     images, labels = rows.with_format("arrow")[:].columns
     table = pa.table({"path": pc.struct_field(images, "path"), "label": labels})
+    table = table.filter(pc.is_valid(table["path"]))
     counted = table.group_by("path").aggregate([("label", "count_distinct")])
     several = counted.filter(pc.greater(counted["label_count_distinct"], 1))["path"]
     if len(several):
