@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.common.image_bytes import MAX_PIXELS
-from factory.data.pixels import Fit, crop, pad
+from factory.data.pixels import Fit, border_colour, crop, pad
 
 if TYPE_CHECKING:
     import torch
@@ -58,17 +58,18 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
     side = math.ceil(max(height, width) / preprocessing.crop_pct)
     own = create_transform(**options, is_training=False)
     squashed = create_transform(**options | {"crop_mode": "squash"}, is_training=False)
-    # The colour that becomes zeros in the model's input.
-    red, green, blue = (round(255 * value) for value in preprocessing.mean)
+    colour = border_colour(preprocessing.mean)
 
     def transform(image: Any) -> torch.Tensor:
         chosen = squashed
-        if fit == own_fit and _timm_can(fit, image, side):
+        if fit == "pad":
+            # Not timm's way, which resizes first: its edges of images in borders are other ones
+            # than in training.
+            image = pad(image, width / height, colour=colour)
+        elif fit == own_fit and _timm_can(fit, image, side):
             chosen = own
         elif fit == "crop":
             image = crop(image, width / height)
-        elif fit == "pad":
-            image = pad(image, width / height, colour=(red, green, blue))
         found: torch.Tensor = chosen(image)
         return found
 
@@ -78,6 +79,4 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
 def _timm_can(fit: Fit, image: Any, side: int) -> bool:
     """Return whether timm's own transform handles a very thin image: bounded size, not empty."""
     short, long = sorted(image.size)
-    if fit == "crop":
-        return bool(side**2 * long <= MAX_PIXELS * short)
-    return fit == "squash" or bool(side * short >= long)
+    return fit == "squash" or bool(side**2 * long <= MAX_PIXELS * short)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from eval.classifier import Answer, Classifier
 from eval.photos import Photo, row_photos
 from factory.common.errors import UserError
 from factory.data.open import OpenedDataset, open_dataset
-from factory.data.pixels import decode_images, labelled_sha256
+from factory.data.pixels import Fit, border_colour, decode_images, labelled_sha256
 from factory.data.readable import only_readable
 from factory.data.row_subsets import DataSource, check_labels, hold_out, take_per_class
 
@@ -28,6 +28,7 @@ SHARE = 0.05
 _LEAST = 20
 _DIGITS = 1_000_000
 _CHUNK = 4096
+_Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class _Data(DataSource, extra="ignore"):
@@ -37,6 +38,9 @@ class _Data(DataSource, extra="ignore"):
 class _Values(BaseModel):
     image_size: int = Field(ge=4, le=4096)
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    # Versions without the option squashed.
+    fit: Fit = "squash"
+    mean: tuple[_Share, _Share, _Share] = (0.0, 0.0, 0.0)
     val_fraction: float = Field(ge=0, le=0.9)
     val_images: int | None = Field(default=None, ge=1)
 
@@ -219,6 +223,8 @@ def _pixels(opened: OpenedDataset, values: _Values) -> Iterator[NDArray[np.uint8
             height=values.image_size,
             width=values.image_size,
             resample=values.resample,
+            fit=values.fit,
+            colour=border_colour(values.mean),
         )
 
 

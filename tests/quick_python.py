@@ -131,9 +131,9 @@ def _fork(connection: socket.socket) -> Any:
     waiting.register(connection, POLLIN)
     waiting.register(os.pidfd_open(process), POLLIN)
     while connection.fileno() in dict(waiting.poll()):
-        told = connection.recv(1)
-        os.kill(process, told[0] if told else SIGKILL)
-        if not told:
+        printed = connection.recv(1)
+        os.kill(process, printed[0] if printed else SIGKILL)
+        if not printed:
             break
     status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
     with suppress(BrokenPipeError):

@@ -191,6 +191,31 @@ def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
     )
 
 
+_MANY_NAMES = """
+from factory.builder.ranks import Ranks, leave
+from factory.builder.start import Start
+
+ranks, config = Ranks(device="cpu"), 60 * "c"
+names = {n: [f"data/{config}/train-{n:05d}-0123456789ab.parquet"] for n in range(100_000)}
+start = Start({config: [0]}, {config: names}, "plan", is_shared=False)
+if ranks.is_lead:
+    ranks.announce("prepared", start.to_text())
+assert Start.from_text(ranks.wait_for("prepared")) == start
+ranks.announce("nothing")
+assert ranks.wait_for("nothing") == ""
+ranks.leave_together()
+leave()
+"""
+
+
+@pytest.mark.slow
+def test_the_names_of_100000_shards_reach_every_rank(tmp_path: Path) -> None:
+    """Together they are larger than what the store of a process group takes at once."""
+    (tmp_path / "rank.py").write_text(_MANY_NAMES)
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    run([*launcher, "--standalone", str(tmp_path / "rank.py")])
+
+
 @pytest.mark.slow
 def test_a_resumed_build_looks_at_its_directory_once(tmp_path: Path) -> None:
     """The lead lists shards at the beginning and at the end; other ranks list nothing.

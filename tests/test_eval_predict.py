@@ -305,6 +305,28 @@ def test_a_threshold_is_chosen_on_the_images_that_the_run_held_out(
     assert "false-alarm rate, measured on synthetic images" in printed
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_a_threshold_is_chosen_where_training_images_are_not_square(
+    tmp_path: Path, fit: str
+) -> None:
+    for number, name in enumerate(("blue", "red")):
+        for index in range(40):
+            pixels = np.random.default_rng(index).integers(0, 80, (32, 48, 3), dtype=np.uint8)
+            pixels[..., 2 - 2 * number] += 150
+            (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{index}.png")
+    values = {"epochs": 4, "batch_size": 16, "warmup_epochs": 0.0, "val_fraction": 0.5}
+    options = TrainOptions(
+        dataset=str(tmp_path / "photos"),
+        model="test_resnet",
+        out=tmp_path / "run",
+        overrides={**values, "image_size": 32, "fit": fit},
+    )
+    train(options)
+    chosen = choose_rejection(load_classifier(tmp_path / "run"), str(tmp_path / "photos"))
+    assert chosen.images == 40 and chosen.correct >= 20
+
+
 def test_a_threshold_needs_the_runs_own_data(
     trained: tuple[Path, Path], run: Path, tmp_path: Path
 ) -> None:

@@ -103,6 +103,32 @@ def test_metadata_on_the_hub_names_the_rows(either_hub: LocalHub, tmp_path: Path
     assert read(either_hub, tmp_path, name) == [[{"collie": 1, "tabby": 1}, left]]
 
 
+def test_words_in_file_names_choose_no_split_on_the_hub(
+    either_hub: LocalHub, tmp_path: Path
+) -> None:
+    hub = either_hub
+    rows = "file_name,label\nmy test.jpg,cat\ntrain.jpg,dog\na [1].jpg,dog\n"
+    named = publish(hub, "words", "my test.jpg", "train.jpg", "a [1].jpg", metadata__csv=rows)
+    rows = "file_name,label\ntrain/test.jpg,cat\ntest/b.jpg,dog\n"
+    splits = publish(hub, "parts", "train/test.jpg", "test/b.jpg", metadata__csv=rows)
+    lost = publish(hub, "tables", test__csv="label,image\na,b\n", more__csv="label,image\na,b\n")
+    wanted = [named, splits, f"{splits} test"]
+    card = {".md": 1}
+    expected: list[object] = [[{"cat": 1, "dog": 2}, card], [{"cat": 1}, card], [{"dog": 1}, card]]
+    assert read(hub, tmp_path, *wanted) == expected
+    assert read(hub, tmp_path, *wanted, HF_HUB_OFFLINE="1") == expected
+    code = (
+        "import sys; from factory.data.open import open_images, open_rows\n"
+        "found = open_images(sys.argv[1]); print(found.split, len(found.dataset), found.left_out)\n"
+        "open_rows(sys.argv[2], config_name=None, split='test')"
+    )
+    bare = publish(hub, "bare", "my test.jpg", "b.jpg", "c.jpg")
+    done = run_python(hub, tmp_path, code, bare, lost)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["train 3 {'.md': 1}"]
+    assert f"{lost}: not read: 1 .csv in no split" in done.stderr
+
+
 def test_faults_are_reported_before_images_are_fetched(
     either_hub: LocalHub, tmp_path: Path
 ) -> None:

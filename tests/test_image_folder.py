@@ -15,6 +15,7 @@ from PIL import Image
 
 from factory.common.errors import UserError
 from factory.data.open import open_dataset, open_rows
+from factory.data.row_counts import count_warnings
 
 THREE = ("cat", "dog", "horse")
 FORMATS = {".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF", ".png": "PNG"}
@@ -87,6 +88,14 @@ READ: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         lambda one: classes(one, "dog/test_dog.jpg", "cat/cat on train.jpg", "cat/train/val.jpg"),
         {"cat": 5, "dog": 4, "horse": 3},
     ),
+    "words of splits, and a card that names no files": (
+        lambda one: (
+            classes(one, "dog/test_dog.jpg")
+            .joinpath("README.md")
+            .write_text("---\nconfigs:\n- config_name: default\n  drop_labels: false\n---\n")
+        ),
+        {**EVEN, "dog": 4},
+    ),
     "class, year, image": (
         lambda one: put(
             one,
@@ -152,6 +161,10 @@ def test_splits_are_top_level_folders_with_classes(tmp_path: Path) -> None:
     assert counts(folder, "validation") == {"cat": 2, "dog": 2, "horse": 2}
     assert counts(folder, "test") == {"cat": 1, "dog": 1, "horse": 0}
     assert counts(classes(tmp_path / "alone" / "train").parent) == EVEN
+    classes(classes(tmp_path / "other" / "train").parent / "dev", count=1)
+    classes(tmp_path / "other" / "eval", count=2)
+    found = {split: counts(tmp_path / "other", split)["cat"] for split in ("validation", "test")}
+    assert (counts(tmp_path / "other"), found) == (EVEN, {"validation": 1, "test": 2})
 
 
 def link(folder: Path) -> None:
@@ -221,11 +234,27 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda one: (classes(one / "train"), classes(one / "test"), put(one, "raw/0.jpg")),
         r"contains splits \(test, train\) beside other folders \(raw\); move",
     ),
+    "one split beside another folder": (
+        lambda one: (classes(one / "train"), classes(one / "holdout")),
+        r"contains splits \(train\) beside other folders \(holdout\); move .* directly into",
+    ),
+    "a stray image beside splits inside classes": (
+        lambda one: (inner(one), put(one, "cat/1.jpg")),
+        r"its class folders contain splits \(test, train\)",
+    ),
     "archives only": (
         lambda one: write(one, "photos.zip", "README.md", "LICENSE"),
         r"contains 1 \.zip and no images; unpack",
     ),
     "a linked folder": (link, r"dog: is a link out of .*photos and is not read; remove it"),
+    "nothing but linked folders": (
+        lambda one: (
+            classes(one.parent / "albums"),
+            write(one, "README.md"),
+            *((one / name).symlink_to(one.parent / "albums" / name) for name in THREE),
+        ),
+        r"photos/cat: is a link out of .*photos and is not read; remove it",
+    ),
     "a link to a class": (link_inside, "all cats: is a link to a folder and is not read"),
     "a link that leads out": (
         link_file,
@@ -346,6 +375,155 @@ def test_a_folder_with_metadata_is_read_by_it(tmp_path: Path, name: str) -> None
     folder = put(tmp_path / "photos", "a.jpg", "b.jpg")
     (folder / name).write_text(METADATA[name])
     assert counts(folder) == {"cat": 1, "dog": 1}
+
+
+def listed(folder: Path, **labels: str) -> Path:
+    """Save images and list them in a metadata file; the keys of labels are their names."""
+    put(folder, *(f"{name}.jpg" for name in labels))
+    rows = "".join(f"{name}.jpg,{label}\n" for name, label in labels.items())
+    (folder / "metadata.csv").write_text(f"file_name,label\n{rows}")
+    return folder
+
+
+NAMED: dict[str, tuple[Callable[[Path], object], dict[str, dict[str, int]]]] = {
+    "words of splits in file names": (
+        lambda one: listed(one, **{"my test": "cat", "train_0": "dog", "b": "dog"}),
+        {"train": {"cat": 1, "dog": 2}},
+    ),
+    "words of splits in the names of folders": (
+        lambda one: listed(one, **{"test shots/0": "cat", "old train/0": "dog", "new/0": "dog"}),
+        {"train": {"cat": 1, "dog": 2}},
+    ),
+    "other classes than the folders": (
+        lambda one: listed(one, **{"cat/test_0": "tabby", "dog/train": "collie"}),
+        {"train": {"collie": 1, "tabby": 1}},
+    ),
+    "a list in each split": (
+        lambda one: (
+            listed(one / "train", a="cat", **{"my test": "dog"}),
+            listed(one / "dev", a="cat", train_0="dog"),
+            listed(one / "test", b="cat", c="dog", d="dog"),
+        ),
+        {
+            "train": {"cat": 1, "dog": 1},
+            "validation": {"cat": 1, "dog": 1},
+            "test": {"cat": 1, "dog": 2},
+        },
+    ),
+    "one list of all splits": (
+        lambda one: listed(one, **{"train/a": "cat", "train/test": "dog", "test/a": "dog"}),
+        {"train": {"cat": 1, "dog": 1}, "test": {"dog": 1}},
+    ),
+    "splits below another folder": (
+        lambda one: listed(one, **{"images/train/a": "cat", "images/val/0/b": "dog"}),
+        {"train": {"cat": 1}, "validation": {"dog": 1}},
+    ),
+    "one split alone": (lambda one: listed(one / "test", a="cat"), {"test": {"cat": 1}}),
+    "marks in the path": (
+        lambda one: listed(one / "a [1] *#%20", **{"my test": "cat", "b [2]": "dog"}),
+        {"train": {"cat": 1, "dog": 1}},
+    ),
+    "a name in capitals": (
+        lambda one: (listed(one, test="cat") / "metadata.csv").rename(one / "Metadata.csv"),
+        {"train": {"cat": 1}},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NAMED)
+def test_rows_and_splits_do_not_depend_on_words_in_file_names(tmp_path: Path, kind: str) -> None:
+    make, expected = NAMED[kind]
+    make(tmp_path / "photos")
+    for split, wanted in expected.items():
+        found = counts(tmp_path / "photos", split)
+        assert {name: count for name, count in found.items() if count} == wanted
+    with pytest.raises(UserError, match=f"it has: {', '.join(sorted(expected))}$"):
+        counts(tmp_path / "photos", "none")
+    rows, _ = open_rows(str(tmp_path / "photos"), config_name=None, split=next(iter(expected)))
+    assert len(rows) == sum(next(iter(expected.values())).values())
+
+
+def test_rows_of_several_lists_have_one_order(tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    for name in ("dog", "ant", "cat", "bee"):
+        listed(folder / name, b=name, a=name)
+    (folder / "cat/metadata.csv").write_text("file_name,label,note\na.jpg,cat,shy\nb.jpg,cat,\n")
+    rows, _ = open_rows(str(folder), config_name=None, split="train")
+    paths = [Path(item["path"]).relative_to(folder).as_posix() for item in rows["image"]]
+    assert paths == [
+        f"{one}.jpg"
+        for one in ("ant/b", "ant/a", "bee/b", "bee/a", "cat/a", "cat/b", "dog/b", "dog/a")
+    ]
+    assert rows["note"][:] == [None, None, None, None, "shy", None, None, None]
+    (folder / "ant/metadata.csv").write_text("file_name,label\na.jpg,1\n")
+    with pytest.raises(UserError, match=f"{folder}: its 4 metadata files do not have the same"):
+        open_dataset(folder)
+    (folder / "ant/metadata.csv").write_text("file_name,label\n")
+    with pytest.raises(UserError, match=f"{folder}/ant/metadata.csv: its files cannot be loaded"):
+        open_dataset(folder)
+
+
+def test_an_image_with_several_labels_is_refused(tmp_path: Path) -> None:
+    folder = listed(tmp_path / "photos", a="cat", b="dog")
+    with (folder / "metadata.csv").open("a") as file:
+        file.write("b.jpg,dog\na.jpg,dog\n")
+    message = r"1 images have several labels; the first is .*a\.jpg \(cat, dog\); keep one row"
+    with pytest.raises(UserError, match=message):
+        open_dataset(folder)
+    assert len(open_dataset(folder, row_filter='label == "dog"').dataset) == 3
+    assert len(open_rows(str(folder), config_name=None, split="train")[0]) == 4
+
+
+@pytest.mark.parametrize("name", ["../{}", "{}", "file://{}", "http://127.0.0.1:9/x.png"])
+def test_a_list_names_no_files_elsewhere(tmp_path: Path, name: str) -> None:
+    put(tmp_path, "private.png")
+    folder = put(tmp_path / "photos", "a.png")
+    path = "private.png" if name.startswith("..") else str(tmp_path / "private.png")
+    (folder / "metadata.csv").write_text(f"file_name,label\n{name.format(path)},cat\na.png,dog\n")
+    with pytest.raises(UserError, match=r"metadata\.csv: .*Invalid metadata file_name") as caught:
+        open_dataset(folder)
+    assert "\n" not in str(caught.value)
+    (folder / "metadata.csv").unlink()
+    (tmp_path / "metadata.csv").write_text("file_name,label\nprivate.png,cat\n")
+    (folder / "metadata.csv").symlink_to(tmp_path / "metadata.csv")
+    with pytest.raises(UserError, match=r"metadata\.csv: is a link out of .*photos"):
+        open_dataset(folder)
+
+
+def test_names_that_people_read_as_one_are_reported() -> None:
+    counts = {"dog": 10, "Dog": 10, "dog ": 10, "e\u0301te\u0301": 10, "\xe9t\xe9": 10, "cat": 10}
+    (warning,) = count_warnings(counts)
+    assert warning.startswith("5 of 6 classes with names that differ only in case, spaces or form")
+    assert "'dog', 'Dog', 'dog '" in warning
+    assert count_warnings({"dog": 10, "dogs": 10}) == []
+
+
+MIXED: dict[str, tuple[dict[str, str], str]] = {
+    "a split beside other folders": ({"test/a": "cat", "more/b": "dog"}, "test"),
+    "a split beside other images": ({"train/a": "cat", "b": "dog"}, "train"),
+    "splits inside other folders": ({"cat/train/a": "cat", "dog/test/b": "dog"}, "test, train"),
+}
+
+
+@pytest.mark.parametrize("kind", MIXED)
+def test_images_of_which_only_some_are_in_splits_are_refused(tmp_path: Path, kind: str) -> None:
+    labels, splits = MIXED[kind]
+    listed(tmp_path / "photos", **labels)
+    message = rf"only some images are in folders of splits \({splits}\); put all .* in the card"
+    with pytest.raises(UserError, match=message):
+        open_dataset(tmp_path / "photos")
+
+
+def test_images_without_labels_are_all_read(tmp_path: Path) -> None:
+    folder = put(tmp_path / "photos", "a.jpg", "test.jpg", "train on track.jpg")
+    rows, _ = open_rows(str(folder), config_name=None, split="train")
+    assert (len(rows), rows.column_names) == (3, ["image"])
+    put(tmp_path / "splits", "train/a.jpg", "train/test.jpg", "test/b.jpg")
+    found = {
+        one: open_rows(str(tmp_path / "splits"), config_name=None, split=one)[0]
+        for one in ("train", "test")
+    }
+    assert {one: len(rows) for one, rows in found.items()} == {"train": 2, "test": 1}
 
 
 @pytest.mark.parametrize("texts", [METADATA, BROKEN], ids=["read", "broken"])

@@ -267,6 +267,85 @@ def test_the_file_of_large_datasets_has_its_space_from_the_start(tmp_path, monke
     assert not list(tmp_path.glob("*.images"))
 
 
+_CARD = "---\nconfigs:\n- config_name: default\n  data_files: train-*.parquet\n---\n"
+
+
+@pytest.mark.parametrize("card", [None, _CARD], ids=["bare", "card"])
+def test_marks_of_patterns_in_a_path_are_letters(tmp_path: Path, card: str | None) -> None:
+    for name, values in (("a [1]?*", [0, 200]), ("a 1", [7])):
+        folder = write_set(tmp_path / name / "set", values)
+        if card:
+            (folder / "README.md").write_text(card)
+    assert len(open_dataset(tmp_path / "a [1]?*" / "set").dataset) == 2
+    folder = tmp_path / "files"
+    for name, values in (("a [1]", [0, 200]), ("a 1", [7])):
+        (write_set(folder, values) / "train-0.parquet").rename(folder / f"{name}.parquet")
+    assert len(open_dataset(folder).dataset) == 3
+
+
+def test_a_card_that_names_a_missing_file_is_reported_shortly(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", [0])
+    (folder / "README.md").write_text(_CARD.replace("train-*", "data/train"))
+    with pytest.raises(UserError, match="Unable to find") as caught:
+        open_dataset(folder)
+    assert len(str(caught.value)) < 300 + len(str(folder))
+
+
+def write_classes(path: Path, names: list[str], labels: list[str]) -> datasets.Dataset:
+    types = {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
+    rows = {"image": [png(9)] * len(labels), "label": [names.index(label) for label in labels]}
+    made = datasets.Dataset.from_dict(rows, features=datasets.Features(types))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        made.to_parquet(path)
+    else:
+        made.save_to_disk(path.parent / "saved")
+        shutil.move(next((path.parent / "saved").glob("*.arrow")), path)
+        shutil.rmtree(path.parent / "saved")
+    return made
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "arrow"])
+@pytest.mark.parametrize("names", ["a b", "train test"])
+def test_files_that_number_their_classes_otherwise_are_refused(
+    tmp_path: Path, suffix: str, names: str
+) -> None:
+    """datasets takes the names of the first file for all: cats would be dogs."""
+    one, two = (tmp_path / "set" / f"{name}.{suffix}" for name in names.split())
+    write_classes(one, ["cat", "dog"], ["cat", "cat"])
+    write_classes(two, ["dog", "cat"], ["cat"])
+    message = r"\.(parquet|arrow): class 0 of column 'label' is (dog|cat) there and (dog|cat) in"
+    with pytest.raises(UserError, match=message):
+        open_dataset(tmp_path / "set")
+    write_classes(two, ["cat", "dog", "emu"], ["cat", "dog"])
+    assert open_dataset(tmp_path / "set").dataset["label"][:2] == [0, 0]
+
+
+def test_a_saved_dataset_shows_all_its_columns_and_plain_values(tmp_path: Path) -> None:
+    write_classes(tmp_path / "x.parquet", ["cat", "dog"], ["cat", "dog"]).save_to_disk(
+        tmp_path / "set"
+    )
+    state = json.loads((tmp_path / "set/state.json").read_text())
+    odd = {"_format_type": "numpy", "_format_columns": ["label"]}
+    (tmp_path / "set/state.json").write_text(json.dumps(state | odd))
+    opened = open_dataset(tmp_path / "set")
+    assert opened.dataset.column_names == ["image", "label"]
+    assert [type(one) for one in opened.dataset[0].values()] == [dict, int]
+
+
+def test_files_that_are_in_no_split_are_counted(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", [0, 200])
+    (folder / "train-0.parquet").rename(folder / "dogs_test.parquet")
+    for name in ("cats", "horses", ".hidden"):
+        (write_set(folder, [0]) / "train-0.parquet").rename(folder / f"{name}.parquet")
+    opened = open_dataset(folder)
+    assert (opened.split, len(opened.dataset)) == ("test", 2)
+    assert opened.left_out == {".parquet in no split": 2}
+    (folder / "dogs_test.parquet").rename(folder / "dogs.parquet")
+    opened = open_dataset(folder)
+    assert (opened.split, len(opened.dataset), opened.left_out) == ("train", 4, {})
+
+
 def test_the_home_of_an_unknown_user_is_one_line() -> None:
     with pytest.raises(UserError, match="~no-such-user/x"):
         open_dataset("~no-such-user/x")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import datasets
 import pytest
-from build_parts import SETTINGS, FakeRenderer, recipe, shard, tree
+from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, tree
 from damaged_sets import manifest_of
 from sleep_parts import leave_over
 
@@ -95,6 +97,79 @@ def test_a_file_used_by_a_build_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(out.rglob(".writing-*")) == []
 
 
+def once_before(
+    monkeypatch: pytest.MonkeyPatch, name: str, when: Callable[[Path], bool], act: Callable[[], Any]
+) -> None:
+    """Let something happen right before a function is called with a certain file."""
+    module, _, function = name.rpartition(".")
+    call = getattr(import_module(module), function)
+
+    def called(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if when(path):
+            monkeypatch.undo()
+            act()
+        return call(path, *args, **kwargs)
+
+    monkeypatch.setattr(name, called)
+
+
+def test_an_outgrown_shard_that_another_launch_removes_is_looked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other launch ends between the look at the short shard and the copy of its rows."""
+    out = tmp_path / "out"
+    generate(recipe(tmp_path, "base"), out)
+    short = shard(out, index=1)
+    more = recipe(tmp_path, "base", images_per_class=8)
+    read = "factory.builder.shard_maker.read_shard"
+    once_before(monkeypatch, read, short.__eq__, lambda: generate(more, out))
+    generate(more, out)
+    assert not short.exists() and verify_set(out).faults == ()
+    generate(more, tmp_path / "once")
+    assert tree(out) == tree(tmp_path / "once")
+
+
+@pytest.mark.parametrize("step", ["inspect", "read_rows"])
+def test_a_shard_that_is_removed_before_it_gets_columns_is_not_needed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    out = tmp_path / "out"
+    generate(recipe(tmp_path, "base"), out)
+    short = shard(out, index=1)
+    more = recipe(tmp_path, "base", images_per_class=8)
+    Dying.last = 0
+    with pytest.raises(Dies):
+        generate(more, out, renderer_factory=Dying)
+    word = recipe(tmp_path, "word", prompt="a {d} {class}", variables={"d": ["x", "y"]})
+    grow = f"factory.builder.grow.{step}"
+    once_before(monkeypatch, grow, short.__eq__, lambda: generate(more, out))
+    generate(word, out)
+    assert not short.exists() and verify_set(out).faults == ()
+    assert manifest_of(out).configs["base"].rows == 24
+
+
+def test_one_line_names_a_shard_that_is_lost_in_the_middle_of_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    base, word = recipe(tmp_path, "base"), recipe(tmp_path, "word", prompt="one {class}")
+    share = combination(tmp_path, "share", ["base", "word"], images_per_class=2)
+    generate([base, word], out)
+    lost = shard(out)
+    read = "factory.builder.shard_maker.read_shard"
+    once_before(monkeypatch, read, lost.__eq__, lost.unlink)
+    with pytest.raises(Failure, match=f"{lost}: was removed while its rows were copied; run the"):
+        generate(share, out)
+    generate(share, out)
+    assert verify_set(out).faults == ()
+    shard(out).unlink()
+    other = recipe(tmp_path, "other", prompt="two {class}")
+    with pytest.raises(Failure, match=f"{lost}: is listed in manifest.json and does not exist"):
+        generate(other, out)
+    generate(base, out)
+    assert verify_set(out).faults == ()
+
+
 def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path: Path) -> None:
     """A suspended `tidy` has created a generation, and may remove the copies it found."""
     out = tmp_path / "out"
@@ -113,6 +188,26 @@ def test_copies_of_a_stopped_build_are_used_only_by_the_next_generation(tmp_path
     for path in copies:
         (out / "data/base" / path.name).unlink(missing_ok=True)
     assert verify_set(out).faults == ()
+
+
+def test_a_process_that_slept_while_the_generations_were_removed_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    """The folder is removed as a message advises; the number after the sleeper's is free then."""
+    out = tmp_path / "out"
+    generate(recipe(tmp_path, "base"), out)
+    for _ in range(3):
+        main(["card", str(out)])
+        now = newest(out)
+        assert now.manifest is not None and replace(out, now, now.manifest, recipes={})
+    asleep = newest(out)
+    shutil.rmtree(out / FOLDER)
+    generate(recipe(tmp_path, "base", images_per_class=8), out)
+    before = tree(out)
+    assert asleep.manifest is not None
+    assert replace(out, asleep, asleep.manifest, recipes={}) is None
+    assert latest(out) < asleep.number and newest(out).manifest == manifest_of(out)
+    assert tree(out) == before and verify_set(out).faults == ()
 
 
 def test_the_card_no_longer_lists_removed_files(tmp_path: Path) -> None:

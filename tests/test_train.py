@@ -25,11 +25,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
+from factory.data.pixels import labelled_sha256
 from factory.data.row_subsets import take_per_class
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
 from train.environment import record_environment
+from train.loop import Trainer
 from train.run import TrainOptions, train
 from train.run_folder import only_run
 
@@ -633,6 +635,29 @@ def test_a_run_keeps_to_the_rules_of_windows(options: TrainOptions, windows_rule
     assert (options.out / "model.safetensors").is_file()
 
 
+def test_a_training_that_wakes_up_writes_into_no_other_run(
+    options: TrainOptions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While its process is suspended, its folder is moved and another training done there."""
+    train(replace(options, out=tmp_path / "other", seed=1))
+    run_epoch = Trainer._train_epoch
+    moved = tmp_path / "moved"
+
+    def sleeps(self: Trainer, epoch: int, bar: Any) -> Any:
+        if epoch == 1:
+            options.out.rename(moved)
+            shutil.copytree(tmp_path / "other", options.out)
+        return run_epoch(self, epoch, bar)
+
+    monkeypatch.setattr(Trainer, "_train_epoch", sleeps)
+    with pytest.raises(Failure, match=f"{options.out}: was moved, removed or replaced while"):
+        train(options)
+    monkeypatch.undo()
+    assert same_weights(options.out, tmp_path / "other")
+    assert [row["epoch"] for row in read_metrics(moved)] == ["1"]
+    assert train(replace(options, out=moved)).epochs == 3
+
+
 def wide_photos(folder: Path) -> Path:
     """Write an image folder: two classes of 4 images of 64 x 32 pixels each, as noise."""
     rng = np.random.default_rng(0)
@@ -667,6 +692,31 @@ def test_fit_decides_how_non_square_images_are_treated(
     with pytest.raises(UserError, match=r"fit .squash there, pad now."):
         again = {**values, "fit": "pad"}
         train(replace(options, dataset=photos, out=tmp_path / "run-squash", overrides=again))
+
+
+def test_borders_have_one_colour_in_training_and_scoring(
+    options: TrainOptions, tmp_path: Path
+) -> None:
+    from eval.checkpoint import load_checkpoint
+    from eval.fit import make_transform, with_fit
+
+    photos = wide_photos(tmp_path / "photos")
+    values = {"epochs": 1, "batch_size": 4, "warmup_epochs": 0.0, "image_size": 32, "fit": "pad"}
+    mean, std = (0.75, 0.25, 0.0), (0.5, 0.5, 0.5)
+    first = replace(options, dataset=str(photos), out=tmp_path / "own")
+    train(replace(first, overrides={**values, "mean": mean, "std": std}))
+    tuned = replace(first, out=tmp_path / "tuned", model=f"local-dir:{first.out}", pretrained=True)
+    train(replace(tuned, overrides=values))
+    for out in (first.out, tuned.out):
+        config = yaml.safe_load((out / "config.yaml").read_text())
+        assert config["hyperparameters"]["mean"] == list(mean)
+        scored = make_transform(with_fit(load_checkpoint(str(out)).preprocessing, None)).apply
+        files = [photos / name / f"{number}.png" for name in ("cat", "dog") for number in range(4)]
+        seen = torch.stack([scored(PilImage.open(file)) for file in files])
+        pixels = ((seen.permute(0, 2, 3, 1) * 0.5 + torch.tensor(mean)) * 255).round()
+        assert (pixels[:, :6] == torch.tensor([191.0, 64.0, 0.0])).all()
+        found = labelled_sha256(np.repeat([0, 1], 4), [pixels.to(torch.uint8).numpy()])
+        assert config["data"]["pixels_sha256"] == found
 
 
 def test_a_run_from_before_fit_squashed(options: TrainOptions, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ synchronised); models without both give the same gradients for any number of pro
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,14 +96,18 @@ class Trainer:
         config: RunConfig,
         accelerator: Accelerator,
         out: Path,
+        check_folder: Callable[[], None] | None = None,
     ) -> None:
         """Prepare the model, and resume from the checkpoint in `out` if there is one.
+
+        `check_folder` is called before an epoch is written.
 
         Raises:
             UserError: Batches too small, or a checkpoint that cannot be read.
         """
         values = config.hyperparameters
         self.config, self.accelerator, self.out = config, accelerator, out
+        self._check_folder = check_folder
         self.train_rows, self.val_rows = split_rows(
             data, config, world_size=accelerator.num_processes
         )
@@ -244,6 +249,8 @@ class Trainer:
             self.best_epoch, self.best_val_top1 = epoch + 1, val.top1 if val else None
         self._share_buffers()
         if self.accelerator.is_main_process:
+            if self._check_folder is not None:
+                self._check_folder()
             # If killed between the two, the run repeats this epoch and writes the same weights.
             if better:
                 save_classifier(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from factory.data.open import OpenedDataset
     from train.data import LabelledPixels
     from train.loop import Trainer
+
+_FEWER_PIXELS = "lower --image-size or --images-per-class: all pixels are held in memory"
 
 
 @dataclass(frozen=True)
@@ -149,11 +151,12 @@ def train(options: TrainOptions) -> RunSummary:
         warn_if_alone(f"train {options.dataset} --model {options.model} --out {options.out} ...")
     _set_threads(options.threads)
     with ExitStack() as until_the_end:
-        with reporting_lack_of_memory(
-            "lower --image-size or --images-per-class: all pixels are held in memory"
-        ):
-            data, opened, values = _load(options, values, accelerator, until_the_end)
-        model, values = _create_model(options, values, num_classes=len(data.label_names))
+        with reporting_lack_of_memory(_FEWER_PIXELS):
+            opened, values = _open(options, values, accelerator)
+        # Borders have the colour of the mean, which a pretrained model brings with it.
+        model, values = _create_model(options, values, num_classes=len(opened.label_names))
+        with reporting_lack_of_memory(_FEWER_PIXELS):
+            data, check = _decode(options, values, accelerator, until_the_end, opened)
         config = _run_config(options, values, preset=preset, data=data, opened=opened)
         # Invalid input is rejected before the folder is claimed.
         split_rows(data, config, world_size=accelerator.num_processes)
@@ -161,7 +164,14 @@ def train(options: TrainOptions) -> RunSummary:
         with accelerator.main_process_first():
             claim(options.out, config)
         with reporting_lack_of_memory(_more_memory(values)):
-            trainer = Trainer(model, data, config=config, accelerator=accelerator, out=options.out)
+            trainer = Trainer(
+                model,
+                data,
+                config=config,
+                accelerator=accelerator,
+                out=options.out,
+                check_folder=check,
+            )
             _record_environment(options, trainer)
             trainer.fit()
     summary = RunSummary(
@@ -226,16 +236,14 @@ def _log_once(text: str) -> None:
         log(text)
 
 
-def _load(
-    options: TrainOptions,
-    values: Hyperparameters,
-    accelerator: Accelerator,
-    until_the_end: ExitStack,
-) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
+def _open(
+    options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
+) -> tuple[OpenedDataset, Hyperparameters]:
+    """Open the dataset; return it and the values with the size of its images."""
     from factory.data.open import open_dataset
     from factory.data.readable import only_readable
     from factory.data.row_subsets import take_per_class
-    from train.data import image_side, load_pixels, report_counts
+    from train.data import image_side, report_counts
 
     # One process per machine fills the datasets cache; the others read it.
     with accelerator.local_main_process_first():
@@ -254,15 +262,29 @@ def _load(
         opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
     report_counts(opened, allow_empty=options.allow_empty_classes, fit=values.fit, note=_log_once)
     side = image_side(opened, values.image_size)
+    return opened, values.model_copy(update={"image_size": side})
+
+
+def _decode(
+    options: TrainOptions,
+    values: Hyperparameters,
+    accelerator: Accelerator,
+    until_the_end: ExitStack,
+    opened: OpenedDataset,
+) -> tuple[LabelledPixels, Callable[[], None] | None]:
+    """Lock the run folder and decode; return pixels and a check that the folder is the same."""
+    from train.data import load_pixels
+
     # Only now, so that a rejected dataset leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
     # Processes of one launch share the run; the first one locks out other launches before any of
     # them writes a file.
+    check: Callable[[], None] | None = None
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            until_the_end.enter_context(only_run(options.out))
-    data = load_pixels(opened, side=side, values=values, accelerator=accelerator, out=options.out)
-    return data, opened, values.model_copy(update={"image_size": side})
+            check = until_the_end.enter_context(only_run(options.out))
+    data = load_pixels(opened, values=values, accelerator=accelerator, out=options.out)
+    return data, check
 
 
 def _create_model(

@@ -16,8 +16,10 @@ from __future__ import annotations
 import csv
 import errno
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ import yaml
 from pydantic import ValidationError
 
 from factory.common.console import log
-from factory.common.errors import UserError
+from factory.common.errors import Failure, UserError
 from factory.common.outside import read_yaml
 from factory.common.whole_files import replace_text
 from train.config import RunConfig, differing_keys
@@ -51,10 +53,14 @@ METRIC_COLUMNS = (
 
 
 @contextmanager
-def only_run(out: Path) -> Iterator[None]:
+def only_run(out: Path) -> Iterator[Callable[[], None]]:
     """Lock a run folder against a second training, until this process ends.
 
     On file systems without locks this only logs a warning.
+
+    Returns:
+        A check that the folder is still the same one, for use before anything is written: while a
+        process is suspended, people may move the folder and start another training there.
 
     Raises:
         UserError: Another training is running there, or the lock file is a link.
@@ -79,7 +85,17 @@ def only_run(out: Path) -> Iterator[None]:
                 f"{out}: its file system has no locks ({error.strerror}), so a second training in "
                 "it cannot be prevented; start only one"
             )
-        yield
+        yield partial(_require_same, path, os.fstat(file.fileno()))
+
+
+def _require_same(lock: Path, locked: os.stat_result) -> None:
+    with suppress(FileNotFoundError):
+        if os.path.samestat(lock.stat(), locked):
+            return
+    raise Failure(
+        f"{lock.parent}: was moved, removed or replaced while this training ran; nothing more is "
+        "written to it"
+    )
 
 
 def check_folder(out: Path) -> None:

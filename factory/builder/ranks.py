@@ -22,6 +22,8 @@ _POLL_S = 0.05
 # address of a dead peer fails after this, and its launcher tries again.
 _MEETING = timedelta(minutes=10)
 _FAILED = "failed"
+_MOST_BYTES = 1 << 20
+"""Of one value: PyTorch's store closes the connection of a process that sends 8 MiB at once."""
 Answer = TypeVar("Answer")
 
 
@@ -101,7 +103,11 @@ class Ranks:
 
     def announce(self, event: str, text: str = "") -> None:
         """Announce an event to all ranks, with a text for them."""
-        self._ask(lambda: self._store.set(event, f"{text} "))
+        first, *rest = _parts(text.encode())
+        for number, part in enumerate(rest, 1):
+            self._set(f"{event}/part-{number}", part)
+        # Last, because the others wait for it. It tells the number of further parts.
+        self._set(event, b"%d " % len(rest) + first)
 
     def is_announced(self, event: str) -> bool:
         """Return whether any rank has announced an event."""
@@ -113,7 +119,9 @@ class Ranks:
 
     def announced(self, event: str) -> str:
         """Return the text of an announced event."""
-        return str(self._ask(lambda: self._store.get(event)).decode()[:-1])
+        count, _, first = self._get(event).partition(b" ")
+        rest = [self._get(f"{event}/part-{number}") for number in range(1, int(count) + 1)]
+        return b"".join((first, *rest)).decode()
 
     def wait_for(self, event: str) -> str:
         """Wait until `event` is announced and return its text.
@@ -174,6 +182,12 @@ class Ranks:
         if self.is_lead:
             self.wait_until(lambda: self.add("leaving", 0) >= self.world_size)
 
+    def _set(self, key: str, value: bytes) -> None:
+        self._ask(lambda: self._store.set(key, value))
+
+    def _get(self, key: str) -> bytes:
+        return bytes(self._ask(lambda: self._store.get(key)))
+
     def _ask(self, question: Callable[[], Answer]) -> Answer:
         """Query the store, which is in another process."""
         import torch.distributed
@@ -185,6 +199,11 @@ class Ranks:
                 f"rank {self.rank}: the process that coordinates the others is gone "
                 f"({first_line(error)}); run the same command again to resume"
             ) from None
+
+
+def _parts(data: bytes) -> list[bytes]:
+    """Cut a value into parts that a store takes; at least one, which may be empty."""
+    return [data[at : at + _MOST_BYTES] for at in range(0, max(len(data), 1), _MOST_BYTES)]
 
 
 def _agree(text: str) -> str:

@@ -17,11 +17,10 @@ from factory.common.errors import Failure
 from factory.renderer.flaws import flaw
 from factory.renderer.out_of_memory import suggesting_batch_size
 from factory.shards.manifest import FailedImage
-from factory.shards.parquet import Row, encode_image, read_shard
+from factory.shards.parquet import Row, Shard, encode_image
 
 if TYPE_CHECKING:
     from factory.common.image_arrays import ImageArray
-    from factory.common.storage import AnyPath
     from factory.planner.plan import ImageSpec
     from factory.renderer.diffusers_renderer import Renderer
     from factory.shards.settings import FixedSettings
@@ -87,7 +86,7 @@ def generate_rows(
 
 
 def copy_rows(
-    out: AnyPath, job: Job, shard: range, *, file_of: Callable[[str, int], str], shard_size: int
+    job: Job, shard: range, *, read: Callable[[str, int], Shard], shard_size: int
 ) -> ShardRows:
     """Copy the rows of an equal-share shard from the shards of its members.
 
@@ -101,10 +100,10 @@ def copy_rows(
         number = spec.index // shard_size
         source = (spec.recipe, number)
         if source not in sources:
-            read = read_shard(out / file_of(spec.recipe, number))
+            member = read(spec.recipe, number)
             sources[source] = (
-                {row["index"]: row for row in read.rows},
-                {image.index: image for image in read.stamp.failed},
+                {row["index"]: row for row in member.rows},
+                {image.index: image for image in member.stamp.failed},
             )
         rows, failed = sources[source]
         if spec.index in failed:

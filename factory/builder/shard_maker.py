@@ -11,6 +11,7 @@ from factory.builder.ranks import Ranks
 from factory.builder.rows import ShardRows, copy_rows, generate_rows
 from factory.builder.start import Start
 from factory.common import console
+from factory.common.errors import Failure
 from factory.common.storage import AnyPath
 from factory.data.columns import features
 from factory.renderer.pool import Renderers
@@ -18,13 +19,13 @@ from factory.shards.fence import Fence
 from factory.shards.generations import Generation
 from factory.shards.layout import file_at, first_name, is_counted, names_from
 from factory.shards.manifest import ShardEntry
-from factory.shards.parquet import read_shard, write_shard
+from factory.shards.parquet import Shard, read_shard, write_shard
 from factory.shards.repair import Candidates, Found, assess
 from factory.shards.stamp import Stamp
 
 
-class _MadeElsewhere(Exception):
-    """Another launch has written the shard that this one was generating."""
+class _LookAgain(Exception):
+    """Another launch has written the shard meanwhile, or removed a file with some of its rows."""
 
 
 @dataclass
@@ -81,14 +82,9 @@ class ShardMaker:
         self._fence.check()
         twins = [] if self.exists(job, index) else self._missing_twins(job, index)
         with self.renderers.together([job.recipe, *(twin.recipe for twin in twins)]):
-            try:
-                entry = self._make(job, index)
-                for twin in twins:
-                    self._make(twin, index)
-            except FileNotFoundError:
-                # Rows are read from files that may be missing in a later generation.
-                self._fence.check()
-                raise
+            entry = self._make(job, index)
+            for twin in twins:
+                self._make(twin, index)
         return entry
 
     def _missing_twins(self, job: Job, index: int) -> list[Job]:
@@ -108,7 +104,7 @@ class ShardMaker:
             console.log(f"{found.path}: {found.fault}; generating its images again")
         try:
             rows = self._rows(job, images, shorter=there.best, file=there.free)
-        except _MadeElsewhere:
+        except _LookAgain:
             return self._make(job, index)
         if there.damaged:
             self.ranks.add("regenerated", len(rows.rows))
@@ -180,22 +176,43 @@ class ShardMaker:
             self.ranks.add("kept", found.inspection.rows)
         return found.inspection.entry(found.path.relative_to(self.out).as_posix())
 
+    def _read(self, path: AnyPath) -> Shard | None:
+        """Read a shard of this plan; None if another launch has removed it meanwhile."""
+        try:
+            return read_shard(path)
+        except FileNotFoundError:
+            self._fence.check()
+            return None
+
+    def _member(self, config: str, number: int) -> Shard:
+        """Read a shard that this launch has made or looked at."""
+        path = self.out / self.file_of(config, number)
+        shard = self._read(path)
+        if shard is None:
+            raise Failure(
+                f"{path}: was removed while its rows were copied; run the same command again to "
+                "resume"
+            )
+        return shard
+
     def _rows(self, job: Job, images: range, *, shorter: Found | None, file: str) -> ShardRows:
         """Generate or copy the rows of a shard, unless another launch writes its file meanwhile."""
 
         def generated(count: int) -> None:
             self.show(count)
             if (self.out / file).is_file():
-                raise _MadeElsewhere
+                raise _LookAgain
 
         if job.kind == "share":
             size = self._settings.shard_size
-            rows = copy_rows(self.out, job, images, file_of=self.file_of, shard_size=size)
+            rows = copy_rows(job, images, read=self._member, shard_size=size)
             self.show(len(rows.rows))
             return rows
         kept = ShardRows()
         if shorter is not None:
-            before = read_shard(shorter.path)
+            before = self._read(shorter.path)
+            if before is None:
+                raise _LookAgain
             kept = ShardRows(before.rows, list(before.stamp.failed))
             self.ranks.add("kept", len(kept.rows))
         made = generate_rows(

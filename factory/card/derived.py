@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from factory.card.header import with_exact_files
 from factory.card.page import FILE_NAME as CARD
 from factory.card.page import write_card
+from factory.common.errors import Failure
 from factory.common.storage import AnyPath, write_bytes, write_text
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.directory import recipe_path
 from factory.shards.generations import Generation, latest, newest
+from factory.shards.manifest import FILE_NAME as MANIFEST
 from factory.shards.manifest import Manifest
 
 
@@ -57,18 +60,24 @@ def _write(
         if card and now.written.in_order() and latest(out) == now.number:
             known = {name: loaded[text] for name, text in now.recipes.items() if text in loaded}
             write_card(out, now.written, known)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
         # These shards are no longer in a newer generation.
         if latest(out) == now.number:
-            raise
+            raise Failure(
+                f"{error.filename or error}: is listed in {MANIFEST} and does not exist; build its "
+                "config again to generate it"
+            ) from None
     if latest(out) == now.number:
         now.written.write(out)
 
 
 def _write_recipe(out: AnyPath, name: str, text: str) -> None:
     path = recipe_path(out, name)
-    if not path.is_file() or path.read_bytes() != text.encode():
-        write_text(path, text)
+    # Another launch may remove it, if its generation has no such config.
+    with suppress(FileNotFoundError):
+        if path.is_file() and path.read_bytes() == text.encode():
+            return
+    write_text(path, text)
 
 
 def name_files(out: AnyPath, old: Manifest) -> None:

@@ -16,6 +16,7 @@ _INFOS = "dataset_infos.json"
 CARDS = (_CARD, _CARD_FILE, _INFOS)
 """Files that tell the library datasets where the rows are."""
 MAX_CARD_BYTES = 16_000_000
+_FILES_KEYS = {"data_files", "data_dir"}
 _SAVED_LISTS = ("_data_files", "_indices_data_files")
 _T = TypeVar("_T")
 
@@ -42,10 +43,13 @@ def names_files(folder: Path, *, shown: str) -> bool:
     Raises:
         UserError: The card is invalid.
     """
-    return any(
-        isinstance(head, dict) and ("configs" in head or "data_files" in head)
-        for head in _headers(folder, shown)
-    )
+    heads = [head for head in _headers(folder, shown) if isinstance(head, dict)]
+    configs = [one for head in heads for one in _list_or_nothing(head.get("configs"))]
+    return any(isinstance(one, dict) and _FILES_KEYS & one.keys() for one in (*heads, *configs))
+
+
+def _list_or_nothing(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _headers(folder: Path, shown: str) -> Iterator[Any]:

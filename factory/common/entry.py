@@ -25,6 +25,7 @@ _MOST_SHOWN = 200
 _DISK_ERRORS = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "the disk quota is used up; free some space",
+    errno.ENOENT: "does not exist; if no other command has removed it, restore it",
     errno.EROFS: "the file system is read-only; choose another directory",
     errno.EACCES: "permission denied; choose a directory you may write to",
     errno.ENOTDIR: "a part of this path is a file; choose another directory",

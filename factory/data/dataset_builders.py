@@ -1,13 +1,22 @@
-"""Resolve a directory or Hub id with the library datasets, before any row is read."""
+"""Resolve a directory or Hub id with the library datasets, and load the files of its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from glob import has_magic
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
 from factory.common.text import suggest
+from factory.data.file_classes import require_same_classes
+
+if TYPE_CHECKING:
+    import datasets
 
 # Formats whose files contain their rows. Others, such as hdf5, iceberg and lance, may point to
 # files elsewhere, or have parsers of their own.
@@ -35,15 +44,15 @@ def find_builder(path: str, config_name: str | None, revision: str | None = None
     # Messages use the name as the user typed it.
     shown = path.removeprefix("hf://datasets/")
     try:
-        with quiet():
+        with quiet(), _literal(path):
             return hf.load_dataset_builder(path, config_name, revision=revision)
     except DatasetNotFoundError as error:
         hint = "check the id; a private one needs a login (hf auth login)"
         raise UserError(f"{shown}: {first_line(error)}; {hint}") from None
     except FileNotFoundError as error:
-        raise UserError(
-            f"{shown}: {first_line(error)}; is it a dataset directory or Hub id?"
-        ) from None
+        # A list of all suffixes that datasets knows follows.
+        words = first_line(error).partition(" with any supported extension")[0]
+        raise UserError(f"{shown}: {words}; is it a dataset directory or Hub id?") from None
     except ValueError as error:
         fault = _config_fault(path, config_name, revision, error)
         raise UserError(f"{shown}: {fault}") from None
@@ -62,7 +71,8 @@ def _config_fault(
     if config_name is None and "onfig" not in str(error):
         return first_line(error)
     try:
-        known = hf.get_dataset_config_names(path, revision=revision)
+        with _literal(path):
+            known = hf.get_dataset_config_names(path, revision=revision)
     except (OSError, ValueError, *MALFORMED):
         return first_line(error)
     if config_name is None:
@@ -83,6 +93,93 @@ def module_name(builder: Any, *, shown: str) -> str:
             f"use one of {', '.join(_MODULES)}"
         )
     return module
+
+
+def load_files(
+    shown: str,
+    module: str,
+    *,
+    data_files: Mapping[str, Sequence[str]],
+    features: datasets.Features | None = None,
+    **options: Any,
+) -> datasets.DatasetDict:
+    """Load local files, each by its own name: none is taken as a pattern.
+
+    Args:
+        shown: The dataset as the user named it.
+        module: Module of datasets that reads the files; see `module_name`.
+        data_files: Paths by split.
+        features: Columns and types; None: the files define them.
+        options: Further options of the module.
+
+    Raises:
+        UserError: The files cannot be read, or are not one dataset.
+    """
+    import datasets as hf
+    from datasets.exceptions import DatasetGenerationError
+
+    try:
+        listed = _listed(data_files)
+        with quiet(), closing_csv_files():
+            found = hf.load_dataset(module, data_files=listed, features=features, **options)
+            require_same_classes(shown, module, data_files, found)
+            return found
+    except DatasetGenerationError as error:
+        cause = first_line(error.__cause__ or error)
+        raise UserError(f"{shown}: its files cannot be loaded as one dataset ({cause})") from None
+    except (OSError, ValueError, *MALFORMED) as error:
+        # pyarrow raises OSError without a number for damaged files; with a number it is a system
+        # error.
+        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
+            raise
+        if isinstance(error, ValueError) and "no data" in str(error):
+            raise UserError(f"{shown}: its files contain no rows") from None
+        raise UserError(f"{shown}: its files cannot be loaded ({first_line(error)})") from None
+
+
+def _listed(data_files: Mapping[str, Sequence[str]]) -> Any:
+    """Return paths as datasets keeps those that it has resolved, with what tells their version.
+
+    It would take `a [1].csv` as the pattern of `a 1.csv`, and pass over it where there is none.
+    """
+    from datasets.data_files import DataFilesDict, DataFilesList
+
+    return DataFilesDict(
+        {
+            split: DataFilesList(list(paths), [_version(path) for path in paths])
+            for split, paths in data_files.items()
+        }
+    )
+
+
+def _version(path: str) -> tuple[str, str]:
+    state = Path(path).stat()
+    return str(state.st_mtime_ns), str(state.st_size)
+
+
+@contextmanager
+def _literal(path: str) -> Iterator[None]:
+    """Let datasets take the name of a local folder as it is, although it looks like a pattern."""
+    if "://" in path or not has_magic(path):
+        yield
+        return
+    from datasets import data_files
+
+    resolve, home = data_files.resolve_pattern, os.path.realpath(path)
+    with TemporaryDirectory() as folder:
+        link = Path(folder, "dataset")
+        link.symlink_to(home)
+
+        def resolved(pattern: str, base_path: str, *args: Any, **options: Any) -> list[str]:
+            base = base_path.replace(home, str(link), 1)
+            found = resolve(pattern, base, *args, **options)
+            return [file.replace(str(link), home, 1) for file in found]
+
+        data_files.resolve_pattern = resolved
+        try:
+            yield
+        finally:
+            data_files.resolve_pattern = resolve
 
 
 class quiet:

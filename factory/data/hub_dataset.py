@@ -17,13 +17,14 @@ from factory.common.dataset_files import CARDS, check_card, names_files
 from factory.common.errors import UserError, first_line
 from factory.common.storage import write_text
 from factory.data.dataset_builders import IMAGES, find_builder, module_name
-from factory.data.image_folder import has_images, listed_images, load_images
+from factory.data.folder_rows import load_images
+from factory.data.image_folder import has_images, listed_images
 from factory.hub.download import Snapshot, check_read_access, fetch, offline, resolve_commit
 from factory.hub.errors import client_errors, is_transient, status_of
 from factory.hub.ids import HubTarget
 from factory.hub.session import HubSession
 
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class HubDataset:
         paths: Paths in the repository, by split.
         features: Result of `Features.to_dict`, or None if the files define them.
         folder: Folder of the paths.
-        others: Other paths of the repository, if one config reads a whole folder of images.
-        by_folders: Whether `paths` are images whose folders are their classes and splits.
+        others: Other paths of the repository, unless other configs or the card name them.
+        by_folders: Whether `paths` are an image folder, of images and metadata files.
     """
 
     commit: str
@@ -62,7 +63,7 @@ def fetch_dataset(
     target: HubTarget,
     config_name: str | None,
     *,
-    by_folders: bool = False,
+    labelled: bool = True,
     skip_unreadable: bool = False,
 ) -> HubDataset:
     """Download one config of a dataset.
@@ -70,7 +71,7 @@ def fetch_dataset(
     Args:
         target: The dataset.
         config_name: Default: the dataset's default config.
-        by_folders: Read an image folder without metadata as a local one is, by its folders.
+        labelled: Whether every image of an image folder must have a class.
         skip_unreadable: Whether images of such a folder in formats that are not read may be left
             out.
 
@@ -79,7 +80,7 @@ def fetch_dataset(
             without a class or in a format that is not read.
         Failure: The Hub cannot be reached, or its files arrive damaged.
     """
-    record = _record(target.repo_id, config_name, by_folders=by_folders)
+    record = _record(target.repo_id, config_name)
     if offline():
         return _remembered(target, record(target.revision or "main"))
     # By commit: the branch may move, and the resolved files must be the ones read.
@@ -95,9 +96,9 @@ def fetch_dataset(
     card = fetch(target.at(commit), is_card)
     check_card(card.folder, shown=str(target))
     found = None
-    if by_folders and config_name in (None, "default"):
-        found = _images(target, card, listed, skip_unreadable=skip_unreadable)
-    found = found or _configured(target, config_name, commit, listed)
+    if config_name in (None, "default"):
+        found = _images(target, card, listed, labelled=labelled, skip_unreadable=skip_unreadable)
+    found = found or _configured(target, config_name, card, listed)
     for name in {target.revision or "main", found.commit}:
         # Several processes may write the same record at the same time.
         write_text(record(name), json.dumps({"format": _FORMAT, **asdict(found)}))
@@ -105,18 +106,21 @@ def fetch_dataset(
 
 
 def _images(
-    target: HubTarget, card: Snapshot, listed: set[str], *, skip_unreadable: bool
+    target: HubTarget, card: Snapshot, listed: set[str], *, labelled: bool, skip_unreadable: bool
 ) -> HubDataset | None:
-    """Download an image folder without metadata and card; None if it is another dataset."""
+    """Download an image folder whose files no card names; None if it is another dataset."""
     shown = str(target)
     held = listed_images(card.folder, listed)
-    if names_files(card.folder, shown=shown) or held.has_metadata or not has_images(held, shown):
+    if names_files(card.folder, shown=shown) or not has_images(held, shown):
         return None
-    if held.has_data and module_name(_find(target, None, card.commit), shown=shown) != IMAGES:
+    if not held.holds_images:
         return None
-    # Faults of the folder are reported before anything is downloaded.
-    load_images(held, skip_unreadable=skip_unreadable, shown=shown, unwrap=True)
-    paths = [str(path) for path in held.images]
+    if not held.metadata:
+        # Faults of the folder are reported before anything is downloaded.
+        load_images(
+            held, labelled=labelled, skip_unreadable=skip_unreadable, shown=shown, unwrap=True
+        )
+    paths = [str(path) for path in (*held.images, *held.metadata)]
     wanted = set(paths)
     snapshot = fetch(target.at(card.commit), wanted.__contains__)
     return HubDataset(
@@ -132,9 +136,10 @@ def _images(
 
 
 def _configured(
-    target: HubTarget, config_name: str | None, commit: str, listed: set[str]
+    target: HubTarget, config_name: str | None, card: Snapshot, listed: set[str]
 ) -> HubDataset:
     """Download the files that datasets finds in a config."""
+    commit = card.commit
     builder = _find(target, config_name, commit)
     prefix = f"hf://datasets/{target.repo_id}@{commit}/"
     files = {str(split): list(urls) for split, urls in (builder.config.data_files or {}).items()}
@@ -143,7 +148,11 @@ def _configured(
     snapshot = fetch(target.at(commit), wanted.__contains__)
     features = builder.config.features
     module = module_name(builder, shown=str(target))
-    whole = module == IMAGES and len(builder.builder_configs) == 1
+    whole = (
+        len(builder.builder_configs) == 1
+        if module == IMAGES
+        else not names_files(card.folder, shown=str(target))
+    )
     return HubDataset(
         commit=commit,
         config_name=builder.config.name,
@@ -181,13 +190,13 @@ def _path(url: str, prefix: str, target: HubTarget) -> str:
     return url.removeprefix(prefix)
 
 
-def _record(repo_id: str, config_name: str | None, *, by_folders: bool) -> Callable[[str], Path]:
+def _record(repo_id: str, config_name: str | None) -> Callable[[str], Path]:
     """Return where the record of a revision is."""
     from huggingface_hub import constants
 
     def path(revision: str) -> Path:
         # Hashed: names may contain characters that file names must not; records must not collide.
-        key = json.dumps([constants.ENDPOINT, repo_id, revision, config_name, by_folders])
+        key = json.dumps([constants.ENDPOINT, repo_id, revision, config_name])
         digest = hashlib.sha256(key.encode()).hexdigest()
         return Path(constants.HF_HOME) / "data-factory" / "resolved" / f"{digest}.json"
 

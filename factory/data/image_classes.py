@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import PurePosixPath
 
 from factory.common.errors import UserError
@@ -16,6 +17,9 @@ _SPLITS = {
     "val": "validation",
     "valid": "validation",
     "validation": "validation",
+    "dev": "validation",
+    "eval": "test",
+    "evaluation": "test",
 }
 _WRAPPERS = "data dataset datasets image images img imgs photo photos picture pictures"
 WRAPPERS = frozenset(_WRAPPERS.split())
@@ -63,22 +67,60 @@ def splits_of(
     for path in images:
         rows = splits.setdefault(_SPLITS[path.parts[0].lower()], [])
         rows.append((path, _name(path.parts[1])))
-    if len(splits) < len(tops):
+    _refuse_same_split(tops, shown)
+    return splits
+
+
+def folder_splits(files: Sequence[Sequence[str]], shown: str) -> list[str]:
+    """Return the split of each file: its folder at the top, if all are in one that is a split's.
+
+    Args:
+        files: The parts of each path inside the dataset; folders that contain all files are passed
+            over.
+        shown: The dataset as the user named it.
+
+    Raises:
+        UserError: Only some files are in the folder of a split.
+    """
+    around = _common([tuple(file[:-1]) for file in files])
+    depth = next((at for at, name in enumerate(around) if name.lower() in _SPLITS), len(around))
+    tops = [file[depth] if len(file) > depth + 1 else "" for file in files]
+    if all(top.lower() in _SPLITS for top in tops):
+        _refuse_same_split(set(tops), shown)
+        return [_SPLITS[top.lower()] for top in tops]
+    folders = {name for file in files for name in file[depth:-1]}
+    inner = {name for name in folders if name.lower() in _SPLITS}
+    if len({_SPLITS[name.lower()] for name in inner}) > 1 or inner.intersection(tops):
+        raise UserError(
+            f"{shown}: only some images are in folders of splits ({', '.join(sorted(inner))}); "
+            "put all into such folders at the top, or name the files of each split in the card "
+            "(`configs` in README.md)"
+        )
+    return ["train"] * len(files)
+
+
+def _common(folders: Sequence[tuple[str, ...]]) -> list[str]:
+    """Return the first parts that all paths share."""
+    ends = zip(min(folders, default=()), max(folders, default=()), strict=False)
+    return [one for one, _ in takewhile(lambda pair: pair[0] == pair[1], ends)]
+
+
+def _refuse_same_split(tops: set[str], shown: str) -> None:
+    if len({_SPLITS[top.lower()] for top in tops}) < len(tops):
         raise UserError(
             f"{shown}: several folders are the same split ({', '.join(sorted(tops))}); keep one"
         )
-    return splits
 
 
 def _refuse_splits_beside(images: Sequence[PurePosixPath], tops: set[str], shown: str) -> None:
     """Reject split folders with class folders beside other folders: they would become classes."""
     direct = {path.parts[0] for path in images if len(path.parts) == 2}
     splits = sorted(top for top in tops - direct if top.lower() in _SPLITS)
-    if len(splits) > 1:
+    if splits:
         others = ", ".join(sorted(tops - set(splits)))
         raise UserError(
             f"{shown}: contains splits ({', '.join(splits)}) beside other folders ({others}); move "
-            "the others out of the dataset"
+            "the others out of the dataset, or put the images of a class directly into its folder"
         )
 
 
@@ -100,9 +142,10 @@ def _unwrapped(
 
 def _refuse_inner_splits(images: Sequence[PurePosixPath], shown: str) -> None:
     """Reject class folders that contain splits: test images would be used for training."""
-    seconds = {path.parts[1] if len(path.parts) > 2 else "" for path in images}
-    if len(seconds) > 1 and all(second.lower() in _SPLITS for second in seconds):
-        first = images[0]
+    inner = [path for path in images if len(path.parts) > 2 and path.parts[1].lower() in _SPLITS]
+    seconds = {path.parts[1] for path in inner}
+    if len(seconds) > 1:
+        first = inner[0]
         raise UserError(
             f"{shown}: its class folders contain splits ({', '.join(sorted(seconds))}); put the "
             f"classes into the splits instead, e.g. {first.parts[1]}/{first.parts[0]}"

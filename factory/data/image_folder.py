@@ -6,8 +6,8 @@
     photos/test/cat/b.png               but those named train, test or val(idation)
 
 Nothing is inferred from file names, and nothing is skipped silently: other files are counted by
-their suffix, and images in unsupported formats are rejected unless that is allowed.
-`factory.data.left_out` does the same for folders whose rows are listed in a metadata file or card.
+their suffix, and images in unsupported formats are rejected unless that is allowed. Metadata files
+list the rows instead (`factory.data.listed_images`).
 """
 
 from __future__ import annotations
@@ -17,22 +17,17 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
 from factory.common.inside import is_inside
-from factory.data.image_classes import splits_of
 from factory.data.row_counts import shortened
-
-if TYPE_CHECKING:
-    import datasets
 
 _READ = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
 # Images in formats that `factory.common.row_images` does not read.
 _NOT_READ = """.heic .heif .hif .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf
     .pef .srw .svg .psd .xcf .eps .ico .tga .exr .hdr .dds .apng .mpo"""
 _DATA = ".parquet .arrow .feather .tar .lance .hdf5 .h5"
-_METADATA = "metadata.csv metadata.jsonl metadata.parquet"
+_METADATA = ".csv .jsonl .parquet"
 _ARCHIVES = ".zip .7z .rar .tgz .gz .bz2 .xz .zst"
 _DESCRIPTIONS = {".md", "without suffix"}
 _OF_SYSTEMS = "thumbs.db ehthumbs.db desktop.ini __macosx @eadir $recycle.bin lost+found"
@@ -51,8 +46,7 @@ class ImageFolder:
         images: Paths inside the folder, sorted, of images in supported formats.
         not_read: Paths of images in other formats.
         others: Number of other files by suffix; files of operating systems do not count.
-        has_metadata: Whether metadata files list the rows, so that the library datasets reads it.
-        has_data: Whether it contains data files of other formats, such as Parquet.
+        metadata: Paths of files that list the rows.
         tops: Names of the top-level folders.
         faults: Folders that may not be listed, and links that are not followed, with the reason.
     """
@@ -61,8 +55,7 @@ class ImageFolder:
     images: list[PurePosixPath] = field(default_factory=list)
     not_read: list[PurePosixPath] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
-    has_metadata: bool = False
-    has_data: bool = False
+    metadata: list[PurePosixPath] = field(default_factory=list)
     tops: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
@@ -75,14 +68,13 @@ class ImageFolder:
     def add(self, path: PurePosixPath) -> None:
         """Count a file."""
         suffix = path.suffix.lower()
-        if path.name.lower() in METADATA:
-            self.has_metadata = True
+        if path.stem.lower() == "metadata" and path.suffix in METADATA:
+            self.metadata.append(path)
         elif suffix in READ:
             self.images.append(path)
         elif suffix in NOT_READ:
             self.not_read.append(path)
         else:
-            self.has_data |= suffix in DATA
             self.others[suffix or "without suffix"] += 1
 
     def require_read(self, shown: str, refused: Sequence[PurePosixPath]) -> None:
@@ -102,6 +94,18 @@ class ImageFolder:
             f"({suffixes}; the first is {refused[0]}); convert them to JPEG or PNG"
             + (", or skip them with --skip-unreadable" if self.images else "")
         )
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there are files of other datasets, such as Parquet."""
+        return not DATA.isdisjoint(self.others)
+
+    @property
+    def holds_images(self) -> bool:
+        """Whether the most frequent type of file is an image, as the library datasets decides."""
+        images = Counter(path.suffix.lower() for path in (*self.images, *self.not_read))
+        data = max((self.others[suffix] for suffix in DATA), default=0)
+        return max(images.values(), default=0) > data
 
     @property
     def left_out(self) -> dict[str, int]:
@@ -138,45 +142,18 @@ def has_images(found: ImageFolder, shown: str) -> bool:
     """Return whether a folder contains an image of any format.
 
     Raises:
-        UserError: It contains nothing but archives and their descriptions.
+        UserError: Its only files are archives and their descriptions, or links that are not
+            followed.
     """
     if found.images or found.not_read:
         return True
+    if found.faults and set(found.others) <= _DESCRIPTIONS:
+        raise UserError(found.faults[0])
     archives = Counter({one: n for one, n in found.others.items() if one in ARCHIVES})
     if archives and set(found.others) <= ARCHIVES | _DESCRIPTIONS:
         held = _counted(archives)
         raise UserError(f"{shown}: contains {held} and no images; unpack them")
     return False
-
-
-def load_images(
-    found: ImageFolder, *, skip_unreadable: bool, shown: str, unwrap: bool = False
-) -> datasets.DatasetDict:
-    """Return the images of a folder by split, as rows of path and label.
-
-    Raises:
-        UserError: An image has no class or an unsupported format; or a link leads out of the
-            folder.
-    """
-    import datasets as hf
-
-    found.require_read(shown, found.not_read if not skip_unreadable else [])
-    splits = splits_of(found.images, shown, unwrap=unwrap)
-    names = sorted({name for rows in splits.values() for _, name in rows})
-    features = hf.Features({"image": hf.Image(decode=False), "label": hf.ClassLabel(names=names)})
-    numbers = {name: number for number, name in enumerate(names)}
-    return hf.DatasetDict(
-        {
-            split: hf.Dataset.from_dict(
-                {
-                    "image": [str(found.folder / path) for path, _ in rows],
-                    "label": [numbers[name] for _, name in rows],
-                },
-                features=features,
-            )
-            for split, rows in splits.items()
-        }
-    )
 
 
 def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:

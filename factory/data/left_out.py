@@ -1,4 +1,4 @@
-"""Count the files of an image folder that no row refers to, if datasets reads the folder."""
+"""Count the files of a dataset that no row refers to."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from factory.data.image_folder import ImageFolder
@@ -26,15 +27,46 @@ def left_out_of(
     Raises:
         UserError: Images in unsupported formats exist that no row refers to.
     """
-    named = {_place(path) for dataset in rows for path in _paths_of(dataset)}
+    named = {place_of(path) for dataset in rows for path in _paths_of(dataset)}
     missing, lost = (
-        [path for path in paths if _place(str(found.folder / path)) not in named]
+        [path for path in paths if place_of(str(found.folder / path)) not in named]
         for paths in (found.images, found.not_read)
     )
     found.require_read(shown, [] if skip_unreadable else lost)
     counts = found.others + Counter(path.suffix.lower() for path in lost)
     counts.update(f"{path.suffix.lower()} without a row" for path in missing)
     return dict(sorted(counts.items()))
+
+
+def files_left_out(read: Iterable[str], listed: Iterable[str]) -> dict[str, int]:
+    """Return the number of files that are in no split, by suffix, of the suffixes that were read.
+
+    datasets leaves files out whose names contain no word of a split, if those of others do.
+
+    Args:
+        read: Paths of the files of all splits.
+        listed: Paths of all files of the dataset.
+    """
+    from datasets.data_files import FILES_TO_IGNORE
+
+    there = set(read)
+    suffixes = {PurePath(path).suffix for path in there}
+    others = (PurePath(path) for path in listed if path not in there)
+    lost = [
+        path.suffix
+        for path in others
+        if path.suffix in suffixes
+        and path.name not in FILES_TO_IGNORE
+        and not any(part.startswith((".", "__")) for part in path.parts)
+    ]
+    return dict(Counter(f"{suffix} in no split" for suffix in sorted(lost)))
+
+
+def files_below(folder: Path) -> Iterator[str]:
+    """Yield the paths of all files of a directory, relative to it."""
+    for parent, _, files in os.walk(folder):
+        for name in files:
+            yield Path(parent, name).relative_to(folder).as_posix()
 
 
 def _paths_of(dataset: datasets.Dataset) -> Iterator[str]:
@@ -58,7 +90,7 @@ def _paths_in(values: Any) -> Iterator[str]:
                 yield from _paths_in(values.field(name))
 
 
-def _place(path: str) -> str:
+def place_of(path: str) -> str:
     """Return a file's absolute path; links of its folders are resolved, but not its own."""
     folder, name = os.path.split(path)
     return f"{_real(folder)}/{name}"

@@ -7,7 +7,6 @@ files are then loaded by path, with their modification times in the cache key.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,23 +16,18 @@ from factory.common.console import launched_as, log
 from factory.common.dataset_files import check_card, check_files, check_saved, names_files
 from factory.common.errors import UserError, first_line
 from factory.common.storage import at_home
-from factory.common.text import suggest
+from factory.common.text import some, suggest
 from factory.data.dataset_builders import (
     IMAGES,
     MALFORMED,
-    closing_csv_files,
     find_builder,
+    load_files,
     module_name,
     quiet,
 )
-from factory.data.image_folder import (
-    ImageFolder,
-    find_images,
-    has_images,
-    listed_images,
-    load_images,
-)
-from factory.data.left_out import left_out_of
+from factory.data.folder_rows import load_folder
+from factory.data.image_folder import ImageFolder, find_images, has_images, listed_images
+from factory.data.left_out import files_below, files_left_out, left_out_of, place_of
 from factory.data.row_counts import left_out_line
 from factory.data.row_filter import filter_rows
 from factory.hub.ids import looks_like_hub_id, parse_target
@@ -126,10 +120,7 @@ def open_dataset(
             matches nothing; or images of an image folder have no class or an unsupported format.
     """
     reference = str(reference)
-    found = _image_folder_of(reference, config_name, skip_unreadable=skip_unreadable)
-    found = found or _load_any(
-        reference, config_name, by_folders=True, skip_unreadable=skip_unreadable
-    )
+    found = _load_any(reference, config_name, labelled=True, skip_unreadable=skip_unreadable)
     name = _choose_split(found.splits, split, reference, preferred=preferred_split)
     dataset = found.splits[name]
     images = _image_column(dataset, image_column, reference)
@@ -139,6 +130,8 @@ def open_dataset(
     if row_filter is not None:
         dataset = filter_rows(dataset, row_filter)
     names = list(dataset.features[labels].names)
+    if found.image_folder is not None:
+        _refuse_several_labels(dataset.select_columns([images, labels]), names, reference)
     return OpenedDataset(
         dataset=dataset,
         image_column=images,
@@ -155,27 +148,23 @@ def open_dataset(
 
 
 def _image_folder_of(
-    reference: str, config_name: str | None, *, skip_unreadable: bool
+    path: Path, config_name: str | None, *, labelled: bool, skip_unreadable: bool
 ) -> _Loaded | None:
-    """Load a directory by its folders if it is an image folder.
+    """Load a directory if it is an image folder whose files no card names.
 
-    It is not one if a card names its files or a metadata file lists its rows; among several file
-    types the most frequent one counts, as in datasets itself.
+    datasets would choose splits by words in the names of folders and files.
     """
-    path = at_home(reference)
-    if config_name not in (None, "default") or not _is_directory(reference) or not path.is_dir():
+    if config_name not in (None, "default") or not path.is_dir():
         return None
-    if any((path / name).exists() for name in _SAVED):
-        return None
-    if names_files(path, shown=reference):
+    if any((path / name).exists() for name in _SAVED) or names_files(path, shown=str(path)):
         return None
     found = find_images(path)
-    if found.has_metadata or not has_images(found, reference):
+    if not has_images(found, str(path)) or not found.holds_images:
         return None
-    if found.has_data and module_name(find_builder(str(path), None), shown=reference) != IMAGES:
-        return None
-    splits = load_images(found, skip_unreadable=skip_unreadable, shown=reference)
-    return _Loaded(splits, "default", image_folder=path, left_out=found.left_out)
+    splits, left_out = load_folder(
+        found, labelled=labelled, skip_unreadable=skip_unreadable, shown=str(path)
+    )
+    return _Loaded(splits, "default", image_folder=path, left_out=left_out)
 
 
 def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
@@ -189,6 +178,26 @@ def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
         if isinstance(feature, Image) and feature.decode:
             dataset = dataset.cast_column(name, Image(mode=feature.mode, decode=False))
     return dataset
+
+
+def _refuse_several_labels(rows: datasets.Dataset, names: list[str], reference: str) -> None:
+    """Reject image files that a metadata file lists with different labels."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    images, labels = rows.with_format("arrow")[:].columns
+    table = pa.table({"path": pc.struct_field(images, "path"), "label": labels})
+    table = table.filter(pc.is_valid(table["path"]))
+    counted = table.group_by("path").aggregate([("label", "count_distinct")])
+    several = counted.filter(pc.greater(counted["label_count_distinct"], 1))["path"]
+    if len(several):
+        first = several[0].as_py()
+        own = table.filter(pc.equal(table["path"], first))["label"].unique().to_pylist()
+        raise UserError(
+            f"{reference}: {len(several):,} images have several labels; the first is {first} "
+            f"({some([names[label] for label in own if label is not None])}); keep one row for "
+            "each image"
+        )
 
 
 def _is_directory(reference: str) -> bool:
@@ -211,7 +220,7 @@ def open_rows(
     Raises:
         UserError: The dataset, config or split does not exist.
     """
-    found = _load_any(reference, config_name, skip_unreadable=True)
+    found = _load_any(reference, config_name, labelled=False, skip_unreadable=True)
     name = _choose_split(found.splits, split, reference, preferred=split)
     if found.left_out and launched_as()[0] == 0:
         log(f"{reference}: not read: {left_out_line(found.left_out)}")
@@ -249,7 +258,7 @@ def open_images(
 
     Arguments and errors are those of `open_dataset`; `test` is the preferred split.
     """
-    found = _load_any(reference, config_name, skip_unreadable=True)
+    found = _load_any(reference, config_name, labelled=False, skip_unreadable=True)
     name = _choose_split(found.splits, split, reference, preferred="test")
     images = _image_column(found.splits[name], image_column, reference)
     rows = undecoded(found.splits[name])
@@ -281,14 +290,13 @@ class _Loaded:
 
 
 def _load_any(
-    reference: str, config_name: str | None, *, by_folders: bool = False, skip_unreadable: bool
+    reference: str, config_name: str | None, *, labelled: bool, skip_unreadable: bool
 ) -> _Loaded:
     if not _is_directory(reference):
-        return _load_hub(
-            reference, config_name, by_folders=by_folders, skip_unreadable=skip_unreadable
-        )
+        return _load_hub(reference, config_name, labelled=labelled, skip_unreadable=skip_unreadable)
     path = at_home(reference)
-    return _load_directory(path, config_name, skip_unreadable=skip_unreadable)
+    found = _image_folder_of(path, config_name, labelled=labelled, skip_unreadable=skip_unreadable)
+    return found or _load_directory(path, config_name, skip_unreadable=skip_unreadable)
 
 
 def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
@@ -310,9 +318,10 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
     # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
     check_files((file for listed in files.values() for file in listed), path)
     module = module_name(builder, shown=str(path))
-    loaded = _load(str(path), module, data_files=files, features=builder.config.features)
+    loaded = load_files(str(path), module, data_files=files, features=builder.config.features)
     if module != IMAGES:
-        return _Loaded(loaded, builder.config.name)
+        left_out = {} if names_files(path, shown=str(path)) else _lost(path, files)
+        return _Loaded(loaded, builder.config.name, left_out=left_out)
     left_out = left_out_of(
         find_images(path),
         loaded.values(),
@@ -321,6 +330,12 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
         shown=str(path),
     )
     return _Loaded(loaded, builder.config.name, image_folder=path, left_out=left_out)
+
+
+def _lost(folder: Path, files: dict[str, list[str]]) -> dict[str, int]:
+    home = place_of(f"{folder}/")
+    read = [place_of(path).removeprefix(home) for paths in files.values() for path in paths]
+    return files_left_out(read, files_below(folder))
 
 
 def _load_saved(path: Path) -> datasets.DatasetDict:
@@ -335,44 +350,13 @@ def _load_saved(path: Path) -> datasets.DatasetDict:
             f"{path}: cannot be loaded as a dataset of `save_to_disk` ({first_line(error)}); save "
             "it again"
         ) from None
+    # Its state may hide columns, or give tensors for values.
+    saved.reset_format()
     return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
 
 
-def _load(
-    reference: str,
-    module: str,
-    *,
-    data_files: dict[str, list[str]],
-    features: datasets.Features | None,
-) -> datasets.DatasetDict:
-    import datasets as hf
-    from datasets.exceptions import DatasetGenerationError
-
-    try:
-        with quiet(), closing_csv_files():
-            return hf.load_dataset(module, data_files=data_files, features=features)
-    except DatasetGenerationError as error:
-        cause = first_line(error.__cause__ or error)
-        raise UserError(
-            f"{reference}: its files cannot be loaded as one dataset ({cause}); all files of a "
-            "config need the same columns and types: move other files to another directory"
-        ) from None
-    except (OSError, ValueError, *MALFORMED) as error:
-        # pyarrow raises OSError without a number for damaged files; with a number it is a system
-        # error.
-        if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
-            raise
-        if isinstance(error, ValueError) and "no data" in str(error):
-            raise UserError(
-                f"{reference}: its files contain no rows; give another directory or config"
-            ) from None
-        raise UserError(
-            f"{reference}: its files cannot be loaded ({first_line(error)}); replace damaged files"
-        ) from None
-
-
 def _load_hub(
-    reference: str, config_name: str | None, *, by_folders: bool, skip_unreadable: bool
+    reference: str, config_name: str | None, *, labelled: bool, skip_unreadable: bool
 ) -> _Loaded:
     """Load files of the Hub in the same way as a directory, after checking them."""
     import datasets as hf
@@ -382,19 +366,22 @@ def _load_hub(
     found = fetch_dataset(
         parse_target(reference, "dataset"),
         config_name,
-        by_folders=by_folders,
+        labelled=labelled,
         skip_unreadable=skip_unreadable,
     )
-    listed = [*(one for paths in found.paths.values() for one in paths), *found.others]
+    read = [one for paths in found.paths.values() for one in paths]
     # Only image folders have paths in their rows, which may point into the folder.
-    held = listed_images(Path(found.folder), set(listed))
+    held = listed_images(Path(found.folder), {*read, *found.others})
     if found.by_folders:
-        loaded = load_images(held, skip_unreadable=skip_unreadable, shown=reference, unwrap=True)
-        return _Loaded(loaded, found.config_name, found.commit, held.folder, held.left_out)
+        loaded, left_out = load_folder(
+            held, labelled=labelled, skip_unreadable=skip_unreadable, shown=reference, unwrap=True
+        )
+        return _Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
     features = hf.Features.from_dict(found.features) if found.features else None
-    loaded = _load(reference, found.module, data_files=found.data_files(), features=features)
+    loaded = load_files(reference, found.module, data_files=found.data_files(), features=features)
     if found.module != IMAGES:
-        return _Loaded(loaded, found.config_name, found.commit)
+        left_out = files_left_out(read, found.others)
+        return _Loaded(loaded, found.config_name, found.commit, left_out=left_out)
     left_out = left_out_of(held, loaded.values(), skip_unreadable=skip_unreadable, shown=reference)
     return _Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
 

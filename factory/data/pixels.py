@@ -155,6 +155,16 @@ def fitted(image: Any, ratio: float, fit: Fit, *, colour: tuple[int, int, int]) 
     return pad(image, ratio, colour=colour) if fit == "pad" else image
 
 
+def border_colour(mean: Sequence[float]) -> tuple[int, int, int]:
+    """Return the colour of borders, which becomes zeros in the input of a model.
+
+    Args:
+        mean: What the model subtracts from RGB in 0 to 1.
+    """
+    red, green, blue = (round(255 * value) for value in mean)
+    return red, green, blue
+
+
 def crop(image: Any, ratio: float) -> Any:
     """Return the largest central part of an image with a given ratio of width to height."""
     width = min(image.width, round(image.height * ratio))

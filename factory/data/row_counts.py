@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -48,9 +49,24 @@ def left_out_line(left_out: Mapping[str, int]) -> str:
     return f"{', '.join(files[:_LISTED])}{more}"
 
 
+def _alike(names: Iterable[str]) -> list[list[str]]:
+    """Return the groups of names that people read as one."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        plain = " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        groups.setdefault(plain, []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
 def count_warnings(counts: Mapping[str, int]) -> list[str]:
     """Return warnings about classes without or with few images, and about imbalance."""
     warnings = []
+    alike = [one for group in _alike(counts) for one in group]
+    if alike:
+        warnings.append(
+            f"{_of(len(alike), counts)} with names that differ only in case, spaces or form of "
+            f"letters: {some([repr(name) for name in alike])}"
+        )
     empty = [name for name, count in counts.items() if not count]
     few = {name: count for name, count in counts.items() if 0 < count < FEW}
     if empty:

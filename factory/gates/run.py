@@ -89,8 +89,7 @@ class _Pass:
             return self._staged(config, shard)
         except FileNotFoundError:
             # A later generation may no longer have the file; `factory tidy` removes old stages.
-            self._stage.require_current()
-            raise
+            raise self._stage.changed() from None
 
     def _staged(self, config: str, shard: ShardEntry) -> ShardEntry:
         path, staged = self._out / shard.file, self._stage.path(shard.file)

@@ -58,9 +58,10 @@ class Stage:
             Failure: The dataset has changed.
         """
         if latest(self.out) != self.base.number:
-            raise self._changed()
+            raise self.changed()
 
-    def _changed(self) -> Failure:
+    def changed(self) -> Failure:
+        """Return the error of a pass whose dataset has changed meanwhile."""
         return Failure(
             f"{self.out}: another process changed this dataset while its rows were measured; "
             "nothing was overwritten; run the same command again"
@@ -119,7 +120,7 @@ class Stage:
             if new != old and new not in listed:
                 (self.out / new).unlink(missing_ok=True)
         self.discard()
-        raise self._changed()
+        raise self.changed()
 
     def discard(self) -> None:
         """Remove staged files of this pass and of earlier ones that can no longer succeed."""

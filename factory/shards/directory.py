@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from factory.common.errors import UserError
 from factory.common.inside import require_own
-from factory.common.storage import AnyPath, is_local, local_copy
+from factory.common.storage import AnyPath, entries, is_local, local_copy
 from factory.recipe.library import load_stored_recipe
 from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.generations import Generation, newest
@@ -37,8 +37,7 @@ def open_set(out: AnyPath) -> Generation:
     # Listed before the manifest is read: another process may start the dataset in the meantime,
     # and it writes its manifest first.
     # Files whose names begin with a dot belong to file managers and version control.
-    inside = list(out.iterdir()) if out.is_dir() else []
-    found = sorted(path.name for path in inside if not path.name.startswith("."))
+    found = [path.name for path in entries(out) if not path.name.startswith(".")]
     generation = newest(out)
     if generation.manifest is None and found:
         raise UserError(

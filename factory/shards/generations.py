@@ -111,6 +111,9 @@ def replace(
     Returns:
         The new generation; None if another process has written one first: read it and try again.
     """
+    if base.number and base.number not in _numbers(out):
+        # The next number is free only because somebody has removed the folder meanwhile.
+        return None
     before = () if base.manifest is None else (_hash_of(base.manifest),)
     names = (*base.dropped, *(base.manifest.configs if base.manifest else ()))
     kept = {name: text for name, text in base.recipes.items() if name in manifest.configs}

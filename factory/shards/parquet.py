@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import Failure
-from factory.common.storage import AnyPath, write_bytes
+from factory.common.storage import AnyPath, entries, write_bytes
 from factory.shards.manifest import ShardEntry
 from factory.shards.stamp import KEY, Stamp, read_stamp, sealed
 
@@ -60,9 +60,8 @@ def shard_rows(index: int, *, num_images: int, shard_size: int) -> range:
 
 def list_shards(out: AnyPath, config: str) -> list[ShardFile]:
     """Return a config's shards on disk, by number, including leftovers from before it grew."""
-    folder = out / DATA / config
     found = []
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in entries(out / DATA / config):
         match = NAME.fullmatch(path.name)
         if match:
             found.append(ShardFile(int(match[1]), path))

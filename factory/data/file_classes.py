@@ -1,0 +1,73 @@
+"""Check that all files of a dataset number their classes alike.
+
+Each Parquet or Arrow file of the library datasets names its classes. datasets takes the names of
+the first file for all of them: the numbers of a file with another order would get wrong names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from factory.common.errors import UserError
+from factory.common.redaction import cut_line
+
+if TYPE_CHECKING:
+    import datasets
+
+_LONGEST = 80
+
+
+def require_same_classes(
+    shown: str,
+    module: str,
+    data_files: Mapping[str, Sequence[str]],
+    loaded: datasets.DatasetDict,
+) -> None:
+    """Compare the class names of each file with those that the dataset was loaded with.
+
+    A list that only goes on where another one ends numbers its classes alike.
+
+    Args:
+        shown: The dataset as the user named it.
+        module: Module of datasets that read the files.
+        data_files: Their paths by split.
+        loaded: The dataset.
+
+    Raises:
+        UserError: A file has other classes, or another order.
+    """
+    import datasets as hf
+
+    if module not in ("parquet", "arrow"):
+        return
+    features = next(iter(loaded.values())).features
+    known = {name: one.names for name, one in features.items() if isinstance(one, hf.ClassLabel)}
+    for path in (one for paths in data_files.values() for one in paths) if known else ():
+        for column, own in hf.Features.from_arrow_schema(_schema(path, module)).items():
+            if column in known and isinstance(own, hf.ClassLabel):
+                _require_same(f"{shown}: {Path(path).name}", column, own.names, known[column])
+
+
+def _require_same(file: str, column: str, own: Sequence[str], known: Sequence[str]) -> None:
+    for number, (name, other) in enumerate(zip(own, known, strict=False)):
+        if name != other:
+            raise UserError(
+                f"{file}: class {number} of column {column!r} is {cut_line(name, _LONGEST)} there "
+                f"and {cut_line(other, _LONGEST)} in other files or the card; write all files with "
+                "the same class names in the same order"
+            )
+
+
+def _schema(path: str, module: str) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    if module == "parquet":
+        return pyarrow.parquet.read_schema(path)
+    with pa.memory_map(path) as file:
+        try:
+            return pa.ipc.open_stream(file).schema
+        except pa.ArrowInvalid:
+            return pa.ipc.open_file(file).schema
