@@ -6,6 +6,7 @@ import argparse
 
 from eval.verbs import clip, digits, gap, label, predict, score, study, table
 from factory.common.console import Parser
+from factory.common.options import add_version
 
 _VERBS = (score, predict, table, clip, gap, study, label, digits)
 
@@ -23,6 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Scores trained models on real images, tabulates the scores, and asks models "
         "about photos.",
     )
+    add_version(parser)
     verbs = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for verb in _VERBS:
         one = verbs.add_parser(verb.NAME, help=verb.HELP)

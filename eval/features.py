@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from eval.fit import make_transform
 from eval.labels import missing_names
 from eval.model_files import is_hub_id, load_model, preprocessing_of
-from eval.predict import pad, prepared, this_process
+from eval.predict import pad, prepared
 from eval.score import set_precision
 from eval.scores_file import Preprocessing
 from factory.common.console import progress
-from factory.common.devices import reporting_lack_of_memory
+from factory.common.devices import reporting_lack_of_memory, this_process
 from factory.common.errors import UserError
 from factory.hub.client import bound_requests
 

@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from eval.cli import main
-from eval.predict import this_process
 from eval.scores_file import read_scores
+from factory.common.devices import this_process
 from factory.common.errors import Failure, UserError
 
 ROOT = Path(__file__).parent.parent

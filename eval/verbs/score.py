@@ -13,12 +13,13 @@ from eval.verbs.arguments import (
     add_labels,
     add_process,
     add_real,
-    check_file,
     label_map_of,
 )
-from factory.common.console import log, write
+from factory.common.console import log, renamed, write, write_json
+from factory.common.devices import this_process
 from factory.common.errors import Failure, UserError
 from factory.common.launch import warn_if_alone
+from factory.common.options import HUB_MODEL, add_json, add_out, ready_file
 from factory.common.row_images import UnreadableImage
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from eval.real import RealImages
     from eval.scores_file import Scores
     from eval.scoring_mode import Scoring
+
+    _Written = tuple[Scores, Path]
 
 NAME = "score"
 HELP = "score runs on a real dataset"
@@ -41,17 +44,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset. Classes are matched by name. No option uses real images to select anything, "
         "except --best-on-test."
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help=f"run folder, or {HUB_MODEL}")
     add_real(parser)
     add_fit(parser)
     add_labels(parser)
     add_process(parser, batch_size=_BATCH_SIZE)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="scores file, for a single run")
+    add_out(parser, "FILE", "the scores, for a single run (default: in RUN)")
     parser.add_argument(
-        "--tag",
-        metavar="TAG",
-        help="write RUN/scores-TAG.json (default: the name of the real dataset)",
+        "--suffix",
+        metavar="NAME",
+        help="write RUN/scores-NAME.json (default: the name of the real dataset)",
     )
+    renamed(parser, "--tag", "--suffix")
+    add_json(parser, "scores (each with file and the content of that file), failed")
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="also write one row per image, Parquet"
     )
@@ -84,12 +89,11 @@ def run(args: argparse.Namespace) -> None:
     """Score every run."""
     _check_outputs(args)
 
-    from eval.predict import this_process
     from eval.real import open_real
     from eval.score import note_counts
 
     scoring, labels = _scoring(args), label_map_of(args)
-    state = this_process()
+    state = this_process(args.device)
     if state.num_processes == 1:
         warn_if_alone("eval score ...")
     try:
@@ -114,12 +118,14 @@ def run(args: argparse.Namespace) -> None:
             labels=labels,
             writes=state.is_main_process,
         )
-        _score_all(args.runs, score_one, shows=state.is_main_process)
+        _score_all(args.runs, score_one, shows=state.is_main_process, as_json=args.json)
     finally:
         state.destroy_process_group()
 
 
-def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool) -> None:
+def _score_all(
+    runs: list[str], score_one: Callable[[str], _Written], *, shows: bool, as_json: bool
+) -> None:
     """Score every run; continue after a run that cannot be scored.
 
     Processes find the same `UserError` in a run, so they stay in step. A `Failure` may concern one
@@ -129,10 +135,12 @@ def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool
         UserError: The only run cannot be scored.
         Failure: One of several runs cannot be scored; each reason was logged.
     """
-    failed = []
+    from eval.scores_file import as_plain
+
+    scored, failed = [], []
     for one in runs:
         try:
-            score_one(one)
+            scored.append(score_one(one))
         except UnreadableImage:
             # A fault of the real dataset, not of the run.
             raise
@@ -142,6 +150,8 @@ def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool
             failed.append(one)
             if shows:
                 log(f"not scored: {error}")
+    if as_json and shows:
+        write_json({"scores": [as_plain(*one) for one in scored], "failed": failed})
     if failed:
         raise Failure(
             f"{len(failed)} of {len(runs)} runs were not scored (reasons above): "
@@ -164,7 +174,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 f"{option} names one file, but there are {len(args.runs)} runs; "
                 "score the runs one by one"
             )
-        check_file(option, path)
+        ready_file(option, path)
 
 
 def _score_run(
@@ -175,7 +185,7 @@ def _score_run(
     scoring: Scoring,
     labels: LabelMap | None,
     writes: bool,
-) -> None:
+) -> _Written:
     from eval.score import (
         describe,
         note_fit,
@@ -198,12 +208,12 @@ def _score_run(
     )
     scores = scored.scores
     if not writes:
-        return
+        return scores, Path()
     note_unmeasured(scores)
     note_labels(scores.run, scores.labels, real=real.name)
     note_unfinished(scores)
     note_fit(scores.run, scores.preprocessing, args.fit)
-    path = args.out or _default_path(scores, scoring, tag=args.tag)
+    path = args.out or _default_path(scores, scoring, suffix=args.suffix)
     scores, path = write_apart(scores, path)
     beside = path.with_name(f"{path.stem.replace('scores', 'predictions', 1)}.parquet")
     for file in (args.predictions, beside if args.save_predictions else None):
@@ -217,14 +227,16 @@ def _score_run(
 
         plot_confusion(scores, path.with_suffix(".png"))
         log(f"wrote {path.with_suffix('.png')}")
-    write(describe(scores))
+    if not args.json:
+        write(describe(scores))
+    return scores, path
 
 
-def _default_path(scores: Scores, scoring: Scoring, *, tag: str | None) -> Path:
+def _default_path(scores: Scores, scoring: Scoring, *, suffix: str | None) -> Path:
     """Return `RUN/scores-<real dataset>[-<scoring>].json`; of a Hub model, in `.`."""
     from eval.model_files import is_hub_id
 
-    name = tag or "-".join(part for part in (scores.real.name, scoring.slug) if part)
+    name = suffix or "-".join(part for part in (scores.real.name, scoring.slug) if part)
     if is_hub_id(scores.run):
         model = scores.run.rpartition("/")[2].partition("@")[0]
         return Path(f"scores-{model}-{name}.json")

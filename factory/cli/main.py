@@ -22,7 +22,7 @@ from factory.cli import (
     verify,
 )
 from factory.common.console import Parser
-from factory.common.version import VERSION
+from factory.common.options import add_version
 
 _VERBS = (
     check,
@@ -75,7 +75,7 @@ def _parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"factory {VERSION}")
+    add_version(parser)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     for verb in _VERBS:
         one = verbs.add_parser(verb.NAME, help=verb.HELP, description=verb.HELP)
