@@ -329,7 +329,7 @@ def test_bad_run_is_named(scored, tmp_path, how, message):
 def test_missing_run_and_bad_set_are_named(scored, tmp_path):
     folder, *_ = scored
     real = ["--real", str(folder / "real")]
-    with pytest.raises(UserError, match="no such run folder; for a Hub model write hf-hub:"):
+    with pytest.raises(UserError, match="no such run folder; for a Hub model write ORG/NAME"):
         main(["score", str(tmp_path / "none"), *real])
     with pytest.raises(UserError, match="no split 'valid"):
         main(["score", str(folder / "run"), *real, "--split", "valid"])

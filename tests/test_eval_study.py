@@ -19,7 +19,7 @@ import yaml
 from eval.cli import main
 from eval.scores_file import read_scores
 from eval.study.conclusions import check_texts, filled_in, interval
-from eval.study.costs import costs
+from eval.study.costs import costs_text
 from eval.study.driver import check_labels
 from eval.study.paper import TABLE_1
 from eval.study.plan import REFERENCE, Plan
@@ -170,13 +170,13 @@ def test_a_study_measures_reports_and_repeats_nothing(
 
     # A larger dataset is grown, and gives other runs beside the old ones.
     in_process.clear()
-    main(["study", str(toy), str(out), "--images-per-class", "5", "--seeds", "0"])
+    main(["study", str(toy), str(out), "--images-per-class", "5", "--seed", "0"])
     assert in_process.count("factory build") == 3
     assert sum(one.startswith("train ") for one in in_process) == 3
     grown = json.loads((out / "study.json").read_text())["sets"]["digits"]["rows"]
     assert [row["images"] for row in grown] == [50, 50]
     report = (out / "study.md").read_text()
-    assert "Run with `--images-per-class 5 --seeds 0`" in report and "Alone: " not in report
+    assert "Run with `--images-per-class 5 --seed 0`" in report and "Alone: " not in report
 
 
 def test_labels_that_do_not_match_are_found_before_anything_is_built(
@@ -250,7 +250,7 @@ def test_a_config_that_several_rows_use_costs_once(tmp_path: Path, in_process: l
     plan = Plan(spec, resolve(spec), tmp_path)
     members = plan.settings["digits"]["all-combined"].parts
     assert "base-class" in members and len(members) > 1
-    assert f"digits: {sum(one.images for one in members.values()):,} images" in costs(plan)
+    assert f"digits: {sum(one.images for one in members.values()):,} images" in costs_text(plan)
 
 
 @pytest.mark.soak
@@ -340,8 +340,7 @@ def test_faults_of_a_study_file(
         (("--only", "cifar10"), "--only cifar10: not in the study; it has: digits"),
         (("--real", "digits"), "must be SET=DATASET"),
         (("--real", "other=x"), "has no dataset 'other'; it has: digits"),
-        (("--seeds", "one"), "whole numbers"),
-        (("--report", "no/where/x.md"), "folder no/where does not exist"),
+        (("--report", "docs"), "--report docs: is a folder; name a file"),
     ],
 )
 def test_bad_arguments(real: Path, tmp_path: Path, options: tuple[str, ...], message: str) -> None:

@@ -85,7 +85,7 @@ def content_route(hub: LocalHub) -> str:
 def test_sends_once_then_nothing_then_what_changed(
     hub: LocalHub, out: Path, grown: Path, tmp_path: Path
 ) -> None:
-    first = push(hub, tmp_path / "home", out, "--message", "the first")
+    first = push(hub, tmp_path / "home", out, "--commit-message", "the first")
     assert (first["created"], first["committed"], first["deleted"]) == (True, True, [])
     assert remote_sha256(hub, REPO) == set_sha256(out, REPO)
     assert titles(hub) == ["the first"]

@@ -273,7 +273,7 @@ def test_same_seed_same_weights_other_seed_others(options: TrainOptions, tmp_pat
 def command(options: TrainOptions, *more: str) -> list[str]:
     return [
         *(options.dataset, "--model", options.model, "--out", str(options.out), "--threads", "1"),
-        *("--batch-size", "16", "--warmup-epochs", "0", "--epochs"),
+        *("--total-batch-size", "16", "--warmup-epochs", "0", "--epochs"),
         *(str(options.overrides["epochs"]), *more),
     ]
 
@@ -577,7 +577,7 @@ def test_too_little_memory_is_one_line_that_names_the_ways_out(
         train(options)
     text = str(raised.value)
     assert text.startswith("out of memory (") and "\n" not in text and "GPU 0 has" not in text
-    assert "--batch-size 16" in text and "--accumulate 2" in text
+    assert "--total-batch-size 16" in text and "--accumulate 2" in text
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(options: TrainOptions) -> None:

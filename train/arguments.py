@@ -50,7 +50,7 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("warmup_epochs", float, "epochs of linear warm-up"),
     ("label_smoothing", float, "probability mass taken from the true class"),
     ("clip_grad_norm", float, "largest norm of the gradient"),
-    ("image_size", int, "height and width in pixels to train at"),
+    ("image_size", int, "height and width in pixels"),
     ("val_fraction", float, "part of each class held out for choosing the best epoch"),
     ("val_images", int, "images held out by one draw over the whole set, as the paper's code does"),
     ("keep_every", int, "keep the weights of every Xth epoch too, in RUN/epochs"),
@@ -58,6 +58,8 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("fit", str, FIT_HELP),
     ("resample", str, "filter that resizes: nearest, bilinear, bicubic, lanczos"),
 )
+_KINDS = {int: "N", float: "X", str: "NAME"}
+_METAVARS = {"fit": "{crop,pad,squash}"}
 # Options that need --push.
 _PUBLICATION = ("private", "revision", "commit_message", "tag", "replace_card")
 
@@ -103,7 +105,7 @@ def _add_data_options(group: argparse._ArgumentGroup) -> None:
         "--images-per-class",
         type=int,
         metavar="N",
-        help="images of each class, sampled to compare datasets at equal size (default: all)",
+        help="images of each class: sampled to compare datasets at equal size (default: all)",
     )
     add(
         "--allow-empty-classes",
@@ -142,7 +144,12 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add("--list-presets", action="store_true", help="list the presets and exit")
     for name, kind, text in _FIELDS:
         flag = f"--{name.replace('_', '-')}"
-        add(flag, type=kind, metavar="X", help=f"{text} (default: the preset's)")
+        add(
+            flag,
+            type=kind,
+            metavar=_METAVARS.get(name, _KINDS[kind]),
+            help=f"{text} (default: the preset's)",
+        )
     add(
         "--augment",
         action="append",

@@ -54,8 +54,8 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         metavar="MAP",
-        help="YAML or CSV file that maps real labels to the model's class names; several labels "
-        "may map to one class",
+        help="YAML or CSV file that maps labels to class names: real labels to those of the model; "
+        "several labels may map to one class",
     )
 
 

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1000,
         metavar="N",
-        help="maximum number of real and of synthetic images to compare (default: 1000)",
+        help="number of images: at most so many real and synthetic ones (default: 1000)",
     )
     add_seed(parser, "the sample, the training half and the bootstrap")
     add_process(parser, batch_size=_BATCH_SIZE)

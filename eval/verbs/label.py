@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="NAME",
-        help="name of a class, in label order; _ matches a space; repeat it for each class",
+        help="name of a class: in label order; _ matches a space; repeat it for each class",
     )
     listed(parser, "--classes", "--class")
     add(
@@ -44,12 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         metavar="MAP",
-        help="YAML or CSV file with more words per class, e.g. `sports car: automobile`",
+        help="YAML or CSV file that maps labels to class names: words of captions, e.g. `sports car: "
+        "automobile`",
     )
     add(
         "--filter",
         metavar="EXPR",
-        help="keep only matching rows of the dataset, e.g. 'domain == \"photo\"'",
+        help="keep only matching rows of the dataset; e.g. 'domain == \"photo\"'",
     )
     add_skip_unreadable(parser)
     add_json(parser, "out, images (of each class)")

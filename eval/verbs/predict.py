@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--skip-unreadable",
         action="store_true",
-        help="exit with 0 although images were left out because they cannot be read",
+        help="leave out images that cannot be read, and report them; `predict` always does, with "
+        "this option its exit status is 0",
     )
     group = parser.add_argument_group("none of these")
     group.add_argument(
@@ -70,7 +71,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='answer "none of these" if the probability is below P; auto: P that rejects 5 %% of '
         "the synthetic images that the run held out and labels correctly (default: off)",
     )
-    group.add_argument("--data", metavar="DATASET", help="auto: the run's own training data")
+    group.add_argument(
+        "--data",
+        metavar="DATASET",
+        help="training data, directory or Hub id: for --threshold auto (default: the run's own)",
+    )
     add_rows(parser.add_argument_group("paths that are datasets"), labels=False)
     add_fit(parser)
     add_process(parser)

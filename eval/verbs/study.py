@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images-per-class",
         type=positive,
         metavar="N",
-        help="images of each class in every dataset (default: the study's)",
+        help="images of each class: in every dataset (default: the study's)",
     )
     add(
         "--model",
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=not_negative,
         metavar="N",
-        help="seed of the training; may be repeated (default: the study's)",
+        help="seed: the training; may be repeated (default: the study's)",
     )
     listed(parser, "--seeds", "--seed")
     add(
@@ -60,20 +60,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="passes over the training images (default: the study's)",
     )
-    add("--preset", metavar="NAME", help="base settings of the training (default: the study's)")
+    add("--preset", metavar="NAME", help="base settings: of the training (default: the study's)")
     add(
         "--real",
         action="append",
         default=[],
         metavar="SET=DATASET",
-        help="real dataset, directory or Hub id, with the test images of SET; may be repeated",
+        help="real dataset, directory or Hub id: with the test images of SET; may be repeated",
     )
     add(
         "--reference",
         action="append",
         default=[],
         metavar="SET=DATASET",
-        help="real dataset, directory or Hub id, with the training images of SET's reference row; "
+        help="real dataset, directory or Hub id: with the training images of SET's reference row; "
         "may be repeated",
     )
     add(

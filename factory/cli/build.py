@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--dtype",
         default="auto",
+        metavar="TYPE",
         help="float32, bfloat16, float16, or auto: bfloat16 if the hardware supports it",
     )
     add_threads(group, None, number=int)

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         required=True,
         metavar="NAME",
-        help="name of a class; the label has _ for spaces, prompts have the name as typed; "
+        help="name of a class: the label has _ for spaces, prompts have the name as typed; "
         "repeat it for each class",
     )
     listed(parser, "--classes", "--class")

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="number of rows to show for each config (default: 3)",
+        help="number of rows to show: of each config (default: 3)",
     )
     add_json(parser, "configs (each with name, images, recipe, sampling, cost)")
     parser.add_argument(

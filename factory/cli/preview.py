@@ -7,7 +7,7 @@ from pathlib import Path
 
 from factory.cli.arguments import add_allow_pickle, add_sampling_changes
 from factory.common import console
-from factory.common.options import add_out, ready_image_file
+from factory.common.options import add_device, add_out, ready_image_file
 
 NAME = "preview"
 HELP = "Generate a contact sheet: images in a row share their noise, columns vary one thing."
@@ -30,9 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--columns", type=int, default=10, metavar="N", help="most columns to show (default: 10)"
     )
     parser.add_argument(
-        "--class", dest="class_name", metavar="NAME", help="class to show (default: the first)"
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="name of a class: the one to show (default: the first)",
     )
     add_sampling_changes(parser)
+    add_device(parser)
     add_allow_pickle(parser)
 
 
@@ -54,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
         rows=args.rows,
         columns=args.columns,
         class_name=args.class_name,
+        device=args.device,
         allow_pickle=args.allow_pickle,
     )
     made.sheet.save(out)

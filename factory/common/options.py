@@ -187,7 +187,7 @@ def add_rows(
     texts = {
         "config": ("NAME", f"config of {of} (default: its default)"),
         "split": ("NAME", f"split of {of} (default: {split})"),
-        "filter": ("EXPR", f"keep only matching rows of {of}, e.g. 'clip_score > 0.25'"),
+        "filter": ("EXPR", f"keep only matching rows of {of}; e.g. 'clip_score > 0.25'"),
         "image-column": ("NAME", f"image column of {of} (default: image, else the only one)"),
     }
     if labels:

@@ -50,7 +50,8 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument(
         "--data",
         metavar="DATASET",
-        help="directory or Hub id that replaces every source of the settings except `digits`",
+        help="training data, directory or Hub id: replaces every source of the settings except "
+        "`digits`",
     )
     for column, what in _COLUMNS.items():
         text = f"{what} (default: the settings')"
@@ -58,10 +59,15 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument(
         "--filter",
         metavar="EXPR",
-        help="keep only matching rows of each such source, e.g. 'license != \"none\"'",
+        help="keep only matching rows of the dataset; of each such source, e.g. 'license != \"none\"'",
     )
     fit.add_argument("--image-size", type=positive, metavar="N", help="height and width in pixels")
-    fit.add_argument("--images", type=positive, metavar="N", help="most images of each such source")
+    fit.add_argument(
+        "--images",
+        type=positive,
+        metavar="N",
+        help="number of images: at most, of each such source",
+    )
     fit.add_argument(
         "--start-from",
         metavar="PIPELINE",
@@ -102,7 +108,7 @@ def _add_evaluate(commands: Any) -> None:
         action="append",
         default=[],
         metavar="DATASET",
-        help="real dataset, directory or Hub id, of the focus classes for the zero-shot probe; may "
+        help="real dataset, directory or Hub id: of the focus classes for the zero-shot probe; may "
         "be repeated",
     )
     evaluate.add_argument(
@@ -123,7 +129,11 @@ def _add_digits(commands: Any) -> None:
     )
     digits.add_argument("out", type=Path, metavar="OUT", help="a new folder")
     digits.add_argument(
-        "--images", type=positive, default=4000, metavar="N", help="number (default: 4000)"
+        "--images",
+        type=positive,
+        default=4000,
+        metavar="N",
+        help="number of images (default: 4000)",
     )
     digits.add_argument(
         "--image-size",
