@@ -88,7 +88,7 @@ def test_plan_accepts_the_options_of_json_lines(capsys: pytest.CaptureFixture[st
 
 def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, a=BASE + "x: 1\n", b=BASE.replace("dog", "crane"))
-    with pytest.raises(UserError, match="a.yaml"):
+    with pytest.raises(UserError, match=r"a\.yaml"):
         run(check, str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"), "--json")
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["recipes"]) == (False, 1)

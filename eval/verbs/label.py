@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         metavar="MAP",
-        help="YAML or CSV file that maps labels to class names: words of captions, e.g. `sports car: "
-        "automobile`",
+        help="YAML or CSV file that maps labels to class names: words of captions, e.g. "
+        "`sports car: automobile`",
     )
     add(
         "--filter",

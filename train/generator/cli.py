@@ -59,7 +59,7 @@ def _add_fit(commands: Any) -> None:
     fit.add_argument(
         "--filter",
         metavar="EXPR",
-        help="keep only matching rows of the dataset; of each such source, e.g. 'license != \"none\"'",
+        help="keep only matching rows of the dataset; of each source, e.g. 'license != \"none\"'",
     )
     fit.add_argument("--image-size", type=positive, metavar="N", help="height and width in pixels")
     fit.add_argument(
