@@ -119,7 +119,10 @@ def write_toy(folder: Path, real: Path, **changes: Any) -> Path:
 
 @pytest.mark.slow
 def test_a_study_measures_reports_and_repeats_nothing(
-    real: Path, tmp_path: Path, in_process: list[str]
+    real: Path,
+    tmp_path: Path,
+    in_process: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     toy, out = write_toy(tmp_path, real), tmp_path / "out"
     options = ["--reference", f"digits={real}"]
@@ -170,13 +173,17 @@ def test_a_study_measures_reports_and_repeats_nothing(
 
     # A larger dataset is grown, and gives other runs beside the old ones.
     in_process.clear()
-    main(["study", str(toy), str(out), "--images-per-class", "5", "--seed", "0"])
+    grow = ["study", str(toy), str(out), "--images-per-class", "5", "--seed", "0"]
+    main(grow)
     assert in_process.count("factory build") == 3
     assert sum(one.startswith("train ") for one in in_process) == 3
     grown = json.loads((out / "study.json").read_text())["sets"]["digits"]["rows"]
     assert [row["images"] for row in grown] == [50, 50]
     report = (out / "study.md").read_text()
     assert "Run with `--images-per-class 5 --seed 0`" in report and "Alone: " not in report
+    capsys.readouterr()
+    main([*grow, "--json"])
+    assert json.loads(capsys.readouterr().out) == json.loads((out / "study.json").read_text())
 
 
 def test_labels_that_do_not_match_are_found_before_anything_is_built(
@@ -386,6 +393,10 @@ def test_the_packaged_studies_compare_what_they_name(
         cifar10
     )
     assert cifar100.endswith("35 trainings") and eurosat.endswith("30 trainings")
+    main(["study", str(ROOT / "docs" / "full-size.yaml"), "nowhere", "--dry-run", "--json"])
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["commands"] == commands
+    assert [one["trainings"] for one in planned["costs"]][1:] == [35, 30]
     spec = read_study(ROOT / "docs" / "study.yaml")
     assert list(spec.sets) == ["cifar10", "eurosat", "cifar100"]
     settings = resolve(spec)

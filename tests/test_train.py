@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import signal
@@ -26,6 +27,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.data.row_subsets import take_per_class
+from train.arguments import parse_options
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
@@ -464,6 +466,31 @@ def test_command_line_trains_and_tells(
     assert values["augmentation"]["rotation"] == 5
     assert values["augmentation"]["crop_scale"] == [0.5, 1.0]
     assert values["augmentation"]["horizontal_flip"] == 0
+    monkeypatch.setattr(sys, "argv", ["train", *command(options, *more), "--json", "--quiet"])
+    assert main() == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert (found["out"], found["published"]) == (str(options.out), None)
+    assert 0 <= found["best_val_top1"] <= 1
+    assert "train:" not in told.err
+
+
+def test_a_device_that_is_not_there_is_refused(options: TrainOptions) -> None:
+    with pytest.raises(UserError, match="device meta was requested"):
+        train(replace(options, device="meta"))
+    assert not options.out.exists()
+
+
+def test_models_of_the_hub_have_the_ids_of_other_commands() -> None:
+    for given, name in (
+        ("me/net@v1", "hf-hub:me/net@v1"),
+        ("hf-hub:me/net", "hf-hub:me/net"),
+        ("local-dir:runs/a", "local-dir:runs/a"),
+        ("resnet18.a1_in1k", "resnet18.a1_in1k"),
+    ):
+        parsed = parse_options(["set", "--model", given, "--out", "run"])
+        assert parsed is not None
+        assert parsed[0].model == name
 
 
 @pytest.mark.parametrize(
