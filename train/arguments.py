@@ -174,8 +174,8 @@ def parse_options(argv: Sequence[str]) -> tuple[TrainOptions, bool] | None:
     if parsed.list_presets:
         return None
     if parsed.push is None and any(getattr(parsed, name) for name in _PUBLICATION):
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in _PUBLICATION)
-        raise UserError(f"{options} need --push; add it or remove them")
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in _PUBLICATION)
+        raise UserError(f"{named} need --push; add it or remove them")
     missing = [
         name
         for name, value in (
