@@ -225,6 +225,13 @@ def test_an_old_spelling_is_a_value_after_two_dashes(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("words", ["--only", "--only --dry-run", "--seeds --dry-run"])
+def test_an_old_list_needs_its_value(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        eval_parser().parse_args(["study", "s", "o", *words.split()])
+    assert "expected one argument" in capsys.readouterr().err
+
+
 def test_only_one_process_of_a_launch_gives_hints(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,15 +18,7 @@ from eval.verbs.arguments import (
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import this_process
 from factory.common.errors import UserError
-from factory.common.options import (
-    HUB_MODEL,
-    add_json,
-    add_out,
-    add_rows,
-    add_seed,
-    positive,
-    ready_folder,
-)
+from factory.common.options import add_json, add_out, add_rows, add_seed, positive, ready_folder
 from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
@@ -56,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="ID[@REVISION]",
-        help=f"run folder, {HUB_MODEL}, or name of a pretrained timm model",
+        help="run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
     )
     add(
         "--space",

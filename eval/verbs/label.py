@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from eval.verbs.arguments import label_map_of
-from factory.common.console import listed, write, write_json
+from factory.common.console import renamed, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_json, add_quiet, add_skip_unreadable
 
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="name of a class: in label order; _ matches a space; repeat it for each class",
     )
-    listed(parser, "--classes", "--class")
+    renamed(parser, "--classes", "--class", had_commas=True)
     add(
         "--caption-column",
         dest="columns",
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="column of captions; may be repeated (default: name and general)",
     )
-    listed(parser, "--columns", "--caption-column")
+    renamed(parser, "--columns", "--caption-column", had_commas=True)
     add(
         "--labels",
         type=Path,

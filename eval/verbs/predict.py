@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from eval.verbs.arguments import add_fit, add_process
 from factory.common.console import launched_as, log, write, write_json
 from factory.common.errors import Failure, UserError
-from factory.common.options import HUB_MODEL, add_json, add_rows, positive, ready_file
+from factory.common.options import add_json, add_rows, positive, ready_file
 
 if TYPE_CHECKING:
     from eval.classifier import Answer, Classifier
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the same as `eval score` computes. Nothing is uploaded or written unless asked for."
     )
     add = parser.add_argument
-    add("run_folder", metavar="RUN", help=f"run folder, or {HUB_MODEL}")
+    add("run_folder", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
     add(
         "paths",
         nargs="+",

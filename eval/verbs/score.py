@@ -19,7 +19,7 @@ from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import this_process
 from factory.common.errors import Failure, UserError
 from factory.common.launch import warn_if_alone
-from factory.common.options import HUB_MODEL, add_json, add_out, ready_file
+from factory.common.options import add_json, add_out, ready_file
 from factory.common.row_images import UnreadableImage
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset. Classes are matched by name. No option uses real images to select anything, "
         "except --best-on-test."
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help=f"run folder, or {HUB_MODEL}")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
     add_real(parser)
     add_fit(parser)
     add_labels(parser)

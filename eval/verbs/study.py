@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from factory.common.console import listed, log, write, write_json
+from factory.common.console import log, renamed, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_dry_run, add_json, not_negative, positive, ready_file
 
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SET",
         help="run only this dataset of the study; may be repeated",
     )
-    listed(parser, "--only", "--only")
+    renamed(parser, "--only", "--only", had_commas=True)
     add(
         "--images-per-class",
         type=positive,
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID",
         help="timm model to train; may be repeated (default: the study's)",
     )
-    listed(parser, "--models", "--model")
+    renamed(parser, "--models", "--model", had_commas=True)
     add(
         "--seed",
         dest="seeds",
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="seed: the training; may be repeated (default: the study's)",
     )
-    listed(parser, "--seeds", "--seed")
+    renamed(parser, "--seeds", "--seed", had_commas=True)
     add(
         "--epochs",
         type=positive,

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.common.console import listed, log, renamed, write
+from factory.common.console import log, renamed, write
 from factory.common.errors import Failure, UserError
 from factory.common.options import add_json, add_out, ready_file
 from factory.common.redaction import for_json
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="row to list first; repeat it for the next rows",
     )
-    listed(parser, "--order", "--order")
+    renamed(parser, "--order", "--order", had_commas=True)
     parser.add_argument(
         "--reference-row",
         default="",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.common import console
-from factory.common.console import listed
+from factory.common.console import renamed
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.options import add_batch_size, add_device, add_json, add_quiet
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="unsafe class of the classifier; may be repeated",
     )
-    listed(parser, "--unsafe-labels", "--unsafe-label")
+    renamed(parser, "--unsafe-labels", "--unsafe-label", had_commas=True)
     add(
         "--unsafe-threshold",
         type=float,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from factory.common.console import listed, log, write
+from factory.common.console import log, renamed, write
 from factory.common.options import add_out
 from factory.recipe.library import load_recipes
 from factory.recipe.lint import lint
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="name of a class: the label has _ for spaces, prompts have the name as typed; "
         "repeat it for each class",
     )
-    listed(parser, "--classes", "--class")
+    renamed(parser, "--classes", "--class", had_commas=True)
     add_out(parser, "DIR", "the new folder NAME (default: .)", default=Path())
     parser.add_argument(
         "--model",

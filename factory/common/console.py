@@ -44,19 +44,20 @@ class Parser(argparse.ArgumentParser):
     def _respelt(self, words: list[str]) -> list[str]:
         """Return the words with old spellings replaced, each with a hint."""
         found: list[str] = []
-        left = iter(words)
-        for word in left:
+        while words:
+            word, *words = words
+            if word == "--":
+                return [*found, word, *words]
             option, equals, value = word.partition("=")
             new = self._new_names.get(option, option)
-            if word == "--":
-                return [*found, word, *left]
-            if option in self._old_lists:
-                found += _repeated(option, new, value if equals else next(left, ""))
-            elif new != option:
+            if option in self._old_lists and (equals or (words and words[0][:1] != "-")):
+                if not equals:
+                    value, *words = words
+                found += _repeated(option, new, value)
+                continue
+            if new != option:
                 _hint(f"{option} is now called {new}")
-                found.append(f"{new}{equals}{value}")
-            else:
-                found.append(word)
+            found.append(f"{new}{equals}{value}")
         return found
 
     def error(self, message: str) -> NoReturn:
@@ -84,24 +85,22 @@ class Parser(argparse.ArgumentParser):
         return (word, near[0]) if near else None
 
 
-def renamed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
-    """Keep an old spelling of an option working, with a hint on stderr."""
-    assert isinstance(parser, Parser), "an argparse parser knows no old spellings"
-    assert new in parser._option_string_actions, f"{new} is not an option yet"
-    parser._new_names[old] = new
-
-
-def listed(parser: argparse.ArgumentParser, old: str, new: str) -> None:
-    """Keep a list separated by commas working for an option that is now repeated.
+def renamed(
+    parser: argparse.ArgumentParser, old: str, new: str, *, had_commas: bool = False
+) -> None:
+    """Keep an old spelling of an option working, with a hint on stderr.
 
     Args:
         parser: The parser of the command.
-        old: The option's name when it took a list.
-        new: Its name now; may be the same.
+        old: The option's name before.
+        new: Its name now; the same if only `had_commas` changed.
+        had_commas: The option took a list separated by commas; now it is repeated.
     """
-    renamed(parser, old, new)
-    assert isinstance(parser, Parser)
-    parser._old_lists.add(old)
+    assert isinstance(parser, Parser), "an argparse parser knows no old spellings"
+    assert new in parser._option_string_actions, f"{new} is not an option yet"
+    parser._new_names[old] = new
+    if had_commas:
+        parser._old_lists.add(old)
 
 
 def _repeated(option: str, new: str, text: str) -> list[str]:

@@ -14,7 +14,6 @@ from factory.common.version import VERSION
 FIT_HELP = "images that are not square: crop their centre, pad them with borders, or squash them"
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 PUSH_FIELDS = "repo_id, branch, url, commit, committed, tag, added, deleted, unchanged, sent_bytes"
-HUB_MODEL = "ORG/NAME[@REVISION]"
 
 
 def positive(text: str) -> int:
