@@ -381,7 +381,7 @@ def test_a_sheet_holds_long_labels_and_letters_without_a_font(
     ("arguments", "message"),
     [
         (["--sheet", "a.gif"], "--sheet a.gif: end the name in .png, .jpg, .jpeg"),
-        (["--sheet", "README.md/a.png"], "--sheet: README.md is not a folder"),
+        (["--sheet", "README.md/a.png"], "--sheet: README.md is a file"),
         (["--csv", "docs"], "--csv docs: is a folder; name a file"),
         (["--device", "nonsense"], "device nonsense was asked for"),
     ],

@@ -11,7 +11,7 @@ from eval.verbs.arguments import add_labels, add_process, add_real, label_map_of
 from factory.common.console import log, write, write_json
 from factory.common.devices import this_process
 from factory.common.launch import warn_if_alone
-from factory.common.options import add_json, add_out, ready_folder
+from factory.common.options import add_json, add_out, check_folder, made
 
 if TYPE_CHECKING:
     from eval.prompts import Prompts
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.prompts import find_prompts
 
     chosen = [find_prompts(text) for text in args.prompts or ("clip-single", "paper")]
-    ready_folder("--out", args.out)
+    check_folder("--out", args.out)
     labels = label_map_of(args)
 
     from eval.clip import score_zero_shot
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
                 note_labels(scores.run, scores.labels, real=real.name)
                 _note_unworded(prompts, scores.labels.names)
                 path = args.out / _file_name(scores.model.architecture, prompts.name, real.name)
-                written.append(write_apart(scores, path))
+                written.append(write_apart(scores, made(path)))
                 note_cut(scores)
                 if not args.json:
                     write(f"{describe(scores)}, {prompts.name} prompts")

@@ -18,7 +18,7 @@ from eval.verbs.arguments import (
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import this_process
 from factory.common.errors import UserError
-from factory.common.options import add_json, add_out, add_rows, add_seed, positive, ready_folder
+from factory.common.options import add_json, add_out, add_rows, add_seed, check_folder, positive
 from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compare the datasets, plot and write the results."""
-    ready_folder("--out", args.out)
+    check_folder("--out", args.out)
     labels = label_map_of(args)
 
     import numpy as np
@@ -120,6 +120,7 @@ def run(args: argparse.Namespace) -> None:
         "seed": args.seed,
         **figures,
     }
+    args.out.mkdir(parents=True, exist_ok=True)
     _plot(args.out, places, sample=sample, found=found)
     text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
     replace_text(args.out / "gap.json", f"{text}\n")

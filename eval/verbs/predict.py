@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from eval.verbs.arguments import add_fit, add_process
 from factory.common.console import launched_as, log, write, write_json
 from factory.common.errors import Failure, UserError
-from factory.common.options import add_json, add_rows, positive, ready_file
+from factory.common.options import add_json, add_rows, check_file, made, positive
 
 if TYPE_CHECKING:
     from eval.classifier import Answer, Classifier
@@ -130,8 +130,8 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError("predict runs as one process; start it with `python -m eval predict`")
     if args.sheet is not None and args.sheet.suffix.lower() not in _SHEETS:
         raise UserError(f"--sheet {args.sheet}: end the name in {', '.join(_SHEETS)}")
-    ready_file("--csv", args.csv)
-    ready_file("--sheet", args.sheet)
+    check_file("--csv", args.csv)
+    check_file("--sheet", args.sheet)
     if args.data is not None and args.threshold != _AUTO:
         raise UserError(f"--data {args.data} is read by --threshold auto only; add it")
 
@@ -200,14 +200,14 @@ def _write_files(
     from eval.answers import write_csv
 
     if args.csv is not None:
-        write_csv(answers, args.csv, threshold)
+        write_csv(answers, made(args.csv), threshold)
         log(f"wrote {args.csv}")
     if args.sheet is not None:
         from eval.photo_sheet import write_sheet
 
         write_sheet(
             answers,
-            args.sheet,
+            made(args.sheet),
             title=Path(args.run_folder).name,
             label_names=classifier.checkpoint.label_names,
             threshold=threshold,

@@ -19,7 +19,7 @@ from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import this_process
 from factory.common.errors import Failure, UserError
 from factory.common.launch import warn_if_alone
-from factory.common.options import add_json, add_out, ready_file
+from factory.common.options import add_json, add_out, check_file, made
 from factory.common.row_images import UnreadableImage
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 f"{option} names one file, but there are {len(args.runs)} runs; "
                 "score the runs one by one"
             )
-        ready_file(option, path)
+        check_file(option, path)
 
 
 def _score_run(
@@ -214,13 +214,13 @@ def _score_run(
     note_unfinished(scores)
     note_fit(scores.run, scores.preprocessing, args.fit)
     path = args.out or _default_path(scores, scoring, suffix=args.suffix)
-    scores, path = write_apart(scores, path)
+    scores, path = write_apart(scores, made(path))
     beside = path.with_name(f"{path.stem.replace('scores', 'predictions', 1)}.parquet")
     for file in (args.predictions, beside if args.save_predictions else None):
         if file:
             from eval.predictions import write_predictions
 
-            write_predictions(scored, file)
+            write_predictions(scored, made(file))
             log(f"wrote {file}")
     if args.plot:
         from eval.plots import plot_confusion

@@ -9,7 +9,7 @@ from typing import Any
 
 from factory.common.console import log, renamed, write, write_json
 from factory.common.errors import UserError
-from factory.common.options import add_dry_run, add_json, not_negative, positive, ready_file
+from factory.common.options import add_dry_run, add_json, check_file, made, not_negative, positive
 
 NAME = "study"
 HELP = "generate, train, score and report a study described in one file"
@@ -132,8 +132,8 @@ def run(args: argparse.Namespace) -> None:
             write("\n".join([*commands, costs_text(plan)]))
         return
     report = args.report or args.out / "study.md"
-    ready_file("--report", report)
-    run_study(plan, jobs=args.jobs, report=report, command=_command(args))
+    check_file("--report", report)
+    run_study(plan, jobs=args.jobs, report=made(report), command=_command(args))
     log(f"wrote {report} and {report.with_suffix('.json')}")
     if args.json:
         write_json(json.loads(report.with_suffix(".json").read_text(encoding="utf-8")))

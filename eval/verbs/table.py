@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from factory.common.console import log, renamed, write
 from factory.common.errors import Failure, UserError
-from factory.common.options import add_json, add_out, ready_file
+from factory.common.options import add_json, add_out, check_file, made
 from factory.common.redaction import for_json
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.table import make_tables
     from eval.table_text import to_json, to_markdown
 
-    ready_file("--out", args.out)
+    check_file("--out", args.out)
     scores, skipped = _collect(args.scores)
     reference, _, shown = args.reference_row.partition("=")
     tables = make_tables(
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     if args.out is None:
         write(text)
     else:
-        args.out.write_text(f"{text}\n", encoding="utf-8")
+        made(args.out).write_text(f"{text}\n", encoding="utf-8")
         log(f"wrote {args.out}")
     if skipped:
         raise Failure(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from factory.cli.arguments import add_allow_pickle, add_sampling_changes
 from factory.common import console
-from factory.common.options import add_device, add_out, ready_image_file
+from factory.common.options import add_device, add_out, check_image_file, made
 
 NAME = "preview"
 HELP = "Generate a contact sheet: images in a row share their noise, columns vary one thing."
@@ -47,12 +47,12 @@ def run(args: argparse.Namespace) -> None:
     from factory.recipe.library import load_recipe
 
     out: Path = args.out
-    ready_image_file("--out", out)
+    check_image_file("--out", out)
     recipe = load_recipe(
         args.recipe, overrides=args.overrides, model=args.model, sampling=args.sampling
     )
     warn_of_unknown_words([recipe])
-    made = preview(
+    done = preview(
         recipe,
         vary=args.vary,
         rows=args.rows,
@@ -61,6 +61,6 @@ def run(args: argparse.Namespace) -> None:
         device=args.device,
         allow_pickle=args.allow_pickle,
     )
-    made.sheet.save(out)
-    console.write(f"{out}: {made.sheet.width} x {made.sheet.height} pixels")
-    console.write(made.sampling)
+    done.sheet.save(made(out))
+    console.write(f"{out}: {done.sheet.width} x {done.sheet.height} pixels")
+    console.write(done.sampling)

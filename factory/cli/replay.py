@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from factory.cli.arguments import add_allow_pickle
 from factory.common import console
-from factory.common.options import add_device, add_json, add_out, ready_image_file
+from factory.common.options import add_device, add_json, add_out, check_image_file, made
 
 if TYPE_CHECKING:
     from factory.inspection.replay import Replay
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from factory.inspection.replay import replay
 
     picture: Path | None = args.picture
-    ready_image_file("--out", picture)
+    check_image_file("--out", picture)
     done = replay(
         args.out,
         config=args.config,
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
         allow_pickle=args.allow_pickle,
     )
     if picture is not None:
-        done.sheet().save(picture)
+        done.sheet().save(made(picture))
     if args.json:
         console.write_json(_plain(done))
     else:

@@ -125,45 +125,44 @@ def add_out(
     parser.add_argument("--out", type=Path, metavar=kind, help=f"{where}: {what}", **options)
 
 
-def ready_file(option: str, path: Path | None) -> None:
-    """Make the folders above an output file, before a long computation starts.
+def check_file(option: str, path: Path | None) -> None:
+    """Reject an output file that cannot be written, before a long computation starts.
 
     Raises:
-        UserError: `path` is a folder, or one of the folders is a file.
+        UserError: `path` is a folder, or one of the folders above it is a file.
     """
     if path is not None:
         if path.is_dir():
             raise UserError(f"{option} {path}: is a folder; name a file")
-        _make(option, path.parent)
+        check_folder(option, path.parent)
 
 
-def ready_image_file(option: str, path: Path | None) -> None:
+def check_image_file(option: str, path: Path | None) -> None:
     """Do the same for an image file.
 
     Raises:
-        UserError: See `ready_file`, or its suffix is not that of an image.
+        UserError: See `check_file`, or its suffix is not that of an image.
     """
     if path is not None and path.suffix.lower() not in _IMAGE_SUFFIXES:
         raise UserError(f"{option} {path}: not an image file; end it in .png, .jpg or .webp")
-    ready_file(option, path)
+    check_file(option, path)
 
 
-def ready_folder(option: str, path: Path) -> None:
-    """Make an output folder, before a long computation starts.
+def check_folder(option: str, path: Path) -> None:
+    """Reject an output folder that cannot be made, before a long computation starts.
 
     Raises:
-        UserError: It is a file, or is below one.
+        UserError: It, or one of the folders above it, is a file.
     """
-    if path.is_file():
-        raise UserError(f"{option} {path}: is a file; choose a folder")
-    _make(option, path)
+    there = next(one for one in (path, *path.parents) if one.exists())
+    if not there.is_dir():
+        raise UserError(f"{option}: {there} is a file; choose another path")
 
 
-def _make(option: str, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{option}: {folder} is not a folder; choose another path") from None
+def made(path: Path) -> Path:
+    """Return the path of an output file after making the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def add_rows(
