@@ -486,6 +486,7 @@ def test_models_of_the_hub_have_the_ids_of_other_commands() -> None:
         ("me/net@v1", "hf-hub:me/net@v1"),
         ("hf-hub:me/net", "hf-hub:me/net"),
         ("local-dir:runs/a", "local-dir:runs/a"),
+        ("docs/a", "docs/a"),
         ("resnet18.a1_in1k", "resnet18.a1_in1k"),
     ):
         parsed = parse_options(["set", "--model", given, "--out", "run"])

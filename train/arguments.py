@@ -23,7 +23,7 @@ from factory.common.options import (
     add_version,
 )
 from factory.common.outside import parse_yaml
-from factory.hub.ids import looks_like_hub_id
+from factory.hub.ids import is_model_id
 from train.presets import PRESETS
 from train.run import TrainOptions
 
@@ -232,8 +232,7 @@ def _field(option: str) -> str:
 
 def _timm_id(model: str) -> str:
     """Return timm's name of a model on the Hub, `hf-hub:ORG/NAME[@REVISION]`."""
-    is_own = ":" in model or not looks_like_hub_id(model)
-    return model if is_own else f"hf-hub:{model}"
+    return f"hf-hub:{model}" if ":" not in model and is_model_id(model) else model
 
 
 def presets_text() -> str:

@@ -234,10 +234,10 @@ def _score_run(
 
 def _default_path(scores: Scores, scoring: Scoring, *, suffix: str | None) -> Path:
     """Return `RUN/scores-<real dataset>[-<scoring>].json`; of a Hub model, in `.`."""
-    from eval.model_files import is_hub_id
+    from factory.hub.ids import is_model_id
 
     name = suffix or "-".join(part for part in (scores.real.name, scoring.slug) if part)
-    if is_hub_id(scores.run):
+    if is_model_id(scores.run):
         model = scores.run.rpartition("/")[2].partition("@")[0]
         return Path(f"scores-{model}-{name}.json")
     return Path(scores.run) / f"scores-{name}.json"
