@@ -77,8 +77,8 @@ def load_features(name: str) -> FeatureModel:
     """Load a run, a model of the Hub, or a pretrained model of timm.
 
     Args:
-        name: Run folder (timm's `local-dir:` before it is allowed), `ORG/NAME[@REVISION]`, or timm's
-            name of a model with pretrained weights.
+        name: Run folder (timm's `local-dir:` before it is allowed), `ORG/NAME[@REVISION]`, or
+            timm's name of a model with pretrained weights.
 
     Raises:
         UserError: No such model, or its weights cannot be loaded.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from factory.cli.arguments import add_allow_pickle, add_sampling_changes
 from factory.common import console
-from factory.common.options import add_device, add_out, check_image_file, made
+from factory.common.options import add_device, add_out, add_quiet, check_image_file, made
 
 NAME = "preview"
 HELP = "Generate a contact sheet: images in a row share their noise, columns vary one thing."
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_sampling_changes(parser)
     add_device(parser)
     add_allow_pickle(parser)
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> None:

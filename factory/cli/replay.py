@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from factory.cli.arguments import add_allow_pickle
 from factory.common import console
-from factory.common.options import add_device, add_json, add_out, check_image_file, made
+from factory.common.options import add_device, add_json, add_out, add_quiet, check_image_file, made
 
 if TYPE_CHECKING:
     from factory.inspection.replay import Replay
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser, None)
     add_out(parser, "FILE", "both images side by side", dest="picture")
     add_allow_pickle(parser)
+    add_quiet(parser)
     add_json(parser, "config, row, same_bytes, pixels, differing, max_difference, mean_difference")
 
 
