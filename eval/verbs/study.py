@@ -9,7 +9,7 @@ from typing import Any
 
 from factory.common.console import log, renamed, write, write_json
 from factory.common.errors import UserError
-from factory.common.options import add_dry_run, add_json, check_file, made, not_negative, positive
+from factory.common.options import add_dry_run, add_json, check_file, not_negative, positive
 
 NAME = "study"
 HELP = "generate, train, score and report a study described in one file"
@@ -133,7 +133,7 @@ def run(args: argparse.Namespace) -> None:
         return
     report = args.report or args.out / "study.md"
     check_file("--report", report)
-    run_study(plan, jobs=args.jobs, report=made(report), command=_command(args))
+    run_study(plan, jobs=args.jobs, report=report, command=_command(args))
     log(f"wrote {report} and {report.with_suffix('.json')}")
     if args.json:
         write_json(json.loads(report.with_suffix(".json").read_text(encoding="utf-8")))
