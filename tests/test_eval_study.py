@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -540,3 +541,13 @@ def test_holms_correction_is_the_published_one() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_steps_keep_the_keys_they_had_under_older_names_of_options() -> None:
+    def key(*command: str) -> str:
+        return Step("gap", command, ("input",), list).key
+
+    now = ("eval", "gap", "set", "--syn-config", "a", "--real", "b", "--real-split", "test")
+    then = tuple("--split" if word == "--real-split" else word for word in now)
+    text = json.dumps([then, ["input"]])
+    assert key(*now) == key(*then) == hashlib.sha256(text.encode()).hexdigest()
