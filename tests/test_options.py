@@ -144,6 +144,12 @@ def test_every_program_tells_its_version(program: str, capsys: pytest.CaptureFix
         ),
         (
             "factory",
+            "new pets --class 'cat, guinea pig'",
+            "new pets --class cat --class 'guinea pig'",
+            "--class 'cat, guinea pig' is now written --class cat --class 'guinea pig'",
+        ),
+        (
+            "factory",
             "gate out --unsafe-labels=a,b",
             "gate out --unsafe-label a --unsafe-label b",
             "--unsafe-labels a,b is now written --unsafe-label a --unsafe-label b",

@@ -27,7 +27,6 @@ class Parser(argparse.ArgumentParser):
     _given: Sequence[str] = ()
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        """Take the arguments of `argparse.ArgumentParser`."""
         super().__init__(*args, **options)
         self._new_names: dict[str, str] = {}
         self._old_lists: set[str] = set()
@@ -100,7 +99,8 @@ def renamed(
     assert new in parser._option_string_actions, f"{new} is not an option yet"
     parser._new_names[old] = new
     if had_commas:
-        parser._old_lists.add(old)
+        # The new name was an abbreviation of the old one, and took the same list.
+        parser._old_lists |= {old, new}
 
 
 def _repeated(option: str, new: str, text: str) -> list[str]:

@@ -63,14 +63,11 @@ def class_names(given: Sequence[str]) -> list[str]:
     """Return class names with single spaces.
 
     Raises:
-        UserError: There are none, one has a comma, or one is given twice.
+        UserError: There are none, or one is given twice.
     """
     names = [" ".join(one.split()) for one in given if one.strip()]
     if not names:
         raise UserError('--class: no class is named; write e.g. --class heron --class "crane bird"')
-    lists = [name for name in names if "," in name]
-    if lists:
-        raise UserError(f"--class {lists[0]!r}: has a comma; write --class once for each class")
     labels = [label_of(name) for name in names]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
