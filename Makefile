@@ -18,7 +18,7 @@ STUDY ?= out/study
 # Real test images of the study, and real training images for its reference rows: SET=DATASET SET=DATASET
 REAL ?=
 REFERENCE ?=
-# More options of `eval study`, e.g. --images-per-class 500 --seeds 0,1,2
+# More options of `eval study`, e.g. --images-per-class 500 --seed 0 --seed 1 --seed 2
 STUDY_OPTIONS ?=
 
 .PHONY: help install study quickstart test test-quick test-soak lint typecheck format graph schema cards

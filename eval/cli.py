@@ -6,6 +6,7 @@ import argparse
 
 from eval.commands import clip, digits, gap, label, predict, score, study, table
 from factory.common.console import Parser
+from factory.common.options import add_version
 
 _COMMANDS = (score, predict, table, clip, gap, study, label, digits)
 
@@ -23,6 +24,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Scores trained models on real images, tabulates the scores, and asks models "
         "about photos.",
     )
+    add_version(parser)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         one = commands.add_parser(command.NAME, help=command.HELP)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eval.fit import Transform
 from eval.labels import match_real
 from eval.measure import measure
-from eval.predict import predict, this_process
+from eval.predict import predict
 from eval.prompts import Prompts, fill
 from eval.real import RealImages
 from eval.score import (
@@ -23,6 +23,7 @@ from eval.score import (
     settings_of,
 )
 from eval.scores_file import ModelFacts, Preprocessing, Scores, ZeroShot
+from factory.common.devices import this_process
 from factory.models.clip import ClipModel, split_revision
 
 if TYPE_CHECKING:

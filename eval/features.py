@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 
 from eval.fit import make_transform
 from eval.labels import missing_names
-from eval.model_files import is_hub_id, load_model, preprocessing_of
-from eval.predict import pad, prepared, this_process
+from eval.model_files import load_model, preprocessing_of
+from eval.predict import pad, prepared
 from eval.score import set_precision
 from eval.scores_file import Preprocessing
 from factory.common.console import progress
-from factory.common.devices import reporting_lack_of_memory
+from factory.common.devices import reporting_lack_of_memory, this_process
 from factory.common.errors import UserError, first_line
 from factory.data.open import OpenedDataset
 from factory.hub.client import bound_requests
+from factory.hub.ids import is_model_id
 
 if TYPE_CHECKING:
     import torch
@@ -76,14 +77,14 @@ def load_features(name: str) -> FeatureModel:
     """Load a run, a model of the Hub, or a pretrained model of timm.
 
     Args:
-        name: Run folder (timm's `local-dir:` before it is allowed), `hf-hub:ORG/NAME`, or timm's
-            name of a model with pretrained weights.
+        name: Run folder (timm's `local-dir:` before it is allowed), `ORG/NAME[@REVISION]`, or
+            timm's name of a model with pretrained weights.
 
     Raises:
         UserError: No such model, or its weights cannot be loaded.
     """
     path = name.removeprefix("local-dir:")
-    if path != name or Path(path).exists() or is_hub_id(name):
+    if path != name or Path(path).exists() or is_model_id(name):
         loaded = load_model(path)
         return FeatureModel(name, loaded.model, loaded.label_names, loaded.preprocessing)
     model = _pretrained(name)

@@ -82,7 +82,7 @@ def write_labelled(
     if labels:
         known = sorted(set[str]().union(*said))
         labels.check(
-            known, classes, real=f"{source}, columns {','.join(columns)},", model="--classes"
+            known, classes, real=f"{source}, columns {','.join(columns)},", model="--class"
         )
     places, ids = _matching(said, classes, labels.pairs if labels else {})
     places, ids = _readable(rows, places, ids, source=source, folder=folder, skip=skip_unreadable)
@@ -90,7 +90,7 @@ def write_labelled(
     empty = [name for name, count in counts.items() if not count]
     if empty:
         raise UserError(
-            f"{source}: no image has {empty[0]} as its only class; change --classes or add words "
+            f"{source}: no image has {empty[0]} as its only class; change --class or add words "
             "with --labels"
         )
     hf.disable_progress_bars()

@@ -8,11 +8,9 @@ from typing import Any
 
 from eval.scores_file import Preprocessing
 from factory.common.errors import UserError
-from factory.hub.ids import looks_like_hub_id
+from factory.hub.ids import is_model_id
 from factory.models.model_config import ModelConfig, no_larger_than
 from factory.models.model_folder import WEIGHTS, fetch_model, read_model_folder
-
-_HUB_PREFIXES = ("hf-hub:", "hf_hub:")
 
 
 @dataclass(frozen=True)
@@ -36,15 +34,6 @@ class Loaded:
     preprocessing: Preprocessing
 
 
-def is_hub_id(run: str) -> bool:
-    """Return whether `run` is a Hub id rather than a folder."""
-    if run.startswith(_HUB_PREFIXES):
-        return True
-    # `runs/base` beside a folder `runs` is a mistyped path; do not query the Hub.
-    here = Path(run).exists() or Path(Path(run).parts[0] if run else ".").is_dir()
-    return not here and looks_like_hub_id(run)
-
-
 def load_model(run: str) -> Loaded:
     """Load a model that may lack class names, such as timm's ImageNet models on the Hub.
 
@@ -53,7 +42,7 @@ def load_model(run: str) -> Loaded:
             fit it, or `label_names` does not match the number of outputs.
         Failure: The Hub cannot be reached.
     """
-    folder, commit = fetch_model(run) if is_hub_id(run) else (Path(run), None)
+    folder, commit = fetch_model(run) if is_model_id(run) else (Path(run), None)
     config, weights = read_model_folder(folder, run)
     model = _create(config, weights, run).eval()
     return Loaded(

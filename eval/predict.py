@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 
 from eval.fit import Transform
 from factory.common.console import progress
-from factory.common.devices import (
-    cores_per_process,
-    joining_processes,
-    on_cpus,
-    reporting_lack_of_memory,
-)
+from factory.common.devices import cores_per_process, reporting_lack_of_memory
 from factory.common.row_images import read_hashed, skipping_advised
 from factory.data.open import OpenedDataset
 
@@ -55,18 +50,6 @@ class Predictions:
         return Predictions(
             self.ranked[back], self.probabilities[back], [self.digests[place] for place in back]
         )
-
-
-def this_process() -> PartialState:
-    """Join the processes of the launcher, if it started several.
-
-    Raises:
-        UserError: The launch's variables are contradictory.
-    """
-    from accelerate import PartialState
-
-    with joining_processes():
-        return PartialState(cpu=on_cpus())
 
 
 def predict(

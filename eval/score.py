@@ -17,7 +17,7 @@ from eval.fit import make_transform, with_fit
 from eval.kept_epochs import best_visit
 from eval.labels import LabelMatch, match_real
 from eval.measure import measure
-from eval.predict import Predictions, predict, this_process
+from eval.predict import Predictions, predict
 from eval.real import RealImages
 from eval.scores_file import (
     Labels,
@@ -30,6 +30,7 @@ from eval.scores_file import (
 )
 from eval.scoring_mode import STANDARD, Scoring, order_of, require_fitting
 from factory.common.console import log
+from factory.common.devices import this_process
 from factory.data.pixels import Fit
 from factory.data.row_counts import count_warnings, counts_line
 

@@ -289,6 +289,11 @@ def write_scores(scores: Scores, path: Path) -> None:
     replace_text(path, _LONG_LIST.sub(_on_one_line, text) + "\n")
 
 
+def as_plain(scores: Scores, path: Path) -> dict[str, Any]:
+    """Return the content of a scores file as plain values, with its place as `file`."""
+    return {"file": str(path), **scores.model_dump(mode="json")}
+
+
 def _on_one_line(found: re.Match[str]) -> str:
     items = re.sub(r",\n *", ", ", found[1])
     return f"[{items}]"

@@ -241,7 +241,7 @@ def _check_same_training(group: Sequence[Scores], row: str) -> None:
             raise UserError(
                 f"{row} on {one.real.name}: {group[0].run} and {one.run} differ in {found} "
                 f"({first.get(found)} and {other.get(found)}), not only in their seed; "
-                "pass one of them, or use --rows run"
+                "pass one of them, or use --row-per run"
             )
 
 

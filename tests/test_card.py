@@ -304,7 +304,9 @@ def scores_file(folder: Path, **changes: Any) -> Path:
     return path
 
 
-def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
+def test_scores_are_kept_while_the_rows_are_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "out"
     generate(recipe(tmp_path, "base"), out)
     before = (out / "README.md").read_text()
@@ -314,7 +316,12 @@ def test_scores_are_kept_while_the_rows_are_the_same(tmp_path: Path) -> None:
     assert row in (out / "README.md").read_text()
     assert verify_set(out, show_progress=False).whole
     generate(recipe(tmp_path, "base"), out)
-    main(["card", str(out), "--scores", str(tmp_path)])
+    capsys.readouterr()
+    main(["card", str(out), "--scores", str(tmp_path), str(tmp_path)])
+    assert capsys.readouterr().err == (
+        "several files after one --scores are now written "
+        f"--scores {tmp_path} --scores {tmp_path}\n"
+    )
     assert (out / "README.md").read_text().count(row) == 1
     generate(recipe(tmp_path, "base", images_per_class=6), out)
     assert "## Scores" not in (out / "README.md").read_text()

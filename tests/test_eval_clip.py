@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,7 +177,10 @@ def test_prompts_that_are_cut_are_counted(
 ) -> None:
     arguments = ["clip", "--model", str(model), "--real", str(real[0]), "--batch-size", "30"]
     arguments += ["--out", str(tmp_path), "--prompts", "a {class}"]
-    main([*arguments, "--prompts", "a photo of a small " + "brown " * 10 + "{class}"])
-    assert "warning: 7 of 7 " in capsys.readouterr().err
+    main([*arguments, "--json", "--prompts", "a photo of a small " + "brown " * 10 + "{class}"])
+    out, err = capsys.readouterr()
+    assert "warning: 7 of 7 " in err
+    files = [Path(one["file"]) for one in json.loads(out)["scores"]]
+    assert sorted(files) == sorted(tmp_path.glob("scores-*.json"))
     found = [read_scores(path).zero_shot for path in tmp_path.glob("scores-*.json")]
     assert sorted(one.cut for one in found if one is not None) == [0, 7]

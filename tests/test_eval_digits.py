@@ -1,10 +1,13 @@
 """The dataset of real digits."""
 
+import json
+
 import datasets
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from eval.cli import main
 from eval.digits import write_digits
 from factory.common.errors import UserError
 from factory.data.open import open_dataset
@@ -44,3 +47,11 @@ def test_digits_overwrite_nothing_else(tmp_path):
         write_digits(tmp_path)
     with pytest.raises(UserError, match="is a file; give a folder"):
         write_digits(tmp_path / "thesis.txt")
+
+
+def test_the_command_tells_as_json(tmp_path, capsys):
+    main(["digits", str(tmp_path / "digits"), "--json"])
+    assert json.loads(capsys.readouterr().out) == {
+        "out": str(tmp_path / "digits"),
+        "images": 1797,
+    }

@@ -111,7 +111,7 @@ def test_scores_record_the_fit(tmp_path) -> None:
     found = {}
     for fit in (None, *FITS):
         options = ["--fit", fit] if fit else []
-        main(["score", str(run), "--real", str(real), "--tag", str(fit), *options])
+        main(["score", str(run), "--real", str(real), "--suffix", str(fit), *options])
         found[fit] = read_scores(run / f"scores-{fit}.json")
     assert {fit: one.preprocessing.fit for fit, one in found.items()} == {
         None: "crop",
@@ -129,6 +129,6 @@ def test_the_fit_of_training_is_used_and_reported(tmp_path, capsys) -> None:
     real, *_ = write_real(tmp_path / "real", names=NAMES)
     said = "images that are not square: squash, as in the model's training (--fit chooses"
     for options, fit in (([], "squash"), (["--fit", "crop"], "crop")):
-        main(["score", str(run), "--real", str(real), "--tag", fit, *options])
+        main(["score", str(run), "--real", str(real), "--suffix", fit, *options])
         assert read_scores(run / f"scores-{fit}.json").preprocessing.fit == fit
         assert (said in capsys.readouterr().err) == (not options)

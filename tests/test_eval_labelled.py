@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,13 @@ ROWS = [
 ]
 
 
+def of_classes(*names: str) -> list[str]:
+    return [word for name in names for word in ("--class", name)]
+
+
+TWO_CLASSES = of_classes("automobile", "cat")
+
+
 @pytest.fixture
 def captioned(tmp_path: Path) -> Path:
     folder = tmp_path / "captioned"
@@ -47,10 +55,10 @@ def captioned(tmp_path: Path) -> Path:
 
 
 def test_words_that_name_one_class_make_the_label(captioned: Path, tmp_path: Path) -> None:
-    classes = "automobile,cat,fire_truck"
-    main(["label", str(captioned), str(tmp_path / "out"), "--classes", classes])
+    classes = ["automobile", "cat", "fire_truck"]
+    main(["label", str(captioned), str(tmp_path / "out"), *of_classes(*classes)])
     opened = open_dataset(str(tmp_path / "out"))
-    assert opened.label_names == classes.split(",")
+    assert opened.label_names == classes
     assert opened.dataset["label"] == [0, 0, 1, 1, 2]
     images = [read_image(item, where="a row") for item in opened.dataset["image"]]
     reds = [image.getpixel((0, 0))[0] for image in images]
@@ -60,7 +68,7 @@ def test_words_that_name_one_class_make_the_label(captioned: Path, tmp_path: Pat
 def test_a_map_gives_further_words_a_class(captioned: Path, tmp_path: Path) -> None:
     path = tmp_path / "map.yaml"
     path.write_text("building: cat\nmoving van: automobile\n")
-    arguments = ["label", str(captioned), str(tmp_path / "out"), "--classes", "automobile,cat"]
+    arguments = ["label", str(captioned), str(tmp_path / "out"), *TWO_CLASSES]
     main([*arguments, "--labels", str(path)])
     opened = open_dataset(str(tmp_path / "out"))
     assert opened.dataset["label"] == [0, 0, 1, 1, 1, 0]
@@ -69,7 +77,7 @@ def test_a_map_gives_further_words_a_class(captioned: Path, tmp_path: Path) -> N
         main([*arguments[:2], str(tmp_path / "other"), *arguments[3:], "--labels", str(path)])
     first, second = str(caught.value).splitlines()
     assert "columns name,general, has no label 'bilding'; did you mean 'building'?" in first
-    assert second.endswith("house: --classes has no class 'dog'; it has 'automobile', 'cat'")
+    assert second.endswith("house: --class has no class 'dog'; it has 'automobile', 'cat'")
     assert not (tmp_path / "other").exists()
 
 
@@ -82,7 +90,7 @@ def test_images_that_cannot_be_read_are_named_or_left_out(
     rows[3]["image"]["bytes"] = rows[3]["image"]["bytes"][:50]
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
     out = tmp_path / "out"
-    arguments = ["label", str(captioned), str(out), "--classes", "automobile,cat"]
+    arguments = ["label", str(captioned), str(out), *TWO_CLASSES]
     with pytest.raises(UserError, match=r"captioned: row 3.*cannot be decoded.*; --skip-unread"):
         main(arguments)
     assert not out.exists()
@@ -99,7 +107,7 @@ def test_only_the_files_that_the_dataset_lists_are_read(captioned: Path, tmp_pat
     (captioned / "README.md").write_text(
         f"---\nconfigs:\n- config_name: default\n  data_files: {file.name}\n---\n"
     )
-    main(["label", str(captioned), str(tmp_path / "out"), "--classes", "automobile,cat"])
+    main(["label", str(captioned), str(tmp_path / "out"), *TWO_CLASSES])
     assert open_dataset(str(tmp_path / "out")).dataset["label"] == [0, 0, 1, 1]
 
 
@@ -111,27 +119,35 @@ def test_a_captioned_image_folder_is_labelled(
     for place in range(4):
         Image.new("RGB", (8, 8), (20 * place, 0, 0)).save(folder / f"{place}.png")
     (folder / "metadata.csv").write_text("file_name,name\n2.png,cat\n0.png,dog\n1.png,emu\n")
-    arguments = ["--classes", "cat,dog", "--columns", "name"]
+    arguments = [*of_classes("cat", "dog"), "--caption-column", "name", "--json"]
     main(["label", str(folder), str(tmp_path / "out"), *arguments])
     opened = open_dataset(str(tmp_path / "out"))
     images = [read_image(item, where="a row") for item in opened.dataset["image"]]
     assert [image.getpixel((0, 0))[0] for image in images] == [40, 0]
     assert opened.dataset["label"] == [0, 1]
-    assert "not read: 1 .png without a row" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "not read: 1 .png without a row" in printed.err
+    assert json.loads(printed.out) == {
+        "out": str(tmp_path / "out"),
+        "images": {"cat": 1, "dog": 1},
+    }
 
 
 def test_filter_and_faults(captioned: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    arguments = ["label", str(captioned), str(out), "--classes", "automobile,cat"]
+    arguments = ["label", str(captioned), str(out), *TWO_CLASSES]
     main([*arguments, "--filter", "domain == 'photo'"])
     assert open_dataset(str(out)).dataset["label"] == [0, 1, 1]
     for more, message in (
-        ([], "exists; choose a new folder"),
-        (["--columns", "caption"], "no column caption; it has: image, name, general, domain"),
-        (["--classes", "automobile,dog"], "no image has dog as its only class"),
-        (["--classes", "cat,cat"], "name at least two different classes"),
+        (TWO_CLASSES, "exists; choose a new folder"),
+        (
+            [*TWO_CLASSES, "--caption-column", "caption"],
+            "no column caption; it has: image, name, general, domain",
+        ),
+        (of_classes("automobile", "dog"), "no image has dog as its only class"),
+        (of_classes("cat", "cat"), "name at least two different classes"),
     ):
-        place = out if not more else tmp_path / "other"
+        place = out if more == TWO_CLASSES else tmp_path / "other"
         with pytest.raises(UserError, match=message):
-            main([*arguments[:2], str(place), *arguments[3:], *more])
+            main([*arguments[:2], str(place), *more])
         assert not (tmp_path / "other").exists()

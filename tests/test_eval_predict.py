@@ -408,8 +408,8 @@ def test_a_sheet_shows_long_labels_and_characters_without_a_font(
     ("arguments", "message"),
     [
         (["--sheet", "a.gif"], "--sheet a.gif: end the name in .png, .jpg, .jpeg"),
-        (["--sheet", "none/a.png"], "--sheet none/a.png: must be a file in an existing folder"),
-        (["--csv", "none/a.csv"], "--csv none/a.csv: must be a file in an existing folder"),
+        (["--sheet", "README.md/a.png"], "--sheet: README.md is a file"),
+        (["--csv", "docs"], "--csv docs: is a folder; name a file"),
         (["--device", "nonsense"], "device nonsense was requested"),
     ],
 )

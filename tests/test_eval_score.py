@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from eval.cli import main
-from eval.predict import this_process
 from eval.scores_file import read_scores
+from factory.common.devices import this_process
 from factory.common.errors import Failure, UserError
 
 ROOT = Path(__file__).parent.parent
@@ -280,6 +280,21 @@ def test_starts_as_folder_and_as_package_without_torch(launch):
     assert not imported & {"torch", "datasets", "numpy", "accelerate"}
 
 
+def test_a_device_that_is_not_there_is_refused(scored, tmp_path):
+    real = ["--real", str(scored[0] / "real"), "--device", "meta"]
+    for command in (["score", str(scored[0] / "run")], ["clip", "--model", "none"]):
+        with pytest.raises(UserError, match="device meta was requested"):
+            main([*command, *real, "--out", str(tmp_path / command[0])])
+
+
+def test_folders_of_output_are_made(scored, tmp_path):
+    folder = scored[0]
+    out = tmp_path / "new" / "scores.json"
+    main(["score", str(folder / "run"), "--real", str(folder / "real"), "--out", str(out)])
+    main(["table", str(out), "--out", str(tmp_path / "other" / "table.md")])
+    assert "base-class" in (tmp_path / "other" / "table.md").read_text()
+
+
 def test_user_error_is_one_line_and_exit_2(tmp_path):
     code = [sys.executable, "-m", "eval", "table", str(tmp_path / "none")]
     done = subprocess.run(code, cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -329,7 +344,7 @@ def test_bad_run_is_named(scored, tmp_path, how, message):
 def test_missing_run_and_bad_set_are_named(scored, tmp_path):
     folder, *_ = scored
     real = ["--real", str(folder / "real")]
-    with pytest.raises(UserError, match="no such run folder; for a Hub model write hf-hub:"):
+    with pytest.raises(UserError, match="no such run folder; for a Hub model write ORG/NAME"):
         main(["score", str(tmp_path / "none"), *real])
     with pytest.raises(UserError, match="no split 'valid"):
         main(["score", str(folder / "run"), *real, "--split", "valid"])
@@ -420,11 +435,17 @@ def test_a_broken_run_among_several_is_named_and_the_others_are_scored(scored, t
     runs[1].mkdir()
     write_run(runs[2], label_names=[*NAMES[:-1], "newt"])
     with pytest.raises(Failure) as caught:
-        main(["score", *map(str, runs), *real])
+        main(["score", *map(str, runs), *real, "--json"])
     assert str(caught.value) == (
         f"2 of 4 runs were not scored (reasons above): {runs[1]}, {runs[2]}"
     )
-    err = capsys.readouterr().err
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert found["failed"] == [str(runs[1]), str(runs[2])]
+    for run, one in zip((runs[0], runs[3]), found["scores"], strict=True):
+        path = Path(one.pop("file"))
+        assert path.parent == run
+        assert one == json.loads(path.read_text())
     assert f"not scored: {runs[1]}: contains no config.json" in err
     assert f"not scored: {runs[2]} has no class for {NAMES[-1]!r}" in err
     assert [len(list(run.glob("scores-*.json"))) for run in runs] == [1, 0, 0, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -20,7 +21,7 @@ from quick_python import python
 from eval.cli import main
 from eval.scores_file import read_scores
 from eval.study.conclusions import check_texts, filled_in, interval
-from eval.study.costs import costs
+from eval.study.costs import costs_text
 from eval.study.driver import check_labels
 from eval.study.paper import TABLE_1
 from eval.study.plan import REFERENCE, Plan
@@ -120,7 +121,10 @@ def write_toy(folder: Path, real: Path, **changes: Any) -> Path:
 
 @pytest.mark.slow
 def test_a_study_measures_reports_and_repeats_nothing(
-    real: Path, tmp_path: Path, in_process: list[str]
+    real: Path,
+    tmp_path: Path,
+    in_process: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     toy, out = write_toy(tmp_path, real), tmp_path / "out"
     options = ["--reference", f"digits={real}"]
@@ -171,7 +175,8 @@ def test_a_study_measures_reports_and_repeats_nothing(
 
     # A larger dataset is grown, and gives other runs beside the old ones.
     in_process.clear()
-    main(["study", str(toy), str(out), *options, "--images-per-class", "5", "--seeds", "0"])
+    grow = ["study", str(toy), str(out), *options, "--images-per-class", "5", "--seed", "0"]
+    main(grow)
     assert in_process.count("factory build") == 3
     assert sum(one.startswith("train ") for one in in_process) == 4
     grown = json.loads((out / "study.json").read_text())["sets"]["digits"]["rows"]
@@ -183,7 +188,10 @@ def test_a_study_measures_reports_and_repeats_nothing(
     tops = [judged[f"{row['name']}.json"].metrics.top1 for row in grown[:2]]
     assert [row["gap"]["fidelity"] for row in grown[:2]] == tops
     report = (out / "study.md").read_text()
-    assert "Run with `--images-per-class 5 --seeds 0`" in report and "Alone: " not in report
+    assert "Run with `--images-per-class 5 --seed 0`" in report and "Alone: " not in report
+    capsys.readouterr()
+    main([*grow, "--json"])
+    assert json.loads(capsys.readouterr().out) == json.loads((out / "study.json").read_text())
 
 
 def test_labels_that_do_not_match_are_found_before_anything_is_built(
@@ -257,7 +265,7 @@ def test_a_config_that_several_rows_use_costs_once(tmp_path: Path, in_process: l
     plan = Plan(spec, resolve(spec), tmp_path)
     members = plan.settings["digits"]["all-combined"].parts
     assert "base-class" in members and len(members) > 1
-    assert f"digits: {sum(one.images for one in members.values()):,} images" in costs(plan)
+    assert f"digits: {sum(one.images for one in members.values()):,} images" in costs_text(plan)
 
 
 @pytest.mark.soak
@@ -347,8 +355,7 @@ def test_faults_of_a_study_file(
         (("--only", "cifar10"), "--only cifar10: not in the study; it has: digits"),
         (("--real", "digits"), "must be SET=DATASET"),
         (("--real", "other=x"), "has no dataset 'other'; it has: digits"),
-        (("--seeds", "one"), "whole numbers"),
-        (("--report", "no/where/x.md"), "folder no/where does not exist"),
+        (("--report", "docs"), "--report docs: is a folder; name a file"),
     ],
 )
 def test_bad_arguments(real: Path, tmp_path: Path, options: tuple[str, ...], message: str) -> None:
@@ -394,6 +401,10 @@ def test_the_packaged_studies_compare_the_named_settings(
         cifar10
     )
     assert cifar100.endswith("35 trainings") and eurosat.endswith("30 trainings")
+    main(["study", str(ROOT / "docs" / "full-size.yaml"), "nowhere", "--dry-run", "--json"])
+    planned = json.loads(capsys.readouterr().out)
+    assert planned["commands"] == commands
+    assert [one["trainings"] for one in planned["costs"]][1:] == [35, 30]
     spec = read_study(ROOT / "docs" / "study.yaml")
     assert list(spec.sets) == ["cifar10", "eurosat", "cifar100"]
     settings = resolve(spec)
@@ -537,3 +548,13 @@ def test_holms_correction_is_the_published_one() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_steps_keep_the_keys_they_had_under_older_names_of_options() -> None:
+    def key(*command: str) -> str:
+        return Step("gap", command, ("input",), list).key
+
+    now = ("eval", "gap", "set", "--syn-config", "a", "--real", "b", "--real-split", "test")
+    then = tuple("--split" if word == "--real-split" else word for word in now)
+    text = json.dumps([then, ["input"]])
+    assert key(*now) == key(*then) == hashlib.sha256(text.encode()).hexdigest()

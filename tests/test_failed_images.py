@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -204,6 +205,10 @@ def test_the_exit_status_is_1_unless_failures_are_allowed(
     before = tree(Path(out))
     main([*command, "--allow-failed"])
     assert "21 already present" in capsys.readouterr().out
+    main([*command, "--allow-failed", "--json"])
+    report = json.loads(capsys.readouterr().out)
+    assert (report["images"], report["kept"], report["complete"]) == (0, 21, True)
+    assert 6 in [image["index"] for image in report["failed"]["base"]]
     assert tree(Path(out)) == before
 
 

@@ -301,7 +301,14 @@ def test_any_classifier_flags_by_its_unsafe_classes(
     assert all(row["unsafe"] == (row["unsafe_score"] >= 0.5) for row in rows)
     assert printed["flagged"] == {"unsafe": sum(row["unsafe"] for row in rows)}
     scores = [row["unsafe_score"] for row in rows]
-    options = ["--unsafe-labels", "normal,drawing", "--unsafe-threshold", "0.25"]
+    options = [
+        "--unsafe-label",
+        "normal",
+        "--unsafe-label",
+        "drawing",
+        "--unsafe-threshold",
+        "0.25",
+    ]
     main(["gate", str(made), "--safety", str(folder), "--quiet", *options])
     rows = [row for config in ("base", "domain", "share") for row in rows_of(made, config)]
     assert [row["unsafe_score"] for row in rows] == pytest.approx(
@@ -313,8 +320,8 @@ def test_any_classifier_flags_by_its_unsafe_classes(
         UserError, match=r"none of its classes has a common name for unsafe \(cat, dog\)"
     ):
         main(["gate", str(made), "--safety", str(plain)])
-    with pytest.raises(UserError, match=r"--unsafe-labels fox: .* has: cat, dog"):
-        main(["gate", str(made), "--safety", str(plain), "--unsafe-labels", "fox"])
+    with pytest.raises(UserError, match=r"--unsafe-label fox: .* has: cat, dog"):
+        main(["gate", str(made), "--safety", str(plain), "--unsafe-label", "fox"])
 
 
 def test_invalid_gate_input_is_reported(made: Path, tmp_path: Path) -> None:

@@ -243,22 +243,22 @@ PROBES_SHOWN = {0, 1, 3, 4, 6, 7, 9, 10}
 
 def test_the_command_names_the_settings_that_ship_only_where_they_were_used() -> None:
     shipped = with_source(load_config(EMBEDDED_SETTINGS, {}), {"source": "ORG/PHOTOS"})
-    assert "--config train/generator/embedded.yaml --data" in training_command(shipped, samples=8)
+    assert "--settings train/generator/embedded.yaml --data" in training_command(shipped, samples=8)
     fit = shipped.fit.model_copy(update={"unet_lr": 1e-5})
     first, *others = shipped.data.sources
     sources = (first.model_copy(update={"share": 0.5}), *others)
     data = shipped.data.model_copy(update={"sources": sources})
     for changes in ({"fit": fit}, {"data": data}):
         printed = training_command(shipped.model_copy(update=changes), samples=8)
-        assert "--config SETTINGS.yaml --data" in printed
+        assert "--settings SETTINGS.yaml --data" in printed
     asked = {"row_filter": "license != 'none'"}
     printed = training_command(with_source(shipped, asked), samples=8)
-    assert "--config train/generator/embedded.yaml --data" in printed
+    assert "--settings train/generator/embedded.yaml --data" in printed
     assert shlex.split(printed)[-4:] == ["--filter", "license != 'none'", "--samples", "8"]
     sources = (first, others[0].model_copy(update=asked), *others[1:])
     data = shipped.data.model_copy(update={"sources": sources})
     printed = training_command(shipped.model_copy(update={"data": data}), samples=8)
-    assert "--config SETTINGS.yaml --data" in printed
+    assert "--settings SETTINGS.yaml --data" in printed
     assert "--filter" not in printed, "it would be asked of the other source too"
     columns = {"name_column": "label", "general_column": None, "image_column": "picture"}
     printed = training_command(with_source(shipped, columns), samples=8)
@@ -269,7 +269,7 @@ def test_the_command_names_the_settings_that_ship_only_where_they_were_used() ->
     assert "heads DIR_OR_HUB_ID PHOTOS --name-column COLUMN\n" in printed
     fit = fit.model_copy(update={"start_from": "factory/embedded", "gap_every": 7})
     printed = training_command(shipped.model_copy(update={"fit": fit}), samples=8)
-    assert "--config train/generator/embedded.yaml --data" in printed, "lower rates go with a start"
+    assert "--settings train/generator/embedded.yaml --data" in printed, "lower rates of a start"
 
 
 def test_real_sets_need_held_out_photographs(run: Path, tmp_path: Path) -> None:

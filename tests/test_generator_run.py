@@ -55,7 +55,7 @@ def killed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
     run = folder / "run"
     command = [python(), "-m", "train.generator", "fit", "--out", str(run)]
     process = subprocess.Popen(
-        [*command, "--config", str(settings)], stderr=subprocess.PIPE, cwd=EMBEDDED.parents[1]
+        [*command, "--settings", str(settings)], stderr=subprocess.PIPE, cwd=EMBEDDED.parents[1]
     )
     deadline = time.monotonic() + 120
     while not (run / "checkpoint.pt").exists() and time.monotonic() < deadline:
@@ -114,10 +114,10 @@ def test_a_corrected_filter_is_accepted(tmp_path: Path) -> None:
     photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
     settings = tmp_path / "tiny.yaml"
     settings.write_text(json.dumps({**TINY, "fit": {**TINY["fit"], "samples": 8}}))
-    command = ["fit", "--out", str(run), "--config", str(settings), "--stage", "denoiser"]
+    command = ["fit", "--out", str(run), "--settings", str(settings), "--stage", "denoiser"]
     refusal = "digits are rendered and have no rows to filter; use another source"
     embedded = str(EMBEDDED.parents[1] / "train" / "generator" / "embedded.yaml")
-    for asked in ([], ["--data", "digits"], ["--config", embedded, "--data", "digits"]):
+    for asked in ([], ["--data", "digits"], ["--settings", embedded, "--data", "digits"]):
         with pytest.raises(UserError, match=refusal):
             main([*command, *asked, "--filter", "view == 'ground'"])
     command += ["--data", str(photos), "--name-column", "name", "--filter"]
@@ -126,7 +126,7 @@ def test_a_corrected_filter_is_accepted(tmp_path: Path) -> None:
     main([*command, "view == 'ground'"])
     config = Config.model_validate_json((run / "config.json").read_text())
     assert "(`view == 'ground'`)" in data_lines(config, [])[1]
-    settings_of = ["--config", "SETTINGS.yaml", "--data", "DIR_OR_HUB_ID"]
+    settings_of = ["--settings", "SETTINGS.yaml", "--data", "DIR_OR_HUB_ID"]
     printed = shlex.split(training_command(config, samples=8))
     assert printed[printed.index("RUN") + 1 :] == [
         *settings_of,

@@ -165,7 +165,7 @@ def test_many_files_need_few_patterns() -> None:
 def test_train_and_score_read_a_hub_folder(either_hub: LocalHub, tmp_path: Path) -> None:
     real = publish(either_hub, "pets", *photos("train/cat", "train/dog", "test/cat", "test/dog"))
     run = tmp_path / "run"
-    arguments = ["--preset", "quick", "--epochs", 1, "--batch-size", 4, "--val-fraction", 0]
+    arguments = ["--preset", "quick", "--epochs", 1, "--total-batch-size", 4, "--val-fraction", 0]
     model = ["--model", "test_resnet", "--out", run]
     done = run_factory(either_hub, tmp_path, real, *arguments, *model, module="train")
     assert done.returncode == 0, done.stderr

@@ -135,7 +135,7 @@ def test_cached_recipes_work_offline(team_hub: LocalHub, tmp_path: Path) -> None
     )
     home, folder = tmp_path / "home", "hf://datasets/team/recipes@v1"
     alone = local(tmp_path, "extends: hf://datasets/team/recipes@v1/pets/base\n")
-    plan = ("plan", folder, "--json")
+    plan = ("plan", folder, "--jsonl")
     online = run_factory(team_hub, home, *plan)
     assert online.returncode == 0, online.stderr
     assert len(online.stdout.splitlines()) == 16
@@ -160,7 +160,7 @@ def test_cached_recipes_work_offline(team_hub: LocalHub, tmp_path: Path) -> None
 def test_one_cached_recipe_is_no_folder(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {"recipes/a.yaml": BASE, "recipes/b.yaml": BASE})
     resolved(team_hub, tmp_path / "home", "hf://datasets/team/recipes/a")
-    whole = ("plan", "hf://datasets/team/recipes/recipes", "--json")
+    whole = ("plan", "hf://datasets/team/recipes/recipes", "--jsonl")
     done = run_factory(team_hub, tmp_path / "home", *whole, HF_HUB_OFFLINE="1")
     assert done.returncode == 2
     assert "the list of recipes" in done.stderr
@@ -284,7 +284,7 @@ def test_a_temporary_fault_is_retried(team_hub: LocalHub, tmp_path: Path) -> Non
             ("resolve", "status", 500),
         ]
     ]
-    done = run_factory(team_hub, tmp_path, "plan", "hf://datasets/team/recipes", "--json")
+    done = run_factory(team_hub, tmp_path, "plan", "hf://datasets/team/recipes", "--jsonl")
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 8
     assert [fault.hits for fault in faults] == [1] * len(faults)

@@ -23,7 +23,7 @@ TABLE = "label,text\ncat,a cat on a sofa\ncat,two cats\ndog,a wet dog\n"
 
 
 def prompts(hub: LocalHub, folder: Path, home: Path) -> list[str]:
-    done = run_factory(hub, home, "plan", folder / "r.yaml", "--json")
+    done = run_factory(hub, home, "plan", folder / "r.yaml", "--jsonl")
     assert done.returncode == 0, done.stderr
     return [json.loads(line)["prompt"] for line in done.stdout.splitlines()]
 
@@ -38,7 +38,7 @@ def test_captions_come_from_a_dataset_at_its_commit(team_hub: LocalHub, tmp_path
     assert found == ["a cat on a sofa", "a wet dog", "two cats", "a wet dog"]
     # Read once, they are at hand without the Hub.
     offline = run_factory(
-        team_hub, tmp_path / "home", "plan", tmp_path / "r.yaml", "--json", HF_HUB_OFFLINE="1"
+        team_hub, tmp_path / "home", "plan", tmp_path / "r.yaml", "--jsonl", HF_HUB_OFFLINE="1"
     )
     assert [json.loads(line)["prompt"] for line in offline.stdout.splitlines()] == found
 

@@ -58,18 +58,18 @@ def test_sampling_model_takes_the_models_numbers(preset: ModelPreset) -> None:
 def test_plan_shows_the_papers_guidance_with_another_model(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    command = ["plan", "cifar10/base-class", "--model", "embedded", "--json"]
+    command = ["plan", "cifar10/base-class", "--model", "embedded"]
     rows = {}
     for sampling in ("recipe", "model"):
-        main([*command, "--range", "0:1", "--sampling", sampling])
+        main([*command, "--jsonl", "--range", "0:1", "--sampling", sampling])
         rows[sampling] = json.loads(capsys.readouterr().out)
     shown = {key: (row["guidance_scale"], row["num_inference_steps"]) for key, row in rows.items()}
     assert shown == {
         "recipe": (7.5, 40),
         "model": (EMBEDDED_GUIDANCE_SCALE, EMBEDDED_STEPS),
     }
-    main([*command, "--configs"])
-    (config,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    main([*command, "--json"])
+    (config,) = json.loads(capsys.readouterr().out)["configs"]
     assert config["recipe"]["sampling"]["guidance_scale"] == 7.5
     assert config["cost"]["calls"] == 50_000 * 40 * 2
 

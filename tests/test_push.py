@@ -86,7 +86,7 @@ def content_route(hub: LocalHub) -> str:
 def test_a_push_sends_only_differences(
     hub: LocalHub, out: Path, grown: Path, tmp_path: Path
 ) -> None:
-    first = push(hub, tmp_path / "home", out, "--message", "the first")
+    first = push(hub, tmp_path / "home", out, "--commit-message", "the first")
     assert (first["created"], first["committed"], first["deleted"]) == (True, True, [])
     assert remote_sha256(hub, REPO) == set_sha256(out, REPO)
     assert titles(hub) == ["the first"]

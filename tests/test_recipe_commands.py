@@ -1,4 +1,3 @@
-import argparse
 import json
 from pathlib import Path
 from types import ModuleType
@@ -8,6 +7,7 @@ from recipe_texts import BASE, write
 
 from factory.cli import check, new, recipes
 from factory.cli import plan as plan_command
+from factory.common.console import Parser
 from factory.common.errors import UserError
 from factory.planner.cost import duration, estimate
 from factory.planner.plan import plan
@@ -15,7 +15,7 @@ from factory.recipe.library import load_recipe
 
 
 def run(command: ModuleType, *arguments: str) -> None:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     command.add_arguments(parser)
     command.run(parser.parse_args(arguments))
 
@@ -58,23 +58,57 @@ def test_plan_for_people(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_plan_as_json(capsys: pytest.CaptureFixture[str]) -> None:
-    run(plan_command, "quickstart/multi-domain", "--json", "--range", "995:")
+    run(plan_command, "quickstart/multi-domain", "--jsonl", "--range", "995:")
     found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     recipe = load_recipe("quickstart/multi-domain")
     assert found == [row.as_row() for row in plan(recipe).rows(995, 1000)]
-    run(plan_command, "quickstart", "--json", "--images-per-class", "1")
+    run(plan_command, "quickstart", "--jsonl", "--images-per-class", "1")
     assert len(capsys.readouterr().out.splitlines()) == 10 * 4 + 40
-    run(plan_command, "quickstart/all-combined", "--json", "--images-per-class", "1")
+    run(plan_command, "quickstart/all-combined", "--jsonl", "--images-per-class", "1")
     assert len(capsys.readouterr().out.splitlines()) == 40
+    run(plan_command, "quickstart", "--json", "--images-per-class", "1")
+    configs = json.loads(capsys.readouterr().out)["configs"]
+    assert [one["images"] for one in configs] == [10, 10, 10, 10, 40]
+    assert configs[0]["cost"]["images"] == 10
+
+
+def test_plan_accepts_the_options_of_json_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    base = "quickstart/base-class"
+    run(plan_command, base, "--jsonl", "--range", ":2")
+    lines = capsys.readouterr().out
+    run(plan_command, base, "--json", "--range", ":2")
+    assert capsys.readouterr() == (lines, "--json --range is now called --jsonl --range\n")
+    run(plan_command, base, "--json")
+    document = json.loads(capsys.readouterr().out)
+    run(plan_command, base, "--json", "--configs")
+    out, err = capsys.readouterr()
+    assert [json.loads(line) for line in out.splitlines()] == document["configs"]
+    assert err == "--json --configs is now --json alone, which prints one document\n"
+
+
+def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, a=BASE + "x: 1\n", b=BASE.replace("dog", "crane"))
+    with pytest.raises(UserError, match=r"a\.yaml"):
+        run(check, str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml"), "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["ok"], found["recipes"]) == (False, 1)
+    assert [fault["key"] for fault in found["errors"]] == ["x"]
+    assert "two meanings" in found["warnings"][0]["message"]
+    run(check, "quickstart", "--json")
+    assert json.loads(capsys.readouterr().out) == {
+        **{"ok": True, "recipes": 5, "images": 4000},
+        **{"errors": [], "warnings": []},
+    }
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--json", "--range", "5"), "--range 5: expected A:B"),
-        (("--json", "--range", "3:1"), "--range 3:1: the config has images 0:1000"),
-        (("--json", "--range", "0:1001"), "--range 0:1001: the config has images 0:1000"),
-        (("--range", "0:1"), "add --json"),
+        (("--jsonl", "--range", "5"), "--range 5: expected A:B"),
+        (("--jsonl", "--range", "3:1"), "--range 3:1: the config has images 0:1000"),
+        (("--jsonl", "--range", "0:1001"), "--range 0:1001: the config has images 0:1000"),
+        (("--range", "0:1"), "add --jsonl"),
+        (("--json", "--jsonl"), "print different things"),
         (("--rows", "-1"), "--rows is -1; give 0 or more"),
         (("--images-per-class", "0"), "images_per_class: 0 must be at least 1"),
     ],
@@ -87,6 +121,12 @@ def test_plan_refuses(arguments: tuple[str, ...], message: str) -> None:
 def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
     run(recipes, "list")
     assert "quickstart/base-class" in capsys.readouterr().out
+    run(recipes, "list", "--json")
+    listed = json.loads(capsys.readouterr().out)["recipes"]
+    assert "quickstart/base-class" in [one["name"] for one in listed]
+    run(recipes, "models", "--json")
+    models = json.loads(capsys.readouterr().out)["models"]
+    assert "stabilityai/stable-diffusion-xl-base-1.0" in [one["id"] for one in models]
     run(recipes, "show", "quickstart/class-prompt")
     assert "extends: base-class" in capsys.readouterr().out
     run(recipes, "show", "quickstart/class-prompt", "--resolved")
@@ -98,7 +138,7 @@ def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run(new, "birds", "--classes", "heron, crane", "--out", str(tmp_path))
+    run(new, "birds", "--class", "heron", "--class", "crane", "--out", str(tmp_path))
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 6
     assert "two meanings" in captured.err

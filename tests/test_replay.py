@@ -213,8 +213,9 @@ def test_the_command_regenerates_with_the_real_model(
     printed = capsys.readouterr().out
     assert "regenerated: identical bytes" in printed
     assert width(sheet) > 3 * 112
-    run(replay_command, *where, "--json", "--alone")
+    status = run(replay_command, *where, "--json", "--alone")
     report = json.loads(capsys.readouterr().out)
+    assert status == (0 if report["same_bytes"] else 1)
     (row,) = read_rows(shard(generated, "tiny", 1), start=1, stop=2)
     assert report["row"] == {name: value for name, value in row.items() if name != "image"}
     assert report["max_difference"] <= 8, "alone, only the last digits differ"

@@ -5,7 +5,7 @@ import pytest
 from factory.common.errors import UserError
 from factory.planner.plan import plan
 from factory.recipe.library import load_recipes
-from factory.recipe.scaffold import parse_classes, scaffold
+from factory.recipe.scaffold import class_names, scaffold
 
 NAMES = ["base-class", "class-prompt", "multi-domain", "random-guidance", "all-combined"]
 
@@ -69,9 +69,9 @@ def test_a_missing_model_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_classes_are_parsed() -> None:
-    assert parse_classes(" heron,  snow   owl ,") == ["heron", "snow owl"]
+def test_class_names_are_checked() -> None:
+    assert class_names([" heron", "snow   owl", ""]) == ["heron", "snow owl"]
     with pytest.raises(UserError, match="no class is named"):
-        parse_classes(" , ")
-    with pytest.raises(UserError, match="a_b is listed twice"):
-        parse_classes("a b, a_b")
+        class_names([" "])
+    with pytest.raises(UserError, match="a_b is given twice"):
+        class_names(["a b", "a_b"])

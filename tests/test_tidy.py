@@ -64,6 +64,9 @@ def test_tidy_lists_and_removes_leftovers(
     for path in ("data/base/train-00001-0123456789ab.parquet", "data/base/.writing-7-x.parquet"):
         assert path in listed
     assert "3 files left over; --delete removes them" in listed
+    main(["tidy", str(out), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert (len(found["files"]), found["removed"], found["unfinished"]) == (3, 0, [])
     main(["tidy", str(out), "--delete"])
     assert "3 files removed" in capsys.readouterr().out
     assert notes.read_text() == "the owner's"

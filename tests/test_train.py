@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.data.pixels import labelled_sha256
 from factory.data.row_subsets import take_per_class
+from train.arguments import parse_options
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
@@ -278,7 +280,7 @@ def test_same_seed_same_weights_other_seed_others(options: TrainOptions, tmp_pat
 def command(options: TrainOptions, *more: str) -> list[str]:
     return [
         *(options.dataset, "--model", options.model, "--out", str(options.out), "--threads", "1"),
-        *("--batch-size", "16", "--warmup-epochs", "0", "--epochs"),
+        *("--total-batch-size", "16", "--warmup-epochs", "0", "--epochs"),
         *(str(options.overrides["epochs"]), *more),
     ]
 
@@ -469,6 +471,32 @@ def test_command_line_trains_and_reports(
     assert values["augmentation"]["rotation"] == 5
     assert values["augmentation"]["crop_scale"] == [0.5, 1.0]
     assert values["augmentation"]["horizontal_flip"] == 0
+    monkeypatch.setattr(sys, "argv", ["train", *command(options, *more), "--json", "--quiet"])
+    assert main() == 0
+    printed = capsys.readouterr()
+    found = json.loads(printed.out)
+    assert (found["out"], found["published"]) == (str(options.out), None)
+    assert 0 <= found["best_val_top1"] <= 1
+    assert "%|" not in printed.err
+
+
+def test_a_device_that_is_not_there_is_refused(options: TrainOptions) -> None:
+    with pytest.raises(UserError, match="device meta was requested"):
+        train(replace(options, device="meta"))
+    assert not options.out.exists()
+
+
+def test_models_of_the_hub_have_the_ids_of_other_commands() -> None:
+    for given, name in (
+        ("me/net@v1", "hf-hub:me/net@v1"),
+        ("hf-hub:me/net", "hf-hub:me/net"),
+        ("local-dir:runs/a", "local-dir:runs/a"),
+        ("docs/a", "docs/a"),
+        ("resnet18.a1_in1k", "resnet18.a1_in1k"),
+    ):
+        parsed = parse_options(["set", "--model", given, "--out", "run"])
+        assert parsed is not None
+        assert parsed[0].model == name
 
 
 @pytest.mark.parametrize(
@@ -582,7 +610,7 @@ def test_too_little_memory_is_one_line_with_remedies(
         train(options)
     text = str(raised.value)
     assert text.startswith("out of memory (") and "\n" not in text and "GPU 0 has" not in text
-    assert "--batch-size 16" in text and "--accumulate 2" in text
+    assert "--total-batch-size 16" in text and "--accumulate 2" in text
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(options: TrainOptions) -> None:

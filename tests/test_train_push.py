@@ -45,7 +45,7 @@ def test_a_run_is_published_loaded_scored_and_published_again(
     out = small_set(tmp_path / "set")
     assert run_factory(hub, home, "push", out, SET, "--tag", "v1").returncode == 0
     command = [f"{SET}@v1", "--config", "both", "--model", "test_resnet", "--out", run]
-    command += ["--epochs", "1", "--batch-size", "8", "--push", MODEL]
+    command += ["--epochs", "1", "--total-batch-size", "8", "--push", MODEL]
     done = run_factory(hub, home, *command, module="train")
     assert done.returncode == 0, done.stderr
     Image.new("RGB", (90, 60), (200, 60, 60)).save(tmp_path / "photo.jpg")

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from factory.common.console import Parser
+from factory.common.console import Parser, renamed
 from factory.common.errors import UserError
+from factory.common.options import (
+    FIT_HELP,
+    add_device,
+    add_json,
+    add_out,
+    add_publication,
+    add_quiet,
+    add_replace_card,
+    add_rows,
+    add_seed,
+    add_skip_unreadable,
+    add_threads,
+    add_version,
+)
 from factory.common.outside import parse_yaml
+from factory.hub.ids import is_model_id
 from train.presets import PRESETS
 from train.run import TrainOptions
 
@@ -24,10 +38,10 @@ accelerate launch --multi_gpu --num_processes 2 train ... (also on a machine wit
 Then score the run: accelerate launch eval score RUN --real DATASET
 """
 
-# Options that replace one field of the preset, with the type of their value.
+# Options that replace one field of the preset (see `_field`), with the type of their value.
 _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("epochs", int, "passes over the training images"),
-    ("batch_size", int, "images per step, over all processes"),
+    ("total_batch_size", int, "images per step, over all processes together"),
     ("accumulate", int, "gradient accumulation: parts per batch, to save memory"),
     ("lr", float, "peak learning rate"),
     ("weight_decay", float, "AdamW's weight decay"),
@@ -36,7 +50,7 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("warmup_epochs", float, "epochs of linear warm-up"),
     ("label_smoothing", float, "probability mass taken from the true class"),
     ("clip_grad_norm", float, "largest norm of the gradient"),
-    ("image_size", int, "height and width in pixels to train at"),
+    ("image_size", int, "height and width in pixels"),
     ("val_fraction", float, "part of each class held out for choosing the best epoch"),
     (
         "val_images",
@@ -45,9 +59,13 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
     ),
     ("keep_every", int, "keep the weights of every Xth epoch too, in RUN/epochs"),
     ("test_crop", float, "part of each side, in the middle, that scoring sees"),
-    ("fit", str, "images that are not square: crop their middle, pad or squash them"),
+    ("fit", str, FIT_HELP),
     ("resample", str, "filter that resizes: nearest, bilinear, bicubic, lanczos"),
 )
+_KINDS = {int: "N", float: "X", str: "NAME"}
+_METAVARS = {"fit": "{crop,pad,squash}"}
+# Options that need --push.
+_PUBLICATION = ("private", "revision", "commit_message", "tag", "replace_card")
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -62,41 +80,43 @@ def build_parser() -> argparse.ArgumentParser:
     add("dataset", nargs="?", metavar="DATASET", help="directory or Hub id, ORG/NAME[@REVISION]")
     add(
         "--model",
-        metavar="NAME",
-        help="any timm model, e.g. test_resnet, or one of the paper's: ResNet50, ResNet101, "
-        "ViT-B, MobileNetV3-S, ConvNeXt-S",
+        metavar="ID[@REVISION]",
+        help="any timm model, e.g. test_resnet, one of the paper's (ResNet50, ResNet101, ViT-B, "
+        "MobileNetV3-S, ConvNeXt-S), or a timm model on the Hub, ORG/NAME",
     )
-    add("--out", type=Path, metavar="RUN", help="run folder; an interrupted run is resumed")
+    add_out(parser, "DIR", "the run; an interrupted run is resumed")
+    add_device(parser)
+    add_json(parser, "out, epochs, best_epoch, best_val_top1, published")
+    add_quiet(parser)
+    add_version(parser)
     _add_data_options(parser.add_argument_group("data"))
     _add_model_options(parser.add_argument_group("model"))
     _add_training_options(parser.add_argument_group("training"))
-    _add_push_options(parser.add_argument_group("publishing", "when the run is finished"))
+    publishing = parser.add_argument_group("publishing", "when the run is finished")
+    publishing.add_argument(
+        "--push", metavar="ORG/NAME", help="publish model, card and scores on the Hub"
+    )
+    add_publication(parser, group=publishing)
+    add_replace_card(publishing)
+    renamed(parser, "--batch-size", "--total-batch-size")
     return parser
 
 
 def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--config", metavar="NAME", help="config of the dataset (default: its first)")
-    add("--split", metavar="NAME", help="split (default: its only one, or train)")
-    add("--filter", metavar="EXPR", help='keep only matching rows, e.g. "guidance_scale < 3"')
+    add_rows(group, split="train, else the only one")
     add(
         "--images-per-class",
         type=int,
         metavar="N",
-        help="sample N images of each class, to compare datasets at equal size",
+        help="images of each class: sampled to compare datasets at equal size (default: all)",
     )
     add(
         "--allow-empty-classes",
         action="store_true",
         help="train even if classes have no images; the model still has an output for them",
     )
-    add(
-        "--skip-unreadable",
-        action="store_true",
-        help="skip images that cannot be read and count them in config.yaml",
-    )
-    add("--image-column", metavar="NAME", help="image column (default: image, else the only one)")
-    add("--label-column", metavar="NAME", help="label column (default: label, else the only one)")
+    add_skip_unreadable(group)
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
@@ -114,8 +134,8 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         metavar="KEY=VALUE",
         help="argument of timm.create_model, e.g. patch_size=4; may be repeated",
     )
-    add("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
-    add("--threads", type=int, default=1, metavar="N", help="CPU threads per process (default: 1)")
+    add_seed(group, "all random choices")
+    add_threads(group)
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
@@ -128,7 +148,12 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add("--list-presets", action="store_true", help="list the presets and exit")
     for name, kind, text in _FIELDS:
         flag = f"--{name.replace('_', '-')}"
-        add(flag, type=kind, metavar="X", help=f"{text} (default: the preset's)")
+        add(
+            flag,
+            type=kind,
+            metavar=_METAVARS.get(name, _KINDS[kind]),
+            help=f"{text} (default: the preset's)",
+        )
     add(
         "--augment",
         action="append",
@@ -140,16 +165,11 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add("--no-flip", action="store_true", help="never mirror images (digits, letters)")
 
 
-def _add_push_options(group: argparse._ArgumentGroup) -> None:
-    add = group.add_argument
-    add("--push", metavar="ORG/NAME", help="publish model, card and scores on the Hub")
-    add("--private", action="store_true", help="make the model's repository private")
-    add("--tag", metavar="TAG", help="tag the published commit, e.g. v1")
-    add("--replace-card", action="store_true", help="overwrite edits of the card on the Hub")
-
-
-def parse_options(argv: Sequence[str]) -> TrainOptions | None:
+def parse_options(argv: Sequence[str]) -> tuple[TrainOptions, bool] | None:
     """Parse the command line; return None if the presets are to be listed.
+
+    Returns:
+        The options, and whether the result is printed as JSON.
 
     Raises:
         UserError: A required option is missing, or a value is invalid.
@@ -157,8 +177,9 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
     parsed = build_parser().parse_args(argv)
     if parsed.list_presets:
         return None
-    if parsed.push is None and (parsed.private or parsed.tag or parsed.replace_card):
-        raise UserError("--private, --tag and --replace-card need --push; add it or remove them")
+    if parsed.push is None and any(getattr(parsed, name) for name in _PUBLICATION):
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in _PUBLICATION)
+        raise UserError(f"{named} need --push; add it or remove them")
     missing = [
         name
         for name, value in (
@@ -172,14 +193,14 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         raise UserError(
             f"missing {', '.join(missing)}; e.g. train DATASET --model test_resnet --out RUN"
         )
-    if parsed.seed < 0:
-        raise UserError(f"--seed {parsed.seed}: must be 0 or more")
     overrides = {
-        name: getattr(parsed, name) for name, _, _ in _FIELDS if getattr(parsed, name) is not None
+        _field(name): getattr(parsed, name)
+        for name, _, _ in _FIELDS
+        if getattr(parsed, name) is not None
     }
-    return TrainOptions(
+    options = TrainOptions(
         dataset=parsed.dataset,
-        model=parsed.model,
+        model=_timm_id(parsed.model),
         out=parsed.out,
         config_name=parsed.config,
         split=parsed.split,
@@ -195,13 +216,27 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         augmentation=_augmentation(parsed.augment, no_flip=parsed.no_flip),
         seed=parsed.seed,
         threads=parsed.threads,
+        device=parsed.device,
         push_to=parsed.push,
+        push_revision=parsed.revision,
+        push_message=parsed.commit_message,
         push_private=parsed.private,
         push_tag=parsed.tag,
         allow_empty_classes=parsed.allow_empty_classes,
         skip_unreadable=parsed.skip_unreadable,
         push_replace_card=parsed.replace_card,
     )
+    return options, parsed.json
+
+
+def _field(option: str) -> str:
+    """Return the preset's name of a value."""
+    return "batch_size" if option == "total_batch_size" else option
+
+
+def _timm_id(model: str) -> str:
+    """Return timm's name of a model on the Hub, `hf-hub:ORG/NAME[@REVISION]`."""
+    return f"hf-hub:{model}" if ":" not in model and is_model_id(model) else model
 
 
 def presets_text() -> str:

@@ -3,43 +3,68 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
-from factory.common.console import launched_as, write
+from factory.common.console import launched_as, write, write_json
 from factory.common.errors import UserError
 from train.arguments import parse_options, presets_text
 from train.run import RunSummary, TrainOptions, train
+
+if TYPE_CHECKING:
+    from factory.hub.publish import PublishReport
 
 
 def main() -> int | None:
     """Run the command line in `sys.argv`; return the exit status."""
     try:
-        options = parse_options(sys.argv[1:])
-        if options is None:
+        parsed = parse_options(sys.argv[1:])
+        if parsed is None:
             write(presets_text())
             return 0
+        options, as_json = parsed
         summary = train(options)
     except UserError as error:
         if launched_as()[0] != 0:
             # Every process finds the same fault; only one reports it.
             return error.exit_status
         raise
-    if summary.is_main_process:
+    if not summary.is_main_process:
+        return 0
+    if not as_json:
         write(_summary_text(summary))
-        if options.push_to is not None:
-            _push(options, options.push_to)
+    report = _push(options, options.push_to) if options.push_to is not None else None
+    if as_json:
+        write_json(_plain(summary, report))
+    elif report is not None:
+        _tell(report)
     return 0
 
 
-def _push(options: TrainOptions, repo_id: str) -> None:
+def _push(options: TrainOptions, repo_id: str) -> PublishReport:
     from train.publish import publish_run
 
-    report = publish_run(
+    return publish_run(
         options.out,
         repo_id,
+        revision=options.push_revision,
         private=options.push_private,
         tag=options.push_tag,
+        message=options.push_message,
         replace_card=options.push_replace_card,
     )
+
+
+def _plain(summary: RunSummary, report: PublishReport | None) -> dict[str, Any]:
+    return {
+        "out": str(summary.out),
+        "epochs": summary.epochs,
+        "best_epoch": summary.best_epoch,
+        "best_val_top1": summary.best_val_top1,
+        "published": report.as_dict() if report else None,
+    }
+
+
+def _tell(report: PublishReport) -> None:
     made = "published" if report.committed else "up to date"
     write(f"{report.target.url}: {made} at commit {str(report.commit)[:8]}")
     write(f'load it: timm.create_model("hf_hub:{report.target.repo_id}", pretrained=True)')

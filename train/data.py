@@ -183,6 +183,6 @@ def check_batches(num_rows: int, *, batch_size: int, world_size: int, accumulate
     if smallest < 2 * world_size:
         raise UserError(
             f"{num_rows} training images in batches of {batch_size} give {smallest} images per "
-            f"step for {world_size} processes, which need 2 each; raise --batch-size, start fewer "
-            "processes or generate more images"
+            f"step for {world_size} processes, which need 2 each; raise --total-batch-size, start "
+            "fewer processes or generate more images"
         )

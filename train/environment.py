@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from factory.common.console import log
-from factory.common.devices import device_name, joining_processes, on_cpus
+from factory.common.devices import device_name, joining_processes, on_cpus, require_device
 from factory.common.errors import UserError
 from train.config import Environment, differing_keys
 from train.run_folder import CONFIG, read_config, write_config
@@ -25,10 +25,11 @@ _SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
 _PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
-def join_launch(**options: Any) -> Accelerator:
+def join_launch(device: str = "auto", **options: Any) -> Accelerator:
     """Join the processes of the launch.
 
     Args:
+        device: `auto`, or a device type; `cpu` avoids the GPUs.
         options: Arguments of `accelerate.Accelerator`.
 
     Raises:
@@ -37,7 +38,8 @@ def join_launch(**options: Any) -> Accelerator:
     from accelerate import Accelerator
 
     with joining_processes():
-        accelerator = Accelerator(cpu=on_cpus(), **options)
+        accelerator = Accelerator(cpu=device == "cpu" or on_cpus(), **options)
+    require_device(device, accelerator.device)
     steps, kind = accelerator.gradient_accumulation_steps, accelerator.distributed_type.value
     if steps != 1:
         # accelerate would divide every gradient by it.

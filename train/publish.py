@@ -21,8 +21,10 @@ def publish_run(
     out: Path,
     repo_id: str,
     *,
+    revision: str | None = None,
     private: bool = False,
     tag: str | None = None,
+    message: str | None = None,
     replace_card: bool = False,
     show_progress: bool = True,
 ) -> PublishReport:
@@ -34,8 +36,10 @@ def publish_run(
     Args:
         out: The run folder.
         repo_id: `ORG/NAME` of a model repository; created if missing.
+        revision: Branch, created if missing; default: the default branch.
         private: Make the repository private.
         tag: Tag for the commit.
+        message: Title of the commit.
         replace_card: Overwrite edits of the card on the Hub instead of stopping.
         show_progress: Whether to show a progress bar on stderr.
 
@@ -57,10 +61,11 @@ def publish_run(
     publication = Publication(
         files=files,
         owned=lambda path: path in (*names, CARD) or fnmatchcase(path, SCORES),
-        title=f"{target.repo_id.rpartition('/')[2]}: weights, card, {len(scores)} scores",
+        title=message
+        or f"{target.repo_id.rpartition('/')[2]}: weights, card, {len(scores)} scores",
         private=private,
         tag=tag,
         replaces_card=replace_card,
     )
-    session = writing_session(replace(target, revision=None), tag=tag)
+    session = writing_session(replace(target, revision=revision), tag=tag)
     return publish(session, publication, show_progress=show_progress)

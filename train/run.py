@@ -80,9 +80,12 @@ class TrainOptions:
     augmentation: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     threads: int = 1
+    device: str = "auto"
     push_to: str | None = None
+    push_revision: str | None = None
     push_private: bool = False
     push_tag: str | None = None
+    push_message: str | None = None
     push_replace_card: bool = False
     allow_empty_classes: bool = False
 
@@ -146,7 +149,7 @@ def train(options: TrainOptions) -> RunSummary:
     quieten_timm()
     check_model_name(options.model)
     check_folder(options.out)
-    accelerator = join_launch()
+    accelerator = join_launch(options.device)
     if accelerator.num_processes == 1:
         warn_if_alone(f"train {options.dataset} --model {options.model} --out {options.out} ...")
     _set_threads(options.threads)
@@ -188,9 +191,9 @@ def train(options: TrainOptions) -> RunSummary:
 def _more_memory(values: Hyperparameters) -> str:
     parts = 2 * values.accumulate
     return (
-        f"keep --batch-size {values.batch_size} and accumulate its gradients over smaller parts "
-        f"with --accumulate {parts}, or lower --batch-size, which trains differently; another "
-        "run needs another --out"
+        f"keep --total-batch-size {values.batch_size} and accumulate its gradients over smaller "
+        f"parts with --accumulate {parts}, or lower --total-batch-size, which trains differently; "
+        "another run needs another --out"
     )
 
 

@@ -6,49 +6,33 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.common.errors import UserError
+from factory.common.options import (
+    FIT_HELP,
+    add_batch_size,
+    add_device,
+    add_quiet,
+    add_rows,
+    add_skip_unreadable,
+    add_threads,
+)
 
 if TYPE_CHECKING:
     from eval.label_map import LabelMap
     from eval.real import RealImages
 
 
-def positive(text: str) -> int:
-    """Parse a whole number of 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return value
+def add_real(parser: argparse.ArgumentParser, *, prefix: str = "") -> None:
+    """Add the options that choose the real images.
 
-
-def not_negative(text: str) -> int:
-    """Parse a whole number of 0 or more."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
-
-
-def add_rows(parser: argparse._ActionsContainer, *, of: str) -> None:
-    """Add the options that select rows of a dataset and its image column."""
-    parser.add_argument("--config", help=f"config of {of} (default: its default)")
-    parser.add_argument("--split", help=f"split of {of} (default: test, else the only one)")
+    Args:
+        parser: The parser of the command.
+        prefix: `real-` if the command reads another dataset too.
+    """
     parser.add_argument(
-        "--filter", metavar="EXPR", help="keep only these rows, e.g. 'place == \"sea\"'"
+        "--real", required=True, metavar="DATASET", help="real dataset, directory or Hub id"
     )
-    parser.add_argument("--image-column", metavar="NAME")
-
-
-def add_real(parser: argparse.ArgumentParser) -> None:
-    """Add the options that choose the real images."""
-    parser.add_argument("--real", required=True, metavar="DATASET", help="directory or Hub id")
-    add_rows(parser, of="the real set")
-    parser.add_argument(
-        "--skip-unreadable",
-        action="store_true",
-        help="skip images that cannot be read and count them in the output file",
-    )
-    parser.add_argument("--label-column", metavar="NAME")
+    add_rows(parser, prefix=prefix, of="the real dataset" if prefix else "the dataset")
+    add_skip_unreadable(parser)
     parser.add_argument(
         "--real-name",
         metavar="NAME",
@@ -56,17 +40,21 @@ def add_real(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_real_of(args: argparse.Namespace, *, shows: bool = True) -> RealImages:
+def open_real_of(args: argparse.Namespace, *, prefix: str = "", shows: bool = True) -> RealImages:
     """Open the images that the options of `add_real` choose; see `eval.real.open_real`."""
     from eval.real import open_real
 
+    names = ("config", "split", "filter", "image_column", "label_column")
+    config, split, row_filter, image_column, label_column = (
+        getattr(args, prefix + name) for name in names
+    )
     return open_real(
         args.real,
-        config_name=args.config,
-        split=args.split,
-        row_filter=args.filter,
-        image_column=args.image_column,
-        label_column=args.label_column,
+        config_name=config,
+        split=split,
+        row_filter=row_filter,
+        image_column=image_column,
+        label_column=label_column,
         name=args.real_name,
         skip_unreadable=args.skip_unreadable,
         shows=shows,
@@ -78,8 +66,7 @@ def add_fit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit",
         choices=("crop", "pad", "squash"),
-        help="images that are not square: crop their middle, pad them with borders, or squash them "
-        "(default: as the model was trained, else crop)",
+        help=f"{FIT_HELP} (default: as the model was trained, else crop)",
     )
 
 
@@ -89,8 +76,8 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
         "--labels",
         type=Path,
         metavar="MAP",
-        help="YAML or CSV file that maps real labels to the model's class names; several labels "
-        "may map to one class",
+        help="YAML or CSV file that maps labels to class names: real labels to those of the model; "
+        "several labels may map to one class",
     )
 
 
@@ -103,27 +90,7 @@ def label_map_of(args: argparse.Namespace) -> LabelMap | None:
 
 def add_process(parser: argparse.ArgumentParser, *, batch_size: int = 256) -> None:
     """Add the options that control inference."""
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        default=None,
-        help=f"images per process and step (default: {batch_size})",
-    )
-    parser.add_argument(
-        "--threads",
-        type=positive,
-        default=1,
-        help="CPU threads per process (default: 1; rounding in float32 depends on it)",
-    )
-
-
-def check_file(option: str, path: Path | None) -> None:
-    """Reject an output path that cannot be written, before the long computation starts.
-
-    Raises:
-        UserError: `path` is a folder, or its folder does not exist.
-    """
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise UserError(
-            f"{option} {path}: must be a file in an existing folder; choose another path"
-        )
+    add_batch_size(parser, batch_size)
+    add_threads(parser)
+    add_device(parser)
+    add_quiet(parser)

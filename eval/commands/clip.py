@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.commands.arguments import add_labels, add_process, add_real, label_map_of, open_real_of
-from factory.common.console import log, write
-from factory.common.errors import UserError
+from factory.common.console import log, write, write_json
+from factory.common.devices import this_process
 from factory.common.launch import warn_if_alone
+from factory.common.options import add_json, add_out, check_folder, made
 
 if TYPE_CHECKING:
     from eval.prompts import Prompts
@@ -27,7 +28,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "SigLIP model of transformers. Writes one scores file per prompt set for `eval table`."
     )
     parser.add_argument(
-        "--model", required=True, metavar="MODEL", help="Hub id (ID[@REVISION]) or directory"
+        "--model",
+        required=True,
+        metavar="ID[@REVISION]",
+        help="CLIP or SigLIP model, Hub id or directory",
     )
     add_real(parser)
     add_labels(parser)
@@ -39,9 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "paper, or a template with {class}; may be repeated (default: clip-single and paper)",
     )
     add_process(parser, batch_size=_BATCH_SIZE)
-    parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="output folder (default: .)"
-    )
+    add_out(parser, "DIR", "the scores files (default: .)", default=Path())
+    add_json(parser, "scores (each with file and the content of that file)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -49,16 +52,15 @@ def run(args: argparse.Namespace) -> None:
     from eval.prompts import find_prompts
 
     chosen = [find_prompts(text) for text in args.prompts or ("clip-single", "paper")]
-    if args.out.exists() and not args.out.is_dir():
-        raise UserError(f"--out {args.out}: is a file; choose a folder")
+    check_folder("--out", args.out)
     labels = label_map_of(args)
 
     from eval.clip import score_zero_shot
-    from eval.predict import this_process
     from eval.score import describe, note_counts, note_cut, note_labels, write_apart
+    from eval.scores_file import as_plain
     from factory.models.clip import load_clip
 
-    state = this_process()
+    state, written = this_process(args.device), []
     if state.num_processes == 1:
         warn_if_alone("eval clip ...")
     try:
@@ -78,11 +80,13 @@ def run(args: argparse.Namespace) -> None:
             if state.is_main_process:
                 note_labels(scores.run, scores.labels, real=real.name)
                 _note_unworded(prompts, scores.labels.names)
-                args.out.mkdir(parents=True, exist_ok=True)
                 path = args.out / _file_name(scores.model.architecture, prompts.name, real.name)
-                write_apart(scores, path)
+                written.append(write_apart(scores, made(path)))
                 note_cut(scores)
-                write(f"{describe(scores)}, {prompts.name} prompts")
+                if not args.json:
+                    write(f"{describe(scores)}, {prompts.name} prompts")
+        if args.json and state.is_main_process:
+            write_json({"scores": [as_plain(*one) for one in written]})
     finally:
         state.destroy_process_group()
 

@@ -14,12 +14,12 @@ from eval.commands.arguments import (
     add_process,
     add_real,
     label_map_of,
-    not_negative,
     open_real_of,
-    positive,
 )
-from factory.common.console import log, write
+from factory.common.console import log, renamed, write, write_json
+from factory.common.devices import this_process
 from factory.common.errors import UserError
+from factory.common.options import add_json, add_out, add_rows, add_seed, check_folder, positive
 from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
@@ -39,17 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("synthetic", metavar="SYN", help="dataset directory or Hub id")
-    add("--syn-config", metavar="NAME", help="config of SYN (default: its default)")
-    add("--syn-split", metavar="NAME", help="split of SYN (default: train)")
-    add("--syn-filter", metavar="EXPR", help="keep only matching rows of SYN")
-    add_real(parser)
+    add_rows(parser, prefix="syn-", of="SYN", split="train")
+    add_real(parser, prefix="real-")
+    for name in ("config", "split", "filter", "image-column", "label-column"):
+        renamed(parser, f"--{name}", f"--real-{name}")
     add_fit(parser)
     add_labels(parser)
     add(
         "--model",
         required=True,
-        metavar="MODEL",
-        help="run folder, hf-hub:ORG/NAME, or name of a pretrained timm model",
+        metavar="ID[@REVISION]",
+        help="run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
     )
     add(
         "--space",
@@ -64,23 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1000,
         metavar="N",
-        help="maximum number of real and of synthetic images to compare (default: 1000)",
+        help="number of images: at most so many real and synthetic ones (default: 1000)",
     )
-    add(
-        "--seed",
-        type=not_negative,
-        default=0,
-        help="seed of the sample, the training half and the bootstrap (default: 0)",
-    )
+    add_seed(parser, "the sample, the training half and the bootstrap")
     add_process(parser, batch_size=_BATCH_SIZE)
-    add("--out", type=Path, required=True, metavar="DIR", help="output folder")
-    add("--json", action="store_true", help="print gap.json instead of a summary line")
+    add_out(parser, "DIR", "gap.json and the plots", required=True)
+    add_json(parser, "the content of gap.json")
 
 
 def run(args: argparse.Namespace) -> None:
     """Compare the datasets, plot and write the results."""
-    if args.out.exists() and not args.out.is_dir():
-        raise UserError(f"--out {args.out}: is a file; choose a folder")
+    check_folder("--out", args.out)
     labels = label_map_of(args)
 
     import numpy as np
@@ -91,6 +85,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.gap_sample import sample_images
     from eval.score import label_facts, note_counts, note_fit, note_labels
 
+    this_process(args.device)
     real, synthetic = _open(args)
     note_counts(real)
     note_counts(synthetic)
@@ -131,18 +126,23 @@ def run(args: argparse.Namespace) -> None:
     text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
     replace_text(args.out / "gap.json", f"{text}\n")
     log(f"wrote {args.out}/gap.json, sets and classes as .png and .svg")
-    write(text if args.json else _line(found))
+    if args.json:
+        write_json(found)
+    else:
+        write(_line(found))
 
 
 def _open(args: argparse.Namespace) -> tuple[Any, Any]:
     from eval.real import open_real
 
-    real = open_real_of(args)
+    real = open_real_of(args, prefix="real_")
     synthetic = open_real(
         args.synthetic,
         config_name=args.syn_config,
         split=args.syn_split or "train",
         row_filter=args.syn_filter,
+        image_column=args.syn_image_column,
+        label_column=args.syn_label_column,
         skip_unreadable=args.skip_unreadable,
     )
     return real, synthetic

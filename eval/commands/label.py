@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from eval.commands.arguments import label_map_of
-from factory.common.console import write
+from factory.common.console import renamed, write, write_json
 from factory.common.errors import UserError
+from factory.common.options import add_json, add_quiet, add_skip_unreadable
 
 NAME = "label"
 HELP = "make a labelled dataset from captioned real images, for reference rows"
@@ -23,49 +24,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("source", metavar="SRC", help="dataset directory or Hub id")
     add("out", type=Path, metavar="OUT", help="new folder")
     add(
-        "--classes",
+        "--class",
+        dest="classes",
+        action="append",
         required=True,
-        metavar="NAME,...",
-        help="class names in label order; _ matches a space",
+        metavar="NAME",
+        help="name of a class: in label order; _ matches a space; repeat it for each class",
     )
+    renamed(parser, "--classes", "--class", had_commas=True)
     add(
-        "--columns",
-        default="name,general",
-        metavar="NAME,...",
-        help="columns to search (default: both)",
+        "--caption-column",
+        dest="columns",
+        action="append",
+        metavar="NAME",
+        help="column of captions; may be repeated (default: name and general)",
     )
+    renamed(parser, "--columns", "--caption-column", had_commas=True)
     add(
         "--labels",
         type=Path,
         metavar="MAP",
-        help="YAML or CSV file with more words per class, e.g. `sports car: automobile`",
+        help="YAML or CSV file that maps labels to class names: words of captions, e.g. "
+        "`sports car: automobile`",
     )
-    add("--filter", metavar="EXPR", help="keep only matching rows, e.g. 'domain == \"photo\"'")
     add(
-        "--skip-unreadable",
-        action="store_true",
-        help="skip images that cannot be read and report them",
+        "--filter",
+        metavar="EXPR",
+        help="keep only matching rows of the dataset; e.g. 'domain == \"photo\"'",
     )
+    add_skip_unreadable(parser)
+    add_json(parser, "out, images (of each class)")
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the labelled dataset."""
     from eval.labelled import write_labelled
 
-    classes, columns = (
-        [one.strip() for one in text.split(",") if one.strip()]
-        for text in (args.classes, args.columns)
-    )
+    classes = args.classes
     if len(classes) < 2 or len(set(classes)) < len(classes):
-        raise UserError(f"--classes {args.classes}: name at least two different classes")
+        raise UserError(f"--class {', '.join(classes)}: name at least two different classes")
     counts = write_labelled(
         args.source,
         args.out,
         classes=classes,
-        columns=columns,
+        columns=args.columns or ["name", "general"],
         row_filter=args.filter,
         skip_unreadable=args.skip_unreadable,
         labels=label_map_of(args),
     )
+    if args.json:
+        write_json({"out": str(args.out), "images": counts})
+        return
     listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
     write(f"{args.out}: {sum(counts.values()):,} images ({listed})")

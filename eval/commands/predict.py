@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import add_fit, add_process, add_rows, check_file, positive
-from factory.common.console import launched_as, log, write
+from eval.commands.arguments import add_fit, add_process
+from factory.common.console import launched_as, log, write, write_json
 from factory.common.errors import Failure, UserError
+from factory.common.options import add_json, add_rows, check_file, made, positive
 
 if TYPE_CHECKING:
     from eval.classifier import Answer, Classifier
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the same as `eval score` computes. Nothing is uploaded or written unless asked for."
     )
     add = parser.add_argument
-    add("run_folder", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
+    add("run_folder", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
     add(
         "paths",
         nargs="+",
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the Hub (hf://datasets/ORG/NAME), or - for paths on standard input, one per line",
     )
     add("--top-k", type=positive, default=3, metavar="K", help="classes per image (default: 3)")
-    add("--json", action="store_true", help="JSON on standard output instead of a table")
+    add_json(parser, "run, threshold, threshold_chosen, images, skipped, not_images")
     add("--csv", type=Path, metavar="FILE", help="also write a CSV file")
     add(
         "--sheet",
@@ -59,7 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--skip-unreadable",
         action="store_true",
-        help="exit with 0 although images were left out because they cannot be read",
+        help="leave out images that cannot be read, and report them; `predict` always does, with "
+        "this option its exit status is 0",
     )
     group = parser.add_argument_group("none of these")
     group.add_argument(
@@ -70,11 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help='answer "none of these" if the probability is below P; auto: P that rejects 5 %% of '
         "the synthetic images that the run held out and labels correctly (default: off)",
     )
-    group.add_argument("--data", metavar="DATASET", help="auto: the run's own training data")
-    add_rows(parser.add_argument_group("paths that are datasets"), of="the dataset")
+    group.add_argument(
+        "--data",
+        metavar="DATASET",
+        help="training data, directory or Hub id: for --threshold auto (default: the run's own)",
+    )
+    add_rows(parser.add_argument_group("paths that are datasets"), labels=False)
     add_fit(parser)
     add_process(parser)
-    add("--device", default="auto", help="auto, cpu, cuda, mps or xpu")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -109,7 +113,7 @@ def run(args: argparse.Namespace) -> None:
             "skipped": faults,
             "not_images": dict(sorted(found.left_out.items())),
         }
-        write(json.dumps(answer, indent=2))
+        write_json(answer)
     else:
         write("\n\n".join([to_table(answers, threshold), *([str(rejection)] if rejection else [])]))
     _write_files(args, answers, classifier, threshold)
@@ -124,10 +128,10 @@ def _check(args: argparse.Namespace) -> None:
     """Reject invalid options before the long computation starts."""
     if launched_as()[1] > 1:
         raise UserError("predict runs as one process; start it with `python -m eval predict`")
-    check_file("--csv", args.csv)
-    check_file("--sheet", args.sheet)
     if args.sheet is not None and args.sheet.suffix.lower() not in _SHEETS:
         raise UserError(f"--sheet {args.sheet}: end the name in {', '.join(_SHEETS)}")
+    check_file("--csv", args.csv)
+    check_file("--sheet", args.sheet)
     if args.data is not None and args.threshold != _AUTO:
         raise UserError(f"--data {args.data} is read by --threshold auto only; add it")
 
@@ -198,14 +202,14 @@ def _write_files(
     from eval.answers import write_csv
 
     if args.csv is not None:
-        write_csv(answers, args.csv, threshold)
+        write_csv(answers, made(args.csv), threshold)
         log(f"wrote {args.csv}")
     if args.sheet is not None:
         from eval.photo_sheet import write_sheet
 
         write_sheet(
             answers,
-            args.sheet,
+            made(args.sheet),
             title=Path(args.run_folder).name,
             label_names=classifier.checkpoint.label_names,
             threshold=threshold,

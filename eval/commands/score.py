@@ -13,13 +13,14 @@ from eval.commands.arguments import (
     add_labels,
     add_process,
     add_real,
-    check_file,
     label_map_of,
     open_real_of,
 )
-from factory.common.console import log, write
+from factory.common.console import log, renamed, write, write_json
+from factory.common.devices import this_process
 from factory.common.errors import Failure, UserError
 from factory.common.launch import warn_if_alone
+from factory.common.options import add_json, add_out, check_file, made
 from factory.common.row_images import UnreadableImage
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from eval.real import RealImages
     from eval.scores_file import Scores
     from eval.scoring_mode import Scoring
+
+    _Written = tuple[Scores, Path]
 
 NAME = "score"
 HELP = "score runs on a real dataset"
@@ -42,17 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "dataset. Classes are matched by name. No option uses real images to select anything, "
         "except --best-on-test."
     )
-    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
+    parser.add_argument("runs", nargs="+", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
     add_real(parser)
     add_fit(parser)
     add_labels(parser)
     add_process(parser, batch_size=_BATCH_SIZE)
-    parser.add_argument("--out", type=Path, metavar="FILE", help="scores file, for a single run")
+    add_out(parser, "FILE", "the scores, for a single run (default: in RUN)")
     parser.add_argument(
-        "--tag",
-        metavar="TAG",
-        help="write RUN/scores-TAG.json (default: the name of the real dataset)",
+        "--suffix",
+        metavar="NAME",
+        help="write RUN/scores-NAME.json (default: the name of the real dataset)",
     )
+    renamed(parser, "--tag", "--suffix")
+    add_json(parser, "scores (each with file and the content of that file), failed")
     parser.add_argument(
         "--predictions", type=Path, metavar="FILE", help="also write one row per image, Parquet"
     )
@@ -85,11 +90,10 @@ def run(args: argparse.Namespace) -> None:
     """Score every run."""
     _check_outputs(args)
 
-    from eval.predict import this_process
     from eval.score import note_counts
 
     scoring, labels = _scoring(args), label_map_of(args)
-    state = this_process()
+    state = this_process(args.device)
     if state.num_processes == 1:
         warn_if_alone("eval score ...")
     try:
@@ -104,21 +108,25 @@ def run(args: argparse.Namespace) -> None:
             labels=labels,
             writes=state.is_main_process,
         )
-        _score_all(args.runs, score_one, shows=state.is_main_process)
+        _score_all(args.runs, score_one, shows=state.is_main_process, as_json=args.json)
     finally:
         state.destroy_process_group()
 
 
-def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool) -> None:
+def _score_all(
+    runs: list[str], score_one: Callable[[str], _Written], *, shows: bool, as_json: bool
+) -> None:
     """Score every run; continue after a run that cannot be scored.
 
     Processes find the same `UserError` in a run, so they stay in step. A `Failure` may concern one
     process only and ends the command.
     """
-    failed = []
+    from eval.scores_file import as_plain
+
+    scored, failed = [], []
     for one in runs:
         try:
-            score_one(one)
+            scored.append(score_one(one))
         except UnreadableImage:
             # A fault of the real dataset, not of the run.
             raise
@@ -128,6 +136,8 @@ def _score_all(runs: list[str], score_one: Callable[[str], None], *, shows: bool
             failed.append(one)
             if shows:
                 log(f"not scored: {error}")
+    if as_json and shows:
+        write_json({"scores": [as_plain(*one) for one in scored], "failed": failed})
     if failed:
         raise Failure(
             f"{len(failed)} of {len(runs)} runs were not scored (reasons above): "
@@ -161,7 +171,7 @@ def _score_run(
     scoring: Scoring,
     labels: LabelMap | None,
     writes: bool,
-) -> None:
+) -> _Written:
     from eval.score import (
         describe,
         note_fit,
@@ -184,34 +194,36 @@ def _score_run(
     )
     scores = scored.scores
     if not writes:
-        return
+        return scores, Path()
     note_unmeasured(scores)
     note_labels(scores.run, scores.labels, real=real.name)
     note_unfinished(scores)
     note_fit(scores.run, scores.preprocessing, args.fit)
-    path = args.out or _default_path(scores, scoring, tag=args.tag)
-    scores, path = write_apart(scores, path)
+    path = args.out or _default_path(scores, scoring, suffix=args.suffix)
+    scores, path = write_apart(scores, made(path))
     beside = path.with_name(f"{path.stem.replace('scores', 'predictions', 1)}.parquet")
     for file in (args.predictions, beside if args.save_predictions else None):
         if file:
             from eval.predictions import write_predictions
 
-            write_predictions(scored, file)
+            write_predictions(scored, made(file))
             log(f"wrote {file}")
     if args.plot:
         from eval.plots import plot_confusion
 
         plot_confusion(scores, path.with_suffix(".png"))
         log(f"wrote {path.with_suffix('.png')}")
-    write(describe(scores))
+    if not args.json:
+        write(describe(scores))
+    return scores, path
 
 
-def _default_path(scores: Scores, scoring: Scoring, *, tag: str | None) -> Path:
+def _default_path(scores: Scores, scoring: Scoring, *, suffix: str | None) -> Path:
     """Return `RUN/scores-<real dataset>[-<scoring>].json`; of a Hub model, in `.`."""
-    from eval.model_files import is_hub_id
+    from factory.hub.ids import is_model_id
 
-    name = tag or "-".join(part for part in (scores.real.name, scoring.slug) if part)
-    if is_hub_id(scores.run):
+    name = suffix or "-".join(part for part in (scores.real.name, scoring.slug) if part)
+    if is_model_id(scores.run):
         model = scores.run.rpartition("/")[2].partition("@")[0]
         return Path(f"scores-{model}-{name}.json")
     return Path(scores.run) / f"scores-{name}.json"

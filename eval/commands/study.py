@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
-from eval.commands.arguments import positive
-from factory.common.console import log, write
+from factory.common.console import log, renamed, write, write_json
 from factory.common.errors import UserError
+from factory.common.options import add_dry_run, add_json, check_file, not_negative, positive
 
 NAME = "study"
 HELP = "generate, train, score and report a study described in one file"
@@ -23,19 +24,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("study", type=Path, metavar="STUDY", help="YAML file, e.g. docs/study.yaml")
     add("out", type=Path, metavar="OUT", help="folder for datasets, runs, logs and the ledger")
-    add("--only", metavar="SET,...", help="run only these datasets of the study")
-    add("--images-per-class", type=positive, metavar="N", help="override the size of every dataset")
-    add("--models", metavar="NAME,...", help="timm models to train")
-    add("--seeds", metavar="N,...", help="training seeds")
-    add("--epochs", type=positive, metavar="N", help="training epochs")
-    add("--preset", metavar="NAME", help="training preset")
-    add("--real", action="append", default=[], metavar="SET=DATASET", help="real test images")
+    add(
+        "--only",
+        action="append",
+        metavar="SET",
+        help="run only this dataset of the study; may be repeated",
+    )
+    renamed(parser, "--only", "--only", had_commas=True)
+    add(
+        "--images-per-class",
+        type=positive,
+        metavar="N",
+        help="images of each class: in every dataset (default: the study's)",
+    )
+    add(
+        "--model",
+        dest="models",
+        action="append",
+        metavar="ID",
+        help="timm model to train; may be repeated (default: the study's)",
+    )
+    renamed(parser, "--models", "--model", had_commas=True)
+    add(
+        "--seed",
+        dest="seeds",
+        action="append",
+        type=not_negative,
+        metavar="N",
+        help="seed: the training; may be repeated (default: the study's)",
+    )
+    renamed(parser, "--seeds", "--seed", had_commas=True)
+    add(
+        "--epochs",
+        type=positive,
+        metavar="N",
+        help="passes over the training images (default: the study's)",
+    )
+    add("--preset", metavar="NAME", help="base settings: of the training (default: the study's)")
+    add(
+        "--real",
+        action="append",
+        default=[],
+        metavar="SET=DATASET",
+        help="real dataset, directory or Hub id: with the test images of SET; may be repeated",
+    )
     add(
         "--reference",
         action="append",
         default=[],
         metavar="SET=DATASET",
-        help="real training images for the reference row",
+        help="real dataset, directory or Hub id: with the training images of SET's reference row; "
+        "may be repeated",
     )
     add(
         "--processes",
@@ -57,12 +96,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="Markdown report (default: OUT/study.md), with a JSON file beside it",
     )
-    add("--dry-run", action="store_true", help="print the build commands and cost, then exit")
+    add_dry_run(parser)
+    add_json(parser, "the content of the JSON report; with --dry-run: commands, costs")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the study."""
-    from eval.study.costs import costs
+    from eval.study.costs import costs, costs_text
     from eval.study.driver import run_study
     from eval.study.plan import Plan
     from eval.study.settings import resolve
@@ -70,7 +110,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.study.steps import shown
 
     spec = read_study(args.study, _changes(args))
-    chosen = _names(args.only)
+    chosen = args.only or []
     unknown = [name for name in chosen if name not in spec.sets]
     if unknown:
         raise UserError(f"--only {unknown[0]}: not in the study; it has: {', '.join(spec.sets)}")
@@ -85,15 +125,18 @@ def run(args: argparse.Namespace) -> None:
         spec = without_conclusions(spec, " ".join(resized))
     plan = Plan(spec, resolve(spec), args.out, processes=args.processes)
     if args.dry_run:
-        for step in plan.builds():
-            write(shown(step.command))
-        write(costs(plan))
+        commands = [shown(step.command) for step in plan.builds()]
+        if args.json:
+            write_json({"commands": commands, "costs": costs(plan)})
+        else:
+            write("\n".join([*commands, costs_text(plan)]))
         return
     report = args.report or args.out / "study.md"
-    if not report.parent.is_dir() and report.parent != args.out:
-        raise UserError(f"--report {report}: folder {report.parent} does not exist; create it")
+    check_file("--report", report)
     run_study(plan, jobs=args.jobs, report=report, command=_command(args))
     log(f"wrote {report} and {report.with_suffix('.json')}")
+    if args.json:
+        write_json(json.loads(report.with_suffix(".json").read_text(encoding="utf-8")))
 
 
 def _changes(args: argparse.Namespace) -> dict[str, Any]:
@@ -101,13 +144,7 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {
         key: value for key in ("epochs", "preset") if (value := getattr(args, key)) is not None
     }
-    if args.models:
-        found["models"] = _names(args.models)
-    if args.seeds:
-        try:
-            found["seeds"] = [int(seed) for seed in _names(args.seeds)]
-        except ValueError:
-            raise UserError(f"--seeds {args.seeds}: must be whole numbers, e.g. 0,1,2") from None
+    found |= {key: value for key in ("models", "seeds") if (value := getattr(args, key))}
     sets: dict[str, dict[str, Any]] = {}
     for option in ("real", "reference"):
         for pair in getattr(args, option):
@@ -120,23 +157,27 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
 
 def _resized(args: argparse.Namespace) -> list[str]:
     """Return the options that change the study's size or training, as typed."""
-    options = ("images_per_class", "models", "seeds", "epochs", "preset")
+    given = {
+        "--images-per-class": [args.images_per_class],
+        "--model": args.models or [],
+        "--seed": args.seeds or [],
+        "--epochs": [args.epochs],
+        "--preset": [args.preset],
+    }
     return [
         word
-        for option in options
-        if (value := getattr(args, option)) is not None
-        for word in (f"--{option.replace('_', '-')}", str(value))
+        for option, values in given.items()
+        for value in values
+        if value is not None
+        for word in (option, str(value))
     ]
-
-
-def _names(text: str | None) -> list[str]:
-    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
 
 def _command(args: argparse.Namespace) -> str:
     """Return the command line of the study, without options that affect only the speed."""
     words = ["python -m eval study", str(args.study), "OUT"]
-    words += [*(["--only", args.only] if args.only else []), *_resized(args)]
-    for option in ("real", "reference"):
-        words += [part for pair in getattr(args, option) for part in (f"--{option}", pair)]
+    given = {"--only": args.only or [], "--real": args.real, "--reference": args.reference}
+    for option, values in given.items():
+        words += [word for value in values for word in (option, value)]
+    words += _resized(args)
     return " ".join(words)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.common.console import log, write
+from factory.common.console import log, renamed, write
 from factory.common.errors import Failure, UserError
+from factory.common.options import add_json, add_out, check_file, made
+from factory.common.redaction import for_json
 
 if TYPE_CHECKING:
     from eval.scores_file import Scores
@@ -25,25 +26,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "have separate, labelled rows."
     )
     parser.add_argument("scores", nargs="+", type=Path, metavar="SCORES", help="file or run folder")
-    parser.add_argument("--base", help="baseline row for the differences (default: base-class)")
-    parser.add_argument("--order", default="", help="rows to list first: NAME,NAME,...")
     parser.add_argument(
-        "--reference",
+        "--base", metavar="NAME", help="baseline row for the differences (default: base-class)"
+    )
+    parser.add_argument(
+        "--order",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="row to list first; repeat it for the next rows",
+    )
+    renamed(parser, "--order", "--order", had_commas=True)
+    parser.add_argument(
+        "--reference-row",
         default="",
         metavar="NAME[=TEXT]",
         help="row of runs trained on real images; listed last, as TEXT if given",
     )
+    renamed(parser, "--reference", "--reference-row")
     parser.add_argument(
-        "--rows", choices=("config", "run"), default="config", help="one row per config or per run"
+        "--row-per",
+        choices=("config", "run"),
+        default="config",
+        help="one row per config or per run (default: config)",
     )
+    renamed(parser, "--rows", "--row-per")
     parser.add_argument("--intervals", action="store_true", help="show 95 %% intervals")
     parser.add_argument(
         "--cost", action="store_true", help="show training images and minutes per run"
     )
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--markdown", action="store_true", help="Markdown (default)")
-    form.add_argument("--json", action="store_true", help="JSON with all values")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write to FILE instead of stdout")
+    add_json(form, "a list of tables (each with architecture, base, columns, rows)")
+    add_out(parser, "FILE", "the table (default: standard output)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,30 +66,25 @@ def run(args: argparse.Namespace) -> None:
     from eval.table import make_tables
     from eval.table_text import to_json, to_markdown
 
-    if args.out is not None and not args.out.parent.is_dir():
-        raise UserError(
-            f"--out {args.out}: folder {args.out.parent} does not exist; create it "
-            "or choose another"
-        )
+    check_file("--out", args.out)
     scores, skipped = _collect(args.scores)
-    order = [name.strip() for name in args.order.split(",") if name.strip()]
-    reference, _, shown = args.reference.partition("=")
+    reference, _, shown = args.reference_row.partition("=")
     tables = make_tables(
         scores,
         base=args.base,
-        order=order,
-        row_key=args.rows,
+        order=args.order,
+        row_key=args.row_per,
         reference=reference or None,
         reference_text=shown or None,
     )
     if args.json:
-        text = json.dumps(to_json(tables), indent=2)
+        text = for_json(to_json(tables), indent=2)
     else:
         text = to_markdown(tables, intervals=args.intervals, cost=args.cost)
     if args.out is None:
         write(text)
     else:
-        args.out.write_text(f"{text}\n", encoding="utf-8")
+        made(args.out).write_text(f"{text}\n", encoding="utf-8")
         log(f"wrote {args.out}")
     if skipped:
         raise Failure(

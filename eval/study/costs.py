@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eval.study.plan import Plan
 
 
-def costs(plan: Plan) -> str:
-    """Return the cost of generating the study's images, one line per dataset.
+def costs_text(plan: Plan) -> str:
+    """Return `costs` as text, one line per dataset."""
+    return "\n".join(_line(one) for one in costs(plan))
 
-    A config that several rows use is generated once per draw, and counts once.
+
+def costs(plan: Plan) -> list[dict[str, Any]]:
+    """Return the cost of generating the study's images, for each dataset.
+
+    A config that several rows use is generated once per draw, and counts once. `seconds` is None
+    without a known speed of the model.
     """
-    return "\n".join(_cost(plan, name) for name in plan.spec.sets)
+    return [_cost(plan, name) for name in plan.spec.sets]
 
 
-def _cost(plan: Plan, name: str) -> str:
+def _line(cost: dict[str, Any]) -> str:
+    hours = (
+        "no speed known for this model"
+        if cost["seconds"] is None
+        else f"about {cost['seconds'] / 3600:.3g} hours on {cost['device']}"
+    )
+    return (
+        f"{cost['dataset']}: {cost['images']:,} images, {cost['calls']:,} network calls, {hours}; "
+        f"{cost['trainings']} trainings"
+    )
+
+
+def _cost(plan: Plan, name: str) -> dict[str, Any]:
     spec, one, settings = plan.spec, plan.spec.sets[name], plan.settings[name]
     generated = {
         (plan.folder(name, row, draw), config): part
@@ -23,12 +43,12 @@ def _cost(plan: Plan, name: str) -> str:
     }.values()
     images, calls = (sum(getattr(part, key) for part in generated) for key in ("images", "calls"))
     seconds = [part.seconds for part in generated if part.seconds is not None]
-    device = settings[one.rows[0]].device
-    hours = (
-        f"about {sum(seconds) / 3600:.3g} hours on {device}"
-        if len(seconds) == len(generated)
-        else "no speed known for this model"
-    )
     draws = sum(len(one.draws_of(row)) for row in one.rows)
-    trainings = (draws + bool(one.reference)) * len(spec.models) * len(spec.seeds)
-    return f"{name}: {images:,} images, {calls:,} network calls, {hours}; {trainings} trainings"
+    return {
+        "dataset": name,
+        "images": images,
+        "calls": calls,
+        "seconds": sum(seconds) if len(seconds) == len(generated) else None,
+        "device": settings[one.rows[0]].device,
+        "trainings": (draws + bool(one.reference)) * len(spec.models) * len(spec.seeds),
+    }

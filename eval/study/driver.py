@@ -14,6 +14,7 @@ from eval.study.results import gather
 from eval.study.steps import Ledger, run_all
 from factory.common.console import log
 from factory.common.errors import UserError
+from factory.common.options import made
 from factory.common.whole_files import replace_text
 
 
@@ -90,5 +91,5 @@ def run_study(plan: Plan, *, jobs: int, report: Path, command: str) -> None:
     run_all(ledger, [*plan.gaps(runs), *plan.fidelities(runs), *plan.clips()], jobs=jobs)
     results = gather(plan, ledger, builds=builds, runs=runs)
     text = json.dumps(results.model_dump(mode="json"), indent=2, ensure_ascii=False)
-    replace_text(report.with_suffix(".json"), text + "\n")
+    replace_text(made(report).with_suffix(".json"), text + "\n")
     replace_text(report, to_markdown(results, command=command))

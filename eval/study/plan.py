@@ -247,7 +247,7 @@ class Plan:
         name, how = runs[0].set_name, scoring or "standard"
         command = (
             *("eval", "score", *(str(run.folder) for run in runs), *self._real_options(name)),
-            *("--tag", f"study-{how}"),
+            *("--suffix", f"study-{how}"),
             *(_FLAGS[scoring] if scoring else ("--save-predictions",)),
         )
         weights = [sha256(run.folder / "model.safetensors") for run in runs]
@@ -267,7 +267,8 @@ class Plan:
     def _gap(self, name: str, row: str, *, features: str) -> Step:
         folder, (dataset, config, shards) = self.gap_folder(name, row), self._first_draw(name, row)
         command = (
-            *("eval", "gap", dataset, "--syn-config", config, *self._real_options(name)),
+            *("eval", "gap", dataset, "--syn-config", config),
+            *self._real_options(name, prefix="real-"),
             *("--model", features, "--space", "features", "--out", str(folder)),
         )
         weights = Path(features) / "model.safetensors"
@@ -299,10 +300,10 @@ class Plan:
             replaces=True,
         )
 
-    def _real_options(self, name: str) -> list[str]:
+    def _real_options(self, name: str, *, prefix: str = "") -> list[str]:
         real = self.real(name)
         own = ["--labels", str(self.labels_path(name))] if real.labels else []
-        return ["--real", real.dataset, *real.options(), *own]
+        return ["--real", real.dataset, *real.options(prefix), *own]
 
     def real(self, name: str) -> Source:
         """Return the test images of a dataset, without classes that the recipes lack."""

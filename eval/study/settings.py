@@ -114,7 +114,7 @@ def resolve(spec: StudySpec) -> Settings:
                 output_of(
                     [
                         *("factory", "plan", row.recipe, *recipe_options(spec, name, row.row)),
-                        *("--json", "--configs"),
+                        "--json",
                     ]
                 )
             )
@@ -137,13 +137,13 @@ def recipe_options(spec: StudySpec, name: str, row: str) -> list[str]:
     return options
 
 
-def settings_of(lines: str) -> RowSettings:
-    """Return a row's settings from the output of `factory plan RECIPE --json --configs`.
+def settings_of(text: str) -> RowSettings:
+    """Return a row's settings from the output of `factory plan RECIPE --json`.
 
     Args:
-        lines: A JSON object per config, members before the config itself.
+        text: A JSON document with all configs, members before the config itself.
     """
-    configs = [json.loads(line) for line in lines.splitlines() if line.strip()]
+    configs = json.loads(text)["configs"]
     by_name = {one["name"]: one for one in configs}
     own = configs[-1]
     members = [by_name[name] for name in own["recipe"].get("combine", [own["name"]])]

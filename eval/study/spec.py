@@ -46,13 +46,13 @@ class Source(_Frozen):
     label_column: str | None = None
     labels: dict[str, str] = {}
 
-    def options(self) -> list[str]:
-        """Return the options of `train` and `eval score` for it, without its name."""
+    def options(self, prefix: str = "") -> list[str]:
+        """Return the options that choose its rows; `eval gap` has a prefix before their names."""
         found: list[str] = []
         for name in ("config", "split", "filter", "image_column", "label_column"):
             value = getattr(self, name)
             if value is not None:
-                found += [f"--{name.replace('_', '-')}", value]
+                found += [f"--{prefix}{name.replace('_', '-')}", value]
         return found
 
 

@@ -26,6 +26,10 @@ from factory.common.storage import at_home
 from factory.common.whole_files import replace_text, sha256
 
 _TAIL = 12
+# Names of options in the keys of ledgers, so that steps that were done under them stay done.
+_FORMER = {"--suffix": "--tag", "--real-config": "--config", "--real-split": "--split"} | {
+    f"--real-{name}": f"--{name}" for name in ("filter", "image-column", "label-column")
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class Step:
     @property
     def key(self) -> str:
         """Hash of the command and its inputs."""
-        text = json.dumps([self.command, self.inputs])
+        command = [_FORMER.get(word, word) for word in self.command]
+        text = json.dumps([command, self.inputs])
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from factory.common.devices import joining_processes, launched_on_cpus, on_cpus
-from factory.common.errors import Failure, UserError, first_line
+from factory.common.devices import this_process
+from factory.common.errors import Failure, first_line
 
 _POLL_S = 0.05
 # Ranks wait for each other in torch only at the start. A restarted rank that was given the old
@@ -36,19 +36,7 @@ def own_device(wanted: str = "auto") -> Any:
     Raises:
         UserError: There is no such device, or the launch's variables are contradictory.
     """
-    from accelerate import PartialState
-
-    with joining_processes():
-        state = PartialState(cpu=wanted == "cpu" or on_cpus(), timeout=_MEETING)
-    if wanted not in ("auto", state.device.type):
-        raise UserError(f"device {wanted} was requested, but {_offer(state.device.type)}")
-    return state.device
-
-
-def _offer(kind: str) -> str:
-    if kind == "cpu" and launched_on_cpus():
-        return "the launch is on CPUs (accelerate launch --cpu)"
-    return f"this machine has {kind}"
+    return this_process(wanted, timeout=_MEETING).device
 
 
 def world(device: str = "auto") -> tuple[int, int, str]:

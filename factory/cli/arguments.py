@@ -19,7 +19,10 @@ RECIPE_HELP = (
 def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
     """Add --images-per-class and the options of `add_sampling_changes`."""
     parser.add_argument(
-        "--images-per-class", type=int, metavar="N", help="override the recipes' number"
+        "--images-per-class",
+        type=int,
+        metavar="N",
+        help="images of each class (default: the recipes' number)",
     )
     add_sampling_changes(parser)
 
@@ -28,7 +31,7 @@ def add_sampling_changes(parser: argparse.ArgumentParser) -> None:
     """Add --model, --sampling and --set."""
     parser.add_argument(
         "--model",
-        metavar="ID[@REV]",
+        metavar="ID[@REVISION]",
         help="generate with another model and its own scheduler and size: a name from `factory "
         "recipes models` such as sdxl, Hub id, or directory; guidance and steps do not change",
     )

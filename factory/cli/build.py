@@ -17,6 +17,13 @@ from factory.cli.arguments import (
 )
 from factory.common import console
 from factory.common.errors import Failure
+from factory.common.options import (
+    add_batch_size,
+    add_device,
+    add_json,
+    add_quiet,
+    add_threads,
+)
 
 if TYPE_CHECKING:
     from factory.builder.build import BuildReport
@@ -37,23 +44,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_recipe_changes(parser)
     group = parser.add_argument_group("build settings", "fixed at the first start of a build")
-    group.add_argument("--batch-size", type=int, metavar="N", help="images per batch (default 32)")
+    # Wrong numbers are found with the recorded settings.
+    add_batch_size(group, 32, number=int)
     group.add_argument("--shard-size", type=int, metavar="N", help="images per file (default 512)")
     group.add_argument(
         "--dtype",
         default="auto",
+        metavar="TYPE",
         help="float32, bfloat16, float16, or auto: bfloat16 if the hardware supports it",
     )
-    group.add_argument(
-        "--threads", type=int, metavar="N", help="CPU threads per process (default 1)"
-    )
+    add_threads(group, None, number=int)
     group.add_argument(
         "--attempts",
         type=int,
         metavar="N",
         help="maximum attempts per image when the result is black, uniform or NaN (default 4)",
     )
-    group.add_argument("--device", default="auto", help="auto, cpu, cuda, mps or xpu")
+    add_device(group)
     shared = parser.add_argument_group(
         "independent jobs",
         "several processes, each started without accelerate, that write to the same directory",
@@ -73,7 +80,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_allow_cut_prompts(parser)
     add_allow_pickle(parser)
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_json(parser, "out, images, kept, seconds, configs, failed, complete")
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -94,7 +102,6 @@ def run(args: argparse.Namespace) -> None:
     )
     options = BuildOptions(
         part=Part.parse(args.part) if args.part else Part(),
-        show_progress=not args.quiet,
         allow_pickle=args.allow_pickle,
         allow_cut_prompts=args.allow_cut_prompts,
     )
@@ -113,7 +120,9 @@ def run(args: argparse.Namespace) -> None:
         warn_of_unknown_words(recipes)
     with stopping_on_signals(for_good=True):
         report = build(recipes, args.out, settings=settings, options=options)
-    if rank == 0:
+    if rank == 0 and args.json:
+        console.write_json(_plain(report, args.out))
+    elif rank == 0:
         _summarize(report, args.out)
     leave()
     if rank == 0 and report.failed and not args.allow_failed:
@@ -132,6 +141,20 @@ def _suggest_processes(args: argparse.Namespace) -> None:
         f"--num_processes {cores} factory build {args.recipe} {args.out} (works without GPUs; "
         "--cpu starts one process only), or --threads"
     )
+
+
+def _plain(report: BuildReport, out: str) -> dict[str, object]:
+    return {
+        "out": out,
+        "images": report.generated,
+        "kept": report.kept,
+        "seconds": report.seconds,
+        "configs": list(report.configs),
+        "failed": {
+            name: [image.model_dump() for image in images] for name, images in report.failed.items()
+        },
+        "complete": report.is_complete,
+    }
 
 
 def _summarize(report: BuildReport, out: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 
 from factory.common import console
@@ -18,11 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scores",
         type=Path,
+        action="append",
         nargs="+",
         default=[],
         metavar="FILE",
-        help="scores-*.json from `eval score`, or run folders that contain some; copied to "
-        "OUT/scores.json and shown until the dataset's rows change",
+        help="scores-*.json from `eval score`, or a run folder that contains some; copied to "
+        "OUT/scores.json and shown until the dataset's rows change; may be repeated",
     )
 
 
@@ -46,9 +48,18 @@ def run(args: argparse.Namespace) -> None:
     if not manifest.in_order():
         raise UserError(f"{args.out}: no config is complete yet; resume its build first")
     if args.scores:
-        keep(out, manifest, [file for path in args.scores for file in _files(path)])
+        keep(out, manifest, [file for path in _paths(args.scores) for file in _files(path)])
     shown = len(kept_scores(out, publish(out, card=True).written))
     console.write(f"{out / FILE_NAME}: {shown} score{'' if shown == 1 else 's'}")
+
+
+def _paths(given: list[list[Path]]) -> list[Path]:
+    """Return the values of a repeated option that once took several."""
+    found = [path for paths in given for path in paths]
+    if len(found) > len(given):
+        shown = " ".join(f"--scores {shlex.quote(str(path))}" for path in found)
+        console.log(f"several files after one --scores are now written {shown}")
+    return found
 
 
 def _files(path: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 
 from factory.cli.arguments import (
     RECIPE_HELP,
@@ -10,8 +11,9 @@ from factory.cli.arguments import (
     add_recipe_changes,
     recipes_of,
 )
-from factory.common.console import log, write
+from factory.common.console import log, write, write_json
 from factory.common.errors import Fault, UserError
+from factory.common.options import add_json
 from factory.planner.cut_prompts import check_prompts
 from factory.recipe.lint import lint
 
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
     add_allow_cut_prompts(parser)
     add_recipe_changes(parser)
+    add_json(parser, "ok, recipes, images, errors, warnings (each with message, file, line)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,15 +50,26 @@ def run(args: argparse.Namespace) -> None:
             faults += cut
         recipes += len(loaded)
         images += sum(one.num_images for one in loaded if not one.is_combination)
-    distinct = list(dict.fromkeys(warnings))
+    warnings = list(dict.fromkeys(warnings))
     if args.strict:
-        faults += distinct
-    else:
-        for warning in distinct:
-            log(f"warning: {warning}")
+        faults, warnings = faults + warnings, []
+    faults = list(dict.fromkeys(faults))
+    for warning in warnings:
+        log(f"warning: {warning}")
+    if args.json:
+        write_json(
+            {
+                "ok": not faults,
+                "recipes": recipes,
+                "images": images,
+                "errors": [asdict(fault) for fault in faults],
+                "warnings": [asdict(warning) for warning in warnings],
+            }
+        )
     if faults:
-        raise UserError(list(dict.fromkeys(faults)))
-    write(f"ok: {_count(recipes, 'recipe')}, {_count(images, 'image')} to generate")
+        raise UserError(faults)
+    if not args.json:
+        write(f"ok: {_count(recipes, 'recipe')}, {_count(images, 'image')} to generate")
 
 
 def _count(number: int, unit: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from factory.common import console
+from factory.common.options import add_json
 from factory.common.text import cut
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("before", metavar="A", help=what)
     parser.add_argument("after", metavar="B", help=what)
     parser.add_argument("--exit-code", action="store_true", help="exit with 1 if they differ")
-    parser.add_argument("--json", action="store_true", help="print the differences as JSON")
+    add_json(parser, "same, settings, configs (each with its changes and shards)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = diff(args.before, args.after)
     if args.json:
-        console.write(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+        console.write_json(found.as_dict())
     elif found.same:
         console.write(f"{args.before} and {args.after} are the same")
     else:

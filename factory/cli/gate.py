@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.common import console
+from factory.common.console import renamed
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
+from factory.common.options import add_batch_size, add_device, add_json, add_quiet
 
 if TYPE_CHECKING:
     from factory.gates.base import Gate
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 NAME = "gate"
 HELP = "Add quality columns to a finished dataset: CLIP score, safety flag, near-duplicates."
-
+_BATCH_SIZE = 32
 _EPILOG = """\
 Images, rows and their order stay unchanged. If the dataset has grown, run the command again to
 measure the new rows. Example:
@@ -33,15 +35,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("out", type=Path, metavar="OUT", help="directory of a finished dataset")
     add(
         "--clip-score",
-        metavar="MODEL",
-        help="CLIP or SigLIP model, Hub id (ID[@REVISION]) or directory: column clip_score",
+        metavar="ID[@REVISION]",
+        help="CLIP or SigLIP model, Hub id or directory: column clip_score",
     )
     add(
         "--safety",
-        metavar="MODEL",
+        metavar="ID[@REVISION]",
         help="Stable Diffusion's safety checker or an image classifier: column unsafe",
     )
-    add("--unsafe-labels", default="", metavar="NAME,...", help="unsafe classes of the classifier")
+    add(
+        "--unsafe-label",
+        dest="unsafe_labels",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="unsafe class of the classifier; may be repeated",
+    )
+    renamed(parser, "--unsafe-labels", "--unsafe-label", had_commas=True)
     add(
         "--unsafe-threshold",
         type=float,
@@ -69,10 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="largest mean difference of two duplicates' pixels, of 255 (default 8)",
     )
-    add("--batch-size", type=int, default=32, metavar="N", help="images per batch (default 32)")
-    add("--device", default="auto", help="auto, cpu, cuda, mps or xpu")
-    add("--json", action="store_true", help="print the result as JSON")
-    add("--quiet", action="store_true", help="no progress bar")
+    add_batch_size(parser, _BATCH_SIZE)
+    add_device(parser)
+    add_json(parser, "out, rows, flagged, columns, notes")
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -81,23 +91,16 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("choose a gate: --clip-score MODEL, --safety MODEL or --near-duplicates")
     if not 0 <= args.unsafe_threshold <= 1:
         raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
-    if args.batch_size < 1:
-        raise UserError(f"--batch-size is {args.batch_size}; give 1 or more")
+    batch_size = args.batch_size or _BATCH_SIZE
 
     from factory.gates.run import run_gates
 
-    with reporting_lack_of_memory(f"give a --batch-size below {args.batch_size}"):
-        report = run_gates(args.out, _gates(args), show_progress=not args.quiet)
+    with reporting_lack_of_memory(f"give a --batch-size below {batch_size}"):
+        report = run_gates(args.out, _gates(args, batch_size))
     for note in report.notes:
         console.log(f"warning: {note}")
     if args.json:
-        found = {
-            "rows": report.rows,
-            "flagged": report.flagged,
-            "columns": report.columns,
-            "notes": report.notes,
-        }
-        console.write(json.dumps(found))
+        console.write_json({**asdict(report), "out": str(report.out)})
         return
     flagged = [f"{column} {count}" for column, count in report.flagged.items()]
     flags = f"; flagged: {', '.join(flagged)}" if flagged else ""
@@ -117,7 +120,7 @@ def _tell_label_noise(report: GateReport) -> None:
         )
 
 
-def _gates(args: argparse.Namespace) -> list[Gate]:
+def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
     gates: list[Gate] = []
     if args.near_duplicates:
         from factory.gates.duplicates import NearDuplicates
@@ -132,17 +135,16 @@ def _gates(args: argparse.Namespace) -> list[Gate]:
     if args.clip_score:
         from factory.gates.clip_score import ClipScore
 
-        gates.append(ClipScore(args.clip_score, device=device, batch_size=args.batch_size))
+        gates.append(ClipScore(args.clip_score, device=device, batch_size=batch_size))
     if args.safety:
         from factory.gates.safety import Safety
 
-        labels = [label.strip() for label in args.unsafe_labels.split(",") if label.strip()]
         gates.append(
             Safety(
                 args.safety,
                 device=device,
-                batch_size=args.batch_size,
-                labels=labels,
+                batch_size=batch_size,
+                labels=args.unsafe_labels,
                 threshold=args.unsafe_threshold,
             )
         )

@@ -22,7 +22,7 @@ from factory.cli import (
     verify,
 )
 from factory.common.console import Parser
-from factory.common.version import VERSION
+from factory.common.options import add_version
 
 _COMMANDS = (
     check,
@@ -72,7 +72,7 @@ def _parser() -> Parser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"factory {VERSION}")
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in _COMMANDS:
         one = commands.add_parser(command.NAME, help=command.HELP, description=command.HELP)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from factory.common.console import log, write
+from factory.common.console import log, renamed, write
+from factory.common.options import add_out
 from factory.recipe.library import load_recipes
 from factory.recipe.lint import lint
-from factory.recipe.scaffold import parse_classes, scaffold
+from factory.recipe.scaffold import class_names, scaffold
 
 NAME = "new"
 HELP = "Create a folder of ready recipes from class names."
@@ -18,22 +19,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("name", metavar="NAME", help="name of the folder")
     parser.add_argument(
-        "--classes",
+        "--class",
+        dest="classes",
+        action="append",
         required=True,
-        metavar='"A, B, C"',
-        help="comma-separated class names; labels use _ for spaces, prompts use the names as typed",
+        metavar="NAME",
+        help="name of a class: the label has _ for spaces, prompts have the name as typed; "
+        "repeat it for each class",
     )
+    renamed(parser, "--classes", "--class", had_commas=True)
+    add_out(parser, "DIR", "the new folder NAME (default: .)", default=Path())
     parser.add_argument(
-        "--out", type=Path, default=Path(), metavar="DIR", help="parent folder (default: .)"
-    )
-    parser.add_argument(
-        "--model", metavar="ID[@REV]", help="preset name, Hub id or directory (default: embedded)"
+        "--model",
+        metavar="ID[@REVISION]",
+        help="a name from `factory recipes models`, Hub id, or directory (default: embedded)",
     )
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the folder and check it."""
-    classes = parse_classes(args.classes)
+    classes = class_names(args.classes)
     paths = scaffold(args.name, classes=classes, out=args.out, model=args.model)
     folder = paths[0].parent
     for path in paths:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -11,8 +10,9 @@ from textwrap import shorten
 from typing import Any
 
 from factory.cli.arguments import RECIPE_HELP, add_recipe_changes, recipes_of
-from factory.common.console import table, write
+from factory.common.console import log, table, write, write_json
 from factory.common.errors import UserError
+from factory.common.options import add_json
 from factory.planner.cost import estimate
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_summary, sampling_texts
@@ -32,34 +32,55 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
     add_recipe_changes(parser)
     parser.add_argument(
-        "--rows", type=int, default=3, metavar="N", help="example rows per config (default 3)"
+        "--rows",
+        type=int,
+        default=3,
+        metavar="N",
+        help="number of rows to show: of each config (default: 3)",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object per image")
-    parser.add_argument("--range", metavar="A:B", help="images A to B-1, with --json")
+    add_json(parser, "configs (each with name, images, recipe, sampling, cost)")
     parser.add_argument(
-        "--configs",
-        action="store_true",
-        help="with --json: one object per config (its resolved recipe and cost), not per image",
+        "--jsonl", action="store_true", help="print every row as a line of JSON instead of text"
     )
+    parser.add_argument("--range", metavar="A:B", help="with --jsonl: only images A to B-1")
+    # The old way to ask for what --json prints, one line per config.
+    parser.add_argument("--configs", action="store_true", help=argparse.SUPPRESS)
 
 
 def run(args: argparse.Namespace) -> None:
     """Print the plan."""
     if args.rows < 0:
         raise UserError(f"--rows is {args.rows}; give 0 or more")
-    if args.range is not None and not args.json:
-        raise UserError("--range selects rows of --json; add --json, or use --rows")
-    if args.configs and (not args.json or args.range):
-        raise UserError("--configs changes the output of --json; add --json and remove --range")
+    _respell(args)
+    if args.range is not None and not args.jsonl:
+        raise UserError("--range selects rows of --jsonl; add --jsonl, or use --rows")
+    if args.jsonl and args.json:
+        raise UserError("--json and --jsonl print different things; remove one of them")
     recipes = recipes_of(args, args.recipe, members=args.configs or not args.json)
     if args.configs:
         for recipe in recipes:
-            write(json.dumps(_config(recipe), ensure_ascii=False))
-        return
-    if args.json:
+            write_json(_config(recipe), indent=None)
+    elif args.json:
+        write_json({"configs": [_config(recipe) for recipe in recipes]})
+    elif args.jsonl:
         for recipe in recipes:
-            _write_json(recipe, args.range)
-        return
+            _write_rows_as_json(recipe, args.range)
+    else:
+        _write_text(recipes, rows=args.rows)
+
+
+def _respell(args: argparse.Namespace) -> None:
+    """Accept the options of earlier versions, in which --json printed lines."""
+    if args.configs:
+        if not args.json or args.range:
+            raise UserError("--configs is no longer needed; write --json alone")
+        log("--json --configs is now --json alone, which prints one document")
+    elif args.json and args.range is not None:
+        log("--json --range is now called --jsonl --range")
+        args.json, args.jsonl = False, True
+
+
+def _write_text(recipes: Sequence[ResolvedRecipe], *, rows: int) -> None:
     _write_sets(recipes)
     sampled = [recipe for recipe in recipes if not recipe.is_combination]
     write()
@@ -68,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
     for recipe in sampled:
         write()
         _write_quantities(recipe, beside=names)
-        _write_rows(recipe, args.rows)
+        _write_rows(recipe, rows)
 
 
 def _config(recipe: ResolvedRecipe) -> dict[str, Any]:
@@ -89,12 +110,12 @@ def _config(recipe: ResolvedRecipe) -> dict[str, Any]:
     }
 
 
-def _write_json(recipe: ResolvedRecipe, chosen: str | None) -> None:
+def _write_rows_as_json(recipe: ResolvedRecipe, chosen: str | None) -> None:
     planned = plan(recipe)
     start, stop = parse_range(chosen, len(planned)) if chosen else (0, len(planned))
     for first in range(start, stop, _CHUNK):
         for row in planned.rows(first, min(first + _CHUNK, stop)):
-            write(json.dumps(row.as_row(), ensure_ascii=False))
+            write_json(row.as_row(), indent=None)
 
 
 def parse_range(text: str, length: int) -> tuple[int, int]:

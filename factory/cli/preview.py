@@ -7,7 +7,7 @@ from pathlib import Path
 
 from factory.cli.arguments import add_allow_pickle, add_sampling_changes
 from factory.common import console
-from factory.common.errors import UserError
+from factory.common.options import add_device, add_out, add_quiet, check_image_file, made
 
 NAME = "preview"
 HELP = "Generate a contact sheet: images in a row share their noise, columns vary one thing."
@@ -16,19 +16,29 @@ HELP = "Generate a contact sheet: images in a row share their noise, columns var
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("recipe", metavar="RECIPE", help="recipe file or packaged name")
-    parser.add_argument("--out", default="preview.png", metavar="FILE", help="default preview.png")
+    default = Path("preview.png")
+    add_out(parser, "FILE", f"the contact sheet (default: {default})", default=default)
     parser.add_argument(
         "--vary",
         metavar="NAME",
         help="a variable, guidance_scale, or class (default: the first variable, else class)",
     )
-    parser.add_argument("--rows", type=int, default=4, metavar="N", help="default 4")
-    parser.add_argument("--columns", type=int, default=10, metavar="N", help="maximum, default 10")
     parser.add_argument(
-        "--class", dest="class_name", metavar="LABEL", help="class to show (default: the first)"
+        "--rows", type=int, default=4, metavar="N", help="number of rows to show (default: 4)"
+    )
+    parser.add_argument(
+        "--columns", type=int, default=10, metavar="N", help="most columns to show (default: 10)"
+    )
+    parser.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="name of a class: the one to show (default: the first)",
     )
     add_sampling_changes(parser)
+    add_device(parser)
     add_allow_pickle(parser)
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,22 +47,21 @@ def run(args: argparse.Namespace) -> None:
     from factory.inspection.preview import preview
     from factory.recipe.library import load_recipe
 
-    out = Path(args.out)
-    if out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise UserError(f"{out}: not an image file name; end it in .png, .jpg or .webp")
+    out: Path = args.out
+    check_image_file("--out", out)
     recipe = load_recipe(
         args.recipe, overrides=args.overrides, model=args.model, sampling=args.sampling
     )
     warn_of_unknown_words([recipe])
-    made = preview(
+    done = preview(
         recipe,
         vary=args.vary,
         rows=args.rows,
         columns=args.columns,
         class_name=args.class_name,
+        device=args.device,
         allow_pickle=args.allow_pickle,
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    made.sheet.save(out)
-    console.write(f"{out}: {made.sheet.width} x {made.sheet.height} pixels")
-    console.write(made.sampling)
+    done.sheet.save(made(out))
+    console.write(f"{out}: {done.sheet.width} x {done.sheet.height} pixels")
+    console.write(done.sampling)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from factory.common import console
+from factory.common.options import (
+    PUSH_FIELDS,
+    add_dry_run,
+    add_json,
+    add_publication,
+    add_quiet,
+    add_replace_card,
+)
 
 if TYPE_CHECKING:
     from factory.hub.publish import PublishReport
@@ -21,20 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "repo_id", metavar="ORG/NAME", help="dataset repository; created if missing"
     )
-    parser.add_argument("--private", action="store_true", help="make the repository private")
-    parser.add_argument("--tag", metavar="TAG", help="tag the commit, e.g. v1")
-    parser.add_argument("--message", metavar="TEXT", help="title of the commit")
-    parser.add_argument(
-        "--revision", metavar="BRANCH", help="branch, created if missing (default: main)"
-    )
-    parser.add_argument(
-        "--replace-card",
-        action="store_true",
-        help="overwrite edits of the card on the Hub (default: stop and show them)",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="compare only; change nothing")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    add_publication(parser)
+    add_replace_card(parser)
+    add_dry_run(parser)
+    add_json(parser, PUSH_FIELDS)
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -47,34 +45,14 @@ def run(args: argparse.Namespace) -> None:
         revision=args.revision,
         private=args.private,
         tag=args.tag,
-        message=args.message,
+        message=args.commit_message,
         replace_card=args.replace_card,
         dry_run=args.dry_run,
-        show_progress=not args.quiet,
     )
     if args.json:
-        console.write(json.dumps(_plain(report), indent=2))
+        console.write_json(report.as_dict())
     else:
         _tell(report, dry_run=args.dry_run)
-
-
-def _plain(report: PublishReport) -> dict[str, object]:
-    return {
-        "repo_id": report.target.repo_id,
-        "branch": report.target.revision,
-        "url": report.target.url,
-        "commit": report.commit,
-        "created": report.created,
-        "committed": report.committed,
-        "tag": report.tag,
-        "added": list(report.plan.add),
-        "deleted": list(report.plan.delete),
-        "unchanged": len(report.plan.unchanged),
-        "add_bytes": report.plan.add_bytes,
-        "sent_bytes": report.sent_bytes,
-        "reused_bytes": report.reused_bytes,
-        "retries": report.num_retries,
-    }
 
 
 def _tell(report: PublishReport, *, dry_run: bool) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from factory.common.console import log, table, write
+from factory.common.console import log, table, write, write_json
 from factory.common.errors import UserError
+from factory.common.options import PUSH_FIELDS, add_dry_run, add_json, add_publication
 from factory.hub.place import is_hub_reference, place_of
 from factory.models.presets import PRESETS, ModelPreset
 from factory.recipe.library import list_recipes, load_recipe
@@ -15,21 +18,23 @@ from factory.recipe.paths import find_recipe, recipe_files
 NAME = "recipes"
 HELP = "List, show, compare and share recipes: packaged ones, files, and those on the Hub."
 
-_REFERENCE = "name such as quickstart/base-class, file, or hf://datasets/ORG/NAME[@REV][/PATH]"
+_REFERENCE = "name such as quickstart/base-class, file, or hf://datasets/ORG/NAME[@REVISION][/PATH]"
 _MODEL_HEADER = ("name", "model", "steps", "guidance", "pixels", "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("models", help="list the models that --model accepts by name")
+    models = actions.add_parser("models", help="list the models that --model accepts by name")
+    add_json(models, "models (each with name, id, steps, guidance, size)")
     lists = actions.add_parser("list", help="list names and summaries")
     lists.add_argument(
         "reference",
         nargs="?",
         metavar="REFERENCE",
-        help="repository to list, hf://datasets/ORG/NAME[@REV] (default: the packaged recipes)",
+        help="repository, hf://datasets/ORG/NAME[@REVISION] (default: the packaged recipes)",
     )
+    add_json(lists, "recipes (each with name, summary); of a repository also commit, tags")
     show = actions.add_parser("show", help="print one recipe")
     show.add_argument("name", metavar="RECIPE", help=_REFERENCE)
     show.add_argument(
@@ -38,10 +43,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     diff = actions.add_parser("diff", help="list the differences of two recipes or folders")
     diff.add_argument("left", metavar="A", help=_REFERENCE)
     diff.add_argument("right", metavar="B", help="the same")
+    add_json(diff, "same, changes; of folders: as `factory diff`")
     pull = actions.add_parser(
         "pull", help="copy shared recipes into a folder and pin their references"
     )
-    pull.add_argument("reference", metavar="REFERENCE", help="hf://datasets/ORG/NAME[@REV][/PATH]")
+    pull.add_argument(
+        "reference", metavar="REFERENCE", help="hf://datasets/ORG/NAME[@REVISION][/PATH]"
+    )
     pull.add_argument("folder", type=Path, metavar="FOLDER", help="destination")
     pull.add_argument("--replace", action="store_true", help="replace existing files")
     _add_push(actions.add_parser("push", help="share a folder of recipes in a repository"))
@@ -53,10 +61,9 @@ def _add_push(push: argparse.ArgumentParser) -> None:
     push.add_argument(
         "--name", metavar="NAME", help="name in the repository (default: the folder's name)"
     )
-    push.add_argument("--tag", metavar="TAG", help="tag the commit, e.g. v1")
-    push.add_argument("--message", metavar="TEXT", help="title of the commit")
-    push.add_argument("--private", action="store_true", help="make the repository private")
-    push.add_argument("--dry-run", action="store_true", help="compare only; change nothing")
+    add_publication(push)
+    add_dry_run(push)
+    add_json(push, PUSH_FIELDS)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -73,7 +80,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
-    del args
+    if args.json:
+        write_json({"models": [asdict(one) for one in PRESETS]})
+        return
     write(table([_model(one) for one in PRESETS], header=_MODEL_HEADER))
 
 
@@ -90,8 +99,7 @@ def _model(preset: ModelPreset) -> tuple[str, ...]:
 
 def _list(args: argparse.Namespace) -> None:
     if args.reference is None:
-        rows = [(entry.name, entry.summary) for entry in list_recipes()]
-        write(table(rows, header=("recipe", "summary")))
+        _write_list(args, {"recipes": list_recipes()})
         return
     if not is_hub_reference(args.reference):
         raise UserError(
@@ -100,10 +108,20 @@ def _list(args: argparse.Namespace) -> None:
     from factory.sharing.pull_recipes import list_shared
 
     found = list_shared(args.reference)
-    tags = [f"{tag} ({commit[:12]})" for tag, commit in sorted(found.tags.items())]
-    write(f"{found.repo_id} at {found.commit}; tags: {', '.join(tags) or 'none'}")
-    rows = [(one.name, one.summary) for one in found.recipes]
-    write(table(rows, header=("recipe", "summary")))
+    if not args.json:
+        tags = [f"{tag} ({commit[:12]})" for tag, commit in sorted(found.tags.items())]
+        write(f"{found.repo_id} at {found.commit}; tags: {', '.join(tags) or 'none'}")
+    place = {"repo_id": found.repo_id, "commit": found.commit, "tags": dict(found.tags)}
+    _write_list(args, {**place, "recipes": found.recipes})
+
+
+def _write_list(args: argparse.Namespace, found: dict[str, Any]) -> None:
+    rows = [(one.name, one.summary) for one in found["recipes"]]
+    if args.json:
+        recipes = [{"name": name, "summary": summary} for name, summary in rows]
+        write_json({**found, "recipes": recipes})
+    else:
+        write(table(rows, header=("recipe", "summary")))
 
 
 def _show(args: argparse.Namespace) -> None:
@@ -133,11 +151,16 @@ def _diff(args: argparse.Namespace) -> None:
     from factory.inspection.diff import recipe_changes
 
     if any(find_recipe(reference).is_dir() for reference in (args.left, args.right)):
-        both = argparse.Namespace(before=args.left, after=args.right, json=False, exit_code=False)
+        both = argparse.Namespace(
+            before=args.left, after=args.right, json=args.json, exit_code=False
+        )
         diff.run(both)
         return
     # Two recipes are compared even if their names differ.
     changes = list(recipe_changes(load_recipe(args.left), load_recipe(args.right)))
+    if args.json:
+        write_json({"same": not changes, "changes": [asdict(change) for change in changes]})
+        return
     for change in changes:
         write(diff.change_line(change))
     if not changes:
@@ -159,11 +182,15 @@ def _push(args: argparse.Namespace) -> None:
         args.folder,
         args.repo_id,
         name=args.name,
+        revision=args.revision,
         private=args.private,
         tag=args.tag,
-        message=args.message,
+        message=args.commit_message,
         dry_run=args.dry_run,
     )
+    if args.json:
+        write_json(report.as_dict())
+        return
     plan, where = report.plan, report.target.url
     if args.dry_run:
         changed = [

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.cli.arguments import add_allow_pickle
 from factory.common import console
-from factory.common.errors import UserError
+from factory.common.options import add_device, add_json, add_out, add_quiet, check_image_file, made
 
 if TYPE_CHECKING:
     from factory.inspection.replay import Replay
@@ -27,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
     parser.add_argument("out", metavar="OUT", help="dataset directory")
-    parser.add_argument("--config", required=True, metavar="C", help="config of the dataset")
+    parser.add_argument("--config", required=True, metavar="NAME", help="config of the dataset")
     parser.add_argument(
         "--index",
         required=True,
@@ -38,21 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--alone", action="store_true", help="generate without the other rows of its batch"
     )
-    parser.add_argument("--device", metavar="D", help="device, e.g. cpu (default: the dataset's)")
-    parser.add_argument(
-        "--out", dest="sheet", metavar="FILE.png", help="save both images side by side"
-    )
+    add_device(parser, None)
+    add_out(parser, "FILE", "both images side by side", dest="sheet")
     add_allow_pickle(parser)
-    parser.add_argument("--json", action="store_true", help="print row and difference as JSON")
+    add_quiet(parser)
+    add_json(parser, "config, row, same_bytes, pixels, differing, max_difference, mean_difference")
 
 
 def run(args: argparse.Namespace) -> int:
     """Regenerate and compare; return 0 if the bytes are identical."""
     from factory.inspection.replay import replay
 
-    sheet = Path(args.sheet) if args.sheet else None
-    if sheet is not None and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise UserError(f"{sheet}: not an image file name; end it in .png, .jpg or .webp")
+    sheet: Path | None = args.sheet
+    check_image_file("--out", sheet)
     done = replay(
         args.out,
         config=args.config,
@@ -62,10 +59,9 @@ def run(args: argparse.Namespace) -> int:
         allow_pickle=args.allow_pickle,
     )
     if sheet is not None:
-        sheet.parent.mkdir(parents=True, exist_ok=True)
-        done.sheet().save(sheet)
+        done.sheet().save(made(sheet))
     if args.json:
-        console.write(json.dumps(_plain(done), ensure_ascii=False, indent=2))
+        console.write_json(_plain(done))
     else:
         _tell(done, sheet)
     return 0 if done.regenerated.same_bytes else 1

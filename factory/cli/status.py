@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from factory.common import console
+from factory.common.options import add_json
 
 if TYPE_CHECKING:
     from factory.inspection.status import Status
@@ -18,7 +18,7 @@ HELP = "Show the progress of a build: shards done, running and missing, speed, t
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("out", metavar="OUT", help="dataset directory or URL")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    add_json(parser, "complete, images_per_s, seconds_left, configs, workers, notes")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> None:
 
     found = status(args.out)
     if args.json:
-        console.write(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+        console.write_json(found.as_dict())
     else:
         _tell(found)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from factory.common import console
+from factory.common.options import add_json
 
 NAME = "tidy"
 HELP = "List files that interrupted builds left in a dataset's directory; --delete removes them."
@@ -19,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove the files; without it they are only listed. Files that the dataset lists, "
         "shards of incomplete configs, and files with unknown names are never removed",
     )
+    add_json(parser, "out, files (each with its bytes), unfinished, removed")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -30,8 +32,18 @@ def run(args: argparse.Namespace) -> None:
     out = open_path(args.out)
     with answering(out):
         found = tidy(out, delete=args.delete)
-    for file, size in found.files.items():
-        console.write(f"{file} ({size:,} bytes)")
+    if args.json:
+        console.write_json(
+            {
+                "out": str(out),
+                "files": dict(found.files),
+                "unfinished": list(found.unfinished),
+                "removed": found.removed,
+            }
+        )
+    else:
+        for file, size in found.files.items():
+            console.write(f"{file} ({size:,} bytes)")
     for name in found.unfinished:
         console.log(f"note: {name} is not complete; its shards were not touched")
     if args.delete and found.removed < len(found.files):
@@ -39,6 +51,8 @@ def run(args: argparse.Namespace) -> None:
             f"{out}: another process changed this dataset in the meantime; {found.removed} of "
             f"{len(found.files)} files were removed; run the same command again"
         )
+    if args.json:
+        return
     done = "removed" if args.delete else "left over; --delete removes them"
     count = len(found.files)
     console.write(f"{out}: {count} file{'' if count == 1 else 's'} {done}")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING
 
 from factory.cli.arguments import add_allow_pickle
 from factory.common import console
 from factory.common.errors import UserError
+from factory.common.options import add_device, add_json, add_quiet, add_seed
 
 if TYPE_CHECKING:
     from factory.inspection.verify import Sample, VerifyReport
@@ -20,15 +20,15 @@ HELP = "Check every file, row and image of a dataset against its manifest, recip
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("out", metavar="OUT", help="dataset directory")
-    parser.add_argument("--config", metavar="C", help="check only this config")
+    parser.add_argument(
+        "--config", metavar="NAME", help="config of the dataset (default: all of them)"
+    )
     parser.add_argument(
         "--rebuild",
         metavar="PERCENT",
         help="regenerate this share of every config and compare, e.g. 1%% (at least one batch)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="seed of the sample (default 0)"
-    )
+    add_seed(parser, "the sample of --rebuild")
     parser.add_argument(
         "--tolerance",
         type=int,
@@ -36,12 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="with --rebuild on another machine: largest accepted pixel difference (0 to 255)",
     )
-    parser.add_argument(
-        "--device", metavar="D", help="with --rebuild: device (default: the dataset's)"
-    )
+    add_device(parser, None)
     add_allow_pickle(parser)
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    add_json(parser, "out, whole, configs, shards, rows, failed, compared, left_over, faults")
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,10 +50,10 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         config=args.config,
         sample=_sample(args),
-        show_progress=not (args.quiet or args.json),
+        show_progress=True,
     )
     if args.json:
-        console.write(json.dumps(_plain(report), ensure_ascii=False, indent=2))
+        console.write_json(_plain(report))
     else:
         _tell(report)
     return 0 if report.whole else 1

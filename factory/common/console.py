@@ -8,25 +8,56 @@ from __future__ import annotations
 import argparse
 import difflib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
-from factory.common.redaction import for_terminal, one_line
+from factory.common.redaction import for_json, for_terminal, one_line
+
+_bars_hidden = False
 
 
 class Parser(argparse.ArgumentParser):
-    """Suggest the closest option or command for an unknown one, without echoing secrets."""
+    """Accept old spellings with a hint, and suggest the closest word for an unknown one.
+
+    Values of unknown options may be secrets and are not repeated.
+    """
 
     _given: Sequence[str] = ()
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._new_names: dict[str, str] = {}
+        self._old_lists: set[str] = set()
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Reject unknown options in the command's own parser, which knows its options."""
-        self._given = list(sys.argv[1:] if args is None else args)
-        found, unknown = super().parse_known_args(args, namespace)
+        self._given = self._respelt(list(sys.argv[1:] if args is None else args))
+        found, unknown = super().parse_known_args(list(self._given), namespace)
         if unknown and not self._subparsers:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        show_bars(not getattr(found, "quiet", False))
         return found, unknown
+
+    def _respelt(self, words: list[str]) -> list[str]:
+        """Return the words with old spellings replaced, each with a hint."""
+        found: list[str] = []
+        while words:
+            word, *words = words
+            if word == "--":
+                return [*found, word, *words]
+            option, equals, value = word.partition("=")
+            new = self._new_names.get(option, option)
+            if option in self._old_lists and (equals or (words and words[0][:1] != "-")):
+                if not equals:
+                    value, *words = words
+                found += _repeated(option, new, value)
+                continue
+            if new != option:
+                _hint(f"{option} is now called {new}")
+            found.append(f"{new}{equals}{value}")
+        return found
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2 after a one-line message."""
@@ -53,6 +84,50 @@ class Parser(argparse.ArgumentParser):
         return (word, near[0]) if near else None
 
 
+def renamed(
+    parser: argparse.ArgumentParser, old: str, new: str, *, had_commas: bool = False
+) -> None:
+    """Keep an old spelling of an option working, with a hint on stderr.
+
+    Args:
+        parser: The parser of the command.
+        old: The option's name before.
+        new: Its name now; the same if only `had_commas` changed.
+        had_commas: The option took a list separated by commas; now it is repeated.
+    """
+    assert isinstance(parser, Parser), "an argparse parser knows no old spellings"
+    assert new in parser._option_string_actions, f"{new} is not an option yet"
+    parser._new_names[old] = new
+    if had_commas:
+        # The new name was an abbreviation of the old one, and took the same list.
+        parser._old_lists |= {old, new}
+
+
+def _repeated(option: str, new: str, text: str) -> list[str]:
+    """Return the words of an option that is given once for each value of a list."""
+    values = [value.strip() for value in text.split(",") if value.strip()]
+    if option == new and len(values) == 1:
+        return [f"{option}={text}"]
+    shown = " ".join(f"{new} {shlex.quote(value)}" for value in values)
+    _hint(f"{option} {shlex.quote(text)} is now written {shown or 'without it'}")
+    return [f"{new}={value}" for value in values]
+
+
+def _hint(text: str) -> None:
+    if launched_as()[0] == 0:
+        log(text)
+
+
+def write_json(document: Any, *, indent: int | None = 2) -> None:
+    """Write one JSON document to stdout, without secrets and control characters.
+
+    Args:
+        document: Plain values.
+        indent: Spaces per level; None for one line.
+    """
+    sys.stdout.write(f"{for_json(document, indent=indent)}\n")
+
+
 def write(text: str = "", *, stream: TextIO | None = None) -> None:
     """Write a line of results to stdout (or to `stream`)."""
     (stream or sys.stdout).write(f"{for_terminal(text)}\n")
@@ -76,6 +151,15 @@ def log(text: str) -> None:
     _leave_bars()
     sys.stderr.write(f"{prefix}{for_terminal(text)}\n")
     sys.stderr.flush()
+
+
+def show_bars(shown: bool) -> None:
+    """Show progress bars, or hide all of them (`--quiet`)."""
+    global _bars_hidden
+    _bars_hidden = not shown
+    if not shown:
+        # Read by huggingface_hub when it is imported.
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 
 
 def close_bars() -> None:
@@ -130,7 +214,7 @@ def progress(
         unit="B" if in_bytes else f" {unit}s",
         unit_scale=in_bytes,
         desc=description,
-        disable=not show,
+        disable=_bars_hidden or not show,
         dynamic_ncols=terminal,
         ncols=None if terminal else 100,
         mininterval=0.2 if terminal else 30.0,

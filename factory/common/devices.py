@@ -8,12 +8,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import Failure, UserError, first_line
 
 if TYPE_CHECKING:
     import torch
+    from accelerate import PartialState
 
 # Allocators without an error class of their own are recognised by these words.
 _LACK_OF_MEMORY = re.compile(
@@ -120,6 +121,36 @@ def _cpu_name() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def this_process(device: str = "auto", **options: Any) -> PartialState:
+    """Join the processes of the launch, and return this one among them.
+
+    Args:
+        device: `auto`, or a device type; `cpu` avoids the GPUs.
+        options: Of `accelerate.PartialState`.
+
+    Raises:
+        UserError: There is no such device, or the launch's variables are contradictory.
+    """
+    from accelerate import PartialState
+
+    with joining_processes():
+        state = PartialState(cpu=device == "cpu" or on_cpus(), **options)
+    require_device(device, state.device)
+    return state
+
+
+def require_device(wanted: str, found: torch.device) -> None:
+    """Raise a `UserError` if a launch gave this process another type of device."""
+    if wanted not in ("auto", found.type):
+        raise UserError(f"device {wanted} was requested, but {_offer(found.type)}")
+
+
+def _offer(kind: str) -> str:
+    if kind == "cpu" and launched_on_cpus():
+        return "the launch is on CPUs (accelerate launch --cpu)"
+    return f"this machine has {kind}"
 
 
 @contextmanager

@@ -6,10 +6,12 @@ they are read, so that none can reach a row, a card or a manifest.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from factory.common.text import cut
 
@@ -62,6 +64,27 @@ def redacted(text: str) -> str:
 def for_terminal(text: str) -> str:
     """Return a text without secrets and terminal control characters."""
     return _CONTROLS.sub(lambda found: _shown(ord(found[0])), redacted(text))
+
+
+def for_json(document: Any, *, indent: int | None = None) -> str:
+    """Return plain values as JSON text without secrets and terminal control characters."""
+    text = _json(document, indent)
+    if redacted(text) != text:
+        # String by string, because a secret's pattern may reach over the end of a string.
+        text = _json(_redacted(document), indent)
+    return _CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _json(document: Any, indent: int | None) -> str:
+    return json.dumps(document, ensure_ascii=False, allow_nan=False, indent=indent)
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redacted(value)
+    if isinstance(value, dict):
+        return {redacted(str(key)): _redacted(one) for key, one in value.items()}
+    return [_redacted(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def one_line(text: str) -> str:

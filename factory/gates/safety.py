@@ -136,14 +136,14 @@ def _unsafe_classes(model: str, config: Any, labels: Sequence[str]) -> dict[str,
     unknown = [label for label in labels if label not in known]
     if unknown:
         raise UserError(
-            f"--unsafe-labels {unknown[0]}: unknown class; {model} has: {', '.join(known)}"
+            f"--unsafe-label {unknown[0]}: unknown class; {model} has: {', '.join(known)}"
         )
     chosen = list(labels) or [name for name in known if name.lower() in _USUAL]
     if not chosen:
         raise UserError(
             f"--safety {model}: none of its classes has a common name for unsafe "
             f"({', '.join(known)}); "
-            "name them with --unsafe-labels"
+            "name them with --unsafe-label"
         )
     return {name: known[name] for name in chosen}
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from factory.common.errors import UserError
 
 DEFAULT_BRANCH = "main"
 RepoType = Literal["dataset", "model"]
-_PREFIXES = ("hf://datasets/", "hf-hub:", "hf_hub:")
+_MODEL_PREFIXES = ("hf-hub:", "hf_hub:")
+_PREFIXES = ("hf://datasets/", *_MODEL_PREFIXES)
 _REFERENCE = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[^@\s]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -75,6 +77,15 @@ def parse_target(reference: str, repo_type: RepoType) -> HubTarget:
 def looks_like_hub_id(text: str) -> bool:
     """Return whether a text has the form `ORG/NAME[@REVISION]`, or a prefix of Hub ids."""
     return text.startswith(_PREFIXES) or _REFERENCE.fullmatch(text) is not None
+
+
+def is_model_id(text: str) -> bool:
+    """Return whether a text names a model on the Hub rather than a folder or one of timm's."""
+    if text.startswith(_MODEL_PREFIXES):
+        return True
+    # `runs/base` beside a folder `runs` is a mistyped path; do not query the Hub.
+    here = Path(text).exists() or Path(Path(text).parts[0] if text else ".").is_dir()
+    return not here and looks_like_hub_id(text)
 
 
 def is_commit(text: object) -> bool:

@@ -98,6 +98,25 @@ class PublishReport:
         total = self.plan.add_bytes + self.plan.unchanged_bytes
         return max(0, total - self.sent_bytes)
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "repo_id": self.target.repo_id,
+            "branch": self.target.revision,
+            "url": self.target.url,
+            "commit": self.commit,
+            "created": self.created,
+            "committed": self.committed,
+            "tag": self.tag,
+            "added": list(self.plan.add),
+            "deleted": list(self.plan.delete),
+            "unchanged": len(self.plan.unchanged),
+            "add_bytes": self.plan.add_bytes,
+            "sent_bytes": self.sent_bytes,
+            "reused_bytes": self.reused_bytes,
+            "retries": self.num_retries,
+        }
+
 
 def writing_session(target: HubTarget, *, tag: str | None = None) -> HubSession:
     """Check network access, token and names before any work is done; return a session for a push.

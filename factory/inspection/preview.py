@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from factory.builder.ranks import own_device
 from factory.common.errors import Failure, UserError
 from factory.distributions.discrete import Constant, Uniformly
 from factory.distributions.template import shown
@@ -54,6 +55,7 @@ def preview(
     rows: int = 4,
     columns: int = _MAX_COLUMNS,
     class_name: str | None = None,
+    device: str = "auto",
     allow_pickle: bool = False,
     renderer_factory: RendererFactory | None = None,
 ) -> Preview:
@@ -66,6 +68,7 @@ def preview(
         rows: Number of initial noises, those of the config's first images.
         columns: Maximum number of values; the first ones are shown.
         class_name: The label to show; default: the first. Not with `vary="class"`.
+        device: `auto`, or a device type such as `cpu`.
         allow_pickle: Whether to load pickled weights of a model without safetensors.
         renderer_factory: Creates the renderer; default: the recipe's diffusers model.
 
@@ -79,7 +82,9 @@ def preview(
     varied = vary or _default(recipe)
     shown_columns = _columns(recipe, varied, class_name=class_name)[:columns]
     specs = _specs(shown_columns, rows)
-    images, pipeline = _generate(recipe, specs, renderer_factory, allow_pickle=allow_pickle)
+    images, pipeline = _generate(
+        recipe, specs, renderer_factory, device=own_device(device), allow_pickle=allow_pickle
+    )
     sampling = _sampling(recipe, pipeline, scales=[spec.guidance_scale for spec in specs])
     width = len(shown_columns)
     grid = [images[row * width : (row + 1) * width] for row in range(rows)]
@@ -191,13 +196,12 @@ def _generate(
     specs: Sequence[ImageSpec],
     factory: RendererFactory | None,
     *,
+    device: Any,
     allow_pickle: bool,
 ) -> tuple[list[Any], PipelineSettings | None]:
-    from factory.builder.ranks import own_device
     from factory.renderer.pool import Renderers, pipeline_settings
     from factory.shards.settings import BuildSettings, fix
 
-    device = own_device()
     settings = fix(BuildSettings(), recorded=None, device=device.type, out="")
     renderers = Renderers(factory, device=device, allow_pickle=allow_pickle)
     renderer = renderers.get(recipe, dtype=settings.dtype)

@@ -37,7 +37,8 @@ def read_model_folder(folder: Path, name: str) -> tuple[ModelConfig, Path]:
     """
     if not folder.exists():
         raise UserError(
-            f"{name}: no such run folder; for a Hub model write hf-hub:ORG/NAME[@REVISION]"
+            f"{name}: no such run folder; for a Hub model write ORG/NAME[@REVISION], or "
+            "hf-hub:ORG/NAME if there is a folder ORG here"
         )
     config, weights = folder / "config.json", folder / WEIGHTS
     if not config.is_file():

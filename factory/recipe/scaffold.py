@@ -60,19 +60,19 @@ DOMAINS = (
 )
 
 
-def parse_classes(text: str) -> list[str]:
-    """Return the class names of a comma-separated text.
+def class_names(given: Sequence[str]) -> list[str]:
+    """Return class names with single spaces.
 
     Raises:
-        UserError: There are none, or one is listed twice.
+        UserError: There are none, or one is given twice.
     """
-    names = [" ".join(part.split()) for part in text.split(",") if part.strip()]
+    names = [" ".join(one.split()) for one in given if one.strip()]
     if not names:
-        raise UserError('--classes: no class is named; write e.g. --classes "heron, crane bird"')
+        raise UserError('--class: no class is named; write e.g. --class heron --class "crane bird"')
     labels = [label_of(name) for name in names]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise UserError(f"--classes: {', '.join(twice)} is listed twice; remove one")
+        raise UserError(f"--class: {', '.join(twice)} is given twice; remove one")
     return names
 
 
@@ -132,7 +132,7 @@ def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> N
         try:
             load_recipes(elsewhere)
         except UserError as error:
-            place = "--model" if any(f.key == "model.id" for f in error.faults) else "--classes"
+            place = "--model" if any(f.key == "model.id" for f in error.faults) else "--class"
             messages = dict.fromkeys(fault.message for fault in error.faults)
             raise UserError([Fault(message, file=place) for message in messages]) from None
 

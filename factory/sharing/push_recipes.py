@@ -32,6 +32,7 @@ def push_recipes(
     repo_id: str,
     *,
     name: str | None = None,
+    revision: str | None = None,
     private: bool = False,
     tag: str | None = None,
     message: str | None = None,
@@ -43,6 +44,7 @@ def push_recipes(
         folder: A folder of recipes, or the name of a packaged one.
         repo_id: `ORG/NAME`, a dataset repository; created if missing.
         name: Name in the repository; default: the folder's name.
+        revision: Branch, created if missing; default: the default branch.
         private: Make the repository private; an existing public one is rejected.
         tag: Tag for the commit, e.g. `v1`.
         message: Title of the commit.
@@ -53,6 +55,8 @@ def push_recipes(
         Failure: All retries failed.
     """
     target = parse_target(repo_id, "dataset")
+    if revision is not None:
+        target = target.at(revision)
     session = writing_session(target, tag=tag)
     shared = share_folder(folder, name=name)
     if shared.resolved:

@@ -9,8 +9,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.common.console import Parser
+from factory.common.console import Parser, renamed
+from factory.common.options import (
+    add_batch_size,
+    add_out,
+    add_seed,
+    add_threads,
+    add_version,
+    positive,
+)
 
+_COLUMNS = {
+    "image": "image column of the dataset",
+    "caption": "column of captions",
+    "name": "column of names, for captions made from them",
+}
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
@@ -19,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m train.generator",
         description="Train, export and evaluate the small text-to-image model.",
     )
+    add_version(parser)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_fit(commands)
     _add_export(commands)
@@ -30,40 +44,55 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_fit(commands: Any) -> None:
     fit = commands.add_parser("fit", help="train, or resume an interrupted run")
-    fit.add_argument("--out", type=Path, required=True, help="run folder")
-    fit.add_argument("--config", type=Path, help="a YAML file of settings")
+    add_out(fit, "DIR", "the run; an interrupted run is resumed", required=True)
+    fit.add_argument("--settings", type=Path, metavar="FILE", help="a YAML file of settings")
+    renamed(fit, "--config", "--settings")
     fit.add_argument(
         "--data",
-        help="directory or Hub id that replaces every source of the settings except `digits`",
+        metavar="DATASET",
+        help="training data, directory or Hub id: replaces every source of the settings except "
+        "`digits`",
     )
-    fit.add_argument("--image-column")
-    fit.add_argument("--caption-column")
-    fit.add_argument("--name-column", help="make captions from the names in this column instead")
+    for column, what in _COLUMNS.items():
+        text = f"{what} (default: the settings')"
+        fit.add_argument(f"--{column}-column", metavar="NAME", help=text)
     fit.add_argument(
         "--filter",
         metavar="EXPR",
-        help="keep only matching rows of each such source, e.g. 'license != \"none\"'",
+        help="keep only matching rows of the dataset; of each source, e.g. 'license != \"none\"'",
     )
-    fit.add_argument("--image-size", type=int)
-    fit.add_argument("--images", type=int, help="maximum number of images of each such source")
+    fit.add_argument("--image-size", type=positive, metavar="N", help="height and width in pixels")
+    fit.add_argument(
+        "--images",
+        type=positive,
+        metavar="N",
+        help="number of images: at most, of each such source",
+    )
     fit.add_argument(
         "--start-from",
         metavar="PIPELINE",
         help="folder written by `export`, to continue training from",
     )
-    fit.add_argument("--samples", type=int, help="length of the run")
-    fit.add_argument("--max-minutes", type=float, help="maximum duration of the run")
-    fit.add_argument("--batch-size", type=int, help="per process")
+    fit.add_argument("--samples", type=positive, metavar="N", help="length of the run")
+    fit.add_argument("--max-minutes", type=float, metavar="X", help="maximum duration of the run")
+    add_batch_size(fit, "the settings'")
     fit.add_argument(
         "--stage", choices=("denoiser", "decoder"), help="train only this part (default: both)"
     )
     fit.set_defaults(run=_fit)
 
 
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--run", dest="run_folder", type=Path, required=True, metavar="DIR", help="folder of `fit`"
+    )
+
+
 def _add_export(commands: Any) -> None:
     export = commands.add_parser("export", help="write a run as a diffusers pipeline")
-    export.add_argument("--run", dest="run_folder", type=Path, required=True)
-    export.add_argument("--to", type=Path, required=True, help="the pipeline folder")
+    _add_run(export)
+    add_out(export, "DIR", "the pipeline", required=True)
+    renamed(export, "--to", "--out")
     export.set_defaults(run=_export)
 
 
@@ -72,19 +101,24 @@ def _add_evaluate(commands: Any) -> None:
         "evaluate", help="measure a pipeline: speed, prompt accuracy, probes, memorisation, sheets"
     )
     evaluate.add_argument("pipeline", type=Path)
-    evaluate.add_argument("--run", dest="run_folder", type=Path, required=True)
-    evaluate.add_argument(
-        "--out", type=Path, required=True, help="output folder for measurements and sheets"
-    )
+    _add_run(evaluate)
+    add_out(evaluate, "DIR", "measurements and sheets", required=True)
     evaluate.add_argument(
         "--real",
         action="append",
         default=[],
         metavar="DATASET",
-        help="real dataset of the focus classes for the zero-shot probe; may be repeated",
+        help="real dataset, directory or Hub id: of the focus classes for the zero-shot probe; may "
+        "be repeated",
     )
-    evaluate.add_argument("--images-per-class", type=int, default=200)
-    evaluate.add_argument("--threads", type=int, default=2)
+    evaluate.add_argument(
+        "--images-per-class",
+        type=positive,
+        default=200,
+        metavar="N",
+        help="images of each class (default: 200)",
+    )
+    add_threads(evaluate, 2)
     evaluate.add_argument("--card", action="store_true", help="also write the pipeline's card")
     evaluate.set_defaults(run=_evaluate)
 
@@ -94,9 +128,22 @@ def _add_digits(commands: Any) -> None:
         "digits", help="write the rendered training digits of `fit` as a dataset"
     )
     digits.add_argument("out", type=Path, metavar="OUT", help="a new folder")
-    digits.add_argument("--images", type=int, default=4000, help="default: 4000")
-    digits.add_argument("--image-size", type=int, default=64, choices=(64, 32, 16, 8))
-    digits.add_argument("--seed", type=int, default=0)
+    digits.add_argument(
+        "--images",
+        type=positive,
+        default=4000,
+        metavar="N",
+        help="number of images (default: 4000)",
+    )
+    digits.add_argument(
+        "--image-size",
+        type=int,
+        default=64,
+        choices=(64, 32, 16, 8),
+        metavar="N",
+        help="height and width in pixels: 64, 32, 16 or 8 (default: 64)",
+    )
+    add_seed(digits, "the digits")
     digits.set_defaults(run=_digits)
 
 
@@ -107,9 +154,16 @@ def _add_heads(commands: Any) -> None:
     )
     heads.add_argument("data", metavar="DATASET", help="a directory or a Hub id")
     heads.add_argument("out", type=Path, metavar="OUT", help="a new folder")
-    heads.add_argument("--image-column", default="image")
-    heads.add_argument("--name-column", default="name", help="default: name")
-    heads.add_argument("--general-column", help="more general words, text or a list")
+    for column in ("image", "name"):
+        heads.add_argument(
+            f"--{column}-column",
+            default=column,
+            metavar="NAME",
+            help=f"{_COLUMNS[column]} (default: {column})",
+        )
+    heads.add_argument(
+        "--general-column", metavar="NAME", help="column of more general words, text or a list"
+    )
     heads.set_defaults(run=_heads)
 
 
@@ -134,7 +188,7 @@ def _fit(arguments: argparse.Namespace) -> int:
         "batch_size": arguments.batch_size,
     }
     overrides = {"data": _given(data), "fit": _given(length)}
-    config = with_source(load_config(arguments.config, overrides), _given(source))
+    config = with_source(load_config(arguments.settings, overrides), _given(source))
     stages: tuple[Stage, ...] = (arguments.stage,) if arguments.stage else STAGES
     with reporting_lack_of_memory("lower --batch-size, or `batch_size` of the stage in the config"):
         fit(config, arguments.out, stages=stages)
@@ -148,7 +202,7 @@ def _given(values: dict[str, Any]) -> dict[str, Any]:
 def _export(arguments: argparse.Namespace) -> int:
     from train.generator.release.export import export
 
-    export(arguments.run_folder, arguments.to)
+    export(arguments.run_folder, arguments.out)
     return 0
 
 

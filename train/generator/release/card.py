@@ -194,7 +194,7 @@ def _data_options(config: Config) -> str:
         if are_alike(config, with_source(shipped, changes)):
             settings, asked = "train/generator/embedded.yaml", expression
     data = "PHOTOS" if _heads_command(config) else "DIR_OR_HUB_ID"
-    options = f"--config {settings} --data {data}"
+    options = f"--settings {settings} --data {data}"
     return f"{options} --filter {shlex.quote(asked)}" if asked else options
 
 

@@ -1,0 +1,235 @@
+"""Options that commands share: one spelling and one meaning each."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from factory.common.console import renamed
+from factory.common.errors import UserError
+from factory.common.version import VERSION
+
+FIT_HELP = "images that are not square: crop their centre, pad them with borders, or squash them"
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+PUSH_FIELDS = "repo_id, branch, url, commit, committed, tag, added, deleted, unchanged, sent_bytes"
+
+
+def positive(text: str) -> int:
+    """Parse a whole number of 1 or more."""
+    return _at_least(1, text)
+
+
+def not_negative(text: str) -> int:
+    """Parse a whole number of 0 or more."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text} is below {least}")
+    return value
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Add --version."""
+    parser.add_argument("--version", action="version", version=f"{parser.prog} {VERSION}")
+
+
+def add_json(parser: argparse._ActionsContainer, fields: str) -> None:
+    """Add --json: one document, and nothing else, on standard output.
+
+    Args:
+        parser: The parser of the command.
+        fields: The keys of the document.
+    """
+    parser.add_argument(
+        "--json", action="store_true", help=f"print one JSON document instead of text: {fields}"
+    )
+
+
+def add_quiet(parser: argparse._ActionsContainer) -> None:
+    """Add --quiet; `console.Parser` hides the bars."""
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+
+
+def add_device(parser: argparse._ActionsContainer, default: str | None = "auto") -> None:
+    """Add --device; without a default it is the dataset's."""
+    parser.add_argument(
+        "--device",
+        default=default,
+        metavar="DEVICE",
+        help=f"auto, cpu, cuda, mps or xpu (default: {default or 'that of the dataset'})",
+    )
+
+
+def add_threads(
+    parser: argparse._ActionsContainer,
+    default: int | None = 1,
+    *,
+    shown: int = 1,
+    number: Callable[[str], int] = positive,
+) -> None:
+    """Add --threads; `shown` is the default in the help where the option has none."""
+    parser.add_argument(
+        "--threads",
+        type=number,
+        default=default,
+        metavar="N",
+        help=f"CPU threads per process; rounding depends on it (default: {default or shown})",
+    )
+
+
+def add_batch_size(
+    parser: argparse._ActionsContainer,
+    shown: object,
+    *,
+    number: Callable[[str], int] = positive,
+) -> None:
+    """Add --batch-size, None by default; `shown` is the default in the help."""
+    parser.add_argument(
+        "--batch-size",
+        type=number,
+        metavar="N",
+        help=f"images per batch of each process (default: {shown})",
+    )
+
+
+def add_seed(parser: argparse._ActionsContainer, of: str) -> None:
+    """Add --seed."""
+    parser.add_argument(
+        "--seed", type=not_negative, default=0, metavar="N", help=f"seed (default: 0): {of}"
+    )
+
+
+def add_out(
+    parser: argparse._ActionsContainer,
+    kind: Literal["FILE", "DIR"],
+    what: str,
+    **options: Any,
+) -> None:
+    """Add --out: the file to write, or the folder to write into; made if missing.
+
+    Args:
+        parser: The parser of the command.
+        kind: Whether it is a file or a folder.
+        what: What is written.
+        options: Of `add_argument`.
+    """
+    where = "file to write" if kind == "FILE" else "folder to write into"
+    parser.add_argument("--out", type=Path, metavar=kind, help=f"{where}: {what}", **options)
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """Reject an output file that cannot be written, before a long computation starts.
+
+    Raises:
+        UserError: `path` is a folder, or one of the folders above it is a file.
+    """
+    if path is not None:
+        if path.is_dir():
+            raise UserError(f"{option} {path}: is a folder; name a file")
+        check_folder(option, path.parent)
+
+
+def check_image_file(option: str, path: Path | None) -> None:
+    """Do the same for an image file.
+
+    Raises:
+        UserError: See `check_file`, or its suffix is not that of an image.
+    """
+    if path is not None and path.suffix.lower() not in _IMAGE_SUFFIXES:
+        raise UserError(f"{option} {path}: not an image file; end it in .png, .jpg or .webp")
+    check_file(option, path)
+
+
+def check_folder(option: str, path: Path) -> None:
+    """Reject an output folder that cannot be made, before a long computation starts.
+
+    Raises:
+        UserError: It, or one of the folders above it, is a file.
+    """
+    there = next(one for one in (path, *path.parents) if one.exists())
+    if not there.is_dir():
+        raise UserError(f"{option}: {there} is a file; choose another path")
+
+
+def made(path: Path) -> Path:
+    """Return the path of an output file after making the folders above it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def add_rows(
+    parser: argparse._ActionsContainer,
+    *,
+    prefix: str = "",
+    of: str = "the dataset",
+    split: str = "test, else the only one",
+    labels: bool = True,
+) -> None:
+    """Add the options that choose rows of a dataset and their columns.
+
+    Args:
+        parser: The parser of the command, or a group.
+        prefix: Before each name, e.g. `real-` where the command reads two datasets.
+        of: Which dataset.
+        split: The default split.
+        labels: Whether the command reads labels.
+    """
+    texts = {
+        "config": ("NAME", f"config of {of} (default: its default)"),
+        "split": ("NAME", f"split of {of} (default: {split})"),
+        "filter": ("EXPR", f"keep only matching rows of {of}; e.g. 'clip_score > 0.25'"),
+        "image-column": ("NAME", f"image column of {of} (default: image, else the only one)"),
+    }
+    if labels:
+        what = f"label column of {of} (default: label, else the only one)"
+        texts["label-column"] = ("NAME", what)
+    for name, (metavar, text) in texts.items():
+        parser.add_argument(f"--{prefix}{name}", metavar=metavar, help=text)
+
+
+def add_skip_unreadable(parser: argparse._ActionsContainer) -> None:
+    """Add --skip-unreadable."""
+    parser.add_argument(
+        "--skip-unreadable",
+        action="store_true",
+        help="leave out images that cannot be read, and report them (default: stop)",
+    )
+
+
+def add_publication(parser: argparse.ArgumentParser, *, group: Any = None) -> None:
+    """Add the options of everything that is published, in the words of `hf upload`.
+
+    Args:
+        parser: The parser of the command.
+        group: Group of its help to list them in.
+    """
+    add = (group or parser).add_argument
+    add("--private", action="store_true", help="make the repository private")
+    add("--revision", metavar="BRANCH", help="branch, created if missing (default: main)")
+    add("--commit-message", metavar="TEXT", help="title of the commit")
+    add("--tag", metavar="TAG", help="tag the commit on the Hub, e.g. v1")
+    renamed(parser, "--message", "--commit-message")
+
+
+def add_replace_card(parser: argparse._ActionsContainer) -> None:
+    """Add --replace-card."""
+    parser.add_argument(
+        "--replace-card",
+        action="store_true",
+        help="overwrite edits of the card on the Hub (default: stop and show them)",
+    )
+
+
+def add_dry_run(parser: argparse._ActionsContainer) -> None:
+    """Add --dry-run."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show what would be done; change nothing"
+    )
