@@ -145,7 +145,7 @@ def _float32() -> Any:
 
 # The tiny tokenizers make a token of every letter: 40 words are over 120, 150 over 512.
 @pytest.mark.parametrize(
-    ("family", "words", "refused", "told"),
+    ("family", "words", "refused", "printed"),
     [
         ("sdxl", 10, True, "tokenizer reads 32 of up to 35 tokens, tokenizer_2 reads 32 of"),
         (
