@@ -10,19 +10,15 @@ from typing import Any
 from factory.common.console import Parser
 from factory.common.errors import UserError
 from factory.common.outside import parse_yaml
+from factory.common.program import command, launch
 from train.presets import PRESETS
 from train.run import TrainOptions
 
-_EPILOG = """\
-examples:
-  accelerate launch train out/digits --model test_resnet --preset digits --out runs/digits
-  accelerate launch train out/cifar10 --model ResNet50 --preset paper --out runs/resnet50
-  accelerate launch train out/cifar10 --model resnet10t --filter "guidance_scale < 3" --out runs/low
-
-Run the same command again to resume after an interruption. To train with several processes:
-accelerate launch --multi_gpu --num_processes 2 train ... (also on a machine without a GPU).
-Then score the run: accelerate launch eval score RUN --real DATASET
-"""
+_EXAMPLES = (
+    "train out/digits --model test_resnet --preset digits --out runs/digits",
+    "train out/cifar10 --model ResNet50 --preset paper --out runs/resnet50",
+    'train out/cifar10 --model resnet10t --filter "guidance_scale < 3" --out runs/low',
+)
 
 # Options that replace one field of the preset, with the type of their value.
 _FIELDS: tuple[tuple[str, type, str], ...] = (
@@ -48,12 +44,16 @@ _FIELDS: tuple[tuple[str, type, str], ...] = (
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `train`."""
-    parser = Parser(
-        prog="train",
-        description="Train a timm classifier on an image dataset.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog=command("train"))
+    add_arguments(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description = "Train a timm classifier on an image dataset."
+    parser.epilog = _epilog()
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("dataset", nargs="?", metavar="DATASET", help="directory or Hub id, ORG/NAME[@REVISION]")
     add(
@@ -67,7 +67,16 @@ def build_parser() -> argparse.ArgumentParser:
     _add_model_options(parser.add_argument_group("model"))
     _add_training_options(parser.add_argument_group("training"))
     _add_push_options(parser.add_argument_group("publishing", "when the run is finished"))
-    return parser
+
+
+def _epilog() -> str:
+    examples = "\n".join(f"  {command(line)}" for line in _EXAMPLES)
+    return (
+        f"examples:\n{examples}\n\n"
+        "Run the same command again to resume after an interruption. To train in several "
+        f"processes:\n  {launch('train ...', processes=2)}\n"
+        f"Then score the run:\n  {command('score RUN --real DATASET')}\n"
+    )
 
 
 def _add_data_options(group: argparse._ArgumentGroup) -> None:
@@ -145,12 +154,16 @@ def _add_push_options(group: argparse._ArgumentGroup) -> None:
 
 
 def parse_options(argv: Sequence[str]) -> TrainOptions | None:
-    """Parse the command line; return None if the presets are to be listed.
+    """Parse the command line; see `options_of`."""
+    return options_of(build_parser().parse_args(argv))
+
+
+def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
+    """Return the options of a parsed command line; None if the presets are to be listed.
 
     Raises:
         UserError: A required option is missing, or a value is invalid.
     """
-    parsed = build_parser().parse_args(argv)
     if parsed.list_presets:
         return None
     if parsed.push is None and (parsed.private or parsed.tag or parsed.replace_card):
@@ -166,7 +179,8 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
     ]
     if missing:
         raise UserError(
-            f"missing {', '.join(missing)}; e.g. train DATASET --model test_resnet --out RUN"
+            f"missing {', '.join(missing)}; e.g. "
+            f"{command('train DATASET --model test_resnet --out RUN')}"
         )
     if parsed.seed < 0:
         raise UserError(f"--seed {parsed.seed}: must be 0 or more")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 
 from factory.common.console import launched_as, write
 from factory.common.errors import UserError
-from train.arguments import parse_options, presets_text
+from factory.common.program import command
+from train.arguments import add_arguments, build_parser, options_of, presets_text
 from train.run import RunSummary, TrainOptions, train
 
+__all__ = ["add_arguments", "main", "run"]
 
-def main() -> int | None:
+
+def main() -> int:
     """Run the command line in `sys.argv`; return the exit status."""
+    return run(build_parser().parse_args())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and print a summary; return the exit status."""
     try:
-        options = parse_options(sys.argv[1:])
+        options = options_of(args)
         if options is None:
             write(presets_text())
             return 0
@@ -52,5 +60,5 @@ def _summary_text(summary: RunSummary) -> str:
         score = f"val top-1 {summary.best_val_top1:.2%} (held-out synthetic images)"
     return (
         f"{summary.out}: {score}, epoch {summary.best_epoch} of {summary.epochs}\n"
-        f"next: accelerate launch eval score {summary.out} --real DATASET"
+        f"next: {command(f'score {summary.out} --real DATASET')}"
     )

@@ -15,8 +15,6 @@ from factory.common.launch import warn_if_alone
 if TYPE_CHECKING:
     from eval.prompts import Prompts
 
-NAME = "clip"
-HELP = "score a CLIP or SigLIP model zero-shot on a real dataset"
 _BATCH_SIZE = 64
 
 

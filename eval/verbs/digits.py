@@ -7,9 +7,6 @@ from pathlib import Path
 
 from factory.common.console import write
 
-NAME = "digits"
-HELP = "write 1,797 real handwritten digits as a test set"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

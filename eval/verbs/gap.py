@@ -24,8 +24,6 @@ from factory.common.whole_files import replace_text
 if TYPE_CHECKING:
     from eval.features import Space
 
-NAME = "gap"
-HELP = "measure and plot the gap between synthetic and real images"
 _BATCH_SIZE = 128
 
 

@@ -9,9 +9,6 @@ from eval.verbs.arguments import label_map_of
 from factory.common.console import write
 from factory.common.errors import UserError
 
-NAME = "label"
-HELP = "make a labelled dataset from captioned real images, for reference rows"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from eval.photos import Found
     from eval.rejection import Rejection
 
-NAME = "predict"
-HELP = "ask a trained model what photos show"
 _AUTO = "auto"
 _LISTED = 5
 _SHEETS = (".png", ".jpg", ".jpeg")
@@ -99,7 +97,7 @@ def run(args: argparse.Namespace) -> None:
     if not answers:
         raise UserError(_nothing(faults))
     if faults:
-        report_unreadable(NAME, faults, total=len(answers) + len(faults))
+        report_unreadable("predict", faults, total=len(answers) + len(faults))
     if args.json:
         told = {
             "run": args.run_folder,

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from eval.scores_file import Scores
     from eval.scoring_mode import Scoring
 
-NAME = "score"
-HELP = "score runs on a real dataset"
 _BATCH_SIZE = 256
 # The released code's value; its batch norm depends on it.
 _CODE_BATCH_SIZE = 128

@@ -10,9 +10,6 @@ from eval.verbs.arguments import positive
 from factory.common.console import log, write
 from factory.common.errors import UserError
 
-NAME = "study"
-HELP = "generate, train, score and report a study described in one file"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

@@ -13,9 +13,6 @@ from factory.common.errors import Failure, UserError
 if TYPE_CHECKING:
     from eval.scores_file import Scores
 
-NAME = "table"
-HELP = "tabulate scores: configurations by real datasets"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

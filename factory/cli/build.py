@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from factory.recipe.resolved import ResolvedRecipe
     from factory.shards.manifest import FailedImage
 
-NAME = "build"
-HELP = "Generate a dataset from a recipe; run the same command again to resume."
 _MANY = 10
 
 

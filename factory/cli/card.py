@@ -8,9 +8,6 @@ from pathlib import Path
 from factory.common import console
 from factory.common.errors import UserError
 
-NAME = "card"
-HELP = "Regenerate a dataset's card: README.md, contact sheet, plots, and scores on real images."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

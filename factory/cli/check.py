@@ -15,9 +15,6 @@ from factory.common.errors import Fault, UserError
 from factory.planner.cut_prompts import check_prompts
 from factory.recipe.lint import lint
 
-NAME = "check"
-HELP = "Check recipes: report all errors at once, with file and line, and warnings."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

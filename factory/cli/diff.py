@@ -12,8 +12,6 @@ from factory.common import console
 if TYPE_CHECKING:
     from factory.inspection.diff import Change, ConfigDifference
 
-NAME = "diff"
-HELP = "Compare two datasets or recipes; show which shards would be generated again."
 _WIDEST = 60
 _MANY = 10
 

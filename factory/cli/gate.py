@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from factory.gates.base import Gate
     from factory.gates.run import GateReport
 
-NAME = "gate"
-HELP = "Add quality columns to a finished dataset: CLIP score, safety flag, near-duplicates."
 
 _EPILOG = """\
 Images, rows and their order stay unchanged. If the dataset has grown, run the command again to

@@ -10,9 +10,6 @@ from factory.recipe.library import load_recipes
 from factory.recipe.lint import lint
 from factory.recipe.scaffold import parse_classes, scaffold
 
-NAME = "new"
-HELP = "Create a folder of ready recipes from class names."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

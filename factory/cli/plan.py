@@ -19,9 +19,6 @@ from factory.planner.sampling_summary import sampling_summary, sampling_texts
 from factory.recipe.paths import find_recipe
 from factory.recipe.resolved import ResolvedRecipe, plain_recipe
 
-NAME = "plan"
-HELP = "Show a dataset before it is generated: images, sampled values, example rows, cost."
-
 _CHUNK = 1000
 _MEASURED = 1000
 _SHARES = 12

@@ -5,24 +5,22 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from factory.cli import models
 from factory.common.console import log, table, write
 from factory.common.errors import UserError
 from factory.hub.place import is_hub_reference, place_of
-from factory.models.presets import PRESETS, ModelPreset
 from factory.recipe.library import list_recipes, load_recipe
 from factory.recipe.paths import find_recipe
 
-NAME = "recipes"
-HELP = "List, show, compare and share recipes: packaged ones, files, and those on the Hub."
-
 _REFERENCE = "name such as quickstart/base-class, file, or hf://datasets/ORG/NAME[@REV][/PATH]"
-_MODEL_HEADER = ("name", "model", "steps", "guidance", "pixels", "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    actions.add_parser("models", help="list the models that --model accepts by name")
+    models.add_arguments(
+        actions.add_parser("models", help="list the models that --model accepts by name")
+    )
     lists = actions.add_parser("list", help="list names and summaries")
     lists.add_argument(
         "reference",
@@ -68,29 +66,13 @@ def run(args: argparse.Namespace) -> None:
     """
     actions = {
         "list": _list,
-        "models": _models,
+        "models": models.run,
         "show": _show,
         "diff": _diff,
         "pull": _pull,
         "push": _push,
     }
     actions[args.action](args)
-
-
-def _models(args: argparse.Namespace) -> None:
-    del args
-    write(table([_model(one) for one in PRESETS], header=_MODEL_HEADER))
-
-
-def _model(preset: ModelPreset) -> tuple[str, ...]:
-    return (
-        preset.name,
-        preset.id,
-        str(preset.num_inference_steps),
-        f"{preset.guidance_scale:g}",
-        str(preset.size or "model's"),
-        preset.note,
-    )
 
 
 def _list(args: argparse.Namespace) -> None:

@@ -13,9 +13,6 @@ from factory.common.errors import UserError
 if TYPE_CHECKING:
     from factory.inspection.verify import Sample, VerifyReport
 
-NAME = "verify"
-HELP = "Check every file, row and image of a dataset against its manifest, recipes and plan."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
