@@ -16,12 +16,8 @@ from numpy.typing import NDArray
 
 from eval.fit import Transform
 from factory.common.console import progress
-from factory.common.devices import (
-    cores_per_process,
-    joining_processes,
-    on_cpus,
-    reporting_lack_of_memory,
-)
+from factory.common.devices import joining_processes, on_cpus, reporting_lack_of_memory
+from factory.common.machine import cores_per_process
 from factory.common.row_images import read_hashed, skipping_advised
 
 if TYPE_CHECKING:

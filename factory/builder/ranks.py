@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from factory.common.devices import joining_processes, launched_on_cpus, on_cpus
-from factory.common.errors import Failure, UserError
+from factory.common.errors import Failure, PeerFailure, UserError
 
 _POLL_S = 0.05
 # Ranks wait for each other in torch only at the start. A restarted rank that was given the old
@@ -49,13 +49,12 @@ def _offer(kind: str) -> str:
     return f"this machine has {kind}"
 
 
-def world(device: str = "auto") -> tuple[int, int, str]:
-    """Return this process's rank, the number of processes, and the type of its device."""
+def own_rank(device: str = "auto") -> int:
+    """Return this process's rank in its launch; see `own_device` for `device`."""
     from accelerate import PartialState
 
-    kind = own_device(device).type
-    state = PartialState()
-    return state.process_index, state.num_processes, kind
+    own_device(device)
+    return int(PartialState().process_index)
 
 
 def leave() -> None:
@@ -150,10 +149,10 @@ class Ranks:
         """Raise if any rank has failed.
 
         Raises:
-            Failure: With the other rank's message.
+            PeerFailure: With the other rank's message.
         """
         if self.is_announced(_FAILED):
-            raise Failure(f"stopped because {self.announced(_FAILED)}")
+            raise PeerFailure(f"stopped because {self.announced(_FAILED)}")
 
     @contextmanager
     def telling_failure(self) -> Iterator[None]:

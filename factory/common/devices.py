@@ -66,13 +66,6 @@ def find_device(wanted: str = "auto") -> torch.device:
     return device
 
 
-def cores_per_process() -> int:
-    """Return the number of CPU cores per process of a launch on this machine."""
-    available = getattr(os, "sched_getaffinity", None)
-    cores = len(available(0)) if available else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-
-
 def device_name(device_type: str) -> str:
     """Return the product name of the device.
 
