@@ -120,7 +120,12 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         help="argument of timm.create_model, e.g. patch_size=4; may be repeated",
     )
     add("--seed", type=int, default=0, help="seed of all random choices (default: 0)")
-    add("--threads", type=int, default=1, metavar="N", help="CPU threads per process (default: 1)")
+    add(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads per process (default: all cores; a resumed run keeps its number)",
+    )
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:

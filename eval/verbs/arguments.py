@@ -94,8 +94,8 @@ def add_process(parser: argparse.ArgumentParser, *, batch_size: int = 256) -> No
     parser.add_argument(
         "--threads",
         type=positive,
-        default=1,
-        help="CPU threads per process (default: 1; rounding in float32 depends on it)",
+        default=None,
+        help="CPU threads per process (default: all cores; rounding in float32 depends on it)",
     )
 
 

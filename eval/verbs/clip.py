@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from eval.verbs.arguments import add_labels, add_process, add_real, label_map_of
 from factory.common.console import log, write
+from factory.common.devices import choose_threads
 from factory.common.errors import UserError
-from factory.common.launch import warn_if_alone
+from factory.common.program import command
 
 if TYPE_CHECKING:
     from eval.prompts import Prompts
@@ -22,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
         "Classify each real image by comparing it with one prompt per class, using any CLIP or "
-        "SigLIP model of transformers. Writes one scores file per prompt set for `eval table`."
+        "SigLIP model of transformers. Writes one scores file per prompt set for "
+        f"`{command('table')}`."
     )
     parser.add_argument(
         "--model", required=True, metavar="MODEL", help="Hub id (ID[@REVISION]) or directory"
@@ -58,8 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from factory.models.clip import load_clip
 
     state = this_process()
-    if state.num_processes == 1:
-        warn_if_alone("eval clip ...")
+    threads = choose_threads(args.threads, shows=state.is_main_process)
     try:
         real = open_real(
             args.real,
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
                 real,
                 prompts=prompts,
                 batch_size=args.batch_size or _BATCH_SIZE,
-                threads=args.threads,
+                threads=threads,
                 labels=labels,
             ).scores
             if state.is_main_process:

@@ -18,6 +18,7 @@ from eval.verbs.arguments import (
     positive,
 )
 from factory.common.console import log, write
+from factory.common.devices import choose_threads
 from factory.common.errors import UserError
 from factory.common.whole_files import replace_text
 
@@ -172,7 +173,7 @@ def _represent(
             image_folder=side.opened.image_folder,
             row_numbers=side.opened.row_numbers,
             batch_size=args.batch_size or _BATCH_SIZE,
-            threads=args.threads,
+            threads=choose_threads(args.threads, shows=False),
         )
         for side, rows in (
             (real, sample.real),

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from eval.verbs.arguments import add_fit, add_process, add_rows, check_file, positive
 from factory.common.console import launched_as, log, write
+from factory.common.devices import choose_threads
 from factory.common.errors import Failure, UserError
+from factory.common.program import command
 
 if TYPE_CHECKING:
     from eval.classifier import Answer, Classifier
@@ -34,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the verb's arguments."""
     parser.description = (
         "Asks a trained model what photos show: the most likely classes with their probabilities, "
-        "the same as `eval score` computes. Nothing is uploaded or written unless asked for."
+        f"the same as `{command('score')}` computes. Nothing is uploaded or written unless asked "
+        "for."
     )
     add = parser.add_argument
     add("run_folder", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
@@ -85,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     from factory.data.readable import report_unreadable
 
     found = _find(args)
-    set_precision(args.threads)
+    set_precision(choose_threads(args.threads, shows=False))
     classifier = load_classifier(args.run_folder, fit=args.fit, device=args.device)
     if unfinished := classifier.checkpoint.facts.unfinished:
         log(f"warning: {args.run_folder} is {unfinished}")
@@ -121,7 +124,9 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     """Refuse what would fail after the work."""
     if launched_as()[1] > 1:
-        raise UserError("predict runs as one process; start it with `python -m eval predict`")
+        raise UserError(
+            f"predict runs as one process; start it without a launcher: `{command('predict')} ...`"
+        )
     check_file("--csv", args.csv)
     check_file("--sheet", args.sheet)
     if args.sheet is not None and args.sheet.suffix.lower() not in _SHEETS:

@@ -17,8 +17,8 @@ from eval.verbs.arguments import (
     label_map_of,
 )
 from factory.common.console import log, write
+from factory.common.devices import choose_threads
 from factory.common.errors import Failure, UserError
-from factory.common.launch import warn_if_alone
 from factory.common.row_images import UnreadableImage
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def run(args: argparse.Namespace) -> None:
 
     scoring, labels = _scoring(args), label_map_of(args)
     state = this_process()
-    if state.num_processes == 1:
-        warn_if_alone("eval score ...")
+    args.threads = choose_threads(args.threads, shows=state.is_main_process)
     try:
         real = open_real(
             args.real,

@@ -9,6 +9,7 @@ from typing import Any
 from eval.verbs.arguments import positive
 from factory.common.console import log, write
 from factory.common.errors import UserError
+from factory.common.program import NAME, command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.study.plan import Plan
     from eval.study.settings import resolve
     from eval.study.spec import read_study, without_conclusions
-    from eval.study.steps import shown
+    from eval.study.steps import line_of
 
     spec = read_study(args.study, _changes(args))
     chosen = _names(args.only)
@@ -83,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     plan = Plan(spec, resolve(spec), args.out, processes=args.processes)
     if args.dry_run:
         for step in plan.builds():
-            write(shown(step.command))
+            write(command(line_of(step.command)))
         write(costs(plan))
         return
     report = args.report or args.out / "study.md"
@@ -132,7 +133,7 @@ def _names(text: str | None) -> list[str]:
 
 def _command(args: argparse.Namespace) -> str:
     """Return the command line of the study, without options that affect only the speed."""
-    words = ["python -m eval study", str(args.study), "OUT"]
+    words = [NAME, "study", str(args.study), "OUT"]
     words += [*(["--only", args.only] if args.only else []), *_resized(args)]
     for option in ("real", "reference"):
         words += [part for pair in getattr(args, option) for part in (f"--{option}", pair)]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory.common import console
 from factory.common.errors import UserError
+from factory.common.program import command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,8 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="scores-*.json from `eval score`, or run folders that contain some; copied to "
-        "OUT/scores.json and shown until the dataset's rows change",
+        help=f"scores-*.json from `{command('score')}`, or run folders that contain some; copied "
+        "to OUT/scores.json and shown until the dataset's rows change",
     )
 
 
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     manifest = newest(out).manifest
     if manifest is None:
         raise UserError(
-            f"{args.out}: is not a dataset; name a directory written by `factory build`"
+            f"{args.out}: is not a dataset; name a directory written by `{command('build')}`"
         )
     if not manifest.in_order():
         raise UserError(f"{args.out}: no config is complete yet; resume its build first")
@@ -61,6 +62,6 @@ def _files(path: Path) -> list[Path]:
     found = sorted(path.glob("scores-*.json"))
     if not found:
         raise UserError(
-            f"{path}: contains no scores-*.json; run `eval score {path} --real DATASET`"
+            f"{path}: contains no scores-*.json; run `{command(f'score {path} --real DATASET')}`"
         )
     return found

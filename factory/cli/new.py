@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from factory.common.console import log, write
+from factory.common.program import command
 from factory.recipe.library import load_recipes
 from factory.recipe.lint import lint
 from factory.recipe.scaffold import parse_classes, scaffold
@@ -41,4 +42,4 @@ def run(args: argparse.Namespace) -> None:
         write(str(path))
     for warning in lint(load_recipes(folder)):
         log(f"warning: {warning}")
-    log(f"next: factory plan {folder}")
+    log(f"next: {command(f'plan {folder}')}")

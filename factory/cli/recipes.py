@@ -8,6 +8,7 @@ from pathlib import Path
 from factory.cli import models
 from factory.common.console import log, table, write
 from factory.common.errors import UserError
+from factory.common.program import command
 from factory.hub.place import is_hub_reference, place_of
 from factory.recipe.library import list_recipes, load_recipe
 from factory.recipe.paths import find_recipe
@@ -82,7 +83,8 @@ def _list(args: argparse.Namespace) -> None:
         return
     if not is_hub_reference(args.reference):
         raise UserError(
-            f"{args.reference}: `recipes list` takes hf://datasets/ORG/NAME or no argument"
+            f"{args.reference}: `{command('recipes list')}` takes hf://datasets/ORG/NAME or no "
+            "argument"
         )
     from factory.sharing.pull_recipes import list_shared
 
@@ -132,7 +134,7 @@ def _pull(args: argparse.Namespace) -> None:
 
     for path in pull(args.reference, args.folder, replace=args.replace):
         write(str(path))
-    write(f"next: factory plan {args.folder}; factory build {args.folder} OUT")
+    write(f"next: {command(f'plan {args.folder}')}; {command(f'build {args.folder} OUT')}")
 
 
 def _push(args: argparse.Namespace) -> None:
@@ -158,4 +160,5 @@ def _push(args: argparse.Namespace) -> None:
     revision = report.tag or str(report.commit)
     made = "committed" if report.committed else "up to date"
     write(f"{where}: {made} at {str(report.commit)[:12]}, {len(shared.entries)} recipes")
-    write(f"next: factory plan hf://datasets/{report.target.repo_id}@{revision}/{shared.name}")
+    place = f"hf://datasets/{report.target.repo_id}@{revision}/{shared.name}"
+    write(f"next: {command(f'plan {place}')}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from factory.cli.arguments import add_allow_pickle
 from factory.common import console
 from factory.common.errors import UserError
+from factory.common.program import command
 
 if TYPE_CHECKING:
     from factory.inspection.verify import Sample, VerifyReport
@@ -110,7 +111,7 @@ def _tell(report: VerifyReport) -> None:
         files = f"{len(report.left_over)} shard file{'' if len(report.left_over) == 1 else 's'}"
         console.log(
             f"note: {files} in the directory that the dataset does not list; "
-            f"`factory tidy {report.out}` lists leftover files"
+            f"`{command(f'tidy {report.out}')}` lists leftover files"
         )
     read = f"{report.shards} shards, {report.rows:,} rows"
     if report.failed:
@@ -123,5 +124,6 @@ def _tell(report: VerifyReport) -> None:
     else:
         faults = f"{count} fault{'' if count == 1 else 's'}"
         console.write(
-            f"{report.out}: {faults} ({read}); run `factory build` again to replace lost shards"
+            f"{report.out}: {faults} ({read}); run the same `{command('build')}` again to replace "
+            "lost shards"
         )

@@ -23,6 +23,18 @@ def cores_per_process() -> int:
     return max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
+def default_threads() -> tuple[int, str]:
+    """Return the number of CPU threads that a process uses, and the reason.
+
+    Launchers set OMP_NUM_THREADS for their processes.
+    """
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted), "OMP_NUM_THREADS"
+    count = cores_per_process()
+    return count, f"{count} core{'' if count == 1 else 's'}"
+
+
 def free_memory() -> int | None:
     """Return the memory in bytes that this process may still use; None if unknown."""
     found = [_system_memory(), _container_memory()]

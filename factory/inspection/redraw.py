@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.devices import device_name
 from factory.common.errors import UserError
+from factory.common.program import command
 from factory.common.storage import AnyPath
 from factory.data import columns
 from factory.inspection.compare import Redrawn, compared, spec_of
@@ -164,7 +165,7 @@ def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -
     number = indexes.start // size
     path = out / file_at(manifest, config, number)
     if not path.is_file():
-        raise UserError(f"{path}: is missing; `factory build` generates missing images")
+        raise UserError(f"{path}: is missing; `{command('build')}` generates missing images")
     num_rows(path)
     failed = {image.index for image in entry.failed}
     shard = shard_rows(number, num_images=entry.images, shard_size=size)
