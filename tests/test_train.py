@@ -23,6 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from factory.common import program
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.data.row_subsets import take_per_class
@@ -459,7 +460,7 @@ def test_command_line_trains_and_tells(
     assert main() == 0
     out = capsys.readouterr().out
     assert "val top-1" in out
-    assert f"accelerate launch eval score {options.out} --real DATASET" in out
+    assert f"next: {program.command(f'score {options.out} --real DATASET')}\n" in out
     values = yaml.safe_load((options.out / "config.yaml").read_text())["hyperparameters"]
     assert values["augmentation"]["rotation"] == 5
     assert values["augmentation"]["crop_scale"] == [0.5, 1.0]
