@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
         UserError: The library for it is not installed.
     """
     try:
-        from argcomplete import shellcode
+        from argcomplete.shell_integration import shellcode
     except ImportError:
         raise UserError(
             "completion needs argcomplete; install it with: pip install argcomplete"
