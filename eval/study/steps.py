@@ -199,7 +199,7 @@ def shown(command: Sequence[str]) -> str:
 def line_of(command: Sequence[str]) -> str:
     """Return a command without the name of the program."""
     package, *words = command
-    return shlex.join(command if package == "train" else words)
+    return shlex.join(words if package in ("factory", "eval") else command)
 
 
 def sha256(path: Path) -> str:

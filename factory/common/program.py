@@ -50,9 +50,17 @@ def launch(line: str, *, processes: int) -> str:
     return f"{_python()} -m torch.distributed.run --nproc-per-node {processes} {words}"
 
 
+def module(name: str) -> str:
+    """Return how a line begins that runs a module, e.g. `python -m train.generator`."""
+    return f"{_python()} -m {name}"
+
+
 def own_words() -> list[str]:
     """Return the words that start this program once more, without its arguments."""
-    return [sys.executable, sys.argv[0]]
+    started = Path(sys.argv[0])
+    is_file = started.name == NAME or started.parent.name in (_MODULE, "factory")
+    known = _is_folder(started) or (is_file and started.is_file())
+    return [sys.executable, *([sys.argv[0]] if known else ["-m", "factory"])]
 
 
 def _arguments(line: str) -> str:
@@ -67,7 +75,7 @@ def _script() -> str | None:
         return NAME
     started = Path(sys.argv[0])
     if started.parent.name == _MODULE and started.name == "__main__.py":
-        return f"{_python()} -m {_MODULE}"
+        return module(_MODULE)
     if started.name != NAME or not started.is_file():
         return None
     found = shutil.which(NAME)
@@ -91,9 +99,11 @@ def _typed(path: str) -> str:
 def _target(package: str) -> str:
     """Return what python runs: `-m PACKAGE`, or its folder if this program was started as one."""
     started = Path(sys.argv[0])
-    if started.is_dir() and (started / "__main__.py").is_file():
-        return shlex.quote(str(started.with_name(package)))
-    return f"-m {package}"
+    return shlex.quote(str(started.with_name(package))) if _is_folder(started) else f"-m {package}"
+
+
+def _is_folder(started: Path) -> bool:
+    return (started / "__main__.py").is_file()
 
 
 def _is_beside_python(name: str) -> bool:

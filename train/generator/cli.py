@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.console import Parser
+from factory.common.program import module
 
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="python -m train.generator",
+        prog=module("train.generator"),
         description="Train, export and evaluate the small text-to-image model.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
