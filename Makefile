@@ -3,12 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= out/quickstart
-# One single-threaded process per core generates images; four are enough for datasets of this size.
+# Tests, and the processes and runs of the study; four are enough for datasets of this size.
 PROCESSES ?= $(shell n=$$(nproc 2>/dev/null || echo 1); [ $$n -gt 4 ] && echo 4 || echo $$n)
-# These options silence accelerate's remarks about defaults.
-LAUNCH := $(BIN)/accelerate launch --quiet --num_machines 1 --mixed_precision no --dynamo_backend no
-# Starts several processes even on a machine without a GPU.
-MULTI := $(if $(filter-out 1,$(PROCESSES)),--multi_gpu)
 # A ResNet of 0.4 million parameters: it trains on a thousand 32 px images in half a minute.
 MODEL := test_resnet
 CONFIGS := base-class class-prompt multi-domain random-guidance all-combined
@@ -34,22 +30,22 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@
 
+# One thread, so that the results are those of docs/quickstart.md on any number of cores.
 quickstart: install ## Generate digits, train on each config, score on real digits, print the table
-	$(BIN)/python -m eval digits $(OUT)/real
-	$(LAUNCH) $(MULTI) --num_processes $(PROCESSES) factory build recipes/quickstart $(OUT)/set
-	$(BIN)/python -m factory preview recipes/quickstart/multi-domain.yaml --out $(OUT)/contact-sheet.png
+	$(BIN)/data-factory digits $(OUT)/real
+	$(BIN)/data-factory build recipes/quickstart $(OUT)/set
+	$(BIN)/data-factory preview recipes/quickstart/multi-domain.yaml --out $(OUT)/contact-sheet.png
 	@for config in $(CONFIGS); do \
-	  $(LAUNCH) --num_processes 1 --cpu --num_cpu_threads_per_process $(PROCESSES) \
-	    train $(OUT)/set --config $$config --model $(MODEL) --preset digits --out $(OUT)/runs/$$config || exit 1; \
+	  $(BIN)/data-factory train $(OUT)/set --config $$config --model $(MODEL) --preset digits \
+	    --threads 1 --out $(OUT)/runs/$$config || exit 1; \
 	done
-	$(LAUNCH) --num_processes 1 --cpu --num_cpu_threads_per_process $(PROCESSES) \
-	  eval score $(addprefix $(OUT)/runs/,$(CONFIGS)) --real $(OUT)/real
-	$(BIN)/python -m eval table $(addprefix $(OUT)/runs/,$(CONFIGS)) --out $(OUT)/table.md
+	$(BIN)/data-factory score $(addprefix $(OUT)/runs/,$(CONFIGS)) --real $(OUT)/real --threads 1
+	$(BIN)/data-factory table $(addprefix $(OUT)/runs/,$(CONFIGS)) --out $(OUT)/table.md
 	@cat $(OUT)/table.md
 	@echo "contact sheet: $(OUT)/contact-sheet.png    table: $(OUT)/table.md"
 
 study: install ## The paper's study with the embedded generator: hours; resumes where it was stopped
-	$(BIN)/python -m eval study docs/study.yaml $(STUDY) --report docs/study.md \
+	$(BIN)/data-factory study docs/study.yaml $(STUDY) --report docs/study.md \
 	  --processes $(PROCESSES) --jobs $(PROCESSES) \
 	  $(addprefix --real ,$(REAL)) $(addprefix --reference ,$(REFERENCE)) $(STUDY_OPTIONS)
 

@@ -16,6 +16,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+OTHERS = ("train", "eval", "data_factory")
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- packages: written by `make graph` -->", "<!-- end of packages -->"
 INK, SOFT, GRID = "#1f2933", "#627282", "#d9e0e7"
@@ -29,14 +30,14 @@ def layers() -> list[str]:
 
 
 def package_of(name: str) -> str:
-    """Return the package of a dotted module name: `factory.X` as X, else `train` or `eval`."""
+    """Return the package of a dotted module name: `factory.X` as X, else one of `OTHERS`."""
     parts = name.split(".")
     return parts[1] if parts[0] == "factory" and len(parts) > 1 else parts[0]
 
 
 def folder_of(package: str) -> Path:
     """Return the folder of a package."""
-    return ROOT / package if package in ("train", "eval") else ROOT / "factory" / package
+    return ROOT / package if package in OTHERS else ROOT / "factory" / package
 
 
 def imports() -> Counter[tuple[str, str]]:
@@ -69,7 +70,7 @@ def _names(node: ast.AST) -> list[str]:
 
 def packages() -> list[str]:
     """Return all packages, lowest first."""
-    return [*layers(), "train", "eval"]
+    return [*layers(), *OTHERS]
 
 
 def purpose(package: str) -> str:

@@ -16,9 +16,10 @@ from eval.fit import Transform, make_transform, with_fit
 from eval.photos import Photo, file_photo
 from eval.predict import pad, rank
 from factory.common.console import progress
-from factory.common.devices import cores_per_process, find_device, reporting_lack_of_memory
+from factory.common.devices import find_device, reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.image_bytes import ImageFault, opened_image
+from factory.common.machine import cores_per_process
 from factory.common.row_images import UnreadableImage
 from factory.common.storage import at_home
 from factory.data.pixels import Fit

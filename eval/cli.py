@@ -1,33 +1,31 @@
-"""Join the commands (one module of `eval.commands` each) into one command line."""
+"""The commands of `eval`, one module of `eval.commands` each."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Sequence
 
-from eval.commands import clip, digits, gap, label, predict, score, study, table
-from factory.common.console import Parser
-from factory.common.options import add_version
+from factory.common.commands import Command, run_command
+from factory.common.program import start_of
 
-_COMMANDS = (score, predict, table, clip, gap, study, label, digits)
+_HELP = {
+    "score": "Score runs on a real dataset.",
+    "predict": "Ask a trained model what photos show.",
+    "table": "Tabulate scores: configs by real datasets.",
+    "clip": "Score a CLIP or SigLIP model zero-shot on a real dataset.",
+    "gap": "Measure and plot the gap between synthetic and real images.",
+    "study": "Generate, train, score and report a study described in one file.",
+    "label": "Make a labelled dataset from captioned real images, for reference rows.",
+    "digits": "Write 1,797 real handwritten digits as a test set.",
+}
+COMMANDS = {name: Command(f"eval.commands.{name}", text) for name, text in _HELP.items()}
 
 
-def main(argv: list[str] | None = None) -> int | None:
-    """Run one command; `argv` defaults to `sys.argv[1:]`."""
-    args = _parser().parse_args(argv)
-    status: int | None = args.run(args)
-    return status
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="eval",
+def main(arguments: Sequence[str] | None = None) -> int | None:
+    """Run one command; `arguments` defaults to `sys.argv[1:]`."""
+    return run_command(
+        {"commands": COMMANDS},
+        arguments,
+        start=start_of("eval"),
         description="Scores trained models on real images, tabulates the scores, and asks models "
         "about photos.",
     )
-    add_version(parser)
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in _COMMANDS:
-        one = commands.add_parser(command.NAME, help=command.HELP)
-        command.add_arguments(one)
-        one.set_defaults(run=command.run)
-    return parser

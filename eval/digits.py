@@ -49,7 +49,7 @@ Kaynak, 1998; UCI Machine Learning Repository, <https://doi.org/10.24432/C50P49>
 of which each 4x4 block was counted. Changes: the counts 0 to 16 are scaled to grey values 0 to
 255 and stored as RGB.
 
-Written by `eval digits`.
+Written by `data-factory digits`.
 """
 
 

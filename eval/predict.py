@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from eval.fit import Transform
 from factory.common.console import progress
-from factory.common.devices import cores_per_process, reporting_lack_of_memory
+from factory.common.devices import reporting_lack_of_memory
+from factory.common.machine import cores_per_process
 from factory.common.row_images import read_hashed, skipping_advised
 from factory.data.open import OpenedDataset
 

@@ -19,6 +19,7 @@ from pydantic import (
 from eval.scoring_mode import STANDARD, BatchNorm, Scoring
 from factory.common.errors import Fault, UserError
 from factory.common.outside import read_json
+from factory.common.program import command
 from factory.common.score_file import Count, Name, Share
 from factory.common.whole_files import replace_text
 from factory.data.pixels import Fit
@@ -306,12 +307,14 @@ def read_scores(path: Path) -> Scores:
         UserError: It is missing, not JSON, of another format or version, or damaged.
     """
     if not path.exists():
-        raise UserError(f"{path}: file not found; create it with `eval score RUN --real DATASET`")
+        raise UserError(
+            f"{path}: file not found; create it with `{command('score RUN --real DATASET')}`"
+        )
     data = read_json(path)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise UserError(
-            f"{path}: is not a scores file (it has no `format: {FORMAT}`); create one with `eval "
-            "score`"
+            f"{path}: is not a scores file (it has no `format: {FORMAT}`); create one with "
+            f"`{command('score')}`"
         )
     if data.get("format_version") != FORMAT_VERSION:
         found = str(data.get("format_version"))[:40]
@@ -339,6 +342,7 @@ def find_scores(path: Path) -> list[Path]:
     found = sorted(path.glob("scores-*.json"))
     if not found:
         raise UserError(
-            f"{path}: contains no scores-*.json; run `eval score {path} --real DATASET` first"
+            f"{path}: contains no scores-*.json; run "
+            f"`{command(f'score {path} --real DATASET')}` first"
         )
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,15 +12,29 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import tiny_models
+from build_parts import SETTINGS as SHARDS
 from build_parts import recipe, shard, tree
+from fault_parts import generate
 from quick_python import python
 
+from factory.builder import processes
+from factory.builder.launcher import _pass_on
+from factory.builder.processes import Choice, choose_processes
+from factory.cli.main import main
+from factory.common.errors import Failure, UserError
+from factory.common.last_words import FOLDER, LastWords, leave
+from factory.common.machine import cores
 from factory.models.embedded import EMBEDDED_STEPS
+from factory.recipe.library import load_recipe
+from factory.recipe.resolved import ResolvedRecipe
+from factory.shards.settings import BuildSettings
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = ["--batch-size", "4", "--shard-size", "8", "--quiet"]
+ALONE = [*SETTINGS, "--processes", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +55,7 @@ def recipe_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def one_process(recipe_file: Path) -> Path:
     """Build the recipe with a single process."""
     out = recipe_file.parent / "one"
-    run([python(), "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS])
+    run([python(), "-m", "factory", "build", str(recipe_file), str(out), *ALONE])
     return out
 
 
@@ -69,6 +84,172 @@ def test_several_processes_give_the_bytes_of_one(
 
 
 @pytest.mark.slow
+def test_a_build_starts_its_processes_itself(recipe_file: Path, one_process: Path) -> None:
+    out = recipe_file.parent / "by-itself"
+    done = run([sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS])
+    assert f"{out}: 42 images generated" in done.stdout
+    if cores() > 1:
+        assert re.match(r"\d+ processes \(\d+ .*\); --processes N changes this\n", done.stderr)
+    assert "torch" not in done.stderr
+    assert tree(out) == tree(one_process)
+
+
+@pytest.mark.slow
+def test_a_signal_ends_all_processes_of_a_build(recipe_file: Path, tmp_path: Path) -> None:
+    out, images = tmp_path / "out", ["--images-per-class", "2000", "--processes", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS, *images],
+        cwd=ROOT,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while process.poll() is None and len(list(out.glob("data/tiny/train-*"))) < 2:
+        time.sleep(0.01)
+    ranks = psutil.Process(process.pid).children()
+    assert len(ranks) == 2
+    process.send_signal(signal.SIGINT)
+    # A terminal and a batch system send one each.
+    process.send_signal(signal.SIGTERM)
+    errors = process.communicate()[1]
+    assert process.returncode == 130, errors
+    last = errors.splitlines()[-1]
+    assert last == "stopped by SIGINT; run the same command again to resume"
+    assert errors.count("stopped by") == 1 and "Traceback" not in errors
+    assert not any(rank.is_running() for rank in ranks)
+    assert not [path for path in out.rglob(".*") if path.is_file()]
+
+
+@pytest.mark.slow
+def test_one_process_tells_why_a_build_of_several_fails(tmp_path: Path) -> None:
+    """What a rank finds has the message and the status of a build by one process."""
+    model = tiny_models.save_stable_diffusion(tmp_path / "sd")
+    path, out = tmp_path / "tiny.yaml", tmp_path / "out"
+    path.write_text(f"classes: [cat]\nimages_per_class: 8\nprompt: a {{class}}\nmodel: {model}\n")
+    for weights in Path(model).glob("unet/*.safetensors"):
+        weights.write_bytes(b"damaged")
+    command = [sys.executable, "-m", "factory", "build", str(path), str(out), *SETTINGS]
+    done = run([*command, "--processes", "2"], status=2)
+    assert done.stdout == ""
+    assert done.stderr == run([*command, "--processes", "1"], status=2).stderr
+    assert not out.exists()
+
+
+def test_what_a_user_can_fix_is_found_before_processes_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import factory.builder.launcher
+
+    monkeypatch.setattr(factory.builder.launcher, "run_in_processes", pytest.fail)
+    recipe(tmp_path, "base")
+    for words, message in (
+        (["none.yaml", "out"], "none.yaml"),
+        ([f"{tmp_path}/base.yaml", "out", "--batch-size", "0"], "batch_size is 0; give 1 or more"),
+        ([f"{tmp_path}/base.yaml", "out", "--processes", "0"], "--processes is 0; give 1 or more"),
+        ([f"{tmp_path}/base.yaml", str(tmp_path)], "is not empty and contains no manifest.json"),
+    ):
+        command = ["factory", "build", *words, *(() if "0" in words else ("--processes", "2"))]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(UserError, match=message):
+            main()
+
+
+def machine(
+    monkeypatch: pytest.MonkeyPatch, *, of: int, gib: float = 100.0, model_gib: float = 1.0
+) -> None:
+    monkeypatch.setattr(processes, "cores", lambda: of)
+    monkeypatch.setattr(processes, "free_memory", lambda: int(gib * 2**30))
+    monkeypatch.setattr(processes, "weight_bytes", lambda model: int(model_gib * 2**30))
+    monkeypatch.setattr(processes, "_devices", lambda wanted: ("cpu", 0))
+
+
+@pytest.mark.parametrize(
+    ("of", "gib", "images_per_class", "settings", "expected"),
+    [
+        (4, 100, 200, {}, Choice(4, "4 cores")),
+        (4, 100, 200, {"threads": 2}, Choice(2, "4 cores, 2 threads each")),
+        (4, 100, 8, {}, Choice(3, "3 shards to generate")),
+        (4, 5, 200, {}, Choice(2, "5 GiB of free memory, 2.0 each")),
+        (4, 1, 200, {}, Choice(1, "1 GiB of free memory, 2.0 each")),
+        (1, 100, 200, {}, Choice(1, "1 core")),
+    ],
+)
+def test_the_machine_and_the_work_limit_the_processes(
+    of: int,
+    gib: float,
+    images_per_class: int,
+    settings: dict[str, int],
+    expected: Choice,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(monkeypatch, of=of, gib=gib)
+    wanted = BuildSettings(batch_size=4, shard_size=8, **settings)
+    made = recipe(tmp_path, "base", images_per_class=images_per_class)
+    found = choose_processes([made], str(tmp_path / "out"), settings=wanted)
+    assert found == expected
+
+
+def test_only_missing_shards_and_their_time_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine(monkeypatch, of=8)
+    out = tmp_path / "out"
+    generate([recipe(tmp_path, "base", images_per_class=8) and tmp_path / "base.yaml"], out)
+    word = recipe(tmp_path, "word", prompt="{class}", images_per_class=8)
+    twin = recipe(tmp_path, "twin", images_per_class=8, output={"size": 8, "resample": "nearest"})
+    grown = recipe(tmp_path, "base", images_per_class=10)
+
+    def chosen(*recipes: ResolvedRecipe) -> Choice:
+        return choose_processes(recipes, str(out), settings=SHARDS)
+
+    assert chosen(load_recipe(tmp_path / "base.yaml", images_per_class=8)) == Choice(1, "")
+    # 24 of 30 images are there, in whole shards.
+    assert chosen(grown) == Choice(1, "1 shard to generate")
+    same = load_recipe(tmp_path / "base.yaml", images_per_class=8)
+    assert chosen(same, word) == Choice(3, "3 shards to generate")
+    assert chosen(same, word, twin) == Choice(6, "6 shards to generate")
+    short = load_recipe("quickstart/base-class", images_per_class=8)
+    assert choose_processes([short], str(tmp_path / "new"), settings=SHARDS).reason == (
+        "about 5 s of work"
+    )
+
+
+def test_limits_of_containers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from factory.common import machine as limits
+
+    monkeypatch.setattr(limits, "_CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
+    assert limits.cores() == 64
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert limits.cores() == 64
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert limits.cores() == 2
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert limits.cores_per_process() == 1
+    (tmp_path / "memory.max").write_text("max\n")
+    assert (limits.free_memory() or 0) > 2**20
+    (tmp_path / "memory.max").write_text(f"{2**20}\n")
+    (tmp_path / "memory.current").write_text(f"{2**19}\n")
+    assert limits.free_memory() == 2**19
+
+
+def test_the_first_reason_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    with pytest.raises(Failure, match=r"a process was ended by SIGKILL, .* --processes"):
+        _pass_on(tmp_path, [-signal.SIGKILL, -signal.SIGTERM])
+    assert _pass_on(tmp_path, [141]) == 141
+    assert leave(LastWords(1, "stopped because rank 0 failed", follows=True))
+    with pytest.raises(Failure, match="SIGKILL"):
+        _pass_on(tmp_path, [-signal.SIGKILL, 1])
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert leave(LastWords(2, "no such model"))
+    with pytest.raises(Failure, match="no such model") as raised:
+        _pass_on(tmp_path, [1, 2])
+    assert raised.value.exit_status == 2
+
+
+@pytest.mark.slow
 def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
     out = recipe_file.parent / "missing"
     launcher = [python(), "-m", "torch.distributed.run", "--nproc-per-node", "2"]
@@ -84,7 +265,7 @@ def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_build_resumes_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
     out = recipe_file.parent / "killed"
-    command = ["-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
+    command = ["-m", "factory", "build", str(recipe_file), str(out), *ALONE]
     process = subprocess.Popen(
         [sys.executable, *command], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
     )
@@ -103,7 +284,7 @@ def test_a_killed_build_resumes_to_the_same_bytes(recipe_file: Path, one_process
 @pytest.mark.soak
 def test_the_embedded_generator_killed_and_stopped(tmp_path: Path) -> None:
     """Killed in a batch, then stopped by Ctrl-C: the bytes equal those of one build."""
-    words = ["quickstart/multi-domain", "--images-per-class", "4", *SETTINGS]
+    words = ["quickstart/multi-domain", "--images-per-class", "4", *ALONE]
 
     def command(out: Path) -> list[str]:
         return [python(), "-m", "factory", "build", words[0], str(out), *words[1:]]
@@ -146,7 +327,7 @@ def test_a_full_disk_is_reported_and_leaves_whole_shards(
     recipe_file: Path, one_process: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     out = small_disk / "out"
-    command = [python(), "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
+    command = [python(), "-m", "factory", "build", str(recipe_file), str(out), *ALONE]
     done = run(command, status=1)
     assert "the disk is full; free some space, then run the same command again" in done.stderr
     assert "Traceback" not in done.stderr

@@ -1,11 +1,17 @@
-"""Terminal output: log lines beside progress bars, and messages about unknown options."""
+"""Terminal output: log lines beside bars, unknown options, and commands that messages name."""
 
+import ast
+import os
+import re
 import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from data_factory.cli import COMMANDS, GROUPS
+from factory.common import program
 
 ROOT = Path(__file__).parent.parent
 
@@ -47,20 +53,114 @@ def test_logs_and_errors_have_lines_of_their_own_beside_a_bar():
         ("eval", "score run --reel x", "required: --real; did you mean --real instead of --reel?"),
         ("eval", "gap a --space logit", "'features'); did you mean logits instead of logit?"),
         ("eval", "scor run", "'digits'); did you mean score instead of scor?"),
+        ("data_factory", "bild x y", "did you mean build instead of bild?"),
+        ("data_factory", "train x --epochz 3", "did you mean --epochs instead of --epochz?"),
         ("factory", "build a b --images_per-clas 3", "mean --images-per-class instead of"),
         ("factory", "recipes lst", "did you mean list instead of lst?"),
         ("factory", "check a --zzzzz", "check: error: unrecognized arguments: --zzzzz\n"),
         ("train.generator", "fitt", "did you mean fit instead of fitt?"),
     ],
 )
-def test_misspelt_words_get_the_nearest_known_one(package, words, hint, capsys):
-    parser = {
-        "factory": "factory.cli.main",
-        "train": "train.arguments",
-        "train.generator": "train.generator.cli",
-    }.get(package, f"{package}.cli")
-    module = import_module(parser)
-    make = getattr(module, "build_parser", None) or module._parser
+def test_misspelt_words_get_the_nearest_known_one(package, words, hint, capsys, monkeypatch):
+    home = "train.generator.cli" if package == "train.generator" else f"{package}.cli"
+    module = import_module("factory.cli.main" if package == "factory" else home)
+    monkeypatch.setattr(sys, "argv", [package, *words.split()])
     with pytest.raises(SystemExit, match="2"):
-        make().parse_args(words.split())
+        module.main()
     assert hint in capsys.readouterr().err
+
+
+def test_every_command_is_in_one_group_and_its_package_is_known():
+    grouped = [name for commands in GROUPS.values() for name in commands]
+    assert sorted(grouped) == sorted(COMMANDS)
+    for name, command in COMMANDS.items():
+        package = command.module.partition(".")[0]
+        assert package in (program.package_of(name), "data_factory")
+
+
+def started(monkeypatch, folder, *, as_, on_path=()):
+    """Let the program be started as a file in a folder, with an interpreter and scripts there."""
+    scripts = folder / "bin"
+    scripts.mkdir(exist_ok=True)
+    for name in ("python", *on_path):
+        (scripts / name).touch(0o755)
+    monkeypatch.setattr(sys, "executable", str(scripts / "python"))
+    monkeypatch.setattr(sys, "argv", [str(as_)])
+    monkeypatch.setenv("PATH", str(scripts))
+
+
+def test_commands_are_named_as_they_can_be_typed(tmp_path, monkeypatch):
+    package = ROOT / "factory" / "__main__.py"
+    started(monkeypatch, tmp_path, as_=package)
+    assert program.command("score RUN") == "python -m eval score RUN"
+    assert program.command("train X") == "python -m train X"
+    assert program.launch("train X", processes=2) == (
+        "python -m torch.distributed.run --nproc-per-node 2 -m train X"
+    )
+    monkeypatch.setenv("PATH", "")
+    assert program.command("build") == f"{tmp_path}/bin/python -m factory build"
+    monkeypatch.chdir(tmp_path)
+    assert program.command("build") == "bin/python -m factory build"
+    started(monkeypatch, tmp_path, as_=ROOT / "data_factory" / "__main__.py")
+    assert program.command("train X") == "python -m data_factory train X"
+    monkeypatch.chdir(ROOT)
+    started(monkeypatch, tmp_path, as_="factory")
+    assert program.command("score RUN") == "python eval score RUN"
+    started(monkeypatch, tmp_path, as_="factory", on_path=["data-factory", "accelerate"])
+    assert program.command("train X") == "data-factory train X"
+    assert program.launch("score RUN", processes=2) == (
+        "accelerate launch --multi_gpu --num_processes 2 eval score RUN"
+    )
+
+
+def test_a_script_that_is_not_on_the_path_is_named_by_its_place(tmp_path, monkeypatch):
+    started(monkeypatch, tmp_path, as_=tmp_path / "bin" / "data-factory", on_path=["data-factory"])
+    monkeypatch.setenv("PATH", "")
+    assert program.command("train X") == f"{tmp_path}/bin/data-factory train X"
+
+
+def test_no_text_names_a_command_by_itself():
+    """Texts get their commands from `program`; the console script is for files that travel."""
+    verbs = "|".join(COMMANDS)
+    line = re.compile(rf"(?<!data-)\b(factory|eval) ({verbs})\b|accelerate launch (?!--cpu|with)")
+    own = {"program.py", "launch.py"}
+    found = [
+        f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
+        for package in ("factory", "train", "eval", "data_factory")
+        for path in (ROOT / package).rglob("*.py")
+        if path.name not in own
+        for node in texts(ast.parse(path.read_text()))
+        if line.search(node.value)
+    ]
+    assert found == []
+
+
+def texts(tree):
+    """Yield the texts of a module that are no docstrings."""
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node
+
+
+def test_a_shell_completes_options_of_the_command_that_was_typed(tmp_path):
+    pytest.importorskip("argcomplete")
+    line = "data-factory build --images"
+    environment = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "found"),
+        "COMP_LINE": line,
+        "COMP_POINT": str(len(line)),
+    }
+    subprocess.run([sys.executable, "-m", "data_factory"], env=environment, cwd=ROOT, check=True)
+    assert (tmp_path / "found").read_text().strip() == "--images-per-class"
+    for shell in ("bash", "zsh", "fish"):
+        done = subprocess.run(
+            [sys.executable, "-m", "data_factory", "completion", shell],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "data-factory" in done.stdout

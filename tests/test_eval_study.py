@@ -159,7 +159,7 @@ def test_a_study_measures_reports_and_repeats_nothing(
     assert f"Images by `embedded` (revision {str(embedded_revision())[:12]})" in text
     assert text.index("## Limits") < text.index("Alone: ") < text.index("### Settings")
     assert f"Alone: {interval(compared.estimate)}." in text
-    assert "python -m eval study" in text and str(tmp_path / "out") not in text.split("OUT")[0]
+    assert "data-factory study" in text and str(tmp_path / "out") not in text.split("OUT")[0]
 
     in_process.clear()
     first = (out / "study.md").read_text(), (out / "study.json").read_text()

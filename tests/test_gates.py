@@ -20,6 +20,7 @@ from tiny_clip import save_clip, save_image_classifier, save_safety_checker, sav
 from factory.builder.build import build
 from factory.cli.main import main
 from factory.common.errors import UserError
+from factory.common.program import command
 from factory.data.open import open_dataset
 from factory.gates import run as gate_run
 from factory.gates import stage
@@ -327,7 +328,10 @@ def test_any_classifier_flags_by_its_unsafe_classes(
 def test_invalid_gate_input_is_reported(made: Path, tmp_path: Path) -> None:
     for arguments, message in (
         ([str(made)], "choose a gate"),
-        ([str(tmp_path / "none"), "--near-duplicates"], "is not a dataset of `factory build`"),
+        (
+            [str(tmp_path / "none"), "--near-duplicates"],
+            f"is not a dataset of `{command('build')}`",
+        ),
         ([str(made), "--clip-score", "./nowhere"], "--clip-score ./nowhere: cannot be loaded"),
         ([str(made), "--near-duplicates", "--duplicate-bits", "99"], "0 to 64"),
         ([str(made), "--safety", "x", "--unsafe-threshold", "nan"], "is nan; give 0 to 1"),

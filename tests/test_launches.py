@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -22,9 +21,10 @@ from quick_python import python
 
 from factory.builder.ranks import own_device
 from factory.builder.report import Part
+from factory.cli.main import main as factory_main
 from factory.common.console import log
 from factory.common.errors import UserError
-from factory.common.launch import asked_for, warn_if_alone
+from factory.common.launch import launcher
 from train.cli import main as train_main
 from train.environment import join_launch
 
@@ -208,59 +208,37 @@ def test_parts_that_are_none(text: str) -> None:
         Part.parse(text)
 
 
-def test_processes_that_were_asked_for_and_not_started(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    for name in ("WORLD_SIZE", "SLURM_NTASKS"):
-        monkeypatch.delenv(name, raising=False)
-    assert asked_for() == (1, "")
-    assert not warn_if_alone("factory build R OUT")
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    assert warn_if_alone("factory build R OUT", in_parts=True)
-    said = capsys.readouterr().err
-    assert "in a job array use --part I/4" in said
-    assert "4 processes were requested (WORLD_SIZE=4) but only 1 was started" in said
-    assert "accelerate launch --multi_gpu --num_processes 4 factory build R OUT" in said
-
-
 @pytest.mark.parametrize(
-    ("words", "expected"),
+    ("variables", "expected"),
     [
-        (["python", "bin/accelerate", "launch", "--cpu", "--num_processes", "3", "factory"], 3),
-        (["python", "bin/accelerate", "launch", "--num_processes=2", "factory"], 2),
-        (["bash", "-c", "--num_processes", "3"], 1),
-        (["python", "bin/accelerate", "launch", "--num_processes"], 1),
+        ({}, None),
+        ({"RANK": "", "WORLD_SIZE": ""}, None),
+        ({"LOCAL_RANK": "0"}, "torchrun"),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, "torchrun"),
+        ({"ACCELERATE_MIXED_PRECISION": "no", "RANK": "1"}, "accelerate launch"),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, "mpirun"),
+        ({"SLURM_NTASKS": "4"}, None),
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, "srun"),
+        ({"SLURM_STEP_NUM_TASKS": "1"}, None),
     ],
 )
-def test_the_launch_line_is_read(
-    words: list[str], expected: int, monkeypatch: pytest.MonkeyPatch
+def test_the_launcher_is_known_by_its_variables(
+    variables: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    line = "\0".join(words).encode()
-    read = Path.read_bytes
-
-    def launcher(self: Path) -> Any:
-        return line if self.name == "cmdline" else read(self)
-
-    monkeypatch.setattr(Path, "read_bytes", launcher)
-    assert asked_for()[0] == expected
+    monkeypatch.setattr(os, "environ", {"PATH": "", **variables})
+    assert launcher() == expected
 
 
-def test_train_and_eval_warn_that_they_are_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_launcher_decides_on_the_number_of_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from eval.cli import main
-    from train.run import TrainOptions, train
-
-    monkeypatch.setenv("SLURM_NTASKS", "2")
-    none = tmp_path / "none"
-    with pytest.raises(UserError, match="directory not found"):
-        train(TrainOptions(dataset=str(none), model="test_resnet", out=tmp_path / "run"))
-    assert f"--num_processes 2 train {none} --model test_resnet" in capsys.readouterr().err
-    with pytest.raises(UserError, match="directory not found"):
-        main(["score", str(none), "--real", str(none)])
-    said = capsys.readouterr().err
-    assert "2 processes were requested (SLURM_NTASKS=2) but only 1 was started" in said
-    assert "--num_processes 2 eval score ..." in said and "--part" not in said
+    recipe(tmp_path, "base")
+    words = ["build", str(tmp_path / "base.yaml"), str(tmp_path / "out"), "--processes", "3"]
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(sys, "argv", ["factory", *words])
+    with pytest.raises(UserError, match="--processes 3: torchrun has started 2; give the number"):
+        factory_main()
 
 
 @pytest.fixture

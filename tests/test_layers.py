@@ -29,10 +29,11 @@ FACES = {
     ),
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header page scores",
-    "builder": "build jobs markers ranks signals tidy",
+    "builder": "build jobs launcher markers processes ranks signals tidy",
     "gates": "base clip_score duplicates run safety",
     "inspection": "diff preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
+    "cli": "main",
 }
 
 
@@ -56,8 +57,14 @@ def test_accelerate_is_imported_where_processes_are_handled() -> None:
 
 
 def test_the_command_line_starts_without_heavy_libraries() -> None:
+    """Help without any command's module; the options of a command without torch and its like."""
     code = (
-        "import sys\nfrom factory.cli.main import _parser\n_parser().format_help()\n"
+        "import sys\nfrom data_factory.cli import COMMANDS, GROUPS\n"
+        "from factory.common.commands import make_parser\n"
+        "make_parser(GROUPS, ['--help'], start='x').format_help()\n"
+        "assert not {one.module for one in COMMANDS.values()} & set(sys.modules)\n"
+        "assert not {'pydantic', 'yaml', 'numpy'} & set(sys.modules)\n"
+        "[make_parser(GROUPS, [name], start='x') for name in COMMANDS]\n"
         "heavy = {'torch', 'diffusers', 'transformers', 'datasets', 'accelerate', 'pandas'}\n"
         "sys.exit(' '.join(sorted(heavy & set(sys.modules))) or 0)\n"
     )

@@ -170,6 +170,11 @@ def test_a_misspelt_name_is_no_hub_id(model: str, message: str, tmp_path: Path) 
 
 
 def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["models"])
+    listed = capsys.readouterr().out
+    assert len(listed.splitlines()) == len(PRESETS) + 2
     main(["recipes", "models"])
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(PRESETS) + 2
+    assert capsys.readouterr().out == listed
+    main(["models", "--json"])
+    first = json.loads(capsys.readouterr().out)[0]
+    assert (first["name"], first["num_inference_steps"]) == ("embedded", EMBEDDED_STEPS)

@@ -8,26 +8,23 @@ import shlex
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from eval.cli import _parser as eval_parser
-from factory.cli.main import _parser as factory_parser
+from eval.cli import COMMANDS as EVAL
+from eval.cli import main as eval_main
+from factory.cli.main import COMMANDS as FACTORY
+from factory.cli.main import main as factory_main
 from factory.common import console
+from factory.common.commands import command_parsers
 from factory.common.options import add_quiet
 from factory.common.version import VERSION
 from train.arguments import build_parser
 from train.generator.cli import _parser as generator_parser
 
 ROOT = Path(__file__).parent.parent
-PROGRAMS = {
-    "factory": factory_parser,
-    "train": build_parser,
-    "train.generator": generator_parser,
-    "eval": eval_parser,
-}
 
 # Options whose meaning depends on the command, with the reason.
 REASONS = {
@@ -39,8 +36,13 @@ REASONS = {
 
 def commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Yield every command that takes arguments, with its parser."""
-    for make in PROGRAMS.values():
-        parser = make()
+    parsers = [
+        *command_parsers(FACTORY, start="factory").values(),
+        *command_parsers(EVAL, start="eval").values(),
+        build_parser(),
+        generator_parser(),
+    ]
+    for parser in parsers:
         yield from _walk(parser, parser.prog)
 
 
@@ -111,13 +113,18 @@ def test_commands_that_report_numbers_have_json() -> None:
     quiet = {"card", "pull", "show", "new", "preview", "fit", "export", "evaluate", "heads"}
     assert {command for command, _ in commands() if command not in options()["--json"]} == {
         command for command, _ in commands() if command.split()[-1] in quiet
-    } | {"python -m train.generator digits"}
+    } | {f"{generator_parser().prog} digits"}
 
 
-@pytest.mark.parametrize("program", ["factory", "train", "train.generator", "eval"])
-def test_every_program_tells_its_version(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "program",
+    [factory_main, eval_main, build_parser().parse_args, generator_parser().parse_args],
+)
+def test_every_program_tells_its_version(
+    program: Callable[[list[str]], object], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit, match="0"):
-        PROGRAMS[program]().parse_args(["--version"])
+        program(["--version"])
     assert VERSION in capsys.readouterr().out
 
 
@@ -215,10 +222,18 @@ def test_every_program_tells_its_version(program: str, capsys: pytest.CaptureFix
 def test_old_spellings_give_a_hint_and_the_same_result(
     program: str, old: str, new: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    make = PROGRAMS[program]
-    parsed = make().parse_args(shlex.split(new))
+    def parsed(line: str) -> argparse.Namespace:
+        words = shlex.split(line)
+        if program == "train":
+            return build_parser().parse_args(words)
+        if program == "train.generator":
+            return generator_parser().parse_args(words)
+        commands = {"factory": FACTORY, "eval": EVAL}[program]
+        return command_parsers(commands, start=program)[words[0]].parse_args(words[1:])
+
+    plain = parsed(new)
     assert capsys.readouterr() == ("", "")
-    assert make().parse_args(shlex.split(old)) == parsed
+    assert parsed(old) == plain
     assert capsys.readouterr() == ("", f"{hint}\n")
 
 
@@ -234,7 +249,7 @@ def test_an_old_spelling_is_a_value_after_two_dashes(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("words", ["--only", "--only --dry-run", "--seeds --dry-run"])
 def test_an_old_list_needs_its_value(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        eval_parser().parse_args(["study", "s", "o", *words.split()])
+        command_parsers(EVAL, start="eval")["study"].parse_args(["s", "o", *words.split()])
     assert "expected one argument" in capsys.readouterr().err
 
 

@@ -101,7 +101,8 @@ def test_a_recipe_beyond_the_paper_states_its_question(name: str) -> None:
 def test_every_header_contains_command_and_cost(name: str) -> None:
     lines = (RECIPES / f"{name}.yaml").read_text().splitlines()
     head = "\n".join(line for line in lines if line.startswith("#"))
-    assert f"factory build {name} " in head or f"factory build {Path(name).parent} " in head
+    build = "# Command: data-factory build"
+    assert f"{build} {name} " in head or f"{build} {Path(name).parent} " in head
     assert "Cost:" in head or "Time:" in head
 
 

@@ -13,6 +13,7 @@ import factory
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+OURS = ("data_factory", "factory", "train", "eval")
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
@@ -26,7 +27,7 @@ DISTRIBUTIONS = {
 def imported_distributions(*, in_functions: bool) -> set[str]:
     """Return the distributions imported inside functions, and those imported always."""
     names = set()
-    for package in ("factory", "train", "eval"):
+    for package in OURS:
         for path in (ROOT / package).rglob("*.py"):
             tree = ast.parse(path.read_text())
             functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)]
@@ -36,7 +37,7 @@ def imported_distributions(*, in_functions: bool) -> set[str]:
                     names |= {alias.name.split(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                     names.add(node.module.split(".")[0])
-    names -= set(sys.stdlib_module_names) | {"factory", "train", "eval", "__future__"}
+    names -= set(sys.stdlib_module_names) | {*OURS, "__future__"}
     return {DISTRIBUTIONS.get(name, name) for name in names}
 
 
@@ -76,6 +77,7 @@ def test_the_wheel_carries_recipes_cards_metrics_and_the_generator(tmp_path: Pat
         "factory/embedded/unet/diffusion_pytorch_model.safetensors",
         "eval/metrics/top_k_accuracy.py",
         "train/generator/__init__.py",
+        "data_factory/cli.py",
     ):
         assert wanted in names
     assert any(name.startswith("factory/_dataset_cards/") for name in names)

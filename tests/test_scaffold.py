@@ -21,7 +21,7 @@ def test_the_folder_passes_check(tmp_path: Path) -> None:
         lines = path.read_text().splitlines()
         assert lines[0] == "# yaml-language-server: $schema=schema.json"
         assert lines[1].startswith("# Question: ")
-        assert lines[2].startswith("# Command: factory build ")
+        assert lines[2].startswith("# Command: data-factory build ")
         assert lines[3].startswith("# Images: ")
         assert "the weights of the model `embedded` are for research only" in lines[4]
 

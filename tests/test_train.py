@@ -24,11 +24,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from factory.common import program
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.data.pixels import labelled_sha256
 from factory.data.row_subsets import take_per_class
-from train.arguments import parse_options
+from train.arguments import build_parser, options_of
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
@@ -466,7 +467,7 @@ def test_command_line_trains_and_reports(
     assert main() == 0
     out = capsys.readouterr().out
     assert "val top-1" in out
-    assert f"accelerate launch eval score {options.out} --real DATASET" in out
+    assert f"next: {program.command(f'score {options.out} --real DATASET')}\n" in out
     values = yaml.safe_load((options.out / "config.yaml").read_text())["hyperparameters"]
     assert values["augmentation"]["rotation"] == 5
     assert values["augmentation"]["crop_scale"] == [0.5, 1.0]
@@ -494,9 +495,9 @@ def test_models_of_the_hub_have_the_ids_of_other_commands() -> None:
         ("docs/a", "docs/a"),
         ("resnet18.a1_in1k", "resnet18.a1_in1k"),
     ):
-        parsed = parse_options(["set", "--model", given, "--out", "run"])
+        parsed = options_of(build_parser().parse_args(["set", "--model", given, "--out", "run"]))
         assert parsed is not None
-        assert parsed[0].model == name
+        assert parsed.model == name
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from test_train import make_set
 from factory.common.errors import UserError
 from factory.data.row_subsets import hold_out
 from train.architectures import TABLE_2, timm_name
-from train.arguments import parse_options
+from train.arguments import build_parser, options_of
 from train.augment import centre_crop
 from train.initialisation import initialise_as_torchvision
 from train.presets import PRESETS, model_args, resolve
@@ -194,7 +194,8 @@ def test_scoring_crops_the_centre(options: TrainOptions) -> None:
 
 def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(UserError, match="--seed -1: must be 0 or more"):
-        parse_options(["set", "--model", "test_resnet", "--out", "run", "--seed", "-1"])
+        words = ["set", "--model", "test_resnet", "--out", "run", "--seed", "-1"]
+        options_of(build_parser().parse_args(words))
 
 
 def test_held_out_images_leave_something(options: TrainOptions) -> None:

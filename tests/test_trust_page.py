@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from factory.cli.main import _parser
+from factory.cli.main import COMMANDS
+from factory.common.commands import command_parsers
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "trust.md").read_text(encoding="utf-8")
@@ -29,9 +30,6 @@ def test_each_line_on_data_from_others_names_its_test() -> None:
 
 
 def test_the_switches_it_shows_are_there() -> None:
-    commands = _parser()._subparsers
-    assert commands is not None
-    (found,) = commands._group_actions
-    parsers = dict(found.choices or {}).values()
+    parsers = command_parsers(COMMANDS, start="factory").values()
     known = {option for parser in parsers for option in parser._option_string_actions}
     assert set(re.findall(r"--[a-z][a-z-]+", PAGE)) <= known

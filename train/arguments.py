@@ -23,20 +23,16 @@ from factory.common.options import (
     add_version,
 )
 from factory.common.outside import parse_yaml
+from factory.common.program import command, launch
 from factory.hub.ids import is_model_id
 from train.presets import PRESETS
 from train.run import TrainOptions
 
-_EPILOG = """\
-examples:
-  accelerate launch train out/digits --model test_resnet --preset digits --out runs/digits
-  accelerate launch train out/cifar10 --model ResNet50 --preset paper --out runs/resnet50
-  accelerate launch train out/cifar10 --model resnet10t --filter "guidance_scale < 3" --out runs/low
-
-Run the same command again to resume after an interruption. To train with several processes:
-accelerate launch --multi_gpu --num_processes 2 train ... (also on a machine without a GPU).
-Then score the run: accelerate launch eval score RUN --real DATASET
-"""
+_EXAMPLES = (
+    "train out/digits --model test_resnet --preset digits --out runs/digits",
+    "train out/cifar10 --model ResNet50 --preset paper --out runs/resnet50",
+    'train out/cifar10 --model resnet10t --filter "guidance_scale < 3" --out runs/low',
+)
 
 # Options that replace one field of the preset (see `_field`), with the type of their value.
 _FIELDS: tuple[tuple[str, type, str], ...] = (
@@ -70,12 +66,16 @@ _PUBLICATION = ("private", "revision", "commit_message", "tag", "replace_card")
 
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of `train`."""
-    parser = Parser(
-        prog="train",
-        description="Train a timm classifier on an image dataset.",
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog=command("train"))
+    add_arguments(parser)
+    return parser
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description = "Train a timm classifier on an image dataset."
+    parser.epilog = _epilog()
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("dataset", nargs="?", metavar="DATASET", help="directory or Hub id, ORG/NAME[@REVISION]")
     add(
@@ -99,7 +99,16 @@ def build_parser() -> argparse.ArgumentParser:
     add_publication(parser, group=publishing)
     add_replace_card(publishing)
     renamed(parser, "--batch-size", "--total-batch-size")
-    return parser
+
+
+def _epilog() -> str:
+    examples = "\n".join(f"  {command(line)}" for line in _EXAMPLES)
+    return (
+        f"examples:\n{examples}\n\n"
+        "Run the same command again to resume after an interruption. To train in several "
+        f"processes:\n  {launch('train ...', processes=2)}\n"
+        f"Then score the run:\n  {command('score RUN --real DATASET')}\n"
+    )
 
 
 def _add_data_options(group: argparse._ArgumentGroup) -> None:
@@ -135,7 +144,7 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         help="argument of timm.create_model, e.g. patch_size=4; may be repeated",
     )
     add_seed(group, "all random choices")
-    add_threads(group)
+    add_threads(group, shown="all cores; a resumed run keeps its number")
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
@@ -165,16 +174,12 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add("--no-flip", action="store_true", help="never mirror images (digits, letters)")
 
 
-def parse_options(argv: Sequence[str]) -> tuple[TrainOptions, bool] | None:
-    """Parse the command line; return None if the presets are to be listed.
-
-    Returns:
-        The options, and whether the result is printed as JSON.
+def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
+    """Return the options of a parsed command line; None if the presets are to be listed.
 
     Raises:
         UserError: A required option is missing, or a value is invalid.
     """
-    parsed = build_parser().parse_args(argv)
     if parsed.list_presets:
         return None
     if parsed.push is None and any(getattr(parsed, name) for name in _PUBLICATION):
@@ -191,14 +196,15 @@ def parse_options(argv: Sequence[str]) -> tuple[TrainOptions, bool] | None:
     ]
     if missing:
         raise UserError(
-            f"missing {', '.join(missing)}; e.g. train DATASET --model test_resnet --out RUN"
+            f"missing {', '.join(missing)}; e.g. "
+            f"{command('train DATASET --model test_resnet --out RUN')}"
         )
     overrides = {
         _field(name): getattr(parsed, name)
         for name, _, _ in _FIELDS
         if getattr(parsed, name) is not None
     }
-    options = TrainOptions(
+    return TrainOptions(
         dataset=parsed.dataset,
         model=_timm_id(parsed.model),
         out=parsed.out,
@@ -226,7 +232,6 @@ def parse_options(argv: Sequence[str]) -> tuple[TrainOptions, bool] | None:
         skip_unreadable=parsed.skip_unreadable,
         push_replace_card=parsed.replace_card,
     )
-    return options, parsed.json
 
 
 def _field(option: str) -> str:

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from typing import TYPE_CHECKING, Any
 
 from factory.common.console import launched_as, write, write_json
 from factory.common.errors import UserError
-from train.arguments import parse_options, presets_text
+from factory.common.program import command
+from train.arguments import add_arguments, build_parser, options_of, presets_text
 from train.run import RunSummary, TrainOptions, train
+
+__all__ = ["add_arguments", "main", "run"]
 
 if TYPE_CHECKING:
     from factory.hub.publish import PublishReport
 
 
-def main() -> int | None:
+def main() -> int:
     """Run the command line in `sys.argv`; return the exit status."""
+    return run(build_parser().parse_args())
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and print a summary; return the exit status."""
     try:
-        parsed = parse_options(sys.argv[1:])
-        if parsed is None:
+        options = options_of(args)
+        if options is None:
             write(presets_text())
             return 0
-        options, as_json = parsed
         summary = train(options)
     except UserError as error:
         if launched_as()[0] != 0:
@@ -30,10 +37,10 @@ def main() -> int | None:
         raise
     if not summary.is_main_process:
         return 0
-    if not as_json:
+    if not args.json:
         write(_summary_text(summary))
     report = _push(options, options.push_to) if options.push_to is not None else None
-    if as_json:
+    if args.json:
         write_json(_plain(summary, report))
     elif report is not None:
         _tell(report)
@@ -77,5 +84,5 @@ def _summary_text(summary: RunSummary) -> str:
         score = f"val top-1 {summary.best_val_top1:.2%} (held-out synthetic images)"
     return (
         f"{summary.out}: {score}, epoch {summary.best_epoch} of {summary.epochs}\n"
-        f"next: accelerate launch eval score {summary.out} --real DATASET"
+        f"next: {command(f'score {summary.out} --real DATASET')}"
     )

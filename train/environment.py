@@ -77,6 +77,17 @@ def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: i
     )
 
 
+def last_threads(out: Path) -> int | None:
+    """Return the CPU threads of the last recorded part of a run; None if nothing is recorded.
+
+    Raises:
+        UserError: The records cannot be read.
+    """
+    path = out / CONFIG
+    recorded = _recorded(read_config(path), path) if path.is_file() else []
+    return recorded[-1].threads if recorded else None
+
+
 def record_environment(out: Path, now: Environment) -> None:
     """Add an entry to `environments` of `config.yaml` unless the last stretch had the same values.
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from factory.common.console import launched_as, log
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
-from factory.common.launch import warn_if_alone
 from factory.data.row_counts import class_counts
 from factory.data.row_subsets import DataSource
 from train import presets
@@ -53,8 +52,8 @@ class TrainOptions:
         overrides: Fields of `Hyperparameters` that override the preset's.
         augmentation: Fields of `Augmentation` that override the preset's.
         seed: Seed of all random choices.
-        threads: CPU threads per process. Rounding depends on their number, so the default is the
-            same on every machine.
+        threads: CPU threads per process, or None for those of the run's earlier epochs, else all
+            cores. Rounding depends on their number.
         push_to: Model repository `ORG/NAME` to publish the finished run in, or None.
         push_private: Make that repository private.
         push_tag: Tag for the commit, or None.
@@ -79,7 +78,7 @@ class TrainOptions:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     augmentation: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    threads: int = 1
+    threads: int | None = None
     device: str = "auto"
     push_to: str | None = None
     push_revision: str | None = None
@@ -150,9 +149,7 @@ def train(options: TrainOptions) -> RunSummary:
     check_model_name(options.model)
     check_folder(options.out)
     accelerator = join_launch(options.device)
-    if accelerator.num_processes == 1:
-        warn_if_alone(f"train {options.dataset} --model {options.model} --out {options.out} ...")
-    _set_threads(options.threads)
+    threads = _set_threads(options, shows=accelerator.is_main_process)
     with ExitStack() as until_the_end:
         with reporting_lack_of_memory(_FEWER_PIXELS):
             opened, values = _open(options, values, accelerator)
@@ -175,7 +172,7 @@ def train(options: TrainOptions) -> RunSummary:
                 out=options.out,
                 check_folder=check,
             )
-            _record_environment(options, trainer)
+            _record_environment(options.out, trainer, threads=threads)
             trainer.fit()
     summary = RunSummary(
         out=options.out,
@@ -224,13 +221,13 @@ def _check_weights_are_loaded(options: TrainOptions) -> None:
         )
 
 
-def _record_environment(options: TrainOptions, trainer: Trainer) -> None:
+def _record_environment(out: Path, trainer: Trainer, *, threads: int) -> None:
     from train.environment import current_environment, record_environment
 
     accelerator, done = trainer.accelerator, trainer.epochs_done
     if accelerator.is_main_process and done < trainer.config.hyperparameters.epochs:
-        now = current_environment(accelerator, threads=options.threads, from_epoch=done + 1)
-        record_environment(options.out, now)
+        now = current_environment(accelerator, threads=threads, from_epoch=done + 1)
+        record_environment(out, now)
 
 
 def _log_once(text: str) -> None:
@@ -368,9 +365,14 @@ def _run_config(
     )
 
 
-def _set_threads(threads: int) -> None:
+def _set_threads(options: TrainOptions, *, shows: bool) -> int:
     import torch
 
-    if threads < 1:
-        raise UserError(f"--threads {threads}: must be 1 or more")
+    from factory.common.devices import choose_threads
+    from train.environment import last_threads
+
+    if options.threads is not None and options.threads < 1:
+        raise UserError(f"--threads {options.threads}: must be 1 or more")
+    threads = choose_threads(options.threads or last_threads(options.out), shows=shows)
     torch.set_num_threads(threads)
+    return threads

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 from eval.commands.arguments import add_labels, add_process, add_real, label_map_of, open_real_of
 from factory.common.console import log, write, write_json
-from factory.common.devices import this_process
-from factory.common.launch import warn_if_alone
+from factory.common.devices import choose_threads, this_process
 from factory.common.options import add_json, add_out, check_folder, made
+from factory.common.program import command
 
 if TYPE_CHECKING:
     from eval.prompts import Prompts
 
-NAME = "clip"
-HELP = "score a CLIP or SigLIP model zero-shot on a real dataset"
 _BATCH_SIZE = 64
 
 
@@ -25,7 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
         "Classify each real image by comparing it with one prompt per class, using any CLIP or "
-        "SigLIP model of transformers. Writes one scores file per prompt set for `eval table`."
+        "SigLIP model of transformers. Writes one scores file per prompt set for "
+        f"`{command('table')}`."
     )
     parser.add_argument(
         "--model",
@@ -61,8 +60,7 @@ def run(args: argparse.Namespace) -> None:
     from factory.models.clip import load_clip
 
     state, written = this_process(args.device), []
-    if state.num_processes == 1:
-        warn_if_alone("eval clip ...")
+    threads = choose_threads(args.threads, shows=state.is_main_process)
     try:
         real = open_real_of(args, shows=state.is_main_process)
         if state.is_main_process:
@@ -74,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
                 real,
                 prompts=prompts,
                 batch_size=args.batch_size or _BATCH_SIZE,
-                threads=args.threads,
+                threads=threads,
                 labels=labels,
             ).scores
             if state.is_main_process:

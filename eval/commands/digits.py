@@ -8,9 +8,6 @@ from pathlib import Path
 from factory.common.console import write, write_json
 from factory.common.options import add_json
 
-NAME = "digits"
-HELP = "write 1,797 real handwritten digits as a test set"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

@@ -17,7 +17,7 @@ from eval.commands.arguments import (
     open_real_of,
 )
 from factory.common.console import log, renamed, write, write_json
-from factory.common.devices import this_process
+from factory.common.devices import choose_threads, this_process
 from factory.common.errors import UserError
 from factory.common.options import add_json, add_out, add_rows, add_seed, check_folder, positive
 from factory.common.whole_files import replace_text
@@ -25,8 +25,6 @@ from factory.common.whole_files import replace_text
 if TYPE_CHECKING:
     from eval.features import Space
 
-NAME = "gap"
-HELP = "measure and plot the gap between synthetic and real images"
 _BATCH_SIZE = 128
 
 
@@ -163,7 +161,7 @@ def _represent(
             rows,
             space=space,
             batch_size=args.batch_size or _BATCH_SIZE,
-            threads=args.threads,
+            threads=choose_threads(args.threads, shows=False),
         )
         for side, rows in (
             (real, sample.real),

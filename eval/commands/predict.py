@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from eval.commands.arguments import add_fit, add_process
 from factory.common.console import launched_as, log, write, write_json
+from factory.common.devices import choose_threads
 from factory.common.errors import Failure, UserError
 from factory.common.options import add_json, add_rows, check_file, made, positive
+from factory.common.program import command
 
 if TYPE_CHECKING:
     from eval.classifier import Answer, Classifier
     from eval.photos import Found
     from eval.rejection import Rejection
 
-NAME = "predict"
-HELP = "ask a trained model what photos show"
 _AUTO = "auto"
 _LISTED = 5
 _SHEETS = (".png", ".jpg", ".jpeg")
@@ -36,7 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
         "Asks a trained model what photos show: the most likely classes with their probabilities, "
-        "the same as `eval score` computes. Nothing is uploaded or written unless asked for."
+        f"the same as `{command('score')}` computes. Nothing is uploaded or written unless asked "
+        "for."
     )
     add = parser.add_argument
     add("run_folder", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
@@ -91,7 +92,7 @@ def run(args: argparse.Namespace) -> None:
     from factory.data.readable import report_unreadable
 
     found = _find(args)
-    set_precision(args.threads)
+    set_precision(choose_threads(args.threads, shows=False))
     classifier = load_classifier(args.run_folder, fit=args.fit, device=args.device)
     if unfinished := classifier.checkpoint.facts.unfinished:
         log(f"warning: {args.run_folder} is {unfinished}")
@@ -103,7 +104,7 @@ def run(args: argparse.Namespace) -> None:
     if not answers:
         raise UserError(_nothing(faults))
     if faults:
-        report_unreadable(NAME, faults, total=len(answers) + len(faults))
+        report_unreadable("predict", faults, total=len(answers) + len(faults))
     if args.json:
         answer = {
             "run": args.run_folder,
@@ -127,7 +128,9 @@ def run(args: argparse.Namespace) -> None:
 def _check(args: argparse.Namespace) -> None:
     """Reject invalid options before the long computation starts."""
     if launched_as()[1] > 1:
-        raise UserError("predict runs as one process; start it with `python -m eval predict`")
+        raise UserError(
+            f"predict runs as one process; start it without a launcher: `{command('predict')} ...`"
+        )
     if args.sheet is not None and args.sheet.suffix.lower() not in _SHEETS:
         raise UserError(f"--sheet {args.sheet}: end the name in {', '.join(_SHEETS)}")
     check_file("--csv", args.csv)

@@ -17,9 +17,8 @@ from eval.commands.arguments import (
     open_real_of,
 )
 from factory.common.console import log, renamed, write, write_json
-from factory.common.devices import this_process
+from factory.common.devices import choose_threads, this_process
 from factory.common.errors import Failure, UserError
-from factory.common.launch import warn_if_alone
 from factory.common.options import add_json, add_out, check_file, made
 from factory.common.row_images import UnreadableImage
 
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
     _Written = tuple[Scores, Path]
 
-NAME = "score"
-HELP = "score runs on a real dataset"
 _BATCH_SIZE = 256
 # The released code's value; its batch norm depends on it.
 _CODE_BATCH_SIZE = 128
@@ -94,8 +91,7 @@ def run(args: argparse.Namespace) -> None:
 
     scoring, labels = _scoring(args), label_map_of(args)
     state = this_process(args.device)
-    if state.num_processes == 1:
-        warn_if_alone("eval score ...")
+    args.threads = choose_threads(args.threads, shows=state.is_main_process)
     try:
         real = open_real_of(args, shows=state.is_main_process)
         if state.is_main_process:

@@ -10,9 +10,7 @@ from typing import Any
 from factory.common.console import log, renamed, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_dry_run, add_json, check_file, not_negative, positive
-
-NAME = "study"
-HELP = "generate, train, score and report a study described in one file"
+from factory.common.program import NAME, command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=1,
         metavar="N",
-        help="generation processes (default: 1)",
+        help="processes that generate (default: 1)",
     )
     add(
         "--jobs",
@@ -107,7 +105,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.study.plan import Plan
     from eval.study.settings import resolve
     from eval.study.spec import read_study, without_conclusions
-    from eval.study.steps import shown
+    from eval.study.steps import line_of
 
     spec = read_study(args.study, _changes(args))
     chosen = args.only or []
@@ -125,7 +123,7 @@ def run(args: argparse.Namespace) -> None:
         spec = without_conclusions(spec, " ".join(resized))
     plan = Plan(spec, resolve(spec), args.out, processes=args.processes)
     if args.dry_run:
-        commands = [shown(step.command) for step in plan.builds()]
+        commands = [command(line_of(step.command)) for step in plan.builds()]
         if args.json:
             write_json({"commands": commands, "costs": costs(plan)})
         else:
@@ -175,7 +173,7 @@ def _resized(args: argparse.Namespace) -> list[str]:
 
 def _command(args: argparse.Namespace) -> str:
     """Return the command line of the study, without options that affect only the speed."""
-    words = ["python -m eval study", str(args.study), "OUT"]
+    words = [NAME, "study", str(args.study), "OUT"]
     given = {"--only": args.only or [], "--real": args.real, "--reference": args.reference}
     for option, values in given.items():
         words += [word for value in values for word in (option, value)]

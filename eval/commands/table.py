@@ -14,9 +14,6 @@ from factory.common.redaction import for_json
 if TYPE_CHECKING:
     from eval.scores_file import Scores
 
-NAME = "table"
-HELP = "tabulate scores: configurations by real datasets"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

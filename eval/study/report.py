@@ -215,4 +215,5 @@ def _minutes(seconds: float | None) -> str:
 def _commands(results: Results) -> str:
     rows: list[Row] = [row for one in results.sets.values() for row in one.rows]
     lines = [f"    {command}" for row in rows for command in row.commands]
-    return "\n".join(["The first run of each row:", "", *lines])
+    opening = "The first run of each row, with one thread per process (`OMP_NUM_THREADS=1`):"
+    return "\n".join([opening, "", *lines])

@@ -17,6 +17,7 @@ from pydantic import (
 
 from factory.common.errors import Fault, UserError
 from factory.common.outside import read_yaml
+from factory.common.program import command
 
 ScoringName = Literal["test-batch", "dropout", "best-on-test", "as-code"]
 Setting = Literal[
@@ -204,7 +205,7 @@ class StudySpec(_Frozen):
             if one.reference and one.reference.labels:
                 raise ValueError(
                     f"sets.{name}.reference: `labels` translates test images only; give these "
-                    "images the recipes' class names (`eval label`)"
+                    f"images the recipes' class names (`{command('label')}`)"
                 )
             for row in one.recipes:
                 extra = set(row.draws or ()) - set(one.draws)

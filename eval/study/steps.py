@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from factory.common import program
 from factory.common.console import log
 from factory.common.errors import Failure, UserError
 from factory.common.storage import at_home
@@ -38,7 +40,7 @@ class Step:
 
     Attributes:
         name: Path-like, unique in the study: `train/cifar10/base-class/resnet10t-s0`.
-        command: `factory ...`, `train ...` or `eval ...`, as typed after `python -m`.
+        command: Package and arguments: `factory ...`, `train ...` or `eval ...`.
         inputs: Hashes or names of its inputs.
         outputs: Returns its output files.
         processes: Number of processes of `factory build`.
@@ -202,9 +204,13 @@ def output_of(command: Sequence[str]) -> str:
 
 def shown(command: Sequence[str]) -> str:
     """Return a command as a user types it."""
-    import shlex
+    return f"{program.NAME} {line_of(command)}"
 
-    return f"python -m {shlex.join(command)}"
+
+def line_of(command: Sequence[str]) -> str:
+    """Return a command without the name of the program."""
+    package, *words = command
+    return shlex.join(words if package in ("factory", "eval") else command)
 
 
 def content_of(reference: str) -> str:
@@ -220,13 +226,9 @@ def content_of(reference: str) -> str:
 
 
 def _launch(step: Step) -> list[str]:
-    if step.processes == 1:
-        return [sys.executable, "-m", *step.command]
-    return [
-        *(sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--multi_gpu"),
-        *("--num_processes", str(step.processes), "--num_machines", "1"),
-        *("--mixed_precision", "no", "--dynamo_backend", "no", "-m", *step.command),
-    ]
+    builds = step.command[:2] == ("factory", "build")
+    processes = ("--processes", str(step.processes)) if builds else ()
+    return [sys.executable, "-m", *step.command, *processes]
 
 
 def _environment() -> dict[str, str]:

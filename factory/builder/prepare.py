@@ -29,7 +29,7 @@ from factory.shards.generations import Generation, replace
 from factory.shards.hub_limits import warn_of_many_shards
 from factory.shards.layout import first_name, present_shards, total_shards
 from factory.shards.manifest import ConfigEntry, Manifest
-from factory.shards.settings import BuildSettings, FixedSettings, fix
+from factory.shards.settings import BuildSettings, FixedSettings, fix, warn_of_padding
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ def prepare(
             break
         look = look_at(out, jobs)
     _report_change(out, state.found, planned)
+    if state.old is None:
+        warn_of_padding(state.settings)
     publish(out, card=False, now=generation)
     for job in state.jobs:
         if job.kind != "union":

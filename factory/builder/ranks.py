@@ -15,7 +15,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from factory.common.devices import this_process
-from factory.common.errors import Failure, first_line
+from factory.common.errors import Failure, PeerFailure, first_line
 
 _POLL_S = 0.05
 # Ranks wait for each other in torch only at the start. A restarted rank that was given the old
@@ -39,13 +39,12 @@ def own_device(wanted: str = "auto") -> Any:
     return this_process(wanted, timeout=_MEETING).device
 
 
-def world(device: str = "auto") -> tuple[int, int, str]:
-    """Return this process's rank, the number of processes, and the type of its device."""
+def own_rank(device: str = "auto") -> int:
+    """Return this process's rank in its launch; see `own_device` for `device`."""
     from accelerate import PartialState
 
-    kind = own_device(device).type
-    state = PartialState()
-    return state.process_index, state.num_processes, kind
+    own_device(device)
+    return int(PartialState().process_index)
 
 
 def leave() -> None:
@@ -142,10 +141,10 @@ class Ranks:
         """Raise if any rank has failed.
 
         Raises:
-            Failure: With the other rank's message.
+            PeerFailure: With the other rank's message.
         """
         if self.is_announced(_FAILED):
-            raise Failure(f"stopped because {self.announced(_FAILED)}")
+            raise PeerFailure(f"stopped because {self.announced(_FAILED)}")
 
     @contextmanager
     def announcing_failure(self) -> Iterator[None]:

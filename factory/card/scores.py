@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from factory.common.errors import UserError
 from factory.common.outside import read_json
+from factory.common.program import command
 from factory.common.score_file import Count, Name, Share, TrainedOn, read_score_file
 from factory.common.storage import AnyPath, write_text
 from factory.shards.manifest import Manifest
@@ -65,7 +66,7 @@ def kept_scores(out: AnyPath, manifest: Manifest) -> list[Score]:
     except (UserError, ValueError, KeyError, TypeError, ValidationError):
         raise UserError(
             f"{path}: contains no scores in the format of this version; delete it and add the "
-            "scores again with `factory card OUT --scores FILE`"
+            f"scores again with `{command(f'card {out} --scores FILE')}`"
         ) from None
     return _current(scores, manifest)
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterable
 
 from factory.common.console import log
+from factory.common.program import command
 from factory.recipe.known_words import unknown_words
 from factory.recipe.library import load_recipes
 from factory.recipe.resolved import ResolvedRecipe
@@ -32,8 +33,9 @@ def add_sampling_changes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="ID[@REVISION]",
-        help="generate with another model and its own scheduler and size: a name from `factory "
-        "recipes models` such as sdxl, Hub id, or directory; guidance and steps do not change",
+        help="generate with another model and its own scheduler and size: a name from "
+        f"`{command('models')}` such as sdxl, Hub id, or directory; guidance and steps do not "
+        "change",
     )
     parser.add_argument(
         "--sampling",

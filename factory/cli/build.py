@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,8 @@ from factory.cli.arguments import (
     warn_of_unknown_words,
 )
 from factory.common import console
-from factory.common.errors import Failure
+from factory.common.errors import Failure, UserError
+from factory.common.launch import launcher
 from factory.common.options import (
     add_batch_size,
     add_device,
@@ -24,14 +24,19 @@ from factory.common.options import (
     add_quiet,
     add_threads,
 )
+from factory.common.program import command
 
 if TYPE_CHECKING:
-    from factory.builder.build import BuildReport
+    from factory.builder.build import BuildOptions, BuildReport
+    from factory.recipe.resolved import ResolvedRecipe
     from factory.shards.manifest import FailedImage
+    from factory.shards.settings import BuildSettings
 
-NAME = "build"
-HELP = "Generate a dataset from a recipe; run the same command again to resume."
 _MANY = 10
+_PROCESSES = (
+    "the bytes do not depend on their number. Under accelerate launch, torchrun, mpirun or srun "
+    "the launcher decides"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE",
         help="float32, bfloat16, float16, or auto: bfloat16 if the hardware supports it",
     )
-    add_threads(group, None, number=int)
+    add_threads(group, shown=1, number=int)
     group.add_argument(
         "--attempts",
         type=int,
@@ -61,12 +66,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="maximum attempts per image when the result is black, uniform or NaN (default 4)",
     )
     add_device(group)
-    shared = parser.add_argument_group(
-        "independent jobs",
-        "several processes, each started without accelerate, that write to the same directory",
+    shared = parser.add_argument_group("processes", _PROCESSES)
+    shared.add_argument(
+        "--processes",
+        type=int,
+        metavar="N",
+        help="processes that generate (default: one per GPU; on CPUs one per core, as far as "
+        "memory and the number of files to generate allow)",
     )
     shared.add_argument(
-        "--part", metavar="I/N", help="generate part I of N (from 1), e.g. in a job array"
+        "--part",
+        metavar="I/N",
+        help="generate part I of N (from 1), e.g. in a job array; starts one process",
     )
     shared.add_argument(
         "--claim-expiry",
@@ -84,12 +95,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_quiet(parser)
 
 
-def run(args: argparse.Namespace) -> None:
-    """Run the build and print a summary."""
-    from factory.builder.build import BuildOptions, Part, build
-    from factory.builder.ranks import leave, world
-    from factory.builder.signals import stopping_on_signals
-    from factory.common.launch import warn_if_alone
+def run(args: argparse.Namespace) -> int | None:
+    """Run the build and print a summary, or start processes that do."""
+    from factory.builder.build import BuildOptions, Part
     from factory.shards.settings import BuildSettings
 
     settings = BuildSettings(
@@ -106,14 +114,69 @@ def run(args: argparse.Namespace) -> None:
         allow_cut_prompts=args.allow_cut_prompts,
     )
     recipes = recipes_of(args, args.recipe, members=False)
-    rank, world_size, device = world(args.device)
-    if rank == 0 and world_size == 1:
-        # The tasks of a job array are separate processes on purpose.
-        alone = not args.part and warn_if_alone(
-            f"factory build {args.recipe} {args.out}", in_parts=True
+    count = _processes(args, recipes, settings)
+    if count > 1:
+        from factory.builder.launcher import run_in_processes
+
+        return run_in_processes(count)
+    _build(args, recipes, settings, options)
+    return None
+
+
+def _processes(
+    args: argparse.Namespace, recipes: list[ResolvedRecipe], settings: BuildSettings
+) -> int:
+    """Return the number of processes to start; 1 builds in this one.
+
+    Raises:
+        UserError: The build cannot begin, or this process may not start others.
+    """
+    if args.processes is not None and args.processes < 1:
+        raise UserError(f"--processes is {args.processes}; give 1 or more")
+    started_by = launcher() if args.may_start_processes else "another program"
+    if started_by:
+        _follow(started_by, args.processes)
+        return 1
+    if args.part and args.processes is None:
+        return 1
+    from factory.builder.processes import choose_processes
+
+    choice = choose_processes(recipes, args.out, settings=settings)
+    if args.processes is None and choice.reason:
+        unit = "process" if choice.count == 1 else "processes"
+        console.log(f"{choice.count} {unit} ({choice.reason}); --processes N changes this")
+    return args.processes or choice.count
+
+
+def _follow(started_by: str, processes: int | None) -> None:
+    """Refuse another number of processes than a launcher has started; say if it is one.
+
+    Raises:
+        UserError: The numbers differ.
+    """
+    started = console.launched_as()[1]
+    if processes not in (None, started):
+        raise UserError(
+            f"--processes {processes}: {started_by} has started {started}; give the number there"
         )
-        if not (alone or args.part) and device == "cpu" and args.threads is None:
-            _suggest_processes(args)
+    if started_by == "accelerate launch" and started == 1:
+        console.log(
+            f"1 process, started by accelerate launch; `{command('build ...')}` without it uses "
+            "the whole machine"
+        )
+
+
+def _build(
+    args: argparse.Namespace,
+    recipes: list[ResolvedRecipe],
+    settings: BuildSettings,
+    options: BuildOptions,
+) -> None:
+    from factory.builder.build import build
+    from factory.builder.ranks import leave, own_rank
+    from factory.builder.signals import stopping_on_signals
+
+    rank = own_rank(args.device)
     if rank == 0:
         if args.claim_expiry is not None:
             console.log("--claim-expiry no longer has an effect: no build waits for another one")
@@ -130,17 +193,6 @@ def run(args: argparse.Namespace) -> None:
             f"{report.num_failed} images failed and are left out (listed above and in "
             "manifest.json); change the recipe or the model, or accept this with --allow-failed"
         )
-
-
-def _suggest_processes(args: argparse.Namespace) -> None:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if cores is None or cores < 2:
-        return
-    console.log(
-        f"using 1 of {cores} cores; to use them all: accelerate launch --multi_gpu "
-        f"--num_processes {cores} factory build {args.recipe} {args.out} (works without GPUs; "
-        "--cpu starts one process only), or --threads"
-    )
 
 
 def _plain(report: BuildReport, out: str) -> dict[str, object]:

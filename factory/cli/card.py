@@ -8,9 +8,7 @@ from pathlib import Path
 
 from factory.common import console
 from factory.common.errors import UserError
-
-NAME = "card"
-HELP = "Regenerate a dataset's card: README.md, contact sheet, plots, and scores on real images."
+from factory.common.program import command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="scores-*.json from `eval score`, or a run folder that contains some; copied to "
-        "OUT/scores.json and shown until the dataset's rows change; may be repeated",
+        help=f"scores-*.json from `{command('score')}`, or a run folder that contains some; copied "
+        "to OUT/scores.json and shown until the dataset's rows change; may be repeated",
     )
 
 
@@ -43,7 +41,7 @@ def run(args: argparse.Namespace) -> None:
     manifest = newest(out).manifest
     if manifest is None:
         raise UserError(
-            f"{args.out}: is not a dataset; name a directory written by `factory build`"
+            f"{args.out}: is not a dataset; name a directory written by `{command('build')}`"
         )
     if not manifest.in_order():
         raise UserError(f"{args.out}: no config is complete yet; resume its build first")
@@ -68,6 +66,6 @@ def _files(path: Path) -> list[Path]:
     found = sorted(path.glob("scores-*.json"))
     if not found:
         raise UserError(
-            f"{path}: contains no scores-*.json; run `eval score {path} --real DATASET`"
+            f"{path}: contains no scores-*.json; run `{command(f'score {path} --real DATASET')}`"
         )
     return found

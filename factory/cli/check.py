@@ -17,9 +17,6 @@ from factory.common.options import add_json
 from factory.planner.cut_prompts import check_prompts
 from factory.recipe.lint import lint
 
-NAME = "check"
-HELP = "Check recipes: report all errors at once, with file and line, and warnings."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

@@ -14,8 +14,6 @@ from factory.common.text import cut
 if TYPE_CHECKING:
     from factory.inspection.diff import Change, ConfigDifference
 
-NAME = "diff"
-HELP = "Compare two datasets or recipes; show which shards would be generated again."
 _WIDEST = 60
 _MANY = 10
 

@@ -12,24 +12,23 @@ from factory.common.console import renamed
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.options import add_batch_size, add_device, add_json, add_quiet
+from factory.common.program import command
 
 if TYPE_CHECKING:
     from factory.gates.base import Gate
     from factory.gates.run import GateReport
 
-NAME = "gate"
-HELP = "Add quality columns to a finished dataset: CLIP score, safety flag, near-duplicates."
 _BATCH_SIZE = 32
 _EPILOG = """\
 Images, rows and their order stay unchanged. If the dataset has grown, run the command again to
-measure the new rows. Example:
-  train OUT --filter "not near_duplicate and clip_score > 0.25" ...
+measure the new rows. Then, for example:
 """
+_EXAMPLE = 'train OUT --filter "not near_duplicate and clip_score > 0.25" ...'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.epilog = _EPILOG
+    parser.epilog = f"{_EPILOG}  {command(_EXAMPLE)}\n"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
     add("out", type=Path, metavar="OUT", help="directory of a finished dataset")

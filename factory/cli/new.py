@@ -7,12 +7,10 @@ from pathlib import Path
 
 from factory.common.console import log, renamed, write
 from factory.common.options import add_out
+from factory.common.program import command
 from factory.recipe.library import load_recipes
 from factory.recipe.lint import lint
 from factory.recipe.scaffold import class_names, scaffold
-
-NAME = "new"
-HELP = "Create a folder of ready recipes from class names."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="ID[@REVISION]",
-        help="a name from `factory recipes models`, Hub id, or directory (default: embedded)",
+        help=f"a name from `{command('models')}`, Hub id, or directory (default: embedded)",
     )
 
 
@@ -45,4 +43,4 @@ def run(args: argparse.Namespace) -> None:
         write(str(path))
     for warning in lint(load_recipes(folder)):
         log(f"warning: {warning}")
-    log(f"next: factory plan {folder}")
+    log(f"next: {command(f'plan {folder}')}")

@@ -18,9 +18,6 @@ from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_summary, sampling_texts
 from factory.recipe.resolved import ResolvedRecipe, plain_recipe
 
-NAME = "plan"
-HELP = "Show a dataset before it is generated: images, sampled values, example rows, cost."
-
 _CHUNK = 1000
 _MEASURED = 1000
 _SHARES = 12
@@ -56,7 +53,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("--range selects rows of --jsonl; add --jsonl, or use --rows")
     if args.jsonl and args.json:
         raise UserError("--json and --jsonl print different things; remove one of them")
-    recipes = recipes_of(args, args.recipe, members=args.configs or not args.json)
+    recipes = recipes_of(args, args.recipe, members=not args.jsonl)
     if args.configs:
         for recipe in recipes:
             write_json(_config(recipe), indent=None)

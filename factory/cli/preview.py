@@ -9,9 +9,6 @@ from factory.cli.arguments import add_allow_pickle, add_sampling_changes
 from factory.common import console
 from factory.common.options import add_device, add_out, add_quiet, check_image_file, made
 
-NAME = "preview"
-HELP = "Generate a contact sheet: images in a row share their noise, columns vary one thing."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

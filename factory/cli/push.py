@@ -18,9 +18,6 @@ from factory.common.options import (
 if TYPE_CHECKING:
     from factory.hub.publish import PublishReport
 
-NAME = "push"
-HELP = "Publish a finished dataset on the Hub; run again, it sends only what changed."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

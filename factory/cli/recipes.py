@@ -7,26 +7,24 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from factory.cli import models
 from factory.common.console import log, table, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import PUSH_FIELDS, add_dry_run, add_json, add_publication
+from factory.common.program import command
 from factory.hub.place import is_hub_reference, place_of
-from factory.models.presets import PRESETS, ModelPreset
 from factory.recipe.library import list_recipes, load_recipe
 from factory.recipe.paths import find_recipe, recipe_files
 
-NAME = "recipes"
-HELP = "List, show, compare and share recipes: packaged ones, files, and those on the Hub."
-
 _REFERENCE = "name such as quickstart/base-class, file, or hf://datasets/ORG/NAME[@REVISION][/PATH]"
-_MODEL_HEADER = ("name", "model", "steps", "guidance", "pixels", "")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    models = actions.add_parser("models", help="list the models that --model accepts by name")
-    add_json(models, "models (each with name, id, steps, guidance, size)")
+    models.add_arguments(
+        actions.add_parser("models", help="list the models that --model accepts by name")
+    )
     lists = actions.add_parser("list", help="list names and summaries")
     lists.add_argument(
         "reference",
@@ -43,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     diff = actions.add_parser("diff", help="list the differences of two recipes or folders")
     diff.add_argument("left", metavar="A", help=_REFERENCE)
     diff.add_argument("right", metavar="B", help="the same")
-    add_json(diff, "same, changes; of folders: as `factory diff`")
+    add_json(diff, "same, changes; of folders: as `diff`")
     pull = actions.add_parser(
         "pull", help="copy shared recipes into a folder and pin their references"
     )
@@ -70,7 +68,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the chosen action."""
     actions = {
         "list": _list,
-        "models": _models,
+        "models": models.run,
         "show": _show,
         "diff": _diff,
         "pull": _pull,
@@ -79,31 +77,14 @@ def run(args: argparse.Namespace) -> None:
     actions[args.action](args)
 
 
-def _models(args: argparse.Namespace) -> None:
-    if args.json:
-        write_json({"models": [asdict(one) for one in PRESETS]})
-        return
-    write(table([_model(one) for one in PRESETS], header=_MODEL_HEADER))
-
-
-def _model(preset: ModelPreset) -> tuple[str, ...]:
-    return (
-        preset.name,
-        preset.id,
-        str(preset.num_inference_steps),
-        f"{preset.guidance_scale:g}",
-        str(preset.size or "model's"),
-        preset.note,
-    )
-
-
 def _list(args: argparse.Namespace) -> None:
     if args.reference is None:
         _write_list(args, {"recipes": list_recipes()})
         return
     if not is_hub_reference(args.reference):
         raise UserError(
-            f"{args.reference}: `recipes list` takes hf://datasets/ORG/NAME or no argument"
+            f"{args.reference}: `{command('recipes list')}` takes hf://datasets/ORG/NAME or no "
+            "argument"
         )
     from factory.sharing.pull_recipes import list_shared
 
@@ -172,7 +153,7 @@ def _pull(args: argparse.Namespace) -> None:
 
     for path in pull(args.reference, args.folder, replace=args.replace):
         write(str(path))
-    write(f"next: factory plan {args.folder}; factory build {args.folder} OUT")
+    write(f"next: {command(f'plan {args.folder}')}; {command(f'build {args.folder} OUT')}")
 
 
 def _push(args: argparse.Namespace) -> None:
@@ -202,4 +183,5 @@ def _push(args: argparse.Namespace) -> None:
     revision = report.tag or str(report.commit)
     made = "committed" if report.committed else "up to date"
     write(f"{where}: {made} at {str(report.commit)[:12]}, {len(shared.entries)} recipes")
-    write(f"next: factory plan hf://datasets/{report.target.repo_id}@{revision}/{shared.name}")
+    place = f"hf://datasets/{report.target.repo_id}@{revision}/{shared.name}"
+    write(f"next: {command(f'plan {place}')}")

@@ -13,8 +13,6 @@ from factory.common.options import add_device, add_json, add_out, add_quiet, che
 if TYPE_CHECKING:
     from factory.inspection.replay import Replay
 
-NAME = "replay"
-HELP = "Regenerate one image of a dataset from its row and compare it with the stored image."
 _EPILOG = """\
 The other rows of the image's batch are generated too, because rounding depends on the batch. On
 the dataset's hardware and library versions the bytes are identical and the exit status is 0. With

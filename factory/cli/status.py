@@ -11,9 +11,6 @@ from factory.common.options import add_json
 if TYPE_CHECKING:
     from factory.inspection.status import Status
 
-NAME = "status"
-HELP = "Show the progress of a build: shards done, running and missing, speed, time left, failures."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

@@ -7,9 +7,6 @@ import argparse
 from factory.common import console
 from factory.common.options import add_json
 
-NAME = "tidy"
-HELP = "List files that interrupted builds left in a dataset's directory; --delete removes them."
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

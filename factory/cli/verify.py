@@ -9,12 +9,10 @@ from factory.cli.arguments import add_allow_pickle
 from factory.common import console
 from factory.common.errors import UserError
 from factory.common.options import add_device, add_json, add_quiet, add_seed
+from factory.common.program import command
 
 if TYPE_CHECKING:
     from factory.inspection.verify import Sample, VerifyReport
-
-NAME = "verify"
-HELP = "Check every file, row and image of a dataset against its manifest, recipes and plan."
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +109,7 @@ def _tell(report: VerifyReport) -> None:
         files = f"{len(report.left_over)} shard file{'' if len(report.left_over) == 1 else 's'}"
         console.log(
             f"note: {files} in the directory that the dataset does not list; "
-            f"`factory tidy {report.out}` lists leftover files"
+            f"`{command(f'tidy {report.out}')}` lists leftover files"
         )
     read = f"{report.shards} shards, {report.rows:,} rows"
     if report.failed:
@@ -124,5 +122,6 @@ def _tell(report: VerifyReport) -> None:
     else:
         faults = f"{count} fault{'' if count == 1 else 's'}"
         console.write(
-            f"{report.out}: {faults} ({read}); run `factory build` again to replace lost shards"
+            f"{report.out}: {faults} ({read}); run the same `{command('build')}` again to replace "
+            "lost shards"
         )

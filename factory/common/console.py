@@ -145,9 +145,9 @@ def launched_as() -> tuple[int, int]:
 
 
 def log(text: str) -> None:
-    """Write a log line to stderr, with the rank if there are several processes."""
-    rank, world_size = launched_as()
-    prefix = f"[rank {rank}] " if world_size > 1 else ""
+    """Write a log line to stderr; of several processes, all but the first name their rank."""
+    rank, _ = launched_as()
+    prefix = f"[rank {rank}] " if rank else ""
     _leave_bars()
     sys.stderr.write(f"{prefix}{for_terminal(text)}\n")
     sys.stderr.flush()

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from factory.common.console import log
 from factory.common.errors import Failure, UserError, first_line
+from factory.common.machine import default_threads
 
 if TYPE_CHECKING:
     import torch
@@ -67,11 +69,23 @@ def find_device(wanted: str = "auto") -> torch.device:
     return device
 
 
-def cores_per_process() -> int:
-    """Return the number of CPU cores per process of a launch on this machine."""
-    available = getattr(os, "sched_getaffinity", None)
-    cores = len(available(0)) if available else os.cpu_count() or 1
-    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+def choose_threads(wanted: int | None, *, shows: bool) -> int:
+    """Return the number of CPU threads for a process of training or scoring.
+
+    Args:
+        wanted: What the user or an earlier part of a run chose; None chooses for the machine: all
+            cores if it computes on CPUs, else 1.
+        shows: Whether to log the choice.
+    """
+    if wanted is not None:
+        return wanted
+    if not on_cpus():
+        return 1
+    count, reason = default_threads()
+    if shows:
+        unit = "thread" if count == 1 else "threads"
+        log(f"{count} CPU {unit} per process ({reason}); --threads N changes this")
+    return count
 
 
 def device_name(device_type: str) -> str:

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TextIO
 
 from factory.common.console import close_bars
-from factory.common.errors import FactoryError, UserError
+from factory.common.errors import FactoryError, PeerFailure, UserError
+from factory.common.last_words import LastWords, leave
 from factory.common.redaction import for_terminal
 from factory.common.text import cut
 
@@ -47,35 +48,48 @@ _PIPE_CLOSED = 128 + 13
 
 
 def run_main(main: Callable[[], int | None]) -> None:
-    """Run `main` and exit: 0 success, 1 failure, 2 usage error, 128 + a signal number."""
+    """Run `main` and exit: 0 success, 1 failure, 2 usage error, 128 + a signal number.
+
+    A process that was started by another one of this project leaves its last message to that one,
+    which prints one message for all; see `factory.common.last_words`.
+    """
     _open_streams()
     sys.argv[1:] = [_at_home(word) for word in sys.argv[1:]]
+    last = _outcome(main)
+    if last.text:
+        close_bars()
+        if not leave(last):
+            sys.stderr.write(f"{for_terminal(last.text)}\n")
+    sys.exit(last.status)
+
+
+def _outcome(main: Callable[[], int | None]) -> LastWords:
     try:
         _require_directory()
         status = main() or 0
         sys.stdout.flush()
     except FactoryError as error:
-        _tell(str(error))
-        status = error.exit_status
+        return LastWords(error.exit_status, str(error), follows=isinstance(error, PeerFailure))
     except BrokenPipeError as error:
-        status = _after_broken_pipe(error)
+        return _after_broken_pipe(error)
     except OSError as error:
-        if error.errno not in _DISK_ERRORS:
-            _tell(traceback.format_exc().rstrip())
-            sys.exit(1)
-        place = f"{cut(str(error.filename), _MOST_SHOWN)}: " if error.filename else ""
-        remedy = _DISK_ERRORS[error.errno]
-        _tell(f"{place}{remedy}, then run the same command again to resume")
-        status = 1
+        return _after_system_error(error)
     except KeyboardInterrupt as stop:
-        words = str(stop) or "interrupted"
-        _tell(f"{words}; run the same command again to resume")
+        words = f"{str(stop) or 'interrupted'}; run the same command again to resume"
         # Exit status that shells report for a process ended by a signal.
-        status = 128 + getattr(stop, "number", signal.SIGINT)
+        number = getattr(stop, "number", signal.SIGINT)
+        return LastWords(128 + number, words, follows=True)
     except Exception:  # noqa: BLE001 (a bug: it keeps its traceback, but no token in it)
-        _tell(traceback.format_exc().rstrip())
-        status = 1
-    sys.exit(status)
+        return LastWords(1, traceback.format_exc().rstrip())
+    return LastWords(status)
+
+
+def _after_system_error(error: OSError) -> LastWords:
+    if error.errno not in _DISK_ERRORS:
+        return LastWords(1, traceback.format_exc().rstrip())
+    place = f"{cut(str(error.filename), _MOST_SHOWN)}: " if error.filename else ""
+    remedy = _DISK_ERRORS[error.errno]
+    return LastWords(1, f"{place}{remedy}, then run the same command again to resume")
 
 
 def _open_streams() -> None:
@@ -112,8 +126,8 @@ def _require_directory() -> None:
         raise UserError("the current directory was removed; change to another one") from None
 
 
-def _after_broken_pipe(error: BrokenPipeError) -> int:
-    """Return the status after a broken pipe: 0 only if results went unread.
+def _after_broken_pipe(error: BrokenPipeError) -> LastWords:
+    """Return the outcome after a broken pipe: status 0 only if results went unread.
 
     If the reader of stderr left too, the work may have stopped anywhere.
     """
@@ -122,11 +136,11 @@ def _after_broken_pipe(error: BrokenPipeError) -> int:
         # Prevents an error when the interpreter flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     if sys.stderr in unread:
-        return _PIPE_CLOSED
+        return LastWords(_PIPE_CLOSED)
     if sys.stdout in unread:
-        return 0
-    _tell(f"a connection was closed ({error}); run the same command again to resume")
-    return 1
+        return LastWords(0)
+    words = f"a connection was closed ({error}); run the same command again to resume"
+    return LastWords(1, words)
 
 
 def _is_read(stream: TextIO) -> bool:
@@ -134,8 +148,3 @@ def _is_read(stream: TextIO) -> bool:
     poll = select.poll()
     poll.register(stream.fileno(), 0)
     return not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
-
-
-def _tell(text: str) -> None:
-    close_bars()
-    sys.stderr.write(f"{for_terminal(text)}\n")

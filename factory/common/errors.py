@@ -57,6 +57,10 @@ class Failure(FactoryError):
     """An error outside the input: the disk is full, a device was lost."""
 
 
+class PeerFailure(Failure):
+    """Another process of the same launch failed; the reason is in that one's message."""
+
+
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, or the error's name."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from factory.common.errors import Failure
 from factory.common.image_bytes import ImageFault, load_image
+from factory.common.program import command
 
 ImageArray = npt.NDArray[np.uint8]
 """RGB, shape (height, width, 3)."""
@@ -21,4 +22,6 @@ def decode(data: bytes) -> ImageArray:
     try:
         return np.asarray(load_image(data).convert("RGB"))
     except ImageFault as fault:
-        raise Failure(f"a stored image is damaged: {fault}; run `factory verify`") from None
+        raise Failure(
+            f"a stored image is damaged: {fault}; run `{command('verify OUT')}`"
+        ) from None

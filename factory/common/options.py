@@ -70,18 +70,16 @@ def add_device(parser: argparse._ActionsContainer, default: str | None = "auto")
 
 def add_threads(
     parser: argparse._ActionsContainer,
-    default: int | None = 1,
     *,
-    shown: int = 1,
+    shown: object = "all cores",
     number: Callable[[str], int] = positive,
 ) -> None:
-    """Add --threads; `shown` is the default in the help where the option has none."""
+    """Add --threads, None by default; `shown` is the default in the help."""
     parser.add_argument(
         "--threads",
         type=number,
-        default=default,
         metavar="N",
-        help=f"CPU threads per process; rounding depends on it (default: {default or shown})",
+        help=f"CPU threads per process; rounding depends on it (default: {shown})",
     )
 
 

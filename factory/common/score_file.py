@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from factory.common.errors import UserError
 from factory.common.outside import read_json
+from factory.common.program import command
 
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Name = Annotated[str, Field(max_length=1000)]
@@ -110,7 +111,7 @@ def read_score_file(path: Path) -> ScoreFile:
     """
     found = read_json(path)
     if not isinstance(found, dict) or found.get("format") != "data-factory/scores":
-        raise UserError(f"{path}: contains no scores; name a scores-*.json of `eval score`")
+        raise UserError(f"{path}: contains no scores; name a scores-*.json of `{command('score')}`")
     if found.get("format_version") != 1:
         version = str(found.get("format_version"))[:40]
         raise UserError(

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from factory.common.console import log, progress
-from factory.common.devices import cores_per_process
 from factory.common.errors import UserError
+from factory.common.machine import cores_per_process
 from factory.common.row_images import UnreadableImage, read_image
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from factory.common import console
 from factory.common.errors import UserError
 from factory.common.inside import require_own
+from factory.common.program import command
 from factory.data.columns import features, fixed_columns
 from factory.gates.base import Gate
 from factory.gates.stage import Stage
@@ -127,7 +128,7 @@ class _Pass:
 def _finished(out: Path, base: Generation) -> Manifest:
     manifest = base.manifest
     if manifest is None:
-        raise UserError(f"{out}: is not a dataset of `factory build` (it has no {FILE_NAME})")
+        raise UserError(f"{out}: is not a dataset of `{command('build')}` (it has no {FILE_NAME})")
     unfinished = [name for name, entry in manifest.configs.items() if not entry.complete]
     if unfinished:
         raise UserError(f"{out}: {unfinished[0]} is not finished; resume its build first")

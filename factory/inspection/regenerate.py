@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from factory.common.devices import device_name, torch_threads
 from factory.common.errors import UserError
 from factory.common.image_arrays import ImageArray
+from factory.common.program import command
 from factory.common.storage import AnyPath
 from factory.common.version import library_versions
 from factory.data import columns
@@ -145,7 +146,7 @@ def stored_rows(out: AnyPath, manifest: Manifest, config: str, indexes: range) -
     number = indexes.start // size
     path = out / file_at(manifest, config, number)
     if not path.is_file():
-        raise UserError(f"{path}: is missing; `factory build` generates missing images")
+        raise UserError(f"{path}: is missing; `{command('build')}` generates missing images")
     num_rows(path)
     failed = {image.index for image in entry.failed}
     shard = shard_rows(number, num_images=entry.images, shard_size=size)

@@ -10,6 +10,7 @@ from factory.card import page, scores
 from factory.common.dataset_files import MAX_CARD_BYTES
 from factory.common.errors import UserError
 from factory.common.outside import read_text
+from factory.common.program import command
 from factory.common.storage import AnyPath, is_temporary
 from factory.common.system_files import is_system_file
 from factory.inspection.faults import SetFault
@@ -36,7 +37,7 @@ def check_generation(out: AnyPath, found: Manifest) -> Iterator[SetFault]:
             manifest.FILE_NAME,
             "content",
             "an older state of the dataset",
-            "the newest: `factory card` writes it, and the card, again",
+            f"the newest: `{command(f'card {out}')}` writes it, and the card, again",
         )
 
 

@@ -63,6 +63,21 @@ def size_step_on_disk(model: Model) -> int | None:
     return max(8, factor * patch) if isinstance(patch, int) else None
 
 
+def weight_bytes(model: Model) -> int | None:
+    """Return the size of a model's weights on this machine; None if they are not here."""
+    folder = _folder(model)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        try:
+            found = try_to_load_from_cache(model.id, "model_index.json", revision=model.revision)
+        except ValueError:
+            return None
+        folder = Path(found).parent if isinstance(found, str) else folder
+    files = list(folder.glob("*/*.safetensors")) or list(folder.glob("*/*.bin"))
+    return sum(path.stat().st_size for path in files) or None
+
+
 def _folder(model: Model) -> Path:
     return embedded_dir() if model.id == EMBEDDED_ID else at_home(model.id)
 

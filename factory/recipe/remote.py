@@ -10,6 +10,7 @@ import unicodedata
 from pathlib import Path
 
 from factory.common.errors import UserError
+from factory.common.program import command
 from factory.common.yaml_nodes import Place
 from factory.hub.place import HubPlace, is_safe, parse_reference
 from factory.hub.small_files import cached_path, commit_of, fetch, first_existing, list_files
@@ -99,7 +100,7 @@ def fetch_beside(home: HubPlace, text: str, *, place: Place) -> Path:
         raise UserError(
             place.fault(
                 f"there is no recipe '{text}' in this folder; a shared recipe may only use names "
-                "in its folder and hf:// references (`factory recipes push` converts other "
+                f"in its folder and hf:// references (`{command('recipes push')}` converts other "
                 "references)"
             )
         )
@@ -124,7 +125,8 @@ def fetch_class_list(home: HubPlace, text: str, *, place: Place) -> Path:
         raise UserError(
             place.fault(
                 f"there is no class list '{text}' in classes/ beside it; a shared recipe includes "
-                "its class lists (`factory recipes push` does that) or lists its classes itself",
+                f"its class lists (`{command('recipes push')}` does that) or lists its classes "
+                "itself",
                 key="classes",
             )
         )

@@ -24,8 +24,8 @@ _SCHEMA = "# yaml-language-server: $schema={schema}"
 _HEADER = """\
 {schema}
 # Question: {question}
-# Command: factory build {folder} out/{name}
-# Images: {images:,} per class, {total:,} in total; `factory plan {folder}` estimates the cost.
+# Command: data-factory build {folder} out/{name}
+# Images: {images:,} per class, {total:,} in total; `data-factory plan {folder}` estimates the cost.
 """
 _EMBEDDED_LICENCE = """\
 # Licence: the weights of the model `embedded` are for research only; they were trained on image

@@ -70,7 +70,6 @@ def fix(
         _require_same(wanted, recorded, device=device, out=out)
         return recorded
     batch_size = wanted.batch_size or _BATCH_SIZE
-    _warn_of_padding(wanted.shard_size, batch_size)
     return FixedSettings(
         batch_size=batch_size,
         shard_size=wanted.shard_size or -(-_SHARD_SIZE // batch_size) * batch_size,
@@ -81,9 +80,10 @@ def fix(
     )
 
 
-def _warn_of_padding(shard_size: int | None, batch_size: int) -> None:
+def warn_of_padding(settings: FixedSettings) -> None:
     """Warn about a shard size that is not a multiple of the batch size."""
-    if shard_size is None or shard_size % batch_size == 0:
+    shard_size, batch_size = settings.shard_size, settings.batch_size
+    if shard_size % batch_size == 0:
         return
     padded = -(-shard_size // batch_size) * batch_size
     console.log(

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from factory.card import page, scores
 from factory.common.errors import Failure, Fault, UserError
 from factory.common.inside import is_inside, require_own
+from factory.common.program import command
 from factory.common.system_files import is_system_file
 from factory.common.text import some
 from factory.hub.changes import LocalFile, local_file
@@ -169,7 +170,8 @@ def _require_whole(out: Path, found: Manifest, *, show_progress: bool) -> None:
             *shown,
             Fault(
                 f"{out}: nothing was pushed: {rest}the dataset has faults. Move or delete stray "
-                f"files; for other faults run the same build again, then `factory verify {out}`"
+                "files; for other faults run the same build again, then "
+                f"`{command(f'verify {out}')}`"
             ),
         ]
     )

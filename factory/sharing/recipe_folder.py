@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory.common.errors import Failure, UserError
+from factory.common.program import command
 from factory.hub.place import is_safe
 from factory.hub.small_files import MAX_BYTES
 from factory.recipe.loader import Loader
@@ -152,6 +153,7 @@ def _require_same(
             if found.fingerprint != recipes[name].fingerprint:
                 raise Failure(
                     f"{name}: the copy to be pushed generates a different config than the "
-                    "original, so nothing was pushed; save the output of `factory recipes show "
-                    "RECIPE --resolved` in a folder of its own and push that folder"
+                    "original, so nothing was pushed; save the output of "
+                    f"`{command('recipes show RECIPE --resolved')}` in a folder of its own and "
+                    "push that folder"
                 )

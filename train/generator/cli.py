@@ -18,6 +18,7 @@ from factory.common.options import (
     add_version,
     positive,
 )
+from factory.common.program import module
 
 _COLUMNS = {
     "image": "image column of the dataset",
@@ -29,7 +30,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        prog="python -m train.generator",
+        prog=module("train.generator"),
         description="Train, export and evaluate the small text-to-image model.",
     )
     add_version(parser)
@@ -118,7 +119,7 @@ def _add_evaluate(commands: Any) -> None:
         metavar="N",
         help="images of each class (default: 200)",
     )
-    add_threads(evaluate, 2)
+    add_threads(evaluate, shown=2)
     evaluate.add_argument("--card", action="store_true", help="also write the pipeline's card")
     evaluate.set_defaults(run=_evaluate)
 
@@ -215,7 +216,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
         out=arguments.out,
         real=arguments.real,
         images_per_class=arguments.images_per_class,
-        threads=arguments.threads,
+        threads=arguments.threads or 2,
         write_card_to=arguments.pipeline if arguments.card else None,
     )
     return 0

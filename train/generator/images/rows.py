@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import UserError
+from factory.common.program import module
 from factory.common.row_images import read_image
 from factory.data import open as open_data
 from factory.data.row_filter import filter_rows
@@ -69,7 +70,7 @@ def open_rows(config: SourceConfig) -> tuple[Any, Path | None]:
     if missing:
         boxes = config.boxes and config.boxes.column
         advice = (
-            "; `python -m train.generator heads` writes boxes, as column head"
+            f"; `{module('train.generator')} heads` writes boxes, as column head"
             if boxes in missing
             else ""
         )

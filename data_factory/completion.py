@@ -1,0 +1,37 @@
+"""`completion SHELL`: print a script for a shell that completes commands and options."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from factory.common.errors import UserError
+from factory.common.program import NAME
+
+_EPILOG = f"""\
+bash: {NAME} completion bash > ~/.local/share/bash-completion/completions/{NAME}
+zsh:  {NAME} completion zsh > DIRECTORY_IN_FPATH/_{NAME}
+fish: {NAME} completion fish > ~/.config/fish/completions/{NAME}.fish
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"))
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print the script.
+
+    Raises:
+        UserError: The library for it is not installed.
+    """
+    try:
+        from argcomplete.shell_integration import shellcode
+    except ImportError:
+        raise UserError(
+            "completion needs argcomplete; install it with: pip install argcomplete"
+        ) from None
+    sys.stdout.write(shellcode([NAME], shell=args.shell) + "\n")

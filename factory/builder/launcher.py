@@ -1,0 +1,114 @@
+"""Run this command line in several processes of one group, through torch's elastic launcher."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from factory.builder.signals import Stopped, stopping_on_signals
+from factory.common.errors import Failure
+from factory.common.last_words import FOLDER, read_all
+from factory.common.program import own_words
+
+_SIGNALS = "signals_to_handle"
+
+
+def run_in_processes(count: int) -> int:
+    """Start this command line again in `count` processes of one group, and wait for them.
+
+    Returns:
+        The exit status: 0, or that of a process that had nothing to say.
+
+    Raises:
+        Failure: A process failed, with the message and exit status of the first one.
+        Stopped: A signal asked to stop; the processes have stopped.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import launch_agent
+
+    # The launcher replaces `$$` and `${local_rank}` in arguments.
+    words = [word.replace("$", "$$") for word in [*own_words(), *sys.argv[1:]]]
+    with stopping_on_signals(for_good=True), tempfile.TemporaryDirectory() as folder:
+        try:
+            with _environment(folder), _silence():
+                launch_agent(_config(count), words[0], words[1:])
+        except ChildFailedError as error:
+            return _pass_on(Path(folder), [one.exitcode for one in error.failures.values()])
+        except SignalException as error:
+            raise Stopped(error.sigval) from None
+    return 0
+
+
+def _config(count: int) -> Any:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
+    from torch.distributed.launcher.api import LaunchConfig
+
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=os.devnull),
+    )
+    if _SIGNALS in {field.name for field in fields(config)}:
+        # The handlers of `stopping_on_signals` stay, and `nohup` has its effect.
+        setattr(config, _SIGNALS, "")
+    return config
+
+
+@contextmanager
+def _environment(folder: str) -> Iterator[None]:
+    """Set what the processes inherit: where to leave messages, one thread for each library."""
+    before = dict(os.environ)
+    os.environ[FOLDER] = folder
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Silence the launcher: what went wrong is in the messages of the processes."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _pass_on(folder: Path, statuses: Iterable[int]) -> int:
+    """Raise the message of the process that failed first, with its exit status."""
+    messages = read_all(folder)
+    killed = [-status for status in statuses if status < 0 and -status != signal.SIGTERM]
+    if killed and all(one.follows for one in messages):
+        raise Failure(
+            f"a process was ended by {signal.Signals(killed[0]).name}, by hand or for lack of "
+            "memory; run the same command again to resume, with fewer --processes if memory is "
+            "short"
+        )
+    if not messages:
+        return max(map(abs, statuses))
+    error = Failure(messages[0].text)
+    error.exit_status = messages[0].status
+    raise error

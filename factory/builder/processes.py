@@ -1,0 +1,137 @@
+"""How many processes a build starts on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+from factory.builder.jobs import Job, make_jobs
+from factory.builder.prepare import State, judge, look_at
+from factory.common.devices import on_cpus
+from factory.common.machine import cores, free_memory
+from factory.common.storage import answering, open_path
+from factory.planner.cost import estimate
+from factory.recipe.model_files import weight_bytes
+from factory.shards.settings import BuildSettings
+
+if TYPE_CHECKING:
+    from factory.recipe.resolved import ResolvedRecipe
+
+_GIB = 2**30
+# Python and the libraries with buffers of a batch, without the model.
+_PROCESS_BYTES = _GIB
+# A model whose files are not here yet: between Stable Diffusion 1 and XL.
+_MODEL_BYTES = 8 * _GIB
+# Other processes must save more than they cost: the launcher and they import torch one after the
+# other.
+_START_S = 5.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A number of processes.
+
+    Attributes:
+        count: 1 or more.
+        reason: What it follows from, e.g. `2 cores`; empty if there is nothing to generate.
+    """
+
+    count: int
+    reason: str
+
+
+def choose_processes(
+    recipes: Sequence[ResolvedRecipe], out: str, *, settings: BuildSettings
+) -> Choice:
+    """Choose the number of processes for a build: one per GPU, or one per core.
+
+    Memory, the shards to generate and the time they take limit the number.
+
+    Args:
+        recipes: As for `build`.
+        out: Dataset directory or URL.
+        settings: Of the build.
+
+    Raises:
+        UserError: As `build`: the recipes, settings or directory do not fit.
+    """
+    jobs, place = make_jobs(recipes), open_path(out)
+    kind, devices = _devices(settings.device)
+    with answering(place):
+        state = judge(look_at(place, jobs), jobs, wanted=settings, device=kind)
+    work = _work(state)
+    shards = sum(work.values())
+    if not shards:
+        return Choice(1, "")
+    if kind == "cpu":
+        limits = _on_cores(state, work)
+    else:
+        limits = {_count(devices, "device" if kind != "cuda" else "GPU"): devices}
+    limits[f"{_count(shards, 'shard')} to generate"] = shards
+    reason = min(limits, key=lambda name: limits[name])
+    return Choice(max(1, limits[reason]), reason)
+
+
+def _devices(wanted: str) -> tuple[str, int]:
+    """Return type and number of the devices to use; 0 of CPUs."""
+    import torch
+
+    if wanted == "cpu" or on_cpus():
+        return "cpu", 0
+    kind = torch.accelerator.current_accelerator()
+    return (kind.type if kind else "cpu"), torch.accelerator.device_count()
+
+
+def _work(state: State) -> dict[str, int]:
+    """Return the number of shards to generate by config, without those made with another one."""
+    found: dict[str, int] = {}
+    for job in state.jobs:
+        if job.kind == "set":
+            leader = job.twin_of or job.name
+            found[leader] = max(found.get(leader, 0), _missing(job, state))
+    return {name: count for name, count in found.items() if count}
+
+
+def _missing(job: Job, state: State) -> int:
+    entry = state.old.configs.get(job.name) if state.old else None
+    total = whole = job.total(state.settings.shard_size)
+    if entry is not None and entry.images != job.num_images:
+        # The last shard grows.
+        whole = entry.images // state.settings.shard_size
+    return total - len({number for number, _ in state.look.files(job.name) if number < whole})
+
+
+def _on_cores(state: State, work: dict[str, int]) -> dict[str, int]:
+    """Return limits of the number of processes, by their reasons."""
+    threads = state.settings.threads
+    each = f", {threads} threads each" if threads > 1 else ""
+    limits = {f"{_count(cores(), 'core')}{each}": cores() // threads}
+    recipes = [job.recipe for job in state.jobs if job.name in work]
+    free = free_memory()
+    if free is not None:
+        model = max(weight_bytes(recipe.model) or _MODEL_BYTES for recipe in recipes)
+        size = _PROCESS_BYTES + model
+        limits[f"{free / _GIB:.0f} GiB of free memory, {size / _GIB:.1f} each"] = free // size
+    seconds = _seconds(state, work)
+    count = max(1, min(limits.values()))
+    if seconds is not None and seconds * (1 - 1 / count) < _START_S:
+        limits[f"about {ceil(seconds)} s of work"] = 1
+    return limits
+
+
+def _seconds(state: State, work: dict[str, int]) -> float | None:
+    """Return the time of the missing shards on one core; None if no speed of it is known."""
+    total = 0.0
+    for job in state.jobs:
+        if job.name in work:
+            cost = estimate(job.recipe)
+            if cost.seconds is None or cost.speed is None or "CPU" not in cost.speed.device:
+                return None
+            total += cost.seconds * work[job.name] / job.total(state.settings.shard_size)
+    return total
+
+
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}{'' if number == 1 else 's'}"
