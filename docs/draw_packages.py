@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-OTHERS = ("train", "eval", "data_factory")
+OTHERS = ("train", "eval")
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- packages: written by `make graph` -->", "<!-- end of packages -->"
 INK, SOFT, GRID = "#1f2933", "#627282", "#d9e0e7"

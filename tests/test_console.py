@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data_factory.cli import COMMANDS, GROUPS
+from factory.command_line.cli import COMMANDS, GROUPS
 from factory.common import program
 
 ROOT = Path(__file__).parent.parent
@@ -53,8 +53,12 @@ def test_logs_and_errors_have_lines_of_their_own_beside_a_bar():
         ("eval", "score run --reel x", "required: --real; did you mean --real instead of --reel?"),
         ("eval", "gap a --space logit", "'features'); did you mean logits instead of logit?"),
         ("eval", "scor run", "'digits'); did you mean score instead of scor?"),
-        ("data_factory", "bild x y", "did you mean build instead of bild?"),
-        ("data_factory", "train x --epochz 3", "did you mean --epochs instead of --epochz?"),
+        ("factory.command_line", "bild x y", "did you mean build instead of bild?"),
+        (
+            "factory.command_line",
+            "train x --epochz 3",
+            "did you mean --epochs instead of --epochz?",
+        ),
         ("factory", "build a b --images_per-clas 3", "mean --images-per-class instead of"),
         ("factory", "recipes lst", "did you mean list instead of lst?"),
         ("factory", "check a --zzzzz", "check: error: unrecognized arguments: --zzzzz\n"),
@@ -75,7 +79,7 @@ def test_every_command_is_in_one_group_and_its_package_is_known():
     assert sorted(grouped) == sorted(COMMANDS)
     for name, command in COMMANDS.items():
         package = command.module.partition(".")[0]
-        assert package in (program.package_of(name), "data_factory")
+        assert package == program.package_of(name)
 
 
 def started(monkeypatch, folder, *, as_, on_path=()):
@@ -101,8 +105,8 @@ def test_commands_are_named_as_they_can_be_typed(tmp_path, monkeypatch):
     assert program.command("build") == f"{tmp_path}/bin/python -m factory build"
     monkeypatch.chdir(tmp_path)
     assert program.command("build") == "bin/python -m factory build"
-    started(monkeypatch, tmp_path, as_=ROOT / "data_factory" / "__main__.py")
-    assert program.command("train X") == "python -m data_factory train X"
+    started(monkeypatch, tmp_path, as_=ROOT / "factory" / "command_line" / "__main__.py")
+    assert program.command("train X") == "python -m factory.command_line train X"
     monkeypatch.chdir(ROOT)
     started(monkeypatch, tmp_path, as_="factory")
     assert program.command("score RUN") == "python eval score RUN"
@@ -126,7 +130,7 @@ def test_no_text_names_a_command_by_itself():
     own = {"program.py", "launch.py"}
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
-        for package in ("factory", "train", "eval", "data_factory")
+        for package in ("factory", "train", "eval")
         for path in (ROOT / package).rglob("*.py")
         if path.name not in own
         for node in texts(ast.parse(path.read_text()))
@@ -153,11 +157,13 @@ def test_a_shell_completes_options_of_the_command_that_was_typed(tmp_path):
         "COMP_LINE": line,
         "COMP_POINT": str(len(line)),
     }
-    subprocess.run([sys.executable, "-m", "data_factory"], env=environment, cwd=ROOT, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "factory.command_line"], env=environment, cwd=ROOT, check=True
+    )
     assert (tmp_path / "found").read_text().strip() == "--images-per-class"
     for shell in ("bash", "zsh", "fish"):
         done = subprocess.run(
-            [sys.executable, "-m", "data_factory", "completion", shell],
+            [sys.executable, "-m", "factory.command_line", "completion", shell],
             cwd=ROOT,
             capture_output=True,
             text=True,

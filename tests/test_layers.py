@@ -59,7 +59,7 @@ def test_accelerate_is_imported_where_processes_are_handled() -> None:
 def test_the_command_line_starts_without_heavy_libraries() -> None:
     """Help without any command's module; the options of a command without torch and its like."""
     code = (
-        "import sys\nfrom data_factory.cli import COMMANDS, GROUPS\n"
+        "import sys\nfrom factory.command_line.cli import COMMANDS, GROUPS\n"
         "from factory.common.commands import make_parser\n"
         "make_parser(GROUPS, ['--help'], start='x').format_help()\n"
         "assert not {one.module for one in COMMANDS.values()} & set(sys.modules)\n"

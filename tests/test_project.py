@@ -13,7 +13,7 @@ import factory
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
-OURS = ("data_factory", "factory", "train", "eval")
+OURS = ("factory", "train", "eval")
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
@@ -77,7 +77,7 @@ def test_the_wheel_carries_recipes_cards_metrics_and_the_generator(tmp_path: Pat
         "factory/embedded/unet/diffusion_pytorch_model.safetensors",
         "eval/metrics/top_k_accuracy.py",
         "train/generator/__init__.py",
-        "data_factory/cli.py",
+        "factory/command_line/cli.py",
     ):
         assert wanted in names
     assert any(name.startswith("factory/_dataset_cards/") for name in names)

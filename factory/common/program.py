@@ -13,7 +13,8 @@ from pathlib import Path
 
 NAME = "data-factory"
 """The console script; `NAME COMMAND ...` is what files for other machines say."""
-_MODULE = "data_factory"
+_MODULE = "command_line"
+"""Folder of the module that has all commands, `factory.command_line`."""
 _PACKAGES = {
     "train": "train",
     **dict.fromkeys(
@@ -75,7 +76,7 @@ def _script() -> str | None:
         return NAME
     started = Path(sys.argv[0])
     if started.parent.name == _MODULE and started.name == "__main__.py":
-        return module(_MODULE)
+        return module(f"factory.{_MODULE}")
     if started.name != NAME or not started.is_file():
         return None
     found = shutil.which(NAME)

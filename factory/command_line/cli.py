@@ -23,7 +23,9 @@ _GROUPS = {
 }
 _OWN = {
     "train": Command("train.cli", "Train any timm model on an image dataset."),
-    "completion": Command("data_factory.completion", "Print a script that completes commands."),
+    "completion": Command(
+        "factory.command_line.completion", "Print a script that completes commands."
+    ),
 }
 COMMANDS = {**factory_cli.COMMANDS, **eval.cli.COMMANDS, **_OWN}
 GROUPS = {
@@ -41,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int | None:
     return run_command(
         GROUPS,
         arguments,
-        start=start_of("data_factory"),
+        start=start_of("factory.command_line"),
         description="Generate labelled image datasets from recipes, train classifiers on them, "
         "and score these on real images.",
         epilog=factory_cli.first_steps(),
