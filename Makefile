@@ -17,7 +17,7 @@ REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seed 0 --seed 1 --seed 2
 STUDY_OPTIONS ?=
 
-.PHONY: help install study quickstart test test-quick test-soak lint typecheck format graph schema cards
+.PHONY: help install study quickstart test test-quick test-soak lint typecheck format docs graph schema cards
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -72,6 +72,9 @@ format: install ## Format the code
 
 cards: install ## Write dataset_cards/*.md, the cards of the packaged datasets
 	$(BIN)/python docs/write_cards.py
+
+docs: install ## Build the documentation site in out/docs; a warning is an error
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs out/docs
 
 graph: install ## Write the figure and the table of packages: docs/packages.svg, docs/design.md
 	$(BIN)/python docs/draw_packages.py
