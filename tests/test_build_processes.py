@@ -69,7 +69,7 @@ def test_several_processes_give_the_bytes_of_one(
 
 
 @pytest.mark.slow
-def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
+def test_a_bad_option_ends_every_rank_with_status_1(recipe_file: Path) -> None:
     out = recipe_file.parent / "missing"
     launcher = [python(), "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     changed = ["--batch-size", "0"]
@@ -82,7 +82,7 @@ def test_a_rank_that_fails_ends_the_job(recipe_file: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
+def test_a_killed_build_resumes_to_the_same_bytes(recipe_file: Path, one_process: Path) -> None:
     out = recipe_file.parent / "killed"
     command = ["-m", "factory", "build", str(recipe_file), str(out), *SETTINGS]
     process = subprocess.Popen(
@@ -101,7 +101,7 @@ def test_a_killed_build_goes_on_to_the_same_bytes(recipe_file: Path, one_process
 
 
 @pytest.mark.soak
-def test_the_embedded_generator_killed_and_stopped(tmp_path: Path) -> None:
+def test_an_embedded_build_resumes_after_a_kill_and_after_ctrl_c(tmp_path: Path) -> None:
     """Killed in a batch, then asked to stop by Ctrl-C: the bytes are those of one build."""
     words = ["quickstart/multi-domain", "--images-per-class", "4", *SETTINGS]
 
@@ -142,7 +142,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_told_and_leaves_whole_shards(
+def test_a_full_disk_ends_a_build_with_whole_shards(
     recipe_file: Path, one_process: Path, small_disk: Path, tmp_path: Path
 ) -> None:
     out = small_disk / "out"
@@ -160,7 +160,7 @@ def test_a_full_disk_is_told_and_leaves_whole_shards(
 
 
 @pytest.mark.slow
-def test_a_paper_recipe_is_drawn_by_the_embedded_generator(tmp_path: Path) -> None:
+def test_the_embedded_generator_builds_a_paper_recipe(tmp_path: Path) -> None:
     """Size and scheduler are the embedded model's; guidance and output size are the recipe's."""
     from datasets import load_dataset
 
@@ -177,7 +177,7 @@ def test_a_paper_recipe_is_drawn_by_the_embedded_generator(tmp_path: Path) -> No
     assert len(set(rows["domain"])) > 3
 
 
-def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
+def test_a_launch_on_cpus_refuses_other_devices() -> None:
     code = "from factory.builder.ranks import own_device; print(own_device()); own_device('cuda')"
     result = subprocess.run(
         [python(), "-c", code],
@@ -192,7 +192,7 @@ def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
 
 
 @pytest.mark.slow
-def test_a_resumed_build_looks_at_its_directory_once(tmp_path: Path) -> None:
+def test_a_resumed_build_lists_each_directory_at_start_and_end(tmp_path: Path) -> None:
     """The lead lists shards at the beginning and at the end; other ranks list nothing.
 
     Where it loads models first, it lists them once more afterwards.

@@ -82,7 +82,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, _little_is_measured: None) -> 
     return folder / "run"
 
 
-def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
+def test_a_card_shows_measurements_and_the_notes_of_the_run_folder(
     run: Path, tmp_path: Path
 ) -> None:
     pipeline, out = tmp_path / "pipeline", tmp_path / "figures"
@@ -121,7 +121,7 @@ def test_a_card_says_what_was_measured_and_what_was_written_beside_the_run(
     assert {"classes.jpg", "loss.png", "nearest.jpg"} <= {path.name for path in pipeline.iterdir()}
 
 
-def test_an_earlier_checkpoint_in_place_of_the_last_is_what_the_card_tells_of(run: Path) -> None:
+def test_a_card_describes_the_checkpoint_that_is_in_the_run_folder(run: Path) -> None:
     path = run / "checkpoint.pt"
     last = path.read_bytes()
     state = torch.load(path, weights_only=True)
@@ -148,7 +148,7 @@ def test_the_best_probe_is_kept(run: Path) -> None:
     )
 
 
-def test_a_card_tells_of_the_runs_before(run: Path, tmp_path: Path) -> None:
+def test_a_card_lists_the_runs_that_a_run_started_from(run: Path, tmp_path: Path) -> None:
     pipeline, later = tmp_path / "pipeline", tmp_path / "later"
     export(run, pipeline)
     settings = json.loads((run / "config.json").read_text(encoding="utf-8"))

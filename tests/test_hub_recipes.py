@@ -240,7 +240,7 @@ def test_a_strangers_recipe_reaches_nothing_here(team_hub: LocalHub, tmp_path: P
     assert sizes == []
 
 
-def test_what_is_not_there_is_told_in_a_line(team_hub: LocalHub, tmp_path: Path) -> None:
+def test_each_missing_recipe_or_repository_is_one_line(team_hub: LocalHub, tmp_path: Path) -> None:
     put(team_hub, {"recipes/a/x.yaml": BASE, "recipes/b/y.yaml": BASE, "notes.md": "x"})
     put(team_hub, {"data.csv": "x"}, repo="team/data")
     put(team_hub, {"recipes/x.yaml": BASE}, repo="team/gated")
@@ -335,7 +335,7 @@ def test_processes_that_read_another_recipe_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_set_is_built_again_from_its_recipes_bit_for_bit(
+def test_a_dataset_is_built_again_from_its_recipes_bit_for_bit(
     team_hub: LocalHub, tmp_path: Path
 ) -> None:
     home, first = tmp_path / "home", tmp_path / "first"

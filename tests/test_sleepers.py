@@ -45,7 +45,7 @@ def test_a_launch_that_wakes_up_harms_nothing(tmp_path: Path, sleeper: str) -> N
 
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
-def test_two_hundred_sleepers(tmp_path: Path) -> None:
+def test_two_hundred_suspended_launches_harm_nothing(tmp_path: Path) -> None:
     found = some_steps(tmp_path, PAIRS, rounds=6)
     assert found.total() == 216
     assert set(found) == {0, 1}, "some end what they began, some find another plan"
