@@ -282,7 +282,7 @@ def test_a_killed_build_resumes_to_the_same_bytes(recipe_file: Path, one_process
 
 
 @pytest.mark.soak
-def test_the_embedded_generator_killed_and_stopped(tmp_path: Path) -> None:
+def test_an_embedded_build_resumes_after_a_kill_and_after_ctrl_c(tmp_path: Path) -> None:
     """Killed in a batch, then stopped by Ctrl-C: the bytes equal those of one build."""
     words = ["quickstart/multi-domain", "--images-per-class", "4", *ALONE]
 
@@ -358,7 +358,7 @@ def test_a_paper_recipe_is_generated_by_the_embedded_generator(tmp_path: Path) -
     assert len(set(rows["domain"])) > 3
 
 
-def test_a_launch_on_cpus_keeps_off_other_devices() -> None:
+def test_a_launch_on_cpus_refuses_other_devices() -> None:
     code = "from factory.builder.ranks import own_device; print(own_device()); own_device('cuda')"
     result = subprocess.run(
         [python(), "-c", code],
@@ -398,7 +398,7 @@ def test_the_names_of_100000_shards_reach_every_rank(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_resumed_build_looks_at_its_directory_once(tmp_path: Path) -> None:
+def test_a_resumed_build_lists_each_directory_at_start_and_end(tmp_path: Path) -> None:
     """The lead lists shards at the beginning and at the end; other ranks list nothing.
 
     If it loads models first, it lists the shards once more afterwards.

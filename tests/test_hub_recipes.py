@@ -335,11 +335,12 @@ def test_processes_that_read_another_recipe_stop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_set_is_built_again_from_its_recipes_bit_for_bit(
+def test_a_dataset_is_built_again_from_its_recipes_bit_for_bit(
     team_hub: LocalHub, tmp_path: Path
 ) -> None:
     home, first = tmp_path / "home", tmp_path / "first"
     build = ("build", "quickstart", first, "--images-per-class", 1)
+    build += ("--set", "sampling.num_inference_steps=1")
     settings = ("--batch-size", 10, "--quiet")
     assert run_factory(team_hub, home, *build, *settings).returncode == 0
     files = {path: (first / path).read_bytes() for path in tree(first)}

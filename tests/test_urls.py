@@ -156,9 +156,9 @@ def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("sleeper", "other"),
     [
-        ("finishes", "grows more"),
+        pytest.param("finishes", "grows more", marks=pytest.mark.soak),
         ("grows", "adds another column"),
-        ("adds a column", "repairs"),
+        pytest.param("adds a column", "repairs", marks=pytest.mark.soak),
         ("tidies", "grows more"),
     ],
 )
