@@ -355,17 +355,17 @@ def test_counts_and_files_that_are_not_read_are_in_the_scores(tmp_path, capsys):
         for number in range(place + 1):
             Image.new("RGB", (8, 8), (place * 30, 0, 0)).save(real / name / f"{number}.JPG")
     (real / "notes.txt").touch()
-    (real / "ant" / "x.heic").touch()
+    (real / "ant" / "x.avif").touch()
     with pytest.raises(UserError, match=r"1 of 29 images are in unsupported formats"):
         main(["score", str(run), "--real", str(real)])
     main(["score", str(run), "--real", str(real), "--skip-unreadable"])
     told = capsys.readouterr().err
     counts = {name: folders.index(name) + 1 for name in sorted(folders)}
     line = ", ".join(f"{name} {count}" for name, count in counts.items())
-    assert f"28 images, 7 classes: {line}; not read: 1 .heic, 1 .txt" in told
+    assert f"28 images, 7 classes: {line}; not read: 1 .avif, 1 .txt" in told
     assert "warning: 7 of 7 classes with fewer than 10 images: " in told
     found = read_scores(run / "scores-photos-train.json").real
-    assert (found.class_counts, found.left_out) == (counts, {".heic": 1, ".txt": 1})
+    assert (found.class_counts, found.left_out) == (counts, {".avif": 1, ".txt": 1})
 
 
 def test_an_unfinished_run_is_marked(tmp_path, capsys):

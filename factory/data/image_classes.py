@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from factory.common.errors import UserError
 
-_SPLITS = {
+SPLITS = {
     "train": "train",
     "training": "train",
     "test": "test",
@@ -39,13 +39,13 @@ def splits_of(
     if len(loose) == len(images):
         raise UserError(
             f"{shown}: its {len(loose):,} images are not in class folders, so they have no labels; "
-            "move the images of each class into a folder with its name, or add a metadata.csv "
-            "with the columns file_name and label"
+            "move the images of each class into a folder with its name, or write their labels into "
+            "a CSV file there (columns path and label) and name that file"
         )
     if loose:
         raise UserError(_without_class(shown, loose))
     tops = {path.parts[0] for path in images}
-    if any(top.lower() not in _SPLITS for top in tops):
+    if any(top.lower() not in SPLITS for top in tops):
         wrapper = _wrapper_of(images)
         if wrapper and unwrap:
             return _unwrapped(images, wrapper, shown)
@@ -61,7 +61,7 @@ def splits_of(
         raise UserError(_without_class(shown, loose))
     splits: dict[str, list[tuple[PurePosixPath, str]]] = {}
     for path in images:
-        rows = splits.setdefault(_SPLITS[path.parts[0].lower()], [])
+        rows = splits.setdefault(SPLITS[path.parts[0].lower()], [])
         rows.append((path, _name(path.parts[1])))
     if len(splits) < len(tops):
         raise UserError(
@@ -73,7 +73,7 @@ def splits_of(
 def _refuse_splits_beside(images: Sequence[PurePosixPath], tops: set[str], shown: str) -> None:
     """Reject split folders with class folders beside other folders: they would become classes."""
     direct = {path.parts[0] for path in images if len(path.parts) == 2}
-    splits = sorted(top for top in tops - direct if top.lower() in _SPLITS)
+    splits = sorted(top for top in tops - direct if top.lower() in SPLITS)
     if len(splits) > 1:
         others = ", ".join(sorted(tops - set(splits)))
         raise UserError(
@@ -87,7 +87,7 @@ def _wrapper_of(images: Sequence[PurePosixPath]) -> str:
     top = images[0].parts[0]
     if any(path.parts[0] != top or len(path.parts) < 3 for path in images):
         return ""
-    holds_splits = all(path.parts[1].lower() in _SPLITS and len(path.parts) > 3 for path in images)
+    holds_splits = all(path.parts[1].lower() in SPLITS and len(path.parts) > 3 for path in images)
     return top if top.lower() in WRAPPERS or holds_splits else ""
 
 
@@ -101,7 +101,7 @@ def _unwrapped(
 def _refuse_inner_splits(images: Sequence[PurePosixPath], shown: str) -> None:
     """Reject class folders that contain splits: test images would be used for training."""
     seconds = {path.parts[1] if len(path.parts) > 2 else "" for path in images}
-    if len(seconds) > 1 and all(second.lower() in _SPLITS for second in seconds):
+    if len(seconds) > 1 and all(second.lower() in SPLITS for second in seconds):
         first = images[0]
         raise UserError(
             f"{shown}: its class folders contain splits ({', '.join(sorted(seconds))}); put the "

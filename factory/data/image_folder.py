@@ -20,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
+from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.inside import is_inside
 from factory.data.image_classes import splits_of
 from factory.data.row_counts import some
@@ -28,17 +29,19 @@ if TYPE_CHECKING:
     import datasets
 
 _READ = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
-# Images in formats that `factory.common.row_images` does not read.
-_NOT_READ = """.heic .heif .hif .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf
+_HEIC = ".heic .heif .hif"
+# Images in formats that `factory.common.row_images` does not read; HEIC only with its decoder.
+_NOT_READ = f"""{_HEIC} .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf
     .pef .srw .svg .psd .xcf .eps .ico .tga .exr .hdr .dds .apng .mpo"""
+_WITH_HEIC = f"install the decoder of HEIC: {INSTALL_HEIC}"
 _DATA = ".parquet .arrow .feather .tar .lance .hdf5 .h5"
 _METADATA = "metadata.csv metadata.jsonl metadata.parquet"
 _ARCHIVES = ".zip .7z .rar .tgz .gz .bz2 .xz .zst"
 _DESCRIPTIONS = {".md", "without suffix"}
 _OF_SYSTEMS = "thumbs.db ehthumbs.db desktop.ini __macosx @eadir $recycle.bin lost+found"
-READ, NOT_READ, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
+READ, NOT_READ, HEIC, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
     frozenset(names.split())
-    for names in (_READ, _NOT_READ, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
+    for names in (_READ, _NOT_READ, _HEIC, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
 )
 
 
@@ -77,7 +80,7 @@ class ImageFolder:
         suffix = path.suffix.lower()
         if path.name.lower() in METADATA:
             self.has_metadata = True
-        elif suffix in READ:
+        elif suffix in READ or (suffix in HEIC and reads_heic()):
             self.images.append(path)
         elif suffix in NOT_READ:
             self.not_read.append(path)
@@ -100,11 +103,12 @@ class ImageFolder:
         if not refused:
             return
         total = _images(len(self.images) + len(self.not_read))
-        suffixes = _counted(Counter(path.suffix.lower() for path in refused))
+        suffixes = Counter(path.suffix.lower() for path in refused)
         raise UserError(
             f"{shown}: {len(refused):,} of {total} are in unsupported formats "
-            f"({suffixes}; the first is {refused[0]}); convert them to JPEG or PNG"
+            f"({_counted(suffixes)}; the first is {refused[0]}); convert them to JPEG or PNG"
             + (", or skip them with --skip-unreadable" if self.images else "")
+            + (f", or {_WITH_HEIC}" if HEIC & suffixes.keys() else "")
         )
 
     @property
