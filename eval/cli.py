@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from eval.verbs import clip, digits, gap, label, predict, score, study, table
+from eval.verbs import clip, digits, export, gap, label, predict, score, study, table
 from factory.common.console import Parser
 
-_VERBS = (score, predict, table, clip, gap, study, label, digits)
+_VERBS = (score, predict, export, table, clip, gap, study, label, digits)
 
 
 def main(argv: list[str] | None = None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from factory.common.errors import UserError
 
 if TYPE_CHECKING:
     from eval.label_map import LabelMap
+
+AUTO = "auto"
 
 
 def positive(text: str) -> int:
@@ -74,6 +77,49 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
         help="YAML or CSV file that maps real labels to the model's class names; several labels "
         "may map to one class",
     )
+
+
+def add_threshold(parser: argparse.ArgumentParser, *, auto: str) -> None:
+    """Add the options that choose the threshold of "none of these".
+
+    Args:
+        parser: Of the command.
+        auto: Help for `--threshold auto`.
+    """
+    group = parser.add_argument_group("none of these")
+    group.add_argument(
+        "--threshold",
+        type=_threshold,
+        default=None,
+        metavar="P|auto|off",
+        help=f'answer "none of these" if the probability is below P; {auto} (default: off)',
+    )
+    group.add_argument("--data", metavar="DATASET", help="auto: the run's own training data")
+
+
+def _threshold(text: str) -> float | str | None:
+    """Parse a probability, `auto` or `off`."""
+    if text == "off":
+        return None
+    if text == AUTO:
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no probability from 0 to 1, auto or off")
+    return value
+
+
+def check_threshold(args: argparse.Namespace) -> None:
+    """Reject `--data` where nothing reads it.
+
+    Raises:
+        UserError: The threshold is not `auto`.
+    """
+    if args.data is not None and args.threshold != AUTO:
+        raise UserError(f"--data {args.data} is read by --threshold auto only; add it")
 
 
 def label_map_of(args: argparse.Namespace) -> LabelMap | None:

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import add_fit, add_process, add_rows, check_file, positive
+from eval.verbs.arguments import (
+    add_fit,
+    add_process,
+    add_rows,
+    add_threshold,
+    check_file,
+    check_threshold,
+    positive,
+)
 from factory.common.console import launched_as, log, write
 from factory.common.errors import Failure, UserError
 
 if TYPE_CHECKING:
     from eval.classifier import Answer, Classifier
     from eval.photos import Found
-    from eval.rejection import Rejection
 
 NAME = "predict"
 HELP = "ask a trained model what photos show"
-_AUTO = "auto"
 _LISTED = 5
 _SHEETS = (".png", ".jpg", ".jpeg")
 # Arguments of `open_images`, by the argument of the command line.
@@ -39,13 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the same as `eval score` computes. Nothing is uploaded or written unless asked for."
     )
     add = parser.add_argument
-    add("run_folder", metavar="RUN", help="run folder, or hf-hub:ORG/NAME")
+    add("run_folder", metavar="RUN", help="run folder, hf-hub:ORG/NAME, or ONNX file")
     add(
         "paths",
         nargs="+",
         metavar="PATH",
-        help="image file, folder (with all below it), pattern such as 'photos/*.jpg', dataset of "
-        "the Hub (hf://datasets/ORG/NAME), or - for paths on standard input, one per line",
+        help="image file, folder (with all below it), pattern such as 'photos/*.jpg', CSV or "
+        "Parquet file that names images, dataset of the Hub ([hf://datasets/]ORG/NAME), or - for "
+        "paths on standard input, one per line",
     )
     add("--top-k", type=positive, default=3, metavar="K", help="classes per image (default: 3)")
     add("--json", action="store_true", help="JSON on standard output instead of a table")
@@ -61,16 +67,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="exit with 0 although images were left out because they cannot be read",
     )
-    group = parser.add_argument_group("none of these")
-    group.add_argument(
-        "--threshold",
-        type=_threshold,
-        default=None,
-        metavar="P|auto|off",
-        help='answer "none of these" if the probability is below P; auto: P that rejects 5 %% of '
-        "the synthetic images that the run held out and labels correctly (default: off)",
+    add_threshold(
+        parser,
+        auto="auto: P that rejects 5 %% of the synthetic images that the run held out and labels "
+        "correctly, or the P of an ONNX file",
     )
-    group.add_argument("--data", metavar="DATASET", help="auto: the run's own training data")
     add_rows(parser.add_argument_group("paths that are datasets"), of="the dataset")
     add_fit(parser)
     add_process(parser)
@@ -83,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
 
     from eval.answers import to_json, to_table
     from eval.classifier import load_classifier
+    from eval.rejection import chosen_threshold
     from eval.score import set_precision
     from factory.data.readable import report_unreadable
 
@@ -91,7 +93,9 @@ def run(args: argparse.Namespace) -> None:
     classifier = load_classifier(args.run_folder, fit=args.fit, device=args.device)
     if unfinished := classifier.checkpoint.facts.unfinished:
         log(f"warning: {args.run_folder} is {unfinished}")
-    threshold, rejection = _chosen(args, classifier)
+    threshold, rejection = chosen_threshold(
+        classifier, args.threshold, args.data, batch_size=args.batch_size
+    )
     answers, unread = classifier.classify(
         found.photos, top_k=args.top_k, batch_size=args.batch_size, shows=True
     )
@@ -128,35 +132,7 @@ def _check(args: argparse.Namespace) -> None:
     check_file("--sheet", args.sheet)
     if args.sheet is not None and args.sheet.suffix.lower() not in _SHEETS:
         raise UserError(f"--sheet {args.sheet}: end the name in {', '.join(_SHEETS)}")
-    if args.data is not None and args.threshold != _AUTO:
-        raise UserError(f"--data {args.data} is read by --threshold auto only; add it")
-
-
-def _threshold(text: str) -> float | str | None:
-    """Parse a probability, `auto` or `off`."""
-    if text == "off":
-        return None
-    if text == _AUTO:
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no probability from 0 to 1, auto or off")
-    return value
-
-
-def _chosen(
-    args: argparse.Namespace, classifier: Classifier
-) -> tuple[float | None, Rejection | None]:
-    """Return the threshold, and how it was chosen if it was."""
-    if args.threshold != _AUTO:
-        return args.threshold, None
-    from eval.rejection import choose_rejection
-
-    rejection = choose_rejection(classifier, args.data, batch_size=args.batch_size, shows=True)
-    return rejection.threshold, rejection
+    check_threshold(args)
 
 
 def _find(args: argparse.Namespace) -> Found:
