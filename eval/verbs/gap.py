@@ -13,9 +13,12 @@ from eval.verbs.arguments import (
     add_labels,
     add_process,
     add_real,
+    add_suggestion,
+    check_suggestion,
     label_map_of,
     not_negative,
     positive,
+    suggesting,
 )
 from factory.common.console import log, write
 from factory.common.errors import UserError
@@ -44,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_real(parser)
     add_fit(parser)
     add_labels(parser)
+    add_suggestion(parser)
     add(
         "--model",
         required=True,
@@ -80,6 +84,7 @@ def run(args: argparse.Namespace) -> None:
     """Compare the datasets, plot and write the results."""
     if args.out.exists() and not args.out.is_dir():
         raise UserError(f"--out {args.out}: is a file; choose a folder")
+    check_suggestion(args)
     labels = label_map_of(args)
 
     import numpy as np
@@ -93,7 +98,8 @@ def run(args: argparse.Namespace) -> None:
     real, synthetic = _open(args)
     note_counts(real)
     note_counts(synthetic)
-    sample = sample_images(real, synthetic, images=args.images, seed=args.seed, labels=labels)
+    with suggesting(args):
+        sample = sample_images(real, synthetic, images=args.images, seed=args.seed, labels=labels)
     matched = label_facts(sample.match)
     note_labels(args.synthetic, matched, real=real.name)
     model = load_features(args.model)

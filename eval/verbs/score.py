@@ -13,8 +13,11 @@ from eval.verbs.arguments import (
     add_labels,
     add_process,
     add_real,
+    add_suggestion,
     check_file,
+    check_suggestion,
     label_map_of,
+    suggesting,
 )
 from factory.common.console import log, write
 from factory.common.errors import Failure, UserError
@@ -45,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_real(parser)
     add_fit(parser)
     add_labels(parser)
+    add_suggestion(parser)
     add_process(parser, batch_size=_BATCH_SIZE)
     parser.add_argument("--out", type=Path, metavar="FILE", help="scores file, for a single run")
     parser.add_argument(
@@ -165,6 +169,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 "score the runs one by one"
             )
         check_file(option, path)
+    check_suggestion(args)
 
 
 def _score_run(
@@ -187,15 +192,16 @@ def _score_run(
     )
 
     usual = _CODE_BATCH_SIZE if scoring.batch_norm == "test-batch" else _BATCH_SIZE
-    scored = score(
-        one,
-        real,
-        batch_size=args.batch_size or usual,
-        threads=args.threads,
-        scoring=scoring,
-        labels=labels,
-        fit=args.fit,
-    )
+    with suggesting(args, writes=writes):
+        scored = score(
+            one,
+            real,
+            batch_size=args.batch_size or usual,
+            threads=args.threads,
+            scoring=scoring,
+            labels=labels,
+            fit=args.fit,
+        )
     scores = scored.scores
     if not writes:
         return
