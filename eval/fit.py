@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.common.image_bytes import MAX_PIXELS
-from factory.data.pixels import Fit, crop, pad
+from factory.data.pixels import Fit, border_colour, crop, pad
 
 if TYPE_CHECKING:
     import torch
@@ -58,8 +58,6 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
     side = math.ceil(max(height, width) / preprocessing.crop_pct)
     own = create_transform(**options, is_training=False)
     squashed = create_transform(**options | {"crop_mode": "squash"}, is_training=False)
-    # The colour that becomes zeros in the model's input.
-    red, green, blue = (round(255 * value) for value in preprocessing.mean)
 
     def transform(image: Any) -> torch.Tensor:
         chosen = squashed
@@ -68,7 +66,7 @@ def make_transform(preprocessing: Preprocessing) -> Transform:
         elif fit == "crop":
             image = crop(image, width / height)
         elif fit == "pad":
-            image = pad(image, width / height, colour=(red, green, blue))
+            image = pad(image, width / height, colour=border_colour(preprocessing.mean))
         found: torch.Tensor = chosen(image)
         return found
 

@@ -20,9 +20,10 @@ from eval.photos import Photo, row_photos
 from factory.common.console import log
 from factory.common.errors import UserError
 from factory.data.open import OpenedDataset, open_dataset
-from factory.data.pixels import decode_images, labelled_sha256
+from factory.data.pixels import Fit, border_colour, decode_images, labelled_sha256
 from factory.data.readable import only_readable
 from factory.data.row_subsets import check_labels, hold_out, take_per_class
+from factory.models.model_config import Mean
 
 SHARE = 0.05
 """Of the correctly labelled held-out images that are rejected."""
@@ -46,6 +47,9 @@ class _Data(BaseModel):
 class _Values(BaseModel):
     image_size: int = Field(ge=4, le=4096)
     resample: Literal["nearest", "bilinear", "bicubic", "lanczos"]
+    # Runs that do not say squashed their images.
+    fit: Fit = "squash"
+    mean: tuple[Mean, Mean, Mean] | None = None
     val_fraction: float = Field(ge=0, le=0.9)
     val_images: int | None = Field(default=None, ge=1)
 
@@ -275,6 +279,8 @@ def _pixels(opened: OpenedDataset, values: _Values) -> Iterator[NDArray[np.uint8
             height=values.image_size,
             width=values.image_size,
             resample=values.resample,
+            fit=values.fit,
+            colour=border_colour(values.mean),
         )
 
 

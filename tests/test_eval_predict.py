@@ -346,6 +346,34 @@ def test_a_threshold_is_chosen_on_the_images_that_the_run_held_out(
     assert "false-alarm rate, measured on synthetic images" in told
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_photos_that_are_not_square_are_held_out_as_they_were_trained_on(
+    tmp_path: Path, fit: str
+) -> None:
+    rows = ["file_name,class"]
+    rng = np.random.default_rng(0)
+    for number in range(90):
+        colour = ((200, 40, 40), (40, 200, 40), (40, 40, 200))[number % 3]
+        pixels = np.clip(colour + rng.integers(-40, 40, (20, 32, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.JPG")
+        rows.append(f"{number}.JPG,{number % 3}")
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    values = {"epochs": 4, "batch_size": 16, "warmup_epochs": 0.0, "val_fraction": 0.3}
+    options = TrainOptions(
+        dataset=str(tmp_path / "mine.csv"),
+        model="test_resnet",
+        out=tmp_path / "run",
+        overrides={**values, "fit": fit, "image_size": 32},
+    )
+    train(options)
+    found = predict(
+        *(tmp_path / "run", tmp_path / "0.JPG", "--threshold", "auto"),
+        *("--data", tmp_path / "mine.csv"),
+    )
+    assert found["threshold_chosen"]["images"] == 27
+
+
 def test_a_threshold_needs_the_runs_own_data(
     trained: tuple[Path, Path], run: Path, tmp_path: Path
 ) -> None:

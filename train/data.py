@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from factory.common.errors import Failure, UserError
 from factory.common.row_images import read_image, skipping_advised
 from factory.data.open import OpenedDataset
-from factory.data.pixels import decode_images, labelled_sha256, require_space
+from factory.data.pixels import border_colour, decode_images, labelled_sha256, require_space
 from factory.data.row_counts import class_counts, count_warnings, counts_line, some
 from factory.data.row_subsets import check_labels
-from train.config import IMAGENET_MEAN, Hyperparameters
+from train.config import Hyperparameters
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -120,7 +120,6 @@ def load_pixels(
         Failure: The decoding process of this machine failed, or a disk is too small.
     """
     labels = check_labels(opened)
-    red, green, blue = (round(255 * value) for value in values.mean or IMAGENET_MEAN)
 
     def decode() -> NDArray[np.uint8]:
         return decode_images(
@@ -132,7 +131,7 @@ def load_pixels(
             width=side,
             resample=values.resample,
             fit=values.fit,
-            colour=(red, green, blue),
+            colour=border_colour(values.mean),
         )
 
     if accelerator.num_processes == 1:

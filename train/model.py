@@ -18,10 +18,11 @@ from torch import nn
 from factory.common.errors import UserError
 from factory.common.inside import is_inside
 from factory.common.whole_files import replace_file, replace_text
+from factory.data.pixels import IMAGENET_MEAN
 from factory.hub.client import bound_requests
 from factory.models.model_config import no_larger_than
 from factory.models.model_folder import fetch_model, read_model_folder
-from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
+from train.config import IMAGENET_STD, RunConfig
 from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS
 
 _MOST_FEATURES = 8192

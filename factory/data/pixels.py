@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Fit = Literal["crop", "pad", "squash"]
 FITS: tuple[Fit, ...] = ("crop", "pad", "squash")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
 RESAMPLES = ("nearest", "bilinear", "bicubic", "lanczos")
 # Larger arrays are in a memory-mapped file.
 _IN_MEMORY_BYTES = 4 << 30
@@ -144,6 +145,16 @@ def require_space(folder: Path, size: int, *, remedy: str) -> None:
             f"{folder}: the decoded images need {size / 2**30:,.1f} GiB, but only "
             f"{free / 2**30:,.1f} GiB are free; {remedy}, or lower --image-size"
         )
+
+
+def border_colour(mean: Sequence[float] | None) -> tuple[int, int, int]:
+    """Return the colour of borders that becomes zeros in a model's input.
+
+    Args:
+        mean: Subtracted from RGB in 0 to 1; None is ImageNet's.
+    """
+    red, green, blue = (round(255 * value) for value in mean or IMAGENET_MEAN)
+    return red, green, blue
 
 
 def _resized(rgb: Any, size: tuple[int, int], resample: str) -> NDArray[np.uint8]:
