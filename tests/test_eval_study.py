@@ -34,7 +34,7 @@ from eval.study.statistics import (
     holm,
     spread_of_differences,
 )
-from eval.study.steps import Ledger, Step, run_all
+from eval.study.steps import Ledger, Step, content_of, run_all
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.models.embedded import embedded_revision
@@ -530,3 +530,15 @@ def test_holms_correction_is_the_published_one() -> None:
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_a_table_changes_with_the_images_beside_it(tmp_path: Path) -> None:
+    table, image = tmp_path / "test.csv", tmp_path / "a.png"
+    table.write_text("path,label\na.png,cat\n")
+    image.write_bytes(b"1")
+    found = [content_of(str(table))]
+    image.write_bytes(b"2")
+    found.append(content_of(str(table)))
+    table.write_text("path,label\na.png,dog\n")
+    found.append(content_of(str(table)))
+    assert len({*found, str(table)}) == 4

@@ -24,6 +24,11 @@ accelerate launch --multi_gpu --num_processes 2 train ... (also on a machine wit
 Then score the run: accelerate launch eval score RUN --real DATASET
 """
 
+_DATASET = (
+    "dataset directory, folder of photos, CSV or Parquet file that names images, or Hub id, "
+    "ORG/NAME[@REVISION]"
+)
+
 # Options that replace one field of the preset, with the type of their value.
 _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("epochs", int, "passes over the training images"),
@@ -55,7 +60,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("dataset", nargs="?", metavar="DATASET", help="directory or Hub id, ORG/NAME[@REVISION]")
+    add("dataset", nargs="?", metavar="DATASET", help=_DATASET)
     add(
         "--model",
         metavar="NAME",

@@ -24,6 +24,7 @@ from factory.common.console import log
 from factory.common.errors import Failure, UserError
 from factory.common.inside import at_home
 from factory.common.whole_files import replace_text
+from factory.data.image_table import is_table
 
 _TAIL = 12
 
@@ -203,8 +204,12 @@ def sha256(path: Path) -> str:
 
 
 def content_of(reference: str) -> str:
-    """Return an identifier of a dataset: a hash of all files of a directory, else its name."""
-    folder = at_home(reference)
+    """Return an identifier of a dataset: a hash of all files of a directory, else its name.
+
+    The images that a table names are in the directory of the table.
+    """
+    path = at_home(reference)
+    folder = path.parent if is_table(path) else path
     if not folder.is_dir():
         return reference
     digest = hashlib.sha256()

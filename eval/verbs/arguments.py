@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from eval.label_map import LabelMap
 
 AUTO = "auto"
+DATASET = "dataset directory, folder of photos, CSV or Parquet file, or Hub id"
 
 
 def positive(text: str) -> int:
@@ -46,7 +47,7 @@ def add_rows(parser: argparse._ActionsContainer, *, of: str) -> None:
 
 def add_real(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose the real images."""
-    parser.add_argument("--real", required=True, metavar="DATASET", help="directory or Hub id")
+    parser.add_argument("--real", required=True, metavar="DATASET", help=DATASET)
     add_rows(parser, of="the real set")
     parser.add_argument(
         "--skip-unreadable",

@@ -6,7 +6,13 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.verbs.arguments import add_fit, add_threshold, check_file, check_threshold
+from eval.verbs.arguments import (
+    DATASET,
+    add_fit,
+    add_threshold,
+    check_file,
+    check_threshold,
+)
 from factory.common.console import launched_as, log, write
 from factory.common.errors import UserError
 
@@ -30,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--check",
         metavar="DATASET",
-        help="compare logits on 100 of these images: folder, directory, CSV or Parquet file, or "
-        "Hub id (default: on noise)",
+        help=f"compare logits on 100 images of a {DATASET} (default: on noise)",
     )
     add_threshold(parser, auto="auto: P as `eval predict` chooses it; P is stored in the file")
     add_fit(parser)

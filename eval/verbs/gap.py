@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.verbs.arguments import (
+    DATASET,
     add_fit,
     add_labels,
     add_process,
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "distinguishes the two, and the same accuracy between two halves of the real images."
     )
     add = parser.add_argument
-    add("synthetic", metavar="SYN", help="dataset directory or Hub id")
+    add("synthetic", metavar="SYN", help=DATASET)
     add("--syn-config", metavar="NAME", help="config of SYN (default: its default)")
     add("--syn-split", metavar="NAME", help="split of SYN (default: train)")
     add("--syn-filter", metavar="EXPR", help="keep only matching rows of SYN")
