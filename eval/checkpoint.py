@@ -37,6 +37,7 @@ class Checkpoint:
         facts: For the scores file.
         preprocessing: For the scores file, and for the transform.
         training: The run's `config.yaml`, or None.
+        threshold: Of an ONNX file: the probability below which an answer is "none of these".
     """
 
     run: str
@@ -46,6 +47,17 @@ class Checkpoint:
     facts: ModelFacts
     preprocessing: Preprocessing
     training: dict[str, Any] | None
+    threshold: float | None = None
+
+    @property
+    def is_onnx(self) -> bool:
+        """Whether the model is an ONNX file, not a run."""
+        return is_onnx(self.run)
+
+
+def is_onnx(run: str) -> bool:
+    """Return whether a model is named by an ONNX file."""
+    return run.lower().endswith(".onnx")
 
 
 def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
@@ -61,6 +73,10 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
             fit it, or the classes have no names.
         Failure: The Hub cannot be reached.
     """
+    if is_onnx(run):
+        raise UserError(
+            f"{run}: an ONNX file is read by `eval predict` and load_classifier only; name its run"
+        )
     scoring = scoring or Scoring()
     loaded = load_model(run)
     if loaded.label_names is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from eval.checkpoint import Checkpoint, load_checkpoint
+from eval.checkpoint import Checkpoint, is_onnx, load_checkpoint
 from eval.fit import Transform, make_transform, with_fit
 from eval.photos import Photo, file_photo
 from eval.predict import pad, rank
@@ -181,10 +181,11 @@ def load_classifier(run: str | Path, *, fit: Fit | None = None, device: str = "a
     """Load a trained model that can be called with images.
 
     Args:
-        run: A run folder, or a model of the Hub: `[hf-hub:]ORG/NAME[@REVISION]`.
+        run: A run folder, a model of the Hub (`[hf-hub:]ORG/NAME[@REVISION]`), or a file of
+            `eval export`.
         fit: Treatment of images that are not square: `crop`, `pad` or `squash`; default: crop, or
             pad if the model was trained with borders.
-        device: `auto`, `cpu`, `cuda`, ...
+        device: `auto`, `cpu`, `cuda`, ...; ONNX files are computed on the CPU.
 
     Returns:
         The model; see `Classifier.__call__`. It gives the same probabilities as `eval score`.
@@ -193,8 +194,15 @@ def load_classifier(run: str | Path, *, fit: Fit | None = None, device: str = "a
         UserError: The model or the device does not exist, or the model's files do not fit together.
         Failure: The Hub cannot be reached.
     """
-    chosen = find_device(device)
-    checkpoint = load_checkpoint(str(at_home(run)))
+    path = at_home(run)
+    if is_onnx(str(run)):
+        if device not in ("auto", "cpu"):
+            raise UserError(f"device {device}: ONNX files are computed on the CPU; use cpu")
+        from eval.onnx_file import load_onnx
+
+        chosen, checkpoint = find_device("cpu"), load_onnx(path, shown=str(run))
+    else:
+        chosen, checkpoint = find_device(device), load_checkpoint(str(path))
     checkpoint = replace(checkpoint, preprocessing=with_fit(checkpoint.preprocessing, fit))
     checkpoint.model.to(chosen)
     return Classifier(checkpoint, make_transform(checkpoint.preprocessing), chosen)

@@ -10,6 +10,7 @@ from factory.common.program import start_of
 _HELP = {
     "score": "Score runs on a real dataset.",
     "predict": "Ask a trained model what photos show.",
+    "export": "Write a trained model as one ONNX file.",
     "table": "Tabulate scores: configs by real datasets.",
     "clip": "Score a CLIP or SigLIP model zero-shot on a real dataset.",
     "gap": "Measure and plot the gap between synthetic and real images.",

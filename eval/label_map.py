@@ -6,8 +6,9 @@ import csv
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -24,7 +25,8 @@ _SHOWN = 8
 # With the slash, which folder names cannot have, and zero-width characters.
 _SPELLING = re.compile(r"[\s_/\-\u00ad\u200b\u2060\ufeff]+")
 _SHORTEST_PART = 3
-_MOST_LINES = 120
+_MOST_COMPARED = 120
+_PLURALS = (("ies", "y"), ("es", ""), ("s", ""))
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,54 @@ def plain(name: str) -> str:
     return _SPELLING.sub("", unicodedata.normalize("NFKC", name)).casefold()
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Return the known name with the most similar spelling, or None.
+@lru_cache(maxsize=100_000)
+def _synonyms(name: str) -> frozenset[str]:
+    """Return the spellings of a name and of its synonyms, which ImageNet separates by commas."""
+    return frozenset(map(plain, [name, *name.split(",")])) - {""}
 
-    Part of a name matches if only one name contains it: `Sea` matches `Sea or Lake`.
+
+@lru_cache(maxsize=100_000)
+def _singulars(name: str) -> frozenset[str]:
+    """Return the same, and what they are without the endings of English plurals."""
+    forms = _synonyms(name)
+    return forms | {
+        one.removesuffix(end) + start
+        for one in forms
+        for end, start in _PLURALS
+        if one.endswith(end) and len(one) > _SHORTEST_PART
+    }
+
+
+def _same(name: str, known: Sequence[str]) -> str | None:
+    """Return the only known name that has a synonym, or a singular, in common with a name."""
+    for forms in (_synonyms, _singulars):
+        found = [one for one in known if forms(name) & forms(one)]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+def _ending(name: str, known: Sequence[str]) -> str | None:
+    """Return the longest known name whose words are the last ones of a longer name."""
+    words, by_words = _words(name), {_words(one): one for one in known}
+    ends = (words[start:] for start in range(1, len(words)))
+    return next((by_words[end] for end in ends if end in by_words), None)
+
+
+@lru_cache(maxsize=100_000)
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(filter(None, map(plain, _SPELLING.split(name))))
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """Return the known name that most likely is the same, or None.
+
+    It has the same spelling, synonym or singular, or a similar spelling. Part of a name matches if
+    only one name contains it: `Sea` matches `Sea or Lake`.
     """
+    same = _same(name, known)
+    if same is not None:
+        return same
     wanted = plain(name)
     by_spelling = {plain(one): one for one in known}
     found = difflib.get_close_matches(wanted, by_spelling, n=1)
@@ -138,15 +183,34 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return by_spelling[found[0]] if found else None
 
 
-def suggested_map(labels: Sequence[str], classes: Sequence[str]) -> str:
-    """Return a YAML map to start from: each label with the most similar unused class, or `?`."""
-    left, pairs = list(classes), {}
-    for label in labels[:_MOST_LINES]:
-        pairs[label] = nearest(label, left) or OPEN
-        if pairs[label] != OPEN:
-            left.remove(pairs[label])
-    text: str = yaml.safe_dump(pairs, sort_keys=False, allow_unicode=True, width=2**16)
-    more = len(labels) - len(pairs)
+def suggested_map(labels: Sequence[str], classes: Sequence[str]) -> dict[str, str]:
+    """Return a map to start from: each label with the most similar class, or `OPEN`.
+
+    A class is suggested once, except for labels that end in its name (`honey bee`: `bee`).
+    """
+    left, found = list(classes), dict.fromkeys(labels, OPEN)
+    # Step by step for all labels: a similar spelling must not take the class of a synonym.
+    for find, known in ((_same, left), (_ending, classes), (nearest, left)):
+        still = [label for label in labels if found[label] == OPEN]
+        # Comparing spellings takes long.
+        for label in still[:_MOST_COMPARED] if find is nearest else still:
+            name = find(label, known)
+            found[label] = name or OPEN
+            if name in left:
+                left.remove(name)
+    return found
+
+
+def map_lines(pairs: Mapping[str, str], *, most: int | None = None) -> str:
+    """Return a map as YAML, a line for each label.
+
+    Args:
+        pairs: The map.
+        most: Number of labels to show; a comment counts the others.
+    """
+    shown = dict(list(pairs.items())[:most])
+    text: str = yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=2**16)
+    more = len(pairs) - len(shown)
     return text + (f"# and {more} more labels\n" if more else "")
 
 

@@ -7,14 +7,27 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from eval.label_map import LabelMap, listed, plain, suggested_map
+from eval.label_map import LabelMap, listed, map_lines, plain, suggested_map
 from factory.common.errors import UserError
 
 if TYPE_CHECKING:
     from eval.real import RealImages
 
 WRITE_A_MAP = "write a label map and pass it with --labels MAP.yaml"
+_MOST_LINES = 120
 How = Literal["exact", "spelling", "synonym", "map"]
+
+
+class UnmatchedLabelsError(UserError):
+    """Classes of real images that a model lacks.
+
+    Attributes:
+        suggested: A complete label map to start from: the given one, and a line for each class.
+    """
+
+    def __init__(self, text: str, suggested: Mapping[str, str]) -> None:
+        super().__init__(text)
+        self.suggested = suggested
 
 
 def _first_synonym(name: str) -> str:
@@ -103,8 +116,9 @@ def match_labels(
         remedy: How to use a label map, for the message without one.
 
     Raises:
-        UserError: Two classes of the model have the same name, or it lacks a class that has images;
-            or a label or class in the map does not exist.
+        UnmatchedLabelsError: The model lacks a class that has images.
+        UserError: Two classes of the model have the same name, or a label or class in the map does
+            not exist.
     """
     twice = [name for name, count in Counter(model_names).items() if count > 1]
     if twice:
@@ -118,8 +132,9 @@ def match_labels(
     unknown = [real_names[label] for label in sorted(present) if found[label] is None]
     if unknown:
         rest = [name for index, name in enumerate(model_names) if index not in set(found)]
-        text = _mismatch(unknown, rest, model=model, real=real, labels=labels, remedy=remedy)
-        raise UserError(text)
+        lines = suggested_map(unknown, rest)
+        text = _mismatch(lines, rest, model=model, real=real, labels=labels, remedy=remedy)
+        raise UnmatchedLabelsError(text, {**pairs, **lines})
     return _join(
         model_names,
         real_names,
@@ -196,7 +211,7 @@ def _join(
 
 
 def _mismatch(
-    unknown: Sequence[str],
+    lines: Mapping[str, str],
     rest: Sequence[str],
     *,
     model: str,
@@ -208,7 +223,7 @@ def _mismatch(
     only = f"only the model has {listed(rest)}" if rest else "the model has no other class"
     remedy = f"add them to {labels.source}" if labels else remedy
     return (
-        f"{model} has no class for {listed(unknown)} of {real}; {only}; {remedy}, or exclude those "
-        "images with --filter. Suggested lines for the map (most similar names; check each):\n"
-        + suggested_map(unknown, rest).rstrip()
+        f"{model} has no class for {listed(list(lines))} of {real}; {only}; {remedy}, or exclude "
+        "those images with --filter. Suggested lines for the map (most similar names; check "
+        "each):\n" + map_lines(lines, most=_MOST_LINES).rstrip()
     )

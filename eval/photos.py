@@ -19,7 +19,9 @@ from factory.common.row_images import read_file, read_hashed
 from factory.common.storage import at_home
 from factory.common.system_files import is_system_file
 from factory.data.image_folder import NOT_READ, READ, find_images
+from factory.data.image_table import TABLES, is_table
 from factory.data.open import OpenedDataset, OpenedImages, is_dataset, open_images
+from factory.hub.ids import looks_like_hub_id
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -91,7 +93,8 @@ def find_photos(
     """Find the images that paths name.
 
     Args:
-        paths: Files, folders, glob patterns, `hf://datasets/ORG/NAME[@REVISION]`, and `-`.
+        paths: Files, folders, glob patterns, tables of images, datasets of the Hub
+            (`[hf://datasets/]ORG/NAME[@REVISION]`), and `-`.
         standard_input: Returns lines of paths; called for `-`.
         dataset_options: Arguments of `open_images`, for paths that are datasets.
 
@@ -106,7 +109,7 @@ def find_photos(
                 if name:
                     finder.add(name)
         else:
-            finder.add(path)
+            finder.add(path, may_be_id=True)
     return finder.found
 
 
@@ -116,9 +119,15 @@ class _Finder:
         self._options = dataset_options
         self._seen: set[Path] = set()
 
-    def add(self, name: str) -> None:
-        """Add the images that a path names, or the reason why it names none."""
-        if name.startswith(_HUB):
+    def add(self, name: str, *, may_be_id: bool = False) -> None:
+        """Add the images that a path names, or the reason why it names none.
+
+        Args:
+            name: The path.
+            may_be_id: Whether it may be a dataset's Hub id without prefix. Lines of a list of files
+                are never sent to the Hub.
+        """
+        if name.startswith(_HUB) or (may_be_id and _is_hub_id(name)):
             self._add_dataset(name, name)
             return
         try:
@@ -132,7 +141,9 @@ class _Finder:
         if path.is_dir():
             self._add_folder(name, path)
         elif os.path.lexists(path):
-            if not is_system_file(PurePath(path.name)):
+            if is_table(path):
+                self._add_dataset(name, str(path))
+            elif not is_system_file(PurePath(path.name)):
                 self._add_file(name, path)
         elif glob.has_magic(name):
             self._add_matches(name, path)
@@ -184,9 +195,31 @@ class _Finder:
 
     def _add_dataset(self, name: str, reference: str) -> None:
         opened = open_images(reference, **self._options)
-        self.found.photos += row_photos(opened, name=name)
+        if is_table(Path(reference)) and opened.image_folder is not None:
+            self._add_files_of(opened, opened.image_folder)
+        else:
+            self.found.photos += row_photos(opened, name=name)
         self.found.left_out.update(opened.left_out)
         self.found.datasets.append(f"{name}: split {opened.split}, {len(opened.dataset):,} images")
+
+    def _add_files_of(self, opened: OpenedImages, folder: Path) -> None:
+        """Add the files that the rows of a table name."""
+        for row, item in enumerate(opened.dataset[opened.image_column]):
+            if item is None:
+                self.found.faults.append(f"{folder}: row {row} of the table names no file")
+            else:
+                self._add_file(item["path"], Path(item["path"]), folder)
+
+
+def _is_hub_id(name: str) -> bool:
+    """Return whether a path that does not exist here is a dataset's id, not a mistyped file."""
+    path = at_home(name)
+    return (
+        looks_like_hub_id(name)
+        and path.suffix.lower() not in READ | NOT_READ | TABLES
+        and not os.path.lexists(path)
+        and not path.parent.exists()
+    )
 
 
 def require_datasets(found: Found, given: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory.common.errors import UserError
+from factory.common.storage import at_home
 from factory.data.open import OpenedDataset, open_dataset
 from factory.data.readable import only_readable
 from factory.data.row_counts import class_counts
@@ -51,7 +52,7 @@ def open_real(
     """Open real images for scoring.
 
     Args:
-        reference: Dataset directory, Hub id or `hf://` path.
+        reference: Dataset directory, CSV or Parquet file, Hub id or `hf://` path.
         config_name: Default: the dataset's default config.
         split: Default: `test` if there is one, else the only one, else `train`.
         row_filter: Keep only matching rows, see `factory.data.row_filter`.
@@ -107,6 +108,8 @@ def _short_name(opened: OpenedDataset, row_filter: str | None) -> str:
     last = opened.reference.partition("@")[0].rstrip("/").rpartition("/")[2]
     if last in ("", ".", ".."):
         last = Path(opened.reference).resolve().name
+    elif at_home(opened.reference).is_file():
+        last = Path(last).stem
     config = "" if opened.config_name in (None, "default", last) else opened.config_name
     wanted = hashlib.sha256(row_filter.encode()).hexdigest()[:8] if row_filter else ""
     parts = [part for part in (last, config, opened.split, wanted) if part]

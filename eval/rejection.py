@@ -17,6 +17,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from eval.classifier import Answer, Classifier
 from eval.photos import Photo, row_photos
+from factory.common.console import log
 from factory.common.errors import UserError
 from factory.data.open import OpenedDataset, open_dataset
 from factory.data.pixels import Fit, border_colour, decode_images, labelled_sha256
@@ -90,6 +91,41 @@ class Rejection:
             "correct_rejected_share": self.correct_rejected / self.correct,
             "false_alarm_rate": self.rejected / self.images,
         }
+
+
+def chosen_threshold(
+    classifier: Classifier,
+    wanted: float | str | None,
+    data: str | None,
+    *,
+    batch_size: int | None = None,
+) -> tuple[float | None, Rejection | None]:
+    """Return the threshold of `--threshold`, and how it was chosen if it was.
+
+    Args:
+        classifier: The model.
+        wanted: A probability; None; or `auto`, which chooses one, or takes that of an ONNX file.
+        data: The run's training data, for `auto`.
+        batch_size: As for `Classifier.classify`.
+
+    Raises:
+        UserError: As `choose_rejection`; or an ONNX file has no threshold.
+    """
+    checkpoint = classifier.checkpoint
+    if not isinstance(wanted, str):
+        return wanted, None
+    if not checkpoint.is_onnx:
+        rejection = choose_rejection(classifier, data, batch_size=batch_size, shows=True)
+        return rejection.threshold, rejection
+    if data is not None:
+        raise UserError(f"--data {data}: the threshold of an ONNX file is in the file; omit it")
+    if checkpoint.threshold is None:
+        raise UserError(
+            f"{checkpoint.run}: contains no threshold; export the run again with --threshold auto "
+            "--data DATASET, or give --threshold P"
+        )
+    log(f"{checkpoint.run}: threshold {checkpoint.threshold:g}, stored in the file")
+    return checkpoint.threshold, None
 
 
 def choose_rejection(

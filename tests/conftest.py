@@ -5,6 +5,7 @@ import errno
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -74,6 +75,12 @@ def _signals_as_they_were() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def without_heic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the decoder of HEIC, an extra, were not installed."""
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from eval.label_map import LabelMap, read_labels
-from eval.labels import match_labels, match_real
+from eval.labels import UnmatchedLabelsError, match_labels, match_real
 from eval.real import open_real
 from factory.common.errors import UserError
 
@@ -100,15 +100,47 @@ def test_a_class_is_suggested_once_and_nothing_far(tmp_path):
     ]
 
 
-def test_several_labels_may_share_a_class():
-    pairs = {"pickup": "truck", "lorry": "truck"}
-    found = match(
-        ["truck", "car"], ["Lorry", "lorry", "car", "pickup"], present=[1, 2, 3], pairs=pairs
+def test_synonyms_and_plurals_come_before_similar_spellings(tmp_path):
+    model = ["tench, Tinca tinca", "goldfish, Carassius auratus", "bus", "horse", "city", "cat"]
+    model += ["F/A-18", "sea snake", "boats", "bee"]
+    real = ["Carassius_auratus", "Tinca Tinca, doctor fish", "BUSES", "Horses", "cities", "cart"]
+    real += ["cats", "F/A-18s", "sea_snakes", "boat", "x" * 150, "honey Bee", "bumble-bee"]
+    with pytest.raises(UnmatchedLabelsError) as caught:
+        match(model, real)
+    suggested = caught.value.suggested
+    assert suggested == {
+        "Carassius_auratus": model[1],
+        "Tinca Tinca, doctor fish": model[0],
+        "BUSES": "bus",
+        "Horses": "horse",
+        "cities": "city",
+        "cart": "?",
+        "cats": "cat",
+        "F/A-18s": "F/A-18",
+        "sea_snakes": "sea snake",
+        "boat": "boats",
+        "x" * 150: "?",
+        "honey Bee": "bee",
+        "bumble-bee": "bee",
+    }
+    path = tmp_path / "map.yaml"
+    path.write_text(
+        str(caught.value).partition("\n")[2].replace("'?'", "bus").replace(": ?", ": bus")
     )
-    assert found.names == ["truck", "car"]
-    assert found.real_indices == [None, 0, 1, 0]
-    assert (found.num_real, found.model_indices) == (2, [0, 1])
-    assert found.merged == [["lorry", "pickup"]]
+    assert read_labels(path).pairs == {
+        label: "bus" if name == "?" else name for label, name in suggested.items()
+    }
+
+
+def test_several_labels_may_share_a_class():
+    pairs = {"pickup": "truck", "lorry": "truck", "F/A-18": "F-16A/B", "a/b": "F-16A/B"}
+    model = ["truck", "car", "F-16A/B"]
+    real = ["Lorry", "lorry", "car", "pickup", "F/A-18", "a/b"]
+    found = match(model, real, present=[1, 2, 3, 4, 5], pairs=pairs)
+    assert found.names == model
+    assert found.real_indices == [None, 0, 1, 0, 2, 2]
+    assert (found.num_real, found.model_indices) == (3, [0, 1, 2])
+    assert found.merged == [["lorry", "pickup"], ["F/A-18", "a/b"]]
 
 
 def test_the_map_counts_before_the_name_itself():

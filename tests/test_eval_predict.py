@@ -135,6 +135,47 @@ def test_paths_of_every_kind(run: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert paths(predict(run, "-", "p/a.png")) == ["q/c.png", "p/odd [1] ü.png", "p/a.png"]
 
 
+def test_the_files_of_a_table_are_predicted(run: Path, tmp_path: Path) -> None:
+    for number, name in enumerate(("a.png", "deep/b.JPG", "c.webp")):
+        put(tmp_path / "p" / name, number)
+    table = tmp_path / "p" / "mine.csv"
+    table.write_text("file,kind\nc.webp,x\ndeep/b.JPG,y\nnone.png,x\n")
+    expected = [str(tmp_path / "p" / name) for name in ("c.webp", "deep/b.JPG")]
+    found = predict(run, table, tmp_path / "p" / "c.webp", "--skip-unreadable")
+    assert paths(found) == expected
+    assert len(found["skipped"]) == 1 and "none.png' is missing" in found["skipped"][0]
+    assert paths(predict(run, table, "--filter", 'kind == "y"')) == expected[1:]
+    pq.write_table(pa.table({"photo": ["a.png"]}), tmp_path / "p" / "mine.parquet")
+    found = predict(run, tmp_path / "p" / "mine.parquet", "--image-column", "photo")
+    assert paths(found) == [str(tmp_path / "p" / "a.png")]
+    cells = [{"bytes": (tmp_path / "p" / "a.png").read_bytes(), "path": None}]
+    pq.write_table(pa.table({"image": cells}), tmp_path / "rows.parquet")
+    assert paths(predict(run, tmp_path / "rows.parquet")) == [f"{tmp_path}/rows.parquet row 0"]
+
+
+def test_only_a_path_of_the_command_line_is_taken_for_an_id(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def opened(reference: str, **_: object) -> None:
+        asked.append(reference)
+        raise UserError("the Hub was asked")
+
+    monkeypatch.setattr("eval.photos.open_images", opened)
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path / "here" / "a.png")
+    for name in ("org/set", "org/set@v1", "hf://datasets/org/set"):
+        with pytest.raises(UserError, match="the Hub was asked"):
+            predict(run, name)
+    assert asked == ["org/set", "org/set@v1", "hf://datasets/org/set"]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"org/set\norg/secret\n")))
+    for name in ("-", "here/set", "org/cat.JPG", "org/rows.csv", "set"):
+        with pytest.raises(UserError, match=r"no image can be read: .*: no such file"):
+            predict(run, name)
+    assert len(asked) == 3
+
+
 def test_a_folder_of_300_files(run: Path, tmp_path: Path) -> None:
     for number in range(300):
         put(tmp_path / "photos" / f"{number:03}.png", number, size=(8, 8))
@@ -158,12 +199,13 @@ def damage(folder: Path) -> dict[str, str]:
     return {
         "cut.jpg": "the image cannot be decoded (image file is truncated",
         "empty.png": "it is not PNG, JPEG",
-        "IMG_1.HEIC": "HEIC, for which Pillow lacks the extra package pillow-heif",
-        "IMG_2.jpg": "HEIC, for which Pillow lacks the extra package pillow-heif",
+        "IMG_1.HEIC": 'it is HEIC; install its decoder (pip install "data-factory[heic]")',
+        "IMG_2.jpg": 'it is HEIC; install its decoder (pip install "data-factory[heic]")',
         "link.png": "is a link out of",
     }
 
 
+@pytest.mark.usefixtures("without_heic")
 def test_unreadable_files_are_named_skipped_and_counted(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -325,6 +367,34 @@ def test_a_threshold_is_chosen_where_training_images_are_not_square(
     train(options)
     chosen = choose_rejection(load_classifier(tmp_path / "run"), str(tmp_path / "photos"))
     assert chosen.images == 40 and chosen.correct >= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_photos_that_are_not_square_are_held_out_as_they_were_trained_on(
+    tmp_path: Path, fit: str
+) -> None:
+    rows = ["file_name,class"]
+    rng = np.random.default_rng(0)
+    for number in range(90):
+        colour = ((200, 40, 40), (40, 200, 40), (40, 40, 200))[number % 3]
+        pixels = np.clip(colour + rng.integers(-40, 40, (20, 32, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.JPG")
+        rows.append(f"{number}.JPG,{number % 3}")
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    values = {"epochs": 4, "batch_size": 16, "warmup_epochs": 0.0, "val_fraction": 0.3}
+    options = TrainOptions(
+        dataset=str(tmp_path / "mine.csv"),
+        model="test_resnet",
+        out=tmp_path / "run",
+        overrides={**values, "fit": fit, "image_size": 32},
+    )
+    train(options)
+    found = predict(
+        *(tmp_path / "run", tmp_path / "0.JPG", "--threshold", "auto"),
+        *("--data", tmp_path / "mine.csv"),
+    )
+    assert found["threshold_chosen"]["images"] == 27
 
 
 def test_a_threshold_needs_the_runs_own_data(

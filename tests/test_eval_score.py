@@ -370,17 +370,17 @@ def test_counts_and_files_that_are_not_read_are_in_the_scores(tmp_path, capsys):
         for number in range(place + 1):
             Image.new("RGB", (8, 8), (place * 30, 0, 0)).save(real / name / f"{number}.JPG")
     (real / "notes.txt").touch()
-    (real / "ant" / "x.heic").touch()
+    (real / "ant" / "x.avif").touch()
     with pytest.raises(UserError, match=r"1 of 29 images are in unsupported formats"):
         main(["score", str(run), "--real", str(real)])
     main(["score", str(run), "--real", str(real), "--skip-unreadable"])
     printed = capsys.readouterr().err
     counts = {name: folders.index(name) + 1 for name in sorted(folders)}
     line = ", ".join(f"{name} {count}" for name, count in counts.items())
-    assert f"28 images, 7 classes: {line}; not read: 1 .heic, 1 .txt" in printed
+    assert f"28 images, 7 classes: {line}; not read: 1 .avif, 1 .txt" in printed
     assert "warning: 7 of 7 classes with fewer than 10 images: " in printed
     found = read_scores(run / "scores-photos-train.json").real
-    assert (found.class_counts, found.left_out) == (counts, {".heic": 1, ".txt": 1})
+    assert (found.class_counts, found.left_out) == (counts, {".avif": 1, ".txt": 1})
 
 
 def test_an_unfinished_run_is_marked(tmp_path, capsys):
@@ -470,3 +470,61 @@ def test_too_little_memory_names_the_batch_size(scored, monkeypatch):
     message = r"^out of memory \(.* allocate 2.00 GiB\); give a --batch-size below 8$"
     with pytest.raises(Failure, match=message):
         main(["score", str(folder / "run"), "--real", str(folder / "real"), "--batch-size", "8"])
+
+
+def test_a_table_is_scored_with_a_suggested_map_that_merges_labels(tmp_path, capsys):
+    """From photos as people have them to a score: a CSV file, other names, a map to complete."""
+    run = write_run(tmp_path / "run", names=["ant", "bee", "F/A-18"])
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    labels = ["ants", "bumble bee", "apis", "FA18/C"] * 5
+    for number in range(len(labels)):
+        pixels = rng.integers(256, size=(12, 10, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"IMG_{number}.JPG")
+    lines = [f"IMG_{number}.JPG,{label}" for number, label in enumerate(labels)]
+    (folder / "mine.csv").write_text("\n".join(["file_name,class", *lines, "gone.png,ants"]))
+    score = ["score", str(run), "--real", str(folder / "mine.csv"), "--skip-unreadable"]
+    file = tmp_path / "map.yaml"
+    with pytest.raises(
+        UserError, match=r"(?s)Suggested lines .*\nants: ant\napis: '\?'\nbumble bee: bee$"
+    ):
+        main([*score, "--suggest-labels", str(file)])
+    assert file.read_text().splitlines() == [
+        "# Check each line and replace each ?, then pass --labels map.yaml",
+        "FA18/C: F/A-18",
+        "ants: ant",
+        "apis: '?'",
+        "bumble bee: bee",
+    ]
+    assert f"wrote {file}: a label map to check and complete" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"map.yaml: exists; name a new file, or pass this one"):
+        main([*score, "--suggest-labels", str(file)])
+    file.write_text(file.read_text().replace("'?'", "bee"))
+    main([*score, "--labels", str(file), "--suggest-labels", str(tmp_path / "more.yaml")])
+    seen = capsys.readouterr().err
+    assert not (tmp_path / "more.yaml").exists()
+    assert (
+        "mine.csv, split train: 20 images, 4 classes: FA18/C 5, ants 5, apis 5, bumble bee 5"
+        in seen
+    )
+    assert (
+        "1 of 21 images cannot be read and are skipped:" in seen and "gone.png' is missing" in seen
+    )
+    assert "counted as one class: apis, bumble bee" in seen
+    scores = read_scores(run / "scores-mine-train.json")
+    assert (scores.labels.names, scores.labels.merged) == (
+        ["F/A-18", "ant", "bee"],
+        [["apis", "bumble bee"]],
+    )
+    assert (scores.real.num_images, scores.real.label_column) == (20, "class")
+    confusion = np.asarray(scores.metrics.confusion_matrix)
+    assert confusion.sum(1).tolist() == [5, 5, 10]
+    partial = tmp_path / "partial.yaml"
+    partial.write_text("ants: ant\n")
+    with pytest.raises(UserError, match=r"add them to .*partial\.yaml"):
+        main([*score, "--labels", str(partial), "--suggest-labels", str(tmp_path / "more.yaml")])
+    assert (
+        "ants: ant\nFA18/C: F/A-18\napis: '?'\nbumble bee: bee"
+        in (tmp_path / "more.yaml").read_text()
+    )

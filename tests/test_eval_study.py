@@ -36,7 +36,7 @@ from eval.study.statistics import (
     holm,
     spread_of_differences,
 )
-from eval.study.steps import Ledger, Step, run_all
+from eval.study.steps import Ledger, Step, content_of, run_all
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.models.embedded import embedded_revision
@@ -558,3 +558,15 @@ def test_steps_keep_the_keys_they_had_under_older_names_of_options() -> None:
     then = tuple("--split" if word == "--real-split" else word for word in now)
     text = json.dumps([then, ["input"]])
     assert key(*now) == key(*then) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_a_table_changes_with_the_images_beside_it(tmp_path: Path) -> None:
+    table, image = tmp_path / "test.csv", tmp_path / "a.png"
+    table.write_text("path,label\na.png,cat\n")
+    image.write_bytes(b"1")
+    found = [content_of(str(table))]
+    image.write_bytes(b"2")
+    found.append(content_of(str(table)))
+    table.write_text("path,label\na.png,dog\n")
+    found.append(content_of(str(table)))
+    assert len({*found, str(table)}) == 4

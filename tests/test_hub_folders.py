@@ -132,18 +132,18 @@ def test_words_in_file_names_choose_no_split_on_the_hub(
 def test_faults_are_reported_before_images_are_fetched(
     either_hub: LocalHub, tmp_path: Path
 ) -> None:
-    heic = publish(either_hub, "heic", *photos("cat", "dog"), "dog/a.HEIC")
+    avif = publish(either_hub, "avif", *photos("cat", "dog"), "dog/a.AVIF")
     loose = publish(either_hub, "loose", *photos("cat", "dog"), "contact.jpg")
     zipped = publish(either_hub, "zipped", photos__zip="PK")
     either_hub.clear_log()
-    said = [str(one) for one in read(either_hub, tmp_path, heic, loose, zipped)]
-    assert "1 of 7 images are in unsupported formats (1 .heic; the first is" in said[0]
+    said = [str(one) for one in read(either_hub, tmp_path, avif, loose, zipped)]
+    assert "1 of 7 images are in unsupported formats (1 .avif; the first is" in said[0]
     assert "contact.jpg is not in a class folder" in said[1]
     assert said[2].endswith("/zipped: contains 1 .zip and no images; unpack them")
     assert all(line.startswith(f"{ORG}/") for line in said)
     assert not [one for one in either_hub.log("resolve") if ".jpg" in one["path"]]
-    skipped = read(either_hub, tmp_path, heic, "--skip")
-    assert skipped == [[{"cat": 3, "dog": 3}, {".heic": 1, ".md": 1}]]
+    skipped = read(either_hub, tmp_path, avif, "--skip")
+    assert skipped == [[{"cat": 3, "dog": 3}, {".avif": 1, ".md": 1}]]
 
 
 @pytest.mark.parametrize("others", [[], ["README.md"], ["cat/0.jpg", "notes"]])

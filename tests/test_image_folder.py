@@ -17,6 +17,7 @@ from factory.common.errors import UserError
 from factory.data.open import open_dataset, open_rows
 from factory.data.row_counts import count_warnings
 
+pytestmark = pytest.mark.usefixtures("without_heic")
 THREE = ("cat", "dog", "horse")
 FORMATS = {".webp": "WEBP", ".gif": "GIF", ".bmp": "BMP", ".tif": "TIFF", ".png": "PNG"}
 
@@ -196,7 +197,8 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "HEIC only": (
         lambda one: write(one, "cat/a.heic"),
-        r"1 of 1 image are in unsupported formats \(1 \.heic; .*convert them to JPEG or PNG$",
+        r"1 of 1 image are in unsupported formats \(1 \.heic; .*convert them to JPEG or PNG, or "
+        r'install the decoder of HEIC: pip install "data-factory\[heic\]"$',
     ),
     "a stray image": (
         lambda one: classes(one, "contact.jpg"),

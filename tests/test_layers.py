@@ -17,7 +17,9 @@ FACES = {
         "adapter_files clip embedded model_config model_folder presets scheduler_families variants"
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
-    "data": "columns image_folder open pixels readable row_counts row_filter row_subsets",
+    "data": (
+        "columns image_folder image_table open pixels readable row_counts row_filter row_subsets"
+    ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
         "known_words library lint loader model_checks model_files paths remote "

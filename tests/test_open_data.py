@@ -155,7 +155,7 @@ def test_missing_datasets_and_columns_are_named(tmp_path: Path) -> None:
         (lambda: open_dataset(folder, config_name="x"), "no config 'x'; it has: default"),
         (lambda: open_dataset(folder, label_column="lable"), "did you mean label?"),
         (lambda: open_dataset(folder, image_column="label"), "not a column of images"),
-        (lambda: open_dataset(f"{folder}/train-0.parquet"), "is a file"),
+        (lambda: open_dataset(__file__), "test_open_data.py: is a file; give the dataset's"),
     ]
     for call, message in cases:
         with pytest.raises(UserError) as caught:

@@ -17,6 +17,7 @@ OURS = ("factory", "train", "eval")
 DISTRIBUTIONS = {
     "cv2": "opencv-python-headless",
     "PIL": "pillow",
+    "pillow_heif": "pillow-heif",
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",
     "sklearn": "scikit-learn",

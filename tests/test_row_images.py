@@ -180,6 +180,39 @@ def test_only_listed_formats_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
             read_image({"bytes": encoded(kind), "path": None}, where="row 1")
 
 
+def test_heic_is_read_where_its_decoder_is_installed(tmp_path: Path) -> None:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    pixels = np.full((40, 64, 3), 255, np.uint8)
+    pixels[:, :32] = (200, 30, 30)
+    # As bytes, the turn is written as phones do: in the file and in EXIF.
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    folder = tmp_path / "photos"
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        Image.fromarray(pixels).save(
+            folder / name / "IMG_1.HEIC", "HEIF", quality=95, exif=turned.tobytes()
+        )
+    opened = open_dataset(folder)
+    assert (len(opened.dataset), opened.left_out) == (2, {})
+    image = read_image(opened.dataset[0]["image"], where="row 0", folder=folder)
+    assert (image.mode, image.size) == ("RGB", (40, 64))
+    seen = np.asarray(image, np.int64)
+    assert abs(seen[:30] - (200, 30, 30)).max() < 30 and seen[34:].min() > 225
+    data = (folder / "cat" / "IMG_1.HEIC").read_bytes()
+    for damaged in (data[:200], data[: len(data) // 2], data[:24] + bytes(300)):
+        with pytest.raises(UnreadableImage, match=r"^row 0: the image cannot be decoded \("):
+            read_image({"bytes": damaged, "path": None}, where="row 0")
+
+
+def test_a_heic_image_names_the_package_that_is_missing(without_heic: None) -> None:
+    heic = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+    with pytest.raises(UnreadableImage, match=r'HEIC; .*\(pip install "data-factory\[heic\]"\)'):
+        read_image({"bytes": heic, "path": None}, where="row 0")
+
+
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
     """Write a folder of images by class."""

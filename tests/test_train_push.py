@@ -51,20 +51,23 @@ def test_a_run_is_published_loaded_scored_and_published_again(
     Image.new("RGB", (90, 60), (200, 60, 60)).save(tmp_path / "photo.jpg")
     card = hub.read_text_file(hub.repos["models", MODEL].at("main"), "README.md").decode()
     snippet = card.split("```python\n")[1].split("```")[0]
-    assert snippet.startswith("from eval import load_classifier\n\nload_classifier(")
-    # Its last line is an expression.
-    code = snippet.replace("\n\nload", "\n\nfound = load") + _SHOW
+    *_, last, end = snippet.split("\n")
+    assert "from eval import load_classifier\n" in snippet
+    assert (last, end) == (f'load_classifier("{MODEL}")(images)', "")
+    code = snippet.replace(last, f"found = {last}") + _SHOW
     called = run_python(hub, home, f"import os; os.chdir({str(tmp_path)!r})\n{code}")
     assert called.returncode == 0, called.stderr
-    asked = ["predict", MODEL, tmp_path / "photo.jpg", f"hf://datasets/{SET}@v1"]
+    asked = ["predict", MODEL, tmp_path / "photo.jpg", f"hf://datasets/{SET}@v1", f"{SET}@v1"]
     done = run_factory(hub, home, *asked, "--config", "base", "--json", module="eval")
     assert done.returncode == 0, done.stderr
     images = json.loads(done.stdout)["images"]
     assert images[0]["path"] == str(tmp_path / "photo.jpg")
     [found] = json.loads(called.stdout)
     labels = [pair["label"] for pair in found]
-    assert labels == [pair["label"] for pair in images[0]["predictions"]]
+    count = len(images[0]["predictions"])
+    assert labels[:count] == [pair["label"] for pair in images[0]["predictions"]]
     assert images[1]["path"] == f"hf://datasets/{SET}@v1 row 0"
+    assert images[-1]["path"].startswith(f"{SET}@v1 row ")
     commit = hub.repos["datasets", SET].tags["v1"]
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["commit"] == commit
 

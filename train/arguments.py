@@ -34,6 +34,11 @@ _EXAMPLES = (
     'train out/cifar10 --model resnet10t --filter "guidance_scale < 3" --out runs/low',
 )
 
+_DATASET = (
+    "dataset directory, folder of photos, CSV or Parquet file that names images, or Hub id, "
+    "ORG/NAME[@REVISION]"
+)
+
 # Options that replace one field of the preset (see `_field`), with the type of their value.
 _FIELDS: tuple[tuple[str, type, str], ...] = (
     ("epochs", int, "passes over the training images"),
@@ -77,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _epilog()
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("dataset", nargs="?", metavar="DATASET", help="directory or Hub id, ORG/NAME[@REVISION]")
+    add("dataset", nargs="?", metavar="DATASET", help=_DATASET)
     add(
         "--model",
         metavar="ID[@REVISION]",

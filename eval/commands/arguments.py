@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory.common.console import log
+from factory.common.errors import UserError
 from factory.common.options import (
     FIT_HELP,
     add_batch_size,
@@ -14,11 +19,15 @@ from factory.common.options import (
     add_rows,
     add_skip_unreadable,
     add_threads,
+    check_file,
 )
 
 if TYPE_CHECKING:
     from eval.label_map import LabelMap
     from eval.real import RealImages
+
+AUTO = "auto"
+DATASET = "dataset directory, folder of photos, CSV or Parquet file, or Hub id"
 
 
 def add_real(parser: argparse.ArgumentParser, *, prefix: str = "") -> None:
@@ -79,6 +88,103 @@ def add_labels(parser: argparse.ArgumentParser) -> None:
         help="YAML or CSV file that maps labels to class names: real labels to those of the model; "
         "several labels may map to one class",
     )
+
+
+def add_threshold(parser: argparse.ArgumentParser, *, auto: str) -> None:
+    """Add the options that choose the threshold of "none of these".
+
+    Args:
+        parser: Of the command.
+        auto: Help for `--threshold auto`.
+    """
+    group = parser.add_argument_group("none of these")
+    group.add_argument(
+        "--threshold",
+        type=_threshold,
+        default=None,
+        metavar="P|auto|off",
+        help=f'answer "none of these" if the probability is below P; {auto} (default: off)',
+    )
+    group.add_argument(
+        "--data",
+        metavar="DATASET",
+        help="training data, directory or Hub id: for --threshold auto (default: the run's own)",
+    )
+
+
+def _threshold(text: str) -> float | str | None:
+    """Parse a probability, `auto` or `off`."""
+    if text == "off":
+        return None
+    if text == AUTO:
+        return text
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(
+            f"expected a probability from 0 to 1, auto or off, found {text}"
+        )
+    return value
+
+
+def check_threshold(args: argparse.Namespace) -> None:
+    """Reject `--data` where nothing reads it.
+
+    Raises:
+        UserError: The threshold is not `auto`.
+    """
+    if args.data is not None and args.threshold != AUTO:
+        raise UserError(f"--data {args.data} is read by --threshold auto only; add it")
+
+
+def add_suggestion(parser: argparse.ArgumentParser) -> None:
+    """Add the option that writes a label map to start from."""
+    parser.add_argument(
+        "--suggest-labels",
+        type=Path,
+        metavar="FILE",
+        help="if class names do not match, write the suggested label map into this new YAML file",
+    )
+
+
+def check_suggestion(args: argparse.Namespace) -> None:
+    """Refuse to replace a file that the user may have edited.
+
+    Raises:
+        UserError: It exists, or its folder does not.
+    """
+    check_file("--suggest-labels", args.suggest_labels)
+    if args.suggest_labels is not None and args.suggest_labels.exists():
+        raise UserError(
+            f"--suggest-labels {args.suggest_labels}: exists; name a new file, or pass this one "
+            "with --labels"
+        )
+
+
+@contextmanager
+def suggesting(args: argparse.Namespace, *, writes: bool = True) -> Iterator[None]:
+    """Write the suggested map if class names do not match; the error remains.
+
+    Args:
+        args: Of a command with `add_suggestion`.
+        writes: Whether this process writes it.
+    """
+    from eval.label_map import map_lines
+    from eval.labels import UnmatchedLabelsError
+    from factory.common.whole_files import replace_text
+
+    try:
+        yield
+    except UnmatchedLabelsError as error:
+        path = args.suggest_labels
+        # Of several runs, the first one that does not match counts.
+        if writes and path is not None and not path.exists():
+            head = f"# Check each line and replace each ?, then pass --labels {path.name}\n"
+            replace_text(path, head + map_lines(error.suggested))
+            log(f"wrote {path}: a label map to check and complete")
+        raise
 
 
 def label_map_of(args: argparse.Namespace) -> LabelMap | None:

@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.commands.arguments import (
+    DATASET,
     add_fit,
     add_labels,
     add_process,
     add_real,
+    add_suggestion,
+    check_suggestion,
     label_map_of,
     open_real_of,
+    suggesting,
 )
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
@@ -36,13 +40,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "distinguishes the two, and the same accuracy between two halves of the real images."
     )
     add = parser.add_argument
-    add("synthetic", metavar="SYN", help="dataset directory or Hub id")
+    add("synthetic", metavar="SYN", help=DATASET)
     add_rows(parser, prefix="syn-", of="SYN", split="train")
     add_real(parser, prefix="real-")
     for name in ("config", "split", "filter", "image-column", "label-column"):
         renamed(parser, f"--{name}", f"--real-{name}")
     add_fit(parser)
     add_labels(parser)
+    add_suggestion(parser)
     add(
         "--model",
         required=True,
@@ -73,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Compare the datasets, plot and write the results."""
     check_folder("--out", args.out)
+    check_suggestion(args)
     labels = label_map_of(args)
 
     import numpy as np
@@ -87,7 +93,8 @@ def run(args: argparse.Namespace) -> None:
     real, synthetic = _open(args)
     note_counts(real)
     note_counts(synthetic)
-    sample = sample_images(real, synthetic, images=args.images, seed=args.seed, labels=labels)
+    with suggesting(args):
+        sample = sample_images(real, synthetic, images=args.images, seed=args.seed, labels=labels)
     matched = label_facts(sample.match)
     note_labels(args.synthetic, matched, real=real.name)
     model = load_features(args.model)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eval.commands.arguments import add_fit, add_process
+from eval.commands.arguments import add_fit, add_process, add_threshold, check_threshold
 from factory.common.console import launched_as, log, write, write_json
 from factory.common.devices import choose_threads
 from factory.common.errors import Failure, UserError
@@ -18,9 +17,7 @@ from factory.common.program import command
 if TYPE_CHECKING:
     from eval.classifier import Answer, Classifier
     from eval.photos import Found
-    from eval.rejection import Rejection
 
-_AUTO = "auto"
 _LISTED = 5
 _SHEETS = (".png", ".jpg", ".jpeg")
 # Arguments of `open_images`, by the argument of the command line.
@@ -40,13 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "for."
     )
     add = parser.add_argument
-    add("run_folder", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
+    add("run_folder", metavar="RUN", help="run folder, ORG/NAME[@REVISION], or ONNX file")
     add(
         "paths",
         nargs="+",
         metavar="PATH",
-        help="image file, folder (with all below it), pattern such as 'photos/*.jpg', dataset of "
-        "the Hub (hf://datasets/ORG/NAME), or - for paths on standard input, one per line",
+        help="image file, folder (with all below it), pattern such as 'photos/*.jpg', CSV or "
+        "Parquet file that names images, dataset of the Hub ([hf://datasets/]ORG/NAME), or - for "
+        "paths on standard input, one per line",
     )
     add("--top-k", type=positive, default=3, metavar="K", help="classes per image (default: 3)")
     add_json(parser, "run, threshold, threshold_chosen, images, skipped, not_images")
@@ -63,19 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out images that cannot be read, and report them; `predict` always does, with "
         "this option its exit status is 0",
     )
-    group = parser.add_argument_group("none of these")
-    group.add_argument(
-        "--threshold",
-        type=_threshold,
-        default=None,
-        metavar="P|auto|off",
-        help='answer "none of these" if the probability is below P; auto: P that rejects 5 %% of '
-        "the synthetic images that the run held out and labels correctly (default: off)",
-    )
-    group.add_argument(
-        "--data",
-        metavar="DATASET",
-        help="training data, directory or Hub id: for --threshold auto (default: the run's own)",
+    add_threshold(
+        parser,
+        auto="auto: P that rejects 5 %% of the synthetic images that the run held out and labels "
+        "correctly, or the P of an ONNX file",
     )
     add_rows(parser.add_argument_group("paths that are datasets"), labels=False)
     add_fit(parser)
@@ -88,6 +77,7 @@ def run(args: argparse.Namespace) -> None:
 
     from eval.answers import to_json, to_table
     from eval.classifier import load_classifier
+    from eval.rejection import chosen_threshold
     from eval.score import set_precision
     from factory.data.readable import report_unreadable
 
@@ -96,7 +86,9 @@ def run(args: argparse.Namespace) -> None:
     classifier = load_classifier(args.run_folder, fit=args.fit, device=args.device)
     if unfinished := classifier.checkpoint.facts.unfinished:
         log(f"warning: {args.run_folder} is {unfinished}")
-    threshold, rejection = _chosen(args, classifier)
+    threshold, rejection = chosen_threshold(
+        classifier, args.threshold, args.data, batch_size=args.batch_size
+    )
     answers, unread = classifier.classify(
         found.photos, top_k=args.top_k, batch_size=args.batch_size, shows=True
     )
@@ -135,37 +127,7 @@ def _check(args: argparse.Namespace) -> None:
         raise UserError(f"--sheet {args.sheet}: end the name in {', '.join(_SHEETS)}")
     check_file("--csv", args.csv)
     check_file("--sheet", args.sheet)
-    if args.data is not None and args.threshold != _AUTO:
-        raise UserError(f"--data {args.data} is read by --threshold auto only; add it")
-
-
-def _threshold(text: str) -> float | str | None:
-    """Parse a probability, `auto` or `off`."""
-    if text == "off":
-        return None
-    if text == _AUTO:
-        return text
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(
-            f"expected a probability from 0 to 1, auto or off, found {text}"
-        )
-    return value
-
-
-def _chosen(
-    args: argparse.Namespace, classifier: Classifier
-) -> tuple[float | None, Rejection | None]:
-    """Return the threshold, and how it was chosen if it was."""
-    if args.threshold != _AUTO:
-        return args.threshold, None
-    from eval.rejection import choose_rejection
-
-    rejection = choose_rejection(classifier, args.data, batch_size=args.batch_size, shows=True)
-    return rejection.threshold, rejection
+    check_threshold(args)
 
 
 def _find(args: argparse.Namespace) -> Found:

@@ -13,8 +13,11 @@ from eval.commands.arguments import (
     add_labels,
     add_process,
     add_real,
+    add_suggestion,
+    check_suggestion,
     label_map_of,
     open_real_of,
+    suggesting,
 )
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
@@ -46,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_real(parser)
     add_fit(parser)
     add_labels(parser)
+    add_suggestion(parser)
     add_process(parser, batch_size=_BATCH_SIZE)
     add_out(parser, "FILE", "the scores, for a single run (default: in RUN)")
     parser.add_argument(
@@ -157,6 +161,7 @@ def _check_outputs(args: argparse.Namespace) -> None:
                 "score the runs one by one"
             )
         check_file(option, path)
+    check_suggestion(args)
 
 
 def _score_run(
@@ -179,15 +184,16 @@ def _score_run(
     )
 
     usual = _CODE_BATCH_SIZE if scoring.batch_norm == "test-batch" else _BATCH_SIZE
-    scored = score(
-        one,
-        real,
-        batch_size=args.batch_size or usual,
-        threads=args.threads,
-        scoring=scoring,
-        labels=labels,
-        fit=args.fit,
-    )
+    with suggesting(args, writes=writes):
+        scored = score(
+            one,
+            real,
+            batch_size=args.batch_size or usual,
+            threads=args.threads,
+            scoring=scoring,
+            labels=labels,
+            fit=args.fit,
+        )
     scores = scored.scores
     if not writes:
         return scores, Path()

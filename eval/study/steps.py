@@ -26,6 +26,7 @@ from factory.common.console import log
 from factory.common.errors import Failure, UserError
 from factory.common.storage import at_home
 from factory.common.whole_files import replace_text, sha256
+from factory.data.image_table import is_table
 
 _TAIL = 12
 # Names of options in the keys of ledgers, so that steps that were done under them stay done.
@@ -214,8 +215,12 @@ def line_of(command: Sequence[str]) -> str:
 
 
 def content_of(reference: str) -> str:
-    """Return an identifier of a dataset: a hash of all files of a directory, else its name."""
-    folder = at_home(reference)
+    """Return an identifier of a dataset: a hash of all files of a directory, else its name.
+
+    The images that a table names are in the directory of the table.
+    """
+    path = at_home(reference)
+    folder = path.parent if is_table(path) else path
     if not folder.is_dir():
         return reference
     digest = hashlib.sha256()

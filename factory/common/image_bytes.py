@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+HEIC = "HEIF"
+"""Pillow's name of a format that is read if the package `pillow-heif` is installed."""
+INSTALL_HEIC = 'pip install "data-factory[heic]"'
 MAX_PIXELS = 8192 * 8192
 """About 200 MB as RGB; several images are decoded at the same time."""
 MAX_ASPECT = 100
@@ -29,6 +33,11 @@ _HEIC = re.compile(rb"....ftyp(?:hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL)
 
 class ImageFault(ValueError):
     """Reason why an image cannot be read."""
+
+
+def reads_heic() -> bool:
+    """Return whether HEIC is read: photos of phones, for which Pillow needs another package."""
+    return find_spec("pillow_heif") is not None
 
 
 def load_image(data: bytes) -> Image:
@@ -78,7 +87,7 @@ def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
     pillow = _pillow()
     try:
         with _reporting_damage():
-            image: Image = pillow.open(io.BytesIO(data), formats=FORMATS)
+            image: Image = pillow.open(io.BytesIO(data), formats=_formats(data))
             num_pixels = _check_size(image)
             if side is not None and num_pixels > LARGE_PIXELS:
                 # No effect for formats other than JPEG.
@@ -87,6 +96,16 @@ def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
             return image, num_pixels
     except pillow.UnidentifiedImageError:
         raise ImageFault(_other_format(data)) from None
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """Return the formats that may be tried."""
+    if not _HEIC.match(data) or not reads_heic():
+        return FORMATS
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    return (HEIC,)
 
 
 def _check_size(image: Image) -> int:
@@ -120,10 +139,12 @@ def _reporting_damage() -> Iterator[None]:
 
 
 def _other_format(data: bytes) -> str:
+    if _HEIC.match(data) and reads_heic():
+        return "the image cannot be decoded (damaged HEIC)"
     if _HEIC.match(data):
         return (
-            "the image cannot be decoded: it is HEIC, for which Pillow lacks the extra package "
-            "pillow-heif, which is not used here; convert it to JPEG or PNG, or leave it out"
+            f"the image cannot be decoded: it is HEIC; install its decoder ({INSTALL_HEIC}), "
+            "convert it to JPEG or PNG, or leave it out"
         )
     known = ", ".join(FORMATS)
     return f"the image cannot be decoded: it is not {known}; convert it, or leave it out"

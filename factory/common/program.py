@@ -18,7 +18,7 @@ _MODULE = "command_line"
 _PACKAGES = {
     "train": "train",
     **dict.fromkeys(
-        ("clip", "digits", "gap", "label", "predict", "score", "study", "table"), "eval"
+        ("clip", "digits", "export", "gap", "label", "predict", "score", "study", "table"), "eval"
     ),
 }
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Formats whose files contain their rows. Others, such as hdf5, iceberg and lance, may point to
 # files elsewhere, or have parsers of their own.
 IMAGES = "imagefolder"
+_IMAGE_COLUMNS = ("image", "img", "picture")
 _MODULES = ("parquet", IMAGES, "arrow", "csv", "json", "text", "webdataset")
 
 # datasets raises these for malformed descriptions: in a card, in a JSON file,
@@ -123,7 +124,7 @@ def load_files(
         with quiet(), closing_csv_files():
             found = hf.load_dataset(module, data_files=listed, features=features, **options)
             require_same_classes(shown, module, data_files, found)
-            return found
+            return hf.DatasetDict({name: _with_images(rows) for name, rows in found.items()})
     except DatasetGenerationError as error:
         cause = first_line(error.__cause__ or error)
         raise UserError(f"{shown}: its files cannot be loaded as one dataset ({cause})") from None
@@ -135,6 +136,18 @@ def load_files(
         if isinstance(error, ValueError) and "no data" in str(error):
             raise UserError(f"{shown}: its files contain no rows") from None
         raise UserError(f"{shown}: its files cannot be loaded ({first_line(error)})") from None
+
+
+def _with_images(rows: datasets.Dataset) -> datasets.Dataset:
+    """Give encoded images their type, which other writers of Parquet than datasets do not store."""
+    import datasets as hf
+
+    for name, feature in rows.features.items():
+        is_cell = isinstance(feature, dict) and sorted(feature) == ["bytes", "path"]
+        is_bytes = "binary" in str(getattr(feature, "dtype", ""))
+        if is_cell or (is_bytes and name.lower() in _IMAGE_COLUMNS):
+            rows = rows.cast_column(name, hf.Image(decode=False))
+    return rows
 
 
 def _listed(data_files: Mapping[str, Sequence[str]]) -> Any:

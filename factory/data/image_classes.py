@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from factory.common.errors import UserError
 
-_SPLITS = {
+SPLITS = {
     "train": "train",
     "training": "train",
     "test": "test",
@@ -43,13 +43,13 @@ def splits_of(
     if len(loose) == len(images):
         raise UserError(
             f"{shown}: its {len(loose):,} images are not in class folders, so they have no labels; "
-            "move the images of each class into a folder with its name, or add a metadata.csv "
-            "with the columns file_name and label"
+            "move the images of each class into a folder with its name, or write their labels into "
+            "a CSV file there (columns path and label) and name that file"
         )
     if loose:
         raise UserError(_without_class(shown, loose))
     tops = {path.parts[0] for path in images}
-    if any(top.lower() not in _SPLITS for top in tops):
+    if any(top.lower() not in SPLITS for top in tops):
         wrapper = _wrapper_of(images)
         if wrapper and unwrap:
             return _unwrapped(images, wrapper, shown)
@@ -65,7 +65,7 @@ def splits_of(
         raise UserError(_without_class(shown, loose))
     splits: dict[str, list[tuple[PurePosixPath, str]]] = {}
     for path in images:
-        rows = splits.setdefault(_SPLITS[path.parts[0].lower()], [])
+        rows = splits.setdefault(SPLITS[path.parts[0].lower()], [])
         rows.append((path, _name(path.parts[1])))
     _refuse_same_split(tops, shown)
     return splits
@@ -83,14 +83,14 @@ def folder_splits(files: Sequence[Sequence[str]], shown: str) -> list[str]:
         UserError: Only some files are in the folder of a split.
     """
     around = _common([tuple(file[:-1]) for file in files])
-    depth = next((at for at, name in enumerate(around) if name.lower() in _SPLITS), len(around))
+    depth = next((at for at, name in enumerate(around) if name.lower() in SPLITS), len(around))
     tops = [file[depth] if len(file) > depth + 1 else "" for file in files]
-    if all(top.lower() in _SPLITS for top in tops):
+    if all(top.lower() in SPLITS for top in tops):
         _refuse_same_split(set(tops), shown)
-        return [_SPLITS[top.lower()] for top in tops]
+        return [SPLITS[top.lower()] for top in tops]
     folders = {name for file in files for name in file[depth:-1]}
-    inner = {name for name in folders if name.lower() in _SPLITS}
-    if len({_SPLITS[name.lower()] for name in inner}) > 1 or inner.intersection(tops):
+    inner = {name for name in folders if name.lower() in SPLITS}
+    if len({SPLITS[name.lower()] for name in inner}) > 1 or inner.intersection(tops):
         raise UserError(
             f"{shown}: only some images are in folders of splits ({', '.join(sorted(inner))}); "
             "put all into such folders at the top, or name the files of each split in the card "
@@ -106,7 +106,7 @@ def _common(folders: Sequence[tuple[str, ...]]) -> list[str]:
 
 
 def _refuse_same_split(tops: set[str], shown: str) -> None:
-    if len({_SPLITS[top.lower()] for top in tops}) < len(tops):
+    if len({SPLITS[top.lower()] for top in tops}) < len(tops):
         raise UserError(
             f"{shown}: several folders are the same split ({', '.join(sorted(tops))}); keep one"
         )
@@ -115,7 +115,7 @@ def _refuse_same_split(tops: set[str], shown: str) -> None:
 def _refuse_splits_beside(images: Sequence[PurePosixPath], tops: set[str], shown: str) -> None:
     """Reject split folders with class folders beside other folders: they would become classes."""
     direct = {path.parts[0] for path in images if len(path.parts) == 2}
-    splits = sorted(top for top in tops - direct if top.lower() in _SPLITS)
+    splits = sorted(top for top in tops - direct if top.lower() in SPLITS)
     if splits:
         others = ", ".join(sorted(tops - set(splits)))
         raise UserError(
@@ -129,7 +129,7 @@ def _wrapper_of(images: Sequence[PurePosixPath]) -> str:
     top = images[0].parts[0]
     if any(path.parts[0] != top or len(path.parts) < 3 for path in images):
         return ""
-    holds_splits = all(path.parts[1].lower() in _SPLITS and len(path.parts) > 3 for path in images)
+    holds_splits = all(path.parts[1].lower() in SPLITS and len(path.parts) > 3 for path in images)
     return top if top.lower() in WRAPPERS or holds_splits else ""
 
 
@@ -142,7 +142,7 @@ def _unwrapped(
 
 def _refuse_inner_splits(images: Sequence[PurePosixPath], shown: str) -> None:
     """Reject class folders that contain splits: test images would be used for training."""
-    inner = [path for path in images if len(path.parts) > 2 and path.parts[1].lower() in _SPLITS]
+    inner = [path for path in images if len(path.parts) > 2 and path.parts[1].lower() in SPLITS]
     seconds = {path.parts[1] for path in inner}
     if len(seconds) > 1:
         first = inner[0]

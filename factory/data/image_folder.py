@@ -19,21 +19,24 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from factory.common.errors import UserError
+from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.inside import is_inside
 from factory.data.row_counts import shortened
 
 _READ = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
-# Images in formats that `factory.common.row_images` does not read.
-_NOT_READ = """.heic .heif .hif .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf
+_HEIC = ".heic .heif .hif"
+# Images in formats that `factory.common.row_images` does not read; HEIC only with its decoder.
+_NOT_READ = f"""{_HEIC} .avif .jxl .jp2 .j2k .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf
     .pef .srw .svg .psd .xcf .eps .ico .tga .exr .hdr .dds .apng .mpo"""
+_WITH_HEIC = f"install the decoder of HEIC: {INSTALL_HEIC}"
 _DATA = ".parquet .arrow .feather .tar .lance .hdf5 .h5"
 _METADATA = ".csv .jsonl .parquet"
 _ARCHIVES = ".zip .7z .rar .tgz .gz .bz2 .xz .zst"
 _DESCRIPTIONS = {".md", "without suffix"}
 _OF_SYSTEMS = "thumbs.db ehthumbs.db desktop.ini __macosx @eadir $recycle.bin lost+found"
-READ, NOT_READ, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
+READ, NOT_READ, HEIC, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
     frozenset(names.split())
-    for names in (_READ, _NOT_READ, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
+    for names in (_READ, _NOT_READ, _HEIC, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
 )
 
 
@@ -70,7 +73,7 @@ class ImageFolder:
         suffix = path.suffix.lower()
         if path.stem.lower() == "metadata" and path.suffix in METADATA:
             self.metadata.append(path)
-        elif suffix in READ:
+        elif suffix in READ or (suffix in HEIC and reads_heic()):
             self.images.append(path)
         elif suffix in NOT_READ:
             self.not_read.append(path)
@@ -88,11 +91,12 @@ class ImageFolder:
         if not refused:
             return
         total = _images(len(self.images) + len(self.not_read))
-        suffixes = _counted(Counter(path.suffix.lower() for path in refused))
+        suffixes = Counter(path.suffix.lower() for path in refused)
         raise UserError(
             f"{shown}: {len(refused):,} of {total} are in unsupported formats "
-            f"({suffixes}; the first is {refused[0]}); convert them to JPEG or PNG"
+            f"({_counted(suffixes)}; the first is {refused[0]}); convert them to JPEG or PNG"
             + (", or skip them with --skip-unreadable" if self.images else "")
+            + (f", or {_WITH_HEIC}" if HEIC & suffixes.keys() else "")
         )
 
     @property

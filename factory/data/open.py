@@ -1,4 +1,4 @@
-"""Open the datasets of `train` and `eval`: a directory, a Hub id or an `hf://datasets/` path.
+"""Open the datasets of `train` and `eval`: a directory, a table of images, or a Hub id.
 
 A local directory is never passed to `load_dataset(DIR)`: datasets 5.2 caches by the card's configs
 alone, so a changed folder can return its old rows. datasets only *resolves* the directory; its
@@ -27,6 +27,14 @@ from factory.data.dataset_builders import (
 )
 from factory.data.folder_rows import load_folder
 from factory.data.image_folder import ImageFolder, find_images, has_images, listed_images
+from factory.data.image_table import (
+    PARQUET,
+    PATH_COLUMNS,
+    by_split,
+    is_table,
+    read_csv,
+    with_images,
+)
 from factory.data.left_out import files_below, files_left_out, left_out_of, place_of
 from factory.data.row_counts import left_out_line
 from factory.data.row_filter import filter_rows
@@ -41,6 +49,8 @@ _PREFERRED = {
 }
 # What `save_to_disk` of the library datasets writes.
 _SAVED = ("dataset_dict.json", "state.json")
+_Columns = tuple[str | None, str | None]
+"""Names of the column of images and of the column of labels, where the user gives them."""
 
 
 @dataclass(frozen=True)
@@ -105,14 +115,15 @@ def open_dataset(
     """Open one split of a dataset of labelled images.
 
     Args:
-        reference: Directory, Hub id (`ORG/NAME` or `ORG/NAME@REVISION`), or
-            `hf://datasets/ORG/NAME[@REVISION]`.
+        reference: Directory, CSV or Parquet file (see `factory.data.image_table`), Hub id
+            (`ORG/NAME` or `ORG/NAME@REVISION`), or `hf://datasets/ORG/NAME[@REVISION]`.
         config_name: Default: the dataset's default config.
         split: Default: `preferred_split`, else the only split, else `train`.
         preferred_split: Taken if the dataset has it and `split` is not given.
         row_filter: See `factory.data.row_filter.filter_rows`.
         image_column: Default: `image`, else the only column of type `Image`.
-        label_column: Default: `label`, else the only column of type `ClassLabel`.
+        label_column: Default: `label`, else the only column of type `ClassLabel`, else a column of
+            texts or integers with a usual name.
         skip_unreadable: Skip images of an image folder in unsupported formats.
 
     Raises:
@@ -120,7 +131,13 @@ def open_dataset(
             matches nothing; or images of an image folder have no class or an unsupported format.
     """
     reference = str(reference)
-    found = _load_any(reference, config_name, labelled=True, skip_unreadable=skip_unreadable)
+    found = _load_any(
+        reference,
+        config_name,
+        labelled=True,
+        skip_unreadable=skip_unreadable,
+        columns=(image_column, label_column),
+    )
     name = _choose_split(found.splits, split, reference, preferred=preferred_split)
     dataset = found.splits[name]
     images = _image_column(dataset, image_column, reference)
@@ -258,7 +275,13 @@ def open_images(
 
     Arguments and errors are those of `open_dataset`; `test` is the preferred split.
     """
-    found = _load_any(reference, config_name, labelled=False, skip_unreadable=True)
+    found = _load_any(
+        reference,
+        config_name,
+        labelled=False,
+        skip_unreadable=True,
+        columns=(image_column, None),
+    )
     name = _choose_split(found.splits, split, reference, preferred="test")
     images = _image_column(found.splits[name], image_column, reference)
     rows = undecoded(found.splits[name])
@@ -290,11 +313,18 @@ class _Loaded:
 
 
 def _load_any(
-    reference: str, config_name: str | None, *, labelled: bool, skip_unreadable: bool
+    reference: str,
+    config_name: str | None,
+    *,
+    labelled: bool,
+    skip_unreadable: bool,
+    columns: _Columns = (None, None),
 ) -> _Loaded:
     if not _is_directory(reference):
         return _load_hub(reference, config_name, labelled=labelled, skip_unreadable=skip_unreadable)
     path = at_home(reference)
+    if is_table(path):
+        return _load_table(path, config_name, columns, skip_unreadable=skip_unreadable)
     found = _image_folder_of(path, config_name, labelled=labelled, skip_unreadable=skip_unreadable)
     return found or _load_directory(path, config_name, skip_unreadable=skip_unreadable)
 
@@ -302,11 +332,14 @@ def _load_any(
 def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> _Loaded:
     if not path.exists():
         raise UserError(
-            f"{path}: directory not found; give a dataset directory or a Hub id "
-            "(ORG/NAME[@REVISION] or hf://datasets/ORG/NAME[@REVISION])"
+            f"{path}: directory not found; give a dataset directory, a CSV or Parquet file, or a "
+            "Hub id (ORG/NAME[@REVISION] or hf://datasets/ORG/NAME[@REVISION])"
         )
     if path.is_file():
-        raise UserError(f"{path}: is a file; give the dataset's directory")
+        raise UserError(
+            f"{path}: is a file; give the dataset's directory, or a .csv, .tsv or .parquet file "
+            "with the columns path and label"
+        )
     if any((path / name).exists() for name in _SAVED):
         return _Loaded(_load_saved(path), "default")
     check_card(path, shown=str(path))
@@ -336,6 +369,28 @@ def _lost(folder: Path, files: dict[str, list[str]]) -> dict[str, int]:
     home = place_of(f"{folder}/")
     read = [place_of(path).removeprefix(home) for paths in files.values() for path in paths]
     return files_left_out(read, files_below(folder))
+
+
+def _load_table(
+    path: Path, config_name: str | None, columns: _Columns, *, skip_unreadable: bool
+) -> _Loaded:
+    """Load a file whose rows contain images, or name image files beside it."""
+    import datasets as hf
+
+    if config_name not in (None, "default"):
+        raise UserError(f"{path}: is one file and has no config {config_name!r}; omit --config")
+    image_column, label_column = columns
+    if path.suffix.lower() == PARQUET:
+        files = {"train": [str(path)]}
+        rows = load_files(str(path), "parquet", data_files=files)["train"]
+    else:
+        texts = {image_column or "", label_column or "", *_PREFERRED["label"], *PATH_COLUMNS}
+        rows = read_csv(path, texts={name.lower() for name in texts})
+    folder = None
+    if not _images_of(rows):
+        folder = path.parent
+        rows = with_images(rows, path, column=image_column, skip_unreadable=skip_unreadable)
+    return _Loaded(hf.DatasetDict(by_split(rows, path)), "default", image_folder=folder)
 
 
 def _load_saved(path: Path) -> datasets.DatasetDict:
@@ -403,21 +458,26 @@ def _choose_split(
     return split
 
 
+def _images_of(dataset: datasets.Dataset) -> list[str]:
+    """Return the columns of images."""
+    from datasets import Image
+
+    return [name for name, feature in dataset.features.items() if isinstance(feature, Image)]
+
+
 def _image_column(dataset: datasets.Dataset, column: str | None, reference: str) -> str:
-    found = [
-        name for name, feature in dataset.features.items() if type(feature).__name__ == "Image"
-    ]
-    return _choose_column(column, found, dataset, reference, kind="image")
+    return _choose_column(column, _images_of(dataset), dataset, reference, kind="image")
 
 
 def _label_column(dataset: datasets.Dataset, column: str | None, reference: str) -> str:
     found = [name for name, feature in dataset.features.items() if hasattr(feature, "names")]
     if column is not None or not found:
-        # A text or number column is accepted if it is named, or is called `label`.
+        # A text or number column is accepted if the user names it, or it has a usual name.
         plain = [
             name for name, feature in dataset.features.items() if type(feature).__name__ == "Value"
         ]
-        found += [name for name in plain if name == column or (name == "label" and column is None)]
+        usual = [name for name in plain if name.lower() in _PREFERRED["label"]]
+        found += [column] if column in plain else usual if column is None else []
     return _choose_column(column, found, dataset, reference, kind="label")
 
 
@@ -433,10 +493,12 @@ def _choose_column(
             feature = dataset.features[column]
             raise UserError(f"{reference}: column {column!r} is {feature}, not a column of {kind}s")
         return column
-    likely: list[str] = [*_PREFERRED[kind], *(found if len(found) == 1 else ())]
-    for name in likely:
-        if name in found:
-            return name
+    lower = {name.lower(): name for name in reversed(found)}
+    for name in _PREFERRED[kind]:
+        if name in lower:
+            return lower[name]
+    if len(found) == 1:
+        return found[0]
     raise UserError(f"{reference}: no {kind} column among {present}; name it with --{kind}-column")
 
 

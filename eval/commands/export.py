@@ -1,0 +1,83 @@
+"""`eval export RUN --onnx FILE`: write a trained model as an ONNX file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eval.commands.arguments import DATASET, add_fit, add_threshold, check_threshold
+from factory.common.console import launched_as, log, write
+from factory.common.errors import UserError
+from factory.common.options import check_file
+from factory.common.program import command
+
+if TYPE_CHECKING:
+    from eval.photos import Photo
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.description = (
+        "Writes a model as one ONNX file that takes a batch of any size and contains class names "
+        "and preprocessing as metadata. The file is written only if onnxruntime computes the same "
+        "logits from it. `eval predict` and load_classifier read it."
+    )
+    add = parser.add_argument
+    add("run_folder", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
+    add("--onnx", type=Path, required=True, metavar="FILE", help="ONNX file to write")
+    add(
+        "--check",
+        metavar="DATASET",
+        help=f"compare logits on 100 images of a {DATASET} (default: on noise)",
+    )
+    add_threshold(parser, auto="auto: P as `eval predict` chooses it; P is stored in the file")
+    add_fit(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Export the model and report the comparison."""
+    if launched_as()[1] > 1:
+        raise UserError(
+            f"export runs as one process; start it without a launcher: `{command('export')} ...`"
+        )
+    check_threshold(args)
+    check_file("--onnx", args.onnx)
+    if args.onnx.suffix.lower() != ".onnx":
+        raise UserError(f"--onnx {args.onnx}: end the name in .onnx")
+
+    from eval.classifier import load_classifier
+    from eval.onnx_file import require_onnx
+    from eval.rejection import chosen_threshold
+    from eval.score import set_precision
+
+    require_onnx("onnx", "onnxscript", "onnxruntime")
+    from eval.onnx_export import LIMIT, export_onnx
+
+    photos = None if args.check is None else _photos(args.check)
+    set_precision(1)
+    classifier = load_classifier(args.run_folder, fit=args.fit, device="cpu")
+    if classifier.checkpoint.is_onnx:
+        raise UserError(f"{args.run_folder}: is an ONNX file already; name the run")
+    if unfinished := classifier.checkpoint.facts.unfinished:
+        log(f"warning: {args.run_folder} is {unfinished}")
+    threshold, rejection = chosen_threshold(classifier, args.threshold, args.data)
+    found = export_onnx(classifier, args.onnx, photos=photos, threshold=threshold)
+    if rejection:
+        write(str(rejection))
+    write(
+        f"{args.onnx}: {found.num_bytes / 1e6:.1f} MB; on {found.images} images of "
+        f"{args.check or 'noise'} its logits differ from the model's by at most "
+        f"{found.largest:.1e} (limit {LIMIT:g}), {found.same} get the same class"
+    )
+
+
+def _photos(reference: str) -> list[Photo]:
+    from eval.photos import find_photos
+
+    found = find_photos([reference], standard_input=lambda: [], dataset_options={})
+    for line in [*found.datasets, *found.faults]:
+        log(line)
+    if not found.photos:
+        raise UserError(f"--check {reference}: names no images")
+    return found.photos

@@ -1,0 +1,297 @@
+"""A model as an ONNX file: the same answers as from its run, and nothing else is opened."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from test_eval_predict import predict, put
+from test_eval_score import NAMES, write_real, write_run
+
+from eval import load_classifier, onnx_export, onnx_file
+from eval.cli import main
+from factory.common.errors import Failure, UserError
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("runs") / "pets")
+
+
+@pytest.fixture(scope="module")
+def exported(run: Path) -> Path:
+    main(["export", str(run), "--onnx", str(run.parent / "pets.onnx"), "--threshold", "0.3"])
+    return run.parent / "pets.onnx"
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write images of many shapes."""
+    folder = tmp_path_factory.mktemp("photos")
+    for number in range(11):
+        put(folder / f"{number:02}.png", number, size=(10 + number, 10))
+    return folder
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 256])
+def test_answers_are_those_of_the_run(
+    run: Path, exported: Path, photos: Path, batch_size: int
+) -> None:
+    options = [photos, "--top-k", 7, "--batch-size", batch_size]
+    ours, theirs = predict(run, *options)["images"], predict(exported, *options)["images"]
+    assert len(ours) == 11 and len({one["answer"] for one in ours}) > 2
+    for one, other in zip(ours, theirs, strict=True):
+        labels = [pair["label"] for pair in one["predictions"]]
+        assert labels == [pair["label"] for pair in other["predictions"]]
+        scores = [pair["score"] for pair in one["predictions"]]
+        assert scores == pytest.approx([pair["score"] for pair in other["predictions"]], abs=1e-5)
+    [called] = load_classifier(exported)(photos / "03.png", top_k=7)
+    assert [pair["label"] for pair in called] == [
+        pair["label"] for pair in theirs[3]["predictions"]
+    ]
+
+
+def test_the_choice_for_images_that_are_not_square_is_in_the_file(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "padded.ONNX"
+    main(["export", str(run), "--onnx", str(out), "--fit", "pad", "--check", str(photos)])
+    line = capsys.readouterr().out
+    found = re.search(r"on 11 images of .* by at most (\S+) \(limit 0.0001\), 11 get the", line)
+    assert found is not None and float(found[1]) < 1e-5, line
+    ours = load_classifier(run, fit="pad")([photos / "09.png", photos / "10.png"])
+    for one, other in zip(
+        ours, load_classifier(out)([photos / "09.png", photos / "10.png"]), strict=True
+    ):
+        scores = {pair["label"]: pair["score"] for pair in other}
+        assert {pair["label"]: pair["score"] for pair in one} == pytest.approx(scores, abs=1e-5)
+    assert ours != load_classifier(run)([photos / "09.png", photos / "10.png"])
+
+
+def test_the_file_says_what_it_needs_and_nothing_of_this_machine(exported: Path) -> None:
+    model = onnx.load(exported)
+    onnx.checker.check_model(model)
+    found = {one.key: one.value for one in model.metadata_props}
+    assert (found["format"], found["format_version"]) == ("data-factory/classifier", "1")
+    assert json.loads(found["label_names"]) == NAMES
+    assert json.loads(found["preprocessing"]) == {
+        "input_size": [3, 32, 32],
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "squash",
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.2, 0.25, 0.3],
+        "fit": "crop",
+    }
+    assert json.loads(found["threshold"]) == 0.3
+    assert json.loads(found["model"])["architecture"] == "test_resnet"
+    [pixels], [logits] = model.graph.input, model.graph.output
+    assert pixels.type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert (pixels.name, logits.name) == ("pixels", "logits")
+    data = exported.read_bytes()
+    for trace in (b"site-packages", b".py", str(ROOT).encode(), str(exported.parent).encode()):
+        assert trace not in data
+    assert not list(exported.parent.glob("*.data"))
+
+
+def test_the_stored_threshold_is_taken_by_auto(
+    run: Path, exported: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = predict(exported, photos, "--threshold", "auto")
+    assert found["threshold"] == 0.3
+    assert f"{exported}: threshold 0.3, stored in the file" in capsys.readouterr().err
+    rejected = [one["answer"] == "none of these" for one in found["images"]]
+    assert rejected == [one["predictions"][0]["score"] < 0.3 for one in found["images"]]
+    assert predict(exported, photos)["threshold"] is None
+    with pytest.raises(UserError, match="--data x: the threshold of an ONNX file is in the file"):
+        predict(exported, photos, "--threshold", "auto", "--data", "x")
+    bare = change(exported, tmp_path, lambda model: drop_property(model, "threshold"))
+    with pytest.raises(UserError, match="contains no threshold; export the run again with"):
+        predict(bare, photos, "--threshold", "auto")
+
+
+def test_a_file_that_computes_something_else_is_not_written(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = onnx_file.OnnxModel.forward
+    monkeypatch.setattr(
+        onnx_file.OnnxModel, "forward", lambda self, pixels: forward(self, pixels) + 2e-4
+    )
+    with pytest.raises(
+        Failure, match=r"a.onnx: is not written: on 100 images .* by up to 2\.\de-04"
+    ):
+        main(["export", str(run), "--onnx", str(tmp_path / "a.onnx")])
+    monkeypatch.setattr(
+        onnx_file.OnnxModel, "forward", lambda self, pixels: forward(self, pixels) * float("nan")
+    )
+    with pytest.raises(Failure, match="by up to nan"):
+        main(["export", str(run), "--onnx", str(tmp_path / "a.onnx")])
+    assert list(tmp_path.iterdir()) == []
+
+
+def change(file: Path, folder: Path, edit: Callable[[Any], object]) -> Path:
+    """Write an edited copy of a file."""
+    model = onnx.load(file)
+    edit(model)
+    (folder / "changed.onnx").write_bytes(model.SerializeToString())
+    return folder / "changed.onnx"
+
+
+def drop_property(model: Any, name: str) -> None:
+    kept = [one for one in model.metadata_props if one.key != name]
+    del model.metadata_props[:]
+    model.metadata_props.extend(kept)
+
+
+def set_property(name: str, value: str) -> Callable[[Any], None]:
+    def edit(model: Any) -> None:
+        drop_property(model, name)
+        model.metadata_props.add(key=name, value=value)
+
+    return edit
+
+
+def external(place: Callable[[Any], Any]) -> Callable[[Any], None]:
+    """Keep a tensor's values in a file of the machine."""
+
+    def edit(model: Any) -> None:
+        tensor = place(model)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value="../../../../etc/passwd")
+
+    return edit
+
+
+def constant(model: Any) -> Any:
+    """Add a constant node; return its tensor."""
+    tensor = helper.make_tensor("x", TensorProto.FLOAT, [1], [0.0])
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["x"], value=tensor))
+    return model.graph.node[0].attribute[0].t
+
+
+def branch(model: Any) -> None:
+    graph = helper.make_graph([], "g", [], [])
+    model.graph.node.insert(
+        0, helper.make_node("If", ["c"], ["x"], then_branch=graph, else_branch=graph)
+    )
+
+
+def resize(values: str) -> Callable[[Any], None]:
+    def edit(model: Any) -> None:
+        text = next(one.value for one in model.metadata_props if one.key == "preprocessing")
+        set_property("preprocessing", json.dumps(json.loads(text) | json.loads(values)))(model)
+
+    return edit
+
+
+EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "weights elsewhere": (
+        external(lambda model: model.graph.initializer[0]),
+        "keeps weights in another file, which is not read",
+    ),
+    "a constant elsewhere": (external(constant), "keeps weights in another file"),
+    "a branch": (branch, r"has a loop or branch \('(then|else)_branch'\)"),
+    "a foreign operator": (
+        lambda model: model.graph.node.add(op_type="X", domain="com.microsoft"),
+        r"has an operator that is not ONNX's own \('com.microsoft'\)",
+    ),
+    "no metadata": (
+        lambda model: drop_property(model, "format"),
+        "has no class names and preprocessing of `eval export`, version 1",
+    ),
+    "another version": (set_property("format_version", "2"), "of `eval export`, version 1"),
+    "a class too many": (
+        set_property("label_names", json.dumps([*NAMES, "x"])),
+        "its input and output do not fit its metadata",
+    ),
+    "no class": (set_property("label_names", "[]"), r"is damaged \(label_names: "),
+    "names that are none": (set_property("label_names", "[1, [2]]"), r"is damaged \(label_names"),
+    "broken JSON": (set_property("label_names", "["), "label_names: is not valid JSON"),
+    "another size": (resize('{"input_size": [3, 33, 33]}'), "input and output do not fit"),
+    "a huge resize": (resize('{"crop_pct": 0.0001}'), r"is damaged \(preprocessing.crop_pct"),
+    "no mean": (resize('{"mean": null}'), r"is damaged \(preprocessing.mean"),
+    "a threshold of 2": (set_property("threshold", "2"), r"is damaged \(threshold"),
+    "a wrong graph": (
+        lambda model: model.graph.node.add(op_type="NoSuchOperator", output=["y"]),
+        "onnxruntime cannot open it",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_files_of_others_are_refused_in_one_line(
+    exported: Path, tmp_path: Path, kind: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    edit, message = EDITS[kind]
+    file = change(exported, tmp_path, edit)
+    with pytest.raises(UserError, match=rf"changed\.onnx: .*{message}") as caught:
+        load_classifier(file)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
+
+
+def test_what_is_no_such_file_is_named(
+    run: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match=r"none.onnx: no such ONNX file; write it with `eval expor"):
+        load_classifier(tmp_path / "none.onnx")
+    for data in (b"", b"junk" * 100, exported.read_bytes()[:5000]):
+        (tmp_path / "bad.onnx").write_bytes(data)
+        with pytest.raises(UserError, match=r"bad.onnx: (is not an ONNX file|has no class names)"):
+            load_classifier(tmp_path / "bad.onnx")
+    with pytest.raises(UserError, match="device cuda: ONNX files are computed on the CPU"):
+        load_classifier(exported, device="cuda")
+    real, *_ = write_real(tmp_path / "real")
+    with pytest.raises(UserError, match="is read by `eval predict` and load_classifier only"):
+        main(["score", str(exported), "--real", str(real)])
+    with pytest.raises(UserError, match="is an ONNX file already; name the run"):
+        main(["export", str(exported), "--onnx", str(tmp_path / "a.onnx")])
+    with pytest.raises(UserError, match=r"--onnx .*a.pt: end the name in .onnx"):
+        main(["export", str(run), "--onnx", str(tmp_path / "a.pt")])
+    with pytest.raises(UserError, match=r"--check .*void: names no images"):
+        (tmp_path / "void").mkdir()
+        main(
+            ["export", str(run), "--onnx", str(tmp_path / "a.onnx"), "--check", f"{tmp_path}/void"]
+        )
+    monkeypatch.setattr(onnx_file, "MAX_BYTES", 1000)
+    with pytest.raises(UserError, match="is larger than 1,000 bytes and is not read"):
+        load_classifier(exported)
+    monkeypatch.setattr(onnx_export, "MAX_BYTES", 1000)
+    with pytest.raises(UserError, match="GB of weights; one ONNX file has room for"):
+        main(["export", str(run), "--onnx", str(tmp_path / "a.onnx")])
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    for call in (
+        lambda: load_classifier(exported),
+        lambda: main(["export", str(run), "--onnx", str(tmp_path / "a.onnx")]),
+    ):
+        with pytest.raises(UserError, match=r'onnxruntime: pip install "data-factory\[onnx\]"'):
+            call()
+
+
+def test_onnx_is_imported_for_its_files_only(run: Path, exported: Path, photos: Path) -> None:
+    code = (
+        "import sys\nfrom eval import load_classifier\n"
+        "load_classifier(sys.argv[1])(sys.argv[2])\n"
+        "print(sorted({'onnx', 'onnxruntime', 'onnxscript'} & set(sys.modules)))\n"
+    )
+    for model, expected in ((run, "[]"), (exported, "['onnx', 'onnxruntime']")):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(model), str(photos / "00.png")],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+        assert (done.stdout.strip(), done.stderr) == (expected, ""), done.stderr
