@@ -24,6 +24,7 @@ from eval.checkpoint import Checkpoint
 from eval.scores_file import ModelFacts, Preprocessing
 from factory.common.errors import UserError, first_line
 from factory.common.outside import parse_json
+from factory.common.program import NAME, command
 from factory.common.score_file import Share
 from factory.models.model_config import Name, PreprocessingConfig
 
@@ -136,7 +137,9 @@ def load_onnx(path: Path, *, shown: str) -> Checkpoint:
 
 def _contents(path: Path, shown: str) -> bytes:
     if not path.is_file():
-        raise UserError(f"{shown}: no such ONNX file; write it with `eval export RUN --onnx FILE`")
+        raise UserError(
+            f"{shown}: no such ONNX file; write it with `{command('export RUN --onnx FILE')}`"
+        )
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{shown}: is larger than {MAX_BYTES:,} bytes and is not read")
     return path.read_bytes()
@@ -174,7 +177,7 @@ def _checked(data: bytes, shown: str) -> Any:
         elif isinstance(one, onnx.NodeProto) and one.domain not in _OWN_DOMAINS:
             fault = f"has an operator that is not ONNX's own ({one.domain[:40]!r})"
         if fault:
-            raise UserError(f"{shown}: {fault}; write it with `eval export`")
+            raise UserError(f"{shown}: {fault}; write it with `{command('export')}`")
     return model
 
 
@@ -182,8 +185,8 @@ def _properties(model: Any, shown: str) -> Properties:
     texts = {one.key: one.value for one in model.metadata_props}
     if texts.get("format") != FORMAT or texts.get("format_version") != VERSION:
         raise UserError(
-            f"{shown}: has no class names and preprocessing of `eval export`, version {VERSION}; "
-            "write it with `eval export RUN --onnx FILE`"
+            f"{shown}: has no class names and preprocessing that {NAME} export writes, version "
+            f"{VERSION}; write it with `{command('export RUN --onnx FILE')}`"
         )
     values = {}
     for name in filter(texts.__contains__, _JSON):

@@ -37,9 +37,7 @@ def add_real(parser: argparse.ArgumentParser, *, prefix: str = "") -> None:
         parser: The parser of the command.
         prefix: `real-` if the command reads another dataset too.
     """
-    parser.add_argument(
-        "--real", required=True, metavar="DATASET", help="real dataset, directory or Hub id"
-    )
+    parser.add_argument("--real", required=True, metavar="DATASET", help=f"real images: {DATASET}")
     add_rows(parser, prefix=prefix, of="the real dataset" if prefix else "the dataset")
     add_skip_unreadable(parser)
     parser.add_argument(

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Writes a model as one ONNX file that takes a batch of any size and contains class names "
         "and preprocessing as metadata. The file is written only if onnxruntime computes the same "
-        "logits from it. `eval predict` and load_classifier read it."
+        "logits from it. `predict` and load_classifier read it."
     )
     add = parser.add_argument
     add("run_folder", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DATASET",
         help=f"compare logits on 100 images of a {DATASET} (default: on noise)",
     )
-    add_threshold(parser, auto="auto: P as `eval predict` chooses it; P is stored in the file")
+    add_threshold(parser, auto="auto: P as `predict` chooses it; P is stored in the file")
     add_fit(parser)
 
 
