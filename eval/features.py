@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from eval.fit import make_transform
 from eval.labels import missing_names
 from eval.model_files import load_model, preprocessing_of
-from eval.predict import pad, prepared
+from eval.predict import finite, pad, prepared
 from eval.score import set_precision
 from eval.scores_file import Preprocessing
 from factory.common.console import progress
@@ -156,6 +156,6 @@ def extract(
     with torch.inference_mode(), bar, reporting_lack_of_memory(smaller):
         for pixels, digests in images:
             found = represent(pad(pixels, batch_size).to(device))[: len(digests)]
-            parts.append(found.flatten(1).cpu().numpy().astype(np.float64))
+            parts.append(finite(found.flatten(1).cpu().numpy().astype(np.float64)))
             bar.update(len(digests))
     return np.concatenate(parts)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from eval.fit import Transform
 from factory.common.console import progress
 from factory.common.devices import reporting_lack_of_memory
+from factory.common.errors import UserError
 from factory.common.machine import cores_per_process
 from factory.common.row_images import read_hashed, skipping_advised
 from factory.data.open import OpenedDataset
@@ -191,13 +192,30 @@ def rank(
     """Return the most likely classes and their probabilities; ties are in class order.
 
     Computed in NumPy, because Apple's MPS devices have no float64.
+
+    Raises:
+        UserError: As `finite`.
     """
     from scipy.special import expit, softmax
 
-    exact = logits.cpu().numpy().astype(np.float64)
+    exact = finite(logits.cpu().numpy().astype(np.float64))
     probabilities = expit(exact) if probability == "sigmoid" else softmax(exact, axis=1)
     ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
     return ranked, np.take_along_axis(probabilities, ranked, axis=1)
+
+
+def finite(outputs: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a model's outputs.
+
+    Raises:
+        UserError: Some are not numbers: their order would mean nothing.
+    """
+    if not np.isfinite(outputs).all():
+        raise UserError(
+            "the model's outputs are not finite (NaN or infinity): its weights are damaged, or its "
+            "training failed; train it again"
+        )
+    return outputs
 
 
 def _gathered(

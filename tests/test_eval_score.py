@@ -15,7 +15,7 @@ import timm
 import torch
 from accelerate import PartialState, debug_launcher
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from eval.cli import main
 from eval.scores_file import read_scores
@@ -311,6 +311,10 @@ def _break(run, how):
         (run / "model.safetensors").unlink()
     elif how == "damaged":
         (run / "model.safetensors").write_bytes(b"\x40" + b"\0" * 20)
+    elif how == "nan":
+        weights = load_file(run / "model.safetensors")
+        damaged = {name: one.float() * torch.nan for name, one in weights.items()}
+        save_file(damaged, run / "model.safetensors")
     else:
         config = json.loads((run / "config.json").read_text())
         (run / "config.json").write_text(json.dumps(config | how))
@@ -323,6 +327,7 @@ def _break(run, how):
         ("json", r"config.json: is not valid JSON"),
         ("weights", "contains no model.safetensors; is the run finished"),
         ("damaged", "model.safetensors is damaged"),
+        ("nan", r"the model's outputs are not finite \(NaN or infinity\)"),
         ({"architecture": "resnet9000"}, r"timm has no architecture 'resnet9000'"),
         ({"num_classes": 3}, r"do not fit together \(Error\(s\) in loading state_dict"),
         ({"label_names": None}, "config.json has no label_names"),
