@@ -10,6 +10,7 @@ from factory.cli import (
     card,
     check,
     diff,
+    doctor,
     gate,
     new,
     plan,
@@ -39,6 +40,7 @@ _VERBS = (
     push,
     recipes,
     new,
+    doctor,
 )
 
 _EPILOG = """\
