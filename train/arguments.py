@@ -102,7 +102,18 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="start from timm's pretrained weights (downloads them)",
     )
-    add("--head-only", action="store_true", help="train the last layer only, with --pretrained")
+    add(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="start from the pretrained weights in a .safetensors or .pt/.pth file instead; needs "
+        "no network; the last layer starts from random weights",
+    )
+    add(
+        "--head-only",
+        action="store_true",
+        help="train the last layer only, with --pretrained or --weights",
+    )
     add(
         "--model-arg",
         action="append",
@@ -119,7 +130,7 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--preset",
         metavar="NAME",
-        help="base settings (default: quick, or finetune with --pretrained)",
+        help="base settings (default: quick, or finetune with --pretrained or --weights)",
     )
     add("--list-presets", action="store_true", help="list the presets and exit")
     for name, kind, text in _FIELDS:
@@ -185,6 +196,7 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         label_column=parsed.label_column,
         preset=parsed.preset,
         pretrained=parsed.pretrained,
+        weights=parsed.weights,
         head_only=parsed.head_only,
         model_args=_model_args(parsed.model_arg),
         overrides=overrides,

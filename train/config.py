@@ -196,7 +196,9 @@ class RunConfig(_Frozen):
 
     Attributes:
         model: timm model name.
-        pretrained: Starts from timm's pretrained weights.
+        pretrained: Starts from pretrained weights: timm's, or those of a file.
+        weights: Name of that file, or None.
+        weights_sha256: Hash of that file.
         head_only: Trains the last layer only.
         model_args: Further arguments of `timm.create_model`.
         preset: Base of the hyperparameters; the values below are final.
@@ -207,6 +209,8 @@ class RunConfig(_Frozen):
 
     model: str
     pretrained: bool = False
+    weights: str | None = None
+    weights_sha256: str | None = None
     head_only: bool = False
     model_args: dict[str, Any] = {}
     preset: str

@@ -132,6 +132,9 @@ def _body(
 
 
 def _start(run: dict[str, Any]) -> str:
+    if run.get("weights"):
+        digest = code(str(run.get("weights_sha256")))
+        return f"Started from the weights in `{code(run['weights'])}` (sha256 `{digest}`)."
     return (
         "Started from timm's pretrained weights." if run["pretrained"] else "Trained from scratch."
     )

@@ -45,6 +45,7 @@ class TrainOptions:
         preset: A key of `train.presets.PRESETS`; None is `finetune` for a pretrained model, else
             `quick`.
         pretrained: Start from timm's weights.
+        weights: File of pretrained weights to start from instead (text or path), or None.
         head_only: Train the last layer only.
         model_args: Further arguments of `timm.create_model`; must be JSON values.
         overrides: Fields of `Hyperparameters` that override the preset's.
@@ -71,6 +72,7 @@ class TrainOptions:
     skip_unreadable: bool = False
     preset: str | None = None
     pretrained: bool = False
+    weights: Path | None = None
     head_only: bool = False
     model_args: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -86,6 +88,9 @@ class TrainOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", str(self.dataset))
         object.__setattr__(self, "out", Path(self.out))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", Path(self.weights))
+            object.__setattr__(self, "pretrained", True)
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,7 @@ def train(options: TrainOptions) -> RunSummary:
     from train.environment import join_launch
     from train.loop import Trainer, split_rows
     from train.model import check_model_name, quieten_timm
+    from train.weights import check_weights_file
 
     options = replace(options, model=timm_name(options.model))
     options, preset = _choose_preset(options)
@@ -141,6 +147,8 @@ def train(options: TrainOptions) -> RunSummary:
     options = replace(options, model_args={**own, **options.model_args})
     quieten_timm()
     check_model_name(options.model)
+    if options.weights is not None:
+        check_weights_file(options.weights)
     check_folder(options.out)
     accelerator = join_launch()
     if accelerator.num_processes == 1:
@@ -188,7 +196,8 @@ def _choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:
         return options, options.preset
     preset = "finetune" if options.pretrained else "quick"
     if options.pretrained:
-        _log_once("--pretrained: using preset finetune; choose another with --preset")
+        option = "--weights" if options.weights else "--pretrained"
+        _log_once(f"{option}: using preset finetune; choose another with --preset")
     return replace(options, preset=preset), preset
 
 
@@ -198,13 +207,19 @@ def _check_weights_are_loaded(options: TrainOptions) -> None:
     Raises:
         UserError: An option needs pretrained weights.
     """
+    if options.weights is not None and ":" in options.model:
+        raise UserError(
+            f"--weights and --model {options.model} both name weights; give the architecture's "
+            "name as --model, or remove --weights"
+        )
     if options.pretrained:
         return
     if options.head_only:
-        raise UserError("--head-only needs pretrained weights; add --pretrained")
+        raise UserError("--head-only needs pretrained weights; add --pretrained or --weights")
     if options.preset == "finetune":
         raise UserError(
-            "--preset finetune needs pretrained weights; add --pretrained, or choose another preset"
+            "--preset finetune needs pretrained weights; add --pretrained or --weights, or choose "
+            "another preset"
         )
     if ":" in options.model:
         raise UserError(
@@ -276,6 +291,7 @@ def _create_model(
     from train.initialisation import initialise_as_torchvision
     from train.model import create_classifier, pixel_statistics
     from train.uniforms import stream_seed
+    from train.weights import load_weights
 
     if values.image_size is None:
         raise AssertionError("the image size is resolved with the data")
@@ -284,9 +300,11 @@ def _create_model(
         options.model,
         num_classes=num_classes,
         side=values.image_size,
-        pretrained=options.pretrained,
+        pretrained=options.pretrained and options.weights is None,
         model_args=options.model_args,
     )
+    if options.weights is not None:
+        load_weights(model, options.weights, name=options.model)
     if values.initialisation == "torchvision" and not options.pretrained:
         initialise_as_torchvision(model)
     _note_small_map(model, options.model, side=values.image_size)
@@ -319,9 +337,13 @@ def _run_config(
     data: LabelledPixels,
     opened: OpenedDataset,
 ) -> RunConfig:
+    from train.weights import check_weights_file
+
     return RunConfig(
         model=options.model,
         pretrained=options.pretrained,
+        weights=options.weights.name if options.weights else None,
+        weights_sha256=check_weights_file(options.weights) if options.weights else None,
         head_only=options.head_only,
         model_args=dict(options.model_args),
         preset=preset,

@@ -145,7 +145,8 @@ def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str
 
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that identify a run; counts are covered by the pixels' hash."""
+    """Return the values that identify a run; hashes cover counts and the name of weights."""
+    config = {key: one for key, one in config.items() if key != "weights"}
     data = config.get("data")
     if not isinstance(data, dict):
         return config
