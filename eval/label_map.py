@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +13,12 @@ import yaml
 from factory.common.errors import Fault, UserError
 from factory.common.outside import MAX_YAML_BYTES, read_text
 from factory.common.yaml_reader import parse
+from factory.data.class_names import plain
 
 OPEN = "?"
 """Placeholder in a suggested map for a class that the user fills in."""
 _COLUMNS = ["real", "model"]
 _SHOWN = 8
-# With the slash, which folder names cannot have, and zero-width characters.
-_SPELLING = re.compile(r"[\s_/\-\u00ad\u200b\u2060\ufeff]+")
 _SHORTEST_PART = 3
 _MOST_LINES = 120
 
@@ -118,14 +115,6 @@ def _from_csv(text: str, file: str) -> dict[str, str]:
     if faults:
         raise UserError(faults)
     return pairs
-
-
-def plain(name: str) -> str:
-    """Normalise a spelling: `AnnualCrop`, `annual_crop` and `Annual Crop` become equal.
-
-    Unicode forms become equal too; macOS names folders in another form than most systems.
-    """
-    return _SPELLING.sub("", unicodedata.normalize("NFKC", name)).casefold()
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:

@@ -12,8 +12,8 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eval.label_map import plain
 from factory.common.errors import UserError
+from factory.data.class_names import plain
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,7 @@ class _Data(BaseModel):
     label_column: str
     num_unreadable: int = 0
     pixels_sha256: str
+    sources: list[Any] = []
 
 
 class _Values(BaseModel):
@@ -168,6 +169,11 @@ def _training_of(classifier: Classifier) -> _Training:
             f"{checkpoint.run}: config.yaml does not say which images were held out ({key}: "
             f"{first['msg']}); give --threshold P"
         ) from None
+    if training.data.sources:
+        raise UserError(
+            f"{checkpoint.run}: was trained on several datasets; --threshold auto finds the "
+            "held-out images of one alone: give --threshold P"
+        )
     values = training.hyperparameters
     if not values.val_fraction and values.val_images is None:
         raise UserError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,13 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("dataset", nargs="?", metavar="DATASET", help="directory or Hub id, ORG/NAME[@REVISION]")
+    add(
+        "datasets",
+        nargs="*",
+        metavar="DATASET",
+        help="directory or Hub id, ORG/NAME[@REVISION]; several are trained on together, with the "
+        "classes of the first",
+    )
     add(
         "--model",
         metavar="NAME",
@@ -72,6 +79,18 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
+    add(
+        "--real-train",
+        metavar="DATASET",
+        help="real images to train on as well; --config, --split, --filter, --images-per-class "
+        "and the columns do not apply to them",
+    )
+    add(
+        "--mix",
+        metavar="X,Y",
+        help="share of each dataset in an epoch, --real-train last, e.g. 0.8,0.2 (default: every "
+        "image once)",
+    )
     add("--config", metavar="NAME", help="config of the dataset (default: its first)")
     add("--split", metavar="NAME", help="split (default: its only one, or train)")
     add("--filter", metavar="EXPR", help='keep only matching rows, e.g. "guidance_scale < 3"')
@@ -169,7 +188,7 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
     missing = [
         name
         for name, value in (
-            ("DATASET", parsed.dataset),
+            ("DATASET", parsed.datasets),
             ("--model", parsed.model),
             ("--out", parsed.out),
         )
@@ -185,7 +204,10 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         name: getattr(parsed, name) for name, _, _ in _FIELDS if getattr(parsed, name) is not None
     }
     return TrainOptions(
-        dataset=parsed.dataset,
+        dataset=parsed.datasets[0],
+        more_datasets=tuple(parsed.datasets[1:]),
+        real_train=parsed.real_train,
+        mix=_mix(parsed.mix, [*parsed.datasets, *filter(None, [parsed.real_train])]),
         model=parsed.model,
         out=parsed.out,
         config_name=parsed.config,
@@ -210,6 +232,27 @@ def parse_options(argv: Sequence[str]) -> TrainOptions | None:
         skip_unreadable=parsed.skip_unreadable,
         push_replace_card=parsed.replace_card,
     )
+
+
+def _mix(text: str | None, datasets: Sequence[str]) -> tuple[float, ...] | None:
+    """Return the shares of the datasets, in sum 1."""
+    twice = sorted({one for one in datasets if datasets.count(one) > 1})
+    if twice:
+        raise UserError(f"dataset {twice[0]} is given twice; give it once, and its share as --mix")
+    if text is None:
+        return None
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if not shares or not all(0 < share < math.inf for share in shares):
+        raise UserError(f"--mix {text}: must be positive numbers, e.g. 0.8,0.2")
+    if len(shares) != len(datasets) or len(datasets) < 2:
+        raise UserError(
+            f"--mix {text}: has {len(shares)} shares for {len(datasets)} datasets; give one for "
+            "each of two or more datasets (--real-train is the last)"
+        )
+    return tuple(share / math.fsum(shares) for share in shares)
 
 
 def presets_text() -> str:

@@ -155,8 +155,28 @@ class Environment(_Frozen):
     versions: dict[str, str] = {}
 
 
+class MixedSource(_Frozen):
+    """One of several datasets of a run.
+
+    Attributes:
+        reference: Directory, Hub id or `hf://` path, as given.
+        config_name: Config of the dataset.
+        split: Split of the dataset.
+        commit: Commit of a Hub id when it was read; None for a directory.
+        real: Whether it was given as real images (`--real-train`).
+        num_images: Its rows, the held-out part included.
+    """
+
+    reference: str
+    config_name: str | None = None
+    split: str | None = None
+    commit: str | None = None
+    real: bool = False
+    num_images: int
+
+
 class DataSource(_Frozen):
-    """The training rows of a run.
+    """The training rows of a run; of several datasets the first one's keys, and all counts.
 
     Attributes:
         reference: Directory, Hub id or `hf://` path, as given.
@@ -173,6 +193,8 @@ class DataSource(_Frozen):
         commit: Commit of a Hub id when it was read; None for a directory.
         class_counts: Images per class, held-out ones included; None in older runs.
         left_out: Files of an image folder that were not read, by suffix.
+        sources: Each dataset, if there are several, in the order of their rows.
+        num_real_images: Rows of datasets that were given as real images.
     """
 
     reference: str
@@ -189,6 +211,8 @@ class DataSource(_Frozen):
     commit: str | None = None
     class_counts: dict[str, int] | None = None
     left_out: dict[str, int] = {}
+    sources: tuple[MixedSource, ...] = ()
+    num_real_images: int = 0
 
 
 class RunConfig(_Frozen):
@@ -203,6 +227,7 @@ class RunConfig(_Frozen):
         model_args: Further arguments of `timm.create_model`.
         preset: Base of the hyperparameters; the values below are final.
         seed: Decides initial weights, held-out part, order and augmentation.
+        mix: Share of each dataset in an epoch, in sum 1; None for every image once.
         data: The rows.
         hyperparameters: All values resolved; none that training needs is None.
     """
@@ -215,6 +240,7 @@ class RunConfig(_Frozen):
     model_args: dict[str, Any] = {}
     preset: str
     seed: int = 0
+    mix: tuple[float, ...] | None = None
     data: DataSource
     hyperparameters: Hyperparameters
 

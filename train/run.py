@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +15,8 @@ from factory.common.launch import warn_if_alone
 from factory.data.row_counts import class_counts
 from train import presets
 from train.architectures import timm_name
-from train.config import DataSource, Hyperparameters, RunConfig
+from train.config import Hyperparameters, RunConfig
+from train.mixing import short_name
 from train.run_folder import check_folder, claim, only_run
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ class TrainOptions:
         dataset: Directory (text or path), Hub id or `hf://` path.
         model: timm model name, or one of Table 2 (`train.architectures`).
         out: The run folder (text or path).
+        more_datasets: Further datasets to train on, with the classes of the first.
+        real_train: Dataset of real images to train on as well, or None.
+        mix: Share of each dataset in an epoch, in sum 1; None for every image once.
         config_name: Config of the dataset, or None for its default.
         split: Split, or None for its only one or `train`.
         row_filter: Expression over metadata columns, or None.
@@ -63,6 +67,9 @@ class TrainOptions:
     dataset: str
     model: str
     out: Path
+    more_datasets: tuple[str, ...] = ()
+    real_train: str | None = None
+    mix: tuple[float, ...] | None = None
     config_name: str | None = None
     split: str | None = None
     row_filter: str | None = None
@@ -101,7 +108,9 @@ class RunSummary:
         out: The run folder.
         epochs: Total number of epochs.
         best_epoch: Epoch of the saved weights, from 1.
-        best_val_top1: Its accuracy on held-out synthetic images, 0 to 1; None without any.
+        best_val_top1: Its accuracy on held-out training images, 0 to 1; None without any.
+        val_by_dataset: The same for each of several datasets, by name.
+        num_real_images: Images that were given as real ones, held-out ones included.
         is_main_process: True in the process that prints the summary.
     """
 
@@ -110,6 +119,8 @@ class RunSummary:
     best_epoch: int
     best_val_top1: float | None
     is_main_process: bool
+    val_by_dataset: Mapping[str, float | None] = field(default_factory=dict)
+    num_real_images: int = 0
 
 
 def train(options: TrainOptions) -> RunSummary:
@@ -176,6 +187,8 @@ def train(options: TrainOptions) -> RunSummary:
         best_epoch=trainer.best_epoch,
         best_val_top1=trainer.best_val_top1,
         is_main_process=accelerator.is_main_process,
+        val_by_dataset=_by_dataset(trainer),
+        num_real_images=config.data.num_real_images,
     )
     accelerator.end_training()
     return summary
@@ -243,34 +256,31 @@ def _log_once(text: str) -> None:
         log(text)
 
 
+def _by_dataset(trainer: Trainer) -> dict[str, float | None]:
+    """Return the accuracy of the saved weights on the held-out images of each dataset."""
+    best = trainer.metrics[trainer.best_epoch - 1]
+    return {
+        f"{number}: {short_name(one.reference, one.config_name)}": best.get(f"val_top1_{number}")
+        for number, one in enumerate(trainer.config.data.sources, 1)
+    }
+
+
 def _load(
     options: TrainOptions,
     values: Hyperparameters,
     accelerator: Accelerator,
     until_the_end: ExitStack,
-) -> tuple[LabelledPixels, OpenedDataset, Hyperparameters]:
-    from factory.data.open import open_dataset
-    from factory.data.readable import only_readable
-    from factory.data.row_subsets import take_per_class
-    from train.data import image_side, load_pixels, report_counts
+) -> tuple[LabelledPixels, list[OpenedDataset], Hyperparameters]:
+    from train.data import image_side, load_pixels, report_counts, require_images
+    from train.mixing import joined
+    from train.sources import open_all
 
-    # One process per machine fills the datasets cache; the others read it.
-    with accelerator.local_main_process_first():
-        opened = open_dataset(
-            options.dataset,
-            config_name=options.config_name,
-            split=options.split,
-            row_filter=options.row_filter,
-            image_column=options.image_column,
-            label_column=options.label_column,
-            skip_unreadable=options.skip_unreadable,
-        )
-    if options.skip_unreadable:
-        opened = only_readable(opened, shows=accelerator.is_main_process)
-    if options.images_per_class is not None:
-        opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
-    report_counts(opened, allow_empty=options.allow_empty_classes, fit=values.fit, note=_log_once)
-    side = image_side(opened, values.image_size)
+    opened = open_all(options, accelerator)
+    # Of several datasets, one may lack a class that another one has.
+    allow_empty = options.allow_empty_classes or len(opened) > 1
+    for one in opened:
+        report_counts(one, allow_empty=allow_empty, fit=values.fit, note=_log_once)
+    side = image_side(opened[0], values.image_size)
     # Only now, so that a rejected dataset leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
     # Processes of one launch share the run; the first of them locks out other launches before any
@@ -279,7 +289,14 @@ def _load(
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             until_the_end.enter_context(only_run(options.out))
-    data = load_pixels(opened, side=side, values=values, accelerator=accelerator, out=options.out)
+    parts = [
+        load_pixels(one, side=side, values=values, accelerator=accelerator, out=options.out)
+        for one in opened
+    ]
+    data = joined(parts, opened)
+    if len(opened) > 1 and not options.allow_empty_classes:
+        shown = " and ".join(one.shown for one in opened)
+        require_images(class_counts(data.labels, data.label_names), shown)
     return data, opened, values.model_copy(update={"image_size": side})
 
 
@@ -335,8 +352,9 @@ def _run_config(
     *,
     preset: str,
     data: LabelledPixels,
-    opened: OpenedDataset,
+    opened: Sequence[OpenedDataset],
 ) -> RunConfig:
+    from train.sources import data_source
     from train.weights import check_weights_file
 
     return RunConfig(
@@ -348,22 +366,8 @@ def _run_config(
         model_args=dict(options.model_args),
         preset=preset,
         seed=options.seed,
-        data=DataSource(
-            reference=options.dataset,
-            config_name=opened.config_name,
-            split=opened.split,
-            row_filter=options.row_filter,
-            images_per_class=options.images_per_class,
-            image_column=opened.image_column,
-            label_column=opened.label_column,
-            label_names=data.label_names,
-            num_images=len(data.labels),
-            num_unreadable=len(opened.unreadable),
-            pixels_sha256=data.sha256,
-            commit=opened.commit,
-            class_counts=class_counts(data.labels, data.label_names),
-            left_out=opened.left_out,
-        ),
+        mix=options.mix,
+        data=data_source(options, data, opened),
         hyperparameters=values,
     )
 
