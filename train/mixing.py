@@ -95,7 +95,8 @@ def split_each(
 
 
 def _within(rows: Rows, bounds: slice) -> Rows:
-    return rows[(rows >= bounds.start) & (rows < bounds.stop)]
+    inside: Rows = rows[(rows >= bounds.start) & (rows < bounds.stop)]
+    return inside
 
 
 def rows_of_epoch(

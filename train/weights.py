@@ -95,7 +95,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     from timm.models import load_state_dict
 
     try:
-        state = load_state_dict(str(path), device="cpu", weights_only=True)
+        state: dict[str, Tensor] = load_state_dict(str(path), device="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise UserError(
             f"--weights {path}: is no safetensors file, and no pickle of tensors alone: other "

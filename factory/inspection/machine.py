@@ -98,7 +98,7 @@ def hub_login() -> dict[str, Any]:
 def _may_write(token: dict[str, Any]) -> bool | None:
     role = token.get("role")
     if role in ("read", "write", "admin"):
-        return role != "read"
+        return bool(role != "read")
     scopes = (token.get("fineGrained") or {}).get("scoped")
     if scopes is None:
         return None
@@ -184,7 +184,7 @@ def _of_container(name: str) -> int | None:
 
 def _disks(problems: list[str]) -> dict[str, dict[str, Any]]:
     """Return the free space where models are downloaded and where builds write."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     here = Path.cwd()
     for purpose, path in (("current directory", here), ("Hub cache", _hub_cache())):
         existing = next(one for one in (path, *path.parents) if one.exists())
