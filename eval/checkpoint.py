@@ -125,13 +125,17 @@ def _training(folder: Path) -> dict[str, Any] | None:
 
 
 def _selected_on(training: dict[str, Any] | None) -> str | None:
-    """Return the data that selected the best epoch: held-out synthetic images, or nothing."""
+    """Return the data that selected the best epoch: held-out training images, or nothing."""
     values = _hyperparameters(training)
     fraction = values.get("val_fraction")
     if fraction is None:
         return None
     held_out = fraction or values.get("val_images")
-    return "held-out synthetic" if held_out else "nothing (last epoch)"
+    if not held_out:
+        return "nothing (last epoch)"
+    data = (training or {}).get("data")
+    real = data.get("num_real_images") if isinstance(data, dict) else None
+    return "held-out synthetic and real" if real else "held-out synthetic"
 
 
 def _epochs_planned(training: dict[str, Any] | None) -> int | None:

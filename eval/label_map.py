@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,13 +15,12 @@ from factory.common.errors import Fault, UserError
 from factory.common.outside import MAX_YAML_BYTES, read_text
 from factory.common.text import some
 from factory.common.yaml_reader import parse
+from factory.data.class_names import SPELLING, plain
 
 OPEN = "?"
 """Placeholder in a suggested map for a class that the user fills in."""
 _COLUMNS = ["real", "model"]
 _SHOWN = 8
-# With the slash, which folder names cannot have, and zero-width characters.
-_SPELLING = re.compile(r"[\s_/\-\u00ad\u200b\u2060\ufeff]+")
 _SHORTEST_PART = 3
 _MOST_COMPARED = 120
 _PLURALS = (("ies", "y"), ("es", ""), ("s", ""))
@@ -118,14 +115,6 @@ def _from_csv(text: str, file: str) -> dict[str, str]:
     return pairs
 
 
-def plain(name: str) -> str:
-    """Normalise a spelling: `AnnualCrop`, `annual_crop` and `Annual Crop` become equal.
-
-    Unicode forms become equal too; macOS names folders in another form than most systems.
-    """
-    return _SPELLING.sub("", unicodedata.normalize("NFKC", name)).casefold()
-
-
 @lru_cache(maxsize=100_000)
 def _synonyms(name: str) -> frozenset[str]:
     """Return the spellings of a name and of its synonyms, which ImageNet separates by commas."""
@@ -162,7 +151,7 @@ def _ending(name: str, known: Sequence[str]) -> str | None:
 
 @lru_cache(maxsize=100_000)
 def _words(name: str) -> tuple[str, ...]:
-    return tuple(filter(None, map(plain, _SPELLING.split(name))))
+    return tuple(filter(None, map(plain, SPELLING.split(name))))
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from eval.label_map import LabelMap, listed, map_lines, plain, suggested_map
+from eval.label_map import LabelMap, listed, map_lines, suggested_map
 from factory.common.errors import UserError
+from factory.data.class_names import How, find_names
 
 if TYPE_CHECKING:
     from eval.real import RealImages
 
 WRITE_A_MAP = "write a label map and pass it with --labels MAP.yaml"
 _MOST_LINES = 120
-How = Literal["exact", "spelling", "synonym", "map"]
 
 
 class UnmatchedLabelsError(UserError):
@@ -28,18 +28,6 @@ class UnmatchedLabelsError(UserError):
     def __init__(self, text: str, suggested: Mapping[str, str]) -> None:
         super().__init__(text)
         self.suggested = suggested
-
-
-def _first_synonym(name: str) -> str:
-    return plain(name.partition(",")[0])
-
-
-# Tried in this order until every class with images is found.
-_STEPS: tuple[tuple[How, Callable[[str], str]], ...] = (
-    ("exact", str),
-    ("spelling", plain),
-    ("synonym", _first_synonym),
-)
 
 
 @dataclass(frozen=True)
@@ -128,7 +116,7 @@ def match_labels(
     pairs = labels.pairs if labels else {}
     if labels:
         labels.check(real_names, model_names, real=real, model=model)
-    found, how = _find(real_names, model_names, present=present, pairs=pairs)
+    found, how = find_names(real_names, model_names, present=present, pairs=pairs)
     unknown = [real_names[label] for label in sorted(present) if found[label] is None]
     if unknown:
         rest = [name for index, name in enumerate(model_names) if index not in set(found)]
@@ -144,39 +132,9 @@ def match_labels(
     )
 
 
-def _find(
-    wanted: Sequence[str],
-    known: Sequence[str],
-    *,
-    present: Collection[int],
-    pairs: Mapping[str, str],
-) -> tuple[list[int | None], How]:
-    """Return each name's position in the known ones, and the loosest matching rule needed."""
-    places = _places(known, str)
-    found = [places.get(pairs[name]) if name in pairs else None for name in wanted]
-    free = [name for name in wanted if name not in pairs]
-    how: How = "exact"
-    for step, key in _STEPS:
-        how = step
-        places, unique = _places(known, key), _places(free, key)
-        found = [
-            places.get(key(name)) if index is None and key(name) in unique else index
-            for name, index in zip(wanted, found, strict=True)
-        ]
-        if all(found[label] is not None for label in present):
-            break
-    return found, how
-
-
-def _places(names: Collection[str], key: Callable[[str], str]) -> dict[str, int]:
-    """Return the position of each key that exactly one name has."""
-    counts = Counter(map(key, names))
-    return {key(name): place for place, name in enumerate(names) if counts[key(name)] == 1}
-
-
 def missing_names(model_names: Sequence[str], names: Sequence[str]) -> list[str]:
     """Return the names that a model lacks, with the spelling rules of `match_labels`."""
-    found, _ = _find(names, model_names, present=range(len(names)), pairs={})
+    found, _ = find_names(names, model_names, present=range(len(names)))
     return [name for name, place in zip(names, found, strict=True) if place is None]
 
 

@@ -11,9 +11,9 @@ import string
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eval.label_map import plain
 from factory.common.errors import UserError
 from factory.common.text import suggest
+from factory.data.class_names import plain
 
 
 @dataclass(frozen=True)

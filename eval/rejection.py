@@ -193,6 +193,11 @@ def _training_of(classifier: Classifier) -> _Training:
             f"{checkpoint.run}: config.yaml cannot be used to find the held-out images ({key}: "
             f"{first['msg']}); give a number instead of auto: --threshold P"
         ) from None
+    if training.data.sources:
+        raise UserError(
+            f"{checkpoint.run}: was trained on several datasets; --threshold auto finds the "
+            "held-out images of one alone: give --threshold P"
+        )
     values = training.hyperparameters
     if not values.val_fraction and values.val_images is None:
         raise UserError(

@@ -173,10 +173,18 @@ class Metrics(_Part):
     mean_confidence: Share
 
 
+class _MixedSource(BaseModel):
+    config_name: Name | None = None
+    reference: Name | None = None
+    real: bool = False
+    num_images: Count | None = None
+
+
 class _TrainingData(BaseModel):
     config_name: Name | None = None
     reference: Name | None = None
     num_images: Count | None = None
+    sources: list[_MixedSource] = []
 
 
 class _Environment(BaseModel):
@@ -187,6 +195,7 @@ class _Training(BaseModel):
     """Fields of a run's config.yaml that tables use."""
 
     data: _TrainingData | None = None
+    mix: list[Share] | None = None
     environments: list[_Environment] | None = None
 
 

@@ -251,8 +251,13 @@ def _settings(training: dict[str, Any]) -> dict[str, Any]:
     data = settings.get("data")
     if isinstance(data, dict):
         # Counts follow from the rows, and older runs lack them.
-        counted = ("class_counts", "left_out", "num_unreadable")
+        counted = ("class_counts", "left_out", "num_unreadable", "num_real_images")
         settings["data"] = {key: one for key, one in data.items() if key not in counted}
+        # Datasets of other base seeds are other references.
+        settings["data"]["sources"] = [
+            {key: one.get(key) for key in ("config_name", "split", "real", "num_images")}
+            for one in data.get("sources") or ()
+        ]
     environments = settings.pop("environments", None)
     if environments:
         settings["versions"] = environments[-1].get("versions")

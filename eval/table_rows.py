@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from eval.scores_file import Scores
 from eval.scoring_mode import STANDARD
@@ -42,13 +42,34 @@ def _trick(scores: Scores, row_key: RowKey) -> str:
     if scores.zero_shot is not None:
         return f"{scores.model.architecture} ({scores.zero_shot.prompts} prompts)"
     data = (scores.training or {}).get("data") or {}
-    config = data.get("config_name")
     if row_key == "run" or not data:
         return run
+    sources = data.get("sources") or ()
+    if sources:
+        return _mixed(sources, (scores.training or {}).get("mix"))
+    return _dataset_name(data) or run
+
+
+def _mixed(sources: Sequence[dict[str, Any]], mix: Sequence[float] | None) -> str:
+    """Return a row's name for a run on several datasets, with their shares or real images."""
+    names = [
+        f"{_dataset_name(one)} ({one.get('num_images')} real)"
+        if one.get("real")
+        else _dataset_name(one)
+        for one in sources
+    ]
+    if mix is None:
+        return " + ".join(names)
+    shares = (f"{100 * share:.3g} %" for share in mix)
+    return " + ".join(f"{share} {name}" for share, name in zip(shares, names, strict=False))
+
+
+def _dataset_name(data: dict[str, Any]) -> str:
+    config = data.get("config_name")
     if config not in (None, "default"):
         return str(config)
     reference = str(data.get("reference") or "").rstrip("/").rpartition("/")[2]
-    return reference.partition("@")[0] or run
+    return reference.partition("@")[0]
 
 
 def order_rows(

@@ -18,12 +18,13 @@ FACES = {
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
     "data": (
-        "columns image_folder image_table open pixels readable row_counts row_filter row_subsets"
+        "class_names columns image_folder image_table open pixels readable row_counts "
+        "row_filter row_subsets"
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
         "known_words library lint loader model_checks model_files paths remote "
-        "resolved scaffold schema text_encoders"
+        "resolved scaffold schema styles text_encoders"
     ),
     "planner": "cost cut_prompts plan sampling_summary",
     "shards": (
@@ -33,7 +34,7 @@ FACES = {
     "card": "derived header page scores",
     "builder": "build jobs launcher markers processes ranks signals tidy",
     "gates": "base clip_score duplicates run safety",
-    "inspection": "diff preview replay status verify",
+    "inspection": "batch_sizes diff machine preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
     "cli": "main",
 }

@@ -21,8 +21,9 @@ WARNED = [
     ),
     (
         BASE.replace("dog", "crane"),
-        "@:1:16: classes.1: 'crane' has two meanings (the bird or the machine); give the class an "
-        "unambiguous `prompt`, e.g. 'crane bird' for crane",
+        "@:1:16: classes.1: 'crane' has two meanings; write one of them in `classes`: "
+        "{label: crane, prompt: crane bird} (the bird) or "
+        "{label: crane, prompt: construction crane} (the machine)",
     ),
     (
         BASE.replace("a {class}", "a nice image"),

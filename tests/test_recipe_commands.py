@@ -140,7 +140,7 @@ def test_recipes(capsys: pytest.CaptureFixture[str]) -> None:
 def test_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(new, "birds", "--class", "heron", "--class", "crane", "--out", str(tmp_path))
     captured = capsys.readouterr()
-    assert len(captured.out.splitlines()) == 6
+    assert len(captured.out.splitlines()) == 8
     assert "two meanings" in captured.err
     run(check, str(tmp_path / "birds"))
 

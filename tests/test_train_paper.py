@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 import yaml
 from PIL import Image
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from test_train import make_set
 
 from factory.common.errors import UserError
@@ -242,6 +244,96 @@ def test_head_only_keeps_the_body_unchanged(options: TrainOptions) -> None:
     assert changed == {"fc.weight", "fc.bias"}
 
 
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".pth"])
+def test_weights_of_a_file_start_all_layers_but_the_last(
+    suffix: str, options: TrainOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.manual_seed(7)
+    state = timm.create_model("test_resnet", num_classes=5).state_dict()
+    path = tmp_path / f"weights{suffix}"
+    if suffix == ".safetensors":
+        save_file(state, path)
+    else:
+        # A bare state dict, and a training checkpoint as data-parallel training saves it.
+        nested = {"epoch": 3, "state_dict": {f"module.{key}": one for key, one in state.items()}}
+        torch.save(state if suffix == ".pt" else nested, path)
+    small = {**options.overrides, "image_size": 32}
+    first = replace(options, weights=path, head_only=True, overrides=small)
+    train(first)
+    assert "--weights: using preset finetune" in capsys.readouterr().err
+    found = load_file(options.out / "model.safetensors")
+    assert {key for key in state if not torch.equal(state[key], found[key])} == {
+        "fc.weight",
+        "fc.bias",
+    }
+    config = yaml.safe_load((options.out / "config.yaml").read_text())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (config["pretrained"], config["preset"]) == (True, "finetune")
+    assert (config["weights"], config["weights_sha256"]) == (path.name, digest)
+    # A moved file is the same; other weights are another run.
+    moved = path.rename(tmp_path / f"moved{suffix}")
+    train(replace(first, weights=moved))
+    moved.write_bytes((options.out / "model.safetensors").read_bytes())
+    if suffix == ".safetensors":
+        with pytest.raises(UserError, match=r"another run, which differs in weights_sha256"):
+            train(replace(first, weights=moved))
+
+
+def test_head_first_and_then_all_layers(options: TrainOptions, tmp_path: Path) -> None:
+    save_file(timm.create_model("test_resnet").state_dict(), tmp_path / "w.safetensors")
+    few = replace(
+        options,
+        weights=tmp_path / "w.safetensors",
+        images_per_class=5,
+        overrides={**options.overrides, "image_size": 32, "val_fraction": 0.0},
+    )
+    train(replace(few, head_only=True, out=tmp_path / "head"))
+    model = f"local-dir:{tmp_path / 'head'}"
+    train(replace(few, weights=None, model=model, pretrained=True, out=tmp_path / "all"))
+    before, after = (load_file(tmp_path / one / "model.safetensors") for one in ("head", "all"))
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed > {"fc.weight", "fc.bias", "conv1.0.weight"}
+    # The second phase starts from the first one's last layer.
+    assert (before["fc.weight"] - after["fc.weight"]).abs().max() < 0.01
+
+
+def test_weights_of_a_transformer_fit_another_image_size(
+    options: TrainOptions, tmp_path: Path
+) -> None:
+    torch.save(timm.create_model("test_vit", img_size=160).state_dict(), tmp_path / "w.pt")
+    train(
+        replace(
+            options,
+            model="test_vit",
+            weights=tmp_path / "w.pt",
+            overrides={**options.overrides, "image_size": 32},
+        )
+    )
+
+
+def test_weights_that_do_not_fit_are_refused(options: TrainOptions, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_file(timm.create_model("test_efficientnet").state_dict(), other)
+    for name, content, message in (
+        ("gone.pt", None, r"gone.pt: file not found"),
+        ("text.pt", b"hello", r"--weights .*text.pt: is no safetensors file, and no pickle"),
+        ("cut.safetensors", b"hello", r"cut.safetensors: cannot be read"),
+        ("code.pt", pickle.dumps(Path("x")), r"other pickles may run code"),
+        ("empty.pt", {}, r"contains no state dict"),
+        ("numbers.pt", {"a": 1}, r"contains no state dict"),
+        ("other.safetensors", None, r"not those of test_resnet: \d+ missing \(.*\d+ unknown"),
+        (".", None, r"is a folder; .*--model local-dir:"),
+    ):
+        if isinstance(content, bytes):
+            (tmp_path / name).write_bytes(content)
+        elif content is not None:
+            torch.save(content, tmp_path / name)
+        with pytest.raises(UserError, match=message):
+            train(replace(options, weights=tmp_path / name))
+    with pytest.raises(UserError, match=r"--weights and --model local-dir:x both name weights"):
+        train(replace(options, weights=other, model="local-dir:x"))
+
+
 def test_a_run_of_an_earlier_version_is_resumed(options: TrainOptions) -> None:
     train(options)
     path = options.out / "config.yaml"
@@ -250,6 +342,7 @@ def test_a_run_of_an_earlier_version_is_resumed(options: TrainOptions) -> None:
         config["data"].pop(key)
     for key in ("val_images", "keep_every", "test_crop"):
         config["hyperparameters"].pop(key)
-    config.pop("head_only")
+    for key in ("head_only", "weights", "weights_sha256"):
+        config.pop(key)
     path.write_text(yaml.safe_dump(config))
     assert train(options).epochs == 1

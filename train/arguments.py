@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from factory.common.console import Parser, renamed
@@ -82,7 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _epilog()
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("dataset", nargs="?", metavar="DATASET", help=_DATASET)
+    add(
+        "datasets",
+        nargs="*",
+        metavar="DATASET",
+        help=f"{_DATASET}; several are trained on together, with the classes of the first",
+    )
     add(
         "--model",
         metavar="ID[@REVISION]",
@@ -118,6 +125,18 @@ def _epilog() -> str:
 
 def _add_data_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
+    add(
+        "--real-train",
+        metavar="DATASET",
+        help="real images to train on as well; --config, --split, --filter, --images-per-class "
+        "and the columns do not apply to them",
+    )
+    add(
+        "--mix",
+        metavar="X,Y",
+        help="share of each dataset in an epoch, --real-train last, e.g. 0.8,0.2 (default: every "
+        "image once)",
+    )
     add_rows(group, split="train, else the only one")
     add(
         "--images-per-class",
@@ -140,7 +159,18 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         action="store_true",
         help="start from timm's pretrained weights (downloads them)",
     )
-    add("--head-only", action="store_true", help="train the last layer only, with --pretrained")
+    add(
+        "--weights",
+        type=Path,
+        metavar="FILE",
+        help="start from the pretrained weights in a .safetensors or .pt/.pth file instead; needs "
+        "no network; the last layer starts from random weights",
+    )
+    add(
+        "--head-only",
+        action="store_true",
+        help="train the last layer only, with --pretrained or --weights",
+    )
     add(
         "--model-arg",
         action="append",
@@ -157,7 +187,7 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
     add(
         "--preset",
         metavar="NAME",
-        help="base settings (default: quick, or finetune with --pretrained)",
+        help="base settings (default: quick, or finetune with --pretrained or --weights)",
     )
     add("--list-presets", action="store_true", help="list the presets and exit")
     for name, kind, text in _FIELDS:
@@ -193,7 +223,7 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
     missing = [
         name
         for name, value in (
-            ("DATASET", parsed.dataset),
+            ("DATASET", parsed.datasets),
             ("--model", parsed.model),
             ("--out", parsed.out),
         )
@@ -210,7 +240,10 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
         if getattr(parsed, name) is not None
     }
     return TrainOptions(
-        dataset=parsed.dataset,
+        dataset=parsed.datasets[0],
+        more_datasets=tuple(parsed.datasets[1:]),
+        real_train=parsed.real_train,
+        mix=_mix(parsed.mix, [*parsed.datasets, *filter(None, [parsed.real_train])]),
         model=_timm_id(parsed.model),
         out=parsed.out,
         config_name=parsed.config,
@@ -221,6 +254,7 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
         label_column=parsed.label_column,
         preset=parsed.preset,
         pretrained=parsed.pretrained,
+        weights=parsed.weights,
         head_only=parsed.head_only,
         model_args=_model_args(parsed.model_arg),
         overrides=overrides,
@@ -247,6 +281,27 @@ def _field(option: str) -> str:
 def _timm_id(model: str) -> str:
     """Return timm's name of a model on the Hub, `hf-hub:ORG/NAME[@REVISION]`."""
     return f"hf-hub:{model}" if ":" not in model and is_model_id(model) else model
+
+
+def _mix(text: str | None, datasets: Sequence[str]) -> tuple[float, ...] | None:
+    """Return the shares of the datasets, in sum 1."""
+    twice = sorted({one for one in datasets if datasets.count(one) > 1})
+    if twice:
+        raise UserError(f"dataset {twice[0]} is given twice; give it once, and its share as --mix")
+    if text is None:
+        return None
+    try:
+        shares = [float(part) for part in text.split(",")]
+    except ValueError:
+        shares = []
+    if not shares or not all(0 < share < math.inf for share in shares):
+        raise UserError(f"--mix {text}: must be positive numbers, e.g. 0.8,0.2")
+    if len(shares) != len(datasets) or len(datasets) < 2:
+        raise UserError(
+            f"--mix {text}: has {len(shares)} shares for {len(datasets)} datasets; give one for "
+            "each of two or more datasets (--real-train is the last)"
+        )
+    return tuple(share / math.fsum(shares) for share in shares)
 
 
 def presets_text() -> str:

@@ -81,7 +81,12 @@ def _summary_text(summary: RunSummary) -> str:
     if summary.best_val_top1 is None:
         score = "no images held out, last epoch kept"
     else:
-        score = f"val top-1 {summary.best_val_top1:.2%} (held-out synthetic images)"
+        kind = "training" if summary.val_by_dataset else "synthetic"
+        score = f"val top-1 {summary.best_val_top1:.2%} (held-out {kind} images)"
+        for name, top1 in summary.val_by_dataset.items():
+            score += f", {name} {'none held out' if top1 is None else f'{top1:.2%}'}"
+    if summary.num_real_images:
+        score += f"; {summary.num_real_images:,} real images in training and held out"
     return (
         f"{summary.out}: {score}, epoch {summary.best_epoch} of {summary.epochs}\n"
         f"next: {command(f'score {summary.out} --real DATASET')}"

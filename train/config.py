@@ -165,21 +165,27 @@ class RunConfig(_Frozen):
 
     Attributes:
         model: timm model name.
-        pretrained: Starts from timm's pretrained weights.
+        pretrained: Starts from pretrained weights: timm's, or those of a file.
+        weights: Name of that file, or None.
+        weights_sha256: Hash of that file.
         head_only: Trains the last layer only.
         model_args: Further arguments of `timm.create_model`.
         preset: Base of the hyperparameters; the values below are final.
         seed: Decides initial weights, held-out part, order and augmentation.
+        mix: Share of each dataset in an epoch, in sum 1; None for every image once.
         data: The rows.
         hyperparameters: All values resolved; none that training needs is None.
     """
 
     model: str
     pretrained: bool = False
+    weights: str | None = None
+    weights_sha256: str | None = None
     head_only: bool = False
     model_args: dict[str, Any] = {}
     preset: str
     seed: int = 0
+    mix: tuple[float, ...] | None = None
     data: DataSource
     hyperparameters: Hyperparameters
 

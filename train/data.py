@@ -6,7 +6,7 @@ for any number of processes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -37,12 +37,14 @@ class LabelledPixels:
         labels: Shape (N,), int64, from 0.
         label_names: Class names in label order.
         sha256: Hash of pixels and labels.
+        sizes: Images of each dataset, in order, if there are several.
     """
 
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     label_names: tuple[str, ...]
     sha256: str
+    sizes: tuple[int, ...] = ()
 
 
 def report_counts(
@@ -59,16 +61,26 @@ def report_counts(
     counts = class_counts(check_labels(opened), opened.label_names)
     line = counts_line(opened.shown, counts, opened.left_out)
     note(f"{line}; images that are not square: {fit}")
-    empty = [name for name, count in counts.items() if not count]
-    if empty and not allow_empty:
-        raise UserError(
-            f"{opened.shown}: {len(empty)} of {len(counts)} classes have no images "
-            f"({shortened(empty)}); choose other rows, or keep outputs for classes without images "
-            "with --allow-empty-classes"
-        )
+    if not allow_empty:
+        require_images(counts, opened.shown)
     for warning in count_warnings(counts):
         note(f"warning: {warning}")
     return counts
+
+
+def require_images(counts: Mapping[str, int], shown: str) -> None:
+    """Check that every class has images.
+
+    Raises:
+        UserError: A class has none.
+    """
+    empty = [name for name, count in counts.items() if not count]
+    if empty:
+        raise UserError(
+            f"{shown}: {len(empty)} of {len(counts)} classes have no images "
+            f"({shortened(empty)}); choose other rows, or keep outputs for classes without images "
+            "with --allow-empty-classes"
+        )
 
 
 def image_side(opened: OpenedDataset, requested: int | None) -> int:

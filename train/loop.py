@@ -21,7 +21,6 @@ from torch.nn import functional
 
 from factory.common.console import progress
 from factory.common.errors import UserError
-from factory.data.row_subsets import hold_out
 from train.augment import NUM_DRAWS, augment, centre_crop, normalise, to_float
 from train.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, save_checkpoint
 from train.config import RunConfig
@@ -32,6 +31,7 @@ from train.data import (
     num_batches,
     part_of_rank,
 )
+from train.mixing import check_mix, rows_of_epoch, split_each
 from train.model import (
     freeze_body,
     keep_weights,
@@ -57,23 +57,24 @@ _RESIDENT_SHARE = 0.25
 
 def split_rows(
     data: LabelledPixels, config: RunConfig, *, world_size: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the training rows and the held-out rows.
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """Return the training rows and the held-out rows of each dataset.
 
     Raises:
         UserError: There are too few rows of either for the run's settings.
     """
     values = config.hyperparameters
-    train_rows, val_rows = hold_out(
-        data.labels, fraction=values.val_fraction, seed=config.seed, count=values.val_images
+    train_parts, val_parts = split_each(
+        data, fraction=values.val_fraction, seed=config.seed, count=values.val_images
     )
     check_batches(
-        len(train_rows),
+        sum(map(len, train_parts)),
         batch_size=values.batch_size,
         world_size=world_size,
         accumulate=values.accumulate,
     )
-    return train_rows, val_rows
+    check_mix(train_parts, config.mix)
+    return train_parts, val_parts
 
 
 class Trainer:
@@ -86,6 +87,8 @@ class Trainer:
         epochs_done: Finished epochs, those of earlier launches included.
         best_epoch: Number of the best epoch, from 1; 0 before the first.
         best_val_top1: Its accuracy on held-out images, 0 to 1; None without any.
+        val_by_part: Latest accuracy on the held-out images of each of several datasets; None for
+            one without any.
     """
 
     def __init__(
@@ -108,13 +111,16 @@ class Trainer:
         values = config.hyperparameters
         self.config, self.accelerator, self.out = config, accelerator, out
         self._check_folder = check_folder
-        self.train_rows, self.val_rows = split_rows(
+        self._train_parts, self._val_parts = split_rows(
             data, config, world_size=accelerator.num_processes
         )
+        self.train_rows = np.concatenate(self._train_parts)
+        self.val_rows = np.concatenate(self._val_parts)
         self.steps_per_epoch = num_batches(len(self.train_rows), batch_size=values.batch_size)
         self.metrics: list[dict[str, Any]] = []
         self.epochs_done, self.best_epoch = 0, 0
         self.best_val_top1: float | None = None
+        self.val_by_part: list[float | None] = []
         self._pixels, self._labels = self._place(data)
         self._prepare(model)
 
@@ -146,17 +152,27 @@ class Trainer:
         """Score the held-out images, each exactly once over all processes."""
         self._share_buffers()
         self.bare_model.eval()
+        sums = [self._sums_of_held_out(part) for part in self._val_parts]
+        train_mode(self.bare_model, head_only=self.config.head_only)
+        if len(sums) > 1:
+            self.val_by_part = [
+                self._scores(one).top1 if len(part) else None
+                for one, part in zip(sums, self._val_parts, strict=True)
+            ]
+        return self._scores([batch for one in sums for batch in one])
+
+    def _sums_of_held_out(self, held_out: NDArray[np.int64]) -> list[Tensor]:
+        """Return the results of `sums_of` for this process's share of held-out rows."""
         rank, world_size = self.accelerator.process_index, self.accelerator.num_processes
-        rows = part_of_rank(self.val_rows, rank=rank, world_size=world_size)
-        parts: list[Tensor] = []
+        rows = part_of_rank(held_out, rank=rank, world_size=world_size)
+        sums: list[Tensor] = []
         with torch.inference_mode(), self.accelerator.autocast():
             for start in range(0, len(rows), _VAL_BATCH):
                 images, labels = self._batch(rows[start : start + _VAL_BATCH], epoch=None)
                 logits = self.bare_model(images).float()
                 loss = functional.cross_entropy(logits, labels, reduction="sum")
-                parts.append(sums_of(loss, logits, labels))
-        train_mode(self.bare_model, head_only=self.config.head_only)
-        return self._scores(parts)
+                sums.append(sums_of(loss, logits, labels))
+        return sums
 
     def backward(self, rows: NDArray[np.int64], *, epoch: int, num_global: int) -> Tensor:
         """Add a batch's gradients to the model's.
@@ -179,8 +195,15 @@ class Trainer:
         torch.manual_seed(stream_seed(self.config.seed, epoch, rank))
         train_mode(self.bare_model, head_only=self.config.head_only)
         parts: list[Tensor] = []
+        rows = rows_of_epoch(
+            self._train_parts,
+            shares=self.config.mix,
+            num_rows=len(self._labels),
+            seed=self.config.seed,
+            epoch=epoch,
+        )
         batches = epoch_batches(
-            self.train_rows, batch_size=values.batch_size, seed=self.config.seed, epoch=epoch
+            rows, batch_size=values.batch_size, seed=self.config.seed, epoch=epoch
         )
         every = _CHECK_EVERY.get(self.accelerator.device.type, _CHECK_EVERY_ELSEWHERE)
         for number, batch in enumerate(batches):
@@ -212,10 +235,10 @@ class Trainer:
     def _batch(self, rows: NDArray[np.int64], *, epoch: int | None) -> tuple[Tensor, Tensor]:
         """Return normalised images (B, 3, S, S) and labels (B,); augmented with an `epoch`.
 
-        Without one they are as in scoring.
+        Without one they are as in scoring. Rows may be numbers of `rows_of_epoch`.
         """
         device, values = self.accelerator.device, self.config.hyperparameters
-        index = torch.from_numpy(rows).to(self._pixels.device)
+        index = torch.from_numpy(rows % len(self._labels)).to(self._pixels.device)
         images = to_float(self._pixels[index].to(device, non_blocking=True))
         if epoch is not None:
             draws = uniforms(rows, seed=self.config.seed, epoch=epoch, num_draws=NUM_DRAWS)
@@ -241,6 +264,7 @@ class Trainer:
                 "val_top1": val.top1 if val else None,
                 "images_per_s": len(self.train_rows) / seconds,
                 "seconds": seconds,
+                **{f"val_top1_{one}": top1 for one, top1 in enumerate(self.val_by_part, 1)},
             }
         )
         self.epochs_done = epoch + 1

@@ -262,7 +262,7 @@ def _timm_config(model: nn.Module, config: RunConfig) -> str:
     saved.get("model_args", {}).pop("num_classes", None)
     if values.fit != "crop":
         saved["fit"] = values.fit
-    if not config.pretrained:
+    if not config.pretrained or config.weights is not None:
         # They describe timm's weights, which these are not.
         for key in _ORIGIN_KEYS:
             saved["pretrained_cfg"].pop(key, None)

@@ -54,7 +54,8 @@ def _header(run: dict[str, Any], scores: list[ScoreFile], *, repo_id: str) -> st
         library_name="timm",
         pipeline_tag="image-classification",
         tags=["timm", "image-classification", "synthetic-data", "data-factory"],
-        datasets=[_hub_name(data)] if data.get("commit") else None,
+        datasets=[_hub_name(one) for one in data.get("sources") or [data] if one.get("commit")]
+        or None,
         license="other",
         license_name="model-terms",
         model_name=repo_id.rpartition("/")[2] if results else None,
@@ -115,7 +116,7 @@ def _body(
         "",
         "## Scores",
         "",
-        *_score_lines(scores, note),
+        *_score_lines(scores, note, run["data"]),
         "",
         "## Reproduce it",
         "",
@@ -133,29 +134,39 @@ def _body(
 
 
 def _start(run: dict[str, Any]) -> str:
+    if run.get("weights"):
+        digest = code(str(run.get("weights_sha256")))
+        return f"Started from the weights in `{code(run['weights'])}` (sha256 `{digest}`)."
     return (
         "Started from timm's pretrained weights." if run["pretrained"] else "Trained from scratch."
     )
 
 
 def _training_set(data: dict[str, Any]) -> list[str]:
+    lines = []
+    for one in data.get("sources") or [data]:
+        lines += _dataset(one, row_filter=None if one.get("real") else data["row_filter"])
+    return [*lines, f"- sha256 of pixels and labels: `{data['pixels_sha256']}`"]
+
+
+def _dataset(data: dict[str, Any], *, row_filter: str | None) -> list[str]:
     if data.get("commit"):
         name = _hub_name(data)
         where = f"[{name}](https://huggingface.co/datasets/{name}) at `{data['commit']}`"
     else:
         where = f"`{code(Path(data['reference']).name)}`, a local directory"
-    rows = f"{data['num_images']:,} images"
-    kept = f", rows where `{code(data['row_filter'])}`" if data["row_filter"] else ""
+    rows = f"{data['num_images']:,} {'real ' if data.get('real') else ''}images"
+    kept = f", rows where `{code(row_filter)}`" if row_filter else ""
     return [
         f"- {where}",
         f"- config `{code(data['config_name'])}`, split `{code(data['split'])}`{kept}: {rows}",
-        f"- sha256 of pixels and labels: `{data['pixels_sha256']}`",
     ]
 
 
-def _score_lines(scores: list[ScoreFile], note: dict[str, str]) -> list[str]:
+def _score_lines(scores: list[ScoreFile], note: dict[str, str], data: dict[str, Any]) -> list[str]:
     if "val_top1" in note:
-        held = f"{100 * float(note['val_top1']):.2f} % top-1 on held-out synthetic images"
+        kind = "training" if data.get("sources") else "synthetic"
+        held = f"{100 * float(note['val_top1']):.2f} % top-1 on held-out {kind} images"
         lines = [f"Epoch {note['epoch']} was kept: {held}.", ""]
     else:
         lines = ["No images were held out; the last epoch was kept.", ""]

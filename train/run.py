@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,10 +12,10 @@ from factory.common.console import launched_as, log
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.data.row_counts import class_counts
-from factory.data.row_subsets import DataSource
 from train import presets
 from train.architectures import timm_name
 from train.config import Hyperparameters, RunConfig
+from train.mixing import short_name
 from train.run_folder import check_folder, claim, only_run
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ class TrainOptions:
         dataset: Directory (text or path), Hub id or `hf://` path.
         model: timm model name, or one of Table 2 (`train.architectures`).
         out: The run folder (text or path).
+        more_datasets: Further datasets to train on, with the classes of the first.
+        real_train: Dataset of real images to train on as well, or None.
+        mix: Share of each dataset in an epoch, in sum 1; None for every image once.
         config_name: Config of the dataset, or None for its default.
         split: Split, or None for its only one or `train`.
         row_filter: Expression over metadata columns, or None.
@@ -47,6 +50,7 @@ class TrainOptions:
         preset: A key of `train.presets.PRESETS`; None is `finetune` for a pretrained model, else
             `quick`.
         pretrained: Start from timm's weights.
+        weights: File of pretrained weights to start from instead (text or path), or None.
         head_only: Train the last layer only.
         model_args: Further arguments of `timm.create_model`; must be JSON values.
         overrides: Fields of `Hyperparameters` that override the preset's.
@@ -64,6 +68,9 @@ class TrainOptions:
     dataset: str
     model: str
     out: Path
+    more_datasets: tuple[str, ...] = ()
+    real_train: str | None = None
+    mix: tuple[float, ...] | None = None
     config_name: str | None = None
     split: str | None = None
     row_filter: str | None = None
@@ -73,6 +80,7 @@ class TrainOptions:
     skip_unreadable: bool = False
     preset: str | None = None
     pretrained: bool = False
+    weights: Path | None = None
     head_only: bool = False
     model_args: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -91,6 +99,9 @@ class TrainOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", str(self.dataset))
         object.__setattr__(self, "out", Path(self.out))
+        if self.weights is not None:
+            object.__setattr__(self, "weights", Path(self.weights))
+            object.__setattr__(self, "pretrained", True)
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,9 @@ class RunSummary:
         out: The run folder.
         epochs: Total number of epochs.
         best_epoch: Epoch of the saved weights, from 1.
-        best_val_top1: Its accuracy on held-out synthetic images, 0 to 1; None without any.
+        best_val_top1: Its accuracy on held-out training images, 0 to 1; None without any.
+        val_by_dataset: The same for each of several datasets, by name.
+        num_real_images: Images that were given as real ones, held-out ones included.
         is_main_process: True in the process that prints the summary.
     """
 
@@ -110,6 +123,8 @@ class RunSummary:
     best_epoch: int
     best_val_top1: float | None
     is_main_process: bool
+    val_by_dataset: Mapping[str, float | None] = field(default_factory=dict)
+    num_real_images: int = 0
 
 
 def train(options: TrainOptions) -> RunSummary:
@@ -125,6 +140,7 @@ def train(options: TrainOptions) -> RunSummary:
     from train.environment import join_launch
     from train.loop import Trainer, split_rows
     from train.model import check_model_name, quieten_timm
+    from train.weights import check_weights_file
 
     options = replace(options, model=timm_name(options.model))
     options, preset = _choose_preset(options)
@@ -147,6 +163,8 @@ def train(options: TrainOptions) -> RunSummary:
     options = replace(options, model_args={**own, **options.model_args})
     quieten_timm()
     check_model_name(options.model)
+    if options.weights is not None:
+        check_weights_file(options.weights)
     check_folder(options.out)
     accelerator = join_launch(options.device)
     threads = _set_threads(options, shows=accelerator.is_main_process)
@@ -154,7 +172,7 @@ def train(options: TrainOptions) -> RunSummary:
         with reporting_lack_of_memory(_FEWER_PIXELS):
             opened, values = _open(options, values, accelerator)
         # Borders have the colour of the mean, which a pretrained model brings with it.
-        model, values = _create_model(options, values, num_classes=len(opened.label_names))
+        model, values = _create_model(options, values, num_classes=len(opened[0].label_names))
         with reporting_lack_of_memory(_FEWER_PIXELS):
             data, check = _decode(options, values, accelerator, until_the_end, opened)
         config = _run_config(options, values, preset=preset, data=data, opened=opened)
@@ -180,6 +198,8 @@ def train(options: TrainOptions) -> RunSummary:
         best_epoch=trainer.best_epoch,
         best_val_top1=trainer.best_val_top1,
         is_main_process=accelerator.is_main_process,
+        val_by_dataset=_by_dataset(trainer),
+        num_real_images=config.data.num_real_images,
     )
     accelerator.end_training()
     return summary
@@ -200,19 +220,26 @@ def _choose_preset(options: TrainOptions) -> tuple[TrainOptions, str]:
         return options, options.preset
     preset = "finetune" if options.pretrained else "quick"
     if options.pretrained:
-        _log_once("--pretrained: using preset finetune; choose another with --preset")
+        option = "--weights" if options.weights else "--pretrained"
+        _log_once(f"{option}: using preset finetune; choose another with --preset")
     return replace(options, preset=preset), preset
 
 
 def _check_weights_are_loaded(options: TrainOptions) -> None:
     """Reject options that need pretrained weights if none are loaded."""
+    if options.weights is not None and ":" in options.model:
+        raise UserError(
+            f"--weights and --model {options.model} both name weights; give the architecture's "
+            "name as --model, or remove --weights"
+        )
     if options.pretrained:
         return
     if options.head_only:
-        raise UserError("--head-only needs pretrained weights; add --pretrained")
+        raise UserError("--head-only needs pretrained weights; add --pretrained or --weights")
     if options.preset == "finetune":
         raise UserError(
-            "--preset finetune needs pretrained weights; add --pretrained, or choose another preset"
+            "--preset finetune needs pretrained weights; add --pretrained or --weights, or choose "
+            "another preset"
         )
     if ":" in options.model:
         raise UserError(
@@ -236,32 +263,28 @@ def _log_once(text: str) -> None:
         log(text)
 
 
+def _by_dataset(trainer: Trainer) -> dict[str, float | None]:
+    """Return the accuracy of the saved weights on the held-out images of each dataset."""
+    best = trainer.metrics[trainer.best_epoch - 1]
+    return {
+        f"{number}: {short_name(one.reference, one.config_name)}": best.get(f"val_top1_{number}")
+        for number, one in enumerate(trainer.config.data.sources, 1)
+    }
+
+
 def _open(
     options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
-) -> tuple[OpenedDataset, Hyperparameters]:
-    """Open the dataset; return it and the values with the size of its images."""
-    from factory.data.open import open_dataset
-    from factory.data.readable import only_readable
-    from factory.data.row_subsets import take_per_class
+) -> tuple[list[OpenedDataset], Hyperparameters]:
+    """Open the datasets; return them and the values with the size of their images."""
     from train.data import image_side, report_counts
+    from train.sources import open_all
 
-    # One process per machine fills the datasets cache; the others read it.
-    with accelerator.local_main_process_first():
-        opened = open_dataset(
-            options.dataset,
-            config_name=options.config_name,
-            split=options.split,
-            row_filter=options.row_filter,
-            image_column=options.image_column,
-            label_column=options.label_column,
-            skip_unreadable=options.skip_unreadable,
-        )
-    if options.skip_unreadable:
-        opened = only_readable(opened, shows=accelerator.is_main_process)
-    if options.images_per_class is not None:
-        opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
-    report_counts(opened, allow_empty=options.allow_empty_classes, fit=values.fit, note=_log_once)
-    side = image_side(opened, values.image_size)
+    opened = open_all(options, accelerator)
+    # Of several datasets, one may lack a class that another one has.
+    allow_empty = options.allow_empty_classes or len(opened) > 1
+    for one in opened:
+        report_counts(one, allow_empty=allow_empty, fit=values.fit, note=_log_once)
+    side = image_side(opened[0], values.image_size)
     return opened, values.model_copy(update={"image_size": side})
 
 
@@ -270,10 +293,11 @@ def _decode(
     values: Hyperparameters,
     accelerator: Accelerator,
     until_the_end: ExitStack,
-    opened: OpenedDataset,
+    opened: Sequence[OpenedDataset],
 ) -> tuple[LabelledPixels, Callable[[], None] | None]:
     """Lock the run folder and decode; return pixels and a check that the folder is the same."""
-    from train.data import load_pixels
+    from train.data import load_pixels, require_images
+    from train.mixing import joined
 
     # Only now, so that a rejected dataset leaves no empty folder behind.
     options.out.mkdir(parents=True, exist_ok=True)
@@ -283,7 +307,13 @@ def _decode(
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             check = until_the_end.enter_context(only_run(options.out))
-    data = load_pixels(opened, values=values, accelerator=accelerator, out=options.out)
+    parts = [
+        load_pixels(one, values=values, accelerator=accelerator, out=options.out) for one in opened
+    ]
+    data = joined(parts, opened)
+    if len(opened) > 1 and not options.allow_empty_classes:
+        shown = " and ".join(one.shown for one in opened)
+        require_images(class_counts(data.labels, data.label_names), shown)
     return data, check
 
 
@@ -295,6 +325,7 @@ def _create_model(
     from train.initialisation import initialise_as_torchvision
     from train.model import create_classifier, pixel_statistics
     from train.uniforms import stream_seed
+    from train.weights import load_weights
 
     if values.image_size is None:
         raise AssertionError("the image size is resolved with the data")
@@ -303,9 +334,11 @@ def _create_model(
         options.model,
         num_classes=num_classes,
         side=values.image_size,
-        pretrained=options.pretrained,
+        pretrained=options.pretrained and options.weights is None,
         model_args=options.model_args,
     )
+    if options.weights is not None:
+        load_weights(model, options.weights, name=options.model)
     if values.initialisation == "torchvision" and not options.pretrained:
         initialise_as_torchvision(model)
     _note_small_map(model, options.model, side=values.image_size)
@@ -336,31 +369,22 @@ def _run_config(
     *,
     preset: str,
     data: LabelledPixels,
-    opened: OpenedDataset,
+    opened: Sequence[OpenedDataset],
 ) -> RunConfig:
+    from train.sources import data_source
+    from train.weights import check_weights_file
+
     return RunConfig(
         model=options.model,
         pretrained=options.pretrained,
+        weights=options.weights.name if options.weights else None,
+        weights_sha256=check_weights_file(options.weights) if options.weights else None,
         head_only=options.head_only,
         model_args=dict(options.model_args),
         preset=preset,
         seed=options.seed,
-        data=DataSource(
-            reference=options.dataset,
-            config_name=opened.config_name,
-            split=opened.split,
-            row_filter=options.row_filter,
-            images_per_class=options.images_per_class,
-            image_column=opened.image_column,
-            label_column=opened.label_column,
-            label_names=data.label_names,
-            num_images=len(data.labels),
-            num_unreadable=len(opened.unreadable),
-            pixels_sha256=data.sha256,
-            commit=opened.commit,
-            class_counts=class_counts(data.labels, data.label_names),
-            left_out=opened.left_out,
-        ),
+        mix=options.mix,
+        data=data_source(options, data, opened),
         hyperparameters=values,
     )
 

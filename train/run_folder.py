@@ -39,6 +39,7 @@ WEIGHTS = "model.safetensors"
 LOCK = ".lock"
 EPOCHS = "epochs"
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP}
+_PLACE = ("reference", "commit")
 _EPOCHS_KEY = "hyperparameters.epochs "
 METRIC_COLUMNS = (
     "epoch",
@@ -171,7 +172,8 @@ def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str
 
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that identify a run; counts are covered by the pixels' hash."""
+    """Return the values that identify a run; hashes cover counts and the name of weights."""
+    config = {key: one for key, one in config.items() if key != "weights"}
     data = config.get("data")
     if not isinstance(data, dict):
         return config
@@ -214,9 +216,18 @@ def _follow_moved_data(there: dict[str, Any], now: dict[str, Any]) -> list[str]:
     old, new = there.get("data"), now["data"]
     if not isinstance(old, dict) or old.get("pixels_sha256") != new["pixels_sha256"]:
         return []
-    places = [{key: data.get(key) for key in ("reference", "commit")} for data in (old, new)]
-    old.update(places[1])
-    return differing_keys(*places, prefix="data.")
+    before = _places(old)
+    if len(before["sources"]) != len(new["sources"]):
+        return []
+    for there, here in zip((old, *old.get("sources", ())), (new, *new["sources"]), strict=True):
+        there.update({key: here[key] for key in _PLACE})
+    return differing_keys(before, _places(new), prefix="data.")
+
+
+def _places(data: dict[str, Any]) -> dict[str, Any]:
+    """Return where data and each of several datasets were found."""
+    sources = [{key: one.get(key) for key in _PLACE} for one in data.get("sources", ())]
+    return {key: data.get(key) for key in _PLACE} | {"sources": sources}
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:
@@ -249,12 +260,16 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def write_metrics(out: Path, rows: Sequence[Mapping[str, float | int | None]]) -> None:
-    """Write `metrics.csv`: one line per epoch, empty cells without held-out images."""
+    """Write `metrics.csv`: one line per epoch, empty cells without held-out images.
+
+    With several datasets, `val_top1_1`, `val_top1_2`, ... are of the images held out of each.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(METRIC_COLUMNS)
+    columns = list(dict.fromkeys([*METRIC_COLUMNS, *(name for row in rows for name in row)]))
+    writer.writerow(columns)
     for row in rows:
-        writer.writerow(["" if row[name] is None else _cell(row[name]) for name in METRIC_COLUMNS])
+        writer.writerow(["" if row[name] is None else _cell(row[name]) for name in columns])
     replace_text(out / METRICS, text.getvalue())
 
 

@@ -10,7 +10,8 @@ from factory.common.options import add_out
 from factory.common.program import command
 from factory.recipe.library import load_recipes
 from factory.recipe.lint import lint
-from factory.recipe.scaffold import class_names, scaffold
+from factory.recipe.scaffold import class_names, parse_subtypes, scaffold
+from factory.recipe.styles import STYLES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,15 +33,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="ID[@REVISION]",
         help=f"a name from `{command('models')}`, Hub id, or directory (default: embedded)",
     )
+    parser.add_argument(
+        "--style",
+        choices=tuple(STYLES),
+        default="photo",
+        help="prompts and domains for this kind of image (default: photo)",
+    )
+    parser.add_argument(
+        "--subtypes",
+        action="append",
+        default=[],
+        metavar="CLASS=A,B",
+        help="add a config whose prompts name subtypes, e.g. bird=goose,duck; may be repeated",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """Write the folder and check it."""
     classes = class_names(args.classes)
-    paths = scaffold(args.name, classes=classes, out=args.out, model=args.model)
+    paths = scaffold(
+        args.name,
+        classes=classes,
+        out=args.out,
+        model=args.model,
+        style=args.style,
+        subtypes=parse_subtypes(args.subtypes, classes=classes),
+    )
     folder = paths[0].parent
     for path in paths:
         write(str(path))
     for warning in lint(load_recipes(folder)):
         log(f"warning: {warning}")
-    log(f"next: {command(f'plan {folder}')}")
+    log(f"next: {command(f'plan {folder}')} (more in {folder}/README.md)")

@@ -19,7 +19,7 @@ _GROUPS = {
     "look at it": "status verify replay diff gate card tidy",
     "train and score": "train digits label score table predict export clip gap study",
     "share": "push",
-    "set up": "completion",
+    "set up": "doctor completion",
 }
 _OWN = {
     "train": Command("train.cli", "Train any timm model on an image dataset."),

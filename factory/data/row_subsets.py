@@ -16,8 +16,30 @@ _SPLIT_STREAM = 2
 _SUBSET_STREAM = 3
 
 
+class MixedSource(BaseModel):
+    """One of several datasets of a run.
+
+    Attributes:
+        reference: Directory, Hub id or `hf://` path, as given.
+        config_name: Config of the dataset.
+        split: Split of the dataset.
+        commit: Commit of a Hub id when it was read; None for a directory.
+        real: Whether it was given as real images (`--real-train`).
+        num_images: Its rows, the held-out part included.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    reference: str
+    config_name: str | None = None
+    split: str | None = None
+    commit: str | None = None
+    real: bool = False
+    num_images: int
+
+
 class DataSource(BaseModel):
-    """The training rows of a run.
+    """The training rows of a run; of several datasets the first one's keys, and all counts.
 
     Attributes:
         reference: Directory, Hub id or `hf://` path, as given.
@@ -34,6 +56,8 @@ class DataSource(BaseModel):
         commit: Commit of a Hub id when it was read; None for a directory.
         class_counts: Images per class, held-out ones included; None in older runs.
         left_out: Files of an image folder that were not read, by suffix.
+        sources: Each dataset, if there are several, in the order of their rows.
+        num_real_images: Rows of datasets that were given as real images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,6 +76,8 @@ class DataSource(BaseModel):
     commit: str | None = None
     class_counts: dict[str, int] | None = None
     left_out: dict[str, int] = {}
+    sources: tuple[MixedSource, ...] = ()
+    num_real_images: int = 0
 
 
 def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:

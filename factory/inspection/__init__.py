@@ -1,1 +1,1 @@
-"""preview, status, diff, verify, replay: read only."""
+"""preview, status, diff, verify, replay, doctor: read only."""

@@ -20,26 +20,7 @@ from factory.recipe.caption_checks import caption_warnings
 from factory.recipe.faults import MOST_FAULTS
 from factory.recipe.known_words import unknown_words
 from factory.recipe.resolved import ResolvedRecipe
-
-# Ambiguous class names for text-to-image models; the paper's four among them.
-TWO_SENSES = {
-    "apple": "the fruit or the company",
-    "bank": "of a river or for money",
-    "bass": "the fish or the instrument",
-    "bat": "the animal or the club",
-    "beetle": "the insect or the car",
-    "crane": "the bird or the machine",
-    "drill": "the tool or the monkey",
-    "jaguar": "the animal or the car",
-    "kite": "the toy or the bird",
-    "mole": "the animal or the skin mark",
-    "mouse": "the animal or the computer part",
-    "nail": "of a finger or for a hammer",
-    "orange": "the fruit or the colour",
-    "plain": "the landscape or 'simple'",
-    "ray": "the fish or of light",
-    "seal": "the animal or the stamp",
-}
+from factory.recipe.senses import readings
 
 # Prompt weights and LoRAs in the syntax of other tools: `(cat:1.3)`, `<lora:name:0.8>`.
 _FOREIGN_SYNTAX = re.compile(r"\([^()]+:\s*-?\d*\.?\d+\s*\)|<(?:lora|lyco|hypernet):[^<>]+>")
@@ -77,11 +58,14 @@ def _same_wording(recipe: ResolvedRecipe) -> Iterator[Fault]:
 def _two_senses(recipe: ResolvedRecipe) -> Iterator[Fault]:
     for place, entry in enumerate(recipe.classes):
         for wording in entry.prompt.values() or ():
-            senses = TWO_SENSES.get(str(wording).strip().casefold())
+            senses = readings(str(wording))
             if senses and not (_names(recipe) & set(entry.fields)):
+                lines = " or ".join(
+                    f"{{label: {entry.label}, prompt: {prompt}}} ({sense})"
+                    for sense, prompt in senses.items()
+                )
                 yield recipe.fault(
-                    f"'{wording}' has two meanings ({senses}); give the class an unambiguous "
-                    "`prompt`, e.g. 'crane bird' for crane",
+                    f"'{wording}' has two meanings; write one of them in `classes`: {lines}",
                     *("classes", place),
                 )
 

@@ -7,18 +7,19 @@ name as typed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from factory.common.errors import Fault, UserError
 from factory.data.columns import CONFIG_NAME
 from factory.models.embedded import EMBEDDED_ID
-from factory.models.presets import find_preset
 from factory.recipe.json_schema import schema_text
 from factory.recipe.library import load_recipes
 from factory.recipe.resolved import dump_yaml
+from factory.recipe.scaffold_bodies import RECOMMENDED, SUBTYPES, bodies_of, is_embedded, label_of
+from factory.recipe.styles import STYLES, Style, readme_text
 
-_IMAGES_PER_CLASS = 100
 _SCHEMA = "# yaml-language-server: $schema={schema}"
 
 _HEADER = """\
@@ -32,32 +33,19 @@ _EMBEDDED_LICENCE = """\
 #   collections without clear licences. The package's own code is Apache-2.0.
 """
 
+_MEASURED = """\
+# Measured: {measured}
+"""
+
 _QUESTIONS = {
+    RECOMMENDED: "is guidance below the paper's 7.5 better? Start with this config.",
+    SUBTYPES: "do subtypes in the prompt make images of a class more varied? Not measured.",
     "base-class": "how good is a plain prompt? This is the baseline for the other configs.",
     "class-prompt": "is the class name alone better than a sentence?",
     "multi-domain": "are images in many domains better for training than photos alone?",
     "random-guidance": "does a guidance scale sampled for each image add useful diversity?",
-    "all-combined": "are all configs together better than each alone? No image is generated twice.",
+    "all-combined": "are the paper's configs together better than each alone? It adds no images.",
 }
-_SUMMARIES = {
-    "base-class": "The class name in a plain sentence.",
-    "class-prompt": "The class name alone as prompt.",
-    "multi-domain": "Ten image domains for every class.",
-    "random-guidance": "A guidance scale between 1 and 5, sampled for each image.",
-    "all-combined": "The union of the other configs.",
-}
-DOMAINS = (
-    "photo",
-    "drawing",
-    "painting",
-    "sketch",
-    "collage",
-    "poster",
-    "digital art image",
-    "rock drawing",
-    "stick figure",
-    "3D rendering",
-)
 
 
 def class_names(given: Sequence[str]) -> list[str]:
@@ -76,18 +64,47 @@ def class_names(given: Sequence[str]) -> list[str]:
     return names
 
 
-def label_of(wording: str) -> str:
-    """Return the label of a class as typed: spaces become `_`."""
-    return "_".join(wording.split())
+def parse_subtypes(given: Sequence[str], *, classes: Sequence[str]) -> dict[str, list[str]]:
+    """Return the subtypes of classes, by label.
+
+    Args:
+        given: Texts `CLASS=A,B`.
+        classes: Class names as typed.
+
+    Raises:
+        UserError: A text has another form, or its class does not exist or is given twice.
+    """
+    labels, found = {label_of(name) for name in classes}, dict[str, list[str]]()
+    for text in given:
+        name, _, listed = text.partition("=")
+        label = label_of(name)
+        names = [" ".join(one.split()) for one in listed.split(",") if one.strip()]
+        if not names:
+            raise UserError(f'--subtypes {text}: write CLASS=A,B, e.g. "bird=goose,black stork"')
+        if label not in labels:
+            raise UserError(f"--subtypes {text}: no class {label!r}; {', '.join(sorted(labels))}")
+        if label in found:
+            raise UserError(f"--subtypes: {label} is given twice; write all its subtypes in one")
+        found[label] = names
+    return found
 
 
 def scaffold(
-    name: str, *, classes: Sequence[str], out: Path, model: str | None = None
+    name: str,
+    *,
+    classes: Sequence[str],
+    out: Path,
+    model: str | None = None,
+    style: str = "photo",
+    subtypes: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Path]:
     """Write a folder of recipes.
 
+        style: A key of `STYLES`.
+        subtypes: Names of subtypes by label, for a config of their own.
+
     Returns:
-        The files: recipes in reading order, then the schema.
+        The files: recipes in reading order, then the schema and the README.
 
     Raises:
         UserError: The name is not a valid folder name, or the folder exists. Nothing is written.
@@ -99,32 +116,51 @@ def scaffold(
     folder = out / name
     if folder.exists():
         raise UserError(f"{folder} exists; nothing is overwritten: choose another name, or --out")
-    bodies = _bodies(classes, model)
+    bodies = bodies_of(classes, model, STYLES[style], subtypes or {})
     _refuse_faults(bodies, model)
     folder.mkdir(parents=True)
     paths = []
     for set_name, body in bodies.items():
-        images = _IMAGES_PER_CLASS * (len(bodies) - 1 if set_name == "all-combined" else 1)
-        header = _HEADER.format(
-            schema=_SCHEMA.format(schema="schema.json"),
-            question=_QUESTIONS[set_name],
-            folder=folder.as_posix(),
-            name=name,
-            images=images,
-            total=images * len(classes),
-        )
-        if _is_embedded(model):
-            header += _EMBEDDED_LICENCE
         path = folder / f"{set_name}.yaml"
+        header = _header(set_name, bodies, folder=folder, style=STYLES[style], model=model)
         path.write_text(header + dump_yaml(body), encoding="utf-8")
         paths.append(path)
     # Beside the recipes, where editors find it.
     schema = folder / "schema.json"
     schema.write_text(schema_text(), encoding="utf-8")
-    return [*paths, schema]
+    readme = folder / "README.md"
+    text = readme_text(
+        list(bodies), folder=folder, generator=model or EMBEDDED_ID, note=STYLES[style].note
+    )
+    readme.write_text(text, encoding="utf-8")
+    return [*paths, schema, readme]
 
 
-def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> None:
+def _header(
+    set_name: str,
+    bodies: Mapping[str, dict[str, Any]],
+    *,
+    folder: Path,
+    style: Style,
+    model: str | None,
+) -> str:
+    """Return the comments above a recipe."""
+    base, members = bodies["base-class"], bodies[set_name].get("combine", [set_name])
+    images = base["images_per_class"] * len(members)
+    header = _HEADER.format(
+        schema=_SCHEMA.format(schema="schema.json"),
+        question=_QUESTIONS[set_name],
+        folder=folder.as_posix(),
+        name=folder.name,
+        images=images,
+        total=images * len(base["classes"]),
+    )
+    if set_name == RECOMMENDED:
+        header += _MEASURED.format(measured=style.measured)
+    return header + (_EMBEDDED_LICENCE if is_embedded(model) else "")
+
+
+def _refuse_faults(bodies: dict[str, dict[str, Any]], model: str | None) -> None:
     """Load the recipes from a temporary folder first, so that only valid recipes are written."""
     with tempfile.TemporaryDirectory() as elsewhere:
         for set_name, body in bodies.items():
@@ -135,48 +171,3 @@ def _refuse_faults(bodies: dict[str, dict[str, object]], model: str | None) -> N
             place = "--model" if any(f.key == "model.id" for f in error.faults) else "--class"
             messages = dict.fromkeys(fault.message for fault in error.faults)
             raise UserError([Fault(message, file=place) for message in messages]) from None
-
-
-def _is_embedded(model: str | None) -> bool:
-    return (model or EMBEDDED_ID).partition("@")[0] == EMBEDDED_ID
-
-
-def _bodies(classes: Sequence[str], model: str | None) -> dict[str, dict[str, object]]:
-    model_id, _, revision = (model or EMBEDDED_ID).partition("@")
-    preset = find_preset(model_id)
-    if (Path(model_id) / "model_index.json").is_file():
-        # The recipe is in another folder, where a relative path would not resolve.
-        model_id = str(Path(model_id).resolve())
-    own = preset.model() if preset else {"id": model_id}
-    pinned = own | ({"revision": revision} if revision else {})
-    sampling = preset.sampling() if preset else {"guidance_scale": 7.5, "num_inference_steps": 40}
-    base: dict[str, object] = {
-        "classes": [
-            name if label_of(name) == name else {"label": label_of(name), "prompt": name}
-            for name in classes
-        ],
-        "images_per_class": _IMAGES_PER_CLASS,
-        "prompt": "an image of a {class}",
-        "sampling": sampling | {"seed": 0},
-        "model": pinned,
-        "output": {
-            "size": 64 if _is_embedded(model) else 256,
-            "resample": "bilinear",
-            "antialias": True,
-            "format": "png",
-        },
-    }
-    child: dict[str, object] = {"extends": "base-class"}
-    bodies: dict[str, dict[str, object]] = {
-        "base-class": base,
-        "class-prompt": child | {"prompt": "{class}"},
-        "multi-domain": child
-        | {"prompt": "a {domain} of a {class}", "variables": {"domain": list(DOMAINS)}},
-        "random-guidance": child | {"sampling": {"guidance_scale": {"uniform": [1, 5]}}},
-    }
-    if preset is not None and not preset.guided:
-        del bodies["random-guidance"]
-    bodies["all-combined"] = {"combine": list(bodies)}
-    return {
-        name: {"name": name, "summary": _SUMMARIES[name]} | body for name, body in bodies.items()
-    }

@@ -1,0 +1,152 @@
+"""Styles of `factory new`: prompts and domains that fit a kind of image, and the README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory.models.embedded import EMBEDDED_ID
+
+LOW_GUIDANCE = (1.5, 2.0)
+"""Guidance of the recommended config: the row `low-guidance` of docs/study.md."""
+_STUDY = "(docs/study.md: two small classifiers, 64 px demo generator"
+_ON_CIFAR = (
+    f"guidance 1.5 to 2 instead of 7.5: +10.6 and +10.8 points on CIFAR-10 {_STUDY}, "
+    "anti-aliasing included)"
+)
+
+
+@dataclass(frozen=True)
+class Style:
+    """A kind of image.
+
+    Attributes:
+        prompt: Template of the base class.
+        domains_prompt: Template of multi-domain.
+        domains: Its domains.
+        measured: Measured effect of the recommended guidance, and its limit; one line.
+        class_alone: Whether a class name alone asks for such an image.
+        note: Advice about the style, or nothing.
+    """
+
+    prompt: str
+    domains_prompt: str
+    domains: tuple[str, ...]
+    measured: str
+    class_alone: bool = False
+    note: str = ""
+
+
+STYLES = {
+    # The paper's prompts and domains for CIFAR.
+    "photo": Style(
+        "an image of a {class}",
+        "a {domain} of a {class}",
+        (
+            "photo",
+            "drawing",
+            "painting",
+            "sketch",
+            "collage",
+            "poster",
+            "digital art image",
+            "rock drawing",
+            "stick figure",
+            "3D rendering",
+        ),
+        f"{_ON_CIFAR}; not significant on EuroSAT; other generators not measured.",
+        class_alone=True,
+    ),
+    "satellite": Style(
+        "a satellite photo of a {class}",
+        "a {domain} of a {class}",
+        (
+            "satellite photo",
+            "low resolution satellite photo",
+            "aerial photo",
+            "drone photo",
+            "hazy satellite photo",
+        ),
+        f"guidance 1.5 to 2 instead of 7.5: +3.5 and +9.5 points on EuroSAT, not significant "
+        f"{_STUDY}); 1 to 5: +7.6 and +10.0, not significant; other generators not measured.",
+    ),
+    "sketch": Style(
+        "a sketch of a {class}",
+        "a {domain} of a {class}",
+        (
+            "pencil sketch",
+            "charcoal drawing",
+            "ink drawing",
+            "line drawing",
+            "crayon drawing",
+            "chalk drawing",
+            "doodle",
+        ),
+        f"{_ON_CIFAR}; sketches not measured.",
+    ),
+    "product": Style(
+        "a product photo of a {class}",
+        "a photo of a {class} {domain}",
+        (
+            "on a white background",
+            "in a catalogue",
+            "in close-up",
+            "seen from above",
+            "on a wooden table",
+            "on a shelf",
+            "in its box",
+        ),
+        f"{_ON_CIFAR}; product photos not measured.",
+    ),
+    "medical": Style(
+        "a medical image of a {class}",
+        "a {domain} of a {class}",
+        ("medical image", "clinical photo", "close-up clinical photo", "microscope image", "scan"),
+        f"{_ON_CIFAR}; medical images not measured.",
+        note="General image models know few medical images. Keep only the domains in which your "
+        "classes occur, let an expert judge a preview, and do not use the result for diagnosis "
+        "without tests on real images.",
+    ),
+}
+
+_README = """\
+# {name}
+
+Recipes for a dataset of generated images. Next:
+
+    data-factory plan {folder}
+    data-factory build {folder} out/{name}
+    data-factory train out/{name} --config {first} {model} --out runs/{name}
+
+- `plan` shows prompts, sampled values and cost; nothing is generated.
+- `build` generates all configs: {configs}.
+  Run it again to resume, or with a larger `--images-per-class` to add images. To generate one
+  config, name its file.
+- `train` fits a classifier to one config. `data-factory score runs/{name} --real FOLDER` then
+  measures its accuracy on your own photos, one folder per class.
+
+`data-factory doctor --model {generator}` measures a batch size for this machine.
+{note}"""
+
+
+def readme_text(configs: Sequence[str], *, folder: Path, generator: str, note: str) -> str:
+    """Return the README of a new folder: the next three commands.
+
+    Args:
+        configs: Names of the recipes; the first one is trained on.
+        folder: The new folder.
+        generator: The model that generates the images.
+        note: Advice about the style, or nothing.
+    """
+    # The demo generator's 64 px are too few for pretrained models.
+    small = generator.partition("@")[0] == EMBEDDED_ID
+    return _README.format(
+        name=folder.name,
+        folder=folder.as_posix(),
+        first=configs[0],
+        model="--model test_resnet" if small else "--model resnet50 --pretrained",
+        configs=", ".join(f"`{name}`" for name in configs),
+        generator=generator,
+        note=f"\n{note}\n" if note else "",
+    )

@@ -1,0 +1,106 @@
+"""Open the datasets of a run, and describe them for its `config.yaml`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from factory.data.open import OpenedDataset, open_dataset
+from factory.data.readable import only_readable
+from factory.data.row_counts import class_counts
+from factory.data.row_subsets import DataSource, MixedSource, take_per_class
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from train.data import LabelledPixels
+    from train.run import TrainOptions
+
+
+def open_all(options: TrainOptions, accelerator: Accelerator) -> list[OpenedDataset]:
+    """Open the datasets of a run; real images, which options for rows do not affect, are last.
+
+    Raises:
+        UserError: As `open_dataset`.
+    """
+    references = [options.dataset, *options.more_datasets]
+    opened = [_open(options, reference, accelerator) for reference in references]
+    if options.real_train is not None:
+        own = replace(
+            options,
+            config_name=None,
+            split=None,
+            row_filter=None,
+            images_per_class=None,
+            image_column=None,
+            label_column=None,
+        )
+        opened.append(_open(own, options.real_train, accelerator))
+    return opened
+
+
+def _open(options: TrainOptions, reference: str, accelerator: Accelerator) -> OpenedDataset:
+    # One process per machine fills the datasets cache; the others read it.
+    with accelerator.local_main_process_first():
+        opened = open_dataset(
+            reference,
+            config_name=options.config_name,
+            split=options.split,
+            row_filter=options.row_filter,
+            image_column=options.image_column,
+            label_column=options.label_column,
+            skip_unreadable=options.skip_unreadable,
+        )
+    if options.skip_unreadable:
+        opened = only_readable(opened, shows=accelerator.is_main_process)
+    if options.images_per_class is not None:
+        opened = take_per_class(opened, count=options.images_per_class, seed=options.seed)
+    return opened
+
+
+def data_source(
+    options: TrainOptions, data: LabelledPixels, opened: Sequence[OpenedDataset]
+) -> DataSource:
+    """Describe the rows of a run for its `config.yaml`."""
+    first = opened[0]
+    sources = _sources(options, data, opened) if len(opened) > 1 else ()
+    left_out: Counter[str] = Counter()
+    for one in opened:
+        left_out.update(one.left_out)
+    return DataSource(
+        reference=" + ".join(one.reference for one in opened),
+        config_name=first.config_name,
+        split=first.split,
+        row_filter=options.row_filter,
+        images_per_class=options.images_per_class,
+        image_column=first.image_column,
+        label_column=first.label_column,
+        label_names=data.label_names,
+        num_images=len(data.labels),
+        num_unreadable=sum(len(one.unreadable) for one in opened),
+        pixels_sha256=data.sha256,
+        commit=first.commit if len(opened) == 1 else None,
+        class_counts=class_counts(data.labels, data.label_names),
+        left_out=dict(left_out),
+        sources=sources,
+        num_real_images=sum(one.num_images for one in sources if one.real),
+    )
+
+
+def _sources(
+    options: TrainOptions, data: LabelledPixels, opened: Sequence[OpenedDataset]
+) -> tuple[MixedSource, ...]:
+    last = len(opened) - 1
+    return tuple(
+        MixedSource(
+            reference=one.reference,
+            config_name=one.config_name,
+            split=one.split,
+            commit=one.commit,
+            real=options.real_train is not None and number == last,
+            num_images=size,
+        )
+        for number, (one, size) in enumerate(zip(opened, data.sizes, strict=True))
+    )

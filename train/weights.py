@@ -1,0 +1,115 @@
+"""Start a model from a checkpoint file instead of timm's download."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+from torch import Tensor, nn
+
+from factory.common.errors import UserError, first_line
+
+# Counters of batch norm, which old checkpoints lack and which training does not read.
+_OPTIONAL = "num_batches_tracked"
+
+
+def check_weights_file(path: Path) -> str:
+    """Return the SHA-256 of a checkpoint file.
+
+    Raises:
+        UserError: It is missing, or a folder.
+    """
+    if path.is_dir():
+        raise UserError(
+            f"--weights {path}: is a folder; name a file in it, or load a run folder with "
+            f"--model local-dir:{path} --pretrained"
+        )
+    if not path.is_file():
+        raise UserError(f"--weights {path}: file not found")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
+    """Load a checkpoint into all layers but the last, which stays as it is.
+
+    The last layer of a checkpoint is of other classes, or of an unknown order of them.
+
+    Args:
+        model: A timm model, changed in place.
+        path: Safetensors, or a state dict of timm or torch, alone or in a training checkpoint.
+            Averaged weights (EMA) are preferred, as in timm.
+        name: The model's name, for messages.
+
+    Raises:
+        UserError: The file cannot be read, or its tensors are not those of the model.
+    """
+    heads = _heads(model)
+    loaded = {key: one for key, one in _adapted(model, path).items() if not key.startswith(heads)}
+    own = {key: one for key, one in model.state_dict().items() if not key.startswith(heads)}
+    missing = [key for key in own if key not in loaded and not key.endswith(_OPTIONAL)]
+    unknown = [key for key in loaded if key not in own]
+    shapes = [key for key in own if key in loaded and own[key].shape != loaded[key].shape]
+    differing = [
+        f"{len(keys)} {what} ({keys[0]})"
+        for keys, what in (
+            (missing, "missing"),
+            (unknown, "unknown"),
+            (shapes, "of another shape"),
+        )
+        if keys
+    ]
+    if differing:
+        raise UserError(
+            f"--weights {path}: its tensors are not those of {name}: {', '.join(differing)}; give "
+            "the --model, --model-arg and --image-size that the weights were trained with"
+        )
+    model.load_state_dict(loaded, strict=False)
+
+
+def _adapted(model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file under the names of a model, resized for its image size."""
+    state = _read(path)
+    convert: Callable[..., Any] | None = getattr(
+        sys.modules[type(model).__module__], "checkpoint_filter_fn", None
+    )
+    if convert is None:
+        return state
+    try:
+        found: dict[str, Tensor] = convert(state, model)
+    except (KeyError, RuntimeError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"--weights {path}: timm cannot convert them for {type(model).__name__} "
+            f"({first_line(error)}); give the --model that the weights belong to"
+        ) from None
+    return found
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    from safetensors import SafetensorError
+    from timm.models import load_state_dict
+
+    try:
+        state: dict[str, Tensor] = load_state_dict(str(path), device="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"--weights {path}: is no safetensors file, and no pickle of tensors alone: other "
+            "pickles may run code and are not loaded; save its state dict"
+        ) from None
+    except (OSError, RuntimeError, EOFError, BadZipFile, SafetensorError, AttributeError) as error:
+        raise UserError(f"--weights {path}: cannot be read ({first_line(error)})") from None
+    if not state or not all(isinstance(one, Tensor) for one in state.values()):
+        raise UserError(f"--weights {path}: contains no state dict of tensors")
+    return state
+
+
+def _heads(model: nn.Module) -> tuple[str, ...]:
+    """Return the prefixes of the last layer's tensors."""
+    settings: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    names: str | Sequence[str] = settings.get("classifier") or ()
+    return tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
