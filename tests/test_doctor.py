@@ -76,7 +76,7 @@ def test_batches_of_the_embedded_model_are_measured(capsys: pytest.CaptureFixtur
     assert main(["doctor", "--model", "embedded", "--seconds", "1"]) == 0
     said = capsys.readouterr().out
     assert "measured with embedded, 2 steps" in said
-    assert "use: factory build RECIPE OUT --model embedded --batch-size " in said
+    assert " build RECIPE OUT --model embedded --batch-size " in said
 
 
 def test_batches_end_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:

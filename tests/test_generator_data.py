@@ -59,7 +59,9 @@ def test_the_study_s_test_set_is_not_used_here() -> None:
         assert "load_digits" not in path.read_text(encoding="utf-8"), path
 
 
-def test_rendered_digits_are_written_as_a_dataset(tmp_path: Path) -> None:
+def test_rendered_digits_are_written_as_a_dataset(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "rendered"
     command = ["digits", str(out), "--images", "12", "--image-size", "32", "--seed", "3"]
     assert main(command) == 0
@@ -71,8 +73,9 @@ def test_rendered_digits_are_written_as_a_dataset(tmp_path: Path) -> None:
     assert rows[11]["printed"] == (facts["printed"] == "yes")
     with pytest.raises(UserError, match="name a new folder"):
         main(command)
-    with pytest.raises(UserError, match="--images 0: give 1 or more"):
+    with pytest.raises(SystemExit, match="2"):
         main(["digits", str(tmp_path / "none"), "--images", "0"])
+    assert "argument --images: 0 is below 1" in capsys.readouterr().err
 
 
 def test_captions_repeat_with_the_seed_and_name_the_digit() -> None:
@@ -107,7 +110,9 @@ def test_parts_of_two_processes_join_in_order(tmp_path: Path) -> None:
         load_collection(DataConfig(sources=(SourceConfig(images=12),)), tmp_path)
 
 
-def test_wrong_settings_are_all_reported(tmp_path: Path) -> None:
+def test_wrong_settings_are_all_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "run.yaml"
     path.write_text("fit: {sampels: 3}\nunet: {layers: many}\n", encoding="utf-8")
     with pytest.raises(UserError, match="sampels") as caught:
@@ -115,9 +120,10 @@ def test_wrong_settings_are_all_reported(tmp_path: Path) -> None:
     assert len(caught.value.faults) == 2
     with pytest.raises(UserError, match="image_size"):
         digit_source(images=1, image_size=48)
-    for option, key in (("--images", "data.sources.0.images"), ("--samples", "fit.samples")):
-        with pytest.raises(UserError, match=f"{key}: Input should be greater than or equal to 1"):
+    for option in ("--images", "--samples"):
+        with pytest.raises(SystemExit, match="2"):
             main(["fit", "--out", str(tmp_path / "run"), option, "0"])
+        assert f"argument {option}: 0 is below 1" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 

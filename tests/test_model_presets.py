@@ -176,5 +176,5 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["recipes", "models"])
     assert capsys.readouterr().out == listed
     main(["models", "--json"])
-    first = json.loads(capsys.readouterr().out)[0]
+    first = json.loads(capsys.readouterr().out)["models"][0]
     assert (first["name"], first["num_inference_steps"]) == ("embedded", EMBEDDED_STEPS)

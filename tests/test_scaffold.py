@@ -11,7 +11,7 @@ from factory.recipe.lint import lint
 from factory.recipe.scaffold import class_names, parse_subtypes, scaffold
 from factory.recipe.senses import SENSES
 from factory.recipe.styles import STYLES
-from train.arguments import parse_options
+from train.arguments import build_parser, options_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -170,14 +170,10 @@ def test_subtypes_have_a_config_of_their_own(tmp_path: Path) -> None:
 def test_the_readme_has_the_next_commands_and_they_parse(tmp_path: Path) -> None:
     scaffold("pets", classes=["cat", "dog"], out=tmp_path)
     text = (tmp_path / "pets/README.md").read_text()
-    lines = [line.split()[2:] for line in text.splitlines() if line.startswith("    python -m ")]
-    assert [line[:2] for line in lines] == [
-        ["factory", "plan"],
-        ["factory", "build"],
-        ["train", "out/pets"],
-    ]
-    main(lines[0][1:])
-    options = parse_options(lines[2][1:])
+    lines = [line.split()[1:] for line in text.splitlines() if line.startswith("    data-factory")]
+    assert [line[0] for line in lines] == ["plan", "build", "train"]
+    main(lines[0])
+    options = options_of(build_parser().parse_args(lines[2][1:]))
     assert options is not None
     assert (options.config_name, options.model) == ("recommended", "test_resnet")
 

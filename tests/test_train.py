@@ -581,11 +581,11 @@ def test_odd_settings_in_a_run_folder_are_no_settings(options: TrainOptions) -> 
 
 
 def test_untrusted_names_stay_on_one_line_and_are_shortened() -> None:
-    from factory.data.row_counts import count_warnings, counts_line, some
+    from factory.data.row_counts import count_warnings, counts_line, shortened
 
     names = {"a\nfactory: all is well": 100, "b" * 3000: 0, "c\r" + "c" * 3000: 3}
     suffixes = {f".{number}\n": 1 for number in range(1000)}
-    printed = [counts_line("set", names, suffixes), some([*names]), *count_warnings(names)]
+    printed = [counts_line("set", names, suffixes), shortened([*names]), *count_warnings(names)]
     assert all(line.isprintable() and len(line) < 500 for line in printed)
     assert printed[0].startswith(
         f"set: 103 images, 3 classes: a\\x0afactory: all is well 100, {'b' * 77}... 0, c\\x0dc"

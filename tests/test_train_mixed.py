@@ -19,7 +19,7 @@ from test_train import COLOURS, make_set
 
 from eval.table import collect, make_tables
 from factory.common.errors import UserError
-from train.arguments import parse_options
+from train.arguments import build_parser, options_of
 from train.cli import main
 from train.mixing import rows_of_epoch
 from train.model_card import card_text
@@ -154,13 +154,14 @@ def test_a_class_may_be_in_one_dataset_alone_but_not_in_none(
 )
 def test_bad_mixtures(arguments: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        parse_options([*arguments, "--model", "test_resnet", "--out", "run"])
+        options_of(
+            build_parser().parse_args([*arguments, "--model", "test_resnet", "--out", "run"])
+        )
 
 
 def test_shares_need_not_be_of_one() -> None:
-    parsed = parse_options(
-        ["a", "b", "--real-train", "c", "--mix", "2,1,1", "--model", "m", "--out", "run"]
-    )
+    words = ["a", "b", "--real-train", "c", "--mix", "2,1,1", "--model", "m", "--out", "run"]
+    parsed = options_of(build_parser().parse_args(words))
     assert parsed is not None
     assert (parsed.dataset, parsed.more_datasets, parsed.real_train) == ("a", ("b",), "c")
     assert parsed.mix == (0.5, 0.25, 0.25)

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_replace_card(parser)
     add_dry_run(parser)
     add_json(parser, PUSH_FIELDS)
-    add_quiet(parser)
+    add_quiet(parser, of_libraries=False)
 
 
 def run(args: argparse.Namespace) -> None:

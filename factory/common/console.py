@@ -37,7 +37,8 @@ class Parser(argparse.ArgumentParser):
         found, unknown = super().parse_known_args(list(self._given), namespace)
         if unknown and not self._subparsers:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        show_bars(not getattr(found, "quiet", False))
+        quiet = getattr(found, "quiet", False)
+        show_bars(not quiet, libraries=getattr(found, "quiet_libraries", True))
         return found, unknown
 
     def _respelt(self, words: list[str]) -> list[str]:
@@ -153,11 +154,11 @@ def log(text: str) -> None:
     sys.stderr.flush()
 
 
-def show_bars(shown: bool) -> None:
-    """Show progress bars, or hide all of them (`--quiet`)."""
+def show_bars(shown: bool, *, libraries: bool = True) -> None:
+    """Show progress bars, or hide them (`--quiet`), with or without those of huggingface_hub."""
     global _bars_hidden
     _bars_hidden = not shown
-    if not shown:
+    if not shown and libraries:
         # Read by huggingface_hub when it is imported.
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 

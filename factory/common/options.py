@@ -53,9 +53,16 @@ def add_json(parser: argparse._ActionsContainer, fields: str) -> None:
     )
 
 
-def add_quiet(parser: argparse._ActionsContainer) -> None:
-    """Add --quiet; `console.Parser` hides the bars."""
+def add_quiet(parser: argparse._ActionsContainer, *, of_libraries: bool = True) -> None:
+    """Add --quiet; `console.Parser` hides the bars.
+
+    Args:
+        parser: The parser of the command.
+        of_libraries: Whether it hides those of huggingface_hub too. Its uploads over Xet count no
+            bytes then.
+    """
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.set_defaults(quiet_libraries=of_libraries)
 
 
 def add_device(parser: argparse._ActionsContainer, default: str | None = "auto") -> None:
