@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,8 +96,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     from timm.models import load_state_dict
 
     try:
-        state: dict[str, Tensor] = load_state_dict(str(path), device="cpu", weights_only=True)
-    except pickle.UnpicklingError:
+        # torch warns of pickles of other protocols.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state: dict[str, Tensor] = load_state_dict(str(path), device="cpu", weights_only=True)
+    # What is no pickle raises whatever its bytes lead to.
+    except (pickle.UnpicklingError, LookupError, ValueError, TypeError, AssertionError):
         raise UserError(
             f"--weights {path}: is no safetensors file, and no pickle of tensors alone: other "
             "pickles may run code and are not loaded; save its state dict"
