@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,17 +96,28 @@ def _read(path: Path) -> dict[str, Tensor]:
     from timm.models import load_state_dict
 
     try:
-        state: dict[str, Tensor] = load_state_dict(str(path), device="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"--weights {path}: is no safetensors file, and no pickle of tensors alone: other "
-            "pickles may run code and are not loaded; save its state dict"
-        ) from None
+        # torch warns of pickles of other protocols.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            state: dict[str, Tensor] = load_state_dict(str(path), device="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, BadZipFile, SafetensorError, AttributeError) as error:
+        # timm's form of torch's refusal of pickles that are more than tensors.
+        if "weights_only" in str(error):
+            raise UserError(_no_pickle(path)) from None
         raise UserError(f"--weights {path}: cannot be read ({first_line(error)})") from None
+    # What is no pickle raises whatever its bytes lead to.
+    except (pickle.UnpicklingError, LookupError, ValueError, TypeError, AssertionError):
+        raise UserError(_no_pickle(path)) from None
     if not state or not all(isinstance(one, Tensor) for one in state.values()):
         raise UserError(f"--weights {path}: contains no state dict of tensors")
     return state
+
+
+def _no_pickle(path: Path) -> str:
+    return (
+        f"--weights {path}: is no safetensors file, and no pickle of tensors alone: other pickles "
+        "may run code and are not loaded; save its state dict"
+    )
 
 
 def _heads(model: nn.Module) -> tuple[str, ...]:
