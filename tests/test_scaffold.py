@@ -138,7 +138,7 @@ def test_images_are_as_small_as_the_model_makes_them(tmp_path: Path) -> None:
     def shape(name: str, model: str | None) -> tuple[int, tuple[int, int] | None]:
         scaffold(name, classes=["a"], out=tmp_path, model=model)
         base = load_recipes(tmp_path / name)[0]
-        return base.images_per_class or 0, base.output.shape
+        return base.images_per_class or 0, base.output.size
 
     assert shape("demo", None) == (200, (64, 64))
     assert shape("xl", "sdxl") == (100, (256, 256))
