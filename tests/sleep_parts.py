@@ -169,7 +169,8 @@ def changes_of(folder: Path, out: str | Path, what: str) -> int:
 def stopped(folder: Path, out: str | Path, what: str, event: int) -> Any:
     """Start a launch; return its process once it is suspended or has ended."""
     process = start(act, folder, out, what, event)
-    deadline = time.monotonic() + 60
+    # Other work may leave a test a hundredth of a core.
+    deadline = time.monotonic() + 600
     while not sleeps(process):
         assert time.monotonic() < deadline, "it neither sleeps nor ends"
         time.sleep(0.005)
