@@ -35,8 +35,6 @@ from factory.data.pixels import Fit
 from factory.data.row_counts import count_warnings, counts_line
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from accelerate import PartialState
 
     from eval.label_map import LabelMap

@@ -420,6 +420,7 @@ BAD = [
     ({"model": "resnet5000"}, r"--model resnet5000: timm has no such model; did you mean resnet50"),
     ({"preset": "papper"}, r"--preset papper: unknown preset; did you mean paper\?"),
     ({"overrides": {"lr": -1.0, "epochs": 0}}, r"(?s)--epochs: .*found 0.*--lr: .*found -1"),
+    ({"overrides": {"batch_size": 1}}, r"^--total-batch-size: .*found 1"),
     (
         {"augmentation": {"rotate": 3}},
         r"--augment rotate: unknown augmentation; did you mean rotation\?",

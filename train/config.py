@@ -215,7 +215,8 @@ def option_faults(error: ValidationError) -> list[Fault]:
         if path[0] == "augmentation":
             option = f"--augment {path[1]}" if len(path) > 1 else "--augment"
         else:
-            option = f"--{path[0].replace('_', '-')}"
+            name = "total_batch_size" if path[0] == "batch_size" else path[0]
+            option = f"--{name.replace('_', '-')}"
         value = entry["input"]
         shown = f" (found {value})" if isinstance(value, str | int | float) else ""
         faults.append(Fault(f"{option}: {message}{shown}"))

@@ -58,9 +58,12 @@ class TrainOptions:
         seed: Seed of all random choices.
         threads: CPU threads per process, or None for those of the run's earlier epochs, else all
             cores. Rounding depends on their number.
+        device: Type of device to train on; `auto` chooses one.
         push_to: Model repository `ORG/NAME` to publish the finished run in, or None.
+        push_revision: Branch to publish on, created if missing, or None for the default one.
         push_private: Make that repository private.
         push_tag: Tag for the commit, or None.
+        push_message: Message of the commit, or None.
         allow_empty_classes: Train even if classes have no images.
         push_replace_card: Overwrite edits of the card on the Hub instead of stopping.
     """

@@ -10,9 +10,6 @@ from factory.common.console import renamed, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_json, add_quiet, add_skip_unreadable
 
-NAME = "label"
-HELP = "make a labelled dataset from captioned real images, for reference rows"
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""

@@ -34,13 +34,13 @@ class ShardMaker:
 
     Attributes:
         out: Dataset directory.
-        jobs: All of the build, with the counts they have in the dataset.
-        generation: Of the dataset, with its manifest.
-        start: The state of the directory when the launch began.
-        ranks: Count the images that were generated, kept and generated again.
-        renderers: Create the renderers.
-        show: Receives the number of generated images, batch by batch.
-        file_of: Returns the file of a shard that was made before, by config and number.
+        jobs: All configs of the build, with the counts of the dataset.
+        generation: Generation of the dataset, with its manifest.
+        start: The files that existed when the launch began.
+        ranks: Their store counts generated, kept and regenerated images.
+        renderers: Provide the renderer of each recipe.
+        show: Called after each batch with the number of images it added.
+        file_of: Returns the file of a finished shard, by config and number.
     """
 
     out: AnyPath

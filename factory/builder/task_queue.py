@@ -22,7 +22,12 @@ _TASKS_PER_QUESTION = 1024
 
 @dataclass(frozen=True)
 class LaunchBoard:
-    """The tasks of one phase that ranks of a launch have taken and settled, in their store."""
+    """The tasks of one phase, stored in the store of the process group; a task is a shard.
+
+    Attributes:
+        ranks: The ranks of this launch.
+        phase: Prefix of the keys in the store, so that phases do not mix.
+    """
 
     ranks: Ranks
     phase: str
@@ -32,11 +37,11 @@ class LaunchBoard:
         return self.ranks.take(f"{self.phase}-next")
 
     def is_first(self, task: int) -> bool:
-        """Take a task; return whether no rank of this launch has taken it before."""
+        """Take a task; return False if another rank of this launch has taken it before."""
         return self.ranks.take(f"{self.phase}-{task}-taken") == 0
 
     def untaken(self, tasks: Sequence[int]) -> list[int]:
-        """Return those of `tasks` that no rank of this launch has taken."""
+        """Return the tasks that no rank of this launch has taken."""
         return [
             task
             for start in range(0, len(tasks), _TASKS_PER_QUESTION)
@@ -44,7 +49,7 @@ class LaunchBoard:
         ]
 
     def _untaken(self, tasks: Sequence[int]) -> list[int]:
-        """Halve until it is clear which of the tasks are left: most are not."""
+        """Search by halves: most tasks are taken, and one query covers many of them."""
         if self.ranks.are_announced([f"{self.phase}-{task}-taken" for task in tasks]):
             return []
         if len(tasks) == 1:
@@ -53,16 +58,16 @@ class LaunchBoard:
         return self._untaken(tasks[:half]) + self._untaken(tasks[half:])
 
     def settle(self, task: int, entry: ShardEntry) -> None:
-        """Tell all ranks that a task's shard is whole, and what the manifest says of it."""
+        """Report to all ranks that a task's shard is finished, with its manifest entry."""
         self.ranks.announce(f"{self.phase}-{task}", entry.model_dump_json())
         self.ranks.add(f"{self.phase}-settled", 1)
 
     def num_settled(self) -> int:
-        """Return how many tasks are settled."""
+        """Return the number of finished tasks."""
         return self.ranks.add(f"{self.phase}-settled", 0)
 
     def entry(self, task: int) -> ShardEntry:
-        """Return what the manifest says of a settled task's shard."""
+        """Return the manifest entry of a finished task's shard."""
         return ShardEntry.model_validate_json(self.ranks.announced(f"{self.phase}-{task}"))
 
 
@@ -72,13 +77,13 @@ class Worklist:
 
     Attributes:
         shards: Config and number of each task's shard.
-        board: Of this launch.
-        markers: Of the dataset.
-        order: The tasks of this launch, the same for all its ranks: those without a shard first.
-            What comes last existed before, and only needs to be examined.
-        fresh: Number of tasks without a shard when the launch began.
-        exists: Returns whether a task has a shard now, whoever made it.
-        make: Ensures that a task's shard exists.
+        board: Shared state of this launch.
+        markers: Markers of the dataset.
+        order: Task numbers in the order of this launch, the same on all ranks: missing shards
+            first, then existing ones, which are only checked.
+        fresh: Number of missing shards when the launch began.
+        exists: Returns whether a task's shard exists now, whichever process generated it.
+        make: Makes sure that a task's shard exists, and returns its manifest entry.
     """
 
     shards: Sequence[tuple[str, int]]

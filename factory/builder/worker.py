@@ -35,12 +35,12 @@ class RankOfBuild:
 
     Attributes:
         out: Dataset directory.
-        jobs: With the counts they have in the dataset.
-        generation: As the lead has written it.
-        start: The state of the directory when the launch began.
-        ranks: This launch.
-        markers: Of the dataset.
-        renderers: Create the renderers.
+        jobs: The configs, with the counts of the dataset.
+        generation: Generation written by the lead.
+        start: The files that existed when the launch began.
+        ranks: The ranks of this launch.
+        markers: Markers of the dataset.
+        renderers: Provide the renderer of each recipe.
         show_progress: Whether the lead shows a progress bar.
     """
 
@@ -77,7 +77,7 @@ class RankOfBuild:
         )
 
     def run(self, part: Part) -> BuildReport:
-        """Make shards until none is left; the lead finishes the dataset."""
+        """Generate shards until all exist; the lead then completes the dataset."""
         ranks, started = self.ranks, time.monotonic()
         with self._bar:
             is_complete = self._make_all(part)

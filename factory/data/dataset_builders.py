@@ -127,15 +127,22 @@ def load_files(
             return hf.DatasetDict({name: _with_images(rows) for name, rows in found.items()})
     except DatasetGenerationError as error:
         cause = first_line(error.__cause__ or error)
-        raise UserError(f"{shown}: its files cannot be loaded as one dataset ({cause})") from None
+        raise UserError(
+            f"{shown}: its files cannot be loaded as one dataset ({cause}); all files of a config "
+            "need the same columns and types: move other files to another directory"
+        ) from None
     except (OSError, ValueError, *MALFORMED) as error:
         # pyarrow raises OSError without a number for damaged files; with a number it is a system
         # error.
         if isinstance(error, OSError) and error.errno not in (None, errno.ENOENT):
             raise
         if isinstance(error, ValueError) and "no data" in str(error):
-            raise UserError(f"{shown}: its files contain no rows") from None
-        raise UserError(f"{shown}: its files cannot be loaded ({first_line(error)})") from None
+            raise UserError(
+                f"{shown}: its files contain no rows; give another directory or config"
+            ) from None
+        raise UserError(
+            f"{shown}: its files cannot be loaded ({first_line(error)}); replace damaged files"
+        ) from None
 
 
 def _with_images(rows: datasets.Dataset) -> datasets.Dataset:

@@ -7,7 +7,7 @@
 
 Nothing is inferred from file names, and nothing is skipped silently: other files are counted by
 their suffix, and images in unsupported formats are rejected unless that is allowed. Metadata files
-list the rows instead (`factory.data.listed_images`).
+list the rows instead (`factory.data.folder_rows`).
 """
 
 from __future__ import annotations

@@ -100,6 +100,11 @@ def scaffold(
 ) -> list[Path]:
     """Write a folder of recipes.
 
+    Args:
+        name: Name of the folder.
+        classes: Class names as typed, each once.
+        out: Parent of the new folder.
+        model: `ID` or `ID@REVISION`; default: the embedded generator.
         style: A key of `STYLES`.
         subtypes: Names of subtypes by label, for a config of their own.
 

@@ -7,7 +7,7 @@ record guidance scales and negative prompts that had no effect.
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory.common.errors import Fault, UserError, first_line
 from factory.recipe.model_checks import LEAST_SIZE_STEP, size_problem
@@ -81,10 +81,6 @@ def size_step(pipeline: Any) -> int:
         # Latents are packed two by two before the network receives them.
         patch = 2
     return max(LEAST_SIZE_STEP, (getattr(pipeline, "vae_scale_factor", None) or 8) * (patch or 1))
-
-
-if TYPE_CHECKING:
-    from factory.recipe.resolved import ResolvedRecipe
 
 
 def step_faults(pipeline: Any, recipe: ResolvedRecipe) -> list[Fault]:
