@@ -22,7 +22,7 @@ from quick_python import python
 
 from factory.builder import processes
 from factory.builder.launcher import _pass_on
-from factory.builder.processes import Choice, choose_processes
+from factory.builder.processes import Choice, check_devices, choose_processes
 from factory.cli.main import main
 from factory.common.errors import Failure, UserError
 from factory.common.last_words import FOLDER, LastWords, leave
@@ -215,6 +215,14 @@ def test_only_missing_shards_and_their_time_count(
     )
 
 
+def test_processes_do_not_share_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "_devices", lambda wanted: ("cuda", 2))
+    check_devices(2, "auto")
+    check_devices(None, "auto")
+    with pytest.raises(UserError, match="--processes 3: this machine offers 2 GPUs"):
+        check_devices(3, "auto")
+
+
 def test_limits_of_containers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from factory.common import machine as limits
 
@@ -239,7 +247,9 @@ def test_the_first_reason_is_passed_on(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(Failure, match=r"a process was ended by SIGKILL, .* --processes"):
         _pass_on(tmp_path, [-signal.SIGKILL, -signal.SIGTERM])
     assert _pass_on(tmp_path, [141]) == 141
+    assert _pass_on(tmp_path, [-signal.SIGTERM]) == 143
     assert leave(LastWords(1, "stopped because rank 0 failed", follows=True))
+    assert _pass_on(tmp_path, [141, 1]) == 141
     with pytest.raises(Failure, match="SIGKILL"):
         _pass_on(tmp_path, [-signal.SIGKILL, 1])
     monkeypatch.setattr(os, "getpid", lambda: 1)

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -108,6 +109,10 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr("eval.study.steps.subprocess.run", run)
+    monkeypatch.setattr(
+        "eval.study.steps.run_command",
+        lambda command, output: run(command, stdout=output).returncode,
+    )
     return ran
 
 
@@ -302,6 +307,42 @@ def test_steps_are_identified_by_inputs_and_outputs(tmp_path: Path) -> None:
     made.write_text("changed")
     assert not ledger.is_done(one)
     assert "timeit" in (tmp_path / "logs" / "a" / "b.log").read_text()
+
+
+def test_a_signal_ends_the_command_that_a_study_runs(tmp_path: Path) -> None:
+    began = tmp_path / "began"
+    code = f"import os, time; open({str(began)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+    script = (
+        "from eval.study.steps import Ledger, Step, run_all\n"
+        "from pathlib import Path\n"
+        f"one = Step('a', ('timeit', '-n', '1', '-r', '1', {code!r}), (), list)\n"
+        f"run_all(Ledger(Path({str(tmp_path)!r})), [one])\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], cwd=ROOT, stderr=subprocess.DEVNULL, text=True
+    )
+    while not (began.exists() and began.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.terminate()
+    assert process.wait(60) != 0
+    assert not Path(f"/proc/{began.read_text()}").exists()
+
+
+def test_scores_under_another_label_map_are_measured_again() -> None:
+    real = {"dataset": "none/such", "labels": {"automobile": "car"}}
+    plans = [
+        Plan(
+            StudySpec.model_validate(
+                TOY | {"sets": {"digits": TOY["sets"]["digits"] | {"real": real | {"labels": one}}}}
+            ),
+            {},
+            Path("out"),
+        )
+        for one in ({"automobile": "car"}, {"automobile": "truck"}, {"automobile": "car"})
+    ]
+    first, other, same = (plan._real_inputs("digits") for plan in plans)
+    assert first == same != other
 
 
 def test_a_step_that_fails_says_why_and_stops_the_rest(tmp_path: Path) -> None:

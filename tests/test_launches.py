@@ -213,17 +213,23 @@ def test_parts_that_are_none(text: str) -> None:
     [
         ({}, None),
         ({"RANK": "", "WORLD_SIZE": ""}, None),
-        ({"LOCAL_RANK": "0"}, "torchrun"),
-        ({"RANK": "1", "WORLD_SIZE": "2"}, "torchrun"),
-        ({"ACCELERATE_MIXED_PRECISION": "no", "RANK": "1"}, "accelerate launch"),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, "mpirun"),
+        ({"LOCAL_RANK": "0"}, None),
+        ({"WORLD_SIZE": "2"}, None),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, None),
+        ({"PMI_SIZE": "1", "PMI_RANK": "0"}, None),
+        ({"RANK": "1", "WORLD_SIZE": "2"}, ("torchrun", 2)),
+        ({"RANK": "0", "WORLD_SIZE": "1", "TORCHELASTIC_RUN_ID": "a"}, ("torchrun", 1)),
+        ({"ACCELERATE_MIXED_PRECISION": "no"}, ("accelerate launch", 1)),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, ("mpirun", 2)),
         ({"SLURM_NTASKS": "4"}, None),
-        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, "srun"),
+        ({"SLURM_NTASKS": "4", "SLURM_STEP_NUM_TASKS": "4"}, ("srun", 4)),
         ({"SLURM_STEP_NUM_TASKS": "1"}, None),
     ],
 )
 def test_the_launcher_is_known_by_its_variables(
-    variables: dict[str, str], expected: str | None, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str],
+    expected: tuple[str, int] | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(os, "environ", {"PATH": "", **variables})
     assert launcher() == expected

@@ -255,7 +255,7 @@ class Plan:
         if scoring is None:
             paths += [self.predictions_path(run) for run in runs]
         label = f"{name}/{runs[0].row.replace(' ', '-')}-d{runs[0].draw}-{how}"
-        inputs = (*weights, self._content(self.real(name)))
+        inputs = (*weights, *self._real_inputs(name))
         return Step(f"score/{label}", command, inputs, lambda: paths, replaces=True)
 
     def _first_draw(self, name: str, row: str) -> tuple[str, str, tuple[str, ...]]:
@@ -273,7 +273,7 @@ class Plan:
         )
         weights = Path(features) / "model.safetensors"
         own = sha256(weights) if weights.is_file() else features
-        inputs = (own, self._content(self.real(name)), *shards)
+        inputs = (own, *self._real_inputs(name), *shards)
         return Step(f"gap/{name}/{row}", command, inputs, lambda: [folder / "gap.json"])
 
     def _fidelity(self, name: str, row: str, judge: Run) -> Step:
@@ -291,7 +291,7 @@ class Plan:
             *("eval", "clip", "--model", model, *self._real_options(name), "--out", str(folder)),
             *(text for one in self.spec.sets[name].clip_prompts for text in ("--prompts", one)),
         )
-        inputs = (model, self._content(self.real(name)))
+        inputs = (model, *self._real_inputs(name))
         return Step(
             f"clip/{name}/{model.replace('/', '--')}",
             command,
@@ -299,6 +299,12 @@ class Plan:
             lambda: sorted(folder.glob("scores-*.json")),
             replaces=True,
         )
+
+    def _real_inputs(self, name: str) -> tuple[str, ...]:
+        """Return what a step reads of the test images: their contents, and the label map."""
+        real = self.real(name)
+        labels = [json.dumps(real.labels, sort_keys=True)] if real.labels else []
+        return (self._content(real), *labels)
 
     def _real_options(self, name: str, *, prefix: str = "") -> list[str]:
         real = self.real(name)

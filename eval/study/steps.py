@@ -19,16 +19,18 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from factory.common import program
 from factory.common.console import log
 from factory.common.errors import Failure, UserError
+from factory.common.stop_signals import stopping_on_signals
 from factory.common.storage import at_home
 from factory.common.whole_files import replace_text, sha256
 from factory.data.image_table import is_table
 
 _TAIL = 12
+_running: set[subprocess.Popen[bytes]] = set()
 # Names of options in the keys of ledgers, so that steps that were done under them stay done.
 _FORMER = {"--suffix": "--tag", "--real-config": "--config", "--real-split": "--split"} | {
     f"--real-{name}": f"--{name}" for name in ("filter", "image-column", "label-column")
@@ -104,17 +106,11 @@ class Ledger:
         with path.open("w", encoding="utf-8") as file:
             file.write(f"$ {shown(step.command)}\n")
             file.flush()
-            done = subprocess.run(
-                _launch(step),
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env=_environment(),
-                check=False,
-            )
+            status = run_command(_launch(step), file)
         seconds = spent + time.monotonic() - started
-        if done.returncode:
+        if status:
             self._write(step, seconds=seconds, outputs=None)
-            raise _failed(step, path, status=done.returncode)
+            raise _failed(step, path, status=status)
         outputs = self._outputs(step)
         if not outputs:
             raise Failure(f"{step.name}: wrote no output files; see {path}")
@@ -164,6 +160,11 @@ def run_all(ledger: Ledger, steps: Sequence[Step], *, jobs: int = 1) -> None:
 
     stopped = threading.Event()
 
+    def stop() -> None:
+        stopped.set()
+        for process in list(_running):
+            process.terminate()
+
     def one(numbered: tuple[int, Step]) -> None:
         number, step = numbered
         if stopped.is_set():
@@ -175,14 +176,26 @@ def run_all(ledger: Ledger, steps: Sequence[Step], *, jobs: int = 1) -> None:
             stopped.set()
             raise
 
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
+    with stopping_on_signals(), ThreadPoolExecutor(max_workers=jobs) as pool:
         running = [pool.submit(one, numbered) for numbered in enumerate(waiting, start=1)]
         try:
             for future in running:
                 future.result()
         except BaseException:
-            stopped.set()
+            stop()
             raise
+
+
+def run_command(command: Sequence[str], output: TextIO) -> int:
+    """Run a command to its end, or until `run_all` is stopped; return its exit status."""
+    with subprocess.Popen(
+        command, stdout=output, stderr=subprocess.STDOUT, env=_environment()
+    ) as process:
+        _running.add(process)
+        try:
+            return process.wait()
+        finally:
+            _running.discard(process)
 
 
 def output_of(command: Sequence[str]) -> str:

@@ -17,11 +17,11 @@ from factory.builder.markers import Markers, remove_empty_folders
 from factory.builder.prepare import judge, look_at, prepare
 from factory.builder.ranks import Ranks
 from factory.builder.report import BuildReport, Part
-from factory.builder.signals import stopping_on_signals
 from factory.builder.start import Start
 from factory.builder.worker import RankOfBuild
 from factory.common import console
 from factory.common.devices import torch_threads
+from factory.common.stop_signals import stopping_on_signals
 from factory.common.storage import AnyPath, answering, open_path
 from factory.planner.cut_prompts import require_whole_prompts
 from factory.planner.sampling_summary import sampling_line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -15,12 +16,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from factory.builder.signals import Stopped, stopping_on_signals
 from factory.common.errors import Failure
 from factory.common.last_words import FOLDER, read_all
 from factory.common.program import own_words
+from factory.common.stop_signals import Stopped, stopping_on_signals
 
 _SIGNALS = "signals_to_handle"
+# From <linux/prctl.h>.
+_PR_SET_PDEATHSIG = 1
+_NOBODY_READS = 128 + signal.SIGPIPE
 
 
 def run_in_processes(count: int) -> int:
@@ -48,6 +52,19 @@ def run_in_processes(count: int) -> int:
         except SignalException as error:
             raise Stopped(error.sigval) from None
     return 0
+
+
+def end_with_launcher() -> None:
+    """Let the system end this process if the one that started it in a group is killed.
+
+    Only on Linux. The group's processes have sessions of their own, so no terminal reaches them.
+    """
+    if not os.environ.get(FOLDER) or sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise Stopped(signal.SIGTERM)
 
 
 def _config(count: int) -> Any:
@@ -99,16 +116,22 @@ def _silence() -> Iterator[None]:
 
 def _pass_on(folder: Path, statuses: Iterable[int]) -> int:
     """Raise the message of the process that failed first, with its exit status."""
+    statuses = list(statuses)
     messages = read_all(folder)
+    only_follow = all(one.follows for one in messages)
     killed = [-status for status in statuses if status < 0 and -status != signal.SIGTERM]
-    if killed and all(one.follows for one in messages):
+    if killed and only_follow:
         raise Failure(
             f"a process was ended by {signal.Signals(killed[0]).name}, by hand or for lack of "
             "memory; run the same command again to resume, with fewer --processes if memory is "
             "short"
         )
+    silent = [status for status in statuses if status == _NOBODY_READS]
+    if silent and only_follow:
+        return _NOBODY_READS
     if not messages:
-        return max(map(abs, statuses))
+        # As shells report the end by a signal.
+        return max(128 - status if status < 0 else status for status in statuses)
     error = Failure(messages[0].text)
     error.exit_status = messages[0].status
     raise error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from factory.builder.jobs import Job, make_jobs
 from factory.builder.prepare import State, judge, look_at
 from factory.common.devices import on_cpus
+from factory.common.errors import UserError
 from factory.common.machine import cores, free_memory
 from factory.common.storage import answering, open_path
 from factory.planner.cost import estimate
@@ -72,6 +73,20 @@ def choose_processes(
     limits[f"{_count(shards, 'shard')} to generate"] = shards
     reason = min(limits, key=lambda name: limits[name])
     return Choice(max(1, limits[reason]), reason)
+
+
+def check_devices(processes: int | None, wanted: str) -> None:
+    """Refuse more processes than GPUs: the processes of a group cannot share one.
+
+    Raises:
+        UserError: There are fewer GPUs.
+    """
+    kind, devices = _devices(wanted)
+    if kind == "cuda" and (processes or 0) > devices:
+        raise UserError(
+            f"--processes {processes}: this machine offers {_count(devices, 'GPU')}, and each "
+            f"process needs one; give at most {devices}, or --device cpu"
+        )
 
 
 def _devices(wanted: str) -> tuple[str, int]:

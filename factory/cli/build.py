@@ -133,35 +133,35 @@ def _processes(
     """
     if args.processes is not None and args.processes < 1:
         raise UserError(f"--processes is {args.processes}; give 1 or more")
-    started_by = launcher() if args.may_start_processes else "another program"
-    if started_by:
-        _follow(started_by, args.processes)
+    started = launcher() if args.may_start_processes else ("another program", 1)
+    if started:
+        _follow(*started, args.processes)
         return 1
     if args.part and args.processes is None:
         return 1
-    from factory.builder.processes import choose_processes
+    from factory.builder.processes import check_devices, choose_processes
 
     choice = choose_processes(recipes, args.out, settings=settings)
+    check_devices(args.processes, args.device)
     if args.processes is None and choice.reason:
         unit = "process" if choice.count == 1 else "processes"
         console.log(f"{choice.count} {unit} ({choice.reason}); --processes N changes this")
     return args.processes or choice.count
 
 
-def _follow(started_by: str, processes: int | None) -> None:
+def _follow(started_by: str, started: int, processes: int | None) -> None:
     """Refuse another number of processes than a launcher has started; say if it is one.
 
     Raises:
         UserError: The numbers differ.
     """
-    started = console.launched_as()[1]
     if processes not in (None, started):
         raise UserError(
             f"--processes {processes}: {started_by} has started {started}; give the number there"
         )
-    if started_by == "accelerate launch" and started == 1:
+    if started_by in ("accelerate launch", "torchrun") and started == 1:
         console.log(
-            f"1 process, started by accelerate launch; `{command('build ...')}` without it uses "
+            f"1 process, started by {started_by}; `{command('build ...')}` without it uses "
             "the whole machine"
         )
 
@@ -173,9 +173,11 @@ def _build(
     options: BuildOptions,
 ) -> None:
     from factory.builder.build import build
+    from factory.builder.launcher import end_with_launcher
     from factory.builder.ranks import leave, own_rank
-    from factory.builder.signals import stopping_on_signals
+    from factory.common.stop_signals import stopping_on_signals
 
+    end_with_launcher()
     rank = own_rank(args.device)
     if rank == 0:
         if args.claim_expiry is not None:

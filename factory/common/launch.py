@@ -1,25 +1,36 @@
-"""Which launcher started this process, if any."""
+"""Which launcher started this process, if any, and how many processes it started."""
 
 from __future__ import annotations
 
 import os
-import re
 
-# Variables that torchrun, accelerate and MPI's launchers set for their processes.
-_TORCHRUN = re.compile(r"(LOCAL_)?(RANK|WORLD_SIZE)")
-_MPI = re.compile(r"(OMPI_COMM_WORLD|MV2_COMM_WORLD|PMI)_(SIZE|RANK)")
 _ACCELERATE = "ACCELERATE_MIXED_PRECISION"
-_SLURM = "SLURM_STEP_NUM_TASKS"
+_TORCHRUN = "TORCHELASTIC_RUN_ID"
+# Sizes of MPI's and Slurm's launches. One of size 1 is a process that may use all it was given, and
+# schedulers set such variables, or RANK and WORLD_SIZE of 1, for jobs that no launcher started.
+_SIZES = {
+    "OMPI_COMM_WORLD_SIZE": "mpirun",
+    "MV2_COMM_WORLD_SIZE": "mpirun",
+    "PMI_SIZE": "mpirun",
+    "SLURM_STEP_NUM_TASKS": "srun",
+}
 
 
-def launcher() -> str | None:
-    """Return the launcher that started this process, as text; None if a user did."""
-    found = [name for name, value in os.environ.items() if value]
-    if _ACCELERATE in found:
-        return "accelerate launch"
-    if any(map(_TORCHRUN.fullmatch, found)):
-        return "torchrun"
-    if any(map(_MPI.fullmatch, found)):
-        return "mpirun"
-    # A step of one task is a process that may use all that the task was given.
-    return "srun" if os.environ.get(_SLURM, "1") not in ("", "1") else None
+def launcher() -> tuple[str, int] | None:
+    """Return the launcher that started this process, as text, and its number of processes.
+
+    None if a user started it.
+    """
+    is_member = bool(os.environ.get("RANK"))
+    size = _number("WORLD_SIZE") if is_member else 1
+    if os.environ.get(_ACCELERATE):
+        return "accelerate launch", size
+    if size > 1 or (is_member and os.environ.get(_TORCHRUN)):
+        return "torchrun", size
+    found = [(name, _number(variable)) for variable, name in _SIZES.items()]
+    return next(((name, count) for name, count in found if count > 1), None)
+
+
+def _number(variable: str) -> int:
+    text = os.environ.get(variable, "")
+    return int(text) if text.isdecimal() else 1

@@ -31,7 +31,9 @@ class _Stop:
 
 @contextmanager
 def stopping_on_signals(*, for_good: bool = False) -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into `Stopped` and ignore later ones.
+    """Turn the first SIGINT, SIGTERM or SIGHUP into `Stopped` and ignore later ones.
+
+    SIGHUP (a closed terminal) stays ignored where `nohup` has said so.
 
     A terminal and a launcher send one each for the same Ctrl-C: the second must not interrupt the
     cleanup after the first. Outside the main thread, and within another such block, this has no
@@ -47,7 +49,11 @@ def stopping_on_signals(*, for_good: bool = False) -> Iterator[None]:
         yield
         return
     stop = _Stop()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    closed = getattr(signal, "SIGHUP", None)
+    if closed is not None and signal.getsignal(closed) != signal.SIG_IGN:
+        numbers.append(closed)
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
