@@ -247,3 +247,21 @@ def test_differing_keys_are_dotted() -> None:
         "b.d (3 there, None now)",
         "e (None there, 0 now)",
     ]
+
+
+def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    from train.model import keep_weights
+
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+    files = []
+    for number in range(12):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        keep_weights(model, folder, epoch=3)
+        (path,) = folder.rglob("*.safetensors")
+        files.append(path)
+    assert len({path.read_bytes() for path in files}) == 1
+    loaded = load_file(files[0])
+    assert all(torch.equal(one, loaded[name]) for name, one in model.state_dict().items())

@@ -168,34 +168,40 @@ def save_classifier(
 
     Each file is replaced atomically. The weights' metadata contain their epoch.
     """
-    from safetensors.torch import save_file
-
-    weights = _weights_of(model)
-    note = {"format": "pt", "epoch": str(epoch)}
+    note = {"epoch": str(epoch)}
     if val_top1 is not None:
         note["val_top1"] = f"{val_top1:.6f}"
     replace_text(out / CONFIG_JSON, _timm_config(model, config))
-    replace_file(out / WEIGHTS, lambda path: save_file(weights, path, metadata=note))
+    replace_file(out / WEIGHTS, lambda path: _write_weights(model, path, note))
 
 
 def keep_weights(model: nn.Module, out: Path, *, epoch: int) -> None:
     """Write the weights of one epoch to `epochs/epoch-NNNN.safetensors`, beside the best ones."""
-    from safetensors.torch import save_file
-
-    weights = _weights_of(model)
     path = out / EPOCHS / f"epoch-{epoch:04d}.safetensors"
     path.parent.mkdir(exist_ok=True)
     if not is_inside(path.parent, out):
         raise UserError(f"{path.parent}: is a link out of the run folder; replace it with a folder")
-    note = {"format": "pt", "epoch": str(epoch)}
-    replace_file(path, lambda temporary: save_file(weights, temporary, metadata=note))
+    note = {"epoch": str(epoch)}
+    replace_file(path, lambda temporary: _write_weights(model, temporary, note))
 
 
-def _weights_of(model: nn.Module) -> dict[str, torch.Tensor]:
-    return {
+def _write_weights(model: nn.Module, path: Path, note: Mapping[str, str]) -> None:
+    """Write a safetensors file; equal weights and notes give equal bytes."""
+    from safetensors.torch import save_file
+
+    weights = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
     }
+    save_file(weights, path, metadata={"format": "pt", **note})
+    # safetensors writes the metadata in random order.
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def freeze_body(model: nn.Module) -> None:
