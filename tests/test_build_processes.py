@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -188,6 +189,33 @@ def test_the_machine_and_the_work_limit_the_processes(
     made = recipe(tmp_path, "base", images_per_class=images_per_class)
     found = choose_processes([made], str(tmp_path / "out"), settings=wanted)
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "settings", "each"),
+    [
+        ({"height": 512, "width": 512}, {}, 2 + 4 * 0.684),
+        ({"height": 512, "width": 256}, {}, 2 + 4 * 0.342),
+        ({"height": 512, "width": 512}, {"batch_size": 1}, 2.684),
+        ({"height": 512, "width": 512}, {"dtype": "bfloat16"}, 2 + 2 * 0.684),
+        ({"id": "sd15", "revision": None}, {}, 2 + 4 * 0.684),
+        ({}, {}, 2.0),
+    ],
+)
+def test_the_batch_counts_in_the_memory_of_a_process(
+    model: dict[str, int | str | None],
+    settings: dict[str, int | str],
+    each: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(monkeypatch, of=99, gib=16)
+    given: dict[str, Any] = {"batch_size": 4, "shard_size": 8, "dtype": "float32"} | settings
+    whole: dict[str, int | str | None] = {"id": "tests/none", "revision": "0" * 40} | model
+    named = {key: value for key, value in whole.items() if value is not None}
+    made = recipe(tmp_path, "base", images_per_class=2000, model=named)
+    found = choose_processes([made], str(tmp_path / "out"), settings=BuildSettings(**given))
+    assert found == Choice(int(16 // each), f"16 GiB of free memory, {each:.1f} each")
 
 
 def test_only_missing_shards_and_their_time_count(
