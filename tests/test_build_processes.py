@@ -198,12 +198,12 @@ def test_the_machine_and_the_work_limit_the_processes(
         ({"height": 512, "width": 256}, {}, 2 + 4 * 0.342),
         ({"height": 512, "width": 512}, {"batch_size": 1}, 2.684),
         ({"height": 512, "width": 512}, {"dtype": "bfloat16"}, 2 + 2 * 0.684),
-        ({"id": "sd15", "revision": None}, {}, 2 + 4 * 0.684),
+        ({"id": "stable-diffusion-v1-5/stable-diffusion-v1-5"}, {}, 2 + 4 * 0.684),
         ({}, {}, 2.0),
     ],
 )
 def test_the_batch_counts_in_the_memory_of_a_process(
-    model: dict[str, int | str | None],
+    model: dict[str, int | str],
     settings: dict[str, int | str],
     each: float,
     tmp_path: Path,
@@ -211,9 +211,8 @@ def test_the_batch_counts_in_the_memory_of_a_process(
 ) -> None:
     machine(monkeypatch, of=99, gib=16)
     given: dict[str, Any] = {"batch_size": 4, "shard_size": 8, "dtype": "float32"} | settings
-    whole: dict[str, int | str | None] = {"id": "tests/none", "revision": "0" * 40} | model
-    named = {key: value for key, value in whole.items() if value is not None}
-    made = recipe(tmp_path, "base", images_per_class=2000, model=named)
+    whole: dict[str, Any] = {"id": "tests/none", "revision": "0" * 40} | model
+    made = recipe(tmp_path, "base", images_per_class=2000, model=whole)
     found = choose_processes([made], str(tmp_path / "out"), settings=BuildSettings(**given))
     assert found == Choice(int(16 // each), f"16 GiB of free memory, {each:.1f} each")
 

@@ -13,7 +13,7 @@ from factory.common.devices import on_cpus
 from factory.common.machine import cores, free_memory
 from factory.common.storage import answering, open_path
 from factory.planner.cost import estimate
-from factory.recipe.model_files import settings_on_disk, weight_bytes
+from factory.recipe.model_files import generated_pixels, weight_bytes
 from factory.shards.settings import BuildSettings
 
 if TYPE_CHECKING:
@@ -128,8 +128,8 @@ def _process_bytes(job: Job, state: State) -> int:
 
     A batch counts only if the size of its images is known without loading the model.
     """
-    model, own, settings = job.recipe.model, settings_on_disk(job.recipe.model), state.settings
-    pixels = (model.height or own.height or 0) * (model.width or own.width or 0)
+    model, settings = job.recipe.model, state.settings
+    pixels = generated_pixels(model) or 0
     batch = min(settings.batch_size, settings.shard_size, job.num_images)
     number = 4 if settings.dtype == "float32" else 2
     weights = weight_bytes(model) or _MODEL_BYTES
