@@ -7,6 +7,7 @@ files are then loaded by path, with their modification times in the cache key.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
