@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -190,6 +191,32 @@ def test_the_machine_and_the_work_limit_the_processes(
     assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("model", "settings", "each"),
+    [
+        ({"height": 512, "width": 512}, {}, 2 + 4 * 0.684),
+        ({"height": 512, "width": 256}, {}, 2 + 4 * 0.342),
+        ({"height": 512, "width": 512}, {"batch_size": 1}, 2.684),
+        ({"height": 512, "width": 512}, {"dtype": "bfloat16"}, 2 + 2 * 0.684),
+        ({"id": "stable-diffusion-v1-5/stable-diffusion-v1-5"}, {}, 2 + 4 * 0.684),
+        ({}, {}, 2.0),
+    ],
+)
+def test_the_batch_counts_in_the_memory_of_a_process(
+    model: dict[str, int | str],
+    settings: dict[str, int | str],
+    each: float,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine(monkeypatch, of=99, gib=16)
+    given: dict[str, Any] = {"batch_size": 4, "shard_size": 8, "dtype": "float32"} | settings
+    whole: dict[str, Any] = {"id": "tests/none", "revision": "0" * 40} | model
+    made = recipe(tmp_path, "base", images_per_class=2000, model=whole)
+    found = choose_processes([made], str(tmp_path / "out"), settings=BuildSettings(**given))
+    assert found == Choice(int(16 // each), f"16 GiB of free memory, {each:.1f} each")
+
+
 def test_only_missing_shards_and_their_time_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +254,7 @@ def test_limits_of_containers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     from factory.common import machine as limits
 
     monkeypatch.setattr(limits, "_CGROUP", tmp_path)
+    monkeypatch.setattr(limits, "_OWN_GROUPS", tmp_path / "none")
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64))
     assert limits.cores() == 64
     (tmp_path / "cpu.max").write_text("max 100000\n")
@@ -240,6 +268,49 @@ def test_limits_of_containers_count(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     (tmp_path / "memory.max").write_text(f"{2**20}\n")
     (tmp_path / "memory.current").write_text(f"{2**19}\n")
     assert limits.free_memory() == 2**19
+    # The page cache is freed for a process that needs memory.
+    (tmp_path / "memory.stat").write_text(f"anon {2**17}\ninactive_file {2**18}\n")
+    assert limits.free_memory() == 2**19 + 2**18
+
+
+@pytest.mark.parametrize(
+    ("groups", "root", "names"),
+    [
+        ("0::/job/step\n", "", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "4:memory:/job/step\n1:cpu,cpuacct:/job/step\n0::/\n",
+            "memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
+def test_the_smallest_limit_of_the_groups_above_a_process_counts(
+    groups: str,
+    root: str,
+    names: tuple[str, str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from factory.common import machine as limits
+
+    monkeypatch.setattr(limits, "_CGROUP", tmp_path)
+    monkeypatch.setattr(limits, "_OWN_GROUPS", tmp_path / "own")
+    (tmp_path / "own").write_text(groups)
+    for folder, total, used in (("", 2**30, 0), ("job", 2**20, 2**19), ("job/step", 2**21, 2**18)):
+        group = tmp_path / root / folder
+        group.mkdir(parents=True, exist_ok=True)
+        (group / names[0]).write_text(f"{total}\n")
+        (group / names[1]).write_text(f"{used}\n")
+        (group / "memory.stat").write_text(f"{names[2]} {2**17}\n")
+    assert (limits.memory_limit(), limits.free_memory()) == (2**20, 2**19 + 2**17)
+    share = tmp_path / ("cpu" if root else "") / "job"
+    share.mkdir(parents=True, exist_ok=True)
+    if root:
+        (share / "cpu.cfs_quota_us").write_text("100000\n")
+        (share / "cpu.cfs_period_us").write_text("100000\n")
+    else:
+        (share / "cpu.max").write_text("100000 100000\n")
+    assert limits.cores() == 1
 
 
 def test_the_first_reason_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

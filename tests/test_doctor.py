@@ -1,13 +1,18 @@
 """`factory doctor` on this machine, with the embedded model and a loopback Hub."""
 
 import json
+import os
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from hub_parts import client_env, run_factory
 from localhub import LocalHub
+from quick_python import python
 
 from factory.cli.main import main
+from factory.common.errors import UserError
 from factory.inspection import machine
 from factory.inspection.batch_sizes import measure_batch_sizes
 
@@ -76,7 +81,8 @@ def test_batches_of_the_embedded_model_are_measured(capsys: pytest.CaptureFixtur
     assert main(["doctor", "--model", "embedded", "--seconds", "1"]) == 0
     said = capsys.readouterr().out
     assert "measured with embedded, 2 steps" in said
-    assert " build RECIPE OUT --model embedded --batch-size " in said
+    size = r"\d+ --processes 1" if sizes.device == "cpu" else r"\d+"
+    assert re.search(rf" build RECIPE OUT --model embedded --batch-size {size}\n", said), said
 
 
 def test_batches_end_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,14 +104,59 @@ def test_batches_end_where_memory_does(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_prevents_a_build_is_a_problem(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert main(["doctor", "--model", "./nowhere"]) == 1
-    said = capsys.readouterr().out
-    assert "problem: " in said
-    assert "./nowhere is not a directory" in said
-    assert said.endswith("a build cannot run\n")
     monkeypatch.setattr(machine, "_LIBRARIES", (*machine._LIBRARIES, "no-such-library"))
     assert main(["doctor"]) == 1
-    assert "problem: no-such-library is not installed" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "problem: no-such-library is not installed" in said
+    assert said.endswith("a build cannot run\n")
+
+
+def test_a_mistyped_model_is_a_usage_error() -> None:
+    with pytest.raises(UserError, match=r"\./nowhere is not a directory") as caught:
+        main(["doctor", "--model", "./nowhere"])
+    assert caught.value.exit_status == 2
+
+
+def test_limits_of_the_container_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 3)
+    monkeypatch.setattr(machine, "free_memory", lambda: 2**19)
+    monkeypatch.setattr(machine, "memory_limit", lambda: 2**20)
+    found = machine.examine()
+    assert found["device"]["cores"] == 3
+    assert (found["memory"]["available"], found["memory"]["total"]) == (2**19, 2**20)
+
+
+_PRINT_CACHES = """
+import datasets.config, huggingface_hub.constants, torch.hub
+from factory.inspection.machine import cache_folders
+
+hub, rows = huggingface_hub.constants.HF_HUB_CACHE, datasets.config.HF_DATASETS_CACHE
+torch = torch.hub.get_dir().removesuffix("/hub")
+found = {name: str(path) for name, path in cache_folders().items()}
+assert found == {"Hub": hub, "datasets": str(rows), "torch": torch}, found
+print(*found.values(), sep="\\n")
+"""
+
+
+@pytest.mark.parametrize(
+    ("variables", "places"),
+    [
+        ({}, ("xdg/huggingface/hub", "xdg/huggingface/datasets", "xdg/torch")),
+        ({"HF_HOME": "a"}, ("a/hub", "a/datasets", "xdg/torch")),
+        ({"HUGGINGFACE_HUB_CACHE": "b"}, ("b", "xdg/huggingface/datasets", "xdg/torch")),
+        ({"HF_HUB_CACHE": "b/c", "HF_DATASETS_CACHE": "d", "TORCH_HOME": "e"}, ("b/c", "d", "e")),
+    ],
+)
+def test_caches_are_those_of_the_libraries(
+    variables: dict[str, str], places: tuple[str, ...], tmp_path: Path
+) -> None:
+    own = {"HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_DATASETS_CACHE", "TORCH_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in own}
+    given = {"XDG_CACHE_HOME": "xdg"} | variables
+    environment |= {name: f"{tmp_path}/{value}" for name, value in given.items()}
+    command = [python(), "-c", _PRINT_CACHES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == [f"{tmp_path}/{place}" for place in places], done.stderr
 
 
 def test_missing_extras_come_with_the_command(

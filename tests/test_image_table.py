@@ -191,6 +191,28 @@ def test_one_line_names_the_obstacle(tmp_path: Path, kind: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("other", ["./cat/a.JPG", "dog/../cat//a.JPG", "{}/cat/a.JPG"])
+def test_another_spelling_of_a_path_is_the_same_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    other = other.format(photos(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    table(tmp_path, f"path,label\ncat/a.JPG,cat\ndog/c.gif,dog\n{other},dog\n")
+    for file in (tmp_path / "test.csv", Path("test.csv")):
+        with pytest.raises(UserError, match=r"1 images have several labels; .*a\.JPG \(cat, dog\)"):
+            open_dataset(file)
+    table(tmp_path, f"path,label\ncat/a.JPG,cat\n{other},cat\n")
+    assert len(open_dataset(Path("test.csv")).dataset) == 2
+
+
+def test_dots_after_a_linked_folder_name_another_image(tmp_path: Path) -> None:
+    for name in ("a.webp", "more/a.webp"):
+        (photos(tmp_path) / name).write_bytes((tmp_path / "cat/b.webp").read_bytes())
+    (tmp_path / "link").symlink_to(tmp_path / "more" / "dee p")
+    file = table(tmp_path, "path,label\na.webp,cat\nlink/../a.webp,dog\n")
+    assert open_dataset(file).label_names == ["cat", "dog"]
+
+
 def test_other_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match=r"a.txt: is a file; .* a .csv, .tsv or .parquet file"):
         open_dataset(table(tmp_path, "x", "a.txt"))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.cli.arguments import add_allow_pickle
 from factory.common import console
-from factory.common.errors import FactoryError
+from factory.common.errors import Failure
 from factory.common.options import add_json
 from factory.common.program import command
 
@@ -35,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the facts; return 1 if a build cannot run, else 0."""
+    """Print the facts; return 1 if a build cannot run, else 0.
+
+    Raises:
+        UserError: The model cannot be loaded.
+    """
     from factory.inspection.machine import examine
 
     found = examine()
@@ -47,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
             sizes = measure_batch_sizes(
                 args.model, seconds=args.seconds, allow_pickle=args.allow_pickle
             )
-        except FactoryError as error:
+        except Failure as error:
             found["problems"].append(str(error))
     if args.json:
         measured = None if sizes is None else _plain(sizes)
@@ -103,7 +107,9 @@ def _tell_sizes(sizes: BatchSizes) -> None:
 
 
 def _options(sizes: BatchSizes) -> str:
-    return f"--model {sizes.model} --batch-size {sizes.best.batch_size}"
+    # On a CPU the processes of a build share the memory that one process measured.
+    alone = " --processes 1" if sizes.device == "cpu" else ""
+    return f"--model {sizes.model} --batch-size {sizes.best.batch_size}{alone}"
 
 
 def _plain(sizes: BatchSizes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ files are then loaded by path, with their modification times in the cache key.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -198,13 +199,15 @@ def undecoded(dataset: datasets.Dataset) -> datasets.Dataset:
 
 
 def _refuse_several_labels(rows: datasets.Dataset, names: list[str], reference: str) -> None:
-    """Reject image files that a metadata file lists with different labels."""
+    """Reject image files that a table or metadata file lists with different labels."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     images, labels = rows.with_format("arrow")[:].columns
     table = pa.table({"path": pc.struct_field(images, "path"), "label": labels})
     table = table.filter(pc.is_valid(table["path"]))
+    plain = pa.array(map(_plain_path, table["path"].to_pylist()), pa.string())
+    table = table.set_column(0, "path", plain)
     counted = table.group_by("path").aggregate([("label", "count_distinct")])
     several = counted.filter(pc.greater(counted["label_count_distinct"], 1))["path"]
     if len(several):
@@ -215,6 +218,14 @@ def _refuse_several_labels(rows: datasets.Dataset, names: list[str], reference: 
             f"({some([names[label] for label in own if label is not None])}); keep one row for "
             "each image"
         )
+
+
+def _plain_path(path: str) -> str:
+    """Return one spelling for all of a path: `./a.png`, `cat/../a.png`, relative or absolute."""
+    plain = os.path.abspath(path)  # noqa: PTH100 (a table may have a million rows)
+    # Of a linked folder, `..` is another folder than the one that its name is in.
+    same = ".." not in path or os.path.realpath(plain) == os.path.realpath(path)
+    return plain if same else path
 
 
 def _is_directory(reference: str) -> bool:

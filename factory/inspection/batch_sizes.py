@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from factory.common.devices import is_lack_of_memory
 from factory.common.errors import Failure
-from factory.inspection.machine import available_memory
+from factory.common.machine import free_memory
 from factory.models.presets import find_preset
 from factory.planner.plan import plan
 from factory.recipe.library import load_recipe
@@ -45,6 +45,7 @@ class BatchSizes:
         steps: Steps of each measured image.
         own_steps: Steps that the model's recipes have.
         dtype: Type of the weights.
+        device: Type of the device, e.g. `cpu`.
         tried: Batches that fit, by size.
         stopped: Why no larger one was tried.
     """
@@ -53,6 +54,7 @@ class BatchSizes:
     steps: int
     own_steps: int
     dtype: str
+    device: str
     tried: tuple[BatchSpeed, ...]
     stopped: str
 
@@ -108,7 +110,7 @@ def measure_batch_sizes(model: str, *, seconds: float, allow_pickle: bool = Fals
         tried, stopped = _try_sizes(renderer, recipe, seconds, on_cpu=device.type == "cpu")
     finally:
         torch.set_num_threads(before)
-    return BatchSizes(model, steps, own_steps, settings.dtype, tuple(tried), stopped)
+    return BatchSizes(model, steps, own_steps, settings.dtype, device.type, tuple(tried), stopped)
 
 
 def _try_sizes(
@@ -133,7 +135,7 @@ def _try_sizes(
         size *= 2
         if time.perf_counter() - started + 2 * taken > seconds:
             return tried, f"the time of {seconds:g} s was used up"
-        grown, available = _peak_memory() - peak, available_memory()
+        grown, available = _peak_memory() - peak, free_memory()
         # Linux would end this process; so larger batches are not tried.
         if on_cpu and available is not None and 2 * grown > available:
             return tried, f"{size} images may not fit into memory"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.common.errors import FactoryError, first_line
+from factory.common.machine import cores, free_memory, memory_limit
 from factory.common.version import VERSION
 
 DISTRIBUTION = "data-factory"
@@ -123,20 +124,18 @@ def _device(problems: list[str]) -> dict[str, Any]:
     from factory.common.devices import device_name, find_device
     from factory.shards.settings import BuildSettings, fix
 
-    affinity = getattr(os, "sched_getaffinity", None)
-    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     try:
         device = find_device()
         fixed = fix(BuildSettings(), recorded=None, device=device.type, out="")
         name = device_name(device.type)
     except (FactoryError, RuntimeError) as error:
         problems.append(f"no device can be used ({first_line(error)}); check the driver and torch")
-        return {"cores": cores}
+        return {"cores": cores()}
     return {
         "type": device.type,
         "name": name,
         "count": _count(device.type),
-        "cores": cores,
+        "cores": cores(),
         "dtype": fixed.dtype,
     }
 
@@ -150,10 +149,10 @@ def _count(device_type: str) -> int:
 def _memory() -> dict[str, int]:
     """Return the total and available memory, of the container if it has a limit, and the GPU's."""
     found = {"total": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")}
-    available = available_memory()
+    available = free_memory()
     if available is not None:
         found["available"] = available
-    limit = _of_container("memory.max")
+    limit = memory_limit()
     if limit is not None:
         found["total"] = min(found["total"], limit)
     torch = sys.modules.get("torch")
@@ -162,31 +161,14 @@ def _memory() -> dict[str, int]:
     return found
 
 
-def available_memory() -> int | None:
-    """Return the memory in bytes that a new process can use; None on systems that do not say."""
-    path = Path("/proc/meminfo")
-    if not path.is_file():
-        return None
-    match = re.search(r"^MemAvailable:\s*(\d+) kB", path.read_text(), re.MULTILINE)
-    available = int(match[1]) * 1024 if match else None
-    limit, used = _of_container("memory.max"), _of_container("memory.current")
-    if available is None or limit is None or used is None:
-        return available
-    return min(available, max(0, limit - used))
-
-
-def _of_container(name: str) -> int | None:
-    """Return a number of bytes of this container's control group; None without one."""
-    path = Path("/sys/fs/cgroup") / name
-    text = path.read_text().strip() if path.is_file() else ""
-    return int(text) if text.isdecimal() else None
-
-
 def _disks(problems: list[str]) -> dict[str, dict[str, Any]]:
     """Return the free space where models are downloaded and where builds write."""
     found: dict[str, dict[str, Any]] = {}
     here = Path.cwd()
-    for purpose, path in (("current directory", here), ("Hub cache", _hub_cache())):
+    places = {"current directory": here}
+    if "Hub" in (caches := cache_folders()):
+        places["Hub cache"] = caches["Hub"]
+    for purpose, path in places.items():
         existing = next(one for one in (path, *path.parents) if one.exists())
         free = shutil.disk_usage(existing).free
         found[purpose] = {"path": str(path), "free": free}
@@ -197,23 +179,27 @@ def _disks(problems: list[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _hub_cache() -> Path:
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface")
-    return Path(os.environ.get("HF_HUB_CACHE") or home / "hub").expanduser()
+def cache_folders() -> dict[str, Path]:
+    """Return where the libraries keep downloads, whether or not anything is there.
+
+    The Hub's and datasets' are left out if huggingface_hub is not installed.
+    """
+    found: dict[str, Path] = {}
+    if _version("huggingface_hub"):
+        from huggingface_hub import constants
+
+        own = os.environ.get("HF_DATASETS_CACHE", Path(constants.HF_HOME) / "datasets")
+        found = {"Hub": Path(constants.HF_HUB_CACHE), "datasets": Path(own)}
+    # The rule of `torch.hub`, which importing torch would take seconds to ask.
+    home = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "torch"
+    return found | {"torch": Path(os.environ.get("TORCH_HOME", home)).expanduser()}
 
 
 def _caches() -> dict[str, dict[str, Any]]:
     """Return path and size of each cache that exists."""
-    hub = _hub_cache()
-    torch_home = Path(os.environ.get("TORCH_HOME") or Path.home() / ".cache/torch")
-    places = {
-        "Hub": hub,
-        "datasets": Path(os.environ.get("HF_DATASETS_CACHE") or hub.parent / "datasets"),
-        "torch": torch_home,
-    }
     return {
         name: {"path": str(path), "size": sum(_sizes(path))}
-        for name, path in places.items()
+        for name, path in cache_folders().items()
         if path.is_dir()
     }
 

@@ -10,6 +10,7 @@ from factory.common.errors import UserError
 from factory.common.outside import read_json
 from factory.common.storage import at_home
 from factory.models.embedded import EMBEDDED_ID, embedded_dir
+from factory.models.presets import find_preset
 from factory.models.variants import variant_of_folder
 from factory.recipe.schema import Model
 
@@ -37,6 +38,14 @@ def settings_on_disk(model: Model) -> PipelineSettings:
     parts = _config(folder / "model_index.json")
     variant = variant_of_folder(folder, parts) if parts else None
     return PipelineSettings(_scheduler_name(parts), *_own_size(folder), variant)
+
+
+def generated_pixels(model: Model) -> int | None:
+    """Return the number of pixels of a generated image; None if only the loaded model knows it."""
+    own, preset = settings_on_disk(model), find_preset(model.id)
+    side = preset.size if preset else None
+    height, width = model.height or own.height or side, model.width or own.width or side
+    return height * width if height and width else None
 
 
 def scheduler_on_disk(model: Model) -> tuple[str, dict[str, Any]] | None:
