@@ -121,8 +121,8 @@ def chosen_threshold(
         raise UserError(f"--data {data}: the threshold of an ONNX file is in the file; omit it")
     if checkpoint.threshold is None:
         raise UserError(
-            f"{checkpoint.run}: contains no threshold; export the run again with --threshold auto "
-            "--data DATASET, or give --threshold P"
+            f'{checkpoint.run}: contains no threshold for "none of these"; export the run again '
+            "with --threshold auto --data DATASET, or give --threshold P"
         )
     log(f"{checkpoint.run}: threshold {checkpoint.threshold:g}, stored in the file")
     return checkpoint.threshold, None

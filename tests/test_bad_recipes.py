@@ -32,7 +32,10 @@ BAD: list[tuple[str, str]] = [
     ("a: &a [*a]", "@:1:8: alias *a is used before its anchor &a ends"),
     ("--- 1\n--- 2", "@:2:1: a second document starts here; keep one per file"),
     ("x: 010", "@:1:4: 010 would be read as an octal, binary or base-60 number; quote it"),
-    ("x: .inf", "@:1:4: .inf is not a valid number in a recipe"),
+    (
+        "x: .inf",
+        "@:1:4: .inf is not a valid number; write a finite decimal number such as 7.5, or quote it",
+    ),
     (BASE + "promt: x\n", "@:5:1: promt: unknown key; did you mean 'prompt'?"),
     (BASE + "sampling: {sed: 1}\n", "@:5:12: sampling.sed: unknown key; did you mean 'seed'?"),
     (BASE + "sampling: 5\n", "@:5:11: sampling: expected a mapping, found 5"),
@@ -408,7 +411,7 @@ BAD: list[tuple[str, str]] = [
     ),
     (
         BASE + "variables: {a: {uniform: [1, .nan]}}\n",
-        "@:5:30: .nan is not a valid number in a recipe",
+        "@:5:30: .nan is not a valid number; write a finite decimal number such as 7.5, or quote it",
     ),
     (
         BASE + "variables: {a: {per_class: {cat: 1, dog: x}}}\n",

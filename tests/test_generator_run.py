@@ -156,7 +156,9 @@ def test_an_export_replaces_nothing_but_an_export(finished_run: Path, tmp_path: 
     models.mkdir()
     (models / "other.safetensors").write_bytes(b"weights")
     for place in (finished_run, models, models / "other.safetensors"):
-        with pytest.raises(UserError, match="was not written by `export` and would be replaced"):
+        with pytest.raises(
+            UserError, match=r"is not a generator that .* export` wrote, and would be replaced"
+        ):
             export(finished_run, place)
     assert (finished_run / "checkpoint.pt").exists()
     assert (models / "other.safetensors").read_bytes() == b"weights"

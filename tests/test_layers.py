@@ -32,7 +32,7 @@ FACES = {
     ),
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header page scores",
-    "builder": "build jobs launcher markers processes ranks signals tidy",
+    "builder": "build jobs launcher markers processes ranks tidy",
     "gates": "base clip_score duplicates run safety",
     "inspection": "batch_sizes diff machine preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",

@@ -57,17 +57,17 @@ def load_weights(model: nn.Module, path: Path, *, name: str) -> None:
     unknown = [key for key in loaded if key not in own]
     shapes = [key for key in own if key in loaded and own[key].shape != loaded[key].shape]
     differing = [
-        f"{len(keys)} {what} ({keys[0]})"
+        f"{len(keys)} {what} (first: {keys[0]})"
         for keys, what in (
-            (missing, "missing"),
-            (unknown, "unknown"),
-            (shapes, "of another shape"),
+            (missing, "of the model are missing in the file"),
+            (unknown, "of the file are unknown"),
+            (shapes, "have another shape"),
         )
         if keys
     ]
     if differing:
         raise UserError(
-            f"--weights {path}: its tensors are not those of {name}: {', '.join(differing)}; give "
+            f"--weights {path}: its tensors do not fit {name}: {', '.join(differing)}; give "
             "the --model, --model-arg and --image-size that the weights were trained with"
         )
     model.load_state_dict(loaded, strict=False)

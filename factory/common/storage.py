@@ -50,7 +50,10 @@ def open_path(reference: str | Path) -> AnyPath:
             return Path(path.path)
         path.exists()
     except (ImportError, ValueError) as error:
-        raise UserError(f"{reference}: {error}; or name a directory") from None
+        raise UserError(
+            f"{reference}: cannot be opened ({first_line(error)}); install the library for such "
+            "addresses, or name a directory"
+        ) from None
     except Exception as error:
         # Each store has its own errors for a missing bucket, key or network.
         raise UserError(f"{reference}: cannot be reached: {first_line(error)}") from error

@@ -87,5 +87,10 @@ def _value(text: str, tag: str, place: Place) -> Any:
     if tag == f"{_CORE}float":
         if _FLOAT.match(text):
             return float(text.replace("_", ""))
-        raise UserError(place.fault(f"{text} is not a valid number in a recipe"))
+        raise UserError(
+            place.fault(
+                f"{text} is not a valid number; write a finite decimal number such as 7.5, or "
+                "quote it"
+            )
+        )
     return text

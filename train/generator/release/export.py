@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from factory.common.errors import UserError
+from factory.common.program import module
 from train.generator.config import Config
 from train.generator.network.denoiser import TRAIN_STEPS, Denoiser, build_unet
 from train.generator.network.latents import BASIS_FILE
@@ -141,7 +142,8 @@ def _check_replaceable(to: Path) -> None:
         return
     if not all((to / name).is_file() for name in ("model_index.json", BASIS_FILE)):
         raise UserError(
-            f"{to}: was not written by `export` and would be replaced; name a new folder"
+            f"{to}: is not a generator that `{module('train.generator')} export` wrote, and would "
+            "be replaced; name a new folder"
         )
 
 
