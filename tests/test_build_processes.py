@@ -143,10 +143,11 @@ def test_what_a_user_can_fix_is_found_before_processes_start(
 
     monkeypatch.setattr(factory.builder.launcher, "run_in_processes", pytest.fail)
     recipe(tmp_path, "base")
+    out = str(tmp_path / "new")
     for words, message in (
-        (["none.yaml", "out"], "none.yaml"),
-        ([f"{tmp_path}/base.yaml", "out", "--batch-size", "0"], "batch_size is 0; give 1 or more"),
-        ([f"{tmp_path}/base.yaml", "out", "--processes", "0"], "--processes is 0; give 1 or more"),
+        (["none.yaml", out], "none.yaml"),
+        ([f"{tmp_path}/base.yaml", out, "--batch-size", "0"], "batch_size is 0; give 1 or more"),
+        ([f"{tmp_path}/base.yaml", out, "--processes", "0"], "--processes is 0; give 1 or more"),
         ([f"{tmp_path}/base.yaml", str(tmp_path)], "is not empty and contains no manifest.json"),
     ):
         command = ["factory", "build", *words, *(() if "0" in words else ("--processes", "2"))]

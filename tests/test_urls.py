@@ -191,8 +191,8 @@ def test_a_marker_behind_a_url_is_created_by_one(place: str) -> None:
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("nosuch://bucket/set", "nosuch://bucket/set: .*nosuch.*; or name a directory"),
-        ("gs://bucket/set", r"(?s)gs://bucket/set: .*gcsfs.*; or name a directory"),
+        ("nosuch://bucket/set", "nosuch://bucket/set: .*nosuch.*, or name a directory"),
+        ("gs://bucket/set", r"(?s)gs://bucket/set: .*gcsfs.*, or name a directory"),
     ],
 )
 def test_unreachable_urls_are_refused(url: str, message: str, tmp_path: Path) -> None:
