@@ -324,11 +324,7 @@ def test_weights_that_do_not_fit_are_refused(options: TrainOptions, tmp_path: Pa
         (
             "other.safetensors",
             None,
-        (
-            "other.safetensors",
-            None,
             r"do not fit test_resnet: \d+ of the model are missing .*\d+ of the file",
-        ),
         ),
         (".", None, r"is a folder; .*--model local-dir:"),
     ):
