@@ -125,8 +125,8 @@ def test_a_script_that_is_not_on_the_path_is_named_by_its_place(tmp_path, monkey
 
 def test_no_text_names_a_command_by_itself():
     """Texts get their commands from `program`; the console script is for files that travel."""
-    verbs = "|".join(COMMANDS)
-    line = re.compile(rf"(?<!data-)\b(factory|eval) ({verbs})\b|accelerate launch (?!--cpu|with)")
+    names = "|".join(COMMANDS)
+    line = re.compile(rf"(?<!data-)\b(factory|eval) ({names})\b|accelerate launch (?!--cpu|with)")
     own = {"program.py", "launch.py"}
     found = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"

@@ -78,12 +78,12 @@ def make_parser(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"{program.NAME} {VERSION}")
-    verbs = parser.add_subparsers(
-        dest="verb", required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog=start
+    subparsers = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog=start
     )
     for commands in groups.values():
         for name, command in commands.items():
-            one = verbs.add_parser(name, description=command.help)
+            one = subparsers.add_parser(name, description=command.help)
             if name in words[:1]:
                 module = import_module(command.module)
                 module.add_arguments(one)

@@ -25,7 +25,7 @@ class LastWords:
     Attributes:
         status: Exit status.
         text: Message for the user; empty if there is nothing to say.
-        follows: Whether it ended only because another process did, or was told to.
+        follows: Whether it ended only because another process did, or received a signal.
         at_s: Time in seconds since 1970.
     """
 

@@ -27,7 +27,7 @@ def require_same_classes(
 ) -> None:
     """Compare the class names of each file with those that the dataset was loaded with.
 
-    A list that only goes on where another one ends numbers its classes alike.
+    A list that only continues another one numbers its classes in the same way.
 
     Args:
         shown: The dataset as the user named it.
