@@ -183,11 +183,11 @@ def constant(model: Any) -> Any:
     return model.graph.node[0].attribute[0].t
 
 
-def branch(model: Any) -> None:
+def branch(kind: str) -> Callable[[Any], None]:
+    """Add an operator with graphs of its own."""
     graph = helper.make_graph([], "g", [], [])
-    model.graph.node.insert(
-        0, helper.make_node("If", ["c"], ["x"], then_branch=graph, else_branch=graph)
-    )
+    node = helper.make_node(kind, ["c"], ["x"], then_branch=graph, else_branch=graph)
+    return lambda model: model.graph.node.insert(0, node)
 
 
 def resize(values: str) -> Callable[[Any], None]:
@@ -204,7 +204,8 @@ EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
         "keeps weights in another file, which is not read",
     ),
     "a constant elsewhere": (external(constant), "keeps weights in another file"),
-    "a branch": (branch, r"has a loop or branch \('(then|else)_branch'\)"),
+    "a branch": (branch("If"), "has the operator 'If', which is not read"),
+    "a hidden branch": (branch("Relu"), r"has a loop or branch \('(then|else)_branch'\)"),
     "a foreign operator": (
         lambda model: model.graph.node.add(op_type="X", domain="com.microsoft"),
         r"has an operator that is not ONNX's own \('com.microsoft'\)",
