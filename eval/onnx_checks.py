@@ -16,6 +16,8 @@ from factory.common.program import command
 INPUT, OUTPUT = "pixels", "logits"
 MAX_STRUCTURE = 16_000_000
 """Bytes of a file besides its weights: operators, names, metadata."""
+MAX_OPERATORS = 50_000
+"""Models of timm have some thousands."""
 MAX_CONSTANT = 1024
 """Number of values of a tensor up to which they may decide a shape."""
 # Field numbers of ONNX from the model to a weight's values: graph, initializer, raw_data.
@@ -86,6 +88,11 @@ def checked_model(data: bytes, shown: str) -> Any:
         raise
     except Exception:  # noqa: BLE001 (protobuf is no dependency of ours)
         raise UserError(f"{shown}: is not an ONNX file, or is damaged; export it again") from None
+    if len(model.graph.node) > MAX_OPERATORS:
+        raise UserError(
+            f"{shown}: has more than {MAX_OPERATORS:,} operators, so it is not read; write it with "
+            f"`{command('export')}`"
+        )
     for one in parts(model):
         if fault := _fault(one):
             raise UserError(f"{shown}: {fault}; write it with `{command('export')}`")

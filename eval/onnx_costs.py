@@ -57,12 +57,13 @@ def costs(model: Any, pixels: tuple[int, ...]) -> Costs:
     """
     shapes, last = _Shapes(model, pixels), _last_uses(model)
     alive = {INPUT: shapes.num_bytes(INPUT)}
-    largest, operations = alive[INPUT], 0.0
+    largest, now, operations = alive[INPUT], alive[INPUT], 0.0
     for place, node in enumerate(model.graph.node):
         shapes.add(node)
         outputs = [name for name in node.output if name]
         alive |= {name: shapes.num_bytes(name) for name in outputs}
-        largest = max(largest, sum(alive.values()))
+        now += sum(alive[name] for name in outputs)
+        largest = max(largest, now)
         operations += _operations(node, shapes)
         where = f"at the operator {node.op_type} {outputs[:1]!r:.60}"
         if largest > MAX_BYTES:
@@ -75,8 +76,9 @@ def costs(model: Any, pixels: tuple[int, ...]) -> Costs:
                 f"needs {operations:.1g} operations for {_images(pixels)} {where}; the limit is "
                 f"{MAX_OPERATIONS:.1g} per image"
             )
-        for name in [name for name in alive if last.get(name, place) <= place]:
-            del alive[name]
+        now -= sum(
+            alive.pop(name, 0) for name in (*node.input, *outputs) if last.get(name, place) <= place
+        )
     return Costs(largest, operations)
 
 
@@ -100,7 +102,9 @@ class _Shapes:
         from onnx import TensorProto, helper
 
         own = [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")]
-        self._version = max(own, default=0)
+        if len(own) != 1:
+            raise TooCostly(f"names {len(own)} versions of ONNX's operators instead of one")
+        self._version = own[0]
         self._types = {
             one.name: helper.make_tensor_type_proto(one.data_type, one.dims)
             for one in model.graph.initializer

@@ -7,6 +7,7 @@ operators. So its memory has a limit of its own.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -113,7 +114,9 @@ def _session(data: bytes, shown: str) -> Any:
     )
     # Sessions take what is registered when they are opened, so each has memory of its own.
     limit = ort.OrtArenaCfg({"max_mem": 2 * (MAX_BYTES + len(data)), "arena_extend_strategy": 1})
-    ort.create_and_register_allocator(place, limit)
+    # Older versions keep the first one.
+    with suppress(Exception):
+        ort.create_and_register_allocator(place, limit)
     options = ort.SessionOptions()
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.intra_op_num_threads = torch.get_num_threads()
