@@ -106,7 +106,7 @@ def _structure(data: memoryview, left: int, path: tuple[int, ...] = _WEIGHTS) ->
     """Return how many bytes are left after those that are not weights; below 0: too many.
 
     Raises:
-        IndexError: The bytes are not a protobuf message.
+        IndexError, ValueError: The bytes are not a protobuf message of ONNX.
     """
     place = 0
     while place < len(data) and left >= 0:
@@ -115,8 +115,10 @@ def _structure(data: memoryview, left: int, path: tuple[int, ...] = _WEIGHTS) ->
         kind, size = key & 7, _FIXED_BYTES.get(key & 7, 0)
         if kind == _LENGTH_PREFIXED:
             size, place = _number(data, place)
-        elif not size:
+        elif kind == 0:
             _, place = _number(data, place)
+        elif not size:
+            raise ValueError("groups, which ONNX does not have, would be read differently here")
         inner = data[place : place + size]
         left -= place - start
         if kind != _LENGTH_PREFIXED or key >> 3 != path[0]:

@@ -25,6 +25,7 @@ _CONSTANTS = frozenset(
         *("Transpose", "Unsqueeze", "Where"),
     )
 )
+_BLOCK = 16
 _SHAPE_ONLY = ("Shape", "Size")
 
 
@@ -112,6 +113,8 @@ class _Shapes:
         self._constants = {
             one.name: one for one in model.graph.initializer if prod(one.dims) <= MAX_CONSTANT
         }
+        self._stored: set[str] = set()
+        self._stored_bytes = 0
         self._types[INPUT] = helper.make_tensor_type_proto(TensorProto.FLOAT, pixels)
 
     def of(self, name: str) -> tuple[int, ...]:
@@ -141,8 +144,23 @@ class _Shapes:
             if name in self._types:
                 raise TooCostly(f"computes the value {name!r:.60} twice")
             self._types[name] = found[name]
+        if node.op_type == "Conv":
+            self._store(node.input[1])
         if node.op_type in _CONSTANTS:
             self._compute(node)
+
+    def _store(self, name: str) -> None:
+        """Count the weights of a convolution as onnxruntime keeps them: in blocks of channels."""
+        channels = self.of(name)[0]
+        blocks = -(-channels // _BLOCK)
+        if name not in self._stored:
+            self._stored.add(name)
+            self._stored_bytes += self.num_bytes(name) * blocks * _BLOCK // max(1, channels)
+        if self._stored_bytes > 2 * MAX_BYTES:
+            raise TooCostly(
+                f"has weights of few channels ({name!r:.60}, {channels}), which need more than "
+                f"{2 * MAX_BYTES >> 30} GiB"
+            )
 
     def _inferred(self, node: Any) -> dict[str, Any]:
         from onnx import defs, helper
