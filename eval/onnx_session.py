@@ -59,7 +59,7 @@ class OnnxModel(torch.nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return logits, shape (images, classes), of normalised images (images, 3, H, W)."""
-        return torch.cat([self._logits(one) for one in pixels.cpu().split(self._part)])
+        return torch.cat([self._logits(one) for one in torch.split(pixels.cpu(), self._part)])
 
     def _logits(self, pixels: torch.Tensor) -> torch.Tensor:
         self._bytes(len(pixels))

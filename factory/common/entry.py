@@ -59,8 +59,17 @@ def run_main(main: Callable[[], int | None]) -> None:
     if last.text:
         close_bars()
         if not leave(last):
-            sys.stderr.write(f"{for_terminal(last.text)}\n")
+            _write(f"{for_terminal(last.text)}\n")
     sys.exit(last.status)
+
+
+def _write(text: str) -> None:
+    """Write to stderr; a terminal that was closed refuses it, which must not change the status."""
+    try:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def _outcome(main: Callable[[], int | None]) -> LastWords:
