@@ -6,16 +6,29 @@ No time is compared: only whole runs on a quiet machine have figures (`make benc
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from benchmarks import page
 from benchmarks.__main__ import JSON_NAME, PAGE_NAME, main, measured
+from benchmarks.gpu_models import FULL
 from benchmarks.results import load, save
 from benchmarks.sections import SECTIONS, Section
 from benchmarks.timing import Figure, Scale, Spread, compared, in_turn, line_through
+from torch.utils.flop_counter import FlopCounterMode
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay() -> Iterator[None]:
+    """Benchmarks in processes of their own use all cores; here they share one with the tests."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.mark.slow
@@ -32,6 +45,31 @@ def test_every_benchmark_runs(name: str, capfd: pytest.CaptureFixture[str]) -> N
     assert json.loads(json.dumps(found)) == found
 
 
+@pytest.mark.slow
+def test_the_models_of_the_gpu_benchmark_have_the_published_sizes(tmp_path: Path) -> None:
+    def tflop(run: Callable[[], object]) -> float:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            run()
+        return counter.get_total_flops() / 1e12
+
+    def millions(network: Any) -> int:
+        return round(sum(one.numel() for one in network.parameters()) / 1e6)
+
+    with torch.device("meta"):
+        first, second, third = (
+            model.make(tmp_path / str(number)) for number, model in enumerate(FULL)
+        )
+        noise, text = torch.randn(1, 4, 64, 64), torch.randn(1, 77, 768)
+        step = tflop(lambda: first.unet(noise, torch.tensor(1), text))
+        decoding = tflop(lambda: first.vae.decode(noise))
+    assert (round(step, 3), round(decoding, 2)) == (0.803, 2.51)
+    assert f"{2 * 40 * step + decoding:.1f} per image" in SECTIONS["gpu"].about
+    assert millions(first.unet) == 860
+    assert millions(second.unet) == 2567
+    assert millions(third.transformer) == 2243
+    assert [millions(one) for one in (second.text_encoder, second.text_encoder_2)] == [123, 695]
+
+
 def test_the_page_in_docs_shows_the_stored_results() -> None:
     results = load(ROOT / "docs" / JSON_NAME)
     assert {*results} <= {*SECTIONS}
@@ -40,8 +78,8 @@ def test_the_page_in_docs_shows_the_stored_results() -> None:
 
 def test_what_was_not_measured_is_said() -> None:
     shown = page.text({})
-    assert shown.count(f"{page.NOT_MEASURED.capitalize()}. Run `make bench`") == len(SECTIONS) - 1
-    assert f"{page.NOT_MEASURED.capitalize()}. Run `make bench-gpu`" in shown
+    assert shown.count("Not measured. Run `make bench` on a quiet machine.") == len(SECTIONS) - 1
+    assert "Not measured. No CUDA device was available; run `make bench-gpu`" in shown
     assert f"| 64 H200 | {page.NOT_MEASURED} | {page.NOT_MEASURED} |" in shown
 
 

@@ -24,6 +24,10 @@ where start-up counts. A cell has the median and, in brackets, the lowest and hi
 The ratio is this project's figure divided by the alternative's, pair by pair: above 1 is better for
 rates (images/s), below 1 for times and memory. Compare ratios: the figures depend on the machine.
 """
+_WHERE = {
+    "bench": "Run `make bench` on a quiet machine.",
+    "bench-gpu": "No CUDA device was available; run `make bench-gpu` on a machine with one.",
+}
 _COLUMNS = "| measured | unit | data-factory | alternative | its figure | ratio | note |"
 _RULE = "|---|---|---:|---|---:|---:|---|"
 
@@ -41,8 +45,7 @@ def _section(section: Section, found: Mapping[str, Any] | None) -> Iterator[str]
     yield f"## {section.title}\n"
     yield f"{section.about}\n"
     if found is None:
-        where = "a machine with a CUDA device" if section.target == "bench-gpu" else "this machine"
-        yield f"{NOT_MEASURED.capitalize()}. Run `make {section.target}` on {where}.\n"
+        yield f"{NOT_MEASURED.capitalize()}. {_WHERE[section.target]}\n"
         return
     if found["status"] == "failed":
         yield f"Failed: {found['reason']}\n"
