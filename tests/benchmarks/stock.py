@@ -24,9 +24,8 @@ def _pipeline(dtype: str, threads: int) -> Any:
     from diffusers import DiffusionPipeline
 
     torch.set_num_threads(threads)
-    pipeline = DiffusionPipeline.from_pretrained(
-        embedded_dir(), torch_dtype=getattr(torch, dtype), use_safetensors=True
-    )
+    pipeline = DiffusionPipeline.from_pretrained(embedded_dir(), use_safetensors=True)
+    pipeline.to(getattr(torch, dtype))
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
