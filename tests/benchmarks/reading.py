@@ -18,6 +18,7 @@ from .timing import Figure, Scale, compared, in_turn
 
 _ROWS = 512
 _PLAN = 10**8
+_CLASSES = 1000
 
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
@@ -33,12 +34,16 @@ def _plan_rows(folder: Path, scale: Scale) -> list[Figure]:
     from factory.planner.plan import plan
 
     planned = plan(parts.recipe(folder, _PLAN))
+    names = [f"thing {number}" for number in range(_CLASSES)]
+    many = {"classes": names, "images_per_class": _PLAN // _CLASSES}
+    larger = plan(parts.recipe(folder / "many", _PLAN, **many))
     calls = scale.pick(50, 10, 1)
     done = in_turn(
         {
             "last": lambda: _cpu_ms(lambda: planned.rows(_PLAN - _ROWS, _PLAN), calls),
             "first": lambda: _cpu_ms(lambda: planned.rows(0, _ROWS), calls),
             "loop": lambda: _cpu_ms(_loop, calls),
+            "classes": lambda: _cpu_ms(lambda: larger.rows(_PLAN - _ROWS, _PLAN), calls),
         },
         repeats=scale.pick(5, 2, 1),
     )
@@ -46,6 +51,9 @@ def _plan_rows(folder: Path, scale: Scale) -> list[Figure]:
     return [
         compared(what, "CPU ms", done["last"], "its first rows", done["first"]),
         compared(what, "CPU ms", done["last"], "loop of f-strings", done["loop"]),
+        compared(
+            f"{what}, {_CLASSES:,} classes", "CPU ms", done["classes"], "ten classes", done["last"]
+        ),
     ]
 
 
