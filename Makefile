@@ -52,10 +52,10 @@ study: install ## The paper's study with the embedded generator: hours; resumes 
 	  --processes $(PROCESSES) --jobs $(PROCESSES) \
 	  $(addprefix --real ,$(REAL)) $(addprefix --reference ,$(REFERENCE)) $(STUDY_OPTIONS)
 
-bench: install ## Measure against the usual alternatives: docs/performance.md; twelve minutes on two quiet cores
+bench: install ## Measure against the usual alternatives: docs/performance.md; use a quiet machine
 	$(BIN)/python -m tests.benchmarks $(BENCH)
 
-bench-gpu: install ## The same for generation on a CUDA device; ten minutes on one H200
+bench-gpu: install ## The same for generation on a CUDA device
 	$(BIN)/python -m tests.benchmarks --device cuda $(BENCH)
 
 test: install lint ## Lint, type-check and run all tests

@@ -89,7 +89,7 @@ def _first_image(folder: Path, scale: Scale) -> list[Figure]:
             "build": lambda: build(folder, 10, scale, "--batch-size", "10").seconds,
             "stock": lambda: function("stock:first_images", str(folder), scale=scale).seconds,
         },
-        repeats=scale.pick(3, 1, 1),
+        repeats=scale.pick(2, 1, 1),
     )
     what = "command to the first ten images"
     return [compared(what, "s", done["build"], "diffusers script", done["stock"])]

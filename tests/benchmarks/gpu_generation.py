@@ -24,7 +24,7 @@ _GUIDANCE = 3.0
 
 
 def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
-    """Measure each model; all of them stay within ten minutes on one H200."""
+    """Measure one model after the other."""
     is_full = device == "cuda" and scale.name == "full"
     figures = []
     for number, model in enumerate(FULL if device == "cuda" else TINY):

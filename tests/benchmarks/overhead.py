@@ -26,7 +26,7 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
             for images in (small, large)
             for name in ("build_ready", "write_plainly")
         },
-        repeats=scale.pick(3, 1, 1),
+        repeats=scale.pick(2, 1, 1),
     )
     ours, plain = (
         [*zip(done[f"{name} {small}"], done[f"{name} {large}"], strict=True)]

@@ -158,7 +158,7 @@ def _many_shards(folder: Path, scale: Scale) -> list[Figure]:
             )
             for name in ("open_for_training", "load_by_name", "load_parquet")
         },
-        repeats=scale.pick(2, 1, 1),
+        repeats=1,
     )
     plain = ('load_dataset("parquet", ...)', opened["load_parquet"])
     return [

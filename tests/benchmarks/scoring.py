@@ -32,7 +32,7 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
             for images in (small, large)
             for name, measure in (("ours", _score), ("evaluate", _evaluate))
         },
-        repeats=scale.pick(3, 1, 1),
+        repeats=scale.pick(2, 1, 1),
     )
     note = _same_accuracy(done[f"ours {large}"][0][1], done[f"evaluate {large}"][0][1], large)
     seconds = {key: [one for one, _ in values] for key, values in done.items()}

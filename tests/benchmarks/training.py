@@ -33,8 +33,8 @@ class _Case:
 
 _FULL = (
     _Case("test_resnet", 32, 2000, 5),
-    _Case("resnet18", 32, 800, 3),
-    _Case("mobilenetv3_small_100", 224, 320, 3, ".jpg"),
+    _Case("resnet18", 32, 640, 3),
+    _Case("mobilenetv3_small_100", 224, 256, 3, ".jpg"),
 )
 _QUICK = (
     _Case("test_resnet", 32, 400, 2),
