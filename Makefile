@@ -17,7 +17,10 @@ REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seed 0 --seed 1 --seed 2
 STUDY_OPTIONS ?=
 
-.PHONY: help install study quickstart test test-quick test-soak lint typecheck format docs graph schema cards
+# Benchmarks to run, and options: BENCH="train score --resume"
+BENCH ?=
+
+.PHONY: help install study quickstart bench bench-gpu test test-quick test-soak lint typecheck format docs graph schema cards
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +51,12 @@ study: install ## The paper's study with the embedded generator: hours; resumes 
 	$(BIN)/data-factory study docs/study.yaml $(STUDY) --report docs/study.md \
 	  --processes $(PROCESSES) --jobs $(PROCESSES) \
 	  $(addprefix --real ,$(REAL)) $(addprefix --reference ,$(REFERENCE)) $(STUDY_OPTIONS)
+
+bench: install ## Measure against the usual alternatives: docs/performance.md; use a quiet machine
+	$(BIN)/python -m tests.benchmarks $(BENCH)
+
+bench-gpu: install ## The same for generation on a CUDA device
+	$(BIN)/python -m tests.benchmarks --device cuda $(BENCH)
 
 test: install lint ## Lint, type-check and run all tests
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal

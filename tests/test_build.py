@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, sha
 
 from factory.builder.build import BuildReport, build
 from factory.common.errors import UserError
+from factory.common.image_arrays import ImageArray
 from factory.inspection.verify import verify_set
-from factory.planner.plan import plan
+from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_summary
 from factory.recipe.library import load_stored_recipe
 from factory.recipe.model_files import PipelineSettings
-from factory.recipe.resolved import ResolvedRecipe
+from factory.recipe.resolved import Output, ResolvedRecipe
 from factory.shards.hub_limits import fitting_shard_size
 from factory.shards.manifest import read_manifest
 from factory.shards.parquet import encode_image, read_rows
@@ -43,6 +46,29 @@ def test_rows_are_the_plan_and_images_are_its_renderers(tmp_path: Path) -> None:
     ]
     assert rows == [spec.as_row() for spec in specs]
     assert (report.generated, report.kept, report.configs) == (15, 0, ("base",))
+
+
+def test_a_batch_is_encoded_while_the_next_one_is_generated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second, calls = threading.Event(), []
+
+    class Renderer(FakeRenderer):
+        def render(self, rows: Sequence[ImageSpec], *, batch_size: int) -> list[ImageArray]:
+            calls.append(len(rows))
+            if len(calls) == 2:
+                second.set()
+            return super().render(rows, batch_size=batch_size)
+
+    def encode(image: ImageArray, output: Output) -> bytes:
+        assert second.wait(30), "the second batch waits for the first one"
+        return encode_image(image, output)
+
+    monkeypatch.setattr("factory.builder.rows.encode_image", encode)
+    base = recipe(tmp_path, "base")
+    generate(base, tmp_path / "out", renderer_factory=Renderer)
+    assert calls == [4, 4, 4, 3]
+    assert [row["index"] for row in rows_of(tmp_path / "out", "base")] == list(range(15))
 
 
 def test_the_same_recipe_gives_the_same_bytes_and_nothing_else(tmp_path: Path) -> None:

@@ -66,6 +66,14 @@ def test_flaws_of_images() -> None:
     dark = np.random.default_rng(0).integers(0, 3, (8, 8, 3), dtype=np.uint8)
     assert flaw(noise) is None
     assert flaw(stroke) is None
+    # Every pixel counts, in images of any size and layout.
+    for height, width, y, x in ((8, 8, 0, 0), (65, 70, 64, 69), (65, 70, 7, 9), (1, 9, 0, 4)):
+        point = np.full((height, width, 3), 90, dtype=np.uint8)
+        assert flaw(point) == FLAT
+        point[y, x, 1] += 3
+        assert flaw(point) is None
+        assert flaw(point.transpose(1, 0, 2)) is None
+        assert flaw(point // 40) == BLACK
     assert flaw(noise[:1, :1]) is None
     assert flaw(dark) == BLACK
     assert flaw(coloured) == FLAT

@@ -8,7 +8,7 @@ the bytes do not depend on the process that generates them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,11 +22,12 @@ from factory.shards.parquet import Row, Shard, encode_image
 if TYPE_CHECKING:
     from factory.common.image_arrays import ImageArray
     from factory.planner.plan import ImageSpec
+    from factory.recipe.resolved import Output
     from factory.renderer.diffusers_renderer import Renderer
     from factory.shards.settings import FixedSettings
 
-# Encoding a 512 px PNG takes about as long as generating it on a GPU; PIL releases the GIL
-# meanwhile.
+# Encoding a 512 px PNG takes about as long as generating it on a GPU. PIL releases the GIL, so a
+# batch is encoded while the next one is generated.
 _ENCODERS = 4
 
 
@@ -71,16 +72,20 @@ def generate_rows(
     planned = plan(job.recipe)
     missing_from = shard.start + kept
     found = ShardRows()
+    encoding: _Batch | None = None
     with ThreadPoolExecutor(_ENCODERS) as pool:
         for start in range(shard.start, shard.stop, settings.batch_size):
             stop = min(start + settings.batch_size, shard.stop)
             if stop <= missing_from:
                 continue
             tries = _generate_batch(planned.rows(start, stop), renderer=renderer, settings=settings)
-            skipped = max(missing_from - start, 0)
-            before = len(found.failed)
-            _sort(job, tries[skipped:], into=found, pool=pool)
-            generated(stop - start - skipped - (len(found.failed) - before))
+            before, encoding = encoding, _Batch.of(tries[max(missing_from - start, 0) :], job, pool)
+            if before is not None:
+                # At most two batches of pixels are in memory.
+                before.add_to(found)
+            generated(len(encoding.good))
+        if encoding is not None:
+            encoding.add_to(found)
     _refuse_nothing(job, found, kept=kept)
     return found
 
@@ -140,25 +145,44 @@ def _generate_batch(
     return [tries[place] for place in range(len(specs))]
 
 
-def _sort(job: Job, tries: Sequence[_Try], *, into: ShardRows, pool: ThreadPoolExecutor) -> None:
-    """Encode usable images and record the rest as failed."""
-    good = [one for one in tries if one.flaw is None]
-    images = [one.pixels for one in good if one.pixels is not None]
-    encoded = pool.map(lambda pixels: encode_image(pixels, job.recipe.output), images)
-    into.rows += [
-        {**one.spec.as_row(), "image": {"bytes": data, "path": None}}
-        for one, data in zip(good, encoded, strict=True)
-    ]
-    into.failed += [
-        FailedImage(
-            index=one.spec.index,
-            label=one.spec.label,
-            reason=one.flaw,
-            attempts=one.spec.attempt + 1,
-        )
-        for one in tries
-        if one.flaw is not None
-    ]
+@dataclass(frozen=True)
+class _Batch:
+    """The last attempts at the images of a batch; the usable ones are being encoded."""
+
+    good: Sequence[_Try]
+    flawed: Sequence[_Try]
+    encoded: Sequence[Future[list[bytes]]]
+
+    @classmethod
+    def of(cls, tries: Sequence[_Try], job: Job, pool: ThreadPoolExecutor) -> _Batch:
+        """Start encoding, in one part per encoder: small images take as long as a task's start."""
+        good = [one for one in tries if one.flaw is None]
+        images = [one.pixels for one in good if one.pixels is not None]
+        size = max(1, -(-len(images) // _ENCODERS))
+        parts = [images[start : start + size] for start in range(0, len(images), size)]
+        encoded = [pool.submit(_encode, part, job.recipe.output) for part in parts]
+        return cls(good, [one for one in tries if one.flaw is not None], encoded)
+
+    def add_to(self, found: ShardRows) -> None:
+        """Add the rows of usable images and record the others as failed."""
+        data = [one for part in self.encoded for one in part.result()]
+        found.rows += [
+            {**one.spec.as_row(), "image": {"bytes": encoded, "path": None}}
+            for one, encoded in zip(self.good, data, strict=True)
+        ]
+        found.failed += [
+            FailedImage(
+                index=one.spec.index,
+                label=one.spec.label,
+                reason=one.flaw or "",
+                attempts=one.spec.attempt + 1,
+            )
+            for one in self.flawed
+        ]
+
+
+def _encode(images: Sequence[ImageArray], output: Output) -> list[bytes]:
+    return [encode_image(image, output) for image in images]
 
 
 def _refuse_nothing(job: Job, found: ShardRows, *, kept: int) -> None:

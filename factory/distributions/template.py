@@ -33,6 +33,8 @@ class Template:
 
     def fill(self, values: Mapping[str, Value | None]) -> str:
         """Return the text with every name replaced by its value."""
+        if len(self.parts) == 1:
+            return self.parts[0]
         filled = list(self.parts)
         for position in range(1, len(filled), 2):
             filled[position] = shown(values[filled[position]])

@@ -159,6 +159,8 @@ class _Rows:
 
     def __init__(self, recipe: ResolvedRecipe, start: int, stop: int) -> None:
         self.recipe, self.start, self.stop = recipe, start, stop
+        # A recipe lists its labels anew for every use, which costs more than a row.
+        self.names = recipe.labels
         index = np.arange(start, stop, dtype=np.int64)
         self.labels: Integers = index % len(recipe.classes)
         self.numbers: Integers = index // len(recipe.classes)
@@ -180,7 +182,7 @@ class _Rows:
             zip(columns, self.labels.tolist(), self._seeds().tolist(), strict=True)
         ):
             own = dict(zip(names, values, strict=True))
-            known = {"class": wordings[row], "label": self.recipe.labels[label], **own}
+            known = {"class": wordings[row], "label": self.names[label], **own}
             specs.append(
                 ImageSpec(
                     index=self.start + row,
@@ -222,15 +224,19 @@ class _Rows:
             return list(quantity.sample(sampled, self.numbers))
         values: list[Value | None] = [None] * len(sampled)
         floats = quantity.type() == "float64"
-        for label in np.unique(self.labels).tolist():
-            one = quantity.of(self.recipe.labels[label])
+        for places in self._places_by_label():
+            one = quantity.of(self.names[self.labels[places[0]]])
             if one is None:
                 continue
-            places = np.flatnonzero(self.labels == label)
             found = one.sample(sampled[places], self.numbers[places])
             for place, value in zip(places.tolist(), found, strict=True):
                 values[place] = float(value) if floats else value
         return values
+
+    def _places_by_label(self) -> list[Integers]:
+        """Return the positions of the rows of each class that occurs, by label."""
+        order = np.argsort(self.labels, kind="stable")
+        return np.split(order, np.flatnonzero(np.diff(self.labels[order])) + 1)
 
     def _wordings(self) -> list[Value | None]:
         wordings = {entry.label: entry.prompt for entry in self.recipe.classes}

@@ -1,0 +1,116 @@
+"""`data-factory build` with the embedded generator against the same model in diffusers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import yaml
+
+from factory.common.machine import cores
+
+from .processes import Finished, command, function, program
+from .timing import Figure, Scale, compared, in_turn
+
+STEPS = 8
+PROMPT = "an image of a zero"
+_ONE = "one image per call, float32"
+_BATCHES = "batches of 32, bfloat16, all threads"
+_BARE = "bare passes, a process per core"
+
+
+def recipe_file(folder: Path, images: int) -> Path:
+    """Write a recipe of ten digits; `images` is a multiple of ten."""
+    text = {
+        "name": "digits",
+        "classes": "digits",
+        "images_per_class": images // 10,
+        "prompt": "an image of a {class}",
+        "sampling": {"guidance_scale": {"uniform": [1, 5]}, "num_inference_steps": STEPS},
+        "model": {"id": "embedded"},
+        "output": {"size": 32, "resample": "bilinear", "antialias": True},
+    }
+    path = folder / f"digits-{images}.yaml"
+    path.write_text(yaml.safe_dump(text, sort_keys=False))
+    return path
+
+
+def build(folder: Path, images: int, scale: Scale, *options: str) -> Finished:
+    """Build so many images into a new directory."""
+    number = sum(1 for _ in folder.iterdir())
+    words = (str(recipe_file(folder, images)), str(folder / f"out-{number}"))
+    return command("build", *words, "--quiet", "--device", "cpu", *options, scale=scale)
+
+
+def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
+    """Measure speed, time to the first image, and commands that generate nothing."""
+    return [*_speed(folder, scale), *_first_image(folder, scale), *_start(folder, scale)]
+
+
+def _speed(folder: Path, scale: Scale) -> list[Figure]:
+    small, large = scale.pick((160, 960), (40, 160), (10, 20))
+    # The same further seconds, roughly: each alternative generates what it can in that time.
+    one, batches, bare = scale.pick((48, 512, 384), (8, 64, 64), (1, 2, 2))
+    done = in_turn(
+        {
+            "ours": lambda: _marginal(folder, small, large, scale),
+            _ONE: _stock("one_by_one", one, scale),
+            _BATCHES: _stock("in_batches", batches, scale),
+            _BARE: _stock("bare" if scale.in_process else "bare_on_all_cores", bare, scale),
+        },
+        repeats=scale.pick(2, 1, 1),
+    )
+    return [
+        compared("build", "images/s", done["ours"], name, done[name])
+        for name in (_ONE, _BATCHES, _BARE)
+    ]
+
+
+def _marginal(folder: Path, small: int, large: int, scale: Scale) -> float:
+    # One file per process at least, as in a large build.
+    options = ("--shard-size", str(scale.pick(32, 32, 10)), *_processes(scale))
+    few, many = (build(folder, images, scale, *options) for images in (small, large))
+    return (large - small) / (many.seconds - few.seconds)
+
+
+def _processes(scale: Scale) -> tuple[str, ...]:
+    return ("--processes", "1" if scale.in_process else str(cores()))
+
+
+def _stock(name: str, images: int, scale: Scale) -> Callable[[], float]:
+    return lambda: float(function(f"stock:{name}", images, scale=scale).value)
+
+
+def _first_image(folder: Path, scale: Scale) -> list[Figure]:
+    # Ten images, one of each class, in a batch.
+    done = in_turn(
+        {
+            "build": lambda: build(folder, 10, scale, "--batch-size", "10").seconds,
+            "stock": lambda: function("stock:first_images", str(folder), scale=scale).seconds,
+        },
+        repeats=scale.pick(2, 1, 1),
+    )
+    what = "command to the first ten images"
+    return [compared(what, "s", done["build"], "diffusers script", done["stock"])]
+
+
+def _start(folder: Path, scale: Scale) -> list[Figure]:
+    path = str(recipe_file(folder, 10))
+    done = in_turn(
+        {
+            "--help": lambda: command("--help", scale=scale).seconds,
+            "check": lambda: command("check", path, scale=scale).seconds,
+            "python": lambda: _python("pass"),
+            "imports": lambda: _python("import numpy, pydantic, yaml"),
+        },
+        repeats=scale.pick(5, 2, 1),
+    )
+    return [
+        compared("--help", "s", done["--help"], "python -c pass", done["python"]),
+        compared("check", "s", done["check"], "import numpy, pydantic, yaml", done["imports"]),
+    ]
+
+
+def _python(code: str) -> float:
+    return program([sys.executable, "-c", code])[0].seconds

@@ -1,0 +1,127 @@
+"""A build whose renderer returns ready images, against a plain loop that writes the same."""
+
+from __future__ import annotations
+
+import io
+import random
+from pathlib import Path
+from typing import Any
+
+from . import parts
+from .processes import Finished, function
+from .timing import Figure, Scale, compared, in_turn, line_through
+
+_SHARD = 512
+_PLAIN = "plain loop"
+
+
+def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
+    """Measure fixed start, marginal speed and memory of both, then memory of larger builds."""
+    small, large, *others = scale.pick((1_000, 10_000, 100_000), (200, 2_000), (20, 40))
+    done = in_turn(
+        {
+            f"{name} {images}": lambda name=name, images=images: function(  # type: ignore[misc]
+                f"overhead:{name}", str(folder), images, scale=scale
+            )
+            for images in (small, large)
+            for name in ("build_ready", "write_plainly")
+        },
+        repeats=scale.pick(2, 1, 1),
+    )
+    ours, plain = (
+        [*zip(done[f"{name} {small}"], done[f"{name} {large}"], strict=True)]
+        for name in ("build_ready", "write_plainly")
+    )
+    points = [(small, one.peak_bytes) for one, _ in ours]
+    points += [(large, one.peak_bytes) for _, one in ours]
+    for images in others:
+        largest = function("overhead:build_ready", str(folder), images, scale=scale)
+        points.append((images, largest.peak_bytes))
+    return [*_speed(ours, plain, further=large - small), *_memory(points, ours, plain)]
+
+
+_Pairs = list[tuple[Finished, Finished]]
+
+
+def _speed(ours: _Pairs, plain: _Pairs, *, further: int) -> list[Figure]:
+    rates, starts, cpu = [], [], []
+    for pairs in (ours, plain):
+        rates.append([further / (two.seconds - one.seconds) for one, two in pairs])
+        cpu.append([1e3 * (two.cpu_s - one.cpu_s) / further for one, two in pairs])
+        starts.append([one.seconds for one, _ in pairs])
+    note = "further images divided by further seconds"
+    return [
+        compared("marginal speed", "images/s", rates[0], _PLAIN, rates[1], note=note),
+        compared("marginal CPU time", "ms per image", cpu[0], _PLAIN, cpu[1]),
+        compared("start, and the smaller number of images", "s", starts[0], _PLAIN, starts[1]),
+    ]
+
+
+def _memory(points: list[tuple[float, float]], ours: _Pairs, plain: _Pairs) -> list[Figure]:
+    largest = max(images for images, _ in points)
+    base, each = line_through(points)
+    peak = [points[-1][1] / 2**20]
+    pairs = [[two.peak_bytes / 2**20 for _, two in one] for one in (ours, plain)]
+    fit = f"fit over {len(points)} builds: {base / 2**20:.0f} MiB + {each:.0f} bytes per image"
+    return [
+        compared("peak memory", "MiB", pairs[0], _PLAIN, pairs[1]),
+        compared(f"peak memory, {largest:,.0f} images", "MiB", peak, note=fit),
+    ]
+
+
+def build_ready(folder: str, images: int) -> None:
+    """Build ready images into a new directory."""
+    import tempfile
+
+    from factory.builder.build import build
+    from factory.shards.settings import BuildSettings
+
+    place = Path(tempfile.mkdtemp(dir=folder))
+    build(
+        parts.recipe(place, images),
+        place / "out",
+        settings=BuildSettings(batch_size=32, shard_size=_SHARD, dtype="float32", device="cpu"),
+        show_progress=False,
+        renderer_factory=parts.ReadyRenderer,
+    )
+
+
+def write_plainly(folder: str, images: int) -> None:
+    """Write the same columns and images with a loop, as a script would."""
+    import tempfile
+
+    from datasets import ClassLabel, Dataset, Features, Image, Value
+
+    place = Path(tempfile.mkdtemp(dir=folder))
+    features = Features(
+        {
+            "image": Image(),
+            "label": ClassLabel(names=parts.CLASSES),
+            "prompt": Value("string"),
+            "guidance_scale": Value("float32"),
+            "seed": Value("int64"),
+        }
+    )
+    ready, chance = parts.ready_images(), random.Random(0)
+    for start in range(0, images, _SHARD):
+        numbers = range(start, min(start + _SHARD, images))
+        rows = [_plain_row(number, ready, chance) for number in numbers]
+        columns = {name: [row[name] for row in rows] for name in features}
+        data = Dataset.from_dict(columns, features=features)
+        data.to_parquet(str(place / f"train-{start // _SHARD:05d}.parquet"))
+
+
+def _plain_row(number: int, ready: list[Any], chance: random.Random) -> dict[str, Any]:
+    from PIL import Image
+
+    label = number % len(parts.CLASSES)
+    domain, light = chance.choice(parts.DOMAINS), chance.random()
+    buffer = io.BytesIO()
+    Image.fromarray(ready[number % len(ready)]).save(buffer, format="png")
+    return {
+        "image": {"bytes": buffer.getvalue(), "path": None},
+        "label": label,
+        "prompt": f"a {domain} of a {parts.CLASSES[label]}, brightness {light:g}",
+        "guidance_scale": chance.uniform(1, 5),
+        "seed": chance.getrandbits(63),
+    }

@@ -1,0 +1,116 @@
+"""Write docs/performance.md from the results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from .results import Results
+from .sections import SECTIONS, Section
+from .timing import Figure, Spread
+
+NOT_MEASURED = "not measured"
+MILLION_OF = "Stable Diffusion 1.4, 512 px: build"
+"""The figure that the cost of a million images is computed from."""
+_IMAGES = 1_000_000
+_GPUS = (1, 64)
+
+_HEAD = """\
+# Performance
+
+Measured by `make bench` and, on a machine with a CUDA device, `make bench-gpu`. Each line compares
+this project with an alternative. Both were measured in turn in the same run, in fresh processes
+where start-up counts. A cell has the median and, in brackets, the lowest and highest measurement.
+The ratio is this project's figure divided by the alternative's, pair by pair: above 1 is better for
+rates (images/s), below 1 for times and memory. Compare ratios: the figures depend on the machine.
+"""
+_WHERE = {
+    "bench": "Run `make bench` on a quiet machine.",
+    "bench-gpu": "No CUDA device was available; run `make bench-gpu` on a machine with one.",
+}
+_COLUMNS = "| measured | unit | data-factory | alternative | its figure | ratio | note |"
+_RULE = "|---|---|---:|---|---:|---:|---|"
+
+
+def text(results: Results) -> str:
+    """Return the page; sections without results are marked as not measured."""
+    parts = [_HEAD]
+    for name, section in SECTIONS.items():
+        parts.append("\n".join(_section(section, results.get(name))))
+    parts.append("\n".join(_million(results.get("gpu"))))
+    return "\n".join(parts)
+
+
+def _section(section: Section, found: Mapping[str, Any] | None) -> Iterator[str]:
+    yield f"## {section.title}\n"
+    yield f"{section.about}\n"
+    if found is None:
+        yield f"{NOT_MEASURED.capitalize()}. {_WHERE[section.target]}\n"
+        return
+    if found["status"] == "failed":
+        yield f"Failed: {found['reason']}\n"
+    else:
+        yield from _table([Figure.of_dict(one) for one in found["figures"]])
+    if found["scale"] != "full":
+        yield f"\n**A {found['scale']} run with small counts: the figures mean nothing.**"
+    yield f"\n{_origin(found)}\n"
+
+
+def _table(figures: Sequence[Figure]) -> Iterator[str]:
+    yield _COLUMNS
+    yield _RULE
+    for one in figures:
+        cells = (one.what, one.unit, _spread(one.ours), one.other, _spread(one.others))
+        yield f"| {' | '.join((*cells, _spread(one.ratio), one.note))} |"
+
+
+def _spread(spread: Spread | None) -> str:
+    if spread is None:
+        return ""
+    if spread.count == 1:
+        return f"{_number(spread.median)} (once)"
+    return f"{_number(spread.median)} [{_number(spread.low)}, {_number(spread.high)}]"
+
+
+def _number(value: float) -> str:
+    """Return three significant digits, without exponents."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _origin(found: Mapping[str, Any]) -> str:
+    machine = ", ".join(f"{name}: {value}" for name, value in found["machine"].items())
+    versions = ", ".join(f"{name} {value}" for name, value in found["versions"].items())
+    return (
+        f"`{found['command']}`, {found['date']}, {found['seconds']:.0f} s. {machine}. "
+        f"Versions: {versions}."
+    )
+
+
+def _million(found: Mapping[str, Any] | None) -> Iterator[str]:
+    """Yield the cost of a million images, from measured images/s only."""
+    yield "## The cost of a million 512 px images\n"
+    yield (
+        "Stable Diffusion 1.4, 40 DDIM steps with guidance, images/s of a build as above. Hours on "
+        "several GPUs are the hours on one divided by their number, since processes share only a "
+        "counter of shards; only the speed of one GPU is measured.\n"
+    )
+    rate = _h200_rate(found)
+    yield "| GPUs | hours | GPU hours |"
+    yield "|---:|---:|---:|"
+    for count in _GPUS:
+        if rate is None:
+            yield f"| {count} H200 | {NOT_MEASURED} | {NOT_MEASURED} |"
+        else:
+            hours = _IMAGES / rate / 3600
+            yield f"| {count} H200 | {_number(hours / count)} | {_number(hours)} |"
+    yield ""
+
+
+def _h200_rate(found: Mapping[str, Any] | None) -> float | None:
+    """Return the measured images/s of one H200."""
+    if found is None or found["status"] != "measured" or found["scale"] != "full":
+        return None
+    if "H200" not in found["machine"].get("GPU", ""):
+        return None
+    rates = [one for one in found["figures"] if one["what"] == MILLION_OF]
+    return rates[0]["ours"]["median"] if rates else None

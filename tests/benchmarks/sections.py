@@ -1,0 +1,91 @@
+"""The benchmarks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from .timing import Figure, Scale
+
+Run = Callable[[Path, Scale, str], list[Figure]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """One benchmark and its part of the page.
+
+    Attributes:
+        title: Heading.
+        about: What is compared with what.
+        module: Module of this package; its `run(folder, scale, device)` returns the figures.
+        target: Target of the Makefile that runs it.
+    """
+
+    title: str
+    about: str
+    module: str
+    target: str = "bench"
+
+    def run(self, folder: Path, scale: Scale, device: str) -> list[Figure]:
+        """Measure in an empty folder."""
+        measure: Run = import_module(f".{self.module}", __package__).run
+        return measure(folder, scale, device)
+
+
+SECTIONS = {
+    "gpu": Section(
+        "Generation on a GPU",
+        "Three architectures with random weights, which are as fast as trained ones, in bfloat16 "
+        "with 40 steps and a guidance scale per image from U(1, 5). *Bare passes* call the network "
+        "and the decoder with the pipeline's own inputs and nothing else; *stock pipeline* is "
+        "diffusers with the same batch size and one guidance scale. The limit is the speed at "
+        "which the device multiplies large bfloat16 matrices, divided by the operations of an "
+        "image; both are found in the run. Of Stable Diffusion 1.4 the operations are 0.803 TFLOP "
+        "per pass and 2.51 per decoding, 66.8 per image: at 790 TFLOP/s the limit is 11.8 "
+        "images/s.",
+        "gpu_generation",
+        target="bench-gpu",
+    ),
+    "cpu": Section(
+        "Generation on a CPU",
+        "`data-factory build` with the embedded generator (64 px, 8 steps, stored at 32 px) in a "
+        "process per core, the default, against the same model in diffusers. Images/s of the build "
+        "are marginal: further images divided by further seconds of the whole command.",
+        "cpu_generation",
+    ),
+    "overhead": Section(
+        "Building without generation",
+        "A build in one process whose renderer returns ready 32 x 32 images: planning, checks, "
+        "PNG, Parquet, manifest and card. The alternative is a plain loop: prompts by f-string, "
+        "PNG by Pillow, `Dataset.from_dict(...).to_parquet` for every 512 rows.",
+        "overhead",
+    ),
+    "reading": Section(
+        "Planning, checking and opening",
+        "Rows of a plan of 10^8 images, `verify`, and datasets of many shards (names of one file, "
+        "so that the disk does not count).",
+        "reading",
+    ),
+    "train": Section(
+        "Training",
+        "`data-factory train` against a loop of timm's `create_loader`, `create_optimizer_v2` and "
+        "`create_scheduler_v2` with the same model, batch size, precision, threads and kinds of "
+        "augmentation. Images/s of training, without the first epoch; and of the whole command.",
+        "training",
+    ),
+    "score": Section(
+        "Scoring",
+        "`data-factory score` against `evaluate`'s `evaluator('image-classification')` with the "
+        "same run folder, images and batch size. Both accuracies must be the same.",
+        "scoring",
+    ),
+    "scaling": Section(
+        "Several processes",
+        "`data-factory build` with the embedded generator in 1 and 2 processes. Strong scaling: "
+        "the same images. Weak scaling: twice the images in two processes. The ratio is the "
+        "efficiency, whose ideal is 1.",
+        "scaling",
+    ),
+}

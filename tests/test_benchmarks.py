@@ -1,0 +1,138 @@
+"""Every benchmark runs, with counts too small to mean anything, and the page shows its figures.
+
+No time is compared: only whole runs on a quiet machine have figures (`make bench`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from benchmarks import page
+from benchmarks.__main__ import JSON_NAME, PAGE_NAME, main, measured
+from benchmarks.gpu_models import FULL
+from benchmarks.results import load, save
+from benchmarks.sections import SECTIONS, Section
+from benchmarks.timing import Figure, Scale, Spread, compared, in_turn, line_through
+from torch.utils.flop_counter import FlopCounterMode
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _threads_stay() -> Iterator[None]:
+    """Benchmarks in processes of their own use all cores; here they share one with the tests."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SECTIONS)
+def test_every_benchmark_runs(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    found = measured(name, Scale("tiny"), "cpu", command="tests")
+    assert found["status"] == "measured", found.get("reason")
+    shown = page.text({name: found})
+    for one in found["figures"]:
+        assert f"| {one['what']} | {one['unit']} |" in shown
+        assert one["ours"]["low"] <= one["ours"]["median"] <= one["ours"]["high"]
+    assert "A tiny run with small counts" in shown
+    assert all(value in shown for value in found["versions"].values())
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.slow
+def test_the_models_of_the_gpu_benchmark_have_the_published_sizes(tmp_path: Path) -> None:
+    def tflop(run: Callable[[], object]) -> float:
+        with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+            run()
+        return counter.get_total_flops() / 1e12
+
+    def millions(network: Any) -> int:
+        return round(sum(one.numel() for one in network.parameters()) / 1e6)
+
+    with torch.device("meta"):
+        first, second, third = (
+            model.make(tmp_path / str(number)) for number, model in enumerate(FULL)
+        )
+        noise, text = torch.randn(1, 4, 64, 64), torch.randn(1, 77, 768)
+        step = tflop(lambda: first.unet(noise, torch.tensor(1), text))
+        decoding = tflop(lambda: first.vae.decode(noise))
+    assert (round(step, 3), round(decoding, 2)) == (0.803, 2.51)
+    assert f"{2 * 40 * step + decoding:.1f} per image" in SECTIONS["gpu"].about
+    assert millions(first.unet) == 860
+    assert millions(second.unet) == 2567
+    assert millions(third.transformer) == 2243
+    assert [millions(one) for one in (second.text_encoder, second.text_encoder_2)] == [123, 695]
+
+
+def test_the_page_in_docs_shows_the_stored_results() -> None:
+    results = load(ROOT / "docs" / JSON_NAME)
+    assert {*results} <= {*SECTIONS}
+    assert (ROOT / "docs" / PAGE_NAME).read_text() == page.text(results), "run make bench"
+
+
+def test_what_was_not_measured_is_said() -> None:
+    shown = page.text({})
+    assert shown.count("Not measured. Run `make bench` on a quiet machine.") == len(SECTIONS) - 1
+    assert "Not measured. No CUDA device was available; run `make bench-gpu`" in shown
+    assert f"| 64 H200 | {page.NOT_MEASURED} | {page.NOT_MEASURED} |" in shown
+
+
+def test_a_million_images_are_computed_from_a_full_run_on_an_h200_only() -> None:
+    figure = Figure(page.MILLION_OF, "images/s", Spread(9.0, 10.0, 11.0, 3)).as_dict()
+    found = {"status": "measured", "scale": "full", "figures": [figure], "seconds": 1.0}
+    found |= {"machine": {"GPU": "NVIDIA H200"}, "versions": {}, "command": "x", "date": "y"}
+    assert "| 1 H200 | 27.8 | 27.8 |" in page.text({"gpu": found})
+    assert "| 64 H200 | 0.434 | 27.8 |" in page.text({"gpu": found})
+    for other in ({"scale": "quick"}, {"machine": {"GPU": "A100"}}):
+        assert f"| 1 H200 | {page.NOT_MEASURED} |" in page.text({"gpu": {**found, **other}})
+
+
+def test_a_section_that_fails_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figure = Figure("speed", "images/s", Spread(1.0, 2.0, 3.0, 3))
+    monkeypatch.setattr(Section, "run", lambda self, *_: [figure] if self.module == "b" else 1 / 0)
+    sections = {name: Section(name, "about", name) for name in "ab"}
+    monkeypatch.setattr("benchmarks.__main__.SECTIONS", sections)
+    monkeypatch.setattr("benchmarks.page.SECTIONS", sections)
+    assert main(["--quick", "--out", str(tmp_path)]) == 1
+    assert [one["status"] for one in load(tmp_path / JSON_NAME).values()] == ["failed", "measured"]
+    text = (tmp_path / PAGE_NAME).read_text()
+    assert "Failed: ZeroDivisionError: division by zero" in text
+    assert "| speed | images/s | 2 [1, 3] |" in text
+    # Only what failed is measured again.
+    monkeypatch.setattr(Section, "run", lambda self, *_: [figure] if self.module == "a" else 1 / 0)
+    assert main(["--quick", "--resume", "--out", str(tmp_path)]) == 0
+    assert "b ..." not in capsys.readouterr().err.rpartition("failed: a")[2]
+
+
+def test_measurements_alternate_and_ratios_are_those_of_pairs() -> None:
+    order: list[str] = []
+
+    def measure(name: str, values: list[float]) -> float:
+        order.append(name)
+        return values.pop(0)
+
+    ours, other = [1.0, 2.0, 30.0], [2.0, 2.0, 10.0]
+    done = in_turn(
+        {"ours": lambda: measure("ours", ours), "other": lambda: measure("other", other)},
+        repeats=3,
+    )
+    assert order == ["ours", "other", "other", "ours", "ours", "other"]
+    figure = compared("speed", "images/s", done["ours"], "other", done["other"])
+    assert figure.ratio == Spread(0.5, 1.0, 3.0, 3)
+    assert Figure.of_dict(json.loads(json.dumps(figure.as_dict()))) == figure
+    assert line_through([(1, 5), (2, 7), (4, 11)]) == (3.0, 2.0)
+
+
+def test_results_survive_a_stopped_run(tmp_path: Path) -> None:
+    save(tmp_path / JSON_NAME, {"cpu": {"status": "failed"}})
+    assert load(tmp_path / JSON_NAME) == {"cpu": {"status": "failed"}}
+    assert [path.name for path in tmp_path.iterdir()] == [JSON_NAME]
+    assert load(tmp_path / "none.json") == {}
