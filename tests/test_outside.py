@@ -35,7 +35,8 @@ from factory.distributions.captions import CaptionSource
 from factory.inspection.replay import replay
 from factory.inspection.verify import Sample, verify_set
 from factory.inspection.verify_files import check_card
-from factory.models.model_config import no_larger_than, read_model_config
+from factory.models.model_config import read_model_config
+from factory.models.model_size import no_larger_than
 from factory.planner.sampling_summary import settings_on_disk
 from factory.recipe.known_words import known_words
 from factory.recipe.library import load_stored_recipe

@@ -20,8 +20,8 @@ from factory.common.inside import is_inside
 from factory.common.whole_files import replace_file, replace_text
 from factory.hub.client import bound_requests
 from factory.hub.ids import LOCAL, split_source
-from factory.models.model_config import no_larger_than
 from factory.models.model_folder import fetch_model, read_model_folder
+from factory.models.model_size import no_larger_than
 from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
 from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS
 
