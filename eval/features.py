@@ -21,7 +21,7 @@ from factory.common.devices import reporting_lack_of_memory, this_process
 from factory.common.errors import UserError, first_line
 from factory.data.open import OpenedDataset
 from factory.hub.client import bound_requests
-from factory.hub.ids import is_model_id
+from factory.hub.ids import LOCAL, is_model_id, split_source
 
 if TYPE_CHECKING:
     import torch
@@ -83,9 +83,9 @@ def load_features(name: str) -> FeatureModel:
     Raises:
         UserError: No such model, or its weights cannot be loaded.
     """
-    path = name.removeprefix("local-dir:")
-    if path != name or Path(path).exists() or is_model_id(name):
-        loaded = load_model(path)
+    source, place = split_source(name)
+    if source or Path(name).exists() or is_model_id(name):
+        loaded = load_model(place if source == LOCAL else name)
         return FeatureModel(name, loaded.model, loaded.label_names, loaded.preprocessing)
     model = _pretrained(name)
     return FeatureModel(name, model, None, preprocessing_of(model, name))
@@ -94,6 +94,12 @@ def load_features(name: str) -> FeatureModel:
 def _pretrained(name: str) -> Any:
     import timm
 
+    if ":" in name:
+        # timm would load it unchecked.
+        raise UserError(
+            f"--model {name}: unknown source {name.partition(':')[0]!r}; give a run folder, "
+            "ORG/NAME or timm's name of a model"
+        )
     bound_requests()
     try:
         return timm.create_model(name, pretrained=True).eval()

@@ -9,8 +9,9 @@ from typing import Any
 from eval.scores_file import Preprocessing
 from factory.common.errors import UserError
 from factory.hub.ids import is_model_id
-from factory.models.model_config import ModelConfig, no_larger_than
+from factory.models.model_config import ModelConfig
 from factory.models.model_folder import WEIGHTS, fetch_model, read_model_folder
+from factory.models.model_size import no_larger_than
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
+from eval.photo_patterns import find_matches
 from factory.common.errors import UserError
 from factory.common.redaction import cut_line
 from factory.common.row_images import read_file, read_hashed
@@ -178,19 +179,19 @@ class _Finder:
             self.found.faults.append(f"{cut_line(name, 200)}: contains no images")
 
     def _add_matches(self, name: str, pattern: Path) -> None:
-        """Add the files that match a pattern, like the content of a folder."""
-        # Path.glob takes no absolute patterns.
-        matches = sorted(glob.glob(str(pattern), recursive=True))  # noqa: PTH207
-        for match in map(Path, matches):
+        """Add the files that match a pattern, like the content of the folder that it names."""
+        found = find_matches(pattern)
+        for match in found.paths:
             if match.is_dir():
                 # `**` matches folders beside what is in them.
                 if "**" not in name:
                     self._add_folder(str(match), match)
             elif match.suffix.lower() in READ | NOT_READ:
-                self._add_file(str(match), match)
+                self._add_file(str(match), match, found.folder)
             elif not is_system_file(PurePath(match.name)):
                 self.found.left_out[match.suffix.lower() or "without suffix"] += 1
-        if not matches:
+        self.found.faults += found.faults
+        if not found.paths and not found.faults:
             self.found.faults.append(f"{cut_line(name, 200)}: no file matches")
 
     def _add_dataset(self, name: str, reference: str) -> None:

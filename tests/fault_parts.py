@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def build_once(
 
 def build_and_die(recipes: Sequence[Path], out: Path, event: int, after: bool) -> None:
     """Build, and end by SIGKILL before or after the n-th change to the file system."""
-    on_change(out, sending(event, signal.SIGKILL), after=after)
+    on_change(out, sending({event}, signal.SIGKILL), after=after)
     generate(recipes, out)
 
 
@@ -115,11 +115,12 @@ def count_changes(recipes: Sequence[Path], out: Path, result: Any) -> None:
     result.put(changes)
 
 
-def sending(event: int, number: signal.Signals) -> Callable[[str], None]:
+def sending(events: Collection[int], number: signal.Signals) -> Callable[[str], None]:
+    """Return a function that sends this process a signal at some of its calls, counted from 1."""
     numbers = itertools.count(1)
 
     def send(name: str) -> None:
-        if next(numbers) == event:
+        if next(numbers) in events:
             os.kill(os.getpid(), number)
 
     return send

@@ -140,41 +140,46 @@ def ready(folder: Path, out: str | Path, sleeper: str) -> None:
         damage(open_path(out))
 
 
-def act(folder: Path, out: str | Path, what: str, event: int) -> None:
-    """Change a dataset as another machine would, and suspend at the n-th change to a file."""
+def act(folder: Path, out: str | Path, what: str, *events: int) -> None:
+    """Change a dataset as another machine would, and suspend before some changes to files."""
     quick()
-    on_change(out, sending(event, signal.SIGSTOP), after=False)
+    on_change(out, sending(events, signal.SIGSTOP), after=False)
     SLEEPERS[what](folder, out)
 
 
 def count(folder: Path, out: str | Path, what: str, result: Any) -> None:
-    """Change a dataset and report the number of changes to files."""
+    """Change a dataset and report the changes to files."""
     changes: list[str] = []
     quick()
     on_change(out, changes.append, after=True)
     SLEEPERS[what](folder, out)
-    result.put(len(changes))
+    result.put(changes)
 
 
-def changes_of(folder: Path, out: str | Path, what: str) -> int:
-    """Return the number of changes to files by a launch."""
+def changes_of(folder: Path, out: str | Path, what: str) -> list[str]:
+    """Return the changes to files by a launch: each call with its path."""
     ready(folder, out, what)
     result: Any = CONTEXT.Queue()
     process = start(count, folder, out, what, result)
-    number: int = result.get(timeout=120)
+    changes: list[str] = result.get(timeout=120)
     assert finished(process) == 0
-    return number
+    return changes
 
 
-def stopped(folder: Path, out: str | Path, what: str, event: int) -> Any:
+def stopped(folder: Path, out: str | Path, what: str, *events: int) -> Any:
     """Start a launch; return its process once it is suspended or has ended."""
-    process = start(act, folder, out, what, event)
+    process = start(act, folder, out, what, *events)
+    wait_until_it_sleeps(process)
+    return process
+
+
+def wait_until_it_sleeps(process: Any) -> None:
+    """Wait until a process is suspended or has ended."""
     # Other work may leave a test a hundredth of a core.
     deadline = time.monotonic() + 600
     while not sleeps(process):
         assert time.monotonic() < deadline, "it neither sleeps nor ends"
         time.sleep(0.005)
-    return process
 
 
 def images(out: str | Path) -> dict[tuple[str, int], bytes]:
@@ -204,9 +209,7 @@ def woken_up(folder: Path, out: str | Path, sleeper: str, event: int, other: str
         # Some changes must wait until a dataset is complete and undamaged.
         CHANGES[other](folder, out)
     before = images(out)
-    with suppress(ProcessLookupError):
-        # It may have had fewer steps than others of its kind.
-        os.kill(process.pid, signal.SIGCONT)
+    resume(process)
     status = finished(process)
     assert status in (0, 1), where
     assert before.items() <= images(out).items(), where
@@ -217,3 +220,37 @@ def woken_up(folder: Path, out: str | Path, sleeper: str, event: int, other: str
     assert verify_set(out).faults == (), where
     assert before.items() <= images(out).items(), where
     return status
+
+
+def resume(process: Any) -> None:
+    """Resume a suspended process."""
+    with suppress(ProcessLookupError):
+        # It may have had fewer steps than others of its kind.
+        os.kill(process.pid, signal.SIGCONT)
+
+
+def tidied_twice(folder: Path, out: Path, event: int, other: str, *, killed: bool) -> None:
+    """Suspend a `tidy` before and after it puts a file aside; another launch, then a `tidy` acts.
+
+    Args:
+        folder: New folder of the recipes.
+        out: The dataset.
+        event: Number of the change that puts a file aside.
+        other: Change of the other launch, while the file has its name for the last time.
+        killed: Whether the first `tidy` is killed afterwards, instead of resumed.
+    """
+    ready(folder, out, "tidies")
+    process = stopped(folder, out, "tidies", event, event + 1)
+    with suppress(UserError, Failure):
+        CHANGES[other](folder, out)
+    before = images(out)
+    resume(process)
+    wait_until_it_sleeps(process)
+    with suppress(Failure):
+        tidy(out, delete=True)
+    if killed:
+        os.kill(process.pid, signal.SIGKILL)
+    resume(process)
+    finished(process)
+    assert images(out) == before, (event, other)
+    assert verify_set(out).faults == (), (event, other)

@@ -135,6 +135,38 @@ def test_paths_of_every_kind(run: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert paths(predict(run, "-", "p/a.png")) == ["q/c.png", "p/odd [1] ü.png", "p/a.png"]
 
 
+def test_a_pattern_follows_no_link_out_of_its_folder(run: Path, tmp_path: Path) -> None:
+    """As for the folder itself: no file elsewhere is read, and each link is named."""
+    private = put(tmp_path / "private" / "deep" / "me.png").parent.parent
+    photos = tmp_path / "photos"
+    whole = [put(photos / name, 1) for name in ("a.png", "b/c.png", "b/deep/d.png")]
+    put(photos / ".hidden" / "e.png")
+    (photos / "f.png").symlink_to(private / "deep" / "me.png")
+    (photos / "out").symlink_to(private)
+    (photos / "b" / "near.png").symlink_to(photos / "a.png")
+    (photos / "b" / "loop").symlink_to(photos)
+    near = photos / "b" / "near.png"
+    cases = {
+        "**/*.png": ([*whole, near], {"f.png' is not inside", "out: is a link out", "loop: is a"}),
+        "**": ([*whole, near], {"f.png' is not inside", "out: is a link out", "loop: is a link"}),
+        "*/deep/*.png": ([whole[2]], {"out: is a link out"}),
+        "*/loop/*.png": ([], {"loop: is a link to a folder", "out: is a link out"}),
+        "?.png": ([whole[0]], {"f.png' is not inside"}),
+        "o*": ([], {"out: is a link out"}),
+        ".h*/*": ([photos / ".hidden" / "e.png"], set()),
+    }
+    for pattern, (read, reasons) in cases.items():
+        if not read:
+            with pytest.raises(UserError) as caught:
+                predict(run, photos / pattern)
+            assert all(reason in str(caught.value) for reason in reasons), caught.value
+            continue
+        found = predict(run, photos / pattern, "--skip-unreadable")
+        assert paths(found) == sorted(map(str, read)), pattern
+        assert len(found["skipped"]) == len(reasons), found["skipped"]
+        assert all(any(reason in one for one in found["skipped"]) for reason in reasons), pattern
+
+
 def test_the_files_of_a_table_are_predicted(run: Path, tmp_path: Path) -> None:
     for number, name in enumerate(("a.png", "deep/b.JPG", "c.webp")):
         put(tmp_path / "p" / name, number)

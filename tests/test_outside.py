@@ -20,6 +20,7 @@ from build_parts import FakeRenderer, combination, recipe
 from fault_parts import generate
 from safetensors.torch import save_file
 
+from eval.features import load_features
 from eval.study.spec import read_study
 from factory.card.header import with_exact_files
 from factory.cli.main import main
@@ -34,7 +35,8 @@ from factory.distributions.captions import CaptionSource
 from factory.inspection.replay import replay
 from factory.inspection.verify import Sample, verify_set
 from factory.inspection.verify_files import check_card
-from factory.models.model_config import no_larger_than, read_model_config
+from factory.models.model_config import read_model_config
+from factory.models.model_size import no_larger_than
 from factory.planner.sampling_summary import settings_on_disk
 from factory.recipe.known_words import known_words
 from factory.recipe.library import load_stored_recipe
@@ -178,6 +180,38 @@ def test_training_starts_from_checked_models_only(
     path.write_text(json.dumps(config | change))
     with pytest.raises(UserError, match=message):
         create_classifier(f"local-dir:{tmp_path}", num_classes=3, **how)
+
+
+@pytest.mark.parametrize(
+    "source", ["local-dir", "LOCAL-DIR", "Local-Dir", "hf-hub", "HF-HUB", "Hf_Hub"]
+)
+def test_a_model_is_checked_whatever_the_case_of_its_source(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """timm accepts these prefixes in any case, and checks nothing itself."""
+    config = {"architecture": "test_resnet", "model_args": {"checkpoint_path": "/etc/passwd"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({"x": torch.zeros(1)}, tmp_path / "model.safetensors")
+    is_hub = source.lower() != "local-dir"
+    for module in ("train.model", "eval.model_files"):
+        monkeypatch.setattr(f"{module}.fetch_model", lambda _: (tmp_path, "0" * 40))
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm was called"))
+    name = f"{source}:{'org/x' if is_hub else tmp_path}"
+    with pytest.raises(UserError, match="must not contain checkpoint_path"):
+        create_classifier(name, num_classes=2, side=32, pretrained=True, model_args={})
+    with pytest.raises(UserError, match="must not contain checkpoint_path"):
+        load_features(name)
+
+
+@pytest.mark.parametrize("name", ["s3:org/x", "http://127.0.0.1:9/x", "hf.hub:org/x"])
+def test_a_model_of_an_unknown_source_is_not_passed_to_timm(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timm, "create_model", lambda *_, **__: pytest.fail("timm was called"))
+    with pytest.raises(UserError, match="timm has no such model"):
+        create_classifier(name, num_classes=2, side=32, pretrained=True, model_args={})
+    with pytest.raises(UserError, match="unknown source"):
+        load_features(name)
 
 
 def test_a_link_out_of_a_dataset_is_never_sent(tmp_path: Path) -> None:

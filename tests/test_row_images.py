@@ -24,9 +24,13 @@ from PIL import Image
 from factory.common import row_images
 from factory.common.errors import UserError
 from factory.common.image_bytes import FORMATS
+from factory.common.parquet_bounds import require_bounded_file
 from factory.common.row_images import UnreadableImage, read_hashed, read_image
 from factory.data.open import OpenedDataset, open_dataset, open_rows
 from factory.data.pixels import decode_images
+from factory.distributions.caption_texts import captions_of
+from factory.distributions.captions import CaptionSource
+from factory.shards.parquet import read_rows
 from train.data import image_side
 
 FEATURES = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b"]))
@@ -275,7 +279,11 @@ def test_a_card_names_files_of_its_dataset_only(
     assert not asked
 
 
-@pytest.mark.parametrize(("suffix", "kind"), [("h5", "hdf5"), ("lance", "lance"), ("xml", "xml")])
+@pytest.mark.parametrize(
+    ("suffix", "kind"),
+    # Members of a .tar may be pickles.
+    [("h5", "hdf5"), ("lance", "lance"), ("xml", "xml"), ("tar", "webdataset")],
+)
 def test_formats_that_may_point_elsewhere_are_not_read(
     suffix: str, kind: str, tmp_path: Path
 ) -> None:
@@ -338,6 +346,80 @@ def test_a_damaged_parquet_file_is_one_line(damage: str, tmp_path: Path) -> None
     with pytest.raises(UserError, match=r"its files cannot be loaded") as caught:
         open_dataset(str(folder))
     assert str(caught.value).startswith(f"{folder}: ") and "\n" not in str(caught.value)
+
+
+LONG = b"x" * (1 << 20)
+NESTED: dict[str, Any] = {
+    "column": lambda values: pa.array(values),
+    "image": lambda values: pa.array([{"bytes": one, "path": None} for one in values], CELL),
+    "list": lambda values: pa.array([[one] for one in values]),
+}
+# How a long value takes almost no space in many rows.
+REPEATING: dict[str, dict[str, Any]] = {
+    "dictionary": {"dictionary_pagesize_limit": 1 << 22},
+    "prefixes": {"use_dictionary": False, "column_encoding": "DELTA_BYTE_ARRAY"},
+    "compression": {"use_dictionary": False},
+}
+
+
+def write_in_parts(path: Path, part: pa.Table, times: int, **options: Any) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with pq.ParquetWriter(path, part.schema, compression="zstd", **options) as writer:
+        for _ in range(times):
+            writer.write_table(part)
+    return path
+
+
+@pytest.mark.parametrize("kind", REPEATING)
+@pytest.mark.parametrize("place", NESTED)
+def test_rows_that_are_far_larger_than_their_file_are_not_read(
+    place: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part = pa.table({"image": NESTED[place]([LONG] * 15)})
+    path = write_in_parts(tmp_path / "set" / "train.parquet", part, 10, **REPEATING[kind])
+    assert path.stat().st_size < 200_000
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: pytest.fail("it was read"))
+    for name in (path, path.parent):
+        with pytest.raises(UserError, match=r"train\.parquet: its .* bytes would become more than"):
+            open_rows(str(name), config_name=None, split=None)
+    with pytest.raises(UserError, match="bytes would become more than"):
+        read_rows(path)
+    captions = CaptionSource(file=str(path))
+    with pytest.raises(UserError, match="bytes would become more than"):
+        captions_of(captions.place, sha256=None)
+
+
+def test_endless_rows_of_equal_numbers_are_not_read(tmp_path: Path) -> None:
+    part = pa.table({"number": np.zeros(1_000_000, dtype=np.int64)})
+    path = write_in_parts(tmp_path / "train.parquet", part, 18)
+    with pytest.raises(UserError, match="bytes would become more than"):
+        require_bounded_file(path, shown="train.parquet")
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_texts_that_many_rows_share_are_read(version: str, tmp_path: Path) -> None:
+    """Prompts of a dataset: some thousands, a constant one, and none."""
+    prompts = [f"a photo of {number} cats {'and dogs ' * (number % 20)}" for number in range(6000)]
+    rows = 300_000
+    table = pa.table(
+        {
+            "prompt": [prompts[row % 6000] for row in range(rows)],
+            "negative_prompt": ["blurry, " * 20] * rows,
+            "empty": pa.nulls(rows, pa.string()),
+            "words": [["a", "b"]] * rows,
+            "sure": [True] * rows,
+        }
+    )
+    path = tmp_path / "train.parquet"
+    pq.write_table(table, path, data_page_version=version, dictionary_pagesize_limit=1 << 22)
+    assert table.nbytes > 70 * path.stat().st_size
+    require_bounded_file(path, shown="train.parquet")
+
+
+def test_an_image_in_a_row_has_the_limit_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_images, "MAX_BYTES", 10)
+    with pytest.raises(UserError, match=r"row 3: the image has more than 10 bytes"):
+        read_image({"bytes": encoded(), "path": None}, where="row 3")
 
 
 def test_faults_of_the_machine_are_not_blamed_on_files(

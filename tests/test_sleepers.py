@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from sleep_parts import OTHERS, SLEEPERS, changes_of, quick, woken_up
+from sleep_parts import OTHERS, SLEEPERS, changes_of, quick, tidied_twice, woken_up
 
 PAIRS = [(sleeper, other) for sleeper in SLEEPERS for other in OTHERS]
 
@@ -21,7 +21,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @cache
 def steps(folder: Path, sleeper: str) -> int:
-    return changes_of(folder / f"count {sleeper}", folder / f"counted {sleeper}", sleeper)
+    return len(changes_of(folder / f"count {sleeper}", folder / f"counted {sleeper}", sleeper))
 
 
 def some_steps(folder: Path, pairs: list[tuple[str, str]], *, rounds: int) -> Counter[int]:
@@ -41,6 +41,19 @@ def some_steps(folder: Path, pairs: list[tuple[str, str]], *, rounds: int) -> Co
 def test_a_resumed_launch_harms_nothing(tmp_path: Path, sleeper: str) -> None:
     pairs = [pair for pair in PAIRS if pair[0] == sleeper]
     some_steps(tmp_path, pairs[::2] if len(sleeper) % 2 else pairs[1::2], rounds=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", ["grows more", "adds another column"])
+def test_a_tidy_keeps_the_only_copy_that_another_one_has_put_aside(
+    tmp_path: Path, other: str
+) -> None:
+    changes = changes_of(tmp_path / "count", tmp_path / "counted", "tidies")
+    aside = [number for number, name in enumerate(changes, 1) if name.startswith("rename ")]
+    assert len(aside) > 2
+    for event in aside:
+        run = tmp_path / str(event)
+        tidied_twice(run / "recipes", run / "out", event, other, killed=event % 2 == 0)
 
 
 @pytest.mark.soak

@@ -100,6 +100,34 @@ def test_a_file_used_by_a_build_is_kept(tmp_path: Path, monkeypatch: pytest.Monk
     assert list(out.rglob(".writing-*")) == []
 
 
+def test_the_only_copy_of_a_listed_shard_gets_its_name_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A `tidy` was killed after it had put aside a shard that a build listed meanwhile."""
+    out = tmp_path / "out"
+    generate(recipe(tmp_path, "base"), out)
+    whole = tree(out)
+    listed = shard(out)
+    leave_over(out)
+    leftover = out / "data/base/train-00001-0123456789ab.parquet"
+    twice = shard(out, index=1)
+    for path in (listed, leftover):
+        path.rename(path.with_name(f".writing-tidied-abc123-{path.name}"))
+    shutil.copy(twice, twice.with_name(f".writing-tidied-0f0f0f-{twice.name}"))
+    before = tree(out)
+    main(["tidy", str(out)])
+    said = capsys.readouterr()
+    assert "put back by --delete unless it is left over; a tidy that was stopped" in said.err
+    assert tree(out) == before and ".writing-tidied-0f0f0f-" in said.out
+    main(["tidy", str(out), "--delete", "--json"])
+    said = capsys.readouterr()
+    name = listed.relative_to(out).as_posix()
+    found = json.loads(said.out)
+    assert (found["put_back"], found["removed"], len(found["files"])) == ([name], 2, 2)
+    assert f"note: {name} was put back" in said.err
+    assert tree(out) == whole and verify_set(out).faults == ()
+
+
 def once_before(
     monkeypatch: pytest.MonkeyPatch, name: str, when: Callable[[Path], bool], act: Callable[[], Any]
 ) -> None:

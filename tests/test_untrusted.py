@@ -21,7 +21,7 @@ from diffusers import StableDiffusionPipeline
 from hub_parts import ORG, run_python
 from localhub import LocalHub
 from quick_python import python
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from factory.builder.build import build
 from factory.common import console, redaction
@@ -223,6 +223,89 @@ def test_code_that_comes_with_a_judge_is_never_run(
     with refused if part == "config.json" else contextlib.nullcontext():
         read(folder)
     assert not (tmp_path / "ran").exists()
+
+
+def deep(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a `config.json` that describes the vision model."""
+    found: dict[str, Any] = values.get("vision_config", values)
+    return found
+
+
+LARGER = "has more (parameters|layers) than the file of weights"
+ODD_CONFIGS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "layers": (lambda values: deep(values).update(num_hidden_layers=300_000), LARGER),
+    "width": (lambda values: deep(values).update(hidden_size=1_000_000), LARGER),
+    "endless layers": (
+        lambda values: deep(values).update(num_hidden_layers=10**10),
+        r"config\.json: .*num_hidden_layers: 1e\+10 is more than 2,000,000",
+    ),
+    "a list": (lambda values: values.update(vision_config=[]), "cannot be loaded"),
+    "a text": (lambda values: deep(values).update(hidden_size="x"), "cannot be loaded"),
+    "code": (
+        lambda values: deep(values).update(attn_implementation="evil/kernel"),
+        "'evil/kernel' is code of another repository, which is never run",
+    ),
+    "depth": (lambda values: values.update(x=json.loads("[" * 60 + "]" * 60)), "deeper than 50"),
+    "another file": (
+        lambda values: values.update(model_args={"checkpoint_path": "/etc/passwd"}),
+        "model_args.checkpoint_path: must not be set",
+    ),
+    "another model": (
+        lambda values: values.update(backbone="resnet50", use_pretrained_backbone=True),
+        "names another model",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", JUDGES)
+@pytest.mark.parametrize("change", ODD_CONFIGS)
+def test_an_odd_config_of_a_judge_is_one_line(tmp_path: Path, kind: str, change: str) -> None:
+    save, read = JUDGES[kind]
+    folder = save(tmp_path / "judge")
+    edit, message = ODD_CONFIGS[change]
+    path = folder / "config.json"
+    values = json.loads(path.read_text())
+    if kind == "classifier" and change == "a list":
+        values["model_type"] = "clip"
+    edit(values)
+    path.write_text(json.dumps(values))
+    if change in ("layers", "width"):
+        save_file({"x": torch.zeros(1)}, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=message) as caught:
+        read(folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", JUDGES)
+def test_a_judge_does_not_enlarge_images_without_limit(tmp_path: Path, kind: str) -> None:
+    save, read = JUDGES[kind]
+    path = save(tmp_path / "judge") / "preprocessor_config.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"size": {"height": 8, "width": 1e6}})
+    )
+    with pytest.raises(UserError, match=r"preprocessor_config\.json: size\.width: 1e\+06 is more"):
+        read(path.parent)
+
+
+ODD_PARTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "layers": ("text_encoder/config.json", {"num_hidden_layers": 300_000}, LARGER),
+    "width": ("unet/config.json", {"block_out_channels": [1_000_000, 64]}, "cannot be loaded"),
+    "depth": ("unet/config.json", {"layers_per_block": 300_000}, LARGER),
+    "steps": ("scheduler/scheduler_config.json", {"num_train_timesteps": 10**9}, "is more than"),
+    "a text": ("unet/config.json", {"block_out_channels": "x"}, "cannot be loaded"),
+    "code": ("text_encoder/config.json", {"attn_implementation": "e/k"}, "is never run"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_PARTS)
+def test_an_odd_config_of_a_pipeline_is_one_line(model: Path, tmp_path: Path, kind: str) -> None:
+    name, change, message = ODD_PARTS[kind]
+    folder = shutil.copytree(model, tmp_path / "odd")
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(UserError, match=message) as caught:
+        load(folder)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["AutoTokenizer", "AutoProcessor", "Own", "CLIPTextModel"])

@@ -166,7 +166,7 @@ def test_a_resumed_launch_harms_nothing_in_a_bucket(
     s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: str, other: str
 ) -> None:
     quick(monkeypatch.setattr)
-    steps = changes_of(tmp_path / "count", f"{s3}/count", sleeper)
+    steps = len(changes_of(tmp_path / "count", f"{s3}/count", sleeper))
     for part in (3, 4):
         folder, out = tmp_path / str(part), f"{s3}/set-{part}"
         woken_up(folder, out, sleeper, 1 + part * (steps - 1) // 4, other)

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe
 from damaged_sets import flip, manifest_of, replace, restamp, rewrite, swap, truncate
+from pyarrow.parquet import ParquetFile
 
 from factory.builder.build import build
 from factory.cli import verify as command
+from factory.common import parquet_bounds
 from factory.common.errors import UserError
 from factory.data.columns import features
 from factory.inspection.verify import VerifyReport, verify_set
@@ -294,6 +296,25 @@ def test_a_planted_fault_is_named(out: Path, plant: Callable[[Path], Any], begin
     lines = [str(fault) for fault in verify_set(out).faults]
     assert any(line.startswith(begins) for line in lines), lines
     assert all(": found " in line and ", expected " in line for line in lines)
+
+
+def test_rows_that_nobody_planned_are_not_read(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewrite(out, FIRST, lambda rows: rows * 2)
+    rewrite(out, SECOND, set_value("prompt", "x" * (200 << 20)))
+    monkeypatch.setattr(parquet_bounds, "RATIO", 1)
+    read = ParquetFile.read
+    opened: list[int] = []
+
+    def reading(self: ParquetFile, *args: Any, **kwargs: Any) -> Any:
+        opened.append(self.metadata.num_rows)
+        return read(self, *args, **kwargs)
+
+    monkeypatch.setattr(ParquetFile, "read", reading)
+    faults = {(one.file, one.what): one for one in verify_set(out).faults}
+    more = faults[FIRST, "rows"]
+    assert (more.found, more.expected) == ("16", "8")
+    assert "bytes would become more than" in faults[SECOND, "content"].found
+    assert len(opened) == 4, "the other shards are read"
 
 
 def test_swapped_shards_are_reported_by_their_own_names(out: Path) -> None:

@@ -19,8 +19,9 @@ from factory.common.errors import UserError, first_line
 from factory.common.inside import is_inside
 from factory.common.whole_files import replace_file, replace_text
 from factory.hub.client import bound_requests
-from factory.models.model_config import no_larger_than
+from factory.hub.ids import LOCAL, split_source
 from factory.models.model_folder import fetch_model, read_model_folder
+from factory.models.model_size import no_larger_than
 from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
 from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS
 
@@ -31,7 +32,7 @@ _CROP_MODES = {"crop": "center", "pad": "border", "squash": "squash"}
 
 
 def check_model_name(name: str) -> None:
-    """Check that timm has a model.
+    """Check that timm has a model, unless the name is one of a folder or of the Hub.
 
     Raises:
         UserError: It has not; the message suggests similar names.
@@ -39,7 +40,7 @@ def check_model_name(name: str) -> None:
     import timm
 
     bare = name.partition(".")[0]
-    if ":" in name or timm.is_model(bare):
+    if split_source(name)[0] or (":" not in name and timm.is_model(bare)):
         return
     near = difflib.get_close_matches(bare, timm.list_models(), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "see timm.list_models()"
@@ -93,10 +94,10 @@ def create_classifier(
 
 def _own_folder(name: str) -> Path | None:
     """Return the checked folder of a model with its own files; None for timm's models."""
-    source, _, place = name.partition(":")
-    if source not in ("local-dir", "hf-hub", "hf_hub"):
+    source, place = split_source(name)
+    if not source:
         return None
-    folder = Path(place) if source == "local-dir" else fetch_model(name)[0]
+    folder = Path(place) if source == LOCAL else fetch_model(name)[0]
     read_model_folder(folder, name)
     return folder
 

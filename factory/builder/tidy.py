@@ -7,6 +7,7 @@ listed ones, since a dataset only grows. All other leftovers are removed by `fac
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -31,9 +32,10 @@ from factory.shards.directory import Look, require_set
 from factory.shards.generations import Generation, latest, newest, replace
 from factory.shards.layout import names_from, total_shards, wanted_stamp
 from factory.shards.manifest import Manifest
-from factory.shards.parquet import ShardFile
+from factory.shards.parquet import DATA, NAME, ShardFile
 from factory.shards.stamp import inspect
 
+_ASIDE = re.compile(rf"{re.escape(TEMPORARY + ASIDE)}[0-9a-f]{{6}}-({NAME.pattern})")
 _REPLACEMENTS = 10
 """More damaged files of one shard in a row than can be expected."""
 
@@ -46,11 +48,14 @@ class Tidied:
         files: Leftovers, relative to the dataset directory, with their sizes in bytes.
         unfinished: Configs whose files were not touched: a build may list them later.
         removed: Number of removed files.
+        put_back: Shards that a stopped `tidy` had put aside, and that are not leftovers. Without
+            `delete`, all shards that are still put aside.
     """
 
     files: dict[str, int]
     unfinished: tuple[str, ...]
     removed: int
+    put_back: tuple[str, ...] = ()
 
 
 def tidy(out: AnyPath, *, delete: bool) -> Tidied:
@@ -65,6 +70,11 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
         require_own(out)
     require_set(out)
     now = newest(out)
+    # Listed once: what another `tidy` puts aside from now on is not touched.
+    temporary = temporary_files(out)
+    aside = _put_aside(out, temporary)
+    if delete:
+        _put_back(aside)
     look = Look.at(out, now, now.dropped)
     shards = [shard.path for _, shard in _unlisted(look, now.written)]
     shards += [shard.path for name in now.dropped for shard in look.shards[name]]
@@ -73,9 +83,10 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     others += left_over_markers(out, now.written)
     claims = out / OLD_CLAIMS
     others += [path for path in sorted(claims.glob("*")) if path.is_file()]
-    others += [path for path in temporary_files(out) if path not in others]
+    others += [path for path in temporary if path not in (*others, *aside)]
     sizes = {path.relative_to(out).as_posix(): _size(path) for path in (*shards, *others)}
     unfinished = [name for name, entry in now.written.configs.items() if not entry.complete]
+    put_back = [path for path in aside.values() if path not in shards]
     removed = 0
     if delete:
         removed = _remove(out, now, shards)
@@ -87,7 +98,30 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
         for folder in (out / STAGES, claims):
             remove_if_empty(folder)
         removed += len(others)
-    return Tidied(sizes, tuple(unfinished), removed)
+    names = (path.relative_to(out).as_posix() for path in put_back)
+    return Tidied(sizes, tuple(unfinished), removed, tuple(names))
+
+
+def _put_aside(out: AnyPath, temporary: list[AnyPath]) -> dict[AnyPath, AnyPath]:
+    """Return shards that a suspended or killed `tidy` has put aside, with their paths before.
+
+    Such a file may be the only copy of a listed shard. If its name is taken, it is superfluous.
+    """
+    found = {}
+    for path in temporary:
+        match = _ASIDE.fullmatch(path.name)
+        if match and path.parent.parent == out / DATA and not path.with_name(match[1]).exists():
+            found[path] = path.with_name(match[1])
+    return found
+
+
+def _put_back(aside: dict[AnyPath, AnyPath]) -> None:
+    """Give shards their names back: only then is each one judged and removed safely."""
+    for path, name in aside.items():
+        # The `tidy` that has put it aside may go on at any time.
+        with suppress(FileNotFoundError):
+            link(path, name)
+        path.unlink(missing_ok=True)
 
 
 def _size(path: AnyPath) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from factory.card.plots import plot_distributions
+from factory.common.parquet_bounds import require_bounded
 from factory.common.row_images import read_image
 from factory.common.storage import AnyPath, write_bytes
 from factory.data.columns import IMAGE, INDEX
@@ -120,6 +121,7 @@ def _stored(path: AnyPath, indexes: set[int]) -> dict[int, bytes]:
 
     found: dict[int, bytes] = {}
     with path.open("rb") as stream, pyarrow.parquet.ParquetFile(stream) as file:
+        require_bounded(stream, shown=str(path))
         for group in range(file.num_row_groups):
             here = file.read_row_group(group, columns=[INDEX])[INDEX].to_pylist()
             if indexes.isdisjoint(here):

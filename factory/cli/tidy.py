@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove the files; without it they are only listed. Files that the dataset lists, "
         "shards of incomplete configs, and files with unknown names are never removed",
     )
-    add_json(parser, "out, files (each with its bytes), unfinished, removed")
+    add_json(parser, "out, files (each with its bytes), unfinished, removed, put_back")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
                 "files": dict(found.files),
                 "unfinished": list(found.unfinished),
                 "removed": found.removed,
+                "put_back": list(found.put_back),
             }
         )
     else:
@@ -43,6 +44,9 @@ def run(args: argparse.Namespace) -> None:
             console.write(f"{file} ({size:,} bytes)")
     for name in found.unfinished:
         console.log(f"note: {name} is not complete; its shards were not touched")
+    for file in found.put_back:
+        done = "was put back" if args.delete else "is put back by --delete unless it is left over"
+        console.log(f"note: {file} {done}; a tidy that was stopped had put it aside")
     if args.delete and found.removed < len(found.files):
         raise Failure(
             f"{out}: another process changed this dataset in the meantime; {found.removed} of "

@@ -159,6 +159,8 @@ def _source(item: Any, folder: Path | None) -> bytes:
         raise ImageFault(f"contains {type(item).__name__}, not an image")
     data, path = item.get("bytes"), item.get("path")
     if isinstance(data, bytes):
+        if len(data) > MAX_BYTES:
+            raise ImageFault(f"the image has more than {MAX_BYTES:,} bytes; filter such rows out")
         return data
     if not isinstance(path, str) or not path:
         raise ImageFault("the image is missing (no bytes); filter such rows out")

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError, first_line
+from factory.common.parquet_bounds import require_bounded_file
 from factory.common.text import suggest
 from factory.data.file_classes import require_same_classes
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 # files elsewhere, or have parsers of their own.
 IMAGES = "imagefolder"
 _IMAGE_COLUMNS = ("image", "img", "picture")
-_MODULES = ("parquet", IMAGES, "arrow", "csv", "json", "text", "webdataset")
+_PARQUET = "parquet"
+_MODULES = (_PARQUET, IMAGES, "arrow", "csv", "json", "text")
 
 # datasets raises these for malformed descriptions: in a card, in a JSON file,
 # in the metadata of a Parquet file.
@@ -120,6 +122,7 @@ def load_files(
     from datasets.exceptions import DatasetGenerationError
 
     try:
+        _require_bounded(shown, data_files)
         listed = _listed(data_files)
         with quiet(), closing_csv_files():
             found = hf.load_dataset(module, data_files=listed, features=features, **options)
@@ -143,6 +146,12 @@ def load_files(
         raise UserError(
             f"{shown}: its files cannot be loaded ({first_line(error)}); replace damaged files"
         ) from None
+
+
+def _require_bounded(shown: str, data_files: Mapping[str, Sequence[str]]) -> None:
+    for path in (Path(path) for paths in data_files.values() for path in paths):
+        if path.suffix.lower() == f".{_PARQUET}":
+            require_bounded_file(path, shown=f"{shown}: {path.name}")
 
 
 def _with_images(rows: datasets.Dataset) -> datasets.Dataset:

@@ -145,9 +145,9 @@ def _configured(
     files = {str(split): list(urls) for split, urls in (builder.config.data_files or {}).items()}
     paths = {split: [_path(url, prefix, target) for url in urls] for split, urls in files.items()}
     wanted = {path for urls in paths.values() for path in urls}
+    module = module_name(builder, shown=str(target))
     snapshot = fetch(target.at(commit), wanted.__contains__)
     features = builder.config.features
-    module = module_name(builder, shown=str(target))
     whole = (
         len(builder.builder_configs) == 1
         if module == IMAGES

@@ -160,21 +160,23 @@ def has_images(found: ImageFolder, shown: str) -> bool:
     return False
 
 
+def list_folder(folder: Path, faults: list[str]) -> list[os.DirEntry[str]]:
+    """Return the entries of a folder by name; if that is not permitted, add a line to `faults`."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except PermissionError:
+        faults.append(f"{folder}: permission to list it is denied; change its permissions")
+        return []
+
+
 def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
     """Yield all files except those of operating systems, folders in order."""
-    try:
-        with os.scandir(found.folder / inside) as entries:
-            listed = sorted(entries, key=lambda entry: entry.name)
-    except PermissionError:
-        found.faults.append(
-            f"{found.folder / inside}: permission to list it is denied; change its permissions"
-        )
-        return
-    for entry in listed:
+    for entry in list_folder(found.folder / inside, found.faults):
         path = inside / entry.name
         if _is_of_system(entry.name):
             continue
-        fault = _link_fault(found.folder, path) if entry.is_symlink() else ""
+        fault = link_fault(found.folder, path) if entry.is_symlink() else ""
         if fault:
             found.faults.append(fault)
         elif entry.is_dir():
@@ -183,7 +185,7 @@ def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
             yield path
 
 
-def _link_fault(folder: Path, path: PurePosixPath) -> str:
+def link_fault(folder: Path, path: PurePosixPath) -> str:
     """Return why a link is not followed: it leads out, or its images would be read twice."""
     if not is_inside(folder / path, folder):
         return (

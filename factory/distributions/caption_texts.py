@@ -14,6 +14,7 @@ from typing import Any
 
 from factory.common.console import log
 from factory.common.errors import UserError
+from factory.common.parquet_bounds import require_bounded_file
 from factory.common.text import some
 
 _Pair = tuple[str, str | None]
@@ -188,6 +189,7 @@ def _json_rows(path: Path) -> Iterator[dict[str, Any]]:
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
+    require_bounded_file(path, shown=str(path))
     for batch in pyarrow.parquet.ParquetFile(path).iter_batches():
         yield from batch.to_pylist()
 

@@ -9,9 +9,8 @@ from typing import Any
 from factory.common.errors import UserError
 from factory.gates.base import image_of
 from factory.models.clip import (
-    cannot_load,
     only_data,
-    quiet_transformers,
+    reading,
     revision_of,
     split_revision,
 )
@@ -56,16 +55,13 @@ class Safety:
 
         source, revision = split_revision(model)
         options = only_data(revision)
-        with quiet_transformers():
-            try:
-                config = AutoConfig.from_pretrained(source, **options)
-                self._processor = AutoImageProcessor.from_pretrained(source, **options)
-                self._is_checker = _CHECKER in (config.architectures or ())
-                self._model = _model_class(self._is_checker).from_pretrained(
-                    source, use_safetensors=True, **options
-                )
-            except (OSError, ValueError, ImportError, KeyError) as error:
-                raise UserError(cannot_load("--safety", model, error)) from None
+        with reading(model, option="--safety"):
+            config = AutoConfig.from_pretrained(source, **options)
+            self._processor = AutoImageProcessor.from_pretrained(source, **options)
+            self._is_checker = _CHECKER in (config.architectures or ())
+            self._model = _model_class(self._is_checker).from_pretrained(
+                source, use_safetensors=True, **options
+            )
         self._model = self._model.float().to(device).eval()
         self._name, self._revision = model, revision_of(source, config)
         self._device, self._batch_size, self._threshold = device, batch_size, threshold

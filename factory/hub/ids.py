@@ -10,14 +10,16 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from factory.common.errors import UserError
 
 DEFAULT_BRANCH = "main"
 RepoType = Literal["dataset", "model"]
-_MODEL_PREFIXES = ("hf-hub:", "hf_hub:")
-_PREFIXES = ("hf://datasets/", *_MODEL_PREFIXES)
+HUB: Final = "hf-hub"
+LOCAL: Final = "local-dir"
+_DATASETS = "hf://datasets/"
+_SOURCE = re.compile(r"(hf[-_]hub|local-dir):(.*)", re.IGNORECASE | re.DOTALL)
 _REFERENCE = re.compile(r"[\w][\w.-]*/[\w][\w.-]*(@[^@\s]+)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -62,9 +64,8 @@ def parse_target(reference: str, repo_type: RepoType) -> HubTarget:
     from huggingface_hub.errors import HFValidationError
     from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]  # re-exported
 
-    plain = reference
-    for prefix in _PREFIXES:
-        plain = plain.removeprefix(prefix)
+    source, plain = split_source(reference.removeprefix(_DATASETS))
+    plain = reference if source == LOCAL else plain
     repo_id, _, revision = plain.strip("/").partition("@")
     try:
         validate_repo_id(repo_id)
@@ -74,14 +75,27 @@ def parse_target(reference: str, repo_type: RepoType) -> HubTarget:
     return HubTarget(repo_id, repo_type, revision or None)
 
 
+def split_source(name: str) -> tuple[Literal["hf-hub", "local-dir", ""], str]:
+    """Split timm's prefix from a model's name, which timm accepts in upper case too.
+
+    Returns:
+        `HUB`, `LOCAL` or nothing, and the name without it.
+    """
+    match = _SOURCE.fullmatch(name)
+    if match is None:
+        return "", name
+    return (LOCAL if match[1].lower() == LOCAL else HUB), match[2]
+
+
 def looks_like_hub_id(text: str) -> bool:
     """Return whether a text has the form `ORG/NAME[@REVISION]`, or a prefix of Hub ids."""
-    return text.startswith(_PREFIXES) or _REFERENCE.fullmatch(text) is not None
+    is_prefixed = text.startswith(_DATASETS) or split_source(text)[0] == HUB
+    return is_prefixed or _REFERENCE.fullmatch(text) is not None
 
 
 def is_model_id(text: str) -> bool:
     """Return whether a text names a model on the Hub rather than a folder or one of timm's."""
-    if text.startswith(_MODEL_PREFIXES):
+    if split_source(text)[0] == HUB:
         return True
     # `runs/base` beside a folder `runs` is a mistyped path; do not query the Hub.
     here = Path(text).exists() or Path(Path(text).parts[0] if text else ".").is_dir()

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from factory.common.errors import UserError
 from factory.common.image_bytes import ImageFault, load_image
+from factory.common.parquet_bounds import require_bounded
 from factory.common.storage import AnyPath
 from factory.data import columns as schema
 from factory.inspection.faults import SetFault, first_few, short
@@ -69,7 +71,7 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
         seen = inspect_file(file)
         damage = [*_byte_faults(task, seen), *_stamp_faults(task, seen.stamp)]
         try:
-            read = _read_content(task, file, seen.stamp, features)
+            read = _read_content(task, file, seen, features)
         except Exception as error:
             if not damage:
                 raise
@@ -81,11 +83,15 @@ def check_shard(task: ShardTask, features: datasets.Features) -> ShardFindings:
 
 
 def _read_content(
-    task: ShardTask, file: Any, stamp: Stamp | None, features: datasets.Features
+    task: ShardTask, file: Any, seen: Inspection, features: datasets.Features
 ) -> ShardFindings:
     """Compare columns, rows and images with features and plan."""
-    failed = frozenset(image.index for image in _failed(task, stamp))
+    failed = frozenset(image.index for image in _failed(task, seen.stamp))
     wanted_rows = len(task.images) - len(failed)
+    if seen.rows > wanted_rows:
+        # They are not read: nobody knows how much memory they need.
+        more = SetFault(task.file, "rows", str(seen.rows), str(wanted_rows))
+        return ShardFindings([more], Counter())
     table = _read(task, file)
     if isinstance(table, SetFault):
         return ShardFindings([table], Counter())
@@ -138,10 +144,14 @@ def _read(task: ShardTask, file: Any) -> Any:
     import pyarrow.parquet
 
     try:
+        require_bounded(file, shown=task.file)
         table = pyarrow.parquet.ParquetFile(file).read()
         table.validate(full=True)
         return table
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except UserError as error:
+        found = str(error).removeprefix(f"{task.file}: ")
+        return SetFault(task.file, "content", found, "rows of about the size of the file")
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:100]
         return SetFault(
             task.file, "content", f"not readable as Parquet ({reason})", "a complete file"

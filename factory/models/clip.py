@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.common.errors import UserError, first_line
+from factory.common.errors import FactoryError, UserError, first_line
 from factory.common.storage import at_home
 from factory.hub.client import bound_requests
+from factory.models.folder_configs import check_configs, configs_of
+from factory.models.model_size import no_larger_than_folder
 
 if TYPE_CHECKING:
     import torch
@@ -100,13 +102,10 @@ def load_clip(name: str, *, option: str = "--model") -> ClipModel:
 
     source, revision = split_revision(name)
     options = only_data(revision)
-    with quiet_transformers():
-        try:
-            model = AutoModel.from_pretrained(source, use_safetensors=True, **options)
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            image_processor = AutoImageProcessor.from_pretrained(source, **options)
-        except (OSError, ValueError, ImportError, KeyError) as error:
-            raise UserError(cannot_load(option, name, error)) from None
+    with reading(name, option=option):
+        model = AutoModel.from_pretrained(source, use_safetensors=True, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        image_processor = AutoImageProcessor.from_pretrained(source, **options)
     if not (hasattr(model, "get_image_features") and hasattr(model, "logit_scale")):
         raise UserError(
             f"{option} {name}: {type(model).__name__} does not compare images with texts; "
@@ -120,6 +119,35 @@ def load_clip(name: str, *, option: str = "--model") -> ClipModel:
         _tokenizer=tokenizer,
         _image_processor=image_processor,
     )
+
+
+@contextmanager
+def reading(name: str, *, option: str) -> Iterator[None]:
+    """Check a model's JSON files, and bound what transformers creates from them.
+
+    Args:
+        name: Directory, or Hub id with an optional `@REVISION`.
+        option: Option to name in messages.
+
+    Raises:
+        UserError: It cannot be loaded, or its files are odd.
+    """
+    from transformers import PreTrainedConfig
+
+    source, revision = split_revision(name)
+    with quiet_transformers():
+        try:
+            if not Path(source).is_dir():
+                # Its message about a model that is not there is better than that of the Hub.
+                PreTrainedConfig.get_config_dict(source, **only_data(revision))
+            folder = configs_of(source, revision)
+            check_configs(folder)
+            with no_larger_than_folder(lambda: folder):
+                yield
+        except FactoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 (odd files raise anything)
+            raise UserError(cannot_load(option, name, error)) from None
 
 
 def split_revision(name: str) -> tuple[str, str | None]:

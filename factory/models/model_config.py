@@ -7,7 +7,6 @@ than its weights.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +21,7 @@ _MAX_RESIZED = 8192
 _MAX_NUMBER = 1 << 16
 _MAX_VALUES = 1000
 # Arguments of `timm.create_model` that read other files, or do not give a classifier.
-_REFUSED_ARGUMENTS = frozenset(
+REFUSED_ARGUMENTS = frozenset(
     (
         *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"),
         *("cache_dir", "features_only", "scriptable", "exportable", "no_jit", "device", "dtype"),
@@ -79,7 +78,7 @@ class ModelConfig(BaseModel):
 
     @model_validator(mode="after")
     def _bounded(self) -> ModelConfig:
-        refused = sorted(_REFUSED_ARGUMENTS & self.model_args.keys())
+        refused = sorted(REFUSED_ARGUMENTS & self.model_args.keys())
         if refused:
             raise ValueError(f"model_args must not contain {', '.join(refused)}")
         values = list(_leaves(self.model_args))
@@ -148,59 +147,3 @@ def read_model_config(path: Path) -> ModelConfig:
     if not timm.is_model(config.architecture.partition(".")[0]):
         raise UserError(f"{path}: timm has no architecture {config.architecture!r}")
     return config
-
-
-@contextmanager
-def no_larger_than(weights: Path, *, spare: int = 0) -> Iterator[None]:
-    """Stop creating a model as soon as it has more parameters than the file of weights.
-
-    torch calls the hooks when a layer registers a parameter, before any value is written to it.
-
-    Args:
-        weights: A safetensors file.
-        spare: Number of values that a new head or other position embeddings may add.
-
-    Raises:
-        ValueError: The model has a larger parameter, or more parameters, than the file.
-    """
-    from safetensors import safe_open
-    from torch.nn.modules import module as registry
-
-    with safe_open(weights, framework="numpy") as file:
-        shapes = [file.get_slice(name).get_shape() for name in file.keys()]  # noqa: SIM118
-    sizes = [_product(shape) for shape in shapes]
-    largest, count = max([spare, *sizes]), len(sizes)
-    seen = {"values": 0, "parameters": 0, "layers": 0}
-
-    def parameter(_: Any, name: str, value: Any) -> None:
-        if value is None:
-            return
-        seen["parameters"] += 1
-        seen["values"] += value.numel()
-        # The first layers may be created twice: timm replaces a head of another size.
-        if value.numel() > largest or seen["parameters"] > 2 * count + 10:
-            raise ValueError("the architecture has more parameters than the file of weights")
-        if seen["values"] > 2 * (sum(sizes) + spare) + 10:
-            raise ValueError("the architecture has more parameters than the file of weights")
-
-    def layer(*_: Any) -> None:
-        seen["layers"] += 1
-        if seen["layers"] > 100 * count + 1000:
-            raise ValueError("the architecture has more layers than the file of weights")
-
-    handles = [
-        registry.register_module_parameter_registration_hook(parameter),
-        registry.register_module_module_registration_hook(layer),
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _product(shape: list[int]) -> int:
-    result = 1
-    for size in shape:
-        result *= size
-    return result

@@ -16,9 +16,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from factory.common.errors import UserError, first_line
+from factory.common.errors import FactoryError, UserError, first_line
 from factory.models.clip import quiet
 from factory.models.embedded import EMBEDDED_ID, embedded_dir, embedded_revision
+from factory.models.folder_configs import check_configs, configs_of
+from factory.models.model_size import no_larger_than_folder
 from factory.models.scheduler_families import scheduler_problem
 from factory.models.variants import LEFT_OUT, variant_of_folder, variant_on_hub
 from factory.recipe.schema import Model
@@ -173,15 +175,19 @@ def _read(
             trust_remote_code=False,
             **_left_out(parts),
         )
-        return _read_variant(read, source, revision=revision, parts=parts)
+        folder = configs_of(source, revision)
+        check_configs(folder)
+        with no_larger_than_folder(lambda: folder):
+            return _read_variant(read, source, revision=revision, parts=parts)
     except pickle.UnpicklingError:
         raise UserError(
             f"model {model_id}: its pickled weights contain more than tensors and may run code; "
             "choose a model or revision with safetensors"
         ) from None
-    except (OSError, ValueError, AttributeError, ImportError, KeyError) as error:
+    except FactoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 (odd files raise anything)
         # OSError includes huggingface_hub's errors: missing, gated, unreachable, offline.
-        # KeyError is a file that lacks a name.
         raise UserError(_cannot_load(model_id, revision, error)) from None
 
 
@@ -219,7 +225,7 @@ def _read_variant(
 def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
     name = f"{model_id}@{revision}" if revision else model_id
     text = str(error)
-    if isinstance(error, ValueError | AttributeError | ImportError | KeyError):
+    if not isinstance(error, OSError):
         remedy = "check that it is a diffusers text-to-image model of this diffusers version"
         if "trust_remote_code" in text:
             remedy = "code that comes with a model is never run; choose another model"

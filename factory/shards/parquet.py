@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import Failure
+from factory.common.parquet_bounds import require_bounded
 from factory.common.storage import AnyPath, entries, write_bytes
 from factory.shards.manifest import ShardEntry
 from factory.shards.stamp import KEY, Stamp, read_stamp, sealed
@@ -162,10 +163,15 @@ def num_rows(path: AnyPath) -> int:
 
 
 def read_rows(path: AnyPath, *, start: int = 0, stop: int | None = None) -> list[Row]:
-    """Read rows of a shard by their position in the file, images as encoded bytes."""
+    """Read rows of a shard by their position in the file, images as encoded bytes.
+
+    Raises:
+        UserError: Its rows would take far more memory than the file.
+    """
     import pyarrow.parquet
 
     with path.open("rb") as file:
+        require_bounded(file, shown=str(path))
         table = pyarrow.parquet.read_table(file)
     rows: list[Row] = table.slice(start, None if stop is None else stop - start).to_pylist()
     return rows

@@ -1,0 +1,180 @@
+"""Refuse Parquet files of others whose rows would take far more memory than the file itself.
+
+One long value in a dictionary and a few bytes per row give gigabytes of rows. Footers do not count
+this, and may be wrong. So the headers of all pages are read, as the reader of the rows does.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from factory.common.errors import UserError
+from factory.common.thrift import CompactReader, Incomplete
+
+SPARE_BYTES = 128 << 20
+RATIO = 100
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
+_LONG_TEXTS = "BYTE_ARRAY"
+_OFFSET_BYTES = 8
+# Encodings that repeat a value, or a part of one, in a few bits.
+_DICTIONARY, _DELTA = frozenset((2, 8)), 7
+_DICTIONARY_PAGE = 2
+_FIRST_READ, _LONGEST_HEADER = 1 << 10, 1 << 20
+_MEASURED_BYTES = 64 << 20
+
+
+@dataclass
+class _Cost:
+    """Upper bounds for the bytes of a column's rows.
+
+    Attributes:
+        certain: Bytes of its pages, and of values of a fixed width.
+        repeated: Bytes of texts if each repeated one were the longest possible.
+        longest: Bytes of the longest possible repeated text.
+    """
+
+    certain: int = 0
+    repeated: int = 0
+    longest: int = 0
+
+    def add(self, other: _Cost) -> None:
+        self.certain += other.certain
+        self.repeated += other.repeated
+        self.longest = max(self.longest, other.longest)
+
+
+def require_bounded_file(path: Path, *, shown: str) -> None:
+    """Check a local file; see `require_bounded`."""
+    with path.open("rb") as file:
+        require_bounded(file, shown=shown)
+
+
+def require_bounded(file: IO[bytes], *, shown: str) -> None:
+    """Check that the rows of a file take at most 128 MiB and 100 times its size.
+
+    Args:
+        file: A Parquet file, open for reading.
+        shown: Its name in messages.
+
+    Raises:
+        UserError: They may take more.
+        ValueError: The file is damaged.
+        OSError: pyarrow or the system cannot read it.
+    """
+    import pyarrow.parquet
+
+    size = file.seek(0, io.SEEK_END)
+    limit = SPARE_BYTES + RATIO * size
+    metadata = pyarrow.parquet.ParquetFile(file).metadata
+    costs = _costs(file, metadata, most_pages=10_000 + size // 100)
+    total = metadata.num_rows + sum(cost.certain for cost in costs.values())
+    if total <= limit < total + sum(cost.repeated for cost in costs.values()):
+        repeating = {path: cost.longest for path, cost in costs.items() if cost.repeated}
+        for measured in _measured(file, repeating):
+            total += measured
+            if total > limit:
+                break
+    if total > limit:
+        raise UserError(
+            f"{shown}: its {size:,} bytes would become more than {limit:,} bytes of rows; write it "
+            "again without long values that are repeated in many rows"
+        )
+
+
+def _costs(file: IO[bytes], metadata: Any, *, most_pages: int) -> dict[str, _Cost]:
+    """Return the cost of each column by its path."""
+    found: dict[str, _Cost] = {}
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        for place in range(group.num_columns):
+            chunk = group.column(place)
+            pages = []
+            for page in _pages(file, chunk):
+                pages.append(page)
+                most_pages -= 1
+                if most_pages < 0:
+                    raise ValueError("it has more pages than a file of this size needs")
+            width = _WIDTHS.get(chunk.physical_type, metadata.schema.column(place).length)
+            cost = _cost(chunk, pages, width=max(width, 0))
+            found.setdefault(chunk.path_in_schema, _Cost()).add(cost)
+    return found
+
+
+@dataclass(frozen=True)
+class _Page:
+    """What the header of a page contains; sizes in bytes."""
+
+    is_dictionary: bool
+    size: int
+    num_values: int
+    encoding: int
+
+
+def _cost(chunk: Any, pages: list[_Page], *, width: int) -> _Cost:
+    values = max(chunk.num_values, sum(page.num_values for page in pages if not page.is_dictionary))
+    cost = _Cost(sum(page.size for page in pages) + values * (width or _OFFSET_BYTES))
+    if chunk.physical_type != _LONG_TEXTS:
+        return cost
+    dictionary = max((page.size for page in pages if page.is_dictionary), default=0)
+    for page in pages:
+        if not page.is_dictionary and page.encoding in (*_DICTIONARY, _DELTA):
+            longest = page.size if page.encoding == _DELTA else dictionary
+            cost.add(_Cost(0, page.num_values * longest, longest))
+    return cost
+
+
+def _pages(file: IO[bytes], chunk: Any) -> Iterator[_Page]:
+    """Yield the pages that the reader of a column reads."""
+    at = chunk.data_page_offset
+    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
+        at = chunk.dictionary_page_offset
+    end, left = at + chunk.total_compressed_size, chunk.num_values
+    while at < end and left > 0:
+        header, length = _header(file, at)
+        stored, page = _page(header)
+        at += length + stored
+        left -= 0 if page.is_dictionary else page.num_values
+        yield page
+
+
+def _header(file: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
+    """Return the header of a page, and its length in bytes."""
+    size = _FIRST_READ
+    while size <= _LONGEST_HEADER:
+        file.seek(at)
+        reader = CompactReader(file.read(size))
+        try:
+            return reader.structure(), reader.at
+        except Incomplete:
+            size *= 32
+    raise ValueError("the header of a page is cut off")
+
+
+def _page(header: dict[int, Any]) -> tuple[int, _Page]:
+    """Return the stored size of a page, and what its header contains."""
+    kind, size, stored = (header.get(number) for number in (1, 2, 3))
+    # Of data in two versions, and of dictionaries.
+    inner = header.get({0: 5, 3: 8, _DICTIONARY_PAGE: 7}.get(kind, 0), {})
+    inner = inner if isinstance(inner, dict) else {}
+    count, encoding = inner.get(1, 0), inner.get(4 if kind == 3 else 2, 0)
+    numbers = (kind, size, stored, count, encoding)
+    if not all(isinstance(one, int) and one >= 0 for one in numbers):
+        raise ValueError("the header of a page is damaged")
+    return stored, _Page(kind == _DICTIONARY_PAGE, size, count, encoding)
+
+
+def _measured(file: IO[bytes], columns: dict[str, int]) -> Iterator[int]:
+    """Yield the bytes of a few rows after another of columns with repeated texts."""
+    import pyarrow.parquet
+
+    for path, longest in columns.items():
+        rows = max(1, min(4096, _MEASURED_BYTES // max(longest, 1)))
+        reader = pyarrow.parquet.ParquetFile(file)
+        for batch in reader.iter_batches(batch_size=rows, columns=[path]):
+            if not batch.num_columns:
+                raise ValueError(f"its column {path[:100]!r} cannot be read")
+            yield batch.nbytes

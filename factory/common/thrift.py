@@ -1,0 +1,75 @@
+"""Read structures of Thrift's compact protocol, in which Parquet writes the headers of pages."""
+
+from __future__ import annotations
+
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
+_NUMBERS = (4, 5, 6)
+_DEEPEST = 8
+
+
+class Incomplete(Exception):
+    """Raised when the bytes end before the structure does."""
+
+
+class CompactReader:
+    """Reads values from bytes, one after another.
+
+    Attributes:
+        at: Position of the next byte.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Start at the first byte."""
+        self._data = data
+        self.at = 0
+
+    def structure(self, depth: int = 0) -> dict[int, object]:
+        """Return the fields of a structure by number; texts are passed over as None.
+
+        Raises:
+            Incomplete: The bytes end before it does.
+            ValueError: It is malformed, or has a list or map, which no header of a page has.
+        """
+        if depth > _DEEPEST:
+            raise ValueError("a page header is nested too deep")
+        found: dict[int, object] = {}
+        number = 0
+        while (head := self._byte()) != 0:
+            kind, step = head & 15, head >> 4
+            number = number + step if step else self._zigzag()
+            found[number] = kind == _TRUE if kind in (_TRUE, _FALSE) else self._value(kind, depth)
+        return found
+
+    def _value(self, kind: int, depth: int) -> object:
+        if kind in _NUMBERS:
+            return self._zigzag()
+        if kind == _STRUCT:
+            return self.structure(depth + 1)
+        if kind not in (_BYTE, _DOUBLE, _BINARY):
+            raise ValueError(f"a page header has a field of type {kind}")
+        self._skip(self._varint() if kind == _BINARY else 8 if kind == _DOUBLE else 1)
+        return None
+
+    def _byte(self) -> int:
+        if self.at >= len(self._data):
+            raise Incomplete
+        self.at += 1
+        return self._data[self.at - 1]
+
+    def _skip(self, count: int) -> None:
+        self.at += count
+        if self.at > len(self._data):
+            raise Incomplete
+
+    def _varint(self) -> int:
+        value = 0
+        for shift in range(0, 70, 7):
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value
+        raise ValueError("a page header has a number of more than 64 bits")
+
+    def _zigzag(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
