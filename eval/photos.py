@@ -20,6 +20,7 @@ from factory.common.storage import at_home
 from factory.common.system_files import is_system_file
 from factory.data.image_folder import NOT_READ, READ, find_images
 from factory.data.image_table import TABLES, is_table
+from factory.data.left_out import images_lost
 from factory.data.open import OpenedDataset, OpenedImages, is_dataset, open_images
 from factory.hub.ids import looks_like_hub_id
 
@@ -53,12 +54,14 @@ class Found:
         faults: Paths that name no image, each with the reason.
         left_out: Number of files in folders that are not images, by suffix.
         datasets: Datasets among the paths, with split and number of images.
+        lost: Number of files of these datasets that may hold images but were not read, by reason.
     """
 
     photos: list[Photo] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     datasets: list[str] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
 
 
 def file_photo(file: Path, *, name: str, folder: Path | None = None) -> Photo:
@@ -200,6 +203,7 @@ class _Finder:
         else:
             self.found.photos += row_photos(opened, name=name)
         self.found.left_out.update(opened.left_out)
+        self.found.lost.update(images_lost(opened.left_out))
         self.found.datasets.append(f"{name}: split {opened.split}, {len(opened.dataset):,} images")
 
     def _add_files_of(self, opened: OpenedImages, folder: Path) -> None:

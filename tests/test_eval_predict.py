@@ -153,6 +153,18 @@ def test_the_files_of_a_table_are_predicted(run: Path, tmp_path: Path) -> None:
     assert paths(predict(run, tmp_path / "rows.parquet")) == [f"{tmp_path}/rows.parquet row 0"]
 
 
+def test_files_of_a_dataset_that_are_in_no_split_change_the_exit_status(
+    run: Path, tmp_path: Path
+) -> None:
+    cells = [{"bytes": put(tmp_path / "a.png").read_bytes(), "path": None}]
+    (tmp_path / "rows").mkdir()
+    for name in ("cats_test", "dogs"):
+        pq.write_table(pa.table({"image": cells}), tmp_path / "rows" / f"{name}.parquet")
+    with pytest.raises(Failure, match=r"not read: 1 \.parquet in no split; the other images were"):
+        main(["predict", str(run), str(tmp_path / "rows")])
+    assert len(predict(run, tmp_path / "rows", "--skip-unreadable")["images"]) == 1
+
+
 def test_only_a_path_of_the_command_line_is_taken_for_an_id(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

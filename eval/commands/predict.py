@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.rejection import chosen_threshold
     from eval.score import set_precision
     from factory.data.readable import report_unreadable
+    from factory.data.row_counts import left_out_line
 
     found = _find(args)
     set_precision(choose_threads(args.threads, shows=False))
@@ -110,10 +111,17 @@ def run(args: argparse.Namespace) -> None:
     else:
         write("\n\n".join([to_table(answers, threshold), *([str(rejection)] if rejection else [])]))
     _write_files(args, answers, classifier, threshold)
-    if faults and not args.skip_unreadable:
+    if args.skip_unreadable:
+        return
+    if faults:
         raise Failure(
             f"{len(faults)} of {len(answers) + len(faults)} images cannot be read, for the reasons "
             "above; the others were predicted (--skip-unreadable: exit status 0)"
+        )
+    if found.lost:
+        raise Failure(
+            f"files of a dataset were not read: {left_out_line(found.lost)}; the other images were "
+            "predicted (--skip-unreadable: exit status 0)"
         )
 
 

@@ -36,7 +36,7 @@ from factory.data.image_table import (
     read_csv,
     with_images,
 )
-from factory.data.left_out import files_below, files_left_out, left_out_of, place_of
+from factory.data.left_out import files_below, files_left_out, left_out_of, place_of, refuse_lost
 from factory.data.row_counts import left_out_line
 from factory.data.row_filter import filter_rows
 from factory.hub.ids import looks_like_hub_id, parse_target
@@ -125,11 +125,13 @@ def open_dataset(
         image_column: Default: `image`, else the only column of type `Image`.
         label_column: Default: `label`, else the only column of type `ClassLabel`, else a column of
             texts or integers with a usual name.
-        skip_unreadable: Skip images of an image folder in unsupported formats.
+        skip_unreadable: Skip images of an image folder in unsupported formats, and what
+            `factory.data.left_out.refuse_lost` refuses.
 
     Raises:
         UserError: The dataset, config, split or column does not exist; the filter is invalid or
-            matches nothing; or images of an image folder have no class or an unsupported format.
+            matches nothing; images of an image folder have no class or an unsupported format; or
+            images have no row, files no split, or class folders no images.
     """
     reference = str(reference)
     found = _load_any(
@@ -365,6 +367,8 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
     loaded = load_files(str(path), module, data_files=files, features=builder.config.features)
     if module != IMAGES:
         left_out = {} if names_files(path, shown=str(path)) else _lost(path, files)
+        if not skip_unreadable:
+            refuse_lost(left_out, shown=str(path))
         return _Loaded(loaded, builder.config.name, left_out=left_out)
     left_out = left_out_of(
         find_images(path),
@@ -447,6 +451,8 @@ def _load_hub(
     loaded = load_files(reference, found.module, data_files=found.data_files(), features=features)
     if found.module != IMAGES:
         left_out = files_left_out(read, found.others)
+        if not skip_unreadable:
+            refuse_lost(left_out, shown=reference)
         return _Loaded(loaded, found.config_name, found.commit, left_out=left_out)
     left_out = left_out_of(held, loaded.values(), skip_unreadable=skip_unreadable, shown=reference)
     return _Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
