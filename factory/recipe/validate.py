@@ -21,7 +21,7 @@ from factory.recipe.checks import (
     check_variables,
 )
 from factory.recipe.faults import faults_of
-from factory.recipe.model_checks import check_model, check_scheduler, check_sizes
+from factory.recipe.model_checks import check_guidance, check_model, check_scheduler, check_sizes
 from factory.recipe.pinning import pinned_model, pinned_output, pinned_variables
 from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import ClassEntry, Model, RecipeFile
@@ -114,7 +114,8 @@ def assemble(
     check_templates(checked, recipe, names_known=names_known)
     check_sampling(checked, recipe)
     if find_models:
-        # Not for stored recipes: older versions wrote names that are now rejected.
+        # Not for stored recipes: older versions wrote values that are now rejected.
+        check_guidance(checked, recipe)
         check_scheduler(checked, recipe)
         check_sizes(checked, recipe)
         check_output(checked, file.output)
