@@ -432,6 +432,30 @@ def test_rows_that_differ_in_more_than_the_comparison_names_are_refused(
         resolve(read_study(path))
 
 
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_outputs_differ_only_if_the_filter_changes_pixels(
+    tmp_path: Path, in_process: list[str], size: int
+) -> None:
+    text = json.loads(json.dumps(TOY))
+    plain = {"output.antialias": False}
+    row = {"recipe": "quickstart/base-class", "name": "plain", "set": plain, "differs": ["output"]}
+    text["sets"]["digits"] |= {"set": {"output.size": size}, "note": ""}
+    text["sets"]["digits"]["recipes"][1] = row
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(text))
+    if size == 32:
+        rows = resolve(read_study(path))["digits"].values()
+        assert [row.output() for row in rows] == ["32 px, anti-aliased", "32 px"]
+        return
+    # The generator makes 64 px: these images are kept or enlarged, and never filtered.
+    with pytest.raises(UserError, match="`differs` names output, but both have"):
+        resolve(read_study(path))
+    del row["differs"]
+    path.write_text(yaml.safe_dump(text))
+    rows = resolve(read_study(path))["digits"].values()
+    assert [row.output() for row in rows] == [f"{size} px"] * 2
+
+
 def test_the_packaged_studies_compare_the_named_settings(
     in_process: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,6 @@ _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
     "num_inference_steps": (("sampling", "num_inference_steps"),),
     "model": (("model",),),
     "noise": (("sampling", "noise"), ("sampling", "images_per_noise")),
-    "output": (("output",),),
 }
 
 
@@ -90,8 +89,8 @@ class RowSettings(BaseModel):
         found = []
         for one in self.settings["output"]:
             (output,) = json.loads(one)
-            filtered = ", anti-aliased" if output.get("antialias") else ""
-            found.append(f"{output.get('size', 'as generated')} px{filtered}")
+            filtered = ", anti-aliased" if output["antialias"] else ""
+            found.append(f"{_sides(output['size'])}{filtered}")
         return "; ".join(found)
 
 
@@ -162,6 +161,8 @@ def settings_of(text: str) -> RowSettings:
                 name: sorted({_text(one["recipe"], paths) for one in members})
                 for name, paths in _SETTINGS.items()
             },
+            # Not the recipe's keys: without a resize they change no pixel.
+            "output": sorted({_text(one["sampling"], (("output",),)) for one in members}),
         },
         parts={
             one["name"]: PartCost(
@@ -234,6 +235,14 @@ def _at(recipe: Mapping[str, Any], path: tuple[str, ...]) -> Any:
 
 def _texts(prompt: Any) -> list[str]:
     return [prompt] if isinstance(prompt, str) else [one["text"] for one in prompt]
+
+
+def _sides(size: list[int] | None) -> str:
+    """Return the size of images, [height, width], as text."""
+    if size is None:
+        return "as generated"
+    height, width = size
+    return f"{width} px" if height == width else f"{width} x {height} px"
 
 
 def _quantity(text: str) -> str:
