@@ -550,6 +550,25 @@ def test_counts_of_classes_are_reported_and_recorded(
     train(replace(one, allow_empty_classes=True))
 
 
+def test_the_sampling_of_the_images_is_recorded(options: TrainOptions, tmp_path: Path) -> None:
+    dataset = make_set(tmp_path / "set")
+    sampling = {"guidance_scale": 7.5, "num_inference_steps": 40, "seed": 1}
+    (dataset / "manifest.json").write_text(
+        json.dumps({"configs": {"default": {"sampling": sampling}}})
+    )
+    overrides = {**options.overrides, "epochs": 1}
+    one = replace(options, dataset=str(dataset), overrides=overrides)
+    train(one)
+    path = options.out / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    recorded = {"default": {"guidance_scale": 7.5, "num_inference_steps": 40}}
+    assert config["data"]["sampling"] == recorded
+    # A run of an older version has no record, and resumes.
+    del config["data"]["sampling"]
+    path.write_text(yaml.safe_dump(config))
+    train(one)
+
+
 def test_strong_imbalance_is_a_warning(tmp_path: Path) -> None:
     from factory.data.row_counts import count_warnings, counts_line
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from eval.sampling import quantity_text
 from eval.study.spec import SetSpec, Setting, StudySpec
 from eval.study.steps import output_of
 from factory.common.errors import Fault, UserError
@@ -247,7 +248,4 @@ def _sides(size: list[int] | None) -> str:
 
 def _quantity(text: str) -> str:
     (value,) = json.loads(text)
-    if isinstance(value, dict) and list(value) == ["uniform"]:
-        low, high = value["uniform"]
-        return f"{low:g} to {high:g}"
-    return f"{value:g}" if isinstance(value, int | float) else json.dumps(value)
+    return quantity_text(value)

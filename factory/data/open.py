@@ -72,6 +72,7 @@ class OpenedDataset:
         left_out: Files of an image folder that were not read: their number by suffix.
         unreadable: Skipped images that cannot be read: row, file, reason.
         row_numbers: Original number of each row, for messages, if rows were removed; else None.
+        home: Directory of the dataset's files, in the cache for a Hub id; None for a table.
     """
 
     dataset: datasets.Dataset
@@ -87,6 +88,7 @@ class OpenedDataset:
     left_out: dict[str, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     row_numbers: tuple[int, ...] | None = None
+    home: Path | None = None
 
     @property
     def shown(self) -> str:
@@ -164,6 +166,7 @@ def open_dataset(
         image_folder=found.image_folder,
         row_filter=row_filter,
         left_out=found.left_out,
+        home=found.home,
     )
 
 
@@ -323,6 +326,7 @@ class _Loaded:
     commit: str | None = None
     image_folder: Path | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    home: Path | None = None
 
 
 def _load_any(
@@ -369,7 +373,7 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
         left_out = {} if names_files(path, shown=str(path)) else _lost(path, files)
         if not skip_unreadable:
             refuse_lost(left_out, shown=str(path))
-        return _Loaded(loaded, builder.config.name, left_out=left_out)
+        return _Loaded(loaded, builder.config.name, left_out=left_out, home=path)
     left_out = left_out_of(
         find_images(path),
         loaded.values(),
@@ -453,7 +457,8 @@ def _load_hub(
         left_out = files_left_out(read, found.others)
         if not skip_unreadable:
             refuse_lost(left_out, shown=reference)
-        return _Loaded(loaded, found.config_name, found.commit, left_out=left_out)
+        home = Path(found.folder)
+        return _Loaded(loaded, found.config_name, found.commit, left_out=left_out, home=home)
     left_out = left_out_of(held, loaded.values(), skip_unreadable=skip_unreadable, shown=reference)
     return _Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
 
