@@ -22,6 +22,7 @@ from factory.data.image_folder import NOT_READ, READ, find_images
 from factory.data.image_table import TABLES, is_table
 from factory.data.left_out import images_lost
 from factory.data.open import OpenedDataset, OpenedImages, is_dataset, open_images
+from factory.data.row_counts import left_out_line
 from factory.hub.ids import looks_like_hub_id
 
 if TYPE_CHECKING:
@@ -62,6 +63,15 @@ class Found:
     left_out: Counter[str] = field(default_factory=Counter)
     datasets: list[str] = field(default_factory=list)
     lost: Counter[str] = field(default_factory=Counter)
+
+    def line(self) -> str:
+        """Return the number of images, and of what was not read, as one line."""
+        of = f" ({'; '.join(self.datasets)})" if self.datasets else ""
+        others = left_out_line(dict(sorted(self.left_out.items())))
+        parts = [f"{len(self.photos):,} images{of}"]
+        parts += [f"{len(self.faults):,} paths name no image"] if self.faults else []
+        parts += [f"not read: {others}"] if others else []
+        return "; ".join(parts)
 
 
 def file_photo(file: Path, *, name: str, folder: Path | None = None) -> Photo:

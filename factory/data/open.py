@@ -242,9 +242,9 @@ def _is_directory(reference: str) -> bool:
 
 
 def open_rows(
-    reference: str, *, config_name: str | None, split: str
+    reference: str, *, config_name: str | None, split: str, skip_unreadable: bool = True
 ) -> tuple[datasets.Dataset, Path | None]:
-    """Open one split of any dataset, with any columns.
+    """Open one split of any dataset, with any columns; arguments are those of `open_dataset`.
 
     Returns:
         The rows, images not decoded, and the folder that their paths may point into (see
@@ -253,7 +253,7 @@ def open_rows(
     Raises:
         UserError: The dataset, config or split does not exist.
     """
-    found = _load_any(reference, config_name, labelled=False, skip_unreadable=True)
+    found = _load_any(reference, config_name, labelled=False, skip_unreadable=skip_unreadable)
     name = _choose_split(found.splits, split, reference, preferred=split)
     if found.left_out and launched_as()[0] == 0:
         log(f"{reference}: not read: {left_out_line(found.left_out)}")
