@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import io
 import json
@@ -42,6 +41,7 @@ from eval.study.statistics import (
     spread_of_differences,
 )
 from eval.study.steps import Ledger, Step, content_of, run_all
+from factory.common.console import Parser
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.models.embedded import embedded_revision
@@ -321,7 +321,7 @@ def test_the_preset_of_the_command_line_is_that_of_every_dataset() -> None:
 
 
 def test_other_images_leave_out_texts_unless_their_hash_will_be_compared() -> None:
-    parser = argparse.ArgumentParser()
+    parser = Parser()
     add_arguments(parser)
     given = ["--real", "digits=x", "--reference", "digits=y"]
     args = parser.parse_args(["study.yaml", "out", *given])
