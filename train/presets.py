@@ -131,7 +131,8 @@ PRESETS: dict[str, Preset] = {
         {},
     ),
     "finetune": Preset(
-        "With --pretrained: 10 epochs at a low rate, 224 px, crops and flips.",
+        "With --pretrained: 10 epochs at a low rate, crops and flips; size, filter and test crop of "
+        "the weights.",
         _QUICK.model_copy(update=_FINETUNE),
         {},
     ),
