@@ -131,8 +131,8 @@ PRESETS: dict[str, Preset] = {
         {},
     ),
     "finetune": Preset(
-        "With --pretrained: 10 epochs at a low rate, crops and flips; size, filter and test crop of "
-        "the weights.",
+        "With --pretrained: 10 epochs at a low rate, the input of the weights (else 224 px), crops "
+        "and flips.",
         _QUICK.model_copy(update=_FINETUNE),
         {},
     ),

@@ -57,7 +57,7 @@ def input_of_weights(model: str) -> dict[str, Any]:
         UserError: The model's folder has no readable configuration.
     """
     config = _config(model)
-    size = config.get("input_size") or ()
+    size: tuple[int, ...] = tuple(config.get("input_size") or ())
     found = {
         "image_size": size[-1] if len(size) == 3 and size[1] == size[2] else None,
         "resample": config.get("interpolation"),
@@ -82,7 +82,7 @@ def _config(model: str) -> dict[str, Any]:
 
 
 def _text(values: dict[str, Any]) -> str:
-    texts = {
+    texts: dict[str, Callable[[Any], str]] = {
         "image_size": lambda one: f"{one} px" if one else "the size of the images",
         "resample": str,
         "test_crop": lambda one: f"test crop {one:g}",

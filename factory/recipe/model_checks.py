@@ -107,7 +107,8 @@ def _guidance_problem(quantity: Distribution | PerClass) -> str | None:
     for part in parts:
         listed, (low, high) = part.values(), part.bounds()
         if listed is not None:
-            low = min((v for v in listed if v < 1 and v != 0), default=1)
+            numbers = [one for one in listed if isinstance(one, int | float)]
+            low = min((one for one in numbers if one < 1 and one != 0), default=1)
         elif part.type() == "int64" and low >= 0:
             continue
         if low < 1:
