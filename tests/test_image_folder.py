@@ -323,6 +323,8 @@ def test_an_empty_folder_inside_a_class_is_no_class(tmp_path: Path) -> None:
     folder = classes(tmp_path / "photos")
     (folder / "cat" / "2024").mkdir()
     assert open_dataset(folder).left_out == {}
+    splits = write(classes(tmp_path / "more" / "train").parent, "docs/api/a.md")
+    assert open_dataset(splits).left_out == {".md": 1}
 
 
 CARD = '---\nconfigs:\n- config_name: default\n  data_files: "**"\n---\n'

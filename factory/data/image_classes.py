@@ -71,6 +71,11 @@ def splits_of(
     return splits
 
 
+def is_split(name: str) -> bool:
+    """Return whether a folder's name is that of a split."""
+    return name.lower() in SPLITS
+
+
 def class_depth(images: Sequence[PurePosixPath]) -> int:
     """Return the level of the class folders: 1 at the top, 2 inside splits or a wrapper."""
     if images and all(path.parts[0].lower() in SPLITS for path in images):

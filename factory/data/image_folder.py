@@ -21,7 +21,7 @@ from pathlib import Path, PurePosixPath
 from factory.common.errors import UserError
 from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.inside import is_inside
-from factory.data.image_classes import class_depth
+from factory.data.image_classes import class_depth, is_split
 from factory.data.row_counts import shortened
 
 _READ = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
@@ -125,10 +125,15 @@ class ImageFolder:
         return found
 
     def _empty_classes(self) -> list[str]:
-        """Return the folders at the level of classes, or above it, without images."""
+        """Return the folders without images that would be a class or a split."""
         used = {folder for path in self.images for folder in path.parents}
         depth = class_depth(self.images)
-        return sorted(str(one) for one in self.folders - used if len(one.parts) <= depth)
+        return sorted(
+            str(one)
+            for one in self.folders - used
+            if one.parent in used
+            and (len(one.parts) == depth or (len(one.parts) < depth and is_split(one.name)))
+        )
 
 
 def find_images(folder: Path) -> ImageFolder:
