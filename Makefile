@@ -17,10 +17,14 @@ REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seed 0 --seed 1 --seed 2
 STUDY_OPTIONS ?=
 
+<<<<<<< HEAD
 # Benchmarks to run, and options: BENCH="train score --resume"
 BENCH ?=
 
 .PHONY: help install study quickstart bench bench-gpu test test-quick test-soak lint typecheck format docs graph schema cards
+=======
+.PHONY: help install study quickstart test test-quick test-soak lint typecheck format docs graph schema figures cards
+>>>>>>> wt-numbers
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -87,6 +91,9 @@ docs: install ## Build the documentation site in out/docs; a warning is an error
 
 graph: install ## Write the figure and the table of packages: docs/packages.svg, docs/design.md
 	$(BIN)/python docs/draw_packages.py
+
+figures: install ## Write the study's figures into README.md and factory/recipe/measured.py
+	$(BIN)/python docs/write_figures.py
 
 schema: install ## Write recipes/schema.json and docs/recipe-reference.md from the recipe models
 	$(BIN)/python docs/write_reference.py

@@ -58,8 +58,18 @@ def to_json(answers: Sequence[Answer], threshold: float | None) -> list[dict[str
     ]
 
 
-def write_csv(answers: Sequence[Answer], path: Path, threshold: float | None) -> None:
-    """Write a CSV file atomically: path, answer, then pairs of class and probability."""
+def write_csv(
+    answers: Sequence[Answer], path: Path, threshold: float | None, *, skipped: Sequence[str] = ()
+) -> None:
+    """Write a CSV file atomically: path, answer, pairs of class and probability, then the fault.
+
+    Args:
+        answers: A row each.
+        path: The file.
+        threshold: See `answer_of`.
+        skipped: Faults of images and paths without an answer: further rows, in which only the last
+            column has a value.
+    """
     most = len(answers[0].classes)
     pairs = [f"{name}_{place}" for place in range(1, most + 1) for name in ("label", "probability")]
 
@@ -67,9 +77,10 @@ def write_csv(answers: Sequence[Answer], path: Path, threshold: float | None) ->
         # Paths stay the bytes that they are on the disk.
         with temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             lines = csv.writer(file)
-            lines.writerow(["path", "answer", *pairs])
+            lines.writerow(["path", "answer", *pairs, "skipped"])
             for answer in answers:
                 cells = [cell for pair in answer.classes for cell in pair]
-                lines.writerow([answer.photo.name, answer_of(answer, threshold), *cells])
+                lines.writerow([answer.photo.name, answer_of(answer, threshold), *cells, ""])
+            lines.writerows([*[""] * (2 + len(pairs)), fault] for fault in skipped)
 
     replace_file(path, write)

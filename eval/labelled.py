@@ -7,6 +7,7 @@ image is used if its words name exactly one of the classes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +34,30 @@ configs:
 
 # Labelled images
 
-{count:,} images of `{source}` whose words name exactly one of {classes}.
+{count:,} images of `{source}` whose words name exactly one of {classes}: {counts}.
+Of {rows:,} rows, {none:,} name none of them and {several:,} name several;
+{unreadable:,} images cannot be read.
 Real images for reference rows: nothing that is trained on them is zero-shot.
 """
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of a captioned dataset.
+
+    Attributes:
+        images: Images used, by class.
+        rows: Rows read, after the filter.
+        none: Rows that name no class.
+        several: Rows that name several classes.
+        unreadable: Rows of one class whose image cannot be read.
+    """
+
+    images: dict[str, int]
+    rows: int
+    none: int
+    several: int
+    unreadable: int
 
 
 def write_labelled(
@@ -47,7 +69,7 @@ def write_labelled(
     row_filter: str | None = None,
     skip_unreadable: bool = False,
     labels: LabelMap | None = None,
-) -> dict[str, int]:
+) -> Selection:
     """Write the labelled dataset.
 
     Args:
@@ -56,11 +78,9 @@ def write_labelled(
         classes: Class names, in label order; `_` is a space.
         columns: Columns with words: a text, or a list of texts.
         row_filter: Keep only matching rows, see `factory.data.row_filter`.
-        skip_unreadable: Whether to skip and report images that cannot be read.
+        skip_unreadable: Whether to skip and report images that cannot be read, and files that
+            `factory.data.left_out.refuse_lost` refuses.
         labels: Classes for words that are not class names (`sports car: automobile`).
-
-    Returns:
-        Images by class.
 
     Raises:
         UserError: The folder exists, a column is missing, a class has no image, an image cannot be
@@ -70,7 +90,9 @@ def write_labelled(
 
     if out.exists():
         raise UserError(f"{out}: exists; choose a new folder")
-    rows, folder = open_rows(source, config_name=None, split="train")
+    rows, folder = open_rows(
+        source, config_name=None, split="train", skip_unreadable=skip_unreadable
+    )
     missing = [name for name in ("image", *columns) if name not in rows.column_names]
     if missing:
         raise UserError(
@@ -84,7 +106,10 @@ def write_labelled(
         labels.check(
             known, classes, real=f"{source}, columns {','.join(columns)},", model="--class"
         )
-    places, ids = _matching(said, classes, labels.pairs if labels else {})
+    named = _named(said, classes, labels.pairs if labels else {})
+    places = [place for place, own in enumerate(named) if len(own) == 1]
+    ids = [classes.index(next(iter(named[place]))) for place in places]
+    matching = len(places)
     places, ids = _readable(rows, places, ids, source=source, folder=folder, skip=skip_unreadable)
     counts = {name: ids.count(place) for place, name in enumerate(classes)}
     empty = [name for name, count in counts.items() if not count]
@@ -103,10 +128,29 @@ def write_labelled(
     chosen = chosen.add_column("label", ids).cast(features)
     out.mkdir(parents=True)
     chosen.to_parquet(str(out / _FILE))
-    names = ", ".join(classes)
-    card = _CARD.format(file=_FILE, count=len(ids), source=Path(source).name, classes=names)
-    (out / "README.md").write_text(card, encoding="utf-8")
-    return counts
+    found = Selection(
+        images=counts,
+        rows=len(named),
+        none=sum(not own for own in named),
+        several=sum(len(own) > 1 for own in named),
+        unreadable=matching - len(ids),
+    )
+    (out / "README.md").write_text(_card(found, source), encoding="utf-8")
+    return found
+
+
+def _card(found: Selection, source: str) -> str:
+    return _CARD.format(
+        file=_FILE,
+        count=sum(found.images.values()),
+        source=Path(source).name,
+        classes=", ".join(found.images),
+        counts=", ".join(f"{name} {count:,}" for name, count in found.images.items()),
+        rows=found.rows,
+        none=found.none,
+        several=found.several,
+        unreadable=found.unreadable,
+    )
 
 
 def _readable(
@@ -136,21 +180,16 @@ def _words(rows: datasets.Dataset, columns: Sequence[str]) -> list[set[str]]:
     return [{word for cell in row for word in _texts(cell)} for row in zip(*cells, strict=True)]
 
 
-def _matching(
+def _named(
     said: Sequence[set[str]], classes: Sequence[str], pairs: Mapping[str, str]
-) -> tuple[list[int], list[int]]:
-    """Return the positions of rows whose words name one class, and their label ids.
+) -> list[set[str]]:
+    """Return the classes that the words of each row name.
 
     Words of the map must match exactly; class names match in any case.
     """
     own = {name.replace("_", " ").casefold(): name for name in classes}
-    places, ids = [], []
-    for place, words in enumerate(said):
-        named = {pairs.get(word) or own.get(word.casefold()) for word in words} - {None}
-        if len(named) == 1:
-            places.append(place)
-            ids.append(classes.index(named.pop()))
-    return places, ids
+    found = [{pairs.get(word) or own.get(word.casefold()) for word in words} for words in said]
+    return [{name for name in names if name} for names in found]
 
 
 def _texts(cell: Any) -> list[str]:

@@ -21,7 +21,9 @@ from factory.common.storage import at_home
 from factory.common.system_files import is_system_file
 from factory.data.image_folder import NOT_READ, READ, find_images
 from factory.data.image_table import TABLES, is_table
+from factory.data.left_out import images_lost
 from factory.data.open import OpenedDataset, OpenedImages, is_dataset, open_images
+from factory.data.row_counts import left_out_line
 from factory.hub.ids import looks_like_hub_id
 
 if TYPE_CHECKING:
@@ -54,12 +56,23 @@ class Found:
         faults: Paths that name no image, each with the reason.
         left_out: Number of files in folders that are not images, by suffix.
         datasets: Datasets among the paths, with split and number of images.
+        lost: Number of files of these datasets that may hold images but were not read, by reason.
     """
 
     photos: list[Photo] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     datasets: list[str] = field(default_factory=list)
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def line(self) -> str:
+        """Return the number of images, and of what was not read, as one line."""
+        of = f" ({'; '.join(self.datasets)})" if self.datasets else ""
+        others = left_out_line(dict(sorted(self.left_out.items())))
+        parts = [f"{len(self.photos):,} images{of}"]
+        parts += [f"{len(self.faults):,} paths name no image"] if self.faults else []
+        parts += [f"not read: {others}"] if others else []
+        return "; ".join(parts)
 
 
 def file_photo(file: Path, *, name: str, folder: Path | None = None) -> Photo:
@@ -201,6 +214,7 @@ class _Finder:
         else:
             self.found.photos += row_photos(opened, name=name)
         self.found.left_out.update(opened.left_out)
+        self.found.lost.update(images_lost(opened.left_out))
         self.found.datasets.append(f"{name}: split {opened.split}, {len(opened.dataset):,} images")
 
     def _add_files_of(self, opened: OpenedImages, folder: Path) -> None:

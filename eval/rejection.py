@@ -22,6 +22,7 @@ from factory.common.errors import UserError
 from factory.data.open import OpenedDataset, open_dataset
 from factory.data.pixels import Fit, border_colour, decode_images, labelled_sha256
 from factory.data.readable import only_readable
+from factory.data.row_counts import class_counts, counts_line
 from factory.data.row_subsets import DataSource, check_labels, hold_out, take_per_class
 
 SHARE = 0.05
@@ -228,6 +229,8 @@ def _held_out(
     _, held = hold_out(
         labels, fraction=values.val_fraction, seed=training.seed, count=values.val_images
     )
+    counts = class_counts(labels.tolist(), names)
+    log(f"{counts_line(opened.shown, counts, opened.left_out)}; {len(held):,} held out")
     photos = row_photos(opened, name=data, chosen=held.tolist())
     return photos, [names[label] for label in labels[held].tolist()]
 

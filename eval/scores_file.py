@@ -185,6 +185,7 @@ class _TrainingData(BaseModel):
     reference: Name | None = None
     num_images: Count | None = None
     sources: list[_MixedSource] = []
+    sampling: dict[str, dict[str, Any]] | None = None
 
 
 class _Environment(BaseModel):

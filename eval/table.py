@@ -9,17 +9,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from eval.sampling import guidance_and_steps
 from eval.scores_file import Scores, find_scores, read_scores
+from eval.table_checks import check_columns, check_same_training
 from eval.table_rows import OPEN, RowKey, order_rows, row_name
 from factory.common.errors import UserError
 
 DEFAULT_BASE = "base-class"
-# Differences allowed between runs of one cell: the seed, and the dataset of another base seed.
-# Older runs do not have it; square images, as most synthetic ones are, do not depend on it.
-_FIT = "hyperparameters.fit"
-_FREE = {"seed", "data.reference", "data.pixels_sha256"}
 
 
 @dataclass(frozen=True)
@@ -36,6 +33,9 @@ class Cell:
         train_images: Training images per run, held-out ones included (the mean of several); None if
             unknown.
         train_seconds: Mean time of training, None if unknown.
+        guidance: Guidance of the training images; `not recorded` for runs of older versions, empty
+            for images without a record, such as real ones.
+        steps: Denoising steps, likewise.
     """
 
     top1: float
@@ -46,6 +46,8 @@ class Cell:
     runs: list[str]
     train_images: int | None
     train_seconds: float | None
+    guidance: str
+    steps: str
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def make_tables(
         UserError: An unknown row name, one column with two different datasets, or one cell with
             different trainings.
     """
-    _check_columns(scores)
+    check_columns(scores)
     names = {row_name(one, row_key) for one in scores}
     asked = [name for name in (*order, base, reference) if name]
     unknown = [name for name in asked if name not in names]
@@ -170,9 +172,10 @@ def _make_table(
 
 
 def _make_cell(group: Sequence[Scores], *, row: str, base: Sequence[Scores] | None) -> Cell:
-    _check_same_training(group, row)
+    check_same_training(group, row)
     values = [100 * one.metrics.top1 for one in group]
     mean = math.fsum(values) / len(values)
+    guidance, steps = guidance_and_steps(group)
     single = len(group) == 1
     std = None
     if not single:
@@ -189,6 +192,8 @@ def _make_cell(group: Sequence[Scores], *, row: str, base: Sequence[Scores] | No
         runs=[one.run for one in group],
         train_images=_train_images(group),
         train_seconds=_mean([one.model.train_seconds for one in group]),
+        guidance=guidance,
+        steps=steps,
     )
 
 
@@ -201,75 +206,3 @@ def _train_images(group: Sequence[Scores]) -> int | None:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def _check_columns(scores: Sequence[Scores]) -> None:
-    """Reject a column with two datasets: their scores are not comparable."""
-    seen: dict[str, Scores] = {}
-    for one in scores:
-        first = seen.setdefault(one.real.name, one)
-        if first.real.fingerprint != one.real.fingerprint:
-            raise UserError(
-                f"{one.real.name}: {first.run} and {one.run} were scored on different images "
-                f"({first.real.num_images} of {first.real.reference}, {one.real.num_images} of "
-                f"{one.real.reference}); score both on the same dataset"
-            )
-        if sorted(first.labels.merged) != sorted(one.labels.merged):
-            raise UserError(
-                f"{one.real.name}: {first.run} and {one.run} were scored with different merged "
-                f"classes ({_merged(first)}; {_merged(one)}); score both again with the same "
-                "--labels"
-            )
-
-
-def _merged(scores: Scores) -> str:
-    groups = [" with ".join(group) for group in scores.labels.merged]
-    return ", ".join(groups) or "each label by itself"
-
-
-def _check_same_training(group: Sequence[Scores], row: str) -> None:
-    """Reject averages over runs that differ in more than their seed."""
-    first, *others = (_flat(_settings(one.training or {})) for one in group)
-    for one, other in zip(group[1:], others, strict=True):
-        differing = sorted(
-            key for key in first.keys() | other.keys() if first.get(key) != other.get(key)
-        )
-        if None in (first.get(_FIT), other.get(_FIT)) and _FIT in differing:
-            differing.remove(_FIT)
-        if set(differing) - _FREE:
-            found = next(key for key in differing if key not in _FREE)
-            raise UserError(
-                f"{row} on {one.real.name}: {group[0].run} and {one.run} differ in {found} "
-                f"({first.get(found)} and {other.get(found)}), not only in their seed; "
-                "pass one of them, or use --row-per run"
-            )
-
-
-def _settings(training: dict[str, Any]) -> dict[str, Any]:
-    """Return a run's settings and last library versions, without its machines."""
-    settings = dict(training)
-    data = settings.get("data")
-    if isinstance(data, dict):
-        # Counts follow from the rows, and older runs lack them.
-        counted = ("class_counts", "left_out", "num_unreadable", "num_real_images")
-        settings["data"] = {key: one for key, one in data.items() if key not in counted}
-        # Datasets of other base seeds are other references.
-        settings["data"]["sources"] = [
-            {key: one.get(key) for key in ("config_name", "split", "real", "num_images")}
-            for one in data.get("sources") or ()
-        ]
-    environments = settings.pop("environments", None)
-    if environments:
-        settings["versions"] = environments[-1].get("versions")
-    return settings
-
-
-def _flat(mapping: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a nested mapping's values under dotted keys."""
-    found: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found

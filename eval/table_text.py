@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from eval.sampling import NOT_RECORDED
 from eval.table import Cell, Table
 from factory.common.markup import table_cell
 
@@ -34,13 +35,26 @@ def grid(lines: Sequence[Sequence[str]]) -> str:
 
 
 def _markdown(table: Table, *, intervals: bool, cost: bool) -> str:
+    sampled = any(cell.guidance not in ("", NOT_RECORDED) for cell in table.cells.values())
+    header = ["guidance", "steps"] if sampled else []
     extra = ["images", "training (min)"] if cost else []
-    lines = [["top-1 (%)", *table.columns, *extra]]
+    lines = [["top-1 (%)", *header, *table.columns, *extra]]
     for row in table.rows:
         found = [table.cells.get((row, column)) for column in table.columns]
         cells = [_cell_text(cell, intervals) if cell else "" for cell in found]
-        lines.append([row, *cells, *(_cost(found) if cost else ())])
+        settings = _sampling(found) if sampled else ()
+        lines.append([row, *settings, *cells, *(_cost(found) if cost else ())])
     return grid(lines)
+
+
+def _sampling(cells: Sequence[Cell | None]) -> tuple[str, str]:
+    """Return guidance and steps of a row's training images."""
+    found = [cell for cell in cells if cell is not None]
+    guidance, steps = (
+        dict.fromkeys(c.guidance for c in found),
+        dict.fromkeys(c.steps for c in found),
+    )
+    return "; ".join(guidance), "; ".join(steps)
 
 
 def _cost(cells: Sequence[Cell | None]) -> tuple[str, str]:

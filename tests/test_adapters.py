@@ -11,6 +11,7 @@ import torch
 from recipe_texts import BASE, write
 from test_render import SPECS
 
+from factory.cli.main import main
 from factory.common.errors import UserError
 from factory.recipe.library import load_recipe
 from factory.recipe.lint import lint
@@ -72,6 +73,26 @@ def test_adapters_are_applied_by_their_weights(folder: Path) -> None:
     expected = DiffusersRenderer(stock, plain)._generate(SPECS[:2])
     assert (generate(recipe) - expected).abs().max() < 1e-5
     assert (generate(plain) - expected).abs().max() > 1e-3, "adapters that do nothing prove nothing"
+
+
+@pytest.mark.parametrize(
+    "options", [["--model", "embedded"], ["--set", "model.id=embedded"], ["--model", "./sd"]]
+)
+def test_settings_that_another_model_does_not_keep_are_named(
+    folder: Path,
+    options: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(folder)
+    adapted(folder, "[{id: warm}], scheduler_config: {steps_offset: 0}")
+    for command in ("plan", "check"):
+        main([command, "r.yaml", *options])
+        said = "the recipe's model.scheduler_config and model.adapters belong to its own model"
+        lines = [line for line in capsys.readouterr().err.splitlines() if said in line]
+        assert len(lines) == 1 and lines[0].endswith("and are not used")
+        main([command, "r.yaml", "--set", "sampling.seed=1"])
+        assert said not in capsys.readouterr().err
 
 
 def test_the_fingerprint_covers_file_and_weight(folder: Path) -> None:

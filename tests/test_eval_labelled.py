@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def test_images_that_cannot_be_read_are_named_or_left_out(
         main(arguments)
     assert not out.exists()
     main([*arguments, "--skip-unreadable"])
-    assert "1 of 4 images cannot be read and are skipped:" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "1 of 4 images cannot be read and are skipped:" in printed.err
+    assert re.search(r"rows read: \d+ name no class, \d+ several; 1 images cannot be", printed.out)
     assert open_dataset(str(out)).dataset["label"] == [0, 0, 1]
 
 
@@ -120,7 +123,14 @@ def test_a_captioned_image_folder_is_labelled(
         Image.new("RGB", (8, 8), (20 * place, 0, 0)).save(folder / f"{place}.png")
     (folder / "metadata.csv").write_text("file_name,name\n2.png,cat\n0.png,dog\n1.png,emu\n")
     arguments = [*of_classes("cat", "dog"), "--caption-column", "name", "--json"]
-    main(["label", str(folder), str(tmp_path / "out"), *arguments])
+    command = ["label", str(folder), str(tmp_path / "out"), *arguments]
+    with pytest.raises(UserError, match=r"photos: not read: 1 \.png without a row"):
+        main(command)
+    (folder / "3.png").rename(folder / "3.avif")
+    with pytest.raises(UserError, match=r"1 of 4 images are in unsupported formats \(1 \.avif"):
+        main(command)
+    (folder / "3.avif").rename(folder / "3.png")
+    main([*command, "--skip-unreadable"])
     opened = open_dataset(str(tmp_path / "out"))
     images = [read_image(item, where="a row") for item in opened.dataset["image"]]
     assert [image.getpixel((0, 0))[0] for image in images] == [40, 0]
@@ -130,7 +140,11 @@ def test_a_captioned_image_folder_is_labelled(
     assert json.loads(printed.out) == {
         "out": str(tmp_path / "out"),
         "images": {"cat": 1, "dog": 1},
+        **{"rows": 3, "none": 1, "several": 0, "unreadable": 0},
     }
+    card = (tmp_path / "out/README.md").read_text()
+    assert "name exactly one of cat, dog: cat 1, dog 1." in card
+    assert "Of 3 rows, 1 name none of them and 0 name several;\n0 images cannot be read." in card
 
 
 def test_filter_and_faults(captioned: Path, tmp_path: Path) -> None:

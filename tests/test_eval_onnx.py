@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,6 +63,25 @@ def test_answers_are_those_of_the_run(
     assert [pair["label"] for pair in called] == [
         pair["label"] for pair in theirs[3]["predictions"]
     ]
+
+
+def test_check_refuses_or_reports_images_that_cannot_be_read(
+    run: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    (folder / "cut.png").write_bytes((photos / "09.png").read_bytes()[:60])
+    (folder / "notes.txt").write_text("")
+    out = tmp_path / "a.onnx"
+    command = ["export", str(run), "--onnx", str(out), "--check"]
+    with pytest.raises(Failure, match="1 images of --check cannot be read, for the reasons above"):
+        main([*command, str(folder)])
+    said = capsys.readouterr().err
+    assert f"--check {folder}: 12 images; not read: 1 .txt" in said
+    assert "cut.png" in said and out.is_file()
+    (folder / "out.png").symlink_to(photos / "09.png")
+    with pytest.raises(UserError, match=r"--check .*out\.png: is a link out of"):
+        main([*command, str(folder)])
 
 
 def test_the_choice_for_images_that_are_not_square_is_in_the_file(

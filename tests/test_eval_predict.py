@@ -185,6 +185,18 @@ def test_the_files_of_a_table_are_predicted(run: Path, tmp_path: Path) -> None:
     assert paths(predict(run, tmp_path / "rows.parquet")) == [f"{tmp_path}/rows.parquet row 0"]
 
 
+def test_files_of_a_dataset_that_are_in_no_split_change_the_exit_status(
+    run: Path, tmp_path: Path
+) -> None:
+    cells = [{"bytes": put(tmp_path / "a.png").read_bytes(), "path": None}]
+    (tmp_path / "rows").mkdir()
+    for name in ("cats_test", "dogs"):
+        pq.write_table(pa.table({"image": cells}), tmp_path / "rows" / f"{name}.parquet")
+    with pytest.raises(Failure, match=r"not read: 1 \.parquet in no split; the other images were"):
+        main(["predict", str(run), str(tmp_path / "rows")])
+    assert len(predict(run, tmp_path / "rows", "--skip-unreadable")["images"]) == 1
+
+
 def test_only_a_path_of_the_command_line_is_taken_for_an_id(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +271,13 @@ def test_unreadable_files_are_named_skipped_and_counted(
     found = predict(run, *given, "--skip-unreadable")
     assert paths(found) == [str(folder / "a.png")]
     assert len(found["skipped"]) == left_out
+    assert "5 images; 5 paths name no image" in seen.err
+    file = tmp_path / "answers.csv"
+    main(["predict", str(run), *map(str, given), "--skip-unreadable", "--csv", str(file)])
+    answered, *skipped = csv.DictReader(file.read_text(encoding="utf-8").splitlines())
+    assert (answered["path"], answered["skipped"]) == (str(folder / "a.png"), "")
+    assert [row["skipped"] for row in skipped] == found["skipped"]
+    assert not any(row["path"] or row["answer"] for row in skipped)
     with pytest.raises(UserError, match=r"no image can be read: .*void: contains no images"):
         main(["predict", str(run), str(tmp_path / "void"), "--skip-unreadable"])
     with pytest.raises(UserError, match=r"no image can be read: .*cut.jpg: the image cannot be"):
@@ -404,7 +423,7 @@ def test_a_threshold_is_chosen_where_training_images_are_not_square(
 @pytest.mark.slow
 @pytest.mark.parametrize("fit", ["crop", "pad"])
 def test_photos_that_are_not_square_are_held_out_as_they_were_trained_on(
-    tmp_path: Path, fit: str
+    tmp_path: Path, fit: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = ["file_name,class"]
     rng = np.random.default_rng(0)
@@ -422,10 +441,13 @@ def test_photos_that_are_not_square_are_held_out_as_they_were_trained_on(
         overrides={**values, "fit": fit, "image_size": 32},
     )
     train(options)
+    capsys.readouterr()
     found = predict(
         *(tmp_path / "run", tmp_path / "0.JPG", "--threshold", "auto"),
         *("--data", tmp_path / "mine.csv"),
     )
+    line = "split train: 90 images, 3 classes: 0 30, 1 30, 2 30; 27 held out"
+    assert line in capsys.readouterr().err
     assert found["threshold_chosen"]["images"] == 27
 
 

@@ -109,8 +109,13 @@ def test_as_code_is_all_three_and_repeats(run: Path) -> None:
     path = run / "scores-real-test-test-batch-dropout-best-on-test.json"
     first = path.read_bytes()
     assert read_scores(path).scoring == "test-batch + dropout + best on test"
-    score(run, "--as-code")
+    score(run, "--as-code", "--batch-norm", "test-batch")
     assert path.read_bytes() == first
+
+
+def test_as_code_with_evaluation_statistics_is_refused(run: Path) -> None:
+    with pytest.raises(UserError, match="remove --batch-norm eval, or replace --as-code by"):
+        score(run, "--as-code", "--batch-norm", "eval")
 
 
 def test_dropout_stays_on_where_a_model_has_it(run: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import datasets
@@ -20,10 +21,12 @@ import yaml
 from quick_python import python
 
 from eval.cli import main
+from eval.commands.study import _other_images, add_arguments
 from eval.scores_file import read_scores
-from eval.study.conclusions import check_texts, filled_in, interval
+from eval.study.conclusions import check_texts, filled_in, interval, only
 from eval.study.costs import costs_text
 from eval.study.driver import check_labels
+from eval.study.environments import all_devices, all_versions
 from eval.study.paper import TABLE_1
 from eval.study.plan import REFERENCE, Plan
 from eval.study.report import to_markdown, verdict
@@ -38,6 +41,7 @@ from eval.study.statistics import (
     spread_of_differences,
 )
 from eval.study.steps import Ledger, Step, content_of, run_all
+from factory.common.console import Parser
 from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.models.embedded import embedded_revision
@@ -132,8 +136,10 @@ def test_a_study_measures_reports_and_repeats_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     toy, out = write_toy(tmp_path, real), tmp_path / "out"
-    options = ["--reference", f"digits={real}"]
-    main(["study", str(toy), str(out), *options])
+    spec = yaml.safe_load(toy.read_text())
+    spec["sets"]["digits"]["reference"] = {"dataset": str(real)}
+    toy.write_text(yaml.safe_dump(spec))
+    main(["study", str(toy), str(out)])
     # Two draws of the base row, one of the other, one reference row, two seeds each.
     assert in_process.count("factory build") == 3
     assert sum(one.startswith("train ") for one in in_process) == 8
@@ -168,19 +174,41 @@ def test_a_study_measures_reports_and_repeats_nothing(
 
     in_process.clear()
     first = (out / "study.md").read_text(), (out / "study.json").read_text()
-    main(["study", str(toy), str(out), *options])
+    main(["study", str(toy), str(out)])
     assert in_process == []
     assert first == ((out / "study.md").read_text(), (out / "study.json").read_text())
 
+    # Texts are about certain images and weights: on others they are left out.
+    fingerprint = one.real_fingerprint
+    for key, own, said in (
+        ("real", fingerprint[:16], ""),
+        ("real", "0" * 16, f"describe test images with fingerprint {'0' * 16}; {fingerprint[:16]}"),
+        ("reference", "0" * 16, f"describe reference images with pixel hash {'0' * 16}; "),
+        ("generator", "0" * 16, f"describe images of the generator's revision {'0' * 16}; "),
+    ):
+        spec["sets"]["digits"]["describes"] = {key: own}
+        toy.write_text(yaml.safe_dump(spec))
+        main(["study", str(toy), str(out)])
+        report = (out / "study.md").read_text()
+        assert ("A toy." in report, "Alone: " in report) == (not said, not said)
+        assert said in report and report.count("are omitted") == (2 if said else 0)
+    del spec["sets"]["digits"]["describes"]
+    toy.write_text(yaml.safe_dump(spec))
+    given = f"--reference digits={real}"
+    main(["study", str(toy), str(out), *given.split()])
+    report = (out / "study.md").read_text()
+    assert f"Run with `{given}`, which differ" in report and "Alone: " not in report
+    assert in_process == []
+
     # A lost score is measured again, and nothing else.
     files[0].unlink()
-    main(["study", str(toy), str(out), *options])
+    main(["study", str(toy), str(out)])
     assert in_process == ["eval score"]
     assert first[1] == (out / "study.json").read_text() or "seconds" in first[1]
 
     # A larger dataset is grown, and gives other runs beside the old ones.
     in_process.clear()
-    grow = ["study", str(toy), str(out), *options, "--images-per-class", "5", "--seed", "0"]
+    grow = ["study", str(toy), str(out), "--images-per-class", "5", "--seed", "0"]
     main(grow)
     assert in_process.count("factory build") == 3
     assert sum(one.startswith("train ") for one in in_process) == 4
@@ -252,6 +280,75 @@ def test_figures_that_a_study_will_not_have_are_found_before_it_is_run(
 ) -> None:
     with pytest.raises(UserError, match=f"text of the study: .*{message}"):
         check_texts(StudySpec.model_validate(TOY | {"limits": text}))
+
+
+def test_a_part_of_a_study_keeps_the_texts_that_it_can_fill_in() -> None:
+    toy = json.loads(json.dumps(TOY))
+    toy["sets"]["more"] = toy["sets"]["digits"] | {"note": "{{ score('more', 'base-class') }}"}
+    spec = StudySpec.model_validate(toy | {"limits": "{{ score('digits', 'base-class') }}"})
+    part = only(spec, ["more"])
+    assert part.sets["more"].note == spec.sets["more"].note
+    assert part.limits.endswith("a text with values of other datasets than more is omitted.")
+    assert only(spec, ["digits"]).limits == spec.limits
+    with pytest.raises(UserError, match="has no row typo"):
+        only(spec.model_copy(update={"limits": "{{ score('more', 'typo') }}"}), ["digits"])
+
+
+@pytest.mark.parametrize(
+    ("key", "options", "message"),
+    [
+        ("train", ["--preset", "paper"], "train: --preset is the dataset's `preset`; use that"),
+        ("train", ["--epochs=3"], "train: --epochs is the study's `epochs`"),
+        ("build", ["--set", "sampling.seed=1"], "build: --set is the dataset's or row's `set`"),
+    ],
+)
+def test_options_that_are_keys_of_a_study_are_refused(
+    tmp_path: Path, real: Path, key: str, options: list[str], message: str
+) -> None:
+    path = write_toy(tmp_path, real)
+    text = yaml.safe_load(path.read_text())
+    text["sets"]["digits"][key] = options
+    path.write_text(yaml.safe_dump(text))
+    with pytest.raises(UserError, match=f"sets.digits: {message}"):
+        read_study(path)
+
+
+def test_the_preset_of_the_command_line_is_that_of_every_dataset() -> None:
+    path = ROOT / "docs" / "full-size.yaml"
+    assert read_study(path).sets["eurosat"].preset == "paper-eurosat"
+    spec = read_study(path, {"preset": "quick"})
+    assert {one.preset or spec.preset for one in spec.sets.values()} == {"quick"}
+
+
+def test_other_images_leave_out_texts_unless_their_hash_will_be_compared() -> None:
+    parser = Parser()
+    add_arguments(parser)
+    given = ["--real", "digits=x", "--reference", "digits=y"]
+    args = parser.parse_args(["study.yaml", "out", *given])
+    assert _other_images(args, StudySpec.model_validate(TOY)) == given
+    toy = json.loads(json.dumps(TOY))
+    toy["sets"]["digits"]["describes"] = {"real": "0" * 16}
+    assert _other_images(args, StudySpec.model_validate(toy)) == given[2:]
+
+
+def test_versions_and_devices_of_every_step_are_listed() -> None:
+    def scored(versions: dict[str, str], *environments: dict[str, Any]) -> Any:
+        training = {"environments": [*environments]}
+        return SimpleNamespace(training=training, versions=versions, settings={"device": "cpu"})
+
+    old, new = {"torch": "2", "timm": "1"}, {"torch": "3", "timm": "1"}
+    here = {"device": "cpu", "device_name": "a CPU"}
+    manifests = [{"versions": [{"diffusers": "0"}, {"diffusers": "1"}], "device": "a GPU"}]
+    # The first run was trained before an upgrade, the second resumed after it.
+    runs = [scored(old, here | {"versions": old}), scored(new, here, {"versions": new})]
+    expected = {"diffusers": ["0", "1"], "timm": ["1"], "torch": ["2", "3"]}
+    assert all_versions(runs, manifests) == expected
+    runs.append(scored(new, {"device": "cuda", "device_name": "a GPU"}))
+    assert all_devices(runs, manifests) == {
+        "generating": ["a GPU"],
+        "training": ["a CPU", "a GPU"],
+        "scoring": ["cpu"],
+    }
 
 
 def test_a_config_that_several_rows_use_costs_once(tmp_path: Path, in_process: list[str]) -> None:
@@ -432,6 +529,30 @@ def test_rows_that_differ_in_more_than_the_comparison_names_are_refused(
         resolve(read_study(path))
 
 
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_outputs_differ_only_if_the_filter_changes_pixels(
+    tmp_path: Path, in_process: list[str], size: int
+) -> None:
+    text = json.loads(json.dumps(TOY))
+    plain = {"output.antialias": False}
+    row = {"recipe": "quickstart/base-class", "name": "plain", "set": plain, "differs": ["output"]}
+    text["sets"]["digits"] |= {"set": {"output.size": size}, "note": ""}
+    text["sets"]["digits"]["recipes"][1] = row
+    path = tmp_path / "toy.yaml"
+    path.write_text(yaml.safe_dump(text))
+    if size == 32:
+        rows = resolve(read_study(path))["digits"].values()
+        assert [row.output() for row in rows] == ["32 px, anti-aliased", "32 px"]
+        return
+    # The generator makes 64 px: these images are kept or enlarged, and never filtered.
+    with pytest.raises(UserError, match="`differs` names output, but both have"):
+        resolve(read_study(path))
+    del row["differs"]
+    path.write_text(yaml.safe_dump(text))
+    rows = resolve(read_study(path))["digits"].values()
+    assert [row.output() for row in rows] == [f"{size} px"] * 2
+
+
 def test_the_packaged_studies_compare_the_named_settings(
     in_process: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -479,15 +600,23 @@ def results_of(paper: float | None, estimate: Estimate, p: float | None) -> Resu
     }
     one = {
         **{"paper": "CIFAR-10", "real": "real", "real_images": 5, "real_fingerprint": "f" * 64},
-        **{"note": "", "floor": None, "rows": [row], "comparisons": [compared]},
+        **{
+            "preset": "paper",
+            "train": ["--augment", "a=1,2"],
+            "note": "",
+            "floor": None,
+            "rows": [row],
+            "comparisons": [compared],
+        },
         **{"scorings": {}, "zero_shot": {"clip, paper": 40.0}},
     }
     return Results.model_validate(
         {
             **{"title": "T", "generator": "embedded", "models": ["net"], "seeds": [0]},
-            **{"generator_revisions": ["a" * 40], "preset": "quick", "epochs": None},
+            **{"generator_revisions": ["a" * 40], "preset": "quick", "epochs": 3},
             **{"features": {"s": "run"}, "limits": ""},
-            **{"versions": {"torch": "2"}, "sets": {"s": one}},
+            **{"versions": {"torch": ["2", "3"]}, "sets": {"s": one}},
+            "devices": {"generating": ["a GPU"], "training": ["a GPU", "a CPU"]},
         }
     )
 
@@ -512,13 +641,27 @@ def test_a_verdict_gives_sign_and_size(
     assert verdict(results.sets["s"].comparisons[0]).startswith(expected)
     text = to_markdown(results, command="eval study")
     assert expected in text and "| clip, paper" in text
+    assert "Trained with preset `paper`, 3 epochs, options `--augment a=1,2`. Scored on 5" in text
+    assert "Versions: torch 2 and 3." in text
+    assert "Devices: generating a GPU; training a GPU and a CPU." in text
 
 
 def test_a_text_that_names_a_missing_figure_is_refused() -> None:
     results = results_of(5.0, Estimate(2.0, 1.0, 3.0, 0.01, 6, ""), 0.01)
     assert filled_in("{{ score('s', 'base-class') }}", results) == "50.00"
     assert filled_in("{{ diff('s', 'better', 'base-class') }}", results) == "+2.00 [+1.00, +3.00]"
-    for text in ("{{ score('s', 'other') }}", "{{ diff('s', 'a', 'b') }}", "{{ nothing }}", "{{"):
+    assert filled_in("{{ p('s', 'better', 'base-class') }}", results) == "p = 0.010"
+    results = results_of(5.0, Estimate(2.0, 1.0, 3.0, 0.01, 6, ""), 0.0001)
+    assert filled_in("{{ p('s', 'better', 'base-class') }}", results) == "p < 0.001"
+    results = results_of(5.0, Estimate(2.0, 1.0, 3.0, None, 1, ""), None)
+    assert filled_in("{{ p('s', 'better', 'base-class') }}", results) == "not tested"
+    for text in (
+        "{{ score('s', 'other') }}",
+        "{{ p('s', 'a', 'b') }}",
+        "{{ diff('s', 'a', 'b') }}",
+        "{{ nothing }}",
+        "{{",
+    ):
         with pytest.raises(UserError, match="text of the study: "):
             filled_in(text, results)
 

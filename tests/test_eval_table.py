@@ -156,6 +156,72 @@ def test_runs_that_differ_in_more_than_seed_are_not_averaged():
     assert make_tables(pair, row_key="run")[0].rows == ["base-class-0", "long"]
 
 
+def sampled(trick, top1, *, seed=0, guidance=7.5, steps=40, **other):
+    one = scores(trick, top1, seed=seed)
+    own = {"guidance_scale": guidance, "num_inference_steps": steps, "model": "m"} | other
+    one.training["data"]["sampling"] = {trick: own}
+    return one
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"steps": 12}, r"num_inference_steps \(40 and 12\)"),
+        ({"guidance": {"uniform": [1, 5]}}, r"guidance_scale \(7.5 and 1 to 5\)"),
+        ({"output": {"antialias": True}}, r"output.antialias \(None and True\)"),
+    ],
+)
+def test_runs_on_images_of_other_settings_are_not_averaged(change, said):
+    pair = [sampled("base", 0.5), sampled("base", 0.6, seed=1, **change)]
+    with pytest.raises(UserError, match=f"differ in sampling.base.{said}, not only in their seed"):
+        make_tables(pair)
+    (table,) = make_tables([pair[0], sampled("base", 0.6, seed=1)])
+    assert table.cells["base", "digits-test"].top1 == pytest.approx(55)
+
+
+def test_guidance_and_steps_stand_beside_the_scores(tmp_path, capsys):
+    union = sampled("all-combined", 0.7)
+    union.training["data"]["sampling"]["random"] = {
+        "guidance_scale": {"uniform": [1, 5]},
+        "num_inference_steps": 40,
+    }
+    real, old = scores("real", 0.9), scores("old", 0.4)
+    real.training["data"]["sampling"] = None
+    lines = to_markdown(make_tables([sampled("base-class", 0.6), union, real, old])).splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    assert [cells[0], *cells[2:]] == [
+        ["top-1 (%)", "guidance", "steps", "digits-test"],
+        ["base-class", "7.5", "40", "60.00"],
+        ["old", "not recorded", "not recorded", "40.00 (-20.00)"],
+        ["real", "", "", "90.00 (+30.00)"],
+        ["all-combined", "7.5, 1 to 5", "40", "70.00 (+10.00)"],
+    ]
+    files = []
+    for one in (sampled("base", 0.5), scores("base", 0.6, seed=1)):
+        files.append(tmp_path / f"{one.training['seed']}.json")
+        write_scores(one, files[-1])
+    main(["table", *map(str, files)])
+    said = capsys.readouterr()
+    assert "7.5, not recorded | 40, not recorded | 55.00" in said.out
+    assert "1 runs do not record the sampling of their images (older version)" in said.err
+    assert "the first is runs/base-1" in said.err
+
+
+def test_one_column_has_one_fit():
+    def fitted(trick, trained, scored):
+        one = scores(trick, 0.5)
+        one.training["hyperparameters"]["fit"] = trained
+        preprocessing = one.preprocessing.model_copy(update={"fit": scored})
+        return one.model_copy(update={"preprocessing": preprocessing})
+
+    base = fitted("base-class", "crop", "crop")
+    with pytest.raises(UserError, match=r"with different --fit \(crop and pad\); score both again"):
+        make_tables([base, fitted("own-trick", "crop", "pad")])
+    # A row's own way of training, and files of older versions.
+    for scored in (fitted("own-trick", "pad", "pad"), fitted("own-trick", "crop", None)):
+        assert len(make_tables([base, scored])[0].rows) == 2
+
+
 def test_one_column_is_one_set():
     pair = [scores("base-class", 0.5), scores("own-trick", 0.6, of="g")]
     with pytest.raises(UserError, match=r"digits-test: .* were scored on different images"):

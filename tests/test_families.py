@@ -15,11 +15,13 @@ import tiny_families
 import torch
 from test_render import SPECS
 
+from factory.builder.build import build
 from factory.cli.main import main
 from factory.common.errors import UserError
 from factory.models.presets import find_preset
 from factory.planner.plan import ImageSpec
 from factory.recipe.library import load_recipe
+from factory.recipe.model_checks import require_used_guidance
 from factory.recipe.model_files import settings_on_disk, size_step_on_disk
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.capabilities import size_step
@@ -173,6 +175,17 @@ def test_a_negative_prompt_counts_or_is_refused(family: str, saved: Callable[[st
     with pytest.raises(UserError, match="does not support negative prompts") as raised:
         DiffusersRenderer(load(recipe), recipe)
     assert raised.value.faults[0].key == "negative_prompt"
+
+
+def test_an_unknown_model_is_asked_whether_it_uses_low_guidance(
+    saved: Callable[[str], Path], tmp_path: Path
+) -> None:
+    sampling = {"guidance_scale": {"uniform": [0.5, 5]}, "num_inference_steps": 1}
+    with pytest.raises(UserError, match=r"can be 0\.5 to 5, but guidance below 1 has no effect"):
+        build(recipe_for(saved("stable_diffusion"), sampling=sampling), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    recipe = recipe_for(saved("lcm"), sampling=sampling)
+    require_used_guidance(recipe, DiffusersRenderer(load(recipe), recipe).pipeline_settings)
 
 
 def test_guidance_where_there_is_none_is_refused(saved: Callable[[str], Path]) -> None:

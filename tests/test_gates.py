@@ -89,6 +89,10 @@ def test_near_duplicates_are_flagged_and_the_first_is_kept(made: Path) -> None:
     assert report.flagged[FLAG] >= 6
     assert 4 <= report.flagged[OTHER_LABEL] < report.flagged[FLAG]
     assert len(rows_of(made, "share")) == 12
+    names = [
+        row["class"] for config in ("base", "domain", "share") for row in rows_of(made, config)
+    ]
+    assert report.class_counts == {name: names.count(name) for name in set(names)}
 
 
 def test_images_and_row_order_are_unchanged(made: Path) -> None:

@@ -1,6 +1,7 @@
 """A tiny training run: killed, resumed, exported, loaded; and the embedded pipeline."""
 
 import json
+import re
 import shlex
 import shutil
 import subprocess
@@ -62,7 +63,8 @@ def killed_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
         assert process.poll() is None, "the run ended before its first checkpoint"
         time.sleep(0.02)
     process.kill()
-    process.communicate()
+    _, said = process.communicate()
+    assert re.search(rb"digits: [\d,]+ images, 10 classes: ", said), said
     return run, int(torch.load(run / "checkpoint.pt", weights_only=True)["step"])
 
 

@@ -100,7 +100,9 @@ def test_metadata_on_the_hub_names_the_rows(either_hub: LocalHub, tmp_path: Path
     rows = "file_name,label\ncat/0.jpg,tabby\ndog/0.jpg,collie\n"
     name = publish(either_hub, "named", *photos("cat", "dog"), metadata__csv=rows)
     left = {".jpg without a row": 4, ".md": 1}
-    assert read(either_hub, tmp_path, name) == [[{"collie": 1, "tabby": 1}, left]]
+    (said,) = read(either_hub, tmp_path, name)
+    assert f"{name}: not read: 4 .jpg without a row; list these images" in str(said)
+    assert read(either_hub, tmp_path, name, "--skip") == [[{"collie": 1, "tabby": 1}, left]]
 
 
 def test_words_in_file_names_choose_no_split_on_the_hub(

@@ -15,7 +15,7 @@ from PIL import Image
 
 from factory.common.errors import UserError
 from factory.data.open import open_dataset, open_rows
-from factory.data.row_counts import count_warnings
+from factory.data.row_counts import count_warnings, left_out_line
 
 pytestmark = pytest.mark.usefixtures("without_heic")
 THREE = ("cat", "dog", "horse")
@@ -122,7 +122,6 @@ READ: dict[str, tuple[Callable[[Path], object], dict[str, int]]] = {
         lambda one: classes(one, names=("cat", "train", "test")),
         {"cat": 3, "test": 3, "train": 3},
     ),
-    "an empty folder": (lambda one: (classes(one) / "emu").mkdir(), EVEN),
     "brackets and marks in the path": (lambda one: classes(one), EVEN),
     "classes with spaces and marks": (
         lambda one: classes(one, names=("Cat [a] #1", "100 % dog", "été")),
@@ -282,8 +281,50 @@ def test_files_that_are_not_read_are_counted(tmp_path: Path) -> None:
     assert len(opened.dataset) == 9
     clean = classes(tmp_path / "clean")
     assert open_dataset(str(clean)).left_out == {}
-    (clean / "emu").mkdir()
-    assert open_dataset(str(clean)).left_out == {"without readable images (folders: emu)": 1}
+
+
+LOST: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a class with a video only": (
+        lambda one: write(classes(one), "emu/a.mov"),
+        r"not read: 1 without readable images \(folders: emu\); put images",
+    ),
+    "an empty class": (
+        lambda one: (classes(one) / "emu").mkdir(),
+        r"not read: 1 without readable images \(folders: emu\); put images",
+    ),
+    "an empty class inside a split": (
+        lambda one: (classes(one / "train"), write(classes(one / "test"), "emu/a.mov")),
+        r"not read: 1 without readable images \(folders: test/emu\); put images",
+    ),
+    "an empty split": (
+        lambda one: (classes(one / "train"), (one / "test").mkdir()),
+        r"not read: 1 without readable images \(folders: test\); put images",
+    ),
+    "images that no row names": (
+        lambda one: (classes(one) / "metadata.csv").write_text("file_name,label\ncat/0.jpg,cat\n"),
+        r"not read: 8 \.jpg without a row; list these images in a metadata file",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_data_that_is_not_read_is_refused_unless_skipped(tmp_path: Path, kind: str) -> None:
+    make, message = LOST[kind]
+    folder = tmp_path / "photos"
+    make(folder)
+    with pytest.raises(UserError, match=f"photos: {message}.*--skip-unreadable$"):
+        open_dataset(folder)
+    opened = open_dataset(folder, skip_unreadable=True)
+    counted = left_out_line(opened.left_out).split(", ")[-1]
+    assert len(opened.dataset) and counted in message.replace("\\", "")
+
+
+def test_an_empty_folder_inside_a_class_is_no_class(tmp_path: Path) -> None:
+    folder = classes(tmp_path / "photos")
+    (folder / "cat" / "2024").mkdir()
+    assert open_dataset(folder).left_out == {}
+    splits = write(classes(tmp_path / "more" / "train").parent, "docs/api/a.md")
+    assert open_dataset(splits).left_out == {".md": 1}
 
 
 CARD = '---\nconfigs:\n- config_name: default\n  data_files: "**"\n---\n'
@@ -340,11 +381,10 @@ def test_images_that_no_metadata_names_are_counted(
     folder = put(tmp_path / "photos", "cat/0.jpg", "cat/1.jpg", "dog/0.png", "dog/1.jpg")
     (folder / "metadata.csv").write_text("file_name,label\ncat/0.jpg,cat\n")
     left = {".jpg without a row": 2, ".png without a row": 1}
-    assert (counts(folder), open_dataset(folder).left_out) == ({"cat": 1}, left)
     (tmp_path / "link").symlink_to(folder)
     monkeypatch.chdir(tmp_path)
     for place in ("photos", "link", tmp_path / "link"):
-        assert open_dataset(place).left_out == left
+        assert open_dataset(place, skip_unreadable=True).left_out == left
     capsys.readouterr()
     rows, _ = open_rows(str(folder), config_name=None, split="train")
     said = f"{folder}: not read: 2 .jpg without a row, 1 .png without a row"

@@ -55,13 +55,12 @@ WARNED = [
         "@:4:13: model.id: org/model is not pinned and may change; add `revision` (a commit)",
     ),
     (
-        BASE + "sampling: {guidance_scale: {normal: {mean: 3, std: 1}}}\n",
-        "@:5:28: sampling.guidance_scale: reaches down to -inf; at 0 and below a model avoids "
-        "its prompt",
+        BASE + "sampling: {guidance_scale: [0, 7.5]}\n",
+        "@:5:28: sampling.guidance_scale: reaches down to 0; 0 is no guidance, as 1 is",
     ),
     (
         BASE + "sampling: {guidance_scale: 0}\n",
-        "@:5:28: sampling.guidance_scale: is 0; at 0 and below a model avoids its prompt",
+        "@:5:28: sampling.guidance_scale: is 0; 0 is no guidance, as 1 is",
     ),
     (
         BASE.replace("a {class}", "{a} {class}") + "variables: {a: {cycle: [x, y, z]}}\n",

@@ -141,6 +141,44 @@ def test_a_value_the_model_cannot_use_is_refused(model: str, change: str, messag
         load_recipe("cifar10/random-guidance", model="sd-turbo", sampling="model")
 
 
+@pytest.mark.parametrize(
+    ("guidance", "low"),
+    [
+        ("0.5", "0.5"),
+        ("-1", "-1"),
+        ("[0.2, 7.5]", "0.2"),
+        ("{uniform: [0.5, 5]}", "0.5 to 5"),
+        ("{uniform: [0, 5]}", "0 to 5"),
+        ("{normal: {mean: 7, std: 1}}", "-inf to inf"),
+        ("{integers: [-1, 5]}", "-1"),
+        ("{once: {uniform: [0.5, 5]}}", "0.5 to 5"),
+        ("{per_class: {cat: {uniform: [0.9, 2]}}, default: 3}", "0.9 to 2"),
+    ],
+)
+def test_guidance_that_has_no_effect_is_refused(guidance: str, low: str) -> None:
+    change = [f"sampling.guidance_scale={guidance}"]
+    said = f"guidance_scale: can be {low}, but guidance below 1 has no effect.* write 0 for no"
+    with pytest.raises(UserError, match=said):
+        load_recipe("cifar10/base-class", model="embedded", overrides=change)
+    # It reads the scale as an input.
+    load_recipe("cifar10/base-class", model="flux", overrides=change)
+
+
+@pytest.mark.parametrize(
+    "guidance",
+    [
+        "0",
+        "[0, 1, 7.5]",
+        "{uniform: [1, 5]}",
+        "{integers: [0, 5]}",
+        "{per_class: {cat: 0}, default: 1}",
+    ],
+)
+def test_no_guidance_is_0_or_1(guidance: str) -> None:
+    change = [f"sampling.guidance_scale={guidance}"]
+    load_recipe("cifar10/base-class", model="embedded", overrides=change)
+
+
 @pytest.mark.parametrize("model", ["embedded", "org/other"])
 def test_a_negative_prompt_without_guidance_is_refused(model: str) -> None:
     changes = ["negative_prompt=dull", "sampling.guidance_scale=1"]

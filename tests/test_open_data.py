@@ -19,6 +19,7 @@ from factory.data import pixels
 from factory.data.open import open_dataset
 from factory.data.pixels import decode_images
 from factory.data.row_filter import filter_rows
+from factory.data.sampling_record import sampling_of
 
 
 def png(value: int, size: tuple[int, int] = (4, 4)) -> dict[str, bytes | None]:
@@ -338,12 +339,37 @@ def test_files_that_are_in_no_split_are_counted(tmp_path: Path) -> None:
     (folder / "train-0.parquet").rename(folder / "dogs_test.parquet")
     for name in ("cats", "horses", ".hidden"):
         (write_set(folder, [0]) / "train-0.parquet").rename(folder / f"{name}.parquet")
-    opened = open_dataset(folder)
+    with pytest.raises(UserError, match=r"set: not read: 2 \.parquet in no split; name the files"):
+        open_dataset(folder)
+    opened = open_dataset(folder, skip_unreadable=True)
     assert (opened.split, len(opened.dataset)) == ("test", 2)
     assert opened.left_out == {".parquet in no split": 2}
     (folder / "dogs_test.parquet").rename(folder / "dogs.parquet")
     opened = open_dataset(folder)
     assert (opened.split, len(opened.dataset), opened.left_out) == ("train", 4, {})
+
+
+def test_the_manifest_beside_rows_says_how_images_were_sampled(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", [0, 200])
+    assert sampling_of(open_dataset(folder)) is None
+    own = {"sampling": {"guidance_scale": 7.5, "seed": 3}}
+    other = {"sampling": {"guidance_scale": {"uniform": [1, 5]}, "seed": 3}}
+    configs = {"default": {"sampling": None, "members": ["a", "b"]}, "a": own, "b": other}
+    for found, expected in (
+        ({"default": own}, {"default": {"guidance_scale": 7.5}}),
+        (configs, {"a": {"guidance_scale": 7.5}, "b": {"guidance_scale": {"uniform": [1, 5]}}}),
+        # A dataset of an older version, and a file of another program.
+        ({"default": {"images": 2}}, {}),
+        ({"default": 3, "a": []}, None),
+    ):
+        (folder / "manifest.json").write_text(json.dumps({"configs": found}))
+        assert sampling_of(open_dataset(folder)) == expected
+    for text in ("{", "[1]"):
+        (folder / "manifest.json").write_text(text)
+        assert sampling_of(open_dataset(folder)) is None
+    (folder / "manifest.json").rename(tmp_path / "manifest.json")
+    (folder / "manifest.json").symlink_to(tmp_path / "manifest.json")
+    assert sampling_of(open_dataset(folder)) is None
 
 
 def test_the_home_of_an_unknown_user_is_one_line() -> None:

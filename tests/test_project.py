@@ -2,14 +2,16 @@
 
 import ast
 import json
-import re
 import subprocess
 import sys
 import tomllib
 import zipfile
 from pathlib import Path
 
+import write_figures
+
 import factory
+from factory.recipe.styles import LOW_GUIDANCE
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -92,18 +94,31 @@ def test_no_path_of_one_machine_is_in_the_tree() -> None:
     assert listed.stdout == ""
 
 
-def test_figures_in_the_readme_are_those_of_the_study() -> None:
-    text = (ROOT / "README.md").read_text()
-    study = json.loads((ROOT / "docs/study.json").read_text())["sets"]["cifar10"]
-    compared = {(one["row"], one["to"], one["model"]): one for one in study["comparisons"]}
-    shown = re.findall(r"^\| ([a-z -]+?)(?: \(.*?\))? \|(.*)\|(.*)\|(.*)\|$", text, re.MULTILINE)
-    assert len(shown) == 5
-    for name, *cells, paper in shown:
-        for model, cell in zip(("test_resnet", "test_efficientnet"), cells, strict=True):
-            found = compared[name.replace(" ", "-"), "base-class", model]
-            value, low, high = (found["estimate"][key] for key in ("value", "low", "high"))
-            assert cell.strip() == f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
-            assert float(paper) == round(found["paper"], 2)
-    base = study["rows"][0]["cells"]
-    means = [f"{base[model]['mean']:.2f}" for model in ("test_resnet", "test_efficientnet")]
-    assert f"{means[0]} and {means[1]} %" in text
+def test_figures_of_the_study_are_written_from_its_results() -> None:
+    for path, text in write_figures.current().items():
+        assert path.read_text() == text, f"{path.name}: run `make figures`"
+    study = json.loads((ROOT / "docs/study.json").read_text())
+    (own,) = {
+        text
+        for row in study["sets"]["cifar10"]["rows"]
+        if row["name"] == "low-guidance"
+        for text in row["settings"]["settings"]["guidance_scale"]
+    }
+    assert json.loads(own) == [{"uniform": list(LOW_GUIDANCE)}]
+
+
+def test_the_verdicts_of_figures_follow_the_results() -> None:
+    study = json.loads((ROOT / "docs/study.json").read_text())
+    for name, row, p in (("cifar10", "class-prompt", 0.04), ("eurosat", "low-guidance", 0.04)):
+        first = write_figures.compared(study, name, row)[0]
+        first["adjusted_p"] = p
+    assert "class prompt (`test_resnet` only), multi-domain" in write_figures.readme_block(study)
+    assert "on EuroSAT, significant with test_resnet only" in write_figures.module(study)
+    for pair in write_figures.compared(study, "eurosat", "low-guidance"):
+        pair["adjusted_p"], pair["estimate"]["value"] = 0.01, 2.0
+    assert 'LOW_ON_EUROSAT = "+2.0 and +2.0 points on EuroSAT"' in write_figures.module(study)
+    pair = write_figures.compared(study, "cifar10", "anti-aliased")[0]
+    pair["estimate"] |= {"value": -1.234, "low": -2, "high": 9}
+    block = write_figures.readme_block(study)
+    assert "| anti-aliased | -1.23 [-2.00, +9.00] |" in block
+    assert "figure: anti-aliased (`test_resnet` only), class prompt; below it: anti-al" in block

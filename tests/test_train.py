@@ -141,6 +141,36 @@ def test_more_epochs_continue_a_constant_schedule_and_name_the_way_out_of_anothe
     assert train(further).epochs == 4
 
 
+def test_pretrained_weights_see_images_as_they_were_trained_on(
+    options: TrainOptions, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = {"image_size": 32, "resample": "bilinear", "test_crop": 0.875}
+    first = replace(options, overrides={**options.overrides, "epochs": 1, **own})
+    train(first)
+    tuned = replace(first, model=f"local-dir:{first.out}", pretrained=True, overrides={"epochs": 1})
+
+    def used(name: str, **changes: Any) -> tuple[Any, str]:
+        capsys.readouterr()
+        one = replace(tuned, out=tmp_path / name, **changes)
+        train(one)
+        config = yaml.safe_load((one.out / "config.yaml").read_text())
+        values = [config["hyperparameters"][key] for key in own]
+        return values, capsys.readouterr().err
+
+    values, said = used("own")
+    assert values == [32, "bilinear", 0.875]
+    trained = "32 px, bilinear, test crop 0.875"
+    assert f"{tuned.model}: input as its weights were trained: {trained}" in said
+    assert "warning: the weights" not in said
+    # What the user asks for is used, and the difference reported.
+    values, said = used("smaller", overrides={"epochs": 1, "image_size": 24})
+    assert values == [24, "bilinear", 0.875]
+    assert f"weights of {tuned.model} were trained with 32 px; this run uses 24 px" in said
+    values, said = used("preset", preset="quick")
+    assert values == [32, "bicubic", 1.0]
+    assert "were trained with bilinear, test crop 0.875; this run uses bicubic, test crop 1" in said
+
+
 def test_unreadable_images_are_named_or_left_out_and_counted(
     options: TrainOptions, colours: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -548,6 +578,25 @@ def test_counts_of_classes_are_reported_and_recorded(
     del config["data"]["class_counts"], config["data"]["left_out"]
     path.write_text(yaml.safe_dump(config))
     train(replace(one, allow_empty_classes=True))
+
+
+def test_the_sampling_of_the_images_is_recorded(options: TrainOptions, tmp_path: Path) -> None:
+    dataset = make_set(tmp_path / "set")
+    sampling = {"guidance_scale": 7.5, "num_inference_steps": 40, "seed": 1}
+    (dataset / "manifest.json").write_text(
+        json.dumps({"configs": {"default": {"sampling": sampling}}})
+    )
+    overrides = {**options.overrides, "epochs": 1}
+    one = replace(options, dataset=str(dataset), overrides=overrides)
+    train(one)
+    path = options.out / "config.yaml"
+    config = yaml.safe_load(path.read_text())
+    recorded = {"default": {"guidance_scale": 7.5, "num_inference_steps": 40}}
+    assert config["data"]["sampling"] == recorded
+    # A run of an older version has no record, and resumes.
+    del config["data"]["sampling"]
+    path.write_text(yaml.safe_dump(config))
+    train(one)
 
 
 def test_strong_imbalance_is_a_warning(tmp_path: Path) -> None:

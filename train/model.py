@@ -67,7 +67,7 @@ def create_classifier(
     from timm.models import resolve_model_input_args
 
     check_model_name(name)
-    folder = _own_folder(name)
+    folder = own_folder(name)
     source = f"local-dir:{folder}" if folder else name
     if pretrained:
         bound_requests()
@@ -92,7 +92,7 @@ def create_classifier(
     return model
 
 
-def _own_folder(name: str) -> Path | None:
+def own_folder(name: str) -> Path | None:
     """Return the checked folder of a model with its own files; None for timm's models."""
     source, place = split_source(name)
     if not source:

@@ -131,7 +131,8 @@ PRESETS: dict[str, Preset] = {
         {},
     ),
     "finetune": Preset(
-        "With --pretrained: 10 epochs at a low rate, 224 px, crops and flips.",
+        "With --pretrained: 10 epochs at a low rate, the input of the weights (else 224 px), crops "
+        "and flips.",
         _QUICK.model_copy(update=_FINETUNE),
         {},
     ),

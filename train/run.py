@@ -144,8 +144,10 @@ def train(options: TrainOptions) -> RunSummary:
     from train.loop import Trainer, split_rows
     from train.model import check_model_name, quieten_timm
     from train.weights import check_weights_file
+    from train.weights_input import with_input_of_weights
 
     options = replace(options, model=timm_name(options.model))
+    was_chosen = options.preset is not None
     options, preset = _choose_preset(options)
     _check_weights_are_loaded(options)
     if options.push_to is not None:
@@ -166,6 +168,9 @@ def train(options: TrainOptions) -> RunSummary:
     options = replace(options, model_args={**own, **options.model_args})
     quieten_timm()
     check_model_name(options.model)
+    if options.pretrained and options.weights is None:
+        chosen = None if was_chosen else options.overrides
+        values = with_input_of_weights(values, options.model, chosen=chosen, note=_log_once)
     if options.weights is not None:
         check_weights_file(options.weights)
     check_folder(options.out)

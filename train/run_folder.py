@@ -172,12 +172,12 @@ def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str
 
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
-    """Return the values that identify a run; hashes cover counts and the name of weights."""
+    """Return the values that identify a run; hashes cover the others."""
     config = {key: one for key, one in config.items() if key != "weights"}
     data = config.get("data")
     if not isinstance(data, dict):
         return config
-    counted = ("class_counts", "left_out", "num_unreadable")
+    counted = ("class_counts", "left_out", "num_unreadable", "sampling")
     return config | {"data": {key: one for key, one in data.items() if key not in counted}}
 
 

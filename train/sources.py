@@ -11,6 +11,7 @@ from factory.data.open import OpenedDataset, open_dataset
 from factory.data.readable import only_readable
 from factory.data.row_counts import class_counts
 from factory.data.row_subsets import DataSource, MixedSource, take_per_class
+from factory.data.sampling_record import SamplingRecord, sampling_of
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -86,7 +87,19 @@ def data_source(
         left_out=dict(left_out),
         sources=sources,
         num_real_images=sum(one.num_images for one in sources if one.real),
+        sampling=_sampling(opened),
     )
+
+
+def _sampling(opened: Sequence[OpenedDataset]) -> SamplingRecord | None:
+    """Return how the images were sampled; None if no dataset has a record."""
+    found = [sampling_of(one) for one in opened]
+    if len(found) == 1:
+        return found[0]
+    known = {number: one for number, one in enumerate(found, 1) if one is not None}
+    return {
+        f"{number}: {name}": own for number, one in known.items() for name, own in one.items()
+    } or None
 
 
 def _sources(

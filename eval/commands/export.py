@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from eval.commands.arguments import DATASET, add_fit, add_threshold, check_threshold
 from factory.common.console import launched_as, log, write
-from factory.common.errors import UserError
+from factory.common.errors import Failure, UserError
 from factory.common.options import check_file
 from factory.common.program import command
 
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.score import set_precision
 
     require_onnx("onnx", "onnxscript", "onnxruntime")
-    from eval.onnx_export import LIMIT, export_onnx
+    from eval.onnx_export import IMAGES, LIMIT, export_onnx
 
     photos = None if args.check is None else _photos(args.check)
     set_precision(1)
@@ -70,14 +70,21 @@ def run(args: argparse.Namespace) -> None:
         f"{args.check or 'noise'} its logits differ from the model's by at most "
         f"{found.largest:.1e} (limit {LIMIT:g}), {found.same} get the same class"
     )
+    missing = min(IMAGES, len(photos)) - found.images if photos else 0
+    if missing:
+        raise Failure(f"{missing} images of --check cannot be read, for the reasons above")
 
 
 def _photos(reference: str) -> list[Photo]:
     from eval.photos import find_photos
+    from factory.data.row_counts import left_out_line
 
     found = find_photos([reference], standard_input=lambda: [], dataset_options={})
-    for line in [*found.datasets, *found.faults]:
-        log(line)
     if not found.photos:
         raise UserError(f"--check {reference}: names no images")
+    if found.faults:
+        raise UserError(f"--check {found.faults[0]}")
+    if found.lost:
+        raise UserError(f"--check {reference}: not read: {left_out_line(found.lost)}")
+    log(f"--check {reference}: {found.line()}")
     return found.photos

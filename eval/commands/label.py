@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from eval.commands.arguments import label_map_of
@@ -50,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep only matching rows of the dataset; e.g. 'domain == \"photo\"'",
     )
     add_skip_unreadable(parser)
-    add_json(parser, "out, images (of each class)")
+    add_json(parser, "out, images (of each class), rows, none, several, unreadable")
     add_quiet(parser)
 
 
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> None:
     classes = args.classes
     if len(classes) < 2 or len(set(classes)) < len(classes):
         raise UserError(f"--class {', '.join(classes)}: name at least two different classes")
-    counts = write_labelled(
+    found = write_labelled(
         args.source,
         args.out,
         classes=classes,
@@ -71,7 +72,11 @@ def run(args: argparse.Namespace) -> None:
         labels=label_map_of(args),
     )
     if args.json:
-        write_json({"out": str(args.out), "images": counts})
+        write_json({"out": str(args.out), **asdict(found)})
         return
-    listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-    write(f"{args.out}: {sum(counts.values()):,} images ({listed})")
+    listed = ", ".join(f"{name} {count:,}" for name, count in found.images.items())
+    write(f"{args.out}: {sum(found.images.values()):,} images ({listed})")
+    write(
+        f"{found.rows:,} rows read: {found.none:,} name no class, {found.several:,} several; "
+        f"{found.unreadable:,} images cannot be read"
+    )

@@ -80,6 +80,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.rejection import chosen_threshold
     from eval.score import set_precision
     from factory.data.readable import report_unreadable
+    from factory.data.row_counts import left_out_line
 
     found = _find(args)
     set_precision(choose_threads(args.threads, shows=False))
@@ -109,11 +110,18 @@ def run(args: argparse.Namespace) -> None:
         write_json(answer)
     else:
         write("\n\n".join([to_table(answers, threshold), *([str(rejection)] if rejection else [])]))
-    _write_files(args, answers, classifier, threshold)
-    if faults and not args.skip_unreadable:
+    _write_files(args, answers, faults, classifier, threshold)
+    if args.skip_unreadable:
+        return
+    if faults:
         raise Failure(
             f"{len(faults)} of {len(answers) + len(faults)} images cannot be read, for the reasons "
             "above; the others were predicted (--skip-unreadable: exit status 0)"
+        )
+    if found.lost:
+        raise Failure(
+            f"files of a dataset were not read: {left_out_line(found.lost)}; the other images were "
+            "predicted (--skip-unreadable: exit status 0)"
         )
 
 
@@ -131,9 +139,8 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _find(args: argparse.Namespace) -> Found:
-    """Return the images that the paths name; report the datasets, and files that are no images."""
+    """Return the images that the paths name; report their number, and what was not read."""
     from eval.photos import find_photos, require_datasets
-    from factory.data.row_counts import left_out_line
 
     found = find_photos(
         args.paths,
@@ -142,10 +149,7 @@ def _find(args: argparse.Namespace) -> Found:
     )
     given = [name for name in _ROW_OPTIONS if getattr(args, name) is not None]
     require_datasets(found, [f"--{name.replace('_', '-')}" for name in given])
-    for line in found.datasets:
-        log(line)
-    if found.left_out:
-        log(f"not read: {left_out_line(dict(sorted(found.left_out.items())))}")
+    log(found.line())
     if not found.photos:
         raise UserError(_nothing(found.faults))
     return found
@@ -161,13 +165,14 @@ def _nothing(faults: list[str]) -> str:
 def _write_files(
     args: argparse.Namespace,
     answers: list[Answer],
+    faults: list[str],
     classifier: Classifier,
     threshold: float | None,
 ) -> None:
     from eval.answers import write_csv
 
     if args.csv is not None:
-        write_csv(answers, made(args.csv), threshold)
+        write_csv(answers, made(args.csv), threshold, skipped=faults)
         log(f"wrote {args.csv}")
     if args.sheet is not None:
         from eval.photo_sheet import write_sheet

@@ -149,6 +149,11 @@ def _scoring(args: argparse.Namespace) -> Scoring:
     from eval.scoring_mode import Scoring
 
     if args.as_code:
+        if args.batch_norm == "eval":
+            raise UserError(
+                "--as-code includes --batch-norm test-batch; remove --batch-norm eval, or replace "
+                "--as-code by --dropout --best-on-test"
+            )
         return Scoring("test-batch", dropout=True, best_on_test=True)
     return Scoring(args.batch_norm or "eval", args.dropout, args.best_on_test)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from factory.common.console import log, renamed, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_dry_run, add_json, check_file, not_negative, positive
 from factory.common.program import NAME, command
+
+if TYPE_CHECKING:
+    from eval.study.spec import StudySpec
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the study."""
+    from eval.study.conclusions import only
     from eval.study.costs import costs, costs_text
     from eval.study.driver import run_study
     from eval.study.plan import Plan
@@ -113,14 +117,14 @@ def run(args: argparse.Namespace) -> None:
     if unknown:
         raise UserError(f"--only {unknown[0]}: not in the study; it has: {', '.join(spec.sets)}")
     if chosen:
-        spec = spec.model_copy(update={"sets": {name: spec.sets[name] for name in chosen}})
+        spec = only(spec, chosen)
     if args.images_per_class:
         count = {"images_per_class": args.images_per_class}
         sets = {name: one.model_copy(update=count) for name, one in spec.sets.items()}
         spec = spec.model_copy(update={"sets": sets})
-    resized = _resized(args)
-    if resized:
-        spec = without_conclusions(spec, " ".join(resized))
+    changed = [*_resized(args), *_other_images(args, spec)]
+    if changed:
+        spec = without_conclusions(spec, " ".join(changed))
     plan = Plan(spec, resolve(spec), args.out, processes=args.processes)
     if args.dry_run:
         commands = [command(line_of(step.command)) for step in plan.builds()]
@@ -168,6 +172,17 @@ def _resized(args: argparse.Namespace) -> list[str]:
         for value in values
         if value is not None
         for word in (option, str(value))
+    ]
+
+
+def _other_images(args: argparse.Namespace, spec: StudySpec) -> list[str]:
+    """Return the options for images that no dataset's `describes` will be compared with."""
+    return [
+        word
+        for option in ("real", "reference")
+        for pair in getattr(args, option)
+        if (one := spec.sets.get(pair.partition("=")[0])) and not getattr(one.describes, option)
+        for word in (f"--{option}", pair)
     ]
 
 

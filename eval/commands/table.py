@@ -65,6 +65,7 @@ def run(args: argparse.Namespace) -> None:
 
     check_file("--out", args.out)
     scores, skipped = _collect(args.scores)
+    _note_unrecorded(scores)
     reference, _, shown = args.reference_row.partition("=")
     tables = make_tables(
         scores,
@@ -87,6 +88,18 @@ def run(args: argparse.Namespace) -> None:
         raise Failure(
             f"{len(skipped)} of {len(args.scores)} are not in the table (reasons above): "
             f"{', '.join(skipped)}"
+        )
+
+
+def _note_unrecorded(scores: list[Scores]) -> None:
+    """Log the runs whose configs do not say how their images were sampled."""
+    from eval.sampling import is_recorded
+
+    runs = list(dict.fromkeys(one.run for one in scores if not is_recorded(one.training)))
+    if runs:
+        log(
+            f"{len(runs)} runs do not record the sampling of their images (older version): check "
+            f"yourself that guidance and steps are the same within a row; the first is {runs[0]}"
         )
 
 

@@ -1,11 +1,14 @@
 """Fill the texts of a study with values from its results.
 
-Texts are Jinja templates with three functions: `score("cifar10", "base-class")` and
-`diff("cifar10", "random-guidance", "base-class")` give a value for each model, in order, or for the
-one in `model=`. `gap("cifar10", "base-class")` gives the values of the gap.
+Texts are Jinja templates with four functions. `score("cifar10", "base-class")`,
+`diff("cifar10", "random-guidance", "base-class")` and `p("cifar10", "random-guidance",
+"base-class")` give a value for each model, in order, or for the one in `model=`.
+`gap("cifar10", "base-class")` gives the values of the gap.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from eval.study.plan import REFERENCE
 from eval.study.results import Compared, Results, Row
@@ -34,13 +37,40 @@ def check_texts(spec: StudySpec) -> None:
         _rendered(text, _Names(spec))
 
 
+def only(spec: StudySpec, names: Sequence[str]) -> StudySpec:
+    """Return a study of some of its datasets; texts that give values of others are left out.
+
+    Raises:
+        UserError: As `filled_in`.
+    """
+    check_texts(spec)
+    chosen = spec.model_copy(update={"sets": {name: spec.sets[name] for name in names}})
+
+    def kept(text: str) -> str:
+        try:
+            _rendered(text, _Names(chosen))
+        except UserError:
+            return (
+                f"Run with `--only`: a text with values of other datasets than {listed} is omitted."
+            )
+        return text
+
+    listed = ", ".join(names)
+    sets = {
+        name: one.model_copy(update={"note": kept(one.note)}) for name, one in chosen.sets.items()
+    }
+    return chosen.model_copy(update={"limits": kept(spec.limits), "sets": sets})
+
+
 def _rendered(text: str, functions: _Figures | _Names) -> str:
     import jinja2
 
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     try:
         template = environment.from_string(text.strip())
-        return template.render(score=functions.score, diff=functions.diff, gap=functions.gap)
+        return template.render(
+            {name: getattr(functions, name) for name in ("score", "diff", "p", "gap")}
+        )
     except (jinja2.TemplateError, KeyError) as error:
         text = text.strip()[:60]
         raise UserError(f"text of the study: {error.args[0]}; correct it: {text!r}") from None
@@ -49,6 +79,13 @@ def _rendered(text: str, functions: _Figures | _Names) -> str:
 def interval(estimate: Estimate) -> str:
     """Return a difference with its interval: `+2.63 [+1.77, +3.49]`."""
     return f"{estimate.value:+.2f} [{estimate.low:+.2f}, {estimate.high:+.2f}]"
+
+
+def p_value(p: float | None) -> str:
+    """Return an adjusted p-value: `0.013`, `< 0.001`; empty without a test."""
+    if p is None:
+        return ""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 class _Figures:
@@ -66,6 +103,12 @@ class _Figures:
         """Return a difference with its interval for each model."""
         found = [self._compared(name, row, to, one) for one in self._models(model)]
         return _joined([interval(one.estimate) for one in found])
+
+    def p(self, name: str, row: str, to: str, model: str | None = None) -> str:
+        """Return Holm's p-value for each model, `p = 0.013 and p < 0.001`."""
+        found = [self._compared(name, row, to, one).adjusted_p for one in self._models(model)]
+        texts = ["not tested" if one is None else f"p = {p_value(one)}" for one in found]
+        return _joined([text.replace("= <", "<") for text in texts])
 
     def gap(self, name: str, row: str) -> str:
         """Return accuracy and spread of a row's gap, `0.80 and 0.47`."""
@@ -112,6 +155,10 @@ class _Names:
         if (row, to) not in pairs:
             raise KeyError(f"{name} does not compare {row} with {to}")
         return ""
+
+    def p(self, name: str, row: str, to: str, model: str | None = None) -> str:
+        """Check that the study compares the rows."""
+        return self.diff(name, row, to, model)
 
     def gap(self, name: str, row: str) -> str:
         """Check that the study measures the row's gap."""

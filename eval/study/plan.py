@@ -158,6 +158,16 @@ class Plan:
         """Return the label map of a dataset, a file for `--labels`."""
         return self.out / "labels" / f"{name}.yaml"
 
+    def manifests(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the manifests of some datasets' directories, of every draw."""
+        folders = {
+            self.folder(name, row, draw): None
+            for name in names
+            for row in self.spec.sets[name].rows
+            for draw in self.spec.sets[name].draws_of(row)
+        }
+        return [json.loads((one / "manifest.json").read_text("utf-8")) for one in folders]
+
     def entry(self, folder: Path, config: str) -> dict[str, Any]:
         """Return a config's manifest entry; empty before the build."""
         path = folder / "manifest.json"
@@ -173,6 +183,17 @@ class Plan:
         if entry.get("kind") == "union":
             return [one for member in entry["members"] for one in self.shards(folder, member)]
         return list(entry.get("shards", ()))
+
+    def revisions_of(self, name: str) -> set[str]:
+        """Return the revisions of the models that generated a dataset's images."""
+        one = self.spec.sets[name]
+        return set[str]().union(
+            *(
+                self.revisions(self.folder(name, row, draw), one.row(row).config)
+                for row in one.rows
+                for draw in one.draws_of(row)
+            )
+        )
 
     def revisions(self, folder: Path, config: str) -> set[str]:
         """Return the revisions of the models that generated a config."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
-from eval.study.conclusions import filled_in, interval
+from eval.study.conclusions import filled_in, interval, p_value
 from eval.study.paper import TITLE
 from eval.study.results import Cell, Compared, Gap, Results, Row, SetResult
 from eval.table_text import grid
@@ -22,7 +23,11 @@ def to_markdown(results: Results, *, command: str) -> str:
     if results.limits.strip():
         parts += ["## Limits", filled_in(results.limits, results)]
     for name, one in results.sets.items():
-        parts += [f"## {one.paper or name}", _facts(one), filled_in(one.note, results)]
+        parts += [
+            f"## {one.paper or name}",
+            _facts(one, results.epochs),
+            filled_in(one.note, results),
+        ]
         parts += ["### Settings", _settings(one), "### Scores", _scores(results, one)]
         parts += ["### Comparisons", _comparisons(one)]
         parts += ["### Distance from real images", _gaps(results, name)]
@@ -52,24 +57,30 @@ of the paper's effect. `eval/study/statistics.py` has the formulas."""
 
 
 def _opening(results: Results, command: str) -> str:
-    epochs = f", {results.epochs} epochs" if results.epochs else ""
     seeds = ", ".join(map(str, results.seeds))
-    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    versions = ", ".join(f"{name} {_joined(one)}" for name, one in results.versions.items())
+    devices = "; ".join(f"{doing} {_joined(one)}" for doing, one in results.devices.items())
     revisions = ", ".join(revision[:12] for revision in results.generator_revisions)
     generator = f"`{results.generator or 'the model of each recipe'}`"
     return (
         f"After {TITLE}. Images by {generator}{f' (revision {revisions})' if revisions else ''}; "
         f"classifiers {', '.join(f'`{model}`' for model in results.models)} from random "
-        f"initialisation, preset `{results.preset}`{epochs}, training seeds {seeds}. Scoring is "
+        f"initialisation, training seeds {seeds}. Scoring is "
         "standard: evaluation mode, and the epoch is chosen without test images. Every figure in "
         "the tables, and every difference with an interval, is read from the files that the "
         "commands left. To repeat everything, or to resume it:\n\n"
-        f"    {command}\n\nVersions: {versions}."
+        f"    {command}\n\nVersions: {versions}.\n\nDevices: {devices}."
     )
 
 
-def _facts(one: SetResult) -> str:
+def _joined(found: Sequence[str]) -> str:
+    return " and ".join(found) or "unknown"
+
+
+def _facts(one: SetResult, epochs: int | None) -> str:
+    options = f", options `{shlex.join(one.train)}`" if one.train else ""
     return (
+        f"Trained with preset `{one.preset}`{f', {epochs} epochs' if epochs else ''}{options}. "
         f"Scored on {one.real_images:,} real images of `{one.real}` "
         f"(fingerprint {one.real_fingerprint[:16]})."
     )
@@ -122,15 +133,9 @@ def _comparisons(one: SetResult) -> str:
 def _comparison(found: Compared) -> list[str]:
     return [
         *(found.row, found.to, ", ".join(found.differs), found.model),
-        *(str(found.estimate.num_runs), interval(found.estimate), _p(found.adjusted_p)),
+        *(str(found.estimate.num_runs), interval(found.estimate), p_value(found.adjusted_p)),
         *("" if found.paper is None else f"{found.paper:+.2f}", verdict(found)),
     ]
-
-
-def _p(p: float | None) -> str:
-    if p is None:
-        return ""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict(found: Compared) -> str:

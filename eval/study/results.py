@@ -12,6 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from eval.scores_file import Scores, read_scores
+from eval.study.described import texts_of
+from eval.study.environments import all_devices, all_versions
 from eval.study.paper import paper_score
 from eval.study.plan import REFERENCE, Plan, Run
 from eval.study.settings import RowSettings
@@ -89,9 +91,11 @@ class Compared(_Part):
 
 
 class SetResult(_Part):
-    """All rows of one test set."""
+    """All rows of one test set; `preset` and `train` are those of its trainings."""
 
     paper: str | None
+    preset: str
+    train: list[str]
     real: str
     real_images: int
     real_fingerprint: str
@@ -104,7 +108,22 @@ class SetResult(_Part):
 
 
 class Results(_Part):
-    """Results of a study; several `generator_revisions` mean that weights were mixed."""
+    """Results of a study.
+
+    Attributes:
+        title: Title of the report.
+        generator: Model of all images, or None for each recipe's own.
+        generator_revisions: Its revisions; several mean that weights were mixed.
+        models: timm models.
+        seeds: Training seeds.
+        preset: Training preset of datasets without one of their own.
+        epochs: Number of epochs, or None for the preset's.
+        features: Model of the gap's features, by dataset.
+        limits: Markdown above the datasets.
+        versions: All versions of each library; several mean that the study was resumed with others.
+        devices: All devices by what they did, likewise.
+        sets: Results by dataset.
+    """
 
     title: str
     generator: str | None
@@ -115,7 +134,8 @@ class Results(_Part):
     epochs: int | None
     features: dict[str, str]
     limits: str
-    versions: dict[str, str]
+    versions: dict[str, list[str]]
+    devices: dict[str, list[str]]
     sets: dict[str, SetResult]
 
 
@@ -124,25 +144,21 @@ def gather(plan: Plan, ledger: Ledger, *, builds: Sequence[Step], runs: Sequence
     spec = plan.spec
     scored = [name for name, one in spec.sets.items() if one.real is not None]
     sets: dict[str, SetResult] = {}
-    versions: dict[str, str] = {}
+    scores = {
+        run.folder: read_scores(plan.scores_path(run)) for run in runs if run.set_name in scored
+    }
+    by_set = {name: [scores[run.folder] for run in runs if run.set_name == name] for name in scored}
+    limits, notes = texts_of(plan, runs, by_set)
     for name in scored:
         own = [run for run in runs if run.set_name == name]
-        scores = {run.folder: read_scores(plan.scores_path(run)) for run in own}
-        versions |= next(iter(scores.values())).versions
-        sets[name] = _set_result(plan, ledger, name, builds=builds, runs=own, scores=scores)
+        found = _set_result(plan, ledger, name, builds=builds, runs=own, scores=scores)
+        sets[name] = found.model_copy(update={"note": notes[name]})
+    read = [*scores.values()]
+    manifests = plan.manifests(scored)
     return Results(
         title=spec.title,
         generator=spec.model,
-        generator_revisions=sorted(
-            set[str]().union(
-                *(
-                    plan.revisions(plan.folder(name, row, draw), spec.sets[name].row(row).config)
-                    for name in scored
-                    for row in spec.sets[name].rows
-                    for draw in spec.sets[name].draws_of(row)
-                )
-            )
-        ),
+        generator_revisions=sorted(set[str]().union(*map(plan.revisions_of, scored))),
         models=spec.models,
         seeds=spec.seeds,
         preset=spec.preset,
@@ -150,8 +166,9 @@ def gather(plan: Plan, ledger: Ledger, *, builds: Sequence[Step], runs: Sequence
         features={
             name: plan.features(name, list(runs)).replace(f"{plan.out}/", "") for name in scored
         },
-        limits=spec.limits,
-        versions=versions,
+        limits=limits,
+        versions=all_versions(read, manifests),
+        devices=all_devices(read, manifests),
         sets=sets,
     )
 
@@ -169,13 +186,15 @@ def _set_result(
     correct = {model: _correct(plan, runs, model) for model in plan.spec.models}
     gaps = {row: _read_json(plan.gap_folder(name, row) / "gap.json") for row in one.rows}
     seconds = {step.name: ledger.seconds(step) for step in builds}
-    first = next(iter(scores.values()))
+    first = scores[runs[0].folder]
     return SetResult(
         paper=one.paper,
+        preset=one.preset or plan.spec.preset,
+        train=one.train,
         real=first.real.reference if not Path(first.real.reference).exists() else first.real.name,
         real_images=first.real.num_images,
         real_fingerprint=first.real.fingerprint,
-        note=one.note,
+        note="",
         floor=next((_share(gap["floor"]) for gap in gaps.values() if gap), None),
         rows=[
             _row(plan, name, row, runs, scores, gap=gaps.get(row), seconds=seconds)

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from eval.sampling import quantity_text
 from eval.study.spec import SetSpec, Setting, StudySpec
 from eval.study.steps import output_of
 from factory.common.errors import Fault, UserError
@@ -24,7 +25,6 @@ _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
     "num_inference_steps": (("sampling", "num_inference_steps"),),
     "model": (("model",),),
     "noise": (("sampling", "noise"), ("sampling", "images_per_noise")),
-    "output": (("output",),),
 }
 
 
@@ -90,8 +90,8 @@ class RowSettings(BaseModel):
         found = []
         for one in self.settings["output"]:
             (output,) = json.loads(one)
-            filtered = ", anti-aliased" if output.get("antialias") else ""
-            found.append(f"{output.get('size', 'as generated')} px{filtered}")
+            filtered = ", anti-aliased" if output["antialias"] else ""
+            found.append(f"{_sides(output['size'])}{filtered}")
         return "; ".join(found)
 
 
@@ -162,6 +162,8 @@ def settings_of(text: str) -> RowSettings:
                 name: sorted({_text(one["recipe"], paths) for one in members})
                 for name, paths in _SETTINGS.items()
             },
+            # Not the recipe's keys: without a resize they change no pixel.
+            "output": sorted({_text(one["sampling"], (("output",),)) for one in members}),
         },
         parts={
             one["name"]: PartCost(
@@ -236,9 +238,14 @@ def _texts(prompt: Any) -> list[str]:
     return [prompt] if isinstance(prompt, str) else [one["text"] for one in prompt]
 
 
+def _sides(size: list[int] | None) -> str:
+    """Return the size of images, [height, width], as text."""
+    if size is None:
+        return "as generated"
+    height, width = size
+    return f"{width} px" if height == width else f"{width} x {height} px"
+
+
 def _quantity(text: str) -> str:
     (value,) = json.loads(text)
-    if isinstance(value, dict) and list(value) == ["uniform"]:
-        low, high = value["uniform"]
-        return f"{low:g} to {high:g}"
-    return f"{value:g}" if isinstance(value, int | float) else json.dumps(value)
+    return quantity_text(value)

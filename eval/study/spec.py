@@ -25,7 +25,27 @@ Setting = Literal[
 ]
 """Groups of recipe keys in which two rows can differ; see `eval.study.settings`."""
 Count = Annotated[int, Field(ge=1)]
+Hash = Annotated[str, Field(pattern="^[0-9a-f]{16,64}$")]
 Draws = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+
+
+# Options that would override keys of the study, and its command line, unnoticed.
+_KEYS = {
+    "build": {
+        "--model": "the study's `model`",
+        "--images-per-class": "the dataset's `images_per_class`",
+        "--set": "the dataset's or row's `set`",
+    },
+    "train": {
+        "--preset": "the dataset's `preset`",
+        "--epochs": "the study's `epochs`",
+        "--keep-every": "the study's `keep_every`",
+        "--model": "the study's `models`",
+        "--seed": "the study's `seeds`",
+        "--config": "the row's `recipe`",
+        "--out": "chosen by the study",
+    },
+}
 
 
 class _Frozen(BaseModel):
@@ -85,6 +105,20 @@ class RowSpec(_Frozen):
         return row_of(self.recipe)
 
 
+class Described(_Frozen):
+    """The images and weights that a dataset's note is about; for others it is left out.
+
+    Attributes:
+        real: Start of the fingerprint of the test images, at least 16 characters.
+        reference: Start of the pixel hash of the first reference run (`data.pixels_sha256`).
+        generator: Start of the generator's revision.
+    """
+
+    real: Hash | None = None
+    reference: Hash | None = None
+    generator: Hash | None = None
+
+
 class Comparison(_Frozen):
     """An additional pair of rows to compare.
 
@@ -124,6 +158,7 @@ class SetSpec(_Frozen):
         reference: Real images to train the reference row on; none of them is in `real`.
         note: Markdown above the dataset's tables: limits and conclusions. Values are filled in, see
             `eval.study.conclusions`.
+        describes: The images and weights that the note and the study's `limits` are about.
     """
 
     paper: str | None = None
@@ -140,6 +175,16 @@ class SetSpec(_Frozen):
     clip_prompts: list[str] = []
     reference: Source | None = None
     note: str = ""
+    describes: Described = Described()
+
+    @model_validator(mode="after")
+    def _options_are_no_keys(self) -> SetSpec:
+        for key, known in _KEYS.items():
+            for word in getattr(self, key):
+                option = word.partition("=")[0]
+                if option in known:
+                    raise ValueError(f"{key}: {option} is {known[option]}; use that instead")
+        return self
 
     @property
     def rows(self) -> list[str]:
@@ -246,7 +291,8 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
 
     Args:
         path: YAML file.
-        changes: Keys that override the file's; `sets` is merged by name and key.
+        changes: Keys that override the file's, a dataset's own `preset` included; `sets` is merged
+            by name and key.
 
     Raises:
         UserError: The file is missing or not YAML, or keys are invalid.
@@ -259,6 +305,10 @@ def read_study(path: Path, changes: Mapping[str, Any] | None = None) -> StudySpe
             _change_sets(data["sets"], value, path)
         else:
             data[key] = value
+    if "preset" in (changes or {}) and isinstance(data.get("sets"), dict):
+        for one in data["sets"].values():
+            if isinstance(one, dict):
+                one.pop("preset", None)
     try:
         return StudySpec.model_validate(data)
     except ValidationError as error:
@@ -279,6 +329,8 @@ def without_conclusions(spec: StudySpec, options: str) -> StudySpec:
         spec: The changed study.
         options: The options that changed it, as typed.
     """
+    if not (spec.limits or any(one.note for one in spec.sets.values())):
+        return spec
     limits = (
         f"Run with `{options}`, which differ from the study's own values: its limits and "
         "conclusions are omitted."

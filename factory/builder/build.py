@@ -25,6 +25,7 @@ from factory.common.stop_signals import stopping_on_signals
 from factory.common.storage import AnyPath, answering, open_path
 from factory.planner.cut_prompts import require_whole_prompts
 from factory.planner.sampling_summary import sampling_line
+from factory.recipe.model_checks import require_used_guidance
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings, text_encoders
 from factory.shards.fence import has_changed, plan_hash
@@ -143,6 +144,7 @@ def _prepare(
             encoders = text_encoders(renderer)
             require_whole_prompts(job.recipe, encoders, allowed=allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
+            require_used_guidance(job.recipe, loaded[job.name])
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
         if loaded:
             # Loading a model takes minutes: other launches may have written their first shards.

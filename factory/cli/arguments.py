@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from factory.common.console import log
 from factory.common.program import command
@@ -101,11 +101,24 @@ def recipes_of(
 
 def warn_of_unknown_words(recipes: Iterable[ResolvedRecipe]) -> None:
     """Log the prompt words, members' included, that a recipe's model does not know."""
-    pending = list(recipes)
     warnings = {}
-    while pending:
-        recipe = pending.pop(0)
-        pending += recipe.members
+    for recipe in _with_members(recipes):
         warnings.update(dict.fromkeys(unknown_words(recipe)))
     for warning in warnings:
         log(f"warning: {warning}")
+
+
+def note_dropped_keys(recipes: Iterable[ResolvedRecipe]) -> None:
+    """Log the settings of the recipes' models that --model or --set model.id removed."""
+    dropped = {
+        (recipe.model.id, key): None for recipe in _with_members(recipes) for key in recipe._dropped
+    }
+    for model in dict.fromkeys(model for model, _ in dropped):
+        keys = " and ".join(key for of, key in dropped if of == model)
+        log(f"{model}: the recipe's {keys} belong to its own model and are not used")
+
+
+def _with_members(recipes: Iterable[ResolvedRecipe]) -> Iterator[ResolvedRecipe]:
+    for recipe in recipes:
+        yield recipe
+        yield from _with_members(recipe.members)

@@ -11,6 +11,7 @@ from factory.cli.arguments import (
     add_allow_cut_prompts,
     add_allow_pickle,
     add_recipe_changes,
+    note_dropped_keys,
     recipes_of,
     warn_of_unknown_words,
 )
@@ -182,6 +183,7 @@ def _build(
     if rank == 0:
         if args.claim_expiry is not None:
             console.log("--claim-expiry no longer has an effect: no build waits for another one")
+        note_dropped_keys(recipes)
         warn_of_unknown_words(recipes)
     with stopping_on_signals(for_good=True):
         report = build(recipes, args.out, settings=settings, options=options)

@@ -9,6 +9,7 @@ from factory.cli.arguments import (
     RECIPE_HELP,
     add_allow_cut_prompts,
     add_recipe_changes,
+    note_dropped_keys,
     recipes_of,
 )
 from factory.common.console import log, write, write_json
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> None:
     for reference in args.recipe:
         try:
             loaded = recipes_of(args, reference)
+            note_dropped_keys(loaded)
         except UserError as error:
             faults += error.faults
             continue

@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_batch_size(parser, _BATCH_SIZE)
     add_device(parser)
-    add_json(parser, "out, rows, flagged, columns, notes")
+    add_json(parser, "out, rows, flagged, columns, notes, class_counts")
     add_quiet(parser)
 
 
@@ -92,10 +92,12 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
     batch_size = args.batch_size or _BATCH_SIZE
 
+    from factory.data.row_counts import counts_line
     from factory.gates.run import run_gates
 
     with reporting_lack_of_memory(f"give a --batch-size below {batch_size}"):
         report = run_gates(args.out, _gates(args, batch_size))
+    console.log(counts_line(str(args.out), report.class_counts, {}))
     for note in report.notes:
         console.log(f"warning: {note}")
     if args.json:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from textwrap import shorten
 from typing import Any
 
-from factory.cli.arguments import RECIPE_HELP, add_recipe_changes, recipes_of
+from factory.cli.arguments import RECIPE_HELP, add_recipe_changes, note_dropped_keys, recipes_of
 from factory.common.console import log, table, write, write_json
 from factory.common.errors import UserError
 from factory.common.options import add_json
@@ -54,6 +54,7 @@ def run(args: argparse.Namespace) -> None:
     if args.jsonl and args.json:
         raise UserError("--json and --jsonl print different things; remove one of them")
     recipes = recipes_of(args, args.recipe, members=not args.jsonl)
+    note_dropped_keys(recipes)
     if args.configs:
         for recipe in recipes:
             write_json(_config(recipe), indent=None)

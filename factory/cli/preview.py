@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Generate the contact sheet and print its path."""
-    from factory.cli.arguments import warn_of_unknown_words
+    from factory.cli.arguments import note_dropped_keys, warn_of_unknown_words
     from factory.inspection.preview import preview
     from factory.recipe.library import load_recipe
 
@@ -49,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
     recipe = load_recipe(
         args.recipe, overrides=args.overrides, model=args.model, sampling=args.sampling
     )
+    note_dropped_keys([recipe])
     warn_of_unknown_words([recipe])
     done = preview(
         recipe,

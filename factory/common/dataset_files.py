@@ -15,6 +15,8 @@ _CARD_FILE = ".huggingface.yaml"
 _INFOS = "dataset_infos.json"
 CARDS = (_CARD, _CARD_FILE, _INFOS)
 """Files that tell the library datasets where the rows are."""
+MANIFEST = "manifest.json"
+"""File of a generated dataset that describes its configs."""
 MAX_CARD_BYTES = 16_000_000
 _FILES_KEYS = {"data_files", "data_dir"}
 _SAVED_LISTS = ("_data_files", "_indices_data_files")

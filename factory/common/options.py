@@ -205,7 +205,8 @@ def add_skip_unreadable(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--skip-unreadable",
         action="store_true",
-        help="leave out images that cannot be read, and report them (default: stop)",
+        help="leave out and report unreadable images, images without a row, files in no split, and "
+        "class folders without images (default: stop)",
     )
 
 

@@ -16,7 +16,7 @@ from factory.common.errors import UserError, first_line
 from factory.data.dataset_builders import IMAGES, load_files
 from factory.data.image_classes import folder_splits, splits_of
 from factory.data.image_folder import ImageFolder
-from factory.data.left_out import left_out_of, place_of
+from factory.data.left_out import left_out_of, place_of, refuse_lost
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,8 +43,8 @@ def load_folder(
         unwrap: As for `load_images`.
 
     Raises:
-        UserError: A metadata file cannot be read, or only some of its images are in folders of
-            splits; or as `load_images`.
+        UserError: A metadata file cannot be read or does not list all images, or only some of its
+            images are in folders of splits; or as `load_images`.
     """
     if not found.metadata:
         rows = load_images(
@@ -58,6 +58,8 @@ def load_folder(
     found.require_read(shown, [])
     splits = _by_split(_listed_rows(found, shown), found.folder, shown)
     left_out = left_out_of(found, splits.values(), skip_unreadable=skip_unreadable, shown=shown)
+    if not skip_unreadable:
+        refuse_lost(left_out, shown=shown)
     return splits, left_out
 
 
@@ -75,13 +77,13 @@ def load_images(
         found: From `find_images` or `listed_images`; no file is read.
         labelled: Whether every image must have a class. Otherwise the rows have no label if one
             has none.
-        skip_unreadable: Whether to skip images in unsupported formats.
+        skip_unreadable: Whether to skip images in unsupported formats, and folders without images.
         shown: The folder as the user named it.
         unwrap: As for `splits_of`.
 
     Raises:
-        UserError: An image has no class or an unsupported format; or a link leads out of the
-            folder.
+        UserError: An image has no class or an unsupported format; a folder at the level of classes
+            has no images; or a link leads out of the folder.
     """
     import datasets as hf
 
@@ -94,6 +96,8 @@ def load_images(
         if labelled:
             raise
         return _without_labels(found, shown)
+    if not skip_unreadable:
+        refuse_lost(found.left_out, shown=shown)
     names = sorted({name for rows in splits.values() for _, name in rows})
     features = hf.Features({"image": hf.Image(decode=False), "label": hf.ClassLabel(names=names)})
     numbers = {name: number for number, name in enumerate(names)}

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from factory.common.dataset_files import CARDS, check_card, names_files
+from factory.common.dataset_files import CARDS, MANIFEST, check_card, names_files
 from factory.common.errors import UserError, first_line
 from factory.common.storage import write_text
 from factory.data.dataset_builders import IMAGES, find_builder, module_name
@@ -145,8 +145,12 @@ def _configured(
     files = {str(split): list(urls) for split, urls in (builder.config.data_files or {}).items()}
     paths = {split: [_path(url, prefix, target) for url in urls] for split, urls in files.items()}
     wanted = {path for urls in paths.values() for path in urls}
+<<<<<<< HEAD
     module = module_name(builder, shown=str(target))
     snapshot = fetch(target.at(commit), wanted.__contains__)
+=======
+    snapshot = fetch(target.at(commit), {*wanted, MANIFEST}.__contains__)
+>>>>>>> wt-numbers
     features = builder.config.features
     whole = (
         len(builder.builder_configs) == 1

@@ -71,6 +71,19 @@ def splits_of(
     return splits
 
 
+def is_split(name: str) -> bool:
+    """Return whether a folder's name is that of a split."""
+    return name.lower() in SPLITS
+
+
+def class_depth(images: Sequence[PurePosixPath]) -> int:
+    """Return the level of the class folders: 1 at the top, 2 inside splits or a wrapper."""
+    if images and all(path.parts[0].lower() in SPLITS for path in images):
+        return 2
+    wrapper = _wrapper_of(images) if images else ""
+    return 1 + (class_depth([path.relative_to(wrapper) for path in images]) if wrapper else 0)
+
+
 def folder_splits(files: Sequence[Sequence[str]], shown: str) -> list[str]:
     """Return the split of each file: its folder at the top, if all are in one that is a split's.
 

@@ -21,6 +21,7 @@ from pathlib import Path, PurePosixPath
 from factory.common.errors import UserError
 from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.inside import is_inside
+from factory.data.image_classes import class_depth, is_split
 from factory.data.row_counts import shortened
 
 _READ = ".png .jpg .jpeg .jpe .jfif .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm"
@@ -39,6 +40,8 @@ READ, NOT_READ, HEIC, DATA, METADATA, ARCHIVES, OF_SYSTEMS = (
     for names in (_READ, _NOT_READ, _HEIC, _DATA, _METADATA, _ARCHIVES, _OF_SYSTEMS)
 )
 
+NO_IMAGES = "without readable images"
+
 
 @dataclass
 class ImageFolder:
@@ -50,7 +53,7 @@ class ImageFolder:
         not_read: Paths of images in other formats.
         others: Number of other files by suffix; files of operating systems do not count.
         metadata: Paths of files that list the rows.
-        tops: Names of the top-level folders.
+        folders: Paths of all folders.
         faults: Folders that may not be listed, and links that are not followed, with the reason.
     """
 
@@ -59,13 +62,13 @@ class ImageFolder:
     not_read: list[PurePosixPath] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     metadata: list[PurePosixPath] = field(default_factory=list)
-    tops: set[str] = field(default_factory=set)
+    folders: set[PurePosixPath] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
 
     def add_unless_of_system(self, path: PurePosixPath) -> None:
         """Count a file listed elsewhere, unless it belongs to an operating system."""
         if not any(_is_of_system(part) for part in path.parts):
-            self.tops.update(path.parts[:-1][:1])
+            self.folders.update(path.parents[:-1])
             self.add(path)
 
     def add(self, path: PurePosixPath) -> None:
@@ -116,11 +119,21 @@ class ImageFolder:
         """Number of skipped files by suffix, and of folders without images."""
         suffixes = Counter(path.suffix.lower() for path in self.not_read)
         found = dict(sorted((suffixes + self.others).items()))
-        used = {path.parts[0] for path in self.images}
-        empty = sorted(self.tops - used)
+        empty = self._empty_classes()
         if empty:
-            found[f"without readable images (folders: {shortened(empty)})"] = len(empty)
+            found[f"{NO_IMAGES} (folders: {shortened(empty)})"] = len(empty)
         return found
+
+    def _empty_classes(self) -> list[str]:
+        """Return the folders without images that would be a class or a split."""
+        used = {folder for path in self.images for folder in path.parents}
+        depth = class_depth(self.images)
+        return sorted(
+            str(one)
+            for one in self.folders - used
+            if one.parent in used
+            and (len(one.parts) == depth or (len(one.parts) < depth and is_split(one.name)))
+        )
 
 
 def find_images(folder: Path) -> ImageFolder:
@@ -129,8 +142,6 @@ def find_images(folder: Path) -> ImageFolder:
     for path in _walk(found, PurePosixPath()):
         found.add(path)
     found.images.sort()
-    entries = (one for one in folder.iterdir() if not _is_of_system(one.name))
-    found.tops = {one.name for one in entries if one.is_dir()}
     return found
 
 
@@ -180,6 +191,7 @@ def _walk(found: ImageFolder, inside: PurePosixPath) -> Iterator[PurePosixPath]:
         if fault:
             found.faults.append(fault)
         elif entry.is_dir():
+            found.folders.add(path)
             yield from _walk(found, path)
         else:
             yield path

@@ -1,18 +1,56 @@
-"""Count the files of a dataset that no row refers to."""
+"""Count the files of a dataset that no row refers to, and refuse those that may be data."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from factory.data.image_folder import ImageFolder
+from factory.common.errors import UserError
+from factory.data.image_folder import NO_IMAGES, NOT_READ, ImageFolder
+from factory.data.row_counts import left_out_line
 
 if TYPE_CHECKING:
     import datasets
+
+_NO_ROW = "without a row"
+_NO_SPLIT = "in no split"
+_REMEDIES = {
+    _NO_ROW: "list these images in a metadata file, or move them out of the dataset",
+    _NO_SPLIT: "name the files of each split in the card (`configs` in README.md), or rename them",
+    NO_IMAGES: "put images into these folders, or move them out of the dataset",
+}
+
+
+def refuse_lost(left_out: Mapping[str, int], *, shown: str) -> None:
+    """Reject a dataset if parts of it that look like data were not read.
+
+    Args:
+        left_out: Number of files that were not read, by reason.
+        shown: The dataset as the user named it.
+
+    Raises:
+        UserError: There are images without a row, files in no split, or folders without images.
+    """
+    for part, remedy in _REMEDIES.items():
+        lost = {reason: count for reason, count in left_out.items() if part in reason}
+        if lost:
+            raise UserError(
+                f"{shown}: not read: {left_out_line(lost)}; {remedy}, or leave them out with "
+                "--skip-unreadable"
+            )
+
+
+def images_lost(left_out: Mapping[str, int]) -> dict[str, int]:
+    """Return the counts of files that may hold images: unsupported, in no row or in no split."""
+    return {
+        reason: count
+        for reason, count in left_out.items()
+        if reason in NOT_READ or reason.endswith((_NO_ROW, _NO_SPLIT))
+    }
 
 
 def left_out_of(
@@ -34,7 +72,7 @@ def left_out_of(
     )
     found.require_read(shown, [] if skip_unreadable else lost)
     counts = found.others + Counter(path.suffix.lower() for path in lost)
-    counts.update(f"{path.suffix.lower()} without a row" for path in missing)
+    counts.update(f"{path.suffix.lower()} {_NO_ROW}" for path in missing)
     return dict(sorted(counts.items()))
 
 
@@ -59,7 +97,7 @@ def files_left_out(read: Iterable[str], listed: Iterable[str]) -> dict[str, int]
         and path.name not in FILES_TO_IGNORE
         and not any(part.startswith((".", "__")) for part in path.parts)
     ]
-    return dict(Counter(f"{suffix} in no split" for suffix in sorted(lost)))
+    return dict(Counter(f"{suffix} {_NO_SPLIT}" for suffix in sorted(lost)))
 
 
 def files_below(folder: Path) -> Iterator[str]:

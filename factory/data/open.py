@@ -36,7 +36,7 @@ from factory.data.image_table import (
     read_csv,
     with_images,
 )
-from factory.data.left_out import files_below, files_left_out, left_out_of, place_of
+from factory.data.left_out import files_below, files_left_out, left_out_of, place_of, refuse_lost
 from factory.data.row_counts import left_out_line
 from factory.data.row_filter import filter_rows
 from factory.hub.ids import looks_like_hub_id, parse_target
@@ -72,6 +72,7 @@ class OpenedDataset:
         left_out: Files of an image folder that were not read: their number by suffix.
         unreadable: Skipped images that cannot be read: row, file, reason.
         row_numbers: Original number of each row, for messages, if rows were removed; else None.
+        home: Directory of the dataset's files, in the cache for a Hub id; None for a table.
     """
 
     dataset: datasets.Dataset
@@ -87,6 +88,7 @@ class OpenedDataset:
     left_out: dict[str, int] = field(default_factory=dict)
     unreadable: tuple[str, ...] = ()
     row_numbers: tuple[int, ...] | None = None
+    home: Path | None = None
 
     @property
     def shown(self) -> str:
@@ -125,11 +127,13 @@ def open_dataset(
         image_column: Default: `image`, else the only column of type `Image`.
         label_column: Default: `label`, else the only column of type `ClassLabel`, else a column of
             texts or integers with a usual name.
-        skip_unreadable: Skip images of an image folder in unsupported formats.
+        skip_unreadable: Skip images of an image folder in unsupported formats, and what
+            `factory.data.left_out.refuse_lost` refuses.
 
     Raises:
         UserError: The dataset, config, split or column does not exist; the filter is invalid or
-            matches nothing; or images of an image folder have no class or an unsupported format.
+            matches nothing; images of an image folder have no class or an unsupported format; or
+            images have no row, files no split, or class folders no images.
     """
     reference = str(reference)
     found = _load_any(
@@ -162,6 +166,7 @@ def open_dataset(
         image_folder=found.image_folder,
         row_filter=row_filter,
         left_out=found.left_out,
+        home=found.home,
     )
 
 
@@ -237,9 +242,9 @@ def _is_directory(reference: str) -> bool:
 
 
 def open_rows(
-    reference: str, *, config_name: str | None, split: str
+    reference: str, *, config_name: str | None, split: str, skip_unreadable: bool = True
 ) -> tuple[datasets.Dataset, Path | None]:
-    """Open one split of any dataset, with any columns.
+    """Open one split of any dataset, with any columns; arguments are those of `open_dataset`.
 
     Returns:
         The rows, images not decoded, and the folder that their paths may point into (see
@@ -248,7 +253,7 @@ def open_rows(
     Raises:
         UserError: The dataset, config or split does not exist.
     """
-    found = _load_any(reference, config_name, labelled=False, skip_unreadable=True)
+    found = _load_any(reference, config_name, labelled=False, skip_unreadable=skip_unreadable)
     name = _choose_split(found.splits, split, reference, preferred=split)
     if found.left_out and launched_as()[0] == 0:
         log(f"{reference}: not read: {left_out_line(found.left_out)}")
@@ -321,6 +326,7 @@ class _Loaded:
     commit: str | None = None
     image_folder: Path | None = None
     left_out: dict[str, int] = field(default_factory=dict)
+    home: Path | None = None
 
 
 def _load_any(
@@ -365,7 +371,9 @@ def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: boo
     loaded = load_files(str(path), module, data_files=files, features=builder.config.features)
     if module != IMAGES:
         left_out = {} if names_files(path, shown=str(path)) else _lost(path, files)
-        return _Loaded(loaded, builder.config.name, left_out=left_out)
+        if not skip_unreadable:
+            refuse_lost(left_out, shown=str(path))
+        return _Loaded(loaded, builder.config.name, left_out=left_out, home=path)
     left_out = left_out_of(
         find_images(path),
         loaded.values(),
@@ -447,7 +455,10 @@ def _load_hub(
     loaded = load_files(reference, found.module, data_files=found.data_files(), features=features)
     if found.module != IMAGES:
         left_out = files_left_out(read, found.others)
-        return _Loaded(loaded, found.config_name, found.commit, left_out=left_out)
+        if not skip_unreadable:
+            refuse_lost(left_out, shown=reference)
+        home = Path(found.folder)
+        return _Loaded(loaded, found.config_name, found.commit, left_out=left_out, home=home)
     left_out = left_out_of(held, loaded.values(), skip_unreadable=skip_unreadable, shown=reference)
     return _Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
 

@@ -5,6 +5,8 @@ The choice does not depend on the number of processes, and can be repeated after
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -58,6 +60,8 @@ class DataSource(BaseModel):
         left_out: Files of an image folder that were not read, by suffix.
         sources: Each dataset, if there are several, in the order of their rows.
         num_real_images: Rows of datasets that were given as real images.
+        sampling: See `factory.data.sampling_record.sampling_of`; of several datasets all records,
+            by number and config. Older runs lack it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +82,7 @@ class DataSource(BaseModel):
     left_out: dict[str, int] = {}
     sources: tuple[MixedSource, ...] = ()
     num_real_images: int = 0
+    sampling: dict[str, dict[str, Any]] | None = None
 
 
 def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +26,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GateReport:
-    """Result of a pass."""
+    """Result of a pass.
+
+    Attributes:
+        out: The dataset directory.
+        rows: Number of rows.
+        flagged: Number of flagged rows, by column.
+        columns: Columns of all gates.
+        notes: Warnings.
+        class_counts: Number of rows of each class.
+    """
 
     out: Path
     rows: int
     flagged: dict[str, int]
     columns: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    class_counts: dict[str, int] = field(default_factory=dict)
 
 
 def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -> GateReport:
@@ -59,7 +70,8 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
     stage.put_in_place(changed.model_copy(update={"configs": configs}))
     columns = tuple(name for entry in changed.gates.values() for name in entry.columns)
     notes = tuple(note for gate in gates for note in gate.notes())
-    return GateReport(out, total, passing.flagged, columns, notes)
+    counts = {name: passing.labels[label] for label, name in enumerate(manifest.labels)}
+    return GateReport(out, total, passing.flagged, columns, notes, counts)
 
 
 class _Pass:
@@ -72,6 +84,7 @@ class _Pass:
         self._old = old
         self._features: datasets.Features = features(new.labels, new.variables)
         self.flagged: dict[str, int] = {}
+        self.labels: Counter[int] = Counter()
 
     def config(self, name: str, entry: ConfigEntry, *, bar: Any) -> ConfigEntry:
         """Stage a config's shards; return its new manifest entry."""
@@ -102,6 +115,7 @@ class _Pass:
         is_staged = staged.is_file()
         there = read_shard(staged if is_staged else path)
         rows = there.rows
+        self.labels.update(row["label"] for row in rows)
         for gate in self._gates:
             self._measure(gate, rows, is_staged=is_staged)
         for gate in self._gates:

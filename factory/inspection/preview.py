@@ -14,6 +14,7 @@ from factory.distributions.template import shown
 from factory.distributions.variables import Linked, PerClass, Quantity
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_line, sampling_summary
+from factory.recipe.model_checks import require_used_guidance
 from factory.recipe.model_files import PipelineSettings
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.contact_sheet import contact_sheet
@@ -205,6 +206,7 @@ def _generate(
     settings = fix(BuildSettings(), recorded=None, device=device.type, out="")
     renderers = Renderers(factory, device=device, allow_pickle=allow_pickle)
     renderer = renderers.get(recipe, dtype=settings.dtype)
+    require_used_guidance(recipe, pipeline_settings(renderer))
     images: list[Any] = []
     for start in range(0, len(specs), _BATCH_SIZE):
         batch = specs[start : start + _BATCH_SIZE]

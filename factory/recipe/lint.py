@@ -147,10 +147,10 @@ def _unknown_twin(recipe: ResolvedRecipe) -> Iterator[Fault]:
 def _low_guidance(recipe: ResolvedRecipe) -> Iterator[Fault]:
     low, high = recipe.sampling.guidance_scale.bounds()
     preset = find_preset(recipe.model.id)
-    if low <= 0 and (preset is None or preset.guided):
+    if low <= 0 and (preset is None or (preset.guided and preset.negative_prompt)):
         reach = "is" if low == high else "reaches down to"
         yield recipe.fault(
-            f"{reach} {low:g}; at 0 and below a model avoids its prompt",
+            f"{reach} {low:g}; 0 is no guidance, as 1 is",
             *("sampling", "guidance_scale"),
         )
 

@@ -15,6 +15,7 @@ from factory.recipe.checks import Checked
 from factory.recipe.merge import (
     Overrides,
     apply_overrides,
+    dropped_keys,
     is_combination,
     merge,
     own_keys_only,
@@ -82,7 +83,7 @@ class Loader:
             faults = ignored if "prompt" in node.value else self.faults
             node = own_keys_only(node, file=shown_path(path), faults=faults)
         try:
-            node = resolve_auto(apply_overrides(node, self.overrides))
+            written, node = node, resolve_auto(apply_overrides(node, self.overrides))
             node = self._with_classes(node, path.parent)
         except UserError as error:
             self.faults += error.faults
@@ -101,6 +102,7 @@ class Loader:
                 folder=path.parent,
                 stored=self.stored,
             )
+            recipe._dropped = dropped_keys(written, node)
         if recipe is not None:
             recipe = recipe.model_copy(update={"origins": (*file.origins, *self._origins)})
         return recipe if len(self.faults) == before else None

@@ -207,6 +207,21 @@ def apply_overrides(node: Node, overrides: Overrides) -> Node:
     return changed
 
 
+def dropped_keys(before: Node, after: Node) -> tuple[str, ...]:
+    """Return the settings of a recipe's model that the command line's model does not keep.
+
+    Its scheduler and size are not among them: summaries of the sampling show those.
+    """
+    old, new = before.child("model"), after.child("model")
+    if old is None or new is None or not isinstance(old.value, dict):
+        return ()
+    return tuple(
+        f"model.{key}"
+        for key in ("scheduler_config", "adapters")
+        if (own := old.child(key)) and own.value and not new.child(key)
+    )
+
+
 def _resampled(node: Node | None, model: Node) -> Node:
     """Replace plain numbers by the model's own; distributions are kept on purpose."""
     if node is None or not isinstance(node.value, dict):

@@ -6,11 +6,19 @@ checked when they are loaded.
 
 from __future__ import annotations
 
+from factory.common.errors import UserError
+from factory.distributions.base import Distribution
+from factory.distributions.variables import PerClass
 from factory.models.presets import find_preset
 from factory.models.scheduler_families import scheduler_names, scheduler_problem
 from factory.recipe.checks import Checked
 from factory.recipe.faults import nearest
-from factory.recipe.model_files import pipeline_class_on_disk, scheduler_on_disk, size_step_on_disk
+from factory.recipe.model_files import (
+    PipelineSettings,
+    pipeline_class_on_disk,
+    scheduler_on_disk,
+    size_step_on_disk,
+)
 from factory.recipe.resolved import ResolvedRecipe
 
 # Every pipeline needs multiples of this; some need more.
@@ -66,6 +74,51 @@ def size_problem(pixels: int | None, step: int) -> str | None:
         f"{pixels} is not a multiple of {step}; write {nearest_size}, and set `output.size` to the "
         "size you need"
     )
+
+
+def check_guidance(checked: Checked, recipe: ResolvedRecipe) -> None:
+    """Check that a model of a preset uses all guidance scales; others: `require_used_guidance`."""
+    preset = find_preset(recipe.model.id)
+    if preset is None or (preset.guided and not preset.negative_prompt):
+        # The second kind reads the scale as an input.
+        return
+    problem = _guidance_problem(recipe.sampling.guidance_scale)
+    if problem:
+        checked.add(problem, "sampling", "guidance_scale")
+
+
+def require_used_guidance(recipe: ResolvedRecipe, pipeline: PipelineSettings | None) -> None:
+    """Reject a recipe of new images if its loaded model would ignore a guidance scale.
+
+    Raises:
+        UserError: It can be below 1 and is not 0.
+    """
+    problem = _guidance_problem(recipe.sampling.guidance_scale)
+    if pipeline is not None and pipeline.reads_guidance is False and problem:
+        raise UserError([recipe.fault(problem, "sampling", "guidance_scale")])
+
+
+def _guidance_problem(quantity: Distribution | PerClass) -> str | None:
+    """Return the problem of a guidance scale whose values can have no effect, or None.
+
+    Only for models that run their network twice; those that read the scale as an input use any.
+    """
+    parts = quantity.parts() if isinstance(quantity, PerClass) else [quantity]
+    for part in parts:
+        listed, (low, high) = part.values(), part.bounds()
+        if listed is not None:
+            numbers = [one for one in listed if isinstance(one, int | float)]
+            low = min((one for one in numbers if one < 1 and one != 0), default=1)
+        elif part.type() == "int64" and low >= 0:
+            continue
+        if low < 1:
+            between = "" if listed is not None else f" to {high:g}"
+            return (
+                f"can be {low:g}{between}, but guidance below 1 has no effect: the pipeline uses "
+                "it as 1; start at 1 (of distributions: a lower bound of 1), or write 0 for no "
+                "guidance"
+            )
+    return None
 
 
 def check_model(checked: Checked, recipe: ResolvedRecipe) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,15 @@ class PipelineSettings:
         height: Height of generated images in pixels.
         width: Width of generated images in pixels.
         variant: Variant of the weights, e.g. `fp16`; None for the plain ones.
+        reads_guidance: Whether its network reads the guidance scale as an input.
     """
 
     scheduler: str | None = None
     height: int | None = None
     width: int | None = None
     variant: str | None = None
+    # Only a loaded pipeline knows it.
+    reads_guidance: bool | None = field(default=None, compare=False)
 
 
 def settings_on_disk(model: Model) -> PipelineSettings:

@@ -75,6 +75,7 @@ class ResolvedRecipe(Frozen):
     origins: tuple[str, ...] = ()
 
     _node: Node | None = PrivateAttr(default=None)
+    _dropped: tuple[str, ...] = PrivateAttr(default=())
 
     @property
     def labels(self) -> tuple[str, ...]:

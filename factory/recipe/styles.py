@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory.models.embedded import EMBEDDED_ID
+from factory.recipe.measured import LOW_ON_CIFAR10, LOW_ON_EUROSAT, RANDOM_ON_EUROSAT
 
 LOW_GUIDANCE = (1.5, 2.0)
 """Guidance of the recommended config: the row `low-guidance` of docs/study.md."""
+_INSTEAD = f"guidance {LOW_GUIDANCE[0]:g} to {LOW_GUIDANCE[1]:g} instead of 7.5"
 _STUDY = "(docs/study.md: two small classifiers, 64 px demo generator"
-_ON_CIFAR = (
-    f"guidance 1.5 to 2 instead of 7.5: +10.6 and +10.8 points on CIFAR-10 {_STUDY}, "
-    "anti-aliasing included)"
-)
+_ON_CIFAR = f"{_INSTEAD}: {LOW_ON_CIFAR10} {_STUDY}, anti-aliasing included)"
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ STYLES = {
             "stick figure",
             "3D rendering",
         ),
-        f"{_ON_CIFAR}; not significant on EuroSAT; other generators not measured.",
+        f"{_ON_CIFAR}; {LOW_ON_EUROSAT}; other generators not measured.",
         class_alone=True,
     ),
     "satellite": Style(
@@ -68,8 +67,8 @@ STYLES = {
             "drone photo",
             "hazy satellite photo",
         ),
-        f"guidance 1.5 to 2 instead of 7.5: +3.5 and +9.5 points on EuroSAT, not significant "
-        f"{_STUDY}); 1 to 5: +7.6 and +10.0, not significant; other generators not measured.",
+        f"{_INSTEAD}: {LOW_ON_EUROSAT} {_STUDY}); 1 to 5: {RANDOM_ON_EUROSAT}; other generators "
+        "not measured.",
     ),
     "sketch": Style(
         "a sketch of a {class}",

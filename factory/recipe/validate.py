@@ -21,7 +21,7 @@ from factory.recipe.checks import (
     check_variables,
 )
 from factory.recipe.faults import faults_of
-from factory.recipe.model_checks import check_model, check_scheduler, check_sizes
+from factory.recipe.model_checks import check_guidance, check_model, check_scheduler, check_sizes
 from factory.recipe.pinning import (
     pinned_model,
     pinned_output,
@@ -122,7 +122,8 @@ def assemble(
     if stored:
         require_pinned_captions(checked, file.variables)
     else:
-        # Not for stored recipes: older versions wrote names that are now rejected.
+        # Not for stored recipes: older versions wrote values that are now rejected.
+        check_guidance(checked, recipe)
         check_scheduler(checked, recipe)
         check_sizes(checked, recipe)
         check_output(checked, file.output)

@@ -72,11 +72,12 @@ class DiffusersRenderer:
         """Scheduler and weights variant in use, and the default image size."""
         scheduler = type(self._pipeline.scheduler).__name__
         variant: str | None = getattr(self._pipeline, "weights_variant", None)
+        reads = self._guidance_is_input
         shape = latent_shape(self._pipeline, None, None)
         if shape is None:
-            return PipelineSettings(scheduler, variant=variant)
+            return PipelineSettings(scheduler, variant=variant, reads_guidance=reads)
         factor = self._pipeline.vae_scale_factor
-        return PipelineSettings(scheduler, shape[1] * factor, shape[2] * factor, variant)
+        return PipelineSettings(scheduler, shape[1] * factor, shape[2] * factor, variant, reads)
 
     @property
     def text_encoders(self) -> list[TextEncoder]:

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
+from factory.data.row_counts import counts_line
 from train.generator.config import DIGITS, Config, SourceConfig
 from train.generator.images.captions import Facts
+
+
+def counts_of_sources(config: Config, facts: list[Facts]) -> list[str]:
+    """Return the number of images of each class for each source, copies and crops included."""
+    return [
+        counts_line(
+            source.source,
+            Counter(known["class"] for known in facts if known["source"] == str(number)),
+            {},
+        )
+        for number, source in enumerate(config.data.sources)
+    ]
 
 
 def data_lines(config: Config, facts: list[Facts]) -> list[str]:

@@ -30,6 +30,7 @@ from train.generator.images.data import (
     prepare_part,
     sampling_weights,
 )
+from train.generator.images.data_summary import counts_of_sources
 from train.generator.images.domains import DOMAINS
 from train.generator.images.filters import FILTERS
 from train.generator.network.denoiser import Denoiser, build_unet, use_plain_attention
@@ -85,6 +86,9 @@ def fit(config: Config, folder: Path, *, stages: tuple[Stage, ...]) -> None:
     check_config(config, folder)
     config = with_saved_start(config, folder)
     prepared = prepare(config, folder, accelerator)
+    if accelerator.is_main_process:
+        for line in counts_of_sources(config, prepared.collection.facts):
+            log.info("%s", line)
     if "denoiser" in stages:
         _fit_denoiser(config, folder, accelerator, prepared)
     main = bool(accelerator.is_main_process)
