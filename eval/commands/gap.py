@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,15 @@ from eval.commands.arguments import (
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import UserError
-from factory.common.options import add_json, add_out, add_rows, add_seed, check_folder, positive
+from factory.common.options import (
+    add_json,
+    add_out,
+    add_rows,
+    add_seed,
+    check_folder,
+    option,
+    positive,
+)
 from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
@@ -39,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "plots (sets and classes, .png and .svg) and gap.json: the accuracy of a classifier that "
         "distinguishes the two, and the same accuracy between two halves of the real images."
     )
-    add = parser.add_argument
-    add("synthetic", metavar="SYN", help=DATASET)
+    add = partial(option, parser)
+    parser.add_argument("synthetic", metavar="SYN", help=DATASET)
     add_rows(parser, prefix="syn-", of="SYN", split="train")
     add_real(parser, prefix="real-")
     for name in ("config", "split", "filter", "image-column", "label-column"):
@@ -49,25 +58,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_labels(parser)
     add_suggestion(parser)
     add(
-        "--model",
+        "--model ID[@REVISION]",
+        "run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
         required=True,
-        metavar="ID[@REVISION]",
-        help="run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
     )
     add(
         "--space",
-        choices=("logits", "features"),
-        default=None,
-        help="compare the model's logits (as in the paper's Figures 2 and 3) or the features "
+        "compare the model's logits (as in the paper's Figures 2 and 3) or the features "
         "before its head (default: logits if the head has all compared classes, as after `train`, "
         "else features)",
+        choices=("logits", "features"),
     )
     add(
-        "--images",
-        type=positive,
+        "--images N",
+        "number of images: at most so many real and synthetic ones (default: 1000)",
+        positive,
         default=1000,
-        metavar="N",
-        help="number of images: at most so many real and synthetic ones (default: 1000)",
     )
     add_seed(parser, "the sample, the training half and the bootstrap")
     add_process(parser, batch_size=_BATCH_SIZE)
