@@ -241,7 +241,7 @@ def _open_training_data(training: _Training, data: str) -> OpenedDataset:
         row_filter=wanted.row_filter,
         image_column=wanted.image_column,
         label_column=wanted.label_column,
-        # Files that the run left out too; its hash tells whether they are the same.
+        # Files that the run left out too; its hash shows whether they are the same.
         skip_unreadable=True,
     )
     if wanted.num_unreadable:

@@ -162,8 +162,8 @@ def _gaps(results: Results, name: str) -> str:
     floor = "" if one.floor is None else f" Two halves of the real images: {_of(one.floor)}."
     note = (
         f"First draw, in the space of `{results.features[name]}`. Accuracy of a classifier that "
-        f"tells real from synthetic images; 0.5 is no difference.{floor} Spread: variance of "
-        "features within a class, 1 is that of the real images."
+        f"distinguishes real from synthetic images; 0.5 is no difference.{floor} Spread: variance "
+        "of features within a class, 1 is that of the real images."
     )
     if judged:
         note += (

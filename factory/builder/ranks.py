@@ -93,7 +93,7 @@ class Ranks:
         first, *rest = _parts(text.encode())
         for number, part in enumerate(rest, 1):
             self._set(f"{event}/part-{number}", part)
-        # Last, because the others wait for it. It tells the number of further parts.
+        # Last, because the others wait for it. It reports the number of further parts.
         self._set(event, b"%d " % len(rest) + first)
 
     def is_announced(self, event: str) -> bool:
