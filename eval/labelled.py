@@ -66,18 +66,9 @@ def write_labelled(
         UserError: The folder exists, a column is missing, a class has no image, an image cannot be
             read, or the map has a word that no image has or an unknown class.
     """
-    import datasets as hf
-
     if out.exists():
         raise UserError(f"{out}: exists; choose a new folder")
-    rows, folder = open_rows(source, config_name=None, split="train")
-    missing = [name for name in ("image", *columns) if name not in rows.column_names]
-    if missing:
-        raise UserError(
-            f"{source}: has no column {missing[0]}; it has: {', '.join(rows.column_names)}"
-        )
-    if row_filter:
-        rows = filter_rows(rows, row_filter)
+    rows, folder = _open(source, columns, row_filter)
     said = _words(rows, columns)
     if labels:
         known = sorted(set[str]().union(*said))
@@ -93,20 +84,47 @@ def write_labelled(
             f"{source}: no image has {empty[0]} as its only class; change --class or add words "
             "with --labels"
         )
+    chosen = rows.select(places).select_columns(["image"])
+    _write(chosen, ids, out, source=source, folder=folder, classes=classes)
+    return counts
+
+
+def _open(
+    source: str, columns: Sequence[str], row_filter: str | None
+) -> tuple[datasets.Dataset, Path | None]:
+    """Return the matching rows and the folder of their images; all columns must exist."""
+    rows, folder = open_rows(source, config_name=None, split="train")
+    missing = [name for name in ("image", *columns) if name not in rows.column_names]
+    if missing:
+        raise UserError(
+            f"{source}: has no column {missing[0]}; it has: {', '.join(rows.column_names)}"
+        )
+    return (filter_rows(rows, row_filter) if row_filter else rows), folder
+
+
+def _write(
+    images: datasets.Dataset,
+    ids: list[int],
+    out: Path,
+    *,
+    source: str,
+    folder: Path | None,
+    classes: Sequence[str],
+) -> None:
+    """Write images and labels into a new folder, with a card."""
+    import datasets as hf
+
     hf.disable_progress_bars()
     features = hf.Features(image=hf.Image(), label=hf.ClassLabel(names=list(classes)))
-    chosen = rows.select(places).select_columns(["image"])
     # Rows without bytes are rejected: `to_parquet` would read the path or address in them.
-    chosen = embedded(
-        chosen.cast_column("image", hf.Image(decode=False)), where=source, folder=folder
+    rows = embedded(
+        images.cast_column("image", hf.Image(decode=False)), where=source, folder=folder
     )
-    chosen = chosen.add_column("label", ids).cast(features)
     out.mkdir(parents=True)
-    chosen.to_parquet(str(out / _FILE))
+    rows.add_column("label", ids).cast(features).to_parquet(str(out / _FILE))
     names = ", ".join(classes)
-    card = _CARD.format(file=_FILE, count=len(ids), source=Path(source).name, classes=names)
+    card = _CARD.format(file=_FILE, count=len(rows), source=Path(source).name, classes=names)
     (out / "README.md").write_text(card, encoding="utf-8")
-    return counts
 
 
 def _readable(

@@ -92,14 +92,7 @@ def build(
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
         with ranks.announcing_failure(), ExitStack() as stack:
-            start, generation = _prepare(
-                place,
-                jobs,
-                ranks=ranks,
-                wanted=wanted,
-                renderers=renderers,
-                allow_cut_prompts=how.allow_cut_prompts,
-            )
+            start, generation = _prepare(place, jobs, ranks, wanted, how, renderers)
             manifest = generation.written
             require_same_as_begun(jobs, manifest)
             if plan_hash(manifest, start.present) != start.plan:
@@ -125,11 +118,10 @@ def build(
 def _prepare(
     out: AnyPath,
     jobs: list[Job],
-    *,
     ranks: Ranks,
     wanted: BuildSettings,
+    how: BuildOptions,
     renderers: Renderers,
-    allow_cut_prompts: bool,
 ) -> tuple[Start, Generation]:
     """Prepare the directory on the lead rank; return its state on all ranks."""
     if ranks.is_lead:
@@ -141,7 +133,7 @@ def _prepare(
         for job in state.unfinished():
             renderer = renderers.get(job.recipe, dtype=state.settings.dtype)
             encoders = text_encoders(renderer)
-            require_whole_prompts(job.recipe, encoders, allowed=allow_cut_prompts)
+            require_whole_prompts(job.recipe, encoders, allowed=how.allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]
         if loaded:
