@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eval.scores_file import Scores, find_scores, read_scores
+from eval.scores_file import Scores
+from eval.scores_io import find_scores, read_scores
 from eval.table_rows import OPEN, RowKey, order_rows, row_name
 from factory.common.errors import UserError
 

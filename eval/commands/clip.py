@@ -52,8 +52,9 @@ def run(args: argparse.Namespace) -> None:
     labels = label_map_of(args)
 
     from eval.clip import score_zero_shot
-    from eval.score import describe, note_counts, note_cut, note_labels, write_apart
-    from eval.scores_file import as_plain
+    from eval.score import write_apart
+    from eval.score_notes import describe, note_counts, note_cut, note_labels
+    from eval.scores_io import as_plain
     from factory.models.clip import load_clip
 
     state, written = this_process(args.device), []

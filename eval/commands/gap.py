@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -93,7 +94,8 @@ def run(args: argparse.Namespace) -> None:
     from eval.fit import with_fit
     from eval.gap import embed, measure_gap
     from eval.gap_sample import sample_images
-    from eval.score import label_facts, note_counts, note_fit, note_labels
+    from eval.score import label_facts
+    from eval.score_notes import note_counts, note_fit, note_labels
 
     this_process(args.device)
     real, synthetic = _open(args)
@@ -110,6 +112,10 @@ def run(args: argparse.Namespace) -> None:
     sides = _represent(args, model, space, real=real, synthetic=synthetic, sample=sample)
     figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
     places = embed(np.concatenate([sides[0], sides[2]]))
+
+    def both(fact: Callable[[Any], object]) -> dict[str, object]:
+        return {"real": fact(real), "synthetic": fact(synthetic)}
+
     found = {
         "format": "data-factory/gap",
         "format_version": 1,
@@ -120,13 +126,10 @@ def run(args: argparse.Namespace) -> None:
         "space_reason": reason,
         "dimensions": sides[0].shape[1],
         "preprocessing": model.preprocessing.model_dump(mode="json"),
-        "class_counts": {"real": real.class_counts, "synthetic": synthetic.class_counts},
-        "left_out": {"real": real.opened.left_out, "synthetic": synthetic.opened.left_out},
+        "class_counts": both(lambda one: one.class_counts),
+        "left_out": both(lambda one: one.opened.left_out),
         "images_per_side": len(sample.labels),
-        "unreadable": {
-            "real": list(real.opened.unreadable),
-            "synthetic": list(synthetic.opened.unreadable),
-        },
+        "unreadable": both(lambda one: list(one.opened.unreadable)),
         "classes": sample.match.names,
         "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
         "seed": args.seed,

@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> None:
     """Score every run."""
     _check_outputs(args)
 
-    from eval.score import note_counts
+    from eval.score_notes import note_counts
 
     scoring, labels = _scoring(args), label_map_of(args)
     state = this_process(args.device)
@@ -113,7 +113,7 @@ def _score_all(
     Processes find the same `UserError` in a run, so they stay in step. A `Failure` may concern one
     process only and ends the command.
     """
-    from eval.scores_file import as_plain
+    from eval.scores_io import as_plain
 
     scored, failed = [], []
     for one in runs:
@@ -165,15 +165,8 @@ def _score_run(
     labels: LabelMap | None,
     writes: bool,
 ) -> _Written:
-    from eval.score import (
-        describe,
-        note_fit,
-        note_labels,
-        note_unfinished,
-        note_unmeasured,
-        score,
-        write_apart,
-    )
+    from eval.score import score, write_apart
+    from eval.score_notes import describe, note_fit, note_labels, note_unfinished, note_unmeasured
 
     usual = _CODE_BATCH_SIZE if scoring.batch_norm == "test-batch" else _BATCH_SIZE
     with suggesting(args, writes=writes):

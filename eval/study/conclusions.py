@@ -8,7 +8,7 @@ one in `model=`. `gap("cifar10", "base-class")` gives the values of the gap.
 from __future__ import annotations
 
 from eval.study.plan import REFERENCE
-from eval.study.results import Compared, Results, Row
+from eval.study.result_fields import Compared, Results, Row
 from eval.study.spec import StudySpec
 from eval.study.statistics import Estimate
 from factory.common.errors import UserError

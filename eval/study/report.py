@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from eval.study.conclusions import filled_in, interval
 from eval.study.paper import TITLE
-from eval.study.results import Cell, Compared, Gap, Results, Row, SetResult
+from eval.study.result_fields import Cell, Compared, Gap, Results, Row, SetResult
 from eval.table_text import grid
 
 _LEVEL = 0.05

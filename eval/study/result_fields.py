@@ -1,0 +1,101 @@
+"""Results of a study, as its JSON report lists them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from eval.study.settings import RowSettings
+from eval.study.statistics import Estimate
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Cell(_Part):
+    """One row's scores with one model.
+
+    Attributes:
+        top1: Score of each run, in per cent, sorted by draw, then by training seed.
+        mean: Mean over the runs.
+        std: Sample standard deviation over the runs; None for one run.
+        train_seconds: Mean training time of a run.
+    """
+
+    top1: list[float]
+    mean: float
+    std: float | None
+    train_seconds: float | None
+
+
+class Gap(_Part):
+    """Distance of a row's first draw from the real images; `low` and `high` are 95 % intervals.
+
+    Attributes:
+        two_sample: Accuracy, low and high of a classifier that distinguishes real from synthetic
+            images.
+        spread: Variance within classes, synthetic over real: ratio, low and high.
+        fidelity: Share of images in which a classifier trained on real images sees their class.
+    """
+
+    two_sample: list[float]
+    spread: list[float | None]
+    fidelity: float | None
+
+
+class Row(_Part):
+    """One row of the table: the paper's score, its settings, measures and cost."""
+
+    name: str
+    images: int
+    generated: int
+    draws: list[int]
+    paper: float | None
+    settings: RowSettings | None
+    build_seconds: float | None
+    cells: dict[str, Cell]
+    gap: Gap | None
+    commands: list[str]
+
+
+class Compared(_Part):
+    """Two rows compared with one model; `adjusted_p` is Holm's over all of the dataset."""
+
+    row: str
+    to: str
+    differs: list[str]
+    model: str
+    paper: float | None
+    estimate: Estimate
+    adjusted_p: float | None
+
+
+class SetResult(_Part):
+    """All rows of one test set."""
+
+    paper: str | None
+    real: str
+    real_images: int
+    real_fingerprint: str
+    note: str
+    floor: list[float] | None
+    rows: list[Row]
+    comparisons: list[Compared]
+    scorings: dict[str, dict[str, float]]
+    zero_shot: dict[str, float]
+
+
+class Results(_Part):
+    """Results of a study; several `generator_revisions` mean that weights were mixed."""
+
+    title: str
+    generator: str | None
+    generator_revisions: list[str]
+    models: list[str]
+    seeds: list[int]
+    preset: str
+    epochs: int | None
+    features: dict[str, str]
+    limits: str
+    versions: dict[str, str]
+    sets: dict[str, SetResult]
