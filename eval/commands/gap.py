@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -112,10 +111,7 @@ def run(args: argparse.Namespace) -> None:
     sides = _represent(args, model, space, real=real, synthetic=synthetic, sample=sample)
     figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
     places = embed(np.concatenate([sides[0], sides[2]]))
-
-    def both(fact: Callable[[Any], object]) -> dict[str, object]:
-        return {"real": fact(real), "synthetic": fact(synthetic)}
-
+    both = {"real": real, "synthetic": synthetic}
     found = {
         "format": "data-factory/gap",
         "format_version": 1,
@@ -126,10 +122,10 @@ def run(args: argparse.Namespace) -> None:
         "space_reason": reason,
         "dimensions": sides[0].shape[1],
         "preprocessing": model.preprocessing.model_dump(mode="json"),
-        "class_counts": both(lambda one: one.class_counts),
-        "left_out": both(lambda one: one.opened.left_out),
+        "class_counts": {side: one.class_counts for side, one in both.items()},
+        "left_out": {side: one.opened.left_out for side, one in both.items()},
         "images_per_side": len(sample.labels),
-        "unreadable": both(lambda one: list(one.opened.unreadable)),
+        "unreadable": {side: list(one.opened.unreadable) for side, one in both.items()},
         "classes": sample.match.names,
         "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
         "seed": args.seed,
