@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
-
 from eval.study.settings import RowSettings
 from eval.study.statistics import Estimate
+from factory.common.frozen import Frozen
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Cell(_Part):
+class Cell(Frozen):
     """One row's scores with one model.
 
     Attributes:
@@ -28,7 +23,7 @@ class Cell(_Part):
     train_seconds: float | None
 
 
-class Gap(_Part):
+class Gap(Frozen):
     """Distance of a row's first draw from the real images; `low` and `high` are 95 % intervals.
 
     Attributes:
@@ -43,7 +38,7 @@ class Gap(_Part):
     fidelity: float | None
 
 
-class Row(_Part):
+class Row(Frozen):
     """One row of the table: the paper's score, its settings, measures and cost."""
 
     name: str
@@ -58,7 +53,7 @@ class Row(_Part):
     commands: list[str]
 
 
-class Compared(_Part):
+class Compared(Frozen):
     """Two rows compared with one model; `adjusted_p` is Holm's over all of the dataset."""
 
     row: str
@@ -70,7 +65,7 @@ class Compared(_Part):
     adjusted_p: float | None
 
 
-class SetResult(_Part):
+class SetResult(Frozen):
     """All rows of one test set."""
 
     paper: str | None
@@ -85,7 +80,7 @@ class SetResult(_Part):
     zero_shot: dict[str, float]
 
 
-class Results(_Part):
+class Results(Frozen):
     """Results of a study; several `generator_revisions` mean that weights were mixed."""
 
     title: str

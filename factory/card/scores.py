@@ -10,9 +10,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from factory.common.errors import UserError
+from factory.common.frozen import Frozen
 from factory.common.outside import read_json
 from factory.common.program import command
 from factory.common.score_file import Count, Name, Share, TrainedOn, read_score_file
@@ -23,7 +24,7 @@ from factory.shards.parquet import fingerprint
 FILE_NAME = "scores.json"
 
 
-class Score(BaseModel):
+class Score(Frozen):
     """Score of one model, trained on one config, on real images; shares in [0, 1].
 
     Attributes:
@@ -36,8 +37,6 @@ class Score(BaseModel):
         num_images: Number of real images.
         top1: With `top1_low` and `top1_high`, its 95 % interval.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: str
     shards: str

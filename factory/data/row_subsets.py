@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from factory.common.errors import UserError
 from factory.data.open import OpenedDataset
@@ -16,7 +16,7 @@ _SPLIT_STREAM = 2
 _SUBSET_STREAM = 3
 
 
-class MixedSource(BaseModel):
+class MixedSource(BaseModel, frozen=True, extra="forbid"):
     """One of several datasets of a run.
 
     Attributes:
@@ -28,8 +28,6 @@ class MixedSource(BaseModel):
         num_images: Its rows, the held-out part included.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     reference: str
     config_name: str | None = None
     split: str | None = None
@@ -38,7 +36,7 @@ class MixedSource(BaseModel):
     num_images: int
 
 
-class DataSource(BaseModel):
+class DataSource(BaseModel, frozen=True, extra="forbid"):
     """The training rows of a run; of several datasets the first one's keys, and all counts.
 
     Attributes:
@@ -59,8 +57,6 @@ class DataSource(BaseModel):
         sources: Each dataset, if there are several, in the order of their rows.
         num_real_images: Rows of datasets that were given as real images.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reference: str
     config_name: str | None = None

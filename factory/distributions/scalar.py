@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from factory.distributions.base import Distribution, Frozen
+from factory.common.frozen import Frozen
+from factory.distributions.base import Distribution
 from factory.distributions.continuous import (
     LogUniform,
     Normal,

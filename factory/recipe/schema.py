@@ -10,7 +10,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
-from factory.distributions.base import Frozen, Number, Weight
+from factory.common.frozen import Frozen
+from factory.distributions.base import Number, Weight
 from factory.distributions.discrete import Constant
 from factory.distributions.scalar import AnyDistribution
 from factory.distributions.variables import Quantity, Variable
