@@ -10,8 +10,6 @@ metadata properties, JSON where they are not plain texts:
 - `model`: the facts of a scores file, such as the SHA-256 of the weights
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -4,8 +4,6 @@ The threshold is chosen on the synthetic images that the run held out for valida
 show a class of the model, so they do not measure how often photos of other things are rejected.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass

@@ -1,7 +1,5 @@
 """Lines about scores for the terminal: results, and what affects them."""
 
-from __future__ import annotations
-
 from eval.real import RealImages
 from eval.scores_file import Labels, Preprocessing, Scores
 from eval.scoring_mode import STANDARD

@@ -1,7 +1,5 @@
 """Read and write `scores-*.json`; see `eval.scores_file` for its fields."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

@@ -3,8 +3,6 @@
 All scores of a row have the same scoring: standard, or one named departure from it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

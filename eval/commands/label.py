@@ -1,7 +1,5 @@
 """`eval label SRC OUT`: make a labelled dataset from captioned real images."""
 
-from __future__ import annotations
-
 import argparse
 from functools import partial
 from pathlib import Path

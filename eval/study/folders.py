@@ -1,7 +1,5 @@
 """The files of a study: their names, and what the manifests of its datasets list."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

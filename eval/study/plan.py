@@ -1,7 +1,5 @@
 """The steps of a study, phase by phase; each phase reads the files of the previous one."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

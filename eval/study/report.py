@@ -1,7 +1,5 @@
 """Write the results of a study as a Markdown page: limits, conclusions, tables."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from eval.study.conclusions import filled_in, interval

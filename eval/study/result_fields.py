@@ -1,7 +1,5 @@
 """Results of a study, as its JSON report lists them."""
 
-from __future__ import annotations
-
 from eval.study.settings import RowSettings
 from eval.study.statistics import Estimate
 from factory.common.frozen import Frozen

@@ -1,7 +1,5 @@
 """Collect the results of a finished study from the files of its steps."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence

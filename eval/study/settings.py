@@ -4,8 +4,6 @@ Two rows must differ in exactly the settings that their comparison names. Otherw
 scores would be attributed to the wrong cause.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping

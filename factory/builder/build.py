@@ -5,8 +5,6 @@ the lead writes manifest and card. Shards appear atomically, so a build can be s
 the same command resumes it, and other launches can join it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace

@@ -5,8 +5,6 @@ so ranks take work without waiting for each other. A rank that fails announces i
 others stop instead of waiting forever.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """Values for a card's template that follow from the recipes alone, and licences of models."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache

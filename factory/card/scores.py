@@ -4,8 +4,6 @@ A score belongs to the rows that its model was trained on. It is stored with the
 these shards, and shown only while the dataset still has them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path

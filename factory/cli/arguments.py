@@ -1,7 +1,5 @@
 """Arguments that choose and change recipes, shared by all commands that take a recipe."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterable
 from functools import partial

@@ -1,7 +1,5 @@
 """`factory card OUT`: regenerate the card of a dataset, with scores if there are any."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from pathlib import Path

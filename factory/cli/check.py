@@ -1,7 +1,5 @@
 """`factory check`: report errors and warnings about recipes."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 

@@ -1,7 +1,5 @@
 """`factory new`: create a folder of recipes for your own classes."""
 
-from __future__ import annotations
-
 import argparse
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`factory plan`: show the content and cost of a dataset before it is generated."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections import Counter

@@ -1,7 +1,5 @@
 """`factory preview RECIPE --out sheet.png`: generate a contact sheet of a recipe's images."""
 
-from __future__ import annotations
-
 import argparse
 from functools import partial
 from pathlib import Path

@@ -1,7 +1,5 @@
 """`factory recipes`: list, show, compare and share packaged and shared recipes."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 from pathlib import Path

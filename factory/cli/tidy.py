@@ -1,7 +1,5 @@
 """`factory tidy OUT`: remove files that a dataset no longer lists."""
 
-from __future__ import annotations
-
 import argparse
 
 from factory.common import console

@@ -1,7 +1,5 @@
 """Options that commands share: one spelling and one meaning each."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
 from functools import partial

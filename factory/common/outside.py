@@ -4,8 +4,6 @@ Reading takes bounded time and memory and returns plain data, or raises a one-li
 the file: size, depth, aliases, tags, duplicate keys and invalid numbers are checked.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path

@@ -4,8 +4,6 @@ The resolved commit and files are recorded beside the cache of huggingface_hub, 
 files are found, and known to be complete, in offline mode.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable

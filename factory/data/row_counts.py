@@ -1,7 +1,5 @@
 """Report the number of images per class in one line, and warn about suspicious counts."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 

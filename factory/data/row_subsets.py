@@ -3,8 +3,6 @@
 The choice does not depend on the number of processes, and can be repeated after training.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel

@@ -4,8 +4,6 @@ The distributions are in `factory.distributions.discrete` and `factory.distribut
 `factory.distributions.scalar` combines them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol

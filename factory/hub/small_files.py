@@ -4,8 +4,6 @@ A commit is immutable, so its files are downloaded once. Resolved revisions and 
 recorded beside huggingface_hub's cache, so that the same references work offline.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

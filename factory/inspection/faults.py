@@ -1,7 +1,5 @@
 """A fault of a dataset: file, location, found and expected value."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -9,8 +9,6 @@ difference is right even if the clock is wrong. The images of the first shard ar
 its start is unknown. Pauses count as time.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress

@@ -6,8 +6,6 @@ hashes, rows with the plan of the recipes, recipes and card with the manifest's 
 `factory.inspection.verify_rows` the shards.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

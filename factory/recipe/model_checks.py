@@ -4,8 +4,6 @@ Local models are checked by their configuration files, named ones by their prese
 checked when they are loaded.
 """
 
-from __future__ import annotations
-
 from factory.models.presets import find_preset
 from factory.models.scheduler_families import scheduler_names, scheduler_problem
 from factory.recipe.checks import Checked

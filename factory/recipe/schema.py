@@ -4,8 +4,6 @@ A file merged with its parents is validated as `RecipeFile`; `factory.recipe.val
 a `factory.recipe.resolved.ResolvedRecipe`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator

@@ -4,8 +4,6 @@ The index describes each recipe with its fingerprint at the time of the push: re
 without loading them, and a recipe that resolves differently is noticed.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Describe the training data of a run in words, for the card and for `training.yaml`."""
 
-from __future__ import annotations
-
 from train.generator.config import DIGITS, Config, SourceConfig
 from train.generator.images.captions import Facts
 
