@@ -17,14 +17,10 @@ REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seed 0 --seed 1 --seed 2
 STUDY_OPTIONS ?=
 
-<<<<<<< HEAD
 # Benchmarks to run, and options: BENCH="train score --resume"
 BENCH ?=
 
-.PHONY: help install study quickstart bench bench-gpu test test-quick test-soak lint typecheck format docs graph schema cards
-=======
-.PHONY: help install study quickstart test test-quick test-soak lint typecheck format docs graph schema figures cards
->>>>>>> wt-numbers
+.PHONY: help install study quickstart bench bench-gpu test test-quick test-soak lint typecheck format docs graph schema figures cards
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14

@@ -1,7 +1,5 @@
 """Answers about photos as a table, JSON or CSV."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,25 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.fit import Transform
 from eval.labels import match_real
-from eval.measure import measure
 from eval.predict import predict
 from eval.prompts import Prompts, fill
 from eval.real import RealImages
-from eval.score import (
-    Scored,
-    label_facts,
-    real_facts,
-    references_of,
-    set_precision,
-    settings_of,
-)
-from eval.scores_file import ModelFacts, Preprocessing, Scores, ZeroShot
+from eval.score import Scored, measured, set_precision, settings_of
+from eval.scores_file import ModelFacts, Preprocessing, ZeroShot
 from factory.common.devices import this_process
 from factory.models.clip import ClipModel, split_revision
 
@@ -30,8 +21,6 @@ if TYPE_CHECKING:
     import torch
 
     from eval.label_map import LabelMap
-
-_LIBRARIES = ("torch", "transformers", "accelerate", "datasets", "evaluate", "numpy", "pillow")
 
 
 def texts_of(prompts: Prompts, words: Sequence[str]) -> list[str]:
@@ -89,8 +78,12 @@ def score_zero_shot(
         state=state,
         probability="sigmoid" if model.is_sigmoid else "softmax",
     )
-    references = references_of(match, real)
-    scores = Scores(
+    return measured(
+        predictions,
+        real,
+        match,
+        settings=settings_of(state, batch_size=batch_size, threads=threads),
+        library="transformers",
         run=model.name,
         model=_facts(model, num_classes=len(names)),
         training=None,
@@ -102,14 +95,8 @@ def score_zero_shot(
             wordings=words,
             cut=model.num_cut(texts_of(prompts, words)),
         ),
-        real=real_facts(real, predictions),
-        labels=label_facts(match),
         preprocessing=_preprocessing(model),
-        metrics=measure(predictions, references, num_real=len(names), num_classes=len(names)),
-        settings=settings_of(state, batch_size=batch_size, threads=threads),
-        versions={name: version(name) for name in _LIBRARIES},
     )
-    return Scored(scores=scores, predictions=predictions, references=references)
 
 
 def _classifier(model: ClipModel, vectors: torch.Tensor) -> torch.nn.Module:

@@ -1,7 +1,5 @@
 """Write scikit-learn's handwritten digits as a dataset directory: real images, no download."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 from pathlib import Path

@@ -7,8 +7,6 @@ accuracy of 0.5 means that it cannot. The baseline (`floor`) is the same measure
 of the real images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any

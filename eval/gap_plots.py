@@ -1,7 +1,5 @@
 """The paper's Figures 2 and 3: real images beside synthetic ones, as PNG and SVG."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from functools import partial

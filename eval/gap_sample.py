@@ -1,7 +1,5 @@
 """Sample the images that `eval gap` compares."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Confidence intervals of proportions and their differences; 95 % unless stated otherwise."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

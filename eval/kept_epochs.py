@@ -1,7 +1,5 @@
 """Score the saved epochs of a run and select the best on real images, as in the paper's code."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import replace

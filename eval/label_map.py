@@ -1,7 +1,5 @@
 """Label maps: files that map labels of a real dataset to a model's classes."""
 
-from __future__ import annotations
-
 import csv
 import difflib
 from collections.abc import Iterable, Mapping, Sequence

@@ -86,20 +86,9 @@ def write_labelled(
         UserError: The folder exists, a column is missing, a class has no image, an image cannot be
             read, or the map has a word that no image has or an unknown class.
     """
-    import datasets as hf
-
     if out.exists():
         raise UserError(f"{out}: exists; choose a new folder")
-    rows, folder = open_rows(
-        source, config_name=None, split="train", skip_unreadable=skip_unreadable
-    )
-    missing = [name for name in ("image", *columns) if name not in rows.column_names]
-    if missing:
-        raise UserError(
-            f"{source}: has no column {missing[0]}; it has: {', '.join(rows.column_names)}"
-        )
-    if row_filter:
-        rows = filter_rows(rows, row_filter)
+    rows, folder = _open(source, columns, row_filter, skip_unreadable=skip_unreadable)
     said = _words(rows, columns)
     if labels:
         known = sorted(set[str]().union(*said))
@@ -118,16 +107,7 @@ def write_labelled(
             f"{source}: no image has {empty[0]} as its only class; change --class or add words "
             "with --labels"
         )
-    hf.disable_progress_bars()
-    features = hf.Features(image=hf.Image(), label=hf.ClassLabel(names=list(classes)))
     chosen = rows.select(places).select_columns(["image"])
-    # Rows without bytes are rejected: `to_parquet` would read the path or address in them.
-    chosen = embedded(
-        chosen.cast_column("image", hf.Image(decode=False)), where=source, folder=folder
-    )
-    chosen = chosen.add_column("label", ids).cast(features)
-    out.mkdir(parents=True)
-    chosen.to_parquet(str(out / _FILE))
     found = Selection(
         images=counts,
         rows=len(named),
@@ -135,8 +115,46 @@ def write_labelled(
         several=sum(len(own) > 1 for own in named),
         unreadable=matching - len(ids),
     )
-    (out / "README.md").write_text(_card(found, source), encoding="utf-8")
+    _write(chosen, ids, out, source=source, folder=folder, found=found)
     return found
+
+
+def _open(
+    source: str, columns: Sequence[str], row_filter: str | None, *, skip_unreadable: bool
+) -> tuple[datasets.Dataset, Path | None]:
+    """Return the matching rows and the folder of their images; all columns must exist."""
+    rows, folder = open_rows(
+        source, config_name=None, split="train", skip_unreadable=skip_unreadable
+    )
+    missing = [name for name in ("image", *columns) if name not in rows.column_names]
+    if missing:
+        raise UserError(
+            f"{source}: has no column {missing[0]}; it has: {', '.join(rows.column_names)}"
+        )
+    return (filter_rows(rows, row_filter) if row_filter else rows), folder
+
+
+def _write(
+    images: datasets.Dataset,
+    ids: list[int],
+    out: Path,
+    *,
+    source: str,
+    folder: Path | None,
+    found: Selection,
+) -> None:
+    """Write images and labels into a new folder, with a card."""
+    import datasets as hf
+
+    hf.disable_progress_bars()
+    features = hf.Features(image=hf.Image(), label=hf.ClassLabel(names=list(found.images)))
+    # Rows without bytes are rejected: `to_parquet` would read the path or address in them.
+    rows = embedded(
+        images.cast_column("image", hf.Image(decode=False)), where=source, folder=folder
+    )
+    out.mkdir(parents=True)
+    rows.add_column("label", ids).cast(features).to_parquet(str(out / _FILE))
+    (out / "README.md").write_text(_card(found, source), encoding="utf-8")
 
 
 def _card(found: Selection, source: str) -> str:

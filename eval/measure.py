@@ -1,7 +1,5 @@
 """Compute all measures of a scores file with the `evaluate` metrics in `eval/metrics/`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

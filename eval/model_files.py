@@ -1,7 +1,5 @@
 """Load timm models from a folder or the Hub, with or without class names."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

@@ -10,8 +10,6 @@ Files from somebody else are checked (`eval.onnx_checks`) and take a bounded amo
 - `model`: the facts of a scores file, such as the SHA-256 of the weights
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated, Any, Literal

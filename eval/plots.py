@@ -1,7 +1,5 @@
 """Plot a confusion matrix."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

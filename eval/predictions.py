@@ -1,7 +1,5 @@
 """Write the predictions for each image to a Parquet file, one row per image."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

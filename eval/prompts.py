@@ -4,8 +4,6 @@ CLIP's are those of `data/prompts.md` in its repository (openai/CLIP): templates
 and other wordings for EuroSAT's classes than their folder names.
 """
 
-from __future__ import annotations
-
 import re
 import string
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Open the real images for scoring."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 from dataclasses import dataclass

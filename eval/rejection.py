@@ -4,8 +4,6 @@ The threshold is chosen on the synthetic images that the run held out for valida
 show a class of the model, so they do not measure how often photos of other things are rejected.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -244,7 +242,7 @@ def _open_training_data(training: _Training, data: str) -> OpenedDataset:
         row_filter=wanted.row_filter,
         image_column=wanted.image_column,
         label_column=wanted.label_column,
-        # Files that the run left out too; its hash tells whether they are the same.
+        # Files that the run left out too; its hash shows whether they are the same.
         skip_unreadable=True,
     )
     if wanted.num_unreadable:

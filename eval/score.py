@@ -19,27 +19,19 @@ from eval.labels import LabelMatch, match_real
 from eval.measure import measure
 from eval.predict import Predictions, predict
 from eval.real import RealImages
-from eval.scores_file import (
-    Labels,
-    Preprocessing,
-    RealSet,
-    Scores,
-    Visit,
-    free_place,
-    write_scores,
-)
-from eval.scoring_mode import STANDARD, Scoring, order_of, require_fitting
+from eval.scores_file import Labels, RealSet, Scores, Visit
+from eval.scores_io import free_place, write_scores
+from eval.scoring_mode import Scoring, order_of, require_fitting
 from factory.common.console import log
 from factory.common.devices import this_process
 from factory.data.pixels import Fit
-from factory.data.row_counts import count_warnings, counts_line
 
 if TYPE_CHECKING:
     from accelerate import PartialState
 
     from eval.label_map import LabelMap
 
-_LIBRARIES = ("torch", "timm", "accelerate", "datasets", "evaluate", "numpy", "pillow")
+_LIBRARIES = ("accelerate", "datasets", "evaluate", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -89,13 +81,7 @@ def score(
     checkpoint = replace(checkpoint, preprocessing=with_fit(checkpoint.preprocessing, fit))
     match = match_real(checkpoint.label_names, real, model=run, labels=labels)
     run_model = partial(
-        _predict,
-        checkpoint,
-        real,
-        match,
-        scoring=scoring,
-        batch_size=batch_size,
-        state=state,
+        _predict, checkpoint, real, match, scoring=scoring, batch_size=batch_size, state=state
     )
     references = references_of(match, real)
     visits: list[Visit] = []
@@ -107,20 +93,47 @@ def score(
         )
     else:
         predictions = run_model()
-    scores = Scores(
+    return measured(
+        predictions,
+        real,
+        match,
+        settings=settings_of(state, batch_size=batch_size, threads=threads),
+        library="timm",
         scoring=scoring.name,
         run=checkpoint.run,
         model=checkpoint.facts,
         training=checkpoint.training,
         visits=visits,
+        preprocessing=checkpoint.preprocessing,
+    )
+
+
+def measured(
+    predictions: Predictions,
+    real: RealImages,
+    match: LabelMatch,
+    *,
+    library: str,
+    **facts: Any,
+) -> Scored:
+    """Measure predictions.
+
+    Args:
+        predictions: In the real dataset's order.
+        real: The real dataset.
+        match: The classes.
+        library: Package of the model, whose version is recorded with the others.
+        facts: The other fields of `Scores`.
+    """
+    references = references_of(match, real)
+    scores = Scores(
         real=real_facts(real, predictions),
         labels=label_facts(match),
-        preprocessing=checkpoint.preprocessing,
         metrics=measure(
             predictions, references, num_real=match.num_real, num_classes=len(match.names)
         ),
-        settings=settings_of(state, batch_size=batch_size, threads=threads),
-        versions={name: version(name) for name in _LIBRARIES},
+        versions={name: version(name) for name in ("torch", library, *_LIBRARIES)},
+        **facts,
     )
     return Scored(scores=scores, predictions=predictions, references=references)
 
@@ -208,43 +221,6 @@ def real_facts(real: RealImages, predictions: Predictions) -> RealSet:
     )
 
 
-def describe(scores: Scores) -> str:
-    """Return the result as one line for the terminal."""
-    metrics, real = scores.metrics, scores.real
-    top5 = "" if metrics.top5 is None else f", top-5 {100 * metrics.top5:.2f} %"
-    how = "" if scores.scoring == STANDARD else f", scored with {scores.scoring}"
-    how += f", {scores.model.unfinished}" if scores.model.unfinished else ""
-    return (
-        f"{scores.run} on {real.name} ({real.num_images:,} images{how}): "
-        f"top-1 {100 * metrics.top1:.2f} % "
-        f"[{100 * metrics.top1_low:.2f}, {100 * metrics.top1_high:.2f}]{top5}, "
-        f"calibration error {100 * metrics.calibration_error:.2f} %"
-    )
-
-
-_MATCHED = {
-    "spelling": "class names differ in spelling from {real}; matched ignoring case, "
-    "spaces, _, - and Unicode form",
-    "synonym": "class names of {real} contain synonyms; matched by the part before the first comma",
-    "map": "labels of {real} translated by the label map",
-}
-
-
-def note_labels(who: str, labels: Labels, *, real: str) -> None:
-    """Log how class names were matched, if not exactly."""
-    if labels.matched in _MATCHED:
-        log(f"{who}: {_MATCHED[labels.matched].format(real=real)}")
-    for group in labels.merged:
-        log(f"{who}: counted as one class: {', '.join(group)}")
-
-
-def note_counts(real: RealImages) -> None:
-    """Log the number of images per class, with warnings."""
-    log(counts_line(real.opened.shown, real.class_counts, real.opened.left_out))
-    for warning in count_warnings(real.class_counts):
-        log(f"warning: {warning}")
-
-
 def write_apart(scores: Scores, path: Path) -> tuple[Scores, Path]:
     """Write a scores file without replacing those of other images with the same name; log it.
 
@@ -260,44 +236,3 @@ def write_apart(scores: Scores, path: Path) -> tuple[Scores, Path]:
     write_scores(scores, place)
     log(f"wrote {place}")
     return scores, place
-
-
-def note_fit(model: str, preprocessing: Preprocessing, given: Fit | None) -> None:
-    """Log that images are padded or squashed, as in the model's training, instead of cropped."""
-    if given is None and preprocessing.fit != "crop":
-        log(
-            f"{model}: images that are not square: {preprocessing.fit}, as in the model's training "
-            "(--fit chooses otherwise)"
-        )
-
-
-def note_unfinished(scores: Scores) -> None:
-    """Log a warning if a run's training was not finished."""
-    if scores.model.unfinished:
-        log(
-            f"warning: {scores.run} is {scores.model.unfinished}; finish it with the same `train` "
-            "command and score it again"
-        )
-
-
-def note_cut(scores: Scores) -> None:
-    """Log how many prompts of a zero-shot model exceed its token limit."""
-    found = scores.zero_shot
-    if found and found.cut:
-        total = len(found.templates) * len(found.wordings)
-        log(
-            f"warning: {found.cut} of {total} {found.prompts} prompts exceed the token limit of "
-            f"{found.model}; they are truncated"
-        )
-
-
-def note_unmeasured(scores: Scores) -> None:
-    """Log which of the model's classes have no real images."""
-    labels = scores.labels
-    extra = labels.names[labels.num_real :]
-    if extra:
-        log(
-            f"{scores.run}: {len(extra)} of its {len(labels.names)} classes are not in "
-            f"{scores.real.name} ({', '.join(extra[:5])}{', ...' if len(extra) > 5 else ''}); "
-            "predictions of these classes count as wrong"
-        )

@@ -1,7 +1,5 @@
 """Measure the variety of the images in a class, compared with real images."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

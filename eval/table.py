@@ -3,15 +3,14 @@
 All scores of a row have the same scoring: standard, or one named departure from it.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from eval.sampling import guidance_and_steps
-from eval.scores_file import Scores, find_scores, read_scores
+from eval.scores_file import Scores
+from eval.scores_io import find_scores, read_scores
 from eval.table_checks import check_columns, check_same_training
 from eval.table_rows import OPEN, RowKey, order_rows, row_name
 from factory.common.errors import UserError

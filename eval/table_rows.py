@@ -1,7 +1,5 @@
 """Names and order of the table's rows."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Literal

@@ -1,7 +1,5 @@
 """Write tables of scores as readable Markdown, and as plain data."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

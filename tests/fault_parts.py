@@ -85,7 +85,7 @@ def build_once(
     counts: Path | None = None,
     **options: Any,
 ) -> None:
-    """Build in a separate process; append its number of generated images to `<out>.drawn`."""
+    """Build in a separate process; append its number of generated images to `<out>.generated`."""
     report = generate(recipes, out, batch_s=batch_s, **options)
     with (counts or Path(f"{out}.generated")).open("a") as file:
         file.write(f"{report.generated}\n")
@@ -127,7 +127,7 @@ def sending(events: Collection[int], number: signal.Signals) -> Callable[[str], 
 
 
 def on_change(out: str | Path, report: Callable[[str], None], *, after: bool) -> None:
-    """Call `told` at every call that changes a file below `out`, a directory or URL."""
+    """Call `report` at every call that changes a file below `out`, a directory or URL."""
 
     def watched(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Any:

@@ -19,7 +19,7 @@ from eval.cli import main
 from eval.clip import class_vectors, score_zero_shot
 from eval.prompts import PROMPTS, find_prompts
 from eval.real import open_real
-from eval.scores_file import read_scores, write_scores
+from eval.scores_io import read_scores, write_scores
 from factory.common.errors import UserError
 from factory.models.clip import load_clip
 

@@ -10,7 +10,8 @@ from test_eval_score import NAMES, write_real, write_run
 
 from eval.cli import main
 from eval.fit import make_transform, with_fit
-from eval.scores_file import Preprocessing, read_scores
+from eval.scores_file import Preprocessing
+from eval.scores_io import read_scores
 from factory.data.pixels import FITS, fitted
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from eval.cli import main
-from eval.scores_file import read_scores
+from eval.scores_io import read_scores
 from factory.common.devices import this_process
 from factory.common.errors import Failure, UserError
 

@@ -16,7 +16,7 @@ from test_eval_table import scores
 
 from eval.checkpoint import _metrics, _train_seconds
 from eval.cli import main
-from eval.scores_file import read_scores
+from eval.scores_io import read_scores
 from eval.scoring_mode import Scoring, order_of
 from eval.table import collect, make_tables
 from eval.table_text import to_markdown

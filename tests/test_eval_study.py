@@ -22,7 +22,7 @@ from quick_python import python
 
 from eval.cli import main
 from eval.commands.study import _other_images, add_arguments
-from eval.scores_file import read_scores
+from eval.scores_io import read_scores
 from eval.study.conclusions import check_texts, filled_in, interval, only
 from eval.study.costs import costs_text
 from eval.study.driver import check_labels
@@ -30,7 +30,7 @@ from eval.study.environments import all_devices, all_versions
 from eval.study.paper import TABLE_1
 from eval.study.plan import REFERENCE, Plan
 from eval.study.report import to_markdown, verdict
-from eval.study.results import Results
+from eval.study.result_fields import Results
 from eval.study.settings import resolve
 from eval.study.spec import StudySpec, read_study
 from eval.study.statistics import (

@@ -5,16 +5,8 @@ import json
 import pytest
 
 from eval.cli import main
-from eval.scores_file import (
-    Labels,
-    Metrics,
-    ModelFacts,
-    Preprocessing,
-    RealSet,
-    Scores,
-    read_scores,
-    write_scores,
-)
+from eval.scores_file import Labels, Metrics, ModelFacts, Preprocessing, RealSet, Scores
+from eval.scores_io import read_scores, write_scores
 from eval.table import collect, make_tables
 from eval.table_rows import order_rows
 from eval.table_text import to_markdown

@@ -170,14 +170,14 @@ _REFUSALS = """
 import json, sys
 from factory.common.errors import FactoryError
 from factory.recipe.library import load_recipe
-told = {}
+found = {}
 for name in json.loads(sys.argv[1]):
     try:
         load_recipe(name)
-        told[name] = "loaded"
+        found[name] = "loaded"
     except FactoryError as error:
-        told[name] = f"{error.exit_status} {error}"
-print(json.dumps(told))
+        found[name] = f"{error.exit_status} {error}"
+print(json.dumps(found))
 """
 
 

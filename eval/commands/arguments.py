@@ -20,6 +20,7 @@ from factory.common.options import (
     add_skip_unreadable,
     add_threads,
     check_file,
+    option,
 )
 
 if TYPE_CHECKING:
@@ -37,13 +38,13 @@ def add_real(parser: argparse.ArgumentParser, *, prefix: str = "") -> None:
         parser: The parser of the command.
         prefix: `real-` if the command reads another dataset too.
     """
-    parser.add_argument("--real", required=True, metavar="DATASET", help=f"real images: {DATASET}")
+    option(parser, "--real DATASET", f"real images: {DATASET}", required=True)
     add_rows(parser, prefix=prefix, of="the real dataset" if prefix else "the dataset")
     add_skip_unreadable(parser)
-    parser.add_argument(
-        "--real-name",
-        metavar="NAME",
-        help="name of the real dataset in files and tables (default: folder, config and split)",
+    option(
+        parser,
+        "--real-name NAME",
+        "name of the real dataset in files and tables (default: folder, config and split)",
     )
 
 
@@ -70,21 +71,22 @@ def open_real_of(args: argparse.Namespace, *, prefix: str = "", shows: bool = Tr
 
 def add_fit(parser: argparse.ArgumentParser) -> None:
     """Add the option for images that are not square."""
-    parser.add_argument(
+    option(
+        parser,
         "--fit",
+        f"{FIT_HELP} (default: as the model was trained, else crop)",
         choices=("crop", "pad", "squash"),
-        help=f"{FIT_HELP} (default: as the model was trained, else crop)",
     )
 
 
 def add_labels(parser: argparse.ArgumentParser) -> None:
     """Add the option that maps real labels to model classes."""
-    parser.add_argument(
-        "--labels",
-        type=Path,
-        metavar="MAP",
-        help="YAML or CSV file that maps labels to class names: real labels to those of the model; "
+    option(
+        parser,
+        "--labels MAP",
+        "YAML or CSV file that maps labels to class names: real labels to those of the model; "
         "several labels may map to one class",
+        Path,
     )
 
 
@@ -96,17 +98,16 @@ def add_threshold(parser: argparse.ArgumentParser, *, auto: str) -> None:
         auto: Help for `--threshold auto`.
     """
     group = parser.add_argument_group("none of these")
-    group.add_argument(
-        "--threshold",
-        type=_threshold,
-        default=None,
-        metavar="P|auto|off",
-        help=f'answer "none of these" if the probability is below P; {auto} (default: off)',
+    option(
+        group,
+        "--threshold P|auto|off",
+        f'answer "none of these" if the probability is below P; {auto} (default: off)',
+        _threshold,
     )
-    group.add_argument(
-        "--data",
-        metavar="DATASET",
-        help="training data, directory or Hub id: for --threshold auto (default: the run's own)",
+    option(
+        group,
+        "--data DATASET",
+        "training data, directory or Hub id: for --threshold auto (default: the run's own)",
     )
 
 
@@ -139,11 +140,11 @@ def check_threshold(args: argparse.Namespace) -> None:
 
 def add_suggestion(parser: argparse.ArgumentParser) -> None:
     """Add the option that writes a label map to start from."""
-    parser.add_argument(
-        "--suggest-labels",
-        type=Path,
-        metavar="FILE",
-        help="if class names do not match, write the suggested label map into this new YAML file",
+    option(
+        parser,
+        "--suggest-labels FILE",
+        "if class names do not match, write the suggested label map into this new YAML file",
+        Path,
     )
 
 

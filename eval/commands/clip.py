@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from eval.commands.arguments import add_labels, add_process, add_real, label_map_of, open_real_of
 from factory.common.console import log, write, write_json
 from factory.common.devices import choose_threads, this_process
-from factory.common.options import add_json, add_out, check_folder, made
+from factory.common.options import add_json, add_out, check_folder, made, option
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -26,20 +26,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "SigLIP model of transformers. Writes one scores file per prompt set for "
         f"`{command('table')}`."
     )
-    parser.add_argument(
-        "--model",
-        required=True,
-        metavar="ID[@REVISION]",
-        help="CLIP or SigLIP model, Hub id or directory",
+    option(
+        parser, "--model ID[@REVISION]", "CLIP or SigLIP model, Hub id or directory", required=True
     )
     add_real(parser)
     add_labels(parser)
-    parser.add_argument(
-        "--prompts",
-        action="append",
-        metavar="PROMPTS",
-        help="clip-cifar or clip-eurosat (the prompt ensembles of the CLIP paper), clip-single, "
+    option(
+        parser,
+        "--prompts PROMPTS",
+        "clip-cifar or clip-eurosat (the prompt ensembles of the CLIP paper), clip-single, "
         "paper, or a template with {class}; may be repeated (default: clip-single and paper)",
+        many=True,
     )
     add_process(parser, batch_size=_BATCH_SIZE)
     add_out(parser, "DIR", "the scores files (default: .)", default=Path())
@@ -55,8 +52,9 @@ def run(args: argparse.Namespace) -> None:
     labels = label_map_of(args)
 
     from eval.clip import score_zero_shot
-    from eval.score import describe, note_counts, note_cut, note_labels, write_apart
-    from eval.scores_file import as_plain
+    from eval.score import write_apart
+    from eval.score_notes import describe, note_counts, note_cut, note_labels
+    from eval.scores_io import as_plain
     from factory.models.clip import load_clip
 
     state, written = this_process(args.device), []

@@ -1,7 +1,5 @@
 """`eval digits OUT`: write real handwritten digits as a test set."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.commands.arguments import DATASET, add_fit, add_threshold, check_threshold
 from factory.common.console import launched_as, log, write
 from factory.common.errors import Failure, UserError
-from factory.common.options import check_file
+from factory.common.options import check_file, option
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -23,14 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and preprocessing as metadata. The file is written only if onnxruntime computes the same "
         "logits from it. `predict` and load_classifier read it."
     )
-    add = parser.add_argument
-    add("run_folder", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
-    add("--onnx", type=Path, required=True, metavar="FILE", help="ONNX file to write")
-    add(
-        "--check",
-        metavar="DATASET",
-        help=f"compare logits on 100 images of a {DATASET} (default: on noise)",
-    )
+    add = partial(option, parser)
+    parser.add_argument("run_folder", metavar="RUN", help="run folder, or ORG/NAME[@REVISION]")
+    add("--onnx FILE", "ONNX file to write", Path, required=True)
+    add("--check DATASET", f"compare logits on 100 images of a {DATASET} (default: on noise)")
     add_threshold(parser, auto="auto: P as `predict` chooses it; P is stored in the file")
     add_fit(parser)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,15 @@ from eval.commands.arguments import (
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import UserError
-from factory.common.options import add_json, add_out, add_rows, add_seed, check_folder, positive
+from factory.common.options import (
+    add_json,
+    add_out,
+    add_rows,
+    add_seed,
+    check_folder,
+    option,
+    positive,
+)
 from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
@@ -39,8 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "plots (sets and classes, .png and .svg) and gap.json: the accuracy of a classifier that "
         "distinguishes the two, and the same accuracy between two halves of the real images."
     )
-    add = parser.add_argument
-    add("synthetic", metavar="SYN", help=DATASET)
+    add = partial(option, parser)
+    parser.add_argument("synthetic", metavar="SYN", help=DATASET)
     add_rows(parser, prefix="syn-", of="SYN", split="train")
     add_real(parser, prefix="real-")
     for name in ("config", "split", "filter", "image-column", "label-column"):
@@ -49,25 +58,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_labels(parser)
     add_suggestion(parser)
     add(
-        "--model",
+        "--model ID[@REVISION]",
+        "run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
         required=True,
-        metavar="ID[@REVISION]",
-        help="run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
     )
     add(
         "--space",
-        choices=("logits", "features"),
-        default=None,
-        help="compare the model's logits (as in the paper's Figures 2 and 3) or the features "
+        "compare the model's logits (as in the paper's Figures 2 and 3) or the features "
         "before its head (default: logits if the head has all compared classes, as after `train`, "
         "else features)",
+        choices=("logits", "features"),
     )
     add(
-        "--images",
-        type=positive,
+        "--images N",
+        "number of images: at most so many real and synthetic ones (default: 1000)",
+        positive,
         default=1000,
-        metavar="N",
-        help="number of images: at most so many real and synthetic ones (default: 1000)",
     )
     add_seed(parser, "the sample, the training half and the bootstrap")
     add_process(parser, batch_size=_BATCH_SIZE)
@@ -87,7 +93,8 @@ def run(args: argparse.Namespace) -> None:
     from eval.fit import with_fit
     from eval.gap import embed, measure_gap
     from eval.gap_sample import sample_images
-    from eval.score import label_facts, note_counts, note_fit, note_labels
+    from eval.score import label_facts
+    from eval.score_notes import note_counts, note_fit, note_labels
 
     this_process(args.device)
     real, synthetic = _open(args)
@@ -104,6 +111,7 @@ def run(args: argparse.Namespace) -> None:
     sides = _represent(args, model, space, real=real, synthetic=synthetic, sample=sample)
     figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
     places = embed(np.concatenate([sides[0], sides[2]]))
+    both = {"real": real, "synthetic": synthetic}
     found = {
         "format": "data-factory/gap",
         "format_version": 1,
@@ -114,13 +122,10 @@ def run(args: argparse.Namespace) -> None:
         "space_reason": reason,
         "dimensions": sides[0].shape[1],
         "preprocessing": model.preprocessing.model_dump(mode="json"),
-        "class_counts": {"real": real.class_counts, "synthetic": synthetic.class_counts},
-        "left_out": {"real": real.opened.left_out, "synthetic": synthetic.opened.left_out},
+        "class_counts": {side: one.class_counts for side, one in both.items()},
+        "left_out": {side: one.opened.left_out for side, one in both.items()},
         "images_per_side": len(sample.labels),
-        "unreadable": {
-            "real": list(real.opened.unreadable),
-            "synthetic": list(synthetic.opened.unreadable),
-        },
+        "unreadable": {side: list(one.opened.unreadable) for side, one in both.items()},
         "classes": sample.match.names,
         "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
         "seed": args.seed,

@@ -1,15 +1,14 @@
 """`eval label SRC OUT`: make a labelled dataset from captioned real images."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from eval.commands.arguments import label_map_of
 from factory.common.console import renamed, write, write_json
 from factory.common.errors import UserError
-from factory.common.options import add_json, add_quiet, add_skip_unreadable
+from factory.common.options import add_json, add_quiet, add_skip_unreadable, option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,38 +17,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Selects the images whose captions name exactly one of the classes. Models trained on "
         "them are reference rows, not zero-shot results."
     )
-    add = parser.add_argument
-    add("source", metavar="SRC", help="dataset directory or Hub id")
-    add("out", type=Path, metavar="OUT", help="new folder")
+    add = partial(option, parser)
+    parser.add_argument("source", metavar="SRC", help="dataset directory or Hub id")
+    parser.add_argument("out", type=Path, metavar="OUT", help="new folder")
     add(
-        "--class",
+        "--class NAME",
+        "name of a class: in label order; _ matches a space; repeat it for each class",
         dest="classes",
-        action="append",
         required=True,
-        metavar="NAME",
-        help="name of a class: in label order; _ matches a space; repeat it for each class",
+        many=True,
     )
     renamed(parser, "--classes", "--class", had_commas=True)
     add(
-        "--caption-column",
+        "--caption-column NAME",
+        "column of captions; may be repeated (default: name and general)",
         dest="columns",
-        action="append",
-        metavar="NAME",
-        help="column of captions; may be repeated (default: name and general)",
+        many=True,
     )
     renamed(parser, "--columns", "--caption-column", had_commas=True)
     add(
-        "--labels",
-        type=Path,
-        metavar="MAP",
-        help="YAML or CSV file that maps labels to class names: words of captions, e.g. "
+        "--labels MAP",
+        "YAML or CSV file that maps labels to class names: words of captions, e.g. "
         "`sports car: automobile`",
+        Path,
     )
-    add(
-        "--filter",
-        metavar="EXPR",
-        help="keep only matching rows of the dataset; e.g. 'domain == \"photo\"'",
-    )
+    add("--filter EXPR", "keep only matching rows of the dataset; e.g. 'domain == \"photo\"'")
     add_skip_unreadable(parser)
     add_json(parser, "out, images (of each class), rows, none, several, unreadable")
     add_quiet(parser)

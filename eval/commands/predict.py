@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from eval.commands.arguments import add_fit, add_process, add_threshold, check_t
 from factory.common.console import launched_as, log, write, write_json
 from factory.common.devices import choose_threads
 from factory.common.errors import Failure, UserError
-from factory.common.options import add_json, add_rows, check_file, made, positive
+from factory.common.options import add_json, add_rows, check_file, made, option, positive
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -36,9 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"the same as `{command('score')}` computes. Nothing is uploaded or written unless asked "
         "for."
     )
-    add = parser.add_argument
-    add("run_folder", metavar="RUN", help="run folder, ORG/NAME[@REVISION], or ONNX file")
-    add(
+    add = partial(option, parser)
+    parser.add_argument(
+        "run_folder", metavar="RUN", help="run folder, ORG/NAME[@REVISION], or ONNX file"
+    )
+    parser.add_argument(
         "paths",
         nargs="+",
         metavar="PATH",
@@ -46,19 +49,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Parquet file that names images, dataset of the Hub ([hf://datasets/]ORG/NAME), or - for "
         "paths on standard input, one per line",
     )
-    add("--top-k", type=positive, default=3, metavar="K", help="classes per image (default: 3)")
+    add("--top-k K", "classes per image (default: 3)", positive, default=3)
     add_json(parser, "run, threshold, threshold_chosen, images, skipped, not_images")
-    add("--csv", type=Path, metavar="FILE", help="also write a CSV file")
-    add(
-        "--sheet",
-        type=Path,
-        metavar="FILE",
-        help="also write a contact sheet (.png or .jpg), most confident first",
-    )
+    add("--csv FILE", "also write a CSV file", Path)
+    add("--sheet FILE", "also write a contact sheet (.png or .jpg), most confident first", Path)
     add(
         "--skip-unreadable",
-        action="store_true",
-        help="leave out images that cannot be read, and report them; `predict` always does, with "
+        "leave out images that cannot be read, and report them; `predict` always does, with "
         "this option its exit status is 0",
     )
     add_threshold(

@@ -22,7 +22,7 @@ from eval.commands.arguments import (
 from factory.common.console import log, renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import Failure, UserError
-from factory.common.options import add_json, add_out, check_file, made
+from factory.common.options import add_json, add_out, check_file, made, option
 from factory.common.row_images import UnreadableImage
 
 if TYPE_CHECKING:
@@ -52,46 +52,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_suggestion(parser)
     add_process(parser, batch_size=_BATCH_SIZE)
     add_out(parser, "FILE", "the scores, for a single run (default: in RUN)")
-    parser.add_argument(
-        "--suffix",
-        metavar="NAME",
-        help="write RUN/scores-NAME.json (default: the name of the real dataset)",
-    )
+    add = partial(option, parser)
+    add("--suffix NAME", "write RUN/scores-NAME.json (default: the name of the real dataset)")
     renamed(parser, "--tag", "--suffix")
     add_json(parser, "scores (each with file and the content of that file), failed")
-    parser.add_argument(
-        "--predictions", type=Path, metavar="FILE", help="also write one row per image, Parquet"
-    )
-    parser.add_argument(
-        "--save-predictions",
-        action="store_true",
-        help="the same for every run, as RUN/predictions-*.parquet",
-    )
-    parser.add_argument("--plot", action="store_true", help="also plot a confusion matrix (PNG)")
+    add("--predictions FILE", "also write one row per image, Parquet", Path)
+    add("--save-predictions", "the same for every run, as RUN/predictions-*.parquet")
+    add("--plot", "also plot a confusion matrix (PNG)")
     group = parser.add_argument_group(
         "paper-code scoring",
         "as in the paper's released code, not comparable with standard scores; such results are "
         "labelled in the scores file and have separate table rows",
     )
-    group.add_argument(
+    option(
+        group,
         "--batch-norm",
+        "use training statistics (default) or those of each test batch of 128 shuffled images",
         choices=("eval", "test-batch"),
-        help="use training statistics (default) or those of each test batch of 128 shuffled images",
     )
-    group.add_argument("--dropout", action="store_true", help="keep dropout active")
-    group.add_argument(
+    option(group, "--dropout", "keep dropout active")
+    option(
+        group,
         "--best-on-test",
-        action="store_true",
-        help="score every epoch saved by `train --keep-every` and report the best",
+        "score every epoch saved by `train --keep-every` and report the best",
     )
-    group.add_argument("--as-code", action="store_true", help="all three options")
+    option(group, "--as-code", "all three options")
 
 
 def run(args: argparse.Namespace) -> None:
     """Score every run."""
     _check_outputs(args)
 
-    from eval.score import note_counts
+    from eval.score_notes import note_counts
 
     scoring, labels = _scoring(args), label_map_of(args)
     state = this_process(args.device)
@@ -121,7 +113,7 @@ def _score_all(
     Processes find the same `UserError` in a run, so they stay in step. A `Failure` may concern one
     process only and ends the command.
     """
-    from eval.scores_file import as_plain
+    from eval.scores_io import as_plain
 
     scored, failed = [], []
     for one in runs:
@@ -159,13 +151,13 @@ def _scoring(args: argparse.Namespace) -> Scoring:
 
 
 def _check_outputs(args: argparse.Namespace) -> None:
-    for option, path in (("--out", args.out), ("--predictions", args.predictions)):
+    for name, path in (("--out", args.out), ("--predictions", args.predictions)):
         if path is not None and len(args.runs) > 1:
             raise UserError(
-                f"{option} names one file, but there are {len(args.runs)} runs; "
+                f"{name} names one file, but there are {len(args.runs)} runs; "
                 "score the runs one by one"
             )
-        check_file(option, path)
+        check_file(name, path)
     check_suggestion(args)
 
 
@@ -178,15 +170,8 @@ def _score_run(
     labels: LabelMap | None,
     writes: bool,
 ) -> _Written:
-    from eval.score import (
-        describe,
-        note_fit,
-        note_labels,
-        note_unfinished,
-        note_unmeasured,
-        score,
-        write_apart,
-    )
+    from eval.score import score, write_apart
+    from eval.score_notes import describe, note_fit, note_labels, note_unfinished, note_unmeasured
 
     usual = _CODE_BATCH_SIZE if scoring.batch_norm == "test-batch" else _BATCH_SIZE
     with suggesting(args, writes=writes):

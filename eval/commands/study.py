@@ -1,15 +1,14 @@
 """`eval study STUDY OUT`: run a study from generation to report."""
 
-from __future__ import annotations
-
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.console import log, renamed, write, write_json
 from factory.common.errors import UserError
-from factory.common.options import add_dry_run, add_json, check_file, not_negative, positive
+from factory.common.options import add_dry_run, add_json, check_file, not_negative, option, positive
 from factory.common.program import NAME, command
 
 if TYPE_CHECKING:
@@ -22,80 +21,50 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Run factory, train and eval for every dataset, model and seed of a study and write a "
         "report. Run the same command again to resume; finished steps are skipped."
     )
-    add = parser.add_argument
-    add("study", type=Path, metavar="STUDY", help="YAML file, e.g. docs/study.yaml")
-    add("out", type=Path, metavar="OUT", help="folder for datasets, runs, logs and the ledger")
-    add(
-        "--only",
-        action="append",
-        metavar="SET",
-        help="run only this dataset of the study; may be repeated",
+    add = partial(option, parser)
+    parser.add_argument("study", type=Path, metavar="STUDY", help="YAML file, e.g. docs/study.yaml")
+    parser.add_argument(
+        "out", type=Path, metavar="OUT", help="folder for datasets, runs, logs and the ledger"
     )
+    add("--only SET", "run only this dataset of the study; may be repeated", many=True)
     renamed(parser, "--only", "--only", had_commas=True)
     add(
-        "--images-per-class",
-        type=positive,
-        metavar="N",
-        help="images of each class: in every dataset (default: the study's)",
+        "--images-per-class N",
+        "images of each class: in every dataset (default: the study's)",
+        positive,
     )
     add(
-        "--model",
+        "--model ID",
+        "timm model to train; may be repeated (default: the study's)",
         dest="models",
-        action="append",
-        metavar="ID",
-        help="timm model to train; may be repeated (default: the study's)",
+        many=True,
     )
     renamed(parser, "--models", "--model", had_commas=True)
     add(
-        "--seed",
+        "--seed N",
+        "seed: the training; may be repeated (default: the study's)",
+        not_negative,
         dest="seeds",
-        action="append",
-        type=not_negative,
-        metavar="N",
-        help="seed: the training; may be repeated (default: the study's)",
+        many=True,
     )
     renamed(parser, "--seeds", "--seed", had_commas=True)
+    add("--epochs N", "passes over the training images (default: the study's)", positive)
+    add("--preset NAME", "base settings: of the training (default: the study's)")
     add(
-        "--epochs",
-        type=positive,
-        metavar="N",
-        help="passes over the training images (default: the study's)",
-    )
-    add("--preset", metavar="NAME", help="base settings: of the training (default: the study's)")
-    add(
-        "--real",
-        action="append",
-        default=[],
-        metavar="SET=DATASET",
-        help="real dataset, directory or Hub id: with the test images of SET; may be repeated",
+        "--real SET=DATASET",
+        "real dataset, directory or Hub id: with the test images of SET; may be repeated",
+        many=True,
     )
     add(
-        "--reference",
-        action="append",
-        default=[],
-        metavar="SET=DATASET",
-        help="real dataset, directory or Hub id: with the training images of SET's reference row; "
+        "--reference SET=DATASET",
+        "real dataset, directory or Hub id: with the training images of SET's reference row; "
         "may be repeated",
+        many=True,
     )
+    add("--processes N", "processes that generate (default: 1)", positive, default=1)
+    add("--jobs N", "concurrent training runs (default: 1)", positive, default=1)
     add(
-        "--processes",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="processes that generate (default: 1)",
-    )
-    add(
-        "--jobs",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="concurrent training runs (default: 1)",
-    )
-    add(
-        "--report",
-        type=Path,
-        metavar="FILE",
-        help="Markdown report (default: OUT/study.md), with a JSON file beside it",
+        "--report FILE", "Markdown report (default: OUT/study.md), with a JSON file beside it", Path
     )
     add_dry_run(parser)
     add_json(parser, "the content of the JSON report; with --dry-run: commands, costs")
@@ -112,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
     from eval.study.steps import line_of
 
     spec = read_study(args.study, _changes(args))
-    chosen = args.only or []
+    chosen = args.only
     unknown = [name for name in chosen if name not in spec.sets]
     if unknown:
         raise UserError(f"--only {unknown[0]}: not in the study; it has: {', '.join(spec.sets)}")
@@ -148,12 +117,12 @@ def _changes(args: argparse.Namespace) -> dict[str, Any]:
     }
     found |= {key: value for key in ("models", "seeds") if (value := getattr(args, key))}
     sets: dict[str, dict[str, Any]] = {}
-    for option in ("real", "reference"):
-        for pair in getattr(args, option):
+    for key in ("real", "reference"):
+        for pair in getattr(args, key):
             name, equals, dataset = pair.partition("=")
             if not (equals and name and dataset):
-                raise UserError(f"--{option} {pair}: must be SET=DATASET")
-            sets.setdefault(name, {})[option] = {"dataset": dataset}
+                raise UserError(f"--{key} {pair}: must be SET=DATASET")
+            sets.setdefault(name, {})[key] = {"dataset": dataset}
     return found | ({"sets": sets} if sets else {})
 
 
@@ -161,17 +130,17 @@ def _resized(args: argparse.Namespace) -> list[str]:
     """Return the options that change the study's size or training, as typed."""
     given = {
         "--images-per-class": [args.images_per_class],
-        "--model": args.models or [],
-        "--seed": args.seeds or [],
+        "--model": args.models,
+        "--seed": args.seeds,
         "--epochs": [args.epochs],
         "--preset": [args.preset],
     }
     return [
         word
-        for option, values in given.items()
+        for name, values in given.items()
         for value in values
         if value is not None
-        for word in (option, str(value))
+        for word in (name, str(value))
     ]
 
 
@@ -189,8 +158,8 @@ def _other_images(args: argparse.Namespace, spec: StudySpec) -> list[str]:
 def _command(args: argparse.Namespace) -> str:
     """Return the command line of the study, without options that affect only the speed."""
     words = [NAME, "study", str(args.study), "OUT"]
-    given = {"--only": args.only or [], "--real": args.real, "--reference": args.reference}
-    for option, values in given.items():
-        words += [word for value in values for word in (option, value)]
+    given = {"--only": args.only, "--real": args.real, "--reference": args.reference}
+    for name, values in given.items():
+        words += [word for value in values for word in (name, value)]
     words += _resized(args)
     return " ".join(words)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.common.console import log, renamed, write
 from factory.common.errors import Failure, UserError
-from factory.common.options import add_json, add_out, check_file, made
+from factory.common.options import add_json, add_out, check_file, made, option
 from factory.common.redaction import for_json
 
 if TYPE_CHECKING:
@@ -23,37 +24,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "have separate, labelled rows."
     )
     parser.add_argument("scores", nargs="+", type=Path, metavar="SCORES", help="file or run folder")
-    parser.add_argument(
-        "--base", metavar="NAME", help="baseline row for the differences (default: base-class)"
-    )
-    parser.add_argument(
-        "--order",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="row to list first; repeat it for the next rows",
-    )
+    add = partial(option, parser)
+    add("--base NAME", "baseline row for the differences (default: base-class)")
+    add("--order NAME", "row to list first; repeat it for the next rows", many=True)
     renamed(parser, "--order", "--order", had_commas=True)
-    parser.add_argument(
-        "--reference-row",
+    add(
+        "--reference-row NAME[=TEXT]",
+        "row of runs trained on real images; listed last, as TEXT if given",
         default="",
-        metavar="NAME[=TEXT]",
-        help="row of runs trained on real images; listed last, as TEXT if given",
     )
     renamed(parser, "--reference", "--reference-row")
-    parser.add_argument(
+    add(
         "--row-per",
+        "one row per config or per run (default: config)",
         choices=("config", "run"),
         default="config",
-        help="one row per config or per run (default: config)",
     )
     renamed(parser, "--rows", "--row-per")
-    parser.add_argument("--intervals", action="store_true", help="show 95 %% intervals")
-    parser.add_argument(
-        "--cost", action="store_true", help="show training images and minutes per run"
-    )
+    add("--intervals", "show 95 %% intervals")
+    add("--cost", "show training images and minutes per run")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--markdown", action="store_true", help="Markdown (default)")
+    option(form, "--markdown", "Markdown (default)")
     add_json(form, "a list of tables (each with architecture, base, columns, rows)")
     add_out(parser, "FILE", "the table (default: standard output)")
 

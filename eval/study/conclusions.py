@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eval.study.plan import REFERENCE
-from eval.study.results import Compared, Results, Row
+from eval.study.result_fields import Compared, Results, Row
 from eval.study.spec import StudySpec
 from eval.study.statistics import Estimate
 from factory.common.errors import UserError

@@ -1,7 +1,5 @@
 """Estimate the cost of a study before it is run."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from eval.study.plan import Plan

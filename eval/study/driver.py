@@ -1,7 +1,5 @@
 """Run a study from generation to report."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Table 1 of the paper: ResNet50, zero-shot top-1 in per cent."""
 
-from __future__ import annotations
-
 TITLE = "Diversity is Definitely Needed (Shipard et al., CVPRW 2023)"
 
 # By the name of the recipe in this project.

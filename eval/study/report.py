@@ -1,13 +1,11 @@
 """Write the results of a study as a Markdown page: limits, conclusions, tables."""
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Sequence
 
 from eval.study.conclusions import filled_in, interval, p_value
 from eval.study.paper import TITLE
-from eval.study.results import Cell, Compared, Gap, Results, Row, SetResult
+from eval.study.result_fields import Cell, Compared, Gap, Results, Row, SetResult
 from eval.table_text import grid
 
 _LEVEL = 0.05
@@ -167,8 +165,8 @@ def _gaps(results: Results, name: str) -> str:
     floor = "" if one.floor is None else f" Two halves of the real images: {_of(one.floor)}."
     note = (
         f"First draw, in the space of `{results.features[name]}`. Accuracy of a classifier that "
-        f"tells real from synthetic images; 0.5 is no difference.{floor} Spread: variance of "
-        "features within a class, 1 is that of the real images."
+        f"distinguishes real from synthetic images; 0.5 is no difference.{floor} Spread: variance "
+        "of features within a class, 1 is that of the real images."
     )
     if judged:
         note += (

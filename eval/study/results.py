@@ -1,7 +1,5 @@
 """Collect the results of a finished study from the files of its steps."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence
@@ -9,134 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
-from eval.scores_file import Scores, read_scores
+from eval.scores_file import Scores
+from eval.scores_io import read_scores
 from eval.study.described import texts_of
 from eval.study.environments import all_devices, all_versions
+from eval.study.folders import Run
 from eval.study.paper import paper_score
-from eval.study.plan import REFERENCE, Plan, Run
-from eval.study.settings import RowSettings
-from eval.study.statistics import (
-    Correct,
-    Estimate,
-    Runs,
-    difference,
-    holm,
-    spread_of_differences,
-)
+from eval.study.plan import REFERENCE, Plan
+from eval.study.result_fields import Cell, Compared, Gap, Results, Row, SetResult
+from eval.study.statistics import Correct, Runs, difference, holm, spread_of_differences
 from eval.study.steps import Ledger, Step, shown
-
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Cell(_Part):
-    """One row's scores with one model.
-
-    Attributes:
-        top1: Score of each run, in per cent, sorted by draw, then by training seed.
-        mean: Mean over the runs.
-        std: Sample standard deviation over the runs; None for one run.
-        train_seconds: Mean training time of a run.
-    """
-
-    top1: list[float]
-    mean: float
-    std: float | None
-    train_seconds: float | None
-
-
-class Gap(_Part):
-    """Distance of a row's first draw from the real images; `low` and `high` are 95 % intervals.
-
-    Attributes:
-        two_sample: Accuracy, low and high of a classifier that distinguishes real from synthetic
-            images.
-        spread: Variance within classes, synthetic over real: ratio, low and high.
-        fidelity: Share of images in which a classifier trained on real images sees their class.
-    """
-
-    two_sample: list[float]
-    spread: list[float | None]
-    fidelity: float | None
-
-
-class Row(_Part):
-    """One row of the table: the paper's score, its settings, measures and cost."""
-
-    name: str
-    images: int
-    generated: int
-    draws: list[int]
-    paper: float | None
-    settings: RowSettings | None
-    build_seconds: float | None
-    cells: dict[str, Cell]
-    gap: Gap | None
-    commands: list[str]
-
-
-class Compared(_Part):
-    """Two rows compared with one model; `adjusted_p` is Holm's over all of the dataset."""
-
-    row: str
-    to: str
-    differs: list[str]
-    model: str
-    paper: float | None
-    estimate: Estimate
-    adjusted_p: float | None
-
-
-class SetResult(_Part):
-    """All rows of one test set; `preset` and `train` are those of its trainings."""
-
-    paper: str | None
-    preset: str
-    train: list[str]
-    real: str
-    real_images: int
-    real_fingerprint: str
-    note: str
-    floor: list[float] | None
-    rows: list[Row]
-    comparisons: list[Compared]
-    scorings: dict[str, dict[str, float]]
-    zero_shot: dict[str, float]
-
-
-class Results(_Part):
-    """Results of a study.
-
-    Attributes:
-        title: Title of the report.
-        generator: Model of all images, or None for each recipe's own.
-        generator_revisions: Its revisions; several mean that weights were mixed.
-        models: timm models.
-        seeds: Training seeds.
-        preset: Training preset of datasets without one of their own.
-        epochs: Number of epochs, or None for the preset's.
-        features: Model of the gap's features, by dataset.
-        limits: Markdown above the datasets.
-        versions: All versions of each library; several mean that the study was resumed with others.
-        devices: All devices by what they did, likewise.
-        sets: Results by dataset.
-    """
-
-    title: str
-    generator: str | None
-    generator_revisions: list[str]
-    models: list[str]
-    seeds: list[int]
-    preset: str
-    epochs: int | None
-    features: dict[str, str]
-    limits: str
-    versions: dict[str, list[str]]
-    devices: dict[str, list[str]]
-    sets: dict[str, SetResult]
 
 
 def gather(plan: Plan, ledger: Ledger, *, builds: Sequence[Step], runs: Sequence[Run]) -> Results:

@@ -4,19 +4,16 @@ Two rows must differ in exactly the settings that their comparison names. Otherw
 scores would be attributed to the wrong cause.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from eval.sampling import quantity_text
 from eval.study.spec import SetSpec, Setting, StudySpec
 from eval.study.steps import output_of
 from factory.common.errors import Fault, UserError
+from factory.common.frozen import Frozen
 from factory.common.text import cut
 
 _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
@@ -28,7 +25,7 @@ _SETTINGS: dict[Setting, tuple[tuple[str, ...], ...]] = {
 }
 
 
-class PartCost(BaseModel):
+class PartCost(Frozen):
     """Cost of generating one config.
 
     Attributes:
@@ -37,14 +34,12 @@ class PartCost(BaseModel):
         seconds: Estimated time, or None without a known speed.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     images: int
     calls: int
     seconds: float | None
 
 
-class RowSettings(BaseModel):
+class RowSettings(Frozen):
     """How a row's images are generated; for a union, the settings of each member.
 
     Attributes:
@@ -58,8 +53,6 @@ class RowSettings(BaseModel):
         parts: Cost of the row's config, or of a union's members, by config.
         device: Device of the estimate.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     images: int
     is_union: bool

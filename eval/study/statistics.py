@@ -16,8 +16,6 @@ same draws and seeds, image by image. Two sources of error are added:
 The degrees of freedom are Satterthwaite's (Biometrics Bulletin 2, 1946).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

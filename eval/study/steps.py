@@ -5,8 +5,6 @@ hashes of its output files and its time are written to the study's ledger; a ste
 and files is not run again. The commands themselves resume after an interruption.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

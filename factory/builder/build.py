@@ -5,8 +5,6 @@ the lead writes manifest and card. Shards appear atomically, so a build can be s
 the same command resumes it, and other launches can join it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -93,14 +91,7 @@ def build(
         ranks = Ranks(device=wanted.device)
         renderers = Renderers(renderer_factory, device=ranks.device, allow_pickle=how.allow_pickle)
         with ranks.announcing_failure(), ExitStack() as stack:
-            start, generation = _prepare(
-                place,
-                jobs,
-                ranks=ranks,
-                wanted=wanted,
-                renderers=renderers,
-                allow_cut_prompts=how.allow_cut_prompts,
-            )
+            start, generation = _prepare(place, jobs, ranks, wanted, how, renderers)
             manifest = generation.written
             require_same_as_begun(jobs, manifest)
             if plan_hash(manifest, start.present) != start.plan:
@@ -126,11 +117,10 @@ def build(
 def _prepare(
     out: AnyPath,
     jobs: list[Job],
-    *,
     ranks: Ranks,
     wanted: BuildSettings,
+    how: BuildOptions,
     renderers: Renderers,
-    allow_cut_prompts: bool,
 ) -> tuple[Start, Generation]:
     """Prepare the directory on the lead rank; return its state on all ranks."""
     if ranks.is_lead:
@@ -142,7 +132,7 @@ def _prepare(
         for job in state.unfinished():
             renderer = renderers.get(job.recipe, dtype=state.settings.dtype)
             encoders = text_encoders(renderer)
-            require_whole_prompts(job.recipe, encoders, allowed=allow_cut_prompts)
+            require_whole_prompts(job.recipe, encoders, allowed=how.allow_cut_prompts)
             loaded[job.name] = pipeline_settings(renderer)
             require_used_guidance(job.recipe, loaded[job.name])
         jobs = [replace(job, pipeline=loaded.get(job.name)) for job in jobs]

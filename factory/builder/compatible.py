@@ -1,7 +1,5 @@
 """Checks that a build fits the dataset in its output directory, before anything is written."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Collection, Sequence
 

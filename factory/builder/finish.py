@@ -1,7 +1,5 @@
 """Finish a build: check that every shard exists, then write manifest and card."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Mapping, Sequence
 

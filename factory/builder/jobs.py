@@ -3,8 +3,6 @@
 A combination adds its members: a union reads their files, an equal share copies rows from them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal

@@ -1,7 +1,5 @@
 """Run this command line in several processes of one group, through torch's elastic launcher."""
 
-from __future__ import annotations
-
 import ctypes
 import logging
 import os

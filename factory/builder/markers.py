@@ -7,8 +7,6 @@ discarded. Therefore markers need no heartbeat and no expiry. The shards that a 
 marked are generated last.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import socket

@@ -6,8 +6,6 @@ at once: they agree on its newest generation. A launch with the same plan joins 
 that changes what others rely on (counts, columns) makes them stop at their next shard.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ so ranks take work without waiting for each other. A rank that fails announces i
 others stop instead of waiting forever.
 """
 
-from __future__ import annotations
-
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -93,7 +91,7 @@ class Ranks:
         first, *rest = _parts(text.encode())
         for number, part in enumerate(rest, 1):
             self._set(f"{event}/part-{number}", part)
-        # Last, because the others wait for it. It tells the number of further parts.
+        # Last, because the others wait for it. It reports the number of further parts.
         self._set(event, b"%d " % len(rest) + first)
 
     def is_announced(self, event: str) -> bool:

@@ -1,7 +1,5 @@
 """Make one shard of a build: keep an existing one, or generate, complete or copy it."""
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

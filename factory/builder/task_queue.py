@@ -7,8 +7,6 @@ still missing although another launch has marked them, because that launch may h
 it is still running, the first one to create the file wins.
 """
 
-from __future__ import annotations
-
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

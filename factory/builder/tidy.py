@@ -5,8 +5,6 @@ files that no build can list again: damaged ones, and shards of fewer images or 
 listed ones, since a dataset only grows. All other leftovers are removed by `factory tidy`.
 """
 
-from __future__ import annotations
-
 import re
 import secrets
 import shutil

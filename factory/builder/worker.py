@@ -1,7 +1,5 @@
 """The part of one rank in a build: take shards and generate them; the lead then finishes."""
 
-from __future__ import annotations
-
 import json
 import random
 import time

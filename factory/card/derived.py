@@ -1,7 +1,5 @@
 """Write the files for readers (manifest, recipes, card) from the newest generation."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 

@@ -1,14 +1,11 @@
 """Values for a card's template that follow from the recipes alone, and licences of models."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from factory.common.frozen import Frozen
 from factory.common.text import some
 from factory.common.yaml_reader import read
 from factory.planner.cost import Cost, duration, estimate
@@ -121,10 +118,8 @@ def _cost(costs: Sequence[Cost]) -> str:
 _FILE = "models.yaml"
 
 
-class KnownModel(BaseModel):
+class KnownModel(Frozen):
     """A model's entry in the list."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     license: str
     license_name: str = ""

@@ -4,8 +4,6 @@ Each config's entry has a fingerprint of its shards: `load_dataset` of a local d
 this header alone. Without the fingerprint, a changed dataset would load its old rows.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -5,8 +5,6 @@ dataset that has grown has the bytes of one built at once. They are in a separat
 of the globs that `load_dataset` follows.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from typing import Any

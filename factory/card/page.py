@@ -4,8 +4,6 @@
 `factory.card.images` the images.
 """
 
-from __future__ import annotations
-
 import itertools
 import re
 from collections.abc import Mapping, Sequence

@@ -4,8 +4,6 @@ Everything is counted in the plan, so the cost does not grow with the dataset, a
 only on recipes and counts.
 """
 
-from __future__ import annotations
-
 import io
 from collections import Counter
 from collections.abc import Sequence

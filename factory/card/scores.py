@@ -4,15 +4,14 @@ A score belongs to the rows that its model was trained on. It is stored with the
 these shards, and shown only while the dataset still has them.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from factory.common.errors import UserError
+from factory.common.frozen import Frozen
 from factory.common.outside import read_json
 from factory.common.program import command
 from factory.common.score_file import Count, Name, Share, TrainedOn, read_score_file
@@ -23,7 +22,7 @@ from factory.shards.parquet import fingerprint
 FILE_NAME = "scores.json"
 
 
-class Score(BaseModel):
+class Score(Frozen):
     """Score of one model, trained on one config, on real images; shares in [0, 1].
 
     Attributes:
@@ -36,8 +35,6 @@ class Score(BaseModel):
         num_images: Number of real images.
         top1: With `top1_low` and `top1_high`, its 95 % interval.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: str
     shards: str

@@ -1,11 +1,11 @@
 """Arguments that choose and change recipes, shared by all commands that take a recipe."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 from factory.common.console import log
+from factory.common.options import option
 from factory.common.program import command
 from factory.recipe.known_words import unknown_words
 from factory.recipe.library import load_recipes
@@ -19,47 +19,42 @@ RECIPE_HELP = (
 
 def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
     """Add --images-per-class and the options of `add_sampling_changes`."""
-    parser.add_argument(
-        "--images-per-class",
-        type=int,
-        metavar="N",
-        help="images of each class (default: the recipes' number)",
+    option(
+        parser, "--images-per-class N", "images of each class (default: the recipes' number)", int
     )
     add_sampling_changes(parser)
 
 
 def add_sampling_changes(parser: argparse.ArgumentParser) -> None:
     """Add --model, --sampling and --set."""
-    parser.add_argument(
-        "--model",
-        metavar="ID[@REVISION]",
-        help="generate with another model and its own scheduler and size: a name from "
+    add = partial(option, parser)
+    add(
+        "--model ID[@REVISION]",
+        "generate with another model and its own scheduler and size: a name from "
         f"`{command('models')}` such as sdxl, Hub id, or directory; guidance and steps do not "
         "change",
     )
-    parser.add_argument(
+    add(
         "--sampling",
+        "model: use the model's own guidance and steps if the recipe has plain numbers; "
+        "distributions do not change (default: recipe)",
         choices=("recipe", "model"),
         default="recipe",
-        help="model: use the model's own guidance and steps if the recipe has plain numbers; "
-        "distributions do not change (default: recipe)",
     )
-    parser.add_argument(
-        "--set",
+    add(
+        "--set KEY=VALUE",
+        "override a recipe key, e.g. sampling.guidance_scale=2; may be repeated",
         dest="overrides",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="override a recipe key, e.g. sampling.guidance_scale=2; may be repeated",
+        many=True,
     )
 
 
 def add_allow_pickle(parser: argparse.ArgumentParser) -> None:
     """Add --allow-pickle, for the commands that load models."""
-    parser.add_argument(
+    option(
+        parser,
         "--allow-pickle",
-        action="store_true",
-        help="load pickled weights (tensors only, no code) if the model has no safetensors",
+        "load pickled weights (tensors only, no code) if the model has no safetensors",
     )
 
 
@@ -74,10 +69,10 @@ def add_allow_local_model(parser: argparse.ArgumentParser) -> None:
 
 def add_allow_cut_prompts(parser: argparse.ArgumentParser) -> None:
     """Add --allow-cut-prompts, for the commands that reject truncated prompts."""
-    parser.add_argument(
+    option(
+        parser,
         "--allow-cut-prompts",
-        action="store_true",
-        help="accept prompts whose class name or variable is beyond the model's token limit",
+        "accept prompts whose class name or variable is beyond the model's token limit",
     )
 
 

@@ -24,6 +24,7 @@ from factory.common.options import (
     add_json,
     add_quiet,
     add_threads,
+    option,
 )
 from factory.common.program import command
 
@@ -52,43 +53,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("build settings", "fixed at the first start of a build")
     # Wrong numbers are found with the recorded settings.
     add_batch_size(group, 32, number=int)
-    group.add_argument("--shard-size", type=int, metavar="N", help="images per file (default 512)")
-    group.add_argument(
-        "--dtype",
+    option(group, "--shard-size N", "images per file (default 512)", int)
+    option(
+        group,
+        "--dtype TYPE",
+        "float32, bfloat16, float16, or auto: bfloat16 if the hardware supports it",
         default="auto",
-        metavar="TYPE",
-        help="float32, bfloat16, float16, or auto: bfloat16 if the hardware supports it",
     )
     add_threads(group, shown=1, number=int)
-    group.add_argument(
-        "--attempts",
-        type=int,
-        metavar="N",
-        help="maximum attempts per image when the result is black, uniform or NaN (default 4)",
+    option(
+        group,
+        "--attempts N",
+        "maximum attempts per image when the result is black, uniform or NaN (default 4)",
+        int,
     )
     add_device(group)
     shared = parser.add_argument_group("processes", _PROCESSES)
-    shared.add_argument(
-        "--processes",
-        type=int,
-        metavar="N",
-        help="processes that generate (default: one per GPU; on CPUs one per core, as far as "
+    option(
+        shared,
+        "--processes N",
+        "processes that generate (default: one per GPU; on CPUs one per core, as far as "
         "memory and the number of files to generate allow)",
+        int,
     )
-    shared.add_argument(
-        "--part",
-        metavar="I/N",
-        help="generate part I of N (from 1), e.g. in a job array; starts one process",
+    option(
+        shared,
+        "--part I/N",
+        "generate part I of N (from 1), e.g. in a job array; starts one process",
     )
-    shared.add_argument(
-        "--claim-expiry",
-        metavar="S",
-        help="no longer has an effect: no build waits for another one",
-    )
-    parser.add_argument(
+    option(shared, "--claim-expiry S", "no longer has an effect: no build waits for another one")
+    option(
+        parser,
         "--allow-failed",
-        action="store_true",
-        help="exit with 0 even if some images failed; they are reported either way",
+        "exit with 0 even if some images failed; they are reported either way",
     )
     add_allow_cut_prompts(parser)
     add_allow_pickle(parser)

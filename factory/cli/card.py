@@ -1,28 +1,26 @@
 """`factory card OUT`: regenerate the card of a dataset, with scores if there are any."""
 
-from __future__ import annotations
-
 import argparse
 import shlex
 from pathlib import Path
 
 from factory.common import console
 from factory.common.errors import UserError
+from factory.common.options import option
 from factory.common.program import command
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("out", metavar="OUT", help="the dataset directory")
-    parser.add_argument(
-        "--scores",
-        type=Path,
-        action="append",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help=f"scores-*.json from `{command('score')}`, or a run folder that contains some; copied "
+    option(
+        parser,
+        "--scores FILE",
+        f"scores-*.json from `{command('score')}`, or a run folder that contains some; copied "
         "to OUT/scores.json and shown until the dataset's rows change; may be repeated",
+        Path,
+        nargs="+",
+        many=True,
     )
 
 

@@ -1,7 +1,5 @@
 """`factory check`: report errors and warnings about recipes."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 
@@ -14,7 +12,7 @@ from factory.cli.arguments import (
 )
 from factory.common.console import log, write, write_json
 from factory.common.errors import Fault, UserError
-from factory.common.options import add_json
+from factory.common.options import add_json, option
 from factory.planner.cut_prompts import check_prompts
 from factory.recipe.lint import lint
 
@@ -22,7 +20,7 @@ from factory.recipe.lint import lint
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("recipe", nargs="+", metavar="RECIPE", help=RECIPE_HELP)
-    parser.add_argument("--strict", action="store_true", help="treat warnings as errors")
+    option(parser, "--strict", "treat warnings as errors")
     add_allow_cut_prompts(parser)
     add_recipe_changes(parser)
     add_json(parser, "ok, recipes, images, errors, warnings (each with message, file, line)")

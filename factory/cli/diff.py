@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from factory.common import console
-from factory.common.options import add_json
+from factory.common.options import add_json, option
 from factory.common.text import cut
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = "dataset directory or URL, recipe, folder of recipes, or hf://datasets/ORG/NAME"
     parser.add_argument("before", metavar="A", help=what)
     parser.add_argument("after", metavar="B", help=what)
-    parser.add_argument("--exit-code", action="store_true", help="exit with 1 if they differ")
+    option(parser, "--exit-code", "exit with 1 if they differ")
     add_json(parser, "same, settings, configs (each with its changes and shards)")
 
 

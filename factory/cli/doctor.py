@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from factory.cli.arguments import add_allow_pickle
 from factory.common import console
 from factory.common.errors import Failure
-from factory.common.options import add_json
+from factory.common.options import add_json, option
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument(
-        "--model",
-        metavar="ID[@REVISION]",
-        help="also generate a few batches with this model to find a batch size that fits",
+    option(
+        parser,
+        "--model ID[@REVISION]",
+        "also generate a few batches with this model to find a batch size that fits",
     )
-    parser.add_argument(
-        "--seconds",
-        type=float,
+    option(
+        parser,
+        "--seconds S",
+        "time for generating these batches, without loading the model (default 20)",
+        float,
         default=20.0,
-        metavar="S",
-        help="time for generating these batches, without loading the model (default 20)",
     )
     add_allow_pickle(parser)
     fields = "version, python, libraries, device, memory, disks, caches, hub, extras, problems"

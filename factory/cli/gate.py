@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from factory.common import console
 from factory.common.console import renamed
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
-from factory.common.options import add_batch_size, add_device, add_json, add_quiet
+from factory.common.options import add_batch_size, add_device, add_json, add_quiet, option
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -30,53 +31,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = f"{_EPILOG}  {command(_EXAMPLE)}\n"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add = parser.add_argument
-    add("out", type=Path, metavar="OUT", help="directory of a finished dataset")
+    add = partial(option, parser)
+    parser.add_argument("out", type=Path, metavar="OUT", help="directory of a finished dataset")
     add(
-        "--clip-score",
-        metavar="ID[@REVISION]",
-        help="CLIP or SigLIP model, Hub id or directory: column clip_score",
+        "--clip-score ID[@REVISION]", "CLIP or SigLIP model, Hub id or directory: column clip_score"
     )
     add(
-        "--safety",
-        metavar="ID[@REVISION]",
-        help="Stable Diffusion's safety checker or an image classifier: column unsafe",
+        "--safety ID[@REVISION]",
+        "Stable Diffusion's safety checker or an image classifier: column unsafe",
     )
     add(
-        "--unsafe-label",
+        "--unsafe-label NAME",
+        "unsafe class of the classifier; may be repeated",
         dest="unsafe_labels",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="unsafe class of the classifier; may be repeated",
+        many=True,
     )
     renamed(parser, "--unsafe-labels", "--unsafe-label", had_commas=True)
     add(
-        "--unsafe-threshold",
-        type=float,
+        "--unsafe-threshold P",
+        "lowest probability at which an image is flagged (default 0.5)",
+        float,
         default=0.5,
-        metavar="P",
-        help="lowest probability at which an image is flagged (default 0.5)",
     )
     add(
         "--near-duplicates",
-        action="store_true",
-        help="columns near_duplicate, near_duplicate_of (index of the earlier image) and "
+        "columns near_duplicate, near_duplicate_of (index of the earlier image) and "
         "near_duplicate_other_label (the earlier image has another class: label noise); no model",
     )
     add(
-        "--duplicate-bits",
-        type=int,
+        "--duplicate-bits N",
+        "largest distance of two duplicates' hashes, of 64 bits (default 4)",
+        int,
         default=4,
-        metavar="N",
-        help="largest distance of two duplicates' hashes, of 64 bits (default 4)",
     )
     add(
-        "--duplicate-levels",
-        type=float,
+        "--duplicate-levels X",
+        "largest mean difference of two duplicates' pixels, of 255 (default 8)",
+        float,
         default=8.0,
-        metavar="X",
-        help="largest mean difference of two duplicates' pixels, of 255 (default 8)",
     )
     add_batch_size(parser, _BATCH_SIZE)
     add_device(parser)

@@ -1,7 +1,5 @@
 """The commands of `factory`, one module of `factory.cli` each."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from factory.common.commands import Command, run_command

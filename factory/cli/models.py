@@ -1,7 +1,5 @@
 """`models`: list the models that `--model` accepts by name."""
 
-from __future__ import annotations
-
 import argparse
 from typing import Any
 

@@ -1,12 +1,11 @@
 """`factory new`: create a folder of recipes for your own classes."""
 
-from __future__ import annotations
-
 import argparse
+from functools import partial
 from pathlib import Path
 
 from factory.common.console import log, renamed, write
-from factory.common.options import add_out
+from factory.common.options import add_out, option
 from factory.common.program import command
 from factory.recipe.library import load_recipes
 from factory.recipe.lint import lint
@@ -17,34 +16,31 @@ from factory.recipe.styles import STYLES
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("name", metavar="NAME", help="name of the folder")
-    parser.add_argument(
-        "--class",
-        dest="classes",
-        action="append",
-        required=True,
-        metavar="NAME",
-        help="name of a class: the label has _ for spaces, prompts have the name as typed; "
+    add = partial(option, parser)
+    add(
+        "--class NAME",
+        "name of a class: the label has _ for spaces, prompts have the name as typed; "
         "repeat it for each class",
+        dest="classes",
+        required=True,
+        many=True,
     )
     renamed(parser, "--classes", "--class", had_commas=True)
     add_out(parser, "DIR", "the new folder NAME (default: .)", default=Path())
-    parser.add_argument(
-        "--model",
-        metavar="ID[@REVISION]",
-        help=f"a name from `{command('models')}`, Hub id, or directory (default: embedded)",
+    add(
+        "--model ID[@REVISION]",
+        f"a name from `{command('models')}`, Hub id, or directory (default: embedded)",
     )
-    parser.add_argument(
+    add(
         "--style",
+        "prompts and domains for this kind of image (default: photo)",
         choices=tuple(STYLES),
         default="photo",
-        help="prompts and domains for this kind of image (default: photo)",
     )
-    parser.add_argument(
-        "--subtypes",
-        action="append",
-        default=[],
-        metavar="CLASS=A,B",
-        help="add a config whose prompts name subtypes, e.g. bird=goose,duck; may be repeated",
+    add(
+        "--subtypes CLASS=A,B",
+        "add a config whose prompts name subtypes, e.g. bird=goose,duck; may be repeated",
+        many=True,
     )
 
 

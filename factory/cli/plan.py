@@ -1,18 +1,17 @@
 """`factory plan`: show the content and cost of a dataset before it is generated."""
 
-from __future__ import annotations
-
 import argparse
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
+from functools import partial
 from textwrap import shorten
 from typing import Any
 
 from factory.cli.arguments import RECIPE_HELP, add_recipe_changes, note_dropped_keys, recipes_of
 from factory.common.console import log, table, write, write_json
 from factory.common.errors import UserError
-from factory.common.options import add_json
+from factory.common.options import add_json, option
 from factory.planner.cost import estimate
 from factory.planner.plan import ImageSpec, plan
 from factory.planner.sampling_summary import sampling_summary, sampling_texts
@@ -28,18 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
     add_recipe_changes(parser)
-    parser.add_argument(
-        "--rows",
-        type=int,
-        default=3,
-        metavar="N",
-        help="number of rows to show: of each config (default: 3)",
-    )
+    add = partial(option, parser)
+    add("--rows N", "number of rows to show: of each config (default: 3)", int, default=3)
     add_json(parser, "configs (each with name, images, recipe, sampling, cost)")
-    parser.add_argument(
-        "--jsonl", action="store_true", help="print every row as a line of JSON instead of text"
-    )
-    parser.add_argument("--range", metavar="A:B", help="with --jsonl: only images A to B-1")
+    add("--jsonl", "print every row as a line of JSON instead of text")
+    add("--range A:B", "with --jsonl: only images A to B-1")
     # The old way to ask for what --json prints, one line per config.
     parser.add_argument("--configs", action="store_true", help=argparse.SUPPRESS)
 

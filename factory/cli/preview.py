@@ -1,13 +1,12 @@
 """`factory preview RECIPE --out sheet.png`: generate a contact sheet of a recipe's images."""
 
-from __future__ import annotations
-
 import argparse
+from functools import partial
 from pathlib import Path
 
 from factory.cli.arguments import add_allow_pickle, add_sampling_changes
 from factory.common import console
-from factory.common.options import add_device, add_out, add_quiet, check_image_file, made
+from factory.common.options import add_device, add_out, add_quiet, check_image_file, made, option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,23 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="recipe file or packaged name")
     default = Path("preview.png")
     add_out(parser, "FILE", f"the contact sheet (default: {default})", default=default)
-    parser.add_argument(
-        "--vary",
-        metavar="NAME",
-        help="a variable, guidance_scale, or class (default: the first variable, else class)",
+    add = partial(option, parser)
+    add(
+        "--vary NAME",
+        "a variable, guidance_scale, or class (default: the first variable, else class)",
     )
-    parser.add_argument(
-        "--rows", type=int, default=4, metavar="N", help="number of rows to show (default: 4)"
-    )
-    parser.add_argument(
-        "--columns", type=int, default=10, metavar="N", help="most columns to show (default: 10)"
-    )
-    parser.add_argument(
-        "--class",
-        dest="class_name",
-        metavar="NAME",
-        help="name of a class: the one to show (default: the first)",
-    )
+    add("--rows N", "number of rows to show (default: 4)", int, default=4)
+    add("--columns N", "most columns to show (default: 10)", int, default=10)
+    add("--class NAME", "name of a class: the one to show (default: the first)", dest="class_name")
     add_sampling_changes(parser)
     add_device(parser)
     add_allow_pickle(parser)

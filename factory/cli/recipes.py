@@ -1,7 +1,5 @@
 """`factory recipes`: list, show, compare and share packaged and shared recipes."""
 
-from __future__ import annotations
-
 import argparse
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +8,7 @@ from typing import Any
 from factory.cli import models
 from factory.common.console import log, table, write, write_json
 from factory.common.errors import UserError
-from factory.common.options import PUSH_FIELDS, add_dry_run, add_json, add_publication
+from factory.common.options import PUSH_FIELDS, add_dry_run, add_json, add_publication, option
 from factory.common.program import command
 from factory.hub.place import is_hub_reference, place_of
 from factory.recipe.library import list_recipes, load_recipe
@@ -35,9 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_json(lists, "recipes (each with name, summary); of a repository also commit, tags")
     show = actions.add_parser("show", help="print one recipe")
     show.add_argument("name", metavar="RECIPE", help=_REFERENCE)
-    show.add_argument(
-        "--resolved", action="store_true", help="with all defaults filled in, as it would be built"
-    )
+    option(show, "--resolved", "with all defaults filled in, as it would be built")
     diff = actions.add_parser("diff", help="list the differences of two recipes or folders")
     diff.add_argument("left", metavar="A", help=_REFERENCE)
     diff.add_argument("right", metavar="B", help="the same")
@@ -49,16 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "reference", metavar="REFERENCE", help="hf://datasets/ORG/NAME[@REVISION][/PATH]"
     )
     pull.add_argument("folder", type=Path, metavar="FOLDER", help="destination")
-    pull.add_argument("--replace", action="store_true", help="replace existing files")
+    option(pull, "--replace", "replace existing files")
     _add_push(actions.add_parser("push", help="share a folder of recipes in a repository"))
 
 
 def _add_push(push: argparse.ArgumentParser) -> None:
     push.add_argument("folder", metavar="FOLDER", help="folder of recipes, or a packaged one")
     push.add_argument("repo_id", metavar="ORG/NAME", help="dataset repository; created if missing")
-    push.add_argument(
-        "--name", metavar="NAME", help="name in the repository (default: the folder's name)"
-    )
+    option(push, "--name NAME", "name in the repository (default: the folder's name)")
     add_publication(push)
     add_dry_run(push)
     add_json(push, PUSH_FIELDS)

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory.cli.arguments import add_allow_local_model, add_allow_pickle
 from factory.common import console
-from factory.common.options import add_device, add_json, add_out, add_quiet, check_image_file, made
+from factory.common.options import (
+    add_device,
+    add_json,
+    add_out,
+    add_quiet,
+    check_image_file,
+    made,
+    option,
+)
 
 if TYPE_CHECKING:
     from factory.inspection.replay import Replay
@@ -24,17 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
     parser.add_argument("out", metavar="OUT", help="dataset directory")
-    parser.add_argument("--config", required=True, metavar="NAME", help="config of the dataset")
-    parser.add_argument(
-        "--index",
-        required=True,
-        type=int,
-        metavar="I",
-        help="the image's index in the config, from 0",
-    )
-    parser.add_argument(
-        "--alone", action="store_true", help="generate without the other rows of its batch"
-    )
+    add = partial(option, parser)
+    add("--config NAME", "config of the dataset", required=True)
+    add("--index I", "the image's index in the config, from 0", int, required=True)
+    add("--alone", "generate without the other rows of its batch")
     add_device(parser, None)
     add_out(parser, "FILE", "both images side by side", dest="sheet")
     add_allow_pickle(parser)

@@ -1,20 +1,18 @@
 """`factory tidy OUT`: remove files that a dataset no longer lists."""
 
-from __future__ import annotations
-
 import argparse
 
 from factory.common import console
-from factory.common.options import add_json
+from factory.common.options import add_json, option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("out", metavar="OUT", help="dataset directory or URL")
-    parser.add_argument(
+    option(
+        parser,
         "--delete",
-        action="store_true",
-        help="remove the files; without it they are only listed. Files that the dataset lists, "
+        "remove the files; without it they are only listed. Files that the dataset lists, "
         "shards of incomplete configs, and files with unknown names are never removed",
     )
     add_json(parser, "out, files (each with its bytes), unfinished, removed, put_back")

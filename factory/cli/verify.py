@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
 from factory.cli.arguments import add_allow_local_model, add_allow_pickle
 from factory.common import console
 from factory.common.errors import UserError
-from factory.common.options import add_device, add_json, add_quiet, add_seed
+from factory.common.options import add_device, add_json, add_quiet, add_seed, option
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -18,21 +19,18 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("out", metavar="OUT", help="dataset directory")
-    parser.add_argument(
-        "--config", metavar="NAME", help="config of the dataset (default: all of them)"
-    )
-    parser.add_argument(
-        "--rebuild",
-        metavar="PERCENT",
-        help="regenerate this share of every config and compare, e.g. 1%% (at least one batch)",
+    add = partial(option, parser)
+    add("--config NAME", "config of the dataset (default: all of them)")
+    add(
+        "--rebuild PERCENT",
+        "regenerate this share of every config and compare, e.g. 1%% (at least one batch)",
     )
     add_seed(parser, "the sample of --rebuild")
-    parser.add_argument(
-        "--tolerance",
-        type=int,
+    add(
+        "--tolerance N",
+        "with --rebuild on another machine: largest accepted pixel difference (0 to 255)",
+        int,
         default=0,
-        metavar="N",
-        help="with --rebuild on another machine: largest accepted pixel difference (0 to 255)",
     )
     add_device(parser, None)
     add_allow_pickle(parser)

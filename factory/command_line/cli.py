@@ -3,8 +3,6 @@
 To add a command, add it to its package's list (or to `_OWN`) and its name to a group.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """`completion SHELL`: print a script for a shell that completes commands and options."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 

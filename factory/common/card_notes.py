@@ -4,8 +4,6 @@ The line contains hashes of the text above it and of the notes below. They show 
 changed a copy of the card after it was written.
 """
 
-from __future__ import annotations
-
 import difflib
 import hashlib
 import re

@@ -3,8 +3,6 @@
 Only the module of the command that was typed is imported, so `--help` is fast.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,5 @@
 """Check that a dataset's files are inside its directory, links resolved, without addresses."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar

@@ -3,8 +3,6 @@
 Only this module turns errors into text, so tokens are redacted here (`factory.common.redaction`).
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import os

@@ -5,8 +5,6 @@ network or device failed. Every other exception is a bug and keeps its traceback
 `factory.common.entry` turns errors into text.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 

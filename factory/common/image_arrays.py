@@ -1,7 +1,5 @@
 """Images as arrays: what a renderer returns and an encoder takes."""
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

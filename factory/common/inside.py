@@ -1,7 +1,5 @@
 """Resolve paths: the home directory, and whether a path is inside a directory after all links."""
 
-from __future__ import annotations
-
 import os
 import re
 from pathlib import Path

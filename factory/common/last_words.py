@@ -4,8 +4,6 @@ Of several processes that end together, each has something to say, and one knows
 leaves its message in a folder, and the process that started them prints the first reason.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

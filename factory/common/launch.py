@@ -1,7 +1,5 @@
 """Which launcher started this process, if any, and how many processes it started."""
 
-from __future__ import annotations
-
 import os
 
 _ACCELERATE = "ACCELERATE_MIXED_PRECISION"

@@ -1,7 +1,5 @@
 """What this process may use of its machine: cores and memory, limits of containers included."""
 
-from __future__ import annotations
-
 import math
 import os
 from collections.abc import Iterator

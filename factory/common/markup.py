@@ -1,7 +1,5 @@
 """Escape and shorten text for Markdown: cards, tables, headings."""
 
-from __future__ import annotations
-
 MOST_CHARACTERS = 200
 _MARKS = ("\\", "|", "`", "<", "*", "_", "[", "]")
 _STRUCTURE = ("|", "`", "<", "](")

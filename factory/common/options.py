@@ -1,9 +1,8 @@
 """Options that commands share: one spelling and one meaning each."""
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -36,6 +35,38 @@ def _at_least(least: int, text: str) -> int:
     return value
 
 
+def option(
+    parser: argparse._ActionsContainer,
+    name: str,
+    text: str,
+    parse: Callable[[str], Any] | None = None,
+    *,
+    many: bool = False,
+    **settings: Any,
+) -> None:
+    """Add an option to a parser or a group.
+
+    Args:
+        parser: Where to add it.
+        name: The option and the name of its value, e.g. `--epochs N`; an option without a value
+            is False by default.
+        text: Its help.
+        parse: Converts the value.
+        many: Whether it may be repeated; the result is a list then.
+        settings: Further arguments of `add_argument`.
+    """
+    word, _, metavar = name.partition(" ")
+    if metavar:
+        settings["metavar"] = metavar
+    if many:
+        settings |= {"action": "append", "default": []}
+    elif not metavar and "choices" not in settings:
+        settings["action"] = "store_true"
+    if parse is not None:
+        settings["type"] = parse
+    parser.add_argument(word, help=text, **settings)
+
+
 def add_version(parser: argparse.ArgumentParser) -> None:
     """Add --version."""
     parser.add_argument("--version", action="version", version=f"{parser.prog} {VERSION}")
@@ -48,9 +79,7 @@ def add_json(parser: argparse._ActionsContainer, fields: str) -> None:
         parser: The parser of the command.
         fields: The keys of the document.
     """
-    parser.add_argument(
-        "--json", action="store_true", help=f"print one JSON document instead of text: {fields}"
-    )
+    option(parser, "--json", f"print one JSON document instead of text: {fields}")
 
 
 def add_quiet(parser: argparse._ActionsContainer, *, of_libraries: bool = True) -> None:
@@ -61,17 +90,17 @@ def add_quiet(parser: argparse._ActionsContainer, *, of_libraries: bool = True) 
         of_libraries: Whether it hides those of huggingface_hub too. Its uploads over Xet count no
             bytes then.
     """
-    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    option(parser, "--quiet", "no progress bars")
     parser.set_defaults(quiet_libraries=of_libraries)
 
 
 def add_device(parser: argparse._ActionsContainer, default: str | None = "auto") -> None:
     """Add --device; without a default it is the dataset's."""
-    parser.add_argument(
-        "--device",
+    option(
+        parser,
+        "--device DEVICE",
+        f"auto, cpu, cuda, mps or xpu (default: {default or 'that of the dataset'})",
         default=default,
-        metavar="DEVICE",
-        help=f"auto, cpu, cuda, mps or xpu (default: {default or 'that of the dataset'})",
     )
 
 
@@ -82,11 +111,11 @@ def add_threads(
     number: Callable[[str], int] = positive,
 ) -> None:
     """Add --threads, None by default; `shown` is the default in the help."""
-    parser.add_argument(
-        "--threads",
-        type=number,
-        metavar="N",
-        help=f"CPU threads per process; rounding depends on it (default: {shown})",
+    option(
+        parser,
+        "--threads N",
+        f"CPU threads per process; rounding depends on it (default: {shown})",
+        number,
     )
 
 
@@ -97,19 +126,12 @@ def add_batch_size(
     number: Callable[[str], int] = positive,
 ) -> None:
     """Add --batch-size, None by default; `shown` is the default in the help."""
-    parser.add_argument(
-        "--batch-size",
-        type=number,
-        metavar="N",
-        help=f"images per batch of each process (default: {shown})",
-    )
+    option(parser, "--batch-size N", f"images per batch of each process (default: {shown})", number)
 
 
 def add_seed(parser: argparse._ActionsContainer, of: str) -> None:
     """Add --seed."""
-    parser.add_argument(
-        "--seed", type=not_negative, default=0, metavar="N", help=f"seed (default: 0): {of}"
-    )
+    option(parser, "--seed N", f"seed (default: 0): {of}", not_negative, default=0)
 
 
 def add_out(
@@ -127,7 +149,7 @@ def add_out(
         options: Of `add_argument`.
     """
     where = "file to write" if kind == "FILE" else "folder to write into"
-    parser.add_argument("--out", type=Path, metavar=kind, help=f"{where}: {what}", **options)
+    option(parser, f"--out {kind}", f"{where}: {what}", Path, **options)
 
 
 def check_file(option: str, path: Path | None) -> None:
@@ -197,15 +219,15 @@ def add_rows(
         what = f"label column of {of} (default: label, else the only one)"
         texts["label-column"] = ("NAME", what)
     for name, (metavar, text) in texts.items():
-        parser.add_argument(f"--{prefix}{name}", metavar=metavar, help=text)
+        option(parser, f"--{prefix}{name} {metavar}", text)
 
 
 def add_skip_unreadable(parser: argparse._ActionsContainer) -> None:
     """Add --skip-unreadable."""
-    parser.add_argument(
+    option(
+        parser,
         "--skip-unreadable",
-        action="store_true",
-        help="leave out and report unreadable images, images without a row, files in no split, and "
+        "leave out and report unreadable images, images without a row, files in no split, and "
         "class folders without images (default: stop)",
     )
 
@@ -217,25 +239,23 @@ def add_publication(parser: argparse.ArgumentParser, *, group: Any = None) -> No
         parser: The parser of the command.
         group: Group of its help to list them in.
     """
-    add = (group or parser).add_argument
-    add("--private", action="store_true", help="make the repository private")
-    add("--revision", metavar="BRANCH", help="branch, created if missing (default: main)")
-    add("--commit-message", metavar="TEXT", help="title of the commit")
-    add("--tag", metavar="TAG", help="tag the commit on the Hub, e.g. v1")
+    add = partial(option, group or parser)
+    add("--private", "make the repository private")
+    add("--revision BRANCH", "branch, created if missing (default: main)")
+    add("--commit-message TEXT", "title of the commit")
+    add("--tag TAG", "tag the commit on the Hub, e.g. v1")
     renamed(parser, "--message", "--commit-message")
 
 
 def add_replace_card(parser: argparse._ActionsContainer) -> None:
     """Add --replace-card."""
-    parser.add_argument(
+    option(
+        parser,
         "--replace-card",
-        action="store_true",
-        help="overwrite edits of the card on the Hub (default: stop and show them)",
+        "overwrite edits of the card on the Hub (default: stop and show them)",
     )
 
 
 def add_dry_run(parser: argparse._ActionsContainer) -> None:
     """Add --dry-run."""
-    parser.add_argument(
-        "--dry-run", action="store_true", help="show what would be done; change nothing"
-    )
+    option(parser, "--dry-run", "show what would be done; change nothing")

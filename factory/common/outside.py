@@ -4,8 +4,6 @@ Reading takes bounded time and memory and returns plain data, or raises a one-li
 the file: size, depth, aliases, tags, duplicate keys and invalid numbers are checked.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from pathlib import Path
@@ -47,14 +45,13 @@ def read_text(path: Path, *, max_bytes: int, shown: str | None = None) -> str:
         raise UserError(Fault(f"cannot be read ({error.strerror or error})", file=name)) from None
 
 
-def read_yaml(path: Path, *, shown: str | None = None) -> Any:
+def read_yaml(path: Path) -> Any:
     """Read a YAML file within the limits of `factory.common.yaml_reader`.
 
     Raises:
         UserError: See `read_text`; or it is not YAML, or exceeds the limits.
     """
-    text = read_text(path, max_bytes=MAX_YAML_BYTES, shown=shown)
-    return parse_yaml(text, file=shown or str(path))
+    return parse_yaml(read_text(path, max_bytes=MAX_YAML_BYTES), file=str(path))
 
 
 def parse_yaml(text: str, *, file: str) -> Any:
@@ -62,13 +59,13 @@ def parse_yaml(text: str, *, file: str) -> Any:
     return parse(text, file=file, limits=_YAML).plain()
 
 
-def read_json(path: Path, *, shown: str | None = None, max_bytes: int = MAX_JSON_BYTES) -> Any:
+def read_json(path: Path, *, shown: str | None = None) -> Any:
     """Read a JSON file: finite numbers, no duplicate keys, at most `MAX_DEPTH` levels.
 
     Raises:
         UserError: See `read_text`; or it is not JSON, or exceeds the limits.
     """
-    text = read_text(path, max_bytes=max_bytes, shown=shown)
+    text = read_text(path, max_bytes=MAX_JSON_BYTES, shown=shown)
     return parse_json(text, file=shown or str(path))
 
 

@@ -1,7 +1,5 @@
 """Fonts for plots: installed fonts for characters that the bundled font lacks, or replacements."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

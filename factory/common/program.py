@@ -4,8 +4,6 @@ Every command line that is printed is written by this module, so that it exists 
 Files for other machines (cards, reports, recipes) name `data-factory` instead.
 """
 
-from __future__ import annotations
-
 import shlex
 import shutil
 import sys

@@ -4,8 +4,6 @@
 they are read, so that none can reach a row, a card or a manifest.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -3,8 +3,6 @@
 `eval.scores_file` writes these files and defines all their fields.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any, Literal
 

@@ -1,7 +1,5 @@
 """Handle Ctrl-C and termination: shards in progress are discarded, written files stay complete."""
 
-from __future__ import annotations
-
 import signal
 import threading
 from collections.abc import Iterator

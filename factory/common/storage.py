@@ -8,8 +8,6 @@ succeed. For a shard, one image range is then generated twice; for a manifest ge
 simultaneous changes is lost.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 import secrets

@@ -3,8 +3,6 @@
 They are not part of a dataset: they are no faults and are never published.
 """
 
-from __future__ import annotations
-
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 

@@ -1,7 +1,5 @@
 """Short texts for messages: long values are cut, long lists are counted."""
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Collection, Iterable
 

@@ -1,7 +1,5 @@
 """The versions of this package and of the libraries that affect images."""
 
-from __future__ import annotations
-
 import platform
 from importlib.metadata import PackageNotFoundError, version
 

@@ -1,7 +1,5 @@
 """Hash whole files, and write files of runs atomically: under a temporary name, then renamed."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Convert and check YAML scalars: texts, numbers and booleans of a recipe."""
 
-from __future__ import annotations
-
 import re
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Match class names of two datasets: exactly, by spelling, by the first synonym."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections import Counter

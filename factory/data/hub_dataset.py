@@ -4,8 +4,6 @@ The resolved commit and files are recorded beside the cache of huggingface_hub, 
 files are found, and known to be complete, in offline mode.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Callable
@@ -145,12 +143,8 @@ def _configured(
     files = {str(split): list(urls) for split, urls in (builder.config.data_files or {}).items()}
     paths = {split: [_path(url, prefix, target) for url in urls] for split, urls in files.items()}
     wanted = {path for urls in paths.values() for path in urls}
-<<<<<<< HEAD
     module = module_name(builder, shown=str(target))
-    snapshot = fetch(target.at(commit), wanted.__contains__)
-=======
     snapshot = fetch(target.at(commit), {*wanted, MANIFEST}.__contains__)
->>>>>>> wt-numbers
     features = builder.config.features
     whole = (
         len(builder.builder_configs) == 1

@@ -1,7 +1,5 @@
 """Derive class and split of the images in a folder from the folders that contain them."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Sequence
 from itertools import takewhile

@@ -10,8 +10,6 @@ their suffix, and images in unsupported formats are rejected unless that is allo
 list the rows instead (`factory.data.folder_rows`).
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence

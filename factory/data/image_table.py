@@ -199,7 +199,7 @@ def _holds(folder: Path, inner: str) -> bool:
 
 
 def by_split(rows: datasets.Dataset, file: Path) -> dict[str, datasets.Dataset]:
-    """Return the rows by their column `split`, or as one split that the file's name tells.
+    """Return the rows by their column `split`, or as one split named by the file.
 
     Raises:
         UserError: A row has no split.

@@ -1,7 +1,5 @@
 """Report the number of images per class in one line, and warn about suspicious counts."""
 
-from __future__ import annotations
-
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -84,9 +82,9 @@ def count_warnings(counts: Mapping[str, int]) -> list[str]:
     return warnings
 
 
-def shortened(names: Sequence[str], most: int = 5) -> str:
+def shortened(names: Sequence[str]) -> str:
     """Return the first names, shortened and on one line, and the number of others."""
-    return some([_shown(name) for name in names], most)
+    return some([_shown(name) for name in names], 5)
 
 
 def _shown(name: str) -> str:

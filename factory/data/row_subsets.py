@@ -3,13 +3,11 @@
 The choice does not depend on the number of processes, and can be repeated after training.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from factory.common.errors import UserError
 from factory.data.open import OpenedDataset
@@ -18,7 +16,7 @@ _SPLIT_STREAM = 2
 _SUBSET_STREAM = 3
 
 
-class MixedSource(BaseModel):
+class MixedSource(BaseModel, frozen=True, extra="forbid"):
     """One of several datasets of a run.
 
     Attributes:
@@ -30,8 +28,6 @@ class MixedSource(BaseModel):
         num_images: Its rows, the held-out part included.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     reference: str
     config_name: str | None = None
     split: str | None = None
@@ -40,7 +36,7 @@ class MixedSource(BaseModel):
     num_images: int
 
 
-class DataSource(BaseModel):
+class DataSource(BaseModel, frozen=True, extra="forbid"):
     """The training rows of a run; of several datasets the first one's keys, and all counts.
 
     Attributes:
@@ -63,8 +59,6 @@ class DataSource(BaseModel):
         sampling: See `factory.data.sampling_record.sampling_of`; of several datasets all records,
             by number and config. Older runs lack it.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reference: str
     config_name: str | None = None

@@ -4,16 +4,15 @@ The distributions are in `factory.distributions.discrete` and `factory.distribut
 `factory.distributions.scalar` combines them.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import AfterValidator, Field, WithJsonSchema
 
+from factory.common.frozen import Frozen
 from factory.distributions.template import Value
 
 Floats = NDArray[np.float64]
@@ -21,12 +20,6 @@ Integers = NDArray[np.int64]
 ValueType = Literal["string", "int64", "float64", "bool"]
 
 _MAX_INTEGER = 2**63 - 1
-
-
-class Frozen(BaseModel):
-    """Base of the recipe models: unknown keys are errors, values are immutable."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def _checked_value(value: Any) -> Value:

@@ -1,7 +1,5 @@
 """Read captions from text files, tables and datasets; each source is read once per process."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

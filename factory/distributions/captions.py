@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from factory.distributions.base import Distribution, Floats, Frozen, Integers, Sampler, ValueType
+from factory.common.frozen import Frozen
+from factory.distributions.base import Distribution, Floats, Integers, Sampler, ValueType
 from factory.distributions.caption_texts import CaptionPlace, captions_of, require_captions
 from factory.distributions.template import Value
 

@@ -9,10 +9,10 @@ from typing import cast
 import numpy as np
 from pydantic import Field, model_validator
 
+from factory.common.frozen import Frozen
 from factory.distributions.base import (
     Distribution,
     Floats,
-    Frozen,
     Integer,
     Integers,
     Number,

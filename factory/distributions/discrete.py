@@ -8,15 +8,8 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BeforeValidator, ConfigDict, Field, RootModel, model_validator
 
-from factory.distributions.base import (
-    Distribution,
-    Floats,
-    Frozen,
-    Integers,
-    Scalar,
-    Weight,
-    value_type,
-)
+from factory.common.frozen import Frozen
+from factory.distributions.base import Distribution, Floats, Integers, Scalar, Weight, value_type
 from factory.distributions.template import Value, shown
 
 _MANY = 8

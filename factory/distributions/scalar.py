@@ -6,8 +6,6 @@ instead), so a value never depends on how many others were sampled. One key name
 which contain distributions, are in `factory.distributions.variables`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import or_
@@ -15,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Discriminator, Tag
 
-from factory.distributions.base import Distribution, Frozen
+from factory.common.frozen import Frozen
+from factory.distributions.base import Distribution
 from factory.distributions.continuous import (
     LogUniform,
     Normal,

@@ -6,15 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
-from factory.distributions.base import (
-    Distribution,
-    Floats,
-    Frozen,
-    Integers,
-    Scalar,
-    ValueType,
-    value_type,
-)
+from factory.common.frozen import Frozen
+from factory.distributions.base import Distribution, Floats, Integers, Scalar, ValueType, value_type
 from factory.distributions.captions import Captions
 from factory.distributions.discrete import Uniformly
 from factory.distributions.scalar import KINDS, AnyDistribution, kind_of, tag_of, union_of

@@ -6,8 +6,6 @@ few levels. The first image of a group is never flagged, so that removing flagge
 of each. Repeats of an image of another class have a separate flag: one of the two labels is wrong.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Flag images that a model classifies as unsafe; images are not changed."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Sequence
 from typing import Any

@@ -4,8 +4,6 @@ Files are equal if size and content hash agree: SHA-256 for LFS and Xet, the git
 files in git. The same comparison verifies a push afterwards.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ A name that does not resolve means a machine without a network or a mistyped add
 would retry such a request for minutes, one library after the other.
 """
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -4,8 +4,6 @@ The Hub's clients do not compare a download with its hash, and a damaged file st
 under its right name. So every file is hashed here before it is used.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial

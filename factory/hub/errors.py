@@ -5,8 +5,6 @@ library's transport errors, `ConnectionError` and `RuntimeError` from Xet and LF
 `KeyError` for a damaged response.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from urllib.parse import urlsplit

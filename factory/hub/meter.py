@@ -64,7 +64,7 @@ class Meter:
     @contextmanager
     def measuring(self) -> Iterator[None]:
         """Measure the uploads of the clients inside the block."""
-        if not _uses_xet():
+        if not uses_xet():
             with _no_bars(), counting_uploads(self.count_sent):
                 yield
             return
@@ -99,7 +99,8 @@ class _XetReporter:
         """Do nothing: the bar belongs to the meter."""
 
 
-def _uses_xet() -> bool:
+def uses_xet() -> bool:
+    """Return whether contents are uploaded through Xet, instead of plain LFS."""
     from huggingface_hub import constants
 
     return not constants.HF_HUB_DISABLE_XET and find_spec("hf_xet") is not None

@@ -5,8 +5,6 @@ failure the push can be repeated: uploaded contents and a finished commit are fo
 differences no commit is made.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any

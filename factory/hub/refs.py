@@ -3,8 +3,6 @@
 Each call may be repeated after a lost answer: something that exists already counts as created.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ huggingface_hub's shared HTTP client has no time-out, and it does not retry some
 create_tag, create_commit, single downloads). So all access to the Hub uses `HubSession.call`.
 """
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable

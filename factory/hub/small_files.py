@@ -4,8 +4,6 @@ A commit is immutable, so its files are downloaded once. Resolved revisions and 
 recorded beside huggingface_hub's cache, so that the same references work offline.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence
@@ -89,7 +87,7 @@ def first_existing(repo_id: str, commit: str, paths: Sequence[str]) -> HubPlace 
     return next((place for place in places if place.path in found), None)
 
 
-def fetch(place: HubPlace, *, max_bytes: int = MAX_BYTES) -> Path:
+def fetch(place: HubPlace) -> Path:
     """Return the local copy of a file; its size is checked before the download.
 
     Raises:
@@ -106,10 +104,10 @@ def fetch(place: HubPlace, *, max_bytes: int = MAX_BYTES) -> Path:
         found = [one for one in _infos(session, [place.path]) if hasattr(one, "blob_id")]
         if not found:
             raise UserError(f"{place.shown}: file not found")
-        if found[0].size > max_bytes:
+        if found[0].size > MAX_BYTES:
             raise UserError(
                 f"{place.shown}: has {found[0].size:,} bytes; the limit for recipe files is "
-                f"{max_bytes:,}"
+                f"{MAX_BYTES:,}"
             )
         session.call(
             lambda: hf_hub_download(
@@ -117,9 +115,9 @@ def fetch(place: HubPlace, *, max_bytes: int = MAX_BYTES) -> Path:
             ),
             doing=f"fetching {place.path}",
         )
-    if path.stat().st_size > max_bytes:
+    if path.stat().st_size > MAX_BYTES:
         raise UserError(
-            f"{place.shown}: has more than {max_bytes:,} bytes, the limit for recipe files"
+            f"{place.shown}: has more than {MAX_BYTES:,} bytes, the limit for recipe files"
         )
     _require_whole(place, path)
     return path

@@ -7,17 +7,21 @@ is lost, the commit is found by its marker and not repeated.
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from factory.common.errors import Failure
+from factory.common.whole_files import sha256
 from factory.hub.changes import LocalFile, Plan
 from factory.hub.errors import status_of
 from factory.hub.ids import is_commit
-from factory.hub.meter import Meter
+from factory.hub.meter import Meter, uses_xet
 from factory.hub.refs import check_write_access
 from factory.hub.session import HubSession
 
@@ -52,12 +56,64 @@ class Message:
 
 def additions(local: Mapping[str, LocalFile], plan: Plan) -> list[Any]:
     """Return the operations that add a plan's files."""
+    return [_addition(path, local[path]) for path in plan.add]
+
+
+def _addition(path: str, file: LocalFile) -> Any:
+    """Return the operation that adds one file, which is read once to be sent.
+
+    Xet hashes a file while it sends it. Plain LFS must announce the hash first: it announces a
+    known one, and what is sent is hashed then.
+    """
     from huggingface_hub import CommitOperationAdd
 
-    return [
-        CommitOperationAdd(path_in_repo=path, path_or_fileobj=local[path].content)
-        for path in plan.add
-    ]
+    if file.sha256 is None or uses_xet():
+        return CommitOperationAdd(path_in_repo=path, path_or_fileobj=file.content)
+    added = _hashed_addition()(path_in_repo=path, path_or_fileobj=file.content)
+    added.upload_info.sha256 = bytes.fromhex(file.sha256)
+    return added
+
+
+@cache
+def _hashed_addition() -> Any:
+    from huggingface_hub import CommitOperationAdd
+
+    class HashedAddition(CommitOperationAdd):
+        """Knows the SHA-256 of the content that the client read last; None if it read nothing."""
+
+        read_sha256: str | None = None
+
+        @contextmanager
+        def as_file(self, with_tqdm: bool = False) -> Iterator[Any]:
+            with super().as_file(with_tqdm=with_tqdm) as file:
+                digest = _hash_reads(file)
+                yield file
+            self.read_sha256 = digest()
+
+    return HashedAddition
+
+
+def _hash_reads(file: Any) -> Callable[[], str]:
+    """Hash what is read from a file; parts that are sent again are hashed once.
+
+    Returns:
+        A function that returns the digest.
+    """
+    read, hashed, digest = file.read, 0, hashlib.sha256()
+
+    def reading(size: int = -1) -> bytes:
+        nonlocal hashed, digest
+        start = file.tell()
+        if start == 0:
+            hashed, digest = 0, hashlib.sha256()
+        data: bytes = read(size)
+        if start <= hashed:
+            digest.update(data[hashed - start :])
+            hashed = max(hashed, start + len(data))
+        return data
+
+    file.read = reading
+    return lambda: digest.hexdigest()
 
 
 def upload(
@@ -82,10 +138,9 @@ def upload(
                     free_memory=False,
                 ),
                 doing="uploading",
-                check=lambda error: _probe(session, error),
+                check=partial(_probe, session, group, local),
             )
-        for one in group:
-            _check_hash(one, local[one.path_in_repo])
+        _check_hashes(group, local, _sent_sha256)
         meter.finish(sum(local[one.path_in_repo].size for one in group))
 
 
@@ -149,24 +204,41 @@ def made_commit(session: HubSession, message: Message, *, parent: str) -> str | 
     return None
 
 
-def _probe(session: HubSession, error: BaseException) -> None:
-    """Query the Hub after an error of Xet or LFS without an HTTP status.
+def _probe(
+    session: HubSession, group: Sequence[Any], local: Mapping[str, LocalFile], error: BaseException
+) -> None:
+    """Look for the reason of an error of Xet or LFS, which would be retried in vain.
 
-    A revoked token or a deleted repository is then reported at once instead of being retried.
+    The Hub refuses a file that has changed. A revoked token or a deleted repository are queried, as
+    such an error has no HTTP status.
     """
+    _check_hashes(group, local, _read_sha256)
     if status_of(error) is None:
         check_write_access(session)
 
 
-def _check_hash(added: Any, file: LocalFile) -> None:
-    """Check that the uploaded content has the hash in the manifest."""
-    info = added.upload_info
-    sent = info.sha256.hex() if info.sha256 else None
-    if file.sha256 is not None and sent is not None and sent != file.sha256:
-        raise Failure(
-            f"{added.path_in_repo}: changed while it was being pushed (is a build running?); "
-            "nothing was published; run the same command again when the build has finished"
-        )
+def _check_hashes(
+    group: Sequence[Any], local: Mapping[str, LocalFile], hash_of: Callable[[Any], str | None]
+) -> None:
+    """Check that the content that was sent has the hash in the manifest."""
+    for added in group:
+        expected = local[added.path_in_repo].sha256
+        if expected and hash_of(added) not in (None, expected):
+            raise Failure(
+                f"{added.path_in_repo}: changed while it was being pushed (is a build running?); "
+                "nothing was published; run the same command again when the build has finished"
+            )
+
+
+def _read_sha256(added: Any) -> str | None:
+    return getattr(added, "read_sha256", None)
+
+
+def _sent_sha256(added: Any) -> str:
+    """Return the hash of what was sent, or of what the Hub has already."""
+    if not getattr(added, "_is_uploaded", False):
+        return sha256(Path(added.path_or_fileobj))  # the Hub keeps it in git: sent with the commit
+    return _read_sha256(added) or str(added.upload_info.sha256.hex())
 
 
 def _groups(added: Iterable[Any], local: Mapping[str, LocalFile]) -> Iterator[list[Any]]:

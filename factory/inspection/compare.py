@@ -1,7 +1,5 @@
 """Compare a stored image with the same row regenerated."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from factory.common.errors import Failure

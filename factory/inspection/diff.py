@@ -6,8 +6,6 @@ config: a changed recipe or setting means that the whole config is generated aga
 keeps the existing images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """A fault of a dataset: file, location, found and expected value."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -39,16 +37,16 @@ class SetFault:
         return asdict(self)
 
 
-def first_few(faults: Iterable[SetFault], *, most: int = MOST_A_FILE) -> list[SetFault]:
+def first_few(faults: Iterable[SetFault]) -> list[SetFault]:
     """Return the first faults of a file, and one that counts the others."""
     every = list(faults)
-    if len(every) <= most:
+    rest = len(every) - MOST_A_FILE
+    if rest <= 0:
         return every
-    rest = len(every) - most
     more = SetFault(every[0].file, "rows", f"{rest} more faults like these", "none")
-    return [*every[:most], more]
+    return [*every[:MOST_A_FILE], more]
 
 
-def short(value: object, *, most: int = 60) -> str:
+def short(value: object) -> str:
     """Return a value as short text for messages."""
-    return cut(repr(value), most)
+    return cut(repr(value), 60)

@@ -1,7 +1,5 @@
 """Report whether this machine can build: libraries, device, memory, disks, Hub login, caches."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

@@ -5,8 +5,6 @@ same indexes of its shard, padded in the same way, with the dataset's own settin
 hardware and library versions the bytes are identical; otherwise pixels may differ by rounding.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from factory.common.devices import device_name, torch_threads

@@ -9,8 +9,6 @@ difference is right even if the clock is wrong. The images of the first shard ar
 its start is unknown. Pauses count as time.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -232,7 +230,7 @@ def _notes(
 ) -> Iterator[str]:
     unfinished = not all(one.complete for one in configs)
     if at_work:
-        yield "builds that were killed count as running: nothing here tells them from those at work"
+        yield "builds that were killed count as running: their markers look the same"
     if unfinished and not at_work:
         yield "no build is running here; the same build command resumes it"
     if left and at_work and speed is None:

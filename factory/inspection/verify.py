@@ -6,8 +6,6 @@ hashes, rows with the plan of the recipes, recipes and card with the manifest's 
 `factory.inspection.verify_rows` the shards.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -107,11 +105,9 @@ def verify_set(
         return VerifyReport(str(out), (unreadable,))
     names = _configs(place, found, config)
     recipes, faults = check_recipes(place, found)
-    faults += check_listing(place, found)
-    faults += check_generation(place, found)
     left_over = left_over_shards(place, found)
-    faults += stray_files(place, found, left_over)
-    faults += check_card(place, found)
+    faults += [*check_listing(place, found), *check_generation(place, found)]
+    faults += [*stray_files(place, found, left_over), *check_card(place, found)]
     read = _read_shards(place, found, names, recipes, show_progress=show_progress)
     faults += read.faults
     compared = Comparison([], 0, [])

@@ -1,7 +1,5 @@
 """Check files, recipes and card of a dataset directory against its manifest."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

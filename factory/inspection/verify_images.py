@@ -4,8 +4,6 @@ Whole batches are generated as in the build. Images of an equal share are copies
 compared with their originals.
 """
 
-from __future__ import annotations
-
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence

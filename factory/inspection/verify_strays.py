@@ -1,7 +1,5 @@
 """Find files that a dataset does not list: stray files, leftover shards, an older manifest."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import PurePath

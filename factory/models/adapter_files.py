@@ -1,7 +1,5 @@
 """The weight files of LoRA adapters: found on this machine, and pinned by their bytes."""
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Location and revision of the generator that is part of the package."""
 
-from __future__ import annotations
-
 import hashlib
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Read the folder of a trained model: a run, or a model of the Hub."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from factory.common.dataset_files import check_files

@@ -5,8 +5,6 @@ guidance and steps are used only for `auto` in a recipe, or with `--sampling mod
 a plain Hub id or directory.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -3,8 +3,6 @@
 With a scheduler of another family the pipelines fail midway, or generate noise.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from functools import cache

@@ -1,7 +1,5 @@
 """Find model weights that exist only as a variant, such as `fp16`."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path

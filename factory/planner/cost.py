@@ -5,8 +5,6 @@ prompt). Seconds per call are published or measured for a model family on a devi
 figure, no time is estimated.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from factory.models.presets import find_preset

@@ -4,8 +4,6 @@ If a class name or a variable's value is truncated, images get labels and values
 show; that is an error. If only other words are truncated, it is a warning.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field

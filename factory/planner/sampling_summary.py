@@ -5,8 +5,6 @@ are read from the model's configuration files (`factory.recipe.model_files`) or 
 pipeline.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

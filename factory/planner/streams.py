@@ -5,8 +5,6 @@ call, independent of the numbers before it. Streams are named and their keys has
 changes no other.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 

@@ -1,7 +1,5 @@
 """Find captions that make poor labels: repeated ones, and ones that name another class."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Check recipe keys against each other: names, labels, templates, ranges."""
 
-from __future__ import annotations
-
 import math
 import re
 import unicodedata

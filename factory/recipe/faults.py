@@ -1,7 +1,5 @@
 """Convert pydantic's errors to recipe faults: location, key, what was found, what to do."""
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping

@@ -1,7 +1,5 @@
 """The JSON schema of a recipe file, with which editors complete and check recipes."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

@@ -4,8 +4,6 @@ A pipeline folder may contain `words.txt`, the words of its training captions, m
 that of the embedded generator does. A model without this file is assumed to know every word.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from difflib import get_close_matches

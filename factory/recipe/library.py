@@ -1,7 +1,5 @@
 """Load recipes by file, folder, packaged name or Hub reference, with their parents and members."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

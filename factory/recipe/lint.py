@@ -1,7 +1,5 @@
 """Warn about valid but suspicious recipes, each with a reason and a remedy."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice

@@ -1,7 +1,5 @@
 """Load recipe files with parents and members; each file is read once, faults are collected."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

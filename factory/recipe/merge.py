@@ -3,8 +3,6 @@
 Every node keeps its location, so that a fault in an inherited part points to the parent's file.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args

@@ -4,8 +4,6 @@ Local models are checked by their configuration files, named ones by their prese
 checked when they are loaded.
 """
 
-from __future__ import annotations
-
 from factory.common.errors import UserError
 from factory.distributions.base import Distribution
 from factory.distributions.variables import PerClass

@@ -1,7 +1,5 @@
 """Read the configuration files of a local model without importing torch or diffusers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Find recipes and class lists: packaged, in the same folder, by path, or on the Hub."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Pin the references of a recipe: models by revision, captions by a hash of their text."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 

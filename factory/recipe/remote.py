@@ -4,8 +4,6 @@ A shared recipe may refer to its own repository and to other repositories, but n
 packaged recipes: names are relative to its own folder, everything else is written as `hf://`.
 """
 
-from __future__ import annotations
-
 import unicodedata
 from pathlib import Path
 

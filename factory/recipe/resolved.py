@@ -15,8 +15,9 @@ import yaml
 from pydantic import Field, PrivateAttr
 
 from factory.common.errors import Fault
+from factory.common.frozen import Frozen
 from factory.common.yaml_nodes import Key, Node
-from factory.distributions.base import Frozen, ValueType
+from factory.distributions.base import ValueType
 from factory.distributions.variables import Variable, joint_type
 from factory.recipe.schema import ClassEntry, Model, Output, Sampling, WeightedText
 from factory.recipe.variable_columns import Column, own_columns

@@ -4,8 +4,6 @@ A label becomes a column value and often a folder name, so spaces become `_`. Th
 name as typed.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The recipes that `factory new` writes, as plain values by name."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any

@@ -4,13 +4,12 @@ A file merged with its parents is validated as `RecipeFile`; `factory.recipe.val
 a `factory.recipe.resolved.ResolvedRecipe`.
 """
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
-from factory.distributions.base import Frozen, Number, Weight
+from factory.common.frozen import Frozen
+from factory.distributions.base import Number, Weight
 from factory.distributions.discrete import Constant
 from factory.distributions.scalar import AnyDistribution
 from factory.distributions.variables import Quantity, Variable

@@ -4,8 +4,6 @@ The paper's four (apple, beetle, orange, ray) are among them. Readings that no i
 verbs, are left out.
 """
 
-from __future__ import annotations
-
 SENSES: dict[str, dict[str, str]] = {
     "apple": {"the fruit": "apple fruit", "the company": "Apple computer"},
     "bank": {"of a river": "river bank", "for money": "bank building"},

@@ -1,7 +1,5 @@
 """Styles of `factory new`: prompts and domains that fit a kind of image, and the README."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

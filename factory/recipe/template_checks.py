@@ -1,7 +1,5 @@
 """Check prompts: used names exist, and lengths are within limits."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from factory.common.text import some

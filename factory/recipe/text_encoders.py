@@ -4,8 +4,6 @@ Pipelines truncate longer prompts silently. Models with several text encoders ha
 77 tokens for CLIP, up to 512 for T5.
 """
 
-from __future__ import annotations
-
 import inspect
 import re
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Turn a merged recipe into a `ResolvedRecipe`: validate it and fill in defaults."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The columns that variables and class fields add to a config's rows."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

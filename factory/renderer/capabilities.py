@@ -4,8 +4,6 @@ A recipe that uses something its model would silently ignore is rejected: otherw
 record guidance scales and negative prompts that had no effect.
 """
 
-from __future__ import annotations
-
 import inspect
 from typing import Any
 

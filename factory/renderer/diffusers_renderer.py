@@ -6,8 +6,6 @@ depend slightly on the batch (float32 sums are ordered differently), so a short 
 its full size, and rows with different `num_inference_steps` are generated in padded groups.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

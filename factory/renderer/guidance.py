@@ -11,8 +11,6 @@ Networks distilled with the scale as an input get a tensor with one number per i
 pipeline's: see `guidance_as_input`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any

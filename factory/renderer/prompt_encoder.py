@@ -5,8 +5,6 @@ encoded once and cached. Each pair is encoded alone, so that its result does not
 prompts. Pipelines with an unknown `encode_prompt` get the texts themselves.
 """
 
-from __future__ import annotations
-
 import inspect
 from collections import OrderedDict
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Create the scheduler of a recipe; see also `factory.models.scheduler_names`."""
 
-from __future__ import annotations
-
 import difflib
 import inspect
 from typing import Any

@@ -5,8 +5,6 @@ suspended for hours and then continue. So each launch compares its plan with the
 before each shard and each change, and stops if they differ.
 """
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass

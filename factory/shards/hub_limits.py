@@ -1,7 +1,5 @@
 """Check a dataset against the limits of the Hub before anything is sent."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from factory.common import console

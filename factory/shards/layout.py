@@ -11,8 +11,6 @@ Datasets of older versions have names with the shard count (`train-00003-of-0001
 stay as they are, because the manifest lists them too.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Collection, Iterator

@@ -162,8 +162,8 @@ def num_rows(path: AnyPath) -> int:
     return int(_footer(path).num_rows)
 
 
-def read_rows(path: AnyPath, *, start: int = 0, stop: int | None = None) -> list[Row]:
-    """Read rows of a shard by their position in the file, images as encoded bytes.
+def read_rows(path: AnyPath) -> list[Row]:
+    """Read the rows of a shard, images as encoded bytes.
 
     Raises:
         UserError: Its rows would take far more memory than the file.
@@ -172,8 +172,7 @@ def read_rows(path: AnyPath, *, start: int = 0, stop: int | None = None) -> list
 
     with path.open("rb") as file:
         require_bounded(file, shown=str(path))
-        table = pyarrow.parquet.read_table(file)
-    rows: list[Row] = table.slice(start, None if stop is None else stop - start).to_pylist()
+        rows: list[Row] = pyarrow.parquet.read_table(file).to_pylist()
     return rows
 
 

@@ -1,7 +1,5 @@
 """Examine an existing shard: complete, shorter than planned, or damaged."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from factory.common.storage import AnyPath

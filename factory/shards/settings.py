@@ -4,8 +4,6 @@ They are fixed at the first start of a build and recorded in the manifest. Later
 directory use the recorded settings, so that all images are generated in the same way.
 """
 
-from __future__ import annotations
-
 import platform
 from dataclasses import dataclass, fields
 

@@ -12,8 +12,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
+from factory.common.frozen import Frozen
 from factory.common.storage import AnyPath
 from factory.shards.manifest import FailedImage, ShardEntry
 
@@ -24,7 +23,7 @@ _CHUNK_BYTES = 1 << 20
 _UNSTAMPED = "carries no stamp, so no build wrote it"
 
 
-class Stamp(BaseModel):
+class Stamp(Frozen):
     """Description of a shard.
 
     Attributes:
@@ -36,8 +35,6 @@ class Stamp(BaseModel):
         failed: Images of the range without a row.
         sha256: Hash of the file with zeros here; zeros until it is written.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     config: str
     fingerprint: str

@@ -4,8 +4,6 @@ Pulling copies the files as written, with pinned references; the copy is then ch
 the same configs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

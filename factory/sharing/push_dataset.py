@@ -1,7 +1,5 @@
 """Push a finished dataset to a repository on the Hub."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 

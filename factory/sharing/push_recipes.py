@@ -4,8 +4,6 @@ The folder's files and the README, which lists all folders, are one commit. Othe
 unchanged; if another push comes first, its folder is included in the README.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ from elsewhere (a packaged recipe, another repository, a folder above) is resolv
 the same for everybody.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -4,15 +4,14 @@ The index describes each recipe with its fingerprint at the time of the push: re
 without loading them, and a recipe that resolves differently is noticed.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from factory.common.errors import UserError
+from factory.common.frozen import Frozen
 from factory.common.outside import read_json
 from factory.recipe.resolved import ResolvedRecipe
 
@@ -22,10 +21,8 @@ _FORMAT_VERSION = 1
 _TEMPLATE = "recipes.md.jinja"
 
 
-class IndexEntry(BaseModel):
+class IndexEntry(Frozen):
     """A recipe of the folder."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     file: str

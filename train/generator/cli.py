@@ -1,7 +1,5 @@
 """The commands: `fit`, `export`, `evaluate`, `digits`, `heads`. Heavy imports are inside them."""
 
-from __future__ import annotations
-
 import argparse
 import logging
 import os

@@ -4,8 +4,6 @@ The real digits for scoring are the held-out ones of `digits.held_out_digits`, w
 training nor tuning uses.
 """
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

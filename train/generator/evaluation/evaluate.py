@@ -4,8 +4,6 @@ Writes `figures.json` and PNG sheets; with a run folder also the measures that n
 and the card. Digits and photographs are measured by `digit_figures` and `photo_figures`.
 """
 
-from __future__ import annotations
-
 import importlib
 import json
 import logging

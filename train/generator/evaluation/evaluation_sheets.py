@@ -1,7 +1,5 @@
 """Contact sheets of an exported pipeline: by class, domain and guidance, from above, digits."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any

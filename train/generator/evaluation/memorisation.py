@@ -6,8 +6,6 @@ included; held-out photographs are whole, so generated cut-outs may be slightly 
 copies.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

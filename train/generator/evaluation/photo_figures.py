@@ -6,8 +6,6 @@ images only and scored on the run's held-out photographs and on given real datas
 CIFAR-10; neither was used for training.
 """
 
-from __future__ import annotations
-
 import logging
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """A run's photographs of its focus classes, for evaluating its generated images."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

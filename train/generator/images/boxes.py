@@ -4,8 +4,6 @@ An image of a cat's head varies much less than an image of a cat anywhere in a r
 learned from far fewer samples.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ use: bare ("handwritten seven"), generic ("an image of a seven"), or with a doma
 of a handwritten seven").
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 

@@ -3,8 +3,6 @@
 `prepare_part` lets every process write its rows, `join_parts` combines them.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Describe the training data of a run in words, for the card and for `training.yaml`."""
 
-from __future__ import annotations
-
 from collections import Counter
 
 from factory.data.row_counts import counts_line

@@ -5,8 +5,6 @@ glow. Every mask is a pure function of (seed, index). The MNIST images of `held_
 never used for masks: they are for evaluating the generator.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path

@@ -4,8 +4,6 @@ Each domain is one function `(glyph, rng) -> float32 (64, 64, 3) in [0, 1]`, lis
 with the words that captions use for it. `render` averages the canvas down to the image size.
 """
 
-from __future__ import annotations
-
 import colorsys
 from collections.abc import Callable
 from dataclasses import dataclass

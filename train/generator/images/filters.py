@@ -4,8 +4,6 @@ Each is a function `(photo, rng) -> image`, both float32 (H, W, 3) in [0, 1]. Th
 is enough at 64 pixels: "a sketch of a cat" looks like a sketch and still shows a cat.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

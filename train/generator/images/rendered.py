@@ -1,7 +1,5 @@
 """Write the generator's training digits as a dataset, as an upper bound for generated ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Read the rows of an image dataset: open it, read texts and images, name rows in messages."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any

@@ -4,8 +4,6 @@ A source is a sequence of (image, facts), each a pure function of its index, so 
 share the work. Captions are made from facts.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol

@@ -1,7 +1,5 @@
 """The denoiser with its text encoder, and the noise schedule they are trained for."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

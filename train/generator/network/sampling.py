@@ -1,7 +1,5 @@
 """Generate images with an exported pipeline through its public call, one seed per image."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

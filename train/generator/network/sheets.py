@@ -1,7 +1,5 @@
 """Contact sheets: images in a grid."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -4,8 +4,6 @@ The vocabulary consists of the run's own captions and every byte symbol, so that
 read: unknown words are split into pieces.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence

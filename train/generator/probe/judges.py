@@ -5,8 +5,6 @@ the prompt? `zero_shot` trains on generated images only and is scored on held-ou
 generated images useful for training?
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

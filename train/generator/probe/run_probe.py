@@ -5,8 +5,6 @@ images of the focus classes with the plain prompts of the paper, decoded linearl
 are used.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

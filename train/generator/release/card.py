@@ -1,7 +1,5 @@
 """Write the card of an exported pipeline from its run and its measurements."""
 
-from __future__ import annotations
-
 import shlex
 import shutil
 from pathlib import Path

@@ -3,8 +3,6 @@
 The folder is written beside its destination and swapped in, so it is never incomplete.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import shutil

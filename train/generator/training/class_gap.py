@@ -1,7 +1,5 @@
 """Measure whether the model follows the prompt: the loss with a wrong class in the caption."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from numpy.typing import NDArray

@@ -7,8 +7,6 @@ the same latents, so that the pipeline is complete.
 AutoencoderTiny squashes latents with tanh(x / 3) * 3: `scaling_factor` keeps them small.
 """
 
-from __future__ import annotations
-
 import logging
 import time
 from pathlib import Path

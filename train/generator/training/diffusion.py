@@ -4,8 +4,6 @@ All random values of a step are functions of (seed, rank, step), so a resumed ru
 samples after the checkpoint. Checkpoints are written atomically.
 """
 
-from __future__ import annotations
-
 import logging
 import math
 import time

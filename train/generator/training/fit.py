@@ -6,8 +6,6 @@ a run that started from a pipeline also `training.yaml` and `start-decoder.safet
 turns it into a pipeline.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import time

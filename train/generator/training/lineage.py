@@ -4,8 +4,6 @@
 adds a part.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """The log of a training run: loss, class gap, probe."""
 
-from __future__ import annotations
-
 import csv
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Settings and file names of a run folder, and checks that a later start has the same settings."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

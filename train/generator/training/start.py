@@ -4,8 +4,6 @@ The optimizer starts again, so such a run warms up again. The meaning of the wei
 tokenizer and the latents, which are copied too.
 """
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 from typing import Any

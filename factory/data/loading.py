@@ -1,0 +1,230 @@
+"""Load the splits of a dataset: a directory, an image folder, a table of images, or a Hub id.
+
+A local directory is never passed to `load_dataset(DIR)`: datasets 5.2 caches by the card's configs
+alone, so a changed folder can return its old rows. datasets only *resolves* the directory; its
+files are then loaded by path, with their modification times in the cache key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory.common.dataset_files import check_card, check_files, check_saved, names_files
+from factory.common.errors import UserError, first_line
+from factory.common.storage import at_home
+from factory.data.column_choice import PREFERRED, columns_of_images
+from factory.data.dataset_builders import (
+    IMAGES,
+    MALFORMED,
+    find_builder,
+    load_files,
+    module_name,
+)
+from factory.data.folder_rows import load_folder
+from factory.data.image_folder import find_images, has_images, listed_images
+from factory.data.image_table import (
+    PARQUET,
+    PATH_COLUMNS,
+    by_split,
+    is_table,
+    read_csv,
+    with_images,
+)
+from factory.data.left_out import files_below, files_left_out, left_out_of, place_of, refuse_lost
+from factory.hub.ids import looks_like_hub_id, parse_target
+
+if TYPE_CHECKING:
+    import datasets
+
+# What `save_to_disk` of the library datasets writes.
+SAVED = ("dataset_dict.json", "state.json")
+_Columns = tuple[str | None, str | None]
+"""Names of the column of images and of the column of labels, where the user gives them."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The splits of one config and their source."""
+
+    splits: datasets.DatasetDict
+    config_name: str
+    commit: str | None = None
+    image_folder: Path | None = None
+    left_out: dict[str, int] = field(default_factory=dict)
+    home: Path | None = None
+
+
+def load_any(
+    reference: str,
+    config_name: str | None,
+    *,
+    labelled: bool,
+    skip_unreadable: bool,
+    columns: _Columns = (None, None),
+) -> Loaded:
+    """Load the splits of a dataset.
+
+    Args:
+        reference: Directory, CSV or Parquet file, or Hub id.
+        config_name: None for the default config.
+        labelled: Whether images without a class are errors.
+        skip_unreadable: Skip images of an image folder in unsupported formats.
+        columns: Columns of images and labels of a CSV file that the user names.
+
+    Raises:
+        UserError: It cannot be loaded.
+    """
+    if not _is_directory(reference):
+        return _load_hub(reference, config_name, labelled=labelled, skip_unreadable=skip_unreadable)
+    path = at_home(reference)
+    if is_table(path):
+        return _load_table(path, config_name, columns, skip_unreadable=skip_unreadable)
+    found = _image_folder_of(path, config_name, labelled=labelled, skip_unreadable=skip_unreadable)
+    return found or _load_directory(path, config_name, skip_unreadable=skip_unreadable)
+
+
+def _is_directory(reference: str) -> bool:
+    """Return whether a reference is a directory, existing or not, rather than a Hub id."""
+    if Path(reference).exists() or not looks_like_hub_id(reference):
+        return True
+    # `out/digits` beside a folder `out` is a mistyped path; do not query the Hub.
+    return not reference.startswith("hf://") and Path(Path(reference).parts[0]).is_dir()
+
+
+def _image_folder_of(
+    path: Path, config_name: str | None, *, labelled: bool, skip_unreadable: bool
+) -> Loaded | None:
+    """Load a directory if it is an image folder whose files no card names.
+
+    datasets would choose splits by words in the names of folders and files.
+    """
+    if config_name not in (None, "default") or not path.is_dir():
+        return None
+    if any((path / name).exists() for name in SAVED) or names_files(path, shown=str(path)):
+        return None
+    found = find_images(path)
+    if not has_images(found, str(path)) or not found.holds_images:
+        return None
+    splits, left_out = load_folder(
+        found, labelled=labelled, skip_unreadable=skip_unreadable, shown=str(path)
+    )
+    return Loaded(splits, "default", image_folder=path, left_out=left_out)
+
+
+def _load_directory(path: Path, config_name: str | None, *, skip_unreadable: bool) -> Loaded:
+    if not path.exists():
+        raise UserError(
+            f"{path}: directory not found; give a dataset directory, a CSV or Parquet file, or a "
+            "Hub id (ORG/NAME[@REVISION] or hf://datasets/ORG/NAME[@REVISION])"
+        )
+    if path.is_file():
+        raise UserError(
+            f"{path}: is a file; give the dataset's directory, or a .csv, .tsv or .parquet file "
+            "with the columns path and label"
+        )
+    if any((path / name).exists() for name in SAVED):
+        return Loaded(_load_saved(path), "default")
+    check_card(path, shown=str(path))
+    try:
+        builder = find_builder(str(path), config_name)
+    except ConnectionError as error:
+        raise UserError(f"{path}: {first_line(error)}; is it a dataset directory?") from None
+    files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
+    # The module's name is the format's (`parquet`, `imagefolder`); it loads the files by path.
+    check_files((file for listed in files.values() for file in listed), path)
+    module = module_name(builder, shown=str(path))
+    loaded = load_files(str(path), module, data_files=files, features=builder.config.features)
+    if module != IMAGES:
+        left_out = {} if names_files(path, shown=str(path)) else _lost(path, files)
+        if not skip_unreadable:
+            refuse_lost(left_out, shown=str(path))
+        return Loaded(loaded, builder.config.name, left_out=left_out, home=path)
+    left_out = left_out_of(
+        find_images(path),
+        loaded.values(),
+        # Of several configs, one config's files are not the whole folder.
+        skip_unreadable=skip_unreadable or len(builder.builder_configs) > 1,
+        shown=str(path),
+    )
+    return Loaded(loaded, builder.config.name, image_folder=path, left_out=left_out)
+
+
+def _lost(folder: Path, files: dict[str, list[str]]) -> dict[str, int]:
+    home = place_of(f"{folder}/")
+    read = [place_of(path).removeprefix(home) for paths in files.values() for path in paths]
+    return files_left_out(read, files_below(folder))
+
+
+def _load_table(
+    path: Path, config_name: str | None, columns: _Columns, *, skip_unreadable: bool
+) -> Loaded:
+    """Load a file whose rows contain images, or name image files beside it."""
+    import datasets as hf
+
+    if config_name not in (None, "default"):
+        raise UserError(f"{path}: is one file and has no config {config_name!r}; omit --config")
+    image_column, label_column = columns
+    if path.suffix.lower() == PARQUET:
+        files = {"train": [str(path)]}
+        rows = load_files(str(path), "parquet", data_files=files)["train"]
+    else:
+        texts = {image_column or "", label_column or "", *PREFERRED["label"], *PATH_COLUMNS}
+        rows = read_csv(path, texts={name.lower() for name in texts})
+    folder = None
+    if not columns_of_images(rows):
+        folder = path.parent
+        rows = with_images(rows, path, column=image_column, skip_unreadable=skip_unreadable)
+    return Loaded(hf.DatasetDict(by_split(rows, path)), "default", image_folder=folder)
+
+
+def _load_saved(path: Path) -> datasets.DatasetDict:
+    """Load a dataset written by `Dataset.save_to_disk`."""
+    import datasets as hf
+
+    check_saved(path)
+    try:
+        saved = hf.load_from_disk(str(path))
+    except (OSError, ValueError, *MALFORMED) as error:
+        raise UserError(
+            f"{path}: cannot be loaded as a dataset of `save_to_disk` ({first_line(error)}); save "
+            "it again"
+        ) from None
+    # Its state may hide columns, or give tensors for values.
+    saved.reset_format()
+    return saved if isinstance(saved, hf.DatasetDict) else hf.DatasetDict(train=saved)
+
+
+def _load_hub(
+    reference: str, config_name: str | None, *, labelled: bool, skip_unreadable: bool
+) -> Loaded:
+    """Load files of the Hub in the same way as a directory, after checking them."""
+    import datasets as hf
+
+    from factory.data.hub_dataset import fetch_dataset
+
+    found = fetch_dataset(
+        parse_target(reference, "dataset"),
+        config_name,
+        labelled=labelled,
+        skip_unreadable=skip_unreadable,
+    )
+    read = [one for paths in found.paths.values() for one in paths]
+    # Only image folders have paths in their rows, which may point into the folder.
+    held = listed_images(Path(found.folder), {*read, *found.others})
+    if found.by_folders:
+        loaded, left_out = load_folder(
+            held, labelled=labelled, skip_unreadable=skip_unreadable, shown=reference, unwrap=True
+        )
+        return Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
+    features = hf.Features.from_dict(found.features) if found.features else None
+    loaded = load_files(reference, found.module, data_files=found.data_files(), features=features)
+    if found.module != IMAGES:
+        left_out = files_left_out(read, found.others)
+        if not skip_unreadable:
+            refuse_lost(left_out, shown=reference)
+        home = Path(found.folder)
+        return Loaded(loaded, found.config_name, found.commit, left_out=left_out, home=home)
+    left_out = left_out_of(held, loaded.values(), skip_unreadable=skip_unreadable, shown=reference)
+    return Loaded(loaded, found.config_name, found.commit, held.folder, left_out)
