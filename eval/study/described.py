@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from eval.scores_file import Scores
-from eval.study.plan import REFERENCE, Plan, Run
+from eval.study.folders import Run
+from eval.study.plan import REFERENCE, Plan
 from eval.study.spec import Described
 
 _DESCRIBED = {
