@@ -5,7 +5,7 @@ The choice does not depend on the number of processes, and can be repeated after
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from factory.common.errors import UserError
 from factory.data.open import OpenedDataset
@@ -14,7 +14,7 @@ _SPLIT_STREAM = 2
 _SUBSET_STREAM = 3
 
 
-class MixedSource(BaseModel, frozen=True, extra="forbid"):
+class MixedSource(BaseModel):
     """One of several datasets of a run.
 
     Attributes:
@@ -26,6 +26,8 @@ class MixedSource(BaseModel, frozen=True, extra="forbid"):
         num_images: Its rows, the held-out part included.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     reference: str
     config_name: str | None = None
     split: str | None = None
@@ -34,7 +36,7 @@ class MixedSource(BaseModel, frozen=True, extra="forbid"):
     num_images: int
 
 
-class DataSource(BaseModel, frozen=True, extra="forbid"):
+class DataSource(BaseModel):
     """The training rows of a run; of several datasets the first one's keys, and all counts.
 
     Attributes:
@@ -55,6 +57,8 @@ class DataSource(BaseModel, frozen=True, extra="forbid"):
         sources: Each dataset, if there are several, in the order of their rows.
         num_real_images: Rows of datasets that were given as real images.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reference: str
     config_name: str | None = None
