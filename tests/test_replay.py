@@ -216,7 +216,7 @@ def test_the_command_regenerates_with_the_real_model(
     status = run(replay_command, *where, "--json", "--alone")
     report = json.loads(capsys.readouterr().out)
     assert status == (0 if report["same_bytes"] else 1)
-    (row,) = read_rows(shard(generated, "tiny", 1), start=1, stop=2)
+    row = read_rows(shard(generated, "tiny", 1))[1]
     assert report["row"] == {name: value for name, value in row.items() if name != "image"}
     assert report["max_difference"] <= 8, "alone, only the last digits differ"
 

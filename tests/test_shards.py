@@ -56,7 +56,6 @@ def test_missing_columns_are_read_as_null(tmp_path: Path) -> None:
     assert (entry.file, entry.rows) == (FILE, 2)
     assert entry.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert read_rows(path) == [row(0) | {"n": None}, row(1) | {"n": None}]
-    assert read_rows(path, start=1) == [row(1) | {"n": None}]
     assert num_rows(path) == 2
     assert inspect(path).columns == tuple(FEATURES)
 

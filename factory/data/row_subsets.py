@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from factory.common.errors import UserError
 from factory.data.open import OpenedDataset
@@ -16,7 +16,7 @@ _SPLIT_STREAM = 2
 _SUBSET_STREAM = 3
 
 
-class MixedSource(BaseModel, frozen=True, extra="forbid"):
+class MixedSource(BaseModel):
     """One of several datasets of a run.
 
     Attributes:
@@ -28,6 +28,8 @@ class MixedSource(BaseModel, frozen=True, extra="forbid"):
         num_images: Its rows, the held-out part included.
     """
 
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     reference: str
     config_name: str | None = None
     split: str | None = None
@@ -36,7 +38,7 @@ class MixedSource(BaseModel, frozen=True, extra="forbid"):
     num_images: int
 
 
-class DataSource(BaseModel, frozen=True, extra="forbid"):
+class DataSource(BaseModel):
     """The training rows of a run; of several datasets the first one's keys, and all counts.
 
     Attributes:
@@ -59,6 +61,8 @@ class DataSource(BaseModel, frozen=True, extra="forbid"):
         sampling: See `factory.data.sampling_record.sampling_of`; of several datasets all records,
             by number and config. Older runs lack it.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     reference: str
     config_name: str | None = None

@@ -15,7 +15,7 @@ import json
 import re
 from typing import Any
 
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from factory.common.errors import UserError
 from factory.common.inside import GENERATIONS
@@ -30,7 +30,7 @@ _KEPT = 2
 _NAME = re.compile(r"([0-9]{8}|[1-9][0-9]{8,})\.json")
 
 
-class Generation(BaseModel, frozen=True, extra="forbid"):
+class Generation(BaseModel):
     """One state of a dataset.
 
     Attributes:
@@ -40,6 +40,8 @@ class Generation(BaseModel, frozen=True, extra="forbid"):
         dropped: Configs of earlier generations whose builds stopped before their first shard.
         earlier: SHA-256 of the manifest's text in earlier generations.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     number: int = 0
     manifest: Manifest | None = None
