@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from factory.card.facts import licence_fields, title
+from factory.card.facts import title
+from factory.card.licences import licence_fields
 from factory.common.errors import UserError
 from factory.common.outside import parse_yaml
 from factory.shards.layout import is_counted

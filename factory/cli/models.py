@@ -9,23 +9,37 @@ from factory.common.console import table, write, write_json
 from factory.common.options import add_json
 from factory.models.presets import PRESETS, ModelPreset
 
-_HEADER = ("name", "model", "steps", "guidance", "pixels", "")
+_SAMPLING = ("name", "model", "steps", "guidance", "pixels", "")
+_NEEDS = ("name", "licence", "gated", "disk", "weights", "speed")
+_NOTES = """\
+disk: size of the files that a build downloads, in GB. weights: memory of the weights alone at 16
+bits per parameter, in GB; images need more. How much more was not measured for these models:
+`data-factory doctor --model NAME` measures it on your machine. speed: seconds per image at the
+steps, guidance and pixels of the first table, from one published or measured figure."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    add_json(parser, "models (each with name, id, revision, guidance, steps, size, scheduler)")
+    add_json(
+        parser,
+        "models (each with name, id, revision, guidance, steps, size, scheduler, licence, gated, "
+        "disk_gb, weights_gb, speed)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     """List the models."""
     if args.json:
         write_json({"models": [_plain(one) for one in PRESETS]})
-    else:
-        write(table([_cells(one) for one in PRESETS], header=_HEADER))
+        return
+    write(table([_sampling(one) for one in PRESETS], header=_SAMPLING))
+    write()
+    write(table([needs(one) for one in PRESETS], header=_NEEDS, align="lllrr"))
+    write()
+    write(_NOTES)
 
 
-def _cells(preset: ModelPreset) -> tuple[str, ...]:
+def _sampling(preset: ModelPreset) -> tuple[str, ...]:
     return (
         preset.name,
         preset.id,
@@ -36,7 +50,39 @@ def _cells(preset: ModelPreset) -> tuple[str, ...]:
     )
 
 
+def needs(preset: ModelPreset) -> tuple[str, ...]:
+    """Return a model's licence and needs as cells: name, licence, gated, disk, weights, speed."""
+    from factory.card.licences import licence_name
+
+    return (
+        preset.name,
+        licence_name(preset.id),
+        "yes" if preset.gated else "no",
+        f"{preset.disk_gb:.2g}",
+        f"{preset.weights_gb:.2g}",
+        _speed_text(preset),
+    )
+
+
+def _speed_text(preset: ModelPreset) -> str:
+    speed = _speed(preset)
+    if speed is None:
+        return "not measured"
+    return f"{speed['seconds_per_image']:.2g} s on {speed['device']} ({speed['source']})"
+
+
+def _speed(preset: ModelPreset) -> dict[str, Any] | None:
+    from factory.planner.cost import seconds_per_image, speed_of
+
+    speed, seconds = speed_of(preset.id), seconds_per_image(preset)
+    if speed is None or seconds is None:
+        return None
+    return {"seconds_per_image": seconds, "device": speed.device, "source": speed.source}
+
+
 def _plain(preset: ModelPreset) -> dict[str, Any]:
+    from factory.card.licences import licence_name
+
     return {
         "name": preset.name,
         "id": preset.id,
@@ -45,4 +91,9 @@ def _plain(preset: ModelPreset) -> dict[str, Any]:
         "size": preset.size,
         "scheduler": preset.scheduler or preset.own_scheduler,
         "note": preset.note,
+        "licence": licence_name(preset.id),
+        "gated": preset.gated,
+        "disk_gb": preset.disk_gb,
+        "weights_gb": preset.weights_gb,
+        "speed": _speed(preset),
     }
