@@ -7,15 +7,17 @@ from typing import Any
 
 from factory.common.console import table, write, write_json
 from factory.common.options import add_json
+from factory.common.program import command
 from factory.models.presets import PRESETS, ModelPreset
 
 _SAMPLING = ("name", "model", "steps", "guidance", "pixels", "")
 _NEEDS = ("name", "licence", "gated", "disk", "weights", "speed")
 _NOTES = """\
-disk: size of the files that a build downloads, in GB. weights: memory of the weights alone at 16
-bits per parameter, in GB; images need more. How much more was not measured for these models:
-`data-factory doctor --model NAME` measures it on your machine. speed: seconds per image at the
-steps, guidance and pixels of the first table, from one published or measured figure."""
+disk: size of the files that a build downloads, in GB.
+weights: memory of the weights alone at 16 bits per parameter, in GB. Images need more; how much was
+not measured. To find a batch size that fits on this machine: {doctor}
+speed: seconds per image at the steps, guidance and pixels above, from a published or measured
+figure."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     write()
     write(table([needs(one) for one in PRESETS], header=_NEEDS, align="lllrr"))
     write()
-    write(_NOTES)
+    write(_NOTES.format(doctor=command("doctor --model NAME")))
 
 
 def _sampling(preset: ModelPreset) -> tuple[str, ...]:
