@@ -17,7 +17,7 @@ REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seed 0 --seed 1 --seed 2
 STUDY_OPTIONS ?=
 
-.PHONY: help install study quickstart test test-quick test-soak lint typecheck format docs graph schema cards
+.PHONY: help install study quickstart test test-quick test-soak lint typecheck format docs graph schema cards effects gallery
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,13 @@ study: install ## The paper's study with the embedded generator: hours; resumes 
 	$(BIN)/data-factory study docs/study.yaml $(STUDY) --report docs/study.md \
 	  --processes $(PROCESSES) --jobs $(PROCESSES) \
 	  $(addprefix --real ,$(REAL)) $(addprefix --reference ,$(REFERENCE)) $(STUDY_OPTIONS)
+	$(BIN)/python docs/write_cookbook.py
+
+effects: install ## Write the study's figures into docs/cookbook.md and docs/gallery.md
+	$(BIN)/python docs/write_cookbook.py
+
+gallery: install ## Build the datasets of docs/gallery.md; write their contact sheets and times
+	$(BIN)/python docs/make_gallery.py
 
 test: install lint ## Lint, type-check and run all tests
 	$(BIN)/python -m pytest --numprocesses $(PROCESSES) --dist worksteal

@@ -111,7 +111,7 @@ class Shell:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=280,
+            timeout=1200,
         )
         output = f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         assert "is now called" not in done.stderr, f"{block}: an old spelling\n{output}"

@@ -62,12 +62,15 @@ STATUS = {"docs/eval.md": {"data-factory score runs/pets --real photos/other.csv
 
 # Names of files for data blocks that commands of their page read, by the block's first line.
 FILES = {
+    "docs/cookbook.md": {
+        "extends: cifar10/anti-aliased\nsampling: {guidance_scale: {uniform: [1.5": "try.yaml"
+    },
     "docs/zero-shot.md": {
         "name: kinds-low": "kinds-low.yaml",
         "name: kinds-domains": "kinds-domains.yaml",
         "name: both": "both.yaml",
         "name: euro-kinds": "euro-kinds.yaml",
-    }
+    },
 }
 
 _PETS = """

@@ -93,6 +93,7 @@ def test_the_blocks_of_a_page_run(
         if file := entry(FILES, block):
             small = block.text.replace("images_per_class: ", "images_per_class: 2 # ")
             (tmp_path / FILES[page][file]).write_text(small)
+    for block in blocks(page):
         if is_run(block) and entry(NOT_RUN, block) is None:
             status = STATUS.get(page, {}).get(entry(STATUS, block) or "", 0)
             shell.run(replace(block, text=tiny(block.text)), status=status)
