@@ -17,7 +17,7 @@ REFERENCE ?=
 # More options of `eval study`, e.g. --images-per-class 500 --seed 0 --seed 1 --seed 2
 STUDY_OPTIONS ?=
 
-.PHONY: help install study quickstart test test-quick test-soak lint typecheck format docs graph schema cards effects gallery
+.PHONY: help install study quickstart test test-quick test-soak lint typecheck format docs graph schema cards effects gallery tour
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ study: install ## The paper's study with the embedded generator: hours; resumes 
 
 effects: install ## Write the study's figures into docs/cookbook.md and docs/gallery.md
 	$(BIN)/python docs/write_cookbook.py
+
+tour: install ## Run docs/tour.ipynb and store its outputs
+	$(BIN)/python docs/run_tour.py
 
 gallery: install ## Build the datasets of docs/gallery.md; write their contact sheets and times
 	$(BIN)/python docs/make_gallery.py

@@ -93,7 +93,7 @@ _DIGITS_RUNS = f"""
 _REAL_CIFAR10 = "prepare dataset cifar10 --classes cifar10 --hub uoft-cs/cifar10\n"
 _CLIP = "prepare clip clip --hub openai/clip-vit-base-patch32\n"
 GIVEN = {
-    "docs/quickstart.md": "data-factory digits out/quickstart/real\n",
+    "docs/quickstart.md": f"data-factory digits out/quickstart/real\n{_PETS}",
     "docs/trust.md": _DIGITS,
     "docs/train.md": f"""
 {_DIGITS}{_CIFAR10}{_PETS}{_REAL_CIFAR10}

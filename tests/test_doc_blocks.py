@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import nbformat
 import pytest
+import run_tour
 import yaml
 from doc_pages import Block, Shell, blocks, commands, is_run, make_programs, pages
 from doc_rules import FILES, GIVEN, NOT_RUN, STATUS, tiny
@@ -97,3 +99,25 @@ def test_the_blocks_of_a_page_run(
         if is_run(block) and entry(NOT_RUN, block) is None:
             status = STATUS.get(page, {}).get(entry(STATUS, block) or "", 0)
             shell.run(replace(block, text=tiny(block.text)), status=status)
+
+
+@pytest.mark.slow
+def test_the_tour_runs(
+    tmp_path: Path,
+    programs: Path,
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    notebook = nbformat.read(run_tour.TOUR, as_version=4)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert all(cell.outputs or not cell.source for cell in notebook.cells if "outputs" in cell)
+    assert [one for one in outputs if one.output_type == "error"] == []
+    assert run_tour.TOUR.stat().st_size < 300_000
+    for cell in notebook.cells:
+        cell.source = tiny(cell.source)
+    path = f"{programs}:{environment['PATH']}"
+    for name, value in {**environment, "PATH": path}.items():
+        monkeypatch.setenv(name, value)
+    run_tour.run(notebook, tmp_path)
+    assert (tmp_path / "again.png").is_file()
+    assert (tmp_path / "answers.png").is_file()

@@ -10,8 +10,8 @@ from factory.common.options import add_json
 from factory.common.program import command
 from factory.models.presets import PRESETS, ModelPreset
 
-_SAMPLING = ("name", "model", "steps", "guidance", "pixels", "")
-_NEEDS = ("name", "licence", "gated", "disk", "weights", "speed")
+SETTINGS = ("name", "model", "steps", "guidance", "pixels", "note")
+NEEDS = ("name", "licence", "gated", "disk", "weights", "speed")
 _NOTES = """\
 disk: size of the files that a build downloads, in GB.
 weights: memory of the weights alone at 16 bits per parameter, in GB. Images need more; how much was
@@ -34,14 +34,15 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         write_json({"models": [_plain(one) for one in PRESETS]})
         return
-    write(table([_sampling(one) for one in PRESETS], header=_SAMPLING))
+    write(table([settings(one) for one in PRESETS], header=SETTINGS))
     write()
-    write(table([needs(one) for one in PRESETS], header=_NEEDS, align="lllrr"))
+    write(table([needs(one) for one in PRESETS], header=NEEDS, align="lllrr"))
     write()
     write(_NOTES.format(doctor=command("doctor --model NAME")))
 
 
-def _sampling(preset: ModelPreset) -> tuple[str, ...]:
+def settings(preset: ModelPreset) -> tuple[str, ...]:
+    """Return a model's own settings as cells, in the order of `SETTINGS`."""
     return (
         preset.name,
         preset.id,
@@ -53,7 +54,7 @@ def _sampling(preset: ModelPreset) -> tuple[str, ...]:
 
 
 def needs(preset: ModelPreset) -> tuple[str, ...]:
-    """Return a model's licence and needs as cells: name, licence, gated, disk, weights, speed."""
+    """Return a model's licence, access, size and speed as cells, in the order of `NEEDS`."""
     from factory.card.licences import licence_name
 
     return (
