@@ -30,6 +30,7 @@ def run(notebook: Any, folder: Path) -> None:
         notebook,
         km=AsyncKernelManager(kernel_name="python3", transport="ipc"),
         timeout=_SECONDS_PER_CELL,
+        startup_timeout=_SECONDS_PER_CELL,
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
     ).execute()
@@ -52,7 +53,7 @@ def _tidy(notebook: Any, folder: str) -> None:
         for output in cell.get("outputs", []):
             if "text" in output:
                 output.text = re.sub(rf"{re.escape(folder)}/?", "", output.text)
-    notebook.metadata.language_info = {"name": "python"}
+    notebook.metadata.language_info = {"name": "python", "pygments_lexer": "ipython3"}
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ def _compared(one: dict[str, Any], row: str, base: str) -> dict[str, dict[str, A
 
 def _cell(compared: dict[str, Any]) -> str:
     value, low, high = (compared["estimate"][key] for key in ("value", "low", "high"))
-    text = f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+    # A no-break space keeps an interval on one line.
+    text = f"{value:+.2f} [{low:+.2f},\u00a0{high:+.2f}]"
     return f"**{text}**" if compared["adjusted_p"] < _LEVEL else text
 
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 
+_BUILD = "--images-per-class 2 --model embedded --set sampling.num_inference_steps=4 --allow-failed"
 # Regular expressions and their replacements, applied in order to every shell block.
 TINY = (
-    (r"\b(data-factory|factory) build\b", r"\1 build --images-per-class 2 --model embedded"),
-    (r"\b(data-factory|factory) build\b", r"\1 build --set sampling.num_inference_steps=2"),
+    (r"\b(data-factory|factory) build\b", rf"\1 build {_BUILD}"),
     (r"--images-per-class (200|5000)\b", "--images-per-class 3"),
     (r"--images-per-class (\d\d+|N)\b", "--images-per-class 2"),
     (r"data-factory preview\b", r"\g<0> --model embedded --set sampling.num_inference_steps=2"),
     (r"(-m|data-factory) train\b(?! *\.)", r"\1 train --epochs 1"),
     (r"--epochs \d+", "--epochs 1"),
     (r"--model (resnet\w+|ResNet50)(?=\s)", "--model test_resnet"),
-    (r"--preset (paper|as-code)\b", "--preset quick"),
+    (r"--preset (paper|as-code)\b", "--preset quick --keep-every 1"),
     (r"--threads 2\b", "--threads 1"),
     (r"--(num_processes|nproc-per-node) 8", r"--\1 2"),
     (r"--nnodes 4", "--nnodes 1"),
@@ -83,8 +83,8 @@ _RUN = {
     "digits": f"{_TRAIN} out/digits --config multi-domain --out runs/multi-domain\n",
     "cifar10": f"{_TRAIN} out/cifar10 --config base-class --out runs/cifar10\n",
 }
-_DIGITS = "data-factory build quickstart out/digits\n"
-_CIFAR10 = "data-factory build cifar10 out/cifar10\n"
+_DIGITS = "data-factory build quickstart/multi-domain out/digits\n"
+_CIFAR10 = "data-factory build cifar10/base-class out/cifar10\n"
 _DIGITS_RUNS = f"""
 {_TRAIN} out/digits --config multi-domain --out runs/digits
 {_TRAIN} out/digits --config multi-domain --seed 1 --out runs/digits-2
@@ -119,7 +119,7 @@ data-factory recipes push pets ORG/recipes --tag v1
 sed -i 's/an image/a photo/' pets/base-class.yaml
 data-factory recipes push pets ORG/recipes --tag v2
 """,
-    "docs/paper.md": f"{_CIFAR10}{_REAL_CIFAR10}{_CLIP}",
+    "docs/paper.md": f"{_REAL_CIFAR10}{_CLIP}",
     "docs/zero-shot.md": """
 prepare dataset REAL_CIFAR10 --classes cifar10
 prepare dataset REAL_EUROSAT --classes eurosat

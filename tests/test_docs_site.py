@@ -42,7 +42,7 @@ def test_effects_and_scores_are_those_of_the_study() -> None:
         for one in study["sets"]["cifar10"]["comparisons"]
         if (one["row"], one["to"], one["model"]) == wanted
     ]
-    text = "{value:+.2f} [{low:+.2f}, {high:+.2f}]".format(**found[0])
+    text = "{value:+.2f} [{low:+.2f},\u00a0{high:+.2f}]".format(**found[0])
     assert re.search(rf"## Random guidance\n.*\| CIFAR-10 \| \**{re.escape(text)}", page, re.DOTALL)
 
 
@@ -55,7 +55,8 @@ def test_effects_that_a_study_lacks_are_not_measured() -> None:
     found = {"value": 1.0, "low": -0.5, "high": 2.5}
     compared = {"row": "r", "to": "s", "model": "a", "paper": None, "estimate": found}
     study["sets"]["cifar10"]["comparisons"] = [compared | {"adjusted_p": 0.01}]
-    assert "| CIFAR-10 | **+1.00 [-0.50, +2.50]** |  |" in write_cookbook.filled_in(page, study)
+    row = "| CIFAR-10 | **+1.00 [-0.50,\u00a0+2.50]** |  |"
+    assert row in write_cookbook.filled_in(page, study)
 
 
 def test_recipes_of_the_cookbook_load(tmp_path: Path) -> None:
