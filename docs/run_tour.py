@@ -28,17 +28,21 @@ def run(notebook: Any, folder: Path) -> None:
     """
     NotebookClient(
         notebook,
-        km=AsyncKernelManager(kernel_name="python3", transport="ipc"),
+        # Sockets in the folder instead of ports, which other users of the machine could reach.
+        km=AsyncKernelManager(kernel_name="python3", transport="ipc", ip=str(folder / ".kernel")),
         timeout=_SECONDS_PER_CELL,
         startup_timeout=_SECONDS_PER_CELL,
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
+        coalesce_streams=True,
     ).execute()
 
 
 def main() -> None:
     """Run the tour in an empty folder and write the outputs into the notebook."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    # Bars and warnings of notebook libraries say nothing about the tour.
+    os.environ |= {"HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "PYTHONWARNINGS": "ignore"}
     notebook = nbformat.read(TOUR, as_version=4)
     with TemporaryDirectory() as folder:
         run(notebook, Path(folder))

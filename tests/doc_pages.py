@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ _LIBRARIES = (
     *("datasets", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "timm"),
     *("factory.command_line.cli", "factory.builder.build", "factory.renderer.diffusers_renderer"),
     *("train.cli", "train.loop", "eval.commands.score", "transformers.models.clip.modeling_clip"),
-    *("diffusers.schedulers.scheduling_dpmsolver_multistep", "accelerate", "factory.card.page"),
+    *("diffusers.schedulers.scheduling_dpmsolver_multistep", "accelerate", "doc_plots"),
 )
 _SCRIPTS = {
     "data-factory": '-m factory.command_line "$@"',
@@ -34,7 +35,7 @@ _SCRIPTS = {
 _OWN = {
     "srun": 'exec "$@"',
     "scontrol": "echo localhost",
-    "make": f'exec /usr/bin/make --dry-run --directory "{ROOT}" "$@"',
+    "make": f'exec {shutil.which("make")} --dry-run --directory "{ROOT}" "$@"',
 }
 _SLURM = {
     **{"SLURM_JOB_NODELIST": "localhost", "SLURM_NNODES": "1", "SLURM_JOB_ID": "1"},

@@ -17,6 +17,7 @@ TINY = (
     (r"data-factory preview\b", r"\g<0> --model embedded --set sampling.num_inference_steps=2"),
     (r"(-m|data-factory) train\b(?! *\.)", r"\1 train --epochs 1"),
     (r"--epochs \d+", "--epochs 1"),
+    (r"train\.generator digits", r"\g<0> --images 40"),
     (r"--model (resnet\w+|ResNet50)(?=\s)", "--model test_resnet"),
     (r"--preset (paper|as-code)\b", "--preset quick --keep-every 1"),
     (r"--threads 2\b", "--threads 1"),
