@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 
 import numpy as np
+from tiny_clip import save_clip
+from tiny_models import save_stable_diffusion
 
 CLASSES = {
     "pets": ["cat", "dog", "guinea pig"],
@@ -72,20 +74,19 @@ def upload(repo: str, folder: Path, kind: str, tag: str | None) -> None:
 def main() -> None:
     """Write one kind of data."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=["photos", "dataset", "clip"])
+    parser.add_argument("kind", choices=["photos", "dataset", "clip", "generator"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--classes", choices=CLASSES, default="pets")
     parser.add_argument("--hub", metavar="ID")
     parser.add_argument("--tag")
     args = parser.parse_args()
-    if args.kind == "clip":
-        from tiny_clip import save_clip
-
-        save_clip(args.folder)
+    models = {"clip": save_clip, "generator": save_stable_diffusion}
+    if args.kind in models:
+        models[args.kind](args.folder)
     else:
         {"photos": photos, "dataset": dataset}[args.kind](args.folder, CLASSES[args.classes])
     if args.hub:
-        upload(args.hub, args.folder, "model" if args.kind == "clip" else "dataset", args.tag)
+        upload(args.hub, args.folder, "model" if args.kind in models else "dataset", args.tag)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,13 @@ import quick_python
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parent.parent
-PAGES = ("README.md", "CONTRIBUTING.md", "factory/embedded/README.md", "train/generator/README.md")
+PAGES = (
+    *("README.md", "CONTRIBUTING.md", "factory/embedded/README.md", "train/generator/README.md"),
+    # The other cards come from the same template.
+    "dataset_cards/cifar10.md",
+)
 SHELL = ("", "bash", "sh")
-_DATA = ("yaml", "text", "json")
+_DATA = ("yaml", "text", "json", "bibtex")
 # Imported once, by the server that forks every command of a page.
 _LIBRARIES = (
     *("datasets", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "timm"),
@@ -92,7 +96,7 @@ class Shell:
     def __init__(self, folder: Path, programs: Path, environment: dict[str, str]) -> None:
         self.folder = folder
         self._environment = {**environment, "PATH": f"{programs}:{os.environ['PATH']}", **_SLURM}
-        (folder / ".venv/bin").mkdir(parents=True)
+        (folder / ".venv/bin").mkdir(parents=True, exist_ok=True)
         (folder / ".venv/bin/activate").touch()
         for name in ("recipes", "eval", "factory"):
             (folder / name).symlink_to(ROOT / name)

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import re
 
-_BUILD = "--images-per-class 2 --model embedded --set sampling.num_inference_steps=4 --allow-failed"
+# A generator with random weights, which makes noise quickly.
+_MODEL = "--model ORG/tiny --set sampling.num_inference_steps=2"
+_BUILD = f"--images-per-class 2 {_MODEL} --allow-cut-prompts"
 # Regular expressions and their replacements, applied in order to every shell block.
 TINY = (
     (r"\b(data-factory|factory) build\b", rf"\1 build {_BUILD}"),
+    (r"data-factory build\b", r"\g<0> --processes 1"),
     (r"--images-per-class (200|5000)\b", "--images-per-class 3"),
     (r"--images-per-class (\d\d+|N)\b", "--images-per-class 2"),
-    (r"data-factory preview\b", r"\g<0> --model embedded --set sampling.num_inference_steps=2"),
+    (r"data-factory preview\b", rf"\g<0> {_MODEL}"),
+    (r"(?<!doctor )--model (embedded|CompVis/stable-diffusion-v1-4)", "--model ORG/tiny"),
+    (r"--sampling model", ""),
     (r"(-m|data-factory) train\b(?! *\.)", r"\1 train --epochs 1"),
     (r"--epochs \d+", "--epochs 1"),
     (r"train\.generator digits", r"\g<0> --images 40"),
@@ -25,7 +30,6 @@ TINY = (
     (r"--nnodes 4", "--nnodes 1"),
     (r"node-1:29500|\$head:29500", "localhost:0"),
     (r"/shared/", "shared/"),
-    (r"--model CompVis/stable-diffusion-v1-4", "--model embedded"),
     (r"doctor --model embedded", r"\g<0> --seconds 1"),
     (r"resnet50\.tv_in1k --pretrained --head-only --preset finetune", "test_resnet"),
     # The same steps as a list, with their cost.
@@ -94,6 +98,7 @@ _DIGITS_RUNS = f"""
 _REAL_CIFAR10 = "prepare dataset cifar10 --classes cifar10 --hub uoft-cs/cifar10\n"
 _CLIP = "prepare clip clip --hub openai/clip-vit-base-patch32\n"
 GIVEN = {
+    "dataset_cards/cifar10.md": "data-factory build cifar10/anti-aliased out/cifar10\n",
     "docs/quickstart.md": f"data-factory digits out/quickstart/real\n{_PETS}",
     "docs/trust.md": _DIGITS,
     "docs/train.md": f"""

@@ -78,7 +78,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 @pytest.fixture(scope="module")
 def programs(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_programs(tmp_path_factory.mktemp("programs"), environment)
+    folder = tmp_path_factory.mktemp("programs")
+    programs = make_programs(folder, environment)
+    shell = Shell(folder / "first", programs, environment)
+    shell.run(Block("", 0, "", "prepare generator tiny --hub ORG/tiny"))
+    return programs
 
 
 RUN = [page for page in pages() if any(map(is_run, blocks(page)))]
