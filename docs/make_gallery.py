@@ -22,7 +22,7 @@ DOCS = Path(__file__).resolve().parent
 PAGE = DOCS / "gallery.md"
 FOLDER = DOCS / "images" / "gallery"
 _TIME = re.compile(r"(<!-- time: -->\n).*?(<!-- end -->)", re.DOTALL)
-_WIDTH = 640
+_SIDE = 640
 _QUALITY = 72
 
 
@@ -58,11 +58,9 @@ def built(section: str) -> str:
 
 def _shrink(sheet: Path, file: Path) -> None:
     image = Image.open(sheet).convert("RGB")
-    height = round(image.height * _WIDTH / image.width)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     file.parent.mkdir(parents=True, exist_ok=True)
-    image.resize((_WIDTH, height), Image.Resampling.LANCZOS).save(
-        file, quality=_QUALITY, optimize=True
-    )
+    image.save(file, quality=_QUALITY, optimize=True)
 
 
 def main() -> None:

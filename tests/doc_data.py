@@ -33,12 +33,12 @@ def photos(folder: Path, classes: list[str]) -> None:
 
     rows = []
     for number, name in enumerate(4 * classes):
-        path = Path(name, f"IMG_{number:04d}.JPG")
+        path = Path(name, f"IMG_{number:04d}.jpg")
         (folder / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise(number)).save(folder / path)
         rows.append((path, name))
-    for file, suffix in (("test.csv", ""), ("other.csv", " breed")):
-        lines = ["path,label", *(f"{path},{name}{suffix}" for path, name in rows)]
+    for file, prefix in (("test.csv", ""), ("other.csv", "my ")):
+        lines = ["path,label", *(f"{path},{prefix}{name}" for path, name in rows)]
         (folder / file).write_text("\n".join(lines) + "\n")
     Path("holiday").mkdir(exist_ok=True)
     for single in ("holiday/a.jpg", "IMG_1.jpg", "cat.jpg", "dog.jpg"):

@@ -11,7 +11,7 @@ import re
 # A generator with random weights, which makes noise quickly.
 _MODEL = "--model ORG/tiny --set sampling.num_inference_steps=2"
 _BUILD = f"--images-per-class 2 {_MODEL} --allow-cut-prompts"
-# Regular expressions and their replacements, applied in order to every shell block.
+# Regular expressions and their replacements, applied in order to every block that runs.
 TINY = (
     (r"\b(data-factory|factory) build\b", rf"\1 build {_BUILD}"),
     (r"data-factory build\b", r"\g<0> --processes 1"),
@@ -32,8 +32,12 @@ TINY = (
     (r"/shared/", "shared/"),
     (r"doctor --model embedded", r"\g<0> --seconds 1"),
     (r"resnet50\.tv_in1k --pretrained --head-only --preset finetune", "test_resnet"),
+    (
+        r"images_per_class=10\b",
+        'images_per_class=1, overrides=["sampling.num_inference_steps=4"]',
+    ),
     # The same steps as a list, with their cost.
-    (r"data-factory study .*", r"data-factory study docs/study.yaml out/study --dry-run"),
+    (r"data-factory study .*", r"data-factory study docs/study.yaml out/study --only cifar100 --dry-run"),
 )
 
 # First words of blocks that do not run, by page, with the reason. The commands of the project in
