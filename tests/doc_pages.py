@@ -116,7 +116,7 @@ class Shell:
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
-            timeout=1200,
+            timeout=280,
         )
         output = f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
         assert "is now called" not in done.stderr, f"{block}: an old spelling\n{output}"

@@ -37,7 +37,10 @@ TINY = (
         'images_per_class=1, overrides=["sampling.num_inference_steps=4"]',
     ),
     # The same steps as a list, with their cost.
-    (r"data-factory study .*", r"data-factory study docs/study.yaml out/study --only cifar100 --dry-run"),
+    (
+        r"data-factory study .*",
+        r"data-factory study docs/study.yaml out/study --only cifar100 --dry-run",
+    ),
 )
 
 # First words of blocks that do not run, by page, with the reason. The commands of the project in

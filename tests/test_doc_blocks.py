@@ -69,20 +69,32 @@ def parse(line: str) -> argparse.Namespace:
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a user with a token of a Hub that knows the names of the pages."""
-    orgs = ("ORG", "uoft-cs", "openai")
-    with LocalHub(user="YOUR_NAME", orgs=orgs) as hub:
-        yield client_env(hub, tmp_path_factory.mktemp("home"))
+def hub_of_pages() -> Iterator[LocalHub]:
+    """A Hub that knows the names of the pages."""
+    with LocalHub(user="YOUR_NAME", orgs=("ORG", "uoft-cs", "openai")) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def environment(hub_of_pages: LocalHub, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a user of that Hub, with a token."""
+    return client_env(hub_of_pages, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")
 def programs(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("programs")
-    programs = make_programs(folder, environment)
-    shell = Shell(folder / "first", programs, environment)
+    return make_programs(tmp_path_factory.mktemp("programs"), environment)
+
+
+@pytest.fixture
+def shell(
+    hub_of_pages: LocalHub, environment: dict[str, str], programs: Path, tmp_path: Path
+) -> Shell:
+    """An empty folder, and a Hub that has nothing but a generator with random weights."""
+    hub_of_pages.reset()
+    shell = Shell(tmp_path, programs, environment)
     shell.run(Block("", 0, "", "prepare generator tiny --hub ORG/tiny"))
-    return programs
+    return shell
 
 
 RUN = [page for page in pages() if any(map(is_run, blocks(page)))]
@@ -90,15 +102,12 @@ RUN = [page for page in pages() if any(map(is_run, blocks(page)))]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
-def test_the_blocks_of_a_page_run(
-    page: str, tmp_path: Path, programs: Path, environment: dict[str, str]
-) -> None:
-    shell = Shell(tmp_path, programs, environment)
+def test_the_blocks_of_a_page_run(page: str, shell: Shell) -> None:
     shell.run(Block(page, 0, "", tiny(GIVEN.get(page, ""))))
     for block in blocks(page):
         if file := entry(FILES, block):
             small = block.text.replace("images_per_class: ", "images_per_class: 2 # ")
-            (tmp_path / FILES[page][file]).write_text(small)
+            (shell.folder / FILES[page][file]).write_text(small)
     for block in blocks(page):
         if is_run(block) and entry(NOT_RUN, block) is None:
             status = STATUS.get(page, {}).get(entry(STATUS, block) or "", 0)
@@ -107,7 +116,7 @@ def test_the_blocks_of_a_page_run(
 
 @pytest.mark.slow
 def test_the_tour_runs(
-    tmp_path: Path,
+    shell: Shell,
     programs: Path,
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -122,6 +131,6 @@ def test_the_tour_runs(
     path = f"{programs}:{environment['PATH']}"
     for name, value in {**environment, "PATH": path}.items():
         monkeypatch.setenv(name, value)
-    run_tour.run(notebook, tmp_path)
-    assert (tmp_path / "again.png").is_file()
-    assert (tmp_path / "answers.png").is_file()
+    run_tour.run(notebook, shell.folder)
+    assert (shell.folder / "again.png").is_file()
+    assert (shell.folder / "answers.png").is_file()
