@@ -20,7 +20,7 @@ STUDY_OPTIONS ?=
 # Benchmarks to run, and options: BENCH="train score --resume"
 BENCH ?=
 
-.PHONY: help install study quickstart bench bench-gpu test test-quick test-soak lint typecheck format docs graph schema figures cards
+.PHONY: help install study quickstart bench bench-gpu test test-quick test-soak lint typecheck format docs graph schema figures cards effects gallery tour
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,16 @@ study: install ## The paper's study with the embedded generator: hours; resumes 
 	$(BIN)/data-factory study docs/study.yaml $(STUDY) --report docs/study.md \
 	  --processes $(PROCESSES) --jobs $(PROCESSES) \
 	  $(addprefix --real ,$(REAL)) $(addprefix --reference ,$(REFERENCE)) $(STUDY_OPTIONS)
+	$(BIN)/python docs/write_cookbook.py
+
+effects: install ## Write the study's figures into docs/cookbook.md and docs/gallery.md
+	$(BIN)/python docs/write_cookbook.py
+
+tour: install ## Run docs/tour.ipynb and store its outputs
+	$(BIN)/python docs/run_tour.py
+
+gallery: install ## Build the datasets of docs/gallery.md; write their contact sheets and times
+	$(BIN)/python docs/make_gallery.py
 
 bench: install ## Measure against the usual alternatives: docs/performance.md; use a quiet machine
 	$(BIN)/python -m tests.benchmarks $(BENCH)

@@ -1,10 +1,13 @@
-"""Write the page of all commands from their parsers."""
+"""Write parts of pages from the program: all commands from their parsers, and the models."""
 
 from __future__ import annotations
 
 import argparse
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+
+from factory.cli import models
+from factory.models.presets import PRESETS
 
 # As wide as a code block of the page.
 _WIDTH = 88
@@ -13,6 +16,19 @@ _WIDTH = 88
 def reference(parser: argparse.ArgumentParser) -> str:
     """Return Markdown: one section per command of a parser, with its usage and arguments."""
     return "\n\n".join(_sections(parser))
+
+
+def model_tables() -> str:
+    """Return the models known by name as two Markdown tables: settings, and needs."""
+    return "\n\n".join(
+        _grid(header, [cells(one) for one in PRESETS])
+        for header, cells in ((models.SETTINGS, models.settings), (models.NEEDS, models.needs))
+    )
+
+
+def _grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *([_cell(one) for one in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _sections(parser: argparse.ArgumentParser) -> Iterator[str]:

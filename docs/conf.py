@@ -12,7 +12,7 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path[:0] = [str(ROOT), str(DOCS)]
 
-from command_reference import reference  # noqa: E402
+from command_reference import model_tables, reference  # noqa: E402
 
 from factory.command_line.cli import COMMANDS  # noqa: E402
 from factory.common.commands import command_parsers  # noqa: E402
@@ -21,8 +21,12 @@ from factory.common.version import VERSION  # noqa: E402
 
 project = "Data Factory"
 release = VERSION
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-source_suffix = {".md": "markdown"}
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
+# The notebook is stored with its outputs; `make tour` runs it.
+nb_execution_mode = "off"
+# Indented blocks are commands.
+highlight_language = "bash"
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = project
@@ -49,6 +53,8 @@ def _text(page: str, own: str) -> str:
         return own + "\n".join(
             _card(path) for path in sorted((ROOT / "dataset_cards").glob("*.md"))
         )
+    if page == "models":
+        return own.replace("<!-- models -->", model_tables())
     if page == "commands":
         parsers = command_parsers(COMMANDS, start=NAME).values()
         return own + "\n\n".join(reference(one) for one in parsers)

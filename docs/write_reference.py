@@ -114,7 +114,7 @@ def _models() -> str:
     for one in PRESETS:
         own = (one.size or "its own", one.scheduler or "its own")
         cells = (one.name, f"`{one.id}`", one.num_inference_steps, f"{one.guidance_scale:g}", *own)
-        lines.append(f"| {' | '.join(map(str, cells))} | {one.note} |")
+        lines.append(f"| {' | '.join(map(str, cells))} | {one.remarks} |")
     return "\n".join(lines)
 
 

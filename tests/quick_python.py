@@ -15,7 +15,10 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Names the directory of the server that all processes of a test run share.
 VARIABLE = "TESTS_QUICK_PYTHON"
@@ -31,24 +34,41 @@ _LIBRARIES = (
 def python() -> str:
     """Return the path of the program; the first call in a test run starts the server."""
     import fcntl
-    import subprocess
     from pathlib import Path
 
     folder = Path(os.environ[VARIABLE])
-    path, owner = folder / "python", (folder / "owner").read_text()
-    with (folder / "lock").open("w") as lock, socket.socket(socket.AF_UNIX) as listener:
+    with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            listener.bind(f"{folder}/socket")
-            listener.listen(64)
-            number = listener.fileno()
+        if not (folder / "python").exists():
             kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHON"))}
-            command = [sys.executable, __file__, str(folder), "--serve", str(number), owner]
-            subprocess.run(command, env=kept, pass_fds=[number], check=True)
-            path.write_text(
-                f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" "{folder}" "$@"\n'
-            )
-            path.chmod(0o755)
+            start(folder, kept)
+    return str(folder / "python")
+
+
+def start(folder: Any, environment: dict[str, str], libraries: Sequence[str] = ()) -> str:
+    """Start a server; return the path of its program.
+
+    Args:
+        folder: A `pathlib.Path` with the file `owner`: the process whose end is the server's.
+        environment: The server's. Libraries that read it at import see it.
+        libraries: Further modules that it imports.
+    """
+    import subprocess
+
+    path = folder / "python"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        listener.listen(64)
+        number = listener.fileno()
+        words = ["--serve", str(number), (folder / "owner").read_text(), *libraries]
+        subprocess.run(
+            [sys.executable, __file__, str(folder), *words],
+            env=environment,
+            pass_fds=[number],
+            check=True,
+        )
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" "{folder}" "$@"\n')
+    path.chmod(0o755)
     return str(path)
 
 
@@ -78,11 +98,11 @@ def _end(status: int) -> None:
     os._exit(status)
 
 
-def _preload() -> None:
+def _preload(libraries: Sequence[str]) -> None:
     import gc
     from importlib import import_module
 
-    for name in _LIBRARIES:
+    for name in (*_LIBRARIES, *libraries):
         # What is missing here, or is there no more, the fork imports or does without.
         with suppress(ImportError):
             import_module(name)
@@ -189,7 +209,7 @@ def _main(folder: str, *words: str) -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    _preload()
+    _preload(words[3:])
     request = _serve(socket.socket(fileno=int(words[1])), owner=int(words[2]))
     try:
         _become(f"{folder}/python", *request)

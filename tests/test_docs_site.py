@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import write_cookbook
+from doc_pages import blocks
+
+from factory.data.columns import TEMPLATE, fixed_columns
+from factory.gates import clip_score, duplicates, safety
+from factory.recipe.library import load_recipe
 
 ROOT = Path(__file__).parent.parent
 
@@ -23,3 +31,64 @@ def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     commands = (tmp_path / "commands.html").read_text()
     assert all(f"data-factory {name}" in commands for name in ("build", "train", "score", "push"))
     assert (tmp_path / "searchindex.js").is_file()
+
+
+def test_effects_and_scores_are_those_of_the_study() -> None:
+    for path, text in write_cookbook.current().items():
+        assert path.read_text() == text, f"{path}: run `make effects`"
+    page = (ROOT / "docs/cookbook.md").read_text()
+    study = json.loads((ROOT / "docs/study.json").read_text())
+    wanted = ("random-guidance", "base-class", "test_resnet")
+    found = [
+        one["estimate"]
+        for one in study["sets"]["cifar10"]["comparisons"]
+        if (one["row"], one["to"], one["model"]) == wanted
+    ]
+    text = "{value:+.2f} [{low:+.2f},\u00a0{high:+.2f}]".format(**found[0])
+    assert re.search(rf"## Random guidance\n.*\| CIFAR-10 \| \**{re.escape(text)}", page, re.DOTALL)
+
+
+def test_effects_that_a_study_lacks_are_not_measured() -> None:
+    study = {"models": ["a"], "sets": {"cifar10": {"comparisons": [], "rows": []}}}
+    page = "# x\n\n## T\n\n**When:** now.\n\n<!-- effect: r against s -->\nold\n<!-- end -->\n"
+    assert write_cookbook.filled_in(page, study) == page.replace("old", "*Not measured.*")
+    overview = "<!-- effects: -->\n<!-- end -->\n"
+    assert "| [T](#t) | Now. | not measured |\n" in write_cookbook.filled_in(overview + page, study)
+    found = {"value": 1.0, "low": -0.5, "high": 2.5}
+    compared = {"row": "r", "to": "s", "model": "a", "paper": None, "estimate": found}
+    study["sets"]["cifar10"]["comparisons"] = [compared | {"adjusted_p": 0.01}]
+    row = "| CIFAR-10 | **+1.00 [-0.50,\u00a0+2.50]** |  |"
+    assert row in write_cookbook.filled_in(page, study)
+
+
+def test_recipes_of_the_cookbook_load(tmp_path: Path) -> None:
+    recipes = [one for one in blocks("docs/cookbook.md") if one.language == "yaml"]
+    assert len(recipes) > 10
+    (tmp_path / "captions.csv").write_text(
+        (ROOT / "recipes/beyond/cifar10/captions.csv").read_text()
+    )
+    for number, block in enumerate(recipes):
+        path = tmp_path / f"try-{number}.yaml"
+        path.write_text(block.text)
+        assert load_recipe(path).labels
+
+
+def test_images_of_the_gallery_exist_and_are_small() -> None:
+    page = (ROOT / "docs/gallery.md").read_text()
+    names = re.findall(r"\]\(images/gallery/(.*?)\)", page)
+    assert len(names) == page.count("<!-- time: -->") == page.count("\n## ")
+    files = {path.name: path.stat().st_size for path in (ROOT / "docs/images/gallery").iterdir()}
+    assert set(files) == set(names)
+    assert max(files.values()) < 80_000
+
+
+def test_the_page_of_columns_lists_all() -> None:
+    page = (ROOT / "docs/columns.md").read_text()
+    gates = [clip_score.COLUMN, safety.FLAG, safety.SCORE]
+    gates += [duplicates.FLAG, duplicates.OF, duplicates.OTHER_LABEL]
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [
+        *(fixed := list(fixed_columns()))[: fixed.index("guidance_scale")],
+        TEMPLATE,
+        *fixed[fixed.index("guidance_scale") :],
+        *gates,
+    ]

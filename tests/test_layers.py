@@ -31,7 +31,7 @@ FACES = {
         "directory fence generations hub_limits layout manifest parquet repair settings stamp"
     ),
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
-    "card": "derived header page scores",
+    "card": "derived header licences page scores",
     "builder": "build jobs launcher markers processes ranks tidy",
     "gates": "base clip_score duplicates run safety",
     "inspection": "batch_sizes diff machine preview replay status verify",

@@ -9,12 +9,15 @@ import pytest
 from recipe_texts import BASE, write
 
 from factory.cli.main import main
+from factory.cli.models import needs
 from factory.common.errors import UserError
 from factory.models.embedded import EMBEDDED_GUIDANCE_SCALE, EMBEDDED_STEPS
 from factory.models.presets import PRESETS, ModelPreset, find_preset
 from factory.recipe.library import load_recipe
 from factory.recipe.lint import lint
 from factory.recipe.resolved import ResolvedRecipe
+
+ROOT = Path(__file__).parent.parent
 
 
 def numbers(recipe: ResolvedRecipe) -> tuple[float, float]:
@@ -210,9 +213,28 @@ def test_a_misspelt_name_is_no_hub_id(model: str, message: str, tmp_path: Path) 
 def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     main(["models"])
     listed = capsys.readouterr().out
-    assert len(listed.splitlines()) == len(PRESETS) + 2
+    sampling, needs, _ = listed.split("\n\n")
+    assert len(sampling.splitlines()) == len(needs.splitlines()) == len(PRESETS) + 2
     main(["recipes", "models"])
     assert capsys.readouterr().out == listed
     main(["models", "--json"])
     first = json.loads(capsys.readouterr().out)["models"][0]
     assert (first["name"], first["num_inference_steps"]) == ("embedded", EMBEDDED_STEPS)
+    assert (first["licence"], first["gated"]) == ("research-data", False)
+
+
+def test_listed_needs_are_those_of_files_licences_and_speeds() -> None:
+    by_name = {one.name: dict(zip(("name", *"lgdws"), needs(one), strict=True)) for one in PRESETS}
+    assert all(one["l"] for one in by_name.values()), "a model without a licence"
+    assert {name for name, one in by_name.items() if one["g"] == "yes"} == {"sd3", "sd35", "flux"}
+    parts = (ROOT / "factory/embedded").glob("*/*.safetensors")
+    size = sum(path.stat().st_size for path in parts)
+    embedded = find_preset("embedded")
+    assert embedded is not None
+    assert embedded.disk_gb == pytest.approx(size / 1e9, rel=0.01)
+    # 40 steps with guidance of 1.591 s per 50 steps with guidance, 100 calls.
+    assert by_name["sd14"]["s"].startswith("1.3 s on one A100 80 GB (published in fal-ai/")
+    # No guidance in 4 calls, at the size of the figure.
+    assert by_name["flux-schnell"]["s"].startswith("2 s on one L40")
+    assert by_name["sd35"]["s"] == "not measured"
+    assert (by_name["sdxl"]["d"], by_name["sdxl"]["w"]) == ("14", "6.9")

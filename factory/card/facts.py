@@ -1,16 +1,13 @@
-"""Values for a card's template that follow from the recipes alone, and licences of models."""
+"""Values for a card's template that follow from the recipes alone."""
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import Any
 
-from factory.common.frozen import Frozen
+from factory.card.licences import licence_of, note_of
 from factory.common.text import some
-from factory.common.yaml_reader import read
 from factory.planner.cost import Cost, duration, estimate
 from factory.planner.sampling_summary import sampling_texts, stored_summary
-from factory.recipe.paths import packaged_dir
 from factory.recipe.resolved import ResolvedRecipe
 
 _MANY = 5
@@ -113,48 +110,3 @@ def _cost(costs: Sequence[Cost]) -> str:
         return text
     seconds = calls * speed.seconds_per_call
     return f"{text}, about {duration(seconds)} on {speed.device} (speed {speed.source})"
-
-
-_FILE = "models.yaml"
-
-
-class KnownModel(Frozen):
-    """A model's entry in the list."""
-
-    license: str
-    license_name: str = ""
-    link: str = ""
-    note: str = ""
-
-
-@cache
-def _known() -> dict[str, KnownModel]:
-    """Return the listed models by id; for others a card refers to the model's own card."""
-    listed = read(packaged_dir("dataset_cards") / _FILE).plain()
-    return {name: KnownModel.model_validate(entry) for name, entry in listed.items()}
-
-
-def licence_of(model_id: str) -> str:
-    """Return a model's licence as Markdown."""
-    known = _known().get(model_id)
-    if known is None:
-        return "see the model's own card"
-    name = known.license_name or known.license
-    return f"[{name}]({known.link})" if known.link else name
-
-
-def note_of(model_id: str) -> str:
-    """Return the known limits of a model, or an empty text."""
-    known = _known().get(model_id)
-    return known.note if known else ""
-
-
-def licence_fields(model_ids: Sequence[str]) -> dict[str, object]:
-    """Return the licence part of a card's metadata: the models' licences, if all are known."""
-    known = [_known().get(name) for name in model_ids]
-    names = list(dict.fromkeys(one.license for one in known if one is not None))
-    if None in known or not names:
-        return {"license": "other", "license_name": "model-terms"}
-    fields: dict[str, object] = {"license": names[0] if len(names) == 1 else names}
-    others = [one.license_name for one in known if one is not None and one.license_name]
-    return fields | ({"license_name": others[0]} if others else {})

@@ -7,7 +7,8 @@ this header alone. Without the fingerprint, a changed dataset would load its old
 from collections.abc import Sequence
 from typing import Any
 
-from factory.card.facts import licence_fields, title
+from factory.card.facts import title
+from factory.card.licences import licence_fields
 from factory.common.errors import UserError
 from factory.common.outside import parse_yaml
 from factory.shards.layout import is_counted

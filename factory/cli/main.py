@@ -22,7 +22,7 @@ _HELP = {
     "them.",
     "push": "Publish a finished dataset on the Hub; run again, it sends only what changed.",
     "recipes": "List, show, compare and share recipes: packaged ones, files, those on the Hub.",
-    "models": "List the models that --model accepts by name, with size, guidance and steps.",
+    "models": "List the models that --model accepts by name: settings, licence, size, speed.",
     "doctor": "Report whether this machine can build, and with --model what batch size fits.",
     "new": "Create a folder of ready recipes from class names.",
 }

@@ -5,7 +5,7 @@ guidance and steps are used only for `auto` in a recipe, or with `--sampling mod
 a plain Hub id or directory.
 """
 
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from factory.models.embedded import EMBEDDED_GUIDANCE_SCALE, EMBEDDED_ID, EMBEDDED_STEPS
@@ -33,6 +33,10 @@ class ModelPreset:
         note: Short note for the table.
         own_scheduler: Scheduler class in its repository.
         size_step: Heights and widths must be multiples of this number.
+        parameters_million: Parameters of all parts that are loaded (network, text encoders,
+            decoder), counted from their configurations.
+        bytes_in_files: Bytes per parameter in the files of the pinned commit.
+        gated: Whether the Hub asks users to accept terms before a download.
     """
 
     name: str
@@ -47,6 +51,26 @@ class ModelPreset:
     note: str = ""
     own_scheduler: str = "PNDMScheduler"
     size_step: int = 8
+    _: KW_ONLY
+    parameters_million: float
+    bytes_in_files: int
+    gated: bool = False
+
+    @property
+    def disk_gb(self) -> float:
+        """Size of the weights that a build downloads, in GB (10^9 bytes)."""
+        return self.parameters_million * self.bytes_in_files / 1000
+
+    @property
+    def weights_gb(self) -> float:
+        """Memory of the weights alone at 16 bits per parameter, in GB."""
+        return self.parameters_million * 2 / 1000
+
+    @property
+    def remarks(self) -> str:
+        """Access and note as one text."""
+        gate = "gated: accept its terms on the Hub" if self.gated else ""
+        return "; ".join(one for one in (gate, self.note) if one)
 
     def model(self) -> dict[str, Any]:
         """Return the values for a recipe's `model`."""
@@ -71,6 +95,8 @@ PRESETS = (
         guidance_scale=EMBEDDED_GUIDANCE_SCALE,
         size=None,
         note="part of the package, needs no network",
+        parameters_million=11.8,
+        bytes_in_files=2,
     ),
     ModelPreset(
         "sd14",
@@ -81,6 +107,8 @@ PRESETS = (
         512,
         "DDIMScheduler",
         note="used in the paper",
+        parameters_million=1066,
+        bytes_in_files=4,
     ),
     ModelPreset(
         "sd15",
@@ -90,6 +118,8 @@ PRESETS = (
         7.5,
         512,
         "DDIMScheduler",
+        parameters_million=1066,
+        bytes_in_files=4,
     ),
     ModelPreset(
         "sdxl",
@@ -99,6 +129,8 @@ PRESETS = (
         5.0,
         1024,
         own_scheduler="EulerDiscreteScheduler",
+        parameters_million=3469,
+        bytes_in_files=4,
     ),
     ModelPreset(
         "sd-turbo",
@@ -111,6 +143,8 @@ PRESETS = (
         negative_prompt=False,
         note="1 to 4 steps",
         own_scheduler="EulerDiscreteScheduler",
+        parameters_million=1290,
+        bytes_in_files=4,
     ),
     ModelPreset(
         "sdxl-turbo",
@@ -123,6 +157,8 @@ PRESETS = (
         negative_prompt=False,
         note="1 to 4 steps",
         own_scheduler="EulerAncestralDiscreteScheduler",
+        parameters_million=3469,
+        bytes_in_files=4,
     ),
     ModelPreset(
         "lcm",
@@ -134,6 +170,8 @@ PRESETS = (
         negative_prompt=False,
         note="2 to 8 steps; guidance is an input of the network",
         own_scheduler="LCMScheduler",
+        parameters_million=1066,
+        bytes_in_files=4,
     ),
     ModelPreset(
         "pixart",
@@ -144,6 +182,8 @@ PRESETS = (
         512,
         own_scheduler="DPMSolverMultistepScheduler",
         size_step=16,
+        parameters_million=5458,
+        bytes_in_files=4,
     ),
     ModelPreset(
         "sd3",
@@ -152,9 +192,11 @@ PRESETS = (
         28,
         7.0,
         1024,
-        note="gated: accept its terms on the Hub",
         own_scheduler="FlowMatchEulerDiscreteScheduler",
         size_step=16,
+        parameters_million=7749,
+        bytes_in_files=2,
+        gated=True,
     ),
     ModelPreset(
         "sd35",
@@ -163,9 +205,11 @@ PRESETS = (
         40,
         4.5,
         1024,
-        note="gated: accept its terms on the Hub",
         own_scheduler="FlowMatchEulerDiscreteScheduler",
         size_step=16,
+        parameters_million=8134,
+        bytes_in_files=2,
+        gated=True,
     ),
     ModelPreset(
         "flux",
@@ -175,9 +219,12 @@ PRESETS = (
         3.5,
         1024,
         negative_prompt=False,
-        note="gated; guidance is an input of the network",
+        note="guidance is an input of the network",
         own_scheduler="FlowMatchEulerDiscreteScheduler",
         size_step=16,
+        parameters_million=16871,
+        bytes_in_files=2,
+        gated=True,
     ),
     ModelPreset(
         "flux-schnell",
@@ -191,6 +238,8 @@ PRESETS = (
         note="1 to 4 steps",
         own_scheduler="FlowMatchEulerDiscreteScheduler",
         size_step=16,
+        parameters_million=16860,
+        bytes_in_files=2,
     ),
 )
 

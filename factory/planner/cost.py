@@ -7,7 +7,7 @@ figure, no time is estimated.
 
 from dataclasses import dataclass
 
-from factory.models.presets import find_preset
+from factory.models.presets import ModelPreset, find_preset
 from factory.planner.plan import plan
 from factory.recipe.resolved import ResolvedRecipe
 
@@ -92,17 +92,30 @@ def estimate(recipe: ResolvedRecipe) -> Cost:
         return Cost(0, 0, None)
     rows = plan(recipe).rows(0, min(_SAMPLE, recipe.num_images))
     preset = find_preset(recipe.model.id)
-    # Without a negative prompt there is no unconditional half: guidance is an input, or none.
-    halves = 2 if preset is None or preset.negative_prompt else 1
-    calls = sum(row.num_inference_steps * (halves if row.guidance_scale > 1 else 1) for row in rows)
+    calls = sum(_calls(preset, row.num_inference_steps, row.guidance_scale) for row in rows)
     total = round(calls * recipe.num_images / len(rows))
     speed = speed_of(recipe.model.id)
-    return Cost(recipe.num_images, total, speed, _scale(recipe, speed))
+    scale = _scale(speed, recipe.model.height, recipe.model.width)
+    return Cost(recipe.num_images, total, speed, scale)
 
 
-def _scale(recipe: ResolvedRecipe, speed: Speed | None) -> float:
+def seconds_per_image(preset: ModelPreset) -> float | None:
+    """Return the time of an image with a model's own settings; None without a known speed."""
+    speed = speed_of(preset.id)
+    if speed is None:
+        return None
+    calls = _calls(preset, preset.num_inference_steps, preset.guidance_scale)
+    return calls * speed.seconds_per_call * _scale(speed, preset.size, preset.size)
+
+
+def _calls(preset: ModelPreset | None, steps: int, guidance_scale: float) -> int:
+    # Without a negative prompt there is no unconditional half: guidance is an input, or none.
+    halves = 2 if preset is None or preset.negative_prompt else 1
+    return steps * (halves if guidance_scale > 1 else 1)
+
+
+def _scale(speed: Speed | None, height: int | None, width: int | None) -> float:
     """Return the pixels of an image relative to those of a speed; cost grows with them."""
-    height, width = recipe.model.height, recipe.model.width
     if speed is None or speed.pixels is None or height is None or width is None:
         return 1.0
     return height * width / speed.pixels**2

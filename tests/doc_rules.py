@@ -1,0 +1,147 @@
+"""How the code blocks of the documentation run in a test: smaller, in a prepared folder.
+
+A block that is neither run nor listed in `NOT_RUN` fails the test, and so does an entry here that
+fits no block.
+"""
+
+from __future__ import annotations
+
+import re
+
+# A generator with random weights, which makes noise quickly.
+_MODEL = "--model ORG/tiny --set sampling.num_inference_steps=2"
+_BUILD = f"--images-per-class 2 {_MODEL} --allow-cut-prompts"
+# Regular expressions and their replacements, applied in order to every block that runs.
+TINY = (
+    (r"\b(data-factory|factory) build\b", rf"\1 build {_BUILD}"),
+    (r"data-factory build\b", r"\g<0> --processes 1"),
+    (r"--images-per-class (200|5000)\b", "--images-per-class 3"),
+    (r"--images-per-class (\d\d+|N)\b", "--images-per-class 2"),
+    (r"data-factory preview\b", rf"\g<0> {_MODEL}"),
+    (r"(?<!doctor )--model (embedded|CompVis/stable-diffusion-v1-4)", "--model ORG/tiny"),
+    (r"--sampling model", ""),
+    (r"(-m|data-factory) train\b(?! *\.)", r"\1 train --epochs 1"),
+    (r"--epochs \d+", "--epochs 1"),
+    (r"train\.generator digits", r"\g<0> --images 40"),
+    (r"--model (resnet\w+|ResNet50)(?=\s)", "--model test_resnet"),
+    (r"--preset (paper|as-code)\b", "--preset quick --keep-every 1"),
+    (r"--threads 2\b", "--threads 1"),
+    (r"--(num_processes|nproc-per-node) 8", r"--\1 2"),
+    (r"--nnodes 4", "--nnodes 1"),
+    (r"node-1:29500|\$head:29500", "localhost:0"),
+    (r"/shared/", "shared/"),
+    (r"doctor --model embedded", r"\g<0> --seconds 1"),
+    (r"resnet50\.tv_in1k --pretrained --head-only --preset finetune", "test_resnet"),
+    (
+        r"images_per_class=10\b",
+        'images_per_class=1, overrides=["sampling.num_inference_steps=4"]',
+    ),
+    # The same steps as a list, with their cost.
+    (
+        r"data-factory study .*",
+        r"data-factory study docs/study.yaml out/study --only cifar100 --dry-run",
+    ),
+)
+
+# First words of blocks that do not run, by page, with the reason. The commands of the project in
+# them are parsed.
+NOT_RUN = {
+    "docs/study.md": {
+        "data-factory study docs/study.yaml OUT": "hours; test_eval_study.py runs a small study",
+        "data-factory build cifar10/base-class OUT": "the hours of that study, step by step",
+    },
+    "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
+    "docs/multi-node.md": {
+        "hf buckets create": "rents machines",
+        "pip install s3fs": "needs an object store; test_urls.py builds into one",
+    },
+    "docs/zero-shot.md": {
+        "CLASSES=$(": "needs the generator's photographs; test_eval_labelled.py labels others",
+        "fit() {": "trains two generators; test_generator_run.py trains a small one",
+    },
+    "train/generator/README.md": {
+        "accelerate launch -m train.generator": "trains for hours; test_generator_run.py, in small",
+        "python -m train.generator heads": "the same",
+        "pip install 'data-factory[heads]'": "needs photographs; test_generator_heads.py runs it",
+    },
+    "factory/embedded/README.md": {
+        "python -m train.generator heads": "trains for hours, see above",
+    },
+}
+
+# Exit status of the only blocks whose commands are meant to fail.
+STATUS = {"docs/eval.md": {"data-factory score runs/pets --real photos/other.csv --suggest": 2}}
+
+# Names of files for data blocks that commands of their page read, by the block's first line.
+FILES = {
+    "docs/cookbook.md": {
+        "extends: cifar10/anti-aliased\nsampling: {guidance_scale: {uniform: [1.5": "try.yaml"
+    },
+    "docs/zero-shot.md": {
+        "name: kinds-low": "kinds-low.yaml",
+        "name: kinds-domains": "kinds-domains.yaml",
+        "name: both": "both.yaml",
+        "name: euro-kinds": "euro-kinds.yaml",
+    },
+}
+
+_PETS = """
+data-factory new pets --class cat --class dog --class "guinea pig"
+data-factory build pets out/pets
+"""
+_TRAIN = "data-factory train --model test_resnet --preset quick"
+_RUN = {
+    "pets": f"{_TRAIN} out/pets --config recommended --out runs/pets\n",
+    "digits": f"{_TRAIN} out/digits --config multi-domain --out runs/multi-domain\n",
+    "cifar10": f"{_TRAIN} out/cifar10 --config base-class --out runs/cifar10\n",
+}
+_DIGITS = "data-factory build quickstart/multi-domain out/digits\n"
+_CIFAR10 = "data-factory build cifar10/base-class out/cifar10\n"
+_DIGITS_RUNS = f"""
+{_TRAIN} out/digits --config multi-domain --out runs/digits
+{_TRAIN} out/digits --config multi-domain --seed 1 --out runs/digits-2
+"""
+# What a page takes as given: commands of other pages, and `prepare`, see `doc_data.py`.
+_REAL_CIFAR10 = "prepare dataset cifar10 --classes cifar10 --hub uoft-cs/cifar10\n"
+_CLIP = "prepare clip clip --hub openai/clip-vit-base-patch32\n"
+GIVEN = {
+    "dataset_cards/cifar10.md": "data-factory build cifar10/anti-aliased out/cifar10\n",
+    "docs/quickstart.md": f"data-factory digits out/quickstart/real\n{_PETS}",
+    "docs/trust.md": _DIGITS,
+    "docs/train.md": f"""
+{_DIGITS}{_CIFAR10}{_PETS}{_REAL_CIFAR10}
+prepare photos photos
+cp -r cifar10 SET
+""",
+    "docs/eval.md": f"""
+{_DIGITS}{_CIFAR10}{_PETS}{_DIGITS_RUNS}{_RUN["pets"]}{_RUN["cifar10"]}{_REAL_CIFAR10}{_CLIP}
+prepare photos photos
+prepare dataset pets-dataset --hub ORG/NAME
+data-factory train --model test_resnet --preset quick out/pets --config recommended \\
+    --out runs/pushed --push ORG/pets
+rm -r runs/pushed
+touch -d yesterday last
+""",
+    "docs/hub.md": f"{_PETS}prepare dataset real --hub ORG/REAL_PETS --tag v2\n",
+    "docs/sharing.md": f"""
+{_DIGITS}{_RUN["digits"]}
+data-factory digits DATASET
+data-factory push out/digits ORG/digits --tag v1
+data-factory new pets --class cat --class dog
+data-factory recipes push pets ORG/recipes --tag v1
+sed -i 's/an image/a photo/' pets/base-class.yaml
+data-factory recipes push pets ORG/recipes --tag v2
+""",
+    "docs/paper.md": f"{_REAL_CIFAR10}{_CLIP}",
+    "docs/zero-shot.md": """
+prepare dataset REAL_CIFAR10 --classes cifar10
+prepare dataset REAL_EUROSAT --classes eurosat
+""",
+}
+
+
+def tiny(text: str) -> str:
+    """Return a shell text with smaller counts and models."""
+    for old, new in TINY:
+        text = re.sub(old, new, text)
+    return text
