@@ -16,6 +16,8 @@ _INFOS = "dataset_infos.json"
 CARDS = (_CARD, _CARD_FILE, _INFOS)
 """Files that tell the library datasets where the rows are."""
 MAX_CARD_BYTES = 16_000_000
+REPORT = "report.html"
+"""Page that `data-factory report` writes into a dataset's directory."""
 _FILES_KEYS = {"data_files", "data_dir"}
 _SAVED_LISTS = ("_data_files", "_indices_data_files")
 _T = TypeVar("_T")

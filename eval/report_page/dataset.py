@@ -1,0 +1,265 @@
+"""Read a generated dataset for a report: its manifest, its columns, and single images.
+
+The dataset may come from a stranger: files outside its directory are never opened. Images are read
+only for the rows that are shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from factory.common.errors import Fault, UserError
+from factory.common.inside import is_inside
+from factory.common.outside import read_json
+from factory.common.program import command
+from factory.common.row_images import read_image
+from factory.data.columns import IMAGE
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from PIL.Image import Image
+
+MANIFEST = "manifest.json"
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, str_max_length=20_000)
+
+
+class Failed(_Part):
+    """An image that has no row because every attempt failed."""
+
+    index: int
+    reason: str = ""
+
+
+class Shard(_Part):
+    """A Parquet file, relative to the dataset."""
+
+    file: str
+    rows: int = Field(ge=0)
+    failed: list[Failed] = []
+
+
+class Gate(_Part):
+    """A quality gate that was run."""
+
+    columns: dict[str, str]
+    method: str = ""
+    model: str | None = None
+    thresholds: dict[str, float] = {}
+
+
+class Config(_Part):
+    """One config; `kind` is `set`, `share` or `union`."""
+
+    kind: str = "set"
+    fingerprint: str = ""
+    model: str | None = None
+    revision: str | None = None
+    images: int = 0
+    images_per_class: int | None = None
+    sampling: dict[str, Any] | None = None
+    members: list[str] = []
+    complete: bool = False
+    shards: list[Shard] = []
+
+    @property
+    def failed(self) -> list[Failed]:
+        """Images without a row."""
+        return [one for shard in self.shards for one in shard.failed]
+
+
+class Manifest(_Part):
+    """The fields of `manifest.json` that a report shows."""
+
+    labels: list[str]
+    configs: dict[str, Config]
+    gates: dict[str, Gate] = {}
+    settings: dict[str, Any] = {}
+    device: str = ""
+    variables: dict[str, str] = {}
+    versions: list[dict[str, str]] = []
+
+
+def read_manifest(out: Path) -> Manifest:
+    """Read the manifest of a dataset.
+
+    Raises:
+        UserError: There is none, or it is damaged.
+    """
+    path = out / MANIFEST
+    if not path.is_file():
+        raise UserError(
+            f"{out}: no dataset found (it has no {MANIFEST}); name a directory that "
+            f"`{command('build')}` wrote"
+        )
+    try:
+        return Manifest.model_validate(read_json(path))
+    except ValidationError as error:
+        raise UserError(
+            Fault(problem["msg"], file=str(path), key=".".join(map(str, problem["loc"])))
+            for problem in error.errors()
+        ) from None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset directory and its manifest."""
+
+    out: Path
+    manifest: Manifest
+
+    @property
+    def labels(self) -> list[str]:
+        """Class names."""
+        return self.manifest.labels
+
+    @property
+    def names(self) -> list[str]:
+        """Configs in order: with own images first, then combinations, each by name."""
+        configs = self.manifest.configs
+        return sorted(configs, key=lambda name: (configs[name].kind != "set", name))
+
+    @property
+    def stored(self) -> list[str]:
+        """Configs that have files of their own: all but unions."""
+        return [name for name in self.names if self.manifest.configs[name].shards]
+
+    def rows(self, config: str) -> int:
+        """Return the number of stored rows of a config, members of a union included."""
+        entry = self.manifest.configs[config]
+        own = sum(shard.rows for shard in entry.shards)
+        known = [name for name in entry.members if name in self.manifest.configs]
+        members = known if entry.kind == "union" else []
+        return own + sum(
+            sum(shard.rows for shard in self.manifest.configs[name].shards) for name in members
+        )
+
+    def file(self, shard: Shard) -> Path:
+        """Return the path of a shard.
+
+        Raises:
+            UserError: It is missing, or outside the dataset.
+        """
+        path = self.out / shard.file
+        if not is_inside(path, self.out):
+            raise UserError(f"{self.out / MANIFEST}: {shard.file} is outside the dataset")
+        if not path.is_file():
+            raise UserError(
+                f"{path}: file not found; `{command(f'verify {self.out}')}` lists what is missing"
+            )
+        return path
+
+    @cached_property
+    def _tables(self) -> dict[str, pa.Table]:
+        return {}
+
+    def columns(self, config: str) -> pa.Table:
+        """Return all columns of a config's own rows but the images.
+
+        Raises:
+            UserError: A file is missing or cannot be read.
+        """
+        import pyarrow as pa
+
+        if config not in self._tables:
+            shards = self.manifest.configs[config].shards
+            parts = [_without_images(self.file(shard)) for shard in shards]
+            self._tables[config] = pa.concat_tables(parts, promote_options="default")
+        return self._tables[config]
+
+    def values(self, config: str, column: str) -> list[Any]:
+        """Return a column of a config's own rows; all None if it has no such column."""
+        table = self.columns(config)
+        if column not in table.column_names:
+            return [None] * table.num_rows
+        found: list[Any] = table[column].to_pylist()
+        return found
+
+    def rows_at(self, config: str, places: Collection[int]) -> list[dict[str, Any]]:
+        """Return some rows of a config as dictionaries, without images, in the order given."""
+        found: list[dict[str, Any]] = self.columns(config).take(list(places)).to_pylist()
+        return found
+
+    def images(
+        self, config: str, places: Collection[int], *, side: int | None = None
+    ) -> dict[int, Image]:
+        """Return the images of some rows, by place; only their row groups are read.
+
+        Args:
+            config: A config with files of its own.
+            places: Places among its rows.
+            side: Longest side in pixels that images are reduced to; None: they keep their size.
+
+        Raises:
+            UserError: A file or an image cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        wanted, found, start = sorted(set(places)), {}, 0
+        for shard in self.manifest.configs[config].shards:
+            here = [place - start for place in wanted if start <= place < start + shard.rows]
+            if here:
+                with pq.ParquetFile(self.file(shard)) as file:
+                    for row, item in _cells(file, here).items():
+                        where = f"{self.out}/{shard.file}: row {row}"
+                        image = read_image(item, where=where)
+                        found[start + row] = shrunk(image, side) if side else image
+            start += shard.rows
+        return found
+
+
+def shrunk(image: Image, side: int) -> Image:
+    """Return an image with both sides of at most `side` pixels; smaller images keep their size."""
+    from PIL import Image as Pillow
+
+    small = image.copy()
+    small.thumbnail((side, side), Pillow.Resampling.LANCZOS)
+    return small
+
+
+def _without_images(path: Path) -> pa.Table:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            names = [name for name in file.schema_arrow.names if name != IMAGE]
+            return file.read(columns=names)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({str(error)[:200]})") from None
+
+
+def _cells(file: Any, rows: list[int]) -> Mapping[int, Any]:
+    """Return the image cells of some rows of a file."""
+    found, start = {}, 0
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        here = [row - start for row in rows if start <= row < start + count]
+        if here:
+            column = file.read_row_group(group, columns=[IMAGE])[IMAGE]
+            found |= {start + row: column[row].as_py() for row in here}
+        start += count
+    return found
+
+
+def open_report_dataset(out: Path) -> Dataset:
+    """Open a dataset for a report.
+
+    Raises:
+        UserError: See `read_manifest`; or it has no finished config.
+    """
+    found = Dataset(out, read_manifest(out))
+    if not found.stored:
+        raise UserError(
+            f"{out}: no config is finished, so there are no images to report; resume the build, "
+            f"then check it with `{command(f'status {out}')}`"
+        )
+    return found

@@ -1,0 +1,207 @@
+"""Find the runs of a report: their scores, predictions, metrics and settings."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval.scores_file import Scores, read_scores
+from eval.table_rows import row_name
+from factory.common.errors import UserError
+from factory.common.program import command
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CONFIG, METRICS, WEIGHTS = "config.yaml", "metrics.csv", "model.safetensors"
+_MAX_EPOCHS = 10_000
+_MAX_FILES = 20_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """Scores of one run on one real dataset.
+
+    Attributes:
+        file: The scores file.
+        scores: Its content.
+        row: Name of its row in the headline table: the config that it was trained on.
+    """
+
+    file: Path
+    scores: Scores
+    row: str
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the scores file: of a run, if it was scored in place."""
+        return self.file.parent
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The training data, as the run's settings describe it."""
+        return (self.scores.training or {}).get("data") or {}
+
+    @property
+    def source(self) -> str:
+        """References of the training data; every draw of a dataset has its own."""
+        sources = self.data.get("sources") or [self.data]
+        return ", ".join(str(one.get("reference", "")) for one in sources)
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        found = (self.scores.training or {}).get("seed", 0)
+        return found if isinstance(found, int) else 0
+
+    @cached_property
+    def predictions(self) -> pa.Table | None:
+        """Columns `row`, `label`, `predicted`, `correct`, `probability`; None without the file."""
+        path = self.file.with_name(f"{self.file.stem.replace('scores', 'predictions', 1)}.parquet")
+        return _read_predictions(path, self.scores) if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All runs of a report.
+
+    Attributes:
+        scored: One per scores file.
+        unscored: Folders of runs without scores.
+        notes: Files that were left out, and why.
+    """
+
+    scored: list[Run] = field(default_factory=list)
+    unscored: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def reals(self) -> list[str]:
+        """Names of the real datasets."""
+        return sorted({run.scores.real.name for run in self.scored})
+
+    @property
+    def architectures(self) -> list[str]:
+        """Names of the models."""
+        return sorted({run.scores.model.architecture for run in self.scored})
+
+
+def find_runs(paths: Sequence[Path]) -> Runs:
+    """Read the scores in some files and folders; folders are searched to the bottom.
+
+    Scores of the same weights on the same images count once. If a dataset was generated again and
+    models trained on it again, only runs on the images of the newest scores count.
+
+    Raises:
+        UserError: A path does not exist, or no scores were found.
+    """
+    found = Runs()
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"--runs {path}: not found; name a run folder, or a folder of runs")
+        for file in _score_files(path):
+            try:
+                scores = read_scores(file)
+            except UserError as error:
+                found.notes.append(f"Left out: {error}")
+                continue
+            found.scored.append(Run(file, scores, row_name(scores)))
+        found.unscored.extend(_unscored(path))
+    if not found.scored:
+        shown = ", ".join(map(str, paths))
+        raise UserError(
+            f"--runs {shown}: contains no scores-*.json; score a run first: "
+            f"`{command('score RUN --real DATASET')}`"
+        )
+    kept, notes = _newest(_once(found.scored))
+    return Runs(kept, found.unscored, [*found.notes, *notes])
+
+
+def _score_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = sorted(path.rglob("scores-*.json"))
+    if len(found) > _MAX_FILES:
+        raise UserError(
+            f"--runs {path}: contains {len(found):,} scores files, more than {_MAX_FILES:,}; name "
+            "the folders of the runs to report"
+        )
+    return found
+
+
+def _unscored(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        for file in sorted(path.rglob(METRICS)):
+            if not any(file.parent.glob("scores-*.json")):
+                yield file.parent
+
+
+def _once(runs: Sequence[Run]) -> list[Run]:
+    unique: dict[tuple[str, str, str], Run] = {}
+    for run in runs:
+        scores = run.scores
+        unique.setdefault((scores.model.weights_sha256, scores.real.fingerprint, run.row), run)
+    return list(unique.values())
+
+
+def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Keep the runs on the newest images of each config and place; name the others."""
+    latest: dict[tuple[str, str], tuple[float, str]] = {}
+    for run in runs:
+        key, pixels = (run.row, run.source), str(run.data.get("pixels_sha256") or "")
+        seen = run.file.stat().st_mtime
+        latest[key] = max(latest.get(key, (0.0, "")), (seen, pixels))
+    kept = [
+        run
+        for run in runs
+        if str(run.data.get("pixels_sha256") or "") == latest[run.row, run.source][1]
+        or run.scores.training is None
+    ]
+    left = Counter(run.row for run in runs if run not in kept)
+    notes = [
+        f"{count} runs of {row} are left out: they were trained on other images of the same place "
+        "than the newest runs"
+        for row, count in sorted(left.items())
+    ]
+    return kept, notes
+
+
+def _read_predictions(path: Path, scores: Scores) -> pa.Table | None:
+    """Return the predictions of a run, in order of the rows; None if they are not of its scores."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    names = ["row", "label", "predicted", "correct", "probability"]
+    try:
+        table = pq.read_table(path, columns=names)
+    except (OSError, ValueError, pa.ArrowException):
+        return None
+    correct = sum(one is True for one in table["correct"].to_pylist())
+    same = table.num_rows == scores.real.num_images and correct == scores.metrics.num_correct
+    return table.sort_by("row") if same and table.num_rows else None
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Return the epochs in a run's `metrics.csv`; empty if it cannot be read."""
+    try:
+        with (folder / METRICS).open(encoding="utf-8", newline="") as file:
+            rows = [row for row, _ in zip(csv.DictReader(file), range(_MAX_EPOCHS), strict=False)]
+        return [
+            {key: float(text) for key, text in row.items() if key and text and _is_number(text)}
+            for row in rows
+        ]
+    except (OSError, ValueError, csv.Error):
+        return []
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except (TypeError, ValueError):
+        return False
+    return True
