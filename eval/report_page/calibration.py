@@ -57,7 +57,9 @@ def reliability(runs: Runs, *, base: str | None) -> list[Reliability]:
 
 def _diagram(group: Sequence[Run], row: str) -> Reliability:
     tables = [run.predictions for run in group if run.predictions is not None]
-    confidence = np.concatenate([np.asarray(one["probability"], dtype=np.float64) for one in tables])
+    confidence = np.concatenate(
+        [np.asarray(one["probability"], dtype=np.float64) for one in tables]
+    )
     correct = np.concatenate([np.asarray(one["correct"], dtype=bool) for one in tables])
     # A confidence on an edge counts in the lower bin, as in the calibration error.
     places = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)

@@ -78,13 +78,9 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     if span <= 0 or not math.isfinite(span):
         return [low]
     step = 10 ** math.floor(math.log10(span / most))
-    step = next(
-        step * factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= most
-    )
+    step = next(step * factor for factor in (1, 2, 2.5, 5, 10) if span / (step * factor) <= most)
     first = math.ceil(low / step - 1e-9)
-    return [
-        round(place * step, 10) for place in range(first, math.floor(high / step + 1e-9) + 1)
-    ]
+    return [round(place * step, 10) for place in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
 def tick_text(value: float) -> str:
@@ -99,9 +95,7 @@ def marks(scale: Scale, most: int = 5) -> list[Tick]:
 
 def line_path(points: Sequence[Point]) -> str:
     """Return an SVG path through some points."""
-    return "".join(
-        f"{'L' if place else 'M'}{x:g},{y:g}" for place, (x, y) in enumerate(points)
-    )
+    return "".join(f"{'L' if place else 'M'}{x:g},{y:g}" for place, (x, y) in enumerate(points))
 
 
 def line_chart(

@@ -151,9 +151,7 @@ def _pair(
     )
 
 
-def _mistaken(
-    group: Sequence[Run], true: str, predicted: str, real: RealImages
-) -> list[Thumbnail]:
+def _mistaken(group: Sequence[Run], true: str, predicted: str, real: RealImages) -> list[Thumbnail]:
     """Return real images that the most runs confuse."""
     votes: dict[int, int] = {}
     for run in group:

@@ -93,7 +93,7 @@ def _config(dataset: Dataset, name: str) -> ConfigFacts:
         guidance=_quantity(sampling.get("guidance_scale", "")),
         steps=_quantity(sampling.get("num_inference_steps", "")),
         scheduler=text.name(sampling.get("scheduler", "") or ""),
-        size=f"{size[0]} x {size[1]}" if all(size) else "",
+        size=f"{size[0]} \N{MULTIPLICATION SIGN} {size[1]}" if all(size) else "",
         fingerprint=text.name(entry.fingerprint),
     )
 
@@ -130,12 +130,15 @@ def _training(runs: Runs) -> list[TrainingCost]:
 
 
 def _commands(dataset: Dataset, runs: Runs, own_command: str) -> list[tuple[str, list[str]]]:
-    out = "OUT"
-    names = sorted(dataset.manifest.configs)
-    build = " ".join(shlex.quote(f"recipes/{name}.yaml") for name in names)
-    groups = [
-        ("Generate the images, from the stored recipes", [f"data-factory build {build} {out}"])
+    settings = dataset.manifest.settings
+    flags = ("batch_size", "shard_size", "dtype", "threads", "attempts")
+    fixed = [
+        f"--{key.replace('_', '-')} {shlex.quote(str(settings[key]))}"
+        for key in flags
+        if key in settings
     ]
+    build = " ".join(["data-factory build OUT/recipes NEW", *fixed])
+    groups = [("Generate the images again, from the stored recipes", [build])]
     trained = _one_per_row(runs)
     if trained:
         groups.append(

@@ -143,7 +143,11 @@ def _tiles(report: Report) -> list[tuple[str, str, str]]:
     images = sum(dataset.rows(name) for name in own)
     configs = text.count(len(own), "config")
     tiles = [
-        ("Images", f"{images:,}", f"{configs} of {text.count(len(dataset.labels), 'class', 'classes')}")
+        (
+            "Images",
+            f"{images:,}",
+            f"{configs} of {text.count(len(dataset.labels), 'class', 'classes')}",
+        )
     ]
     if report.tables:
         table = _best(report)[0]

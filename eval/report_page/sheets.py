@@ -92,15 +92,11 @@ def _sheet(dataset: Dataset, config: str, most: int) -> Sheet:
     return Sheet(config, total, strips)
 
 
-def make_picture(
-    dataset: Dataset, config: str, row: dict[str, Any], image: Thumbnail
-) -> Picture:
+def make_picture(dataset: Dataset, config: str, row: dict[str, Any], image: Thumbnail) -> Picture:
     """Return an image with its row as texts."""
     label, names = _label(row), dataset.labels
     name = names[label] if 0 <= label < len(names) else f"label {label}"
-    return Picture(
-        image, config, name, {key: text.value(found) for key, found in row.items()}
-    )
+    return Picture(image, config, name, {key: text.value(found) for key, found in row.items()})
 
 
 def _label(row: dict[str, Any]) -> int:

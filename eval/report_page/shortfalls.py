@@ -63,7 +63,8 @@ def _images(dataset: Dataset, facts: Facts) -> Iterator[Shortfall]:
             )
             shown = ", ".join(f"{reason}: {number}" for reason, number in reasons.most_common(4))
             yield Shortfall(
-                "Images", f"{count(one.failed, 'image')} of {name} failed and have no row ({shown})."
+                "Images",
+                f"{count(one.failed, 'image')} of {name} failed and have no row ({shown}).",
             )
         if one.again:
             yield Shortfall(
@@ -177,7 +178,9 @@ def _evidence(where: str, compared: Sequence[Line]) -> Iterator[Shortfall]:
         if line.difference and line.difference.p is not None and not line.difference.significant
     ]
     if weak:
-        yield Shortfall("Evidence", f"{where}: not significant against the base: {', '.join(weak)}.")
+        yield Shortfall(
+            "Evidence", f"{where}: not significant against the base: {', '.join(weak)}."
+        )
     worse = [
         text.name(line.row)
         for line in compared
@@ -187,6 +190,4 @@ def _evidence(where: str, compared: Sequence[Line]) -> Iterator[Shortfall]:
         yield Shortfall("Evidence", f"{where}: significantly below the base: {', '.join(worse)}.")
     unknown = sum(line.difference is not None and line.difference.low is None for line in compared)
     if unknown:
-        yield Shortfall(
-            "Evidence", f"{where}: {count(unknown, 'difference')} without an interval."
-        )
+        yield Shortfall("Evidence", f"{where}: {count(unknown, 'difference')} without an interval.")

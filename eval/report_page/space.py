@@ -199,7 +199,10 @@ def _features(images: Sequence[Image], model: Any, batch: int = 64) -> NDArray[n
 
     from eval.fit import make_transform
 
-    transform, represent = make_transform(model.preprocessing).apply, model.representation("features")
+    transform, represent = (
+        make_transform(model.preprocessing).apply,
+        model.representation("features"),
+    )
     parts = []
     with torch.inference_mode():
         for start in range(0, len(images), batch):
