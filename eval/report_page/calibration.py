@@ -8,8 +8,8 @@ from itertools import product
 
 import numpy as np
 
+from eval.intervals import share_interval
 from eval.report_page.classes import groups
-from eval.report_page.headline import accuracy_interval
 from eval.report_page.runs import Run, Runs
 from eval.table import DEFAULT_BASE
 from eval.table_rows import order_rows
@@ -69,13 +69,13 @@ def _diagram(group: Sequence[Run], row: str) -> Reliability:
         count, right = int(inside.sum()), int(correct[inside].sum())
         # The runs answer about the same images, so they do not make the interval narrower.
         independent = max(round(count / len(tables)), 1)
-        low, high = accuracy_interval(round(right / count * independent), independent)
+        low, high = share_interval(round(right / count * independent), independent)
         bins.append(
             Bin(
                 confidence=100 * float(confidence[inside].mean()),
                 accuracy=100 * right / count,
-                low=low,
-                high=high,
+                low=100 * low,
+                high=100 * high,
                 count=count,
                 share=count / len(correct),
             )

@@ -66,7 +66,8 @@ def _means(group: Sequence[Run]) -> dict[str, float | None]:
     values: dict[str, list[float]] = {}
     for run in group:
         labels = run.scores.labels
-        for name, share in zip(labels.names[: labels.num_real], run.scores.metrics.per_class):
+        names = labels.names[: labels.num_real]
+        for name, share in zip(names, run.scores.metrics.per_class, strict=True):
             found = values.setdefault(name, [])
             if share is not None:
                 found.append(100 * share)

@@ -7,9 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from eval.report_page import calibration, checks, classes, confusion, curves, distributions
+from eval.report_page import (
+    calibration,
+    checks,
+    classes,
+    confusion,
+    curves,
+    distributions,
+    headline,
+    sheets,
+    shortfalls,
+    space,
+)
 from eval.report_page import facts as fact_section
-from eval.report_page import headline, sheets, shortfalls, space
 from eval.report_page.dataset import Dataset, open_report_dataset
 from eval.report_page.runs import Runs, find_runs
 from factory.common.console import progress
@@ -78,7 +88,11 @@ def gather(
 
         dataset = open_report_dataset(out)
         scored = step(find_runs(runs) if runs else Runs())
-        tables = step(headline.headline(scored, shares=_shares(dataset), base=base))
+        tables = step(
+            headline.headline(
+                scored, configs=set(dataset.names), shares=_shares(dataset), base=base
+            )
+        )
         matrices = step(confusion.matrices(scored, dataset=dataset, real=real, base=base))
         pictures = step(sheets.contact_sheets(dataset))
         plot = step(space.space(dataset, scored, real=real, model=model))

@@ -126,9 +126,9 @@ def _environment() -> Any:
     return environment
 
 
-def _signed(value: float) -> str:
+def _signed(value: float, digits: int = 1) -> str:
     """Return a difference with its sign; the minus is a real one."""
-    return f"{value:+.1f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _best(report: Report) -> list[Table]:
@@ -142,13 +142,8 @@ def _tiles(report: Report) -> list[tuple[str, str, str]]:
     own = [name for name in dataset.stored if dataset.manifest.configs[name].kind == "set"]
     images = sum(dataset.rows(name) for name in own)
     configs = text.count(len(own), "config")
-    tiles = [
-        (
-            "Images",
-            f"{images:,}",
-            f"{configs} of {text.count(len(dataset.labels), 'class', 'classes')}",
-        )
-    ]
+    classes = text.count(len(dataset.labels), "class", "classes")
+    tiles = [("Images", f"{images:,}", f"{configs} of {classes}")]
     if report.tables:
         table = _best(report)[0]
         line = table.best

@@ -54,6 +54,11 @@ class Run:
         return ", ".join(str(one.get("reference", "")) for one in sources)
 
     @property
+    def pixels(self) -> str:
+        """Hash of the training images, empty if unknown."""
+        return str(self.data.get("pixels_sha256") or "")
+
+    @property
     def seed(self) -> int:
         """Seed of the training."""
         found = (self.scores.training or {}).get("seed", 0)
@@ -150,25 +155,34 @@ def _once(runs: Sequence[Run]) -> list[Run]:
 
 
 def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
-    """Keep the runs on the newest images of each config and place; name the others."""
-    latest: dict[tuple[str, str], tuple[float, str]] = {}
+    """Where a training was repeated on other images of the same place, keep the newest ones'.
+
+    The newest images are those of the newest scores file. Runs of other seeds on other images are
+    no repetition: each seed may have a sample of its own.
+    """
+    by_place: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
-        key, pixels = (run.row, run.source), str(run.data.get("pixels_sha256") or "")
-        seen = run.file.stat().st_mtime
-        latest[key] = max(latest.get(key, (0.0, "")), (seen, pixels))
-    kept = [
-        run
-        for run in runs
-        if str(run.data.get("pixels_sha256") or "") == latest[run.row, run.source][1]
-        or run.scores.training is None
-    ]
-    left = Counter(run.row for run in runs if run not in kept)
-    notes = [
-        f"{count} runs of {row} are left out: they were trained on other images of the same place "
-        "than the newest runs"
-        for row, count in sorted(left.items())
-    ]
+        by_place.setdefault((run.row, run.source), []).append(run)
+    kept: list[Run] = []
+    notes = []
+    for (row, source), group in by_place.items():
+        newest = max(group, key=lambda run: run.file.stat().st_mtime).pixels
+        own = [run for run in group if run.pixels == newest] if _repeated(group) else group
+        kept += own
+        if left := len(group) - len(own):
+            notes.append(
+                f"{left} of {len(group)} runs of {row} are left out: {source} had other images "
+                "when they were trained"
+            )
     return kept, notes
+
+
+def _repeated(group: Sequence[Run]) -> bool:
+    """Return whether some run has the model, seed and test images of another one."""
+    keys = Counter(
+        (run.scores.model.architecture, run.seed, run.scores.real.fingerprint) for run in group
+    )
+    return max(keys.values()) > 1 and len({run.pixels for run in group}) > 1
 
 
 def _read_predictions(path: Path, scores: Scores) -> pa.Table | None:

@@ -64,7 +64,7 @@ def _images(dataset: Dataset, facts: Facts) -> Iterator[Shortfall]:
             shown = ", ".join(f"{reason}: {number}" for reason, number in reasons.most_common(4))
             yield Shortfall(
                 "Images",
-                f"{count(one.failed, 'image')} of {name} failed and have no row ({shown}).",
+                f"{count(one.failed, 'image')} of {name} failed, without a row ({shown}).",
             )
         if one.again:
             yield Shortfall(
@@ -178,9 +178,8 @@ def _evidence(where: str, compared: Sequence[Line]) -> Iterator[Shortfall]:
         if line.difference and line.difference.p is not None and not line.difference.significant
     ]
     if weak:
-        yield Shortfall(
-            "Evidence", f"{where}: not significant against the base: {', '.join(weak)}."
-        )
+        rows = ", ".join(weak)
+        yield Shortfall("Evidence", f"{where}: not significant against the base: {rows}.")
     worse = [
         text.name(line.row)
         for line in compared

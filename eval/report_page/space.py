@@ -94,7 +94,7 @@ def space(
         return None
     from eval.gap import embed
 
-    found, named = _represented(images, model or _smallest(runs))
+    found, named = _represented(images, model or _smallest(runs, dataset))
     places = embed(found)
     configs = [one.config for one in samples]
     numbers = [
@@ -164,8 +164,11 @@ def _synthetic(dataset: Dataset) -> list[_Sample]:
     return found
 
 
-def _smallest(runs: Runs) -> str | None:
-    """Return the run with the fewest parameters that has its weights; the most accurate of them."""
+def _smallest(runs: Runs, dataset: Dataset) -> str | None:
+    """Return the run with the fewest parameters that has its weights; the most accurate of them.
+
+    Runs on the dataset's configs are preferred to others.
+    """
     with_weights = [
         run
         for run in runs.scored
@@ -173,7 +176,12 @@ def _smallest(runs: Runs) -> str | None:
     ]
     best = min(
         with_weights,
-        key=lambda run: (run.scores.model.num_parameters, -run.scores.metrics.top1, str(run.file)),
+        key=lambda run: (
+            run.row not in dataset.names,
+            run.scores.model.num_parameters,
+            -run.scores.metrics.top1,
+            str(run.file),
+        ),
         default=None,
     )
     return None if best is None else str(best.folder)
@@ -185,7 +193,12 @@ def _represented(images: Sequence[Image], model: str | None) -> tuple[NDArray[np
     from eval.features import load_features
 
     loaded = load_features(model)
-    return _features(images, loaded), f"features of {text.name(Path(model).name)}"
+    return _features(images, loaded), f"features of {_shown(model)}"
+
+
+def _shown(model: str) -> str:
+    path = Path(model)
+    return text.name("/".join(path.parts[-2:]) if path.is_dir() else model)
 
 
 def _pixels(images: Sequence[Image]) -> NDArray[np.float64]:
@@ -199,10 +212,8 @@ def _features(images: Sequence[Image], model: Any, batch: int = 64) -> NDArray[n
 
     from eval.fit import make_transform
 
-    transform, represent = (
-        make_transform(model.preprocessing).apply,
-        model.representation("features"),
-    )
+    transform = make_transform(model.preprocessing).apply
+    represent = model.representation("features")
     parts = []
     with torch.inference_mode():
         for start in range(0, len(images), batch):
