@@ -5,18 +5,28 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eval.commands.arguments import DATASET
 from factory.common.console import log, write, write_json
 from factory.common.dataset_files import REPORT
-from factory.common.options import add_json, add_out, add_quiet, add_rows, check_file, made
+from factory.common.options import (
+    add_json,
+    add_out,
+    add_quiet,
+    add_rows,
+    check_file,
+    check_folder,
+    made,
+)
 from factory.common.program import NAME
 from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
     from eval.real import RealImages
+    from eval.report_page.gather import Report
 
 _EPILOG = """\
 The page is self-contained: it needs no network and no other file. Sections without data name the
@@ -41,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=Path,
         metavar="RUN",
-        help="run folders, folders that contain runs, or scores files",
+        help="run folders, folders that contain runs, or scores files; may be repeated",
     )
     add("--real", metavar="DATASET", help=f"real images: {DATASET}")
     add_rows(parser, prefix="real-", of="the real dataset")
@@ -53,7 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "timm model (default: the smallest run)",
     )
     add_out(parser, "FILE", f"the page (default: OUT/{REPORT}, which `push --report` sends)")
-    add_json(parser, "out, bytes, tables, shortfalls")
+    add(
+        "--static-space",
+        type=Path,
+        metavar="DIR",
+        help="also write the page as index.html into this folder, with the README.md of a static "
+        "Space; `hf upload ORG/NAME DIR --repo-type space` publishes it",
+    )
+    add_json(parser, "out, bytes, rows, shortfalls")
     add_quiet(parser)
 
 
@@ -61,9 +78,12 @@ def run(args: argparse.Namespace) -> None:
     """Gather the data, fill the page and write it."""
     out = args.out or args.dataset / REPORT
     check_file("--out", out)
+    if args.static_space is not None:
+        check_folder("--static-space", args.static_space)
 
     from eval.report_page.gather import gather
     from eval.report_page.page import render
+    from eval.report_page.static_space import write_space
 
     report = gather(
         args.dataset,
@@ -75,14 +95,24 @@ def run(args: argparse.Namespace) -> None:
     )
     page = render(report)
     replace_text(made(out), page)
+    if args.static_space is not None:
+        write_space(args.static_space, page, title=report.title)
     size = len(page.encode())
+    facts = [one.fact for one in report.shortfalls]
     if args.json:
-        shown = [table.__dict__ for table in report.tables]
-        facts = [one.fact for one in report.shortfalls]
-        write_json({"out": str(out), "bytes": size, "tables": len(shown), "shortfalls": facts})
+        write_json({"out": str(out), "bytes": size, "rows": _rows(report), "shortfalls": facts})
         return
     write(f"wrote {out} ({size / 1e6:.1f} MB)")
-    log(f"{len(report.shortfalls)} facts under 'What fell short'")
+    log(f"{len(facts)} facts under 'What fell short'")
+
+
+def _rows(report: Report) -> list[dict[str, Any]]:
+    """Return the rows of the table of scores."""
+    return [
+        {"real": table.real, "architecture": table.architecture, **asdict(line)}
+        for table in report.tables
+        for line in table.lines
+    ]
 
 
 def _own_words() -> list[str]:

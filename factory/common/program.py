@@ -18,7 +18,10 @@ _MODULE = "command_line"
 _PACKAGES = {
     "train": "train",
     **dict.fromkeys(
-        ("clip", "digits", "export", "gap", "label", "predict", "report", "score", "study", "table"),
+        (
+            *("clip", "digits", "export", "gap", "label", "predict", "report", "score", "study"),
+            "table",
+        ),
         "eval",
     ),
 }
