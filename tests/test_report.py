@@ -49,7 +49,7 @@ from factory.planner.plan import ImageSpec
 from factory.shards.settings import BuildSettings
 
 NASTY = "</script><img src=x onerror=alert(1)>\"'"
-RIGHT_TO_LEFT = "\u05d7\u05ea\u05d5\u05dc \u202eevil"
+RIGHT_TO_LEFT = "\u05d7\u05ea\u05d5\u05dc (1)"
 LABELS = ["cat", NASTY, RIGHT_TO_LEFT]
 IMAGES = 60
 
@@ -268,6 +268,18 @@ def test_texts_of_strangers_are_text(page: str) -> None:
     assert NASTY in {row["values"][place] for row in data["rows"] if len(row["values"]) > place}
     isolated = re.findall(rf"<bdi[^>]*>{re.escape(RIGHT_TO_LEFT)}</bdi>", page)
     assert isolated, "right-to-left names cannot reorder the text around them"
+
+
+def test_direction_marks_in_names_end_with_the_name(out: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["labels"][0] = "\u202eevil"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    page = render(gather(copy, own_command=""))
+    assert re.search(r"<bdi[^>]*>\u202eevil</bdi>", page)
+    inside = re.findall(r">([^<]*)\u202e", page)
+    assert set(inside) <= {""}, "outside of elements of its own the mark would reorder other text"
 
 
 def test_only_the_pages_own_script_may_run(page: str) -> None:

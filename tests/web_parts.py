@@ -81,6 +81,8 @@ def _start(address: str, folder: Path) -> str:
     flags = [
         *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
         *("--window-size=1280,1000", f"--user-data-dir={folder}"),
+        # Smooth scrolling would move elements away from under a click.
+        "--force-prefers-reduced-motion",
         # Any request to a host fails at once, and is logged.
         "--host-resolver-rules=MAP * ~NOTFOUND",
     ]

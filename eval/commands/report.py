@@ -62,6 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model of the t-SNE plot: run folder, ORG/NAME[@REVISION], or name of a pretrained "
         "timm model (default: the smallest run)",
     )
+    add("--title", metavar="TEXT", help="title of the page (default: the directory's name)")
     add_out(parser, "FILE", f"the page (default: OUT/{REPORT}, which `push --report` sends)")
     add(
         "--static-space",
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
         real=_open_real(args),
         base=args.base,
         model=args.model,
+        title=args.title,
         own_command=shlex.join([NAME, "report", *_own_words()]),
     )
     page = render(report)

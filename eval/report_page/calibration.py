@@ -11,8 +11,6 @@ import numpy as np
 from eval.intervals import share_interval
 from eval.report_page.classes import groups
 from eval.report_page.runs import Run, Runs
-from eval.table import DEFAULT_BASE
-from eval.table_rows import order_rows
 
 BINS = 15
 
@@ -43,12 +41,12 @@ class Reliability:
     bins: list[Bin]
 
 
-def reliability(runs: Runs, *, base: str | None) -> list[Reliability]:
+def reliability(runs: Runs, *, order: Sequence[str]) -> list[Reliability]:
     """Return the diagrams of the rows with predictions."""
     found = []
     for real, architecture in product(runs.reals, runs.architectures):
         own = groups(runs.scored, real, architecture)
-        for row in order_rows(sorted(own), base=base or DEFAULT_BASE):
+        for row in [one for one in order if one in own]:
             group = [run for run in own[row] if run.predictions is not None]
             if group:
                 found.append(_diagram(group, row))

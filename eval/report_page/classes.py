@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from itertools import product
 
 from eval.report_page.runs import Run, Runs
-from eval.table import DEFAULT_BASE
-from eval.table_rows import order_rows
 
 
 @dataclass(frozen=True)
@@ -34,21 +32,20 @@ class Bars:
     bars: list[Bar]
 
 
-def per_class(runs: Runs, *, base: str | None) -> list[Bars]:
+def per_class(runs: Runs, *, order: Sequence[str], base: str) -> list[Bars]:
     """Return the bars of every row, by real dataset and architecture, worst class first."""
-    wanted = base or DEFAULT_BASE
     found = []
     for real, architecture in product(runs.reals, runs.architectures):
         own = groups(runs.scored, real, architecture)
-        compared = _means(own[wanted]) if wanted in own else {}
-        for row in order_rows(sorted(own), base=wanted):
+        compared = _means(own[base]) if base in own else {}
+        for row in [one for one in order if one in own]:
             counts = own[row][0].scores.real.class_counts or {}
             bars = [
                 Bar(name, value, compared.get(name), counts.get(name))
                 for name, value in _means(own[row]).items()
             ]
             bars.sort(key=lambda bar: (bar.value is None, bar.value or 0.0))
-            other = wanted if compared and row != wanted else None
+            other = base if compared and row != base else None
             found.append(Bars(real, architecture, row, other, len(own[row]), bars))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,6 @@ from eval.report_page.classes import groups
 from eval.report_page.dataset import Dataset
 from eval.report_page.runs import Run, Runs
 from eval.report_page.thumbnails import SIDE, Thumbnail, thumbnail
-from eval.table import DEFAULT_BASE
-from eval.table_rows import order_rows
 from factory.common.errors import UserError
 from factory.common.row_images import read_image
 from factory.data.class_names import find_names
@@ -68,21 +66,29 @@ class Matrix:
 
 
 def matrices(
-    runs: Runs, *, dataset: Dataset, real: RealImages | None, base: str | None
+    runs: Runs,
+    *,
+    dataset: Dataset,
+    real: RealImages | None,
+    order: Sequence[str],
+    with_images: Collection[str],
 ) -> list[Matrix]:
-    """Return the matrix of every row, with images of its most confused pairs for the best row."""
+    """Return the matrix of every row.
+
+    Args:
+        runs: All runs.
+        dataset: The synthetic images.
+        real: The real images; None: confused images are not shown.
+        order: The rows, in order.
+        with_images: Rows with images of their most confused pairs.
+    """
     found = []
     for name, architecture in product(runs.reals, runs.architectures):
         own = groups(runs.scored, name, architecture)
-        best = max(own, key=lambda row: _top1(own[row]), default="")
-        for row in order_rows(sorted(own), base=base or DEFAULT_BASE):
-            shown = row in (best, base or DEFAULT_BASE)
+        for row in [one for one in order if one in own]:
+            shown = row in with_images
             found.append(_matrix(own[row], row, dataset, real if shown else None, shown=shown))
     return found
-
-
-def _top1(group: Sequence[Run]) -> float:
-    return sum(run.scores.metrics.top1 for run in group) / len(group)
 
 
 def _matrix(

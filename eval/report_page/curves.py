@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 from eval.report_page.charts import COLOURS, DASHES, Chart, Series, line_chart
 from eval.report_page.runs import METRICS, Run, Runs, read_metrics
-from eval.table import DEFAULT_BASE
-from eval.table_rows import order_rows
 
 _MEASURES = {
     "val_top1": "Accuracy on held-out training images, %",
@@ -33,7 +31,7 @@ class Curves:
 Epochs = list[dict[str, float]]
 
 
-def curves(runs: Runs, *, base: str | None) -> list[Curves]:
+def curves(runs: Runs, *, order: Sequence[str]) -> list[Curves]:
     """Return the curves of each architecture; empty without any `metrics.csv`."""
     found = []
     for architecture in runs.architectures:
@@ -42,7 +40,7 @@ def curves(runs: Runs, *, base: str | None) -> list[Curves]:
             epochs = read_metrics(run.folder)
             if epochs:
                 by_row[run.row].append(epochs)
-        rows = order_rows(sorted(by_row), base=base or DEFAULT_BASE)
+        rows = [row for row in order if row in by_row]
         charts = _charts({row: by_row[row] for row in rows[:MOST_LINES]})
         if charts:
             number = sum(len(group) for group in by_row.values())

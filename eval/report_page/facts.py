@@ -11,8 +11,6 @@ from typing import Any
 from eval.report_page import text
 from eval.report_page.dataset import Dataset
 from eval.report_page.runs import Run, Runs
-from eval.table import DEFAULT_BASE
-from eval.table_rows import order_rows
 from factory.common.redaction import redacted
 
 
@@ -57,7 +55,7 @@ class Facts:
     commands: list[tuple[str, list[str]]]
 
 
-def facts(dataset: Dataset, runs: Runs, *, own_command: str) -> Facts:
+def facts(dataset: Dataset, runs: Runs, *, order: Sequence[str], own_command: str) -> Facts:
     """Return the facts; commands are for another machine, where `data-factory` is installed."""
     manifest = dataset.manifest
     settings = {**manifest.settings, "device": manifest.device}
@@ -66,7 +64,7 @@ def facts(dataset: Dataset, runs: Runs, *, own_command: str) -> Facts:
         scoring |= run.scores.versions
     return Facts(
         configs=[_config(dataset, name) for name in dataset.names],
-        training=_training(runs),
+        training=_training(runs, order),
         settings={key: text.value(one) for key, one in settings.items() if one not in ("", None)},
         versions=manifest.versions,
         scoring_versions=scoring,
@@ -107,7 +105,7 @@ def _quantity(found: Any) -> str:
     return text.name(found)
 
 
-def _training(runs: Runs) -> list[TrainingCost]:
+def _training(runs: Runs, order: Sequence[str]) -> list[TrainingCost]:
     found = []
     for architecture in runs.architectures:
         by_row: dict[str, dict[str, Run]] = {}
@@ -115,7 +113,7 @@ def _training(runs: Runs) -> list[TrainingCost]:
             if run.scores.model.architecture == architecture and run.scores.training is not None:
                 unique = by_row.setdefault(run.row, {})
                 unique[run.scores.model.weights_sha256] = run
-        for row in order_rows(sorted(by_row), base=DEFAULT_BASE):
+        for row in [one for one in order if one in by_row]:
             own = list(by_row[row].values())
             times = [one for run in own if (one := run.scores.model.train_seconds) is not None]
             total = math.fsum(times) if times and len(times) == len(own) else None
@@ -190,8 +188,3 @@ def _score(run: Run) -> str:
     given = {key: one for key, one in options.items() if one is not None}
     flat = [str(word) for pair in given.items() for word in pair]
     return shlex.join([*words, *flat, "--save-predictions"])
-
-
-def rows_of(configs: Sequence[ConfigFacts]) -> int:
-    """Return the number of images that were generated for a dataset."""
-    return sum(one.rows for one in configs if one.kind == "own images")

@@ -22,6 +22,7 @@ from eval.report_page import (
 from eval.report_page import facts as fact_section
 from eval.report_page.dataset import Dataset, open_report_dataset
 from eval.report_page.runs import Runs, find_runs
+from eval.table import DEFAULT_BASE
 from factory.common.console import progress
 from factory.common.errors import UserError
 from factory.common.inside import is_inside
@@ -65,6 +66,7 @@ def gather(
     real: RealImages | None = None,
     base: str | None = None,
     model: str | None = None,
+    title: str | None = None,
     own_command: str,
 ) -> Report:
     """Read a dataset and its runs.
@@ -75,6 +77,7 @@ def gather(
         real: Real images, for the confused images and the t-SNE plot.
         base: Row that the others are compared with; default: `base-class`.
         model: Model of the t-SNE plot; default: the smallest run.
+        title: Title of the page; default: the directory's name.
         own_command: The command line of this report.
 
     Raises:
@@ -93,20 +96,30 @@ def gather(
                 scored, configs=set(dataset.names), shares=_shares(dataset), base=base
             )
         )
-        matrices = step(confusion.matrices(scored, dataset=dataset, real=real, base=base))
+        order = list(dict.fromkeys(line.row for table in tables for line in table.lines))
+        compared = base or DEFAULT_BASE
+        matrices = step(
+            confusion.matrices(
+                scored,
+                dataset=dataset,
+                real=real,
+                order=order,
+                with_images={compared, *(table.best.row for table in tables)},
+            )
+        )
         pictures = step(sheets.contact_sheets(dataset))
         plot = step(space.space(dataset, scored, real=real, model=model))
         doubles = step(checks.duplicates(dataset))
-        facts = step(fact_section.facts(dataset, scored, own_command=own_command))
-        bars = classes.per_class(scored, base=base)
-        diagrams = calibration.reliability(scored, base=base)
+        facts = step(fact_section.facts(dataset, scored, order=order, own_command=own_command))
+        bars = classes.per_class(scored, order=order, base=compared)
+        diagrams = calibration.reliability(scored, order=order)
         return Report(
-            title=out.resolve().name,
+            title=title or out.resolve().name,
             dataset=dataset,
             runs=scored,
             real=None if real is None else real.name,
             tables=tables,
-            curves=curves.curves(scored, base=base),
+            curves=curves.curves(scored, order=order),
             bars=_panels(bars),
             matrices=_panels(matrices),
             reliability=_panels(diagrams),
