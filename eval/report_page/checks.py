@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,9 +82,14 @@ def _own(dataset: Dataset) -> list[str]:
 
 
 def _pairs(dataset: Dataset, config: str, places: Sequence[int]) -> list[Twins]:
-    at = {index: place for place, index in enumerate(dataset.values(config, INDEX))}
+    indexes = dataset.values(config, INDEX)
+    at = {index: place for place, index in enumerate(indexes) if isinstance(index, int)}
     earlier = dataset.values(config, DUPLICATE_OF)
-    known = [(at[earlier[place]], place) for place in places if earlier[place] in at]
+    known = [
+        (at[first], place)
+        for place in places
+        if isinstance(first := earlier[place], int) and first in at
+    ]
     pictures = pictures_of(dataset, config, [place for pair in known for place in pair])
     others = dataset.values(config, OTHER_LABEL)
     return [
@@ -114,7 +120,7 @@ def lowest(dataset: Dataset) -> Lowest | None:
         (value, config, place)
         for config in _own(dataset)
         for place, value in enumerate(dataset.values(config, column))
-        if isinstance(value, int | float)
+        if isinstance(value, float) and math.isfinite(value)
     ]
     chosen = sorted(found)[:MOST]
     pictures: dict[tuple[str, int], Picture] = {}

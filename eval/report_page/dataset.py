@@ -6,7 +6,8 @@ only for the rows that are shown.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from eval.report_page.manifest import MANIFEST, Manifest, Shard, read_manifest
 from eval.table import DEFAULT_BASE
 from eval.table_rows import order_rows
-from factory.common.errors import UserError
+from factory.common.errors import UserError, first_line
 from factory.common.inside import is_inside
 from factory.common.program import command
 from factory.common.row_images import read_image
@@ -87,8 +88,13 @@ class Dataset:
 
         if config not in self._tables:
             shards = self.manifest.configs[config].shards
-            parts = [_without_images(self.file(shard)) for shard in shards]
-            self._tables[config] = pa.concat_tables(parts, promote_options="default")
+            parts = [_without_images(self.file(shard), rows=shard.rows) for shard in shards]
+            try:
+                self._tables[config] = pa.concat_tables(parts, promote_options="default")
+            except pa.ArrowException as error:
+                raise UserError(
+                    f"{self.out}: files of config {config} differ in their columns ({error})"
+                ) from None
         return self._tables[config]
 
     def values(self, config: str, column: str) -> list[Any]:
@@ -117,13 +123,11 @@ class Dataset:
         Raises:
             UserError: A file or an image cannot be read.
         """
-        import pyarrow.parquet as pq
-
         wanted, found, start = sorted(set(places)), {}, 0
         for shard in self.manifest.configs[config].shards:
             here = [place - start for place in wanted if start <= place < start + shard.rows]
             if here:
-                with pq.ParquetFile(self.file(shard)) as file:
+                with _reading(self.file(shard)) as file:
                     for row, item in _cells(file, here).items():
                         where = f"{self.out}/{shard.file}: row {row}"
                         image = read_image(item, where=where)
@@ -141,16 +145,26 @@ def shrunk(image: Image, side: int) -> Image:
     return small
 
 
-def _without_images(path: Path) -> pa.Table:
+def _without_images(path: Path, *, rows: int) -> pa.Table:
+    with _reading(path) as file:
+        names = [name for name in file.schema_arrow.names if name != IMAGE]
+        table = file.read(columns=names)
+    if table.num_rows != rows:
+        raise UserError(f"{path}: has {table.num_rows} rows; the manifest lists {rows}")
+    return table
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[Any]:
+    """Open a Parquet file; report what is wrong with it in one line."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(path) as file:
-            names = [name for name in file.schema_arrow.names if name != IMAGE]
-            return file.read(columns=names)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path}: cannot be read as Parquet ({str(error)[:200]})") from None
+            yield file
+    except (OSError, KeyError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as Parquet ({first_line(error)})") from None
 
 
 def _cells(file: Any, rows: list[int]) -> Mapping[int, Any]:

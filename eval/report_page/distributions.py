@@ -66,7 +66,9 @@ def distributions(dataset: Dataset) -> list[Column]:
 
 def _column(dataset: Dataset, name: str) -> Column:
     values = {config: dataset.values(config, name) for config in dataset.stored}
-    known = {config: [one for one in some if one is not None] for config, some in values.items()}
+    known = {
+        config: [_plain(one) for one in some if one is not None] for config, some in values.items()
+    }
     numbers = [one for some in known.values() for one in some if _is_number(one)]
     numeric = bool(numbers) and len(numbers) == sum(map(len, known.values()))
     edges = np.linspace(min(numbers), max(numbers), _BINS + 1) if numeric else None
@@ -77,6 +79,10 @@ def _column(dataset: Dataset, name: str) -> Column:
         elif some:
             constant[config] = text.value(some[0])
     return Column(name, configs, constant)
+
+
+def _plain(value: Any) -> Any:
+    return value if _is_number(value) else text.value(value)
 
 
 def _is_number(value: Any) -> bool:

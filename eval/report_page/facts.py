@@ -11,7 +11,7 @@ from typing import Any
 from eval.report_page import text
 from eval.report_page.dataset import Dataset
 from eval.report_page.runs import Run, Runs
-from factory.common.redaction import redacted
+from factory.common.redaction import one_line, redacted
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def _commands(dataset: Dataset, runs: Runs, own_command: str) -> list[tuple[str,
         )
         groups.append(("Score", list(dict.fromkeys(_score(run) for run in trained))))
     groups.append(("This report", [own_command]))
-    return [(title, [redacted(line) for line in lines]) for title, lines in groups]
+    return [(title, [one_line(redacted(line)) for line in lines]) for title, lines in groups]
 
 
 def _one_per_row(runs: Runs) -> list[Run]:

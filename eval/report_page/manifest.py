@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from factory.common.errors import Fault, UserError
 from factory.common.outside import read_json
 from factory.common.program import command
+from factory.data.columns import CONFIG_NAME
 
 MANIFEST = "manifest.json"
 
@@ -72,6 +73,14 @@ class Manifest(_Part):
     device: str = ""
     variables: dict[str, str] = {}
     versions: list[dict[str, str]] = []
+
+    @field_validator("configs")
+    @classmethod
+    def _with_names_of_configs(cls, configs: dict[str, Config]) -> dict[str, Config]:
+        for name in configs:
+            if not CONFIG_NAME.fullmatch(name):
+                raise ValueError(f"{name[:100]!r} is no name of a config")
+        return configs
 
 
 def read_manifest(out: Path) -> Manifest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from eval.scores_file import Scores, read_scores
 from eval.table_rows import row_name
-from factory.common.errors import UserError
+from factory.common.errors import Fault, UserError
+from factory.common.outside import read_text
 from factory.common.program import command
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 CONFIG, METRICS, WEIGHTS = "config.yaml", "metrics.csv", "model.safetensors"
-_MAX_EPOCHS = 10_000
+_MAX_EPOCHS, _MAX_BYTES = 10_000, 16_000_000
 _MAX_FILES = 20_000
 
 
@@ -120,8 +122,13 @@ def find_runs(paths: Sequence[Path]) -> Runs:
     if not found.scored:
         shown = ", ".join(map(str, paths))
         raise UserError(
-            f"--runs {shown}: contains no scores-*.json; score a run first: "
-            f"`{command('score RUN --real DATASET')}`"
+            [
+                *(Fault(note) for note in found.notes[:5]),
+                Fault(
+                    f"--runs {shown}: contains no scores that can be read; score a run first: "
+                    f"`{command('score RUN --real DATASET')}`"
+                ),
+            ]
         )
     kept, notes = _newest(_once(found.scored))
     return Runs(kept, found.unscored, [*found.notes, *notes])
@@ -188,34 +195,44 @@ def _repeated(group: Sequence[Run]) -> bool:
 def _read_predictions(path: Path, scores: Scores) -> pa.Table | None:
     """Return the predictions of a run, in order of the rows; None if they are not of its scores."""
     import pyarrow as pa
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    names = ["row", "label", "predicted", "correct", "probability"]
+    schema = pa.schema(
+        [
+            *(("row", pa.int64()), ("label", pa.string()), ("predicted", pa.string())),
+            *(("correct", pa.bool_()), ("probability", pa.float64())),
+        ]
+    )
     try:
-        table = pq.read_table(path, columns=names)
-    except (OSError, ValueError, pa.ArrowException):
+        table = pq.read_table(path, columns=schema.names).select(schema.names).cast(schema)
+    except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
-    correct = sum(one is True for one in table["correct"].to_pylist())
-    same = table.num_rows == scores.real.num_images and correct == scores.metrics.num_correct
-    return table.sort_by("row") if same and table.num_rows else None
+    whole = table.num_rows == scores.real.num_images and table.num_rows > 0
+    if not whole or any(column.null_count for column in table.columns):
+        return None
+    likely = pc.min_max(table["probability"]).as_py()
+    right = pc.sum(table["correct"]).as_py()
+    if right != scores.metrics.num_correct or not 0 <= likely["min"] <= likely["max"] <= 1:
+        return None
+    return table.sort_by("row")
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """Return the epochs in a run's `metrics.csv`; empty if it cannot be read."""
     try:
-        with (folder / METRICS).open(encoding="utf-8", newline="") as file:
-            rows = [row for row, _ in zip(csv.DictReader(file), range(_MAX_EPOCHS), strict=False)]
-        return [
-            {key: float(text) for key, text in row.items() if key and text and _is_number(text)}
-            for row in rows
-        ]
-    except (OSError, ValueError, csv.Error):
+        lines = read_text(folder / METRICS, max_bytes=_MAX_BYTES).splitlines()
+        rows = list(csv.DictReader(lines[:_MAX_EPOCHS]))
+    except (UserError, csv.Error):
         return []
+    return [
+        {key: float(text) for key, text in row.items() if isinstance(key, str) and _is_number(text)}
+        for row in rows
+    ]
 
 
-def _is_number(text: str) -> bool:
+def _is_number(text: object) -> bool:
     try:
-        float(text)
-    except (TypeError, ValueError):
+        return math.isfinite(float(str(text)))
+    except ValueError:
         return False
-    return True

@@ -41,6 +41,7 @@ def shortfalls(
         *_gates(dataset, found),
         *_scores(runs),
         *_labels(runs),
+        *_places(runs),
         *(one for table in tables for one in _table(table)),
     ]
 
@@ -125,6 +126,22 @@ def _scores(runs: Runs) -> Iterator[Shortfall]:
     )
     for what, number in unfinished.items():
         yield Shortfall("Scores", f"Training of {count(number, 'run')} is unfinished ({what}).")
+
+
+def _places(runs: Runs) -> Iterator[Shortfall]:
+    """Yield rows whose runs were trained on datasets of other places than those of most rows."""
+    by_row: dict[str, set[str]] = {}
+    for run in runs.scored:
+        by_row.setdefault(run.row, set()).add(run.source)
+    counts = Counter(frozenset(places) for places in by_row.values())
+    usual = max(counts, key=lambda places: counts[places], default=frozenset[str]())
+    for row, places in sorted(by_row.items()):
+        if len(places) > 1 and (extra := places - usual):
+            shown = ", ".join(text.name(place) for place in sorted(extra)[:4])
+            yield Shortfall(
+                "Scores",
+                f"{text.name(row)} is the mean over datasets that other rows do not have: {shown}.",
+            )
 
 
 def _labels(runs: Runs) -> Iterator[Shortfall]:

@@ -59,6 +59,7 @@
     one("row-title").textContent = `${row.label}, ${row.config}`;
     one("row-image").src = image.src;
     one("row-image").alt = image.alt;
+    one("row-image").style.imageRendering = image.naturalWidth <= 64 ? "pixelated" : "auto";
     one("row-cells").replaceChildren(...data.columns.flatMap((name, place) => {
       const value = row.values[place];
       if (value === undefined || value === null) return [];
