@@ -20,7 +20,7 @@ from factory.data.class_names import find_names
 if TYPE_CHECKING:
     from eval.real import RealImages
 
-MOST_CLASSES, MOST_PAIRS, IMAGES = 30, 4, 4
+MOST_CLASSES, MOST_PAIRS, IMAGES = 30, 3, 4
 
 
 @dataclass(frozen=True)

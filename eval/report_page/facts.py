@@ -68,7 +68,7 @@ def facts(dataset: Dataset, runs: Runs, *, order: Sequence[str], own_command: st
         settings={key: text.value(one) for key, one in settings.items() if one not in ("", None)},
         versions=manifest.versions,
         scoring_versions=scoring,
-        commands=_commands(dataset, runs, own_command),
+        commands=_commands(dataset, runs, order, own_command),
     )
 
 
@@ -127,7 +127,9 @@ def _training(runs: Runs, order: Sequence[str]) -> list[TrainingCost]:
     return found
 
 
-def _commands(dataset: Dataset, runs: Runs, own_command: str) -> list[tuple[str, list[str]]]:
+def _commands(
+    dataset: Dataset, runs: Runs, order: Sequence[str], own_command: str
+) -> list[tuple[str, list[str]]]:
     settings = dataset.manifest.settings
     flags = ("batch_size", "shard_size", "dtype", "threads", "attempts")
     fixed = [
@@ -137,7 +139,7 @@ def _commands(dataset: Dataset, runs: Runs, own_command: str) -> list[tuple[str,
     ]
     build = " ".join(["data-factory build OUT/recipes NEW", *fixed])
     groups = [("Generate the images again, from the stored recipes", [build])]
-    trained = _one_per_row(runs)
+    trained = _one_per_row(runs, order)
     if trained:
         groups.append(
             (
@@ -150,12 +152,12 @@ def _commands(dataset: Dataset, runs: Runs, own_command: str) -> list[tuple[str,
     return [(title, [one_line(redacted(line)) for line in lines]) for title, lines in groups]
 
 
-def _one_per_row(runs: Runs) -> list[Run]:
+def _one_per_row(runs: Runs, order: Sequence[str]) -> list[Run]:
     first: dict[tuple[str, str], Run] = {}
     for run in sorted(runs.scored, key=lambda one: (one.source, one.seed)):
         if run.scores.training is not None:
             first.setdefault((run.row, run.scores.model.architecture), run)
-    return [first[key] for key in sorted(first)]
+    return [first[key] for key in sorted(first, key=lambda key: (order.index(key[0]), key[1]))]
 
 
 def _train(run: Run) -> str:
