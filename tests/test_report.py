@@ -428,6 +428,56 @@ def test_only_the_row_groups_of_shown_images_are_read(
     assert len(opened) == 1
 
 
+def test_columns_of_strangers_may_have_any_type(out: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    for file in (copy / "data/tricky").glob("*.parquet"):
+        table = pq.read_table(file)
+        for name in ("d", "near_duplicate_of", "index", "label"):
+            lists = pa.array([[NASTY, None]] * table.num_rows)
+            table = table.set_column(table.schema.get_field_index(name), name, lists)
+        pq.write_table(table, file)
+    found = gather(copy, own_command="")
+    assert {sheet.config: sheet.count for sheet in found.sheets.sheets}["tricky"] == 15
+    assert "</script><img" not in render(found).replace("&lt;/script&gt;&lt;img", "")
+
+
+def test_a_file_with_other_rows_than_listed_is_named(out: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    file = next((copy / "data/tricky").glob("train-00000-*.parquet"))
+    pq.write_table(pq.read_table(file).slice(1), file)
+    with pytest.raises(UserError, match=f"{file.name}: has 7 rows; the manifest lists 8"):
+        gather(copy, own_command="")
+
+
+def test_predictions_that_do_not_fit_their_scores_are_not_used(tmp_path: Path) -> None:
+    run = write_run(tmp_path, "base-class")
+    file = run / "predictions-photos-test.parquet"
+    whole = pq.read_table(file)
+    (kept,) = find_runs([run]).scored
+    assert kept.predictions is not None
+    nulls = pa.array([None] * IMAGES, pa.float64())
+    for damaged in (
+        whole.slice(1),
+        whole.drop_columns(["correct"]),
+        whole.set_column(3, "correct", pa.array([True] * IMAGES)),
+        whole.set_column(4, "probability", nulls),
+        whole.set_column(4, "probability", pa.array([0.5] * (IMAGES - 1) + [float("nan")])),
+    ):
+        pq.write_table(damaged, file)
+        (found,) = find_runs([run]).scored
+        assert found.predictions is None
+
+
+def test_rows_over_other_datasets_are_named(out: Path, tmp_path: Path) -> None:
+    for row in ("base-class", "tricky", "third"):
+        write_run(tmp_path, row)
+    write_run(tmp_path, "tricky", source="elsewhere")
+    facts = [one.fact for one in gather(out, runs=[tmp_path], own_command="").shortfalls]
+    assert "tricky is the mean over datasets that other rows do not have: elsewhere." in facts
+
+
 def test_files_outside_the_dataset_are_not_opened(out: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
