@@ -107,7 +107,10 @@ class Dataset:
 
     def rows_at(self, config: str, places: Collection[int]) -> list[dict[str, Any]]:
         """Return some rows of a config as dictionaries, without images, in the order given."""
-        found: list[dict[str, Any]] = self.columns(config).take(list(places)).to_pylist()
+        import pyarrow as pa
+
+        wanted = pa.array(list(places), pa.int64())
+        found: list[dict[str, Any]] = self.columns(config).take(wanted).to_pylist()
         return found
 
     def images(

@@ -108,7 +108,6 @@ def render(report: Report) -> str:
 
 def _environment() -> Any:
     import jinja2
-    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -118,7 +117,7 @@ def _environment() -> Any:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        name=text.name, number=text.number, seconds=text.seconds, own=Markup, signed=_signed
+        name=text.name, number=text.number, seconds=text.seconds, signed=_signed
     )
     environment.globals.update(
         Scale=charts.Scale, marks=charts.marks, line_path=charts.line_path, count=text.count
