@@ -172,7 +172,8 @@ def _reading(path: Path) -> Iterator[Any]:
 
 def _cells(file: Any, rows: list[int]) -> Mapping[int, Any]:
     """Return the image cells of some rows of a file."""
-    found, start = {}, 0
+    found: dict[int, Any] = {}
+    start = 0
     for group in range(file.num_row_groups):
         count = file.metadata.row_group(group).num_rows
         here = [row - start for row in rows if start <= row < start + count]

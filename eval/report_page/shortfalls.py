@@ -145,7 +145,7 @@ def _places(runs: Runs) -> Iterator[Shortfall]:
 
 
 def _labels(runs: Runs) -> Iterator[Shortfall]:
-    seen = set()
+    seen: set[tuple[str, object]] = set()
     for run in runs.scored:
         labels, real = run.scores.labels, run.scores.real
         extra = tuple(labels.names[labels.num_real :])
