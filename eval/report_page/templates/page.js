@@ -1,5 +1,6 @@
 "use strict";
 (() => {
+  document.documentElement.classList.add("js");
   const all = (query, inside = document) => [...inside.querySelectorAll(query)];
   const one = (id) => document.getElementById(id);
   const data = JSON.parse(one("data").textContent);
