@@ -30,6 +30,7 @@ ROOT = Path(__file__).parent.parent
 REASONS = {
     "--model": "each command runs another kind of model; all ids are written alike",
     "--out": "a file or a folder, which the metavar says",
+    "--report": "a study writes its report, a push sends that of the dataset",
     "--real": "a study has several datasets and names the one that a real one belongs to",
 }
 

@@ -303,6 +303,23 @@ def test_a_repository_or_token_lost_during_a_push_is_reported(
     assert len(repo.commits) == 1
 
 
+def test_a_report_is_sent_only_if_asked_and_stays(
+    either_hub: LocalHub, out: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(out, copy)
+    line = refused(either_hub, tmp_path, copy, REPO, "--report")
+    assert "report.html not found; write it with" in line
+    (copy / "report.html").write_text("<!doctype html>")
+    push(either_hub, tmp_path, copy)
+    assert "report.html" not in remote_sha256(either_hub, REPO)
+    assert push(either_hub, tmp_path, copy, "--report")["added"] == ["report.html"]
+    (copy / "report.html").write_text("<!doctype html>, newer")
+    assert push(either_hub, tmp_path, copy, "--report")["committed"]
+    assert not push(either_hub, tmp_path, copy)["committed"]
+    assert "report.html" in remote_sha256(either_hub, REPO)
+
+
 def test_a_damaged_or_unfinished_set_is_not_sent(
     either_hub: LocalHub, out: Path, tmp_path: Path
 ) -> None:

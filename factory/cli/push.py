@@ -27,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_publication(parser)
     add_replace_card(parser)
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="also send OUT/report.html, the page that the command `report` writes",
+    )
     add_dry_run(parser)
     add_json(parser, PUSH_FIELDS)
     add_quiet(parser, of_libraries=False)
@@ -44,6 +49,7 @@ def run(args: argparse.Namespace) -> None:
         tag=args.tag,
         message=args.commit_message,
         replace_card=args.replace_card,
+        report=args.report,
         dry_run=args.dry_run,
     )
     if args.json:

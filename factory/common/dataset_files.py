@@ -16,6 +16,8 @@ CARDS = (_CARD, _CARD_FILE, _INFOS)
 MANIFEST = "manifest.json"
 """File of a generated dataset that describes its configs."""
 MAX_CARD_BYTES = 16_000_000
+REPORT = "report.html"
+"""Page that `data-factory report` writes into a dataset's directory."""
 _FILES_KEYS = {"data_files", "data_dir"}
 _SAVED_LISTS = ("_data_files", "_indices_data_files")
 _T = TypeVar("_T")

@@ -16,7 +16,11 @@ _MODULE = "command_line"
 _PACKAGES = {
     "train": "train",
     **dict.fromkeys(
-        ("clip", "digits", "export", "gap", "label", "predict", "score", "study", "table"), "eval"
+        (
+            *("clip", "digits", "export", "gap", "label", "predict", "report", "score", "study"),
+            "table",
+        ),
+        "eval",
     ),
 }
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from factory.card import page, scores
+from factory.common.dataset_files import REPORT
 from factory.common.errors import Failure, Fault, UserError
 from factory.common.inside import is_inside, require_own
 from factory.common.program import command
@@ -38,6 +39,7 @@ def push(
     tag: str | None = None,
     message: str | None = None,
     replace_card: bool = False,
+    report: bool = False,
     dry_run: bool = False,
     show_progress: bool = True,
 ) -> PublishReport:
@@ -56,12 +58,13 @@ def push(
         tag: Tag for the commit, e.g. `v1`.
         message: Title of the commit.
         replace_card: Overwrite edits of the card on the Hub instead of stopping.
+        report: Send `report.html` too. A push without it leaves the one on the Hub as it is.
         dry_run: Verify and compare, change nothing.
         show_progress: Whether to show progress bars on stderr.
 
     Raises:
-        UserError: The dataset is unfinished or damaged, its card was edited on the Hub, or the Hub
-            rejects it.
+        UserError: The dataset is unfinished or damaged, has no report to send, its card was edited
+            on the Hub, or the Hub rejects it.
         Failure: All retries failed, another push was faster, or the dataset changed.
     """
     target = parse_target(repo_id, "dataset")
@@ -74,11 +77,15 @@ def push(
         raise UserError(f"{out}: directory not found; give a dataset directory")
     require_own(place)
     found = require_set(place)
+    if report:
+        _require_report(place)
     _require_within_limits(place, found, target.repo_id)
     session = writing_session(target, tag=tag)
     check_may_push(session, private=private)
     _require_whole(place, found, show_progress=show_progress)
     files = _collected(place, found, target.repo_id)
+    if report:
+        files[REPORT] = local_file((place / REPORT).read_bytes())
     publication = Publication(
         files=files,
         owned=lambda path: _is_owned(path, files),
@@ -94,7 +101,8 @@ def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
     """Return all files of a dataset by repository path; shards with the manifest's hash.
 
     Excluded are names that begin with a dot, which belong to version control, system files, links
-    out of the directory (`verify` reports them), unlisted shards, and scores of other rows.
+    out of the directory (`verify` reports them), unlisted shards, scores of other rows, and the
+    report, which may be older than the dataset.
     """
     hashes = {shard.file: shard.sha256 for one in found.configs.values() for shard in one.shards}
     paths = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
@@ -106,7 +114,15 @@ def set_files(out: Path, found: Manifest) -> dict[str, LocalFile]:
         and not _is_left_out(PurePosixPath(name))
         and (name in hashes or not name.startswith(f"{DATA}/"))
         and (name != scores.FILE_NAME or scores.kept_scores(out, found))
+        and name != REPORT
     }
+
+
+def _require_report(out: Path) -> None:
+    if not (out / REPORT).is_file():
+        raise UserError(
+            f"--report: {out / REPORT} not found; write it with `{command(f'report {out}')}`"
+        )
 
 
 def _is_left_out(path: PurePosixPath) -> bool:
@@ -150,7 +166,9 @@ def _is_owned(path: str, files: dict[str, LocalFile]) -> bool:
     """Return whether a file on the Hub belongs to the dataset; files that people added stay."""
     folder, slash, _ = path.partition("/")
     if not slash:
-        return path in (FILE_NAME, page.FILE_NAME, scores.FILE_NAME)
+        return path in (FILE_NAME, page.FILE_NAME, scores.FILE_NAME) or (
+            path == REPORT and REPORT in files
+        )
     return folder in _FOLDERS or any(name.startswith(f"{folder}/") for name in files)
 
 

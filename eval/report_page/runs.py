@@ -1,0 +1,238 @@
+"""Find the runs of a report: their scores, predictions, metrics and settings."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from eval.scores_file import Scores, read_scores
+from eval.table_rows import row_name
+from factory.common.errors import Fault, UserError
+from factory.common.outside import read_text
+from factory.common.program import command
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+CONFIG, METRICS, WEIGHTS = "config.yaml", "metrics.csv", "model.safetensors"
+_MAX_EPOCHS, _MAX_BYTES = 10_000, 16_000_000
+_MAX_FILES = 20_000
+
+
+@dataclass(frozen=True)
+class Run:
+    """Scores of one run on one real dataset.
+
+    Attributes:
+        file: The scores file.
+        scores: Its content.
+        row: Name of its row in the headline table: the config that it was trained on.
+    """
+
+    file: Path
+    scores: Scores
+    row: str
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the scores file: of a run, if it was scored in place."""
+        return self.file.parent
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The training data, as the run's settings describe it."""
+        return (self.scores.training or {}).get("data") or {}
+
+    @property
+    def source(self) -> str:
+        """References of the training data; every draw of a dataset has its own."""
+        sources = self.data.get("sources") or [self.data]
+        return ", ".join(str(one.get("reference", "")) for one in sources)
+
+    @property
+    def pixels(self) -> str:
+        """Hash of the training images, empty if unknown."""
+        return str(self.data.get("pixels_sha256") or "")
+
+    @property
+    def seed(self) -> int:
+        """Seed of the training."""
+        found = (self.scores.training or {}).get("seed", 0)
+        return found if isinstance(found, int) else 0
+
+    @cached_property
+    def predictions(self) -> pa.Table | None:
+        """Columns `row`, `label`, `predicted`, `correct`, `probability`; None without the file."""
+        path = self.file.with_name(f"{self.file.stem.replace('scores', 'predictions', 1)}.parquet")
+        return _read_predictions(path, self.scores) if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All runs of a report.
+
+    Attributes:
+        scored: One per scores file.
+        unscored: Folders of runs without scores.
+        notes: Files that were left out, and why.
+    """
+
+    scored: list[Run] = field(default_factory=list)
+    unscored: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def reals(self) -> list[str]:
+        """Names of the real datasets."""
+        return sorted({run.scores.real.name for run in self.scored})
+
+    @property
+    def architectures(self) -> list[str]:
+        """Names of the models."""
+        return sorted({run.scores.model.architecture for run in self.scored})
+
+
+def find_runs(paths: Sequence[Path]) -> Runs:
+    """Read the scores in some files and folders; folders are searched to the bottom.
+
+    Scores of the same weights on the same images count once. If a dataset was generated again and
+    models trained on it again, only runs on the images of the newest scores count.
+
+    Raises:
+        UserError: A path does not exist, or no scores were found.
+    """
+    found = Runs()
+    for path in paths:
+        if not path.exists():
+            raise UserError(f"--runs {path}: not found; name a run folder, or a folder of runs")
+        for file in _score_files(path):
+            try:
+                scores = read_scores(file)
+            except UserError as error:
+                found.notes.append(f"Left out: {error}")
+                continue
+            found.scored.append(Run(file, scores, row_name(scores)))
+        found.unscored.extend(_unscored(path))
+    if not found.scored:
+        shown = ", ".join(map(str, paths))
+        raise UserError(
+            [
+                *(Fault(note) for note in found.notes[:5]),
+                Fault(
+                    f"--runs {shown}: contains no scores that can be read; score a run first: "
+                    f"`{command('score RUN --real DATASET')}`"
+                ),
+            ]
+        )
+    kept, notes = _newest(_once(found.scored))
+    return Runs(kept, found.unscored, [*found.notes, *notes])
+
+
+def _score_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = sorted(path.rglob("scores-*.json"))
+    if len(found) > _MAX_FILES:
+        raise UserError(
+            f"--runs {path}: contains {len(found):,} scores files, more than {_MAX_FILES:,}; name "
+            "the folders of the runs to report"
+        )
+    return found
+
+
+def _unscored(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        for file in sorted(path.rglob(METRICS)):
+            if not any(file.parent.glob("scores-*.json")):
+                yield file.parent
+
+
+def _once(runs: Sequence[Run]) -> list[Run]:
+    unique: dict[tuple[str, str, str], Run] = {}
+    for run in runs:
+        scores = run.scores
+        unique.setdefault((scores.model.weights_sha256, scores.real.fingerprint, run.row), run)
+    return list(unique.values())
+
+
+def _newest(runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+    """Where a training was repeated on other images of the same place, keep the newest ones'.
+
+    The newest images are those of the newest scores file. Runs of other seeds on other images are
+    no repetition: each seed may have a sample of its own.
+    """
+    by_place: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        by_place.setdefault((run.row, run.source), []).append(run)
+    kept: list[Run] = []
+    notes = []
+    for (row, source), group in by_place.items():
+        newest = max(group, key=lambda run: run.file.stat().st_mtime).pixels
+        own = [run for run in group if run.pixels == newest] if _repeated(group) else group
+        kept += own
+        if left := len(group) - len(own):
+            notes.append(
+                f"{left} of {len(group)} runs of {row} are left out: {source} had other images "
+                "when they were trained"
+            )
+    return kept, notes
+
+
+def _repeated(group: Sequence[Run]) -> bool:
+    """Return whether some run has the model, seed and test images of another one."""
+    keys = Counter(
+        (run.scores.model.architecture, run.seed, run.scores.real.fingerprint) for run in group
+    )
+    return max(keys.values()) > 1 and len({run.pixels for run in group}) > 1
+
+
+def _read_predictions(path: Path, scores: Scores) -> pa.Table | None:
+    """Return the predictions of a run, in order of the rows; None if they are not of its scores."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    schema = pa.schema(
+        [
+            *(("row", pa.int64()), ("label", pa.string()), ("predicted", pa.string())),
+            *(("correct", pa.bool_()), ("probability", pa.float64())),
+        ]
+    )
+    try:
+        table = pq.read_table(path, columns=schema.names).select(schema.names).cast(schema)
+    except (OSError, ValueError, KeyError, pa.ArrowException):
+        return None
+    whole = table.num_rows == scores.real.num_images and table.num_rows > 0
+    if not whole or any(column.null_count for column in table.columns):
+        return None
+    likely = table["probability"].to_numpy()
+    right = pc.sum(table["correct"]).as_py()
+    if right != scores.metrics.num_correct or not ((likely >= 0) & (likely <= 1)).all():
+        return None
+    return table.sort_by("row")
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """Return the epochs in a run's `metrics.csv`; empty if it cannot be read."""
+    try:
+        lines = read_text(folder / METRICS, max_bytes=_MAX_BYTES).splitlines()
+        rows = list(csv.DictReader(lines[:_MAX_EPOCHS]))
+    except (UserError, csv.Error):
+        return []
+    return [
+        {key: float(text) for key, text in row.items() if isinstance(key, str) and _is_number(text)}
+        for row in rows
+    ]
+
+
+def _is_number(text: object) -> bool:
+    try:
+        return math.isfinite(float(str(text)))
+    except ValueError:
+        return False
