@@ -141,20 +141,40 @@ def train(options: TrainOptions) -> RunSummary:
         Failure: The loss is not finite.
     """
     from train.environment import join_launch
-    from train.loop import Trainer, split_rows
-    from train.model import check_model_name, quieten_timm
-    from train.weights import check_weights_file
 
-    options = replace(options, model=timm_name(options.model))
-    options, preset = _choose_preset(options)
+    options, preset = _choose_preset(replace(options, model=timm_name(options.model)))
     _check_weights_are_loaded(options)
-    if options.push_to is not None:
-        # Check first: hours of training must not be lost to a mistyped name or a read-only token.
-        from factory.hub.ids import parse_target
-        from factory.hub.publish import check_may_push, writing_session
+    _check_push(options)
+    options, values = _resolve_preset(options, preset)
+    _check_files(options)
+    accelerator = join_launch(options.device)
+    trainer = _fit(options, values, preset, accelerator)
+    summary = RunSummary(
+        out=options.out,
+        epochs=trainer.epochs_done,
+        best_epoch=trainer.best_epoch,
+        best_val_top1=trainer.best_val_top1,
+        is_main_process=accelerator.is_main_process,
+        val_by_dataset=_by_dataset(trainer),
+        num_real_images=trainer.config.data.num_real_images,
+    )
+    accelerator.end_training()
+    return summary
 
-        session = writing_session(parse_target(options.push_to, "model"), tag=options.push_tag)
-        check_may_push(session, private=options.push_private)
+
+def _check_push(options: TrainOptions) -> None:
+    """Check first: hours of training must not be lost to a mistyped name or a read-only token."""
+    if options.push_to is None:
+        return
+    from factory.hub.ids import parse_target
+    from factory.hub.publish import check_may_push, writing_session
+
+    session = writing_session(parse_target(options.push_to, "model"), tag=options.push_tag)
+    check_may_push(session, private=options.push_private)
+
+
+def _resolve_preset(options: TrainOptions, preset: str) -> tuple[TrainOptions, Hyperparameters]:
+    """Return options with the preset's model arguments, and the hyperparameters."""
     values = presets.resolve(
         preset,
         model=options.model,
@@ -163,13 +183,27 @@ def train(options: TrainOptions) -> RunSummary:
         note=_log_once,
     )
     own = presets.model_args(preset, options.model)
-    options = replace(options, model_args={**own, **options.model_args})
+    return replace(options, model_args={**own, **options.model_args}), values
+
+
+def _check_files(options: TrainOptions) -> None:
+    """Check the model's name, its weights and the run folder before the processes are joined."""
+    from train.model import check_model_name, quieten_timm
+    from train.weights import check_weights_file
+
     quieten_timm()
     check_model_name(options.model)
     if options.weights is not None:
         check_weights_file(options.weights)
     check_folder(options.out)
-    accelerator = join_launch(options.device)
+
+
+def _fit(
+    options: TrainOptions, values: Hyperparameters, preset: str, accelerator: Accelerator
+) -> Trainer:
+    """Open and decode the datasets, claim the run folder and train in it."""
+    from train.loop import Trainer, split_rows
+
     threads = _set_threads(options, shows=accelerator.is_main_process)
     with ExitStack() as until_the_end:
         with reporting_lack_of_memory(_FEWER_PIXELS):
@@ -195,17 +229,7 @@ def train(options: TrainOptions) -> RunSummary:
             )
             _record_environment(options.out, trainer, threads=threads)
             trainer.fit()
-    summary = RunSummary(
-        out=options.out,
-        epochs=trainer.epochs_done,
-        best_epoch=trainer.best_epoch,
-        best_val_top1=trainer.best_val_top1,
-        is_main_process=accelerator.is_main_process,
-        val_by_dataset=_by_dataset(trainer),
-        num_real_images=config.data.num_real_images,
-    )
-    accelerator.end_training()
-    return summary
+    return trainer
 
 
 def _more_memory(values: Hyperparameters) -> str:
