@@ -29,12 +29,13 @@ from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.data.pixels import labelled_sha256
 from factory.data.row_subsets import take_per_class
-from train.arguments import build_parser, options_of
+from train.arguments import options_of
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
 from train.environment import record_environment
 from train.loop import Trainer
+from train.parser import build_parser
 from train.run import TrainOptions, train
 from train.run_folder import only_run
 

@@ -27,11 +27,12 @@ def make_trainer(out: Path):
 
     from factory.common.devices import on_cpus
     from factory.data.row_subsets import DataSource
-    from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
+    from train.config import RunConfig
     from train.data import LabelledPixels
     from train.loop import Trainer
     from train.model import create_classifier
     from train.presets import resolve
+    from train.settings import IMAGENET_MEAN, IMAGENET_STD
 
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (NUM_IMAGES, 32, 32, 3), dtype=np.uint8)

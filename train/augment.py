@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.config import Augmentation
+from train.settings import Augmentation
 
 _CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
 _CROP = slice(0, 2 * _CROP_ATTEMPTS)

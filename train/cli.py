@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 from factory.common.console import launched_as, write, write_json
 from factory.common.errors import UserError
 from factory.common.program import command
-from train.arguments import add_arguments, build_parser, options_of, presets_text
-from train.run import RunSummary, TrainOptions, train
+from train.arguments import options_of
+from train.options import RunSummary, TrainOptions
+from train.parser import add_arguments, build_parser
+from train.preset_text import presets_text
+from train.run import train
 
 __all__ = ["add_arguments", "main", "run"]
 

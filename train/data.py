@@ -20,7 +20,7 @@ from factory.data.open import OpenedDataset
 from factory.data.pixels import border_colour, decode_images, labelled_sha256, require_space
 from factory.data.row_counts import class_counts, count_warnings, counts_line, shortened
 from factory.data.row_subsets import check_labels
-from train.config import Hyperparameters
+from train.settings import Hyperparameters
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

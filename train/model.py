@@ -21,8 +21,9 @@ from factory.common.whole_files import replace_file, replace_text
 from factory.hub.client import bound_requests
 from factory.models.model_config import no_larger_than
 from factory.models.model_folder import fetch_model, read_model_folder
-from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
+from train.config import RunConfig
 from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS
+from train.settings import IMAGENET_MEAN, IMAGENET_STD
 
 _MOST_FEATURES = 8192
 _ORIGIN_KEYS = ("tag", "license", "origin_url", "paper_name", "paper_ids", "notes")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from train.config import Hyperparameters
+from train.settings import Hyperparameters
 
 
 def learning_rate(step: int, *, steps_per_epoch: int, values: Hyperparameters) -> float:
