@@ -243,6 +243,7 @@ def test_run_folder_records_everything(options: TrainOptions, colours: Path) -> 
         "checkpoint.pt",
         "config.json",
         "config.yaml",
+        "curves.png",
         "metrics.csv",
         "model.safetensors",
     ]
@@ -258,7 +259,7 @@ def test_best_epoch_is_kept_not_the_last(
     seen: list[dict[str, torch.Tensor]] = []
 
     def score(trainer: Trainer) -> Scores:
-        seen.append({k: v.clone() for k, v in trainer.bare_model.state_dict().items()})
+        seen.append({k: v.clone() for k, v in trainer.learner.bare_model.state_dict().items()})
         return Scores(*next(scores))
 
     monkeypatch.setattr(Trainer, "score_held_out", score)
@@ -608,7 +609,7 @@ def test_too_little_memory_is_one_line_with_remedies(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("train.loop.functional.cross_entropy", fail)
+    monkeypatch.setattr("train.losses.functional.cross_entropy", fail)
     with pytest.raises(Failure) as raised:
         train(options)
     text = str(raised.value)

@@ -15,9 +15,9 @@ from factory.data.row_subsets import hold_out
 from train.augment import NUM_DRAWS, affine_maps, augment, to_float
 from train.config import differing_keys
 from train.data import epoch_batches, part_of_rank
-from train.model import parameter_groups
+from train.optimizer import parameter_groups
 from train.presets import PRESETS, resolve
-from train.schedule import learning_rate
+from train.schedule import make_schedule
 from train.settings import Augmentation, Hyperparameters
 from train.uniforms import uniforms
 
@@ -139,7 +139,7 @@ def test_an_epoch_contains_every_row_once_for_any_number_of_processes() -> None:
 
 def test_schedule_warms_up_and_anneals_to_zero() -> None:
     values = Hyperparameters(epochs=10, batch_size=8, lr=1.0, warmup_epochs=2)
-    rates = [learning_rate(step, steps_per_epoch=5, values=values) for step in range(50)]
+    rates = [*map(make_schedule(values, steps_per_epoch=5), range(50))]
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[10] == 1.0
     assert rates[30] == pytest.approx(0.5)
@@ -151,7 +151,7 @@ def test_a_schedule_of_epochs_is_torchs_stepped_once_per_epoch() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
     for step in range(12):
-        ours = learning_rate(step, steps_per_epoch=3, values=values)
+        ours = make_schedule(values, steps_per_epoch=3)(step)
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
         if step % 3 == 2:
             optimizer.step()
@@ -199,7 +199,7 @@ def test_cosine_is_torchs() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
     for step in range(12):
-        ours = learning_rate(step, steps_per_epoch=3, values=values)
+        ours = make_schedule(values, steps_per_epoch=3)(step)
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
@@ -269,3 +269,43 @@ def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
     assert len({path.read_bytes() for path in files}) == 1
     loaded = load_file(files[0])
     assert all(torch.equal(one, loaded[name]) for name, one in model.state_dict().items())
+
+
+def test_balanced_epochs_have_equally_many_images_of_every_class() -> None:
+    from train.mixing import rows_of_epoch
+
+    labels = np.repeat([0, 2, 3], [60, 10, 5])
+    parts = [np.arange(40), np.arange(40, 75)]
+    options = {"shares": None, "num_rows": 75, "seed": 1}
+    rows = rows_of_epoch(parts, **options, epoch=0, balanced=labels)
+    assert np.bincount(labels[rows % 75]).tolist() == [25, 0, 25, 25]
+    # Repeats are spread evenly, and have numbers of their own.
+    assert len(set(rows.tolist())) == 75
+    assert np.bincount(rows % 75)[70:].tolist() == [5] * 5
+    other = rows_of_epoch(parts, **options, epoch=1, balanced=labels)
+    assert set(rows[:25].tolist()) != set(other[:25].tolist())
+    again = rows_of_epoch(parts, **options, epoch=0, balanced=labels)
+    assert np.array_equal(rows, again)
+    # Within the share of each dataset.
+    mixed = rows_of_epoch(parts, **{**options, "shares": (0.6, 0.4)}, epoch=0, balanced=labels)
+    first = mixed % 75 < 40
+    assert (first.sum(), (~first).sum()) == (45, 30)
+    assert np.bincount(labels[mixed[~first] % 75]).tolist() == [10, 0, 10, 10]
+
+
+def test_held_out_images_that_are_trained_on_are_reported() -> None:
+    from train.duplicates import pixel_digests, report_duplicates
+
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
+    pixels[[7, 8]] = pixels[[2, 3]]
+    labels = np.array([0, 1, 0, 1, 0, 1, 0, 0, 0, 1])
+    notes: list[str] = []
+    rows = {"train_rows": np.arange(7), "val_rows": np.arange(7, 10)}
+    digests = pixel_digests(pixels)
+    assert report_duplicates(digests, labels, **rows, note=notes.append) == 2
+    assert "2 of 3 held-out images are also training images (rows 7 = 2, 8 = 3)" in notes[0]
+    assert ", 1 of them with another label; the held-out accuracy" in notes[0]
+    kept = {"train_rows": np.arange(2), "val_rows": np.arange(2, 10)}
+    # Repeats within one part are no fault here.
+    assert report_duplicates(digests, labels, **kept, note=notes.append) == 0
+    assert len(notes) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from factory.common.errors import UserError
@@ -12,7 +12,7 @@ from factory.common.outside import parse_yaml
 from factory.common.program import command
 from factory.hub.ids import is_model_id
 from train.options import TrainOptions
-from train.parser import FIELDS
+from train.preset_options import preset_values
 
 # Options that need --push.
 _PUBLICATION = ("private", "revision", "commit_message", "tag", "replace_card")
@@ -43,11 +43,7 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
             f"missing {', '.join(missing)}; e.g. "
             f"{command('train DATASET --model test_resnet --out RUN')}"
         )
-    overrides = {
-        _field(name): getattr(parsed, name)
-        for name, _, _ in FIELDS
-        if getattr(parsed, name) is not None
-    }
+    overrides, augmentation = preset_values(parsed)
     return TrainOptions(
         dataset=parsed.datasets[0],
         more_datasets=tuple(parsed.datasets[1:]),
@@ -67,9 +63,13 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
         head_only=parsed.head_only,
         model_args=_model_args(parsed.model_arg),
         overrides=overrides,
-        augmentation=_augmentation(parsed.augment, no_flip=parsed.no_flip),
+        augmentation=_augmentation(parsed.augment, augmentation, no_flip=parsed.no_flip),
         seed=parsed.seed,
         threads=parsed.threads,
+        mixed_precision=parsed.mixed_precision,
+        torchcompile=parsed.torchcompile,
+        recovery_interval=parsed.recovery_interval,
+        log_with=tuple(parsed.log_with),
         device=parsed.device,
         push_to=parsed.push,
         push_revision=parsed.revision,
@@ -80,11 +80,6 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
         skip_unreadable=parsed.skip_unreadable,
         push_replace_card=parsed.replace_card,
     )
-
-
-def _field(option: str) -> str:
-    """Return the preset's name of a value."""
-    return "batch_size" if option == "total_batch_size" else option
 
 
 def _timm_id(model: str) -> str:
@@ -125,7 +120,10 @@ def _model_args(pairs: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def _augmentation(pairs: Sequence[str], *, no_flip: bool) -> dict[str, Any]:
+def _augmentation(
+    pairs: Sequence[str], options: Mapping[str, Any], *, no_flip: bool
+) -> dict[str, Any]:
+    """Return the fields of `Augmentation` of `--augment` and of options of their own."""
     from train.settings import Augmentation
 
     found: dict[str, Any] = {}
@@ -138,10 +136,14 @@ def _augmentation(pairs: Sequence[str], *, no_flip: bool) -> dict[str, Any]:
             found[key] = [_value(part, option=f"--augment {key}") for part in value.split(",")]
         else:
             found[key] = _value(value, option=f"--augment {key}")
+    twice = sorted(options.keys() & {pair.partition("=")[0] for pair in pairs})
+    if twice:
+        raise UserError(f"--augment {twice[0]}=... is given by another option too; give one")
+    found.update(options)
     if no_flip:
         flips = [key for key in ("horizontal_flip", "vertical_flip") if found.get(key)]
         if flips:
-            raise UserError(f"--no-flip excludes --augment {flips[0]}=...; give one of them")
+            raise UserError(f"--no-flip excludes {flips[0]}; give one of them")
         found.update(horizontal_flip=0.0, vertical_flip=0.0)
     return found
 

@@ -82,12 +82,16 @@ def resolve_preset(options: TrainOptions, preset: str) -> tuple[TrainOptions, Hy
 def check_files(options: TrainOptions, values: Hyperparameters) -> None:
     """Check the model's name, its weights and the run folder before the processes are joined."""
     from train.model import check_model_name, quieten_timm
+    from train.optimizer import check_optimizer
+    from train.trackers import check_trackers
     from train.weights import check_weights_file
 
     quieten_timm()
     check_model_name(options.model)
     if values.stem == "small":
         with_small_stem(options.model, options.model_args)
+    check_optimizer(values)
+    check_trackers(options.log_with)
     if options.weights is not None:
         check_weights_file(options.weights)
     check_folder(options.out)

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from factory.common.errors import Fault
 from factory.common.text import cut, suggest
 from factory.data.row_subsets import DataSource
-from train.settings import Augmentation, Frozen, Hyperparameters
+from train.settings import Augmentation, Frozen, Hyperparameters, flag
 
 
 class Environment(Frozen):
@@ -26,6 +26,7 @@ class Environment(Frozen):
         precision: `float32`, or the type of mixed-precision training.
         threads: CPU threads per process.
         processes: Number of processes.
+        compiled: Backend of `torch.compile`, or `no`.
         versions: Version of each library.
     """
 
@@ -35,6 +36,7 @@ class Environment(Frozen):
     precision: str | None = None
     threads: int | None = None
     processes: int | None = None
+    compiled: str = "no"
     versions: dict[str, str] = Field(default_factory=dict)
 
 
@@ -85,6 +87,11 @@ def option_faults(error: ValidationError) -> list[Fault]:
     """Return a fault for each invalid value, with its option."""
     faults = []
     for entry in error.errors():
+        if not entry["loc"]:
+            # Values that contradict each other, one per line.
+            lines = entry["msg"].removeprefix("Value error, ").splitlines()
+            faults += [Fault(line) for line in lines]
+            continue
         path = [str(part) for part in entry["loc"]]
         message = entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
@@ -93,8 +100,7 @@ def option_faults(error: ValidationError) -> list[Fault]:
         if path[0] == "augmentation":
             option = f"--augment {path[1]}" if len(path) > 1 else "--augment"
         else:
-            name = "total_batch_size" if path[0] == "batch_size" else path[0]
-            option = f"--{name.replace('_', '-')}"
+            option = flag(path[0])
         value = entry["input"]
         shown = f" (found {value})" if isinstance(value, str | int | float) else ""
         faults.append(Fault(f"{option}: {message}{shown}"))

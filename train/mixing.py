@@ -106,11 +106,12 @@ def rows_of_epoch(
     num_rows: int,
     seed: int,
     epoch: int,
+    balanced: Rows | None = None,
 ) -> Rows:
     """Return the rows of an epoch, as many as there are training rows.
 
-    A dataset with fewer images than its share repeats them: all equally often, up to one. A
-    repeated row has a number of its own, so that its augmentation differs: the number modulo
+    A dataset or class with fewer images than its share repeats them: all equally often, up to one.
+    A repeated row has a number of its own, so that its augmentation differs: the number modulo
     `num_rows` is the row.
 
     Args:
@@ -119,17 +120,31 @@ def rows_of_epoch(
         num_rows: Rows of all datasets, held-out ones included.
         seed: The run's seed.
         epoch: From 0.
+        balanced: Labels of all rows, to give all classes of a share equally many images; None to
+            leave classes as they are.
     """
     rows = np.concatenate(parts)
-    if shares is None:
+    if shares is None and balanced is None:
         return rows
+    groups = [(rows, len(rows))]
+    if shares is not None:
+        groups = [*zip(parts, _counts(shares, len(rows)), strict=True)]
+    if balanced is not None:
+        groups = [one for group in groups for one in _by_class(*group, balanced)]
     chosen = []
-    for number, (part, count) in enumerate(zip(parts, _counts(shares, len(rows)), strict=True)):
+    for number, (part, count) in enumerate(groups):
         rng = np.random.default_rng((_MIX_STREAM, seed, epoch, number))
         times, rest = divmod(count, len(part))
         whole = [part + num_rows * time for time in range(times)]
         chosen += [*whole, rng.permutation(part)[:rest] + num_rows * times]
     return np.concatenate(chosen)
+
+
+def _by_class(rows: Rows, count: int, labels: Rows) -> list[tuple[Rows, int]]:
+    """Return the rows of each class that has any, with its equal share of a number of images."""
+    present = np.unique(labels[rows])
+    counts = _counts([1 / len(present)] * len(present), count)
+    return [(rows[labels[rows] == label], one) for label, one in zip(present, counts, strict=True)]
 
 
 def check_mix(parts: Sequence[Rows], shares: Sequence[float] | None) -> None:

@@ -142,26 +142,6 @@ def pixel_statistics(model: nn.Module, *, pretrained: bool) -> tuple[Any, Any]:
     return tuple(own.get("mean", IMAGENET_MEAN)), tuple(own.get("std", IMAGENET_STD))
 
 
-def parameter_groups(
-    model: nn.Module, *, weight_decay: float, decay_all: bool
-) -> list[dict[str, Any]]:
-    """Group parameters for AdamW: no decay for biases, norms and exempt parameters."""
-    if decay_all:
-        learning = [one for one in model.parameters() if one.requires_grad]
-        return [{"params": learning, "weight_decay": weight_decay}]
-    exempt: set[str] = getattr(model, "no_weight_decay", set)()
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        (free if parameter.ndim < 2 or name in exempt else decayed).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-
-
 def save_classifier(
     model: nn.Module, out: Path, *, config: RunConfig, epoch: int, val_top1: float | None
 ) -> None:

@@ -38,6 +38,13 @@ class TrainOptions:
         threads: CPU threads per process, or None for those of the run's earlier epochs, else all
             cores. Rounding depends on their number.
         device: Type of device to train on; `auto` chooses one.
+        mixed_precision: `fp16` or `bf16` computes in a 16-bit type; None: as accelerate is
+            configured.
+        torchcompile: Backend of `torch.compile`, or None to not compile the model.
+        recovery_interval: Steps between checkpoints within an epoch; None: only when the process is
+            asked to stop.
+        log_with: Names of trackers of accelerate that get the metrics of each epoch, or instances
+            of `accelerate.tracking.GeneralTracker`.
         push_to: Model repository `ORG/NAME` to publish the finished run in, or None.
         push_revision: Branch to publish on, created if missing, or None for the default one.
         push_private: Make that repository private.
@@ -70,6 +77,10 @@ class TrainOptions:
     seed: int = 0
     threads: int | None = None
     device: str = "auto"
+    mixed_precision: str | None = None
+    torchcompile: str | None = None
+    recovery_interval: int | None = None
+    log_with: tuple[Any, ...] = ()
     push_to: str | None = None
     push_revision: str | None = None
     push_private: bool = False

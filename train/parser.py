@@ -7,7 +7,6 @@ from pathlib import Path
 
 from factory.common.console import Parser, renamed
 from factory.common.options import (
-    FIT_HELP,
     add_device,
     add_json,
     add_out,
@@ -19,8 +18,10 @@ from factory.common.options import (
     add_skip_unreadable,
     add_threads,
     add_version,
+    positive,
 )
 from factory.common.program import command, launch
+from train.preset_options import GROUPS
 
 _EXAMPLES = (
     "train out/digits --model test_resnet --preset digits --out runs/digits",
@@ -32,38 +33,6 @@ _DATASET = (
     "dataset directory, folder of photos, CSV or Parquet file that names images, or Hub id, "
     "ORG/NAME[@REVISION]"
 )
-
-# Options that replace one field of the preset, with the type of their value.
-FIELDS: tuple[tuple[str, type, str], ...] = (
-    ("epochs", int, "passes over the training images"),
-    ("total_batch_size", int, "images per step, over all processes together"),
-    ("accumulate", int, "gradient accumulation: parts per batch, to save memory"),
-    ("lr", float, "peak learning rate"),
-    ("weight_decay", float, "AdamW's weight decay"),
-    ("schedule", str, "cosine or constant"),
-    ("schedule_every", str, "change the learning rate every step or every epoch"),
-    ("warmup_epochs", float, "epochs of linear warm-up"),
-    ("label_smoothing", float, "probability mass taken from the true class"),
-    ("clip_grad_norm", float, "largest norm of the gradient"),
-    ("image_size", int, "height and width in pixels"),
-    ("val_fraction", float, "part of each class held out for choosing the best epoch"),
-    (
-        "val_images",
-        int,
-        "number of images held out at random over all classes, as in the paper's code",
-    ),
-    (
-        "stem",
-        str,
-        "first layer of a model without pretrained weights: imagenet, or small",
-    ),
-    ("keep_every", int, "keep the weights of every Xth epoch too, in RUN/epochs"),
-    ("test_crop", float, "part of each side, in the middle, that scoring sees"),
-    ("fit", str, FIT_HELP),
-    ("resample", str, "filter that resizes: nearest, bilinear, bicubic, lanczos"),
-)
-_KINDS = {int: "N", float: "X", str: "NAME"}
-_METAVARS = {"fit": "{crop,pad,squash}"}
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -98,7 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_version(parser)
     _add_data_options(parser.add_argument_group("data"))
     _add_model_options(parser.add_argument_group("model"))
+    _add_run_options(parser.add_argument_group("running"))
     _add_training_options(parser.add_argument_group("training"))
+    for title, options in GROUPS.items():
+        group = parser.add_argument_group(title)
+        for option in options:
+            option.add_to(group)
     publishing = parser.add_argument_group("publishing", "when the run is finished")
     publishing.add_argument(
         "--push", metavar="ORG/NAME", help="publish model, card and scores on the Hub"
@@ -174,7 +148,39 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         help="argument of timm.create_model, e.g. patch_size=4; may be repeated",
     )
     add_seed(group, "all random choices")
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    """Add what changes no value of the run, except for rounding."""
+    add = group.add_argument
     add_threads(group, shown="all cores; a resumed run keeps its number")
+    add(
+        "--mixed-precision",
+        choices=("no", "fp16", "bf16"),
+        help="compute in a 16-bit type (default: as accelerate is configured, else no)",
+    )
+    add(
+        "--torchcompile",
+        nargs="?",
+        const="inductor",
+        metavar="BACKEND",
+        help="compile the model with torch.compile (BACKEND: inductor)",
+    )
+    add(
+        "--recovery-interval",
+        type=positive,
+        metavar="N",
+        help="write a checkpoint every N steps, for long epochs (default: after each epoch, and on "
+        "Ctrl-C)",
+    )
+    add(
+        "--log-with",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="send metrics to a tracker of accelerate, e.g. tensorboard, wandb or trackio; may be "
+        "repeated",
+    )
 
 
 def _add_training_options(group: argparse._ArgumentGroup) -> None:
@@ -185,14 +191,6 @@ def _add_training_options(group: argparse._ArgumentGroup) -> None:
         help="base settings (default: quick, or finetune with --pretrained or --weights)",
     )
     add("--list-presets", action="store_true", help="list the presets and exit")
-    for name, kind, text in FIELDS:
-        flag = f"--{name.replace('_', '-')}"
-        add(
-            flag,
-            type=kind,
-            metavar=_METAVARS.get(name, _KINDS[kind]),
-            help=f"{text} (default: the preset's)",
-        )
     add(
         "--augment",
         action="append",

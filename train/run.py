@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
@@ -21,10 +21,12 @@ from train.choices import (
     resolve_preset,
 )
 from train.config import RunConfig
+from train.duplicates import pixel_digests, report_duplicates
 from train.mixing import short_name
 from train.options import RunSummary, TrainOptions
 from train.run_folder import claim, only_run
 from train.settings import Hyperparameters
+from train.trackers import start_trackers
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -55,13 +57,13 @@ def train(options: TrainOptions) -> RunSummary:
     check_push(options)
     options, values = resolve_preset(options, preset)
     check_files(options, values)
-    accelerator = join_launch(options.device)
+    accelerator = join_launch(options.device, **_accelerate_options(options))
     trainer = _fit(options, values, preset, accelerator)
     summary = RunSummary(
         out=options.out,
-        epochs=trainer.epochs_done,
-        best_epoch=trainer.best_epoch,
-        best_val_top1=trainer.best_val_top1,
+        epochs=trainer.records.epochs_done,
+        best_epoch=trainer.records.best_epoch,
+        best_val_top1=trainer.records.best_val_top1,
         is_main_process=accelerator.is_main_process,
         val_by_dataset=_by_dataset(trainer),
         num_real_images=trainer.config.data.num_real_images,
@@ -75,7 +77,8 @@ def _fit(
 ) -> Trainer:
     """Open and decode the datasets, claim the run folder and train in it."""
     from train.first_model import create_model
-    from train.loop import Trainer, split_rows
+    from train.loop import Trainer
+    from train.rows import RunRows
 
     threads = _set_threads(options, shows=accelerator.is_main_process)
     with ExitStack() as until_the_end:
@@ -87,7 +90,15 @@ def _fit(
             data, check = _decode(options, values, accelerator, until_the_end, opened)
         config = _run_config(options, values, preset=preset, data=data, opened=opened)
         # Invalid input is rejected before the folder is claimed.
-        split_rows(data, config, world_size=accelerator.num_processes)
+        rows = RunRows(data, config, world_size=accelerator.num_processes)
+        if accelerator.is_main_process:
+            report_duplicates(
+                pixel_digests(data.pixels),
+                data.labels,
+                train_rows=rows.train,
+                val_rows=rows.val,
+                note=log_once,
+            )
         # Other processes wait until the folder is claimed, then only read it.
         with accelerator.main_process_first():
             claim(options.out, config)
@@ -99,10 +110,24 @@ def _fit(
                 accelerator=accelerator,
                 out=options.out,
                 check_folder=check,
+                recovery_interval=options.recovery_interval,
             )
             _record_environment(options.out, trainer, threads=threads)
+            start_trackers(accelerator, config, name=options.out.name)
             trainer.fit()
     return trainer
+
+
+def _accelerate_options(options: TrainOptions) -> dict[str, Any]:
+    """Return the arguments of `accelerate.Accelerator` that the user set."""
+    given: dict[str, Any] = {}
+    if options.mixed_precision is not None:
+        given["mixed_precision"] = options.mixed_precision
+    if options.torchcompile is not None:
+        given["dynamo_backend"] = options.torchcompile
+    if options.log_with:
+        given |= {"log_with": list(options.log_with), "project_dir": str(options.out)}
+    return given
 
 
 def _more_memory(values: Hyperparameters) -> str:
@@ -117,7 +142,7 @@ def _more_memory(values: Hyperparameters) -> str:
 def _record_environment(out: Path, trainer: Trainer, *, threads: int) -> None:
     from train.environment import current_environment, record_environment
 
-    accelerator, done = trainer.accelerator, trainer.epochs_done
+    accelerator, done = trainer.accelerator, trainer.records.epochs_done
     if accelerator.is_main_process and done < trainer.config.hyperparameters.epochs:
         now = current_environment(accelerator, threads=threads, from_epoch=done + 1)
         record_environment(out, now)
@@ -125,7 +150,7 @@ def _record_environment(out: Path, trainer: Trainer, *, threads: int) -> None:
 
 def _by_dataset(trainer: Trainer) -> dict[str, float | None]:
     """Return the accuracy of the saved weights on the held-out images of each dataset."""
-    best = trainer.metrics[trainer.best_epoch - 1]
+    best = trainer.records.metrics[trainer.records.best_epoch - 1]
     return {
         f"{number}: {short_name(one.reference, one.config_name)}": best.get(f"val_top1_{number}")
         for number, one in enumerate(trainer.config.data.sources, 1)

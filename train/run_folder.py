@@ -3,6 +3,7 @@
     config.yaml         everything needed to repeat the run (`train.config.RunConfig`), and the
         environment of each launch (`train.environment`)
     metrics.csv         one line per epoch
+    curves.png          loss, accuracy and learning rate, of a finished run
     checkpoint.pt       state after the last finished epoch, for resuming (`train.checkpoint`)
     epochs/             weights at an interval of epochs, if requested
     model.safetensors   weights of the best epoch    } timm's own form:
