@@ -14,7 +14,7 @@ from factory.common.errors import UserError
 from factory.data.row_subsets import hold_out
 from train.augment import NUM_DRAWS, affine_maps, augment, to_float
 from train.config import differing_keys
-from train.data import epoch_batches, part_of_rank
+from train.data import LabelledPixels, epoch_batches, part_of_rank
 from train.optimizer import parameter_groups
 from train.presets import PRESETS, resolve
 from train.schedule import make_schedule
@@ -294,14 +294,14 @@ def test_balanced_epochs_have_equally_many_images_of_every_class() -> None:
 
 
 def test_held_out_images_that_are_trained_on_are_reported() -> None:
-    from train.duplicates import pixel_digests, report_duplicates
+    from train.duplicates import report_duplicates
 
     pixels = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
     pixels[[7, 8]] = pixels[[2, 3]]
     labels = np.array([0, 1, 0, 1, 0, 1, 0, 0, 0, 1])
     notes: list[str] = []
     rows = {"train_rows": np.arange(7), "val_rows": np.arange(7, 10)}
-    digests = pixel_digests(pixels)
+    digests = LabelledPixels(pixels, labels, ("a", "b"), "").digests
     assert report_duplicates(digests, labels, **rows, note=notes.append) == 2
     assert "2 of 3 held-out images are also training images (rows 7 = 2, 8 = 3)" in notes[0]
     assert ", 1 of them with another label; the held-out accuracy" in notes[0]

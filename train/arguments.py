@@ -68,6 +68,8 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
         threads=parsed.threads,
         mixed_precision=parsed.mixed_precision,
         torchcompile=parsed.torchcompile,
+        pixel_memory=parsed.pixel_memory,
+        workers=parsed.workers,
         recovery_interval=parsed.recovery_interval,
         log_with=tuple(parsed.log_with),
         device=parsed.device,

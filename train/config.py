@@ -6,7 +6,7 @@ come from `train.presets` and `train.arguments`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -14,6 +14,8 @@ from factory.common.errors import Fault
 from factory.common.text import cut, suggest
 from factory.data.row_subsets import DataSource
 from train.settings import Augmentation, Frozen, Hyperparameters, flag
+
+Pixels = Literal["memory", "files"]
 
 
 class Environment(Frozen):
@@ -53,6 +55,7 @@ class RunConfig(Frozen):
         preset: Base of the hyperparameters; the values below are final.
         seed: Decides initial weights, held-out part, order and augmentation.
         mix: Share of each dataset in an epoch, in sum 1; None for every image once.
+        pixels: Images are decoded once into `memory`, or in each epoch from their `files`.
         data: The rows.
         hyperparameters: All values resolved; none that training needs is None.
     """
@@ -66,6 +69,7 @@ class RunConfig(Frozen):
     preset: str
     seed: int = 0
     mix: tuple[float, ...] | None = None
+    pixels: Pixels = "memory"
     data: DataSource
     hyperparameters: Hyperparameters
 

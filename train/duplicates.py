@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -12,13 +11,6 @@ from factory.common.program import command
 from factory.common.text import some
 
 _SHOWN = 3
-
-
-def pixel_digests(pixels: NDArray[np.uint8]) -> list[bytes]:
-    """Return a hash of each image, shape (N, S, S, 3)."""
-    return [
-        hashlib.blake2b(np.ascontiguousarray(one).data, digest_size=16).digest() for one in pixels
-    ]
 
 
 def report_duplicates(

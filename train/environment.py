@@ -15,6 +15,7 @@ from factory.common.console import log
 from factory.common.devices import device_name, joining_processes, on_cpus, require_device
 from factory.common.errors import UserError, first_line
 from train.config import Environment, differing_keys
+from train.options import TrainOptions
 from train.run_folder import CONFIG, read_config, write_config
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "timm", "accelerate", "datasets", "numpy", "pillow")
 _SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
 _PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def accelerate_options(options: TrainOptions) -> dict[str, Any]:
+    """Return the arguments of `accelerate.Accelerator` that the user set."""
+    given: dict[str, Any] = {}
+    if options.mixed_precision is not None:
+        given["mixed_precision"] = options.mixed_precision
+    if options.torchcompile is not None:
+        given["dynamo_backend"] = options.torchcompile
+    if options.log_with:
+        given |= {"log_with": list(options.log_with), "project_dir": str(options.out)}
+    return given
 
 
 def join_launch(device: str = "auto", **options: Any) -> Accelerator:

@@ -20,8 +20,21 @@ _DRAW_VALUES = 1 << 24
 class Inputs:
     """Turns pixels into inputs of a model, on one device."""
 
-    def __init__(self, values: Hyperparameters, *, seed: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        values: Hyperparameters,
+        *,
+        seed: int,
+        device: torch.device,
+        cropped: bool = False,
+    ) -> None:
         """Check timm's policy.
+
+        Args:
+            values: Of the run.
+            seed: Of the run.
+            device: Of the model.
+            cropped: The pixels are random crops already.
 
         Raises:
             UserError: timm has no such policy.
@@ -31,6 +44,9 @@ class Inputs:
         self._mean, self._std = values.mean, values.std
         self._test_crop, self._seed, self._device = values.test_crop, seed, device
         self._augmentation: Augmentation = values.augmentation
+        if cropped:
+            whole = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}
+            self._augmentation = values.augmentation.model_copy(update=whole)
         name = values.augmentation.aa
         self._policy = name and make_policy(
             name, side=values.image_size, mean=values.mean, resample=values.resample

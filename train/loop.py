@@ -22,11 +22,12 @@ from factory.common.console import progress
 from train.checkpoint import Checkpoint, MiddleOfEpoch, generator_states, restore_generators
 from train.config import RunConfig
 from train.data import LabelledPixels, part_of_rank
+from train.image_files import LabelledFiles, PixelsFromFiles
 from train.inputs import Inputs
 from train.learner import Learner
 from train.losses import make_loss
 from train.mixup import ImageMixing
-from train.pixel_store import Batch, PixelsInMemory
+from train.pixel_store import Batch, PixelsInMemory, PixelStore
 from train.records import Records
 from train.rows import RunRows
 from train.schedule import make_schedule
@@ -54,13 +55,14 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        data: LabelledPixels,
+        data: LabelledPixels | LabelledFiles,
         *,
         config: RunConfig,
         accelerator: Accelerator,
         out: Path,
         check_folder: Callable[[], None] | None = None,
         recovery_interval: int | None = None,
+        workers: int = 0,
     ) -> None:
         """Prepare the model, and resume from the checkpoint in `out` if there is one.
 
@@ -72,6 +74,7 @@ class Trainer:
             out: The run folder.
             check_folder: Called before an epoch is written.
             recovery_interval: Steps between checkpoints within an epoch, or None.
+            workers: Processes that read images from files.
 
         Raises:
             UserError: Batches too small, or a checkpoint that cannot be read.
@@ -80,8 +83,14 @@ class Trainer:
         self.config, self.accelerator = config, accelerator
         self._recovery_interval = recovery_interval
         self.rows = RunRows(data, config, world_size=accelerator.num_processes)
-        self._images = PixelsInMemory(data, accelerator.device)
-        self._inputs = Inputs(values, seed=config.seed, device=accelerator.device)
+        seed, device = config.seed, accelerator.device
+        from_files = isinstance(data, LabelledFiles)
+        self._images: PixelStore = (
+            PixelsFromFiles(data, values, seed=seed, device=device, workers=workers)
+            if isinstance(data, LabelledFiles)
+            else PixelsInMemory(data, device)
+        )
+        self._inputs = Inputs(values, seed=seed, device=device, cropped=from_files)
         self._held_out = HeldOut(
             self._images, self._inputs, self.rows.val_parts, accelerator=accelerator
         )
@@ -162,7 +171,7 @@ class Trainer:
         rest = batches[len(sums) :]
         shares = (part_of_rank(one, rank=rank, world_size=world_size) for one in rest)
         every = _CHECK_EVERY.get(self.accelerator.device.type, _CHECK_EVERY_ELSEWHERE)
-        for batch in self._images.batches(shares):
+        for batch in self._images.batches(shares, epoch=epoch):
             number = len(sums)
             step, size = epoch * self.rows.steps + number, len(batches[number])
             rate = self._rate(step)

@@ -41,6 +41,9 @@ class TrainOptions:
         mixed_precision: `fp16` or `bf16` computes in a 16-bit type; None: as accelerate is
             configured.
         torchcompile: Backend of `torch.compile`, or None to not compile the model.
+        pixel_memory: Memory for decoded images in GB; a larger dataset is read from its files in
+            each epoch. None: half of the free memory.
+        workers: Processes that read them; None: one per core.
         recovery_interval: Steps between checkpoints within an epoch; None: only when the process is
             asked to stop.
         log_with: Names of trackers of accelerate that get the metrics of each epoch, or instances
@@ -79,6 +82,8 @@ class TrainOptions:
     device: str = "auto"
     mixed_precision: str | None = None
     torchcompile: str | None = None
+    pixel_memory: float | None = None
+    workers: int | None = None
     recovery_interval: int | None = None
     log_with: tuple[Any, ...] = ()
     push_to: str | None = None

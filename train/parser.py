@@ -18,6 +18,7 @@ from factory.common.options import (
     add_skip_unreadable,
     add_threads,
     add_version,
+    not_negative,
     positive,
 )
 from factory.common.program import command, launch
@@ -165,6 +166,19 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
         const="inductor",
         metavar="BACKEND",
         help="compile the model with torch.compile (BACKEND: inductor)",
+    )
+    add(
+        "--pixel-memory",
+        type=float,
+        metavar="GB",
+        help="memory for decoded images; a larger dataset is read from its files in each epoch "
+        "(default: half of the free memory)",
+    )
+    add(
+        "--workers",
+        type=not_negative,
+        metavar="N",
+        help="processes that read images from files, 0: none (default: one per core)",
     )
     add(
         "--recovery-interval",

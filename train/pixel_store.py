@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,15 @@ class Batch(NamedTuple):
         return [Batch(*one) for one in zip(rows, pixels, labels, strict=True)]
 
 
+class PixelStore(Protocol):
+    """Hands out the images of a run."""
+
+    def batches(
+        self, rows: Iterable[NDArray[np.int64]], *, epoch: int | None = None
+    ) -> Iterator[Batch]:
+        """Yield batches of some rows, for training in an epoch, or for scoring."""
+
+
 class PixelsInMemory:
     """All pixels decoded once; on the GPU if they need little of its memory."""
 
@@ -45,8 +54,13 @@ class PixelsInMemory:
             if self._pixels.nbytes < _RESIDENT_SHARE * free:
                 self._pixels, self._labels = self._pixels.to(device), self._labels.to(device)
 
-    def batches(self, rows: Iterable[NDArray[np.int64]]) -> Iterator[Batch]:
-        """Yield batches of some rows; labels are on the device."""
+    def batches(
+        self, rows: Iterable[NDArray[np.int64]], *, epoch: int | None = None
+    ) -> Iterator[Batch]:
+        """Yield batches of some rows; labels are on the device.
+
+        The epoch does not matter here: random crops are taken later, from the pixels.
+        """
         for part in rows:
             index = torch.from_numpy(part % len(self._labels)).to(self._pixels.device)
             labels = self._labels[index].to(self._device, non_blocking=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.config import RunConfig
-from train.data import LabelledPixels, check_batches, epoch_batches, num_batches
+from train.data import Labelled, check_batches, epoch_batches, num_batches
 from train.mixing import check_mix, rows_of_epoch, split_each
 
 
@@ -20,7 +20,7 @@ class RunRows:
         steps: Steps of an epoch.
     """
 
-    def __init__(self, data: LabelledPixels, config: RunConfig, *, world_size: int) -> None:
+    def __init__(self, data: Labelled, config: RunConfig, *, world_size: int) -> None:
         """Hold out rows.
 
         Raises:

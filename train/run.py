@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
-from factory.data.row_counts import class_counts
+from factory.common.machine import cores_per_process
 from train.architectures import timm_name
 from train.choices import (
     check_files,
@@ -21,10 +21,11 @@ from train.choices import (
     resolve_preset,
 )
 from train.config import RunConfig
-from train.duplicates import pixel_digests, report_duplicates
+from train.duplicates import report_duplicates
 from train.mixing import short_name
+from train.opening import decode, open_datasets
 from train.options import RunSummary, TrainOptions
-from train.run_folder import claim, only_run
+from train.run_folder import claim
 from train.settings import Hyperparameters
 from train.trackers import start_trackers
 
@@ -33,11 +34,12 @@ if TYPE_CHECKING:
 
     from factory.data.open import OpenedDataset
     from train.data import LabelledPixels
+    from train.image_files import LabelledFiles
     from train.loop import Trainer
 
 __all__ = ["RunSummary", "TrainOptions", "train"]
 
-_FEWER_PIXELS = "lower --image-size or --images-per-class: all pixels are held in memory"
+_FEWER_PIXELS = "lower --image-size or --pixel-memory: below it, pixels are held in memory"
 
 
 def train(options: TrainOptions) -> RunSummary:
@@ -50,14 +52,14 @@ def train(options: TrainOptions) -> RunSummary:
         UserError: The user can fix the input; nothing was trained.
         Failure: The loss is not finite.
     """
-    from train.environment import join_launch
+    from train.environment import accelerate_options, join_launch
 
     options, preset = choose_preset(replace(options, model=timm_name(options.model)))
     check_weights_are_loaded(options)
     check_push(options)
     options, values = resolve_preset(options, preset)
     check_files(options, values)
-    accelerator = join_launch(options.device, **_accelerate_options(options))
+    accelerator = join_launch(options.device, **accelerate_options(options))
     trainer = _fit(options, values, preset, accelerator)
     summary = RunSummary(
         out=options.out,
@@ -83,17 +85,17 @@ def _fit(
     threads = _set_threads(options, shows=accelerator.is_main_process)
     with ExitStack() as until_the_end:
         with reporting_lack_of_memory(_FEWER_PIXELS):
-            opened, values = _open(options, values, accelerator)
+            opened, values = open_datasets(options, values, accelerator)
         # Borders have the colour of the mean, which a pretrained model brings with it.
         model, values = create_model(options, values, num_classes=len(opened[0].label_names))
         with reporting_lack_of_memory(_FEWER_PIXELS):
-            data, check = _decode(options, values, accelerator, until_the_end, opened)
+            data, check = decode(options, values, accelerator, until_the_end, opened)
         config = _run_config(options, values, preset=preset, data=data, opened=opened)
         # Invalid input is rejected before the folder is claimed.
         rows = RunRows(data, config, world_size=accelerator.num_processes)
         if accelerator.is_main_process:
             report_duplicates(
-                pixel_digests(data.pixels),
+                data.digests,
                 data.labels,
                 train_rows=rows.train,
                 val_rows=rows.val,
@@ -111,23 +113,12 @@ def _fit(
                 out=options.out,
                 check_folder=check,
                 recovery_interval=options.recovery_interval,
+                workers=cores_per_process() if options.workers is None else options.workers,
             )
             _record_environment(options.out, trainer, threads=threads)
             start_trackers(accelerator, config, name=options.out.name)
             trainer.fit()
     return trainer
-
-
-def _accelerate_options(options: TrainOptions) -> dict[str, Any]:
-    """Return the arguments of `accelerate.Accelerator` that the user set."""
-    given: dict[str, Any] = {}
-    if options.mixed_precision is not None:
-        given["mixed_precision"] = options.mixed_precision
-    if options.torchcompile is not None:
-        given["dynamo_backend"] = options.torchcompile
-    if options.log_with:
-        given |= {"log_with": list(options.log_with), "project_dir": str(options.out)}
-    return given
 
 
 def _more_memory(values: Hyperparameters) -> str:
@@ -157,59 +148,15 @@ def _by_dataset(trainer: Trainer) -> dict[str, float | None]:
     }
 
 
-def _open(
-    options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
-) -> tuple[list[OpenedDataset], Hyperparameters]:
-    """Open the datasets; return them and the values with the size of their images."""
-    from train.data import image_side, report_counts
-    from train.sources import open_all
-
-    opened = open_all(options, accelerator)
-    # Of several datasets, one may lack a class that another one has.
-    allow_empty = options.allow_empty_classes or len(opened) > 1
-    for one in opened:
-        report_counts(one, allow_empty=allow_empty, fit=values.fit, note=log_once)
-    side = image_side(opened[0], values.image_size)
-    return opened, values.model_copy(update={"image_size": side})
-
-
-def _decode(
-    options: TrainOptions,
-    values: Hyperparameters,
-    accelerator: Accelerator,
-    until_the_end: ExitStack,
-    opened: Sequence[OpenedDataset],
-) -> tuple[LabelledPixels, Callable[[], None] | None]:
-    """Lock the run folder and decode; return pixels and a check that the folder is the same."""
-    from train.data import load_pixels, require_images
-    from train.mixing import joined
-
-    # Only now, so that a rejected dataset leaves no empty folder behind.
-    options.out.mkdir(parents=True, exist_ok=True)
-    # Processes of one launch share the run; the first one locks out other launches before any of
-    # them writes a file.
-    check: Callable[[], None] | None = None
-    with accelerator.main_process_first():
-        if accelerator.is_main_process:
-            check = until_the_end.enter_context(only_run(options.out))
-    parts = [
-        load_pixels(one, values=values, accelerator=accelerator, out=options.out) for one in opened
-    ]
-    data = joined(parts, opened)
-    if len(opened) > 1 and not options.allow_empty_classes:
-        shown = " and ".join(one.shown for one in opened)
-        require_images(class_counts(data.labels, data.label_names), shown)
-    return data, check
-
-
 def _run_config(
     options: TrainOptions,
     values: Hyperparameters,
     *,
     preset: str,
-    data: LabelledPixels,
+    data: LabelledPixels | LabelledFiles,
     opened: Sequence[OpenedDataset],
 ) -> RunConfig:
+    from train.image_files import LabelledFiles
     from train.sources import data_source
     from train.weights import check_weights_file
 
@@ -223,6 +170,7 @@ def _run_config(
         preset=preset,
         seed=options.seed,
         mix=options.mix,
+        pixels="files" if isinstance(data, LabelledFiles) else "memory",
         data=data_source(options, data, opened),
         hyperparameters=values,
     )

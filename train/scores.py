@@ -14,7 +14,7 @@ from torch.nn import functional
 from factory.common.errors import Failure
 from train.data import part_of_rank
 from train.inputs import Inputs
-from train.pixel_store import PixelsInMemory
+from train.pixel_store import PixelStore
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -85,7 +85,7 @@ class HeldOut:
 
     def __init__(
         self,
-        images: PixelsInMemory,
+        images: PixelStore,
         inputs: Inputs,
         parts: Sequence[NDArray[np.int64]],
         *,

@@ -15,7 +15,7 @@ from factory.data.row_subsets import DataSource, MixedSource, take_per_class
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from train.data import LabelledPixels
+    from train.data import Labelled
     from train.run import TrainOptions
 
 
@@ -61,7 +61,7 @@ def _open(options: TrainOptions, reference: str, accelerator: Accelerator) -> Op
 
 
 def data_source(
-    options: TrainOptions, data: LabelledPixels, opened: Sequence[OpenedDataset]
+    options: TrainOptions, data: Labelled, opened: Sequence[OpenedDataset]
 ) -> DataSource:
     """Describe the rows of a run for its `config.yaml`."""
     first = opened[0]
@@ -90,7 +90,7 @@ def data_source(
 
 
 def _sources(
-    options: TrainOptions, data: LabelledPixels, opened: Sequence[OpenedDataset]
+    options: TrainOptions, data: Labelled, opened: Sequence[OpenedDataset]
 ) -> tuple[MixedSource, ...]:
     last = len(opened) - 1
     return tuple(
