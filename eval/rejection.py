@@ -201,8 +201,8 @@ def _training_of(classifier: Classifier) -> _Training:
         )
     if training.pixels != "memory":
         raise UserError(
-            f"{checkpoint.run}: read its images from files, so its config.yaml has no hash of their "
-            "pixels, which --threshold auto compares: give --threshold P"
+            f"{checkpoint.run}: read its images from files, and --threshold auto needs the hash of "
+            "their pixels, which it did not record: give --threshold P"
         )
     values = training.hyperparameters
     if not values.val_fraction and values.val_images is None:

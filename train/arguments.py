@@ -61,6 +61,7 @@ def options_of(parsed: argparse.Namespace) -> TrainOptions | None:
         pretrained=parsed.pretrained,
         weights=parsed.weights,
         head_only=parsed.head_only,
+        teacher=parsed.teacher,
         model_args=_model_args(parsed.model_arg),
         overrides=overrides,
         augmentation=_augmentation(parsed.augment, augmentation, no_flip=parsed.no_flip),

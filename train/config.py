@@ -51,6 +51,8 @@ class RunConfig(Frozen):
         weights: Name of that file, or None.
         weights_sha256: Hash of that file.
         head_only: Trains the last layer only.
+        teacher: Run folder or Hub id of a model whose probabilities are learnt too, or None.
+        teacher_sha256: Hash of its weights.
         model_args: Further arguments of `timm.create_model`.
         preset: Base of the hyperparameters; the values below are final.
         seed: Decides initial weights, held-out part, order and augmentation.
@@ -65,6 +67,8 @@ class RunConfig(Frozen):
     weights: str | None = None
     weights_sha256: str | None = None
     head_only: bool = False
+    teacher: str | None = None
+    teacher_sha256: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
     preset: str
     seed: int = 0

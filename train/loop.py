@@ -33,6 +33,7 @@ from train.rows import RunRows
 from train.schedule import make_schedule
 from train.scores import HeldOut, Scores, check_finite, sums_of
 from train.stopping import Stopping
+from train.teacher import Distilling, Teacher
 from train.uniforms import stream_seed
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Trainer:
         config: RunConfig,
         accelerator: Accelerator,
         out: Path,
+        teacher: Teacher | None = None,
         check_folder: Callable[[], None] | None = None,
         recovery_interval: int | None = None,
         workers: int = 0,
@@ -72,6 +74,7 @@ class Trainer:
             config: The run.
             accelerator: The processes.
             out: The run folder.
+            teacher: Its probabilities are learnt too.
             check_folder: Called before an epoch is written.
             recovery_interval: Steps between checkpoints within an epoch, or None.
             workers: Processes that read images from files.
@@ -97,6 +100,7 @@ class Trainer:
         num_classes = len(data.label_names)
         self._mix = ImageMixing(values, num_classes=num_classes, seed=config.seed)
         self._loss = make_loss(values)
+        self._distilling = teacher and Distilling(teacher, values, device=device)
         self._rate = make_schedule(values, steps_per_epoch=self.rows.steps)
         writes = accelerator.is_main_process
         self.records = Records(out, config, writes=writes, check_folder=check_folder)
@@ -156,6 +160,9 @@ class Trainer:
             logits = self.learner.model(images)
         logits = logits.float()
         loss = self._loss(logits, targets)
+        if self._distilling is not None:
+            with self.accelerator.autocast():
+                loss = self._distilling(loss, logits, images)
         # Gradients are averaged over processes, so the mean over the batch is scaled accordingly.
         self.accelerator.backward(loss * (self.accelerator.num_processes / num_global))
         return sums_of(loss.detach(), logits.detach(), batch.labels)

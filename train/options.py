@@ -30,6 +30,7 @@ class TrainOptions:
             `quick`.
         pretrained: Start from timm's weights.
         weights: File of pretrained weights to start from instead (text or path), or None.
+        teacher: Run folder or model of the Hub whose probabilities are learnt too, or None.
         head_only: Train the last layer only.
         model_args: Further arguments of `timm.create_model`; must be JSON values.
         overrides: Fields of `Hyperparameters` that override the preset's.
@@ -73,6 +74,7 @@ class TrainOptions:
     preset: str | None = None
     pretrained: bool = False
     weights: Path | None = None
+    teacher: str | None = None
     head_only: bool = False
     model_args: Mapping[str, Any] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
@@ -97,6 +99,8 @@ class TrainOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "dataset", str(self.dataset))
         object.__setattr__(self, "out", Path(self.out))
+        if self.teacher is not None:
+            object.__setattr__(self, "teacher", str(self.teacher))
         if self.weights is not None:
             object.__setattr__(self, "weights", Path(self.weights))
             object.__setattr__(self, "pretrained", True)

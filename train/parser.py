@@ -142,6 +142,11 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
         help="train the last layer only, with --pretrained or --weights",
     )
     add(
+        "--teacher",
+        metavar="RUN",
+        help="learn from the probabilities of a trained model too: a run folder, or a Hub id",
+    )
+    add(
         "--model-arg",
         action="append",
         default=[],

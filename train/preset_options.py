@@ -110,6 +110,8 @@ GROUPS: dict[str, tuple[PresetOption, ...]] = {
         _Option("bce_target_thresh", float, "with --bce-loss: targets above are 1, others 0"),
         _Option("bce_sum", bool, "with --bce-loss: sum over classes, not their mean"),
         _Option("focal_gamma", float, "sigmoid focal loss with this exponent, e.g. 2"),
+        _Option("distill_weight", float, "with --teacher: its part of the loss"),
+        _Option("distill_temperature", float, "with --teacher: divides the logits of both"),
         _Option("model_ema", bool, "score and save an average of the weights over steps"),
         _Option("model_ema_decay", float, "weight of the average before a step"),
         _Option("model_ema_warmup", bool, "begin the average with a smaller decay"),

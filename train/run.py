@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from train.data import LabelledPixels
     from train.image_files import LabelledFiles
     from train.loop import Trainer
+    from train.teacher import Teacher
 
 __all__ = ["RunSummary", "TrainOptions", "train"]
 
@@ -81,6 +82,7 @@ def _fit(
     from train.first_model import create_model
     from train.loop import Trainer
     from train.rows import RunRows
+    from train.teacher import load_teacher
 
     threads = _set_threads(options, shows=accelerator.is_main_process)
     with ExitStack() as until_the_end:
@@ -90,7 +92,12 @@ def _fit(
         model, values = create_model(options, values, num_classes=len(opened[0].label_names))
         with reporting_lack_of_memory(_FEWER_PIXELS):
             data, check = decode(options, values, accelerator, until_the_end, opened)
-        config = _run_config(options, values, preset=preset, data=data, opened=opened)
+        teacher = None
+        if options.teacher is not None:
+            teacher = load_teacher(options.teacher, data.label_names)
+        config = _run_config(
+            options, values, preset=preset, data=data, opened=opened, teacher=teacher
+        )
         # Invalid input is rejected before the folder is claimed.
         rows = RunRows(data, config, world_size=accelerator.num_processes)
         if accelerator.is_main_process:
@@ -111,6 +118,7 @@ def _fit(
                 config=config,
                 accelerator=accelerator,
                 out=options.out,
+                teacher=teacher,
                 check_folder=check,
                 recovery_interval=options.recovery_interval,
                 workers=cores_per_process() if options.workers is None else options.workers,
@@ -155,6 +163,7 @@ def _run_config(
     preset: str,
     data: LabelledPixels | LabelledFiles,
     opened: Sequence[OpenedDataset],
+    teacher: Teacher | None,
 ) -> RunConfig:
     from train.image_files import LabelledFiles
     from train.sources import data_source
@@ -166,6 +175,8 @@ def _run_config(
         weights=options.weights.name if options.weights else None,
         weights_sha256=check_weights_file(options.weights) if options.weights else None,
         head_only=options.head_only,
+        teacher=options.teacher,
+        teacher_sha256=teacher.sha256 if teacher is not None else None,
         model_args=dict(options.model_args),
         preset=preset,
         seed=options.seed,

@@ -174,7 +174,7 @@ def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
     """Return the values that identify a run; hashes cover counts and the name of weights."""
-    config = {key: one for key, one in config.items() if key != "weights"}
+    config = {key: one for key, one in config.items() if key not in ("weights", "teacher")}
     data = config.get("data")
     if not isinstance(data, dict):
         return config

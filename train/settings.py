@@ -123,6 +123,8 @@ class Hyperparameters(Frozen):
         mixup_switch_prob: Probability of CutMix where both are on.
         mixup_mode: Mix a whole `batch` alike, or each image (`elem`) in its own proportion.
         mixup_off_epoch: Number of epochs after which images are no longer mixed; 0 for never.
+        distill_weight: Part of the loss that is the divergence from a teacher's probabilities.
+        distill_temperature: Divides the logits of both; above 1 it evens out the probabilities.
         model_ema: Average the weights over steps; the average is scored and saved.
         model_ema_decay: Weight of the average before a step.
         model_ema_warmup: Begin with a smaller decay.
@@ -177,6 +179,8 @@ class Hyperparameters(Frozen):
     mixup_switch_prob: Probability = 0.5
     mixup_mode: Literal["batch", "elem"] = "batch"
     mixup_off_epoch: Annotated[int, Field(ge=0)] = 0
+    distill_weight: Probability = 0.5
+    distill_temperature: Annotated[float, Field(gt=0)] = 1.0
     model_ema: bool = False
     model_ema_decay: Annotated[float, Field(gt=0, lt=1)] = 0.9998
     model_ema_warmup: bool = False
