@@ -19,7 +19,8 @@ from factory.common.errors import UserError
 from factory.common.stop_signals import Stopped
 from factory.data.open import open_dataset
 from train.augment import NUM_DRAWS
-from train.image_files import PixelsFromFiles, crop_box, load_files
+from train.crops import crop_box
+from train.image_files import PixelsFromFiles, load_files
 from train.run import TrainOptions, train
 from train.settings import Augmentation, Hyperparameters
 from train.uniforms import uniforms

@@ -7,7 +7,6 @@ depends on seed, epoch and image alone, not on the number of workers.
 from __future__ import annotations
 
 import hashlib
-import math
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,17 +25,18 @@ from factory.common.row_images import image_sha256, read_hashed, skipping_advise
 from factory.data.open import OpenedDataset
 from factory.data.pixels import border_colour, fitted, resized
 from factory.data.row_subsets import check_labels
-from train.augment import CROP_POSITION, CROP_SIZES, NUM_DRAWS
+from train.augment import NUM_DRAWS
+from train.crops import crop_box, crops
+from train.data import LabelledPixels
 from train.mixing import translated
-from train.pixel_store import Batch
-from train.settings import Augmentation, Hyperparameters
+from train.pixel_store import Batch, PixelsInMemory, PixelStore
+from train.settings import Hyperparameters
 from train.uniforms import uniforms
 
 if TYPE_CHECKING:
     from torch.utils.data import DataLoader
 
 _CHUNK = 64
-Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -175,37 +175,6 @@ class _Reader(torch.utils.data.Dataset[Any]):
         return np.asarray(image.resize((side, side), resample, box=box), dtype=np.uint8)
 
 
-def crops(augmentation: Augmentation) -> bool:
-    """Return whether images are cropped at random."""
-    return augmentation.crop_scale != (1, 1)
-
-
-def crop_box(
-    draws: NDArray[np.float32], augmentation: Augmentation, width: float, height: float
-) -> Box:
-    """Return a random crop of an image: left, top, right, bottom, as torchvision's crop samples it.
-
-    The first of ten candidates that fits inside the image is used, else the largest that does.
-
-    Args:
-        draws: Those of the image, see `train.augment`.
-        augmentation: Area and ratio of the crop.
-        width: Of the image.
-        height: Of the image.
-    """
-    area_draw, ratio_draw = np.split(draws[CROP_SIZES].astype(np.float64), 2)
-    low, high = augmentation.crop_scale
-    area = (low + (high - low) * area_draw) * width * height
-    low, high = (math.log(ratio) for ratio in augmentation.crop_ratio)
-    ratio = np.exp(low + (high - low) * ratio_draw)
-    widths, heights = np.sqrt(area * ratio), np.sqrt(area / ratio)
-    first = int(((widths <= width) & (heights <= height)).argmax())
-    wide, high = min(float(widths[first]), width), min(float(heights[first]), height)
-    left, top = (float(draw) for draw in draws[list(CROP_POSITION)])
-    left, top = left * (width - wide), top * (height - high)
-    return left, top, min(left + wide, width), min(top + high, height)
-
-
 class PixelsFromFiles:
     """The images of a run, read by workers, handed out by rows."""
 
@@ -247,6 +216,20 @@ class PixelsFromFiles:
             # Of its own: dropout samples from the global one.
             generator=torch.Generator(),
         )
+
+
+def make_store(
+    data: LabelledPixels | LabelledFiles,
+    values: Hyperparameters,
+    *,
+    seed: int,
+    device: torch.device,
+    workers: int,
+) -> PixelStore:
+    """Return what hands out the images of a run; see `PixelsFromFiles`."""
+    if isinstance(data, LabelledFiles):
+        return PixelsFromFiles(data, values, seed=seed, device=device, workers=workers)
+    return PixelsInMemory(data, device)
 
 
 def _leave_signals(_: int) -> None:

@@ -47,10 +47,14 @@ class Inputs:
         if cropped:
             whole = {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0)}
             self._augmentation = values.augmentation.model_copy(update=whole)
-        name = values.augmentation.aa
-        self._policy = name and make_policy(
-            name, side=values.image_size, mean=values.mean, resample=values.resample
-        )
+        self._policy = None
+        if values.augmentation.aa is not None:
+            self._policy = make_policy(
+                values.augmentation.aa,
+                side=values.image_size,
+                mean=values.mean,
+                resample=values.resample,
+            )
 
     def for_training(self, pixels: Tensor, rows: NDArray[np.int64], *, epoch: int) -> Tensor:
         """Return augmented inputs.

@@ -15,6 +15,7 @@ from train.config import RunConfig
 from train.model import freeze_body, train_mode
 from train.optimizer import make_optimizer, set_rate
 from train.scores import REMEDY
+from train.split_norm import Real, split_norms
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -43,6 +44,9 @@ class Learner:
         """
         self._values, self._accelerator = config.hyperparameters, accelerator
         self._head_only = config.head_only
+        self._real: Real | None = None
+        if self._values.split_bn:
+            model, self._real = split_norms(model, name=config.model)
         if checkpoint is not None:
             model.load_state_dict(checkpoint.model)
         if accelerator.device.type == "cuda" and accelerator.num_processes > 1:
@@ -77,6 +81,11 @@ class Learner:
         self.saved_model.eval()
         yield self.saved_model
         self.train_mode()
+
+    def expect_real(self, count: int) -> None:
+        """Tell batch norm how many images at the beginning of the next batch are real."""
+        if self._real is not None:
+            self._real.count = count
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the next step."""

@@ -22,12 +22,12 @@ from factory.common.console import progress
 from train.checkpoint import Checkpoint, MiddleOfEpoch, generator_states, restore_generators
 from train.config import RunConfig
 from train.data import LabelledPixels, part_of_rank
-from train.image_files import LabelledFiles, PixelsFromFiles
+from train.image_files import LabelledFiles, make_store
 from train.inputs import Inputs
 from train.learner import Learner
 from train.losses import make_loss
 from train.mixup import ImageMixing
-from train.pixel_store import Batch, PixelsInMemory, PixelStore
+from train.pixel_store import Batch
 from train.records import Records
 from train.rows import RunRows
 from train.schedule import make_schedule
@@ -87,20 +87,15 @@ class Trainer:
         self._recovery_interval = recovery_interval
         self.rows = RunRows(data, config, world_size=accelerator.num_processes)
         seed, device = config.seed, accelerator.device
-        from_files = isinstance(data, LabelledFiles)
-        self._images: PixelStore = (
-            PixelsFromFiles(data, values, seed=seed, device=device, workers=workers)
-            if isinstance(data, LabelledFiles)
-            else PixelsInMemory(data, device)
-        )
-        self._inputs = Inputs(values, seed=seed, device=device, cropped=from_files)
+        self._images = make_store(data, values, seed=seed, device=device, workers=workers)
+        cropped = isinstance(data, LabelledFiles)
+        self._inputs = Inputs(values, seed=seed, device=device, cropped=cropped)
         self._held_out = HeldOut(
             self._images, self._inputs, self.rows.val_parts, accelerator=accelerator
         )
-        num_classes = len(data.label_names)
-        self._mix = ImageMixing(values, num_classes=num_classes, seed=config.seed)
+        self._mix = ImageMixing(values, num_classes=len(data.label_names), seed=seed)
         self._loss = make_loss(values)
-        self._distilling = teacher and Distilling(teacher, values, device=device)
+        self._distilling = None if teacher is None else Distilling(teacher, values, device=device)
         self._rate = make_schedule(values, steps_per_epoch=self.rows.steps)
         writes = accelerator.is_main_process
         self.records = Records(out, config, writes=writes, check_folder=check_folder)
@@ -156,6 +151,8 @@ class Trainer:
         """
         images = self._inputs.for_training(batch.pixels, batch.rows, epoch=epoch)
         images, targets = self._mix(images, batch.labels, epoch=epoch, place=place)
+        if self.rows.first_real is not None:
+            self.learner.expect_real(int(self.rows.is_real(batch.rows).sum()))
         with self.accelerator.autocast():
             logits = self.learner.model(images)
         logits = logits.float()

@@ -170,9 +170,11 @@ def _write_weights(model: nn.Module, path: Path, note: Mapping[str, str]) -> Non
     """Write a safetensors file; equal weights and notes give equal bytes."""
     from safetensors.torch import save_file
 
+    from train.split_norm import saved_state
+
     weights = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
+        for name, tensor in saved_state(model).items()
     }
     save_file(weights, path, metadata={"format": "pt", **note})
     # safetensors writes the metadata in random order.

@@ -79,6 +79,11 @@ GROUPS: dict[str, tuple[PresetOption, ...]] = {
             timm="grad-accum-steps",
         ),
         _Option("balance_classes", bool, "give every class equally many images in an epoch"),
+        _Option(
+            "split_bn",
+            bool,
+            "with --real-train: separate batch-norm statistics; those of real images are saved",
+        ),
     ),
     "optimiser and learning rate": (
         _Option("opt", str, "optimiser: any of timm.optim.list_optimizers()"),

@@ -5,9 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from factory.common.errors import UserError
 from train.config import RunConfig
 from train.data import Labelled, check_batches, epoch_batches, num_batches
 from train.mixing import check_mix, rows_of_epoch, split_each
+from train.split_norm import batches_of_groups
+
+_SPLIT_STREAM = 6
 
 
 class RunRows:
@@ -18,6 +22,7 @@ class RunRows:
         val: Rows held out.
         val_parts: Those of each dataset.
         steps: Steps of an epoch.
+        first_real: With `split_bn`, the first row of the real images, which are last; else None.
     """
 
     def __init__(self, data: Labelled, config: RunConfig, *, world_size: int) -> None:
@@ -28,6 +33,7 @@ class RunRows:
         """
         values = config.hyperparameters
         self._config, self._labels = config, data.labels
+        self.first_real = _first_real(data, config, world_size) if values.split_bn else None
         self._train_parts, self.val_parts = split_each(
             data, fraction=values.val_fraction, seed=config.seed, count=values.val_images
         )
@@ -41,6 +47,8 @@ class RunRows:
         )
         check_mix(self._train_parts, config.mix)
         self.steps = num_batches(len(self.train), batch_size=values.batch_size)
+        if self.first_real is not None:
+            self.batches(0)  # Too few images of one kind are an error before training.
 
     def batches(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return the rows of each step of an epoch, over all processes."""
@@ -53,4 +61,21 @@ class RunRows:
             epoch=epoch,
             balanced=self._labels if values.balance_classes else None,
         )
+        if self.first_real is not None:
+            rng = np.random.default_rng((_SPLIT_STREAM, seed, epoch))
+            is_real = self.is_real(rows)
+            return batches_of_groups(rows, is_real, num_batches=self.steps, rng=rng)
         return epoch_batches(rows, batch_size=values.batch_size, seed=seed, epoch=epoch)
+
+    def is_real(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which images are real; numbers may be those of repeats."""
+        real: NDArray[np.bool_] = rows % len(self._labels) >= (self.first_real or 0)
+        return real
+
+
+def _first_real(data: Labelled, config: RunConfig, world_size: int) -> int:
+    if not any(one.real for one in config.data.sources):
+        raise UserError("--split-bn needs --real-train: it separates real from generated images")
+    if world_size > 1:
+        raise UserError(f"--split-bn: is for one process, this launch has {world_size}; start one")
+    return len(data.labels) - data.sizes[-1]
