@@ -29,7 +29,7 @@ def has_small_stem(architecture: str) -> bool:
     """Return whether timm has a model that this module can give a small stem."""
     from timm.models import is_model, is_model_in_modules
 
-    return is_model(architecture) and is_model_in_modules(architecture, _MODULES)
+    return bool(is_model(architecture) and is_model_in_modules(architecture, _MODULES))
 
 
 def small_stem_name(architecture: str) -> str:
@@ -90,7 +90,8 @@ def _replace_stem(model: Any) -> None:
         _divide_reductions(model, 2)
         return
     if isinstance(model.conv1, nn.Sequential):
-        model.conv1[0].stride = (1, 1)
+        first: Any = model.conv1[0]
+        first.stride = (1, 1)
     else:
         old = model.conv1
         model.conv1 = nn.Conv2d(
