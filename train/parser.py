@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_run_options(parser.add_argument_group("running"))
     _add_training_options(parser.add_argument_group("training"))
     for title, options in GROUPS.items():
-        group = parser.add_argument_group(title)
+        group = parser.add_argument_group(title, "default: the values of the preset")
         for option in options:
             option.add_to(group)
     publishing = parser.add_argument_group("publishing", "when the run is finished")

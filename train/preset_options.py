@@ -47,7 +47,7 @@ class PresetOption:
             type=self.kind,
             nargs=self.count,
             metavar=self.metavar or _METAVARS[self.kind],
-            help=f"{self.text} (default: the preset's)",
+            help=self.text,
         )
 
     def values(self, parsed: argparse.Namespace) -> Iterator[tuple[str, Any]]:
