@@ -12,10 +12,12 @@ import yaml
 
 from factory.common.errors import UserError
 from factory.data.row_subsets import hold_out
+from train.arguments import options_of
 from train.augment import NUM_DRAWS, affine_maps, augment, to_float
 from train.config import differing_keys
 from train.data import LabelledPixels, epoch_batches, part_of_rank
 from train.optimizer import parameter_groups
+from train.parser import build_parser
 from train.presets import PRESETS, resolve
 from train.schedule import make_schedule
 from train.settings import Augmentation, Hyperparameters
@@ -309,3 +311,23 @@ def test_held_out_images_that_are_trained_on_are_reported() -> None:
     # Repeats within one part are no fault here.
     assert report_duplicates(digests, labels, **kept, note=notes.append) == 0
     assert len(notes) == 1
+
+
+def test_options_are_compared_with_the_baseline_by_seed() -> None:
+    from compare_training import table
+
+    scores = {"quick": [40.0, 44.0, 48.0], "ema": [41.0, 45.5, 48.5], "one": [42.0]}
+    lines = table(scores, baseline="quick").splitlines()
+    assert lines[2] == "| quick | 3 | 44.00 |  |"
+    # Student's t with 2 degrees of freedom: 1 +- 4.303 * 0.5 / sqrt(3).
+    assert lines[3] == "| ema | 3 | 45.00 | +1.00 (-0.24 to +2.24) |"
+    assert table({"one": [42.0]}, baseline="quick").splitlines()[2] == "| one | 1 | 42.00 |  |"
+
+
+def test_every_row_to_compare_is_a_valid_command() -> None:
+    spec = yaml.safe_load((Path(__file__).parent.parent / "docs/strong.yaml").read_text())
+    for row in spec["rows"].values():
+        words = ["set", "--model", "test_resnet", "--out", "run", *spec["options"], *row]
+        found = options_of(build_parser().parse_args(words))
+        assert found is not None
+        resolve("quick", model="test_resnet", overrides=found.overrides)
