@@ -49,6 +49,7 @@ class _Training(BaseModel):
     """Fields of a run's `config.yaml` that determine its held-out images."""
 
     seed: int = Field(ge=0)
+    pixels: str = "memory"
     data: _Data
     hyperparameters: _Values
 
@@ -196,6 +197,11 @@ def _training_of(classifier: Classifier) -> _Training:
         raise UserError(
             f"{checkpoint.run}: was trained on several datasets; --threshold auto finds the "
             "held-out images of one alone: give --threshold P"
+        )
+    if training.pixels != "memory":
+        raise UserError(
+            f"{checkpoint.run}: read its images from files, and --threshold auto needs the hash of "
+            "their pixels, which it did not record: give --threshold P"
         )
     values = training.hyperparameters
     if not values.val_fraction and values.val_images is None:

@@ -21,8 +21,8 @@ from factory.common import console
 from factory.common.commands import command_parsers
 from factory.common.options import add_quiet
 from factory.common.version import VERSION
-from train.arguments import build_parser
 from train.generator.cli import _parser as generator_parser
+from train.parser import build_parser
 
 ROOT = Path(__file__).parent.parent
 

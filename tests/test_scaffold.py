@@ -11,7 +11,8 @@ from factory.recipe.lint import lint
 from factory.recipe.scaffold import class_names, parse_subtypes, scaffold
 from factory.recipe.senses import SENSES
 from factory.recipe.styles import STYLES
-from train.arguments import build_parser, options_of
+from train.arguments import options_of
+from train.parser import build_parser
 
 ROOT = Path(__file__).parent.parent
 

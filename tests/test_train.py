@@ -29,12 +29,13 @@ from factory.common.errors import Failure, UserError
 from factory.data.open import open_dataset
 from factory.data.pixels import labelled_sha256
 from factory.data.row_subsets import take_per_class
-from train.arguments import build_parser, options_of
+from train.arguments import options_of
 from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
 from train.environment import record_environment
 from train.loop import Trainer
+from train.parser import build_parser
 from train.run import TrainOptions, train
 from train.run_folder import only_run
 
@@ -272,6 +273,7 @@ def test_run_folder_records_everything(options: TrainOptions, colours: Path) -> 
         "checkpoint.pt",
         "config.json",
         "config.yaml",
+        "curves.png",
         "metrics.csv",
         "model.safetensors",
     ]
@@ -287,7 +289,7 @@ def test_best_epoch_is_kept_not_the_last(
     seen: list[dict[str, torch.Tensor]] = []
 
     def score(trainer: Trainer) -> Scores:
-        seen.append({k: v.clone() for k, v in trainer.bare_model.state_dict().items()})
+        seen.append({k: v.clone() for k, v in trainer.learner.bare_model.state_dict().items()})
         return Scores(*next(scores))
 
     monkeypatch.setattr(Trainer, "score_held_out", score)
@@ -656,7 +658,7 @@ def test_too_little_memory_is_one_line_with_remedies(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("train.loop.functional.cross_entropy", fail)
+    monkeypatch.setattr("train.losses.functional.cross_entropy", fail)
     with pytest.raises(Failure) as raised:
         train(options)
     text = str(raised.value)

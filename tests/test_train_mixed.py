@@ -19,10 +19,11 @@ from test_train import COLOURS, make_set
 
 from eval.table import collect, make_tables
 from factory.common.errors import UserError
-from train.arguments import build_parser, options_of
+from train.arguments import options_of
 from train.cli import main
 from train.mixing import rows_of_epoch
 from train.model_card import card_text
+from train.parser import build_parser
 from train.run import TrainOptions, train
 
 NAMES = ["red", "green", "blue"]

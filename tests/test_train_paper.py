@@ -20,11 +20,13 @@ from test_train import make_set
 from factory.common.errors import UserError
 from factory.data.row_subsets import hold_out
 from train.architectures import TABLE_2, timm_name
-from train.arguments import build_parser, options_of
+from train.arguments import options_of
 from train.augment import centre_crop
 from train.initialisation import initialise_as_torchvision
+from train.parser import build_parser
 from train.presets import PRESETS, model_args, resolve
 from train.run import TrainOptions, train
+from train.stems import with_small_stem
 
 # Table 2's models, torchvision's names of them, and section 4.1's weight decay on CIFAR, EuroSAT.
 ROWS = [
@@ -131,18 +133,21 @@ def test_small_images_are_seen_at_32_places_and_more(name: str) -> None:
     model = timm_name(name)
     values = resolve("corrected", model=model, overrides={})
     side = values.image_size or 32
-    arguments = model_args("corrected", model)
+    assert values.stem == "small"
+    name, arguments = with_small_stem(model, model_args("corrected", model))
     if model.startswith("vit"):
         arguments["img_size"] = side
     with torch.device("meta"):
-        net = timm.create_model(model, num_classes=10, **arguments)
+        net = timm.create_model(name, num_classes=10, **arguments)
         assert net(torch.zeros(2, 3, side, side)).shape == (2, 10)
         if model.startswith("vit"):
             assert net.patch_embed.num_patches == 64
         else:
-            features = timm.create_model(model, features_only=True, **arguments)
-            maps = features(torch.zeros(2, 3, side, side))
-            assert max(one.shape[-1] for one in maps) >= 32
+            sides: list[int] = []
+            stem = net.stem if model.startswith("convnext") else net.bn1
+            stem.register_forward_hook(lambda *parts: sides.append(parts[2].shape[-1]))
+            net(torch.zeros(2, 3, side, side))
+            assert sides == [32]
 
 
 def test_as_code_holds_out_at_random_and_keeps_epochs() -> None:

@@ -12,12 +12,15 @@ import yaml
 
 from factory.common.errors import UserError
 from factory.data.row_subsets import hold_out
+from train.arguments import options_of
 from train.augment import NUM_DRAWS, affine_maps, augment, to_float
-from train.config import Augmentation, Hyperparameters, differing_keys
-from train.data import epoch_batches, part_of_rank
-from train.model import parameter_groups
+from train.config import differing_keys
+from train.data import LabelledPixels, epoch_batches, part_of_rank
+from train.optimizer import parameter_groups
+from train.parser import build_parser
 from train.presets import PRESETS, resolve
-from train.schedule import learning_rate
+from train.schedule import make_schedule
+from train.settings import Augmentation, Hyperparameters
 from train.uniforms import uniforms
 
 
@@ -138,7 +141,7 @@ def test_an_epoch_contains_every_row_once_for_any_number_of_processes() -> None:
 
 def test_schedule_warms_up_and_anneals_to_zero() -> None:
     values = Hyperparameters(epochs=10, batch_size=8, lr=1.0, warmup_epochs=2)
-    rates = [learning_rate(step, steps_per_epoch=5, values=values) for step in range(50)]
+    rates = [*map(make_schedule(values, steps_per_epoch=5), range(50))]
     assert rates[:10] == sorted(rates[:10]) and rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[10] == 1.0
     assert rates[30] == pytest.approx(0.5)
@@ -150,7 +153,7 @@ def test_a_schedule_of_epochs_is_torchs_stepped_once_per_epoch() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4)
     for step in range(12):
-        ours = learning_rate(step, steps_per_epoch=3, values=values)
+        ours = make_schedule(values, steps_per_epoch=3)(step)
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
         if step % 3 == 2:
             optimizer.step()
@@ -187,7 +190,10 @@ def test_a_crop_of_the_whole_image_is_none() -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_preset_numbers_stay(name: str) -> None:
     kept = yaml.safe_load(Path(__file__).with_name("preset_values.yaml").read_text())[name]
-    assert resolve(name, model="test_resnet", overrides={}).model_dump(mode="json") == kept
+    # Values that are not listed there are off.
+    off = Hyperparameters(epochs=1, batch_size=2, lr=1).model_dump(mode="json")
+    own = {**off, **kept, "augmentation": {**off["augmentation"], **kept["augmentation"]}}
+    assert resolve(name, model="test_resnet", overrides={}).model_dump(mode="json") == own
 
 
 def test_cosine_is_torchs() -> None:
@@ -195,7 +201,7 @@ def test_cosine_is_torchs() -> None:
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.3)
     theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
     for step in range(12):
-        ours = learning_rate(step, steps_per_epoch=3, values=values)
+        ours = make_schedule(values, steps_per_epoch=3)(step)
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
@@ -265,3 +271,63 @@ def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
     assert len({path.read_bytes() for path in files}) == 1
     loaded = load_file(files[0])
     assert all(torch.equal(one, loaded[name]) for name, one in model.state_dict().items())
+
+
+def test_balanced_epochs_have_equally_many_images_of_every_class() -> None:
+    from train.mixing import rows_of_epoch
+
+    labels = np.repeat([0, 2, 3], [60, 10, 5])
+    parts = [np.arange(40), np.arange(40, 75)]
+    options = {"shares": None, "num_rows": 75, "seed": 1}
+    rows = rows_of_epoch(parts, **options, epoch=0, balanced=labels)
+    assert np.bincount(labels[rows % 75]).tolist() == [25, 0, 25, 25]
+    # Repeats are spread evenly, and have numbers of their own.
+    assert len(set(rows.tolist())) == 75
+    assert np.bincount(rows % 75)[70:].tolist() == [5] * 5
+    other = rows_of_epoch(parts, **options, epoch=1, balanced=labels)
+    assert set(rows[:25].tolist()) != set(other[:25].tolist())
+    again = rows_of_epoch(parts, **options, epoch=0, balanced=labels)
+    assert np.array_equal(rows, again)
+    # Within the share of each dataset.
+    mixed = rows_of_epoch(parts, **{**options, "shares": (0.6, 0.4)}, epoch=0, balanced=labels)
+    first = mixed % 75 < 40
+    assert (first.sum(), (~first).sum()) == (45, 30)
+    assert np.bincount(labels[mixed[~first] % 75]).tolist() == [10, 0, 10, 10]
+
+
+def test_held_out_images_that_are_trained_on_are_reported() -> None:
+    from train.duplicates import report_duplicates
+
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), dtype=np.uint8)
+    pixels[[7, 8]] = pixels[[2, 3]]
+    labels = np.array([0, 1, 0, 1, 0, 1, 0, 0, 0, 1])
+    notes: list[str] = []
+    rows = {"train_rows": np.arange(7), "val_rows": np.arange(7, 10)}
+    digests = LabelledPixels(pixels, labels, ("a", "b"), "").digests
+    assert report_duplicates(digests, labels, **rows, note=notes.append) == 2
+    assert "2 of 3 held-out images are also training images (rows 7 = 2, 8 = 3)" in notes[0]
+    assert ", 1 of them with another label; the held-out accuracy" in notes[0]
+    kept = {"train_rows": np.arange(2), "val_rows": np.arange(2, 10)}
+    # Repeats within one part are no fault here.
+    assert report_duplicates(digests, labels, **kept, note=notes.append) == 0
+    assert len(notes) == 1
+
+
+def test_options_are_compared_with_the_baseline_by_seed() -> None:
+    from compare_training import table
+
+    scores = {"quick": [40.0, 44.0, 48.0], "ema": [41.0, 45.5, 48.5], "one": [42.0]}
+    lines = table(scores, baseline="quick").splitlines()
+    assert lines[2] == "| quick | 3 | 44.00 |  |"
+    # Student's t with 2 degrees of freedom: 1 +- 4.303 * 0.5 / sqrt(3).
+    assert lines[3] == "| ema | 3 | 45.00 | +1.00 (-0.24 to +2.24) |"
+    assert table({"one": [42.0]}, baseline="quick").splitlines()[2] == "| one | 1 | 42.00 |  |"
+
+
+def test_every_row_to_compare_is_a_valid_command() -> None:
+    spec = yaml.safe_load((Path(__file__).parent.parent / "docs/strong.yaml").read_text())
+    for row in spec["rows"].values():
+        words = ["set", "--model", "test_resnet", "--out", "run", *spec["options"], *row]
+        found = options_of(build_parser().parse_args(words))
+        assert found is not None
+        resolve("quick", model="test_resnet", overrides=found.overrides)

@@ -27,11 +27,12 @@ def make_trainer(out: Path):
 
     from factory.common.devices import on_cpus
     from factory.data.row_subsets import DataSource
-    from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
+    from train.config import RunConfig
     from train.data import LabelledPixels
     from train.loop import Trainer
     from train.model import create_classifier
     from train.presets import resolve
+    from train.settings import IMAGENET_MEAN, IMAGENET_STD
 
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (NUM_IMAGES, 32, 32, 3), dtype=np.uint8)
@@ -64,16 +65,16 @@ def gradients_and_scores(out: Path) -> dict[str, torch.Tensor]:
     from train.data import epoch_batches, part_of_rank
 
     trainer = make_trainer(out)
-    batch = epoch_batches(trainer.train_rows, batch_size=13, seed=0, epoch=0)[0][:11]
+    batch = epoch_batches(trainer.rows.train, batch_size=13, seed=0, epoch=0)[0][:11]
     accelerator = trainer.accelerator
     rows = part_of_rank(batch, rank=accelerator.process_index, world_size=accelerator.num_processes)
-    trainer.model.train()
+    trainer.learner.model.train()
     sums = accelerator.reduce(
-        trainer.backward(rows, epoch=0, num_global=len(batch)), reduction="sum"
+        trainer.backward(trainer.batch_of(rows), epoch=0, num_global=len(batch)), reduction="sum"
     )
     found = {
         name: parameter.grad.contiguous()
-        for name, parameter in trainer.bare_model.named_parameters()
+        for name, parameter in trainer.learner.bare_model.named_parameters()
         if parameter.grad is not None
     }
     found["sums"] = sums

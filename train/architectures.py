@@ -49,15 +49,11 @@ AS_CODE: dict[str, Family] = {
 }
 
 # At 32 px an ImageNet stem leaves 8x8 positions after two layers and 1x1 at the end; 16 px patches
-# give four tokens. Enlarged four times, the image has 32x32 positions after the stem, as in ResNets
-# for small images; unlike a changed stem, this keeps timm's models and weights.
-_ENLARGED = Family({"image_size": 128})
-CORRECTED_SMALL: dict[str, Family] = {
-    "resnet": _ENLARGED,
-    "mobilenetv3": _ENLARGED,
-    "convnext": Family(model_args={"patch_size": 1}),
-    "vit_": Family(model_args={"patch_size": 4}),
-}
+# give four tokens.
+_SMALL = Family({"stem": "small"})
+CORRECTED_SMALL: dict[str, Family] = dict.fromkeys(
+    ("resnet", "mobilenetv3", "tf_mobilenetv3", "convnext", "vit_"), _SMALL
+)
 
 
 def timm_name(name: str) -> str:

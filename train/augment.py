@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from train.config import Augmentation
+from train.settings import Augmentation
 
 _CROP_ATTEMPTS = 10  # as torchvision's RandomResizedCrop
-_CROP = slice(0, 2 * _CROP_ATTEMPTS)
+CROP_SIZES = slice(0, 2 * _CROP_ATTEMPTS)
+"""Draws for area and ratio of the candidates for a crop."""
 (
     _CROP_X,
     _CROP_Y,
@@ -34,6 +35,8 @@ _CROP = slice(0, 2 * _CROP_ATTEMPTS)
     _INVERT,
 ) = range(2 * _CROP_ATTEMPTS, 2 * _CROP_ATTEMPTS + 14)
 NUM_DRAWS = 2 * _CROP_ATTEMPTS + 14
+CROP_POSITION = (_CROP_X, _CROP_Y)
+"""Draws for the place of a crop."""
 
 # The fields of `Augmentation` that move pixels.
 _MOVES = (
@@ -115,7 +118,7 @@ def _crops(draws: Tensor, policy: Augmentation) -> tuple[Tensor, Tensor]:
 
     The first of ten candidates that fits inside the image is used, else the largest that does.
     """
-    area_draw, ratio_draw = draws[:, _CROP].chunk(2, dim=1)
+    area_draw, ratio_draw = draws[:, CROP_SIZES].chunk(2, dim=1)
     low, high = policy.crop_scale
     area = low + (high - low) * area_draw
     low, high = (math.log(ratio) for ratio in policy.crop_ratio)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from typing import TYPE_CHECKING, Any
 
-from factory.common.console import launched_as, write, write_json
+from factory.common.console import launched_as, log, write, write_json
 from factory.common.errors import UserError
 from factory.common.program import command
-from train.arguments import add_arguments, build_parser, options_of, presets_text
-from train.run import RunSummary, TrainOptions, train
+from train.arguments import options_of
+from train.options import RunSummary, TrainOptions
+from train.parser import add_arguments, build_parser
+from train.preset_text import presets_text
+from train.run import train
 
 __all__ = ["add_arguments", "main", "run"]
 
@@ -35,6 +40,10 @@ def run(args: argparse.Namespace) -> int:
             # Every process finds the same fault; only one reports it.
             return error.exit_status
         raise
+    except KeyboardInterrupt:
+        if launched_as()[0] == 0:
+            log(f"resume with: {command(_line(args, sys.argv[1:]))}")
+        raise
     if not summary.is_main_process:
         return 0
     if not args.json:
@@ -45,6 +54,13 @@ def run(args: argparse.Namespace) -> int:
     elif report is not None:
         _tell(report)
     return 0
+
+
+def _line(args: argparse.Namespace, words: list[str]) -> str:
+    """Return the line that starts this run again, for `factory.common.program.command`."""
+    # The joined command line names the command first; a dataset may have the same name.
+    named = words.count("train") > args.datasets.count("train")
+    return shlex.join(["train", *(words[1:] if named and words[0] == "train" else words)])
 
 
 def _push(options: TrainOptions, repo_id: str) -> PublishReport:

@@ -6,10 +6,11 @@ for any number of processes.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,27 @@ from factory.data.open import OpenedDataset
 from factory.data.pixels import border_colour, decode_images, labelled_sha256, require_space
 from factory.data.row_counts import class_counts, count_warnings, counts_line, shortened
 from factory.data.row_subsets import check_labels
-from train.config import Hyperparameters
+from train.settings import Hyperparameters
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _ORDER_STREAM = 1
+
+
+class Labelled(Protocol):
+    """Datasets joined: labels (N,), class names, a hash, and the images of each of several."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]: ...  # noqa: D102
+    @property
+    def label_names(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def sha256(self) -> str: ...  # noqa: D102
+    @property
+    def sizes(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def digests(self) -> list[bytes]: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -45,6 +61,12 @@ class LabelledPixels:
     label_names: tuple[str, ...]
     sha256: str
     sizes: tuple[int, ...] = ()
+
+    @property
+    def digests(self) -> list[bytes]:
+        """A hash of each image."""
+        contiguous = (np.ascontiguousarray(one).data for one in self.pixels)
+        return [hashlib.blake2b(one, digest_size=16).digest() for one in contiguous]
 
 
 def report_counts(

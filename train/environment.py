@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 from factory.common.console import log
 from factory.common.devices import device_name, joining_processes, on_cpus, require_device
-from factory.common.errors import UserError
+from factory.common.errors import UserError, first_line
 from train.config import Environment, differing_keys
+from train.options import TrainOptions
 from train.run_folder import CONFIG, read_config, write_config
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
 _PACKAGES = ("torch", "timm", "accelerate", "datasets", "numpy", "pillow")
 _SHARDED = ("DEEPSPEED", "FSDP", "MEGATRON_LM")
 _PRECISIONS = {"no": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def accelerate_options(options: TrainOptions) -> dict[str, Any]:
+    """Return the arguments of `accelerate.Accelerator` that the user set."""
+    given: dict[str, Any] = {}
+    if options.mixed_precision is not None:
+        given["mixed_precision"] = options.mixed_precision
+    if options.torchcompile is not None:
+        given["dynamo_backend"] = options.torchcompile
+    if options.log_with:
+        given |= {"log_with": list(options.log_with), "project_dir": str(options.out)}
+    return given
 
 
 def join_launch(device: str = "auto", **options: Any) -> Accelerator:
@@ -36,9 +49,16 @@ def join_launch(device: str = "auto", **options: Any) -> Accelerator:
         UserError: The launch's variables are contradictory, or it requests something unsupported.
     """
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
+    # A second training in one process would get the precision and compiler of the first.
+    AcceleratorState._reset_state()
     with joining_processes():
-        accelerator = Accelerator(cpu=device == "cpu" or on_cpus(), **options)
+        try:
+            accelerator = Accelerator(cpu=device == "cpu" or on_cpus(), **options)
+        except ValueError as error:
+            # An unknown backend of --torchcompile, or a precision that the device lacks.
+            raise UserError(f"accelerate cannot start: {first_line(error)}") from None
     require_device(device, accelerator.device)
     steps, kind = accelerator.gradient_accumulation_steps, accelerator.distributed_type.value
     if steps != 1:
@@ -73,6 +93,7 @@ def current_environment(accelerator: Accelerator, *, threads: int, from_epoch: i
         precision=_PRECISIONS.get(precision, precision),
         threads=threads,
         processes=accelerator.num_processes,
+        compiled=accelerator.state.dynamo_plugin.backend.value.lower(),
         versions={package: version(package) for package in _PACKAGES},
     )
 

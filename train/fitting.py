@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from factory.common.errors import Fault, UserError
-from train.config import Hyperparameters
+from train.settings import Hyperparameters
 
 
 def fit_to_epochs(

@@ -14,7 +14,7 @@ from factory.data.class_names import find_names
 from factory.data.open import OpenedDataset
 from factory.data.pixels import labelled_sha256
 from factory.data.row_subsets import hold_out
-from train.data import LabelledPixels
+from train.data import Labelled, LabelledPixels
 
 _MIX_STREAM = 4
 _CHUNK = 4096
@@ -33,7 +33,7 @@ def joined(parts: Sequence[LabelledPixels], opened: Sequence[OpenedDataset]) -> 
         return first
     labels = np.concatenate(
         [
-            _translated(part, first.label_names, opened=one, first=opened[0])
+            translated(part.labels, part.label_names, opened=one, first=opened[0])
             for part, one in zip(parts, opened, strict=True)
         ]
     )
@@ -48,24 +48,35 @@ def joined(parts: Sequence[LabelledPixels], opened: Sequence[OpenedDataset]) -> 
     )
 
 
-def _translated(
-    part: LabelledPixels, names: Sequence[str], *, opened: OpenedDataset, first: OpenedDataset
+def translated(
+    labels: Rows, own: Sequence[str], *, opened: OpenedDataset, first: OpenedDataset
 ) -> Rows:
-    """Return the labels of a dataset as positions among other class names."""
-    present = sorted(set(part.labels.tolist()))
-    found, _ = find_names(part.label_names, names, present=present)
-    unknown = [part.label_names[label] for label in present if found[label] is None]
+    """Return the labels of a dataset as positions among the class names of the first one.
+
+    Args:
+        labels: Shape (N,).
+        own: The dataset's class names.
+        opened: The dataset.
+        first: The first one.
+
+    Raises:
+        UserError: A class with images is not one of the first dataset.
+    """
+    names = first.label_names
+    present = sorted(set(labels.tolist()))
+    found, _ = find_names(own, names, present=present)
+    unknown = [own[label] for label in present if found[label] is None]
     if unknown:
         raise UserError(
             f"{opened.reference}: its classes {some(unknown)} are not classes of "
             f"{first.reference} ({some(names)}); rename them, or leave out their images"
         )
     places = np.array([-1 if place is None else place for place in found], dtype=np.int64)
-    translated: Rows = places[part.labels]
-    return translated
+    positions: Rows = places[labels]
+    return positions
 
 
-def parts_of(data: LabelledPixels) -> Iterator[slice]:
+def parts_of(data: Labelled) -> Iterator[slice]:
     """Yield the rows of each dataset."""
     start = 0
     for size in data.sizes or (len(data.labels),):
@@ -74,7 +85,7 @@ def parts_of(data: LabelledPixels) -> Iterator[slice]:
 
 
 def split_each(
-    data: LabelledPixels, *, fraction: float, seed: int, count: int | None
+    data: Labelled, *, fraction: float, seed: int, count: int | None
 ) -> tuple[list[Rows], list[Rows]]:
     """Split rows into a training and a held-out part, separately for each dataset.
 
@@ -106,11 +117,12 @@ def rows_of_epoch(
     num_rows: int,
     seed: int,
     epoch: int,
+    balanced: Rows | None = None,
 ) -> Rows:
     """Return the rows of an epoch, as many as there are training rows.
 
-    A dataset with fewer images than its share repeats them: all equally often, up to one. A
-    repeated row has a number of its own, so that its augmentation differs: the number modulo
+    A dataset or class with fewer images than its share repeats them: all equally often, up to one.
+    A repeated row has a number of its own, so that its augmentation differs: the number modulo
     `num_rows` is the row.
 
     Args:
@@ -119,17 +131,31 @@ def rows_of_epoch(
         num_rows: Rows of all datasets, held-out ones included.
         seed: The run's seed.
         epoch: From 0.
+        balanced: Labels of all rows, to give all classes of a share equally many images; None to
+            leave classes as they are.
     """
     rows = np.concatenate(parts)
-    if shares is None:
+    if shares is None and balanced is None:
         return rows
+    groups = [(rows, len(rows))]
+    if shares is not None:
+        groups = [*zip(parts, _counts(shares, len(rows)), strict=True)]
+    if balanced is not None:
+        groups = [one for group in groups for one in _by_class(*group, balanced)]
     chosen = []
-    for number, (part, count) in enumerate(zip(parts, _counts(shares, len(rows)), strict=True)):
+    for number, (part, count) in enumerate(groups):
         rng = np.random.default_rng((_MIX_STREAM, seed, epoch, number))
         times, rest = divmod(count, len(part))
         whole = [part + num_rows * time for time in range(times)]
         chosen += [*whole, rng.permutation(part)[:rest] + num_rows * times]
     return np.concatenate(chosen)
+
+
+def _by_class(rows: Rows, count: int, labels: Rows) -> list[tuple[Rows, int]]:
+    """Return the rows of each class that has any, with its equal share of a number of images."""
+    present = np.unique(labels[rows])
+    counts = _counts([1 / len(present)] * len(present), count)
+    return [(rows[labels[rows] == label], one) for label, one in zip(present, counts, strict=True)]
 
 
 def check_mix(parts: Sequence[Rows], shares: Sequence[float] | None) -> None:

@@ -22,8 +22,9 @@ from factory.hub.client import bound_requests
 from factory.hub.ids import LOCAL, split_source
 from factory.models.model_folder import fetch_model, read_model_folder
 from factory.models.model_size import no_larger_than
-from train.config import IMAGENET_MEAN, IMAGENET_STD, RunConfig
+from train.config import RunConfig
 from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS
+from train.settings import IMAGENET_MEAN, IMAGENET_STD
 
 _MOST_FEATURES = 8192
 _ORIGIN_KEYS = ("tag", "license", "origin_url", "paper_name", "paper_ids", "notes")
@@ -142,26 +143,6 @@ def pixel_statistics(model: nn.Module, *, pretrained: bool) -> tuple[Any, Any]:
     return tuple(own.get("mean", IMAGENET_MEAN)), tuple(own.get("std", IMAGENET_STD))
 
 
-def parameter_groups(
-    model: nn.Module, *, weight_decay: float, decay_all: bool
-) -> list[dict[str, Any]]:
-    """Group parameters for AdamW: no decay for biases, norms and exempt parameters."""
-    if decay_all:
-        learning = [one for one in model.parameters() if one.requires_grad]
-        return [{"params": learning, "weight_decay": weight_decay}]
-    exempt: set[str] = getattr(model, "no_weight_decay", set)()
-    decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        (free if parameter.ndim < 2 or name in exempt else decayed).append(parameter)
-    return [
-        {"params": decayed, "weight_decay": weight_decay},
-        {"params": free, "weight_decay": 0.0},
-    ]
-
-
 def save_classifier(
     model: nn.Module, out: Path, *, config: RunConfig, epoch: int, val_top1: float | None
 ) -> None:
@@ -190,9 +171,11 @@ def _write_weights(model: nn.Module, path: Path, note: Mapping[str, str]) -> Non
     """Write a safetensors file; equal weights and notes give equal bytes."""
     from safetensors.torch import save_file
 
+    from train.split_norm import saved_state
+
     weights = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
+        for name, tensor in saved_state(model).items()
     }
     save_file(weights, path, metadata={"format": "pt", **note})
     # safetensors writes the metadata in random order.

@@ -11,6 +11,7 @@ from factory.common.outside import read_json, read_yaml
 from factory.common.score_file import ScoreFile, read_score_file
 from factory.common.text import some
 from factory.common.whole_files import sha256
+from factory.models.small_stem import LOADING, SUFFIX
 from train.run_folder import CONFIG, CONFIG_JSON, WEIGHTS
 
 SCORES = "scores-*.json"
@@ -64,6 +65,11 @@ def _header(run: dict[str, Any], scores: list[ScoreFile], *, repo_id: str) -> st
     return str(card.to_yaml())
 
 
+def _registration(model: dict[str, Any]) -> list[str]:
+    """Return the lines of Python without which timm does not know the architecture."""
+    return [*LOADING, ""] if str(model["architecture"]).endswith(SUFFIX) else []
+
+
 def _body(
     run: dict[str, Any],
     model: dict[str, Any],
@@ -97,6 +103,7 @@ def _body(
         "```python",
         "import timm",
         "",
+        *_registration(model),
         f'model = timm.create_model("hf_hub:{repo_id}", pretrained=True).eval()',
         "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model))",
         'names = model.pretrained_cfg["label_names"]',

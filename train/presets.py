@@ -18,8 +18,9 @@ from factory.common.console import log
 from factory.common.errors import UserError
 from factory.common.text import suggest
 from train.architectures import AS_CODE, AS_PAPER, CORRECTED_SMALL, Family, family_of
-from train.config import Augmentation, Hyperparameters, option_faults
+from train.config import option_faults
 from train.fitting import fit_to_epochs, fitted_augmentation
+from train.settings import Augmentation, Hyperparameters
 
 _CIFAR_AUGMENTATION = Augmentation(
     crop_scale=(0.08, 1.0), crop_ratio=(3 / 4, 4 / 3), horizontal_flip=0.5
@@ -168,8 +169,8 @@ PRESETS: dict[str, Preset] = {
     ),
     "corrected": Preset(
         "As paper with current practice: a higher rate with warm-up, decay 0.05 of weight matrices "
-        "only, label smoothing, clipped gradients, milder crops; 32 px images enlarged "
-        "to 128 for ResNets and MobileNets, patches of 4 px for ViTs, of 1 px for ConvNeXts.",
+        "only, label smoothing, clipped gradients, milder crops; stems for small images "
+        "(--stem small).",
         _PAPER.model_copy(update=_CORRECTED | {"augmentation": _MILDER_CROPS}),
         CORRECTED_SMALL,
     ),

@@ -3,6 +3,7 @@
     config.yaml         everything needed to repeat the run (`train.config.RunConfig`), and the
         environment of each launch (`train.environment`)
     metrics.csv         one line per epoch
+    curves.png          loss, accuracy and learning rate, of a finished run
     checkpoint.pt       state after the last finished epoch, for resuming (`train.checkpoint`)
     epochs/             weights at an interval of epochs, if requested
     model.safetensors   weights of the best epoch    } timm's own form:
@@ -173,7 +174,7 @@ def _follow_pixels(written: dict[str, Any], there: dict[str, Any], now: dict[str
 
 def _compared(config: dict[str, Any]) -> dict[str, Any]:
     """Return the values that identify a run; hashes cover the others."""
-    config = {key: one for key, one in config.items() if key != "weights"}
+    config = {key: one for key, one in config.items() if key not in ("weights", "teacher")}
     data = config.get("data")
     if not isinstance(data, dict):
         return config

@@ -1,16 +1,27 @@
-"""Loss and accuracy of batches and epochs, and a check that the loss is finite."""
+"""Loss and accuracy of batches, epochs and held-out images; a check that losses are finite."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from factory.common.errors import Failure
+from train.data import part_of_rank
+from train.inputs import Inputs
+from train.pixel_store import PixelStore
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_BATCH = 256
+REMEDY = "try a lower --lr, or --clip-grad-norm 1, with another --out"
+"""Against a loss that is not finite."""
 
 
 class Scores(NamedTuple):
@@ -41,8 +52,15 @@ def total_of(parts: Sequence[Tensor]) -> NDArray[np.float64]:
     return total
 
 
-def check_finite(parts: list[Tensor], *, epoch: int, lr: float) -> None:
-    """Check that every loss of an epoch so far is finite.
+def check_finite(parts: list[Tensor], *, epoch: int, first: int, lr: float, kept: str) -> None:
+    """Check that the losses of some steps are finite.
+
+    Args:
+        parts: Results of `sums_of`, one per step.
+        epoch: From 0.
+        first: Number of the first of these steps within the epoch, from 0.
+        lr: The learning rate, for the message.
+        kept: Where the last good weights are, for the message.
 
     Raises:
         Failure: A loss is not finite; the message names epoch and step, both from 1.
@@ -50,8 +68,61 @@ def check_finite(parts: list[Tensor], *, epoch: int, lr: float) -> None:
     losses = torch.stack(parts)[:, 0]
     bad = (~torch.isfinite(losses)).nonzero()
     if len(bad):
-        step = int(bad[0]) + 1
+        worst = int(bad[0])
         raise Failure(
-            f"epoch {epoch + 1}, step {step}: the loss is {float(losses[step - 1])} at learning "
-            f"rate {lr:.3g}; try a lower --lr, or --clip-grad-norm 1"
+            f"epoch {epoch + 1}, step {first + worst + 1}: the loss is {losses[worst]} at learning "
+            f"rate {lr:.3g}; {kept}; {REMEDY}"
         )
+
+
+class HeldOut:
+    """The held-out images of one or several datasets.
+
+    Attributes:
+        top1_by_part: Latest accuracy on those of each of several datasets; None for one without
+            any.
+    """
+
+    def __init__(
+        self,
+        images: PixelStore,
+        inputs: Inputs,
+        parts: Sequence[NDArray[np.int64]],
+        *,
+        accelerator: Accelerator,
+    ) -> None:
+        """Remember the rows held out of each dataset."""
+        self._images, self._inputs, self._parts = images, inputs, parts
+        self._accelerator = accelerator
+        self.top1_by_part: list[float | None] = []
+
+    def score(self, model: nn.Module) -> Scores:
+        """Score each image exactly once over all processes, with a model in evaluation mode."""
+        sums = [self._sums(model, part) for part in self._parts]
+        if len(sums) > 1:
+            self.top1_by_part = [
+                self.total(one).top1 if len(part) else None
+                for one, part in zip(sums, self._parts, strict=True)
+            ]
+        return self.total([batch for one in sums for batch in one])
+
+    def total(self, sums: list[Tensor]) -> Scores:
+        """Return the means of results of `sums_of`, over all processes."""
+        total = total_of(sums)
+        if self._accelerator.num_processes > 1:
+            mine = torch.from_numpy(total).to(self._accelerator.device)
+            total = self._accelerator.reduce(mine, reduction="sum").cpu().numpy()
+        return Scores(loss=float(total[0] / total[2]), top1=float(total[1] / total[2]))
+
+    def _sums(self, model: nn.Module, part: NDArray[np.int64]) -> list[Tensor]:
+        """Return the results of `sums_of` for this process's share of some rows."""
+        rank, world_size = self._accelerator.process_index, self._accelerator.num_processes
+        rows = part_of_rank(part, rank=rank, world_size=world_size)
+        sums: list[Tensor] = []
+        starts = range(0, len(rows), _BATCH)
+        with torch.inference_mode(), self._accelerator.autocast():
+            for batch in self._images.batches(rows[start : start + _BATCH] for start in starts):
+                logits = model(self._inputs.for_scoring(batch.pixels)).float()
+                loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
+                sums.append(sums_of(loss, logits, batch.labels))
+        return sums

@@ -16,7 +16,7 @@ from factory.data.sampling_record import SamplingRecord, sampling_of
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-    from train.data import LabelledPixels
+    from train.data import Labelled
     from train.run import TrainOptions
 
 
@@ -62,7 +62,7 @@ def _open(options: TrainOptions, reference: str, accelerator: Accelerator) -> Op
 
 
 def data_source(
-    options: TrainOptions, data: LabelledPixels, opened: Sequence[OpenedDataset]
+    options: TrainOptions, data: Labelled, opened: Sequence[OpenedDataset]
 ) -> DataSource:
     """Describe the rows of a run for its `config.yaml`."""
     first = opened[0]
@@ -103,7 +103,7 @@ def _sampling(opened: Sequence[OpenedDataset]) -> SamplingRecord | None:
 
 
 def _sources(
-    options: TrainOptions, data: LabelledPixels, opened: Sequence[OpenedDataset]
+    options: TrainOptions, data: Labelled, opened: Sequence[OpenedDataset]
 ) -> tuple[MixedSource, ...]:
     last = len(opened) - 1
     return tuple(

@@ -84,6 +84,24 @@ def read_hashed(
     return rgb, hashlib.sha256(size + rgb.tobytes()).digest()
 
 
+def image_sha256(item: Any, *, where: str, folder: Path | None = None) -> bytes:
+    """Return the SHA-256 of the encoded image of one row; it is not decoded.
+
+    Args:
+        item: As for `read_image`.
+        where: As for `read_image`.
+        folder: As for `read_image`.
+
+    Raises:
+        UnreadableImage: The image is missing, or not allowed.
+    """
+    try:
+        return hashlib.sha256(_source(item, folder)).digest()
+    except ImageFault as fault:
+        file = _file_name(item, folder) if folder else ""
+        raise UnreadableImage(f"{where}{file}: {fault}") from None
+
+
 def read_file(
     file: Path, *, shown: str, folder: Path | None = None, side: int | None = None
 ) -> Image:

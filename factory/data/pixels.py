@@ -79,7 +79,7 @@ def decode_images(
                 where = f"row {numbers[start + offset]}"
                 rgb = read_image(item, where=where, folder=image_folder)
             rgb = fitted(rgb, width / height, fit, colour=colour)
-            images[start + offset] = _resized(rgb, (width, height), resample)
+            images[start + offset] = resized(rgb, (width, height), resample)
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         for _ in pool.map(fill, range(0, len(dataset), _CHUNK)):
@@ -140,7 +140,8 @@ def require_space(folder: Path, size: int, *, remedy: str) -> None:
         )
 
 
-def _resized(rgb: Any, size: tuple[int, int], resample: str) -> NDArray[np.uint8]:
+def resized(rgb: Any, size: tuple[int, int], resample: str) -> NDArray[np.uint8]:
+    """Return an image of Pillow at another size (width, height), shape (height, width, 3)."""
     from PIL import Image
 
     if rgb.size != size:

@@ -52,7 +52,8 @@ class DataSource(BaseModel):
         label_names: Class names; the position is the label.
         num_images: Rows after filtering, the held-out part included.
         num_unreadable: Rows skipped by `--skip-unreadable`.
-        pixels_sha256: Hash of all decoded pixels and labels.
+        pixels_sha256: Hash of labels and all decoded pixels, or all encoded images if a run reads
+            them from their files.
         commit: Commit of a Hub id when it was read; None for a directory.
         class_counts: Images per class, held-out ones included; None in older runs.
         left_out: Files of an image folder that were not read, by suffix.

@@ -132,6 +132,8 @@ def read_model_config(path: Path) -> ModelConfig:
     """
     import timm
 
+    from factory.models.small_stem import register_for
+
     found = read_json(path)
     if not isinstance(found, dict) or "architecture" not in found:
         raise UserError(f"{path}: `architecture` is missing; a config.json of timm is needed")
@@ -144,6 +146,7 @@ def read_model_config(path: Path) -> ModelConfig:
             Fault(problem["msg"], file=str(path), key=".".join(map(str, problem["loc"]))[:100])
             for problem in error.errors(include_url=False, include_input=False)[:10]
         ) from None
+    register_for(config.architecture)
     if not timm.is_model(config.architecture.partition(".")[0]):
         raise UserError(f"{path}: timm has no architecture {config.architecture!r}")
     return config

@@ -1,0 +1,207 @@
+"""A training that is stopped within an epoch, fails, or is watched."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from test_train import make_set, read_metrics
+
+from factory.common.errors import Failure, UserError
+from factory.common.program import command
+from factory.common.stop_signals import Stopped
+from train.checkpoint import load_checkpoint
+from train.cli import main
+from train.learner import Learner
+from train.run import TrainOptions, train
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_set(tmp_path_factory.mktemp("sets") / "colours", num_images=48)
+
+
+@pytest.fixture
+def options(colours: Path, tmp_path: Path) -> TrainOptions:
+    # Dropout samples from a generator whose state must be kept; the average has a state too.
+    return TrainOptions(
+        dataset=str(colours),
+        model="test_vit",
+        model_args={"patch_size": 8, "depth": 1, "drop_path_rate": 0.2, "proj_drop_rate": 0.1},
+        out=tmp_path / "run",
+        overrides={"epochs": 2, "batch_size": 8, "warmup_epochs": 0.0, "model_ema": True},
+        threads=1,
+    )
+
+
+def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, *, times: int = 1) -> None:
+    """Send Ctrl-C to this process before some step."""
+    update = Learner.update
+
+    def updated(self: Learner, number: int) -> None:
+        if number == step:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        update(self, number)
+
+    monkeypatch.setattr(Learner, "update", updated)
+
+
+@pytest.mark.parametrize("step", [2, 8])
+def test_ctrl_c_keeps_the_steps_of_an_epoch(
+    step: int, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undisturbed = replace(options, out=options.out.with_name("undisturbed"))
+    train(undisturbed)
+    interrupt_at(step, monkeypatch)
+    with pytest.raises(Stopped, match="SIGINT"):
+        train(options)
+    monkeypatch.undo()
+    stopped = load_checkpoint(options.out)
+    assert stopped is not None and stopped.middle is not None
+    assert (stopped.epochs_done, len(stopped.middle.sums)) == (step // 6, step % 6 + 1)
+    train(options)
+    files = [load_file(one.out / "model.safetensors") for one in (options, undisturbed)]
+    assert all(torch.equal(one, files[1][name]) for name, one in files[0].items())
+    rows = [read_metrics(one.out) for one in (options, undisturbed)]
+    assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_at_the_last_step_keeps_the_epoch(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(5, monkeypatch)
+    with pytest.raises(Stopped):
+        train(options)
+    stopped = load_checkpoint(options.out)
+    assert stopped is not None and stopped.middle is None and stopped.epochs_done == 1
+
+
+def test_a_second_ctrl_c_stops_at_once(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(2, monkeypatch, times=2)
+    with pytest.raises(Stopped):
+        train(options)
+    assert load_checkpoint(options.out) is None
+
+
+def test_checkpoints_within_an_epoch_are_written_at_the_interval(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = Learner.update
+
+    def fails(self: Learner, number: int) -> None:
+        if number == 5:
+            raise OSError("the power is gone")
+        update(self, number)
+
+    monkeypatch.setattr(Learner, "update", fails)
+    with pytest.raises(OSError, match="power"):
+        train(replace(options, recovery_interval=2))
+    monkeypatch.undo()
+    found = load_checkpoint(options.out)
+    assert found is not None and found.middle is not None and len(found.middle.sums) == 4
+    # Another interval is the same run.
+    assert train(replace(options, recovery_interval=3)).epochs == 2
+
+
+def test_the_line_that_resumes_is_printed(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [options.dataset, "--model", "test_resnet", "--out", str(options.out), "--epochs", "3"]
+    monkeypatch.setattr(sys, "argv", ["train", *words])
+    interrupt_at(1, monkeypatch)
+    with pytest.raises(Stopped):
+        main()
+    line = f"train {options.dataset} --model test_resnet --out {options.out} --epochs 3"
+    assert f"resume with: {command(line)}\n" in capsys.readouterr().err
+
+
+def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = Learner.update
+
+    def breaks(self: Learner, number: int) -> None:
+        update(self, number)
+        if number == 7:
+            with torch.no_grad():
+                next(self.bare_model.parameters()).fill_(float("nan"))
+
+    monkeypatch.setattr(Learner, "update", breaks)
+    for interval, fault in ((5, "step 3: the loss is nan"), (1, "step 2: the weights are not fin")):
+        out = options.out / str(interval)
+        message = rf"epoch 2, {fault}.*{out} keeps the weights after epoch 1;"
+        with pytest.raises(Failure, match=message):
+            train(replace(options, out=out, recovery_interval=interval))
+        kept = load_checkpoint(out)
+        assert kept is not None
+        saved = [*kept.model.values(), *load_file(out / "model.safetensors").values()]
+        assert all(torch.isfinite(one).all() for one in saved)
+
+
+def test_curves_are_drawn_at_the_end(options: TrainOptions) -> None:
+    train(options)
+    with Image.open(options.out / "curves.png") as image:
+        assert image.format == "PNG" and image.width > 2 * image.height
+        assert len(image.convert("RGB").getcolors(1 << 20) or ()) > 10
+
+
+def test_the_bar_shows_loss_rate_and_best_epoch(
+    options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+
+    class Bar:
+        def __enter__(self) -> Bar:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def update(self, number: int) -> None: ...
+        def set_postfix_str(self, text: str, **_: Any) -> None:
+            shown.append(text)
+
+    monkeypatch.setattr("train.loop.progress", lambda *_, **__: Bar())
+    summary = train(options)
+    assert shown[0].startswith("epoch 1, loss ") and ", lr 0.004" in shown[0]
+    assert "best" not in shown[0]
+    first = float(read_metrics(options.out)[0]["val_top1"])
+    assert shown[-1].endswith(f"best val top-1 {first:.1%} (epoch 1)")
+    assert summary.epochs == 2
+
+
+def test_trackers_get_the_metrics(options: TrainOptions) -> None:
+    from accelerate.tracking import GeneralTracker, on_main_process
+
+    seen: dict[str, Any] = {"rows": []}
+
+    class Tracker(GeneralTracker):  # type: ignore[misc]
+        name, requires_logging_directory = "mine", False
+        tracker = None
+
+        @on_main_process
+        def store_init_configuration(self, values: dict[str, Any]) -> None:
+            seen["config"] = values
+
+        @on_main_process
+        def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
+            seen["rows"].append((step, values))
+
+    train(replace(options, log_with=(Tracker(),)))
+    assert seen["config"]["hyperparameters.model_ema"] is True
+    assert [step for step, _ in seen["rows"]] == [1, 2]
+    assert seen["rows"][1][1]["val_top1"] == pytest.approx(
+        float(read_metrics(options.out)[1]["val_top1"]), abs=1e-5
+    )
+    with pytest.raises(UserError, match=r"--log-with tensorbord: unknown tracker; did you mean"):
+        train(replace(options, log_with=("tensorbord",)))

@@ -1,0 +1,53 @@
+"""Draw the curves of a run: loss, accuracy and learning rate over epochs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from factory.common.whole_files import replace_file
+
+CURVES = "curves.png"
+_SIZE = (12, 3.6)
+_MARKED = 30
+_PANELS = (
+    ("loss", ("train_loss", "val_loss")),
+    ("top-1 (%)", ("train_top1", "val_top1")),
+    ("learning rate", ("lr",)),
+)
+_NAMES = {"train": "training", "val": "held out", "lr": "learning rate"}
+
+
+def draw_curves(out: Path, rows: Sequence[Mapping[str, Any]], *, best_epoch: int) -> None:
+    """Write `curves.png` into a run folder.
+
+    Args:
+        out: The run folder.
+        rows: One mapping per epoch, as in `metrics.csv`.
+        best_epoch: Marked by a line.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    FigureCanvasAgg(figure)
+    epochs = [row["epoch"] for row in rows]
+    # A single epoch is a point, which a line does not show.
+    marker = "." if len(rows) < _MARKED else ""
+    for axes, (title, columns) in zip(figure.subplots(1, len(_PANELS)), _PANELS, strict=True):
+        factor = 100 if "%" in title else 1
+        for column in columns:
+            points = [
+                (epoch, factor * row[column])
+                for epoch, row in zip(epochs, rows, strict=True)
+                if row[column] is not None
+            ]
+            if points:
+                label = _NAMES[column.partition("_")[0]]
+                axes.plot(*zip(*points, strict=True), marker=marker, label=label)
+        axes.axvline(best_epoch, color="0.7", linestyle=":", label=f"saved: epoch {best_epoch}")
+        axes.set(title=title, xlabel="epoch")
+        axes.legend()
+    replace_file(out / CURVES, partial(figure.savefig, format="png", dpi=100))

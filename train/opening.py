@@ -1,0 +1,81 @@
+"""Open the datasets of a run, lock its folder, and decode the images or find their files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from factory.data.row_counts import class_counts
+from train.choices import log_once
+from train.options import TrainOptions
+from train.pixel_memory import choose_pixels
+from train.run_folder import only_run
+from train.settings import Hyperparameters
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from factory.data.open import OpenedDataset
+    from train.data import LabelledPixels
+    from train.image_files import LabelledFiles
+
+
+def open_datasets(
+    options: TrainOptions, values: Hyperparameters, accelerator: Accelerator
+) -> tuple[list[OpenedDataset], Hyperparameters]:
+    """Open the datasets; return them and the values with the size of their images."""
+    from train.data import image_side, report_counts
+    from train.sources import open_all
+
+    opened = open_all(options, accelerator)
+    # Of several datasets, one may lack a class that another one has.
+    allow_empty = options.allow_empty_classes or len(opened) > 1
+    for one in opened:
+        report_counts(one, allow_empty=allow_empty, fit=values.fit, note=log_once)
+    side = image_side(opened[0], values.image_size)
+    return opened, values.model_copy(update={"image_size": side})
+
+
+def decode(
+    options: TrainOptions,
+    values: Hyperparameters,
+    accelerator: Accelerator,
+    until_the_end: ExitStack,
+    opened: Sequence[OpenedDataset],
+) -> tuple[LabelledPixels | LabelledFiles, Callable[[], None] | None]:
+    """Lock the run folder and decode; return pixels and a check that the folder is the same."""
+    from train.data import load_pixels, require_images
+    from train.image_files import load_files
+    from train.mixing import joined
+
+    # Only now, so that a rejected dataset leaves no empty folder behind.
+    options.out.mkdir(parents=True, exist_ok=True)
+    # Processes of one launch share the run; the first one locks out other launches before any of
+    # them writes a file.
+    check: Callable[[], None] | None = None
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            check = until_the_end.enter_context(only_run(options.out))
+    assert values.image_size is not None, "resolved with the data"
+    way = choose_pixels(
+        options.out,
+        num_images=sum(len(one.dataset) for one in opened),
+        side=values.image_size,
+        memory=options.pixel_memory,
+        accelerator=accelerator,
+        note=log_once,
+    )
+    data: LabelledPixels | LabelledFiles
+    if way == "files":
+        data = load_files(opened, shows=accelerator.is_main_process)
+    else:
+        parts = [
+            load_pixels(one, values=values, accelerator=accelerator, out=options.out)
+            for one in opened
+        ]
+        data = joined(parts, opened)
+    if len(opened) > 1 and not options.allow_empty_classes:
+        shown = " and ".join(one.shown for one in opened)
+        require_images(class_counts(data.labels, data.label_names), shown)
+    return data, check

@@ -1,0 +1,113 @@
+"""First layers for small images: which models have one, and the line that suggests it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from factory.common.errors import UserError
+
+# Patch sizes in pixels, by timm's module. A ViT has 64 tokens at 32 px; a ConvNeXt reduces each
+# side 8-fold after its first layer.
+_PATCHES = {"vision_transformer": 4, "deit": 4, "convnext": 1}
+# Larger images have enough positions after a stem for ImageNet.
+MOST_SMALL = 64
+
+
+def own_stem(
+    stem: str, *, pretrained: bool, preset: str, asked: bool, note: Callable[[str], None]
+) -> str:
+    """Return the stem to use: pretrained weights belong to a stem of their own.
+
+    Args:
+        stem: Of the preset or the user.
+        pretrained: The model starts from pretrained weights.
+        preset: Its name, for the message.
+        asked: The user chose the stem.
+        note: Receives a line if the preset's stem is not used.
+
+    Raises:
+        UserError: The user chose another stem for pretrained weights.
+    """
+    if not pretrained or stem == "imagenet":
+        return stem
+    if asked:
+        raise UserError(
+            "--stem small: pretrained weights have a first layer of their own; remove it, or "
+            "start from random weights"
+        )
+    note(
+        f"pretrained weights have a first layer of their own, so --stem small of preset {preset} "
+        "is not used; --image-size enlarges small images"
+    )
+    return "imagenet"
+
+
+def patch_size(model: str) -> int | None:
+    """Return the patch size of a model's stem for small images; None if it has no patches."""
+    from timm.models import is_model_in_modules
+
+    found = [size for module, size in _PATCHES.items() if is_model_in_modules(model, module)]
+    return found[0] if found else None
+
+
+def has_stem(model: str) -> bool:
+    """Return whether a timm model can have a stem for small images."""
+    from factory.models.small_stem import has_small_stem
+
+    return patch_size(model) is not None or has_small_stem(_bare(model))
+
+
+def with_small_stem(model: str, model_args: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the name and arguments that create a model with a stem for small images.
+
+    Args:
+        model: timm's name.
+        model_args: Arguments of `timm.create_model`.
+
+    Raises:
+        UserError: The model has no such stem, or the user chose another patch size.
+    """
+    from factory.models.small_stem import small_stem_name
+
+    if not has_stem(model):
+        raise UserError(
+            f"--stem small: {model} has none; timm's ResNets, MobileNetV3, EfficientNets, "
+            "ConvNeXts and ViTs have one; --image-size enlarges the images for other models"
+        )
+    size = patch_size(model)
+    if size is None:
+        return small_stem_name(_bare(model)), dict(model_args)
+    if model_args.get("patch_size", size) != size:
+        raise UserError(
+            f"--stem small sets patch_size={size}, and --model-arg sets "
+            f"patch_size={model_args['patch_size']}; give one of them"
+        )
+    return model, {**model_args, "patch_size": size}
+
+
+def stem_note(model: str, *, side: int, reduction: int, fixed: bool) -> str | None:
+    """Return a line about a stem for ImageNet that meets small images; None if all is well.
+
+    Args:
+        model: timm's name.
+        side: Height and width of the images.
+        reduction: Of each side, in the model's last feature map; 1 if unknown.
+        fixed: The stem cannot be replaced: it has weights, or the user has chosen it.
+    """
+    enlarge = f"--image-size {4 * side} enlarges the images for such a model"
+    remedy = f"--stem small keeps their positions, or {enlarge}"
+    can = not fixed and has_stem(model)
+    if reduction >= side:
+        return (
+            f"{model} reduces each side {reduction}-fold, so its last feature map of {side} px "
+            f"images is 1x1; {remedy if can else enlarge}"
+        )
+    if can and side <= MOST_SMALL:
+        return f"{model} has a first layer for 224 px images, and these have {side} px; {remedy}"
+    return None
+
+
+def _bare(model: str) -> str:
+    """Return timm's name without the tag of its weights."""
+    return model.partition(".")[0]

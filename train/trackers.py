@@ -1,0 +1,50 @@
+"""Send the metrics of a run to trackers of accelerate: TensorBoard, Weights & Biases, Trackio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from factory.common.errors import UserError
+from factory.common.text import suggest
+from train.config import RunConfig
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+def check_trackers(trackers: Sequence[Any]) -> None:
+    """Check that accelerate knows trackers by these names, and that their packages are installed.
+
+    Raises:
+        UserError: One is unknown, or its package is missing.
+    """
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    known = [str(name) for name in LOGGER_TYPE_TO_CLASS]
+    usable = {str(name) for name in get_available_trackers()}
+    for one in trackers:
+        if not isinstance(one, str):
+            continue
+        if one not in known:
+            raise UserError(f"--log-with {one}: unknown tracker; {suggest(one, known)}")
+        if one not in usable:
+            raise UserError(f"--log-with {one}: is not installed; pip install {one}")
+
+
+def start_trackers(accelerator: Accelerator, config: RunConfig, *, name: str) -> None:
+    """Start the trackers of a run, with its settings."""
+    if accelerator.log_with:
+        accelerator.init_trackers(name, config=dict(_flat(config.model_dump(mode="json"))))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Return nested values under dotted names, as numbers and text."""
+    found: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found += _flat(value, f"{prefix}{name}.")
+        else:
+            plain = isinstance(value, bool | int | float | str)
+            found.append((f"{prefix}{name}", value if plain else str(value)))
+    return found
