@@ -17,8 +17,9 @@ from factory.common.whole_files import sha256
 from factory.data.class_names import find_names
 from factory.hub.client import bound_requests
 from factory.hub.ids import is_model_id
-from factory.models.model_config import ModelConfig, no_larger_than
+from factory.models.model_config import ModelConfig
 from factory.models.model_folder import fetch_model, read_model_folder
+from factory.models.model_size import no_larger_than
 from train.settings import Hyperparameters, Rgb
 
 

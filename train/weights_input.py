@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from train.config import Hyperparameters
+from train.settings import Hyperparameters
 
 _FILTERS = ("nearest", "bilinear", "bicubic", "lanczos")
 

@@ -11,7 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eval.scores_file import Scores, read_scores
+from eval.scores_file import Scores
+from eval.scores_io import read_scores
 from eval.table_rows import row_name
 from factory.common.errors import Fault, UserError
 from factory.common.outside import read_text
