@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,6 +23,7 @@ _COLUMNS = ["real", "model"]
 _SHOWN = 8
 _SHORTEST_PART = 3
 _MOST_COMPARED = 120
+_MOST_COMPARISONS = 200_000
 _PLURALS = (("ies", "y"), ("es", ""), ("s", ""))
 
 
@@ -45,14 +46,18 @@ class LabelMap:
         Raises:
             UserError: A real label or class does not exist; all faults at once.
         """
-        faults = []
+        labels, classes = set(real_names), set(model_names)
+        faults: list[Fault] = []
+
+        def add(problem: str, key: str, name: str, known: Sequence[str]) -> None:
+            hint = f"; {_hint(name, known)}" if len(faults) < _most_compared(known) else ""
+            faults.append(Fault(f"{problem} {name!r}{hint}", file=self.source, key=key))
+
         for label, name in self.pairs.items():
-            if label not in real_names:
-                problem = f"{real} has no label {label!r}; {_hint(label, real_names)}"
-                faults.append(Fault(problem, file=self.source, key=label))
-            if name not in model_names:
-                problem = f"{model} has no class {name!r}; {_hint(name, model_names)}"
-                faults.append(Fault(problem, file=self.source, key=label))
+            if label not in labels:
+                add(f"{real} has no label", label, label, real_names)
+            if name not in classes:
+                add(f"{model} has no class", label, name, model_names)
         if faults:
             raise UserError(faults)
 
@@ -133,20 +138,46 @@ def _singulars(name: str) -> frozenset[str]:
     }
 
 
-def _same(name: str, known: Sequence[str]) -> str | None:
-    """Return the only known name that has a synonym, or a singular, in common with a name."""
-    for forms in (_synonyms, _singulars):
-        found = [one for one in known if forms(name) & forms(one)]
-        if len(found) == 1:
-            return found[0]
-    return None
+class _Known:
+    """Known names by what they have in common with others, so that none is compared with all.
+
+    Attributes:
+        left: Names that may still be found, in order.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.left = dict.fromkeys(names)
+        self._by_words = {_words(one): one for one in names}
+        self._by_forms: list[dict[str, list[str]]] = []
+        for forms in _FORMS:
+            owners: dict[str, list[str]] = {}
+            for one in self.left:
+                for form in forms(one):
+                    owners.setdefault(form, []).append(one)
+            self._by_forms.append(owners)
+
+    def same(self, name: str) -> str | None:
+        """Return the only name left that has a synonym, or a singular, in common with a name."""
+        for forms, owners in zip(_FORMS, self._by_forms, strict=True):
+            found: set[str] = set()
+            for form in forms(name):
+                found.update(one for one in owners.get(form, ()) if one in self.left)
+            if len(found) == 1:
+                return found.pop()
+        return None
+
+    def ending(self, name: str) -> str | None:
+        """Return the longest name, used or not, whose words are the last ones of a longer name."""
+        words = _words(name)
+        ends = (words[start:] for start in range(1, len(words)))
+        return next((self._by_words[end] for end in ends if end in self._by_words), None)
+
+    def nearest(self, name: str) -> str | None:
+        """Return `nearest` of the names left."""
+        return self.same(name) or _similar(name, self.left)
 
 
-def _ending(name: str, known: Sequence[str]) -> str | None:
-    """Return the longest known name whose words are the last ones of a longer name."""
-    words, by_words = _words(name), {_words(one): one for one in known}
-    ends = (words[start:] for start in range(1, len(words)))
-    return next((by_words[end] for end in ends if end in by_words), None)
+_FORMS = (_synonyms, _singulars)
 
 
 @lru_cache(maxsize=100_000)
@@ -160,9 +191,11 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     It has the same spelling, synonym or singular, or a similar spelling. Part of a name matches if
     only one name contains it: `Sea` matches `Sea or Lake`.
     """
-    same = _same(name, known)
-    if same is not None:
-        return same
+    return _Known(known).nearest(name)
+
+
+def _similar(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name of the most similar spelling, or the only one that contains a name."""
     wanted = plain(name)
     by_spelling = {plain(one): one for one in known}
     found = difflib.get_close_matches(wanted, by_spelling, n=1)
@@ -177,17 +210,22 @@ def suggested_map(labels: Sequence[str], classes: Sequence[str]) -> dict[str, st
 
     A class is suggested once, except for labels that end in its name (`honey bee`: `bee`).
     """
-    left, found = list(classes), dict.fromkeys(labels, OPEN)
+    known, found = _Known(classes), dict.fromkeys(labels, OPEN)
     # Step by step for all labels: a similar spelling must not take the class of a synonym.
-    for find, known in ((_same, left), (_ending, classes), (nearest, left)):
+    for find in (known.same, known.ending, known.nearest):
         still = [label for label in labels if found[label] == OPEN]
-        # Comparing spellings takes long.
-        for label in still[:_MOST_COMPARED] if find is nearest else still:
-            name = find(label, known)
+        if find == known.nearest:
+            still = still[: _most_compared(classes)]
+        for label in still:
+            name = find(label)
             found[label] = name or OPEN
-            if name in left:
-                left.remove(name)
+            known.left.pop(name or "", None)
     return found
+
+
+def _most_compared(known: Sequence[str]) -> int:
+    """Return how many names may be compared with each known one, which takes long."""
+    return min(_MOST_COMPARED, _MOST_COMPARISONS // max(1, len(known)))
 
 
 def map_lines(pairs: Mapping[str, str], *, most: int | None = None) -> str:

@@ -119,7 +119,8 @@ def match_labels(
     found, how = find_names(real_names, model_names, present=present, pairs=pairs)
     unknown = [real_names[label] for label in sorted(present) if found[label] is None]
     if unknown:
-        rest = [name for index, name in enumerate(model_names) if index not in set(found)]
+        used = set(found)
+        rest = [name for index, name in enumerate(model_names) if index not in used]
         lines = suggested_map(unknown, rest)
         text = _mismatch(lines, rest, model=model, real=real, labels=labels, remedy=remedy)
         raise UnmatchedLabelsError(text, {**pairs, **lines})

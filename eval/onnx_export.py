@@ -15,7 +15,8 @@ import numpy as np
 
 from eval.checkpoint import Checkpoint
 from eval.classifier import Classifier
-from eval.onnx_file import INPUT, MAX_BYTES, OUTPUT, Properties, load_onnx, parts, require_onnx
+from eval.onnx_checks import INPUT, OUTPUT, parts
+from eval.onnx_file import MAX_BYTES, Properties, load_onnx, require_onnx
 from eval.photos import Photo
 from factory.common.console import log
 from factory.common.errors import Failure, UserError, first_line

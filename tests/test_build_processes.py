@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,30 +98,108 @@ def test_a_build_starts_its_processes_itself(recipe_file: Path, one_process: Pat
     assert tree(out) == tree(one_process)
 
 
-@pytest.mark.slow
-def test_a_signal_ends_all_processes_of_a_build(recipe_file: Path, tmp_path: Path) -> None:
-    out, images = tmp_path / "out", ["--images-per-class", "2000", "--processes", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS, *images],
-        cwd=ROOT,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
+MANY = ["--images-per-class", "100"]
+STARTED = 90
+
+
+def start(recipe_file: Path, out: Path, **streams: Any) -> tuple[Any, list[psutil.Process]]:
+    """Start a build that starts two processes; return it and them.
+
+    A launcher of its own: the quick Python would pass on its death.
+    """
+    words = ["build", str(recipe_file), str(out), *SETTINGS, *MANY, "--processes", "2"]
+    process: Any = subprocess.Popen(
+        [sys.executable, "-m", "factory", *words], cwd=ROOT, env=environment(), **streams
     )
-    while process.poll() is None and len(list(out.glob("data/tiny/train-*"))) < 2:
+    while process.poll() is None and len(psutil.Process(process.pid).children()) < 2:
         time.sleep(0.01)
     ranks = psutil.Process(process.pid).children()
     assert len(ranks) == 2
-    process.send_signal(signal.SIGINT)
+    return process, ranks
+
+
+def wait_for_shards(process: Any, out: Path) -> None:
+    while process.poll() is None and len(list(out.glob("data/tiny/train-*"))) < 2:
+        time.sleep(0.01)
+    assert process.poll() is None, process.communicate()[1]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(recipe_file: Path) -> dict[str, str]:
+    """Return the files of a build that nothing has stopped."""
+    out = recipe_file.parent / "undisturbed"
+    run([python(), "-m", "factory", "build", str(recipe_file), str(out), *ALONE, *MANY])
+    return tree(out)
+
+
+def resume(recipe_file: Path, out: Path) -> dict[str, str]:
+    """Run a stopped build again; return its files."""
+    assert not (out / "README.md").exists(), "it was stopped too late to prove anything"
+    run([python(), "-m", "factory", "build", str(recipe_file), str(out), *ALONE, *MANY])
+    return tree(out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("numbers", "status"),
     # A terminal and a batch system send one each.
-    process.send_signal(signal.SIGTERM)
+    [((signal.SIGINT, signal.SIGTERM), 130), ((signal.SIGTERM,), 143), ((signal.SIGHUP,), 129)],
+    ids=["INT", "TERM", "HUP"],
+)
+def test_a_signal_ends_all_processes_of_a_build(
+    recipe_file: Path, undisturbed: dict[str, str], tmp_path: Path, numbers: Any, status: int
+) -> None:
+    out = tmp_path / "out"
+    process, ranks = start(recipe_file, out, stderr=subprocess.PIPE, text=True)
+    wait_for_shards(process, out)
+    for number in numbers:
+        process.send_signal(number)
     errors = process.communicate()[1]
-    assert process.returncode == 130, errors
+    assert process.returncode == status, errors
     last = errors.splitlines()[-1]
-    assert last == "stopped by SIGINT; run the same command again to resume"
+    assert last == f"stopped by {numbers[0].name}; run the same command again to resume"
     assert errors.count("stopped by") == 1 and "Traceback" not in errors
     assert not any(rank.is_running() for rank in ranks)
     assert not [path for path in out.rglob(".*") if path.is_file()]
+    assert resume(recipe_file, out) == undisturbed
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_ends_all_processes_of_a_build(
+    recipe_file: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    ours, theirs = pty.openpty()
+    out, streams = tmp_path / "out", dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+    process, ranks = start(
+        recipe_file,
+        out,
+        **streams,
+        start_new_session=True,
+        # The terminal of the new session; its end is a SIGHUP.
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    wait_for_shards(process, out)
+    os.close(ours)
+    assert process.wait(STARTED) == 129
+    assert not any(rank.is_running() for rank in ranks)
+    assert resume(recipe_file, out) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this")
+@pytest.mark.parametrize("early", [False, True], ids=["at-work", "while-they-start"])
+def test_the_processes_of_a_killed_launcher_end(
+    recipe_file: Path, undisturbed: dict[str, str], tmp_path: Path, early: bool
+) -> None:
+    out = tmp_path / "out"
+    process, ranks = start(recipe_file, out, stderr=subprocess.DEVNULL)
+    if not early:
+        wait_for_shards(process, out)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not psutil.wait_procs(ranks, timeout=STARTED)[1]
+    assert resume(recipe_file, out) == undisturbed
 
 
 @pytest.mark.slow

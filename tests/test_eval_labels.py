@@ -1,5 +1,6 @@
 """Matching of classes by name."""
 
+import difflib
 from pathlib import Path
 
 import datasets
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
+from eval import label_map
 from eval.label_map import LabelMap, read_labels
 from eval.labels import UnmatchedLabelsError, match_labels, match_real
 from eval.real import open_real
@@ -226,3 +228,50 @@ def test_names_are_checked_without_an_image(tmp_path):
 def test_doubled_name_is_an_error():
     with pytest.raises(UserError, match="label_names contains 'cat' more than once"):
         match(["cat", "cat"], ["cat"])
+
+
+@pytest.fixture
+def comparisons(monkeypatch):
+    """Count the names that are looked at, and the pairs of spellings that are compared."""
+    counts = {"looks": 0, "pairs": 0}
+
+    def counted(function):
+        def call(name):
+            counts["looks"] += 1
+            return function(name)
+
+        return call
+
+    close = difflib.get_close_matches
+
+    def compare(word, possibilities, **how):
+        counts["pairs"] += len(possibilities)
+        return close(word, possibilities, **how)
+
+    forms = [counted(label_map._synonyms), counted(label_map._singulars)]
+    monkeypatch.setattr(label_map, "_synonyms", forms[0])
+    monkeypatch.setattr(label_map, "_singulars", forms[1])
+    monkeypatch.setattr(label_map, "_FORMS", forms, raising=False)
+    monkeypatch.setattr(label_map, "_words", counted(label_map._words))
+    monkeypatch.setattr(label_map.difflib, "get_close_matches", compare)
+    return counts
+
+
+def test_thousands_of_unmatched_labels_are_compared_with_few_classes(comparisons):
+    labels = [f"photo {n:05}" for n in range(2_000)]
+    classes = [f"thing number {n}" for n in range(3_000)]
+    with pytest.raises(UnmatchedLabelsError) as caught:
+        match([*classes, "dog, hound"], [*labels, "hounds"])
+    assert caught.value.suggested["hounds"] == "dog, hound"
+    assert comparisons["looks"] < 10 * (len(labels) + len(classes))
+    assert 0 < comparisons["pairs"] <= 200_000
+
+
+def test_the_faults_of_a_long_map_are_compared_with_few_classes(comparisons):
+    classes = [f"thing number {n}" for n in range(3_000)]
+    pairs = {f"label {n}": f"kind {n}" for n in range(1_000)}
+    with pytest.raises(UserError) as caught:
+        match(classes, classes, pairs=pairs)
+    assert len(caught.value.faults) == 2_000
+    assert "; it has 'thing number 0', 'thing number 1'" in caught.value.faults[0].message
+    assert comparisons["pairs"] <= 200_000

@@ -10,13 +10,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+import torch
+from onnx import TensorProto, helper, numpy_helper
 from test_eval_predict import predict, put
 from test_eval_score import NAMES, write_real, write_run
 
-from eval import load_classifier, onnx_export, onnx_file
+from eval import load_classifier, onnx_checks, onnx_export, onnx_file, onnx_session
 from eval.cli import main
 from factory.common.errors import Failure, UserError
 
@@ -181,11 +183,11 @@ def constant(model: Any) -> Any:
     return model.graph.node[0].attribute[0].t
 
 
-def branch(model: Any) -> None:
+def branch(kind: str) -> Callable[[Any], None]:
+    """Add an operator with graphs of its own."""
     graph = helper.make_graph([], "g", [], [])
-    model.graph.node.insert(
-        0, helper.make_node("If", ["c"], ["x"], then_branch=graph, else_branch=graph)
-    )
+    node = helper.make_node(kind, ["c"], ["x"], then_branch=graph, else_branch=graph)
+    return lambda model: model.graph.node.insert(0, node)
 
 
 def resize(values: str) -> Callable[[Any], None]:
@@ -202,7 +204,8 @@ EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
         "keeps weights in another file, which is not read",
     ),
     "a constant elsewhere": (external(constant), "keeps weights in another file"),
-    "a branch": (branch, r"has a loop or branch \('(then|else)_branch'\)"),
+    "a branch": (branch("If"), "has the operator 'If', which is not read"),
+    "a hidden branch": (branch("Relu"), r"has a loop or branch \('(then|else)_branch'\)"),
     "a foreign operator": (
         lambda model: model.graph.node.add(op_type="X", domain="com.microsoft"),
         r"has an operator that is not ONNX's own \('com.microsoft'\)",
@@ -226,11 +229,152 @@ EDITS: dict[str, tuple[Callable[[Any], object], str]] = {
     "a huge resize": (resize('{"crop_pct": 0.0001}'), r"is damaged \(preprocessing.crop_pct"),
     "no mean": (resize('{"mean": null}'), r"is damaged \(preprocessing.mean"),
     "a threshold of 2": (set_property("threshold", "2"), r"is damaged \(threshold"),
-    "a wrong graph": (
+    "an unknown operator": (
         lambda model: model.graph.node.add(op_type="NoSuchOperator", output=["y"]),
-        "onnxruntime cannot open it",
+        "has the operator 'NoSuchOperator', which is not read",
+    ),
+    "a wrong graph": (
+        lambda model: model.graph.node.add(op_type="Relu", input=["pixels"], output=["logits"]),
+        "computes the value 'logits' twice",
+    ),
+    "an unknown version": (
+        lambda model: setattr(model.opset_import[0], "version", 9999),
+        "has a faulty operator",
+    ),
+    "too many classes": (
+        set_property("label_names", json.dumps(["x"] * 1_000_001)),
+        r"is damaged \(label_names: List should have at most 1000000 items",
+    ),
+    "a function": (
+        lambda model: model.functions.add(name="f"),
+        "has functions or training steps of its own",
+    ),
+    "sparse weights": (
+        lambda model: model.graph.sparse_initializer.add(dims=[10**10]),
+        "has sparse weights, which are not read",
+    ),
+    "a text": (
+        lambda model: model.graph.initializer.add(
+            name="t", data_type=TensorProto.STRING, dims=[1], string_data=[b"x"]
+        ),
+        r"has a tensor of a type that is not read \(number 8\)",
+    ),
+    "missing values": (
+        lambda model: model.graph.initializer.add(
+            name="t", data_type=TensorProto.FLOAT, dims=[10**10]
+        ),
+        r"has a tensor of 10,000,000,000 values \('t'\) but contains 0",
+    ),
+    "much besides weights": (
+        set_property("unused", "x" * 17_000_000),
+        "has more than 16,000,000 bytes besides its weights",
     ),
 }
+
+
+def nodes(*given: tuple[str, str, dict[str, Any]], **constants: Any) -> Callable[[Any], None]:
+    """Add operators whose last result, `x`, is added to the logits.
+
+    Args:
+        *given: Operator, names of its inputs and then its output, attributes.
+        **constants: Tensors that they read, as arrays.
+    """
+
+    def edit(model: Any) -> None:
+        for name, value in constants.items():
+            model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+        model.graph.node[-1].output[0] = "answer"
+        added = [*given, ("ReduceMax", "x m", {"keepdims": 0}), ("Add", "answer m logits", {})]
+        for kind, names, attributes in added:
+            *inputs, output = names.split()
+            model.graph.node.append(helper.make_node(kind, inputs, [output], **attributes))
+
+    return edit
+
+
+ONE = np.ones(1, np.float32)
+SQUARE: tuple[str, str, dict[str, Any]] = ("ConstantOfShape", "shape a", {})
+COSTLY: dict[str, tuple[Callable[[Any], object], str]] = {
+    "a filled tensor": (
+        nodes(("ConstantOfShape", "n x", {}), n=[10**9]),
+        r"needs 3\.7 GiB of memory for 1 image at the operator ConstantOfShape \['x'\]; the limit",
+    ),
+    "a repeated value": (nodes(("Expand", "one n x", {}), one=ONE, n=[10**10]), "needs 37.3 GiB"),
+    "a repeated tensor": (nodes(("Tile", "one n x", {}), one=ONE, n=[10**10]), "needs 37.3 GiB"),
+    "borders": (nodes(("Pad", "one n x", {}), one=ONE, n=[10**10, 0]), "needs 37.3 GiB"),
+    "a range of numbers": (
+        nodes(
+            ("Range", "zero n step r", {}),
+            ("Cast", "r x", {"to": TensorProto.FLOAT}),
+            zero=0,
+            n=10**10,
+            step=1,
+        ),
+        "needs 74.5 GiB",
+    ),
+    "a larger image": (
+        nodes(("Resize", "pixels none n x", {}), none=ONE[:0], n=ONE.repeat(4) * [1, 1, 1e4, 1e4]),
+        "needs 1,144.4 GiB",
+    ),
+    "an outer product": (
+        nodes(
+            ("ConstantOfShape", "n a", {}),
+            ("Transpose", "a b", {"perm": [1, 0]}),
+            ("MatMul", "a b x", {}),
+            n=[100_000, 1],
+        ),
+        "needs 37.3 GiB",
+    ),
+    "a tensor joined with itself": (
+        nodes(
+            ("Identity", "one a0", {}),
+            *[("Concat", f"a{n} a{n} a{n + 1}", {"axis": 0}) for n in range(40)],
+            ("Identity", "a40 x", {}),
+            one=ONE,
+        ),
+        "needs 2.0 GiB of memory for 1 image at the operator Concat",
+    ),
+    "many values at once": (
+        nodes(
+            *[("ConstantOfShape", f"n a{k}", {}) for k in range(40)],
+            ("Sum", " ".join(f"a{k}" for k in range(40)) + " x", {}),
+            n=[20_000_000],
+        ),
+        "needs 2.0 GiB of memory for 1 image at the operator ConstantOfShape",
+    ),
+    "a size that the image decides": (
+        nodes(
+            ("ReduceMax", "pixels a", {"keepdims": 0}),
+            ("Cast", "a b", {"to": TensorProto.INT64}),
+            ("Reshape", "b one c", {}),
+            ("ConstantOfShape", "c x", {}),
+            one=[1],
+        ),
+        r"has a value of unknown size \(ConstantOfShape 'x'\), so its memory cannot be known",
+    ),
+    "products of large matrices": (
+        nodes(
+            SQUARE,
+            *[("MatMul", f"a {'a' if n == 0 else f'b{n}'} b{n + 1}", {}) for n in range(5)],
+            ("Identity", "b5 x", {}),
+            shape=[10_000, 10_000],
+        ),
+        r"needs 4e\+12 operations for 1 image at the operator MatMul \['b4'\]; the limit is 4e",
+    ),
+    "a large window": (
+        nodes(
+            SQUARE,
+            ("AveragePool", "a x", {"kernel_shape": [1999, 1999], "pads": [999] * 4}),
+            shape=[1, 1, 2000, 2000],
+        ),
+        "operations for 1 image at the operator AveragePool",
+    ),
+    "a value from nowhere": (
+        nodes(("Identity", "void x", {})),
+        "reads the value 'void' before it is computed",
+    ),
+}
+EDITS |= COSTLY
 
 
 @pytest.mark.parametrize("kind", EDITS)
@@ -243,6 +387,103 @@ def test_files_of_others_are_refused_in_one_line(
         load_classifier(file)
     assert "\n" not in str(caught.value)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("kind", COSTLY)
+def test_costly_files_are_refused_before_onnxruntime_opens_them(
+    exported: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_session, "_session", lambda *_: pytest.fail("was opened"))
+    with pytest.raises(UserError):
+        load_classifier(change(exported, tmp_path, COSTLY[kind][0]))
+
+
+def test_a_size_that_grows_with_the_batch_is_refused_before_it_is_computed(
+    exported: Path, tmp_path: Path
+) -> None:
+    edit = nodes(
+        ("Shape", "pixels n1", {"end": 1}),
+        ("Mul", "n1 n1 n2", {}),
+        ("Mul", "n2 n2 n4", {}),
+        ("Mul", "n4 n4 n8", {}),
+        ("ConstantOfShape", "n8 x", {}),
+    )
+    model = load_classifier(change(exported, tmp_path, edit)).checkpoint.model
+    assert model(torch.zeros(2, 3, 32, 32)).shape == (2, len(NAMES))
+    with pytest.raises(UserError, match=r"needs 1,490\.1 GiB of memory for 20 images .*Constant"):
+        model(torch.zeros(20, 3, 32, 32))
+
+
+def test_many_small_parts_are_not_read(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx_checks, "MAX_STRUCTURE", 200_000)
+    assert load_classifier(exported).label_names == NAMES
+    # Field 7 of a model is its graph, field 1 of a graph an operator: here, empty ones.
+    file = tmp_path / "many.onnx"
+    file.write_bytes(exported.read_bytes() + b"\x3a\xc0\x9a\x0c" + b"\x0a\x00" * 100_000)
+    monkeypatch.setattr(onnx, "load_model_from_string", lambda *_: pytest.fail("was parsed"))
+    with pytest.raises(UserError, match="has more than 200,000 bytes besides its weights"):
+        load_classifier(file)
+
+
+def test_onnxruntime_has_a_limit_of_its_own(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(onnx_session, "MAX_BYTES", 0)
+    limited = load_classifier(exported).checkpoint.model
+    monkeypatch.undo()
+    pixels = torch.zeros(256, 3, 32, 32)
+    with pytest.raises(UserError, match=r"pets\.onnx: onnxruntime needs more than .* of memory"):
+        limited(pixels)
+    assert load_classifier(exported).checkpoint.model(pixels).shape == (256, len(NAMES))
+    assert capfd.readouterr().err == ""
+
+
+def test_a_batch_is_computed_in_parts_that_fit(
+    exported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = torch.randn(11, 3, 32, 32)
+    whole = load_classifier(exported).checkpoint.model
+    monkeypatch.setattr(onnx_session, "_PART_BYTES", 4 * whole._bytes(1))
+    parts = load_classifier(exported).checkpoint.model
+    assert torch.allclose(parts(pixels), whole(pixels), atol=1e-5)
+    assert sorted(parts._allowed) == [1, 3, 4]
+    assert sorted(whole._allowed) == [1, 11]
+
+
+@pytest.mark.parametrize(
+    "architecture",
+    [
+        *("test_vit", "test_convnext"),
+        *(
+            pytest.param(name, marks=pytest.mark.soak)
+            for name in (
+                *("test_efficientnet", "test_byobnet", "test_nfnet", "test_mambaout"),
+                *("test_maxvit", "regnety_002", "mobilenetv3_small_050", "mixer_s32_224"),
+                *("swin_tiny_patch4_window7_224", "deit_tiny_patch16_224"),
+            )
+        ),
+    ],
+)
+def test_models_of_other_families_are_exported_and_read(tmp_path: Path, architecture: str) -> None:
+    """`export` compares the answers of a file that it has read again."""
+    import timm
+    from safetensors.torch import save_file
+
+    model = timm.create_model(architecture, num_classes=len(NAMES))
+    run = tmp_path / "run"
+    run.mkdir()
+    save_file({k: v.contiguous() for k, v in model.state_dict().items()}, run / "model.safetensors")
+    config = {
+        "architecture": architecture,
+        "num_classes": len(NAMES),
+        "label_names": NAMES,
+        "pretrained_cfg": {"input_size": model.pretrained_cfg["input_size"]},
+    }
+    (run / "config.json").write_text(json.dumps(config))
+    main(["export", str(run), "--onnx", str(tmp_path / "model.onnx")])
+    assert load_classifier(tmp_path / "model.onnx").label_names == NAMES
 
 
 def test_what_is_no_such_file_is_named(

@@ -6,18 +6,24 @@ import errno
 import fcntl
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import timm
 import torch
+import yaml
+from build_parts import FakeRenderer, combination, recipe
+from fault_parts import generate
 from safetensors.torch import save_file
 
 from eval.study.spec import read_study
 from factory.card.header import with_exact_files
-from factory.common.errors import UserError
+from factory.cli.main import main
+from factory.common.errors import FactoryError, UserError
 from factory.common.inside import foreign_files, is_inside
 from factory.common.markup import cell, code, table_cell
 from factory.common.outside import read_json, read_yaml
@@ -25,11 +31,13 @@ from factory.common.score_file import read_score_file
 from factory.common.whole_files import replace_text
 from factory.distributions.caption_texts import captions_of
 from factory.distributions.captions import CaptionSource
-from factory.inspection.verify import verify_set
+from factory.inspection.replay import replay
+from factory.inspection.verify import Sample, verify_set
 from factory.inspection.verify_files import check_card
 from factory.models.model_config import no_larger_than, read_model_config
 from factory.planner.sampling_summary import settings_on_disk
 from factory.recipe.known_words import known_words
+from factory.recipe.library import load_stored_recipe
 from factory.recipe.merge import read_overrides
 from factory.recipe.paths import find_recipe
 from factory.recipe.schema import Model
@@ -244,6 +252,209 @@ def test_captions_are_read_from_regular_files_only(tmp_path: Path) -> None:
     source = CaptionSource(file=str(tmp_path / "captions.txt"))
     with pytest.raises(UserError, match="is not a regular file"):
         captions_of(source.place, sha256=None)
+
+
+WATCHED: list[str] = []
+OPENED: list[str] = []
+
+
+def _note_opened(event: str, arguments: tuple[Any, ...]) -> None:
+    if event == "open" and WATCHED and str(arguments[0]).startswith(WATCHED[0]):
+        OPENED.append(str(arguments[0]))
+
+
+# Python has no way to remove it; it does nothing outside the tests below.
+sys.addaudithook(_note_opened)
+SECRET = "TOP-SECRET"
+
+
+@pytest.fixture
+def secrets(tmp_path: Path) -> Iterator[Path]:
+    """Write files outside a dataset; every file that is opened among them is noted."""
+    folder = tmp_path / "secrets"
+    (folder / "model").mkdir(parents=True)
+    (folder / "captions.txt").write_text(f"{SECRET}\n")
+    (folder / "captions.csv").write_text(f"{SECRET},label\na cat,cat\n")
+    (folder / "classes.yaml").write_text(f"[{SECRET}]")
+    (folder / "model" / "model_index.json").write_text(json.dumps({"_class_name": SECRET}))
+    save_file({"x": torch.zeros(1)}, folder / "a.safetensors")
+    recipe(folder, "other", summary=SECRET)
+    OPENED.clear()
+    WATCHED[:] = [str(folder)]
+    yield folder
+    WATCHED.clear()
+
+
+def strange(tmp_path: Path, config: str, edit: Callable[[dict[str, Any]], Any]) -> Path:
+    """Build a dataset and change a stored recipe, as a stranger can."""
+    recipe(tmp_path, "base", model={"id": "embedded"})
+    combination(tmp_path, "union", ["base"])
+    out = tmp_path / "out"
+    generate([tmp_path / "base.yaml", tmp_path / "union.yaml"], out)
+    stored = out / "recipes" / f"{config}.yaml"
+    values = yaml.safe_load(stored.read_text())
+    edit(values)
+    stored.write_text(yaml.safe_dump(values))
+    return out
+
+
+def captions(**source: Any) -> Callable[[dict[str, Any]], None]:
+    """Return an edit: prompts that are captions."""
+
+    def edit(values: dict[str, Any]) -> None:
+        values["variables"] = {"text": {"captions": source}}
+        values["prompt"] = "a {class} {text}"
+
+    return edit
+
+
+STRANGE: dict[str, tuple[str, Callable[[Path], Callable[[dict[str, Any]], Any]], str]] = {
+    "captions": (
+        "base",
+        lambda folder: captions(file=str(folder / "captions.txt")),
+        "is on this machine and is not read: `sha256`",
+    ),
+    "captions in a folder": (
+        "base",
+        lambda folder: captions(dataset=str(folder)),
+        "is on this machine and is not read: `sha256`",
+    ),
+    "a parent": (
+        "base",
+        lambda folder: lambda values: values.update(extends=str(folder / "other.yaml")),
+        "extends: names another file, which is not read",
+    ),
+    "classes": (
+        "base",
+        lambda folder: lambda values: values.update(classes=str(folder / "classes.yaml")),
+        "classes: names another file, which is not read",
+    ),
+    "a packaged list of classes": (
+        "base",
+        lambda _: lambda values: values.update(classes="cifar10"),
+        "classes: names another file, which is not read",
+    ),
+    "a member": (
+        "union",
+        lambda folder: lambda values: values.update(combine=[str(folder / "other")]),
+        "combine.0: there is no recipe",
+    ),
+    "a member above": (
+        "union",
+        lambda _: lambda values: values.update(combine=["../../secrets/other"]),
+        "combine.0: there is no recipe",
+    ),
+    "a model": (
+        "base",
+        lambda folder: lambda values: values["model"].update(id=str(folder / "model")),
+        "",
+    ),
+    "an adapter": (
+        "base",
+        lambda folder: (
+            lambda values: values["model"].update(adapters=[{"id": str(folder / "a.safetensors")}])
+        ),
+        "",
+    ),
+}
+
+
+def use_all_commands(out: Path, tmp_path: Path) -> None:
+    """Run each command that reads a dataset's recipes, as far as it goes."""
+    recipe(tmp_path, "later", model={"id": "embedded"}, prompt=["a {class}", "one {class}"])
+    name = str(out)
+    for words in (
+        ["status", name],
+        ["verify", name],
+        ["verify", name, "--rebuild", "100%"],
+        ["replay", name, "--config", "base", "--index", "0"],
+        ["replay", name, "--config", "base", "--index", "0", "--alone"],
+        ["diff", name, name],
+        ["card", name],
+    ):
+        with suppress(FactoryError):
+            main(words)
+    with suppress(FactoryError):
+        generate([tmp_path / "later.yaml"], out)
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_stored_recipe_reads_no_file_outside_its_dataset(
+    kind: str, tmp_path: Path, secrets: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config, edit, message = STRANGE[kind]
+    out = strange(tmp_path, config, edit(secrets))
+    OPENED.clear()
+    if message:
+        with pytest.raises(UserError, match=message):
+            load_stored_recipe(out / "recipes" / f"{config}.yaml")
+    else:
+        for call in (
+            lambda: replay(out, config=config, index=0),
+            lambda: verify_set(out, sample=Sample(1.0)),
+        ):
+            with suppress(UserError):
+                call()
+    use_all_commands(out, tmp_path)
+    assert OPENED == []
+    printed = "".join(capfd.readouterr())
+    assert SECRET not in printed
+    assert SECRET not in (out / "README.md").read_text()
+
+
+def test_a_link_to_a_recipe_elsewhere_is_not_read(tmp_path: Path, secrets: Path) -> None:
+    out = strange(tmp_path, "base", lambda _: None)
+    (out / "recipes" / "base.yaml").unlink()
+    (out / "recipes" / "base.yaml").symlink_to(secrets / "other.yaml")
+    OPENED.clear()
+    with pytest.raises(UserError, match=r"base\.yaml: is a link out of .* and is not read"):
+        load_stored_recipe(out / "recipes" / "base.yaml")
+    use_all_commands(out, tmp_path)
+    assert OPENED == []
+
+
+def test_captions_elsewhere_are_used_only_if_their_hash_is_known(
+    tmp_path: Path, secrets: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("captions.txt", "captions.csv"):
+        folder = tmp_path / name.replace(".", "-")
+        folder.mkdir()
+        edit = captions(file=str(secrets / name), column="x", sha256="0" * 64)
+        use_all_commands(strange(folder, "base", edit), folder)
+    assert SECRET not in "".join(capfd.readouterr())
+    # Captions of one's own dataset are found again.
+    (tmp_path / "words.txt").write_text("by day\nby night\n")
+    recipe(
+        tmp_path,
+        "own",
+        prompt="a {class} {text}",
+        variables={"text": {"captions": {"file": "words.txt"}}},
+    )
+    generate([tmp_path / "own.yaml"], tmp_path / "own")
+    assert verify_set(tmp_path / "own").faults == ()
+    (tmp_path / "words.txt").write_text("by day\n")
+    with pytest.raises(
+        UserError, match=r"have changed since .* \(their sha256 is not [0-9a-f]{12}"
+    ):
+        replay(tmp_path / "own", config="own", index=0, renderer_factory=FakeRenderer)
+
+
+@pytest.mark.parametrize("part", ["model", "adapter"])
+def test_a_model_on_this_machine_is_loaded_only_when_allowed(
+    part: str, tmp_path: Path, secrets: Path
+) -> None:
+    found = secrets / ("model" if part == "model" else "a.safetensors")
+    values = {"id": str(found)} if part == "model" else {"adapters": [{"id": str(found)}]}
+    out = strange(tmp_path, "base", lambda stored: stored["model"].update(values))
+    with pytest.raises(
+        UserError, match=r"base: the stored recipe uses '.*' on this machine, .*--allow-local-model"
+    ):
+        replay(out, config="base", index=0)
+    with pytest.raises(UserError) as caught:
+        replay(out, config="base", index=0, allow_local_model=True)
+    # The directory is no whole model, and the recipe does not know the hash of the adapter.
+    assert "on this machine" not in str(caught.value)
+    assert str(found) in str(caught.value)
 
 
 def test_a_model_on_this_machine_is_described_by_bounded_files(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from factory.common.stop_signals import Stopped, stopping_on_signals
 _SIGNALS = "signals_to_handle"
 # From <linux/prctl.h>.
 _PR_SET_PDEATHSIG = 1
+_LAUNCHER = "DATA_FACTORY_LAUNCHER"
+"""Environment variable with the id of the process that started a group."""
 _NOBODY_READS = 128 + signal.SIGPIPE
 
 
@@ -59,11 +61,12 @@ def end_with_launcher() -> None:
 
     Only on Linux. The group's processes have sessions of their own, so no terminal reaches them.
     """
-    if not os.environ.get(FOLDER) or sys.platform != "linux":
+    launcher = os.environ.get(_LAUNCHER)
+    if launcher is None or sys.platform != "linux":
         return
-    parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
+    # It may have ended before, while this process was starting.
+    if os.getppid() != int(launcher) and not Path(f"/proc/{launcher}").exists():
         raise Stopped(signal.SIGTERM)
 
 
@@ -92,7 +95,7 @@ def _config(count: int) -> Any:
 def _environment(folder: str) -> Iterator[None]:
     """Set what the processes inherit: where to leave messages, one thread for each library."""
     before = dict(os.environ)
-    os.environ[FOLDER] = folder
+    os.environ[FOLDER], os.environ[_LAUNCHER] = folder, str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:
         yield

@@ -11,7 +11,7 @@ from factory.common.frozen import Frozen
 from factory.common.text import some
 from factory.common.yaml_reader import read
 from factory.planner.cost import Cost, duration, estimate
-from factory.planner.sampling_summary import sampling_summary, sampling_texts
+from factory.planner.sampling_summary import sampling_texts, stored_summary
 from factory.recipe.paths import packaged_dir
 from factory.recipe.resolved import ResolvedRecipe
 
@@ -57,7 +57,7 @@ def contents(
         ],
         "sampling": [
             {"config": recipe.name, "fingerprint": recipe.fingerprint[:16]}
-            | sampling_texts(recipe, sampling.get(recipe.name) or sampling_summary(recipe))
+            | sampling_texts(recipe, sampling.get(recipe.name) or stored_summary(recipe))
             for recipe in generated
         ],
         "models": [

@@ -60,6 +60,15 @@ def add_allow_pickle(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_allow_local_model(parser: argparse.ArgumentParser) -> None:
+    """Add --allow-local-model, for the commands that load the models of a dataset."""
+    parser.add_argument(
+        "--allow-local-model",
+        action="store_true",
+        help="load a model or adapter on this machine that the dataset's recipe names",
+    )
+
+
 def add_allow_cut_prompts(parser: argparse.ArgumentParser) -> None:
     """Add --allow-cut-prompts, for the commands that reject truncated prompts."""
     option(

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory.cli.arguments import add_allow_pickle
+from factory.cli.arguments import add_allow_local_model, add_allow_pickle
 from factory.common import console
 from factory.common.options import (
     add_device,
@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser, None)
     add_out(parser, "FILE", "both images side by side", dest="sheet")
     add_allow_pickle(parser)
+    add_allow_local_model(parser)
     add_quiet(parser)
     add_json(parser, "config, row, same_bytes, pixels, differing, max_difference, mean_difference")
 
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
         alone=args.alone,
         device=args.device,
         allow_pickle=args.allow_pickle,
+        allow_local_model=args.allow_local_model,
     )
     if sheet is not None:
         done.sheet().save(made(sheet))

@@ -6,7 +6,7 @@ import argparse
 from functools import partial
 from typing import TYPE_CHECKING
 
-from factory.cli.arguments import add_allow_pickle
+from factory.cli.arguments import add_allow_local_model, add_allow_pickle
 from factory.common import console
 from factory.common.errors import UserError
 from factory.common.options import add_device, add_json, add_quiet, add_seed, option
@@ -34,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_device(parser, None)
     add_allow_pickle(parser)
+    add_allow_local_model(parser)
     add_json(parser, "out, whole, configs, shards, rows, failed, compared, left_over, faults")
     add_quiet(parser)
 
@@ -79,6 +80,7 @@ def _sample(args: argparse.Namespace) -> Sample | None:
         tolerance=args.tolerance,
         device=args.device,
         allow_pickle=args.allow_pickle,
+        allow_local_model=args.allow_local_model,
     )
 
 

@@ -85,14 +85,26 @@ def captions_of(place: CaptionPlace, *, sha256: str | None) -> CaptionTexts:
     """
     path = Path(place.file) if place.file else None
     version = path.stat().st_mtime_ns if path and path.is_file() else 0
-    texts = _read(place, version)
-    if sha256 not in (None, texts.sha256):
+    if sha256 is None:
+        return _read(place, version)
+    found = _read_quietly(place, version)
+    if found is None or found.sha256 != sha256:
         raise UserError(
-            f"{place.shown}: the captions have changed since the recipe was resolved (sha256 "
-            f"{texts.sha256[:12]}, not {str(sha256)[:12]}); restore the file, or remove `sha256` "
-            "from the recipe and build into another directory"
+            f"{place.shown}: the captions have changed since the recipe was resolved (their sha256 "
+            f"is not {sha256[:12]}...); restore the file, or remove `sha256` from the recipe and "
+            "build into another directory"
         )
-    return texts
+    return found
+
+
+def _read_quietly(place: CaptionPlace, version: int) -> CaptionTexts | None:
+    """Read a source without a word about its content: a recipe may name somebody's secrets."""
+    if place.file and not Path(place.file).exists():
+        raise UserError(f"{place.shown}: caption file not found")
+    try:
+        return _read(place, version)
+    except UserError:
+        return None
 
 
 @lru_cache(maxsize=8)

@@ -18,6 +18,7 @@ from factory.common.version import library_versions
 from factory.data import columns
 from factory.inspection.compare import Regenerated, compared, spec_of
 from factory.planner.plan import ImageSpec, plan
+from factory.recipe.model_files import on_this_machine
 from factory.recipe.resolved import ResolvedRecipe
 from factory.renderer.pool import RendererFactory
 from factory.shards.layout import file_at
@@ -35,6 +36,7 @@ class Regenerator:
         *,
         device: str | None = None,
         allow_pickle: bool = False,
+        allow_local_model: bool = False,
         renderer_factory: RendererFactory | None = None,
     ) -> None:
         """Prepare the device; models are loaded when first needed.
@@ -44,6 +46,7 @@ class Regenerator:
             manifest: Manifest of the dataset.
             device: Device other than the dataset's, e.g. `cpu`; pixels may then differ by rounding.
             allow_pickle: Whether to load pickled weights of models without safetensors.
+            allow_local_model: Whether to load models and adapters on this machine.
             renderer_factory: Creates the renderer; default: the recipe's diffusers model.
 
         Raises:
@@ -58,6 +61,7 @@ class Regenerator:
             self._device = own_device(kind)
         except UserError as error:
             raise UserError(f"{error}; choose another with --device (pixels may differ)") from None
+        self._allow_local_model = allow_local_model or renderer_factory is not None
         self._renderers = Renderers(
             renderer_factory, device=self._device, allow_pickle=allow_pickle
         )
@@ -122,10 +126,20 @@ class Regenerator:
     def _render(
         self, recipe: ResolvedRecipe, specs: Sequence[ImageSpec]
     ) -> Sequence[ImageArray | None]:
+        self._require_allowed(recipe)
         settings = self._manifest.settings
         renderer = self._renderers.get(recipe, dtype=settings.dtype)
         with torch_threads(settings.threads):
             return renderer.render(specs, batch_size=settings.batch_size)
+
+    def _require_allowed(self, recipe: ResolvedRecipe) -> None:
+        """Refuse a model on this machine: the dataset that names it may be somebody else's."""
+        found = [] if self._allow_local_model else on_this_machine(recipe.model)
+        if found:
+            raise UserError(
+                f"{recipe.name}: the stored recipe uses {found[0]!r:.200} on this machine, which "
+                "is not read; if the dataset is yours, add --allow-local-model"
+            )
 
 
 def batch_of(index: int, *, num_images: int, shard_size: int, batch_size: int) -> range:

@@ -63,6 +63,7 @@ def replay(
     alone: bool = False,
     device: str | None = None,
     allow_pickle: bool = False,
+    allow_local_model: bool = False,
     renderer_factory: RendererFactory | None = None,
 ) -> Replay:
     """Regenerate one image of a dataset.
@@ -74,6 +75,8 @@ def replay(
         alone: Generate it without the rows of its batch: faster, but rounding may differ.
         device: Device other than the dataset's.
         allow_pickle: Whether to load pickled weights of a model without safetensors.
+        allow_local_model: Whether to load a model or adapter on this machine that the dataset's
+            recipe names; the dataset should be your own.
         renderer_factory: Creates the renderer; default: the recipe's diffusers model.
 
     Raises:
@@ -91,6 +94,7 @@ def replay(
         found,
         device=device,
         allow_pickle=allow_pickle,
+        allow_local_model=allow_local_model,
         renderer_factory=renderer_factory,
     )
     if alone:

@@ -71,7 +71,7 @@ def _recipe_faults(
     """Yield differences between a recipe and its manifest entry."""
     if tuple(recipe.labels) != found.labels:
         yield SetFault(file, "classes", short(list(recipe.labels)), short(list(found.labels)))
-    planned = Job(recipe, recipe.num_images).entry()
+    planned = Job(recipe, recipe.num_images, pipeline=PipelineSettings()).entry()
     for name in _FROM_RECIPE:
         said, listed = getattr(planned, name), getattr(entry, name)
         if said != listed:

@@ -34,6 +34,7 @@ class Sample:
             dataset's.
         device: Device other than the dataset's, or None.
         allow_pickle: Whether to load pickled weights of models without safetensors.
+        allow_local_model: Whether to load models and adapters on this machine.
         renderer_factory: Creates renderers; None for the recipes' diffusers models.
     """
 
@@ -42,6 +43,7 @@ class Sample:
     tolerance: int = 0
     device: str | None = None
     allow_pickle: bool = False
+    allow_local_model: bool = False
     renderer_factory: RendererFactory | None = None
 
     def forgives(self, one: Regenerated) -> bool:
@@ -78,6 +80,7 @@ def compare_sample(
         found,
         device=sample.device,
         allow_pickle=sample.allow_pickle,
+        allow_local_model=sample.allow_local_model,
         renderer_factory=sample.renderer_factory,
     )
     faults: list[SetFault] = []

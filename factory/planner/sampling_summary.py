@@ -13,9 +13,19 @@ from typing import Any
 from factory.distributions.discrete import Constant
 from factory.distributions.template import shown
 from factory.distributions.variables import Once
+from factory.models.embedded import EMBEDDED_ID
 from factory.planner.plan import value_for_all
 from factory.recipe.model_files import PipelineSettings, settings_on_disk
 from factory.recipe.resolved import Output, ResolvedRecipe
+
+
+def stored_summary(recipe: ResolvedRecipe) -> dict[str, Any]:
+    """Return `sampling_summary` of a dataset's recipe without looking at a model on this machine.
+
+    The dataset may be somebody else's. The embedded model is the package's own.
+    """
+    known = recipe.model.id == EMBEDDED_ID
+    return sampling_summary(recipe, None if known else PipelineSettings())
 
 
 def sampling_summary(

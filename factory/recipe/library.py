@@ -67,14 +67,15 @@ def load_recipe(
 
 
 def load_stored_recipe(path: Path) -> ResolvedRecipe:
-    """Load a resolved recipe stored beside a dataset, unchanged.
+    """Load a resolved recipe stored in the folder `recipes/` of a dataset, unchanged.
 
-    The model is not looked up: reading a dataset does not need its model.
+    The model is not looked up: reading a dataset does not need its model. The dataset may be
+    somebody else's, so only files of its directory are read.
 
     Raises:
         UserError: All errors of the recipe, at once.
     """
-    loader = Loader(find_models=False)
+    loader = Loader(stored=True)
     return _all_or_faults(loader, [loader.load(path)])[-1]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from factory.common.dataset_files import check_files
 from factory.common.errors import Fault, UserError
 from factory.common.yaml_nodes import Node, Place
 from factory.common.yaml_reader import read
+from factory.data.columns import CONFIG_NAME
 from factory.hub.place import is_hub_reference, place_of
 from factory.recipe.checks import Checked
 from factory.recipe.merge import (
@@ -34,14 +36,15 @@ class Loader:
     Attributes:
         overrides: Changes from the command line.
         faults: Faults found so far.
-        find_models: Whether to look up and pin models; otherwise they are used as written.
+        stored: Whether the recipe is beside a dataset, which may be somebody else's. It is used as
+            written: models are not looked up, and it refers to no other file than its members'.
         class_lists: Files of the class lists read, by their names in recipes.
         pins: Pinned `hf://` references, by the reference as written.
     """
 
     overrides: Overrides = field(default_factory=read_overrides)
     faults: list[Fault] = field(default_factory=list)
-    find_models: bool = True
+    stored: bool = False
     class_lists: dict[Path, str] = field(default_factory=dict)
     pins: dict[str, str] = field(default_factory=dict)
     _loaded: dict[Path, ResolvedRecipe | None] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class Loader:
 
     def load(self, path: Path) -> ResolvedRecipe | None:
         """Return the recipe of a file, or None if it has faults."""
-        path = _real(path)
+        path = _stored(path) if self.stored else _real(path)
         if path not in self._loaded:
             self._loaded[path] = self._resolve(path)
         return self._loaded[path]
@@ -96,7 +99,7 @@ class Loader:
                 file,
                 name=path.stem,
                 folder=path.parent,
-                find_models=self.find_models,
+                stored=self.stored,
             )
         if recipe is not None:
             recipe = recipe.model_copy(update={"origins": (*file.origins, *self._origins)})
@@ -129,7 +132,7 @@ class Loader:
                 place.fault("conflicts with `prompt`; keep one of them", key="combine")
             )
         parent = Node({}, node.place)
-        extends = node.value.get("extends")
+        extends = None if self._refused(node, "extends") else node.value.get("extends")
         if extends is not None and isinstance(extends.value, str):
             above = self._parent(extends, path, (*chain, path))
             if above is None:
@@ -178,7 +181,7 @@ class Loader:
     def _with_classes(self, node: Node, folder: Path) -> Node:
         """Replace the name of a class list by its classes."""
         classes = node.child("classes")
-        if classes is None or not isinstance(classes.value, str):
+        if classes is None or not isinstance(classes.value, str) or self._refused(node, "classes"):
             return node
         home = _folder_of(classes.place, folder)
         path = find_class_list(classes.value, place=classes.place, folder=home)
@@ -230,7 +233,7 @@ class Loader:
             node = checked.node.find(("combine", place))
             home = _folder_of(node.place, folder)
             try:
-                found = _real(find_recipe(reference, place=node.place, folder=home))
+                found = self._member(reference, node.place, home)
                 self._note_origin(found, reference, named_in=home)
             except UserError as error:
                 self.faults += [_with_key(fault, f"combine.{place}") for fault in error.faults]
@@ -247,6 +250,28 @@ class Loader:
             if member is not None:
                 members.append(member)
         return members
+
+    def _member(self, reference: str, place: Place, folder: Path) -> Path:
+        if not self.stored:
+            return _real(find_recipe(reference, place=place, folder=folder))
+        path = folder / f"{reference}.yaml"
+        if not (CONFIG_NAME.fullmatch(reference) and path.is_file()):
+            raise UserError(place.fault(f"there is no recipe {reference!r:.80} in {folder}"))
+        return _stored(path)
+
+    def _refused(self, node: Node, key: str) -> bool:
+        """Refuse a key that names another file in a stored recipe, which contains its values."""
+        named = node.value.get(key)
+        if not self.stored or named is None:
+            return False
+        self.faults.append(
+            named.place.fault(
+                "names another file, which is not read: a recipe stored with a dataset contains "
+                "all its values; restore it, or build the dataset again",
+                key=key,
+            )
+        )
+        return True
 
 
 def _check_members(checked: Checked, recipe: ResolvedRecipe) -> None:
@@ -280,6 +305,17 @@ def _folder_of(place: Place, folder: Path) -> Path:
 def _real(path: Path) -> Path:
     """Return one path per file; a copy from the Hub keeps the path that names its origin."""
     return path if place_of(path) else path.resolve()
+
+
+def _stored(path: Path) -> Path:
+    """Return the path of a stored recipe if it is inside its dataset.
+
+    Raises:
+        UserError: It is a link out of the dataset.
+    """
+    path = path.absolute()
+    check_files([path], path.parent.parent)
+    return path
 
 
 def _read(path: Path) -> Node:

@@ -72,6 +72,26 @@ def size_step_on_disk(model: Model) -> int | None:
     return max(8, factor * patch) if isinstance(patch, int) else None
 
 
+def looks_like_path(name: str) -> bool:
+    """Return whether a name is a path, and no id of the Hub."""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
+
+
+def is_here(name: str) -> bool:
+    """Return whether a name is that of a file or directory on this machine."""
+    try:
+        return at_home(name).exists()
+    except (OSError, ValueError, RuntimeError):
+        # Too long for the file system, invalid characters, or the home of an unknown user.
+        return False
+
+
+def on_this_machine(model: Model) -> list[str]:
+    """Return the names of a model and its adapters that are paths, not ids of the Hub."""
+    names = [model.id, *(adapter.id for adapter in model.adapters)]
+    return [one for one in names if one != EMBEDDED_ID and (looks_like_path(one) or is_here(one))]
+
+
 def weight_bytes(model: Model) -> int | None:
     """Return the size of a model's weights on this machine; None if they are not here."""
     folder = _folder(model)

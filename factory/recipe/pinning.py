@@ -16,6 +16,7 @@ from factory.models.embedded import EMBEDDED_ID, embedded_revision
 from factory.models.presets import PRESETS, find_preset
 from factory.recipe.checks import Checked
 from factory.recipe.faults import error_words, nearest
+from factory.recipe.model_files import is_here, looks_like_path
 from factory.recipe.schema import LANCZOS_VERSION, Adapter, Model, Output
 
 
@@ -40,15 +41,15 @@ def _pinned_adapter(
 ) -> Adapter:
     """Return a local adapter as its file, pinned by its hash; other adapters unchanged."""
     if _is_shared(checked.node.find((*path, "id")).place):
-        if _looks_like_path(adapter.id) or _is_here(adapter.id):
+        if looks_like_path(adapter.id) or is_here(adapter.id):
             checked.add(
                 f"{adapter.id} is a local path; a shared recipe must use adapters on the Hub",
                 *(*path, "id"),
             )
         return adapter
     found = _beside(checked, (*path, "id"), adapter.id, folder)
-    looks_like_path = adapter.id.startswith((".", "/", "~")) or adapter.id.endswith(".safetensors")
-    if not found.exists() and not looks_like_path:
+    is_path = adapter.id.startswith((".", "/", "~")) or adapter.id.endswith(".safetensors")
+    if not found.exists() and not is_path:
         return adapter
     try:
         if not found.exists():
@@ -79,7 +80,7 @@ def _pinned_base(checked: Checked, model: Model, folder: Path) -> Model:
         return model.model_copy(update={"revision": current or model.revision})
     place = checked.node.find(("model", "id")).place
     if _is_shared(place):
-        if _looks_like_path(model.id) or _is_here(model.id):
+        if looks_like_path(model.id) or is_here(model.id):
             checked.add(
                 f"{model.id} is a local path; a shared recipe must use models on the Hub: "
                 "choose another with --model",
@@ -124,19 +125,7 @@ def _directory(model_id: str, checked: Checked, folder: Path) -> Path | None:
     for candidate in candidates:
         if (candidate / "model_index.json").is_file():
             return candidate.resolve()
-    return candidates[0].resolve() if _looks_like_path(model_id) else None
-
-
-def _looks_like_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name
-
-
-def _is_here(name: str) -> bool:
-    try:
-        return Path(name).exists()
-    except (OSError, ValueError):
-        # Too long for the file system, or invalid characters.
-        return False
+    return candidates[0].resolve() if looks_like_path(model_id) else None
 
 
 def _is_shared(place: Place) -> bool:
@@ -165,6 +154,21 @@ def pinned_variables(
     return pinned
 
 
+def require_pinned_captions(checked: Checked, variables: Mapping[str, Variable]) -> None:
+    """Refuse captions on this machine without a hash: somebody else's recipe may name any file.
+
+    With a hash they are used only if they are what the recipe's author had.
+    """
+    for name, variable in variables.items():
+        source = variable.captions if isinstance(variable, Captions) else None
+        if source and not (source.revision or source.sha256):
+            checked.add(
+                f"{source.place.shown} is on this machine and is not read: `sha256`, the hash of "
+                "its captions, is missing; restore the recipe, or build the dataset again",
+                *("variables", name, "captions"),
+            )
+
+
 def _pinned_captions(
     checked: Checked, source: CaptionSource, path: tuple[Key, ...], folder: Path
 ) -> CaptionSource:
@@ -172,7 +176,7 @@ def _pinned_captions(
     key = "dataset" if source.file is None else "file"
     if _is_shared(checked.node.find((*path, key)).place):
         name = str(source.dataset)
-        if source.file is not None or _looks_like_path(name) or _is_here(name):
+        if source.file is not None or looks_like_path(name) or is_here(name):
             raise UserError(
                 f"{source.file or name} is a local path; a shared recipe must use captions "
                 "from a dataset of the Hub, by its commit"

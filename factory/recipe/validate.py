@@ -22,7 +22,12 @@ from factory.recipe.checks import (
 )
 from factory.recipe.faults import faults_of
 from factory.recipe.model_checks import check_model, check_scheduler, check_sizes
-from factory.recipe.pinning import pinned_model, pinned_output, pinned_variables
+from factory.recipe.pinning import (
+    pinned_model,
+    pinned_output,
+    pinned_variables,
+    require_pinned_captions,
+)
 from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.schema import ClassEntry, Model, RecipeFile
 from factory.recipe.template_checks import check_templates
@@ -72,7 +77,7 @@ def _without(node: Node, paths: Iterable[tuple[Key, ...]]) -> Node:
 
 
 def assemble(
-    checked: Checked, file: RecipeFile, *, name: str, folder: Path, find_models: bool = True
+    checked: Checked, file: RecipeFile, *, name: str, folder: Path, stored: bool = False
 ) -> ResolvedRecipe:
     """Fill in a recipe that generates its own images.
 
@@ -82,7 +87,8 @@ def assemble(
         file: The validated recipe.
         name: The recipe's name if the file sets none.
         folder: Folder of the recipe file.
-        find_models: Whether to look up the model; otherwise it is used as written.
+        stored: Whether the recipe is stored with a dataset: then it is used as written, and the
+            model is not looked up.
     """
     _require(checked, file)
     classes = tuple(_with_wording(entry) for entry in file.classes or ())
@@ -96,12 +102,12 @@ def assemble(
         images_per_class=file.images_per_class,
         prompt=file.prompt or (),
         negative_prompt=file.negative_prompt,
-        variables=pinned_variables(checked, file.variables, labels, folder)
-        if find_models
-        else file.variables,
+        variables=file.variables
+        if stored
+        else pinned_variables(checked, file.variables, labels, folder),
         sampling=file.sampling,
-        model=pinned_model(checked, model, folder) if find_models else model,
-        output=pinned_output(file.output) if find_models else file.output,
+        model=model if stored else pinned_model(checked, model, folder),
+        output=file.output if stored else pinned_output(file.output),
         same_images_as=file.same_images_as,
     )
     recipe._node = checked.node
@@ -113,7 +119,9 @@ def assemble(
     names_known = not {"variables", "classes"} & checked.refused
     check_templates(checked, recipe, names_known=names_known)
     check_sampling(checked, recipe)
-    if find_models:
+    if stored:
+        require_pinned_captions(checked, file.variables)
+    else:
         # Not for stored recipes: older versions wrote names that are now rejected.
         check_scheduler(checked, recipe)
         check_sizes(checked, recipe)

@@ -42,17 +42,17 @@ def load_adapters(pipeline: Any, adapters: Sequence[Adapter]) -> None:
 def _load(pipeline: Any, adapter: Adapter, name: str) -> None:
     path = Path(adapter.id)
     local = path.is_file()
-    if local and adapter.revision not in (None, file_revision(path)):
-        raise UserError(
-            f"adapter {adapter.id}: the file differs from the recipe's revision "
-            f"({adapter.revision}); "
-            "restore it, or build into another directory"
-        )
     weight_name = path.name if local else adapter.weight_name
     if weight_name is not None and not weight_name.endswith(_SUFFIX):
         # diffusers unpickles files with other extensions, even with `use_safetensors`.
         raise UserError(
             f"adapter {adapter.id}: {weight_name} is not a {_SUFFIX} file; only {_SUFFIX} is loaded"
+        )
+    # Recipes name the file of an adapter on this machine, and its hash; those of others may not.
+    if path.is_dir() or (local and adapter.revision != file_revision(path)):
+        raise UserError(
+            f"adapter {adapter.id}: the file differs from the recipe's revision "
+            f"({adapter.revision}); restore it, or build into another directory"
         )
     try:
         pipeline.load_lora_weights(

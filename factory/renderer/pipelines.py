@@ -179,8 +179,9 @@ def _read(
             f"model {model_id}: its pickled weights contain more than tensors and may run code; "
             "choose a model or revision with safetensors"
         ) from None
-    except (OSError, ValueError, AttributeError, ImportError) as error:
+    except (OSError, ValueError, AttributeError, ImportError, KeyError) as error:
         # OSError includes huggingface_hub's errors: missing, gated, unreachable, offline.
+        # KeyError is a file that lacks a name.
         raise UserError(_cannot_load(model_id, revision, error)) from None
 
 
@@ -218,7 +219,7 @@ def _read_variant(
 def _cannot_load(model_id: str, revision: str | None, error: Exception) -> str:
     name = f"{model_id}@{revision}" if revision else model_id
     text = str(error)
-    if isinstance(error, ValueError | AttributeError | ImportError):
+    if isinstance(error, ValueError | AttributeError | ImportError | KeyError):
         remedy = "check that it is a diffusers text-to-image model of this diffusers version"
         if "trust_remote_code" in text:
             remedy = "code that comes with a model is never run; choose another model"
