@@ -77,7 +77,7 @@ def make_parser(
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"{program.NAME} {VERSION}")
+    parser.add_argument("--version", action="version", version=_version())
     subparsers = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog=start
     )
@@ -85,10 +85,15 @@ def make_parser(
         for name, command in commands.items():
             one = subparsers.add_parser(name, description=command.help)
             if name in words[:1]:
+                one.add_argument("--version", action="version", version=_version())
                 module = import_module(command.module)
                 module.add_arguments(one)
                 one.set_defaults(run=module.run)
     return parser
+
+
+def _version() -> str:
+    return f"{program.NAME} {VERSION}"
 
 
 def command_parsers(commands: Mapping[str, Command], *, start: str) -> dict[str, Parser]:

@@ -49,7 +49,7 @@ class Generation(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def written(self) -> Manifest:
-        """The manifest of a dataset that was begun."""
+        """The manifest; not available before a build has started."""
         assert self.manifest is not None, "only a new dataset has none"
         return self.manifest
 
