@@ -324,3 +324,11 @@ def test_exit_codes_are_proved() -> None:
     assert len(pointers) >= len(rows)
     for file, name in pointers:
         assert f"def {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
+
+
+def test_every_command_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for program, commands_of in (factory_main, FACTORY), (eval_main, EVAL):
+        for name in commands_of:
+            with pytest.raises(SystemExit, match="0"):
+                program([name, "--version"])
+            assert VERSION in capsys.readouterr().out, name

@@ -107,7 +107,7 @@ def add_threshold(parser: argparse.ArgumentParser, *, auto: str) -> None:
     option(
         group,
         "--data DATASET",
-        "training data of a run folder, directory or Hub id: for --threshold auto",
+        "training data, directory or Hub id: of the run folder, for --threshold auto",
     )
 
 

@@ -85,9 +85,10 @@ def make_parser(
         for name, command in commands.items():
             one = subparsers.add_parser(name, description=command.help)
             if name in words[:1]:
-                one.add_argument("--version", action="version", version=_version())
                 module = import_module(command.module)
                 module.add_arguments(one)
+                if "--version" not in one._option_string_actions:
+                    one.add_argument("--version", action="version", version=_version())
                 one.set_defaults(run=module.run)
     return parser
 
