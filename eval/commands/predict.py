@@ -109,8 +109,8 @@ def run(args: argparse.Namespace) -> None:
     _write_files(args, answers, classifier, threshold)
     if faults and not args.allow_unreadable:
         raise Failure(
-            f"{len(faults)} of {len(answers) + len(faults)} paths or images cannot be read, for the "
-            "reasons above; the others were predicted (--allow-unreadable: exit status 0)"
+            f"{len(faults)} of {len(answers) + len(faults)} paths or images cannot be read, for "
+            "the reasons above; the others were predicted (--allow-unreadable: exit status 0)"
         )
 
 
