@@ -75,7 +75,7 @@ def load_checkpoint(run: str, scoring: Scoring | None = None) -> Checkpoint:
     """
     if is_onnx(run):
         raise UserError(
-            f"{run}: an ONNX file is read by predict and load_classifier only; name its run"
+            f"{run}: ONNX files work with predict and load_classifier only; give the run folder"
         )
     scoring = scoring or Scoring()
     loaded = load_model(run)

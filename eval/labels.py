@@ -14,7 +14,7 @@ from factory.data.class_names import How, find_names
 if TYPE_CHECKING:
     from eval.real import RealImages
 
-WRITE_A_MAP = "write a label map and pass it with --labels MAP.yaml"
+WRITE_A_MAP = "write a label map (--suggest-labels FILE writes one) and pass it with --labels FILE"
 _MOST_LINES = 120
 
 

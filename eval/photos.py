@@ -141,11 +141,16 @@ class _Finder:
             may_be_id: Whether it may be a dataset's Hub id without prefix. Lines of a list of files
                 are never sent to the Hub.
         """
+        try:
+            path = at_home(name)
+        except UserError as error:
+            self.found.faults.append(str(error))
+            return
         if name.startswith(_HUB) or (may_be_id and _is_hub_id(name)):
             self._add_dataset(name, name)
             return
         try:
-            self._add_path(name, at_home(name))
+            self._add_path(name, path)
         except (OSError, ValueError) as error:
             # Names that are too long or hold a NUL, folders that may not be listed.
             reason = getattr(error, "strerror", None) or str(error)

@@ -395,6 +395,10 @@ BAD: list[tuple[str, str]] = [
         "@:6:18: negative_prompt: there is no variable 'see'; did you mean 'sea'?",
     ),
     (BASE + "output: {sise: 3}\n", "@:5:10: output.sise: unknown key; did you mean 'size'?"),
+    (
+        'classes: [cat, dog]\nimages_per_clas: 2\nprompt: "a {class}"\nmodel: {id: embedded}\n',
+        "@:2:1: images_per_clas: unknown key; did you mean 'images_per_class'?",
+    ),
     (BASE + "model2: 3\n", "@:5:1: model2: unknown key; did you mean 'model'?"),
     (
         'classes: [cat, dog]\nimages_per_class: 2\nprompt: "a {class}"\nmodel: {scheduler: DDIMScheduler}\n',
@@ -447,6 +451,6 @@ def test_message(text: str, message: str, tmp_path: Path, monkeypatch: pytest.Mo
     assert raised.value.exit_status == 2
 
 
-def test_there_are_enough_of_them() -> None:
+def test_at_least_40_bad_recipes_are_tested() -> None:
     assert len(BAD) >= 40
     assert len({message for _, message in BAD}) >= 40

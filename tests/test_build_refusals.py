@@ -136,7 +136,7 @@ def test_a_share_too_large_for_a_set_that_was_asked_for(tmp_path: Path) -> None:
 
 class Broken(FakeRenderer):
     def render(self, rows: Any, *, batch_size: int) -> Any:
-        raise Failure("the model drew values that are not numbers for image 0")
+        raise Failure("the model produced NaN or infinite values for image 0")
 
 
 def test_a_failure_to_generate_passes_through(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def test_a_set_is_the_same_as_its_copy_and_its_recipe(out: Path, tmp_path: Path)
     found = diff(str(out), str(tmp_path / "base.yaml"))
     assert found.same
     assert only(found).shards is not None
-    assert (only(found).shards.kept, only(found).shards.drawn) == (2, 0)  # type: ignore[union-attr]
+    assert (only(found).shards.kept, only(found).shards.generated) == (2, 0)  # type: ignore[union-attr]
 
 
 def test_changes_of_a_recipe_are_reported_by_key(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_changes_of_a_recipe_are_reported_by_key(tmp_path: Path) -> None:
         Change("sampling.guidance_scale", {"uniform": [1.0, 5.0]}, 7),
         Change("summary", "absent", "Puppies."),
     )
-    assert not config.same_pictures
+    assert not config.same_images
     assert config.shards is None, "no set, no shards"
 
 
@@ -76,19 +76,19 @@ def test_the_order_of_classes_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "kept", "completed", "drawn"), [(5, 2, 0, 0), (6, 1, 1, 1), (20, 1, 1, 6)]
+    ("count", "kept", "completed", "generated"), [(5, 2, 0, 0), (6, 1, 1, 1), (20, 1, 1, 6)]
 )
 def test_growth_generates_the_reported_shards(
-    out: Path, tmp_path: Path, count: int, kept: int, completed: int, drawn: int
+    out: Path, tmp_path: Path, count: int, kept: int, completed: int, generated: int
 ) -> None:
     before = set(tree(out).values())
     grown = recipe(tmp_path, "base", images_per_class=count)
     shards = only(diff(str(out), str(tmp_path / "base.yaml"))).shards
     assert shards is not None
-    assert (shards.kept, shards.completed, shards.drawn) == (kept, completed, drawn)
+    assert (shards.kept, shards.completed, shards.generated) == (kept, completed, generated)
     generate(grown, out)
     data = [digest for file, digest in tree(out).items() if file.startswith("data/")]
-    assert len(data) == kept + completed + drawn
+    assert len(data) == kept + completed + generated
     assert sum(digest in before for digest in data) >= kept
 
 
@@ -97,7 +97,7 @@ def test_another_recipe_is_generated_again(out: Path, tmp_path: Path) -> None:
     config = only(diff(str(out), str(tmp_path / "base.yaml")))
     assert config.changes == (Change("prompt", "a {class}", "one {class}"),)
     assert config.shards is not None
-    assert (config.shards.kept, config.shards.drawn) == (0, 2)
+    assert (config.shards.kept, config.shards.generated) == (0, 2)
     with pytest.raises(UserError, match="was generated from another recipe"):
         generate(other, out)
 
@@ -109,9 +109,9 @@ def test_two_sets_of_other_settings(out: Path, tmp_path: Path) -> None:
     assert found.settings == (Change("settings.batch_size", 4, 2),)
     config = only(found)
     assert config.images == (15, 18)
-    assert config.same_pictures
+    assert config.same_images
     assert config.shards is not None
-    assert (config.shards.drawn, config.shards.why[:29]) == (3, "different settings.batch_size")
+    assert (config.shards.generated, config.shards.why[:29]) == (3, "different settings.batch_size")
 
 
 def test_configs_of_one_side_and_combinations(out: Path, tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_the_files_of_a_table_are_predicted(run: Path, tmp_path: Path) -> None:
     table = tmp_path / "p" / "mine.csv"
     table.write_text("file,kind\nc.webp,x\ndeep/b.JPG,y\nnone.png,x\n")
     expected = [str(tmp_path / "p" / name) for name in ("c.webp", "deep/b.JPG")]
-    found = predict(run, table, tmp_path / "p" / "c.webp", "--skip-unreadable")
+    found = predict(run, table, tmp_path / "p" / "c.webp", "--allow-unreadable")
     assert paths(found) == expected
     assert len(found["skipped"]) == 1 and "none.png' is missing" in found["skipped"][0]
     assert paths(predict(run, table, "--filter", 'kind == "y"')) == expected[1:]
@@ -258,7 +258,7 @@ def test_unreadable_files_are_named_skipped_and_counted(
     (tmp_path / "void").mkdir()
     given = [folder, tmp_path / "none.png", tmp_path / "*.webp", tmp_path / "void", "x" * 300]
     left_out = len(reasons) + 4
-    with pytest.raises(Failure, match=rf"^{left_out} of {left_out + 1} images cannot be read"):
+    with pytest.raises(Failure, match=rf"^{left_out} of {left_out + 1} paths or images cannot be read"):
         main(["predict", str(run), *map(str, given)])
     seen = capsys.readouterr()
     assert str(folder / "a.png") in seen.out
@@ -268,7 +268,7 @@ def test_unreadable_files_are_named_skipped_and_counted(
     assert "*.webp: no file matches" in seen.err
     assert "void: contains no images" in seen.err
     assert "xxx...: " in seen.err
-    found = predict(run, *given, "--skip-unreadable")
+    found = predict(run, *given, "--allow-unreadable")
     assert paths(found) == [str(folder / "a.png")]
     assert len(found["skipped"]) == left_out
     assert "5 images; 5 paths name no image" in seen.err
@@ -279,9 +279,9 @@ def test_unreadable_files_are_named_skipped_and_counted(
     assert [row["skipped"] for row in skipped] == found["skipped"]
     assert not any(row["path"] or row["answer"] for row in skipped)
     with pytest.raises(UserError, match=r"no image can be read: .*void: contains no images"):
-        main(["predict", str(run), str(tmp_path / "void"), "--skip-unreadable"])
+        main(["predict", str(run), str(tmp_path / "void"), "--allow-unreadable"])
     with pytest.raises(UserError, match=r"no image can be read: .*cut.jpg: the image cannot be"):
-        main(["predict", str(run), str(folder / "cut.jpg"), "--skip-unreadable"])
+        main(["predict", str(run), str(folder / "cut.jpg"), "--allow-unreadable"])
     with pytest.raises(UserError, match=r"cut.jpg: the image cannot be decoded"):
         load_classifier(run)([folder / "a.png", folder / "cut.jpg"])
 
@@ -291,7 +291,7 @@ def test_files_and_folders_without_permission_are_named(run: Path, tmp_path: Pat
     put(tmp_path / "p" / "a.png")
     put(tmp_path / "p" / "b.png").chmod(0)
     put(tmp_path / "p" / "closed" / "c.png").parent.chmod(0)
-    found = predict(run, tmp_path / "p", "--skip-unreadable")
+    found = predict(run, tmp_path / "p", "--allow-unreadable")
     (tmp_path / "p" / "closed").chmod(0o700)
     assert paths(found) == [str(tmp_path / "p" / "a.png")]
     assert all("permission to" in fault for fault in found["skipped"])

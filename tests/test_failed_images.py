@@ -101,7 +101,7 @@ def test_failed_images_are_left_out_and_listed(tmp_path: Path) -> None:
     assert len(loaded) == 21
     card = (tmp_path / "out/README.md").read_text()
     assert "21 images, 3 classes" in card
-    assert "3 images of `base` could not be generated (black, flat, the model drew values" in card
+    assert "3 images of `base` could not be generated (black, flat, the model produced NaN" in card
 
 
 def test_a_later_attempt_is_a_function_of_the_planned_seed(tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_the_exit_status_is_1_unless_failures_are_allowed(
     with pytest.raises(Failure, match=r"3 images failed .*--allow-failed"):
         main(command)
     shown = capsys.readouterr().out
-    assert "base: image 6 failed: the model drew values that are not numbers (4 attempts)" in shown
+    assert "base: image 6 failed: the model produced NaN or infinite values (4 attempts)" in shown
     before = tree(Path(out))
     main([*command, "--allow-failed"])
     assert "21 already present" in capsys.readouterr().out

@@ -21,7 +21,7 @@ WARNED = [
     ),
     (
         BASE.replace("dog", "crane"),
-        "@:1:16: classes.1: 'crane' has two meanings; write one of them in `classes`: "
+        "@:1:16: classes.1: 'crane' has several meanings; write one of them in `classes`: "
         "{label: crane, prompt: crane bird} (the bird) or "
         "{label: crane, prompt: construction crane} (the machine)",
     ),

@@ -70,8 +70,10 @@ def options() -> dict[str, dict[str, argparse.Action]]:
 
 
 def meaning(action: argparse.Action) -> tuple[str | None, str]:
-    """Return an option's metavar and its help up to what is special to the command."""
+    """Return an option's metavar and its meaning, by default that of its help."""
     choices = action.choices and f"{{{','.join(map(str, action.choices))}}}"
+    if getattr(action, "meaning", ""):
+        return (str(action.metavar or choices), action.meaning)
     common = re.sub(r" *\(default[^)]*\)", "", action.help or "")
     return (str(action.metavar or choices), re.split("[:;]", common)[0])
 
@@ -111,10 +113,12 @@ def test_lists_are_repeated_and_ids_have_one_form() -> None:
 
 
 def test_commands_that_report_numbers_have_json() -> None:
-    quiet = {"card", "pull", "show", "new", "preview", "fit", "export", "evaluate", "heads"}
-    assert {command for command, _ in commands() if command not in options()["--json"]} == {
-        command for command, _ in commands() if command.split()[-1] in quiet
-    } | {f"{generator_parser().prog} digits"}
+    quiet = {"factory card", "factory recipes pull", "factory recipes show", "factory new"} | {
+        "factory preview",
+        *(f"{generator_parser().prog} {word}" for word in ("fit", "export", "evaluate", "heads")),
+        f"{generator_parser().prog} digits",
+    }
+    assert {command for command, _ in commands() if command not in options()["--json"]} == quiet
 
 
 @pytest.mark.parametrize(
@@ -321,3 +325,11 @@ def test_exit_codes_are_proved() -> None:
     assert len(pointers) >= len(rows)
     for file, name in pointers:
         assert f"def {name}(" in (ROOT / file).read_text(), f"{file}::{name}"
+
+
+def test_every_command_tells_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for program, commands_of in (factory_main, FACTORY), (eval_main, EVAL):
+        for name in commands_of:
+            with pytest.raises(SystemExit, match="0"):
+                program([name, "--version"])
+            assert VERSION in capsys.readouterr().out, name

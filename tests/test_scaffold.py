@@ -168,11 +168,15 @@ def test_subtypes_have_a_config_of_their_own(tmp_path: Path) -> None:
         parse_subtypes(["no=a", "no=b"], classes=["no"])
 
 
-def test_the_readme_has_the_next_commands_and_they_parse(tmp_path: Path) -> None:
+def test_the_readme_has_the_next_commands_and_they_parse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     scaffold("pets", classes=["cat", "dog"], out=tmp_path)
     text = (tmp_path / "pets/README.md").read_text()
     lines = [line.split()[1:] for line in text.splitlines() if line.startswith("    data-factory")]
     assert [line[0] for line in lines] == ["plan", "build", "train"]
+    assert str(tmp_path) not in text, "files that people share name no folders of this machine"
     main(lines[0])
     options = options_of(build_parser().parse_args(lines[2][1:]))
     assert options is not None
@@ -184,7 +188,7 @@ def test_ambiguous_names_come_with_the_lines_to_write(tmp_path: Path) -> None:
     assert set(names) <= set(SENSES)
     scaffold("x", classes=names, out=tmp_path)
     recipes = load_recipes(tmp_path / "x")
-    warned = [str(one) for one in lint(recipes) if "two meanings" in str(one)]
+    warned = [str(one) for one in lint(recipes) if "several meanings" in str(one)]
     assert len(warned) == len(names)
     assert "write one of them in `classes`: {label: bat, prompt: bat animal}" in warned[1]
     # With the first of the suggested lines each, nothing is left to warn of.
@@ -195,4 +199,18 @@ def test_ambiguous_names_come_with_the_lines_to_write(tmp_path: Path) -> None:
     (tmp_path / "x/base-class.yaml").write_text(text)
     again = load_recipes(tmp_path / "x")
     assert again[0].labels == tuple(names)
-    assert not [one for one in lint(again) if "two meanings" in str(one)]
+    assert not [one for one in lint(again) if "several meanings" in str(one)]
+
+
+@pytest.mark.parametrize("name", ["can", "bats", "cricket"])
+def test_plurals_and_names_with_one_reading_are_ambiguous_too(name: str, tmp_path: Path) -> None:
+    scaffold("x", classes=[name, "zebra"], out=tmp_path)
+    found = map(str, lint(load_recipes(tmp_path / "x")))
+    (warned,) = [one for one in found if "in `classes`" in one]
+    assert f"'{name}'" in warned
+    assert ("is ambiguous; write in" in warned) == (name == "can")
+
+
+def test_one_class_is_no_classifier(capsys: pytest.CaptureFixture[str]) -> None:
+    assert class_names(["zebra"]) == ["zebra"]
+    assert "one class, zebra; a classifier needs two or more" in capsys.readouterr().err

@@ -88,8 +88,9 @@ def _body(
         "",
         "## Use",
         "",
-        "With data factory, which wrote this card, photos get the preprocessing of the scores "
-        "below. Each image gets a list of classes with probabilities:",
+        "With data factory (`pip install .` in its checkout), which wrote this card, photos get "
+        "the preprocessing of the scores below. Each image gets a list of classes with "
+        "probabilities:",
         "",
         "```python",
         "from eval import load_classifier",

@@ -107,7 +107,7 @@ def add_threshold(parser: argparse.ArgumentParser, *, auto: str) -> None:
     option(
         group,
         "--data DATASET",
-        "training data, directory or Hub id: for --threshold auto (default: the run's own)",
+        "training data, directory or Hub id: of the run folder, for --threshold auto",
     )
 
 

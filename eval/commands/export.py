@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.commands.arguments import DATASET, add_fit, add_threshold, check_threshold
-from factory.common.console import launched_as, log, write
+from factory.common.console import launched_as, log, write, write_json
 from factory.common.errors import Failure, UserError
-from factory.common.options import check_file, option
+from factory.common.options import add_json, add_quiet, check_file, option
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--check DATASET", f"compare logits on 100 images of a {DATASET} (default: on noise)")
     add_threshold(parser, auto="auto: P as `predict` chooses it; P is stored in the file")
     add_fit(parser)
+    add_json(parser, "file, bytes, images, same, largest, limit, threshold, threshold_chosen")
+    add_quiet(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -60,6 +62,20 @@ def run(args: argparse.Namespace) -> None:
         log(f"warning: {args.run_folder} is {unfinished}")
     threshold, rejection = chosen_threshold(classifier, args.threshold, args.data)
     found = export_onnx(classifier, args.onnx, photos=photos, threshold=threshold)
+    if args.json:
+        write_json(
+            {
+                "file": str(args.onnx),
+                "bytes": found.num_bytes,
+                "images": found.images,
+                "same": found.same,
+                "largest": found.largest,
+                "limit": LIMIT,
+                "threshold": threshold,
+                "threshold_chosen": rejection.to_json() if rejection else None,
+            }
+        )
+        return
     if rejection:
         write(str(rejection))
     write(

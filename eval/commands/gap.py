@@ -71,9 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--images N",
-        "number of images: at most so many real and synthetic ones (default: 1000)",
+        "maximum number of real and of synthetic images (default: 1000)",
         positive,
         default=1000,
+        meaning="number of images",
     )
     add_seed(parser, "the sample, the training half and the bootstrap")
     add_process(parser, batch_size=_BATCH_SIZE)

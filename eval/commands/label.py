@@ -22,7 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="new folder")
     add(
         "--class NAME",
-        "name of a class: in label order; _ matches a space; repeat it for each class",
+        "class name; repeat for each class, in label order. _ matches a space",
+        meaning="class name",
         dest="classes",
         required=True,
         many=True,

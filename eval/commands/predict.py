@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eval.commands.arguments import add_fit, add_process, add_threshold, check_threshold
-from factory.common.console import launched_as, log, write, write_json
+from factory.common.console import launched_as, log, renamed, write, write_json
 from factory.common.devices import choose_threads
 from factory.common.errors import Failure, UserError
 from factory.common.options import add_json, add_rows, check_file, made, option, positive
@@ -54,10 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--csv FILE", "also write a CSV file", Path)
     add("--sheet FILE", "also write a contact sheet (.png or .jpg), most confident first", Path)
     add(
-        "--skip-unreadable",
-        "leave out images that cannot be read, and report them; `predict` always does, with "
-        "this option its exit status is 0",
+        "--allow-unreadable",
+        "exit with 0 even if some images cannot be read; they are reported either way",
     )
+    renamed(parser, "--skip-unreadable", "--allow-unreadable")
     add_threshold(
         parser,
         auto="auto: P that rejects 5 %% of the synthetic images that the run held out and labels "
@@ -108,12 +108,12 @@ def run(args: argparse.Namespace) -> None:
     else:
         write("\n\n".join([to_table(answers, threshold), *([str(rejection)] if rejection else [])]))
     _write_files(args, answers, faults, classifier, threshold)
-    if args.skip_unreadable:
+    if args.allow_unreadable:
         return
     if faults:
         raise Failure(
-            f"{len(faults)} of {len(answers) + len(faults)} images cannot be read, for the reasons "
-            "above; the others were predicted (--skip-unreadable: exit status 0)"
+            f"{len(faults)} of {len(answers) + len(faults)} paths or images cannot be read, for "
+            "the reasons above; the others were predicted (--allow-unreadable: exit status 0)"
         )
     if found.lost:
         raise Failure(

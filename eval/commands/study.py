@@ -30,8 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     renamed(parser, "--only", "--only", had_commas=True)
     add(
         "--images-per-class N",
-        "images of each class: in every dataset (default: the study's)",
+        "images per class, in every dataset (default: the study's)",
         positive,
+        meaning="images of each class",
     )
     add(
         "--model ID",
@@ -42,27 +43,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     renamed(parser, "--models", "--model", had_commas=True)
     add(
         "--seed N",
-        "seed: the training; may be repeated (default: the study's)",
+        "training seed; may be repeated (default: the study's)",
         not_negative,
+        meaning="seed",
         dest="seeds",
         many=True,
     )
     renamed(parser, "--seeds", "--seed", had_commas=True)
     add("--epochs N", "passes over the training images (default: the study's)", positive)
-    add("--preset NAME", "base settings: of the training (default: the study's)")
+    add("--preset NAME", "training preset (default: the study's)", meaning="base settings")
     add(
         "--real SET=DATASET",
-        "real dataset, directory or Hub id: with the test images of SET; may be repeated",
+        "real test images for dataset SET of the study: directory or Hub id; may be repeated",
         many=True,
     )
     add(
         "--reference SET=DATASET",
-        "real dataset, directory or Hub id: with the training images of SET's reference row; "
+        "real training images for the reference row of dataset SET: directory or Hub id; "
         "may be repeated",
         many=True,
     )
-    add("--processes N", "processes that generate (default: 1)", positive, default=1)
-    add("--jobs N", "concurrent training runs (default: 1)", positive, default=1)
+    add(
+        "--processes N",
+        "processes that generate (default: one per GPU or core, as `build` chooses)",
+        positive,
+    )
+    add(
+        "--jobs N",
+        "concurrent training runs (default: 1, which uses all cores)",
+        positive,
+        default=1,
+    )
     add(
         "--report FILE", "Markdown report (default: OUT/study.md), with a JSON file beside it", Path
     )

@@ -77,7 +77,8 @@ def run(args: argparse.Namespace) -> None:
         log(f"wrote {args.out}")
     if skipped:
         raise Failure(
-            f"{len(skipped)} of {len(args.scores)} are not in the table (reasons above): "
+            f"{len(skipped)} of {len(args.scores)} runs or files are not in the table (reasons "
+            "above): "
             f"{', '.join(skipped)}"
         )
 

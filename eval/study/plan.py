@@ -26,7 +26,7 @@ class Plan(Folders):
     """A study in a folder: its files and steps."""
 
     def __init__(
-        self, spec: StudySpec, settings: Settings, out: Path, *, processes: int = 1
+        self, spec: StudySpec, settings: Settings, out: Path, *, processes: int | None = None
     ) -> None:
         """Store the arguments; nothing is read or written yet."""
         super().__init__(spec, out)

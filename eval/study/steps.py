@@ -44,7 +44,7 @@ class Step:
         command: Package and arguments: `factory ...`, `train ...` or `eval ...`.
         inputs: Hashes or names of its inputs.
         outputs: Returns its output files.
-        processes: Number of processes of `factory build`.
+        processes: Number of processes of `factory build`; None: as it chooses.
         grows: Whether it extends existing output, so that the time of all its commands counts.
         replaces: Whether files of other inputs are removed first. `eval score` and `eval clip` keep
             such files and give the new one another name; the report would read the old one.
@@ -54,7 +54,7 @@ class Step:
     command: tuple[str, ...]
     inputs: tuple[str, ...]
     outputs: Callable[[], Sequence[Path]]
-    processes: int = 1
+    processes: int | None = None
     grows: bool = False
     replaces: bool = False
 
@@ -243,7 +243,7 @@ def content_of(reference: str) -> str:
 
 def _launch(step: Step) -> list[str]:
     builds = step.command[:2] == ("factory", "build")
-    processes = ("--processes", str(step.processes)) if builds else ()
+    processes = ("--processes", str(step.processes)) if builds and step.processes else ()
     return [sys.executable, "-m", *step.command, *processes]
 
 

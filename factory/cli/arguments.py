@@ -20,7 +20,11 @@ RECIPE_HELP = (
 def add_recipe_changes(parser: argparse.ArgumentParser) -> None:
     """Add --images-per-class and the options of `add_sampling_changes`."""
     option(
-        parser, "--images-per-class N", "images of each class (default: the recipes' number)", int
+        parser,
+        "--images-per-class N",
+        "images per class (default: the recipes' number)",
+        int,
+        meaning="images of each class",
     )
     add_sampling_changes(parser)
 

@@ -81,7 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--part I/N",
         "generate part I of N (from 1), e.g. in a job array; starts one process",
     )
-    option(shared, "--claim-expiry S", "no longer has an effect: no build waits for another one")
+    option(shared, "--claim-expiry S", argparse.SUPPRESS)
     option(
         parser,
         "--allow-failed",

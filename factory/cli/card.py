@@ -12,7 +12,7 @@ from factory.common.program import command
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("out", metavar="OUT", help="the dataset directory")
+    parser.add_argument("out", metavar="OUT", help="dataset directory or URL")
     option(
         parser,
         "--scores FILE",

@@ -54,7 +54,7 @@ def _lines(config: ConfigDifference) -> Iterator[str]:
     elif config.same:
         yield f"{config.name}: the same"
     else:
-        effect = "same images" if config.same_pictures else "different images"
+        effect = "same images" if config.same_images else "different images"
         yield f"{config.name}: {effect}, {before:,} -> {after:,} images"
     for change in config.changes:
         yield f"  {change_line(change)}"
@@ -64,7 +64,7 @@ def _lines(config: ConfigDifference) -> Iterator[str]:
         yield f"  different bytes: {len(config.other_bytes or ()) - _MANY} more files"
     if config.shards is not None and not config.same:
         one = config.shards
-        counts = f"{one.kept} kept, {one.completed} completed, {one.drawn} generated"
+        counts = f"{one.kept} kept, {one.completed} completed, {one.generated} generated"
         yield f"  shards: {counts} ({one.why})"
     elif before is not None and after is not None and after < before:
         yield "  shards: none (a dataset is never shortened; build into another directory)"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import TYPE_CHECKING, Any
 
 from factory.cli.arguments import add_allow_pickle
 from factory.common import console
 from factory.common.errors import Failure
-from factory.common.options import add_json, option
+from factory.common.options import add_device, add_json, option
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -25,13 +26,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option(
         parser,
         "--seconds S",
-        "time for generating these batches, without loading the model (default 20)",
-        float,
+        "time for generating these batches, without loading the model (default: 20)",
+        _seconds,
         default=20.0,
     )
+    add_device(parser)
     add_allow_pickle(parser)
     fields = "version, python, libraries, device, memory, disks, caches, hub, extras, problems"
     add_json(parser, f"{fields}, batch_sizes")
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return value
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +61,10 @@ def run(args: argparse.Namespace) -> int:
 
         try:
             sizes = measure_batch_sizes(
-                args.model, seconds=args.seconds, allow_pickle=args.allow_pickle
+                args.model,
+                seconds=args.seconds,
+                device=args.device,
+                allow_pickle=args.allow_pickle,
             )
         except Failure as error:
             found["problems"].append(str(error))
@@ -79,8 +94,9 @@ def _tell(found: dict[str, Any], sizes: BatchSizes | None) -> None:
         ["Hub login", _login(found["hub"])],
         *(
             [f"extra, {name}", f"missing; run: pip install 'data-factory[{name}]'"]
-            for name in found["extras"]
+            for name in found["extras"] or ()
         ),
+        *([] if found["extras"] is not None else [["extras", "unknown: package not installed"]]),
     ]
     console.write(console.table(rows))
     if sizes is not None:

@@ -60,13 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--duplicate-bits N",
-        "largest distance of two duplicates' hashes, of 64 bits (default 4)",
+        "largest Hamming distance between two duplicates' 64-bit hashes (default: 4)",
         int,
         default=4,
     )
     add(
         "--duplicate-levels X",
-        "largest mean difference of two duplicates' pixels, of 255 (default 8)",
+        "largest mean pixel difference between two duplicates, 0 to 255 (default: 8)",
         float,
         default=8.0,
     )

@@ -19,8 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = partial(option, parser)
     add(
         "--class NAME",
-        "name of a class: the label has _ for spaces, prompts have the name as typed; "
-        "repeat it for each class",
+        "class name; repeat for each class. Spaces become _ in the label; prompts use the name as "
+        "typed",
+        meaning="class name",
         dest="classes",
         required=True,
         many=True,

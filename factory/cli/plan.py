@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
     add_recipe_changes(parser)
     add = partial(option, parser)
-    add("--rows N", "number of rows to show: of each config (default: 3)", int, default=3)
+    add("--rows N", "rows to show per config (default: 3)", int, default=3, meaning="rows")
     add_json(parser, "configs (each with name, images, recipe, sampling, cost)")
     add("--jsonl", "print every row as a line of JSON instead of text")
     add("--range A:B", "with --jsonl: only images A to B-1")

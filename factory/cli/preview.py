@@ -19,9 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--vary NAME",
         "a variable, guidance_scale, or class (default: the first variable, else class)",
     )
-    add("--rows N", "number of rows to show (default: 4)", int, default=4)
+    add("--rows N", "rows to show (default: 4)", int, default=4, meaning="rows")
     add("--columns N", "most columns to show (default: 10)", int, default=10)
-    add("--class NAME", "name of a class: the one to show (default: the first)", dest="class_name")
+    add(
+        "--class NAME",
+        "class to show (default: the first)",
+        dest="class_name",
+        meaning="class name",
+    )
     add_sampling_changes(parser)
     add_device(parser)
     add_allow_pickle(parser)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("out", metavar="OUT", help="dataset directory")
+    parser.add_argument("out", metavar="OUT", help="dataset directory or URL")
     parser.add_argument(
         "repo_id", metavar="ORG/NAME", help="dataset repository; created if missing"
     )

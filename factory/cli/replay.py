@@ -32,9 +32,9 @@ the dataset's hardware and library versions the bytes are identical and the exit
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG
-    parser.add_argument("out", metavar="OUT", help="dataset directory")
+    parser.add_argument("out", metavar="OUT", help="dataset directory or URL")
     add = partial(option, parser)
-    add("--config NAME", "config of the dataset", required=True)
+    add("--config NAME", "config of the dataset (default: the only one)")
     add("--index I", "the image's index in the config, from 0", int, required=True)
     add("--alone", "generate without the other rows of its batch")
     add_device(parser, None)

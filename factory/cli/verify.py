@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("out", metavar="OUT", help="dataset directory")
+    parser.add_argument("out", metavar="OUT", help="dataset directory or URL")
     add = partial(option, parser)
     add("--config NAME", "config of the dataset (default: all of them)")
     add(

@@ -4,18 +4,18 @@ import argparse
 import sys
 
 from factory.common.errors import UserError
-from factory.common.program import NAME
+from factory.common.program import NAME, command
 
-_EPILOG = f"""\
-bash: {NAME} completion bash > ~/.local/share/bash-completion/completions/{NAME}
-zsh:  {NAME} completion zsh > DIRECTORY_IN_FPATH/_{NAME}
-fish: {NAME} completion fish > ~/.config/fish/completions/{NAME}.fish
+_EPILOG = """\
+bash: {start} bash > ~/.local/share/bash-completion/completions/{name}
+zsh:  {start} zsh > DIRECTORY_IN_FPATH/_{name}
+fish: {start} fish > ~/.config/fish/completions/{name}.fish
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.epilog = _EPILOG
+    parser.epilog = _EPILOG.format(start=command("completion"), name=NAME)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 

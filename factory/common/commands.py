@@ -75,7 +75,7 @@ def make_parser(
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"{program.NAME} {VERSION}")
+    parser.add_argument("--version", action="version", version=_version())
     subparsers = parser.add_subparsers(
         dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS, prog=start
     )
@@ -85,8 +85,14 @@ def make_parser(
             if name in words[:1]:
                 module = import_module(command.module)
                 module.add_arguments(one)
+                if "--version" not in one._option_string_actions:
+                    one.add_argument("--version", action="version", version=_version())
                 one.set_defaults(run=module.run)
     return parser
+
+
+def _version() -> str:
+    return f"{program.NAME} {VERSION}"
 
 
 def command_parsers(commands: Mapping[str, Command], *, start: str) -> dict[str, Parser]:

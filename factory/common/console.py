@@ -26,6 +26,8 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        # Python 3.14 and newer colour helps and errors.
+        self.color = False
         self._new_names: dict[str, str] = {}
         self._old_lists: set[str] = set()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from factory.common.console import log
 from factory.common.errors import Failure, UserError, first_line
+from factory.common.launch import launcher
 from factory.common.machine import default_threads
 
 if TYPE_CHECKING:
@@ -80,12 +81,22 @@ def choose_threads(wanted: int | None, *, shows: bool) -> int:
     if wanted is not None:
         return wanted
     if not on_cpus():
+        _log_idle_gpus(shows)
         return 1
     count, reason = default_threads()
     if shows:
         unit = "thread" if count == 1 else "threads"
         log(f"{count} CPU {unit} per process ({reason}); --threads N changes this")
     return count
+
+
+def _log_idle_gpus(shows: bool) -> None:
+    """Log that a process uses one of several GPUs, unless a launcher decided on the number."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if shows and count > 1 and launcher() is None:
+        log(f"1 of {count} GPUs; a launcher such as accelerate or torchrun uses all: docs/train.md")
 
 
 def device_name(device_type: str) -> str:

@@ -42,6 +42,7 @@ def option(
     parse: Callable[[str], Any] | None = None,
     *,
     many: bool = False,
+    meaning: str = "",
     **settings: Any,
 ) -> None:
     """Add an option to a parser or a group.
@@ -53,6 +54,7 @@ def option(
         text: Its help.
         parse: Converts the value.
         many: Whether it may be repeated; the result is a list then.
+        meaning: What it means in every command, if the help is worded for this one.
         settings: Further arguments of `add_argument`.
     """
     word, _, metavar = name.partition(" ")
@@ -64,7 +66,9 @@ def option(
         settings["action"] = "store_true"
     if parse is not None:
         settings["type"] = parse
-    parser.add_argument(word, help=text, **settings)
+    action = parser.add_argument(word, help=text, **settings)
+    # Options of one name with one meaning may have different helps; tests compare the meanings.
+    setattr(action, "meaning", meaning)  # noqa: B010
 
 
 def add_version(parser: argparse.ArgumentParser) -> None:
@@ -131,7 +135,8 @@ def add_batch_size(
 
 def add_seed(parser: argparse._ActionsContainer, of: str) -> None:
     """Add --seed."""
-    option(parser, "--seed N", f"seed (default: 0): {of}", not_negative, default=0)
+    text = f"seed of {of} (default: 0)"
+    option(parser, "--seed N", text, not_negative, default=0, meaning="seed")
 
 
 def add_out(

@@ -62,7 +62,14 @@ def at_home(name: str | Path) -> Path:
     """Return a path with `~` expanded to the home directory.
 
     Unlike `Path.expanduser`, it does not raise for `~name` of an unknown user.
+
+    Raises:
+        UserError: It is a web address.
     """
+    if str(name).lower().startswith(("http://", "https://")):
+        raise UserError(
+            f"{name}: web addresses are not read; download the files and give their folder"
+        )
     return Path(os.path.expanduser(name))  # noqa: PTH111
 
 

@@ -167,7 +167,9 @@ def _with_images(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def _listed(data_files: Mapping[str, Sequence[str]]) -> Any:
-    """Return paths as datasets keeps those that it has resolved, with what tells their version.
+    """Return the paths in the form that the library datasets uses after resolving patterns.
+
+    Each has its modification time and size, which tell versions of a file apart.
 
     It would take `a [1].csv` as the pattern of `a 1.csv`, and pass over it where there is none.
     """

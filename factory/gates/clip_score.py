@@ -39,7 +39,7 @@ class ClipScore:
         """Return column and model."""
         return GateEntry(
             columns={COLUMN: "float32"},
-            method="cosine of picture and prompt",
+            method="cosine similarity of image and prompt",
             model=self._clip.name,
             revision=self._clip.revision,
         )

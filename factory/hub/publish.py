@@ -120,7 +120,7 @@ def writing_session(target: HubTarget, *, tag: str | None = None) -> HubSession:
     """Check network access, token and names before any work is done; return a session for a push.
 
     Args:
-        target: The default branch if it has no revision.
+        target: Repository and branch; without a revision, the default branch.
         tag: Name of the tag to set, if any.
 
     Raises:

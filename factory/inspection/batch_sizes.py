@@ -70,12 +70,15 @@ class BatchSizes:
         return self.best.images_per_s * self.steps / self.own_steps
 
 
-def measure_batch_sizes(model: str, *, seconds: float, allow_pickle: bool = False) -> BatchSizes:
+def measure_batch_sizes(
+    model: str, *, seconds: float, device: str = "auto", allow_pickle: bool = False
+) -> BatchSizes:
     """Generate batches of 1, 2, 4, ... images until memory or time is used up.
 
     Args:
         model: Preset name, Hub id or directory, with or without `@REVISION`.
         seconds: Time for generating; loading the model is not part of it.
+        device: Type of the device to measure.
         allow_pickle: Whether to load pickled weights of a model without safetensors.
 
     Raises:
@@ -100,17 +103,17 @@ def measure_batch_sizes(model: str, *, seconds: float, allow_pickle: bool = Fals
             f"sampling.guidance_scale={preset.guidance_scale if preset else 7.5}",
         ],
     )
-    device = own_device()
-    settings = fix(BuildSettings(), recorded=None, device=device.type, out="")
+    found = own_device(device)
+    settings = fix(BuildSettings(), recorded=None, device=found.type, out="")
     before = torch.get_num_threads()
     torch.set_num_threads(settings.threads)
     try:
-        renderers = Renderers(None, device=device, allow_pickle=allow_pickle)
+        renderers = Renderers(None, device=found, allow_pickle=allow_pickle)
         renderer = renderers.get(recipe, dtype=settings.dtype)
-        tried, stopped = _try_sizes(renderer, recipe, seconds, on_cpu=device.type == "cpu")
+        tried, stopped = _try_sizes(renderer, recipe, seconds, on_cpu=found.type == "cpu")
     finally:
         torch.set_num_threads(before)
-    return BatchSizes(model, steps, own_steps, settings.dtype, device.type, tuple(tried), stopped)
+    return BatchSizes(model, steps, own_steps, settings.dtype, found.type, tuple(tried), stopped)
 
 
 def _try_sizes(

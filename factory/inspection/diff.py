@@ -38,13 +38,13 @@ class Shards:
     Attributes:
         kept: Number of unchanged shards (they may be renamed).
         completed: Number of shards that keep their rows and get more.
-        drawn: Number of shards generated from scratch.
+        generated: Number of shards generated from scratch.
         why: Reason as text.
     """
 
     kept: int
     completed: int
-    drawn: int
+    generated: int
     why: str
 
 
@@ -55,7 +55,7 @@ class ConfigDifference:
     Attributes:
         name: The config.
         changes: Changed keys of the resolved recipe; empty if it is the same.
-        same_pictures: Whether the recipe generates the same images.
+        same_images: Whether the recipe generates the same images.
         images: Counts before and after; None on a side that lacks the config.
         shards: Effect of a build; None if B lacks the config or has fewer images.
         other_bytes: Files with different bytes in both datasets; None unless both are datasets.
@@ -63,7 +63,7 @@ class ConfigDifference:
 
     name: str
     changes: tuple[Change, ...]
-    same_pictures: bool
+    same_images: bool
     images: tuple[int | None, int | None]
     shards: Shards | None
     other_bytes: tuple[str, ...] | None
@@ -192,15 +192,15 @@ def _config(name: str, one: _Side, other: _Side, settings: tuple[Change, ...]) -
     return ConfigDifference(
         name=name,
         changes=changes,
-        same_pictures=same,
+        same_images=same,
         images=images,
-        shards=_shards(name, one, other, settings, same_pictures=same),
+        shards=_shards(name, one, other, settings, same_images=same),
         other_bytes=_other_bytes(name, one.manifest, other.manifest),
     )
 
 
 def _shards(
-    name: str, one: _Side, other: _Side, settings: tuple[Change, ...], *, same_pictures: bool
+    name: str, one: _Side, other: _Side, settings: tuple[Change, ...], *, same_images: bool
 ) -> Shards | None:
     """Return the effect of building B in the directory of A."""
     before, after = one.images(name), other.images(name)
@@ -215,7 +215,7 @@ def _shards(
     if one.manifest is None or before is None:
         return Shards(0, 0, total, "new")
     changed = [one.key for one in settings if one.key.startswith("settings.")]
-    if not same_pictures:
+    if not same_images:
         return Shards(0, 0, total, "different recipe: needs another directory or another name")
     if changed:
         return Shards(0, 0, total, f"different {', '.join(changed)}: needs another directory")

@@ -29,7 +29,8 @@ _LIBRARIES = (
 )
 _HUB_TIMEOUT_S = 4.0
 # Of an extra for those who work on the package itself.
-_NOT_OFFERED = {"dev"}
+# Of those who work on the project or train its generator.
+_NOT_OFFERED = {"dev", "docs", "heads"}
 _EXTRA = re.compile(r"^([\w.-]+).*\bextra == ['\"]([\w-]+)['\"]")
 # A build of a few images, its manifest and card.
 _LEAST_FREE = 100 << 20
@@ -57,10 +58,16 @@ def examine() -> dict[str, Any]:
     return found | {"problems": problems}
 
 
-def missing_extras() -> dict[str, list[str]]:
-    """Return the packages of each optional extra that are not installed, by extra."""
+def missing_extras() -> dict[str, list[str]] | None:
+    """Return the packages of each optional extra that are not installed, by extra.
+
+    None if the package is not installed: then nothing says which extras it has.
+    """
+    requirements = _requirements()
+    if requirements is None:
+        return None
     found: dict[str, list[str]] = {}
-    for line in _requirements():
+    for line in requirements:
         match = _EXTRA.search(line)
         if match and match[2] not in _NOT_OFFERED and _version(match[1]) is None:
             found.setdefault(match[2], []).append(match[1])
@@ -111,11 +118,11 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _requirements() -> list[str]:
+def _requirements() -> list[str] | None:
     try:
         return requires(DISTRIBUTION) or []
     except PackageNotFoundError:
-        return []
+        return None
 
 
 def _device(problems: list[str]) -> dict[str, Any]:

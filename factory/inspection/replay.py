@@ -58,7 +58,7 @@ class Replay:
 def replay(
     out: str | Path,
     *,
-    config: str,
+    config: str | None = None,
     index: int,
     alone: bool = False,
     device: str | None = None,
@@ -70,7 +70,7 @@ def replay(
 
     Args:
         out: Dataset directory.
-        config: Its config.
+        config: Its config; None for the only one.
         index: Position of the image in the config, from 0.
         alone: Generate it without the rows of its batch: faster, but rounding may differ.
         device: Device other than the dataset's.
@@ -86,6 +86,7 @@ def replay(
     """
     place = open_path(out)
     found = require_set(place)
+    config = config or _only_config(place, found)
     require_config(place, found, config)
     owner, own_index = _origin(place, found, config, index)
     recipe = stored_recipe(place, owner)
@@ -103,6 +104,12 @@ def replay(
         batch = regenerator.batch(recipe, own_index)
         regenerated = next(one for one in batch if one.spec.index == own_index)
     return Replay(owner, regenerated, alone, tuple(regenerator.notes()))
+
+
+def _only_config(out: AnyPath, found: Manifest) -> str:
+    if len(found.configs) > 1:
+        raise UserError(f"{out}: has configs {', '.join(found.configs)}; choose one with --config")
+    return next(iter(found.configs))
 
 
 def _origin(out: AnyPath, found: Manifest, config: str, index: int) -> tuple[str, int]:

@@ -230,7 +230,7 @@ def _notes(
 ) -> Iterator[str]:
     unfinished = not all(one.complete for one in configs)
     if at_work:
-        yield "builds that were killed count as running: their markers look the same"
+        yield "killed builds also count as running until another process finishes their shards"
     if unfinished and not at_work:
         yield "no build is running here; the same build command resumes it"
     if left and at_work and speed is None:

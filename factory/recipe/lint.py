@@ -62,8 +62,13 @@ def _two_senses(recipe: ResolvedRecipe) -> Iterator[Fault]:
                     f"{{label: {entry.label}, prompt: {prompt}}} ({sense})"
                     for sense, prompt in senses.items()
                 )
+                which = (
+                    "has several meanings; write one of them"
+                    if len(senses) > 1
+                    else ("is ambiguous; write")
+                )
                 yield recipe.fault(
-                    f"'{wording}' has two meanings; write one of them in `classes`: {lines}",
+                    f"'{wording}' {which} in `classes`: {lines}",
                     *("classes", place),
                 )
 

@@ -74,7 +74,7 @@ def read_overrides(
         raise UserError(faults)
     count = None
     if images_per_class is not None:
-        count = Node(images_per_class, Place(f"--images-per-class {images_per_class}"))
+        count = Node(images_per_class, Place("--images-per-class"))
     own_model = _model(model) if model is not None else None
     own_sampling = None
     if sampling == "model":

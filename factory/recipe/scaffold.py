@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from factory.common.console import log
 from factory.common.errors import Fault, UserError
 from factory.data.columns import CONFIG_NAME
 from factory.models.embedded import EMBEDDED_ID
@@ -23,8 +24,8 @@ _SCHEMA = "# yaml-language-server: $schema={schema}"
 _HEADER = """\
 {schema}
 # Question: {question}
-# Command: data-factory build {folder} out/{name}
-# Images: {images:,} per class, {total:,} in total; `data-factory plan {folder}` estimates the cost.
+# Command: data-factory build {name} out/{name}
+# Images: {images:,} per class, {total:,} in total; `data-factory plan {name}` estimates the cost.
 """
 _EMBEDDED_LICENCE = """\
 # Licence: the weights of the model `embedded` are for research only; they were trained on image
@@ -55,6 +56,8 @@ def class_names(given: Sequence[str]) -> list[str]:
     names = [" ".join(one.split()) for one in given if one.strip()]
     if not names:
         raise UserError('--class: no class is named; write e.g. --class heron --class "crane bird"')
+    if len(names) == 1:
+        log(f"--class: one class, {names[0]}; a classifier needs two or more")
     labels = [label_of(name) for name in names]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
@@ -153,7 +156,6 @@ def _header(
     header = _HEADER.format(
         schema=_SCHEMA.format(schema="schema.json"),
         question=_QUESTIONS[set_name],
-        folder=folder.as_posix(),
         name=folder.name,
         images=images,
         total=images * len(base["classes"]),

@@ -110,10 +110,10 @@ STYLES = {
 _README = """\
 # {name}
 
-Recipes for a dataset of generated images. Next:
+Recipes for a dataset of generated images. Next, in the folder that contains `{name}`:
 
-    data-factory plan {folder}
-    data-factory build {folder} out/{name}
+    data-factory plan {name}
+    data-factory build {name} out/{name}
     data-factory train out/{name} --config {first} {model} --out runs/{name}
 
 - `plan` shows prompts, sampled values and cost; nothing is generated.
@@ -140,7 +140,6 @@ def readme_text(configs: Sequence[str], *, folder: Path, generator: str, note: s
     small = generator.partition("@")[0] == EMBEDDED_ID
     return _README.format(
         name=folder.name,
-        folder=folder.as_posix(),
         first=configs[0],
         model="--model test_resnet" if small else "--model resnet50 --pretrained",
         configs=", ".join(f"`{name}`" for name in configs),

@@ -1,5 +1,6 @@
 """Turn a merged recipe into a `ResolvedRecipe`: validate it and fill in defaults."""
 
+import difflib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -150,7 +151,7 @@ def _require(checked: Checked, file: RecipeFile) -> None:
         "model": "add one, such as {id: embedded}",
     }
     for key, remedy in remedies.items():
-        if getattr(file, key) is None and key not in checked.refused:
+        if getattr(file, key) is None and not difflib.get_close_matches(key, checked.refused, n=1):
             checked.add(f"key '{key}' is missing; {remedy}")
     if file.prompt == ():
         checked.add("is an empty list; add at least one prompt", "prompt")

@@ -13,7 +13,7 @@ import numpy as np
 if TYPE_CHECKING:
     from factory.common.image_arrays import ImageArray
 
-NOT_FINITE = "the model drew values that are not numbers"
+NOT_FINITE = "the model produced NaN or infinite values"
 BLACK = "black"
 FLAT = "flat"
 # Of 255: what rounding and JPEG-like noise may leave in a uniform image.

@@ -84,7 +84,9 @@ def require_set(out: AnyPath) -> Manifest:
     """
     manifest = read_manifest(out)
     if manifest is None:
-        raise UserError(f"{out}: is not a dataset (no {FILE_NAME}); name a build's directory")
+        raise UserError(
+            f"{out}: is not a dataset directory (no {FILE_NAME}); give the OUT of a `build`"
+        )
     return manifest
 
 

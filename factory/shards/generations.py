@@ -51,7 +51,7 @@ class Generation(BaseModel):
 
     @property
     def written(self) -> Manifest:
-        """The manifest of a dataset that was begun."""
+        """The manifest; not available before a build has started."""
         assert self.manifest is not None, "only a new dataset has none"
         return self.manifest
 
