@@ -98,7 +98,7 @@ def test_a_build_starts_its_processes_itself(recipe_file: Path, one_process: Pat
     assert tree(out) == tree(one_process)
 
 
-MANY = ["--images-per-class", "100"]
+MANY = ["--images-per-class", "50"]
 STARTED = 90
 
 

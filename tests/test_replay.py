@@ -208,7 +208,7 @@ def test_the_command_regenerates_with_the_real_model(
     generated: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sheet = tmp_path / "sheets" / "one.png"
-    where = [str(generated), "--config", "tiny", "--index", "9"]
+    where = [str(generated), "--config", "tiny", "--index", "9", "--allow-local-model"]
     assert run(replay_command, *where, "--out", str(sheet)) == 0
     printed = capsys.readouterr().out
     assert "regenerated: identical bytes" in printed
@@ -222,7 +222,8 @@ def test_the_command_regenerates_with_the_real_model(
 
 
 def test_the_command_rebuilds_a_sample(generated: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(verify_command, str(generated), "--rebuild", "50%", "--quiet") == 0
+    how = ["--rebuild", "50%", "--quiet", "--allow-local-model"]
+    assert run(verify_command, str(generated), *how) == 0
     assert "2 shards, 15 rows" in capsys.readouterr().out
 
 
