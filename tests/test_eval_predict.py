@@ -258,7 +258,9 @@ def test_unreadable_files_are_named_skipped_and_counted(
     (tmp_path / "void").mkdir()
     given = [folder, tmp_path / "none.png", tmp_path / "*.webp", tmp_path / "void", "x" * 300]
     left_out = len(reasons) + 4
-    with pytest.raises(Failure, match=rf"^{left_out} of {left_out + 1} paths or images cannot be read"):
+    with pytest.raises(
+        Failure, match=rf"^{left_out} of {left_out + 1} paths or images cannot be read"
+    ):
         main(["predict", str(run), *map(str, given)])
     seen = capsys.readouterr()
     assert str(folder / "a.png") in seen.out

@@ -353,6 +353,36 @@ STRANGE: dict[str, tuple[str, Callable[[Path], Callable[[dict[str, Any]], Any]],
         lambda folder: captions(dataset=str(folder)),
         "is on this machine and is not read: `sha256`",
     ),
+    "captions in a folder with a commit": (
+        "base",
+        lambda folder: captions(dataset=str(folder), revision="0" * 40),
+        "is on this machine and is not read: `sha256`",
+    ),
+    "captions of the Hub": (
+        "base",
+        lambda _: captions(dataset="org/x"),
+        "dataset org/x is not read: `revision`, the commit, is missing",
+    ),
+    "captions of the Hub with a hash": (
+        "base",
+        lambda _: captions(dataset="hf://datasets/org/x", sha256="0" * 64),
+        "is not read: `revision`, the commit, is missing",
+    ),
+    "a parent on the Hub": (
+        "base",
+        lambda _: lambda values: values.update(extends="hf://datasets/org/x/other"),
+        "extends: names another file, which is not read",
+    ),
+    "classes on the Hub": (
+        "base",
+        lambda _: lambda values: values.update(classes="hf://datasets/org/x/classes/a.yaml"),
+        "classes: names another file, which is not read",
+    ),
+    "a member on the Hub": (
+        "union",
+        lambda _: lambda values: values.update(combine=["hf://datasets/org/x/other"]),
+        "combine.0: there is no recipe",
+    ),
     "a parent": (
         "base",
         lambda folder: lambda values: values.update(extends=str(folder / "other.yaml")),
@@ -405,6 +435,9 @@ def use_all_commands(out: Path, tmp_path: Path) -> None:
         ["replay", name, "--config", "base", "--index", "0", "--alone"],
         ["diff", name, name],
         ["card", name],
+        ["gate", name, "--near-duplicates"],
+        ["push", name, "org/x"],
+        ["tidy", name],
     ):
         with suppress(FactoryError):
             main(words)
@@ -414,10 +447,16 @@ def use_all_commands(out: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", STRANGE)
 def test_a_stored_recipe_reads_no_file_outside_its_dataset(
-    kind: str, tmp_path: Path, secrets: Path, capfd: pytest.CaptureFixture[str]
+    kind: str,
+    tmp_path: Path,
+    secrets: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     config, edit, message = STRANGE[kind]
     out = strange(tmp_path, config, edit(secrets))
+    for call in ("factory.hub.download.fetch", "factory.hub.session.HubSession.call"):
+        monkeypatch.setattr(call, lambda *_, **__: pytest.fail("the Hub was asked"))
     OPENED.clear()
     if message:
         with pytest.raises(UserError, match=message):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, shard, shards_of, tree
 from fault_parts import build_once, finished, start
 from moto.server import ThreadedMotoServer
-from sleep_parts import changes_of, quick, woken_up
+from sleep_parts import OTHERS, SLEEPERS, changes_of, quick, woken_up
 
 from factory.builder.build import BuildReport, build
 from factory.builder.markers import Markers, list_markers
@@ -152,24 +154,44 @@ def test_two_launches_at_once_in_one_bucket(s3: str, tmp_path: Path) -> None:
     assert remote_tree(out) == tree(tmp_path / "alone")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("sleeper", "other"),
-    [
-        pytest.param("finishes", "grows more", marks=pytest.mark.soak),
-        ("grows", "adds another column"),
-        pytest.param("adds a column", "repairs", marks=pytest.mark.soak),
-        ("tidies", "grows more"),
-    ],
-)
-def test_a_resumed_launch_harms_nothing_in_a_bucket(
-    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sleeper: str, other: str
-) -> None:
+# Gates need a local directory.
+PAIRS = [
+    (sleeper, other) for sleeper in SLEEPERS for other in OTHERS if "gates" not in (sleeper, other)
+]
+
+
+@pytest.fixture
+def resumed(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Return a function that resumes launches at steps spread over their length."""
     quick(monkeypatch.setattr)
-    steps = len(changes_of(tmp_path / "count", f"{s3}/count", sleeper))
-    for part in (3, 4):
-        folder, out = tmp_path / str(part), f"{s3}/set-{part}"
-        woken_up(folder, out, sleeper, 1 + part * (steps - 1) // 4, other)
+
+    @cache
+    def steps(sleeper: str) -> int:
+        name = sleeper.replace(" ", "-")
+        return len(changes_of(tmp_path / f"count-{name}", f"{s3}/count-{name}", sleeper))
+
+    def resume(pairs: list[tuple[str, str]], *, rounds: int) -> None:
+        chance = random.Random(rounds)
+        for number, (sleeper, other) in enumerate(pairs * rounds):
+            event = chance.randint(1, steps(sleeper))
+            woken_up(tmp_path / str(number), f"{s3}/set-{number}", sleeper, event, other)
+
+    return resume
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sleeper", [one for one in SLEEPERS if one != "gates"])
+def test_a_resumed_launch_harms_nothing_in_a_bucket(
+    sleeper: str, resumed: Callable[..., None]
+) -> None:
+    resumed([pair for pair in PAIRS if pair[0] == sleeper][len(sleeper) % 2 :: 2], rounds=1)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+def test_a_hundred_suspended_launches_in_a_bucket(resumed: Callable[..., None]) -> None:
+    assert len(PAIRS) == 25
+    resumed(PAIRS, rounds=4)
 
 
 def test_a_marker_behind_a_url_is_created_by_one(place: str) -> None:

@@ -59,21 +59,40 @@ def parse_yaml(text: str, *, file: str) -> Any:
     return parse(text, file=file, limits=_YAML).plain()
 
 
+<<<<<<< HEAD
 def read_json(path: Path, *, shown: str | None = None) -> Any:
+||||||| f2d35b4
+def read_json(path: Path, *, shown: str | None = None, max_bytes: int = MAX_JSON_BYTES) -> Any:
+=======
+def read_json(
+    path: Path,
+    *,
+    shown: str | None = None,
+    max_bytes: int = MAX_JSON_BYTES,
+    finite: bool = True,
+) -> Any:
+>>>>>>> wt-outside
     """Read a JSON file: finite numbers, no duplicate keys, at most `MAX_DEPTH` levels.
+
+    Args:
+        path: The file.
+        shown: Its name in messages.
+        max_bytes: Its largest size.
+        finite: False accepts infinite numbers, which settings of schedulers have.
 
     Raises:
         UserError: See `read_text`; or it is not JSON, or exceeds the limits.
     """
     text = read_text(path, max_bytes=MAX_JSON_BYTES, shown=shown)
-    return parse_json(text, file=shown or str(path))
+    return parse_json(text, file=shown or str(path), finite=finite)
 
 
-def parse_json(text: str, *, file: str) -> Any:
+def parse_json(text: str, *, file: str, finite: bool = True) -> Any:
     """Parse untrusted JSON text, as `read_json` does."""
+    number = _finite if finite else float
     try:
         found = json.loads(
-            text, object_pairs_hook=_object, parse_constant=_finite, parse_float=_finite
+            text, object_pairs_hook=_object, parse_constant=number, parse_float=number
         )
     except RecursionError:
         raise UserError(Fault(TOO_DEEP, file=file)) from None

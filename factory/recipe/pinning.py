@@ -17,6 +17,8 @@ from factory.recipe.faults import error_words, nearest
 from factory.recipe.model_files import is_here, looks_like_path
 from factory.recipe.schema import LANCZOS_VERSION, Adapter, Model, Output
 
+_HUB = "hf://datasets/"
+
 
 def pinned_model(checked: Checked, model: Model, folder: Path) -> Model:
     """Return the model with absolute local paths, and pinned embedded model and adapters."""
@@ -153,18 +155,33 @@ def pinned_variables(
 
 
 def require_pinned_captions(checked: Checked, variables: Mapping[str, Variable]) -> None:
-    """Refuse captions on this machine without a hash: somebody else's recipe may name any file.
+    """Refuse captions without a hash or commit: somebody else's recipe may name any file.
 
-    With a hash they are used only if they are what the recipe's author had.
+    With a hash, captions on this machine are used only if they are what the recipe's author had.
     """
     for name, variable in variables.items():
         source = variable.captions if isinstance(variable, Captions) else None
-        if source and not (source.revision or source.sha256):
+        fault = _unpinned(source) if source else None
+        if fault:
             checked.add(
-                f"{source.place.shown} is on this machine and is not read: `sha256`, the hash of "
-                "its captions, is missing; restore the recipe, or build the dataset again",
+                f"{fault}; restore the recipe, or build the dataset again",
                 *("variables", name, "captions"),
             )
+
+
+def _unpinned(source: CaptionSource) -> str | None:
+    """Return what is missing for captions to be read, or None."""
+    name = (source.dataset or "").removeprefix(_HUB)
+    if source.file is not None or looks_like_path(name):
+        if source.sha256 and not source.revision:
+            return None
+        return (
+            f"{source.place.shown} is on this machine and is not read: `sha256`, the hash of its "
+            "captions, is missing"
+        )
+    if source.revision is None and (source.sha256 is None or name != source.dataset):
+        return f"{source.place.shown} is not read: `revision`, the commit, is missing"
+    return None
 
 
 def _pinned_captions(
