@@ -59,25 +59,12 @@ def parse_yaml(text: str, *, file: str) -> Any:
     return parse(text, file=file, limits=_YAML).plain()
 
 
-<<<<<<< HEAD
-def read_json(path: Path, *, shown: str | None = None) -> Any:
-||||||| f2d35b4
-def read_json(path: Path, *, shown: str | None = None, max_bytes: int = MAX_JSON_BYTES) -> Any:
-=======
-def read_json(
-    path: Path,
-    *,
-    shown: str | None = None,
-    max_bytes: int = MAX_JSON_BYTES,
-    finite: bool = True,
-) -> Any:
->>>>>>> wt-outside
+def read_json(path: Path, *, shown: str | None = None, finite: bool = True) -> Any:
     """Read a JSON file: finite numbers, no duplicate keys, at most `MAX_DEPTH` levels.
 
     Args:
         path: The file.
         shown: Its name in messages.
-        max_bytes: Its largest size.
         finite: False accepts infinite numbers, which settings of schedulers have.
 
     Raises:
