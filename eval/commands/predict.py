@@ -11,7 +11,7 @@ from eval.commands.arguments import add_fit, add_process, add_threshold, check_t
 from factory.common.console import launched_as, log, write, write_json
 from factory.common.devices import choose_threads
 from factory.common.errors import Failure, UserError
-from factory.common.options import add_json, add_rows, check_file, made, positive
+from factory.common.options import SKIP_HELP, add_json, add_rows, check_file, made, positive
 from factory.common.program import command
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--skip-unreadable",
         action="store_true",
-        help="leave out images that cannot be read, and report them; `predict` always does, with "
-        "this option its exit status is 0",
+        help=f"{SKIP_HELP}; `predict` always does, with this option its exit status is 0",
     )
     add_threshold(
         parser,

@@ -200,13 +200,18 @@ def add_rows(
         parser.add_argument(f"--{prefix}{name}", metavar=metavar, help=text)
 
 
+SKIP_HELP = (
+    "leave out and report unreadable images, images without a row, files in no split, and class "
+    "folders without images"
+)
+
+
 def add_skip_unreadable(parser: argparse._ActionsContainer) -> None:
     """Add --skip-unreadable."""
     parser.add_argument(
         "--skip-unreadable",
         action="store_true",
-        help="leave out and report unreadable images, images without a row, files in no split, and "
-        "class folders without images (default: stop)",
+        help=f"{SKIP_HELP} (default: stop)",
     )
 
 
