@@ -20,7 +20,7 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     small, large, *others = scale.pick((1_000, 10_000, 100_000), (200, 2_000), (20, 40))
     done = in_turn(
         {
-            f"{name} {images}": lambda name=name, images=images: function(  # type: ignore[misc]
+            f"{name} {images}": lambda name=name, images=images: function(
                 f"overhead:{name}", str(folder), images, scale=scale
             )
             for images in (small, large)

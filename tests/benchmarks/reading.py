@@ -85,7 +85,7 @@ def _verify(folder: Path, scale: Scale) -> list[Figure]:
     (out,) = folder.glob("*/out")
     done = in_turn(
         {
-            name: lambda name=name: function(f"reading:{name}", str(out), scale=scale).value  # type: ignore[misc]
+            name: lambda name=name: function(f"reading:{name}", str(out), scale=scale).value
             for name in ("verify_rate", "decode_rate")
         },
         repeats=scale.pick(3, 1, 1),
@@ -138,8 +138,8 @@ def _many_shards(folder: Path, scale: Scale) -> list[Figure]:
     for name, out in (("complete", complete), ("unfinished", running)):
         done = in_turn(
             {
-                "status": lambda out=out: command("status", str(out), scale=scale).seconds,  # type: ignore[misc]
-                "list": lambda out=out: _list(out),  # type: ignore[misc]
+                "status": lambda out=out: command("status", str(out), scale=scale).seconds,
+                "list": lambda out=out: _list(out),
             },
             repeats=repeats,
         )
@@ -149,7 +149,7 @@ def _many_shards(folder: Path, scale: Scale) -> list[Figure]:
     opened = in_turn(
         {
             name: lambda name=name: (
-                function(  # type: ignore[misc]
+                function(
                     f"many_shards:{name}",
                     str(complete),
                     str(folder / f"cache-{next(caches)}"),

@@ -19,7 +19,7 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     done = in_turn(
         {
             name: lambda count=count, images=images: (
-                build(  # type: ignore[misc]
+                build(
                     folder, images - images % 10, scale, "--processes", str(count), *options
                 ).seconds
             )

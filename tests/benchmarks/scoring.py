@@ -26,7 +26,7 @@ def run(folder: Path, scale: Scale, device: str) -> list[Figure]:
     model = _trained(folder, data[small], scale)
     done = in_turn(
         {
-            f"{name} {images}": lambda measure=measure, images=images: measure(  # type: ignore[misc]
+            f"{name} {images}": lambda measure=measure, images=images: measure(
                 model, data[images], folder, scale
             )
             for images in (small, large)
