@@ -156,13 +156,13 @@ def _header(file: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
 
 def _page(header: dict[int, Any]) -> tuple[int, _Page]:
     """Return the stored size of a page, and what its header contains."""
-    kind, size, stored = (header.get(number) for number in (1, 2, 3))
+    numbers: list[Any] = [header.get(number) for number in (1, 2, 3)]
+    kind, size, stored = numbers
     # Of data in two versions, and of dictionaries.
     inner = header.get({0: 5, 3: 8, _DICTIONARY_PAGE: 7}.get(kind, 0), {})
     inner = inner if isinstance(inner, dict) else {}
     count, encoding = inner.get(1, 0), inner.get(4 if kind == 3 else 2, 0)
-    numbers = (kind, size, stored, count, encoding)
-    if not all(isinstance(one, int) and one >= 0 for one in numbers):
+    if not all(isinstance(one, int) and one >= 0 for one in (*numbers, count, encoding)):
         raise ValueError("the header of a page is damaged")
     return stored, _Page(kind == _DICTIONARY_PAGE, size, count, encoding)
 
