@@ -7,6 +7,8 @@ From Python, a trained model names what photos show:
     load_classifier("runs/pets")(["cat.jpg", "dog.jpg"], top_k=3)
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:

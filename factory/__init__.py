@@ -9,6 +9,8 @@ The Python API has three functions, which the commands use too:
     build(recipe, "out/digits")
 """
 
+from __future__ import annotations
+
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

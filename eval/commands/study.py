@@ -1,5 +1,7 @@
 """`eval study STUDY OUT`: run a study from generation to report."""
 
+from __future__ import annotations
+
 import argparse
 import json
 from functools import partial

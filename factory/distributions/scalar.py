@@ -6,6 +6,8 @@ instead), so a value never depends on how many others were sampled. One key name
 which contain distributions, are in `factory.distributions.variables`.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from functools import reduce
 from operator import or_
