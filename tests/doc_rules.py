@@ -36,6 +36,8 @@ TINY = (
         r"images_per_class=10\b",
         'images_per_class=1, overrides=["sampling.num_inference_steps=4"]',
     ),
+    # `auto` needs 20 held-out images with correct labels.
+    (r"--threshold auto --data \S+", "--threshold 0.5"),
     # The same steps as a list, with their cost.
     (
         r"data-factory study .*",
@@ -102,7 +104,7 @@ _DIGITS_RUNS = f"""
 {_TRAIN} out/digits --config multi-domain --seed 1 --out runs/digits-2
 """
 # What a page takes as given: commands of other pages, and `prepare`, see `doc_data.py`.
-_REAL_CIFAR10 = "prepare dataset cifar10 --classes cifar10 --hub uoft-cs/cifar10\n"
+_REAL_CIFAR10 = "prepare dataset real-cifar10 --classes cifar10 --hub uoft-cs/cifar10\n"
 _CLIP = "prepare clip clip --hub openai/clip-vit-base-patch32\n"
 GIVEN = {
     "dataset_cards/cifar10.md": "data-factory build cifar10/anti-aliased out/cifar10\n",
@@ -111,7 +113,7 @@ GIVEN = {
     "docs/train.md": f"""
 {_DIGITS}{_CIFAR10}{_PETS}{_REAL_CIFAR10}
 prepare photos photos
-cp -r cifar10 SET
+cp -r real-cifar10 SET
 """,
     "docs/eval.md": f"""
 {_DIGITS}{_CIFAR10}{_PETS}{_DIGITS_RUNS}{_RUN["pets"]}{_RUN["cifar10"]}{_REAL_CIFAR10}{_CLIP}

@@ -91,7 +91,8 @@ def shell(
     hub_of_pages: LocalHub, environment: dict[str, str], programs: Path, tmp_path: Path
 ) -> Shell:
     """An empty folder, and a Hub that has nothing but a generator with random weights."""
-    hub_of_pages.reset()
+    # Its storage stays: clients remember what they have uploaded.
+    hub_of_pages.repos.clear()
     shell = Shell(tmp_path, programs, environment)
     shell.run(Block("", 0, "", "prepare generator tiny --hub ORG/tiny"))
     return shell
