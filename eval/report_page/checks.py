@@ -23,7 +23,14 @@ class Twins:
 
     first: Picture
     second: Picture
-    other_label: bool
+
+    @property
+    def other_label(self) -> bool:
+        """Whether the two have different labels.
+
+        The column of the gate is also true if a third image, of another class, is alike.
+        """
+        return self.first.label != self.second.label
 
 
 @dataclass(frozen=True)
@@ -91,10 +98,7 @@ def _pairs(dataset: Dataset, config: str, places: Sequence[int]) -> list[Twins]:
         if isinstance(first := earlier[place], int) and first in at
     ]
     pictures = pictures_of(dataset, config, [place for pair in known for place in pair])
-    others = dataset.values(config, OTHER_LABEL)
-    return [
-        Twins(pictures[first], pictures[second], bool(others[second])) for first, second in known
-    ]
+    return [Twins(pictures[first], pictures[second]) for first, second in known]
 
 
 def pictures_of(dataset: Dataset, config: str, places: Sequence[int]) -> dict[int, Picture]:

@@ -92,7 +92,7 @@ def _gates(dataset: Dataset, found: Duplicates | None) -> Iterator[Shortfall]:
         yield Shortfall(
             "Quality",
             f"{count(found.across, 'image')} nearly repeat an image of another class: one of the "
-            "two labels is wrong.",
+            "two labels may be wrong.",
         )
 
 
