@@ -31,6 +31,8 @@ def _threads_stay() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+# The alternatives are called as their own pages show; what they warn of is not ours.
+@pytest.mark.filterwarnings("ignore")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SECTIONS)
 def test_every_benchmark_runs(name: str, capfd: pytest.CaptureFixture[str]) -> None:
