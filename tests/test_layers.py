@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 # Everybody may import every module of `common`.
 FACES = {
     "models": (
-        "adapter_files clip embedded model_config model_folder presets scheduler_families "
+        "adapter_files clip embedded folder_configs model_config model_folder model_size presets "
+        "scheduler_families "
         "small_stem variants"
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",

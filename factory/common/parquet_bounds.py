@@ -156,15 +156,19 @@ def _header(file: IO[bytes], at: int) -> tuple[dict[int, Any], int]:
 
 def _page(header: dict[int, Any]) -> tuple[int, _Page]:
     """Return the stored size of a page, and what its header contains."""
-    numbers: list[Any] = [header.get(number) for number in (1, 2, 3)]
-    kind, size, stored = numbers
+    kind = _number(header, 1)
     # Of data in two versions, and of dictionaries.
-    inner = header.get({0: 5, 3: 8, _DICTIONARY_PAGE: 7}.get(kind, 0), {})
-    inner = inner if isinstance(inner, dict) else {}
-    count, encoding = inner.get(1, 0), inner.get(4 if kind == 3 else 2, 0)
-    if not all(isinstance(one, int) and one >= 0 for one in (*numbers, count, encoding)):
+    inner = header.get({0: 5, 3: 8, _DICTIONARY_PAGE: 7}.get(kind, 0))
+    inner = inner if isinstance(inner, dict) else {1: 0, 2: 0, 4: 0}
+    count, encoding = _number(inner, 1), _number(inner, 4 if kind == 3 else 2)
+    return _number(header, 3), _Page(kind == _DICTIONARY_PAGE, _number(header, 2), count, encoding)
+
+
+def _number(fields: dict[int, Any], number: int) -> int:
+    value = fields.get(number)
+    if not isinstance(value, int) or value < 0:
         raise ValueError("the header of a page is damaged")
-    return stored, _Page(kind == _DICTIONARY_PAGE, size, count, encoding)
+    return value
 
 
 def _measured(file: IO[bytes], columns: dict[str, int]) -> Iterator[int]:
