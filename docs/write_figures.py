@@ -29,6 +29,7 @@ _SET = "cifar10"
 _MODULE = '''"""Measured effects of guidance: from docs/study.json, written by `make figures`."""
 
 LOW_ON_CIFAR10 = "{low_cifar10}"
+LOW_AGAINST_3 = "{low_against_3}"
 LOW_ON_EUROSAT = "{low_eurosat}"
 RANDOM_ON_EUROSAT = "{random_eurosat}"
 '''
@@ -83,23 +84,24 @@ def module(study: Study) -> str:
     """Return the Python module with the effects that `data-factory new` quotes."""
     return _MODULE.format(
         low_cifar10=_effect(study, "cifar10", "low-guidance", " points on CIFAR-10"),
+        low_against_3=_effect(study, "cifar10", "low-guidance", to="constant-guidance"),
         low_eurosat=_effect(study, "eurosat", "low-guidance", " points on EuroSAT"),
         random_eurosat=_effect(study, "eurosat", "random-guidance"),
     )
 
 
-def compared(study: Study, name: str, row: str) -> list[Compared]:
-    """Return a row's comparison with the base row for each model."""
+def compared(study: Study, name: str, row: str, to: str = _BASE) -> list[Compared]:
+    """Return a row's comparison with another for each model."""
     pairs = {
         one["model"]: one
         for one in study["sets"][name]["comparisons"]
-        if (one["row"], one["to"]) == (row, _BASE)
+        if (one["row"], one["to"]) == (row, to)
     }
     return [pairs[model] for model in study["models"]]
 
 
-def _effect(study: Study, name: str, row: str, unit: str = "") -> str:
-    pairs = compared(study, name, row)
+def _effect(study: Study, name: str, row: str, unit: str = "", to: str = _BASE) -> str:
+    pairs = compared(study, name, row, to)
     values = " and ".join(f"{pair['estimate']['value']:+.1f}" for pair in pairs)
     significant = [pair["model"] for pair in pairs if pair["adjusted_p"] < _LEVEL]
     if len(significant) == len(pairs):

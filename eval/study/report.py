@@ -170,7 +170,7 @@ def _gaps(results: Results, name: str) -> str:
     )
     if judged:
         note += (
-            " Prompt accuracy: share of images in which a classifier trained on real images sees "
+            " Prompt accuracy: share of images in which a classifier of the row `real images` sees "
             "the class of the prompt."
         )
     return f"{grid(lines)}\n\n{note}"

@@ -37,7 +37,7 @@ _MEASURED = """\
 """
 
 _QUESTIONS = {
-    RECOMMENDED: "is guidance below the paper's 7.5 better? Start with this config.",
+    RECOMMENDED: "is low guidance better than that of base-class? Start with this config.",
     SUBTYPES: "do subtypes in the prompt make images of a class more varied? Not measured.",
     "base-class": "how good is a plain prompt? This is the baseline for the other configs.",
     "class-prompt": "is the class name alone better than a sentence?",

@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory.models.embedded import EMBEDDED_ID
-from factory.recipe.measured import LOW_ON_CIFAR10, LOW_ON_EUROSAT, RANDOM_ON_EUROSAT
+from factory.recipe.measured import LOW_AGAINST_3, LOW_ON_CIFAR10, LOW_ON_EUROSAT, RANDOM_ON_EUROSAT
 
 LOW_GUIDANCE = (1.5, 2.0)
 """Guidance of the recommended config: the row `low-guidance` of docs/study.md."""
-_INSTEAD = f"guidance {LOW_GUIDANCE[0]:g} to {LOW_GUIDANCE[1]:g} instead of 7.5"
+_INSTEAD = f"guidance {LOW_GUIDANCE[0]:g} to {LOW_GUIDANCE[1]:g} instead of 7.5, at 40 steps"
 _STUDY = "(docs/study.md: two small classifiers, 64 px demo generator"
-_ON_CIFAR = f"{_INSTEAD}: {LOW_ON_CIFAR10} {_STUDY}, anti-aliasing included)"
+_ON_CIFAR = (
+    f"{_INSTEAD}: {LOW_ON_CIFAR10} (anti-aliasing included); instead of 3: {LOW_AGAINST_3} "
+    f"{_STUDY})"
+)
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ STYLES = {
             "drone photo",
             "hazy satellite photo",
         ),
-        f"{_INSTEAD}: {LOW_ON_EUROSAT} {_STUDY}); 1 to 5: {RANDOM_ON_EUROSAT}; other generators "
+        f"{_INSTEAD}: {LOW_ON_EUROSAT} {_STUDY}); 1 to 5: {RANDOM_ON_EUROSAT}; "
+        "measured with the prompt 'an image of a {{class}}'; other generators "
         "not measured.",
     ),
     "sketch": Style(
