@@ -293,7 +293,8 @@ def test_the_embedded_model_is_pinned(tmp_path: Path) -> None:
 def test_every_example_survives_yaml(tmp_path: Path) -> None:
     (tmp_path / "captions.csv").write_text("label,text\nship,a ship at sea\nno,a sign\n")
     variables = "".join(f"  v_{name}: {text}\n" for name, text in EXAMPLES.items())
-    classes = 'classes: [ship, {label: "no", prompt: [a, "1e-4"], depth: {normal: {mean: 1.0e-4, std: 1}}}]\n'
+    sign = '{label: "no", prompt: [a, "1e-4"], depth: {normal: {mean: 1.0e-4, std: 1}}}'
+    classes = f"classes: [ship, {sign}]\n"
     rest = "".join(BASE.splitlines(keepends=True)[1:])
     extra = (
         "negative_prompt: '{{blurred}}'\nsampling: {guidance_scale: {loguniform: [1, 5]}}\n"
