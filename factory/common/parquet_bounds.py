@@ -17,8 +17,9 @@ from factory.common.thrift import CompactReader, Incomplete
 
 SPARE_BYTES = 128 << 20
 RATIO = 100
-_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "INT64": 8, "INT96": 12, "FLOAT": 4, "DOUBLE": 8}
-_LONG_TEXTS = "BYTE_ARRAY"
+# Of each physical type in bytes; 0 for texts, and for types with a width of their own.
+_WIDTHS = (1, 4, 8, 12, 4, 8, 0, 0)
+_TEXTS = 6
 _OFFSET_BYTES = 8
 # Encodings that repeat a value, or a part of one, in a few bits.
 _DICTIONARY, _DELTA = frozenset((2, 8)), 7
@@ -65,13 +66,11 @@ def require_bounded(file: IO[bytes], *, shown: str) -> None:
         ValueError: The file is damaged.
         OSError: pyarrow or the system cannot read it.
     """
-    import pyarrow.parquet
-
     size = file.seek(0, io.SEEK_END)
     limit = SPARE_BYTES + RATIO * size
-    metadata = pyarrow.parquet.ParquetFile(file).metadata
-    costs = _costs(file, metadata, most_pages=10_000 + size // 100)
-    total = metadata.num_rows + sum(cost.certain for cost in costs.values())
+    chunks = _chunks(file, size)
+    costs = _costs(file, chunks, most_pages=10_000 + size // 100)
+    total = sum(cost.certain for cost in costs.values())
     if total <= limit < total + sum(cost.repeated for cost in costs.values()):
         repeating = {path: cost.longest for path, cost in costs.items() if cost.repeated}
         for measured in _measured(file, repeating):
@@ -85,22 +84,58 @@ def require_bounded(file: IO[bytes], *, shown: str) -> None:
         )
 
 
-def _costs(file: IO[bytes], metadata: Any, *, most_pages: int) -> dict[str, _Cost]:
+@dataclass(frozen=True)
+class _Chunk:
+    """A column of a row group, as the footer describes it; sizes in bytes."""
+
+    path: str
+    kind: int
+    width: int
+    num_values: int
+    start: int
+    size: int
+
+
+def _chunks(file: IO[bytes], size: int) -> list[_Chunk]:
+    """Read the footer. pyarrow's description of a damaged one may end the process."""
+    file.seek(max(size - 8, 0))
+    tail = file.read(8)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[4:] != b"PAR1" or length + 8 > size:
+        raise ValueError("it is not a complete Parquet file")
+    file.seek(size - 8 - length)
+    try:
+        footer: dict[int, Any] = CompactReader(file.read(length)).structure()
+        leaves = [one for one in footer[2] if not one.get(5)]
+        return [
+            _chunk(column[3], leaf)
+            for group in footer.get(4, [])
+            for column, leaf in zip(group[1], leaves, strict=True)
+        ]
+    except (Incomplete, LookupError, TypeError, AttributeError):
+        raise ValueError("its footer is damaged") from None
+
+
+def _chunk(fields: dict[int, Any], leaf: dict[int, Any]) -> _Chunk:
+    kind, start = _number(fields, 1), _number(fields, 9)
+    if 0 < fields.get(11, 0) < start:
+        start = fields[11]
+    path = b".".join(fields[3]).decode(errors="replace")
+    width = _WIDTHS[kind] or leaf.get(2) or _OFFSET_BYTES
+    return _Chunk(path, kind, max(width, 1), _number(fields, 5), start, _number(fields, 7))
+
+
+def _costs(file: IO[bytes], chunks: list[_Chunk], *, most_pages: int) -> dict[str, _Cost]:
     """Return the cost of each column by its path."""
     found: dict[str, _Cost] = {}
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        for place in range(group.num_columns):
-            chunk = group.column(place)
-            pages = []
-            for page in _pages(file, chunk):
-                pages.append(page)
-                most_pages -= 1
-                if most_pages < 0:
-                    raise ValueError("it has more pages than a file of this size needs")
-            width = _WIDTHS.get(chunk.physical_type, metadata.schema.column(place).length)
-            cost = _cost(chunk, pages, width=max(width, 0))
-            found.setdefault(chunk.path_in_schema, _Cost()).add(cost)
+    for chunk in chunks:
+        pages = []
+        for page in _pages(file, chunk):
+            pages.append(page)
+            most_pages -= 1
+            if most_pages < 0:
+                raise ValueError("it has more pages than a file of this size needs")
+        found.setdefault(chunk.path, _Cost()).add(_cost(chunk, pages))
     return found
 
 
@@ -114,10 +149,10 @@ class _Page:
     encoding: int
 
 
-def _cost(chunk: Any, pages: list[_Page], *, width: int) -> _Cost:
+def _cost(chunk: _Chunk, pages: list[_Page]) -> _Cost:
     values = max(chunk.num_values, sum(page.num_values for page in pages if not page.is_dictionary))
-    cost = _Cost(sum(page.size for page in pages) + values * (width or _OFFSET_BYTES))
-    if chunk.physical_type != _LONG_TEXTS:
+    cost = _Cost(sum(page.size for page in pages) + values * chunk.width)
+    if chunk.kind != _TEXTS:
         return cost
     dictionary = max((page.size for page in pages if page.is_dictionary), default=0)
     for page in pages:
@@ -127,12 +162,9 @@ def _cost(chunk: Any, pages: list[_Page], *, width: int) -> _Cost:
     return cost
 
 
-def _pages(file: IO[bytes], chunk: Any) -> Iterator[_Page]:
+def _pages(file: IO[bytes], chunk: _Chunk) -> Iterator[_Page]:
     """Yield the pages that the reader of a column reads."""
-    at = chunk.data_page_offset
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < at:
-        at = chunk.dictionary_page_offset
-    end, left = at + chunk.total_compressed_size, chunk.num_values
+    at, end, left = chunk.start, chunk.start + chunk.size, chunk.num_values
     while at < end and left > 0:
         header, length = _header(file, at)
         stored, page = _page(header)
@@ -167,7 +199,7 @@ def _page(header: dict[int, Any]) -> tuple[int, _Page]:
 def _number(fields: dict[int, Any], number: int) -> int:
     value = fields.get(number)
     if not isinstance(value, int) or value < 0:
-        raise ValueError("the header of a page is damaged")
+        raise ValueError("its description is damaged")
     return value
 
 

@@ -1,10 +1,10 @@
-"""Read structures of Thrift's compact protocol, in which Parquet writes the headers of pages."""
+"""Read structures of Thrift's compact protocol, in which Parquet describes a file and its pages."""
 
 from __future__ import annotations
 
-_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _STRUCT = 1, 2, 3, 7, 8, 12
+_TRUE, _FALSE, _BYTE, _DOUBLE, _BINARY, _LIST, _STRUCT = 1, 2, 3, 7, 8, 9, 12
 _NUMBERS = (4, 5, 6)
-_DEEPEST = 8
+_DEEPEST = 16
 
 
 class Incomplete(Exception):
@@ -24,14 +24,14 @@ class CompactReader:
         self.at = 0
 
     def structure(self, depth: int = 0) -> dict[int, object]:
-        """Return the fields of a structure by number; texts are passed over as None.
+        """Return the fields of a structure by number; texts are bytes, fractions None.
 
         Raises:
             Incomplete: The bytes end before it does.
-            ValueError: It is malformed, or has a list or map, which no header of a page has.
+            ValueError: It is malformed, or has a map, which Parquet does not use.
         """
         if depth > _DEEPEST:
-            raise ValueError("a page header is nested too deep")
+            raise ValueError("its description is nested too deep")
         found: dict[int, object] = {}
         number = 0
         while (head := self._byte()) != 0:
@@ -45,10 +45,23 @@ class CompactReader:
             return self._zigzag()
         if kind == _STRUCT:
             return self.structure(depth + 1)
-        if kind not in (_BYTE, _DOUBLE, _BINARY):
-            raise ValueError(f"a page header has a field of type {kind}")
-        self._skip(self._varint() if kind == _BINARY else 8 if kind == _DOUBLE else 1)
+        if kind == _LIST:
+            return self._list(depth + 1)
+        if kind == _BINARY:
+            return self._take(self._varint())
+        if kind not in (_BYTE, _DOUBLE):
+            raise ValueError(f"its description has a field of type {kind}")
+        self._take(8 if kind == _DOUBLE else 1)
         return None
+
+    def _list(self, depth: int) -> list[object]:
+        if depth > _DEEPEST:
+            raise ValueError("its description is nested too deep")
+        head = self._byte()
+        count = head >> 4 if head >> 4 < 15 else self._varint()
+        # Unlike a field, an item that is true or false takes a byte.
+        kind = _BYTE if head & 15 in (_TRUE, _FALSE) else head & 15
+        return [self._value(kind, depth) for _ in range(count)]
 
     def _byte(self) -> int:
         if self.at >= len(self._data):
@@ -56,10 +69,11 @@ class CompactReader:
         self.at += 1
         return self._data[self.at - 1]
 
-    def _skip(self, count: int) -> None:
+    def _take(self, count: int) -> bytes:
         self.at += count
         if self.at > len(self._data):
             raise Incomplete
+        return self._data[self.at - count : self.at]
 
     def _varint(self) -> int:
         value = 0
@@ -68,7 +82,7 @@ class CompactReader:
             value |= (byte & 127) << shift
             if byte < 128:
                 return value
-        raise ValueError("a page header has a number of more than 64 bits")
+        raise ValueError("its description has a number of more than 64 bits")
 
     def _zigzag(self) -> int:
         value = self._varint()
