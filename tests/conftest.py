@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from factory.recipe.resolved import ResolvedRecipe
 
+# Shells start background jobs, and nohup starts all, with signals ignored that tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if quick_python.VARIABLE not in os.environ:
     # Processes of pytest-xdist inherit it.
     shared = os.environ[quick_python.VARIABLE] = tempfile.mkdtemp(prefix="tests-")

@@ -52,6 +52,9 @@ NOT_RUN = {
         "data-factory study docs/study.yaml OUT": "hours; test_eval_study.py runs a small study",
         "data-factory build cifar10/base-class OUT": "the hours of that study, step by step",
     },
+    "docs/train.md": {
+        "python docs/compare_training.py": "trains many runs; test_train_timm.py trains with each option"
+    },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
     "docs/multi-node.md": {
         "hf buckets create": "rents machines",
@@ -123,6 +126,12 @@ data-factory train --model test_resnet --preset quick out/pets --config recommen
     --out runs/pushed --push ORG/pets
 rm -r runs/pushed
 touch -d yesterday last
+""",
+    "docs/report.md": f"""
+data-factory build quickstart/base-class OUT
+data-factory digits photos/test
+{_TRAIN} OUT --config base-class --out runs/base-class
+data-factory score runs/base-class --real photos/test --save-predictions
 """,
     "docs/hub.md": f"{_PETS}prepare dataset real --hub ORG/REAL_PETS --tag v2\n",
     "docs/sharing.md": f"""

@@ -34,7 +34,14 @@ def _threads_stay() -> Iterator[None]:
 # The alternatives are called as their own pages show; what they warn of is not ours.
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SECTIONS)
+# The others start a build or a training for each figure.
+_QUICK = {"overhead", "reading", "score"}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(one, marks=[] if one in _QUICK else pytest.mark.soak) for one in SECTIONS],
+)
 def test_every_benchmark_runs(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     found = measured(name, Scale("tiny"), "cpu", command="tests")
     assert found["status"] == "measured", found.get("reason")

@@ -143,8 +143,12 @@ def resume(recipe_file: Path, out: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("numbers", "status"),
     # A terminal and a batch system send one each.
-    [((signal.SIGINT, signal.SIGTERM), 130), ((signal.SIGTERM,), 143), ((signal.SIGHUP,), 129)],
-    ids=["INT", "TERM", "HUP"],
+    [
+        # The test of a closed terminal sends a SIGHUP too.
+        pytest.param((signal.SIGINT, signal.SIGTERM), 130, id="INT", marks=pytest.mark.soak),
+        pytest.param((signal.SIGTERM,), 143, id="TERM"),
+        pytest.param((signal.SIGHUP,), 129, id="HUP", marks=pytest.mark.soak),
+    ],
 )
 def test_a_signal_ends_all_processes_of_a_build(
     recipe_file: Path, undisturbed: dict[str, str], tmp_path: Path, numbers: Any, status: int

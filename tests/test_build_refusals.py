@@ -140,7 +140,7 @@ class Broken(FakeRenderer):
 
 
 def test_a_failure_to_generate_passes_through(tmp_path: Path) -> None:
-    with pytest.raises(Failure, match="not numbers for image 0"):
+    with pytest.raises(Failure, match="infinite values for image 0"):
         generate(recipe(tmp_path, "base"), tmp_path / "out", renderer_factory=Broken)
     assert [path.name for path in tmp_path.rglob(".*")] == [".generations"]
 

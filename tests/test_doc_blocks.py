@@ -59,7 +59,7 @@ def test_blocks_that_do_not_run_have_a_reason_and_parse(
 
 def parse(line: str) -> argparse.Namespace:
     """Parse a command line with the parser of its program."""
-    from train.arguments import build_parser
+    from train.parser import build_parser
     from train.generator.cli import _parser as generator_parser
 
     program, *words = shlex.split(line, comments=True)

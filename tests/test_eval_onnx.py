@@ -535,7 +535,7 @@ def test_what_is_no_such_file_is_named(
     with pytest.raises(UserError, match="device cuda: ONNX files are computed on the CPU"):
         load_classifier(exported, device="cuda")
     real, *_ = write_real(tmp_path / "real")
-    with pytest.raises(UserError, match="is read by predict and load_classifier only"):
+    with pytest.raises(UserError, match="ONNX files work with predict and load_classifier only"):
         main(["score", str(exported), "--real", str(real)])
     with pytest.raises(UserError, match="is an ONNX file already; name the run"):
         main(["export", str(exported), "--onnx", str(tmp_path / "a.onnx")])

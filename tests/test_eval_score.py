@@ -454,7 +454,9 @@ def test_a_broken_run_among_several_is_named_and_the_others_are_scored(scored, t
     assert f"not scored: {runs[1]}: contains no config.json" in err
     assert f"not scored: {runs[2]} has no class for {NAMES[-1]!r}" in err
     assert [len(list(run.glob("scores-*.json"))) for run in runs] == [1, 0, 0, 1]
-    with pytest.raises(Failure, match=f"2 of 4 are not in the table.*: {runs[1]}, {runs[2]}$"):
+    with pytest.raises(
+        Failure, match=f"2 of 4 runs or files are not in the table.*: {runs[1]}, {runs[2]}$"
+    ):
         main(["table", *map(str, runs)])
     out = capsys.readouterr()
     assert "| a " in out.out and "| d " in out.out

@@ -33,7 +33,7 @@ def test_check_warns_and_strict_refuses(tmp_path: Path, capsys: pytest.CaptureFi
     captured = capsys.readouterr()
     assert captured.out == "ok: 1 recipe, 4 images to generate\n"
     assert captured.err.startswith(f"warning: {tmp_path}/r.yaml:1:16: classes.1: 'crane' has two")
-    with pytest.raises(UserError, match="two meanings"):
+    with pytest.raises(UserError, match="several meanings"):
         run(check, str(tmp_path), "--strict")
 
 
@@ -93,7 +93,7 @@ def test_check_as_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     found = json.loads(capsys.readouterr().out)
     assert (found["ok"], found["recipes"]) == (False, 1)
     assert [fault["key"] for fault in found["errors"]] == ["x"]
-    assert "two meanings" in found["warnings"][0]["message"]
+    assert "several meanings" in found["warnings"][0]["message"]
     run(check, "quickstart", "--json")
     assert json.loads(capsys.readouterr().out) == {
         **{"ok": True, "recipes": 5, "images": 4000},
@@ -141,7 +141,7 @@ def test_new(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run(new, "birds", "--class", "heron", "--class", "crane", "--out", str(tmp_path))
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 8
-    assert "two meanings" in captured.err
+    assert "several meanings" in captured.err
     run(check, str(tmp_path / "birds"))
 
 

@@ -37,8 +37,8 @@ from eval.scores_file import (
     Preprocessing,
     RealSet,
     Scores,
-    write_scores,
 )
+from eval.scores_io import write_scores
 from eval.study.statistics import difference, spread_of_differences
 from factory.builder.build import build
 from factory.common.errors import UserError

@@ -110,7 +110,7 @@ def test_the_recommended_config_has_the_guidance_of_the_study_and_names_its_effe
         for line in (tmp_path / "pets/recommended.yaml").read_text().splitlines()
         if line.startswith("# Measured: ")
     )
-    assert "1.5 to 2 instead of 7.5: +10.6 and +10.8 points on CIFAR-10" in line
+    assert "1.5 to 2 instead of 7.5, at 40 steps: +10.6 and +10.8 points on CIFAR-10" in line
     assert "+3.5 and +9.5 points on EuroSAT, not significant" in line
     study = (ROOT / "docs/study.md").read_text()
     row = re.findall(r"\| low-guidance +\| +base-class \|.*?\| +([+-][\d.]+) \[", study)
@@ -124,7 +124,7 @@ def test_styles_pass_check_and_ask_for_their_kind_of_image(style: str, tmp_path:
     recipes = load_recipes(tmp_path / "x")
     warnings = [one.message for one in lint(recipes)]
     assert [one for one in warnings if "does not know these prompt words" not in one] == [
-        one for one in warnings if "'table' has two meanings" in one
+        one for one in warnings if "'table' has several meanings" in one
     ]
     by_name = {recipe.name: recipe for recipe in recipes}
     assert by_name["recommended"].prompt[0].text == STYLES[style].prompt

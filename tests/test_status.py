@@ -75,7 +75,7 @@ def test_speed_and_time_left_are_those_of_the_latest_shards(stopped: Path) -> No
     assert (worker.config, worker.shard) == ("a.base", 6)
     assert worker.process == f"{socket.gethostname()}, process {os.getpid()}"
     assert (found.configs[0].running, found.configs[0].missing) == (1, 8)
-    assert found.notes[0].startswith("builds that were killed count as running")
+    assert found.notes[0].startswith("killed builds also count as running")
 
 
 def test_too_few_shards_for_many_processes_give_no_speed(stopped: Path) -> None:

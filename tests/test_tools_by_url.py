@@ -62,4 +62,4 @@ def test_status_and_diff_at_a_url(url: str, tmp_path: Path) -> None:
     recipe(tmp_path, "base", images_per_class=7)
     base = next(one for one in diff(url, str(tmp_path)).configs if one.name == "base")
     assert base.shards is not None
-    assert (base.shards.kept, base.shards.completed, base.shards.drawn) == (1, 1, 1)
+    assert (base.shards.kept, base.shards.completed, base.shards.generated) == (1, 1, 1)

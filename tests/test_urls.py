@@ -180,7 +180,14 @@ def resumed(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sleeper", [one for one in SLEEPERS if one != "gates"])
+@pytest.mark.parametrize(
+    "sleeper",
+    [
+        pytest.param(one, marks=[] if one in ("grows", "tidies") else pytest.mark.soak)
+        for one in SLEEPERS
+        if one != "gates"
+    ],
+)
 def test_a_resumed_launch_harms_nothing_in_a_bucket(
     sleeper: str, resumed: Callable[..., None]
 ) -> None:

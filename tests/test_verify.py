@@ -452,7 +452,7 @@ def test_the_command_reports_faults_or_none(out: Path, capsys: pytest.CaptureFix
 def test_invalid_input_to_verify_is_refused(out: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no config 'bass'; it has: base, domain, share, union"):
         verify_set(out, config="bass")
-    with pytest.raises(UserError, match=r"is not a dataset \(no manifest\.json\)"):
+    with pytest.raises(UserError, match=r"is not a dataset directory \(no manifest\.json\)"):
         verify_set(tmp_path / "nowhere")
 
 
