@@ -53,7 +53,7 @@ NOT_RUN = {
         "data-factory build cifar10/base-class OUT": "the hours of that study, step by step",
     },
     "docs/train.md": {
-        "python docs/compare_training.py": "trains many runs; test_train_timm.py trains with each option"
+        "python docs/compare_training.py": "trains many runs; test_train_timm.py has the options",
     },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
     "docs/multi-node.md": {

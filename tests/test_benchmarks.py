@@ -31,13 +31,13 @@ def _threads_stay() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-# The alternatives are called as their own pages show; what they warn of is not ours.
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.slow
 # The others start a build or a training for each figure.
 _QUICK = {"overhead", "reading", "score"}
 
 
+# The alternatives are called as their own pages show; what they warn of is not ours.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [pytest.param(one, marks=[] if one in _QUICK else pytest.mark.soak) for one in SECTIONS],

@@ -70,7 +70,8 @@ def test_mismatch_names_both_sides_and_suggests_a_map():
         match(["airplane", "ship"], ["aeroplane", "ship"])
     assert str(caught.value) == (
         "run has no class for 'aeroplane' of set; only the model has 'airplane'; "
-        "write a label map (--suggest-labels FILE writes one) and pass it with --labels FILE, or exclude those images with "
+        "write a label map (--suggest-labels FILE writes one) "
+        "and pass it with --labels FILE, or exclude those images with "
         "--filter. Suggested lines for the map (most similar names; check each):\n"
         "aeroplane: airplane"
     )

@@ -32,7 +32,9 @@ def test_check_warns_and_strict_refuses(tmp_path: Path, capsys: pytest.CaptureFi
     run(check, str(tmp_path))
     captured = capsys.readouterr()
     assert captured.out == "ok: 1 recipe, 4 images to generate\n"
-    assert captured.err.startswith(f"warning: {tmp_path}/r.yaml:1:16: classes.1: 'crane' has two")
+    assert captured.err.startswith(
+        f"warning: {tmp_path}/r.yaml:1:16: classes.1: 'crane' has several"
+    )
     with pytest.raises(UserError, match="several meanings"):
         run(check, str(tmp_path), "--strict")
 
