@@ -253,6 +253,7 @@ def test_a_signal_leaves_a_directory_that_can_be_built_on(
     words = errors.read_text()
     assert "stopped by SIG" in words
     assert "; run the same command again to resume" in words
+    assert "images of unfinished shards will be generated again" in words
     assert "Traceback" not in words
     assert not strays(out)
     generate(recipes, out)

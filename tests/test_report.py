@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from web_parts import CHROMIUM, DRIVER, MISSING, Browser, browser
 
 from eval.cli import main
 from eval.real import open_real
-from eval.report_page import sheets
+from eval.report_page import headline, sheets
+from eval.report_page import page as page_module
 from eval.report_page.charts import ticks
 from eval.report_page.checks import duplicates
 from eval.report_page.dataset import open_report_dataset
@@ -618,3 +620,26 @@ def test_it_fits_a_phone_and_a_dark_screen(opened: Browser) -> None:
     opened.run("document.documentElement.dataset.theme = 'dark'")
     assert opened.run("return getComputedStyle(document.body).backgroundColor") != light
     opened.resize(1280, 1000)
+
+
+def test_the_largest_real_dataset_leads(tmp_path: Path) -> None:
+    def table(real: str, images: int, top1: float) -> headline.Table:
+        line = headline.Line("row", 1, None, top1, None, None, None, None, top1, None)
+        return headline.Table(real, images, "model", None, [line], {"row"})
+
+    few, many = table("few", 8, 50.0), table("many", 48, 45.8)
+    assert page_module._best(SimpleNamespace(tables=[few, many]))[0] is many  # type: ignore[arg-type]
+
+
+def test_an_unreadable_photo_is_left_out_on_request(
+    out: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    real = shutil.copytree(photos, tmp_path / "photos")
+    (real / "1.png").write_bytes((real / "1.png").read_bytes()[:60])
+    words = ["report", str(out), "--quiet", "--out", str(tmp_path / "page.html")]
+    words += ["--real", str(real / "metadata.csv"), "--real-label-column", "label"]
+    with pytest.raises(UserError, match=r"1\.png.*--skip-unreadable"):
+        main(words)
+    main([*words, "--skip-unreadable"])
+    assert "1.png" in capsys.readouterr().err
+    assert (tmp_path / "page.html").is_file()

@@ -118,7 +118,7 @@ def run(args: argparse.Namespace) -> None:
     if found.lost:
         raise Failure(
             f"files of a dataset were not read: {left_out_line(found.lost)}; the other images were "
-            "predicted (--skip-unreadable: exit status 0)"
+            "predicted (--allow-unreadable: exit status 0)"
         )
 
 

@@ -17,11 +17,13 @@ from factory.common.options import (
     add_out,
     add_quiet,
     add_rows,
+    add_skip_unreadable,
     check_file,
     check_folder,
     made,
 )
 from factory.common.program import NAME
+from factory.common.row_images import skipping_advised
 from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--real", metavar="DATASET", help=f"real images: {DATASET}")
     add_rows(parser, prefix="real-", of="the real dataset")
+    add_skip_unreadable(parser)
     add("--base", metavar="NAME", help="baseline row for the differences (default: base-class)")
     add(
         "--model",
@@ -86,15 +89,16 @@ def run(args: argparse.Namespace) -> None:
     from eval.report_page.page import render
     from eval.report_page.static_space import write_space
 
-    report = gather(
-        args.dataset,
-        runs=args.runs,
-        real=_open_real(args),
-        base=args.base,
-        model=args.model,
-        title=args.title,
-        own_command=shlex.join([NAME, "report", *_own_words()]),
-    )
+    with skipping_advised():
+        report = gather(
+            args.dataset,
+            runs=args.runs,
+            real=_open_real(args),
+            base=args.base,
+            model=args.model,
+            title=args.title,
+            own_command=shlex.join([NAME, "report", *_own_words()]),
+        )
     page = render(report)
     replace_text(made(out), page)
     if args.static_space is not None:
@@ -134,4 +138,5 @@ def _open_real(args: argparse.Namespace) -> RealImages | None:
         row_filter=args.real_filter,
         image_column=args.real_image_column,
         label_column=args.real_label_column,
+        skip_unreadable=args.skip_unreadable,
     )

@@ -44,7 +44,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class PlottedLine:
     """A line as SVG paths; `number` chooses its colour and dash pattern."""
 
     name: str
@@ -69,7 +69,7 @@ class Chart:
     y_label: str
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    lines: list[Drawn]
+    lines: list[PlottedLine]
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -113,13 +113,13 @@ def line_chart(
         *(width, height, left, right, top, bottom, x_label, y_label),
         x_ticks=marks(x),
         y_ticks=marks(y),
-        lines=[_drawn(one, number, x, y) for number, one in enumerate(series)],
+        lines=[_plotted(one, number, x, y) for number, one in enumerate(series)],
     )
 
 
-def _drawn(one: Series, number: int, x: Scale, y: Scale) -> Drawn:
+def _plotted(one: Series, number: int, x: Scale, y: Scale) -> PlottedLine:
     upper = [(x(at), y(high)) for at, _, high in one.band]
     lower = [(x(at), y(low)) for at, low, _ in reversed(one.band)]
     points = [(x(at), y(value)) for at, value in one.points]
     band = f"{line_path([*upper, *lower])}Z" if one.band else ""
-    return Drawn(one.name, number, line_path(points), band, points[-1], one.points[-1][1])
+    return PlottedLine(one.name, number, line_path(points), band, points[-1], one.points[-1][1])

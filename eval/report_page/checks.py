@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eval.report_page.dataset import Dataset
-from eval.report_page.sheets import Picture, make_picture
+from eval.report_page.sheets import ImageEntry, make_entry
 from eval.report_page.thumbnails import SIDE, thumbnail
 from factory.data.columns import INDEX
 
@@ -21,8 +21,8 @@ MOST = 24
 class Twins:
     """An image and the earlier one that it nearly repeats."""
 
-    first: Picture
-    second: Picture
+    first: ImageEntry
+    second: ImageEntry
 
     @property
     def other_label(self) -> bool:
@@ -63,7 +63,7 @@ class Lowest:
     """The images with the lowest values of a measured column, with the values."""
 
     column: str
-    pictures: list[tuple[Picture, float]]
+    entries: list[tuple[ImageEntry, float]]
 
 
 def duplicates(dataset: Dataset) -> Duplicates | None:
@@ -97,17 +97,17 @@ def _pairs(dataset: Dataset, config: str, places: Sequence[int]) -> list[Twins]:
         for place in places
         if isinstance(first := earlier[place], int) and first in at
     ]
-    pictures = pictures_of(dataset, config, [place for pair in known for place in pair])
-    return [Twins(pictures[first], pictures[second]) for first, second in known]
+    entries = entries_of(dataset, config, [place for pair in known for place in pair])
+    return [Twins(entries[first], entries[second]) for first, second in known]
 
 
-def pictures_of(dataset: Dataset, config: str, places: Sequence[int]) -> dict[int, Picture]:
+def entries_of(dataset: Dataset, config: str, places: Sequence[int]) -> dict[int, ImageEntry]:
     """Return some images of a config with their rows, by place."""
     unique = sorted(set(places))
     images = dataset.images(config, unique, side=SIDE)
     rows: list[dict[str, Any]] = dataset.rows_at(config, unique)
     return {
-        place: make_picture(dataset, config, row, thumbnail(images[place]))
+        place: make_entry(dataset, config, row, thumbnail(images[place]))
         for place, row in zip(unique, rows, strict=True)
     }
 
@@ -127,12 +127,12 @@ def lowest(dataset: Dataset) -> Lowest | None:
         if isinstance(value, float) and math.isfinite(value)
     ]
     chosen = sorted(found)[:MOST]
-    pictures: dict[tuple[str, int], Picture] = {}
+    entries: dict[tuple[str, int], ImageEntry] = {}
     for config in {config for _, config, _ in chosen}:
         places = [place for _, name, place in chosen if name == config]
-        own = pictures_of(dataset, config, places)
-        pictures |= {(config, place): picture for place, picture in own.items()}
-    return Lowest(column, [(pictures[config, place], value) for value, config, place in chosen])
+        own = entries_of(dataset, config, places)
+        entries |= {(config, place): entry for place, entry in own.items()}
+    return Lowest(column, [(entries[config, place], value) for value, config, place in chosen])
 
 
 def _measured(dataset: Dataset) -> str | None:

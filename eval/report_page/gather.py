@@ -91,28 +91,22 @@ def gather(
 
         dataset = open_report_dataset(out)
         scored = step(find_runs(runs) if runs else Runs())
-        tables = step(
-            headline.headline(
-                scored, configs=set(dataset.names), shares=_shares(dataset), base=base
-            )
-        )
+        configs, shares = set(dataset.names), _shares(dataset)
+        tables = step(headline.headline(scored, configs=configs, shares=shares, base=base))
         order = list(dict.fromkeys(line.row for table in tables for line in table.lines))
         compared = base or DEFAULT_BASE
+        shown_rows = {compared, *(table.best.row for table in tables)}
         matrices = step(
             confusion.matrices(
-                scored,
-                dataset=dataset,
-                real=real,
-                order=order,
-                with_images={compared, *(table.best.row for table in tables)},
+                scored, dataset=dataset, real=real, order=order, with_images=shown_rows
             )
         )
-        pictures = step(sheets.contact_sheets(dataset))
+        shown = step(sheets.contact_sheets(dataset))
         plot = step(space.space(dataset, scored, real=real, model=model))
         doubles = step(checks.duplicates(dataset))
         facts = step(fact_section.facts(dataset, scored, order=order, own_command=own_command))
         bars = classes.per_class(scored, order=order, base=compared)
-        diagrams = calibration.reliability(scored, order=order)
+        missing = shortfalls.shortfalls(dataset, scored, tables=tables, facts=facts, found=doubles)
         return Report(
             title=title or out.resolve().name,
             dataset=dataset,
@@ -122,17 +116,14 @@ def gather(
             curves=curves.curves(scored, order=order),
             bars=_panels(bars),
             matrices=_panels(matrices),
-            reliability=_panels(diagrams),
-            sheets=pictures,
+            reliability=_panels(calibration.reliability(scored, order=order)),
+            sheets=shown,
             distributions=distributions.distributions(dataset),
             space=plot,
             duplicates=doubles,
             lowest=checks.lowest(dataset),
             facts=facts,
-            shortfalls=[
-                *shortfalls.shortfalls(dataset, scored, tables=tables, facts=facts, found=doubles),
-                *_left_out(len(bars), pictures),
-            ],
+            shortfalls=[*missing, *_left_out(len(bars), shown)],
         )
 
 
@@ -140,15 +131,15 @@ def _panels(found: list[One]) -> list[One]:
     return found[:MOST_PANELS]
 
 
-def _left_out(panels: int, pictures: sheets.Sheets) -> list[shortfalls.Shortfall]:
+def _left_out(panels: int, shown: sheets.Sheets) -> list[shortfalls.Shortfall]:
     found = []
     if panels > MOST_PANELS:
         fact = f"{panels - MOST_PANELS} of {panels} rows have no panel per class: too many."
         found.append(shortfalls.Shortfall("Page", fact))
-    if pictures.hidden:
-        fact = f"{len(pictures.hidden)} configs have no contact sheet: too many."
+    if shown.hidden:
+        fact = f"{len(shown.hidden)} configs have no contact sheet: too many."
         found.append(shortfalls.Shortfall("Page", fact))
-    for sheet in pictures.sheets:
+    for sheet in shown.sheets:
         if sheet.fault:
             found.append(shortfalls.Shortfall("Images", sheet.fault))
     return found

@@ -15,7 +15,7 @@ from typing import Any
 from eval.report_page import charts, text
 from eval.report_page.gather import Report
 from eval.report_page.headline import Table
-from eval.report_page.sheets import Picture
+from eval.report_page.sheets import ImageEntry
 from factory.common.version import VERSION
 
 _FOLDER = Path(__file__).parent / "templates"
@@ -52,7 +52,7 @@ SECTIONS = (
 )
 
 
-class Pictures:
+class Entries:
     """Numbers the images that open a row, and collects the rows."""
 
     def __init__(self) -> None:
@@ -60,15 +60,15 @@ class Pictures:
         self._columns: dict[str, int] = {}
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, picture: Picture) -> int:
+    def add(self, entry: ImageEntry) -> int:
         """Return the number of an image."""
-        for name in picture.row:
+        for name in entry.row:
             self._columns.setdefault(name, len(self._columns))
         self._rows.append(
             {
-                "config": picture.config,
-                "label": text.name(picture.label),
-                "values": [picture.row.get(name) for name in self._columns],
+                "config": entry.config,
+                "label": text.name(entry.label),
+                "values": [entry.row.get(name) for name in self._columns],
             }
         )
         return len(self._rows) - 1
@@ -82,11 +82,11 @@ class Pictures:
 def render(report: Report) -> str:
     """Return the page."""
     environment = _environment()
-    pictures = Pictures()
+    entries = Entries()
     script = (_FOLDER / "page.js").read_text(encoding="utf-8")
     context = {
         "report": report,
-        "pictures": pictures,
+        "entries": entries,
         "best": _best(report),
         "tiles": _tiles(report),
         "version": VERSION,
@@ -101,7 +101,7 @@ def render(report: Report) -> str:
         style=(_FOLDER / "page.css").read_text(encoding="utf-8"),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        data=pictures.data,
+        data=entries.data,
     )
     return page
 
@@ -131,8 +131,11 @@ def _signed(value: float, digits: int = 1) -> str:
 
 
 def _best(report: Report) -> list[Table]:
-    """Return the tables, the one with the best score first."""
-    return sorted(report.tables, key=lambda table: -table.best.top1)
+    """Return the tables: those with the most real images first, then the best score.
+
+    The highest score of several datasets is likely one of few images.
+    """
+    return sorted(report.tables, key=lambda table: (-table.real_images, -table.best.top1))
 
 
 def _tiles(report: Report) -> list[tuple[str, str, str]]:

@@ -15,7 +15,7 @@ MOST_IMAGES, MOST_PER_CONFIG, LEAST_PER_CONFIG = 1600, 120, 12
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageEntry:
     """An image of a sheet; `row` is its metadata as texts."""
 
     image: Thumbnail
@@ -34,7 +34,7 @@ class Strip:
     """Images of one class."""
 
     label: str
-    pictures: list[Picture]
+    entries: list[ImageEntry]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Sheet:
     @property
     def count(self) -> int:
         """Number of images shown."""
-        return sum(len(strip.pictures) for strip in self.strips)
+        return sum(len(strip.entries) for strip in self.strips)
 
 
 @dataclass(frozen=True)
@@ -84,19 +84,19 @@ def _sheet(dataset: Dataset, config: str, most: int) -> Sheet:
         images = dataset.images(config, places, side=SIDE)
     except UserError as error:
         return Sheet(config, total, [], fault=str(error))
-    by_label: dict[int, list[Picture]] = {}
+    by_label: dict[int, list[ImageEntry]] = {}
     for place, row in zip(places, dataset.rows_at(config, places), strict=True):
-        picture = make_picture(dataset, config, row, thumbnail(images[place]))
-        by_label.setdefault(_label(row), []).append(picture)
+        entry = make_entry(dataset, config, row, thumbnail(images[place]))
+        by_label.setdefault(_label(row), []).append(entry)
     strips = [Strip(by_label[label][0].label, by_label[label]) for label in sorted(by_label)]
     return Sheet(config, total, strips)
 
 
-def make_picture(dataset: Dataset, config: str, row: dict[str, Any], image: Thumbnail) -> Picture:
+def make_entry(dataset: Dataset, config: str, row: dict[str, Any], image: Thumbnail) -> ImageEntry:
     """Return an image with its row as texts."""
     label, names = _label(row), dataset.labels
     name = names[label] if 0 <= label < len(names) else f"label {label}"
-    return Picture(image, config, name, {key: text.value(found) for key, found in row.items()})
+    return ImageEntry(image, config, name, {key: text.value(found) for key, found in row.items()})
 
 
 def _label(row: dict[str, Any]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from factory.cli.arguments import (
@@ -173,7 +174,7 @@ def _build(
     from factory.builder.build import build
     from factory.builder.launcher import end_with_launcher
     from factory.builder.ranks import leave, own_rank
-    from factory.common.stop_signals import stopping_on_signals
+    from factory.common.stop_signals import Stopped, stopping_on_signals
 
     end_with_launcher()
     rank = own_rank(args.device)
@@ -182,8 +183,17 @@ def _build(
             console.log("--claim-expiry no longer has an effect: no build waits for another one")
         note_dropped_keys(recipes)
         warn_of_unknown_words(recipes)
-    with stopping_on_signals(for_good=True):
-        report = build(recipes, args.out, settings=settings, options=options)
+    try:
+        with stopping_on_signals(for_good=True):
+            report = build(recipes, args.out, settings=settings, options=options)
+    except Stopped:
+        # The terminal may be closed.
+        with suppress(OSError):
+            if rank == 0:
+                console.log(
+                    "finished shards are kept; images of unfinished shards will be generated again"
+                )
+        raise
     if rank == 0 and args.json:
         console.write_json(_plain(report, args.out))
     elif rank == 0:
