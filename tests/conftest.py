@@ -28,7 +28,7 @@ if quick_python.VARIABLE not in os.environ:
     Path(shared, "owner").write_text(str(os.getpid()))
     atexit.register(shutil.rmtree, shared, ignore_errors=True)
 # Read at import by datasets, huggingface_hub and evaluate: set before any test module imports them.
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-", dir=os.environ[quick_python.VARIABLE])
+os.environ["HF_HOME"] = f"{os.environ[quick_python.VARIABLE]}/hf-home"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

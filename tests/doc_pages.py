@@ -22,10 +22,9 @@ SHELL = ("", "bash", "sh")
 _DATA = ("yaml", "text", "json", "bibtex")
 # Imported once, by the server that forks every command of a page.
 _LIBRARIES = (
-    *("datasets", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "timm"),
+    *quick_python.HUB_LIBRARIES,
     *("factory.command_line.cli", "factory.builder.build", "factory.renderer.diffusers_renderer"),
-    *("train.cli", "train.loop", "eval.commands.score", "transformers.models.clip.modeling_clip"),
-    *("diffusers.schedulers.scheduling_dpmsolver_multistep", "accelerate", "doc_plots"),
+    *("train.cli", "train.loop", "eval.commands.score", "doc_plots"),
 )
 _SCRIPTS = {
     "data-factory": '-m factory.command_line "$@"',
