@@ -127,7 +127,7 @@ def make_programs(folder: Path, environment: dict[str, str]) -> Path:
     server = folder / "server"
     server.mkdir(parents=True)
     (server / "owner").write_text(str(os.getpid()))
-    python = quick_python.start(server, environment, _LIBRARIES)
+    python = quick_python.start(server, environment, _LIBRARIES, quick_python.python())
     # Its server has read whether the Hub may be asked.
     choice = f'[ -n "$HF_HUB_OFFLINE" ] && exec "{quick_python.python()}"'
     programs = folder / "programs"

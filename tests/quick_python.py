@@ -49,12 +49,12 @@ def python() -> str:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "python").exists():
             kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+            start(folder, {k: v for k, v in kept.items() if not k.startswith(_READ_AT_IMPORT)})
             hub = folder / _HUB
             hub.mkdir()
             (hub / "owner").write_text((folder / "owner").read_text())
+            start(hub, kept, HUB_LIBRARIES, python=str(folder / "python"))
             (hub / "variables").write_bytes(marshal.dumps(_variables()))
-            start(hub, kept, HUB_LIBRARIES)
-            start(folder, {k: v for k, v in kept.items() if not k.startswith(_READ_AT_IMPORT)})
     return str(folder / "python")
 
 
@@ -73,28 +73,22 @@ def _server_for(folder: str) -> str:
         return folder
 
 
-def start(folder: Any, environment: dict[str, str], libraries: Sequence[str] = ()) -> str:
+def start(
+    folder: Any, environment: dict[str, str], libraries: Sequence[str] = (), python: str = ""
+) -> str:
     """Start a server; return the path of its program.
 
     Args:
         folder: A `pathlib.Path` with the file `owner`: the process whose end is the server's.
         environment: The server's. Libraries that read it at import see it.
         libraries: Further modules that it imports.
+        python: The program of a server to begin with; otherwise this Python.
     """
     import subprocess
 
+    words = [__file__, str(folder), "--serve", (folder / "owner").read_text(), *libraries]
+    subprocess.run([python or sys.executable, *words], env=environment, check=True)
     path = folder / "python"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{folder}/socket")
-        listener.listen(64)
-        number = listener.fileno()
-        words = ["--serve", str(number), (folder / "owner").read_text(), *libraries]
-        subprocess.run(
-            [sys.executable, __file__, str(folder), *words],
-            env=environment,
-            pass_fds=[number],
-            check=True,
-        )
     path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" "{folder}" "$@"\n')
     path.chmod(0o755)
     return str(path)
@@ -235,11 +229,14 @@ def _finish(status: object) -> None:
 def _main(folder: str, *words: str) -> None:
     if words[:1] != ("--serve",):
         _end(_ask(folder, list(words)))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{folder}/socket")
+    listener.listen(64)
     if os.fork():
         os._exit(0)
     os.setsid()
-    _preload(words[3:])
-    request = _serve(socket.socket(fileno=int(words[1])), owner=int(words[2]))
+    _preload(words[2:])
+    request = _serve(listener, owner=int(words[1]))
     try:
         _become(*request)
     except SystemExit as left:
