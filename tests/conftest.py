@@ -70,6 +70,26 @@ def _same_recipes_are_plotted_once() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _curves_are_plotted_once() -> Iterator[None]:
+    """Write the plot of the first training into the folders of others: it takes as long as they."""
+    from factory.common.whole_files import replace_file
+    from train import curves, records
+
+    plotted: list[bytes] = []
+
+    def remembered(out: Path, rows: Any, *, best_epoch: int) -> None:
+        if plotted:
+            replace_file(out / curves.CURVES, lambda path: path.write_bytes(plotted[0]))
+        else:
+            curves.draw_curves(out, rows, best_epoch=best_epoch)
+            plotted.append((out / curves.CURVES).read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "draw_curves", remembered)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _signals_as_they_were() -> Iterator[None]:
     """Restore signal handlers after each test: some commands replace them for good."""
