@@ -153,9 +153,9 @@ def resume(recipe_file: Path, out: Path) -> dict[str, str]:
     ("numbers", "status"),
     # A terminal and a batch system send one each.
     [
+        pytest.param((signal.SIGINT, signal.SIGTERM), 130, id="INT"),
+        pytest.param((signal.SIGTERM,), 143, id="TERM", marks=pytest.mark.soak),
         # The test of a closed terminal sends a SIGHUP too.
-        pytest.param((signal.SIGINT, signal.SIGTERM), 130, id="INT", marks=pytest.mark.soak),
-        pytest.param((signal.SIGTERM,), 143, id="TERM"),
         pytest.param((signal.SIGHUP,), 129, id="HUP", marks=pytest.mark.soak),
     ],
 )
@@ -200,16 +200,9 @@ def test_a_closed_terminal_ends_all_processes_of_a_build(
     assert resume(recipe_file, out) == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this")
-@pytest.mark.parametrize(
-    "early",
-    [
-        pytest.param(False, id="at-work"),
-        # The test below has what they check when they start.
-        pytest.param(True, id="while-they-start", marks=pytest.mark.soak),
-    ],
-)
+@pytest.mark.parametrize("early", [False, True], ids=["at-work", "while-they-start"])
 def test_the_processes_of_a_killed_launcher_end(
     recipe_file: Path, undisturbed: dict[str, str], tmp_path: Path, early: bool
 ) -> None:
@@ -224,12 +217,28 @@ def test_the_processes_of_a_killed_launcher_end(
     assert resume(recipe_file, out) == undisturbed
 
 
+_LAUNCHER = """
+import os, subprocess, sys, time
+os.environ["DATA_FACTORY_LAUNCHER"] = str(os.getpid())
+code = "from factory.builder.launcher import end_with_launcher as end; end(); print(1, flush=True)"
+subprocess.run([sys.executable, "-c", code + "; import time; time.sleep(600)"])
+"""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this")
-def test_a_process_whose_launcher_has_ended_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = subprocess.Popen(["true"])
-    ended.wait()
+def test_a_process_ends_with_the_launcher_that_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The soak kills the launcher of a build, at work and while its processes start."""
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", _LAUNCHER], cwd=ROOT, env=environment(), stdout=subprocess.PIPE
+    )
+    assert launcher.stdout is not None and launcher.stdout.readline() == b"1\n"
+    ranks = psutil.Process(launcher.pid).children()
+    launcher.kill()
+    launcher.communicate()
+    assert not psutil.wait_procs(ranks, timeout=STARTED)[1]
+    # A process that starts too late finds that its launcher has gone.
     monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(prctl=lambda *_: None))
-    monkeypatch.setenv("DATA_FACTORY_LAUNCHER", str(ended.pid))
+    monkeypatch.setenv("DATA_FACTORY_LAUNCHER", str(launcher.pid))
     with pytest.raises(Stopped):
         end_with_launcher()
     monkeypatch.setenv("DATA_FACTORY_LAUNCHER", str(os.getppid()))
