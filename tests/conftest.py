@@ -74,19 +74,19 @@ def _same_recipes_are_plotted_once() -> Iterator[None]:
 def _curves_are_plotted_once() -> Iterator[None]:
     """Write the plot of the first training into the folders of others: it takes as long as they."""
     from factory.common.whole_files import replace_file
-    from train import curves, records
+    from train import curves
 
-    plotted: list[bytes] = []
+    plot, plotted = curves.draw_curves, list[bytes]()
 
     def remembered(out: Path, rows: Any, *, best_epoch: int) -> None:
         if plotted:
             replace_file(out / curves.CURVES, lambda path: path.write_bytes(plotted[0]))
         else:
-            curves.draw_curves(out, rows, best_epoch=best_epoch)
+            plot(out, rows, best_epoch=best_epoch)
             plotted.append((out / curves.CURVES).read_bytes())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(records, "draw_curves", remembered)
+        patch.setattr(curves, "draw_curves", remembered)
         yield
 
 
