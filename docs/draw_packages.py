@@ -22,6 +22,7 @@ BEGIN, END = "<!-- packages: written by `make graph` -->", "<!-- end of packages
 INK, SOFT, GRID = "#1f2933", "#627282", "#d9e0e7"
 
 
+@cache
 def layers() -> list[str]:
     """Return the packages of factory from the lowest layer to the highest."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]

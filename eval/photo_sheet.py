@@ -167,11 +167,11 @@ class _Writing:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        self._size = page.size
+        self._page, self._size = page, page.size
         self._figure = Figure(figsize=(page.width / _DPI, page.height / _DPI), dpi=_DPI)
         self._canvas = FigureCanvasAgg(self._figure)
         self._renderer = self._canvas.get_renderer()
-        self._figure.figimage(np.asarray(page), origin="upper")
+        self._figure.patch.set_alpha(0)
 
     def add(
         self,
@@ -226,4 +226,6 @@ class _Writing:
         """Return the image with all texts."""
         self._canvas.draw()
         pixels: Any = self._canvas.buffer_rgba()
-        return Image.fromarray(np.asarray(pixels)).convert("RGB")
+        texts = Image.fromarray(np.asarray(pixels))
+        self._page.paste(texts, mask=texts)
+        return self._page

@@ -28,7 +28,7 @@ if quick_python.VARIABLE not in os.environ:
     Path(shared, "owner").write_text(str(os.getpid()))
     atexit.register(shutil.rmtree, shared, ignore_errors=True)
 # Read at import by datasets, huggingface_hub and evaluate: set before any test module imports them.
-os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="hf-home-", dir=os.environ[quick_python.VARIABLE])
+os.environ["HF_HOME"] = f"{os.environ[quick_python.VARIABLE]}/hf-home"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -67,6 +67,26 @@ def _same_recipes_are_plotted_once() -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "plot_distributions", remembered)
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _curves_are_plotted_once() -> Iterator[None]:
+    """Write the plot of the first training into the folders of others: it takes as long as they."""
+    from factory.common.whole_files import replace_file
+    from train import curves
+
+    plot, plotted = curves.draw_curves, list[bytes]()
+
+    def remembered(out: Path, rows: Any, *, best_epoch: int) -> None:
+        if plotted:
+            replace_file(out / curves.CURVES, lambda path: path.write_bytes(plotted[0]))
+        else:
+            plot(out, rows, best_epoch=best_epoch)
+            plotted.append((out / curves.CURVES).read_bytes())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "draw_curves", remembered)
         yield
 
 

@@ -22,10 +22,9 @@ SHELL = ("", "bash", "sh")
 _DATA = ("yaml", "text", "json", "bibtex")
 # Imported once, by the server that forks every command of a page.
 _LIBRARIES = (
-    *("datasets", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "timm"),
+    *quick_python.HUB_LIBRARIES,
     *("factory.command_line.cli", "factory.builder.build", "factory.renderer.diffusers_renderer"),
-    *("train.cli", "train.loop", "eval.commands.score", "transformers.models.clip.modeling_clip"),
-    *("diffusers.schedulers.scheduling_dpmsolver_multistep", "accelerate", "doc_plots"),
+    *("train.cli", "train.loop", "eval.commands.score", "doc_plots"),
 )
 _SCRIPTS = {
     "data-factory": '-m factory.command_line "$@"',
@@ -128,7 +127,7 @@ def make_programs(folder: Path, environment: dict[str, str]) -> Path:
     server = folder / "server"
     server.mkdir(parents=True)
     (server / "owner").write_text(str(os.getpid()))
-    python = quick_python.start(server, environment, _LIBRARIES)
+    python = quick_python.start(server, environment, _LIBRARIES, quick_python.python())
     # Its server has read whether the Hub may be asked.
     choice = f'[ -n "$HF_HUB_OFFLINE" ] && exec "{quick_python.python()}"'
     programs = folder / "programs"

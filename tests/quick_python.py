@@ -3,7 +3,8 @@
 `python()` stands for `sys.executable`. This program passes its arguments, directory, environment,
 standard streams and signals to a server that has imported large libraries. The server forks, and
 the fork does what `python [-m] ARGUMENTS` does; there, `sys.executable` is this program too. The
-fork imports the code under test and what reads the environment: huggingface_hub and its users.
+fork imports the code under test. huggingface_hub and its users read the environment when they are
+imported: a second server has imported them, and serves processes whose variables are its own.
 
 Only SIGKILL reaches the fork later: it is killed when this program has ended.
 """
@@ -23,16 +24,23 @@ if TYPE_CHECKING:
 # Names the directory of the server that all processes of a test run share.
 VARIABLE = "TESTS_QUICK_PYTHON"
 _LENGTH_BYTES = 8
+_HUB = "hub"
+_READ_AT_IMPORT = ("HF_", "TRANSFORMERS_", "DIFFUSERS_", "DATASETS_", "XDG_")
 _LIBRARIES = (
     *("torch.distributed.run", "torch._dynamo", "torchvision.transforms.v2", "scipy.stats"),
     *("pandas", "pyarrow.dataset", "pyarrow.parquet", "PIL.Image", "matplotlib.figure"),
     *("boto3", "dill", "fsspec.implementations.local", "httpx2", "jinja2", "multiprocess"),
     *("psutil", "pydantic", "requests", "safetensors.torch", "tokenizers", "xxhash", "yaml"),
 )
+HUB_LIBRARIES = (
+    *("datasets", "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion", "timm"),
+    *("diffusers.schedulers.scheduling_dpmsolver_multistep", "accelerate", "evaluate"),
+    "transformers.models.clip.modeling_clip",
+)
 
 
 def python() -> str:
-    """Return the path of the program; the first call in a test run starts the server."""
+    """Return the path of the program; the first call in a test run starts its servers."""
     import fcntl
     from pathlib import Path
 
@@ -40,33 +48,47 @@ def python() -> str:
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "python").exists():
-            kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "PYTHON"))}
-            start(folder, kept)
+            kept = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+            start(folder, {k: v for k, v in kept.items() if not k.startswith(_READ_AT_IMPORT)})
+            hub = folder / _HUB
+            hub.mkdir()
+            (hub / "owner").write_text((folder / "owner").read_text())
+            start(hub, kept, HUB_LIBRARIES, python=str(folder / "python"))
+            (hub / "variables").write_bytes(marshal.dumps(_variables()))
     return str(folder / "python")
 
 
-def start(folder: Any, environment: dict[str, str], libraries: Sequence[str] = ()) -> str:
+def _variables() -> list[tuple[str, str]]:
+    """Return what libraries read at import, except what changes nothing without downloads."""
+    found = (one for one in os.environ.items() if one[0].startswith(_READ_AT_IMPORT))
+    return sorted(one for one in found if one[0] != "HF_HUB_DISABLE_PROGRESS_BARS")
+
+
+def _server_for(folder: str) -> str:
+    """Return the folder of the server that may run this process."""
+    try:
+        with open(f"{folder}/{_HUB}/variables", "rb") as file:  # noqa: PTH123 (quick)
+            return f"{folder}/{_HUB}" if marshal.load(file) == _variables() else folder
+    except FileNotFoundError:
+        return folder
+
+
+def start(
+    folder: Any, environment: dict[str, str], libraries: Sequence[str] = (), python: str = ""
+) -> str:
     """Start a server; return the path of its program.
 
     Args:
         folder: A `pathlib.Path` with the file `owner`: the process whose end is the server's.
         environment: The server's. Libraries that read it at import see it.
         libraries: Further modules that it imports.
+        python: The program of a server to begin with; otherwise this Python.
     """
     import subprocess
 
+    words = [__file__, str(folder), "--serve", (folder / "owner").read_text(), *libraries]
+    subprocess.run([python or sys.executable, *words], env=environment, check=True)
     path = folder / "python"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(f"{folder}/socket")
-        listener.listen(64)
-        number = listener.fileno()
-        words = ["--serve", str(number), (folder / "owner").read_text(), *libraries]
-        subprocess.run(
-            [sys.executable, __file__, str(folder), *words],
-            env=environment,
-            pass_fds=[number],
-            check=True,
-        )
     path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{__file__}" "{folder}" "$@"\n')
     path.chmod(0o755)
     return str(path)
@@ -76,9 +98,10 @@ def _ask(folder: str, arguments: list[str]) -> int:
     """Have the server run Python; return the exit status as `subprocess` reports it."""
     import signal
 
-    request = marshal.dumps((arguments, os.getcwd(), dict(os.environ)))  # noqa: PTH109 (quick)
+    path = f"{folder}/python"
+    request = marshal.dumps((path, arguments, os.getcwd(), dict(os.environ)))  # noqa: PTH109 (quick)
     with socket.socket(socket.AF_UNIX) as server:
-        server.connect(f"{folder}/socket")
+        server.connect(f"{_server_for(folder)}/socket")
         length = len(request).to_bytes(_LENGTH_BYTES, "big")
         socket.send_fds(server, [length], [0, 1, 2])
         server.sendall(request)
@@ -206,13 +229,16 @@ def _finish(status: object) -> None:
 def _main(folder: str, *words: str) -> None:
     if words[:1] != ("--serve",):
         _end(_ask(folder, list(words)))
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(f"{folder}/socket")
+    listener.listen(64)
     if os.fork():
         os._exit(0)
     os.setsid()
-    _preload(words[3:])
-    request = _serve(socket.socket(fileno=int(words[1])), owner=int(words[2]))
+    _preload(words[2:])
+    request = _serve(listener, owner=int(words[1]))
     try:
-        _become(f"{folder}/python", *request)
+        _become(*request)
     except SystemExit as left:
         _finish(left.code)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -14,6 +15,7 @@ import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -25,12 +27,13 @@ from fault_parts import generate
 from quick_python import python
 
 from factory.builder import processes
-from factory.builder.launcher import _pass_on
+from factory.builder.launcher import _pass_on, end_with_launcher
 from factory.builder.processes import Choice, check_devices, choose_processes
 from factory.cli.main import main
 from factory.common.errors import Failure, UserError
 from factory.common.last_words import FOLDER, LastWords, leave
 from factory.common.machine import cores
+from factory.common.stop_signals import Stopped
 from factory.models.embedded import EMBEDDED_STEPS
 from factory.recipe.library import load_recipe
 from factory.recipe.resolved import ResolvedRecipe
@@ -90,7 +93,7 @@ def test_several_processes_give_the_bytes_of_one(
 @pytest.mark.slow
 def test_a_build_starts_its_processes_itself(recipe_file: Path, one_process: Path) -> None:
     out = recipe_file.parent / "by-itself"
-    done = run([sys.executable, "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS])
+    done = run([python(), "-m", "factory", "build", str(recipe_file), str(out), *SETTINGS])
     assert f"{out}: 42 images generated" in done.stdout
     if cores() > 1:
         assert re.match(r"\d+ processes \(\d+ .*\); --processes N changes this\n", done.stderr)
@@ -102,14 +105,20 @@ MANY = ["--images-per-class", "50"]
 STARTED = 90
 
 
-def start(recipe_file: Path, out: Path, **streams: Any) -> tuple[Any, list[psutil.Process]]:
-    """Start a build that starts two processes; return it and them.
+_START = """
+import runpy, sys
+sys.executable = sys.argv.pop(1)
+runpy.run_module("factory", run_name="__main__", alter_sys=True)
+"""
 
-    A launcher of its own: the quick Python would pass on its death.
-    """
+
+def start(
+    recipe_file: Path, out: Path, *, ranks_by: str, **streams: Any
+) -> tuple[Any, list[psutil.Process]]:
+    """Start a build that starts two processes by a Python; return it and them."""
     words = ["build", str(recipe_file), str(out), *SETTINGS, *MANY, "--processes", "2"]
     process: Any = subprocess.Popen(
-        [sys.executable, "-m", "factory", *words], cwd=ROOT, env=environment(), **streams
+        [sys.executable, "-c", _START, ranks_by, *words], cwd=ROOT, env=environment(), **streams
     )
     while process.poll() is None and len(psutil.Process(process.pid).children()) < 2:
         time.sleep(0.01)
@@ -144,9 +153,9 @@ def resume(recipe_file: Path, out: Path) -> dict[str, str]:
     ("numbers", "status"),
     # A terminal and a batch system send one each.
     [
+        pytest.param((signal.SIGINT, signal.SIGTERM), 130, id="INT"),
+        pytest.param((signal.SIGTERM,), 143, id="TERM", marks=pytest.mark.soak),
         # The test of a closed terminal sends a SIGHUP too.
-        pytest.param((signal.SIGINT, signal.SIGTERM), 130, id="INT", marks=pytest.mark.soak),
-        pytest.param((signal.SIGTERM,), 143, id="TERM"),
         pytest.param((signal.SIGHUP,), 129, id="HUP", marks=pytest.mark.soak),
     ],
 )
@@ -154,7 +163,7 @@ def test_a_signal_ends_all_processes_of_a_build(
     recipe_file: Path, undisturbed: dict[str, str], tmp_path: Path, numbers: Any, status: int
 ) -> None:
     out = tmp_path / "out"
-    process, ranks = start(recipe_file, out, stderr=subprocess.PIPE, text=True)
+    process, ranks = start(recipe_file, out, ranks_by=python(), stderr=subprocess.PIPE, text=True)
     wait_for_shards(process, out)
     for number in numbers:
         process.send_signal(number)
@@ -177,6 +186,7 @@ def test_a_closed_terminal_ends_all_processes_of_a_build(
     process, ranks = start(
         recipe_file,
         out,
+        ranks_by=python(),
         **streams,
         start_new_session=True,
         # The terminal of the new session; its end is a SIGHUP.
@@ -190,20 +200,49 @@ def test_a_closed_terminal_ends_all_processes_of_a_build(
     assert resume(recipe_file, out) == undisturbed
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this")
 @pytest.mark.parametrize("early", [False, True], ids=["at-work", "while-they-start"])
 def test_the_processes_of_a_killed_launcher_end(
     recipe_file: Path, undisturbed: dict[str, str], tmp_path: Path, early: bool
 ) -> None:
     out = tmp_path / "out"
-    process, ranks = start(recipe_file, out, stderr=subprocess.DEVNULL)
+    # The system tells a process of the end of its parent, and the quick Python's is a server.
+    process, ranks = start(recipe_file, out, ranks_by=sys.executable, stderr=subprocess.DEVNULL)
     if not early:
         wait_for_shards(process, out)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not psutil.wait_procs(ranks, timeout=STARTED)[1]
     assert resume(recipe_file, out) == undisturbed
+
+
+_LAUNCHER = """
+import os, subprocess, sys, time
+os.environ["DATA_FACTORY_LAUNCHER"] = str(os.getpid())
+code = "from factory.builder.launcher import end_with_launcher as end; end(); print(1, flush=True)"
+subprocess.run([sys.executable, "-c", code + "; import time; time.sleep(600)"])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of this")
+def test_a_process_ends_with_the_launcher_that_started_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The soak kills the launcher of a build, at work and while its processes start."""
+    launcher = subprocess.Popen(
+        [sys.executable, "-c", _LAUNCHER], cwd=ROOT, env=environment(), stdout=subprocess.PIPE
+    )
+    assert launcher.stdout is not None and launcher.stdout.readline() == b"1\n"
+    ranks = psutil.Process(launcher.pid).children()
+    launcher.kill()
+    launcher.communicate()
+    assert not psutil.wait_procs(ranks, timeout=STARTED)[1]
+    # A process that starts too late finds that its launcher has gone.
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: SimpleNamespace(prctl=lambda *_: None))
+    monkeypatch.setenv("DATA_FACTORY_LAUNCHER", str(launcher.pid))
+    with pytest.raises(Stopped):
+        end_with_launcher()
+    monkeypatch.setenv("DATA_FACTORY_LAUNCHER", str(os.getppid()))
+    end_with_launcher()
 
 
 @pytest.mark.slow
@@ -214,7 +253,7 @@ def test_one_process_tells_why_a_build_of_several_fails(tmp_path: Path) -> None:
     path.write_text(f"classes: [cat]\nimages_per_class: 8\nprompt: a {{class}}\nmodel: {model}\n")
     for weights in Path(model).glob("unet/*.safetensors"):
         weights.write_bytes(b"damaged")
-    command = [sys.executable, "-m", "factory", "build", str(path), str(out), *SETTINGS]
+    command = [python(), "-m", "factory", "build", str(path), str(out), *SETTINGS]
     done = run([*command, "--processes", "2"], status=2)
     assert done.stdout == ""
     assert done.stderr == run([*command, "--processes", "1"], status=2).stderr
@@ -434,7 +473,7 @@ def test_a_killed_build_resumes_to_the_same_bytes(recipe_file: Path, one_process
     out = recipe_file.parent / "killed"
     command = ["-m", "factory", "build", str(recipe_file), str(out), *ALONE]
     process = subprocess.Popen(
-        [sys.executable, *command], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
+        [python(), *command], cwd=ROOT, env=environment(), stderr=subprocess.DEVNULL
     )
     try:
         while process.poll() is None and not list(out.glob("data/tiny/train-*")):
@@ -560,7 +599,7 @@ leave()
 def test_the_names_of_100000_shards_reach_every_rank(tmp_path: Path) -> None:
     """Together they are larger than what the store of a process group takes at once."""
     (tmp_path / "rank.py").write_text(_MANY_NAMES)
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher = [python(), "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     run([*launcher, "--standalone", str(tmp_path / "rank.py")])
 
 

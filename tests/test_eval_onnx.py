@@ -16,6 +16,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from quick_python import python
 from test_eval_predict import predict, put
 from test_eval_score import NAMES, write_real, write_run
 
@@ -490,11 +491,17 @@ def test_a_batch_is_computed_in_parts_that_fit(
 @pytest.mark.parametrize(
     "architecture",
     [
-        *("test_vit", "test_convnext"),
+        "test_vit",
         *(
             pytest.param(name, marks=pytest.mark.soak)
             for name in (
-                *("test_efficientnet", "test_byobnet", "test_nfnet", "test_mambaout"),
+                *(
+                    "test_convnext",
+                    "test_efficientnet",
+                    "test_byobnet",
+                    "test_nfnet",
+                    "test_mambaout",
+                ),
                 *("test_maxvit", "regnety_002", "mobilenetv3_small_050", "mixer_s32_224"),
                 *("swin_tiny_patch4_window7_224", "deit_tiny_patch16_224"),
             )
@@ -569,7 +576,7 @@ def test_onnx_is_imported_for_its_files_only(run: Path, exported: Path, photos: 
     )
     for model, expected in ((run, "[]"), (exported, "['onnx', 'onnxruntime']")):
         done = subprocess.run(
-            [sys.executable, "-c", code, str(model), str(photos / "00.png")],
+            [python(), "-c", code, str(model), str(photos / "00.png")],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -93,16 +93,16 @@ def test_killed_at_some_change_to_the_file_system(
     """At markers, shards, manifest and card, and while markers are removed."""
     changes = changes_of(recipes, tmp_path / "counted")
     wanted = {
-        "hardlink_to": [1, 2],
-        "replace": [-3, -2, -1],
-        "fsync": [2, -3],
-        "unlink": [1, 2],
-        "rmdir": [0],
+        "hardlink_to": [(1, False), (2, True)],
+        "replace": [(-3, False), (-2, True), (-1, False), (-1, True)],
+        "fsync": [(-3, True)],
+        "unlink": [(1, True)],
+        "rmdir": [(0, False)],
     }
     points: list[tuple[int, bool]] = []
     for call, places in wanted.items():
         numbers = [int(one.split()[0]) for one in changes if one.split()[1] == call]
-        points += [(numbers[place], after) for place in places for after in (False, True)]
+        points += [(numbers[place], after) for place, after in places]
     killed_at(points, recipes, tmp_path, undisturbed)
 
 

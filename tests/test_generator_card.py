@@ -47,6 +47,7 @@ SETTINGS = {
 def _little_is_measured() -> Iterator[None]:
     """Generate few images wherever a run or a pipeline is measured."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.generator.training.fit.SHEET_STEPS", 2)
         patch.setattr(diffusion, "class_gap", partial(class_gap, size=8))
         patch.setattr(run_probe, "PER_CLASS", 4)
         patch.setattr(run_probe, "EPOCHS", 3)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -41,10 +42,13 @@ TINY = {
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _a_process_of_its_own() -> None:
-    """Reset threads and precision, which a run sets for its process."""
+def _a_process_of_its_own() -> Iterator[None]:
+    """Reset threads and precision, which a run sets for its process; sample sheets in few steps."""
     torch.set_num_threads(1)
     AcceleratorState._reset_state(reset_partial_state=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("train.generator.training.fit.SHEET_STEPS", 2)
+        yield
 
 
 @pytest.fixture(scope="module")

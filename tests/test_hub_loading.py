@@ -126,38 +126,38 @@ def test_a_set_of_thousands_comes_back_the_same(hub: LocalHub, large: Path, tmp_
 
 
 def test_open_dataset_reads_a_revision_and_finds_it_again_offline(
-    hub: LocalHub, small: Path, tmp_path: Path
+    either_hub: LocalHub, small: Path, tmp_path: Path
 ) -> None:
-    commit = push(hub, tmp_path, small)
+    commit = push(either_hub, tmp_path, small)
     for reference in (f"{REPO}@v1", f"hf://datasets/{REPO}@{commit}"):
-        done = run_python(hub, tmp_path, _OPEN, reference, "both")
+        done = run_python(either_hub, tmp_path, _OPEN, reference, "both")
         assert (done.returncode, done.stdout) == (0, f"{commit} 30"), done.stderr
     # A folder called like the repository is not meant by `hf://`.
     (tmp_path / "here" / REPO).mkdir(parents=True)
     elsewhere = f"import os; os.chdir({str(tmp_path / 'here')!r})\n{_OPEN}"
     for code in (_OPEN, elsewhere):
-        done = run_python(hub, tmp_path, code, f"hf://datasets/{REPO}@v1", "both")
+        done = run_python(either_hub, tmp_path, code, f"hf://datasets/{REPO}@v1", "both")
         assert (done.returncode, done.stdout) == (0, f"{commit} 30"), done.stderr
-    hub.clear_log()
-    done = run_python(hub, tmp_path, _OPEN, f"{REPO}@v1", "both", HF_HUB_OFFLINE="1")
+    either_hub.clear_log()
+    done = run_python(either_hub, tmp_path, _OPEN, f"{REPO}@v1", "both", HF_HUB_OFFLINE="1")
     assert (done.returncode, done.stdout) == (0, f"{commit} 30"), done.stderr
-    assert hub.log() == []
-    done = run_python(hub, tmp_path, _OPEN, f"{REPO}@v1", "base", HF_HUB_OFFLINE="1")
+    assert either_hub.log() == []
+    done = run_python(either_hub, tmp_path, _OPEN, f"{REPO}@v1", "base", HF_HUB_OFFLINE="1")
     assert done.returncode == 2
     assert "HF_HUB_OFFLINE is set" in done.stderr
 
 
 def test_a_damaged_download_is_noticed_and_fetched_again(
-    hub: LocalHub, small: Path, tmp_path: Path
+    either_hub: LocalHub, small: Path, tmp_path: Path
 ) -> None:
-    commit = push(hub, tmp_path / "pusher", small)
-    route = "xorb_get" if hub.xet_enabled else "content"
-    hub.fault(route, "flip")
-    done = run_python(hub, tmp_path / "reader", _OPEN, f"{REPO}@v1", "both")
+    commit = push(either_hub, tmp_path / "pusher", small)
+    route = "xorb_get" if either_hub.xet_enabled else "content"
+    either_hub.fault(route, "flip")
+    done = run_python(either_hub, tmp_path / "reader", _OPEN, f"{REPO}@v1", "both")
     assert (done.returncode, done.stdout) == (0, f"{commit} 30"), done.stderr
     assert "downloaded files are damaged" in done.stderr
-    hub.fault(route, "flip", times=None)
-    done = run_python(hub, tmp_path / "other", _OPEN, f"{REPO}@v1", "both")
+    either_hub.fault(route, "flip", times=None)
+    done = run_python(either_hub, tmp_path / "other", _OPEN, f"{REPO}@v1", "both")
     assert done.returncode == 1
     assert "is damaged after every download" in done.stderr.splitlines()[-1]
 

@@ -126,7 +126,7 @@ def test_the_coordinator_is_killed(large: Path, tmp_path: Path) -> None:
     """Without a launcher to restart it, the job ends; the same command resumes it."""
     out = tmp_path / "out"
     arguments = ["--standalone", "--nproc-per-node", "2", SCRIPT, str(large), str(out), "0.3"]
-    with torchrun(*arguments, ranks=sys.executable) as launcher:
+    with torchrun(*arguments) as launcher:
         wait_for_shards(out, 2)
         ranks = [one for one in ranks_of(launcher) if SCRIPT in one.cmdline()]
         environments = {one.environ()["RANK"]: one for one in ranks}

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from functools import cache
 from pathlib import Path
 
 import write_figures
@@ -27,15 +28,23 @@ DISTRIBUTIONS = {
 }
 
 
+@cache
+def nodes(path: Path) -> tuple[set[ast.AST], set[ast.AST]]:
+    """Return the imports of a module, and those inside its functions."""
+    tree, imports = ast.parse(path.read_text()), (ast.Import, ast.ImportFrom)
+    everywhere = [*ast.walk(tree)]
+    functions = [one for one in everywhere if isinstance(one, ast.FunctionDef)]
+    inside = {node for one in functions for node in ast.walk(one) if isinstance(node, imports)}
+    return {node for node in everywhere if isinstance(node, imports)}, inside
+
+
 def imported_distributions(*, in_functions: bool) -> set[str]:
     """Return the distributions imported inside functions, and those imported always."""
     names = set()
     for package in OURS:
         for path in (ROOT / package).rglob("*.py"):
-            tree = ast.parse(path.read_text())
-            functions = [one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef)]
-            inside = {node for one in functions for node in ast.walk(one)}
-            for node in inside if in_functions else {*ast.walk(tree)} - inside:
+            everywhere, inside = nodes(path)
+            for node in inside if in_functions else everywhere - inside:
                 if isinstance(node, ast.Import):
                     names |= {alias.name.split(".")[0] for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

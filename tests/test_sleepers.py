@@ -51,9 +51,10 @@ def test_a_tidy_keeps_the_only_copy_that_another_one_has_put_aside(
     changes = changes_of(tmp_path / "count", tmp_path / "counted", "tidies")
     aside = [number for number, name in enumerate(changes, 1) if name.startswith("rename ")]
     assert len(aside) > 2
-    for event in aside:
+    # One launch with each end; files are put aside in one way.
+    for number, event in enumerate((aside[0], aside[-1])):
         run = tmp_path / str(event)
-        tidied_twice(run / "recipes", run / "out", event, other, killed=event % 2 == 0)
+        tidied_twice(run / "recipes", run / "out", event, other, killed=number == 0)
 
 
 @pytest.mark.soak

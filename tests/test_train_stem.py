@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 import timm
 import torch
 import yaml
+from quick_python import python
 from safetensors.torch import load_file
 from test_train import ROOT, make_set
 
@@ -75,9 +75,9 @@ def test_timm_loads_a_run_natively_or_after_two_lines(options: TrainOptions) -> 
         assert torch.equal(loaded(images), scored(images))
     # Another process knows the architecture only after the lines of the model card.
     load = f'import timm; timm.create_model("local-dir:{options.out}", pretrained=True)'
-    bare = subprocess.run([sys.executable, "-c", load], cwd=ROOT, capture_output=True, text=True)
+    bare = subprocess.run([python(), "-c", load], cwd=ROOT, capture_output=True, text=True)
     assert "Unknown model (test_resnet_small_stem)" in bare.stderr
-    lines = [sys.executable, "-c", "\n".join([*LOADING, load])]
+    lines = [python(), "-c", "\n".join([*LOADING, load])]
     subprocess.run(lines, cwd=ROOT, check=True)
     # Further training keeps the stem.
     on = replace(

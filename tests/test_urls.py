@@ -191,7 +191,7 @@ def resumed(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
 def test_a_resumed_launch_harms_nothing_in_a_bucket(
     sleeper: str, resumed: Callable[..., None]
 ) -> None:
-    resumed([pair for pair in PAIRS if pair[0] == sleeper][len(sleeper) % 2 :: 2], rounds=1)
+    resumed([pair for pair in PAIRS if pair[0] == sleeper][len(sleeper) % 2 :: 2][:1], rounds=1)
 
 
 @pytest.mark.soak

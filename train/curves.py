@@ -11,6 +11,7 @@ from factory.common.whole_files import replace_file
 
 CURVES = "curves.png"
 _SIZE = (12, 3.6)
+_MARGINS = {"left": 0.05, "right": 0.99, "top": 0.91, "bottom": 0.14, "wspace": 0.24}
 _MARKED = 30
 _PANELS = (
     ("loss", ("train_loss", "val_loss")),
@@ -31,8 +32,10 @@ def draw_curves(out: Path, rows: Sequence[Mapping[str, Any]], *, best_epoch: int
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_SIZE, layout="constrained")
+    figure = Figure(figsize=_SIZE)
     FigureCanvasAgg(figure)
+    # A layout that measures every text takes as long as a small training.
+    figure.subplots_adjust(**_MARGINS)
     epochs = [row["epoch"] for row in rows]
     # A single epoch is a point, which a line does not show.
     marker = "." if len(rows) < _MARKED else ""

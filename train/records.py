@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from factory.common.errors import UserError
+from train import curves
 from train.checkpoint import CHECKPOINT, Checkpoint, MiddleOfEpoch, load_checkpoint, save_checkpoint
 from train.config import RunConfig
-from train.curves import draw_curves
 from train.model import keep_weights, save_classifier
 from train.run_folder import WEIGHTS, write_metrics
 from train.scores import Scores, total_of
@@ -139,7 +139,7 @@ class Records:
     def draw(self) -> None:
         """Draw the curves of all epochs."""
         if self.metrics:
-            draw_curves(self._out, self.metrics, best_epoch=self.best_epoch)
+            curves.draw_curves(self._out, self.metrics, best_epoch=self.best_epoch)
 
     def fill(self, checkpoint: Checkpoint) -> Checkpoint:
         """Return a checkpoint of model and optimiser with the state of the run."""
