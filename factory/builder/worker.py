@@ -10,6 +10,7 @@ from typing import Any
 from factory.builder.finish import finish
 from factory.builder.jobs import Job
 from factory.builder.markers import Markers, left_over_markers
+from factory.builder.partial_shards import left_over_partial_shards
 from factory.builder.ranks import Ranks
 from factory.builder.report import BuildReport, Part
 from factory.builder.shard_maker import ShardMaker
@@ -192,8 +193,10 @@ class RankOfBuild:
         """Remove files of killed launches; a running launch writes its file again."""
         remove_left_over(look)
         remove_temporary_files(self.out)
-        for path in left_over_markers(self.out, look.generation.written):
-            path.unlink(missing_ok=True)
+        manifest = look.generation.written
+        for find in (left_over_markers, left_over_partial_shards):
+            for path in find(self.out, manifest):
+                path.unlink(missing_ok=True)
 
     def _report(self, fields: Any) -> BuildReport:
         failed = {

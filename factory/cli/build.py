@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from factory.cli.arguments import (
@@ -17,7 +17,7 @@ from factory.cli.arguments import (
     warn_of_unknown_words,
 )
 from factory.common import console
-from factory.common.errors import Failure, UserError
+from factory.common.errors import FactoryError, Failure, UserError
 from factory.common.launch import launcher
 from factory.common.options import (
     add_batch_size,
@@ -28,6 +28,7 @@ from factory.common.options import (
     option,
 )
 from factory.common.program import command
+from factory.common.text import count
 
 if TYPE_CHECKING:
     from factory.builder.build import BuildOptions, BuildReport
@@ -117,7 +118,8 @@ def run(args: argparse.Namespace) -> int | None:
     if count > 1:
         from factory.builder.launcher import run_in_processes
 
-        return run_in_processes(count)
+        with _kept_reported(args.out):
+            return run_in_processes(count)
     _build(args, recipes, settings, options)
     return None
 
@@ -172,9 +174,9 @@ def _build(
     options: BuildOptions,
 ) -> None:
     from factory.builder.build import build
-    from factory.builder.launcher import end_with_launcher
+    from factory.builder.launcher import end_with_launcher, is_started_by_build
     from factory.builder.ranks import leave, own_rank
-    from factory.common.stop_signals import Stopped, stopping_on_signals
+    from factory.common.stop_signals import stopping_on_signals
 
     end_with_launcher()
     rank = own_rank(args.device)
@@ -183,17 +185,9 @@ def _build(
             console.log("--claim-expiry no longer has an effect: no build waits for another one")
         note_dropped_keys(recipes)
         warn_of_unknown_words(recipes)
-    try:
-        with stopping_on_signals(for_good=True):
-            report = build(recipes, args.out, settings=settings, options=options)
-    except Stopped:
-        # The terminal may be closed.
-        with suppress(OSError):
-            if rank == 0:
-                console.log(
-                    "finished shards are kept; images of unfinished shards will be generated again"
-                )
-        raise
+    reports = rank == 0 and not is_started_by_build()
+    with stopping_on_signals(for_good=True), _kept_reported(args.out if reports else None):
+        report = build(recipes, args.out, settings=settings, options=options)
     if rank == 0 and args.json:
         console.write_json(_plain(report, args.out))
     elif rank == 0:
@@ -204,6 +198,34 @@ def _build(
             f"{report.num_failed} images failed and are left out (listed above and in "
             "manifest.json); change the recipe or the model, or accept this with --allow-failed"
         )
+
+
+@contextmanager
+def _kept_reported(out: str | None) -> Iterator[None]:
+    """Report how many images of a dataset are kept if a signal stops its build.
+
+    Args:
+        out: Dataset directory or URL; None if another process reports it.
+    """
+    from factory.common.stop_signals import Stopped
+
+    try:
+        yield
+    except Stopped:
+        # The terminal may be closed, and the dataset not begun.
+        with suppress(OSError, FactoryError):
+            if out is not None:
+                console.log(_kept(out))
+        raise
+
+
+def _kept(out: str) -> str:
+    from factory.inspection.status import status
+
+    own = [one for one in status(out).configs if one.kind == "set"]
+    kept = sum(one.images_done + one.images_kept for one in own)
+    planned = sum(one.images for one in own)
+    return f"{kept:,} of {count(planned, 'image')} are finished and kept"
 
 
 def _plain(report: BuildReport, out: str) -> dict[str, object]:

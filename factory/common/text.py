@@ -21,3 +21,14 @@ def suggest(word: str, known: Iterable[str], *, otherwise: str = "it has") -> st
     names = [str(name) for name in known]
     near = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {near[0]}?" if near else f"{otherwise}: {', '.join(names) or 'none'}"
+
+
+def count(number: int, what: str, many: str = "") -> str:
+    """Return a number with its noun: `1 image`, `1,000 images`, `2 classes`.
+
+    Args:
+        number: The number.
+        what: The noun in the singular.
+        many: Its plural, if that is not formed with `s`.
+    """
+    return f"{number:,} {what if number == 1 else many or what + 's'}"
