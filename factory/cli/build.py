@@ -29,6 +29,7 @@ from factory.common.options import (
 )
 from factory.common.program import command
 from factory.common.text import count
+from factory.recipe.scaffold_bodies import RECOMMENDED
 
 if TYPE_CHECKING:
     from factory.builder.build import BuildOptions, BuildReport
@@ -114,12 +115,12 @@ def run(args: argparse.Namespace) -> int | None:
         allow_cut_prompts=args.allow_cut_prompts,
     )
     recipes = recipes_of(args, args.recipe, members=False)
-    count = _processes(args, recipes, settings)
-    if count > 1:
+    processes = _processes(args, recipes, settings)
+    if processes > 1:
         from factory.builder.launcher import run_in_processes
 
         with _kept_reported(args.out):
-            return run_in_processes(count)
+            return run_in_processes(processes)
     _build(args, recipes, settings, options)
     return None
 
@@ -145,8 +146,8 @@ def _processes(
     choice = choose_processes(recipes, args.out, settings=settings)
     check_devices(args.processes, args.device)
     if args.processes is None and choice.reason:
-        unit = "process" if choice.count == 1 else "processes"
-        console.log(f"{choice.count} {unit} ({choice.reason}); --processes N changes this")
+        chosen = count(choice.count, "process", "processes")
+        console.log(f"{chosen} ({choice.reason}); --processes N changes this")
     return args.processes or choice.count
 
 
@@ -195,7 +196,7 @@ def _build(
     leave()
     if rank == 0 and report.failed and not args.allow_failed:
         raise Failure(
-            f"{report.num_failed} images failed and are left out (listed above and in "
+            f"{count(report.num_failed, 'image')} failed and left out (listed above and in "
             "manifest.json); change the recipe or the model, or accept this with --allow-failed"
         )
 
@@ -247,7 +248,7 @@ def _summarize(report: BuildReport, out: str) -> None:
         f", {report.regenerated} of them to replace damaged ones" if report.regenerated else ""
     )
     generated, kept = (
-        f"{report.generated} images generated{regenerated}",
+        f"{count(report.generated, 'image')} generated{regenerated}",
         f"{report.kept} already present",
     )
     speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
@@ -262,13 +263,15 @@ def _summarize(report: BuildReport, out: str) -> None:
         return
     console.write("next:")
     console.write("  from datasets import load_dataset")
-    console.write(f'  load_dataset("{out}", "{report.configs[0]}", split="train")')
+    config = RECOMMENDED if RECOMMENDED in report.configs else report.configs[0]
+    console.write(f'  load_dataset("{out}", "{config}", split="train")')
 
 
 def _list_failed(config: str, images: Sequence[FailedImage]) -> None:
     for image in images[:_MANY]:
         console.write(
-            f"{config}: image {image.index} failed: {image.reason} ({image.attempts} attempts)"
+            f"{config}: image {image.index} failed: {image.reason} "
+            f"({count(image.attempts, 'attempt')})"
         )
     if len(images) > _MANY:
         console.write(f"{config}: and {len(images) - _MANY} more")

@@ -1,7 +1,9 @@
 """`completion SHELL`: print a script for a shell that completes commands and options."""
 
 import argparse
+import shutil
 import sys
+from pathlib import Path
 
 from factory.common.errors import UserError
 from factory.common.program import NAME, command
@@ -11,11 +13,17 @@ bash: {start} bash > ~/.local/share/bash-completion/completions/{name}
 zsh:  {start} zsh > DIRECTORY_IN_FPATH/_{name}
 fish: {start} fish > ~/.config/fish/completions/{name}.fish
 """
+_NOT_ON_PATH = """
+{name} is not on the PATH, and the scripts complete only this name. Activate the environment it is
+installed in, or add its folder to the PATH: {folder}
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG.format(start=command("completion"), name=NAME)
+    if shutil.which(NAME) is None:
+        parser.epilog += _NOT_ON_PATH.format(name=NAME, folder=Path(sys.executable).parent)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 

@@ -32,3 +32,12 @@ def count(number: int, what: str, many: str = "") -> str:
         many: Its plural, if that is not formed with `s`.
     """
     return f"{number:,} {what if number == 1 else many or what + 's'}"
+
+
+def size(num_bytes: float) -> str:
+    """Return a number of bytes in a suitable unit: `12 B`, `3.4 kB`, `5.6 GB`."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} GB"

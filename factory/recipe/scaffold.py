@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.common.console import log
 from factory.common.errors import Fault, UserError
 from factory.data.columns import CONFIG_NAME
 from factory.models.embedded import EMBEDDED_ID
@@ -56,8 +55,6 @@ def class_names(given: Sequence[str]) -> list[str]:
     names = [" ".join(one.split()) for one in given if one.strip()]
     if not names:
         raise UserError('--class: no class is named; write e.g. --class heron --class "crane bird"')
-    if len(names) == 1:
-        log(f"--class: one class, {names[0]}; a classifier needs two or more")
     labels = [label_of(name) for name in names]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:

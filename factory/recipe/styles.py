@@ -60,13 +60,13 @@ STYLES = {
     ),
     "satellite": Style(
         "a satellite photo of a {class}",
-        "a {domain} of a {class}",
+        "{domain} of a {class}",
         (
-            "satellite photo",
-            "low resolution satellite photo",
-            "aerial photo",
-            "drone photo",
-            "hazy satellite photo",
+            "a satellite photo",
+            "a low resolution satellite photo",
+            "an aerial photo",
+            "a drone photo",
+            "a hazy satellite photo",
         ),
         f"{_INSTEAD}: {LOW_ON_EUROSAT} {_STUDY}); 1 to 5: {RANDOM_ON_EUROSAT}; "
         "measured with the prompt 'an image of a {{class}}'; other generators "
@@ -74,15 +74,15 @@ STYLES = {
     ),
     "sketch": Style(
         "a sketch of a {class}",
-        "a {domain} of a {class}",
+        "{domain} of a {class}",
         (
-            "pencil sketch",
-            "charcoal drawing",
-            "ink drawing",
-            "line drawing",
-            "crayon drawing",
-            "chalk drawing",
-            "doodle",
+            "a pencil sketch",
+            "a charcoal drawing",
+            "an ink drawing",
+            "a line drawing",
+            "a crayon drawing",
+            "a chalk drawing",
+            "a doodle",
         ),
         f"{_ON_CIFAR}; sketches not measured.",
     ),
