@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from factory.cli.arguments import (
@@ -16,8 +14,9 @@ from factory.cli.arguments import (
     recipes_of,
     warn_of_unknown_words,
 )
+from factory.cli.build_result import kept_reported, plain, summarize
 from factory.common import console
-from factory.common.errors import FactoryError, Failure, UserError
+from factory.common.errors import Failure, UserError
 from factory.common.launch import launcher
 from factory.common.options import (
     add_batch_size,
@@ -29,15 +28,12 @@ from factory.common.options import (
 )
 from factory.common.program import command
 from factory.common.text import count
-from factory.recipe.scaffold_bodies import RECOMMENDED
 
 if TYPE_CHECKING:
-    from factory.builder.build import BuildOptions, BuildReport
+    from factory.builder.build import BuildOptions
     from factory.recipe.resolved import ResolvedRecipe
-    from factory.shards.manifest import FailedImage
     from factory.shards.settings import BuildSettings
 
-_MANY = 10
 _PROCESSES = (
     "the bytes do not depend on their number. Under accelerate launch, torchrun, mpirun or srun "
     "the launcher decides"
@@ -119,7 +115,7 @@ def run(args: argparse.Namespace) -> int | None:
     if processes > 1:
         from factory.builder.launcher import run_in_processes
 
-        with _kept_reported(args.out):
+        with kept_reported(args.out):
             return run_in_processes(processes)
     _build(args, recipes, settings, options)
     return None
@@ -187,91 +183,15 @@ def _build(
         note_dropped_keys(recipes)
         warn_of_unknown_words(recipes)
     reports = rank == 0 and not is_started_by_build()
-    with stopping_on_signals(for_good=True), _kept_reported(args.out if reports else None):
+    with stopping_on_signals(for_good=True), kept_reported(args.out if reports else None):
         report = build(recipes, args.out, settings=settings, options=options)
     if rank == 0 and args.json:
-        console.write_json(_plain(report, args.out))
+        console.write_json(plain(report, args.out))
     elif rank == 0:
-        _summarize(report, args.out)
+        summarize(report, args.out)
     leave()
     if rank == 0 and report.failed and not args.allow_failed:
         raise Failure(
             f"{count(report.num_failed, 'image')} failed and left out (listed above and in "
             "manifest.json); change the recipe or the model, or accept this with --allow-failed"
         )
-
-
-@contextmanager
-def _kept_reported(out: str | None) -> Iterator[None]:
-    """Report how many images of a dataset are kept if a signal stops its build.
-
-    Args:
-        out: Dataset directory or URL; None if another process reports it.
-    """
-    from factory.common.stop_signals import Stopped
-
-    try:
-        yield
-    except Stopped:
-        # The terminal may be closed, and the dataset not begun.
-        with suppress(OSError, FactoryError):
-            if out is not None:
-                console.log(_kept(out))
-        raise
-
-
-def _kept(out: str) -> str:
-    from factory.inspection.status import status
-
-    own = [one for one in status(out).configs if one.kind == "set"]
-    kept = sum(one.images_done + one.images_kept for one in own)
-    planned = sum(one.images for one in own)
-    return f"{kept:,} of {count(planned, 'image')} are finished and kept"
-
-
-def _plain(report: BuildReport, out: str) -> dict[str, object]:
-    return {
-        "out": out,
-        "images": report.generated,
-        "kept": report.kept,
-        "seconds": report.seconds,
-        "configs": list(report.configs),
-        "failed": {
-            name: [image.model_dump() for image in images] for name, images in report.failed.items()
-        },
-        "complete": report.is_complete,
-    }
-
-
-def _summarize(report: BuildReport, out: str) -> None:
-    regenerated = (
-        f", {report.regenerated} of them to replace damaged ones" if report.regenerated else ""
-    )
-    generated, kept = (
-        f"{count(report.generated, 'image')} generated{regenerated}",
-        f"{report.kept} already present",
-    )
-    speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
-    console.write(f"{out}: {generated} ({speed}), {kept}")
-    for name, images in report.failed.items():
-        _list_failed(name, images)
-    console.write(f"configs: {', '.join(report.configs)}")
-    if not report.is_complete:
-        console.write("this part is done; the part that finishes last writes the card")
-        return
-    if "://" in out:
-        return
-    console.write("next:")
-    console.write("  from datasets import load_dataset")
-    config = RECOMMENDED if RECOMMENDED in report.configs else report.configs[0]
-    console.write(f'  load_dataset("{out}", "{config}", split="train")')
-
-
-def _list_failed(config: str, images: Sequence[FailedImage]) -> None:
-    for image in images[:_MANY]:
-        console.write(
-            f"{config}: image {image.index} failed: {image.reason} "
-            f"({count(image.attempts, 'attempt')})"
-        )
-    if len(images) > _MANY:
-        console.write(f"{config}: and {len(images) - _MANY} more")

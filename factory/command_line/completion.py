@@ -3,7 +3,6 @@
 import argparse
 import shutil
 import sys
-from pathlib import Path
 
 from factory.common.errors import UserError
 from factory.common.program import NAME, command
@@ -15,7 +14,7 @@ fish: {start} fish > ~/.config/fish/completions/{name}.fish
 """
 _NOT_ON_PATH = """
 {name} is not on the PATH, and the scripts complete only this name. Activate the environment it is
-installed in, or add its folder to the PATH: {folder}
+installed in, or add the folder of the installed program to the PATH.
 """
 
 
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.epilog = _EPILOG.format(start=command("completion"), name=NAME)
     if shutil.which(NAME) is None:
-        parser.epilog += _NOT_ON_PATH.format(name=NAME, folder=Path(sys.executable).parent)
+        parser.epilog += _NOT_ON_PATH.format(name=NAME)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("shell", choices=("bash", "zsh", "fish"))
 
