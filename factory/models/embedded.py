@@ -17,9 +17,8 @@ EMBEDDED_CLASSES = {
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
 }
 EMBEDDED_MEASURED = (
-    "72 % of its training samples of photos show ten other classes (airplane, automobile, bird, "
-    "cat, deer, dog, frog, horse, ship, truck), and prompt accuracy was measured for these and "
-    "digits only (91.3 % and 84.5 % at guidance 2)"
+    "72 % of its training samples of photos show the ten classes of CIFAR-10; only for these and "
+    "for digits was prompt accuracy measured (91.3 % and 84.5 % at guidance 2)"
 )
 
 
