@@ -154,6 +154,17 @@ def test_a_failure_keeps_images_too(tmp_path: Path, resumed: Resume) -> None:
     assert resumed(tmp_path / "out") == 3
 
 
+def test_a_growth_that_is_stopped_counts_what_was_there(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    generate(large(tmp_path), out)
+    grown = large(tmp_path, images_per_class=90)
+    with pytest.raises(Stopped):
+        generate(grown, out, ending_at(64, interrupt))
+    assert status(out).configs[0].images_kept == 64
+    report = generate(grown, out)
+    assert (report.generated, report.kept) == (26, 64)
+
+
 def test_a_stopped_shard_grows(stopped: Path, tmp_path: Path) -> None:
     report = generate(large(tmp_path, images_per_class=70), stopped)
     assert (report.generated, report.kept) == (50, 20)

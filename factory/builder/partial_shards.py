@@ -153,20 +153,25 @@ def left_over_partial_shards(out: AnyPath, manifest: Manifest) -> list[AnyPath]:
     return [path for name in names for path in partial_shards(out, name)]
 
 
-def num_kept(out: AnyPath, config: str, missing: Collection[int], *, shard_size: int) -> int:
-    """Return the number of images in the partial shards of a config.
+def num_kept(out: AnyPath, manifest: Manifest, config: str, missing: Collection[int]) -> int:
+    """Return the number of finished images of missing shards: in partial and outgrown ones.
 
     Args:
         out: Dataset directory.
+        manifest: Its manifest.
         config: Name of the config.
-        missing: Numbers of its missing shards; files of others are left over.
-        shard_size: Images per shard.
+        missing: Numbers of its missing shards.
     """
-    found = []
-    for path in partial_shards(out, config):
+    entry, size = manifest.configs[config], manifest.settings.shard_size
+    found = [
+        (index * size, index * size + one.rows + len(one.failed))
+        for index, one in enumerate(entry.shards)
+        if index in missing
+    ]
+    for path in partial_shards(out, config) if missing else ():
         with suppress(OSError, ValueError):
             stamp = read_stamp(path)
-            if stamp.start // shard_size in missing:
+            if stamp.start // size in missing and stamp.fingerprint == entry.fingerprint:
                 found.append((stamp.start, stamp.stop))
     kept = reached = 0
     for start, stop in sorted(found):

@@ -10,7 +10,7 @@ from typing import Any
 from factory.builder.finish import finish
 from factory.builder.jobs import Job
 from factory.builder.markers import Markers, left_over_markers
-from factory.builder.partial_shards import left_over_partial_shards
+from factory.builder.partial_shards import left_over_partial_shards, num_kept
 from factory.builder.ranks import Ranks
 from factory.builder.report import BuildReport, Part
 from factory.builder.shard_maker import ShardMaker
@@ -57,12 +57,13 @@ class RankOfBuild:
         self._worked: list[tuple[str, LaunchBoard, Sequence[int]]] = []
         self._shown = 0
         self._makers_of: dict[tuple[str, int], tuple[LaunchBoard, int]] | None = None
+        shows = self.show_progress and self.ranks.is_lead
         self._bar = console.progress(
             sum(job.num_images for job in self.jobs if job.kind != "union"),
             unit="image",
             description="build",
-            initial=self._count_present(),
-            show=self.show_progress and self.ranks.is_lead,
+            initial=self._count_present() if shows else 0,
+            show=shows,
         )
         self._maker = ShardMaker(
             self.out,
@@ -214,10 +215,12 @@ class RankOfBuild:
         self._shown = everyones
 
     def _count_present(self) -> int:
-        """Count the images of existing shards, going by file names alone."""
+        """Count the images of existing shards, going by file names, and of unfinished ones."""
         size = self._manifest.settings.shard_size
-        return sum(
-            len(job.rows(index, shard_size=size))
-            for job in self.jobs
-            for index in self.start.present[job.name]
-        )
+        found = 0
+        for job in self.jobs:
+            present = set(self.start.present[job.name])
+            found += sum(len(job.rows(index, shard_size=size)) for index in present)
+            missing = set(range(job.total(size))) - present
+            found += num_kept(self.out, self._manifest, job.name, missing)
+        return found

@@ -43,7 +43,7 @@ class ConfigStatus:
         running: Number of missing shards with a marker.
         images: Planned number of images.
         images_done: Images in the existing shards, failed ones included.
-        images_kept: Finished images of missing shards, which the next build uses.
+        images_kept: Finished images of missing shards, failed ones included.
         failed: Failed images among them.
         complete: Whether the manifest lists all shards of the config.
     """
@@ -175,7 +175,7 @@ def _config(
         images_done=sum(
             len(shard_rows(index, num_images=entry.images, shard_size=size)) for index in there
         ),
-        images_kept=0 if entry.complete else num_kept(out, name, missing, shard_size=size),
+        images_kept=0 if entry.complete else num_kept(out, found, name, missing),
         failed=_failed(out, entry, there.values()),
         complete=entry.complete,
     )
