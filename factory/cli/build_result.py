@@ -10,7 +10,7 @@ from factory.common import console
 from factory.common.errors import FactoryError
 from factory.common.launch import launcher
 from factory.common.text import count
-from factory.recipe.scaffold_bodies import RECOMMENDED
+from factory.recipe.styles import RECOMMENDED
 
 if TYPE_CHECKING:
     from factory.builder.build import BuildReport

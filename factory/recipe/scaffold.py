@@ -15,8 +15,8 @@ from factory.models.embedded import EMBEDDED_ID
 from factory.recipe.json_schema import schema_text
 from factory.recipe.library import load_recipes
 from factory.recipe.resolved import dump_yaml
-from factory.recipe.scaffold_bodies import RECOMMENDED, SUBTYPES, bodies_of, is_embedded, label_of
-from factory.recipe.styles import STYLES, Style, readme_text
+from factory.recipe.scaffold_bodies import SUBTYPES, bodies_of, is_embedded, label_of
+from factory.recipe.styles import RECOMMENDED, STYLES, Style, readme_text
 
 _SCHEMA = "# yaml-language-server: $schema={schema}"
 

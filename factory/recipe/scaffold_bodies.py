@@ -10,9 +10,9 @@ from factory.models.presets import find_preset
 from factory.recipe.articles import article_of
 from factory.recipe.model_files import settings_on_disk
 from factory.recipe.schema import Model
-from factory.recipe.styles import LOW_GUIDANCE, Style
+from factory.recipe.styles import LOW_GUIDANCE, RECOMMENDED, Style
 
-RECOMMENDED, SUBTYPES = "recommended", "subtypes"
+SUBTYPES = "subtypes"
 ARTICLE = "article"
 """Variable of recipes with classes such as elephant: `a` or `an`."""
 # As many as the study's CIFAR-10; of slower models fewer: a dataset can grow later.

@@ -7,6 +7,8 @@ from pathlib import Path
 from factory.models.embedded import EMBEDDED_ID
 from factory.recipe.measured import LOW_AGAINST_3, LOW_ON_CIFAR10, LOW_ON_EUROSAT, RANDOM_ON_EUROSAT
 
+RECOMMENDED = "recommended"
+"""Name of the config to start with."""
 LOW_GUIDANCE = (1.5, 2.0)
 """Guidance of the recommended config: the row `low-guidance` of docs/study.md."""
 _INSTEAD = f"guidance {LOW_GUIDANCE[0]:g} to {LOW_GUIDANCE[1]:g} instead of 7.5, at 40 steps"
