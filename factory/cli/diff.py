@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 def _lines(config: ConfigDifference) -> Iterator[str]:
     before, after = config.images
     if before is None:
-        yield f"{config.name}: only in B, {count(after, 'image')}"
+        yield f"{config.name}: only in B, {count(after or 0, 'image')}"
     elif after is None:
         yield f"{config.name}: only in A, {count(before, 'image')}"
     elif config.same:

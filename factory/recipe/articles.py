@@ -11,7 +11,7 @@ from factory.recipe.paths import packaged_dir
 from factory.recipe.resolved import ResolvedRecipe
 
 _BEFORE_NAME = re.compile(r"(?:^|\W)(an?) $", re.IGNORECASE)
-_VOWEL = re.compile(r"[aeiou]|hour|honest|heir|x-?ray")
+_VOWEL = re.compile(r"[aeiou]|hour|honest|heir")
 # They begin with a vowel that is spoken as a consonant: a unicorn, a European city, a one-way sign.
 _CONSONANT = re.compile(r"eu|ewe|on(?:e|ce)\b|uni(?![nd])|us[aeu]|ut[ei]|uk|uri")
 

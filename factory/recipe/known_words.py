@@ -14,6 +14,7 @@ from factory.common.errors import Fault
 from factory.common.outside import read_text
 from factory.common.text import some
 from factory.distributions.template import parse_template, shown
+from factory.distributions.variables import Quantity
 from factory.models.embedded import (
     EMBEDDED_CLASSES,
     EMBEDDED_ID,
@@ -129,6 +130,7 @@ def values_of(recipe: ResolvedRecipe, name: str) -> Iterator[str]:
     if name == "label":
         yield from recipe.labels
         return
+    quantities: list[Quantity]
     if name == "class":
         quantities = [entry.prompt for entry in recipe.classes]
     else:
