@@ -12,6 +12,7 @@ import pytest
 from build_parts import LABELS, SETTINGS, FakeRenderer, combination, recipe, shards_of, tree
 
 from factory.builder.build import BuildReport, build
+from factory.cli.build_result import summarize
 from factory.common.errors import UserError
 from factory.common.image_arrays import ImageArray
 from factory.inspection.verify import verify_set
@@ -357,3 +358,13 @@ def test_more_shards_than_the_hub_takes_are_reported_before_the_build(
     generate(recipe(tmp_path, "base", images_per_class=7), tmp_path / "out")
     assert "base: 3 shards" in capsys.readouterr().err
     assert fitting_shard_size(21, batch_size=4) == 12
+
+
+def test_the_next_line_names_the_recommended_config(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for configs, named in ((("base-class", "recommended"), "recommended"), (("a", "b"), "a")):
+        summarize(BuildReport(tmp_path, configs, generated=1, kept=0, seconds=1.0), "out/x")
+        printed = capsys.readouterr().out
+        assert f'load_dataset("out/x", "{named}", split="train")' in printed
+        assert "out/x: 1 image generated (1 s, 1.0 images/s), 0 already present" in printed

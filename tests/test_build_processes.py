@@ -173,6 +173,8 @@ def test_a_signal_ends_all_processes_of_a_build(
     assert last == f"stopped by {numbers[0].name}; run the same command again to resume"
     assert errors.count("stopped by") == 1 and "Traceback" not in errors
     assert not any(rank.is_running() for rank in ranks)
+    kept = re.fullmatch(r"(\d+) of 150 images are finished and kept", errors.splitlines()[-2])
+    assert kept and int(kept[1]) >= 16
     assert not [path for path in out.rglob(".*") if path.is_file()]
     assert resume(recipe_file, out) == undisturbed
 

@@ -1,8 +1,10 @@
 """Terminal output: log lines beside bars, unknown options, and commands that messages name."""
 
+import argparse
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from importlib import import_module
@@ -10,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from factory.command_line import completion
 from factory.command_line.cli import COMMANDS, GROUPS
 from factory.common import program
+from factory.common.text import count, size
 
 ROOT = Path(__file__).parent.parent
 
@@ -170,3 +174,18 @@ def test_a_shell_completes_options_of_the_command_that_was_typed(tmp_path):
             check=True,
         )
         assert "data-factory" in done.stdout
+
+
+def test_help_of_completion_says_if_the_program_is_not_on_the_path(monkeypatch):
+    for place, is_missing in ((None, True), ("/usr/bin/data-factory", False)):
+        monkeypatch.setattr(shutil, "which", lambda name, place=place: place)
+        parser = argparse.ArgumentParser()
+        completion.add_arguments(parser)
+        assert ("data-factory is not on the PATH" in parser.epilog) == is_missing
+
+
+def test_nouns_and_units_fit_their_numbers():
+    assert [count(1, "image"), count(2000, "image")] == ["1 image", "2,000 images"]
+    assert [count(1, "class", "classes"), count(0, "class", "classes")] == ["1 class", "0 classes"]
+    sizes = [size(number) for number in (0, 999, 12_288, 5_600_000, 7.4e12)]
+    assert sizes == ["0 B", "999 B", "12.3 kB", "5.6 MB", "7,400.0 GB"]

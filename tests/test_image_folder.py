@@ -509,7 +509,7 @@ def test_an_image_with_several_labels_is_refused(tmp_path: Path) -> None:
     folder = listed(tmp_path / "photos", a="cat", b="dog")
     with (folder / "metadata.csv").open("a") as file:
         file.write("b.jpg,dog\na.jpg,dog\n")
-    message = r"1 images have several labels; the first is .*a\.jpg \(cat, dog\); keep one row"
+    message = r"1 image with several labels; the first is .*a\.jpg \(cat, dog\); keep one row"
     with pytest.raises(UserError, match=message):
         open_dataset(folder)
     assert len(open_dataset(folder, row_filter='label == "dog"').dataset) == 3

@@ -199,7 +199,7 @@ def test_another_spelling_of_a_path_is_the_same_image(
     monkeypatch.chdir(tmp_path)
     table(tmp_path, f"path,label\ncat/a.JPG,cat\ndog/c.gif,dog\n{other},dog\n")
     for file in (tmp_path / "test.csv", Path("test.csv")):
-        with pytest.raises(UserError, match=r"1 images have several labels; .*a\.JPG \(cat, dog\)"):
+        with pytest.raises(UserError, match=r"1 image with several labels; .*a\.JPG \(cat, dog\)"):
             open_dataset(file)
     table(tmp_path, f"path,label\ncat/a.JPG,cat\n{other},cat\n")
     assert len(open_dataset(Path("test.csv")).dataset) == 2

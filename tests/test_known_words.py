@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from recipe_texts import write
+from recipe_texts import BASE, write
 
-from factory.recipe.known_words import unknown_words
+from factory.models.embedded import EMBEDDED_CLASSES, EMBEDDED_MEASURED, embedded_dir
+from factory.recipe.known_words import known_words, rare_classes, unknown_words
 from factory.recipe.library import load_recipe
 from factory.recipe.lint import lint
 
@@ -63,3 +64,26 @@ def test_stop_words_are_ignored_and_short_words_have_no_near_match(
     (warning,) = unknown_words(load_recipe(folder / "pets.yaml"))
     # 'hip' resembles the known 'ship'.
     assert "'hip', 'elf', 'sketsh' (near: 'sketch'), 'sheep', 'poodle' and 1 more" in str(warning)
+
+
+def test_known_classes_that_were_not_measured_are_named(tmp_path: Path) -> None:
+    classes = "[cat, elephant, {label: b, prompt: bicycle}, nosuchword, sea or lake, black dogs]"
+    folder = write(tmp_path, pets=BASE.replace("[cat, dog]", classes))
+    (warning,) = rare_classes(load_recipe(folder / "pets.yaml"))
+    assert str(warning) == (
+        f"{folder}/pets.yaml:1:10: classes: embedded knows these class names, but they are not "
+        f"among its main classes: 'elephant', 'bicycle'. {EMBEDDED_MEASURED}. Check a preview "
+        "before you build, or use a larger model (e.g. --model sd15)"
+    )
+
+
+def test_what_is_said_about_the_embedded_generator_is_in_its_readme() -> None:
+    readme = (embedded_dir() / "README.md").read_text()
+    shown = "airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck"
+    assert readme.count(f"72 % of these samples show {shown}, in equal parts") == 2
+    assert "| photographs: prompt accuracy, guidance 2 | 91.3 % |" in readme
+    assert "| digits: prompt accuracy, guidance 2 | 84.5 % |" in readme
+    for figure in ("72 %", "91.3 %", "84.5 %"):
+        assert figure in EMBEDDED_MEASURED
+    words = known_words("embedded")
+    assert words is not None and words >= EMBEDDED_CLASSES

@@ -34,7 +34,7 @@ FACES = {
     ),
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header licences page scores",
-    "builder": "build jobs launcher markers processes ranks tidy",
+    "builder": "build jobs launcher markers partial_shards processes ranks tidy",
     "gates": "base clip_score duplicates run safety",
     "inspection": "batch_sizes diff machine preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",

@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 from recipe_texts import BASE, write
 
+from factory.common.errors import Fault, without_repeats
+from factory.recipe.articles import article_of
 from factory.recipe.library import load_recipes
 from factory.recipe.lint import lint
 
@@ -59,6 +61,16 @@ WARNED = [
         "@:5:28: sampling.guidance_scale: reaches down to 0; 0 is no guidance, as 1 is",
     ),
     (
+        BASE.replace("cat", "elephant").replace("dog", "{label: d, prompt: old dog}"),
+        "@:3:9: prompt: wrong article: 'a elephant', 'a old dog'. Write {article} instead of it "
+        "and add `variables: {article: {per_class: {elephant: an, ...}, default: a}}`, or write "
+        "the article with each name",
+    ),
+    (
+        BASE.replace("[cat, dog]", "[cat]"),
+        "@:1:10: classes: one class, cat; a classifier needs two or more",
+    ),
+    (
         BASE + "sampling: {guidance_scale: 0}\n",
         "@:5:28: sampling.guidance_scale: is 0; 0 is no guidance, as 1 is",
     ),
@@ -100,6 +112,34 @@ def test_warnings(text: str, warning: str, tmp_path: Path, monkeypatch: pytest.M
 def test_nothing_to_warn_of(text: str, tmp_path: Path) -> None:
     write(tmp_path, r=text)
     assert lint(load_recipes(tmp_path)) == []
+
+
+@pytest.mark.parametrize(
+    ("article", "names"),
+    [
+        ("an", ["elephant", "Apple pie", "hour_glass", "uninhabited island", "ox"]),
+        ("a", ["cat", "unicorn", "European city", "one-way sign", "user", "house", "yak", "ewe"]),
+        (None, ["x", "8", "X-ray image", "MRI scan", "", "3D rendering"]),
+    ],
+)
+def test_articles_follow_the_sound(article: str | None, names: list[str]) -> None:
+    assert [article_of(name) for name in names] == [article] * len(names)
+
+
+def test_wording_of_a_source_keeps_its_articles(tmp_path: Path) -> None:
+    text = BASE.replace("cat", "elephant")
+    write(tmp_path, r=text + "source: a paper\n")
+    assert lint(load_recipes(tmp_path)) == []
+    assert not [one for one in lint(load_recipes("cifar10/base-class")) if "article" in str(one)]
+
+
+def test_the_same_warning_of_several_recipes_is_one() -> None:
+    faults = [Fault("odd", file=name, key="prompt") for name in ("a.yaml", "b.yaml", "a.yaml")]
+    other = Fault("odd", file="b.yaml", key="classes")
+    assert [str(one) for one in without_repeats([*faults, other])] == [
+        "a.yaml: prompt: odd (also in b.yaml)",
+        "b.yaml: classes: odd",
+    ]
 
 
 def test_combinations(tmp_path: Path) -> None:

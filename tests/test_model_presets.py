@@ -226,7 +226,9 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_listed_needs_are_those_of_files_licences_and_speeds() -> None:
     by_name = {one.name: dict(zip(("name", *"lgdws"), needs(one), strict=True)) for one in PRESETS}
     assert all(one["l"] for one in by_name.values()), "a model without a licence"
-    assert {name for name, one in by_name.items() if one["g"] == "yes"} == {"sd3", "sd35", "flux"}
+    assert {name for name, one in by_name.items() if one["g"] == "yes"} == {
+        *("sd3", "sd35", "flux", "flux-schnell")
+    }
     parts = (ROOT / "factory/embedded").glob("*/*.safetensors")
     size = sum(path.stat().st_size for path in parts)
     embedded = find_preset("embedded")

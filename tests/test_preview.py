@@ -92,6 +92,17 @@ def test_a_combination_shows_its_first_member(tmp_path: Path) -> None:
     assert {row.recipe for row in rows} == {"domain"}
 
 
+def test_recipes_of_a_folder_are_shown_below_one_another(tmp_path: Path) -> None:
+    base, domain = recipe(tmp_path, "base"), recipe(tmp_path, "domain", **DOMAINS)
+    both = combination(tmp_path, "both", ["base", "domain"])
+    rows = generated([base, domain, both], rows=1)
+    assert [row.recipe for row in rows] == ["base"] * 3 + ["domain"] * 3
+    found = [preview(one, rows=1, renderer_factory=Recording) for one in (base, domain)]
+    whole = preview([base, domain, both], rows=1, renderer_factory=Recording)
+    assert whole.sheet.height == sum(one.sheet.height for one in found)
+    assert whole.sampling.splitlines() == [one.sampling for one in found]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -152,7 +152,7 @@ def test_an_outgrown_shard_that_another_launch_removes_is_looked_for_again(
     generate(recipe(tmp_path, "base"), out)
     short = shard(out, index=1)
     more = recipe(tmp_path, "base", images_per_class=8)
-    read = "factory.builder.shard_maker.read_shard"
+    read = "factory.builder.row_maker.read_shard"
     once_before(monkeypatch, read, short.__eq__, lambda: generate(more, out))
     generate(more, out)
     assert not short.exists() and verify_set(out).faults == ()
@@ -187,7 +187,7 @@ def test_one_line_names_a_shard_that_is_lost_in_the_middle_of_a_build(
     share = combination(tmp_path, "share", ["base", "word"], images_per_class=2)
     generate([base, word], out)
     lost = shard(out)
-    read = "factory.builder.shard_maker.read_shard"
+    read = "factory.builder.row_maker.read_shard"
     once_before(monkeypatch, read, lost.__eq__, lost.unlink)
     with pytest.raises(Failure, match=f"{lost}: was removed while its rows were copied; run the"):
         generate(share, out)

@@ -144,7 +144,7 @@ def test_a_run_is_the_same_with_workers_and_after_ctrl_c(
     train(options)
     said = capsys.readouterr().err
     assert "are read from the files in each epoch" in said
-    assert "more than --pixel-memory 0.00 GB" in said
+    assert "more than --pixel-memory 0 B" in said
     assert yaml.safe_load((options.out / "config.yaml").read_text())["pixels"] == "files"
     other = replace(options, out=options.out.with_name("other"), workers=1)
     interrupt_at(1, monkeypatch)
@@ -163,7 +163,7 @@ def test_in_memory_is_the_choice_for_small_datasets(
     options: TrainOptions, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train(replace(options, pixel_memory=None))
-    assert "16 images of 16 px need 0.00 GB of memory and are decoded once" in (
+    assert "16 images of 16 px need 12.3 kB of memory and are decoded once" in (
         capsys.readouterr().err
     )
     assert yaml.safe_load((options.out / "config.yaml").read_text())["pixels"] == "memory"

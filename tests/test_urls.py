@@ -103,7 +103,7 @@ class Dies(Exception):
 
 class Dying(FakeRenderer):
     def render(self, rows: Any, *, batch_size: int) -> Any:
-        if rows[0].index >= 8:
+        if rows[0].index >= 12:
             raise Dies
         return super().render(rows, batch_size=batch_size)
 
@@ -112,9 +112,11 @@ def test_stopped_damaged_and_grown(place: str, tmp_path: Path) -> None:
     base = recipe(tmp_path, "base")
     with pytest.raises(Dies):
         generate(base, place, renderer_factory=Dying)
-    assert [name for name in remote_tree(place) if WORKING in name] == []
+    (kept,) = [name for name in remote_tree(place) if WORKING in name]
+    assert kept.startswith(f"{WORKING}/base/train-00001-")
     report = generate(base, place)
-    assert (report.kept, report.generated) == (8, 7)
+    assert (report.kept, report.generated) == (12, 3)
+    assert [name for name in remote_tree(place) if WORKING in name] == []
     damaged = shard(open_path(place))
     write_bytes(damaged, damaged.read_bytes()[:-9])
     report = generate(base, place)

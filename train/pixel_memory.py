@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from factory.common.errors import UserError
 from factory.common.machine import free_memory
+from factory.common.text import count, size
 from train.config import Pixels
 from train.run_folder import CONFIG, read_config
 
@@ -52,7 +53,7 @@ def choose_pixels(
     way: Pixels = "memory" if limit is None or need <= limit else "files"
     if memory is None and (out / CONFIG).is_file():
         way = "files" if read_config(out / CONFIG).get("pixels") == "files" else "memory"
-    note(_line(way, f"{num_images:,} images of {side} px need {need / _GB:.2f} GB", limit, memory))
+    note(_line(way, f"{count(num_images, 'image')} of {side} px need {size(need)}", limit, memory))
     return way
 
 
@@ -67,7 +68,7 @@ def _line(way: Pixels, need: str, limit: float | None, memory: float | None) -> 
     if way == "memory":
         return f"{need} of memory and are decoded once"
     what = "half of the free memory" if memory is None else "--pixel-memory"
-    shown = "" if limit is None else f" {limit / _GB:.2f} GB"
+    shown = "" if limit is None else f" {size(limit)}"
     return (
         f"{need}, more than {what}{shown}: they are read from the files in each epoch, with crops "
         "of the original images"

@@ -13,6 +13,7 @@ from factory.common.devices import on_cpus
 from factory.common.errors import UserError
 from factory.common.machine import cores, free_memory
 from factory.common.storage import answering, open_path
+from factory.common.text import count
 from factory.planner.cost import estimate
 from factory.recipe.model_files import generated_pixels, weight_bytes
 from factory.shards.settings import BuildSettings
@@ -73,8 +74,8 @@ def choose_processes(
     if kind == "cpu":
         limits = _on_cores(state, work)
     else:
-        limits = {_count(devices, "device" if kind != "cuda" else "GPU"): devices}
-    limits[f"{_count(shards, 'shard')} to generate"] = shards
+        limits = {count(devices, "device" if kind != "cuda" else "GPU"): devices}
+    limits[f"{count(shards, 'shard')} to generate"] = shards
     reason = min(limits, key=lambda name: limits[name])
     return Choice(max(1, limits[reason]), reason)
 
@@ -88,7 +89,7 @@ def check_devices(processes: int | None, wanted: str) -> None:
     kind, devices = _devices(wanted)
     if kind == "cuda" and (processes or 0) > devices:
         raise UserError(
-            f"--processes {processes}: this machine offers {_count(devices, 'GPU')}, and each "
+            f"--processes {processes}: this machine offers {count(devices, 'GPU')}, and each "
             f"process needs one; give at most {devices}, or --device cpu"
         )
 
@@ -110,7 +111,7 @@ def _work(state: State) -> dict[str, int]:
         if job.kind == "set":
             leader = job.twin_of or job.name
             found[leader] = max(found.get(leader, 0), _missing(job, state))
-    return {name: count for name, count in found.items() if count}
+    return {name: missing for name, missing in found.items() if missing}
 
 
 def _missing(job: Job, state: State) -> int:
@@ -126,14 +127,14 @@ def _on_cores(state: State, work: dict[str, int]) -> dict[str, int]:
     """Return limits of the number of processes, by their reasons."""
     threads = state.settings.threads
     each = f", {threads} threads each" if threads > 1 else ""
-    limits = {f"{_count(cores(), 'core')}{each}": cores() // threads}
+    limits = {f"{count(cores(), 'core')}{each}": cores() // threads}
     free = free_memory()
     if free is not None:
         size = max(_process_bytes(job, state) for job in state.jobs if job.name in work)
         limits[f"{free / _GIB:.0f} GiB of free memory, {size / _GIB:.1f} each"] = free // size
     seconds = _seconds(state, work)
-    count = max(1, min(limits.values()))
-    if seconds is not None and seconds * (1 - 1 / count) < _START_S:
+    most = max(1, min(limits.values()))
+    if seconds is not None and seconds * (1 - 1 / most) < _START_S:
         limits[f"about {ceil(seconds)} s of work"] = 1
     return limits
 
@@ -161,7 +162,3 @@ def _seconds(state: State, work: dict[str, int]) -> float | None:
                 return None
             total += cost.seconds * work[job.name] / job.total(state.settings.shard_size)
     return total
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number} {unit}{'' if number == 1 else 's'}"

@@ -41,17 +41,26 @@ class ShardRows:
     def __len__(self) -> int:
         return len(self.rows) + len(self.failed)
 
+    def __add__(self, other: ShardRows) -> ShardRows:
+        return ShardRows(self.rows + other.rows, self.failed + other.failed)
+
+    def since(self, start: int) -> ShardRows:
+        """Return those from index `start` on."""
+        rows = [row for row in self.rows if row["index"] >= start]
+        return ShardRows(rows, [image for image in self.failed if image.index >= start])
+
 
 def generate_rows(
     job: Job,
     shard: range,
+    missing: range,
     *,
-    kept: int,
     renderer: Renderer,
     settings: FixedSettings,
+    into: GrowingRows,
     generated: Callable[[int], None],
-) -> ShardRows:
-    """Generate the missing images of a shard.
+) -> None:
+    """Generate missing images of a shard.
 
     Batches are fixed runs of a shard's indexes, so a batch with a missing image is generated in
     full.
@@ -59,35 +68,27 @@ def generate_rows(
     Args:
         job: The config.
         shard: Image indexes of the shard.
-        kept: Number of leading images that exist already, failed ones included.
+        missing: Those to generate; it ends with a batch.
         renderer: Generates the images.
         settings: Build settings of the dataset.
+        into: Receives the batches.
         generated: Called after each batch with the number of missing images it added.
 
     Raises:
-        Failure: There is too little memory, or every image of a shard failed.
+        Failure: There is too little memory.
     """
     from factory.planner.plan import plan
 
     planned = plan(job.recipe)
-    missing_from = shard.start + kept
-    found = ShardRows()
-    encoding: _Batch | None = None
     with ThreadPoolExecutor(_ENCODERS) as pool:
-        for start in range(shard.start, shard.stop, settings.batch_size):
+        for start in range(shard.start, missing.stop, settings.batch_size):
             stop = min(start + settings.batch_size, shard.stop)
-            if stop <= missing_from:
+            if stop <= missing.start:
                 continue
             tries = _generate_batch(planned.rows(start, stop), renderer=renderer, settings=settings)
-            before, encoding = encoding, _Batch.of(tries[max(missing_from - start, 0) :], job, pool)
-            if before is not None:
-                # At most two batches of pixels are in memory.
-                before.add_to(found)
-            generated(len(encoding.good))
-        if encoding is not None:
-            encoding.add_to(found)
-    _refuse_nothing(job, found, kept=kept)
-    return found
+            batch = _Batch.of(tries[max(missing.start - start, 0) :], job, pool)
+            into.add(start, batch)
+            generated(len(batch.good))
 
 
 def copy_rows(
@@ -163,14 +164,14 @@ class _Batch:
         encoded = [pool.submit(_encode, part, job.recipe.output) for part in parts]
         return cls(good, [one for one in tries if one.flaw is not None], encoded)
 
-    def add_to(self, found: ShardRows) -> None:
-        """Add the rows of usable images and record the others as failed."""
+    def rows(self) -> ShardRows:
+        """Return the rows of usable images, and the others as failed."""
         data = [one for part in self.encoded for one in part.result()]
-        found.rows += [
+        rows = [
             {**one.spec.as_row(), "image": {"bytes": encoded, "path": None}}
             for one, encoded in zip(self.good, data, strict=True)
         ]
-        found.failed += [
+        failed = [
             FailedImage(
                 index=one.spec.index,
                 label=one.spec.label,
@@ -179,15 +180,53 @@ class _Batch:
             )
             for one in self.flawed
         ]
+        return ShardRows(rows, failed)
+
+
+@dataclass
+class GrowingRows:
+    """The batches of a shard while it is generated, in order.
+
+    A signal may interrupt at any step: each step may be repeated, and no finished batch is lost.
+    """
+
+    _encoded: dict[int, ShardRows] = field(default_factory=dict)
+    _encoding: dict[int, _Batch] = field(default_factory=dict)
+
+    def add(self, start: int, batch: _Batch) -> None:
+        """Add the next batch; at most two batches of pixels are in memory."""
+        self._encoding[start] = batch
+        self._wait([*self._encoding][:-1])
+
+    def encoded(self) -> ShardRows:
+        """Return the rows of the batches that are encoded."""
+        return ShardRows(
+            [row for batch in self._encoded.values() for row in batch.rows],
+            [image for batch in self._encoded.values() for image in batch.failed],
+        )
+
+    def all(self) -> ShardRows:
+        """Return the rows of all batches, after encoding has finished."""
+        self._wait([*self._encoding])
+        return self.encoded()
+
+    def _wait(self, starts: Sequence[int]) -> None:
+        for start in starts:
+            self._encoded[start] = self._encoding[start].rows()
+            del self._encoding[start]
 
 
 def _encode(images: Sequence[ImageArray], output: Output) -> list[bytes]:
     return [encode_image(image, output) for image in images]
 
 
-def _refuse_nothing(job: Job, found: ShardRows, *, kept: int) -> None:
-    """Stop if every image of a shard failed: continuing would only waste time."""
-    if not kept and not found.rows and len(found.failed) > 1:
+def refuse_nothing(job: Job, found: ShardRows) -> None:
+    """Stop if every image of a shard failed: continuing would only waste time.
+
+    Raises:
+        Failure: No image of several is usable.
+    """
+    if not found.rows and len(found.failed) > 1:
         first, last = found.failed[0], found.failed[-1]
         raise Failure(
             f"{job.name}: all images from {first.index} to {last.index} failed after "

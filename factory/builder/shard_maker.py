@@ -5,11 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from factory.builder.jobs import Job
+from factory.builder.partial_shards import PartialShards
 from factory.builder.ranks import Ranks
-from factory.builder.rows import ShardRows, copy_rows, generate_rows
+from factory.builder.row_maker import LookAgain, RowMaker
+from factory.builder.rows import ShardRows
 from factory.builder.start import Start
 from factory.common import console
-from factory.common.errors import Failure
 from factory.common.storage import AnyPath
 from factory.data.columns import features
 from factory.renderer.pool import Renderers
@@ -17,13 +18,9 @@ from factory.shards.fence import Fence
 from factory.shards.generations import Generation
 from factory.shards.layout import file_at, first_name, is_counted, names_from
 from factory.shards.manifest import ShardEntry
-from factory.shards.parquet import Shard, read_shard, write_shard
+from factory.shards.parquet import write_shard
 from factory.shards.repair import Candidates, Found, assess
 from factory.shards.stamp import Stamp
-
-
-class _LookAgain(Exception):
-    """Another launch has written the shard meanwhile, or removed a file with some of its rows."""
 
 
 @dataclass
@@ -61,6 +58,17 @@ class ShardMaker:
             if job.twin_of is not None:
                 self._twins.setdefault(job.twin_of, []).append(job)
         self._fence = Fence(self.out, self._sizes, manifest, seen=self.generation.number)
+        self._partial = PartialShards(self.out, manifest, self._features)
+        self._row_maker = RowMaker(
+            self.out,
+            manifest.settings,
+            self._fence,
+            self._partial,
+            self.ranks,
+            self.renderers,
+            self.show,
+            self.file_of,
+        )
 
     def exists(self, job: Job, index: int) -> bool:
         """Return whether a shard exists, judged by its name."""
@@ -80,9 +88,10 @@ class ShardMaker:
         self._fence.check()
         twins = [] if self.exists(job, index) else self._missing_twins(job, index)
         with self.renderers.together([job.recipe, *(twin.recipe for twin in twins)]):
-            entry = self._make(job, index)
+            entry = self._make(job, index, twins)
             for twin in twins:
                 self._make(twin, index)
+        self._partial.remove()
         return entry
 
     def _missing_twins(self, job: Job, index: int) -> list[Job]:
@@ -92,7 +101,7 @@ class ShardMaker:
             if index < self._sizes[twin.name] and not self.exists(twin, index)
         ]
 
-    def _make(self, job: Job, index: int) -> ShardEntry:
+    def _make(self, job: Job, index: int, twins: Sequence[Job] = ()) -> ShardEntry:
         images = job.rows(index, shard_size=self._settings.shard_size)
         there = self._look(job, index, images)
         if not there.free:
@@ -101,15 +110,15 @@ class ShardMaker:
         for found in there.damaged:
             console.log(f"{found.path}: {found.fault}; generating its images again")
         try:
-            rows = self._rows(job, images, shorter=there.best, file=there.free)
-        except _LookAgain:
-            return self._make(job, index)
-        if there.damaged:
-            self.ranks.add("regenerated", len(rows.rows))
-        stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
-        entry = self._write(there.free, rows, stamp)
+            with self._row_maker.rows(job, images, there, twins) as rows:
+                if there.damaged:
+                    self.ranks.add("regenerated", len(rows.rows))
+                stamp = job.stamp(images, settings=self._settings, failed=rows.failed)
+                entry = self._write(there.free, rows, stamp)
+        except LookAgain:
+            entry = None
         # If another process was faster, its file is examined like any other.
-        return entry or self._make(job, index)
+        return entry or self._make(job, index, twins)
 
     def _write(self, file: str, rows: ShardRows, stamp: Stamp) -> ShardEntry | None:
         """Write a shard under a free name; None if the name is taken.
@@ -173,52 +182,3 @@ class ShardMaker:
             # Made together with another config's shard in this launch; already counted.
             self.ranks.add("kept", found.inspection.rows)
         return found.inspection.entry(found.path.relative_to(self.out).as_posix())
-
-    def _read(self, path: AnyPath) -> Shard | None:
-        """Read a shard of this plan; None if another launch has removed it meanwhile."""
-        try:
-            return read_shard(path)
-        except FileNotFoundError:
-            self._fence.check()
-            return None
-
-    def _member(self, config: str, number: int) -> Shard:
-        """Read a shard that this launch has made or looked at."""
-        path = self.out / self.file_of(config, number)
-        shard = self._read(path)
-        if shard is None:
-            raise Failure(
-                f"{path}: was removed while its rows were copied; run the same command again to "
-                "resume"
-            )
-        return shard
-
-    def _rows(self, job: Job, images: range, *, shorter: Found | None, file: str) -> ShardRows:
-        """Generate or copy the rows of a shard, unless another launch writes its file meanwhile."""
-
-        def generated(count: int) -> None:
-            self.show(count)
-            if (self.out / file).is_file():
-                raise _LookAgain
-
-        if job.kind == "share":
-            size = self._settings.shard_size
-            rows = copy_rows(job, images, read=self._member, shard_size=size)
-            self.show(len(rows.rows))
-            return rows
-        kept = ShardRows()
-        if shorter is not None:
-            before = self._read(shorter.path)
-            if before is None:
-                raise _LookAgain
-            kept = ShardRows(before.rows, list(before.stamp.failed))
-            self.ranks.add("kept", len(kept.rows))
-        made = generate_rows(
-            job,
-            images,
-            kept=len(kept),
-            renderer=self.renderers.get(job.recipe, dtype=self._settings.dtype),
-            settings=self._settings,
-            generated=generated,
-        )
-        return ShardRows(kept.rows + made.rows, kept.failed + made.failed)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from factory.builder.markers import left_over_markers, remove_empty_folders
+from factory.builder.partial_shards import left_over_partial_shards
 from factory.card.derived import publish
 from factory.common.inside import OLD_CLAIMS, STAGES, require_own
 from factory.common.storage import (
@@ -79,6 +80,7 @@ def tidy(out: AnyPath, *, delete: bool) -> Tidied:
     stages = old_stages(out, now.number)
     others = [file for stage in stages for file in stage.rglob("*") if file.is_file()]
     others += left_over_markers(out, now.written)
+    others += left_over_partial_shards(out, now.written)
     claims = out / OLD_CLAIMS
     others += [path for path in sorted(claims.glob("*")) if path.is_file()]
     others += [path for path in temporary if path not in (*others, *aside)]

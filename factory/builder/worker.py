@@ -10,6 +10,7 @@ from typing import Any
 from factory.builder.finish import finish
 from factory.builder.jobs import Job
 from factory.builder.markers import Markers, left_over_markers
+from factory.builder.partial_shards import left_over_partial_shards, num_kept
 from factory.builder.ranks import Ranks
 from factory.builder.report import BuildReport, Part
 from factory.builder.shard_maker import ShardMaker
@@ -56,12 +57,13 @@ class RankOfBuild:
         self._worked: list[tuple[str, LaunchBoard, Sequence[int]]] = []
         self._shown = 0
         self._makers_of: dict[tuple[str, int], tuple[LaunchBoard, int]] | None = None
+        shows = self.show_progress and self.ranks.is_lead
         self._bar = console.progress(
             sum(job.num_images for job in self.jobs if job.kind != "union"),
             unit="image",
             description="build",
-            initial=self._count_present(),
-            show=self.show_progress and self.ranks.is_lead,
+            initial=self._count_present() if shows else 0,
+            show=shows,
         )
         self._maker = ShardMaker(
             self.out,
@@ -192,8 +194,10 @@ class RankOfBuild:
         """Remove files of killed launches; a running launch writes its file again."""
         remove_left_over(look)
         remove_temporary_files(self.out)
-        for path in left_over_markers(self.out, look.generation.written):
-            path.unlink(missing_ok=True)
+        manifest = look.generation.written
+        for find in (left_over_markers, left_over_partial_shards):
+            for path in find(self.out, manifest):
+                path.unlink(missing_ok=True)
 
     def _report(self, fields: Any) -> BuildReport:
         failed = {
@@ -211,10 +215,12 @@ class RankOfBuild:
         self._shown = everyones
 
     def _count_present(self) -> int:
-        """Count the images of existing shards, going by file names alone."""
+        """Count the images of existing shards, going by file names, and of unfinished ones."""
         size = self._manifest.settings.shard_size
-        return sum(
-            len(job.rows(index, shard_size=size))
-            for job in self.jobs
-            for index in self.start.present[job.name]
-        )
+        found = 0
+        for job in self.jobs:
+            present = set(self.start.present[job.name])
+            found += sum(len(job.rows(index, shard_size=size)) for index in present)
+            missing = set(range(job.total(size))) - present
+            found += num_kept(self.out, self._manifest, job.name, missing)
+        return found

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from factory.cli.arguments import (
@@ -16,6 +14,7 @@ from factory.cli.arguments import (
     recipes_of,
     warn_of_unknown_words,
 )
+from factory.cli.build_result import kept_reported, plain, summarize
 from factory.common import console
 from factory.common.errors import Failure, UserError
 from factory.common.launch import launcher
@@ -28,14 +27,13 @@ from factory.common.options import (
     option,
 )
 from factory.common.program import command
+from factory.common.text import count
 
 if TYPE_CHECKING:
-    from factory.builder.build import BuildOptions, BuildReport
+    from factory.builder.build import BuildOptions
     from factory.recipe.resolved import ResolvedRecipe
-    from factory.shards.manifest import FailedImage
     from factory.shards.settings import BuildSettings
 
-_MANY = 10
 _PROCESSES = (
     "the bytes do not depend on their number. Under accelerate launch, torchrun, mpirun or srun "
     "the launcher decides"
@@ -113,11 +111,12 @@ def run(args: argparse.Namespace) -> int | None:
         allow_cut_prompts=args.allow_cut_prompts,
     )
     recipes = recipes_of(args, args.recipe, members=False)
-    count = _processes(args, recipes, settings)
-    if count > 1:
+    processes = _processes(args, recipes, settings)
+    if processes > 1:
         from factory.builder.launcher import run_in_processes
 
-        return run_in_processes(count)
+        with kept_reported(args.out):
+            return run_in_processes(processes)
     _build(args, recipes, settings, options)
     return None
 
@@ -143,8 +142,8 @@ def _processes(
     choice = choose_processes(recipes, args.out, settings=settings)
     check_devices(args.processes, args.device)
     if args.processes is None and choice.reason:
-        unit = "process" if choice.count == 1 else "processes"
-        console.log(f"{choice.count} {unit} ({choice.reason}); --processes N changes this")
+        chosen = count(choice.count, "process", "processes")
+        console.log(f"{chosen} ({choice.reason}); --processes N changes this")
     return args.processes or choice.count
 
 
@@ -172,9 +171,9 @@ def _build(
     options: BuildOptions,
 ) -> None:
     from factory.builder.build import build
-    from factory.builder.launcher import end_with_launcher
+    from factory.builder.launcher import end_with_launcher, is_started_by_build
     from factory.builder.ranks import leave, own_rank
-    from factory.common.stop_signals import Stopped, stopping_on_signals
+    from factory.common.stop_signals import stopping_on_signals
 
     end_with_launcher()
     rank = own_rank(args.device)
@@ -183,70 +182,16 @@ def _build(
             console.log("--claim-expiry no longer has an effect: no build waits for another one")
         note_dropped_keys(recipes)
         warn_of_unknown_words(recipes)
-    try:
-        with stopping_on_signals(for_good=True):
-            report = build(recipes, args.out, settings=settings, options=options)
-    except Stopped:
-        # The terminal may be closed.
-        with suppress(OSError):
-            if rank == 0:
-                console.log(
-                    "finished shards are kept; images of unfinished shards will be generated again"
-                )
-        raise
+    reports = rank == 0 and not is_started_by_build()
+    with stopping_on_signals(for_good=True), kept_reported(args.out if reports else None):
+        report = build(recipes, args.out, settings=settings, options=options)
     if rank == 0 and args.json:
-        console.write_json(_plain(report, args.out))
+        console.write_json(plain(report, args.out))
     elif rank == 0:
-        _summarize(report, args.out)
+        summarize(report, args.out)
     leave()
     if rank == 0 and report.failed and not args.allow_failed:
         raise Failure(
-            f"{report.num_failed} images failed and are left out (listed above and in "
+            f"{count(report.num_failed, 'image')} failed and left out (listed above and in "
             "manifest.json); change the recipe or the model, or accept this with --allow-failed"
         )
-
-
-def _plain(report: BuildReport, out: str) -> dict[str, object]:
-    return {
-        "out": out,
-        "images": report.generated,
-        "kept": report.kept,
-        "seconds": report.seconds,
-        "configs": list(report.configs),
-        "failed": {
-            name: [image.model_dump() for image in images] for name, images in report.failed.items()
-        },
-        "complete": report.is_complete,
-    }
-
-
-def _summarize(report: BuildReport, out: str) -> None:
-    regenerated = (
-        f", {report.regenerated} of them to replace damaged ones" if report.regenerated else ""
-    )
-    generated, kept = (
-        f"{report.generated} images generated{regenerated}",
-        f"{report.kept} already present",
-    )
-    speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
-    console.write(f"{out}: {generated} ({speed}), {kept}")
-    for name, images in report.failed.items():
-        _list_failed(name, images)
-    console.write(f"configs: {', '.join(report.configs)}")
-    if not report.is_complete:
-        console.write("this part is done; the part that finishes last writes the card")
-        return
-    if "://" in out:
-        return
-    console.write("next:")
-    console.write("  from datasets import load_dataset")
-    console.write(f'  load_dataset("{out}", "{report.configs[0]}", split="train")')
-
-
-def _list_failed(config: str, images: Sequence[FailedImage]) -> None:
-    for image in images[:_MANY]:
-        console.write(
-            f"{config}: image {image.index} failed: {image.reason} ({image.attempts} attempts)"
-        )
-    if len(images) > _MANY:
-        console.write(f"{config}: and {len(images) - _MANY} more")

@@ -11,8 +11,9 @@ from factory.cli.arguments import (
     recipes_of,
 )
 from factory.common.console import log, write, write_json
-from factory.common.errors import Fault, UserError
+from factory.common.errors import Fault, UserError, without_repeats
 from factory.common.options import add_json, option
+from factory.common.text import count
 from factory.planner.cut_prompts import check_prompts
 from factory.recipe.lint import lint
 
@@ -47,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
             faults += cut
         recipes += len(loaded)
         images += sum(one.num_images for one in loaded if not one.is_combination)
-    warnings = list(dict.fromkeys(warnings))
+    warnings = without_repeats(warnings)
     if args.strict:
         faults, warnings = faults + warnings, []
     faults = list(dict.fromkeys(faults))
@@ -66,8 +67,4 @@ def run(args: argparse.Namespace) -> None:
     if faults:
         raise UserError(faults)
     if not args.json:
-        write(f"ok: {_count(recipes, 'recipe')}, {_count(images, 'image')} to generate")
-
-
-def _count(number: int, unit: str) -> str:
-    return f"{number:,} {unit}{'' if number == 1 else 's'}"
+        write(f"ok: {count(recipes, 'recipe')}, {count(images, 'image')} to generate")

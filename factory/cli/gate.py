@@ -14,6 +14,7 @@ from factory.common.devices import reporting_lack_of_memory
 from factory.common.errors import UserError
 from factory.common.options import add_batch_size, add_device, add_json, add_quiet, option
 from factory.common.program import command
+from factory.common.text import count
 
 if TYPE_CHECKING:
     from factory.gates.base import Gate
@@ -95,9 +96,10 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         console.write_json({**asdict(report), "out": str(report.out)})
         return
-    flagged = [f"{column} {count}" for column, count in report.flagged.items()]
+    flagged = [f"{column} {number}" for column, number in report.flagged.items()]
     flags = f"; flagged: {', '.join(flagged)}" if flagged else ""
-    console.write(f"{args.out}: {report.rows} rows, columns {', '.join(report.columns)}{flags}")
+    rows, columns = count(report.rows, "row"), ", ".join(report.columns)
+    console.write(f"{args.out}: {rows}, columns {columns}{flags}")
     if args.near_duplicates:
         _tell_label_noise(report)
 

@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from factory.common.console import log, renamed, write
+from factory.common.errors import without_repeats
 from factory.common.options import add_out, option
 from factory.common.program import command
 from factory.recipe.library import load_recipes
@@ -59,6 +60,6 @@ def run(args: argparse.Namespace) -> None:
     folder = paths[0].parent
     for path in paths:
         write(str(path))
-    for warning in lint(load_recipes(folder)):
+    for warning in without_repeats(lint(load_recipes(folder))):
         log(f"warning: {warning}")
     log(f"next: {command(f'plan {folder}')} (more in {folder}/README.md)")

@@ -1,17 +1,17 @@
-"""`factory preview RECIPE --out sheet.png`: generate a contact sheet of a recipe's images."""
+"""`factory preview RECIPE --out sheet.png`: generate a contact sheet of recipes' images."""
 
 import argparse
 from functools import partial
 from pathlib import Path
 
-from factory.cli.arguments import add_allow_pickle, add_sampling_changes
+from factory.cli.arguments import RECIPE_HELP, add_allow_pickle, add_sampling_changes
 from factory.common import console
 from factory.common.options import add_device, add_out, add_quiet, check_image_file, made, option
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("recipe", metavar="RECIPE", help="recipe file or packaged name")
+    parser.add_argument("recipe", metavar="RECIPE", help=RECIPE_HELP)
     default = Path("preview.png")
     add_out(parser, "FILE", f"the contact sheet (default: {default})", default=default)
     add = partial(option, parser)
@@ -37,17 +37,21 @@ def run(args: argparse.Namespace) -> None:
     """Generate the contact sheet and print its path."""
     from factory.cli.arguments import note_dropped_keys, warn_of_unknown_words
     from factory.inspection.preview import preview
-    from factory.recipe.library import load_recipe
+    from factory.recipe.library import load_recipes
 
     out: Path = args.out
     check_image_file("--out", out)
-    recipe = load_recipe(
-        args.recipe, overrides=args.overrides, model=args.model, sampling=args.sampling
+    recipes = load_recipes(
+        args.recipe,
+        overrides=args.overrides,
+        model=args.model,
+        sampling=args.sampling,
+        members=False,
     )
-    note_dropped_keys([recipe])
-    warn_of_unknown_words([recipe])
+    note_dropped_keys(recipes)
+    warn_of_unknown_words(recipes)
     done = preview(
-        recipe,
+        recipes,
         vary=args.vary,
         rows=args.rows,
         columns=args.columns,

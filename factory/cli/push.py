@@ -14,6 +14,7 @@ from factory.common.options import (
     add_quiet,
     add_replace_card,
 )
+from factory.common.text import count, size
 
 if TYPE_CHECKING:
     from factory.hub.publish import PublishReport
@@ -61,8 +62,9 @@ def run(args: argparse.Namespace) -> None:
 def _tell(report: PublishReport, *, dry_run: bool) -> None:
     plan, where = report.plan, report.target.url
     counts = (
-        f"{len(plan.add)} files to send ({_size(plan.add_bytes)}), {len(plan.delete)} to remove, "
-        f"{len(plan.unchanged)} unchanged ({_size(plan.unchanged_bytes)})"
+        f"{count(len(plan.add), 'file')} to send ({size(plan.add_bytes)}), "
+        f"{len(plan.delete)} to remove, "
+        f"{len(plan.unchanged)} unchanged ({size(plan.unchanged_bytes)})"
     )
     if dry_run:
         made = "would be created; " if report.created else ""
@@ -75,7 +77,7 @@ def _tell(report: PublishReport, *, dry_run: bool) -> None:
     if report.committed:
         console.write(f"{where}: commit {str(report.commit)[:8]}, {_transfer(report)}")
         console.write(
-            f"{len(plan.add)} files sent, {len(plan.delete)} removed, "
+            f"{count(len(plan.add), 'file')} sent, {len(plan.delete)} removed, "
             f"{len(plan.unchanged)} unchanged; every hash matches the manifest"
         )
     else:
@@ -88,14 +90,5 @@ def _tell(report: PublishReport, *, dry_run: bool) -> None:
 
 def _transfer(report: PublishReport) -> str:
     if report.sent_bytes is None:
-        return f"at most {_size(report.plan.add_bytes)} sent"
-    return f"{_size(report.sent_bytes)} sent, {_size(report.reused_bytes or 0)} reused"
-
-
-def _size(num_bytes: int) -> str:
-    size = float(num_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000 or unit == "GB":
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    raise AssertionError("unreachable")
+        return f"at most {size(report.plan.add_bytes)} sent"
+    return f"{size(report.sent_bytes)} sent, {size(report.reused_bytes or 0)} reused"

@@ -34,7 +34,7 @@ def _tell(found: Status) -> None:
         [
             one.name,
             *map(str, (one.shards, one.done, one.running, one.missing)),
-            f"{one.images_done:,} of {one.images:,}",
+            f"{one.images_done + one.images_kept:,} of {one.images:,}",
             str(one.failed),
             f"{one.kind}, {'complete' if one.complete else 'unfinished'}",
         ]

@@ -4,6 +4,7 @@ import argparse
 
 from factory.common import console
 from factory.common.options import add_json, option
+from factory.common.text import count
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -53,5 +54,4 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         return
     done = "removed" if args.delete else "left over; --delete removes them"
-    count = len(found.files)
-    console.write(f"{out}: {count} file{'' if count == 1 else 's'} {done}")
+    console.write(f"{out}: {count(len(found.files), 'file')} {done}")

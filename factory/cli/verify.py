@@ -11,6 +11,7 @@ from factory.common import console
 from factory.common.errors import UserError
 from factory.common.options import add_device, add_json, add_quiet, add_seed, option
 from factory.common.program import command
+from factory.common.text import count
 
 if TYPE_CHECKING:
     from factory.inspection.verify import Sample, VerifyReport
@@ -106,21 +107,20 @@ def _tell(report: VerifyReport) -> None:
         for note in report.notes:
             console.log(f"note: {note}; small pixel differences are not damage (--tolerance)")
     if report.left_over:
-        files = f"{len(report.left_over)} shard file{'' if len(report.left_over) == 1 else 's'}"
+        files = count(len(report.left_over), "shard file")
         console.log(
             f"note: {files} in the directory that the dataset does not list; "
             f"`{command(f'tidy {report.out}')}` lists leftover files"
         )
-    read = f"{report.shards} shards, {report.rows:,} rows"
+    read = f"{count(report.shards, 'shard')}, {count(report.rows, 'row')}"
     if report.failed:
-        read += f", {report.failed} failed images listed"
+        read += f", {count(report.failed, 'failed image')} listed"
     if report.compared:
-        read += f", {report.compared} images compared"
-    count = len(report.faults)
+        read += f", {count(report.compared, 'image')} compared"
     if report.whole:
         console.write(f"{report.out}: no faults ({read})")
     else:
-        faults = f"{count} fault{'' if count == 1 else 's'}"
+        faults = count(len(report.faults), "fault")
         console.write(
             f"{report.out}: {faults} ({read}); run the same `{command('build')}` again to replace "
             "lost shards"

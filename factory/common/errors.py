@@ -6,7 +6,7 @@ network or device failed. Every other exception is a bug and keeps its traceback
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,22 @@ class Fault:
     def __str__(self) -> str:
         place = ":".join(str(part) for part in (self.file, self.line, self.column) if part)
         return ": ".join(part for part in (place, self.key, self.message) if part)
+
+
+def without_repeats(faults: Iterable[Fault]) -> list[Fault]:
+    """Return faults with each message once: at its first place, with the other files named.
+
+    A fault of a recipe is also one of the recipes that extend it.
+    """
+    places: dict[tuple[str | None, str], list[Fault]] = {}
+    for fault in dict.fromkeys(faults):
+        places.setdefault((fault.key, fault.message), []).append(fault)
+    found = []
+    for first, *others in places.values():
+        files = [name for name in dict.fromkeys(one.file for one in others) if name != first.file]
+        also = f" (also in {', '.join(name for name in files if name)})" if any(files) else ""
+        found.append(replace(first, message=first.message + also))
+    return found
 
 
 class FactoryError(Exception):

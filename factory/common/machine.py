@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from factory.common.text import count
+
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 _MEMORY_INFO = Path("/proc/meminfo")
@@ -37,8 +39,8 @@ def default_threads() -> tuple[int, str]:
     wanted = os.environ.get("OMP_NUM_THREADS", "")
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted), "OMP_NUM_THREADS"
-    count = cores_per_process()
-    return count, f"{count} core{'' if count == 1 else 's'}"
+    own = cores_per_process()
+    return own, count(own, "core")
 
 
 def free_memory() -> int | None:

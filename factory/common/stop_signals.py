@@ -1,4 +1,4 @@
-"""Handle Ctrl-C and termination: shards in progress are discarded, written files stay complete."""
+"""Handle Ctrl-C and termination: written files stay complete."""
 
 import signal
 import threading

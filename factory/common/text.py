@@ -21,3 +21,23 @@ def suggest(word: str, known: Iterable[str], *, otherwise: str = "it has") -> st
     names = [str(name) for name in known]
     near = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {near[0]}?" if near else f"{otherwise}: {', '.join(names) or 'none'}"
+
+
+def count(number: int, what: str, many: str = "") -> str:
+    """Return a number with its noun: `1 image`, `1,000 images`, `2 classes`.
+
+    Args:
+        number: The number.
+        what: The noun in the singular.
+        many: Its plural, if that is not formed with `s`.
+    """
+    return f"{number:,} {what if number == 1 else many or what + 's'}"
+
+
+def size(num_bytes: float) -> str:
+    """Return a number of bytes in a suitable unit: `12 B`, `3.4 kB`, `5.6 GB`."""
+    for unit in ("B", "kB", "MB"):
+        if num_bytes < 1000:
+            return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.1f} {unit}"
+        num_bytes /= 1000
+    return f"{num_bytes:,.1f} GB"

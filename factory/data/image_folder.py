@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from factory.common.errors import UserError
 from factory.common.image_bytes import INSTALL_HEIC, reads_heic
 from factory.common.inside import is_inside
+from factory.common.text import count
 from factory.data.image_classes import class_depth, is_split
 from factory.data.row_counts import shortened
 
@@ -212,8 +213,8 @@ def _is_of_system(name: str) -> bool:
 
 
 def _counted(suffixes: Counter[str]) -> str:
-    return ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(suffixes.items()))
+    return ", ".join(f"{number:,} {suffix}" for suffix, number in sorted(suffixes.items()))
 
 
-def _images(count: int) -> str:
-    return f"{count:,} image{'' if count == 1 else 's'}"
+def _images(number: int) -> str:
+    return count(number, "image")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from factory.common.errors import UserError
+from factory.common.text import count as number_of
 from factory.data.open import OpenedDataset
 
 _SPLIT_STREAM = 2
@@ -95,8 +96,8 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     missing = [row for row, label in enumerate(raw) if label is None or not label >= 0]
     if missing:
         raise UserError(
-            f"{opened.reference}: {len(missing)} rows have no label, the first is row "
-            f"{missing[0]}; filter them out with --filter"
+            f"{opened.reference}: {number_of(len(missing), 'row')} without a label, the first is "
+            f"row {missing[0]}; filter them out with --filter"
         )
     labels = np.asarray(raw, dtype=np.int64)
     present = np.unique(labels)
@@ -125,8 +126,8 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
         rows = np.flatnonzero(labels == label)
         if len(rows) < count:
             raise UserError(
-                f"{opened.reference}: class {opened.label_names[label]} has {len(rows)} images, "
-                f"but --images-per-class is {count}; lower it"
+                f"{opened.reference}: class {opened.label_names[label]} has "
+                f"{number_of(len(rows), 'image')}, but --images-per-class is {count}; lower it"
             )
         order = np.random.default_rng((_SUBSET_STREAM, seed, int(label))).permutation(rows)
         chosen.append(order[:count])

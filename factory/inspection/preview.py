@@ -17,13 +17,13 @@ from factory.planner.sampling_summary import sampling_line, sampling_summary
 from factory.recipe.model_checks import require_used_guidance
 from factory.recipe.model_files import PipelineSettings
 from factory.recipe.resolved import ResolvedRecipe
-from factory.renderer.contact_sheet import contact_sheet
+from factory.renderer.contact_sheet import contact_sheet, stacked
 from factory.renderer.flaws import NOT_FINITE
+from factory.renderer.pool import RendererFactory, Renderers, pipeline_settings
+from factory.shards.settings import BuildSettings, fix
 
 if TYPE_CHECKING:
     from PIL import Image
-
-    from factory.renderer.pool import RendererFactory
 
 CLASS = "class"
 GUIDANCE_SCALE = "guidance_scale"
@@ -50,7 +50,7 @@ class _Column:
 
 
 def preview(
-    recipe: ResolvedRecipe,
+    recipes: ResolvedRecipe | Sequence[ResolvedRecipe],
     *,
     vary: str | None = None,
     rows: int = 4,
@@ -60,10 +60,11 @@ def preview(
     allow_pickle: bool = False,
     renderer_factory: RendererFactory | None = None,
 ) -> Preview:
-    """Generate a contact sheet of a recipe.
+    """Generate a contact sheet of recipes, one below the other.
 
     Args:
-        recipe: A recipe; for a combination, its first member is shown.
+        recipes: Combinations among several have no images of their own and are left out; of a
+            single one, its first member is shown.
         vary: Quantity that differs between columns: a variable, `guidance_scale` or `class`.
             Default: the first variable with listed values, else `class`.
         rows: Number of initial noises, those of the config's first images.
@@ -76,16 +77,42 @@ def preview(
     Raises:
         UserError: The variable or class does not exist, or the model cannot be loaded.
     """
-    while recipe.is_combination:
-        recipe = recipe.members[0]
     if rows < 1 or columns < 1:
         raise UserError(f"{rows} rows and {columns} columns were requested; use 1 or more")
+    place = own_device(device)
+    renderers = Renderers(renderer_factory, device=place, allow_pickle=allow_pickle)
+    settings = fix(BuildSettings(), recorded=None, device=place.type, out="")
+    parts = [
+        _part(one, renderers, settings.dtype, vary, rows, columns, class_name)
+        for one in _with_images(recipes)
+    ]
+    sampling = "\n".join(one.sampling for one in parts)
+    return Preview(stacked([one.sheet for one in parts]), sampling)
+
+
+def _with_images(recipes: ResolvedRecipe | Sequence[ResolvedRecipe]) -> list[ResolvedRecipe]:
+    """Return the recipes to show: those with images of their own, or the first member."""
+    given = [recipes] if isinstance(recipes, ResolvedRecipe) else list(recipes)
+    first = given[0]
+    while first.is_combination:
+        first = first.members[0]
+    return [one for one in given if not one.is_combination] or [first]
+
+
+def _part(
+    recipe: ResolvedRecipe,
+    renderers: Renderers,
+    dtype: str,
+    vary: str | None,
+    rows: int,
+    columns: int,
+    class_name: str | None,
+) -> Preview:
+    """Generate the part of one recipe; see `preview`."""
     varied = vary or _default(recipe)
     shown_columns = _columns(recipe, varied, class_name=class_name)[:columns]
     specs = _specs(shown_columns, rows)
-    images, pipeline = _generate(
-        recipe, specs, renderer_factory, device=own_device(device), allow_pickle=allow_pickle
-    )
+    images, pipeline = _generate(recipe, specs, renderers, dtype)
     sampling = _sampling(recipe, pipeline, scales=[spec.guidance_scale for spec in specs])
     width = len(shown_columns)
     grid = [images[row * width : (row + 1) * width] for row in range(rows)]
@@ -195,17 +222,10 @@ def _specs(columns: Sequence[_Column], rows: int) -> list[ImageSpec]:
 def _generate(
     recipe: ResolvedRecipe,
     specs: Sequence[ImageSpec],
-    factory: RendererFactory | None,
-    *,
-    device: Any,
-    allow_pickle: bool,
+    renderers: Renderers,
+    dtype: str,
 ) -> tuple[list[Any], PipelineSettings | None]:
-    from factory.renderer.pool import Renderers, pipeline_settings
-    from factory.shards.settings import BuildSettings, fix
-
-    settings = fix(BuildSettings(), recorded=None, device=device.type, out="")
-    renderers = Renderers(factory, device=device, allow_pickle=allow_pickle)
-    renderer = renderers.get(recipe, dtype=settings.dtype)
+    renderer = renderers.get(recipe, dtype=dtype)
     require_used_guidance(recipe, pipeline_settings(renderer))
     images: list[Any] = []
     for start in range(0, len(specs), _BATCH_SIZE):

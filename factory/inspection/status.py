@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from factory.builder.markers import list_markers
+from factory.builder.partial_shards import num_kept
 from factory.common.storage import AnyPath, open_path
 from factory.shards.directory import require_set
 from factory.shards.layout import present_shards, total_shards
@@ -42,6 +43,7 @@ class ConfigStatus:
         running: Number of missing shards with a marker.
         images: Planned number of images.
         images_done: Images in the existing shards, failed ones included.
+        images_kept: Finished images of missing shards, failed ones included.
         failed: Failed images among them.
         complete: Whether the manifest lists all shards of the config.
     """
@@ -53,6 +55,7 @@ class ConfigStatus:
     running: int
     images: int
     images_done: int
+    images_kept: int
     failed: int
     complete: bool
 
@@ -123,7 +126,8 @@ def status(out: str | Path) -> Status:
     configs = [_config(place, found, name, there[name], workers) for name in found.configs]
     finished = _finished(place, found, there)
     at_work = len(workers)
-    left = sum(one.images - one.images_done for one in configs if one.kind == "set")
+    own = [one for one in configs if one.kind == "set"]
+    left = sum(one.images - one.images_done - one.images_kept for one in own)
     speed = _speed(finished, at_work=at_work) if left else None
     return Status(
         out=str(out),
@@ -159,16 +163,19 @@ def _config(
 ) -> ConfigStatus:
     entry, size = found.configs[name], found.settings.shard_size
     marked = {one.shard for one in workers if one.config == name}
+    total = total_shards(found, name)
+    missing = set(range(total)) - there.keys()
     return ConfigStatus(
         name=name,
         kind=entry.kind,
-        shards=total_shards(found, name),
+        shards=total,
         done=len(there),
         running=len(marked - there.keys()),
         images=entry.images,
         images_done=sum(
             len(shard_rows(index, num_images=entry.images, shard_size=size)) for index in there
         ),
+        images_kept=0 if entry.complete else num_kept(out, found, name, missing),
         failed=_failed(out, entry, there.values()),
         complete=entry.complete,
     )

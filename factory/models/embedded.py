@@ -10,6 +10,17 @@ EMBEDDED_ID = "embedded"
 EMBEDDED_STEPS = 12
 EMBEDDED_GUIDANCE_SCALE = 3.0
 
+# From its README.md: the last words of the classes that most of its training images show.
+EMBEDDED_CLASSES = {
+    *("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    *("crop", "forest", "vegetation", "highway", "area", "pasture", "river", "lake"),
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+}
+EMBEDDED_MEASURED = (
+    "72 % of its training samples of photos show the ten classes of CIFAR-10; only for these and "
+    "for digits was prompt accuracy measured (91.3 % and 84.5 % at guidance 2)"
+)
+
 
 def embedded_dir() -> Path:
     """Return the directory of the embedded diffusers pipeline."""

@@ -240,6 +240,7 @@ PRESETS = (
         size_step=16,
         parameters_million=16860,
         bytes_in_files=2,
+        gated=True,
     ),
 )
 

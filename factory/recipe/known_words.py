@@ -12,8 +12,15 @@ from pathlib import Path
 
 from factory.common.errors import Fault
 from factory.common.outside import read_text
+from factory.common.text import some
 from factory.distributions.template import parse_template, shown
-from factory.models.embedded import EMBEDDED_ID, embedded_dir
+from factory.distributions.variables import Quantity
+from factory.models.embedded import (
+    EMBEDDED_CLASSES,
+    EMBEDDED_ID,
+    EMBEDDED_MEASURED,
+    embedded_dir,
+)
 from factory.recipe.resolved import ResolvedRecipe
 
 FILE_NAME = "words.txt"
@@ -72,6 +79,38 @@ def unknown_words(recipe: ResolvedRecipe) -> Iterator[Fault]:
         )
 
 
+def rare_classes(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    """Yield one warning about known classes that are not main ones of the embedded generator."""
+    known = known_words(recipe.model.id)
+    if recipe.model.id != EMBEDDED_ID or known is None or recipe.is_combination:
+        return
+    names = {name for one in recipe.prompt for name in parse_template(one.text).names}
+    said = [
+        text for name in ("class", "label") if name in names for text in values_of(recipe, name)
+    ]
+    rare = [text for text in dict.fromkeys(said) if _is_rare(text, known)]
+    if rare:
+        yield recipe.fault(
+            f"{recipe.model.id} knows these class names, but they are not among its main classes: "
+            f"{some([repr(one) for one in rare], _MOST_WORDS)}. {EMBEDDED_MEASURED}. Check a "
+            "preview before you build, or use a larger model (e.g. --model sd15)",
+            "classes",
+        )
+
+
+def word_warnings(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    """Yield the warnings about words that a recipe's model may not be able to show."""
+    yield from unknown_words(recipe)
+    yield from rare_classes(recipe)
+
+
+def _is_rare(text: str, known: frozenset[str]) -> bool:
+    words = words_of(text)
+    if not words or not known.issuperset(words):
+        return False
+    return not {words[-1], words[-1].removesuffix("s")} & EMBEDDED_CLASSES
+
+
 def _with_nearest(word: str, known: frozenset[str]) -> str:
     near = get_close_matches(word, known, n=1, cutoff=0.75) if len(word) >= _LEAST_LETTERS else []
     return f"'{word}' (near: '{near[0]}')" if near else f"'{word}'"
@@ -79,15 +118,22 @@ def _with_nearest(word: str, known: frozenset[str]) -> str:
 
 def _texts(recipe: ResolvedRecipe) -> Iterator[str]:
     """Yield every text that can occur in a prompt: its own words and the values of its names."""
-    columns = {column.name: column.quantity for column in recipe.columns}
     for text in (*(one.text for one in recipe.prompt), recipe.negative_prompt):
         template = parse_template(text)
         yield from template.parts[::2]
         for name in template.names:
-            if name == "label":
-                yield from recipe.labels
-            elif name == "class":
-                for entry in recipe.classes:
-                    yield from (shown(value) for value in entry.prompt.values() or ())
-            else:
-                yield from (shown(value) for value in columns[name].values() or ())
+            yield from values_of(recipe, name)
+
+
+def values_of(recipe: ResolvedRecipe, name: str) -> Iterator[str]:
+    """Yield the texts that a name in a prompt stands for, if they can be listed."""
+    if name == "label":
+        yield from recipe.labels
+        return
+    quantities: list[Quantity]
+    if name == "class":
+        quantities = [entry.prompt for entry in recipe.classes]
+    else:
+        quantities = [column.quantity for column in recipe.columns if column.name == name]
+    for quantity in quantities:
+        yield from (shown(value) for value in quantity.values() or ())

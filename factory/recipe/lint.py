@@ -14,9 +14,10 @@ from factory.distributions.template import parse_template
 from factory.distributions.variables import Linked
 from factory.models.embedded import EMBEDDED_ID
 from factory.models.presets import find_preset
+from factory.recipe.articles import wrong_articles
 from factory.recipe.caption_checks import caption_warnings
 from factory.recipe.faults import MOST_FAULTS
-from factory.recipe.known_words import unknown_words
+from factory.recipe.known_words import word_warnings
 from factory.recipe.resolved import ResolvedRecipe
 from factory.recipe.senses import readings
 
@@ -36,6 +37,12 @@ def lint(recipes: Sequence[ResolvedRecipe]) -> list[Fault]:
         for check in checks:
             warnings.update(dict.fromkeys(islice(check(recipe), MOST_FAULTS)))
     return list(warnings)
+
+
+def _one_class(recipe: ResolvedRecipe) -> Iterator[Fault]:
+    if len(recipe.classes) == 1:
+        label = recipe.classes[0].label
+        yield recipe.fault(f"one class, {label}; a classifier needs two or more", "classes")
 
 
 def _same_wording(recipe: ResolvedRecipe) -> Iterator[Fault]:
@@ -202,6 +209,7 @@ def _names(recipe: ResolvedRecipe) -> set[str]:
 
 
 _CHECKS = (
+    _one_class,
     _same_wording,
     _two_senses,
     _classless_prompt,
@@ -213,6 +221,7 @@ _CHECKS = (
     _low_guidance,
     _uneven_cycles,
     caption_warnings,
-    unknown_words,
+    wrong_articles,
+    word_warnings,
 )
 _COMBINATION_CHECKS = (_uneven_shares, _mixed_sizes)

@@ -9,15 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from factory.common.console import log
 from factory.common.errors import Fault, UserError
 from factory.data.columns import CONFIG_NAME
 from factory.models.embedded import EMBEDDED_ID
 from factory.recipe.json_schema import schema_text
 from factory.recipe.library import load_recipes
 from factory.recipe.resolved import dump_yaml
-from factory.recipe.scaffold_bodies import RECOMMENDED, SUBTYPES, bodies_of, is_embedded, label_of
-from factory.recipe.styles import STYLES, Style, readme_text
+from factory.recipe.scaffold_bodies import SUBTYPES, bodies_of, is_embedded, label_of
+from factory.recipe.styles import RECOMMENDED, STYLES, Style, readme_text
 
 _SCHEMA = "# yaml-language-server: $schema={schema}"
 
@@ -56,8 +55,6 @@ def class_names(given: Sequence[str]) -> list[str]:
     names = [" ".join(one.split()) for one in given if one.strip()]
     if not names:
         raise UserError('--class: no class is named; write e.g. --class heron --class "crane bird"')
-    if len(names) == 1:
-        log(f"--class: one class, {names[0]}; a classifier needs two or more")
     labels = [label_of(name) for name in names]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:

@@ -1,16 +1,20 @@
 """The recipes that `factory new` writes, as plain values by name."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from factory.models.embedded import EMBEDDED_ID
 from factory.models.presets import find_preset
+from factory.recipe.articles import article_of
 from factory.recipe.model_files import settings_on_disk
 from factory.recipe.schema import Model
-from factory.recipe.styles import LOW_GUIDANCE, Style
+from factory.recipe.styles import LOW_GUIDANCE, RECOMMENDED, Style
 
-RECOMMENDED, SUBTYPES = "recommended", "subtypes"
+SUBTYPES = "subtypes"
+ARTICLE = "article"
+"""Variable of recipes with classes such as elephant: `a` or `an`."""
 # As many as the study's CIFAR-10; of slower models fewer: a dataset can grow later.
 _OF_EMBEDDED, _OF_OTHERS = 200, 100
 _LARGEST_SIDE = 256
@@ -42,6 +46,9 @@ def bodies_of(
     subtypes: Mapping[str, Sequence[str]],
 ) -> dict[str, dict[str, Any]]:
     """Return the recipes by name: recommended, the paper's, subtypes."""
+    own_style = style
+    if articles := {label_of(name): "an" for name in classes if article_of(name) == "an"}:
+        style = _with_article(style)
     model_id, _, revision = (model or EMBEDDED_ID).partition("@")
     preset = find_preset(model_id)
     if (Path(model_id) / "model_index.json").is_file():
@@ -57,6 +64,7 @@ def bodies_of(
         ],
         "images_per_class": _OF_EMBEDDED if is_embedded(model) else _OF_OTHERS,
         "prompt": style.prompt,
+        **({"variables": {ARTICLE: {"per_class": articles, "default": "a"}}} if articles else {}),
         "sampling": sampling | {"seed": 0},
         "model": pinned,
         "output": {
@@ -75,7 +83,11 @@ def bodies_of(
         del bodies["random-guidance"]
     bodies["all-combined"] = {"combine": [name for name in bodies if name != RECOMMENDED]}
     if subtypes:
-        bodies[SUBTYPES] = _subtypes(classes, style, subtypes, parent=next(iter(bodies)))
+        parent = next(iter(bodies))
+        bodies[SUBTYPES] = _subtypes(classes, own_style, subtypes, parent=parent)
+        if articles:
+            # The article of a class need not be that of its subtypes.
+            bodies[SUBTYPES]["variables"][ARTICLE] = None
     return {
         name: {"name": name, "summary": _SUMMARIES[name]} | body for name, body in bodies.items()
     }
@@ -91,9 +103,18 @@ def _paper_rows(base: dict[str, Any], style: Style) -> dict[str, dict[str, Any]]
         | {"prompt": style.domains_prompt, "variables": {"domain": list(style.domains)}},
         "random-guidance": child | {"sampling": {"guidance_scale": _uniform(1, 5)}},
     }
+    if "variables" in base:
+        rows["class-prompt"]["variables"] = {ARTICLE: None}
     if not style.class_alone:
         del rows["class-prompt"]
     return rows
+
+
+def _with_article(style: Style) -> Style:
+    """Return a style whose prompts have a variable in place of the article of the class."""
+    texts = (style.prompt, style.domains_prompt)
+    prompt, domains = (text.replace("a {class}", f"{{{ARTICLE}}} {{class}}") for text in texts)
+    return replace(style, prompt=prompt, domains_prompt=domains)
 
 
 def _subtypes(

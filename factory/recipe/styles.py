@@ -7,6 +7,8 @@ from pathlib import Path
 from factory.models.embedded import EMBEDDED_ID
 from factory.recipe.measured import LOW_AGAINST_3, LOW_ON_CIFAR10, LOW_ON_EUROSAT, RANDOM_ON_EUROSAT
 
+RECOMMENDED = "recommended"
+"""Name of the config to start with."""
 LOW_GUIDANCE = (1.5, 2.0)
 """Guidance of the recommended config: the row `low-guidance` of docs/study.md."""
 _INSTEAD = f"guidance {LOW_GUIDANCE[0]:g} to {LOW_GUIDANCE[1]:g} instead of 7.5, at 40 steps"
@@ -60,13 +62,13 @@ STYLES = {
     ),
     "satellite": Style(
         "a satellite photo of a {class}",
-        "a {domain} of a {class}",
+        "{domain} of a {class}",
         (
-            "satellite photo",
-            "low resolution satellite photo",
-            "aerial photo",
-            "drone photo",
-            "hazy satellite photo",
+            "a satellite photo",
+            "a low resolution satellite photo",
+            "an aerial photo",
+            "a drone photo",
+            "a hazy satellite photo",
         ),
         f"{_INSTEAD}: {LOW_ON_EUROSAT} {_STUDY}); 1 to 5: {RANDOM_ON_EUROSAT}; "
         "measured with the prompt 'an image of a {{class}}'; other generators "
@@ -74,15 +76,15 @@ STYLES = {
     ),
     "sketch": Style(
         "a sketch of a {class}",
-        "a {domain} of a {class}",
+        "{domain} of a {class}",
         (
-            "pencil sketch",
-            "charcoal drawing",
-            "ink drawing",
-            "line drawing",
-            "crayon drawing",
-            "chalk drawing",
-            "doodle",
+            "a pencil sketch",
+            "a charcoal drawing",
+            "an ink drawing",
+            "a line drawing",
+            "a crayon drawing",
+            "a chalk drawing",
+            "a doodle",
         ),
         f"{_ON_CIFAR}; sketches not measured.",
     ),

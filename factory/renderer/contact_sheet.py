@@ -77,6 +77,16 @@ def contact_sheet(
     return sheet
 
 
+def stacked(sheets: Sequence[Image.Image]) -> Image.Image:
+    """Arrange contact sheets below one another."""
+    width, height = max(one.width for one in sheets), sum(one.height for one in sheets)
+    whole, y = Image.new("RGB", (width, height), _PAPER), 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, y))
+        y += sheet.height
+    return whole
+
+
 def _cell_size(image: ImageArray) -> tuple[int, int]:
     """Return height and width of a cell."""
     height, width = image.shape[:2]

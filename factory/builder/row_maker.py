@@ -1,0 +1,162 @@
+"""Provide the rows of a shard: kept, copied or generated ones."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from factory.builder.jobs import Job
+from factory.builder.partial_shards import PartialShards, Unfinished
+from factory.builder.ranks import Ranks
+from factory.builder.rows import (
+    GrowingRows,
+    ShardRows,
+    copy_rows,
+    generate_rows,
+    refuse_nothing,
+)
+from factory.common.errors import Failure
+from factory.common.storage import AnyPath
+from factory.renderer.pool import Renderers
+from factory.shards.fence import Fence
+from factory.shards.parquet import Shard, read_shard
+from factory.shards.repair import Candidates, Found
+from factory.shards.settings import FixedSettings
+
+
+class LookAgain(Exception):
+    """Another launch has written the shard meanwhile, or removed a file with some of its rows."""
+
+
+@dataclass
+class RowMaker:
+    """Provides the rows of shards.
+
+    Attributes:
+        out: Dataset directory.
+        settings: Build settings of the dataset.
+        fence: Plan of this launch.
+        partial: Finished images of unfinished shards.
+        ranks: Their store counts kept images.
+        renderers: Provide the renderer of each recipe.
+        show: Called after each batch with the number of images it added.
+        file_of: Returns the file of a finished shard, by config and number.
+    """
+
+    out: AnyPath
+    settings: FixedSettings
+    fence: Fence
+    partial: PartialShards
+    ranks: Ranks
+    renderers: Renderers
+    show: Callable[[int], None]
+    file_of: Callable[[str, int], str]
+
+    @contextmanager
+    def rows(
+        self, job: Job, images: range, there: Candidates, twins: Sequence[Job]
+    ) -> Iterator[ShardRows]:
+        """Yield the rows of a shard to the block that writes it.
+
+        If generation or the block is interrupted, the finished images are kept for the next build.
+
+        Args:
+            job: The config.
+            images: Image indexes of the shard.
+            there: Its existing files; `best` has its first rows.
+            twins: Configs whose shards of this range are written next.
+
+        Raises:
+            LookAgain: The shard is not needed any more, or `best` was removed.
+        """
+        if job.kind == "share":
+            yield self._copied(job, images)
+            return
+        kept = self._kept(job, images, shorter=there.best)
+
+        def save(part: range, rows: ShardRows) -> None:
+            self._save(job, part, rows)
+            for twin in twins:
+                self._save(twin, part, self._twin_rows(twin, images, part))
+
+        made = GrowingRows()
+        unfinished = Unfinished(made, images.start + len(kept), save)
+
+        def generated(count: int) -> None:
+            self.show(count)
+            if (self.out / there.free).is_file():
+                raise LookAgain
+            unfinished.save_if_due()
+
+        with unfinished.saved_at_end(unless=LookAgain):
+            missing = range(images.start + len(kept), images.stop)
+            self._generate(job, images, missing, into=made, generated=generated)
+            found = kept + made.all()
+            refuse_nothing(job, found)
+            yield found
+
+    def _copied(self, job: Job, images: range) -> ShardRows:
+        size = self.settings.shard_size
+        rows = copy_rows(job, images, read=self._member, shard_size=size)
+        self.show(len(rows.rows))
+        return rows
+
+    def _member(self, config: str, number: int) -> Shard:
+        """Read a shard that this launch has made or looked at."""
+        path = self.out / self.file_of(config, number)
+        shard = self._read(path)
+        if shard is None:
+            raise Failure(
+                f"{path}: was removed while its rows were copied; run the same command again to "
+                "resume"
+            )
+        return shard
+
+    def _read(self, path: AnyPath) -> Shard | None:
+        """Read a shard of this plan; None if another launch has removed it meanwhile."""
+        try:
+            return read_shard(path)
+        except FileNotFoundError:
+            self.fence.check()
+            return None
+
+    def _kept(self, job: Job, images: range, *, shorter: Found | None) -> ShardRows:
+        """Return the first rows of a shard: those of a shorter file, then those of partial ones."""
+        kept = ShardRows()
+        if shorter is not None:
+            before = self._read(shorter.path)
+            if before is None:
+                raise LookAgain
+            kept = ShardRows(before.rows, list(before.stamp.failed))
+        wanted = job.stamp(images, settings=self.settings)
+        kept += self.partial.read(wanted, images.start + len(kept))
+        self.ranks.add("kept", len(kept.rows))
+        return kept
+
+    def _generate(
+        self,
+        job: Job,
+        images: range,
+        missing: range,
+        *,
+        into: GrowingRows,
+        generated: Callable[[int], None],
+    ) -> None:
+        generate_rows(
+            job,
+            images,
+            missing,
+            renderer=self.renderers.get(job.recipe, dtype=self.settings.dtype),
+            settings=self.settings,
+            into=into,
+            generated=generated,
+        )
+
+    def _save(self, job: Job, part: range, rows: ShardRows) -> None:
+        stamp = job.stamp(part, settings=self.settings, failed=rows.failed)
+        self.partial.write(stamp, rows)
+
+    def _twin_rows(self, twin: Job, images: range, part: range) -> ShardRows:
+        """Return a twin's rows of images that were just generated, and are in memory."""
+        made = GrowingRows()
+        self._generate(twin, images, part, into=made, generated=lambda count: None)
+        return made.all()

@@ -1,0 +1,99 @@
+"""What `factory build` prints when it ends or is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from factory.common import console
+from factory.common.errors import FactoryError
+from factory.common.launch import launcher
+from factory.common.text import count
+from factory.recipe.styles import RECOMMENDED
+
+if TYPE_CHECKING:
+    from factory.builder.build import BuildReport
+    from factory.shards.manifest import FailedImage
+
+_MANY = 10
+
+
+@contextmanager
+def kept_reported(out: str | None) -> Iterator[None]:
+    """Report how many images of a dataset are kept if a signal stops its build.
+
+    Args:
+        out: Dataset directory or URL; None if another process reports it.
+    """
+    from factory.common.stop_signals import Stopped
+
+    try:
+        yield
+    except Stopped:
+        # The terminal may be closed, and the dataset not begun.
+        with suppress(OSError, FactoryError):
+            if out is not None:
+                console.log(_kept(out))
+        raise
+
+
+def _kept(out: str) -> str:
+    from factory.inspection.status import status
+
+    own = [one for one in status(out).configs if one.kind == "set"]
+    kept = sum(one.images_done + one.images_kept for one in own)
+    planned = sum(one.images for one in own)
+    # Other processes of a launch may still be writing theirs.
+    least = "at least " if launcher() else ""
+    return f"{least}{kept:,} of {count(planned, 'image')} are finished and kept"
+
+
+def plain(report: BuildReport, out: str) -> dict[str, object]:
+    """Return the values for `--json`."""
+    return {
+        "out": out,
+        "images": report.generated,
+        "kept": report.kept,
+        "seconds": report.seconds,
+        "configs": list(report.configs),
+        "failed": {
+            name: [image.model_dump() for image in images] for name, images in report.failed.items()
+        },
+        "complete": report.is_complete,
+    }
+
+
+def summarize(report: BuildReport, out: str) -> None:
+    """Print what was generated, what failed, and how the dataset is loaded."""
+    regenerated = (
+        f", {report.regenerated} of them to replace damaged ones" if report.regenerated else ""
+    )
+    generated, kept = (
+        f"{count(report.generated, 'image')} generated{regenerated}",
+        f"{report.kept} already present",
+    )
+    speed = f"{report.seconds:.0f} s, {report.images_per_s:.1f} images/s"
+    console.write(f"{out}: {generated} ({speed}), {kept}")
+    for name, images in report.failed.items():
+        _list_failed(name, images)
+    console.write(f"configs: {', '.join(report.configs)}")
+    if not report.is_complete:
+        console.write("this part is done; the part that finishes last writes the card")
+        return
+    if "://" in out:
+        return
+    console.write("next:")
+    console.write("  from datasets import load_dataset")
+    config = RECOMMENDED if RECOMMENDED in report.configs else report.configs[0]
+    console.write(f'  load_dataset("{out}", "{config}", split="train")')
+
+
+def _list_failed(config: str, images: Sequence[FailedImage]) -> None:
+    for image in images[:_MANY]:
+        console.write(
+            f"{config}: image {image.index} failed: {image.reason} "
+            f"({count(image.attempts, 'attempt')})"
+        )
+    if len(images) > _MANY:
+        console.write(f"{config}: and {len(images) - _MANY} more")
