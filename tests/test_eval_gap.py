@@ -15,8 +15,9 @@ from PIL import Image
 from test_eval_score import write_run
 
 from eval.cli import main
-from eval.gap import embed, measure_gap
+from eval.gap import measure_gap
 from eval.intervals import share_difference
+from eval.tsne import embed
 from factory.common.errors import UserError
 
 NAMES = ["ant", "bee", "cat"]
@@ -87,7 +88,8 @@ def test_a_classifier_finds_a_shifted_dataset_and_not_a_similar_one(
 
 
 def test_plots_have_the_same_bytes_every_time(place: Path, tmp_path: Path) -> None:
-    names = ["sets.png", "sets.svg", "classes.png", "classes.svg", "gap.json"]
+    names = [f"{one}.{form}" for one in ("sets", "classes", "coverage") for form in ("png", "svg")]
+    names.append("gap.json")
     for folder in ("one", "two"):
         gap(place, "near", tmp_path / folder, "--images", "45")
     for name in names:
@@ -160,7 +162,7 @@ def planted(seed: int, *, shift: float = 0.0, scale: float = 1.0) -> list[Any]:
 
 
 def measured(case: list[Any]) -> dict[str, Any]:
-    return measure_gap(*case[:3], labels=case[3], seed=0)
+    return measure_gap(*case[:3], labels=case[3], seed=0).as_data()
 
 
 def test_without_a_gap_the_intervals_cover_no_gap() -> None:

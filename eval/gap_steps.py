@@ -1,0 +1,205 @@
+"""The steps of `eval gap`: represent the sampled images, measure, write the files."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eval.features import Extracted, FeatureModel, Space, choose_space, extract, load_features
+from eval.fit import with_fit
+from eval.gap import Features, Gap, measure_gap
+from eval.gap_formats import differing, formats_of
+from eval.gap_groups import groups_of
+from eval.gap_plots import plot_classes, plot_coverage, plot_sets
+from eval.gap_sample import Labels, Sample
+from eval.gap_text import plot_note
+from eval.real import RealImages
+from eval.score import label_facts
+from eval.score_notes import note_fit, note_labels
+from eval.tsne import embed
+from factory.common.console import log
+from factory.common.errors import UserError
+from factory.common.whole_files import replace_text
+from factory.data.pixels import Fit
+
+
+@dataclass(frozen=True)
+class Setting:
+    """All that the compared datasets share.
+
+    Attributes:
+        real: The real images.
+        model: The model that represents images.
+        space: The space to compare in, and the reason.
+        batch_size: Images per batch.
+        threads: CPU threads.
+        seed: Seed of the measurement.
+        sides: Representation of the real images, and of the other real ones.
+    """
+
+    real: RealImages
+    model: FeatureModel
+    space: tuple[Space, str]
+    batch_size: int
+    threads: int
+    seed: int
+    sides: tuple[Extracted, ...] = ()
+
+    def represent(self, images: RealImages, rows: Labels) -> Extracted:
+        """Return the logits or features of some images."""
+        return extract(
+            self.model,
+            images.opened,
+            rows,
+            space=self.space[0],
+            batch_size=self.batch_size,
+            threads=self.threads,
+        )
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A measured dataset.
+
+    Attributes:
+        document: Content of gap.json.
+        gap: The figures.
+        sample: The compared images.
+        places: t-SNE coordinates of the real images, then of the synthetic ones.
+    """
+
+    document: dict[str, Any]
+    gap: Gap
+    sample: Sample
+    places: Features
+
+    def write(self, folder: Path) -> None:
+        """Write gap.json and the plots."""
+        folder.mkdir(parents=True, exist_ok=True)
+        head = {
+            "title": f"{self.document['synthetic']} and {self.document['real']}",
+            "note": plot_note(self.document),
+        }
+        plot_sets(self.places, **head, path=folder / "sets")
+        plot_classes(
+            self.places,
+            labels=self.sample.labels,
+            names=self.sample.match.names,
+            **head,
+            path=folder / "classes",
+        )
+        plot_coverage(self.document["quality"]["groups"], **head, path=folder / "coverage")
+        write_document(folder / "gap.json", self.document)
+        log(f"wrote {folder}/gap.json; sets, classes and coverage as .png and .svg")
+
+
+def write_document(path: Path, document: dict[str, Any]) -> None:
+    """Write a JSON file."""
+    replace_text(path, f"{json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)}\n")
+
+
+def load_setting(
+    real: RealImages,
+    sample: Sample,
+    *,
+    model: str,
+    fit: Fit | None,
+    space: Space | None,
+    batch_size: int,
+    threads: int,
+    seed: int,
+) -> Setting:
+    """Load the model and represent the real images.
+
+    Raises:
+        UserError: The model cannot be loaded, or an image cannot be read.
+    """
+    loaded = load_features(model)
+    loaded = replace(loaded, preprocessing=with_fit(loaded.preprocessing, fit))
+    note_fit(model, loaded.preprocessing, fit)
+    chosen = choose_space(loaded, sample.compared, space)
+    setting = Setting(real, loaded, chosen, batch_size, threads, seed)
+    sides = tuple(setting.represent(real, rows) for rows in (sample.real, sample.other_real))
+    return replace(setting, sides=sides)
+
+
+def measure_side(
+    setting: Setting, synthetic: RealImages, sample: Sample, *, by: Sequence[str]
+) -> Measurement:
+    """Measure a synthetic dataset.
+
+    Args:
+        setting: Model and real images.
+        synthetic: The dataset.
+        sample: Its sample, with the real images of `setting`.
+        by: Columns to group by, see `groups_of`.
+
+    Raises:
+        UserError: An image cannot be read, or see `groups_of`.
+    """
+    real = setting.real
+    matched = label_facts(sample.match)
+    note_labels(synthetic.opened.reference, matched, real=real.name)
+    groups = groups_of(sample, synthetic.opened, by)
+    found = setting.represent(synthetic, sample.synthetic)
+    sides = [*setting.sides, found]
+    values = [side.values for side in sides]
+    _check_variety(setting, values)
+    gap = measure_gap(*values, labels=sample.labels, seed=setting.seed, groups=groups)
+    both = {"real": real, "synthetic": synthetic}
+    encoded = {
+        "real": formats_of(real.opened, sample.real),
+        "synthetic": formats_of(synthetic.opened, sample.synthetic),
+    }
+    if warning := differing(encoded):
+        log(f"warning: {synthetic.name} and {real.name}: {warning}")
+    space, reason = setting.space
+    document = {
+        "format": "data-factory/gap",
+        "format_version": 1,
+        "synthetic": synthetic.name,
+        "source": synthetic.opened.shown,
+        "real": real.name,
+        "model": setting.model.name,
+        "space": space,
+        "space_reason": reason,
+        "dimensions": values[0].shape[1],
+        "preprocessing": setting.model.preprocessing.model_dump(mode="json"),
+        "class_counts": {side: one.class_counts for side, one in both.items()},
+        "left_out": {side: one.opened.left_out for side, one in both.items()},
+        "images_per_side": len(sample.labels),
+        "unreadable": {side: list(one.opened.unreadable) for side, one in both.items()},
+        "encoded": encoded,
+        "copies": _copies(sides),
+        "classes": sample.match.names,
+        "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
+        "seed": setting.seed,
+        **gap.as_data(),
+    }
+    return Measurement(document, gap, sample, embed(np.concatenate([values[0], values[2]])))
+
+
+def _check_variety(setting: Setting, values: Sequence[Features]) -> None:
+    if not np.ptp(np.concatenate(values), axis=0).any():
+        space = setting.space[0]
+        other = "features" if space == "logits" else "logits"
+        raise UserError(
+            f"--model {setting.model.name} gives the same {space} for every image, so there is "
+            f"nothing to compare; use --space {other} or another model"
+        )
+
+
+def _copies(sides: Sequence[Extracted]) -> dict[str, int]:
+    """Return how many synthetic images have the pixels of a compared real or synthetic one."""
+    real = {digest for side in sides[:2] for digest in side.digests}
+    synthetic = Counter(sides[2].digests)
+    return {
+        "of_real": sum(count for digest, count in synthetic.items() if digest in real),
+        "repeated": sum(synthetic.values()) - len(synthetic),
+    }
