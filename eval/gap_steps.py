@@ -71,13 +71,13 @@ class Measurement:
         document: Content of gap.json.
         gap: The figures.
         sample: The compared images.
-        places: t-SNE coordinates of the real images, then of the synthetic ones.
+        values: Representation of the real images, then of the synthetic ones.
     """
 
     document: dict[str, Any]
     gap: Gap
     sample: Sample
-    places: Features
+    values: Features
 
     def write(self, folder: Path) -> None:
         """Write gap.json and the plots."""
@@ -86,9 +86,10 @@ class Measurement:
             "title": f"{self.document['synthetic']} and {self.document['real']}",
             "note": plot_note(self.document),
         }
-        plot_sets(self.places, **head, path=folder / "sets")
+        places = embed(self.values)
+        plot_sets(places, **head, path=folder / "sets")
         plot_classes(
-            self.places,
+            places,
             labels=self.sample.labels,
             names=self.sample.match.names,
             **head,
@@ -182,7 +183,7 @@ def measure_side(
         "seed": setting.seed,
         **gap.as_data(),
     }
-    return Measurement(document, gap, sample, embed(np.concatenate([values[0], values[2]])))
+    return Measurement(document, gap, sample, np.concatenate([values[0], values[2]]))
 
 
 def _check_variety(setting: Setting, values: Sequence[Features]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from test_eval_score import write_run
 
+from eval import gap_steps
 from eval.cli import main
 from eval.gap import measure_gap
 from eval.intervals import share_difference
@@ -59,6 +60,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_set(folder / "far", split="train", seed=3, shift=60)
     write_run(folder / "run")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take most of the time; one test is about them."""
+    if "plots" not in request.node.name:
+        for name in ("plot_sets", "plot_classes", "plot_coverage", "embed"):
+            monkeypatch.setattr(gap_steps, name, lambda *_, **__: None)
 
 
 def gap(place: Path, synthetic: str, out: Path, *more: str) -> dict[str, Any]:
