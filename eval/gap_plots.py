@@ -95,11 +95,11 @@ def plot_classes(
         _save(figure, path)
 
 
-def plot_coverage(groups: Mapping[str, Any], *, title: str, note: str, path: Path) -> None:
-    """Plot the coverage of each group with its interval, beside that of real images.
+def plot_coverage(quality: Mapping[str, Any], *, title: str, note: str, path: Path) -> None:
+    """Plot the coverage of all images and of each group, beside that of real images.
 
     Args:
-        groups: By column, by name: groups of gap.json.
+        quality: Of gap.json.
         title: One line.
         note: Smaller text below it.
         path: Without suffix; `.png` and `.svg` are written.
@@ -107,9 +107,10 @@ def plot_coverage(groups: Mapping[str, Any], *, title: str, note: str, path: Pat
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    rows = [
+    rows = [("all images", quality["figures"]["coverage"])]
+    rows += [
         (f"{column}: {name}", group["figures"]["coverage"])
-        for column, names in groups.items()
+        for column, names in quality["groups"].items()
         for name, group in names.items()
         if group["figures"] is not None
     ]

@@ -18,7 +18,7 @@ from eval.gap_formats import differing, formats_of
 from eval.gap_groups import groups_of
 from eval.gap_plots import plot_classes, plot_coverage, plot_sets
 from eval.gap_sample import Labels, Sample
-from eval.gap_text import plot_note
+from eval.gap_text import coverage_note, plot_note
 from eval.real import RealImages
 from eval.score import label_facts
 from eval.score_notes import note_fit, note_labels
@@ -86,6 +86,7 @@ class Measurement:
             "title": f"{self.document['synthetic']} and {self.document['real']}",
             "note": plot_note(self.document),
         }
+        about = {**head, "note": coverage_note(self.document)}
         places = embed(self.values)
         plot_sets(places, **head, path=folder / "sets")
         plot_classes(
@@ -95,7 +96,7 @@ class Measurement:
             **head,
             path=folder / "classes",
         )
-        plot_coverage(self.document["quality"]["groups"], **head, path=folder / "coverage")
+        plot_coverage(self.document["quality"], **about, path=folder / "coverage")
         write_document(folder / "gap.json", self.document)
         log(f"wrote {folder}/gap.json; sets, classes and coverage as .png and .svg")
 
@@ -144,46 +145,57 @@ def measure_side(
     Raises:
         UserError: An image cannot be read, or see `groups_of`.
     """
-    real = setting.real
     matched = label_facts(sample.match)
-    note_labels(synthetic.opened.reference, matched, real=real.name)
+    note_labels(synthetic.opened.reference, matched, real=setting.real.name)
     groups = groups_of(sample, synthetic.opened, by)
-    found = setting.represent(synthetic, sample.synthetic)
-    sides = [*setting.sides, found]
+    sides = [*setting.sides, setting.represent(synthetic, sample.synthetic)]
     values = [side.values for side in sides]
     _check_variety(setting, values)
     gap = measure_gap(*values, labels=sample.labels, seed=setting.seed, groups=groups)
-    both = {"real": real, "synthetic": synthetic}
-    encoded = {
-        "real": formats_of(real.opened, sample.real),
-        "synthetic": formats_of(synthetic.opened, sample.synthetic),
-    }
-    if warning := differing(encoded):
-        log(f"warning: {synthetic.name} and {real.name}: {warning}")
-    space, reason = setting.space
     document = {
+        **_identity(setting, synthetic, sample),
+        "dimensions": values[0].shape[1],
+        "encoded": _encoded(setting.real, synthetic, sample),
+        "copies": _copies(sides),
+        **gap.as_data(),
+    }
+    return Measurement(document, gap, sample, np.concatenate([values[0], values[2]]))
+
+
+def _identity(setting: Setting, synthetic: RealImages, sample: Sample) -> dict[str, Any]:
+    """Return the fields of gap.json that say what was compared."""
+    both = {"real": setting.real, "synthetic": synthetic}
+    space, reason = setting.space
+    labels = label_facts(sample.match).model_dump(mode="json", exclude={"names", "num_real"})
+    return {
         "format": "data-factory/gap",
         "format_version": 1,
         "synthetic": synthetic.name,
         "source": synthetic.opened.shown,
-        "real": real.name,
+        "real": setting.real.name,
         "model": setting.model.name,
         "space": space,
         "space_reason": reason,
-        "dimensions": values[0].shape[1],
         "preprocessing": setting.model.preprocessing.model_dump(mode="json"),
         "class_counts": {side: one.class_counts for side, one in both.items()},
         "left_out": {side: one.opened.left_out for side, one in both.items()},
         "images_per_side": len(sample.labels),
         "unreadable": {side: list(one.opened.unreadable) for side, one in both.items()},
-        "encoded": encoded,
-        "copies": _copies(sides),
         "classes": sample.match.names,
-        "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
+        "labels": labels,
         "seed": setting.seed,
-        **gap.as_data(),
     }
-    return Measurement(document, gap, sample, np.concatenate([values[0], values[2]]))
+
+
+def _encoded(real: RealImages, synthetic: RealImages, sample: Sample) -> dict[str, Any]:
+    """Return formats and sizes of both sides; warn if they differ."""
+    found = {
+        "real": formats_of(real.opened, sample.real),
+        "synthetic": formats_of(synthetic.opened, sample.synthetic),
+    }
+    if warning := differing(found):
+        log(f"warning: {synthetic.name} and {real.name}: {warning}")
+    return found
 
 
 def _check_variety(setting: Setting, values: Sequence[Features]) -> None:

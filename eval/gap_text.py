@@ -21,6 +21,14 @@ def plot_note(found: dict[str, Any]) -> str:
     )
 
 
+def coverage_note(found: dict[str, Any]) -> str:
+    """Return the text below the title of the plot of coverage."""
+    return (
+        f"{found['images_per_side']:,} images per side, {_space(found)}; real: other real images, "
+        "as many as synthetic ones"
+    )
+
+
 def gap_text(found: dict[str, Any]) -> str:
     """Return the results of a dataset: one line, then tables."""
     quality = found["quality"]

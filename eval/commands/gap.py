@@ -68,6 +68,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_fit(parser)
     add_labels(parser)
     add_suggestion(parser)
+    _add_space(parser)
+    add(
+        "--images N",
+        "maximum number of real and of synthetic images (default: 1000)",
+        positive,
+        default=1000,
+        meaning="number of images",
+    )
+    add_seed(parser, "the sample, the training half and the bootstrap")
+    add_process(parser, batch_size=_BATCH_SIZE)
+    add_out(parser, "DIR", "gap.json and the plots", required=True)
+    add_json(parser, "the content of gap.json, or with --other of comparison.json")
+
+
+def _add_space(parser: argparse.ArgumentParser) -> None:
+    add = partial(option, parser)
     add(
         "--model ID[@REVISION]",
         "run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
@@ -80,17 +96,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "else features)",
         choices=("logits", "features"),
     )
-    add(
-        "--images N",
-        "maximum number of real and of synthetic images (default: 1000)",
-        positive,
-        default=1000,
-        meaning="number of images",
-    )
-    add_seed(parser, "the sample, the training half and the bootstrap")
-    add_process(parser, batch_size=_BATCH_SIZE)
-    add_out(parser, "DIR", "gap.json and the plots", required=True)
-    add_json(parser, "the content of gap.json, or with --other of comparison.json")
 
 
 def run(args: argparse.Namespace) -> None:

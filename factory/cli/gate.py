@@ -42,23 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "class_margin (score of the own class minus that of the nearest other class) and "
         "nearest_other_class",
     )
-    add(
-        "--safety ID[@REVISION]",
-        "Stable Diffusion's safety checker or an image classifier: column unsafe",
-    )
-    add(
-        "--unsafe-label NAME",
-        "unsafe class of the classifier; may be repeated",
-        dest="unsafe_labels",
-        many=True,
-    )
-    renamed(parser, "--unsafe-labels", "--unsafe-label", had_commas=True)
-    add(
-        "--unsafe-threshold P",
-        "lowest probability at which an image is flagged (default 0.5)",
-        float,
-        default=0.5,
-    )
+    _add_safety(parser)
     add(
         "--near-duplicates",
         "columns near_duplicate, near_duplicate_of (index of the earlier image) and "
@@ -80,6 +64,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_device(parser)
     add_json(parser, "out, rows, flagged, columns, notes, class_counts")
     add_quiet(parser)
+
+
+def _add_safety(parser: argparse.ArgumentParser) -> None:
+    add = partial(option, parser)
+    add(
+        "--safety ID[@REVISION]",
+        "Stable Diffusion's safety checker or an image classifier: column unsafe",
+    )
+    add(
+        "--unsafe-label NAME",
+        "unsafe class of the classifier; may be repeated",
+        dest="unsafe_labels",
+        many=True,
+    )
+    renamed(parser, "--unsafe-labels", "--unsafe-label", had_commas=True)
+    add(
+        "--unsafe-threshold P",
+        "lowest probability at which an image is flagged (default 0.5)",
+        float,
+        default=0.5,
+    )
 
 
 def run(args: argparse.Namespace) -> None:
