@@ -133,8 +133,8 @@ def run(args: argparse.Namespace) -> None:
         measure_side(setting, one, sample, by=args.by)
         for one, sample in zip(synthetic, samples, strict=True)
     ]
-    for one, folder in zip(found, folders, strict=False):
-        one.write(folder)
+    for measured, folder in zip(found, folders, strict=False):
+        measured.write(folder)
     document, text = found[0].document, gap_text(found[0].document)
     if len(found) > 1:
         document = compare(*found)

@@ -40,7 +40,7 @@ def _centred(x: Floats) -> Floats:
     """Return at most D rows whose products with themselves are the covariance."""
     rows: Floats = (x - x.mean(axis=0)) / np.sqrt(len(x) - 1)
     if len(rows) > rows.shape[1]:
-        rows = np.linalg.qr(rows, mode="r")
+        rows = np.asarray(np.linalg.qr(rows, mode="r"))
     return rows
 
 

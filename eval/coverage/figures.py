@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from eval.coverage.distances import frechet, kernel_distance
 from eval.coverage.jackknife import NUM_BLOCKS, Floats, blocks_of, estimate
 from eval.coverage.neighbours import NEIGHBOURS, expected_coverage, neighbour_figures
@@ -55,7 +57,7 @@ def compared(one: Figures, other: Figures, names: tuple[str, str]) -> dict[str, 
 def mean_of(parts: Mapping[str, Figures]) -> Figures:
     """Return the figures averaged over groups."""
     every = list(parts.values())
-    return {name: sum(one[name] for one in every) / len(every) for name in every[0]}
+    return {name: np.mean([one[name] for one in every], axis=0) for name in every[0]}
 
 
 def settings(images: int) -> dict[str, Any]:
