@@ -184,6 +184,28 @@ def test_the_interval_of_a_mean_is_students() -> None:
     assert 0 < shares["low"] < 0.99 < shares["high"] == 1
 
 
+@pytest.mark.soak
+def test_intervals_contain_the_mean() -> None:
+    """Those of nearest neighbours are too wide; none is much too narrow."""
+    labels = np.repeat(np.arange(4), 50)
+    found = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        real, other, synthetic = (
+            scale * rng.normal(size=(200, 6)) + 3 * np.eye(4, 6)[labels] + shift
+            for scale, shift in ((1, 0), (1, 0), (0.7, 0.3))
+        )
+        found.append((figures_of(real, synthetic), figures_of(real, other)))
+    for name in found[0][0]:
+        for values in (
+            [one[name] for one, _ in found],
+            [one[name] - other[name] for one, other in found],
+        ):
+            mean = np.mean([one[0] for one in values])
+            ends = [estimate(one) for one in values]
+            assert np.mean([one["low"] <= mean <= one["high"] for one in ends]) > 0.88, name
+
+
 def quality(case: list[Any], synthetic: Any = None) -> dict[str, Any]:
     real, other, usual, labels = case
     groups = {CLASS: {str(label): labels == label for label in np.unique(labels)}}

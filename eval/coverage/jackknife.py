@@ -42,7 +42,10 @@ def estimate(values: Floats, *, is_share: bool = False) -> dict[str, Any]:
     The standard error is that of P. S. Kott, "The delete-a-group jackknife", Journal of Official
     Statistics 17: 521-526, 2001, the interval that of a t distribution with one degree of freedom
     less than blocks. On average the variance is not underestimated (B. Efron and C. Stein, "The
-    jackknife estimate of variance", Annals of Statistics 9: 586-596, 1981).
+    jackknife estimate of variance", Annals of Statistics 9: 586-596, 1981). Figures of nearest
+    neighbours change in steps, so it is overestimated for them: in 150 simulated pairs of samples
+    (200 images, 6 features) their intervals were 1.2 to 1.9 times as wide as needed and contained
+    the mean in 98 to 100 % of cases; those of the other figures in 92 to 98 %.
 
     Args:
         values: Shape (1 + blocks,): the figure of all images, then without each block.
