@@ -338,20 +338,13 @@ class _Side:
 def test_groups_are_the_values_of_a_column_or_quarters_of_its_numbers(
     place: Path, tmp_path: Path
 ) -> None:
-    import pyarrow.parquet as pq
-
-    (file,) = write_set(tmp_path / "set", split="train", seed=2).glob("*.parquet")
-    table = pq.read_table(file)
-    rows = len(table)
-    values = {
-        "recipe": [["base", "photo"][row % 2] for row in range(rows)],
-        "guidance_scale": [1 + row % 40 / 10 for row in range(rows)],
-        "steps": [[12, 40, None][row % 3] for row in range(rows)],
+    rows = range(120)
+    columns: dict[str, tuple[str, list[Any]]] = {
+        "recipe": ("string", [["base", "photo"][row % 2] for row in rows]),
+        "guidance_scale": ("float32", [1 + row % 40 / 10 for row in rows]),
+        "steps": ("int32", [[12, 40, None][row % 3] for row in rows]),
     }
-    for name, column in values.items():
-        table = table.append_column(name, [column])
-    pq.write_table(table.replace_schema_metadata(None), file)
-    synthetic = str(tmp_path / "set")
+    synthetic = str(write_set(tmp_path / "set", split="train", seed=2, columns=columns))
     groups = gap(place, synthetic, tmp_path / "one")["quality"]["groups"]
     assert list(groups) == ["recipe", "guidance_scale", CLASS]
     assert sorted(groups["recipe"]) == ["base", "photo"]

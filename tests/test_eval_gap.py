@@ -33,8 +33,9 @@ def write_set(
     per_class: int = 40,
     shift: int = 0,
     names: list[str] = NAMES,
+    columns: dict[str, tuple[str, list[Any]]] | None = None,
 ) -> Path:
-    """Write a dataset of three colours; `shift` makes it brighter."""
+    """Write a dataset of three colours; `shift` makes it brighter, `columns` are added."""
     rng = np.random.default_rng(seed)
     rows: dict[str, list[Any]] = {"image": [], "label": []}
     for label in range(3):
@@ -46,6 +47,8 @@ def write_set(
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
     )
+    for name, (kind, values) in (columns or {}).items():
+        rows[name], features[name] = values, datasets.Value(kind)
     folder.mkdir()
     path = folder / f"{split}-00000-of-00001.parquet"
     datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path))

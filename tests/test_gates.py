@@ -321,7 +321,7 @@ def test_the_class_margin_compares_the_own_class_with_the_nearest_other(
         own = one.pop(row["label"])
         assert row["class_margin"] == pytest.approx(own - max(one), abs=1e-5)
     card = (made / "README.md").read_text()
-    assert "cosine similarity with 'a photo of a CLASS', own class minus nearest other" in card
+    assert "cosine similarity with a photo of a CLASS: own class minus nearest other" in card
 
 
 def test_a_class_margin_needs_the_classes(made: Path, tmp_path: Path) -> None:

@@ -172,6 +172,6 @@ def _clip(model: str, labels: Sequence[str], device: str) -> _Scorer:
     return _Scorer(
         clip.pixels,
         lambda batch: clip.embed_images(batch) @ texts.T,
-        f"cosine similarity with '{_PROMPT.format('CLASS')}', own class minus nearest other class",
+        f"cosine similarity with {_PROMPT.format('CLASS')}: own class minus nearest other class",
         clip.revision,
     )
