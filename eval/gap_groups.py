@@ -61,7 +61,7 @@ def _by_column(
     is_number = all(not isinstance(value, str | bool) for value in present)
     if is_number and len(set(present)) > _MOST_NUMBERS:
         return _bins(np.array([np.nan if value is None else value for value in values], float))
-    names = sorted(set(texts), key=lambda name: (name == "none", _order(name)))
+    names = sorted(set(texts.tolist()), key=lambda name: (name == "none", _order(name)))
     if len(names) > _MOST_TEXTS:
         raise UserError(
             f"--by {column}: has {len(names)} different values among the compared images, at most "
