@@ -23,6 +23,7 @@ _TEN = (
     *("#AA3377", "#332288", "#EE7733", "#009988", "#882255"),
 )
 _MOST_NAMED = 20
+_MOST_GROUPS = 100
 _STYLE = {
     "svg.hashsalt": "data-factory",
     "svg.fonttype": "path",
@@ -111,8 +112,7 @@ def plot_coverage(quality: Mapping[str, Any], *, title: str, note: str, path: Pa
     rows += [
         (f"{column}: {name}", group["figures"]["coverage"])
         for column, names in quality["groups"].items()
-        for name, group in names.items()
-        if group["figures"] is not None
+        for name, group in _least_covered(names)
     ]
     font = plot_font([title, note, *(name for name, _ in rows)])
     with mpl.rc_context(_STYLE | font.style):
@@ -127,6 +127,14 @@ def plot_coverage(quality: Mapping[str, Any], *, title: str, note: str, path: Pa
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         _head(figure, font.shown(title), font.shown(note))
         _save(figure, path)
+
+
+def _least_covered(groups: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the measured groups; of very many, those that are covered least."""
+    known = [(name, group) for name, group in groups.items() if group["figures"] is not None]
+    if len(known) > _MOST_GROUPS:
+        known.sort(key=lambda one: one[1]["figures"]["coverage"]["synthetic"]["value"])
+    return known[:_MOST_GROUPS]
 
 
 def _intervals(axes: Any, values: Sequence[Any], colour: str, name: str) -> None:
