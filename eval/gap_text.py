@@ -46,15 +46,20 @@ def gap_text(found: dict[str, Any]) -> str:
 def comparison_text(found: dict[str, Any]) -> str:
     """Return the differences between two datasets, and which covers more of the real images."""
     names = {side: found[side] for side in ("one", "other")}
-    header = [f"{name} [95 %]" for name in names.values()]
-    coverage = found["figures"]["coverage"]["difference"]
-    difference = f"difference {_value(coverage, '+.3f')}"
+    header = [*(f"{name} [95 %]" for name in names.values()), "first minus second [95 %]"]
+    coverage = found["figures"]["coverage"]
     more = found["covers_more"]
-    verdict = f"neither covers more of the real images: {difference}"
+    verdict = (
+        "neither covers more of the real images: the interval of the difference in coverage "
+        "contains 0"
+    )
     if more:
-        less = names["other" if more == "one" else "one"]
-        verdict = f"{names[more]} covers more of the real images than {less}: {difference}"
-    return f"{_figures(found['figures'], ('one', 'other'), (*header, _HEADER[2]))}\n\n{verdict}"
+        less = "other" if more == "one" else "one"
+        verdict = (
+            f"{names[more]} covers more of the real images than {names[less]}: coverage "
+            f"{coverage[more]['value']:.3f} and {coverage[less]['value']:.3f}"
+        )
+    return f"{_figures(found['figures'], ('one', 'other'), header)}\n\n{verdict}"
 
 
 def _figures(figures: Mapping[str, Any], sides: Sequence[str], header: Sequence[str]) -> str:

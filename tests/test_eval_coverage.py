@@ -300,7 +300,7 @@ def test_one_command_says_which_dataset_covers_more(
     found = json.loads((out / "comparison.json").read_text())
     coverage = found["figures"]["coverage"]
     assert found["covers_more"] == "one" and coverage["difference"]["low"] > 0
-    assert "near-train covers more of the real images than far-train: difference +" in text
+    assert "near-train covers more of the real images than far-train: coverage " in text
     # Each alone has the same figures, from the same real images.
     assert gap(place, "near", tmp_path / "alone") == one
     other = json.loads((out / "other" / "gap.json").read_text())
