@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,18 @@ class FeatureModel:
             return found
 
         return features
+
+
+class Extracted(NamedTuple):
+    """Represented images.
+
+    Attributes:
+        values: Logits or features, shape (images, D).
+        digests: SHA-256 of each decoded image.
+    """
+
+    values: NDArray[np.float64]
+    digests: list[bytes]
 
 
 def load_features(name: str) -> FeatureModel:
@@ -139,8 +151,8 @@ def extract(
     space: Space,
     batch_size: int,
     threads: int,
-) -> NDArray[np.float64]:
-    """Return the logits or features of some rows, in their order: shape (len(rows), D).
+) -> Extracted:
+    """Return the logits or features of some rows, in their order.
 
     Raises:
         UserError: An image is missing or cannot be decoded, or see `representation`.
@@ -155,6 +167,7 @@ def extract(
         rows[start : start + batch_size].tolist() for start in range(0, len(rows), batch_size)
     ]
     parts: list[NDArray[np.float64]] = []
+    hashes: list[bytes] = []
     images = prepared(opened, batches, transform=make_transform(model.preprocessing))
     bar = progress(len(rows), unit="image", description=space)
     net.eval()
@@ -163,5 +176,6 @@ def extract(
         for pixels, digests in images:
             found = represent(pad(pixels, batch_size).to(device))[: len(digests)]
             parts.append(finite(found.flatten(1).cpu().numpy().astype(np.float64)))
+            hashes += digests
             bar.update(len(digests))
-    return np.concatenate(parts)
+    return Extracted(np.concatenate(parts), hashes)

@@ -4,59 +4,130 @@ The paper shows the gap as two plots (its Figures 2 and 3). Here it is also a nu
 of a two-sample classifier (Lopez-Paz and Oquab, "Revisiting classifier two-sample tests", ICLR
 2017): a classifier learns to distinguish real from synthetic images, tested on held-out images. An
 accuracy of 0.5 means that it cannot. The baseline (`floor`) is the same measure between two halves
-of the real images.
+of the real images. `eval.coverage` adds figures of quality and variety.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.coverage.figures import settings
+from eval.coverage.groups import Measured, Part, measure_groups
 from eval.intervals import share_correlation, share_difference, share_interval
 from eval.spread import compare_spread
+from eval.tsne import one_thread
 
 Features = NDArray[np.float64]
 Labels = NDArray[np.int64]
 Correct = NDArray[np.bool_]
 
+CLASS = "class"
+"""Group that every sample has."""
 _COMPONENTS = 50
 
 
+@dataclass(frozen=True)
+class Gap:
+    """The measured gap of a synthetic dataset.
+
+    Attributes:
+        tested: Shape (held-out images,): position of each in the real images, then in the others.
+        gap: Same shape: whether the classifier assigns the image to the right side.
+        floor: The same between two halves of the real images.
+        head: Accuracy of a linear probe.
+        spread: Spread within classes.
+        groups: By column, by name: positions of its images.
+        quality: Figures of all images and of the groups.
+    """
+
+    tested: Labels
+    gap: Correct
+    floor: Correct
+    head: dict[str, Any]
+    spread: dict[str, Any]
+    groups: Mapping[str, Mapping[str, NDArray[np.bool_]]]
+    quality: Measured
+
+    @property
+    def is_shared(self) -> NDArray[np.bool_]:
+        """Whether `gap` and `floor` are about the same held-out image: a real one."""
+        return self.tested < self.quality.whole.images
+
+    def as_data(self) -> dict[str, Any]:
+        """Return all figures as plain data."""
+        return {
+            "two_sample": share(self.gap),
+            "floor": share(self.floor),
+            "above_floor": above(self.gap, self.floor, shared=self.is_shared),
+            "head": self.head,
+            "spread": self.spread,
+            "quality": self._quality(),
+        }
+
+    def _quality(self) -> dict[str, Any]:
+        within = self.quality.within(CLASS) if CLASS in self.groups else None
+        return {
+            "settings": settings(self.quality.whole.images),
+            "figures": self.quality.whole.as_data(),
+            "within_classes": within and within.as_data(),
+            "groups": {
+                column: {name: self._group(column, name, part) for name, part in parts.items()}
+                for column, parts in self.quality.groups.items()
+            },
+        }
+
+    def _group(self, column: str, name: str, part: Part | None) -> dict[str, Any]:
+        mask = self.groups[column][name]
+        held_out = np.concatenate([mask, mask])[self.tested]
+        return {
+            "images": int(mask.sum()),
+            "figures": part and part.as_data(),
+            "two_sample": share(self.gap[held_out]) if held_out.any() else None,
+            "floor": share(self.floor[held_out]) if held_out.any() else None,
+        }
+
+
 def measure_gap(
-    real: Features, other_real: Features, synthetic: Features, *, labels: Labels, seed: int
-) -> dict[str, Any]:
-    """Measure the gap; return all figures as plain data.
+    real: Features,
+    other_real: Features,
+    synthetic: Features,
+    *,
+    labels: Labels,
+    seed: int,
+    groups: Mapping[str, Mapping[str, NDArray[np.bool_]]] | None = None,
+) -> Gap:
+    """Measure the gap.
 
     The 95 % intervals show how much a figure would vary with other images from the same sources.
     The intervals of `two_sample`, `floor`, `above_floor` and `head` keep the trained classifiers
-    and vary the held-out images; that of `spread` varies all images. They do not include the
-    variation from another training half, seed, model, space, or run of the generator.
+    and vary the held-out images; those of `spread` and `quality` vary all images. They do not
+    include the variation from another training half, seed, model, space, or run of the generator.
 
     `two_sample` and `floor` share the held-out images of `real`, which are half of the test images
     of each. So their errors are correlated; `above_floor` takes this into account.
 
     Args:
-        real: Features of real images, shape (images, D).
+        real: Features of real images, shape (images, D), in the order of their classes.
         other_real: Features of other real images, same shape.
         synthetic: Features of synthetic images, same shape.
         labels: Shape (images,): classes, the same in all three.
         seed: Seed of the training halves and of the bootstrap.
+        groups: By column, by name: positions, shape (images,), to measure on their own.
     """
     train, test = _halves(labels, seed=seed)
     with one_thread():
-        gap = _two_sample(real, synthetic, train=train, test=test)
-        floor = _two_sample(real, other_real, train=train, test=test)
-        probe = _linear_probe(real, other_real, synthetic, labels=labels)
-        spread = compare_spread(real, synthetic, labels=labels, seed=seed)
-    return {
-        "two_sample": _share(gap),
-        "floor": _share(floor),
-        "above_floor": _above(gap, floor, shared=test < len(labels)),
-        "head": probe,
-        "spread": spread,
-    }
+        return Gap(
+            tested=test,
+            gap=_two_sample(real, synthetic, train=train, test=test),
+            floor=_two_sample(real, other_real, train=train, test=test),
+            head=_linear_probe(real, other_real, synthetic, labels=labels),
+            spread=compare_spread(real, synthetic, labels=labels, seed=seed),
+            groups=groups or {},
+            quality=measure_groups(real, other_real, synthetic, groups or {}),
+        )
 
 
 def _halves(labels: Labels, *, seed: int) -> tuple[Labels, Labels]:
@@ -105,7 +176,7 @@ def _two_sample(one: Features, other: Features, *, train: Labels, test: Labels) 
     return correct
 
 
-def _above(gap: Correct, floor: Correct, *, shared: Correct) -> dict[str, Any]:
+def above(gap: Correct, floor: Correct, *, shared: Correct) -> dict[str, Any]:
     """Return the difference of two accuracies, and its interval for partly shared images."""
     correlation = share_correlation(gap, floor, shared=shared)
     difference, interval = share_difference(_counted(gap), _counted(floor), correlation=correlation)
@@ -130,14 +201,15 @@ def _linear_probe(
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, C=0.1))
     probe.fit(real, labels)
     tested = {"real": other_real, "synthetic": synthetic}
-    return {name: _share(probe.predict(x) == labels) for name, x in tested.items()}
+    return {name: share(probe.predict(x) == labels) for name, x in tested.items()}
 
 
 def _counted(correct: Correct) -> tuple[int, int]:
     return int(correct.sum()), len(correct)
 
 
-def _share(correct: Correct) -> dict[str, Any]:
+def share(correct: Correct) -> dict[str, Any]:
+    """Return an accuracy with its interval and counts."""
     count, total = _counted(correct)
     interval = share_interval(count, total)
     return {
@@ -147,33 +219,3 @@ def _share(correct: Correct) -> dict[str, Any]:
         "num_correct": count,
         "num_images": total,
     }
-
-
-def embed(features: Features) -> Features:
-    """Return t-SNE coordinates, shape (images, 2); the same features give the same ones.
-
-    t-SNE starts from the first two principal components, so it needs no seed.
-    """
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-    from sklearn.preprocessing import StandardScaler
-
-    components = min(_COMPONENTS, *features.shape)
-    with one_thread():
-        x = PCA(components, svd_solver="full").fit_transform(
-            StandardScaler().fit_transform(features)
-        )
-        perplexity = min(30.0, (len(x) - 1) / 3)
-        places: Features = TSNE(
-            init="pca", perplexity=perplexity, random_state=0, n_jobs=1
-        ).fit_transform(x)
-    return places.astype(np.float64)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Limit linear algebra to one thread, so that results are the same every time."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1):
-        yield

@@ -1,7 +1,7 @@
 """The paper's Figures 2 and 3: real images beside synthetic ones, as PNG and SVG."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ _TEN = (
     *("#AA3377", "#332288", "#EE7733", "#009988", "#882255"),
 )
 _MOST_NAMED = 20
+_MOST_GROUPS = 100
 _STYLE = {
     "svg.hashsalt": "data-factory",
     "svg.fonttype": "path",
@@ -93,6 +94,56 @@ def plot_classes(
             _name_classes(figure, sides, shown, palette, font.numbered(names))
         _head(figure, font.shown(title), font.shown(note))
         _save(figure, path)
+
+
+def plot_coverage(quality: Mapping[str, Any], *, title: str, note: str, path: Path) -> None:
+    """Plot the coverage of all images and of each group, beside that of real images.
+
+    Args:
+        quality: Of gap.json.
+        title: One line.
+        note: Smaller text below it.
+        path: Without suffix; `.png` and `.svg` are written.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    rows = [("all images", quality["figures"]["coverage"])]
+    rows += [
+        (f"{column}: {name}", group["figures"]["coverage"])
+        for column, names in quality["groups"].items()
+        for name, group in _least_covered(names)
+    ]
+    font = plot_font([title, note, *(name for name, _ in rows)])
+    with mpl.rc_context(_STYLE | font.style):
+        figure = Figure(figsize=(6.4, 2.2 + 0.24 * len(rows)), layout="constrained")
+        axes = figure.add_subplot()
+        _intervals(axes, [coverage["real"] for _, coverage in rows], _REAL, "real")
+        _intervals(axes, [coverage["synthetic"] for _, coverage in rows], _SYNTHETIC, "synthetic")
+        axes.set_yticks(range(len(rows)), [font.shown(name) for name, _ in rows])
+        axes.invert_yaxis()
+        axes.set_xlabel("coverage of the real images, with 95 % intervals")
+        axes.grid(axis="x", color=_PALE)
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
+        _head(figure, font.shown(title), font.shown(note))
+        _save(figure, path)
+
+
+def _least_covered(groups: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Return the measured groups; of very many, those that are covered least."""
+    known = [(name, group) for name, group in groups.items() if group["figures"] is not None]
+    if len(known) > _MOST_GROUPS:
+        known.sort(key=lambda one: one[1]["figures"]["coverage"]["synthetic"]["value"])
+    return known[:_MOST_GROUPS]
+
+
+def _intervals(axes: Any, values: Sequence[Any], colour: str, name: str) -> None:
+    centre = np.array([one["value"] for one in values], dtype=float)
+    ends = np.array([[one["low"], one["high"]] for one in values], dtype=float).reshape(-1, 2)
+    reach = np.abs(ends.T - centre)
+    axes.errorbar(
+        centre, range(len(values)), xerr=reach, fmt="o", color=colour, label=name, markersize=4
+    )
 
 
 def _palette(shown: Sequence[int]) -> dict[int, str]:

@@ -1,10 +1,12 @@
 """Sample the images that `eval gap` compares."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from eval.coverage.figures import FEWEST
 from eval.label_map import LabelMap
 from eval.labels import LabelMatch, match_real
 from eval.real import RealImages
@@ -12,8 +14,6 @@ from eval.score import references_of
 from factory.common.errors import UserError
 
 Labels = NDArray[np.int64]
-
-_FEWEST = 20
 
 
 @dataclass(frozen=True)
@@ -42,28 +42,45 @@ class Sample:
 
 def sample_images(
     real: RealImages,
-    synthetic: RealImages,
+    synthetic: Sequence[RealImages],
     *,
     images: int,
     seed: int,
     labels: LabelMap | None = None,
-) -> Sample:
+) -> list[Sample]:
     """Sample the images to compare, class by class.
 
     Args:
         real: The real images; half of each class is reserved for the baseline.
-        synthetic: The synthetic images; their classes are matched by name.
+        synthetic: Synthetic datasets, each compared with the same real images; their classes are
+            matched by name.
         images: Maximum number per side.
         seed: Seed of the sample.
-        labels: Maps real labels to classes of `synthetic`.
+        labels: Maps real labels to classes of each dataset.
+
+    Returns:
+        A sample for each dataset.
 
     Raises:
-        UserError: Class names do not match, or there are too few images.
+        UserError: Class names do not match, there are too few images, or the datasets do not have
+            equally many images of each class to compare.
     """
+    rng = np.random.default_rng(seed)
+    first = _sample(real, synthetic[0], images=images, rng=rng, labels=labels)
+    return [first, *(_like(first, real, one, images, seed, labels) for one in synthetic[1:])]
+
+
+def _sample(
+    real: RealImages,
+    synthetic: RealImages,
+    *,
+    images: int,
+    rng: np.random.Generator,
+    labels: LabelMap | None,
+) -> Sample:
     match = match_real(
         synthetic.opened.label_names, real, model=synthetic.opened.reference, labels=labels
     )
-    rng = np.random.default_rng(seed)
     references = references_of(match, real)
     known = sorted(set(references.tolist()))
     most = max(images // len(known), 1)
@@ -78,10 +95,45 @@ def sample_images(
         parts["labels"].append(np.full(count, place, dtype=np.int64))
     joined = {name: np.concatenate(part) for name, part in parts.items()}
     found = len(joined["labels"])
-    if found < _FEWEST:
+    if found < FEWEST:
         raise UserError(
             f"too few images: {found} real and {found} synthetic images of the same classes can be "
-            f"compared (half of the real ones are reserved for the baseline), {_FEWEST} are "
+            f"compared (half of the real ones are reserved for the baseline), {FEWEST} are "
             "needed; add images, or raise --images"
         )
     return Sample(joined["real"], joined["other"], joined["synthetic"], joined["labels"], match)
+
+
+def _like(
+    first: Sample,
+    real: RealImages,
+    synthetic: RealImages,
+    images: int,
+    seed: int,
+    labels: LabelMap | None,
+) -> Sample:
+    """Sample another dataset, to be compared with the real images of the first sample.
+
+    Its own sample must have as many images of each class: figures depend on their number.
+    """
+    own = _sample(real, synthetic, images=images, rng=np.random.default_rng(seed), labels=labels)
+    counts = [_counts(one) for one in (first, own)]
+    if list(counts[0].items()) == list(counts[1].items()):
+        return replace(own, real=first.real, other_real=first.other_real)
+    names = {**counts[0], **counts[1]}
+    name = next(one for one in names if counts[0].get(one) != counts[1].get(one))
+    least = min(one.get(name, 0) for one in counts)
+    remedy = f"give --images {least * len(names)} or fewer" if least else "compare the same classes"
+    raise UserError(
+        f"{synthetic.opened.shown}: the datasets differ in the number of images of class "
+        f"{name} that can be compared ({counts[0].get(name, 0)} and {counts[1].get(name, 0)}), and "
+        f"figures depend on it; {remedy}"
+    )
+
+
+def _counts(sample: Sample) -> dict[str, int]:
+    """Return the number of images per side of each class, in the order of the sample."""
+    return {
+        sample.match.names[label]: int((sample.labels == label).sum())
+        for label in np.unique(sample.labels)
+    }

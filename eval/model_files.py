@@ -7,9 +7,9 @@ from typing import Any
 from eval.scores_file import Preprocessing
 from factory.common.errors import UserError
 from factory.hub.ids import is_model_id
+from factory.models.classifier import create_classifier, output_names
 from factory.models.model_config import ModelConfig
-from factory.models.model_folder import WEIGHTS, fetch_model, read_model_folder
-from factory.models.model_size import no_larger_than
+from factory.models.model_folder import fetch_model, read_model_folder
 
 
 @dataclass(frozen=True)
@@ -43,50 +43,15 @@ def load_model(run: str) -> Loaded:
     """
     folder, commit = fetch_model(run) if is_model_id(run) else (Path(run), None)
     config, weights = read_model_folder(folder, run)
-    model = _create(config, weights, run).eval()
+    model = create_classifier(config, weights, run).eval()
     return Loaded(
         folder=folder,
         commit=commit,
         config=config,
         model=model,
-        label_names=_label_names(config, num_classes=model.num_classes, run=run),
+        label_names=output_names(config, num_classes=model.num_classes, run=run),
         preprocessing=preprocessing_of(model, run).model_copy(update={"fit": config.fit}),
     )
-
-
-def _create(config: ModelConfig, weights: Path, run: str) -> Any:
-    """Create the model and load the weights with timm; report each failure in one line."""
-    import timm
-    from safetensors import SafetensorError
-
-    try:
-        with no_larger_than(weights):
-            return timm.create_model(**config.timm_arguments(weights))
-    except SafetensorError as error:
-        raise UserError(
-            f"{run}: {WEIGHTS} is damaged ({error}); copy or train the run again"
-        ) from None
-    except Exception as error:  # noqa: BLE001 (architectures raise anything for odd arguments)
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        reason = " ".join(lines[:2])[:300] or type(error).__name__
-        raise UserError(
-            f"{run}: config.json and {WEIGHTS} do not fit together ({reason})"
-        ) from None
-
-
-def _label_names(config: ModelConfig, *, num_classes: int, run: str) -> list[str] | None:
-    """Return class names in the order of outputs; timm stores a list, or a dict by output."""
-    found = config.label_names or config.pretrained_cfg.label_names
-    if not found:
-        return None
-    keys = map(str, range(num_classes))
-    names = [found.get(key) for key in keys] if isinstance(found, dict) else list(found)
-    if len(found) != num_classes or None in names:
-        raise UserError(
-            f"{run}: config.json has {len(found)} label_names but the model has {num_classes} "
-            "outputs; fix label_names"
-        )
-    return [str(name) for name in names]
 
 
 def preprocessing_of(model: Any, run: str) -> Preprocessing:

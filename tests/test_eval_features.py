@@ -46,7 +46,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def represent(model: FeatureModel, folder: Path, space: Any) -> Any:
     opened = open_dataset(folder)
-    return extract(model, opened, np.arange(20), space=space, batch_size=16, threads=1)
+    return extract(model, opened, np.arange(20), space=space, batch_size=16, threads=1).values
 
 
 def test_logits_are_the_head_of_the_features(place: Path) -> None:

@@ -14,9 +14,11 @@ import pytest
 from PIL import Image
 from test_eval_score import write_run
 
+from eval import gap_steps
 from eval.cli import main
-from eval.gap import embed, measure_gap
+from eval.gap import measure_gap
 from eval.intervals import share_difference
+from eval.tsne import embed
 from factory.common.errors import UserError
 
 NAMES = ["ant", "bee", "cat"]
@@ -31,8 +33,9 @@ def write_set(
     per_class: int = 40,
     shift: int = 0,
     names: list[str] = NAMES,
+    columns: dict[str, tuple[str, list[Any]]] | None = None,
 ) -> Path:
-    """Write a dataset of three colours; `shift` makes it brighter."""
+    """Write a dataset of three colours; `shift` makes it brighter, `columns` are added."""
     rng = np.random.default_rng(seed)
     rows: dict[str, list[Any]] = {"image": [], "label": []}
     for label in range(3):
@@ -44,6 +47,8 @@ def write_set(
     features = datasets.Features(
         {"image": datasets.Image(), "label": datasets.ClassLabel(names=names)}
     )
+    for name, (kind, values) in (columns or {}).items():
+        rows[name], features[name] = values, datasets.Value(kind)
     folder.mkdir()
     path = folder / f"{split}-00000-of-00001.parquet"
     datasets.Dataset.from_dict(rows, features=features).to_parquet(str(path))
@@ -58,6 +63,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_set(folder / "far", split="train", seed=3, shift=60)
     write_run(folder / "run")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def without_plots(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plots take most of the time; one test is about them."""
+    if "plots" not in request.node.name:
+        for name in ("plot_sets", "plot_classes", "plot_coverage", "embed"):
+            monkeypatch.setattr(gap_steps, name, lambda *_, **__: None)
 
 
 def gap(place: Path, synthetic: str, out: Path, *more: str) -> dict[str, Any]:
@@ -87,7 +100,8 @@ def test_a_classifier_finds_a_shifted_dataset_and_not_a_similar_one(
 
 
 def test_plots_have_the_same_bytes_every_time(place: Path, tmp_path: Path) -> None:
-    names = ["sets.png", "sets.svg", "classes.png", "classes.svg", "gap.json"]
+    names = [f"{one}.{form}" for one in ("sets", "classes", "coverage") for form in ("png", "svg")]
+    names.append("gap.json")
     for folder in ("one", "two"):
         gap(place, "near", tmp_path / folder, "--images", "45")
     for name in names:
@@ -160,7 +174,7 @@ def planted(seed: int, *, shift: float = 0.0, scale: float = 1.0) -> list[Any]:
 
 
 def measured(case: list[Any]) -> dict[str, Any]:
-    return measure_gap(*case[:3], labels=case[3], seed=0)
+    return measure_gap(*case[:3], labels=case[3], seed=0).as_data()
 
 
 def test_without_a_gap_the_intervals_cover_no_gap() -> None:

@@ -15,8 +15,10 @@ import pytest
 import torch
 from build_parts import SETTINGS, FakeRenderer, combination, recipe, tree
 from PIL import Image
+from test_eval_score import write_run
 from tiny_clip import save_clip, save_image_classifier, save_safety_checker, save_siglip
 
+from eval import load_classifier
 from factory.builder.build import build
 from factory.cli.main import main
 from factory.common.errors import UserError
@@ -26,6 +28,7 @@ from factory.gates import run as gate_run
 from factory.gates import stage
 from factory.gates.duplicates import FLAG, OF, OTHER_LABEL, NearDuplicates
 from factory.gates.run import run_gates
+from factory.models.clip import load_clip
 from factory.shards.manifest import read_manifest
 from factory.shards.stamp import inspect
 
@@ -282,6 +285,52 @@ def test_rows_that_are_measured_are_not_measured_again(
     assert sum(measured) == 18 + 15 + 12  # another model says other things of every row
     manifest = read_manifest(made)
     assert manifest is not None and manifest.gates["clip_score"].model == str(other)
+
+
+def test_the_class_margin_compares_the_own_class_with_the_nearest_other(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By a run, whose classes are in another order, and by CLIP; `train --filter` reads it."""
+    run = write_run(tmp_path / "run", names=["ship", "bird", "cat", "dog"])
+    main(["gate", str(made), "--class-margin", str(run), "--quiet", "--batch-size", "4"])
+    noted = capsys.readouterr().err
+    rows = rows_of(made, "base")
+    logits = load_classifier(run).checkpoint.model
+    transform = load_classifier(run).transform.apply
+    opened = [Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB") for row in rows]
+    with torch.inference_mode():
+        scores = logits(torch.stack([transform(one) for one in opened]))[:, [2, 3, 0]]
+    names = ["cat", "dog", "ship"]
+    for row, one in zip(rows, scores.tolist(), strict=True):
+        own = one[row["label"]]
+        rest = {name: value for name, value in zip(names, one, strict=True) if value != own}
+        assert row["class_margin"] == pytest.approx(own - max(rest.values()), abs=1e-4)
+        assert row["nearest_other_class"] == max(rest, key=rest.__getitem__)
+    every = [row for config in ("base", "domain", "share") for row in rows_of(made, config)]
+    below = sum(row["class_margin"] <= 0 for row in every)
+    assert f"{below} of {len(every)} measured images look at least as much like another" in noted
+    kept = open_dataset(str(made), config_name="base", row_filter="class_margin > 0")
+    assert len(kept.dataset) == sum(row["class_margin"] > 0 for row in rows)
+    model = save_clip(tmp_path / "clip")
+    main(["gate", str(made), "--class-margin", str(model), "--quiet"])
+    clip = load_clip(str(model))
+    texts = clip.embed_texts([f"a photo of a {name}" for name in names])
+    with torch.inference_mode():
+        cosines = clip.embed_images(torch.stack([clip.pixels(one) for one in opened])) @ texts.T
+    for row, one in zip(rows_of(made, "base"), cosines.tolist(), strict=True):
+        own = one.pop(row["label"])
+        assert row["class_margin"] == pytest.approx(own - max(one), abs=1e-5)
+    card = (made / "README.md").read_text()
+    assert "cosine similarity with a photo of a CLASS: own class minus nearest other" in card
+
+
+def test_a_class_margin_needs_the_classes(made: Path, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", names=["cat", "bird"])
+    with pytest.raises(UserError, match=r"run: has no class for dog, ship of the dataset \(it has"):
+        main(["gate", str(made), "--class-margin", str(run), "--quiet"])
+    generate(recipe(tmp_path, "one", classes=["cat"]), tmp_path / "one")
+    with pytest.raises(UserError, match="--class-margin: the dataset has a single class"):
+        main(["gate", str(tmp_path / "one"), "--class-margin", str(run), "--quiet"])
 
 
 @pytest.mark.parametrize(("threshold", "flag"), [(-2.0, True), (2.0, False)])

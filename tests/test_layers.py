@@ -14,9 +14,8 @@ ROOT = Path(__file__).parent.parent
 # Everybody may import every module of `common`.
 FACES = {
     "models": (
-        "adapter_files clip embedded folder_configs model_config model_folder model_size presets "
-        "scheduler_families "
-        "small_stem variants"
+        "adapter_files classifier clip embedded folder_configs model_config model_folder "
+        "model_size presets scheduler_families small_stem variants"
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
     "data": (
@@ -35,7 +34,7 @@ FACES = {
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header licences page scores",
     "builder": "build jobs launcher markers partial_shards processes ranks tidy",
-    "gates": "base clip_score duplicates run safety",
+    "gates": "base class_margin clip_score duplicates run safety",
     "inspection": "batch_sizes diff machine preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
     "cli": "main",

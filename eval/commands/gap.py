@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
-from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eval.commands.arguments import (
     DATASET,
@@ -21,7 +18,7 @@ from eval.commands.arguments import (
     open_real_of,
     suggesting,
 )
-from factory.common.console import log, renamed, write, write_json
+from factory.common.console import renamed, write, write_json
 from factory.common.devices import choose_threads, this_process
 from factory.common.errors import UserError
 from factory.common.options import (
@@ -33,30 +30,60 @@ from factory.common.options import (
     option,
     positive,
 )
-from factory.common.whole_files import replace_text
 
 if TYPE_CHECKING:
-    from eval.features import Space
+    from eval.real import RealImages
 
 _BATCH_SIZE = 128
+_ROWS = ("config", "split", "filter", "image-column", "label-column")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.description = (
-        "Compare synthetic and real images in the logits or features of a model. Writes t-SNE "
-        "plots (sets and classes, .png and .svg) and gap.json: the accuracy of a classifier that "
-        "distinguishes the two, and the same accuracy between two halves of the real images."
+        "Compare synthetic and real images in the logits or features of a model: coverage, "
+        "precision, distances, variety, and the accuracy of a classifier that distinguishes the "
+        "two, each beside the same figure between two halves of the real images. Writes gap.json "
+        "and plots (t-SNE by side and by class, coverage by class; .png and .svg). With --other, "
+        "a second dataset is compared with the same real images, and comparison.json says which "
+        "covers more of them."
     )
     add = partial(option, parser)
     parser.add_argument("synthetic", metavar="SYN", help=DATASET)
     add_rows(parser, prefix="syn-", of="SYN", split="train")
     add_real(parser, prefix="real-")
-    for name in ("config", "split", "filter", "image-column", "label-column"):
+    for name in _ROWS:
         renamed(parser, f"--{name}", f"--real-{name}")
+    add(
+        "--other DATASET",
+        f"second synthetic dataset, compared with SYN; may be SYN itself: {DATASET}",
+    )
+    add_rows(parser, prefix="other-", of="--other", split="train")
+    add(
+        "--by COLUMN",
+        "also measure groups of synthetic images with the same value of this column, or a quarter "
+        "of its numbers; may be repeated (default: recipe and guidance_scale)",
+        many=True,
+    )
     add_fit(parser)
     add_labels(parser)
     add_suggestion(parser)
+    _add_space(parser)
+    add(
+        "--images N",
+        "maximum number of real and of synthetic images (default: 1000)",
+        positive,
+        default=1000,
+        meaning="number of images",
+    )
+    add_seed(parser, "the sample, the training half and the bootstrap")
+    add_process(parser, batch_size=_BATCH_SIZE)
+    add_out(parser, "DIR", "gap.json and the plots", required=True)
+    add_json(parser, "the content of gap.json, or with --other of comparison.json")
+
+
+def _add_space(parser: argparse.ArgumentParser) -> None:
+    add = partial(option, parser)
     add(
         "--model ID[@REVISION]",
         "run folder, ORG/NAME[@REVISION], or name of a pretrained timm model",
@@ -69,177 +96,90 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "else features)",
         choices=("logits", "features"),
     )
-    add(
-        "--images N",
-        "maximum number of real and of synthetic images (default: 1000)",
-        positive,
-        default=1000,
-        meaning="number of images",
-    )
-    add_seed(parser, "the sample, the training half and the bootstrap")
-    add_process(parser, batch_size=_BATCH_SIZE)
-    add_out(parser, "DIR", "gap.json and the plots", required=True)
-    add_json(parser, "the content of gap.json")
 
 
 def run(args: argparse.Namespace) -> None:
     """Compare the datasets, plot and write the results."""
     check_folder("--out", args.out)
     check_suggestion(args)
+    _check_other(args)
     labels = label_map_of(args)
 
-    import numpy as np
-
-    from eval.features import choose_space, load_features
-    from eval.fit import with_fit
-    from eval.gap import embed, measure_gap
+    from eval.gap_compare import compare
     from eval.gap_sample import sample_images
-    from eval.score import label_facts
-    from eval.score_notes import note_counts, note_fit, note_labels
+    from eval.gap_steps import load_setting, measure_side, write_document
+    from eval.gap_text import comparison_text, gap_text
+    from eval.score_notes import note_counts
 
     this_process(args.device)
-    real, synthetic = _open(args)
-    note_counts(real)
-    note_counts(synthetic)
+    real = open_real_of(args, prefix="real_")
+    synthetic = _open_synthetic(args)
+    for one in (real, *synthetic):
+        note_counts(one)
     with suggesting(args):
-        sample = sample_images(real, synthetic, images=args.images, seed=args.seed, labels=labels)
-    matched = label_facts(sample.match)
-    note_labels(args.synthetic, matched, real=real.name)
-    model = load_features(args.model)
-    model = replace(model, preprocessing=with_fit(model.preprocessing, args.fit))
-    note_fit(args.model, model.preprocessing, args.fit)
-    space, reason = choose_space(model, sample.compared, args.space)
-    sides = _represent(args, model, space, real=real, synthetic=synthetic, sample=sample)
-    figures = measure_gap(*sides, labels=sample.labels, seed=args.seed)
-    places = embed(np.concatenate([sides[0], sides[2]]))
-    both = {"real": real, "synthetic": synthetic}
-    found = {
-        "format": "data-factory/gap",
-        "format_version": 1,
-        "synthetic": synthetic.name,
-        "real": real.name,
-        "model": args.model,
-        "space": space,
-        "space_reason": reason,
-        "dimensions": sides[0].shape[1],
-        "preprocessing": model.preprocessing.model_dump(mode="json"),
-        "class_counts": {side: one.class_counts for side, one in both.items()},
-        "left_out": {side: one.opened.left_out for side, one in both.items()},
-        "images_per_side": len(sample.labels),
-        "unreadable": {side: list(one.opened.unreadable) for side, one in both.items()},
-        "classes": sample.match.names,
-        "labels": matched.model_dump(mode="json", exclude={"names", "num_real"}),
-        "seed": args.seed,
-        **figures,
-    }
-    args.out.mkdir(parents=True, exist_ok=True)
-    _plot(args.out, places, sample=sample, found=found)
-    text = json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
-    replace_text(args.out / "gap.json", f"{text}\n")
-    log(f"wrote {args.out}/gap.json, sets and classes as .png and .svg")
+        samples = sample_images(real, synthetic, images=args.images, seed=args.seed, labels=labels)
+    setting = load_setting(
+        real,
+        samples[0],
+        model=args.model,
+        fit=args.fit,
+        space=args.space,
+        batch_size=args.batch_size or _BATCH_SIZE,
+        threads=choose_threads(args.threads, shows=False),
+        seed=args.seed,
+    )
+    folders = [args.out, args.out / "other"]
+    found = [
+        measure_side(setting, one, sample, by=args.by)
+        for one, sample in zip(synthetic, samples, strict=True)
+    ]
+    for measured, folder in zip(found, folders, strict=False):
+        measured.write(folder)
+    document, text = found[0].document, gap_text(found[0].document)
+    if len(found) > 1:
+        document = compare(*found)
+        text = "\n\n".join([*(gap_text(one.document) for one in found), comparison_text(document)])
+        write_document(args.out / "comparison.json", document)
     if args.json:
-        write_json(found)
+        write_json(document)
     else:
-        write(_line(found))
+        write(text)
 
 
-def _open(args: argparse.Namespace) -> tuple[Any, Any]:
+def _given(args: argparse.Namespace, prefix: str) -> dict[str, str | None]:
+    """Return the options that choose rows of one dataset."""
+    names = [name.replace("-", "_") for name in _ROWS]
+    return {name: getattr(args, f"{prefix}_{name}") for name in names}
+
+
+def _check_other(args: argparse.Namespace) -> None:
+    given = [name for name, value in _given(args, "other").items() if value is not None]
+    if args.other is None and given:
+        option = given[0].replace("_", "-")
+        raise UserError(
+            f"--other-{option} belongs to --other; add --other {args.synthetic} to compare with "
+            "another part of the same dataset"
+        )
+
+
+def _open_synthetic(args: argparse.Namespace) -> list[RealImages]:
     from eval.real import open_real
 
-    real = open_real_of(args, prefix="real_")
-    synthetic = open_real(
-        args.synthetic,
-        config_name=args.syn_config,
-        split=args.syn_split or "train",
-        row_filter=args.syn_filter,
-        image_column=args.syn_image_column,
-        label_column=args.syn_label_column,
-        skip_unreadable=args.skip_unreadable,
-    )
-    return real, synthetic
-
-
-def _represent(
-    args: argparse.Namespace, model: Any, space: Space, *, real: Any, synthetic: Any, sample: Any
-) -> list[Any]:
-    """Return logits or features of the real images, the other real ones and the synthetic ones."""
-    import numpy as np
-
-    from eval.features import extract
-
-    found = [
-        extract(
-            model,
-            side.opened,
-            rows,
-            space=space,
-            batch_size=args.batch_size or _BATCH_SIZE,
-            threads=choose_threads(args.threads, shows=False),
-        )
-        for side, rows in (
-            (real, sample.real),
-            (real, sample.other_real),
-            (synthetic, sample.synthetic),
-        )
-    ]
-    if not np.ptp(np.concatenate(found), axis=0).any():
-        other = "features" if space == "logits" else "logits"
-        raise UserError(
-            f"--model {model.name} gives the same {space} for every image, so there is nothing to "
-            f"compare; use --space {other} or another model"
+    chosen = {"syn": args.synthetic, "other": args.other}
+    found = []
+    for prefix, reference in chosen.items():
+        if reference is None:
+            continue
+        rows = _given(args, prefix)
+        found.append(
+            open_real(
+                reference,
+                config_name=rows["config"],
+                split=rows["split"] or "train",
+                row_filter=rows["filter"],
+                image_column=rows["image_column"],
+                label_column=rows["label_column"],
+                skip_unreadable=args.skip_unreadable,
+            )
         )
     return found
-
-
-def _plot(out: Path, places: Any, *, sample: Any, found: dict[str, Any]) -> None:
-    from eval.gap_plots import plot_classes, plot_sets
-
-    note = (
-        f"t-SNE of {found['images_per_side']:,} images per side, {_space(found)}; two-sample "
-        f"accuracy {found['two_sample']['accuracy']:.1%}, between two halves of the real images "
-        f"{found['floor']['accuracy']:.1%}"
-    )
-    title = f"{found['synthetic']} and {found['real']}"
-    plot_sets(places, title=title, note=note, path=out / "sets")
-    plot_classes(
-        places,
-        labels=sample.labels,
-        names=sample.match.names,
-        title=title,
-        note=note,
-        path=out / "classes",
-    )
-
-
-def _space(found: dict[str, Any]) -> str:
-    return f"{found['space']} of {Path(found['model']).name}"
-
-
-def _line(found: dict[str, Any]) -> str:
-    above, spread, probe = found["above_floor"], found["spread"], found["head"]
-    varied = "unknown"
-    if spread["ratio"] is not None:
-        varied = f"{spread['ratio']:.2f} {_ends(spread, '.2f')}"
-    known = ""
-    if probe["synthetic"] is not None:
-        known = (
-            f"; accuracy of a linear probe trained on real images: {probe['real']['accuracy']:.1%} "
-            f"on other real ones, {probe['synthetic']['accuracy']:.1%} on synthetic ones"
-        )
-    return (
-        f"{found['synthetic']} and {found['real']}, {_space(found)} ({found['space_reason']}): "
-        f"two-sample accuracy {_share(found['two_sample'])}, between two halves of the real images "
-        f"{_share(found['floor'])}, difference {above['difference']:+.1%} {_ends(above, '+.1%')}; "
-        f"spread within classes, synthetic over real: {varied}{known}"
-    )
-
-
-def _share(share: dict[str, Any]) -> str:
-    return f"{share['accuracy']:.1%} {_ends(share, '.1%')}"
-
-
-def _ends(found: dict[str, Any], form: str) -> str:
-    low, high = (
-        "unknown" if found[end] is None else format(found[end], form) for end in ("low", "high")
-    )
-    return f"[{low}, {high}]"

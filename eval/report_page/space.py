@@ -92,7 +92,7 @@ def space(
     images = [image for one in samples for image in one.images]
     if len(images) < LEAST:
         return None
-    from eval.gap import embed
+    from eval.tsne import embed
 
     found, named = _represented(images, model or _smallest(runs, dataset))
     places = embed(found)

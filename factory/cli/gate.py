@@ -38,22 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clip-score ID[@REVISION]", "CLIP or SigLIP model, Hub id or directory: column clip_score"
     )
     add(
-        "--safety ID[@REVISION]",
-        "Stable Diffusion's safety checker or an image classifier: column unsafe",
+        "--class-margin ID[@REVISION]",
+        "run folder of `train` with the dataset's classes, or CLIP or SigLIP model: columns "
+        "class_margin (score of the own class minus that of the nearest other class) and "
+        "nearest_other_class",
     )
-    add(
-        "--unsafe-label NAME",
-        "unsafe class of the classifier; may be repeated",
-        dest="unsafe_labels",
-        many=True,
-    )
-    renamed(parser, "--unsafe-labels", "--unsafe-label", had_commas=True)
-    add(
-        "--unsafe-threshold P",
-        "lowest probability at which an image is flagged (default 0.5)",
-        float,
-        default=0.5,
-    )
+    _add_safety(parser)
     add(
         "--near-duplicates",
         "columns near_duplicate, near_duplicate_of (index of the earlier image) and "
@@ -77,10 +67,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_quiet(parser)
 
 
+def _add_safety(parser: argparse.ArgumentParser) -> None:
+    add = partial(option, parser)
+    add(
+        "--safety ID[@REVISION]",
+        "Stable Diffusion's safety checker or an image classifier: column unsafe",
+    )
+    add(
+        "--unsafe-label NAME",
+        "unsafe class of the classifier; may be repeated",
+        dest="unsafe_labels",
+        many=True,
+    )
+    renamed(parser, "--unsafe-labels", "--unsafe-label", had_commas=True)
+    add(
+        "--unsafe-threshold P",
+        "lowest probability at which an image is flagged (default 0.5)",
+        float,
+        default=0.5,
+    )
+
+
 def run(args: argparse.Namespace) -> None:
     """Measure the images and print the results."""
-    if not (args.clip_score or args.safety or args.near_duplicates):
-        raise UserError("choose a gate: --clip-score MODEL, --safety MODEL or --near-duplicates")
+    if not (args.clip_score or args.class_margin or args.safety or args.near_duplicates):
+        raise UserError(
+            "choose a gate: --clip-score MODEL, --class-margin MODEL, --safety MODEL or "
+            "--near-duplicates"
+        )
     if not 0 <= args.unsafe_threshold <= 1:
         raise UserError(f"--unsafe-threshold is {args.unsafe_threshold}; give 0 to 1")
     batch_size = args.batch_size or _BATCH_SIZE
@@ -123,7 +137,7 @@ def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
         if not (0 <= args.duplicate_bits <= 64 and args.duplicate_levels >= 0):
             raise UserError("--duplicate-bits must be 0 to 64, --duplicate-levels 0 or more")
         gates.append(NearDuplicates(bits=args.duplicate_bits, levels=args.duplicate_levels))
-    if args.clip_score or args.safety:
+    if args.clip_score or args.class_margin or args.safety:
         from factory.builder.ranks import own_device
 
         device = own_device(args.device).type
@@ -131,6 +145,15 @@ def _gates(args: argparse.Namespace, batch_size: int) -> list[Gate]:
         from factory.gates.clip_score import ClipScore
 
         gates.append(ClipScore(args.clip_score, device=device, batch_size=batch_size))
+    if args.class_margin:
+        from factory.gates.class_margin import ClassMargin
+        from factory.gates.run import class_names
+
+        gates.append(
+            ClassMargin(
+                args.class_margin, class_names(args.out), device=device, batch_size=batch_size
+            )
+        )
     if args.safety:
         from factory.gates.safety import Safety
 

@@ -82,6 +82,24 @@ def opened_image(image: Image) -> Image:
     return _as_seen(image)
 
 
+def header(data: bytes) -> tuple[str, int, int]:
+    """Return an encoded image's format by Pillow's name, and its stored width and height.
+
+    Nothing is decoded.
+
+    Raises:
+        ImageFault: It is too large, of another format, or damaged.
+    """
+    pillow = _pillow()
+    try:
+        with _reporting_damage():
+            image: Image = pillow.open(io.BytesIO(data), formats=_formats(data))
+            _check_size(image)
+            return str(image.format), image.width, image.height
+    except pillow.UnidentifiedImageError:
+        raise ImageFault(_other_format(data)) from None
+
+
 def _load(data: bytes, *, side: int | None) -> tuple[Image, int]:
     """Decode an image as `decode` does; also return its number of pixels as stored."""
     pillow = _pillow()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
-from factory.common.image_bytes import LARGE_PIXELS, ImageFault, decode
+from factory.common.image_bytes import LARGE_PIXELS, ImageFault, decode, header
 from factory.common.inside import is_inside
 from factory.common.redaction import cut_line
 
@@ -97,6 +97,18 @@ def image_sha256(item: Any, *, where: str, folder: Path | None = None) -> bytes:
     """
     try:
         return hashlib.sha256(_source(item, folder)).digest()
+    except ImageFault as fault:
+        file = _file_name(item, folder) if folder else ""
+        raise UnreadableImage(f"{where}{file}: {fault}") from None
+
+
+def image_header(item: Any, *, where: str, folder: Path | None = None) -> tuple[str, int, int]:
+    """Return format, width and height of the encoded image of one row; it is not decoded.
+
+    Arguments and errors are those of `read_image`.
+    """
+    try:
+        return header(_source(item, folder))
     except ImageFault as fault:
         file = _file_name(item, folder) if folder else ""
         raise UnreadableImage(f"{where}{file}: {fault}") from None

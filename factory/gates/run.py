@@ -74,6 +74,16 @@ def run_gates(out: Path, gates: Sequence[Gate], *, show_progress: bool = True) -
     return GateReport(out, total, passing.flagged, columns, notes, counts)
 
 
+def class_names(out: Path) -> tuple[str, ...]:
+    """Return the class names of a finished dataset, by label.
+
+    Raises:
+        UserError: It is not a finished dataset.
+    """
+    require_own(out)
+    return tuple(_finished(out, newest(out)).labels)
+
+
 class _Pass:
     """Processes the shards of a dataset and stages the new ones."""
 
