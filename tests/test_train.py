@@ -34,10 +34,10 @@ from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
 from train.environment import record_environment
+from train.folder_lock import only_run
 from train.loop import Trainer
 from train.parser import build_parser
 from train.run import TrainOptions, train
-from train.run_folder import only_run
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = np.array([[200, 60, 60], [60, 190, 60], [60, 60, 210]])

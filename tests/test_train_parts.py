@@ -259,7 +259,7 @@ def test_differing_keys_are_dotted() -> None:
 def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    from train.model import keep_weights
+    from train.saving import keep_weights
 
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     files = []
@@ -326,9 +326,9 @@ def test_options_are_compared_with_the_baseline_by_seed() -> None:
     first, _, other = tables(
         {"a": runs, "b": runs, "c": {"ema": runs["ema"]}}, baseline="quick"
     ).partition("\nb\n")
-    quick, ema, same = first.splitlines()[4:7]
+    quick, ema, same = first.splitlines()[5:8]
     assert quick == "| quick | 3 | 44.00 |  |  |"
-    assert ema.startswith("| ema | 3 | 47.00 | +3.00 (-")
+    assert ema.startswith("| ema | 3 | 47.00 | +3.00 (+")
     assert same.startswith("| same | 3 | 44.00 | +0.00 (-") and same.endswith(" | 1.000 |")
     # Four comparisons in all, so the smallest p-value is multiplied by four.
     spread = spread_of_differences([*runs.values()])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from factory.data.row_counts import class_counts
 from train.choices import log_once
+from train.folder_lock import only_run
 from train.options import TrainOptions
 from train.pixel_memory import choose_pixels
-from train.run_folder import only_run
 from train.settings import Hyperparameters
 
 if TYPE_CHECKING:
