@@ -64,11 +64,6 @@ def make_set(folder: Path, *, num_images: int = 60, num_classes: int = 3, side: 
     return folder
 
 
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("sets") / "colours")
-
-
 @pytest.fixture
 def options(colours: Path, tmp_path: Path) -> TrainOptions:
     return TrainOptions(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from test_train import make_set, read_metrics
+from test_train import read_metrics
 
 from factory.common.errors import Failure, UserError
 from factory.common.program import command
@@ -24,16 +24,12 @@ from train.learner import Learner
 from train.run import TrainOptions, train
 
 
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("sets") / "colours", num_images=48)
-
-
 @pytest.fixture
 def options(colours: Path, tmp_path: Path) -> TrainOptions:
     # Dropout samples from a generator whose state must be kept; the average has a state too.
     return TrainOptions(
         dataset=str(colours),
+        images_per_class=16,
         model="test_vit",
         model_args={"patch_size": 8, "depth": 1, "drop_path_rate": 0.2, "proj_drop_rate": 0.1},
         out=tmp_path / "run",
