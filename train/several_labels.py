@@ -52,7 +52,6 @@ def fit_to_labels(
         return values
     excluded = {
         "several datasets": len(opened) > 1,
-        "--images-per-class": options.images_per_class is not None,
         "--teacher": options.teacher is not None,
         "--push": options.push_to is not None,
         "--balance-classes": values.balance_classes,
@@ -68,7 +67,7 @@ def fit_to_labels(
     ]
     if faults:
         raise UserError(faults)
-    changed = {"label_smoothing": 0.0}
+    changed: dict[str, float | bool] = {"label_smoothing": 0.0}
     if values.focal_gamma is None:
         changed["bce_loss"] = True
     loss = "focal loss" if values.focal_gamma is not None else "binary cross-entropy (--bce-loss)"

@@ -141,10 +141,15 @@ def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDat
     A larger sample with the same seed contains the smaller one's rows.
 
     Raises:
-        UserError: A class has fewer rows.
+        UserError: A class has fewer rows, or images have several labels.
     """
     if count < 1:
         raise UserError(f"--images-per-class {count}: must be 1 or more")
+    if opened.several_labels:
+        raise UserError(
+            f"{opened.reference}: column {opened.label_column!r} has several labels per image, and "
+            "--images-per-class works with one only; remove it"
+        )
     labels = check_labels(opened)
     chosen = []
     for label in np.unique(labels):
