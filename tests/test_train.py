@@ -431,8 +431,12 @@ def test_other_threads_on_resuming_are_recorded_and_reported(
     assert "epoch 5 with other values of threads (1 there, 2 now)" in capsys.readouterr().err
     record_environment(tmp_path, other.model_copy(update={"from_epoch": 7}))
     assert capsys.readouterr().err == ""
+    # Steps of the fifth epoch were made in one process.
+    more = other.model_copy(update={"processes": 2})
+    record_environment(tmp_path, more, within_epoch=True)
+    assert "epoch 5 with other values of processes (1 there, 2 now)" in capsys.readouterr().err
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert [one["from_epoch"] for one in config["environments"]] == [1, 3, 5]
+    assert [one["from_epoch"] for one in config["environments"]] == [1, 3, 5, 5]
     assert "versions" not in config
 
 

@@ -195,6 +195,9 @@ def test_trackers_get_the_metrics(options: TrainOptions) -> None:
 
     train(replace(options, log_with=(Tracker(),)))
     assert seen["config"]["hyperparameters.model_ema"] is True
+    # TensorBoard accepts no other types, and no missing values.
+    assert {type(value) for value in seen["config"].values()} <= {bool, int, float, str}
+    assert {type(one) for _, row in seen["rows"] for one in row.values()} <= {int, float}
     assert [step for step, _ in seen["rows"]] == [1, 2]
     assert seen["rows"][1][1]["val_top1"] == pytest.approx(
         float(read_metrics(options.out)[1]["val_top1"]), abs=1e-5

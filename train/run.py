@@ -153,7 +153,7 @@ def _record_environment(out: Path, trainer: Trainer, *, threads: int) -> None:
     accelerator, done = trainer.accelerator, trainer.records.epochs_done
     if accelerator.is_main_process and done < trainer.config.hyperparameters.epochs:
         now = current_environment(accelerator, threads=threads, from_epoch=done + 1)
-        record_environment(out, now)
+        record_environment(out, now, within_epoch=trainer.records.middle is not None)
 
 
 def _by_dataset(trainer: Trainer) -> dict[str, float | None]:
