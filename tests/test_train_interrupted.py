@@ -193,6 +193,14 @@ def test_trackers_get_the_metrics(options: TrainOptions) -> None:
         def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
             seen["rows"].append((step, values))
 
+    class LoggedOut(Tracker):
+        @on_main_process
+        def store_init_configuration(self, values: dict[str, Any]) -> None:
+            raise ConnectionError("no API key\nconfigure one")
+
+    with pytest.raises(UserError, match=r"--log-with mine: cannot be started .*no API key\)"):
+        train(replace(options, log_with=(LoggedOut(),)))
+    # The folder is that of the same run, without this tracker.
     train(replace(options, log_with=(Tracker(),)))
     assert seen["config"]["hyperparameters.model_ema"] is True
     # TensorBoard accepts no other types, and no missing values.
