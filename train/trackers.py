@@ -48,8 +48,8 @@ def start_trackers(accelerator: Accelerator, config: RunConfig, *, name: str) ->
     except Exception as error:  # noqa: BLE001 (packages of others raise anything)
         names = (str(one) if isinstance(one, LoggerType) else one.name for one in trackers)
         raise UserError(
-            f"--log-with {', '.join(names)}: cannot be started ({first_line(error)}); fix this, or remove it: "
-            "the run is the same without trackers"
+            f"--log-with {', '.join(names)}: cannot be started ({first_line(error)}); fix this, or "
+            "remove it: the run is the same without trackers"
         ) from None
 
 
