@@ -24,18 +24,28 @@ from train.learner import Learner
 from train.run import TrainOptions, train
 
 
-@pytest.fixture
-def options(colours: Path, tmp_path: Path) -> TrainOptions:
+def options_of(colours: Path, out: Path) -> TrainOptions:
     # Dropout samples from a generator whose state must be kept; the average has a state too.
     return TrainOptions(
         dataset=str(colours),
         images_per_class=16,
         model="test_vit",
         model_args={"patch_size": 8, "depth": 1, "drop_path_rate": 0.2, "proj_drop_rate": 0.1},
-        out=tmp_path / "run",
+        out=out,
         overrides={"epochs": 2, "batch_size": 8, "warmup_epochs": 0.0, "model_ema": True},
         threads=1,
     )
+
+
+@pytest.fixture
+def options(colours: Path, tmp_path: Path) -> TrainOptions:
+    return options_of(colours, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with these options that was never stopped."""
+    return train(options_of(colours, tmp_path_factory.mktemp("runs") / "undisturbed")).out
 
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, *, times: int = 1) -> None:
@@ -53,10 +63,8 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, *, times: int = 1) 
 
 @pytest.mark.parametrize("step", [2, 8])
 def test_ctrl_c_keeps_the_steps_of_an_epoch(
-    step: int, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+    step: int, options: TrainOptions, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = replace(options, out=options.out.with_name("undisturbed"))
-    train(undisturbed)
     interrupt_at(step, monkeypatch)
     with pytest.raises(Stopped, match="SIGINT"):
         train(options)
@@ -65,9 +73,9 @@ def test_ctrl_c_keeps_the_steps_of_an_epoch(
     assert stopped is not None and stopped.middle is not None
     assert (stopped.epochs_done, stopped.middle.sums.shape[1]) == (step // 6, step % 6 + 1)
     train(options)
-    files = [load_file(one.out / "model.safetensors") for one in (options, undisturbed)]
+    files = [load_file(one / "model.safetensors") for one in (options.out, undisturbed)]
     assert all(torch.equal(one, files[1][name]) for name, one in files[0].items())
-    rows = [read_metrics(one.out) for one in (options, undisturbed)]
+    rows = [read_metrics(one) for one in (options.out, undisturbed)]
     assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -146,9 +154,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(
         assert all(torch.isfinite(one).all() for one in saved)
 
 
-def test_curves_are_drawn_at_the_end(options: TrainOptions) -> None:
-    train(options)
-    with Image.open(options.out / "curves.png") as image:
+def test_curves_are_drawn_at_the_end(undisturbed: Path) -> None:
+    with Image.open(undisturbed / "curves.png") as image:
         assert image.format == "PNG" and image.width > 2 * image.height
         assert len(image.convert("RGB").getcolors(1 << 20) or ()) > 10
 
