@@ -2,27 +2,34 @@
 
     python docs/compare_training.py docs/strong.yaml --dataset SET --real TEST --out DIR
 
-Run again, it resumes: finished scores are not computed again. A row's difference to the baseline is
-paired by seed; its 95 % interval is Student's t over seeds.
+Run again, it resumes: finished scores are not computed again; with `--finished` it only prints
+their table. Differences to the baseline are paired by seed and test image, as in a study
+(`eval.study.statistics`); p-values are corrected by Holm's method over all rows and models.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import yaml
-from scipy import stats
+
+from eval.study.statistics import Correct, Estimate, Runs, difference, holm, spread_of_differences
+
+_HEAD = (
+    "| row | seeds | top-1 (%) | difference (points, 95 % interval) | p |\n"
+    "|---|---:|---:|---:|---:|\n"
+)
 
 
 def main() -> None:
-    """Run what is missing, and print the table."""
+    """Run what is missing, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("spec", type=Path, metavar="YAML", help="models, seeds, options, rows")
     parser.add_argument("--dataset", required=True, help="to train on, as for `train`")
@@ -33,61 +40,78 @@ def main() -> None:
     parser.add_argument("--row", action="append", help="only this row; may be repeated")
     parser.add_argument("--seed", action="append", type=int, help="only this one; may be repeated")
     parser.add_argument("--option", action="append", default=[], help="one more word for `train`")
+    parser.add_argument("--finished", action="store_true", help="train nothing, only print")
     args = parser.parse_args()
     spec = yaml.safe_load(args.spec.read_text())
-    rows = {name: spec["rows"][name] for name in args.row or spec["rows"]}
+    correct: dict[str, dict[str, dict[tuple[int, int], Correct]]] = {}
     for model in args.model or spec["models"]:
-        scores = {
-            name: [
-                _score(args, spec, model=model, row=name, seed=seed)
-                for seed in args.seed or spec["seeds"]
-            ]
-            for name in rows
-        }
-        sys.stdout.write(f"\n{model}\n\n{table(scores, baseline=spec['baseline'])}\n")
+        for row in args.row or spec["rows"]:
+            for seed in args.seed or spec["seeds"]:
+                found = _correct(args, spec, model=model, row=row, seed=seed)
+                if found is not None:
+                    correct.setdefault(model, {}).setdefault(row, {})[0, seed] = found
+    sys.stdout.write(tables(correct, baseline=spec["baseline"]))
 
 
-def _score(
+def _correct(
     args: argparse.Namespace, spec: dict[str, Any], *, model: str, row: str, seed: int
-) -> float:
-    """Return the top-1 accuracy in per cent of one run, trained and scored if it is missing."""
+) -> Correct | None:
+    """Return which test images a run classifies correctly; train and score it if it is missing."""
     run = args.out / model / row / f"seed-{seed}"
-    file = run / "compared.json"
+    file = run / "compared.parquet"
     if not file.is_file():
+        if args.finished:
+            return None
         config = ["--config", args.config] if args.config else []
         given = [*spec["options"], *spec["rows"][row], *args.option]
         common = [args.dataset, "--model", model, "--out", str(run), "--seed", str(seed)]
         _run(["-m", "train", *common, *config, *given])
-        _run(["-m", "eval", "score", str(run), "--real", args.real, "--out", str(file)])
-    return 100 * float(json.loads(file.read_text())["metrics"]["top1"])
+        score = ["-m", "eval", "score", str(run), "--real", args.real, "--threads", "1"]
+        _run([*score, "--predictions", str(file)])
+    column = pq.read_table(file, columns=["correct"])["correct"]
+    return np.asarray(column.to_numpy(), dtype=np.float64)
 
 
 def _run(words: Sequence[str]) -> None:
     subprocess.run([sys.executable, *words], check=True)
 
 
-def table(scores: dict[str, list[float]], *, baseline: str) -> str:
-    """Return a Markdown table.
+def tables(correct: Mapping[str, Mapping[str, Runs]], *, baseline: str) -> str:
+    """Return a Markdown table for each model.
 
     Args:
-        scores: Per row, its scores by seed in per cent.
+        correct: Per model and row, its runs by draw (always 0) and seed.
         baseline: The row that the others are compared with.
     """
-    lines = ["| row | seeds | top-1 (%) | difference (points) |", "|---|---:|---:|---:|"]
-    for name, found in scores.items():
-        difference = "" if name == baseline else _difference(found, scores.get(baseline))
-        lines.append(f"| {name} | {len(found)} | {np.mean(found):.2f} | {difference} |")
-    return "\n".join(lines)
+    found = {
+        (model, row): difference(runs, rows[baseline], spread_of_differences([*rows.values()]))
+        for model, rows in correct.items()
+        for row, runs in rows.items()
+        if row != baseline and baseline in rows
+    }
+    tested = [key for key, one in found.items() if one.p is not None]
+    adjusted = dict(zip(tested, holm([found[key].p or 0.0 for key in tested]), strict=True))
+    text = ""
+    for model, rows in correct.items():
+        text += (
+            f"\n{model}\n\n| row | seeds | top-1 (%) | difference (points, 95 % interval) | p |\n"
+        )
+        text += "|---|---:|---:|---:|---:|\n"
+        for row, runs in rows.items():
+            top1 = 100 * np.mean([one.mean() for one in runs.values()])
+            key = model, row
+            compared = _cells(found.get(key), adjusted.get(key))
+            text += f"| {row} | {len(runs)} | {top1:.2f} | {compared} |\n"
+    return text
 
 
-def _difference(found: list[float], base: list[float] | None) -> str:
-    if base is None:
-        return ""
-    paired = np.subtract(found, base)
-    if len(paired) < 2:
-        return f"{paired.mean():+.2f}"
-    half = stats.t.ppf(0.975, len(paired) - 1) * stats.sem(paired)
-    return f"{paired.mean():+.2f} ({paired.mean() - half:+.2f} to {paired.mean() + half:+.2f})"
+def _cells(estimate: Estimate | None, p: float | None) -> str:
+    if estimate is None:
+        return " | "
+    value, low, high = estimate.value, estimate.low, estimate.high
+    if not estimate.covers:
+        return f"{value:+.2f} | "
+    return f"{value:+.2f} ({low:+.2f} to {high:+.2f}) | {p:.3f}"
 
 
 if __name__ == "__main__":

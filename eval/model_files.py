@@ -38,11 +38,13 @@ def load_model(run: str) -> Loaded:
 
     Raises:
         UserError: A file is missing or damaged, the architecture is unknown, the weights do not
-            fit it, or `label_names` does not match the number of outputs.
+            fit it, `label_names` does not match the number of outputs, or the model has several
+            labels per image.
         Failure: The Hub cannot be reached.
     """
     folder, commit = fetch_model(run) if is_model_id(run) else (Path(run), None)
     config, weights = read_model_folder(folder, run)
+    config.require_one_label(run)
     model = create_classifier(config, weights, run).eval()
     return Loaded(
         folder=folder,

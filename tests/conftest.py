@@ -52,6 +52,14 @@ def either_hub(request: pytest.FixtureRequest) -> "Iterator[LocalHub]":
         yield started
 
 
+@pytest.fixture(scope="session")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of 60 images of three colours, for trainings; tests must not change it."""
+    from test_train import make_set
+
+    return make_set(tmp_path_factory.mktemp("sets") / "colours")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _same_recipes_are_plotted_once() -> Iterator[None]:
     """Plots take most of the time of a small build, and depend on its recipes alone."""

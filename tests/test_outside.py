@@ -45,10 +45,12 @@ from factory.recipe.paths import find_recipe
 from factory.recipe.schema import Model
 from factory.shards.manifest import Manifest, read_manifest
 from factory.sharing.push_dataset import set_files
+from train.folder_lock import only_run
 from train.generator.config import load_config
-from train.model import create_classifier, keep_weights
+from train.model import create_classifier
 from train.publish import publish_run
-from train.run_folder import only_run, write_config, write_metrics
+from train.run_folder import write_config, write_metrics
+from train.saving import keep_weights
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join([f'*{before}'] * 9)}]\n"

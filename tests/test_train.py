@@ -34,10 +34,10 @@ from train.checkpoint import load_checkpoint
 from train.cli import main
 from train.config import Environment
 from train.environment import record_environment
+from train.folder_lock import only_run
 from train.loop import Trainer
 from train.parser import build_parser
 from train.run import TrainOptions, train
-from train.run_folder import only_run
 
 ROOT = Path(__file__).resolve().parent.parent
 COLOURS = np.array([[200, 60, 60], [60, 190, 60], [60, 60, 210]])
@@ -62,11 +62,6 @@ def make_set(folder: Path, *, num_images: int = 60, num_classes: int = 3, side: 
     path = folder / "data" / "train-00000-of-00001.parquet"
     Dataset.from_dict(rows, features=features).to_parquet(path)
     return folder
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("sets") / "colours")
 
 
 @pytest.fixture
@@ -436,8 +431,12 @@ def test_other_threads_on_resuming_are_recorded_and_reported(
     assert "epoch 5 with other values of threads (1 there, 2 now)" in capsys.readouterr().err
     record_environment(tmp_path, other.model_copy(update={"from_epoch": 7}))
     assert capsys.readouterr().err == ""
+    # Steps of the fifth epoch were made in one process.
+    more = other.model_copy(update={"processes": 2})
+    record_environment(tmp_path, more, within_epoch=True)
+    assert "epoch 5 with other values of processes (1 there, 2 now)" in capsys.readouterr().err
     config = yaml.safe_load((tmp_path / "config.yaml").read_text())
-    assert [one["from_epoch"] for one in config["environments"]] == [1, 3, 5]
+    assert [one["from_epoch"] for one in config["environments"]] == [1, 3, 5, 5]
     assert "versions" not in config
 
 

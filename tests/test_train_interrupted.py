@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-from test_train import make_set, read_metrics
+from test_train import read_metrics
 
 from factory.common.errors import Failure, UserError
 from factory.common.program import command
@@ -24,22 +24,28 @@ from train.learner import Learner
 from train.run import TrainOptions, train
 
 
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("sets") / "colours", num_images=48)
+def options_of(colours: Path, out: Path) -> TrainOptions:
+    # Dropout samples from a generator whose state must be kept; the average has a state too.
+    return TrainOptions(
+        dataset=str(colours),
+        images_per_class=16,
+        model="test_vit",
+        model_args={"patch_size": 8, "depth": 1, "drop_path_rate": 0.2, "proj_drop_rate": 0.1},
+        out=out,
+        overrides={"epochs": 2, "batch_size": 8, "warmup_epochs": 0.0, "model_ema": True},
+        threads=1,
+    )
 
 
 @pytest.fixture
 def options(colours: Path, tmp_path: Path) -> TrainOptions:
-    # Dropout samples from a generator whose state must be kept; the average has a state too.
-    return TrainOptions(
-        dataset=str(colours),
-        model="test_vit",
-        model_args={"patch_size": 8, "depth": 1, "drop_path_rate": 0.2, "proj_drop_rate": 0.1},
-        out=tmp_path / "run",
-        overrides={"epochs": 2, "batch_size": 8, "warmup_epochs": 0.0, "model_ema": True},
-        threads=1,
-    )
+    return options_of(colours, tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with these options that was never stopped."""
+    return train(options_of(colours, tmp_path_factory.mktemp("runs") / "undisturbed")).out
 
 
 def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, *, times: int = 1) -> None:
@@ -57,21 +63,19 @@ def interrupt_at(step: int, monkeypatch: pytest.MonkeyPatch, *, times: int = 1) 
 
 @pytest.mark.parametrize("step", [2, 8])
 def test_ctrl_c_keeps_the_steps_of_an_epoch(
-    step: int, options: TrainOptions, monkeypatch: pytest.MonkeyPatch
+    step: int, options: TrainOptions, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    undisturbed = replace(options, out=options.out.with_name("undisturbed"))
-    train(undisturbed)
     interrupt_at(step, monkeypatch)
     with pytest.raises(Stopped, match="SIGINT"):
         train(options)
     monkeypatch.undo()
     stopped = load_checkpoint(options.out)
     assert stopped is not None and stopped.middle is not None
-    assert (stopped.epochs_done, len(stopped.middle.sums)) == (step // 6, step % 6 + 1)
+    assert (stopped.epochs_done, stopped.middle.sums.shape[1]) == (step // 6, step % 6 + 1)
     train(options)
-    files = [load_file(one.out / "model.safetensors") for one in (options, undisturbed)]
+    files = [load_file(one / "model.safetensors") for one in (options.out, undisturbed)]
     assert all(torch.equal(one, files[1][name]) for name, one in files[0].items())
-    rows = [read_metrics(one.out) for one in (options, undisturbed)]
+    rows = [read_metrics(one) for one in (options.out, undisturbed)]
     assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -110,7 +114,7 @@ def test_checkpoints_within_an_epoch_are_written_at_the_interval(
         train(replace(options, recovery_interval=2))
     monkeypatch.undo()
     found = load_checkpoint(options.out)
-    assert found is not None and found.middle is not None and len(found.middle.sums) == 4
+    assert found is not None and found.middle is not None and found.middle.sums.shape == (1, 4, 3)
     # Another interval is the same run.
     assert train(replace(options, recovery_interval=3)).epochs == 2
 
@@ -150,9 +154,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_epoch(
         assert all(torch.isfinite(one).all() for one in saved)
 
 
-def test_curves_are_drawn_at_the_end(options: TrainOptions) -> None:
-    train(options)
-    with Image.open(options.out / "curves.png") as image:
+def test_curves_are_drawn_at_the_end(undisturbed: Path) -> None:
+    with Image.open(undisturbed / "curves.png") as image:
         assert image.format == "PNG" and image.width > 2 * image.height
         assert len(image.convert("RGB").getcolors(1 << 20) or ()) > 10
 
@@ -197,8 +200,19 @@ def test_trackers_get_the_metrics(options: TrainOptions) -> None:
         def log(self, values: dict[str, Any], step: int | None = None, **_: Any) -> None:
             seen["rows"].append((step, values))
 
+    class LoggedOut(Tracker):
+        @on_main_process
+        def store_init_configuration(self, values: dict[str, Any]) -> None:
+            raise ConnectionError("no API key\nconfigure one")
+
+    with pytest.raises(UserError, match=r"--log-with mine: cannot be started .*no API key\)"):
+        train(replace(options, log_with=(LoggedOut(),)))
+    # The folder is that of the same run, without this tracker.
     train(replace(options, log_with=(Tracker(),)))
     assert seen["config"]["hyperparameters.model_ema"] is True
+    # TensorBoard accepts no other types, and no missing values.
+    assert {type(value) for value in seen["config"].values()} <= {bool, int, float, str}
+    assert {type(one) for _, row in seen["rows"] for one in row.values()} <= {int, float}
     assert [step for step, _ in seen["rows"]] == [1, 2]
     assert seen["rows"][1][1]["val_top1"] == pytest.approx(
         float(read_metrics(options.out)[1]["val_top1"]), abs=1e-5

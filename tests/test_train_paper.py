@@ -15,7 +15,6 @@ import yaml
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from test_train import make_set
 
 from factory.common.errors import UserError
 from factory.data.row_subsets import hold_out
@@ -36,11 +35,6 @@ ROWS = [
     ("MobileNetV3-S", "mobilenet_v3_small", 0.1, 0.1),
     ("ConvNeXt-S", "convnext_small", 0.9, 0.3),
 ]
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("sets") / "colours", num_images=60)
 
 
 @pytest.fixture

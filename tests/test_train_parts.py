@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from eval.study.statistics import difference, spread_of_differences
 from factory.common.errors import UserError
 from factory.data.row_subsets import hold_out
 from train.arguments import options_of
@@ -258,7 +259,7 @@ def test_differing_keys_are_dotted() -> None:
 def test_equal_weights_are_equal_files(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    from train.model import keep_weights
+    from train.saving import keep_weights
 
     model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     files = []
@@ -314,14 +315,27 @@ def test_held_out_images_that_are_trained_on_are_reported() -> None:
 
 
 def test_options_are_compared_with_the_baseline_by_seed() -> None:
-    from compare_training import table
+    from compare_training import tables
 
-    scores = {"quick": [40.0, 44.0, 48.0], "ema": [41.0, 45.5, 48.5], "one": [42.0]}
-    lines = table(scores, baseline="quick").splitlines()
-    assert lines[2] == "| quick | 3 | 44.00 |  |"
-    # Student's t with 2 degrees of freedom: 1 +- 4.303 * 0.5 / sqrt(3).
-    assert lines[3] == "| ema | 3 | 45.00 | +1.00 (-0.24 to +2.24) |"
-    assert table({"one": [42.0]}, baseline="quick").splitlines()[2] == "| one | 1 | 42.00 |  |"
+    right = {"quick": (40, 44, 48), "ema": (43, 46, 52), "same": (40, 44, 48)}
+    # 100 test images; a row's runs classify so many of them correctly.
+    runs = {
+        row: {(0, seed): (np.arange(100) < count) * 1.0 for seed, count in enumerate(counts)}
+        for row, counts in right.items()
+    }
+    first, _, other = tables(
+        {"a": runs, "b": runs, "c": {"ema": runs["ema"]}}, baseline="quick"
+    ).partition("\nb\n")
+    quick, ema, same = first.splitlines()[5:8]
+    assert quick == "| quick | 3 | 44.00 |  |  |"
+    assert ema.startswith("| ema | 3 | 47.00 | +3.00 (+")
+    assert same.startswith("| same | 3 | 44.00 | +0.00 (-") and same.endswith(" | 1.000 |")
+    # Four comparisons in all, so the smallest p-value is multiplied by four.
+    spread = spread_of_differences([*runs.values()])
+    smallest = difference(runs["ema"], runs["quick"], spread).p
+    assert smallest is not None and ema.endswith(f" | {4 * smallest:.3f} |")
+    assert ema in other
+    assert other.endswith("| ema | 3 | 47.00 |  |  |\n"), "not compared without the baseline"
 
 
 def test_every_row_to_compare_is_a_valid_command() -> None:

@@ -13,8 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from quick_python import python
 from safetensors.torch import load_file, save_file
+from test_train import read_metrics
+
+from train.checkpoint import load_checkpoint, resume_middle
 
 pytestmark = pytest.mark.slow
 
@@ -23,8 +27,6 @@ NUM_IMAGES = 45
 
 
 def make_trainer(out: Path):
-    from accelerate import Accelerator
-
     from factory.common.devices import on_cpus
     from factory.data.row_subsets import DataSource
     from train.config import RunConfig
@@ -83,6 +85,11 @@ def gradients_and_scores(out: Path) -> dict[str, torch.Tensor]:
 
 
 def run_as_one_of_several(folder: Path) -> None:
+    from dataclasses import replace
+
+    from test_train_interrupted import interrupt_at
+
+    from factory.common.stop_signals import Stopped
     from train.run import TrainOptions, train
 
     found = gradients_and_scores(folder / "gradients")
@@ -91,12 +98,26 @@ def run_as_one_of_several(folder: Path) -> None:
     options = TrainOptions(
         dataset=str(folder / "set"),
         model="test_resnet",
+        # Dropout samples from a generator of each process.
+        model_args={"drop_rate": 0.2},
         out=folder / "run",
         overrides={"epochs": 2, "batch_size": 16, "warmup_epochs": 0.0},
         threads=1,
     )
-    summary = train(options)
-    (folder / f"summary-{os.environ['RANK']}").write_text(str(summary.best_val_top1))
+    # The processes of a launch are separated at the end of a training; here another one follows.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Accelerator, "end_training", lambda _: None)
+        summary = train(options)
+        (folder / f"summary-{os.environ['RANK']}").write_text(str(summary.best_val_top1))
+        stopped = replace(options, out=folder / "stopped")
+        with pytest.MonkeyPatch.context() as signals, pytest.raises(Stopped):
+            if os.environ["RANK"] == "1":
+                # The second step of the second epoch; the other process gets no signal.
+                interrupt_at(5, signals)
+            train(stopped)
+    if os.environ["RANK"] == "0":
+        (folder / "middle.pt").write_bytes((stopped.out / "checkpoint.pt").read_bytes())
+    train(stopped)
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +164,25 @@ def test_two_processes_write_one_run_folder(two_processes: Path) -> None:
     assert [path.name for path in run.glob(".*")] == [".lock"]
     scores = {(two_processes / f"summary-{rank}").read_text() for rank in (0, 1)}
     assert len(scores) == 1
+
+
+def test_two_processes_resume_within_an_epoch(two_processes: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.pt").write_bytes((two_processes / "middle.pt").read_bytes())
+    found = load_checkpoint(tmp_path)
+    assert found is not None and found.middle is not None and found.epochs_done == 1
+    assert found.middle.sums.shape == (2, 2, 3)
+    assert not torch.equal(*(one["cpu"] for one in found.middle.generators))
+    ends = [load_file(two_processes / name / "model.safetensors") for name in ("run", "stopped")]
+    assert all(torch.equal(one, ends[1][name]) for name, one in ends[0].items())
+    losses = [
+        [row["train_loss"] for row in read_metrics(two_processes / name)]
+        for name in ("run", "stopped")
+    ]
+    assert losses[0] == losses[1]
+    # One process takes the results of both.
+    assert torch.equal(
+        torch.stack(resume_middle(found.middle, Accelerator(cpu=True))), found.middle.sums.sum(0)
+    )
 
 
 def test_the_command_of_the_help_trains_as_one(two_processes: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import torch
 import yaml
 from quick_python import python
 from safetensors.torch import load_file
-from test_train import ROOT, make_set
+from test_train import ROOT
 
 from factory.common.errors import UserError
 from factory.models.small_stem import LOADING
@@ -20,15 +20,11 @@ from train.run import TrainOptions, train
 from train.stems import has_stem, stem_note, with_small_stem
 
 
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("sets") / "colours", num_images=24)
-
-
 @pytest.fixture
 def options(colours: Path, tmp_path: Path) -> TrainOptions:
     return TrainOptions(
         dataset=str(colours),
+        images_per_class=8,
         model="test_resnet",
         out=tmp_path / "run",
         overrides={"epochs": 1, "batch_size": 8, "warmup_epochs": 0.0, "stem": "small"},

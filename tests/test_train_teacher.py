@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
-from test_train import make_set, read_metrics
+from test_train import read_metrics
 from torch.nn import functional
 
 from factory.common.errors import UserError
@@ -18,11 +18,6 @@ from train.run import TrainOptions, train
 from train.teacher import Teacher, distillation, load_teacher
 
 NAMES = ("red", "green", "blue")
-
-
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("sets") / "colours", num_images=48)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +34,12 @@ def teacher(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def options_of(colours: Path, out: Path, **given: float) -> TrainOptions:
     values = {"epochs": 2, "batch_size": 16, "warmup_epochs": 0.0, "image_size": 32}
     return TrainOptions(
-        dataset=str(colours), model="test_resnet", out=out, overrides=values | given, threads=1
+        dataset=str(colours),
+        images_per_class=16,
+        model="test_resnet",
+        out=out,
+        overrides=values | given,
+        threads=1,
     )
 
 

@@ -13,7 +13,7 @@ import timm
 import torch
 import yaml
 from safetensors.torch import load_file
-from test_train import make_set, read_metrics
+from test_train import read_metrics
 from torch.nn import functional
 
 from factory.common.errors import UserError
@@ -35,15 +35,11 @@ LOGITS = torch.randn(6, 4, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 2, 3, 0, 1])
 
 
-@pytest.fixture(scope="module")
-def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_set(tmp_path_factory.mktemp("sets") / "colours", num_images=48)
-
-
 @pytest.fixture
 def options(colours: Path, tmp_path: Path) -> TrainOptions:
     return TrainOptions(
         dataset=str(colours),
+        images_per_class=16,
         model="test_resnet",
         out=tmp_path / "run",
         overrides={"epochs": 2, "batch_size": 9, "warmup_epochs": 0.0},

@@ -1,8 +1,8 @@
 """The state of a run, from which it resumes with identical results.
 
 After an epoch it contains no random state: every epoch seeds its own generators from (seed, epoch,
-rank), and the learning rate is a function of the step. Within an epoch it also has the state of the
-generators, which dropout samples from.
+rank), and the learning rate is a function of the step. Within an epoch it also has the states of
+the generators of all processes, which dropout samples from.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor
 
 from factory.common.errors import UserError
 from factory.common.whole_files import replace_file
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -27,14 +30,14 @@ class MiddleOfEpoch:
     """The part of an epoch that is done.
 
     Attributes:
-        sums: Results of `train.scores.sums_of` of its steps, shape (steps, 3).
+        sums: Results of `train.scores.sums_of` of its steps, shape (processes, steps, 3).
         seconds: Time that they took.
-        generators: States of the generators after them, by device.
+        generators: Of each process, the states of the generators after them, by device.
     """
 
     sums: Tensor
     seconds: float
-    generators: dict[str, Tensor]
+    generators: list[dict[str, Tensor]]
 
 
 @dataclass
@@ -100,7 +103,31 @@ def load_checkpoint(out: Path) -> Checkpoint | None:
         ) from None
 
 
-def generator_states(device: torch.device) -> dict[str, Tensor]:
+def gather_middle(sums: list[Tensor], *, seconds: float, accelerator: Accelerator) -> MiddleOfEpoch:
+    """Collect the part of an epoch that all processes have done; all of them must call this."""
+    from accelerate.utils import gather_object
+
+    mine = torch.stack(sums)
+    everyone = accelerator.gather(mine).reshape(-1, *mine.shape)
+    states = gather_object([_generator_states(accelerator.device)])
+    return MiddleOfEpoch(everyone.cpu(), seconds=seconds, generators=states)
+
+
+def resume_middle(middle: MiddleOfEpoch, accelerator: Accelerator) -> list[Tensor]:
+    """Restore the generators of this process, and return its results of the steps that are done.
+
+    In another number of processes than before, the first one gets the results of all, and the
+    generators stay as they are.
+    """
+    rank, device = accelerator.process_index, accelerator.device
+    if accelerator.num_processes == len(middle.generators):
+        _restore_generators(middle.generators[rank], device)
+        return [*middle.sums[rank].to(device)]
+    total = middle.sums.sum(dim=0).to(device)
+    return [*(total if rank == 0 else torch.zeros_like(total))]
+
+
+def _generator_states(device: torch.device) -> dict[str, Tensor]:
     """Return the states of torch's generators on the CPU and on a GPU."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
@@ -108,7 +135,7 @@ def generator_states(device: torch.device) -> dict[str, Tensor]:
     return states
 
 
-def restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
+def _restore_generators(states: dict[str, Tensor], device: torch.device) -> None:
     """Set the states of torch's generators; those of another kind of device are ignored."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:

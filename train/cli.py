@@ -99,6 +99,8 @@ def _summary_text(summary: RunSummary) -> str:
     else:
         kind = "training" if summary.val_by_dataset else "synthetic"
         score = f"val top-1 {summary.best_val_top1:.2%} (held-out {kind} images)"
+        if summary.best_val_map is not None:
+            score = f"val mAP {summary.best_val_map:.2%}, {score}"
         for name, top1 in summary.val_by_dataset.items():
             score += f", {name} {'none held out' if top1 is None else f'{top1:.2%}'}"
     if summary.num_real_images:

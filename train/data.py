@@ -50,7 +50,8 @@ class LabelledPixels:
 
     Attributes:
         pixels: Shape (N, S, S, 3), uint8, RGB.
-        labels: Shape (N,), int64, from 0.
+        labels: Shape (N,), int64, from 0; or of several labels per image 1 for each of them, else
+            0, shape (N, classes).
         label_names: Class names in label order.
         sha256: Hash of pixels and labels.
         sizes: Images of each dataset, in order, if there are several.
@@ -80,8 +81,9 @@ def report_counts(
     Raises:
         UserError: A class has no images, or as `check_labels`.
     """
-    counts = class_counts(check_labels(opened), opened.label_names)
-    line = counts_line(opened.shown, counts, opened.left_out)
+    labels = check_labels(opened)
+    counts = class_counts(labels, opened.label_names)
+    line = counts_line(opened.shown, counts, opened.left_out, total=len(labels))
     note(f"{line}; images that are not square: {fit}")
     if not allow_empty:
         require_images(counts, opened.shown)

@@ -25,7 +25,7 @@ def report_duplicates(
 
     Args:
         digests: Hash of each image.
-        labels: Shape (N,).
+        labels: Shape (N,), or (N, classes) of several labels per image.
         train_rows: Rows to train on.
         val_rows: Rows held out.
         note: Receives the warning.
@@ -37,7 +37,7 @@ def report_duplicates(
     pairs = [(row, first[digests[row]]) for row in val_rows.tolist() if digests[row] in first]
     if not pairs:
         return 0
-    other = sum(labels[one] != labels[two] for one, two in pairs)
+    other = sum(bool(np.any(labels[one] != labels[two])) for one, two in pairs)
     shown = some([f"{one} = {two}" for one, two in pairs], _SHOWN)
     note(
         f"warning: {len(pairs)} of {len(val_rows)} held-out images are also training images (rows "

@@ -109,18 +109,20 @@ def last_threads(out: Path) -> int | None:
     return recorded[-1].threads if recorded else None
 
 
-def record_environment(out: Path, now: Environment) -> None:
+def record_environment(out: Path, now: Environment, *, within_epoch: bool = False) -> None:
     """Add an entry to `environments` of `config.yaml` unless the last stretch had the same values.
 
     Warns in one line when a run resumes with other values. A stretch that was stopped before its
-    first epoch ended does not affect the weights: its entry is replaced.
+    first epoch ended does not affect the weights, and its entry is replaced, unless the run resumes
+    `within_epoch`.
 
     Raises:
         UserError: The recorded environments cannot be read.
     """
     config = read_config(out / CONFIG)
-    trained = [one for one in _recorded(config, out / CONFIG) if one.from_epoch < now.from_epoch]
-    if now.from_epoch > 1:
+    last = now.from_epoch if within_epoch else now.from_epoch - 1
+    trained = [one for one in _recorded(config, out / CONFIG) if one.from_epoch <= last]
+    if last:
         _warn_of_changes(out, trained[-1] if trained else Environment(), now)
     if not trained or _values(trained[-1]) != _values(now):
         trained.append(now)

@@ -12,7 +12,7 @@ from torch import nn
 from factory.common.errors import Failure
 from train.checkpoint import Checkpoint
 from train.config import RunConfig
-from train.model import freeze_body, train_mode
+from train.head import freeze_body, train_mode
 from train.optimizer import make_optimizer, set_rate
 from train.scores import REMEDY
 from train.split_norm import Real, split_norms

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from factory.common.console import progress
-from train.checkpoint import Checkpoint, MiddleOfEpoch, generator_states, restore_generators
+from train.checkpoint import Checkpoint, gather_middle, resume_middle
 from train.config import RunConfig
 from train.data import LabelledPixels, part_of_rank
 from train.image_files import LabelledFiles, make_store
@@ -39,9 +39,8 @@ from train.uniforms import stream_seed
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-# Reading a loss waits for the GPU, so on GPUs it is read only now and then.
-_CHECK_EVERY = {"cpu": 1}
-_CHECK_EVERY_ELSEWHERE = 50
+# Steps; reading a loss waits for the GPU, and agreeing to stop for all processes.
+_CHECK_EVERY_ON_GPUS = 50
 
 
 class Trainer:
@@ -85,14 +84,13 @@ class Trainer:
         values = config.hyperparameters
         self.config, self.accelerator = config, accelerator
         self._recovery_interval = recovery_interval
+        self._check_every = 1 if accelerator.device.type == "cpu" else _CHECK_EVERY_ON_GPUS
         self.rows = RunRows(data, config, world_size=accelerator.num_processes)
         seed, device = config.seed, accelerator.device
         self._images = make_store(data, values, seed=seed, device=device, workers=workers)
         cropped = isinstance(data, LabelledFiles)
         self._inputs = Inputs(values, seed=seed, device=device, cropped=cropped)
-        self._held_out = HeldOut(
-            self._images, self._inputs, self.rows.val_parts, accelerator=accelerator
-        )
+        self._held_out = HeldOut(self._images, self._inputs, self.rows, accelerator=accelerator)
         self._mix = ImageMixing(values, num_classes=len(data.label_names), seed=seed)
         self._loss = make_loss(values)
         self._distilling = None if teacher is None else Distilling(teacher, values, device=device)
@@ -109,7 +107,7 @@ class Trainer:
         done = self.records.epochs_done * num_images
         is_main = self.accelerator.is_main_process
         with (
-            Stopping(active=self.accelerator.num_processes == 1) as self._stopping,
+            Stopping(self.accelerator) as self._stopping,
             progress(
                 epochs * num_images, unit="image", description="train", initial=done, show=is_main
             ) as bar,
@@ -121,6 +119,7 @@ class Trainer:
                 seconds = before + time.perf_counter() - started
                 val = self.score_held_out() if len(self.rows.val) else None
                 self._record(epoch, train=train, val=val, seconds=seconds)
+                self._stopping.agree()
                 self._stopping.check()
                 if is_main and epoch + 1 == epochs:
                     self.records.draw()
@@ -174,16 +173,15 @@ class Trainer:
         bar.update(sum(map(len, batches[: len(sums)])))
         rest = batches[len(sums) :]
         shares = (part_of_rank(one, rank=rank, world_size=world_size) for one in rest)
-        every = _CHECK_EVERY.get(self.accelerator.device.type, _CHECK_EVERY_ELSEWHERE)
         for batch in self._images.batches(shares, epoch=epoch):
             number = len(sums)
             step, size = epoch * self.rows.steps + number, len(batches[number])
             rate = self._rate(step)
             self.learner.set_rate(rate)
             sums.append(self._backward_in_parts(batch, epoch=epoch, num_global=size, step=step))
-            if (number + 1) % every == 0 or number + 1 == len(batches):
-                # The steps since the last check.
-                self._check(sums, epoch=epoch, rate=rate, first=number - number % every)
+            if (number + 1) % self._check_every == 0 or number + 1 == len(batches):
+                first = number - number % self._check_every  # Of the steps since the last check.
+                self._check(sums, epoch=epoch, rate=rate, first=first)
                 bar.set_postfix_str(self.records.progress(sums, rate=rate), refresh=False)
             self.learner.update(step)
             bar.update(size)
@@ -207,13 +205,16 @@ class Trainer:
         """Write a checkpoint within an epoch if one is due, or if the process was asked to stop."""
         if len(sums) == self.rows.steps:
             return  # The end of the epoch is written in any case.
+        self._stopping.agree(due=len(sums) % self._check_every == 0)
         interval = self._recovery_interval
         if self._stopping.asked or (interval and len(sums) % interval == 0):
             self._check(sums, epoch=epoch, rate=rate)
             self._check_weights(epoch, len(sums))
-            states = generator_states(self.accelerator.device)
-            middle = MiddleOfEpoch(torch.stack(sums).cpu(), seconds=seconds, generators=states)
-            self.records.save_middle(self._checkpoint(), middle)
+            middle = gather_middle(sums, seconds=seconds, accelerator=self.accelerator)
+            if self.accelerator.is_main_process:
+                self.records.save_middle(self._checkpoint(), middle)
+            # A process that ends earlier would make the launcher stop the one that writes.
+            self.accelerator.wait_for_everyone()
         self._stopping.check()
 
     def _check(self, sums: list[Tensor], *, epoch: int, rate: float, first: int = 0) -> None:
@@ -226,10 +227,7 @@ class Trainer:
     def _resume_epoch(self) -> tuple[list[Tensor], float]:
         """Return the sums of the steps that a checkpoint within this epoch has, and their time."""
         middle, self._middle = self._middle, None
-        if middle is None:
-            return [], 0.0
-        restore_generators(middle.generators, self.accelerator.device)
-        return [*middle.sums.to(self.accelerator.device)], middle.seconds
+        return (resume_middle(middle, self.accelerator), middle.seconds) if middle else ([], 0.0)
 
     def _record(self, epoch: int, *, train: Scores, val: Scores | None, seconds: float) -> None:
         self.records.add_epoch(
@@ -237,6 +235,7 @@ class Trainer:
             train=train,
             val=val,
             val_by_part=self._held_out.top1_by_part,
+            by_class=self._held_out.by_class,
             num_images=len(self.rows.train),
             seconds=seconds,
         )

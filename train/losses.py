@@ -16,8 +16,14 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 def make_loss(values: Hyperparameters) -> Loss:
     """Return the loss of a run.
 
-    Labels are smoothed here; probabilities of mixed images are smooth already.
+    Labels are smoothed here; probabilities of mixed images are smooth already. Several labels per
+    image, 1 or 0 for each class, are probabilities too.
     """
+    one = _of_probabilities(values)
+    return lambda logits, targets: one(logits, targets if targets.ndim == 1 else targets.float())
+
+
+def _of_probabilities(values: Hyperparameters) -> Loss:
     if values.bce_loss:
         return _binary_cross_entropy(values)
     if values.focal_gamma is not None:

@@ -95,10 +95,12 @@ def split_each(
         For each dataset its rows to train on, and its rows held out; ascending.
     """
     bounds = list(parts_of(data))
+    # Images with several labels are of no single class, so they are held out from the whole.
+    labels = data.labels if data.labels.ndim == 1 else np.zeros(len(data.labels), dtype=np.int64)
     if count is not None:
-        train, held = hold_out(data.labels, fraction=fraction, seed=seed, count=count)
+        train, held = hold_out(labels, fraction=fraction, seed=seed, count=count)
         return [_within(train, one) for one in bounds], [_within(held, one) for one in bounds]
-    split = [hold_out(data.labels[one], fraction=fraction, seed=seed) for one in bounds]
+    split = [hold_out(labels[one], fraction=fraction, seed=seed) for one in bounds]
     return (
         [train + one.start for (train, _), one in zip(split, bounds, strict=True)],
         [held + one.start for (_, held), one in zip(split, bounds, strict=True)],

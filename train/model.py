@@ -1,12 +1,9 @@
-"""Create, check and save timm models."""
+"""Create and check timm models."""
 
 from __future__ import annotations
 
 import difflib
-import json
 import logging
-import os
-import tempfile
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -16,20 +13,14 @@ import torch
 from torch import nn
 
 from factory.common.errors import UserError, first_line
-from factory.common.inside import is_inside
-from factory.common.whole_files import replace_file, replace_text
 from factory.hub.client import bound_requests
 from factory.hub.ids import LOCAL, split_source
 from factory.models.model_folder import fetch_model, read_model_folder
 from factory.models.model_size import no_larger_than
-from train.config import RunConfig
-from train.run_folder import CONFIG_JSON, EPOCHS, WEIGHTS
+from train.run_folder import WEIGHTS
 from train.settings import IMAGENET_MEAN, IMAGENET_STD
 
 _MOST_FEATURES = 8192
-_ORIGIN_KEYS = ("tag", "license", "origin_url", "paper_name", "paper_ids", "notes")
-# As timm names what is done with images that are not square.
-_CROP_MODES = {"crop": "center", "pad": "border", "squash": "squash"}
 
 
 def check_model_name(name: str) -> None:
@@ -141,122 +132,6 @@ def pixel_statistics(model: nn.Module, *, pretrained: bool) -> tuple[Any, Any]:
         return IMAGENET_MEAN, IMAGENET_STD
     own: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
     return tuple(own.get("mean", IMAGENET_MEAN)), tuple(own.get("std", IMAGENET_STD))
-
-
-def save_classifier(
-    model: nn.Module, out: Path, *, config: RunConfig, epoch: int, val_top1: float | None
-) -> None:
-    """Write `model.safetensors` and `config.json`, so that timm loads `local-dir:OUT`.
-
-    Each file is replaced atomically. The weights' metadata contain their epoch.
-    """
-    note = {"epoch": str(epoch)}
-    if val_top1 is not None:
-        note["val_top1"] = f"{val_top1:.6f}"
-    replace_text(out / CONFIG_JSON, _timm_config(model, config))
-    replace_file(out / WEIGHTS, lambda path: _write_weights(model, path, note))
-
-
-def keep_weights(model: nn.Module, out: Path, *, epoch: int) -> None:
-    """Write the weights of one epoch to `epochs/epoch-NNNN.safetensors`, beside the best ones."""
-    path = out / EPOCHS / f"epoch-{epoch:04d}.safetensors"
-    path.parent.mkdir(exist_ok=True)
-    if not is_inside(path.parent, out):
-        raise UserError(f"{path.parent}: is a link out of the run folder; replace it with a folder")
-    note = {"epoch": str(epoch)}
-    replace_file(path, lambda temporary: _write_weights(model, temporary, note))
-
-
-def _write_weights(model: nn.Module, path: Path, note: Mapping[str, str]) -> None:
-    """Write a safetensors file; equal weights and notes give equal bytes."""
-    from safetensors.torch import save_file
-
-    from train.split_norm import saved_state
-
-    weights = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in saved_state(model).items()
-    }
-    save_file(weights, path, metadata={"format": "pt", **note})
-    # safetensors writes the metadata in random order.
-    with path.open("r+b") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        file.seek(8)
-        file.write(text.ljust(size))
-
-
-def freeze_body(model: nn.Module) -> None:
-    """Freeze all layers but the last.
-
-    Raises:
-        UserError: The model does not define its last layer.
-    """
-    head = _head_of(model)
-    if not any(True for _ in head.parameters()):
-        raise UserError(
-            "--head-only: the last layer of this model has no parameters; remove it, or choose "
-            "another --model"
-        )
-    model.requires_grad_(False)
-    head.requires_grad_(True)
-
-
-def train_mode(model: nn.Module, *, head_only: bool) -> None:
-    """Set training mode; a frozen body stays in eval mode, so that its statistics do not change."""
-    model.train(not head_only)
-    if head_only:
-        _head_of(model).train()
-
-
-def _head_of(model: nn.Module) -> nn.Module:
-    find = getattr(model, "get_classifier", None)
-    head = find() if find is not None else None
-    if not isinstance(head, nn.Module):
-        raise UserError(
-            "--head-only: this model has no `get_classifier` that returns its last layer; remove "
-            "it, or choose another --model"
-        )
-    return head
-
-
-def _timm_config(model: nn.Module, config: RunConfig) -> str:
-    from timm.models._hub import save_config_for_hf
-
-    values = config.hyperparameters
-    side = values.image_size
-    preprocessing = {
-        "input_size": (3, side, side),
-        "mean": values.mean,
-        "std": values.std,
-        "interpolation": values.resample,
-        "crop_pct": values.test_crop,
-        "crop_mode": _CROP_MODES[values.fit],
-    }
-    descriptor, name = tempfile.mkstemp(suffix=".json")
-    os.close(descriptor)
-    try:
-        save_config_for_hf(
-            model,
-            name,
-            model_config={"label_names": list(config.data.label_names)},
-            data_config=preprocessing,
-        )
-        saved = json.loads(Path(name).read_text())
-    finally:
-        Path(name).unlink()
-    # The number of classes is `num_classes` at the top. transformers passes it on beside
-    # `model_args`, so a second one here would keep its pipelines from loading the model.
-    saved.get("model_args", {}).pop("num_classes", None)
-    if values.fit != "crop":
-        saved["fit"] = values.fit
-    if not config.pretrained or config.weights is not None:
-        # They describe timm's weights, which these are not.
-        for key in _ORIGIN_KEYS:
-            saved["pretrained_cfg"].pop(key, None)
-    return json.dumps(saved, indent=2) + "\n"
 
 
 def quieten_timm() -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from factory.data.row_counts import class_counts
 from train.choices import log_once
+from train.folder_lock import only_run
 from train.options import TrainOptions
 from train.pixel_memory import choose_pixels
-from train.run_folder import only_run
 from train.settings import Hyperparameters
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def open_datasets(
     allow_empty = options.allow_empty_classes or len(opened) > 1
     for one in opened:
         report_counts(one, allow_empty=allow_empty, fit=values.fit, note=log_once)
+        if one.commit is not None:
+            log_once(f"{one.reference}: commit {one.commit[:8]}, read from its files in the cache")
     side = image_side(opened[0], values.image_size)
     return opened, values.model_copy(update={"image_size": side})
 

@@ -115,6 +115,7 @@ class RunSummary:
         epochs: Total number of epochs.
         best_epoch: Epoch of the saved weights, from 1.
         best_val_top1: Its accuracy on held-out training images, 0 to 1; None without any.
+        best_val_map: Its mean average precision, with several labels per image; else None.
         val_by_dataset: The same for each of several datasets, by name.
         num_real_images: Images that were given as real ones, held-out ones included.
         is_main_process: True in the process that prints the summary.
@@ -125,5 +126,6 @@ class RunSummary:
     best_epoch: int
     best_val_top1: float | None
     is_main_process: bool
+    best_val_map: float | None = None
     val_by_dataset: Mapping[str, float | None] = field(default_factory=dict)
     num_real_images: int = 0

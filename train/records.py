@@ -13,9 +13,10 @@ from factory.common.errors import UserError
 from train import curves
 from train.checkpoint import CHECKPOINT, Checkpoint, MiddleOfEpoch, load_checkpoint, save_checkpoint
 from train.config import RunConfig
-from train.model import keep_weights, save_classifier
 from train.run_folder import WEIGHTS, write_metrics
+from train.saving import keep_weights, save_classifier
 from train.scores import Scores, total_of
+from train.several_labels import ClassScores, mean_average_precision, write_class_scores
 
 # Steps whose loss is shown.
 _RECENT = 50
@@ -57,6 +58,7 @@ class Records:
         self.epochs_done, self.best_epoch = 0, 0
         self.best_val_top1: float | None = None
         self.middle: MiddleOfEpoch | None = None
+        self._by_class: Sequence[ClassScores] = ()
         self.checkpoint = load_checkpoint(out)
         if self.checkpoint is not None:
             self._restore(self.checkpoint)
@@ -86,10 +88,12 @@ class Records:
         train: Scores,
         val: Scores | None,
         val_by_part: Sequence[float | None],
+        by_class: Sequence[ClassScores] = (),
         num_images: int,
         seconds: float,
     ) -> None:
         """Add a finished epoch; it may become the best one."""
+        self._by_class = by_class
         self.metrics.append(
             {
                 "epoch": self.epochs_done + 1,
@@ -101,6 +105,7 @@ class Records:
                 "images_per_s": num_images / seconds,
                 "seconds": seconds,
                 **{f"val_top1_{one}": top1 for one, top1 in enumerate(val_by_part, 1)},
+                **({"val_map": mean_average_precision(by_class)} if by_class else {}),
             }
         )
         better = self._is_best(val)
@@ -124,6 +129,8 @@ class Records:
                 epoch=self.epochs_done,
                 val_top1=self.best_val_top1,
             )
+            if self._by_class:
+                write_class_scores(self._out, self._config.data.label_names, self._by_class)
         interval = self._config.hyperparameters.keep_every
         if interval and self.epochs_done % interval == 0:
             keep_weights(model, self._out, epoch=self.epochs_done)
@@ -152,11 +159,15 @@ class Records:
         )
 
     def _is_best(self, val: Scores | None) -> bool:
-        """Compare with the best epoch so far; at equal accuracy the lower loss wins."""
+        """Compare with the best epoch so far; at equal accuracy the lower loss wins.
+
+        With several labels per image, mean average precision decides instead of accuracy.
+        """
         if val is None or self.best_epoch == 0:
             return True
-        best = self.metrics[self.best_epoch - 1]
-        return (val.top1, -val.loss) > (best["val_top1"], -best["val_loss"])
+        best, last = self.metrics[self.best_epoch - 1], self.metrics[-1]
+        score = "val_map" if "val_map" in last else "val_top1"
+        return bool((last[score], -last["val_loss"]) > (best[score], -best["val_loss"]))
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         if checkpoint.epochs_done and not (self._out / WEIGHTS).exists():

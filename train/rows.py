@@ -21,6 +21,7 @@ class RunRows:
         train: Rows to train on.
         val: Rows held out.
         val_parts: Those of each dataset.
+        several_labels: Whether images have several labels.
         steps: Steps of an epoch.
         first_real: With `split_bn`, the first row of the real images, which are last; else None.
     """
@@ -33,6 +34,7 @@ class RunRows:
         """
         values = config.hyperparameters
         self._config, self._labels = config, data.labels
+        self.several_labels = data.labels.ndim == 2
         self.first_real = _first_real(data, config, world_size) if values.split_bn else None
         self._train_parts, self.val_parts = split_each(
             data, fraction=values.val_fraction, seed=config.seed, count=values.val_images

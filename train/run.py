@@ -20,13 +20,14 @@ from train.choices import (
     log_once,
     resolve_preset,
 )
+from train.claim import claim
 from train.config import RunConfig
 from train.duplicates import report_duplicates
 from train.mixing import short_name
 from train.opening import decode, open_datasets
 from train.options import RunSummary, TrainOptions
-from train.run_folder import claim
 from train.settings import Hyperparameters
+from train.several_labels import fit_to_labels
 from train.trackers import start_trackers
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def train(options: TrainOptions) -> RunSummary:
         epochs=trainer.records.epochs_done,
         best_epoch=trainer.records.best_epoch,
         best_val_top1=trainer.records.best_val_top1,
+        best_val_map=trainer.records.metrics[trainer.records.best_epoch - 1].get("val_map"),
         is_main_process=accelerator.is_main_process,
         val_by_dataset=_by_dataset(trainer),
         num_real_images=trainer.config.data.num_real_images,
@@ -94,6 +96,7 @@ def _fit(
     with ExitStack() as until_the_end:
         with reporting_lack_of_memory(_FEWER_PIXELS):
             opened, values = open_datasets(options, values, accelerator)
+            values = fit_to_labels(options, values, opened, note=log_once)
         # Borders have the colour of the mean, which a pretrained model brings with it.
         model, values = create_model(options, values, num_classes=len(opened[0].label_names))
         with reporting_lack_of_memory(_FEWER_PIXELS):
@@ -150,7 +153,7 @@ def _record_environment(out: Path, trainer: Trainer, *, threads: int) -> None:
     accelerator, done = trainer.accelerator, trainer.records.epochs_done
     if accelerator.is_main_process and done < trainer.config.hyperparameters.epochs:
         now = current_environment(accelerator, threads=threads, from_epoch=done + 1)
-        record_environment(out, now)
+        record_environment(out, now, within_epoch=trainer.records.middle is not None)
 
 
 def _by_dataset(trainer: Trainer) -> dict[str, float | None]:

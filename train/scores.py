@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -15,6 +16,8 @@ from factory.common.errors import Failure
 from train.data import part_of_rank
 from train.inputs import Inputs
 from train.pixel_store import PixelStore
+from train.rows import RunRows
+from train.several_labels import ClassScores, class_scores
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -34,9 +37,11 @@ class Scores(NamedTuple):
 def sums_of(loss: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
     """Return summed loss, correct predictions and images of a batch; float32, shape (3,).
 
-    Float32 holds both counts exactly.
+    With several labels per image, the class with the highest logit must be one of them. Float32
+    holds both counts exactly.
     """
-    right = (logits.argmax(dim=1) == labels).sum()
+    first = logits.argmax(dim=1)
+    right = (first == labels if labels.ndim == 1 else labels.gather(1, first[:, None])).sum()
     count = torch.tensor(len(labels), device=loss.device)
     return torch.stack((loss.float(), right.float(), count.float()))
 
@@ -81,24 +86,33 @@ class HeldOut:
     Attributes:
         top1_by_part: Latest accuracy on those of each of several datasets; None for one without
             any.
+        by_class: Latest scores of each class, if images have several labels.
     """
 
     def __init__(
         self,
         images: PixelStore,
         inputs: Inputs,
-        parts: Sequence[NDArray[np.int64]],
+        rows: RunRows,
         *,
         accelerator: Accelerator,
     ) -> None:
         """Remember the rows held out of each dataset."""
-        self._images, self._inputs, self._parts = images, inputs, parts
+        self._images, self._inputs, self._parts = images, inputs, rows.val_parts
         self._accelerator = accelerator
         self.top1_by_part: list[float | None] = []
+        self.by_class: list[ClassScores] = []
+        self._several_labels = rows.several_labels
+        self._answers: list[tuple[NDArray[np.float32], NDArray[np.int64]]] = []
 
     def score(self, model: nn.Module) -> Scores:
         """Score each image exactly once over all processes, with a model in evaluation mode."""
+        self._answers = []
         sums = [self._sums(model, part) for part in self._parts]
+        if self._several_labels:
+            everyone = gather_object(self._answers)
+            logits, labels = map(np.concatenate, zip(*everyone, strict=True))
+            self.by_class = class_scores(logits, labels)
         if len(sums) > 1:
             self.top1_by_part = [
                 self.total(one).top1 if len(part) else None
@@ -123,6 +137,16 @@ class HeldOut:
         with torch.inference_mode(), self._accelerator.autocast():
             for batch in self._images.batches(rows[start : start + _BATCH] for start in starts):
                 logits = model(self._inputs.for_scoring(batch.pixels)).float()
-                loss = functional.cross_entropy(logits, batch.labels, reduction="sum")
+                loss = _plain_loss(logits, batch.labels)
+                if self._several_labels:
+                    self._answers.append((logits.cpu().numpy(), batch.labels.cpu().numpy()))
                 sums.append(sums_of(loss, logits, batch.labels))
         return sums
+
+
+def _plain_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the summed cross-entropy; of several labels per image the mean over classes."""
+    if labels.ndim == 1:
+        return functional.cross_entropy(logits, labels, reduction="sum")
+    each = functional.binary_cross_entropy_with_logits(logits, labels.float(), reduction="none")
+    return each.mean(dim=1).sum()

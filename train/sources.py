@@ -52,6 +52,7 @@ def _open(options: TrainOptions, reference: str, accelerator: Accelerator) -> Op
             row_filter=options.row_filter,
             image_column=options.image_column,
             label_column=options.label_column,
+            several_labels=True,
             skip_unreadable=options.skip_unreadable,
         )
     if options.skip_unreadable:
@@ -78,6 +79,7 @@ def data_source(
         images_per_class=options.images_per_class,
         image_column=first.image_column,
         label_column=first.label_column,
+        several_labels=first.several_labels,
         label_names=data.label_names,
         num_images=len(data.labels),
         num_unreadable=sum(len(one.unreadable) for one in opened),

@@ -5,9 +5,14 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
 
 from factory.common.stop_signals import Stopped
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -16,20 +21,33 @@ class Stopping:
     """Records the first SIGINT (Ctrl-C) or SIGTERM; a second one stops at once.
 
     Attributes:
-        asked: The signal that asked this process to stop, or None.
+        asked: The signal that asked the processes to stop, as they last agreed, or None.
     """
 
-    def __init__(self, *, active: bool) -> None:
-        """Without `active`, and outside the main thread, signals keep their handlers."""
+    def __init__(self, accelerator: Accelerator) -> None:
+        """Outside the main thread, signals keep their handlers."""
         self.asked: int | None = None
-        self._active = active and threading.current_thread() is threading.main_thread()
+        self._mine: int | None = None
+        self._accelerator = accelerator
+        self._active = threading.current_thread() is threading.main_thread()
         self._before: dict[int, Any] = {}
 
+    def agree(self, *, due: bool = True) -> None:
+        """Ask all processes to stop if one was asked; all of them must call this alike.
+
+        Several processes wait for each other here, so they do it only when it is `due`.
+        """
+        if self._accelerator.num_processes == 1:
+            self.asked = self._mine
+        elif due:
+            mine = torch.tensor([self._mine or 0], device=self._accelerator.device)
+            self.asked = int(self._accelerator.gather(mine).max()) or None
+
     def check(self) -> None:
-        """Stop if this process was asked to.
+        """Stop if the processes were asked to.
 
         Raises:
-            Stopped: It was.
+            Stopped: They were.
         """
         if self.asked is not None:
             raise Stopped(self.asked)
@@ -49,6 +67,6 @@ class Stopping:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked is not None:
+        if self._mine is not None:
             raise Stopped(number)
-        self.asked = number
+        self._mine = number

@@ -122,6 +122,7 @@ def load_teacher(name: str, label_names: Sequence[str]) -> Teacher:
         bound_requests()
     folder = fetch_model(place)[0] if is_model_id(place) else Path(place)
     config, weights = read_model_folder(folder, f"--teacher {place}")
+    config.require_one_label(f"--teacher {place}")
     model = _created(config, weights, place).eval().requires_grad_(False)
     settings: dict[str, Any] = resolve_model_data_config(model)
     return Teacher(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from factory.common.errors import UserError
+from factory.common.errors import UserError, first_line
 from factory.common.text import suggest
 from train.config import RunConfig
 
@@ -33,9 +33,24 @@ def check_trackers(trackers: Sequence[Any]) -> None:
 
 
 def start_trackers(accelerator: Accelerator, config: RunConfig, *, name: str) -> None:
-    """Start the trackers of a run, with its settings."""
-    if accelerator.log_with:
+    """Start the trackers of a run, with its settings.
+
+    Raises:
+        UserError: One cannot be started: nobody is logged in, or its package is incomplete.
+    """
+    from accelerate.utils import LoggerType
+
+    trackers = accelerator.log_with
+    if not trackers:
+        return
+    try:
         accelerator.init_trackers(name, config=dict(_flat(config.model_dump(mode="json"))))
+    except Exception as error:  # noqa: BLE001 (packages of others raise anything)
+        names = (str(one) if isinstance(one, LoggerType) else one.name for one in trackers)
+        raise UserError(
+            f"--log-with {', '.join(names)}: cannot be started ({first_line(error)}); fix this, or "
+            "remove it: the run is the same without trackers"
+        ) from None
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from factory.common.errors import UserError
 from factory.common.text import suggest
@@ -56,8 +56,10 @@ def choose_image_column(dataset: datasets.Dataset, column: str | None, reference
 
 
 def choose_label_column(dataset: datasets.Dataset, column: str | None, reference: str) -> str:
-    """Return the column of labels; see `choose_image_column`."""
-    found = [name for name, feature in dataset.features.items() if hasattr(feature, "names")]
+    """Return the column of labels, which may be lists of them; see `choose_image_column`."""
+    classes = [name for name, feature in dataset.features.items() if names_of(feature) is not None]
+    lists = [name for name in classes if is_list(dataset.features[name])]
+    found = [name for name in classes if name not in lists]
     if column is not None or not found:
         # A text or number column is accepted if the user names it, or it has a usual name.
         plain = [
@@ -65,7 +67,23 @@ def choose_label_column(dataset: datasets.Dataset, column: str | None, reference
         ]
         usual = [name for name in plain if name.lower() in PREFERRED["label"]]
         found += [column] if column in plain else usual if column is None else []
+    if column is not None or not found:
+        found += lists
     return _choose_column(column, found, dataset, reference, kind="label")
+
+
+def names_of(feature: Any) -> list[str] | None:
+    """Return the class names of a column of labels, or of lists of labels; else None."""
+    named = feature.feature if is_list(feature) else feature
+    names: list[str] | None = getattr(named, "names", None)
+    return names
+
+
+def is_list(feature: Any) -> bool:
+    """Return whether a column has a list of values in each row."""
+    from datasets import LargeList, List
+
+    return isinstance(feature, List | LargeList)
 
 
 def _choose_column(
@@ -96,9 +114,12 @@ def with_class_label(dataset: datasets.Dataset, column: str, reference: str) -> 
     """
     import pyarrow.compute as pc
 
-    names = getattr(dataset.features[column], "names", None)
+    names = names_of(dataset.features[column])
     if names is not None:
-        highest = pc.max(dataset.data.column(column)).as_py()
+        labels = dataset.data.column(column)
+        if is_list(dataset.features[column]):
+            labels = pc.list_flatten(labels)
+        highest = pc.max(labels).as_py()
         if highest is not None and highest >= len(names):
             raise UserError(
                 f"{reference}: labels in {column!r} go up to {highest}, but only {len(names)} "

@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING
 from factory.common.console import launched_as, log
 from factory.common.dataset_files import names_files
 from factory.common.errors import UserError
+from factory.common.program import command
 from factory.common.text import count, some
 from factory.data.column_choice import (
     choose_image_column,
     choose_label_column,
     choose_split,
+    is_list,
+    names_of,
     with_class_label,
 )
 from factory.data.image_folder import ImageFolder, has_images
@@ -32,9 +35,9 @@ class OpenedDataset:
     """A dataset of labelled images and its source.
 
     Attributes:
-        dataset: The rows; `label_column` is a `ClassLabel`.
+        dataset: The rows.
         image_column: A column of type `Image`.
-        label_column: A column of type `ClassLabel`.
+        label_column: A column of type `ClassLabel`, or of lists of them (`several_labels`).
         label_names: Class names in label order.
         reference: Dataset reference as the user typed it.
         config_name: The config that was read.
@@ -64,6 +67,11 @@ class OpenedDataset:
     home: Path | None = None
 
     @property
+    def several_labels(self) -> bool:
+        """Whether a row has a list of labels."""
+        return is_list(self.dataset.features[self.label_column])
+
+    @property
     def shown(self) -> str:
         """The source for messages: the reference, with config, split and filter."""
         parts = [self.reference, self.config_name if self.config_name != "default" else ""]
@@ -86,6 +94,7 @@ def open_dataset(
     row_filter: str | None = None,
     image_column: str | None = None,
     label_column: str | None = None,
+    several_labels: bool = False,
     skip_unreadable: bool = False,
 ) -> OpenedDataset:
     """Open one split of a dataset of labelled images.
@@ -100,6 +109,7 @@ def open_dataset(
         image_column: Default: `image`, else the only column of type `Image`.
         label_column: Default: `label`, else the only column of type `ClassLabel`, else a column of
             texts or integers with a usual name.
+        several_labels: Accept a column with a list of labels per row.
         skip_unreadable: Skip images of an image folder in unsupported formats, and what
             `factory.data.left_out.refuse_lost` refuses.
 
@@ -120,17 +130,22 @@ def open_dataset(
     dataset = undecoded(found.splits[name])
     images = choose_image_column(dataset, image_column, reference)
     labels = choose_label_column(dataset, label_column, reference)
+    if is_list(dataset.features[labels]) and not several_labels:
+        raise UserError(
+            f"{reference}: column {labels!r} has several labels per image, which only "
+            f"{command('train')} can use; name a column with one label with --label-column"
+        )
     dataset = with_class_label(dataset, labels, reference)
     if row_filter is not None:
         dataset = filter_rows(dataset, row_filter)
-    names = list(dataset.features[labels].names)
+    names = names_of(dataset.features[labels]) or []
     if found.image_folder is not None:
         _refuse_several_labels(dataset.select_columns([images, labels]), names, reference)
     return OpenedDataset(
         dataset=dataset,
         image_column=images,
         label_column=labels,
-        label_names=names,
+        label_names=list(names),
         reference=reference,
         config_name=found.config_name,
         split=name,

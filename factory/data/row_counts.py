@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from factory.common.redaction import cut_line, one_line
 from factory.common.text import count as counted
@@ -17,21 +18,31 @@ _LISTED = 20
 _LONGEST = 80
 
 
-def class_counts(labels: Iterable[int], names: Sequence[str]) -> dict[str, int]:
-    """Return the number of images per class, by name; classes without images included."""
-    found = np.bincount(np.asarray(list(labels), dtype=np.int64), minlength=len(names))
+def class_counts(labels: Iterable[int] | NDArray[np.int64], names: Sequence[str]) -> dict[str, int]:
+    """Return the number of images per class, by name; classes without images included.
+
+    Args:
+        labels: Shape (N,); or of several labels per image, 1 for each of them, shape (N, C).
+        names: Of the classes.
+    """
+    array = np.asarray(labels if isinstance(labels, np.ndarray) else [*labels], dtype=np.int64)
+    several = array.ndim == 2
+    found = array.sum(axis=0) if several else np.bincount(array, minlength=len(names))
     return dict(zip(names, found.tolist(), strict=True))
 
 
-def counts_line(where: str, counts: Mapping[str, int], left_out: Mapping[str, int]) -> str:
+def counts_line(
+    where: str, counts: Mapping[str, int], left_out: Mapping[str, int], *, total: int | None = None
+) -> str:
     """Return what was read as one line.
 
     Args:
         where: The dataset, as the user named it, with split and filter.
         counts: From `class_counts`.
         left_out: Number of files that were not read, by reason.
+        total: Number of images, if they have several labels each.
     """
-    total, classes = sum(counts.values()), len(counts)
+    total, classes = sum(counts.values()) if total is None else total, len(counts)
     line = f"{where}: {counted(total, 'image')}, {counted(classes, 'class', 'classes')}"
     if classes <= _LISTED:
         line += f": {', '.join(f'{_shown(name)} {count:,}' for name, count in counts.items())}"

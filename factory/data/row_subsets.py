@@ -50,6 +50,7 @@ class DataSource(BaseModel):
         images_per_class: Rows sampled per class after filtering, or None for all.
         image_column: Column of images.
         label_column: Column of labels.
+        several_labels: Whether it has a list of labels per image.
         label_names: Class names; the position is the label.
         num_images: Rows after filtering, the held-out part included.
         num_unreadable: Rows skipped by `--skip-unreadable`.
@@ -73,6 +74,7 @@ class DataSource(BaseModel):
     images_per_class: int | None = None
     image_column: str
     label_column: str
+    several_labels: bool = False
     label_names: tuple[str, ...]
     num_images: int
     num_unreadable: int = 0
@@ -88,9 +90,13 @@ class DataSource(BaseModel):
 def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     """Return the labels of a dataset, shape (N,); reject a dataset that no classifier can learn.
 
+    With several labels per image, the result has 1 for each of them, else 0, shape (N, C).
+
     Raises:
         UserError: A label is missing, or fewer than two classes have images.
     """
+    if opened.several_labels:
+        return _label_lists(opened)
     column = opened.dataset.with_format("numpy", columns=[opened.label_column])
     raw = column[:][opened.label_column]
     missing = [row for row, label in enumerate(raw) if label is None or not label >= 0]
@@ -110,16 +116,41 @@ def check_labels(opened: OpenedDataset) -> NDArray[np.int64]:
     return labels
 
 
+def _label_lists(opened: OpenedDataset) -> NDArray[np.int64]:
+    rows = opened.dataset.select_columns([opened.label_column]).with_format(None)
+    lists, numbers = rows[:][opened.label_column], opened.row_numbers
+    labels = np.zeros((len(lists), len(opened.label_names)), dtype=np.int64)
+    for row, found in enumerate(lists):
+        # Labels below 0 are unknown, as in a `ClassLabel`; an empty list means none of the classes.
+        if found is None or any(label is None or label < 0 for label in found):
+            raise UserError(
+                f"{opened.reference}: row {numbers[row] if numbers else row} has no label or an "
+                f"unknown one in {opened.label_column!r}; correct it, or use --filter"
+            )
+        labels[row, found] = 1
+    if np.count_nonzero(labels.any(axis=0)) < 2:
+        raise UserError(
+            f"{opened.reference}: a classifier needs images of at least two classes; the labels "
+            f"in {opened.label_column!r} have fewer"
+        )
+    return labels
+
+
 def take_per_class(opened: OpenedDataset, *, count: int, seed: int) -> OpenedDataset:
     """Sample the same number of rows of each class, to compare datasets of equal size.
 
     A larger sample with the same seed contains the smaller one's rows.
 
     Raises:
-        UserError: A class has fewer rows.
+        UserError: A class has fewer rows, or images have several labels.
     """
     if count < 1:
         raise UserError(f"--images-per-class {count}: must be 1 or more")
+    if opened.several_labels:
+        raise UserError(
+            f"{opened.reference}: column {opened.label_column!r} has several labels per image, and "
+            "--images-per-class works with one only; remove it"
+        )
     labels = check_labels(opened)
     chosen = []
     for label in np.unique(labels):

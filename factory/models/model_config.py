@@ -17,6 +17,8 @@ from factory.common.outside import read_json
 
 MAX_SIDE = 2048
 """The largest input of a model of timm is 1024."""
+SEVERAL_LABELS = "multi_label_classification"
+"""`problem_type` of a model with several labels per image, as transformers names it."""
 _MAX_RESIZED = 8192
 _MAX_NUMBER = 1 << 16
 _MAX_VALUES = 1000
@@ -75,6 +77,8 @@ class ModelConfig(BaseModel):
     model_args: dict[str, Any] = {}
     fit: Literal["crop", "pad", "squash"] | None = None
     """Of images that are not square in training; `train` writes it."""
+    problem_type: Any = None
+    """As transformers names it; see `SEVERAL_LABELS`."""
 
     @model_validator(mode="after")
     def _bounded(self) -> ModelConfig:
@@ -91,6 +95,22 @@ class ModelConfig(BaseModel):
         if [one for one in large if one != own or one != self.num_classes]:
             raise ValueError(f"model_args contains {large[0]:.6g}; the limit is {_MAX_NUMBER}")
         return self
+
+    def require_one_label(self, shown: str) -> None:
+        """Check that the model was trained with one label per image.
+
+        Args:
+            shown: The model, for the message.
+
+        Raises:
+            UserError: It was not; its outputs are not probabilities that add up to 1.
+        """
+        if self.problem_type == SEVERAL_LABELS:
+            raise UserError(
+                f"{shown}: was trained with several labels per image; only models with one label "
+                "per image are supported here. Its folder has the scores of training: "
+                "metrics.csv, per-class.csv"
+            )
 
     def timm_arguments(self, weights: Path) -> dict[str, Any]:
         """Return arguments of `timm.create_model` that load only `weights`."""
