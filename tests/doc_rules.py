@@ -55,6 +55,10 @@ NOT_RUN = {
     "docs/train.md": {
         "python docs/compare_training.py": "trains many runs; test_train_timm.py has the options",
     },
+    "docs/rounds.md": {
+        "data-factory build quickstart/multi-domain": "test_rounds.py adds rounds, in the process",
+        "python docs/measure_rounds.py": "trains 15 models",
+    },
     "docs/design.md": {"python tests/overlap.py": "measures for minutes with eight launches"},
     "docs/multi-node.md": {
         "hf buckets create": "rents machines",

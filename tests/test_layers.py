@@ -26,7 +26,7 @@ FACES = {
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
         "known_words library lint loader model_checks model_files paths remote "
-        "resolved scaffold schema styles text_encoders"
+        "resolved row_ranges scaffold schema styles text_encoders"
     ),
     "planner": "cost cut_prompts plan sampling_summary",
     "shards": (
@@ -35,10 +35,10 @@ FACES = {
     "renderer": "contact_sheet diffusers_renderer flaws out_of_memory pool",
     "card": "derived header licences page scores",
     "builder": "build jobs launcher markers processes ranks tidy",
-    "gates": "base clip_score duplicates run safety",
+    "gates": "base choice clip_score duplicates judge rounds run safety",
     "inspection": "batch_sizes diff machine preview replay status verify",
     "sharing": "pull_recipes push_dataset push_recipes",
-    "cli": "main",
+    "cli": "arguments main",
 }
 
 

@@ -129,13 +129,13 @@ def _judge(args: argparse.Namespace, manifest: Manifest) -> Judge:
     if unfinished := classifier.checkpoint.facts.unfinished:
         console.log(f"warning: {args.judge} is {unfinished}")
     return Judge(
-        partial(_probabilities, classifier, manifest.labels, args.batch_size or _BATCH_SIZE),
-        model=Path(args.judge).name,
+        partial(probabilities, classifier, manifest.labels, args.batch_size or _BATCH_SIZE),
+        model=Path(args.judge).absolute().name,
         revision=classifier.checkpoint.facts.weights_sha256,
     )
 
 
-def _probabilities(
+def probabilities(
     classifier: Classifier, labels: Sequence[str], batch_size: int, images: Sequence[Any]
 ) -> Any:
     """Return the probabilities of some images, shape (images, classes), classes as in `labels`."""
