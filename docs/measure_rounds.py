@@ -21,15 +21,23 @@ import numpy as np
 from compare_training import table
 from numpy.typing import NDArray
 
-import eval.cli
-import train.cli
 from eval.classifier import load_classifier
+from factory.command_line.cli import main as run_command
 from factory.command_line.grow import probabilities
 from factory.data.columns import INDEX, LABEL
 from factory.data.open import open_dataset
 from factory.gates.choice import Wanted, choose
 from factory.gates.judge import ENTROPY, MARGIN, Judge
 
+RANDOM = "random candidates"
+ROWS = {
+    "first images": None,
+    RANDOM: None,
+    "highest entropy": "entropy",
+    "margin closest to 0": "margin",
+    "all candidates": None,
+}
+"""Rows of the table, with the criterion of the chosen ones."""
 _MIXING = 1 << 32
 
 
@@ -46,13 +54,16 @@ def main() -> None:
     add("--first", type=int, default=100, help="first images per class")
     add("--candidates", type=int, default=300, help="candidates per class")
     add("--keep", type=int, default=100, help="kept candidates per class")
+    add("--epochs", default="20", help="epochs of each run")
     args = parser.parse_args()
     pool = _open(args)
+    splits = {seed: _split(args, pool, seed) for seed in args.seeds}
     scores: dict[str, list[float]] = {}
-    for seed in args.seeds:
-        for row, score in _seed(args, pool, seed).items():
-            scores.setdefault(row, []).append(score)
-    sys.stdout.write(table(scores, baseline="random candidates") + "\n")
+    for row in ROWS:
+        # Row by row, so that the first ones are complete early.
+        scores[row] = [_score(args, pool, seed, row, *splits[seed]) for seed in args.seeds]
+        sys.stdout.write(table(scores, baseline=RANDOM) + "\n\n")
+        sys.stdout.flush()
 
 
 def _open(args: argparse.Namespace) -> Any:
@@ -62,57 +73,57 @@ def _open(args: argparse.Namespace) -> Any:
     return concatenate_datasets([one.dataset.select_columns(["image", LABEL]) for one in opened])
 
 
-def _seed(args: argparse.Namespace, pool: Any, seed: int) -> dict[str, float]:
-    """Return the top-1 accuracy in per cent of each row, by the row's name."""
+def _split(
+    args: argparse.Namespace, pool: Any, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return first images and candidates, as rows of the pool, shape (classes, images) each."""
     labels = np.asarray(pool[LABEL])
     rng = np.random.default_rng((_MIXING, seed))
     shuffled = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
-    first = np.concatenate([one[: args.first] for one in shuffled])
     last = args.first + args.candidates
-    candidates = np.concatenate([one[args.first : last] for one in shuffled])
-    score = partial(_score, args, pool, seed)
-    found = {"first images": score("first", first)}
-    judged = partial(_chosen, args, pool, candidates, args.out / f"seed-{seed}/first/run")
-    kept = np.concatenate([one[args.first : args.first + args.keep] for one in shuffled])
-    rows = {
-        "random candidates": lambda: kept,
-        "highest entropy": lambda: judged("entropy"),
-        "margin closest to 0": lambda: judged("margin"),
-        "all candidates": lambda: candidates,
-    }
-    for name, rows_of in rows.items():
-        found[name] = score(name.replace(" ", "-"), np.concatenate([first, rows_of()]))
-    return found
+    first = np.stack([one[: args.first] for one in shuffled])
+    return first, np.stack([one[args.first : last] for one in shuffled])
 
 
 def _score(
-    args: argparse.Namespace, pool: Any, seed: int, row: str, images: NDArray[np.int64]
+    args: argparse.Namespace,
+    pool: Any,
+    seed: int,
+    row: str,
+    first: NDArray[np.int64],
+    candidates: NDArray[np.int64],
 ) -> float:
-    folder = args.out / f"seed-{seed}" / row
-    run, file = folder / "run", folder / "score.json"
+    """Return the top-1 accuracy in per cent of a row's classifier on real images."""
+    folder = args.out / f"seed-{seed}" / row.replace(" ", "-")
+    file = folder / "score.json"
     if not file.is_file():
+        added = {
+            "first images": lambda: candidates[:, :0],
+            RANDOM: lambda: candidates[:, : args.keep],
+            "all candidates": lambda: candidates,
+        }.get(row, lambda: _chosen(args, pool, candidates, seed, ROWS[row]))()
+        images = np.sort(np.concatenate([first.ravel(), added.ravel()]))
         (folder / "data").mkdir(parents=True, exist_ok=True)
-        pool.select(np.sort(images)).to_parquet(str(folder / "data/train.parquet"))
-        words = [str(folder / "data"), "--model", args.model, "--preset", "quick"]
-        train.cli.main([*words, "--seed", str(seed), "--out", str(run)])
-        eval.cli.main(["score", str(run), "--real", args.real, "--out", str(file)])
+        pool.select(images).to_parquet(str(folder / "data/train.parquet"))
+        words = ["train", str(folder / "data"), "--model", args.model, "--preset", "quick"]
+        words += ["--epochs", args.epochs, "--seed", str(seed), "--out", str(folder / "run")]
+        run_command(words)
+        run_command(["score", str(folder / "run"), "--real", args.real, "--out", str(file)])
     return 100 * float(json.loads(file.read_text())["metrics"]["top1"])
 
 
 def _chosen(
-    args: argparse.Namespace, pool: Any, candidates: NDArray[np.int64], run: Path, by: Any
+    args: argparse.Namespace, pool: Any, candidates: NDArray[np.int64], seed: int, by: Any
 ) -> NDArray[np.int64]:
-    """Return the candidates that a run is least sure of, as rows of the pool."""
-    names = pool.features[LABEL].names
-    judge = Judge(partial(probabilities, load_classifier(run), names, 256), model="", revision="")
-    rows = pool.select(candidates).to_list()
-    found = judge.measure([row | {INDEX: index} for index, row in enumerate(rows)])
+    """Return the candidates that the classifier of the first images is least sure of."""
+    names, rows = pool.features[LABEL].names, candidates.ravel()
+    run = load_classifier(args.out / f"seed-{seed}/first-images/run")
+    judge = Judge(partial(probabilities, run, names, 256), model="", revision="")
+    images = [row | {INDEX: index} for index, row in enumerate(pool.select(rows).to_list())]
+    found = judge.measure(images)
     measured = {name: np.array([one[name] for one in found]) for name in (ENTROPY, MARGIN)}
-    measured |= {
-        LABEL: np.array([row[LABEL] for row in rows]),
-        INDEX: np.arange(len(rows)),
-    }
-    return candidates[choose(measured, Wanted(args.candidates, args.keep, by), labels=names)]
+    measured |= {name: np.array([one[name] for one in images]) for name in (LABEL, INDEX)}
+    return rows[choose(measured, Wanted(args.candidates, args.keep, by), labels=names)]
 
 
 if __name__ == "__main__":

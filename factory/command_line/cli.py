@@ -13,7 +13,7 @@ from factory.common.entry import run_main
 from factory.common.program import NAME, start_of
 
 _GROUPS = {
-    "make a dataset": "new recipes models check plan preview build grow",
+    "make a dataset": "new recipes models captions check plan preview build grow",
     "look at it": "status verify replay diff gate card tidy",
     "train and score": "train digits label score table report predict export clip gap study",
     "share": "push",
