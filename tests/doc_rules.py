@@ -52,6 +52,9 @@ NOT_RUN = {
         "data-factory study docs/study.yaml OUT": "hours; test_eval_study.py runs a small study",
         "data-factory build cifar10/base-class OUT": "the hours of that study, step by step",
     },
+    "docs/your-classes.md": {
+        "data-factory captions": "needs a language model; test_captions.py has a tiny one",
+    },
     "docs/train.md": {
         "python docs/compare_training.py": "trains many runs; test_train_timm.py has the options",
     },

@@ -325,8 +325,8 @@ def test_a_model_that_writes_nothing_usable_ends(tmp_path: Path) -> None:
 
     with pytest.raises(
         Failure,
-        match=r"wrote 1 of 2 usable contexts for class cat \(lines left out: 6 are no plain phrase, "
-        r"5 repeat an earlier one\); choose a larger model, or lower --per-class",
+        match=r"wrote 1 of 2 usable contexts for class cat \(lines left out: 6 are no plain "
+        r"phrase, 5 repeat an earlier one\); choose a larger model, or lower --per-class",
     ):
         list(write_contexts(animals(tmp_path), reply, count=2, seed=3))
     assert len(set(seeds)) == 6

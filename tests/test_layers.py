@@ -14,9 +14,8 @@ ROOT = Path(__file__).parent.parent
 # Everybody may import every module of `common`.
 FACES = {
     "models": (
-        "adapter_files clip embedded folder_configs model_config model_folder model_size presets "
-        "scheduler_families "
-        "small_stem variants"
+        "adapter_files clip embedded folder_configs instruct model_config model_folder model_size "
+        "presets scheduler_families small_stem variants"
     ),
     "hub": "changes client download errors ids place publish refs session small_files upload",
     "data": (
@@ -25,7 +24,7 @@ FACES = {
     ),
     "distributions": "base caption_texts captions continuous discrete scalar template variables",
     "recipe": (
-        "known_words library lint loader model_checks model_files paths remote "
+        "context_writer known_words library lint loader model_checks model_files paths remote "
         "resolved row_ranges scaffold schema styles text_encoders"
     ),
     "planner": "cost cut_prompts plan sampling_summary",

@@ -188,14 +188,20 @@ def test_a_second_round_grows_the_first(out: Path) -> None:
     assert costs["base-round-2"]["generation_seconds"] >= 0
 
 
-def test_a_round_is_not_replaced_by_another_choice(out: Path) -> None:
-    add(out)
-    before = rows_of(out, "base-round-1")
-    with pytest.raises(UserError, match=r"base-round-1 exists.* add a round to it with --config"):
-        add(out, judge=Judge(by_corner, model="run", revision="c" * 64))
-    assert [row["image"] for row in rows_of(out, "base-round-1")] == [
-        row["image"] for row in before
-    ]
+def test_a_round_is_not_replaced_by_another_choice(grown: Path) -> None:
+    out = grown
+    before = tree(out)
+    message = (
+        r"base-round-1 exists with other images \(data-factory grow: of 6 candidates .* a{64}\)"
+    )
+    for judge, wanted in (
+        (Judge(by_corner, model="run", revision="c" * 64), WANTED),
+        (JUDGE, Wanted(candidates=6, keep=1)),
+        (JUDGE, Wanted(candidates=6, keep=2, by="margin")),
+    ):
+        with pytest.raises(UserError, match=message):
+            add(out, judge=judge, wanted=wanted)
+    assert tree(out) == before
 
 
 def test_what_no_round_can_grow_is_refused(out: Path, tmp_path: Path) -> None:

@@ -4,25 +4,7 @@ from pathlib import Path
 
 import torch
 
-_WORDS = [
-    "in",
-    "at",
-    "near",
-    "under",
-    "by",
-    "deep",
-    "snow",
-    "rain",
-    "fog",
-    "dusk",
-    "noon",
-    "sand",
-    "grass",
-    "ice",
-    "fog",
-    "hills",
-    "cat",
-]
+_WORDS = ("in", "at", "near", "under", "by", "deep", "snow", "rain", "fog", "dusk", "noon", "cat")
 TEMPLATE = "{% for one in messages %}{{ one['content'] }} {% endfor %}"
 
 
@@ -31,7 +13,7 @@ def save_instruct(folder: Path, *, template: str | None = TEMPLATE) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    words = ["<unk>", "</s>", "\n", *dict.fromkeys(_WORDS)]
+    words = ["<unk>", "</s>", "\n", *_WORDS]
     tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     saved = PreTrainedTokenizerFast(

@@ -106,9 +106,8 @@ def _report(args: argparse.Namespace, found: list[Contexts], model: InstructMode
     sha256 = captions_of(place, sha256=None).sha256
     left_out = sum((one.left_out for one in found), Counter[str]())
     count = sum(len(one.texts) for one in found)
-    where = (
-        f"file: {json.dumps(str(args.out))}, {'' if args.any_class else 'label_column: label, '}"
-    )
+    by_class = "" if args.any_class else "label_column: label, "
+    where = f"file: {json.dumps(str(args.out))}, {by_class}"
     lines = [
         'prompt: "a photo of a {class}, {context}"',
         "variables:",

@@ -57,7 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_allow_cut_prompts(parser)
     add_allow_pickle(parser)
     add_allow_local_model(parser)
-    add_json(parser, "config, candidates, judge, images, generated, seconds, classes, ...")
+    add_json(
+        parser,
+        "config, grown, candidates, judge, weights_sha256, by, images, generated, "
+        "generation_seconds, judging_seconds, classes",
+    )
     add_quiet(parser)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from factory.common.errors import UserError
 from factory.common.program import command
 from factory.common.yaml_reader import MAX_BYTES
+from factory.data.columns import CONFIG_NAME
 from factory.recipe.library import load_stored_recipe
 from factory.recipe.resolved import ResolvedRecipe, dump_yaml, plain_recipe
 from factory.recipe.row_ranges import ranges_of, write_ranges
@@ -51,9 +52,14 @@ class RoundRecipes:
         """Write the recipe of the candidates; return its name.
 
         Another name samples other values; shared noise depends on the seed alone.
+
+        Raises:
+            UserError: The name is too long for a config.
         """
         root = root_of(self._grown)
         name = f"{root.name}-candidates-{number}"
+        if not CONFIG_NAME.fullmatch(name):
+            raise UserError(f"{name}: is too long for a config; give {root.name} a shorter `name`")
         values = plain_recipe(root) | {
             "name": name,
             "summary": f"Candidates of round {number} of {root.name}.",

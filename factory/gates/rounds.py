@@ -23,7 +23,6 @@ from factory.gates.choice import By, ClassChoice, Wanted, by_class, choose, read
 from factory.gates.judge import Judge
 from factory.gates.round_recipes import RoundRecipes, number_of, root_of
 from factory.gates.run import run_gates
-from factory.recipe.resolved import ResolvedRecipe
 from factory.shards.directory import require_config, require_set, stored_recipe
 from factory.shards.manifest import Manifest
 from factory.shards.settings import BuildSettings
@@ -92,6 +91,9 @@ def add_round(
     grown = stored_recipe(out, config)
     number = number_of(out, grown)
     name = f"{root_of(grown).name}-round-{number}"
+    source = _source(judge, wanted)
+    if name in before.configs and stored_recipe(out, name).source != source:
+        raise _exists(out, name)
     with tempfile.TemporaryDirectory() as temporary:
         recipes = RoundRecipes(Path(temporary) / "recipes", grown)
         candidates = recipes.candidates(number, wanted.candidates)
@@ -104,8 +106,10 @@ def add_round(
         manifest = require_set(out)
         measured = read_measured(out, manifest, candidates)
         chosen = choose(measured, wanted, labels=manifest.labels)
-        recipe = recipes.round(name, candidates, chosen, source=_source(judge, wanted))
-    _require_same(out, manifest, recipe)
+        recipe = recipes.round(name, candidates, chosen, source=source)
+    known = manifest.configs.get(name)
+    if known is not None and known.fingerprint != recipe.fingerprint:
+        raise _exists(out, name)
     settings = BuildSettings(device=manifest.settings.device)
     build([recipe], out, settings=settings, show_progress=show_progress)
     done = Round(
@@ -141,13 +145,11 @@ def _require_finished(out: Path, manifest: Manifest, *, but: Sequence[str]) -> N
             raise UserError(f"{out}: {name} is not finished; resume its build first")
 
 
-def _require_same(out: Path, manifest: Manifest, recipe: ResolvedRecipe) -> None:
-    known = manifest.configs.get(recipe.name)
-    if known is not None and known.fingerprint != recipe.fingerprint:
-        raise UserError(
-            f"{out}: {recipe.name} exists, with images that another judge or other options chose; "
-            f"add a round to it with --config {recipe.name}"
-        )
+def _exists(out: Path, name: str) -> UserError:
+    return UserError(
+        f"{out}: {name} exists with other images ({stored_recipe(out, name).source}); add a round "
+        f"to it with --config {name}"
+    )
 
 
 def _record(out: Path, done: Round) -> None:
