@@ -61,7 +61,8 @@ class Judge:
 def entropies(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the entropy of each image's probabilities in nats, shape (images,)."""
     logs = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
-    return -(probabilities * logs).sum(axis=1)
+    found: NDArray[np.float64] = -(probabilities * logs).sum(axis=1)
+    return found
 
 
 def margins(probabilities: NDArray[np.float64], labels: Sequence[int]) -> NDArray[np.float64]:
@@ -70,4 +71,5 @@ def margins(probabilities: NDArray[np.float64], labels: Sequence[int]) -> NDArra
     own = probabilities[rows, labels]
     others = probabilities.copy()
     others[rows, labels] = -np.inf
-    return own - others.max(axis=1)
+    found: NDArray[np.float64] = own - others.max(axis=1)
+    return found

@@ -47,7 +47,7 @@ def check_rows(checked: Checked, file: RecipeFile, members: list[ResolvedRecipe]
                 *("rows", name),
             )
     classes = members[0].labels
-    counts = sum((_per_class(one, len(classes)) for one in file.rows.values()), start=np.int64(0))
+    counts = np.sum([_per_class(one, len(classes)) for one in file.rows.values()], axis=0)
     least, most = int(np.argmin(counts)), int(np.argmax(counts))
     if counts[least] != counts[most]:
         checked.add(

@@ -165,13 +165,13 @@ def _sha256(values: dict[str, Any]) -> str:
 def _shown(recipe: ResolvedRecipe) -> dict[str, Any]:
     """Return the values that determine the content of images."""
     if recipe.is_combination:
-        shown = {
+        combined: dict[str, Any] = {
             "version": PLAN_VERSION,
             "name": recipe.name,
             "members": [member.fingerprint for member in recipe.members],
             "equal_share": recipe.images_per_class is not None,
         }
-        return shown | ({"rows": list(recipe.rows.values())} if recipe.rows else {})
+        return combined | ({"rows": list(recipe.rows.values())} if recipe.rows else {})
     hidden = {"summary", "source", "images_per_class", "combine", "members", "rows", "origins"}
     shown = {"version": PLAN_VERSION} | recipe.model_dump(mode="json", exclude=hidden)
     for variable in shown["variables"].values():
